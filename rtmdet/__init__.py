@@ -1,0 +1,32 @@
+"""RTMDet in plain PyTorch.
+
+The names below are imported on first use, so that `import rtmdet` and every `--help` stay fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Detections": "rtmdet.structures",
+    "Detector": "rtmdet.detector",
+    "InputError": "rtmdet.structures",
+    "RTMDet": "rtmdet.models.rtmdet",
+    "build_rtmdet": "rtmdet.models.rtmdet",
+}
+
+__all__ = ["Detections", "Detector", "InputError", "RTMDet", "__version__", "build_rtmdet"]
+
+if TYPE_CHECKING:
+    from rtmdet.detector import Detector
+    from rtmdet.models.rtmdet import RTMDet, build_rtmdet
+    from rtmdet.structures import Detections, InputError
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rtmdet' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,1 @@
+"""The commands: each module turns argv into objects and calls them; the only place that prints."""

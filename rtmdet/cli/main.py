@@ -1,0 +1,144 @@
+"""The command line's grammar: parses argv without heavy imports, then calls the command's module.
+
+`rtmdet COMMAND ...` and the scripts train.py, infer.py and visualize.py all enter here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+BOX_AM_METHODS = ("gradcam", "gradcam++", "eigencam", "ablationcam")
+REDUCTIONS = ("squeeze_mean", "select_max", "topk")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 done with something to look at, 2 unusable input."""
+    arguments = build_parser().parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a busy neighbour costs 8 x otherwise; before torch
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    command = importlib.import_module(arguments.module)
+    from rtmdet.structures import InputError
+
+    try:
+        return command.run(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands with their options."""
+    parser = argparse.ArgumentParser(prog="rtmdet", description="RTMDet in plain PyTorch.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_infer(commands)
+    _add_visualize(commands)
+    _add_data(commands)
+    _add_info(commands)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction, name: str, text: str, module: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(module=f"rtmdet.cli.{module}")
+    return parser
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "train", "Train or fine-tune a detector.", "train")
+    parser.add_argument("--config", type=Path, required=True, help="YAML file, see configs/")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
+                        help="override one setting, e.g. --set train.epochs=10; may be repeated")  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="go on from last.pth of the output folder")
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "evaluate", "Print the 12 COCO numbers of a detector.", "evaluate")
+    _add_model_options(parser)
+    parser.add_argument("--annotations", type=Path, required=True, help="COCO JSON with the ground truth")
+    parser.add_argument("--images", type=Path, required=True, help="folder of the images")
+    parser.add_argument("--batch", type=int, default=8, help="images at a time (default 8)")
+    parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
+    parser.add_argument("--out", type=Path, help="write the detections as COCO results JSON here")
+
+
+def _add_infer(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "infer", "Detect objects in images.", "infer")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="image, folder or glob pattern")
+    _add_model_options(parser)
+    parser.add_argument("--score", type=float, default=0.3, help="least score of a detection (default 0.3)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("outputs/infer"), help="folder for pictures and JSON"
+    )
+
+
+def _add_visualize(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "visualize", "Draw feature maps or Box AM of layers.", "visualize")
+    parser.add_argument("image", nargs="?", type=Path, help="image file")
+    _add_model_options(parser)
+    parser.add_argument("--layer", dest="layers", action="append", metavar="NAME",
+                        help="module path such as backbone, neck or neck.out_convs[0]; may be repeated")  # fmt: skip
+    parser.add_argument("--list-layers", action="store_true", help="print the names of all layers and stop")
+    parser.add_argument("--reduction", choices=REDUCTIONS, default="squeeze_mean",
+                        help="how the channels of a feature map become one picture")  # fmt: skip
+    parser.add_argument("--topk", type=int, default=4, help="channels in the grid of --reduction topk")
+    parser.add_argument("--method", choices=BOX_AM_METHODS, help="draw Box AM by this method instead")
+    parser.add_argument("--target", choices=("loss", "score"), default="score",
+                        help="what the gradient methods explain: the box loss, as the original, or the "
+                        "boxes' class scores (steadier, the default)")  # fmt: skip
+    parser.add_argument("--norm-in-box", action="store_true", help="normalise Box AM in each box alone")
+    parser.add_argument("--score", type=float, default=0.3, help="least score of a detection (default 0.3)")
+    parser.add_argument("--out", type=Path, default=Path("outputs/visualize"), help="folder for the pictures")
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", default="rtmdet-tiny-coco", help="checkpoint path or published name")
+    parser.add_argument("--size", help="model size where the checkpoint does not say it (nano tiny s m l x)")
+    parser.add_argument("--classes", help="class names, separated by commas, where the checkpoint has none")
+    parser.add_argument("--input", type=int, help="side of the square network input in pixels")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps or auto (default)")
+
+
+def _add_data(commands: argparse._SubParsersAction) -> None:
+    data = commands.add_parser("data", help="Convert, look at and generate data sets.")
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    convert = actions.add_parser("convert", help="Convert annotations to COCO JSON.")
+    formats = convert.add_subparsers(dest="format", required=True, metavar="FORMAT")
+    via = _command(formats, "via", "VGG Image Annotator region JSON -> COCO JSON.", "data_convert")
+    via.add_argument("annotations", type=Path, help="VIA region JSON")
+    via.add_argument("--images", type=Path, help="folder of the images (default: the JSON's folder)")
+    via.add_argument("--class-name", default="object", help="class of every region (default: object)")
+    via.add_argument("--class-key", help="region attribute that holds the class instead")
+    via.add_argument("--out", type=Path, required=True, help="COCO JSON to write")
+    show = _command(actions, "show", "A grid picture of images, and one of annotations.", "data_show")
+    show.add_argument("annotations", type=Path, help="COCO JSON")
+    show.add_argument("--images", type=Path, required=True, help="folder of the images")
+    show.add_argument("--count", type=int, default=12, help="number of images (default 12)")
+    show.add_argument("--out", type=Path, default=Path("outputs/data"), help="folder for the pictures")
+    scenes = _command(actions, "synthesize", "Generate photo-like balloon scenes.", "data_synthesize")
+    scenes.add_argument("--out", type=Path, required=True, help="folder for train/, val/ and their JSON")
+    scenes.add_argument("--train", type=int, default=200, help="training images (default 200)")
+    scenes.add_argument("--val", type=int, default=50, help="validation images (default 50)")
+    scenes.add_argument("--size", type=int, nargs=2, default=(320, 320), metavar=("H", "W"))
+    scenes.add_argument("--level", choices=("easy", "hard"), default="easy")
+    scenes.add_argument("--seed", type=int, default=0)
+
+
+def _add_info(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "info", "Parameters and multiply-adds of the model sizes.", "info")
+    parser.add_argument("--input", type=int, default=640, help="side of the square input (default 640)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""From files to batches: annotation formats, the COCO data set, augmentation and the loader."""

@@ -1,0 +1,1 @@
+"""The network: CSPNeXt backbone, CSPPAFPN neck, RTMDet head, and the published sizes."""

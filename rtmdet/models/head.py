@@ -1,0 +1,99 @@
+"""RTMDet head: feature maps -> class logits and box distances at every prior. Paper: section 3.2.
+
+Convolutions are shared between the three levels, batch norms are not (SepBN).
+Dimension legend: B batch, K classes, C channels, L levels, H, W height and width of a level's map.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from rtmdet.models.layers import ConvBNAct, DepthwiseSeparableConv, spatial_conv
+from rtmdet.priors import STRIDES
+from rtmdet.structures import DenseOutputs
+
+PRIOR_PROBABILITY = 0.01  # score of every class before training: bias -4.595, or the first loss explodes
+STACKED_CONVS = 2
+
+
+class RTMDetHead(nn.Module):
+    """Anchor-free head.
+
+    `exponential`: the box branch predicts the logarithm of the distances (sizes m, l, x); otherwise distances
+    are linear and can be negative. `shared` and `depthwise` are the variants of the nano size.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        exponential: bool,
+        shared: bool = True,
+        depthwise: bool = False,
+    ) -> None:
+        super().__init__()
+        self.exponential = exponential
+        self.cls_convs = _level_towers(channels, shared=shared, depthwise=depthwise)
+        self.reg_convs = _level_towers(channels, shared=shared, depthwise=depthwise)
+        self.rtm_cls = nn.ModuleList(nn.Conv2d(channels, num_classes, 1) for _ in STRIDES)
+        self.rtm_reg = nn.ModuleList(nn.Conv2d(channels, 4, 1) for _ in STRIDES)
+        self.initialize()
+
+    @property
+    def num_classes(self) -> int:
+        """K, the number of classes."""
+        return self.rtm_cls[0].out_channels
+
+    def forward(self, maps: tuple[Tensor, ...]) -> DenseOutputs:
+        """L maps (B, C, H, W) -> logits (B, K, H, W) and distances (B, 4, H, W) in input pixels per level."""
+        logits, distances = [], []
+        for level, (x, stride) in enumerate(zip(maps, STRIDES, strict=True)):
+            logits.append(self.rtm_cls[level](self.cls_convs[level](x)))
+            raw = self.rtm_reg[level](self.reg_convs[level](x))
+            raw = raw.to(torch.promote_types(raw.dtype, torch.float32))  # exp and stride overflow fp16
+            distances.append((raw.exp() if self.exponential else raw) * stride)
+        return DenseOutputs(tuple(logits), tuple(distances))
+
+    def initialize(self) -> None:
+        """Draw every weight anew: normal with deviation 0.01, biases 0, and the prior bias for the classes."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.normal_(layer.weight, std=0.01)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        self.initialize_class_branch()
+
+    def initialize_class_branch(self) -> None:
+        """Draw the class predictors anew, as a change of the classes needs it: every score starts at 0.01."""
+        bias = -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)
+        for conv in self.rtm_cls:
+            nn.init.normal_(conv.weight, std=0.01)
+            nn.init.constant_(conv.bias, bias)
+
+
+def _level_towers(channels: int, *, shared: bool, depthwise: bool) -> nn.ModuleList:
+    """Per level a tower of two 3 x 3 convolutions; `shared` makes all levels use the first one's weights."""
+    towers = nn.ModuleList(
+        nn.Sequential(*(spatial_conv(channels, channels, depthwise=depthwise) for _ in range(STACKED_CONVS)))
+        for _ in STRIDES
+    )
+    if shared:
+        for tower in towers:
+            for layer, first in zip(tower, towers[0], strict=True):
+                _share_convolution(layer, first)
+    return towers
+
+
+def _share_convolution(
+    layer: ConvBNAct | DepthwiseSeparableConv, source: ConvBNAct | DepthwiseSeparableConv
+) -> None:
+    """Let `layer` use the convolutions of `source` while it keeps its own batch norms."""
+    if isinstance(layer, DepthwiseSeparableConv) and isinstance(source, DepthwiseSeparableConv):
+        layer.depthwise_conv.conv = source.depthwise_conv.conv
+        layer.pointwise_conv.conv = source.pointwise_conv.conv
+    elif isinstance(layer, ConvBNAct) and isinstance(source, ConvBNAct):
+        layer.conv = source.conv

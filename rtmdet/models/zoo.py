@@ -1,0 +1,70 @@
+"""The published models: their sizes and the addresses of their weights, as two tables.
+
+Sources: paper, table 2; the model zoos of mmdetection and mmpose. Nothing is downloaded here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """What distinguishes one published size from another."""
+
+    deepen: float  # factor on the backbone's blocks
+    widen: float  # factor on all channels
+    neck_blocks: int  # blocks in each CSP layer of the neck
+    exponential: bool  # distances are exp(raw) * stride, else raw * stride
+    depthwise: bool = False  # every 3 x 3 convolution after the stem is depthwise separable
+    shared_head: bool = True  # the head's convolutions are shared between the levels
+
+
+SIZES = {
+    "nano": ModelSize(0.33, 0.25, 1, exponential=False, depthwise=True, shared_head=False),
+    "tiny": ModelSize(0.167, 0.375, 1, exponential=False),
+    "s": ModelSize(0.33, 0.5, 1, exponential=False),
+    "m": ModelSize(0.67, 0.75, 2, exponential=True),
+    "l": ModelSize(1.0, 1.0, 3, exponential=True),
+    "x": ModelSize(1.33, 1.25, 4, exponential=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedWeights:
+    """A published checkpoint: where it is and how to know that it arrived whole."""
+
+    size: str
+    url: str
+    sha256_prefix: str | None  # None: the publisher gave no hash
+    backbone_only: bool = False
+    box_ap: float | None = None  # COCO val2017, as the publisher states it
+
+
+_DETECTION = "https://download.openmmlab.com/mmdetection/v3.0/rtmdet"
+_POSE = "https://download.openmmlab.com/mmpose/v1/projects/rtmpose"
+
+
+def _coco(size: str, stamp: str, sha256_prefix: str, box_ap: float) -> PublishedWeights:
+    run = f"rtmdet_{size}_8xb32-300e_coco"
+    url = f"{_DETECTION}/{run}/{run}_{stamp}-{sha256_prefix}.pth"
+    return PublishedWeights(size, url, sha256_prefix, box_ap=box_ap)
+
+
+def _imagenet(size: str) -> PublishedWeights:
+    url = f"{_DETECTION}/cspnext_rsb_pretrain/cspnext-{size}_imagenet_600e.pth"
+    return PublishedWeights(size, url, sha256_prefix=None, backbone_only=True)
+
+
+WEIGHTS = {
+    "rtmdet-tiny-coco": _coco("tiny", "20220902_112414", "78e30dcc", 40.9),
+    "rtmdet-s-coco": _coco("s", "20220905_161602", "387a891e", 44.5),
+    "rtmdet-m-coco": _coco("m", "20220719_112220", "229f527c", 49.1),
+    "rtmdet-l-coco": _coco("l", "20220719_112030", "5a0be7c4", 51.3),
+    "rtmdet-x-coco": _coco("x", "20220715_230555", "cc79b9ae", 52.6),
+    "rtmdet-nano-person": PublishedWeights(
+        "nano", f"{_POSE}/rtmdet_nano_8xb32-100e_coco-obj365-person-05d8511e.pth", "05d8511e"
+    ),
+    "cspnext-tiny-imagenet": _imagenet("tiny"),
+    "cspnext-s-imagenet": _imagenet("s"),
+}

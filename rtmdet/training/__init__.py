@@ -1,0 +1,1 @@
+"""From dense outputs to better weights: assigner, losses, criterion, optimiser, EMA and the loop."""

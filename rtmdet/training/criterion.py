@@ -1,0 +1,116 @@
+"""From dense outputs and ground truth to the two losses of a batch. Paper: section 3.3.
+
+Everything here runs in float32 or wider, whatever the precision of the network: the area of a box of
+640 x 640 pixels overflows fp16. Dimension legend: B batch, K classes, L levels, P priors of all levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rtmdet.boxes import decode_distances
+from rtmdet.distributed import mean_over_processes
+from rtmdet.priors import grid_priors, valid_priors
+from rtmdet.structures import DenseOutputs, Losses, Target
+from rtmdet.training.assigner import TOPK, assign
+from rtmdet.training.losses import giou_loss, quality_focal_loss
+
+BOX_WEIGHT = 2.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseTargets:
+    """What every prior of a batch should predict."""
+
+    classes: Tensor  # (B, P) int64, K = background
+    quality: Tensor  # (B, P) IoU of the prior's box with its ground truth, 0 = background
+    boxes: Tensor  # (B, P, 4) ground truth box of positives, 0 elsewhere
+    counted: Tensor  # (B, P) bool: False where a cell shows padding only
+
+
+class Criterion:
+    """RTMDet's training loss: quality focal loss on classes plus 2 x GIoU loss on boxes.
+
+    Called with the model's outputs and B targets in input pixels. `shown` gives the (H, W) of each input that
+    is not padding, where cells beyond it must not count; None counts every cell, as training does.
+    """
+
+    def __init__(self, num_classes: int, *, topk: int = TOPK) -> None:
+        self.num_classes = num_classes
+        self.topk = topk
+
+    def __call__(
+        self, outputs: DenseOutputs, targets: Sequence[Target], shown: Sequence[tuple[int, int]] | None = None
+    ) -> Losses:
+        logits, distances = flatten_levels(outputs.logits), flatten_levels(outputs.distances)
+        sizes = [(level.shape[2], level.shape[3]) for level in outputs.logits]
+        points, strides = grid_priors(sizes, device=logits.device, dtype=logits.dtype)
+        boxes = decode_distances(points, distances)  # (B, P, 4)
+        dense = self.build_targets(logits, boxes, points, strides, sizes, targets, shown)
+
+        normalizer = mean_over_processes(dense.quality.sum()).clamp(min=1)
+        positive = dense.classes < self.num_classes  # (B, P)
+        soft = torch.zeros_like(logits)
+        soft[positive, dense.classes[positive]] = dense.quality[positive]
+        per_prior_class = quality_focal_loss(logits, soft) * dense.counted / normalizer  # (B, P)
+        per_positive_box = giou_loss(boxes[positive], dense.boxes[positive]) * dense.quality[positive]
+        per_positive_box = BOX_WEIGHT * per_positive_box / normalizer
+        return Losses(
+            classification=per_prior_class.sum(),
+            box=per_positive_box.sum() + distances.sum() * 0,  # the box branch has a gradient in any case
+            classification_per_level=_sum_levels(per_prior_class.detach(), sizes),
+            box_per_level=_sum_levels(_spread(per_positive_box.detach(), positive), sizes),
+            positives=int(positive.sum()),
+        )
+
+    @torch.no_grad()
+    def build_targets(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        points: Tensor,
+        strides: Tensor,
+        sizes: Sequence[tuple[int, int]],
+        targets: Sequence[Target],
+        shown: Sequence[tuple[int, int]] | None,
+    ) -> DenseTargets:
+        """Assign each image of the batch: logits (B, P, K), boxes (B, P, 4), points (P, 2), strides (P,)."""
+        classes = torch.full(logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device)
+        quality, gt_boxes = logits.new_zeros(logits.shape[:2]), torch.zeros_like(boxes)
+        counted = torch.ones_like(classes, dtype=torch.bool)
+        for b, target in enumerate(targets):
+            if shown is not None:
+                counted[b] = valid_priors(sizes, shown[b], device=logits.device)
+            if not len(target.labels):
+                continue
+            use = counted[b]
+            gt = Target(target.boxes.to(boxes.dtype), target.labels)
+            found = assign(logits[b, use], boxes[b, use], points[use], strides[use], gt, topk=self.topk)
+            positive = found.gt_index >= 0
+            where, gt_index = use.nonzero().squeeze(1)[positive], found.gt_index[positive]
+            classes[b, where] = gt.labels[gt_index]
+            quality[b, where] = found.soft_target[positive]
+            gt_boxes[b, where] = gt.boxes[gt_index]
+        return DenseTargets(classes, quality, gt_boxes, counted)
+
+
+def flatten_levels(levels: Sequence[Tensor]) -> Tensor:
+    """L x (B, C, H, W) -> (B, P, C) in the order of the priors, at least float32."""
+    flat = torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in levels], dim=1)
+    return flat.to(torch.promote_types(flat.dtype, torch.float32))
+
+
+def _spread(values: Tensor, mask: Tensor) -> Tensor:
+    """Values of the True places of `mask`, zero elsewhere."""
+    return torch.zeros(mask.shape, dtype=values.dtype, device=mask.device).masked_scatter(mask, values)
+
+
+def _sum_levels(per_prior: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """(B, P) -> (L,) sums over the batch and each level's priors."""
+    return torch.stack(
+        [level.sum() for level in per_prior.split([height * width for height, width in sizes], dim=1)]
+    )

@@ -1,0 +1,75 @@
+"""AdamW with its parameter groups, and the learning rate of every iteration. Paper: section 4.1, table 1."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, list[nn.Parameter] | float]]:
+    """Two groups of the learning parameters: weights of convolutions decay, norms and biases do not.
+
+    Parameters that do not require a gradient (frozen stages) are left out; shared ones stand once.
+    """
+    decaying: dict[int, nn.Parameter] = {}
+    other: dict[int, nn.Parameter] = {}
+    for layer in model.modules():
+        for name, parameter in layer.named_parameters(recurse=False):
+            if parameter.requires_grad:
+                group = decaying if name == "weight" and isinstance(layer, nn.Conv2d | nn.Linear) else other
+                group[id(parameter)] = parameter
+    return [
+        {"params": list(decaying.values()), "weight_decay": weight_decay},
+        {"params": list(other.values()), "weight_decay": 0.0},
+    ]
+
+
+def build_optimizer(model: nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW with betas 0.9 and 0.999 over the model's parameter groups."""
+    groups = parameter_groups(model, weight_decay)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.999), fused=True)
+
+
+def scaled_learning_rate(learning_rate: float, batch_size: int, reference_batch: int = 256) -> float:
+    """The linear scaling rule: the published rate belongs to a total batch of 256 images."""
+    return learning_rate * batch_size / reference_batch
+
+
+def learning_rates(
+    *,
+    epochs: int,
+    iterations: int,
+    base: float,
+    warmup: int = 1000,
+    warmup_start: float = 1e-5,
+    cosine_start: int | None = None,
+    final_factor: float = 0.05,
+) -> np.ndarray:
+    """Learning rate (epochs * iterations,) of every step: linear warm-up, flat, cosine down to the final factor.
+
+    `iterations` are per epoch, `warmup` counts iterations. The cosine begins at epoch `cosine_start`; None
+    is the reference's: it begins at half of the epochs (rounded down) and is as long as that, so that with an
+    odd number of epochs it passes its minimum. Warm-up and cosine each act on the rate that they find, step
+    by step, so where they overlap the result is not their product.
+    """
+    begin = (epochs // 2 if cosine_start is None else cosine_start) * iterations
+    length = begin if cosine_start is None else epochs * iterations - begin
+    eta = base * final_factor
+    rates = np.empty(epochs * iterations)
+    rate = base * _warmup_factor(0, warmup, warmup_start)
+    for t in range(len(rates)):
+        if 0 < t < warmup:
+            rate *= _warmup_factor(t, warmup, warmup_start) / _warmup_factor(t - 1, warmup, warmup_start)
+        step = t - begin
+        if step > 0:
+            fall = (1 + math.cos(math.pi * step / length)) / (1 + math.cos(math.pi * (step - 1) / length))
+            rate = eta + (rate - eta) * fall
+        rates[t] = rate
+    return rates
+
+
+def _warmup_factor(t: int, warmup: int, start: float) -> float:
+    return start + (1 - start) * t / (warmup - 1) if warmup > 1 else 1.0

@@ -1,0 +1,106 @@
+"""The adapter of golden/compare.py: lets the reference's numbers be compared with this package.
+
+`python compare.py adapter.py DIRECTORY` prints one line a comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rtmdet import letterbox as letterboxing
+from rtmdet import openmmlab
+from rtmdet.models.rtmdet import RTMDet, build_rtmdet
+from rtmdet.postprocess import postprocess
+from rtmdet.structures import DenseOutputs, Target
+from rtmdet.training.assigner import assign as assign_priors
+from rtmdet.training.criterion import Criterion
+from rtmdet.training.optim import build_optimizer, learning_rates
+
+Maps = Sequence[Tensor]
+
+
+def build(size: str, num_classes: int) -> RTMDet:
+    return build_rtmdet(size, num_classes)
+
+
+def features(model: RTMDet, x: Tensor) -> tuple[Maps, Maps, Maps, Maps]:
+    backbone = model.backbone(x)
+    neck = model.neck(backbone)
+    outputs = model.bbox_head(neck)
+    return backbone, neck, outputs.logits, outputs.distances
+
+
+def predict(
+    logits: Maps,
+    distances: Maps,
+    num_classes: int,
+    input_size: tuple[int, int],
+    scale: tuple[float, float] | None,
+    settings: dict,
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    found = postprocess(
+        DenseOutputs(tuple(logits), tuple(distances)),
+        input_size=input_size,
+        scales=None if scale is None else [scale] * len(logits[0]),
+        score_threshold=settings["score_thr"],
+        iou_threshold=settings["iou_threshold"],
+        nms_pre=settings["nms_pre"],
+        max_detections=settings["max_per_img"],
+    )
+    return [(image.boxes, image.scores, image.labels) for image in found]
+
+
+def assign(
+    logits: Tensor, boxes: Tensor, priors: Tensor, gt_boxes: Tensor, gt_labels: Tensor, topk: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    target = Target(gt_boxes.reshape(-1, 4), gt_labels.reshape(-1).long())
+    found = assign_priors(logits, boxes, priors[:, :2], priors[:, 2], target, topk=topk)
+    labels = torch.full_like(found.gt_index, -1)
+    positive = found.gt_index >= 0
+    labels[positive] = target.labels[found.gt_index[positive]]
+    return found.gt_index + 1, labels, found.soft_target
+
+
+def head_loss(
+    logits: Maps,
+    distances: Maps,
+    gt_boxes: Maps,
+    gt_labels: Maps,
+    num_classes: int,
+    shown: Sequence[tuple[int, int]] | None,
+) -> tuple[Tensor, Tensor]:
+    targets = [
+        Target(b.reshape(-1, 4), k.reshape(-1).long()) for b, k in zip(gt_boxes, gt_labels, strict=True)
+    ]
+    outputs = DenseOutputs(tuple(logits), tuple(distances))
+    losses = Criterion(num_classes)(outputs, targets, shown)
+    return losses.classification, losses.box
+
+
+def train_optimizer(model: RTMDet, lr: float) -> torch.optim.Optimizer:
+    return build_optimizer(model, learning_rate=lr, weight_decay=0.05)
+
+
+def train_loss(model: RTMDet, x: Tensor, gt_boxes: Maps, gt_labels: Maps) -> tuple[Tensor, Tensor]:
+    _, _, logits, distances = features(model, x)
+    logits, distances = [t.float() for t in logits], [t.float() for t in distances]
+    return head_loss(logits, distances, gt_boxes, gt_labels, model.bbox_head.num_classes, None)
+
+
+def letterbox(image: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+    return letterboxing.letterbox(image, (640, 640))
+
+
+def lr_curve(epochs: int, iterations: int, base: float, warmup: int) -> np.ndarray:
+    return learning_rates(epochs=epochs, iterations=iterations, base=base, warmup=warmup)
+
+
+def load(path: str, size: str, num_classes: int) -> RTMDet:
+    model = build_rtmdet(size, num_classes)
+    openmmlab.load_weights(model, openmmlab.read_checkpoint(Path(path)))
+    return model.eval()
