@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rtmdet.boxes import clip_boxes
+
 
 class InputError(Exception):
     """A user's input cannot be used.
@@ -123,6 +125,10 @@ class Detections:
         """Only the detections with a score of at least `score`."""
         keep = self.scores >= score
         return Detections(self.boxes[keep], self.scores[keep], self.labels[keep])
+
+    def clipped(self, size: tuple[int, int]) -> Detections:
+        """The same detections with their boxes cut at the border of an image of (H, W)."""
+        return Detections(clip_boxes(self.boxes, size), self.scores, self.labels)
 
     def cpu(self) -> Detections:
         """The same detections in the CPU's memory."""

@@ -11,7 +11,6 @@ from rtmdet.models.layers import ConvBNAct, CSPLayer, SPPBottleneck, initialize_
 
 STAGE_CHANNELS = (64, 128, 256, 512, 1024)  # stem and stages 1-4 of the size l, before widening
 STAGE_BLOCKS = (3, 6, 6, 3)  # before deepening
-STEM_AND_STAGES = ("stem", "stage1", "stage2", "stage3", "stage4")
 
 
 def scaled_channels(widen: float) -> list[int]:
@@ -33,15 +32,11 @@ class CSPNeXt(nn.Module):
         self.stem = nn.Sequential(
             ConvBNAct(3, stem, 3, stride=2), ConvBNAct(stem, stem, 3), ConvBNAct(stem, channels[0], 3)
         )
-        for number, blocks in enumerate(STAGE_BLOCKS, start=1):
-            stage = _stage(
-                channels[number - 1],
-                channels[number],
-                blocks=max(round(blocks * deepen), 1),
-                last=number == len(STAGE_BLOCKS),
-                depthwise=depthwise,
-            )
-            setattr(self, f"stage{number}", stage)
+        blocks = [max(round(number * deepen), 1) for number in STAGE_BLOCKS]
+        self.stage1 = _stage(channels[0], channels[1], blocks=blocks[0], last=False, depthwise=depthwise)
+        self.stage2 = _stage(channels[1], channels[2], blocks=blocks[1], last=False, depthwise=depthwise)
+        self.stage3 = _stage(channels[2], channels[3], blocks=blocks[2], last=False, depthwise=depthwise)
+        self.stage4 = _stage(channels[3], channels[4], blocks=blocks[3], last=True, depthwise=depthwise)
         self.out_channels = tuple(channels[2:])
         initialize_convolutions(self)
 
@@ -52,6 +47,16 @@ class CSPNeXt(nn.Module):
         stride16 = self.stage3(stride8)
         return stride8, stride16, self.stage4(stride16)
 
+    def freeze(self, stages: int) -> list[nn.Module]:
+        """Stop the learning of the stem and the first `stages` stages (0: the stem alone, -1: nothing).
+
+        Returns the frozen modules: their batch norms must be kept in evaluation mode while training.
+        """
+        frozen = [self.stem, self.stage1, self.stage2, self.stage3, self.stage4][: stages + 1]
+        for module in frozen:
+            module.requires_grad_(False)
+        return list(frozen)
+
 
 def _stage(in_channels: int, out_channels: int, *, blocks: int, last: bool, depthwise: bool) -> nn.Sequential:
     """Halve the resolution, then a CSP layer; the last stage pools a pyramid first and adds no residuals."""
@@ -59,8 +64,6 @@ def _stage(in_channels: int, out_channels: int, *, blocks: int, last: bool, dept
     if last:
         layers.append(SPPBottleneck(out_channels))
     layers.append(
-        CSPLayer(
-            out_channels, out_channels, blocks=blocks, residual=not last, attention=True, depthwise=depthwise
-        )
+        CSPLayer(out_channels, out_channels, blocks=blocks, residual=not last, attention=True, depthwise=depthwise)
     )
     return nn.Sequential(*layers)

@@ -27,9 +27,7 @@ def count_multiply_adds(model: RTMDet, image_size: tuple[int, int]) -> int:
         total += _layer_cost(layer, inputs[0], output)
 
     counted = (nn.Conv2d, nn.BatchNorm2d, nn.Upsample, ChannelAttention)
-    handles = [
-        layer.register_forward_hook(add_layer) for layer in model.modules() if isinstance(layer, counted)
-    ]
+    handles = [layer.register_forward_hook(add_layer) for layer in model.modules() if isinstance(layer, counted)]
     was_training = model.training
     try:
         with torch.no_grad():

@@ -36,17 +36,13 @@ class RTMDetHead(nn.Module):
         depthwise: bool = False,
     ) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.exponential = exponential
         self.cls_convs = _level_towers(channels, shared=shared, depthwise=depthwise)
         self.reg_convs = _level_towers(channels, shared=shared, depthwise=depthwise)
         self.rtm_cls = nn.ModuleList(nn.Conv2d(channels, num_classes, 1) for _ in STRIDES)
         self.rtm_reg = nn.ModuleList(nn.Conv2d(channels, 4, 1) for _ in STRIDES)
         self.initialize()
-
-    @property
-    def num_classes(self) -> int:
-        """K, the number of classes."""
-        return self.rtm_cls[0].out_channels
 
     def forward(self, maps: tuple[Tensor, ...]) -> DenseOutputs:
         """L maps (B, C, H, W) -> logits (B, K, H, W) and distances (B, 4, H, W) in input pixels per level."""
@@ -71,26 +67,23 @@ class RTMDetHead(nn.Module):
         """Draw the class predictors anew, as a change of the classes needs it: every score starts at 0.01."""
         bias = -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)
         for conv in self.rtm_cls:
+            assert isinstance(conv, nn.Conv2d)
+            assert conv.bias is not None
             nn.init.normal_(conv.weight, std=0.01)
             nn.init.constant_(conv.bias, bias)
 
 
 def _level_towers(channels: int, *, shared: bool, depthwise: bool) -> nn.ModuleList:
     """Per level a tower of two 3 x 3 convolutions; `shared` makes all levels use the first one's weights."""
-    towers = nn.ModuleList(
-        nn.Sequential(*(spatial_conv(channels, channels, depthwise=depthwise) for _ in range(STACKED_CONVS)))
-        for _ in STRIDES
-    )
+    towers = [[spatial_conv(channels, channels, depthwise=depthwise) for _ in range(STACKED_CONVS)] for _ in STRIDES]
     if shared:
-        for tower in towers:
+        for tower in towers[1:]:
             for layer, first in zip(tower, towers[0], strict=True):
                 _share_convolution(layer, first)
-    return towers
+    return nn.ModuleList(nn.Sequential(*tower) for tower in towers)
 
 
-def _share_convolution(
-    layer: ConvBNAct | DepthwiseSeparableConv, source: ConvBNAct | DepthwiseSeparableConv
-) -> None:
+def _share_convolution(layer: ConvBNAct | DepthwiseSeparableConv, source: ConvBNAct | DepthwiseSeparableConv) -> None:
     """Let `layer` use the convolutions of `source` while it keeps its own batch norms."""
     if isinstance(layer, DepthwiseSeparableConv) and isinstance(source, DepthwiseSeparableConv):
         layer.depthwise_conv.conv = source.depthwise_conv.conv

@@ -34,9 +34,7 @@ class DepthwiseSeparableConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1) -> None:
         super().__init__()
-        self.depthwise_conv = ConvBNAct(
-            in_channels, in_channels, kernel_size, stride=stride, groups=in_channels
-        )
+        self.depthwise_conv = ConvBNAct(in_channels, in_channels, kernel_size, stride=stride, groups=in_channels)
         self.pointwise_conv = ConvBNAct(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,9 +113,7 @@ class CSPLayer(nn.Module):
         self.attention = ChannelAttention(2 * middle) if attention else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        joined = torch.cat(
-            [self.blocks(self.main_conv(x)), self.short_conv(x)], dim=1
-        )  # (B, 2 * middle, H, W)
+        joined = torch.cat([self.blocks(self.main_conv(x)), self.short_conv(x)], dim=1)  # (B, 2 * middle, H, W)
         return self.final_conv(self.attention(joined))
 
 

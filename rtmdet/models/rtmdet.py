@@ -25,7 +25,7 @@ class RTMDet(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, neck: nn.Module, head: RTMDetHead) -> None:
+    def __init__(self, backbone: CSPNeXt, neck: CSPPAFPN, head: RTMDetHead) -> None:
         super().__init__()
         self.backbone = backbone
         self.neck = neck
@@ -55,7 +55,5 @@ def build_rtmdet(size: str, num_classes: int) -> RTMDet:
     backbone = CSPNeXt(s.deepen, s.widen, depthwise=s.depthwise)
     channels = backbone.out_channels[0]
     neck = CSPPAFPN(backbone.out_channels, channels, blocks=s.neck_blocks, depthwise=s.depthwise)
-    head = RTMDetHead(
-        channels, num_classes, exponential=s.exponential, shared=s.shared_head, depthwise=s.depthwise
-    )
+    head = RTMDetHead(channels, num_classes, exponential=s.exponential, shared=s.shared_head, depthwise=s.depthwise)
     return RTMDet(backbone, neck, head)

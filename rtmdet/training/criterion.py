@@ -111,6 +111,4 @@ def _spread(values: Tensor, mask: Tensor) -> Tensor:
 
 def _sum_levels(per_prior: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
     """(B, P) -> (L,) sums over the batch and each level's priors."""
-    return torch.stack(
-        [level.sum() for level in per_prior.split([height * width for height, width in sizes], dim=1)]
-    )
+    return torch.stack([level.sum() for level in per_prior.split([height * width for height, width in sizes], dim=1)])

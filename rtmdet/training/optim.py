@@ -64,11 +64,18 @@ def learning_rates(
         if 0 < t < warmup:
             rate *= _warmup_factor(t, warmup, warmup_start) / _warmup_factor(t - 1, warmup, warmup_start)
         step = t - begin
-        if step > 0:
-            fall = (1 + math.cos(math.pi * step / length)) / (1 + math.cos(math.pi * (step - 1) / length))
-            rate = eta + (rate - eta) * fall
+        if step > 0 and length > 0:
+            rate = _cosine_step(rate, step, length, base=base, eta=eta)
         rates[t] = rate
     return rates
+
+
+def _cosine_step(rate: float, step: int, length: int, *, base: float, eta: float) -> float:
+    """The rate of a cosine's step (1 ...) from that of the step before; after its minimum it climbs again."""
+    if (step - 1) % (2 * length) == length:  # at the minimum the quotient below has no value
+        return rate + (base - eta) * (1 - math.cos(math.pi / length)) / 2
+    fall = (1 + math.cos(math.pi * step / length)) / (1 + math.cos(math.pi * (step - 1) / length))
+    return eta + (rate - eta) * fall
 
 
 def _warmup_factor(t: int, warmup: int, start: float) -> float:

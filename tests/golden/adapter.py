@@ -74,9 +74,7 @@ def head_loss(
     num_classes: int,
     shown: Sequence[tuple[int, int]] | None,
 ) -> tuple[Tensor, Tensor]:
-    targets = [
-        Target(b.reshape(-1, 4), k.reshape(-1).long()) for b, k in zip(gt_boxes, gt_labels, strict=True)
-    ]
+    targets = [Target(b.reshape(-1, 4), k.reshape(-1).long()) for b, k in zip(gt_boxes, gt_labels, strict=True)]
     outputs = DenseOutputs(tuple(logits), tuple(distances))
     losses = Criterion(num_classes)(outputs, targets, shown)
     return losses.classification, losses.box

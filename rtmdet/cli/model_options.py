@@ -1,0 +1,21 @@
+"""The options that every command with a detector shares: --weights --size --classes --input --device."""
+
+from __future__ import annotations
+
+import argparse
+
+from rtmdet.detector import Detector
+from rtmdet.download import resolve
+
+
+def load_detector(arguments: argparse.Namespace, *, fold: bool = True) -> Detector:
+    """The detector that the options describe."""
+    classes = [name.strip() for name in arguments.classes.split(",")] if arguments.classes else None
+    return Detector.from_weights(
+        resolve(arguments.weights, progress=True),
+        size=arguments.size,
+        classes=classes,
+        input_size=(arguments.input, arguments.input) if arguments.input else None,
+        device=arguments.device,
+        fold=fold,
+    )

@@ -1,0 +1,56 @@
+"""Progress bars of the commands; on standard error, so that results can be piped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sized
+from typing import Protocol, TypeVar
+
+from tqdm import tqdm
+
+from rtmdet.evaluation import format_metrics
+from rtmdet.training.records import StepRecord, ValidationRecord
+
+Item = TypeVar("Item", covariant=True)
+
+
+class SizedIterable(Sized, Protocol[Item]):
+    """Something with a length to go through."""
+
+    def __iter__(self) -> Iterator[Item]:
+        """Go through it."""
+
+
+def track(items: SizedIterable[Item], text: str) -> Iterator[Item]:
+    """Go through `items` with a bar that vanishes at the end."""
+    return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True))
+
+
+class TrainingBar:
+    """An observer that draws one bar for the whole run: epoch, it/s, time left, losses, rate, memory."""
+
+    def __init__(self, *, epochs: int, iterations: int, done: int) -> None:
+        self._epochs = epochs
+        self._bar = tqdm(total=epochs * iterations, initial=done, unit="it", dynamic_ncols=True)
+
+    def on_step(self, record: StepRecord) -> None:
+        """Move on by one."""
+        self._bar.set_description(f"epoch {record.epoch}/{self._epochs}", refresh=False)
+        self._bar.set_postfix_str(
+            f"cls {record.loss_classification:.3f}, box {record.loss_box:.3f}, "
+            f"lr {record.learning_rate:.2e}, {record.memory_mb:.0f} MB",
+            refresh=False,
+        )
+        self._bar.update()
+
+    def on_validation(self, record: ValidationRecord) -> None:
+        """Print the main numbers above the bar, all of them after the last epoch."""
+        names = ("AP", "AP50", "AP75")
+        numbers = ", ".join(f"{n} {v:.3f}" for n, v in zip(names, record.metrics.numbers[:3], strict=True))
+        tqdm.write(f"epoch {record.epoch}: {numbers}" + (" (best so far)" if record.best else ""))
+        if record.epoch == self._epochs:
+            tqdm.write(format_metrics(record.metrics))
+
+    def on_epoch_end(self, epoch: int) -> None:
+        """Close the bar after the last epoch."""
+        if epoch == self._epochs:
+            self._bar.close()

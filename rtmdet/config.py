@@ -1,0 +1,185 @@
+"""Every setting of a training run, with its default and what it means.
+
+YAML files name only what differs: rtmdet/config_file.py reads them. Nothing is inherited.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rtmdet.structures import InputError
+
+Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InputError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    size: str = "tiny"
+    """nano, tiny, s, m, l or x"""
+    weights: str | None = None
+    """checkpoint file or published name to start from; none: random initialisation"""
+    frozen_stages: int = -1
+    """backbone parts that do not learn, batch norms included: -1 none, 0 the stem, n the stem and stages 1 .. n"""
+
+    def __post_init__(self) -> None:
+        _require(-1 <= self.frozen_stages <= 4, f"model.frozen_stages is {self.frozen_stages}: expected -1 .. 4")
+
+
+@dataclass(frozen=True, slots=True)
+class SplitConfig:
+    annotations: str
+    """COCO JSON"""
+    images: str
+    """folder that the JSON's file names are relative to"""
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    train: SplitConfig
+    """what is learned"""
+    val: SplitConfig
+    """what is measured"""
+    classes: tuple[str, ...] | None = None
+    """class names in the order of their labels; none: as the training file lists them"""
+    input_size: tuple[int, int] = (640, 640)
+    """(H, W) of the network's input, multiples of 32"""
+    batch_size: int = 32
+    """images a step"""
+    workers: int = 2
+    """loader processes; samples do not depend on their number"""
+    keep_empty: bool = False
+    """train on images without objects too"""
+
+    def __post_init__(self) -> None:
+        good = all(side >= 32 and side % 32 == 0 for side in self.input_size)
+        _require(good, f"data.input_size is {list(self.input_size)}: each side must be a multiple of 32")
+        _require(self.batch_size >= 1, f"data.batch_size is {self.batch_size}: expected at least 1")
+        _require(self.workers >= 0, f"data.workers is {self.workers}: expected 0 or more")
+        distinct = self.classes is None or 0 < len(set(self.classes)) == len(self.classes)
+        _require(distinct, f"data.classes is {self.classes}: expected different names, at least one")
+
+
+@dataclass(frozen=True, slots=True)
+class TransformConfig:
+    """One extra transform of albumentations, by its class name there."""
+
+    name: str
+    """e.g. GaussianBlur, ImageCompression, Rotate"""
+    parameters: dict[str, Plain] = field(default_factory=dict)
+    """arguments of the transform's constructor, e.g. {p: 0.3}"""
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentationConfig:
+    stage2_epochs: int = 20
+    """last epochs, without mosaic and mixup; counted from the end, all epochs where there are fewer"""
+    mosaic: bool = True
+    """four images on a canvas of twice the input size"""
+    mosaic_cache: int = 20
+    """partners come from this many images before, in the sampler's order"""
+    mixup_probability: float = 0.5
+    """chance of mixing two images, half and half; 0 never"""
+    mixup_cache: int = 10
+    """partners come from this many images before, in the sampler's order"""
+    resize_range: tuple[float, float] = (0.5, 2.0)
+    """range of the random scale, on the input size (stage 2) or twice that (stage 1)"""
+    hsv: tuple[int, int, int] = (5, 30, 30)
+    """largest change of hue (of 180), saturation and value (of 255)"""
+    flip_probability: float = 0.5
+    """chance of a horizontal flip"""
+    extra: tuple[TransformConfig, ...] = ()
+    """albumentations transforms, applied to each image after the flip"""
+
+    def __post_init__(self) -> None:
+        for name in ("mixup_probability", "flip_probability"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"augmentation.{name} is {value}: expected 0 .. 1")
+        low, high = self.resize_range
+        _require(0 < low <= high, f"augmentation.resize_range is {[low, high]}: expected 0 < low <= high")
+        smallest = min(self.mosaic_cache, self.mixup_cache)
+        _require(smallest >= 1, f"augmentation: a cache of {smallest} images is too small, expected at least 1")
+        _require(self.stage2_epochs >= 0, f"augmentation.stage2_epochs is {self.stage2_epochs}: expected 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingConfig:
+    epochs: int = 300
+    """passes over the training images"""
+    learning_rate: float = 0.004
+    """of AdamW, for a batch of 256 images"""
+    scale_learning_rate: bool = False
+    """multiply learning_rate by batch size / 256; otherwise it is used as it stands"""
+    weight_decay: float = 0.05
+    """on weights of convolutions; norms and biases do not decay"""
+    warmup_iterations: int = 1000
+    """steps of linear warm-up"""
+    warmup_start: float = 1e-5
+    """factor on the learning rate in the first step"""
+    cosine_start: int | None = None
+    """epoch in which the cosine begins; none: at half of the epochs"""
+    final_factor: float = 0.05
+    """factor on the learning rate at the end"""
+    clip_gradient: float | None = None
+    """largest norm of all gradients together; none: not clipped"""
+    ema_momentum: float = 0.0002
+    """weight of the newest model in the averaged one"""
+    ema_gamma: float = 2000.0
+    """steps over which the average becomes slow"""
+    validate_every: int = 10
+    """epochs between validations"""
+    dense_validation: int = 0
+    """last epochs that are validated every time"""
+    log_every: int = 10
+    """steps a row of the log"""
+    seed: int = 0
+    """of weights, order and augmentation"""
+    device: str = "auto"
+    """cpu, cuda, cuda:1 ...; auto: CUDA where there is one"""
+    output: str = "runs/train"
+    """folder of checkpoints, logs and pictures"""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "validate_every", "log_every"):
+            value = getattr(self, name)
+            _require(value >= 1, f"train.{name} is {value}: expected at least 1")
+        _require(self.learning_rate > 0, f"train.learning_rate is {self.learning_rate}: expected more than 0")
+        _require(self.weight_decay >= 0, f"train.weight_decay is {self.weight_decay}: expected 0 or more")
+        start = self.cosine_start
+        _require(
+            start is None or 0 <= start < self.epochs, f"train.cosine_start is {start}: expected 0 .. epochs - 1"
+        )
+        clip = self.clip_gradient
+        _require(clip is None or clip > 0, f"train.clip_gradient is {clip}: expected more than 0")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationConfig:
+    score_threshold: float = 0.001
+    """least score of a detection that counts"""
+    iou_threshold: float = 0.65
+    """overlap above which the lesser of two boxes of a class is dropped"""
+    nms_pre: int = 30000
+    """most candidates of a level"""
+    max_detections: int = 300
+    """most boxes of an image"""
+
+    def __post_init__(self) -> None:
+        for name in ("score_threshold", "iou_threshold"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"evaluation.{name} is {value}: expected 0 .. 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole run."""
+
+    data: DataConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    train: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

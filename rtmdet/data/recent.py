@@ -1,0 +1,31 @@
+"""A small memory of what was made last, so that windows over the sampler's order are not made twice."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Value = TypeVar("Value")
+
+
+class Recent(Generic[Value]):
+    """Calls `make(key)` for what it does not hold; forgets what was not asked for the longest time.
+
+    Unlike functools.lru_cache it can be sent to loader processes.
+    """
+
+    def __init__(self, make: Callable[[int], Value], capacity: int) -> None:
+        self._make = make
+        self._capacity = capacity
+        self._held: OrderedDict[int, Value] = OrderedDict()
+
+    def __call__(self, key: int) -> Value:
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key]
+        value = self._make(key)
+        self._held[key] = value
+        if len(self._held) > self._capacity:
+            self._held.popitem(last=False)
+        return value

@@ -1,0 +1,132 @@
+"""Detector: weights in, ready to be called on images of any size. What scripts and notebooks use.
+
+    detector = Detector.from_weights("rtmdet-tiny-coco")
+    detections = detector([image])[0]
+
+Dimension legend: B images, H, W of the network's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rtmdet.download import resolve
+from rtmdet.letterbox import letterbox
+from rtmdet.models.folding import fold_batch_norms
+from rtmdet.models.rtmdet import RTMDet, build_rtmdet
+from rtmdet.openmmlab import LoadedWeights, load_weights, read_checkpoint
+from rtmdet.postprocess import postprocess
+from rtmdet.structures import Detections, InputError
+
+DEFAULT_INPUT_SIZE = (640, 640)
+
+
+class Detector:
+    """A model in evaluation mode with its class names and input size (H, W), on its device."""
+
+    def __init__(
+        self, model: RTMDet, *, classes: Sequence[str], input_size: tuple[int, int], device: torch.device
+    ) -> None:
+        if len(classes) != model.bbox_head.num_classes:
+            raise InputError(
+                f"the detector has {model.bbox_head.num_classes} classes, found {len(classes)} names "
+                f"({', '.join(classes)}): give one name a class"
+            )
+        if any(side < 32 or side % 32 for side in input_size):
+            raise InputError(f"input size {input_size}: each side must be a multiple of 32 pixels")
+        self.classes = tuple(classes)
+        self.input_size = input_size
+        self.device = device
+        memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+        self.model = model.eval().to(device).to(memory_format=memory_format)
+
+    @classmethod
+    def from_weights(
+        cls,
+        weights: str | Path,
+        *,
+        size: str | None = None,
+        classes: Sequence[str] | None = None,
+        input_size: tuple[int, int] | None = None,
+        device: str = "auto",
+        fold: bool = True,
+    ) -> Detector:
+        """A detector from a checkpoint file or a published name (zoo.WEIGHTS).
+
+        Size, class names and input size come from the checkpoint where they are not given. `fold` merges
+        batch norms into convolutions: the same numbers, faster. Raises InputError where the weights do not
+        fit or do not say enough.
+        """
+        checkpoint = read_checkpoint(resolve(str(weights)))
+        model = build_rtmdet(_size_of(checkpoint, size), _num_classes_of(checkpoint))
+        load_weights(model, checkpoint)
+        names = classes or checkpoint.classes or [f"class {k}" for k in range(model.bbox_head.num_classes)]
+        return cls(
+            fold_batch_norms(model) if fold else model,
+            classes=names,
+            input_size=input_size or checkpoint.input_size or DEFAULT_INPUT_SIZE,
+            device=choose_device(device),
+        )
+
+    def preprocess(self, images: Sequence[np.ndarray]) -> tuple[Tensor, list[tuple[float, float]]]:
+        """Letterbox RGB uint8 images: (B, 3, H, W) uint8 on the device, and each image's scale (x, y)."""
+        boxed = [letterbox(image, self.input_size) for image in images]
+        stack = torch.from_numpy(np.stack([canvas for canvas, _ in boxed]))  # (B, H, W, 3)
+        return stack.permute(0, 3, 1, 2).to(self.device), [scale for _, scale in boxed]
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        images: Sequence[np.ndarray],
+        *,
+        score_threshold: float = 0.3,
+        iou_threshold: float = 0.65,
+        max_detections: int = 100,
+    ) -> list[Detections]:
+        """Objects in RGB uint8 images (H, W, 3) of any sizes, boxes in each image's own pixels, on the CPU.
+
+        Boxes are cut at the image's border, as users expect of pixels; evaluation leaves them uncut.
+        """
+        if not images:
+            return []
+        batch, scales = self.preprocess(images)
+        found = postprocess(
+            self.model(batch),
+            input_size=self.input_size,
+            scales=scales,
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+            nms_pre=1000,
+            max_detections=max_detections,
+        )
+        return [detections.cpu().clipped(image.shape[:2]) for detections, image in zip(found, images, strict=True)]
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device of a name; `auto` is CUDA where there is one, else the CPU. Raises InputError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}): try cpu") from error
+    return device
+
+
+def _size_of(checkpoint: LoadedWeights, size: str | None) -> str:
+    found = size or checkpoint.size
+    if found is None:
+        raise InputError(f"{checkpoint.path} does not say its model size: give one with --size")
+    return found
+
+
+def _num_classes_of(checkpoint: LoadedWeights) -> int:
+    if checkpoint.num_classes is None:
+        raise InputError(f"{checkpoint.path} has no class branch: it is a backbone to train from, not a detector")
+    return checkpoint.num_classes

@@ -1,0 +1,24 @@
+"""Batch norms folded into the convolutions before them: the same outputs with fewer passes over memory."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from rtmdet.models.layers import ConvBNAct
+from rtmdet.models.rtmdet import RTMDet
+
+
+def fold_batch_norms(model: RTMDet) -> RTMDet:
+    """A copy of the model, in evaluation mode, whose ConvBNAct layers hold a convolution with bias and no norm.
+
+    Convolutions that levels of the head share become one a level, because each level has its own norm.
+    """
+    folded = copy.deepcopy(model).eval()
+    for layer in folded.modules():
+        if isinstance(layer, ConvBNAct) and isinstance(layer.bn, nn.BatchNorm2d):
+            layer.conv = fuse_conv_bn_eval(layer.conv, layer.bn)
+            layer.bn = nn.Identity()  # type: ignore[assignment]
+    return folded

@@ -1,0 +1,47 @@
+"""What a run reports while it goes on, and who listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from rtmdet.evaluation import CocoMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One optimiser step. Epochs and iterations are counted from 1, as people do."""
+
+    epoch: int
+    iteration: int
+    learning_rate: float
+    loss_classification: float
+    loss_box: float
+    gradient_norm: float
+    positives: int  # priors that learned a box
+    memory_mb: float  # largest so far: of the GPU where there is one, else of the process
+    seconds: float  # of the whole step
+    data_seconds: float  # of it, waiting for the batch
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationRecord:
+    """One validation of the averaged weights."""
+
+    epoch: int
+    iteration: int
+    metrics: CocoMetrics
+    best: bool  # the best AP of the run so far
+
+
+class Observer(Protocol):
+    """Whoever wants to know how a run goes: log files, a progress bar, an experiment tracker."""
+
+    def on_step(self, record: StepRecord) -> None:
+        """After every optimiser step."""
+
+    def on_validation(self, record: ValidationRecord) -> None:
+        """After every validation."""
+
+    def on_epoch_end(self, epoch: int) -> None:
+        """After an epoch, counted from 1, was validated (where due) and saved."""
