@@ -47,9 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(
-    commands: argparse._SubParsersAction, name: str, text: str, module: str
-) -> argparse.ArgumentParser:
+def _command(commands: argparse._SubParsersAction, name: str, text: str, module: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(module=f"rtmdet.cli.{module}")
     return parser
@@ -78,9 +76,7 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image, folder or glob pattern")
     _add_model_options(parser)
     parser.add_argument("--score", type=float, default=0.3, help="least score of a detection (default 0.3)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("outputs/infer"), help="folder for pictures and JSON"
-    )
+    parser.add_argument("--out", type=Path, default=Path("outputs/infer"), help="folder for pictures and JSON")
 
 
 def _add_visualize(commands: argparse._SubParsersAction) -> None:

@@ -1,0 +1,114 @@
+"""`rtmdet data show`: a picture of a data set's images, and one of its annotations."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pycocotools import mask as run_lengths
+
+from rtmdet.data.coco import read_annotated_image
+from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, check_files, read_coco
+from rtmdet.structures import InputError
+from rtmdet.viz.draw import Color, draw_boxes, draw_polygons, palette, save_image
+from rtmdet.viz.grid import fit_image, grid
+
+CELL = (300, 400)  # (H, W) pixels of each image in the picture
+COLUMNS = 4
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Draw both pictures and count the objects of each class."""
+    if arguments.count < 1:
+        raise InputError(f"--count: expected at least 1, found {arguments.count}; give the number of images to show")
+    coco = read_coco(arguments.annotations)
+    check_files(arguments.annotations, arguments.images, [image["file_name"] for image in coco["images"]])
+    chosen = _spread(coco["images"], arguments.count)
+    plain = [
+        fit_image(read_annotated_image(arguments.images / image["file_name"], image, arguments.annotations), CELL)
+        for image in chosen
+    ]
+    annotated = _draw_annotations(coco, chosen, plain)
+    titles = [Path(image["file_name"]).name for image in chosen]
+    for name, images in (("images.png", plain), ("annotations.png", annotated)):
+        save_image(arguments.out / name, grid(images, COLUMNS, CELL, titles))
+        print(arguments.out / name)
+    _print_counts(coco)
+    return 0
+
+
+def _spread(images: Sequence[CocoImage], count: int) -> list[CocoImage]:
+    """At most `count` images, evenly over the file."""
+    places = np.linspace(0, len(images) - 1, min(count, len(images)))
+    return [images[round(place)] for place in places]
+
+
+def _draw_annotations(
+    coco: CocoFile, chosen: Sequence[CocoImage], pictures: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Each picture with the outlines, boxes and names of its objects."""
+    categories = sorted(coco["categories"], key=lambda category: category["id"])
+    names = {category["id"]: category["name"] for category in categories}
+    colors = dict(zip(names, palette(len(names)), strict=True))
+    of_image: dict[int, list[CocoAnnotation]] = {image["id"]: [] for image in chosen}
+    for annotation in coco["annotations"]:
+        if annotation["image_id"] in of_image:
+            of_image[annotation["image_id"]].append(annotation)
+    return [
+        _draw_objects(picture, image, of_image[image["id"]], names, colors)
+        for image, picture in zip(chosen, pictures, strict=True)
+    ]
+
+
+def _draw_objects(
+    picture: np.ndarray,
+    image: CocoImage,
+    annotations: Sequence[CocoAnnotation],
+    names: dict[int, str],
+    colors: dict[int, Color],
+) -> np.ndarray:
+    """A picture of an image at another size with the image's objects."""
+    scale = np.array([picture.shape[1] / image["width"], picture.shape[0] / image["height"]])  # (x, y)
+    polygons, polygon_colors = [], []
+    for annotation in annotations:
+        for polygon in _outlines(annotation, (image["height"], image["width"])):
+            polygons.append(polygon * scale)
+            polygon_colors.append(colors[annotation["category_id"]])
+    picture = draw_polygons(picture, polygons, polygon_colors)
+    corners = np.array([annotation["bbox"] for annotation in annotations], np.float64).reshape(-1, 2, 2)
+    corners[:, 1] += corners[:, 0]  # xywh -> xyxy
+    texts = [
+        names[annotation["category_id"]] + (" (crowd)" if annotation["iscrowd"] else "") for annotation in annotations
+    ]
+    box_colors = [colors[annotation["category_id"]] for annotation in annotations]
+    return draw_boxes(picture, (corners * scale).reshape(-1, 4), texts, box_colors)
+
+
+def _outlines(annotation: CocoAnnotation, size: tuple[int, int]) -> list[np.ndarray]:
+    """The polygons (V, 2) of an object in an image of (H, W); none where its segmentation cannot be used."""
+    segmentation = annotation.get("segmentation")
+    try:
+        if isinstance(segmentation, dict):
+            return _outlines_of_runs(segmentation, size)
+        polygons = [np.array(flat, np.float64).reshape(-1, 2) for flat in segmentation or []]
+    except Exception:  # boxes are what we train on: a picture with the box alone is still of use
+        return []
+    return [polygon for polygon in polygons if len(polygon) >= 3 and np.isfinite(polygon).all()]
+
+
+def _outlines_of_runs(segmentation: dict[str, object], size: tuple[int, int]) -> list[np.ndarray]:
+    """The outer borders of a mask in COCO's run lengths, plain or compressed."""
+    if isinstance(segmentation["counts"], list):
+        segmentation = run_lengths.frPyObjects(segmentation, *size)
+    mask = run_lengths.decode(segmentation)  # (H, W) uint8
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return [contour.reshape(-1, 2) + 0.5 for contour in contours]
+
+
+def _print_counts(coco: CocoFile) -> None:
+    for category in coco["categories"]:
+        found = [entry["image_id"] for entry in coco["annotations"] if entry["category_id"] == category["id"]]
+        print(f"{category['name']}: {len(found)} objects in {len(set(found))} of {len(coco['images'])} images")

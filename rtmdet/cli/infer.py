@@ -1,0 +1,128 @@
+"""`rtmdet infer`: objects in images, as drawn pictures and one JSON of boxes."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from tqdm import tqdm
+
+from rtmdet.cli.model_options import load_detector
+from rtmdet.data.images import read_image
+from rtmdet.structures import Detections, InputError
+from rtmdet.viz.draw import draw_boxes, palette, save_image
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+
+
+class DetectedObject(TypedDict):
+    """One object; the box is x1, y1, x2, y2 in pixels of the original image."""
+
+    class_name: str
+    score: float
+    box: list[float]
+
+
+class DetectedImage(TypedDict):
+    """One image with what was found in it."""
+
+    file: str
+    width: int
+    height: int
+    objects: list[DetectedObject]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Detect in every image; returns 0, or 1 where an image among several could not be read."""
+    if not 0 <= arguments.score <= 1:
+        raise InputError(f"--score {arguments.score}: expected 0 .. 1")
+    paths = find_images(arguments.paths)
+    detector = load_detector(arguments)
+    colors = palette(len(detector.classes))
+    images: list[DetectedImage] = []
+    failures: list[InputError] = []
+    for path, picture in tqdm(name_pictures(paths, arguments.out), desc="detecting", disable=len(paths) == 1):
+        try:
+            image = read_image(path)
+        except InputError as error:
+            failures.append(error)
+            continue
+        found = detector([image], score_threshold=arguments.score)[0]
+        entry = describe(path, (image.shape[0], image.shape[1]), found, detector.classes)
+        images.append(entry)
+        texts = [f"{item['class_name']} {item['score']:.2f}" for item in entry["objects"]]
+        box_colors = [colors[label] for label in found.labels.tolist()]
+        save_image(picture, draw_boxes(image, found.boxes.numpy(), texts, box_colors))
+    if failures and not images:
+        raise failures[0]
+    write_json(images, arguments.out / "detections.json")
+    report(images, failures, arguments.out)
+    return 1 if failures else 0
+
+
+def find_images(patterns: Sequence[str]) -> list[Path]:
+    """The image files that paths, folders and glob patterns name, each once, sorted within each."""
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            matches = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        elif path.exists():
+            matches = [path]
+        else:
+            matches = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+        if not matches:
+            raise InputError(f"{pattern}: expected an image, a folder with images or a glob pattern, found no image")
+        found.update(dict.fromkeys(matches))
+    return list(found)
+
+
+def name_pictures(paths: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
+    """Each image with the file of its drawn picture; images of one name in several folders get numbers."""
+    pairs, taken = [], set()
+    for path in paths:
+        name, number = f"{path.stem}.jpg", 2
+        while name in taken:
+            name, number = f"{path.stem}_{number}.jpg", number + 1
+        taken.add(name)
+        pairs.append((path, folder / name))
+    return pairs
+
+
+def describe(path: Path, size: tuple[int, int], found: Detections, classes: Sequence[str]) -> DetectedImage:
+    """The detections of one image of (H, W) as plain values."""
+    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+    objects = [
+        DetectedObject(class_name=classes[label], score=round(score, 5), box=[round(side, 2) for side in box])
+        for label, score, box in rows
+    ]
+    return DetectedImage(file=str(path), width=size[1], height=size[0], objects=objects)
+
+
+def write_json(images: Sequence[DetectedImage], path: Path) -> None:
+    """All detections as one JSON file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"images": images}, indent=1))
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error}") from error
+
+
+def report(images: Sequence[DetectedImage], failures: Sequence[InputError], folder: Path) -> None:
+    """Say what was found and what could not be read."""
+    for entry in images[:20]:
+        counts: dict[str, int] = {}
+        for item in entry["objects"]:
+            counts[item["class_name"]] = counts.get(item["class_name"], 0) + 1
+        summary = ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
+        print(f"{entry['file']}: {summary}")
+    if len(images) > 20:
+        print(f"... and {len(images) - 20} more images")
+    for failure in failures:
+        print(f"passed over: {failure}", file=sys.stderr)
+    print(f"pictures and detections.json: {folder}")

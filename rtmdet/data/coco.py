@@ -1,0 +1,175 @@
+"""The COCO data set: images with their boxes, on pycocotools' index. Reference: mmdet's CocoDataset and its filters.
+
+Dimension legend: N boxes of one image, K classes. Boxes are xyxy in pixels of the original image.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pycocotools.coco import COCO
+
+from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, check_files, read_coco
+from rtmdet.data.images import read_image
+from rtmdet.structures import ImageMeta, InputError, Sample
+
+LEAST_SIDE = 32  # pixels; smaller images are left out of training
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Item:
+    """What `load` needs of one image."""
+
+    image: CocoImage
+    boxes: np.ndarray  # (N, 4) float32 xyxy
+    labels: np.ndarray  # (N,) int64
+
+
+class CocoDataset:
+    """Images of a COCO annotation file with the boxes of the wanted classes.
+
+    For training, images without a usable box (unless `keep_empty`) and images with a side under 32 pixels
+    are left out; for validation every image of the file stays. A box is usable where it is no crowd, has an
+    area and is at least 1 pixel wide and high. Boxes are not clipped to the image.
+
+    Public attributes: `classes` the K names in the order of the labels, `category_ids` the file's id of each
+    label, `image_ids` in the order of the index, `coco` the file's index for COCOeval.
+    """
+
+    def __init__(
+        self,
+        annotations: Path,
+        images: Path,
+        *,
+        classes: Sequence[str] | None = None,
+        training: bool,
+        keep_empty: bool = False,
+    ) -> None:
+        """Read and check the whole file; `classes` picks and orders some of its classes (None: all, by id).
+
+        Raises InputError for a fault in the file, a class that it lacks, a missing image file, or where no
+        usable box is left.
+        """
+        file = read_coco(annotations)
+        check_files(annotations, images, [image["file_name"] for image in file["images"]])
+        ids = _category_ids(annotations, file, classes)
+        self.classes, self.category_ids = tuple(ids), tuple(ids.values())
+        self.coco = index_coco(file)
+        self._folder = images
+        self._annotations = annotations
+        self._items = self._select(training=training, keep_empty=keep_empty)
+        self.image_ids = tuple(item.image["id"] for item in self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def box_count(self) -> int:
+        """Number of usable boxes of all images."""
+        return sum(len(item.boxes) for item in self._items)
+
+    def path(self, index: int) -> Path:
+        """The file of an image, by its place in the data set."""
+        return self._folder / self._items[index].image["file_name"]
+
+    def load(self, index: int) -> Sample:
+        """The decoded image with its boxes, by its place in the data set.
+
+        Raises InputError where the image cannot be read or has another size than the annotation file says.
+        """
+        item, path = self._items[index], self.path(index)
+        image = read_annotated_image(path, item.image, self._annotations)
+        meta = ImageMeta(item.image["id"], str(path), (image.shape[0], image.shape[1]))
+        return Sample(image, item.boxes.copy(), item.labels.copy(), meta)
+
+    def _select(self, *, training: bool, keep_empty: bool) -> list[_Item]:
+        """The images to use; raises InputError where they hold no usable box."""
+        items: list[_Item] = []
+        reasons: Counter[str] = Counter()
+        labels = {category: label for label, category in enumerate(self.category_ids)}
+        for image_id, image in self.coco.imgs.items():
+            item = _make_item(image, self.coco.imgToAnns[image_id], labels, reasons)
+            if training and min(image["width"], image["height"]) < LEAST_SIDE:
+                reasons[f"in images with a side under {LEAST_SIDE} pixels"] += len(item.boxes)
+            elif keep_empty or not training or len(item.boxes):
+                # Differs from mmdet: an image with nothing but crowds or specks counts as empty, too; it would
+                # teach that they are background.
+                items.append(item)
+        if not any(len(item.boxes) for item in items):
+            why = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count) or "the file has none"
+            raise InputError(f"{self._annotations}: no usable box of {list(self.classes)}: {why}; check the file")
+        return items
+
+
+def read_annotated_image(path: Path, entry: CocoImage, annotations: Path) -> np.ndarray:
+    """Decode the image of an entry of the annotation file: (H, W, 3) uint8 RGB.
+
+    Raises InputError where it cannot be read or has another size than the entry says: its boxes would be off.
+    """
+    image = read_image(path)
+    if image.shape[:2] != (entry["height"], entry["width"]):
+        raise InputError(
+            f"{path}: expected {entry['width']} x {entry['height']} pixels as {annotations} says of image "
+            f"{entry['id']}, found {image.shape[1]} x {image.shape[0]} after turning by EXIF orientation; "
+            "restore the file or annotate it as it is now"
+        )
+    return image
+
+
+def index_coco(file: CocoFile) -> COCO:
+    """pycocotools' index of a file that is already read, without what it prints."""
+    coco = COCO()
+    coco.dataset = file
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+def _category_ids(path: Path, file: CocoFile, classes: Sequence[str] | None) -> dict[str, int]:
+    """The file's category id of each wanted class, in the order of the labels."""
+    in_file = {category["name"]: category["id"] for category in sorted(file["categories"], key=lambda c: c["id"])}
+    if classes is None:
+        return in_file
+    if not classes or len(set(classes)) < len(classes):
+        raise InputError(f"classes: expected names without repetition, found {list(classes)}; list each class once")
+    unknown = [name for name in classes if name not in in_file]
+    if unknown:
+        raise InputError(
+            f"{path}: no category is named {unknown}; the wanted classes are {list(classes)}, "
+            f"the file's are {list(in_file)}; write the names as the file does"
+        )
+    return {name: in_file[name] for name in classes}
+
+
+def _make_item(
+    image: CocoImage, annotations: Sequence[CocoAnnotation], labels: Mapping[int, int], reasons: Counter[str]
+) -> _Item:
+    """The usable boxes of one image; the reasons against the others are counted."""
+    boxes, box_labels = [], []
+    for annotation in annotations:
+        reason = _reason_against(annotation, labels)
+        if reason:
+            reasons[reason] += 1
+            continue
+        x, y, width, height = annotation["bbox"]
+        boxes.append((x, y, x + width, y + height))
+        box_labels.append(labels[annotation["category_id"]])
+    return _Item(image, np.array(boxes, np.float32).reshape(-1, 4), np.array(box_labels, np.int64))
+
+
+def _reason_against(annotation: CocoAnnotation, labels: Mapping[int, int]) -> str | None:
+    """Why an annotation gives no box to learn from, None where it does."""
+    _, _, width, height = annotation["bbox"]
+    if annotation["category_id"] not in labels:
+        return "of other classes"
+    if annotation["iscrowd"]:
+        return "crowds"
+    if width < 1 or height < 1:
+        return "under 1 pixel wide or high"
+    return "without area" if annotation["area"] <= 0 else None

@@ -1,0 +1,210 @@
+"""COCO annotation files: the types of their entries, and a check that turns every fault into one clear line.
+
+Boxes in these files are [x, y, width, height] in pixels of the original image. Format: cocodataset.org, "object
+detection".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path, PureWindowsPath
+from typing import NotRequired, TypedDict, TypeGuard, cast
+
+from rtmdet.data.json_file import read_json
+from rtmdet.structures import InputError
+
+
+class CocoImage(TypedDict):
+    """One image; width and height are those of the image turned as its EXIF orientation says."""
+
+    id: int
+    file_name: str  # relative to the images' folder
+    width: int
+    height: int
+
+
+class CocoAnnotation(TypedDict):
+    """One object."""
+
+    id: int
+    image_id: int
+    category_id: int
+    bbox: list[float]  # x, y, width, height
+    area: float  # square pixels
+    iscrowd: int  # 1: a group of objects, kept out of training
+    segmentation: NotRequired[list[list[float]] | dict[str, object]]  # polygons x, y, x, y ... or run lengths
+
+
+class CocoCategory(TypedDict):
+    """One class."""
+
+    id: int
+    name: str
+
+
+class CocoFile(TypedDict):
+    """A whole annotation file."""
+
+    images: list[CocoImage]
+    annotations: list[CocoAnnotation]
+    categories: list[CocoCategory]
+
+
+Entry = dict[str, object]
+
+
+def read_coco(path: Path) -> CocoFile:
+    """Read and check an annotation file.
+
+    Where `area` or `iscrowd` are missing they are filled in (the box's area, 0). Raises InputError at the first
+    fault, with the file, the entry's id and what to do.
+    """
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: expected a COCO object {{...}}, found {shown(document)}; check the path")
+    categories = _index(path, document, "categories", _check_category)
+    images = _index(path, document, "images", _check_image)
+    annotations = _index(path, document, "annotations", _check_annotation)
+    _check_unique_names(path, categories)
+    for key, entries in (("images", images), ("categories", categories)):
+        if not entries:
+            raise InputError(f"{path}: expected at least one entry in {key!r}, found none; check the export")
+    for identifier, annotation in annotations.items():
+        _check_references(f"{path}: annotation {identifier}", annotation, images, categories)
+    _avoid_annotation_zero(list(annotations.values()))
+    return cast(CocoFile, document)
+
+
+def check_files(path: Path, folder: Path, names: Sequence[str]) -> None:
+    """Raise InputError unless every image that the annotation file `path` names is a file inside `folder`."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of images; check the path")
+    for name in names:
+        as_path = PureWindowsPath(name)  # knows both separators
+        if as_path.anchor or ".." in as_path.parts:
+            raise InputError(f"{path}: file_name {name!r} leaves the images' folder; write it relative to the folder")
+    missing = [name for name in names if not os.path.isfile(os.path.join(folder, name))]
+    if missing:
+        few = ", ".join(repr(name) for name in missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise InputError(
+            f"{path}: {len(missing)} of {len(names)} image files are not in {folder} ({few}); "
+            "check the folder or take the images out of the file"
+        )
+
+
+def _index(path: Path, document: Entry, key: str, check: Callable[[str, Entry], None]) -> dict[int, Entry]:
+    """The checked entries of one list of the file by their ids."""
+    entries = document.get(key)
+    if not isinstance(entries, list):
+        found = shown(entries) if key in document else "no such key"
+        raise InputError(
+            f"{path}: expected a list under {key!r}, found {found}; is this COCO? see rtmdet data convert"
+        )
+    by_id: dict[int, Entry] = {}
+    kind = {"images": "image", "annotations": "annotation", "categories": "category"}[key]
+    for position, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise InputError(f"{path}: {key}[{position}]: expected an object, found {shown(entry)}; correct it")
+        identifier = _integer(f"{path}: {key}[{position}]", entry, "id")
+        if identifier in by_id:
+            raise InputError(f"{path}: {kind} id {identifier} stands twice; number the {key} through the file")
+        check(f"{path}: {kind} {identifier}", entry)
+        by_id[identifier] = entry
+    return by_id
+
+
+def _check_category(where: str, entry: Entry) -> None:
+    name = _value(where, entry, "name")
+    if not isinstance(name, str) or not name:
+        raise InputError(f"{where}: expected a text for 'name', found {shown(name)}; name the class")
+
+
+def _check_unique_names(path: Path, categories: dict[int, Entry]) -> None:
+    first: dict[object, int] = {}
+    for identifier, entry in categories.items():
+        other = first.setdefault(entry["name"], identifier)
+        if other != identifier:
+            name = entry["name"]
+            raise InputError(
+                f"{path}: categories {other} and {identifier} are both named {name!r}; rename or merge them"
+            )
+
+
+def _check_image(where: str, entry: Entry) -> None:
+    name = _value(where, entry, "file_name")
+    if not isinstance(name, str) or not name:
+        raise InputError(f"{where}: expected a text for 'file_name', found {shown(name)}; name the image's file")
+    for key in ("width", "height"):
+        if _integer(where, entry, key) < 1:
+            raise InputError(f"{where}: expected {key!r} of at least 1 pixel, found {entry[key]}; correct it")
+
+
+def _check_annotation(where: str, entry: Entry) -> None:
+    box = _value(where, entry, "bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(is_number(value) for value in box):
+        raise InputError(f"{where}: expected 4 finite numbers for 'bbox', found {shown(box)}; correct the box")
+    if box[2] < 0 or box[3] < 0:
+        raise InputError(
+            f"{where}: expected a 'bbox' [x, y, width, height], found the negative size {box}; correct it"
+        )
+    area = entry.setdefault("area", box[2] * box[3])
+    if not is_number(area):
+        raise InputError(f"{where}: expected a finite number for 'area', found {shown(area)}; correct it")
+    crowd = entry.setdefault("iscrowd", 0)
+    if crowd not in (0, 1):
+        raise InputError(f"{where}: expected 0 or 1 for 'iscrowd', found {shown(crowd)}; correct it")
+
+
+def _check_references(where: str, entry: Entry, images: dict[int, Entry], categories: dict[int, Entry]) -> None:
+    """The annotation's image and category stand in the file, and its box touches the image."""
+    category = _integer(where, entry, "category_id")
+    if category not in categories:
+        known = ", ".join(f"{identifier}" for identifier in categories)
+        raise InputError(
+            f"{where}: unknown category_id {category} (the file has {known}); correct it or add the category"
+        )
+    image = _integer(where, entry, "image_id")
+    if image not in images:
+        raise InputError(f"{where}: unknown image_id {image}; correct it or add the image to 'images'")
+    width, height = cast(CocoImage, images[image])["width"], cast(CocoImage, images[image])["height"]
+    x, y, box_width, box_height = cast(CocoAnnotation, entry)["bbox"]
+    if box_width < 1 or box_height < 1:
+        return  # no box to learn from, left out later as in the reference
+    if x >= width or y >= height or x + box_width <= 0 or y + box_height <= 0:
+        raise InputError(
+            f"{where}: box {entry['bbox']} (x, y, width, height) lies outside its image {image} of "
+            f"{width} x {height} pixels; correct the box or take it out"
+        )
+
+
+def _avoid_annotation_zero(annotations: list[Entry]) -> None:
+    """Number annotations from 1: COCOeval takes a match with annotation 0 for no match."""
+    least = min((cast(int, annotation["id"]) for annotation in annotations), default=1)
+    if least < 1:
+        for annotation in annotations:
+            annotation["id"] = cast(int, annotation["id"]) + 1 - least
+
+
+def _value(where: str, entry: Entry, key: str) -> object:
+    if key not in entry:
+        raise InputError(f"{where}: the key {key!r} is missing; add it")
+    return entry[key]
+
+
+def _integer(where: str, entry: Entry, key: str) -> int:
+    value = _value(where, entry, key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InputError(f"{where}: expected an integer for {key!r}, found {shown(value)}; correct it")
+    return value
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a number that pixels can hold; NaN fails every comparison."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12
+
+
+def shown(value: object) -> str:
+    """A value as messages quote it: on one line and not long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

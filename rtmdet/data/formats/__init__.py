@@ -1,0 +1,1 @@
+"""Other annotation formats, each turned into a COCO file by one function."""

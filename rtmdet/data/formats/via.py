@@ -1,0 +1,193 @@
+"""VGG Image Annotator (VIA 1 and 2) region files -> COCO. Reference: the balloon tutorial of mmdet.
+
+Frame: pixels of the original image. Dimension legend: V vertices of one region.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, check_files, is_number, shown
+from rtmdet.data.images import image_size
+from rtmdet.data.json_file import read_json
+from rtmdet.structures import InputError
+
+ROUND_VERTICES = 64  # of the polygon that stands for a circle or an ellipse
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Outline:
+    """The geometry of one region."""
+
+    polygon: np.ndarray  # (V, 2) float64 as (x, y)
+    box: tuple[float, float, float, float]  # xyxy
+
+
+@dataclass(frozen=True, slots=True)
+class _Region:
+    """One annotated object."""
+
+    outline: _Outline
+    name: str  # of its class
+
+
+def convert_via(annotations: Path, images: Path, *, class_name: str, class_key: str | None) -> CocoFile:
+    """The COCO file of a VIA region file or VIA 2 project.
+
+    Every region is of class `class_name`, or of the class that its attribute `class_key` names; classes are
+    then numbered in the order of their names. Images without regions stay. The sizes of the images are read
+    from the files in the folder `images`.
+
+    Raises InputError for a file that is not VIA's, a region that cannot be used or a missing image.
+    """
+    regions_of = {
+        name: [_read_region(where, region, class_name, class_key) for where, region in regions]
+        for name, regions in _read_entries(annotations).items()
+    }
+    check_files(annotations, images, list(regions_of))
+    names = sorted({region.name for regions in regions_of.values() for region in regions})
+    if class_key is None:
+        names = [class_name]
+    ids = {name: number for number, name in enumerate(names, start=1)}
+    coco: CocoFile = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": number, "name": name} for name, number in ids.items()],
+    }
+    for image_id, (name, regions) in enumerate(regions_of.items()):
+        coco["images"].append(_coco_image(image_id, name, images))
+        for region in regions:
+            # Differs from mmdet: annotations count from 1, since COCOeval takes a match with annotation 0 for
+            # no match; and so do categories, as everywhere in COCO.
+            number = len(coco["annotations"]) + 1
+            coco["annotations"].append(_coco_annotation(number, image_id, ids[region.name], region.outline))
+    return coco
+
+
+def _read_entries(path: Path) -> dict[str, list[tuple[str, Mapping[str, object]]]]:
+    """Of every image's file name the regions, each with its place in words."""
+    document = read_json(path)
+    if isinstance(document, dict) and "_via_img_metadata" in document:
+        document = document["_via_img_metadata"]
+    entries = list(document.values()) if isinstance(document, dict) else []
+    if not entries or not all(
+        isinstance(entry, dict) and {"filename", "regions"} <= entry.keys() for entry in entries
+    ):
+        raise InputError(
+            f"{path}: expected a VIA region file (entries with 'filename' and 'regions'), found "
+            f"{shown(document)}; export the annotations as JSON"
+        )
+    regions_of: dict[str, list[tuple[str, Mapping[str, object]]]] = {}
+    for entry in entries:
+        name, regions = entry["filename"], entry["regions"]
+        if not isinstance(name, str) or name in regions_of:
+            raise InputError(f"{path}: expected one entry for each 'filename', found {shown(name)} again; merge them")
+        if isinstance(regions, dict):  # VIA 1 numbers them by keys
+            regions = list(regions.values())
+        if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
+            raise InputError(f"{path}: {name}: expected regions, found {shown(regions)}; export the file again")
+        regions_of[name] = [(f"{path}: {name}: region {number}", region) for number, region in enumerate(regions)]
+    return regions_of
+
+
+def _read_region(where: str, region: Mapping[str, object], class_name: str, class_key: str | None) -> _Region:
+    shape = region.get("shape_attributes")
+    if not isinstance(shape, dict):
+        raise InputError(f"{where}: expected 'shape_attributes', found {shown(shape)}; draw the region again")
+    name: object = class_name
+    if class_key is not None:
+        attributes = region.get("region_attributes")
+        name = attributes.get(class_key) if isinstance(attributes, dict) else None
+        if not isinstance(name, str) or not name:
+            raise InputError(
+                f"{where}: expected the class as text under the attribute {class_key!r}, found {shown(attributes)}; "
+                "name the region's class or choose another --class-key"
+            )
+    return _Region(_outline(where, shape), cast(str, name))
+
+
+def _outline(where: str, shape: Mapping[str, object]) -> _Outline:
+    """The vertices and the box of a region's shape."""
+    kind = shape.get("name")
+    if kind in ("polygon", "polyline"):
+        return _polygon(where, shape)
+    if kind == "rect":
+        x, y, width, height = _numbers(where, shape, ("x", "y", "width", "height"))
+        corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
+        return _Outline(np.array(corners, np.float64), (x, y, x + width, y + height))
+    if kind == "circle":
+        x, y, radius = _numbers(where, shape, ("cx", "cy", "r"))
+        return _ellipse((x, y), (radius, radius), angle=0.0)
+    if kind == "ellipse":
+        x, y, radius_x, radius_y = _numbers(where, shape, ("cx", "cy", "rx", "ry"))
+        (angle,) = _numbers(where, shape, ("theta",)) if "theta" in shape else (0.0,)
+        return _ellipse((x, y), (radius_x, radius_y), angle=angle)
+    raise InputError(
+        f"{where}: expected a polygon, polyline, rect, circle or ellipse, found {shown(kind)}; draw it as one of them"
+    )
+
+
+def _polygon(where: str, shape: Mapping[str, object]) -> _Outline:
+    xs, ys = (_coordinates(where, shape, key) for key in ("all_points_x", "all_points_y"))
+    if len(xs) != len(ys):
+        raise InputError(f"{where}: expected as many x as y, found {len(xs)} and {len(ys)}; draw the region again")
+    if len(xs) < 3:
+        raise InputError(
+            f"{where}: expected a polygon of at least 3 vertices, found {len(xs)}; draw the region again"
+        )
+    return _Outline(np.column_stack([xs, ys]).astype(np.float64), (min(xs), min(ys), max(xs), max(ys)))
+
+
+def _ellipse(centre: tuple[float, float], radii: tuple[float, float], *, angle: float) -> _Outline:
+    """An ellipse turned by `angle` radians; the box is that of the curve, not of its polygon."""
+    cosine, sine = math.cos(angle), math.sin(angle)
+    turns = np.arange(ROUND_VERTICES) * (2 * math.pi / ROUND_VERTICES)
+    along, across = radii[0] * np.cos(turns), radii[1] * np.sin(turns)
+    xs, ys = centre[0] + along * cosine - across * sine, centre[1] + along * sine + across * cosine
+    half_width = math.hypot(radii[0] * cosine, radii[1] * sine)
+    half_height = math.hypot(radii[0] * sine, radii[1] * cosine)
+    box = (centre[0] - half_width, centre[1] - half_height, centre[0] + half_width, centre[1] + half_height)
+    return _Outline(np.column_stack([xs, ys]), box)
+
+
+def _numbers(where: str, shape: Mapping[str, object], keys: Sequence[str]) -> list[float]:
+    """The shape's numbers under the keys; sizes and radii must not be negative."""
+    values = [shape.get(key) for key in keys]
+    sizes = ("width", "height", "r", "rx", "ry")
+    usable = [is_number(value) and not (key in sizes and value < 0) for key, value in zip(keys, values, strict=True)]
+    if not all(usable):
+        found = ", ".join(f"{key}={shown(value)}" for key, value in zip(keys, values, strict=True))
+        raise InputError(f"{where}: expected finite numbers, no negative size, found {found}; draw the region again")
+    return [cast(float, value) for value in values]
+
+
+def _coordinates(where: str, shape: Mapping[str, object], key: str) -> list[float]:
+    values = shape.get(key)
+    if not isinstance(values, list) or not all(is_number(value) for value in values):
+        raise InputError(f"{where}: expected a list of numbers under {key!r}, found {shown(values)}; draw it again")
+    return values
+
+
+def _coco_image(number: int, name: str, folder: Path) -> CocoImage:
+    height, width = image_size(folder / name)
+    return {"id": number, "file_name": name, "width": width, "height": height}
+
+
+def _coco_annotation(number: int, image_id: int, category_id: int, outline: _Outline) -> CocoAnnotation:
+    """The box is min and max of the vertices; the polygon runs through the centres of the pixels, hence + 0.5."""
+    left, top, right, bottom = outline.box
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": [left, top, right - left, bottom - top],
+        "area": (right - left) * (bottom - top),
+        "iscrowd": 0,
+        "segmentation": [(outline.polygon + 0.5).reshape(-1).tolist()],
+    }

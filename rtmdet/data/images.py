@@ -1,0 +1,122 @@
+"""Image files: pixels as RGB, sizes from the header, and one clear line for every file that is not whole.
+
+Legend: H, W height and width after the turn that the file's EXIF orientation asks for.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from rtmdet.structures import InputError
+
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_JPEG_SCAN = 0xDA
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_ORIENTATION = 0x0112  # EXIF tag
+_TURNED = (5, 6, 7, 8)  # orientations that swap height and width
+_REMEDY = "replace the file or take it out of the data"
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Decode an image file to (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
+
+    Grey becomes three equal channels, transparency is left out, of 16 bits the high 8 remain.
+    Raises InputError for a file that is missing, unreadable, empty, cut short or not an image.
+    """
+    data = _read_whole_file(Path(path))
+    with _silent_opencv():
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:
+            image = None
+    if image is None:
+        raise InputError(f"{path}: expected an image, found a file that cannot be decoded; {_REMEDY}")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(H, W) of the array that `read_image` would give, from the file's header, without decoding.
+
+    Raises InputError as `read_image` does, except for damage that only decoding can find.
+    """
+    data = _read_whole_file(Path(path))
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            turned = _orientation(image) in _TURNED
+    except Exception as error:  # Pillow raises a dozen types for a damaged header
+        raise InputError(f"{path}: expected an image, found a file without a readable header; {_REMEDY}") from error
+    return (width, height) if turned else (height, width)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation 1 .. 8 that OpenCV obeys; Pillow's own getexif() would also look into XMP."""
+    if image.format == "TIFF":
+        return 1  # Pillow's size of a TIFF is the turned one already
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get("exif", b""))
+        return exif.get(_ORIENTATION, 1)
+    except Exception:  # damaged EXIF data turns nothing in OpenCV either; the pixels are sound
+        return 1
+
+
+def _read_whole_file(path: Path) -> bytes:
+    """The bytes of an image file, known to be neither empty nor cut short."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such image file; check the path") from error
+    except OSError as error:
+        raise InputError(f"{path}: the image cannot be read ({error.strerror}); check the file") from error
+    if not data:
+        raise InputError(f"{path}: expected an image, found an empty file; {_REMEDY}")
+    if _is_cut_short(data):
+        raise InputError(f"{path}: the image is truncated (its end is missing); copy the file again or {_REMEDY}")
+    return data
+
+
+def _is_cut_short(data: bytes) -> bool:
+    """Whether the end of a JPEG or PNG is missing: decoders may pass over it and leave the rest grey."""
+    if data.startswith(_JPEG_START):
+        return _is_cut_short_jpeg(data)
+    if data.startswith(_PNG_START):
+        return not 0 <= data.rfind(b"IEND") <= len(data) - 8  # 4 bytes of name, 4 of checksum
+    return False
+
+
+def _is_cut_short_jpeg(data: bytes) -> bool:
+    """Whether no end marker follows the first scan.
+
+    The segments before the scan are stepped over, since an EXIF thumbnail has an end marker of its own; what
+    follows the end does not matter, since phones append videos there.
+    """
+    position = len(_JPEG_START)
+    while position + 4 <= len(data):
+        if data[position] != 0xFF:
+            return False  # not the layout of a JPEG: the decoder shall judge
+        if data[position + 1] == _JPEG_SCAN:
+            return data.find(_JPEG_END, position) < 0
+        if data[position + 1] == 0xFF:  # a fill byte
+            position += 1
+        else:
+            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return True
+
+
+@contextmanager
+def _silent_opencv() -> Iterator[None]:
+    """Keep OpenCV from printing about a file that we report ourselves."""
+    logging = cv2.utils.logging
+    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(before)

@@ -1,0 +1,44 @@
+"""JSON files: read with one clear line for every fault, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from rtmdet.structures import InputError
+
+
+def read_json(path: Path) -> object:
+    """The content of a JSON file in UTF-8, with or without a byte order mark.
+
+    Raises InputError where the file is missing, cannot be read or is not JSON (with line and column).
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; check the path") from error
+    except OSError as error:
+        raise InputError(f"{path}: the file cannot be read ({error.strerror}); check the path") from error
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise InputError(f"{path}: not JSON at {place} ({error.msg}); correct the file or write it again") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: expected JSON text in UTF-8, found something else; check the path") from error
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON, making the folder; the file appears in one step, so that no reader meets half of it.
+
+    Raises InputError where it cannot be written.
+    """
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.write_text(json.dumps(content), encoding="utf-8")
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: the file cannot be written ({error.strerror}); choose another path") from error

@@ -1,0 +1,180 @@
+"""Box AM: where the network looked for its boxes. Class activation maps with a target made for detectors.
+
+pytorch-grad-cam takes activations and gradients and ablates channels; the maps follow the Box AM demo of
+mmyolo. Importing it takes seconds, so this module is imported only where a map is wanted.
+Dimension legend: C channels, H, W of the layer's map, N boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pytorch_grad_cam.ablation_cam import AblationCAM
+from pytorch_grad_cam.ablation_layer import AblationLayer
+from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.utils.find_layers import replace_layer_recursive
+from torch import Tensor, nn
+
+from rtmdet.structures import DenseOutputs, InputError
+from rtmdet.viz.box_targets import BoxTarget
+from rtmdet.viz.heatmap import on_picture, unit_range
+from rtmdet.viz.hooks import capture, find_layer
+
+GRADIENT_METHODS = ("gradcam", "gradcam++")
+
+
+def box_am(model: nn.Module, layer: str, images: Tensor, target: BoxTarget, method: str) -> np.ndarray:
+    """The raw activation map (H, W) of a layer for one image, float32: neither clipped nor scaled.
+
+    `model` is in evaluation mode and maps `images` (1, 3, H, W) to DenseOutputs, of which `target` makes the
+    number to explain; eigencam explains no number, it shows what varies most. `method` is gradcam,
+    gradcam++, eigencam or ablationcam. Raises InputError where the layer does not exist, gives no maps, or
+    gives several to a method other than eigencam.
+    """
+    maps = _maps_of(model, layer, images)
+    if method == "eigencam":
+        return _principal_component(_join(maps))
+    if len(maps) > 1:
+        raise InputError(
+            f"layer {layer!r} gives {len(maps)} maps, {method} needs a layer of one map: "
+            "choose a layer inside it, such as neck.out_convs[0]; several layers can be given"
+        )
+    return _METHODS[method](model, find_layer(model, layer)).raw_map(images, target)
+
+
+def merge_maps(
+    maps: Sequence[np.ndarray], picture_size: tuple[int, int], input_size: tuple[int, int]
+) -> np.ndarray:
+    """The mean of layers' raw maps over the letterboxed picture of (H, W): float32 in 0 .. 1."""
+    layers = [unit_range(on_picture(np.maximum(raw, 0), picture_size, input_size)) for raw in maps]
+    return unit_range(np.mean(layers, axis=0))
+
+
+def normalize_in_boxes(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """The map (H, W) scaled to 0 .. 1 inside each of boxes (N, 4) alone, in its pixels, and 0 elsewhere.
+
+    Where boxes overlap the greater value stands.
+    """
+    result = np.zeros_like(heat)
+    for x1, y1, x2, y2 in boxes.clip(min=0).astype(int):
+        region = heat[y1:y2, x1:x2]
+        if region.size:
+            result[y1:y2, x1:x2] = np.maximum(result[y1:y2, x1:x2], unit_range(region))
+    return unit_range(result)
+
+
+class _OneImage(nn.Module):
+    """The model as pytorch-grad-cam wants it: with outputs that can be counted off, one item an image."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> list[DenseOutputs]:
+        return [self.model(images)]
+
+
+class _RawCAM(BaseCAM):
+    """pytorch-grad-cam as far as the raw map: it would stretch the map over the letterbox padding too."""
+
+    def __init__(self, model: nn.Module, layer: nn.Module) -> None:
+        super().__init__(_OneImage(model), [layer], reshape_transform=torch.abs)
+
+    def raw_map(self, images: Tensor, target: BoxTarget) -> np.ndarray:
+        """Run the method; hooks and the parameters' gradients are gone afterwards, whatever happens."""
+        try:
+            return self(images, [target])[0]
+        finally:
+            self.activations_and_grads.release()
+            self.model.zero_grad()
+
+    def compute_cam_per_layer(self, input_tensor: Tensor, targets: list[BoxTarget], eigen_smooth: bool) -> np.ndarray:
+        activations = self.activations_and_grads.activations[0].numpy()  # (1, C, H, W)
+        # A layer that the target does not depend on receives no gradient at all.
+        gradients = [gradient.numpy() for gradient in self.activations_and_grads.gradients]
+        gradient = gradients[0] if gradients else np.zeros_like(activations)
+        return self.get_cam_image(input_tensor, self.target_layers[0], targets, activations, gradient)
+
+    def aggregate_multi_layers(self, cam_per_target_layer: np.ndarray) -> np.ndarray:
+        return cam_per_target_layer  # (1, H, W)
+
+
+class _GradCAM(_RawCAM):
+    """Activation x gradient at each place. As in mmyolo, the gradient is not averaged over the area."""
+
+    def get_cam_image(
+        self,
+        input_tensor: Tensor,
+        target_layer: nn.Module,
+        targets: list[BoxTarget],
+        activations: np.ndarray,
+        grads: np.ndarray,
+    ) -> np.ndarray:
+        return (self.weights(activations, grads) * activations).sum(1)
+
+    def weights(self, activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+        """(1, C, H, W), both absolute values, to weights of the same shape."""
+        return gradients
+
+
+class _GradCAMPlusPlus(_GradCAM):
+    """Gradients weighted by the second-order formula of arXiv 1710.11063, equation 19."""
+
+    def weights(self, activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+        total = activations.sum((2, 3), keepdims=True)
+        alpha = gradients**2 / (2 * gradients**2 + total * gradients**3 + 1e-6)
+        return alpha * gradients
+
+
+class _AblationCAM(_RawCAM, AblationCAM):
+    """Each channel weighs as much of the target as is lost without it."""
+
+    def __init__(self, model: nn.Module, layer: nn.Module) -> None:
+        # One channel at a time: in a larger batch the library's ablation value sinks with every channel.
+        AblationCAM.__init__(
+            self, _OneImage(model), [layer], torch.abs, ablation_layer=AblationLayer(), batch_size=1
+        )
+
+    def raw_map(self, images: Tensor, target: BoxTarget) -> np.ndarray:
+        try:
+            return super().raw_map(images, target)
+        finally:  # the library leaves its own layer in the model when a forward pass fails
+            replace_layer_recursive(self.model, self.ablation_layer, self.target_layers[0])
+
+    def save_activation(self, module: nn.Module, input: object, output: Tensor) -> None:
+        self.activations = output.clone()  # the next layer can be an in-place activation
+
+
+_METHODS = {"gradcam": _GradCAM, "gradcam++": _GradCAMPlusPlus, "ablationcam": _AblationCAM}
+
+
+def _maps_of(model: nn.Module, layer: str, images: Tensor) -> list[Tensor]:
+    """Absolute values of the maps (1, C, H, W) that a layer gives."""
+    with torch.no_grad(), capture(model, [layer]) as outputs:
+        model(images)
+    maps = outputs[layer]
+    if not maps or any(map.ndim != 4 for map in maps):
+        shapes = ", ".join(str(tuple(map.shape)) for map in maps) or "nothing"
+        raise InputError(f"layer {layer!r} gives {shapes}, Box AM needs maps (1, C, H, W): choose another layer")
+    return [map.abs() for map in maps]
+
+
+def _join(maps: Sequence[Tensor]) -> Tensor:
+    """Maps of several sizes, stretched to the largest, with all their channels: (C, H, W)."""
+    height, width = max((map.shape[2], map.shape[3]) for map in maps)
+    return torch.cat([F.interpolate(map, (height, width), mode="bilinear") for map in maps], dim=1)[0]
+
+
+def _principal_component(maps: Tensor) -> np.ndarray:
+    """The first principal component (H, W) of maps (C, H, W) over their places, its greater peak positive.
+
+    Not the library's projection: that one computes all H x W left singular vectors, in seconds, to use none.
+    """
+    values = maps.flatten(1).T.cpu().numpy()  # (H * W, C)
+    centred = values - values.mean(0)
+    direction = np.linalg.svd(centred, full_matrices=False)[2][0]  # (C,)
+    component = (centred @ direction).reshape(maps.shape[1:])
+    return component if component.max() >= -component.min() else -component

@@ -1,0 +1,66 @@
+"""Pictures side by side: images of any sizes in equal cells, with a title each.
+
+All images are (H, W, 3) uint8 RGB, sizes (H, W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from rtmdet.letterbox import fitted_size
+from rtmdet.viz.draw import FONT, shorten_text, text_scale
+
+_GROUND = 245  # the grey around the images
+_INK = (40, 40, 40)
+_CAPITAL = 9  # height of the titles' capitals in pixels
+_GAP = 8  # pixels between the cells
+
+
+def grid(
+    images: Sequence[np.ndarray], columns: int, cell: tuple[int, int], titles: Sequence[str] | None = None
+) -> np.ndarray:
+    """The images row by row, each fitted into the middle of its cell, its title above it.
+
+    With fewer images than `columns` the picture is narrower. Returns a new (H, W, 3) image.
+    """
+    names = [""] * len(images) if titles is None else titles
+    tiles = [_tile(image, cell, title, titled=titles is not None) for image, title in zip(images, names, strict=True)]
+    columns = max(min(columns, len(tiles)), 1)
+    rows = -(-len(tiles) // columns)
+    height, width = tiles[0].shape[:2] if tiles else cell
+    canvas = _blank((rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP))
+    for index, tile in enumerate(tiles):
+        row, column = divmod(index, columns)
+        top, left = _GAP + row * (height + _GAP), _GAP + column * (width + _GAP)
+        canvas[top : top + height, left : left + width] = tile
+    return canvas
+
+
+def fit_image(image: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
+    """The image resized to fit `cell` (H, W), its shape kept; shrinking averages pixels."""
+    size = fitted_size(image.shape[:2], cell)
+    if size == image.shape[:2]:
+        return image.copy()
+    method = cv2.INTER_AREA if size[0] < image.shape[0] else cv2.INTER_LINEAR
+    return cv2.resize(image, (size[1], size[0]), interpolation=method)
+
+
+def _tile(image: np.ndarray, cell: tuple[int, int], title: str, *, titled: bool) -> np.ndarray:
+    """One cell with the line of its title."""
+    header = 2 * _CAPITAL + 2 if titled else 0
+    tile = _blank((header + cell[0], cell[1]))
+    fitted = fit_image(image, cell)
+    top, left = header + (cell[0] - fitted.shape[0]) // 2, (cell[1] - fitted.shape[1]) // 2
+    tile[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
+    if title:
+        scale = text_scale(_CAPITAL)
+        text = shorten_text(title, cell[1], scale)
+        cv2.putText(tile, text, (0, _CAPITAL + _CAPITAL // 2), FONT, scale, _INK, 1, cv2.LINE_AA)
+    return tile
+
+
+def _blank(size: tuple[int, int]) -> np.ndarray:
+    return np.full((*size, 3), _GROUND, np.uint8)

@@ -1,0 +1,59 @@
+"""Heat maps: maps of the network brought onto the picture they belong to.
+
+A map spans the network's input, the letterbox padding included; a picture shows the content only. Sizes are
+(H, W), pictures RGB uint8. Reference: the visualizers of mmyolo.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from rtmdet.letterbox import fitted_size
+
+EPSILON = 1e-7  # keeps constant maps from a division by zero
+
+
+def crop_padding(heat: np.ndarray, content: tuple[int, int], input_size: tuple[int, int]) -> np.ndarray:
+    """The part of a map (h, w) over the network's input that shows the image: float32 of size `content`.
+
+    The map is stretched over the input first, so that the cut falls on a pixel and not on a cell.
+    """
+    stretched = resize_map(heat, input_size)
+    return stretched[: content[0], : content[1]]
+
+
+def on_picture(heat: np.ndarray, picture_size: tuple[int, int], input_size: tuple[int, int]) -> np.ndarray:
+    """A map (h, w) over the network's input as a map over the letterboxed picture of `picture_size`, float32.
+
+    Differs from mmyolo: the padding is cut off, where mmyolo stretches it over the picture and shifts the heat.
+    """
+    content = fitted_size(picture_size, input_size)
+    return resize_map(crop_padding(heat, content, input_size), picture_size)
+
+
+def resize_map(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear resize (pixel centres aligned, not corners) of a map (h, w) to `size`, float32."""
+    return cv2.resize(heat.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def unit_range(heat: np.ndarray) -> np.ndarray:
+    """The map shifted and scaled to 0 .. 1; a constant map becomes 0."""
+    shifted = heat - heat.min()
+    return shifted / (EPSILON + shifted.max())
+
+
+def heat_map(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Colours for a map (h, w), stretched to `size`: (H, W, 3), blue at its least value, red at its greatest."""
+    level = (unit_range(resize_map(heat, size)) * 255).astype(np.uint8)
+    return cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
+
+
+def overlay(image: np.ndarray, colors: np.ndarray, alpha: float = 0.5) -> np.ndarray:
+    """A mix of two (H, W, 3) pictures: `alpha` of the colours, the rest of the image."""
+    return cv2.addWeighted(image, 1 - alpha, colors, alpha, 0)
+
+
+def brighten(image: np.ndarray) -> np.ndarray:
+    """The picture scaled so that its greatest value is 255, for mixes that came out dim."""
+    return (image * (255 / max(int(image.max()), 1))).astype(np.uint8)

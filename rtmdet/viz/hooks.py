@@ -1,0 +1,93 @@
+"""Layers by name and the outputs they give, through forward hooks. Works on any nn.Module.
+
+A name is a module path as it is written in Python: `backbone`, `neck.out_convs[0]`, `backbone.stage4[2].blocks[0]`.
+It is parsed, never evaluated.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from rtmdet.structures import InputError
+
+_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*|\.\d+|\[\d+\])*", re.ASCII)
+_PART = re.compile(r"\w+", re.ASCII)
+
+
+def parse_layer_name(name: str) -> tuple[str | int, ...]:
+    """The attributes and indices of a layer's path: `neck.out_convs[0]` or `neck.out_convs.0` -> neck, out_convs, 0.
+
+    Raises InputError for anything that is not such a path.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(f"layer name {name!r} is not a module path: write it like neck.out_convs[0]")
+    return tuple(int(part) if part.isdigit() else part for part in _PART.findall(name))
+
+
+def layer_names(model: nn.Module) -> list[str]:
+    """The names of all layers below `model` that are run, in the order of their definition.
+
+    Lists of layers are left out, as nothing passes through a list itself.
+    """
+    return [_bracketed(path) for path, layer in model.named_modules(remove_duplicate=False) if path and _runs(layer)]
+
+
+def find_layer(model: nn.Module, name: str) -> nn.Module:
+    """The layer of that name. Raises InputError, with the nearest names, where there is none that is run."""
+    path = ".".join(str(part) for part in parse_layer_name(name))
+    layer = dict(model.named_modules(remove_duplicate=False)).get(path)
+    if layer is not None and _runs(layer):
+        return layer
+    near = difflib.get_close_matches(_bracketed(path), layer_names(model), n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}? " if near else ""
+    found = "does not exist" if layer is None else "is a list of layers and gives no output itself"
+    raise InputError(f"layer {name!r} {found}: {hint}--list-layers prints all names")
+
+
+@contextmanager
+def capture(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
+    """Record what the layers of these names give while the block runs.
+
+    Yields a dictionary that each forward pass fills: name -> the layer's outputs as detached copies. Tuples
+    and lists of maps are flattened; a layer that is run several times adds its outputs each time. The hooks
+    are removed when the block ends, by an exception too. Raises InputError for unknown names.
+    """
+    outputs: dict[str, list[Tensor]] = {name: [] for name in names}
+    layers = {name: find_layer(model, name) for name in outputs}
+    handles = [layer.register_forward_hook(_recorder(outputs[name])) for name, layer in layers.items()]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def flatten_outputs(output: object) -> list[Tensor]:
+    """All tensors of a layer's output in order: of a tensor itself, or of nested tuples and lists of tensors."""
+    if isinstance(output, Tensor):
+        return [output]
+    if isinstance(output, (tuple, list)):
+        return [tensor for part in output for tensor in flatten_outputs(part)]
+    return []
+
+
+def _recorder(outputs: list[Tensor]) -> Callable[[nn.Module, object, object], None]:
+    def record(_layer: nn.Module, _inputs: object, output: object) -> None:
+        # A copy, because the next layer can be an in-place activation.
+        outputs.extend(tensor.detach().clone() for tensor in flatten_outputs(output))
+
+    return record
+
+
+def _runs(layer: nn.Module) -> bool:
+    return not isinstance(layer, (nn.ModuleList, nn.ModuleDict))
+
+
+def _bracketed(path: str) -> str:
+    """The path of named_modules in Python's notation: `neck.out_convs.0` -> `neck.out_convs[0]`."""
+    return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", path)

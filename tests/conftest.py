@@ -1,0 +1,20 @@
+"""Fixtures that several test files need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real photos and weights: RTMDET_SHARED, or shared/ beside the repository."""
+    folder = Path(os.environ.get("RTMDET_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+    if folder.is_dir():
+        return folder
+    reason = f"no folder {folder}: set RTMDET_SHARED to the real photos and weights"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)

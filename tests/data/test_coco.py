@@ -1,0 +1,282 @@
+"""The COCO data set: what it loads, what it leaves out, and one line for every fault of a file."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools.cocoeval import COCOeval
+
+from rtmdet.cli.main import main
+from rtmdet.data.coco import CocoDataset
+from rtmdet.data.coco_file import read_coco
+from rtmdet.structures import InputError
+
+Document = dict[str, list[dict[str, object]]]
+
+
+def annotation(number: int, image: int, category: int, box: list[float], **more: object) -> dict[str, object]:
+    area = box[2] * box[3]
+    return {"id": number, "image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": 0} | more
+
+
+def sound() -> Document:
+    """Image 7 with usable boxes, 3 with none, 5 too small, 9 with a crowd and a speck only."""
+    sizes = {7: (60, 80), 3: (40, 50), 5: (31, 90), 9: (64, 64)}  # (H, W)
+    images = [{"id": i, "file_name": f"{i}.png", "width": w, "height": h} for i, (h, w) in sizes.items()]
+    annotations = [
+        annotation(1, 7, 20, [10.25, 5, 30, 20.5]),
+        annotation(2, 7, 4, [70, 50, 40, 30]),  # reaches beyond the border
+        annotation(3, 7, 20, [0, 0, 60, 60], iscrowd=1),
+        annotation(4, 7, 20, [1, 1, 0.5, 9]),
+        annotation(5, 7, 20, [1, 1, 9, 9], area=0),
+        annotation(6, 5, 20, [1, 1, 9, 9]),
+        annotation(7, 9, 4, [1, 1, 30, 30], iscrowd=1),
+        annotation(8, 9, 4, [1, 1, 30, 0.25]),
+    ]
+    return {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 20, "name": "dog"}, {"id": 4, "name": "cat"}],
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the images of the sound file, grey in the value of their id."""
+    for image in sound()["images"]:
+        pixels = np.full((image["height"], image["width"], 3), image["id"], np.uint8)
+        cv2.imwrite(str(tmp_path / image["file_name"]), pixels)
+    return tmp_path
+
+
+def dataset(folder: Path, document: object, **options: object) -> CocoDataset:
+    path = folder / "annotations.json"
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    return CocoDataset(path, folder, **({"training": True} | options))
+
+
+def test_loads_rgb_boxes_and_contiguous_labels(folder: Path) -> None:
+    data = dataset(folder, sound())
+    sample = data.load(0)
+    assert (sample.image.shape, sample.image.dtype, sample.image.max()) == ((60, 80, 3), np.uint8, 7)
+    assert (sample.boxes.dtype, sample.labels.dtype) == (np.float32, np.int64)
+    np.testing.assert_array_equal(sample.boxes, [[10.25, 5, 40.25, 25.5], [70, 50, 110, 80]])
+    np.testing.assert_array_equal(sample.labels, [1, 0])
+    assert (sample.meta.image_id, sample.meta.original_size, sample.meta.path) == (7, (60, 80), str(folder / "7.png"))
+    assert (data.classes, data.category_ids) == (("cat", "dog"), (4, 20))
+
+
+def test_what_a_caller_does_to_a_sample_stays_there(folder: Path) -> None:
+    data = dataset(folder, sound())
+    data.load(0).boxes[:] = 0
+    assert data.load(0).boxes.any()
+
+
+@pytest.mark.parametrize(
+    ("options", "image_ids"),
+    [
+        ({"training": True}, (7,)),
+        ({"training": True, "keep_empty": True}, (7, 3, 9)),
+        ({"training": False}, (7, 3, 5, 9)),
+    ],
+)
+def test_filters(folder: Path, options: dict[str, object], image_ids: tuple[int, ...]) -> None:
+    data = dataset(folder, sound(), **options)
+    assert data.image_ids == image_ids
+    assert len(data) == len(image_ids)
+    assert [data.path(i).name for i in range(len(data))] == [f"{i}.png" for i in image_ids]
+
+
+def test_empty_images_give_empty_arrays(folder: Path) -> None:
+    sample = dataset(folder, sound(), training=False).load(1)
+    assert (sample.boxes.shape, sample.labels.shape) == ((0, 4), (0,))
+    assert (sample.boxes.dtype, sample.labels.dtype) == (np.float32, np.int64)
+
+
+def test_classes_pick_and_order(folder: Path) -> None:
+    swapped = dataset(folder, sound(), classes=["dog", "cat"])
+    assert (swapped.category_ids, swapped.load(0).labels.tolist()) == ((20, 4), [0, 1])
+    only = dataset(folder, sound(), classes=["dog"])
+    assert (only.classes, only.category_ids, only.load(0).labels.tolist()) == (("dog",), (20,), [0])
+
+
+def test_unknown_class_shows_both_lists(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"\['Cat'\].*\['dog', 'Cat'\].*\['cat', 'dog'\]"):
+        dataset(folder, sound(), classes=["dog", "Cat"])
+    for classes in ([], ["dog", "dog"]):
+        with pytest.raises(InputError, match="without repetition"):
+            dataset(folder, sound(), classes=classes)
+
+
+def test_missing_area_and_crowd_are_filled_in(folder: Path) -> None:
+    document = sound()
+    for entry in document["annotations"][:2]:
+        del entry["area"], entry["iscrowd"]
+    data = dataset(folder, document)
+    assert len(data.load(0).boxes) == 2
+    assert data.coco.anns[1]["area"] == 30 * 20.5
+
+
+def test_annotation_zero_counts_in_cocoeval(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = sound()
+    document["annotations"] = [annotation(0, 7, 4, [10, 10, 30, 20])]
+    data = dataset(folder, document, training=False)
+    assert capsys.readouterr().out == ""  # pycocotools prints while it builds its index
+    found = [{"image_id": 7, "category_id": 4, "bbox": [10, 10, 30, 20], "score": 0.9}]
+    evaluation = COCOeval(data.coco, data.coco.loadRes(found), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)
+
+
+def test_a_size_other_than_the_files_is_told(folder: Path) -> None:
+    cv2.imwrite(str(folder / "7.png"), np.zeros((80, 60, 3), np.uint8))
+    data = dataset(folder, sound())
+    with pytest.raises(InputError, match=r"7\.png: expected 80 x 60 pixels .* image 7, found 60 x 80 .*EXIF"):
+        data.load(0)
+
+
+def set_in(key: str, position: int, **values: object) -> Callable[[Document], None]:
+    return lambda document: document[key][position].update(values)
+
+
+def remove_from(key: str, position: int, name: str) -> Callable[[Document], None]:
+    return lambda document: document[key][position].pop(name)
+
+
+def put(**values: object) -> Callable[[Document], None]:
+    return lambda document: document.update(copy.deepcopy(values))
+
+
+FAULTS = [
+    (lambda document: document.pop("images"), "list under 'images', found no such key"),
+    (lambda document: document.pop("annotations"), "list under 'annotations', found no such key"),
+    (put(categories={"a": 1}), "list under 'categories', found {'a': 1}"),
+    (put(images=[], annotations=[]), "at least one entry in 'images'"),
+    (put(categories=[], annotations=[]), "at least one entry in 'categories'"),
+    (put(images=[3]), r"images\[0\]: expected an object, found 3"),
+    (remove_from("images", 1, "id"), r"images\[1\]: the key 'id' is missing"),
+    (set_in("images", 1, id="3"), r"images\[1\]: expected an integer for 'id', found '3'"),
+    (set_in("images", 1, id=True), "expected an integer for 'id', found True"),
+    (set_in("images", 1, id=7), "image id 7 stands twice"),
+    (set_in("images", 1, width=0), "image 3: expected 'width' of at least 1 pixel, found 0"),
+    (remove_from("images", 1, "height"), "image 3: the key 'height' is missing"),
+    (set_in("images", 1, file_name=5), "image 3: expected a text for 'file_name', found 5"),
+    (set_in("images", 1, file_name="../3.png"), "'../3.png' leaves the images' folder"),
+    (set_in("images", 1, file_name="/etc/3.png"), "'/etc/3.png' leaves the images' folder"),
+    (set_in("images", 1, file_name="a\\..\\..\\3.png"), "leaves the images' folder"),
+    (set_in("images", 1, file_name="absent.png"), r"1 of 4 image files are not in .*'absent\.png'"),
+    (set_in("categories", 1, id=20), "category id 20 stands twice"),
+    (set_in("categories", 1, name="dog"), "categories 20 and 4 are both named 'dog'"),
+    (set_in("categories", 1, name=""), "category 4: expected a text for 'name'"),
+    (set_in("annotations", 1, id=1), "annotation id 1 stands twice"),
+    (set_in("annotations", 1, category_id=5), r"annotation 2: unknown category_id 5 \(the file has 20, 4\)"),
+    (set_in("annotations", 1, image_id=8), "annotation 2: unknown image_id 8"),
+    (remove_from("annotations", 1, "bbox"), "annotation 2: the key 'bbox' is missing"),
+    (
+        set_in("annotations", 1, bbox=[1, 2, 3]),
+        r"annotation 2: expected 4 finite numbers for 'bbox', found \[1, 2, 3\]",
+    ),
+    (set_in("annotations", 1, bbox=[1, 2, 3, "4"]), "annotation 2: expected 4 finite numbers"),
+    (set_in("annotations", 1, bbox=[1, 2, 3, float("nan")]), "annotation 2: expected 4 finite numbers"),
+    (set_in("annotations", 1, bbox=[1, 2, float("inf"), 4]), "annotation 2: expected 4 finite numbers"),
+    (set_in("annotations", 1, bbox=[1, 2, 10**400, 4]), "annotation 2: expected 4 finite numbers"),
+    (set_in("annotations", 1, bbox=[1, 2, -3, 4]), "annotation 2: .*negative size"),
+    (set_in("annotations", 1, area="big"), "annotation 2: expected a finite number for 'area'"),
+    (set_in("annotations", 1, iscrowd=2), "annotation 2: expected 0 or 1 for 'iscrowd'"),
+    (set_in("annotations", 1, bbox=[80, 5, 9, 9]), r"annotation 2: box .* outside its image 7 of 80 x 60 pixels"),
+    (set_in("annotations", 1, bbox=[5, 60, 9, 9]), "annotation 2: box .* outside"),
+    (set_in("annotations", 1, bbox=[-9, 5, 9, 9]), "annotation 2: box .* outside"),
+    (set_in("annotations", 1, bbox=[5, -9, 9, 9]), "annotation 2: box .* outside"),
+]
+
+
+@pytest.mark.parametrize(("damage", "words"), FAULTS, ids=[words[:40] for _, words in FAULTS])
+def test_every_fault_is_one_line(folder: Path, damage: Callable[[Document], object], words: str) -> None:
+    document = sound()
+    damage(document)
+    with pytest.raises(InputError, match=words) as caught:
+        dataset(folder, document)
+    message = str(caught.value)
+    assert message.startswith(str(folder))
+    assert "\n" not in message
+    assert ";" in message  # what to do comes last
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"images": [],\n "annotations" []}', "not JSON at line 2, column 16"),
+        ("", "not JSON at line 1, column 1"),
+        ("[1, 2]", r"expected a COCO object \{...\}, found \[1, 2\]"),
+        ("[" * 100_000, "expected JSON text"),
+    ],
+)
+def test_files_that_are_not_coco(folder: Path, text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        dataset(folder, text)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_coco(tmp_path / "absent.json")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_coco(tmp_path)
+    (tmp_path / "picture.json").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(InputError, match="expected JSON text in UTF-8"):
+        read_coco(tmp_path / "picture.json")
+
+
+def test_a_missing_folder_is_told(folder: Path) -> None:
+    dataset(folder, sound())
+    with pytest.raises(InputError, match="absent: no such folder of images"):
+        CocoDataset(folder / "annotations.json", folder / "absent", training=True)
+
+
+def test_many_missing_images_are_counted(folder: Path) -> None:
+    for path in folder.glob("*.png"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"4 of 4 image files .*\('7.png', '3.png', '5.png', ...\)"):
+        dataset(folder, sound())
+
+
+def test_no_usable_box_says_why(folder: Path) -> None:
+    document = sound()
+    del document["annotations"][:2]
+    with pytest.raises(InputError) as caught:
+        dataset(folder, document, classes=["dog"])
+    message = str(caught.value)
+    for reason in (
+        "1 crowds",
+        "1 under 1 pixel",
+        "1 without area",
+        "2 of other classes",
+        "1 in images with a side under",
+    ):
+        assert reason in message
+    assert "\n" not in message
+    document["annotations"] = []
+    with pytest.raises(InputError, match=r"no usable box .* the file has none"):
+        dataset(folder, document, training=False)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("part", "images", "boxes"), [("train", 61, 255), ("val", 13, 50)])
+def test_balloon_set(shared: Path, tmp_path: Path, part: str, images: int, boxes: int) -> None:
+    source, out = shared / "data" / "balloon" / part, tmp_path / f"{part}.json"
+    assert (
+        main(["data", "convert", "via", f"{source}/via_region_data.json", "--class-name=balloon", f"--out={out}"])
+        == 0
+    )
+    data = CocoDataset(out, source, training=part == "train")
+    assert (len(data), data.classes) == (images, ("balloon",))
+    assert sum(len(data.coco.imgToAnns[i]) for i in data.image_ids) == boxes
+    samples = [data.load(index) for index in (0, len(data) - 1)]
+    assert all(len(sample.boxes) and not sample.labels.any() for sample in samples)

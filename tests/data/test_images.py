@@ -1,0 +1,162 @@
+"""Reading image files: the right pixels for every kind of file, one clear line for every broken one."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from rtmdet.data.images import image_size, read_image
+from rtmdet.structures import InputError
+
+ORIENTATION = 0x0112
+
+
+def photo(height: int = 48, width: int = 64) -> np.ndarray:
+    """A smooth colourful (H, W, 3) image."""
+    coarse = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def encoded(kind: str, mode: str = "RGB", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image = Image.fromarray(photo()).convert(mode)
+    if mode == "RGBA":
+        image.putalpha(Image.linear_gradient("L").resize(image.size))
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def written(folder: Path, data: bytes) -> Path:
+    path = folder / "image"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "tolerance"),
+    [("JPEG", "RGB", 1), ("JPEG", "L", 1), ("JPEG", "CMYK", 2), ("PNG", "RGB", 0), ("PNG", "L", 0),
+     ("PNG", "P", 0), ("PNG", "RGBA", 0), ("PNG", "LA", 0), ("PNG", "1", 0), ("BMP", "RGB", 0),
+     ("TIFF", "RGB", 0), ("WEBP", "RGB", 1)],
+)  # fmt: skip
+def test_pixels_are_those_of_pillow(tmp_path: Path, kind: str, mode: str, tolerance: int) -> None:
+    path = written(tmp_path, encoded(kind, mode))
+    image = read_image(path)
+    expected = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    assert (image.dtype, image.shape) == (np.uint8, (48, 64, 3))
+    assert np.abs(image - expected).max() <= tolerance
+    assert image_size(path) == (48, 64)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_of_16_bits_the_high_byte_remains(tmp_path: Path, channels: int) -> None:
+    rgb = photo() if channels == 3 else np.repeat(photo()[..., :1], 3, axis=2)
+    deep = rgb[..., ::-1].astype(np.uint16) * 256 + 200
+    path = written(tmp_path, cv2.imencode(".png", deep if channels == 3 else deep[..., 0])[1].tobytes())
+    np.testing.assert_array_equal(read_image(path), rgb)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exif_orientation_turns_pixels_and_size(tmp_path: Path, kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = written(tmp_path, encoded(kind, exif=exif))
+    image = read_image(path)
+    assert image.shape[:2] == image_size(path) == ((64, 48) if orientation >= 5 else (48, 64))
+    turn = Image.Transpose
+    turns = [None, turn.FLIP_LEFT_RIGHT, turn.ROTATE_180, turn.FLIP_TOP_BOTTOM, turn.TRANSPOSE, turn.ROTATE_270,
+             turn.TRANSVERSE, turn.ROTATE_90]  # fmt: skip
+    operation = turns[orientation - 1]
+    upright = Image.fromarray(photo())
+    expected = np.asarray(upright if operation is None else upright.transpose(operation)).astype(int)
+    assert np.abs(image - expected).mean() < 5  # a wrong turn differs by 40 and more
+
+
+def test_orientation_in_xmp_turns_neither_pixels_nor_size(tmp_path: Path) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    path = written(tmp_path, encoded("JPEG", xmp=xmp))
+    assert read_image(path).shape[:2] == image_size(path) == (48, 64)
+
+
+def with_thumbnail(data: bytes, header: bytes = b"II*\0\x08\0\0\0\0\0\0\0\0\0") -> bytes:
+    """The JPEG with another whole JPEG in its EXIF segment, as cameras write it."""
+    payload = b"Exif\0\0" + header + encoded("JPEG")
+    return data[:2] + b"\xff\xe1" + (len(payload) + 2).to_bytes(2, "big") + payload + data[2:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded("JPEG", progressive=True),
+        with_thumbnail(encoded("JPEG")),
+        with_thumbnail(encoded("JPEG"), b"damaged"),
+        encoded("JPEG") + b"a phone's video \xff\xda with what looks like a scan",
+        encoded("JPEG")[:2] + b"\xff\xff" + encoded("JPEG")[3:],  # a fill byte before a marker
+        encoded("PNG") + b"trailing bytes",
+    ],
+    ids=["progressive", "thumbnail", "damaged EXIF", "video behind", "fill byte", "bytes behind PNG"],
+)
+def test_whole_files_are_read(tmp_path: Path, data: bytes) -> None:
+    path = written(tmp_path, data)
+    assert read_image(path).shape[:2] == image_size(path) == (48, 64)
+
+
+def jpeg_cuts() -> list[bytes]:
+    data = encoded("JPEG", quality=95)
+    progressive = encoded("JPEG", quality=95, progressive=True)
+    thumbed = with_thumbnail(data)
+    behind_thumbnail = len(thumbed) - len(data) + 40  # the thumbnail's end marker is there, the photo's is not
+    return [data[:-2], data[:-300], data[:100], progressive[:-300], thumbed[:-2], thumbed[:behind_thumbnail]]
+
+
+@pytest.mark.parametrize("read", [read_image, image_size])
+@pytest.mark.parametrize("data", [*jpeg_cuts(), *(encoded("PNG")[:-cut] for cut in (1, 12, 2000))])
+def test_truncated_files_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str], read, data: bytes) -> None:
+    path = written(tmp_path, data)
+    with pytest.raises(InputError, match="truncated") as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("read", [read_image, image_size])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "empty file"),
+        (b"not an image at all", "expected an image"),
+        (b"\xff\xd8\x00\x00noise", "expected an image"),
+        (b"\x89PNG\r\n\x1a\n" + b"noise" * 9 + b"IEND\0\0\0\0", "expected an image"),
+    ],
+)
+def test_what_is_no_image_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], read, data: bytes, words: str
+) -> None:
+    path = written(tmp_path, data)
+    with pytest.raises(InputError, match=words) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("read", [read_image, image_size])
+def test_missing_files_and_folders_are_told(tmp_path: Path, read) -> None:
+    with pytest.raises(InputError, match="no such image"):
+        read(tmp_path / "absent.jpg")
+    with pytest.raises(InputError, match="cannot be read"):
+        read(tmp_path)
+
+
+def test_opencv_speaks_again_afterwards(tmp_path: Path) -> None:
+    logging = cv2.utils.logging
+    before = logging.getLogLevel()
+    with pytest.raises(InputError):
+        read_image(written(tmp_path, b"noise"))
+    assert logging.getLogLevel() == before

@@ -1,0 +1,158 @@
+"""Drawing: the right pixels change, the input does not, and everything stays inside the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rtmdet.structures import InputError
+from rtmdet.viz.draw import contrasting, draw_boxes, draw_polygons, line_width, palette, save_image
+from rtmdet.viz.grid import fit_image, grid
+
+RED, GREEN = (255, 0, 0), (0, 255, 0)
+
+
+def grey(height: int = 120, width: int = 160) -> np.ndarray:
+    return np.full((height, width, 3), 90, np.uint8)
+
+
+def changed(before: np.ndarray, after: np.ndarray) -> tuple[int, int, int, int]:
+    """The xyxy bounds of the pixels that differ."""
+    rows, columns = np.nonzero((before != after).any(axis=2))
+    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+
+
+def test_palette_does_not_depend_on_the_count() -> None:
+    many = palette(300)
+    assert many[:7] == palette(7)
+    assert palette(0) == []
+    assert len(many) == 300
+
+
+@pytest.mark.parametrize(("count", "distance"), [(8, 50), (20, 30), (80, 10)])
+def test_palette_is_well_apart_to_the_eye(count: int, distance: float) -> None:
+    rgb = np.array(palette(count), np.float32)[None] / 255
+    lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)[0]
+    apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1)[~np.eye(count, dtype=bool)]
+    assert apart.min() > distance
+
+
+def test_box_is_a_frame_in_its_colour() -> None:
+    image = grey()
+    drawn = draw_boxes(image, np.array([[20, 30, 100, 90]], np.float32), [""], [RED])
+    np.testing.assert_allclose(changed(image, drawn), (19, 29, 101, 91), atol=1)  # the line lies on the border
+    np.testing.assert_array_equal(drawn[35:85, 25:95], image[35:85, 25:95])
+    left = drawn[60, 18:23].astype(int)
+    assert left[:, 0].max() > 150
+    assert left[:, 1:].max() <= 90
+    assert (image == 90).all()
+
+
+def test_no_boxes_change_nothing() -> None:
+    image = grey()
+    for drawn in (draw_boxes(image, np.zeros((0, 4)), [], []), draw_polygons(image, [], [])):
+        assert drawn is not image
+        np.testing.assert_array_equal(drawn, image)
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 20, 20), (140, 100, 160, 120), (-30, -30, 10, 10), (150, 60, 400, 500), (70, 50, 90, 70)]
+)
+def test_labels_stay_inside_the_picture(box: tuple[int, int, int, int]) -> None:
+    image = grey()
+    frame = draw_boxes(image, np.array([box]), [""], [GREEN])
+    label = draw_boxes(image, np.array([box]), ["name"], [GREEN])
+    left, top, right, bottom = changed(frame, label)
+    ground = (label[top:bottom, left:right] == GREEN).all(axis=2)
+    assert 20 < right - left < 60  # the whole label, not a piece that the border cut
+    assert 8 < bottom - top < 24
+    assert ground[0].sum() > 0.7 * (right - left)  # a filled margin above and below the text
+    assert ground[-1].sum() > 0.7 * (right - left)
+
+
+def test_long_names_are_shortened_to_the_picture() -> None:
+    drawn = draw_boxes(grey(), np.array([[70, 50, 90, 70]]), ["a very long name " * 20], [GREEN])
+    label = (drawn[:, -1] != 90).any(axis=1)  # at the border of the picture there is margin, not a cut letter
+    assert not label.all()
+    assert (drawn[label, -1] == GREEN).all()
+    assert (drawn[:, :140] != drawn[0, 0]).any(axis=(0, 2)).sum() > 120  # and text fills most of the width
+
+
+def test_lines_and_letters_grow_with_the_image() -> None:
+    assert (line_width(grey(10, 10)), line_width(grey(1000, 2000))) == (1, 4)
+    heights = []
+    for side in (200, 2000):
+        box = np.array([[side / 4, side / 2, side / 2, side * 0.75]])
+        frame = draw_boxes(grey(side, side), box, [""], [RED])
+        _, top, _, bottom = changed(frame, draw_boxes(grey(side, side), box, ["name"], [RED]))
+        heights.append(bottom - top)
+    assert heights[1] > 4 * heights[0]
+
+
+def test_text_contrasts_with_its_ground() -> None:
+    assert sum(contrasting((255, 255, 0))) < 100
+    assert sum(contrasting((0, 0, 160))) == 3 * 255
+
+
+def test_polygons_are_translucent_inside_and_absent_outside() -> None:
+    image = grey()
+    square = np.array([[20.0, 30], [100, 30], [100, 90], [20, 90]])
+    drawn = draw_polygons(image, [square], [RED], 0.4)
+    np.testing.assert_allclose(drawn[60, 60], [0.6 * 90 + 0.4 * 255, 54, 54], atol=1)
+    np.testing.assert_array_equal(drawn[:, 110:], image[:, 110:])
+    assert (image == 90).all()
+
+
+def test_coordinates_far_away_do_no_harm() -> None:
+    image = grey()
+    drawn = draw_boxes(image, np.array([[20, 30, 1e11, 1e11]]), ["far"], [RED])
+    assert drawn[100, 19:22, 0].max() > 150  # the left side is seen down to the border
+    drawn = draw_polygons(image, [np.array([[-1e11, 60], [1e11, 60], [60, 1e11]])], [RED])
+    assert (drawn[110, 60] != image[110, 60]).any()
+
+
+def test_grid_places_images_row_by_row() -> None:
+    colors = [RED, GREEN, (0, 0, 255)]
+    images = [np.full((20, 30, 3), color, np.uint8) for color in colors]
+    picture = grid(images, 2, (40, 60))
+    assert picture.shape == (2 * 48 + 8, 2 * 68 + 8, 3)
+    for index, color in enumerate(colors):
+        row, column = divmod(index, 2)
+        np.testing.assert_array_equal(picture[8 + row * 48 + 20, 8 + column * 68 + 30], color)
+    assert grid(images[:1], 4, (40, 60)).shape == (56, 76, 3)
+
+
+def test_grid_keeps_shapes_and_writes_titles() -> None:
+    tall = np.zeros((60, 20, 3), np.uint8)
+    bare, titled = (grid([tall], 1, (60, 60), [title]) for title in ("", "name.jpg"))
+    dark = np.nonzero((bare == 0).all(axis=2))
+    assert (np.ptp(dark[0]) + 1, np.ptp(dark[1]) + 1) == (60, 20)
+    assert (dark[1].min(), dark[1].max() + 1) == (28, 48)  # in the middle of its cell
+    assert changed(bare, titled)[3] <= dark[0].min()
+    assert changed(bare, grid([tall], 1, (60, 60), ["a long name that does not fit.jpg"]))[2] <= 68
+
+
+def test_fit_image_fits_and_copies() -> None:
+    assert fit_image(grey(300, 100), (60, 60)).shape == (60, 20, 3)
+    assert fit_image(grey(3, 1), (60, 60)).shape == (60, 20, 3)
+    image = grey(60, 20)
+    fit_image(image, (60, 60))[:] = 0
+    assert (image == 90).all()
+
+
+def test_save_image_makes_the_folder_and_keeps_rgb(tmp_path: Path) -> None:
+    image = np.full((4, 5, 3), (250, 120, 10), np.uint8)
+    save_image(tmp_path / "new" / "a.png", image)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "new" / "a.png"))[..., ::-1], image)
+
+
+def test_save_image_tells_what_is_wrong(tmp_path: Path) -> None:
+    for name in ("a", "a.unknown"):
+        with pytest.raises(InputError, match="expected a picture's suffix"):
+            save_image(tmp_path / name, grey())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        save_image(tmp_path / "file" / "a.png", grey())
