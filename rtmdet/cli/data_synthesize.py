@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from rtmdet.data.synthetic import LEVELS, write_dataset
+from rtmdet.data.synthetic.scenes import LEVELS, write_dataset
 from rtmdet.structures import InputError
 
 
