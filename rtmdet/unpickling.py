@@ -83,9 +83,6 @@ class DeadObject:
     def append(self, item: object) -> None:
         """An item of a list, forgotten."""
 
-    def extend(self, items: object) -> None:
-        """Items of a list, forgotten."""
-
     def add(self, item: object) -> None:
         """An item of a set, forgotten."""
 

@@ -92,6 +92,8 @@ def test_round_trips(
 
 def test_other_number_of_classes_starts_the_class_branch_anew(state: State) -> None:
     model = build_rtmdet("nano", 3)
+    for parameter in model.bbox_head.rtm_cls.parameters():
+        torch.nn.init.ones_(parameter)
     report = load_weights(model, weights_of(state))
     for name, value in model.state_dict().items():
         if not name.startswith("bbox_head.rtm_cls."):
@@ -127,6 +129,8 @@ def test_missing_and_unexpected_tensors_are_listed_and_nothing_is_loaded(state: 
         "neck.out_convs.0.depthwise_conv.bn.bias, neck.out_convs.0.depthwise_conv.bn.running_mean ...; "
         "1 unexpected: mask_head.weight"
     )
+    with pytest.raises(InputError, match=r"a\.pth: does not fit the model: 1 unexpected: mask_head\.weight"):
+        load_weights(model, weights_of({**state, "mask_head.weight": torch.zeros(1)}))
     assert equal(model, before)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from golden import reference
 
-from rtmdet.priors import STRIDES, grid_priors, level_sizes, valid_priors
+from rtmdet.priors import grid_priors, level_sizes, valid_priors
 
 GOLDEN = reference.load("elements")
 
@@ -49,9 +49,3 @@ def test_cells_that_show_a_single_pixel_are_valid() -> None:
     assert flags.tolist() == [True, False, False, True, False, False, True, False, True]
     assert valid_priors([(2, 3), (1, 2), (1, 1)], (16, 24)).all()
     assert valid_priors([(2, 3), (1, 2), (1, 1)], (640, 640)).all(), "more than the input is the input"
-
-
-def test_a_level_more_or_less_is_an_error() -> None:
-    assert len(STRIDES) == 3
-    with pytest.raises(ValueError, match="shorter"):
-        grid_priors([(2, 2)] * 2)

@@ -100,10 +100,15 @@ def _outlines(annotation: CocoAnnotation, size: tuple[int, int]) -> list[np.ndar
 
 
 def _outlines_of_runs(segmentation: dict[str, object], size: tuple[int, int]) -> list[np.ndarray]:
-    """The outer borders of a mask in COCO's run lengths, plain or compressed."""
-    if isinstance(segmentation["counts"], list):
-        segmentation = run_lengths.frPyObjects(segmentation, *size)
-    mask = run_lengths.decode(segmentation)  # (H, W) uint8
+    """The outer borders of a mask in COCO's run lengths, plain or packed; raises ValueError for other counts."""
+    counts = segmentation["counts"]
+    if isinstance(counts, list):
+        if sum(counts) != size[0] * size[1]:  # asked first: a damaged count could take all memory
+            raise ValueError("the runs do not fill the image")
+        runs = np.repeat(np.arange(len(counts)) % 2, counts)  # by turns background and object, down the columns
+        mask = np.ascontiguousarray(runs.reshape(size[::-1]).T, np.uint8)  # (H, W)
+    else:
+        mask = run_lengths.decode(segmentation)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return [contour.reshape(-1, 2) + 0.5 for contour in contours]
 

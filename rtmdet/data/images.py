@@ -57,9 +57,10 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation 1 .. 8 that OpenCV obeys; Pillow's own getexif() would also look into XMP."""
-    if image.format == "TIFF":
-        return 1  # Pillow's size of a TIFF is the turned one already
+    """The EXIF orientation 1 .. 8 that OpenCV obeys; 1 for TIFF, whose size Pillow gives as turned already.
+
+    Pillow's own getexif() would also look into XMP, which OpenCV does not.
+    """
     exif = Image.Exif()
     try:
         exif.load(image.info.get("exif", b""))

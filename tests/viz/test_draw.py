@@ -59,7 +59,15 @@ def test_no_boxes_change_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "box", [(0, 0, 20, 20), (140, 100, 160, 120), (-30, -30, 10, 10), (150, 60, 400, 500), (70, 50, 90, 70)]
+    "box",
+    [
+        (0, 0, 20, 20),
+        (140, 100, 160, 120),
+        (-30, -30, 10, 10),
+        (150, 60, 400, 500),
+        (70, 50, 90, 70),
+        (9, 150, 60, 180),
+    ],
 )
 def test_labels_stay_inside_the_picture(box: tuple[int, int, int, int]) -> None:
     image = grey()
@@ -132,7 +140,15 @@ def test_grid_keeps_shapes_and_writes_titles() -> None:
     assert (np.ptp(dark[0]) + 1, np.ptp(dark[1]) + 1) == (60, 20)
     assert (dark[1].min(), dark[1].max() + 1) == (28, 48)  # in the middle of its cell
     assert changed(bare, titled)[3] <= dark[0].min()
-    assert changed(bare, grid([tall], 1, (60, 60), ["a long name that does not fit.jpg"]))[2] <= 68
+
+
+def test_long_titles_end_in_dots() -> None:
+    image = np.zeros((60, 60, 3), np.uint8)
+    bare, titled = (grid([image], 1, (60, 60), [title]) for title in ("", "l" * 200))
+    left, _, right, _ = changed(bare, titled)
+    ink = [np.flatnonzero((bare[:, column] != titled[:, column]).any(axis=1)) for column in range(left, right)]
+    assert np.ptp(ink[0]) > 4  # a letter first,
+    assert np.ptp(ink[-1]) < 4  # a dot last, not a cut letter
 
 
 def test_fit_image_fits_and_copies() -> None:
