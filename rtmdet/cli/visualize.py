@@ -109,7 +109,7 @@ def choose_target(
 ) -> BoxTarget:
     """What the method explains, for boxes in the image's pixels and the image's scale (x, y)."""
     boxes = (found.boxes * found.boxes.new_tensor([*scale, *scale])).to(detector.device)
-    labels = found.labels.clone().to(detector.device)  # a copy that gradients may pass by
+    labels = found.labels.clone().to(detector.device)  # inference tensors take no part in gradients, copies do
     if arguments.method in ("eigencam", "ablationcam"):
         return detection_target(boxes, labels, detector.input_size)
     if arguments.target == "loss":

@@ -40,14 +40,12 @@ def box_am(model: nn.Module, layer: str, images: Tensor, target: BoxTarget, meth
     if len(maps) > 1:
         raise InputError(
             f"layer {layer!r} gives {len(maps)} maps, {method} needs a layer of one map: "
-            "choose a layer inside it, such as neck.out_convs[0]; several layers can be given"
+            "choose others, such as neck.out_convs[0]; several layers can be given"
         )
     return _METHODS[method](model, find_layer(model, layer)).raw_map(images, target)
 
 
-def merge_maps(
-    maps: Sequence[np.ndarray], picture_size: tuple[int, int], input_size: tuple[int, int]
-) -> np.ndarray:
+def merge_maps(maps: Sequence[np.ndarray], picture_size: tuple[int, int], input_size: tuple[int, int]) -> np.ndarray:
     """The mean of layers' raw maps over the letterboxed picture of (H, W): float32 in 0 .. 1."""
     layers = [unit_range(on_picture(np.maximum(raw, 0), picture_size, input_size)) for raw in maps]
     return unit_range(np.mean(layers, axis=0))
@@ -134,9 +132,7 @@ class _AblationCAM(_RawCAM, AblationCAM):
 
     def __init__(self, model: nn.Module, layer: nn.Module) -> None:
         # One channel at a time: in a larger batch the library's ablation value sinks with every channel.
-        AblationCAM.__init__(
-            self, _OneImage(model), [layer], torch.abs, ablation_layer=AblationLayer(), batch_size=1
-        )
+        AblationCAM.__init__(self, _OneImage(model), [layer], torch.abs, ablation_layer=AblationLayer(), batch_size=1)
 
     def raw_map(self, images: Tensor, target: BoxTarget) -> np.ndarray:
         try:

@@ -34,7 +34,7 @@ class Constant(nn.Module):
         self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.full((len(x), self.channels, *x.shape[2:]), self.value)
+        return x.new_full((len(x), self.channels, *x.shape[2:]), self.value)
 
 
 def csp_layer(*, attention: bool) -> CSPLayer:

@@ -1,0 +1,65 @@
+"""Runs every command of the README as a user would, the long ones for one epoch. Needs shared/ (photos, weights).
+
+A command that this file does not know how to run makes it fail, so the README cannot grow untested ones.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("RTMDET_SHARED") or ROOT.parent / "shared")
+WEIGHTS = SHARED / "weights" / "rtmdet_nano_person.pth"
+BIN = Path(sys.executable).parent
+ONE_EPOCH = ["--set", "train.epochs=1", "--set", "data.workers=0"]
+
+RUN_BY_CI_ITSELF = ("make demo", "make test", "pip install -e .")
+LONG = {  # commands with what makes them short; the weights of tiny cannot be fetched without a network
+    "python train.py --config configs/balloon_nano.yaml": [*ONE_EPOCH, "--set", f"model.weights={WEIGHTS}"],
+    "python train.py --config configs/balloon_tiny.yaml": [*ONE_EPOCH, "--set", "model.weights=null"],
+}
+SHORT = ("python train.py --help", "python infer.py", "python visualize.py", "rtmdet ")
+
+
+def commands() -> list[str]:
+    """The lines of the README's shell blocks, comments cut off."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def run(command: str) -> None:
+    """Run one command in a shell, in the repository's root, with this environment's programs first."""
+    if command.startswith(RUN_BY_CI_ITSELF):
+        print(f"README: {command}: run by .ci/run itself", flush=True)
+        return
+    extra = LONG.get(command, [])
+    if not extra and not command.startswith(SHORT):
+        sys.exit(f"README: .ci/readme.py does not know how to run: {command}")
+    began = time.monotonic()
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(" ".join([command, *extra]), shell=True, cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+    print(f"README: {command}: exit {done.returncode}, {time.monotonic() - began:.0f} s", flush=True)
+    if done.returncode:
+        sys.exit(done.stderr.decode())
+
+
+def main() -> None:
+    """Lay the photos where the README says, then run its commands from top to bottom."""
+    if not (SHARED / "data" / "balloon").is_dir():
+        sys.exit(f"README: no photos at {SHARED}: set RTMDET_SHARED")
+    shutil.copytree(SHARED / "data" / "balloon", ROOT / "data" / "balloon", dirs_exist_ok=True)
+    for run_folder in ("balloon_nano", "balloon_tiny"):
+        shutil.rmtree(ROOT / "runs" / run_folder, ignore_errors=True)
+    for command in commands():
+        run(command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""albumentations behind the adapter: boxes follow, the generator decides, and faults of a name or argument are told."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+from rtmdet.data.extra_transforms import ExtraTransforms
+from rtmdet.structures import ImageMeta, InputError, Sample
+
+
+@pytest.fixture
+def sample() -> Sample:
+    """A black image of 64 x 96 pixels with two white objects, one of them reaching beyond the border."""
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[20:40, 30:50] = 255
+    image[50:64, 80:96] = 255
+    boxes = np.array([[30, 20, 50, 40], [80, 50, 120, 70]], np.float32)
+    return Sample(image, boxes, np.array([3, 1]), ImageMeta(1, "a.png", (64, 96)))
+
+
+def apply(sample: Sample, *transforms: tuple[str, dict[str, object]], seed: int = 0) -> Sample:
+    return ExtraTransforms(transforms)(sample, np.random.default_rng(seed))
+
+
+def test_blur_changes_pixels_and_no_box(sample: Sample) -> None:
+    before = sample.image.copy()
+    blurred = apply(sample, ("GaussianBlur", {"blur_limit": [5, 5], "p": 1}))
+    assert set(np.unique(blurred.image)) > {0, 255}
+    np.testing.assert_allclose(blurred.boxes, [[30, 20, 50, 40], [80, 50, 96, 64]], atol=1e-3)  # cut at the border
+    np.testing.assert_array_equal(blurred.labels, [3, 1])
+    np.testing.assert_array_equal(sample.image, before)
+    np.testing.assert_array_equal(sample.boxes[1], [80, 50, 120, 70])
+
+
+def test_turn_takes_the_boxes_along(sample: Sample) -> None:
+    turned = apply(sample, ("Rotate", {"limit": [90, 90], "p": 1}))
+    for box, label in zip(turned.boxes, turned.labels, strict=True):
+        x1, y1, x2, y2 = box.round().astype(int)
+        assert turned.image[y1 + 1 : y2 - 1, x1 + 1 : x2 - 1].mean() > 200
+        assert label in (3, 1)
+    assert 3 in turned.labels
+    assert (turned.boxes.dtype, turned.labels.dtype, turned.image.dtype) == (np.float32, np.int64, np.uint8)
+
+
+def test_order_is_as_given(sample: Sample) -> None:
+    crop, flip = ("Crop", {"x_max": 64, "y_max": 64}), ("HorizontalFlip", {"p": 1})
+    np.testing.assert_allclose(apply(sample, crop, flip).boxes, [[14, 20, 34, 40]], atol=1e-3)
+    np.testing.assert_allclose(apply(sample, flip, crop).boxes, [[46, 20, 64, 40], [0, 50, 16, 64]], atol=1e-3)
+
+
+def test_box_that_vanishes_is_dropped_with_its_label(sample: Sample) -> None:
+    cut = apply(sample, ("Crop", {"x_max": 64, "y_max": 39}))
+    np.testing.assert_allclose(cut.boxes, [[30, 20, 50, 39]], atol=1e-3)
+    np.testing.assert_array_equal(cut.labels, [3])
+    none = apply(sample, ("Crop", {"x_max": 20, "y_max": 20}))
+    assert (none.boxes.shape, none.boxes.dtype, none.labels.dtype) == ((0, 4), np.float32, np.int64)
+
+
+def test_same_generator_state_same_result(sample: Sample) -> None:
+    transforms = [("Rotate", {"limit": 45, "p": 1}), ("GaussNoise", {"p": 0.5}), ("HorizontalFlip", {"p": 0.5})]
+    extra = ExtraTransforms(transforms)
+    results = [extra(sample, np.random.default_rng(seed)) for seed in (1, 2, 1)]
+    copy = pickle.loads(pickle.dumps(extra))  # as it reaches a loader process
+    for other in (results[2], copy(sample, np.random.default_rng(1))):
+        np.testing.assert_array_equal(results[0].image, other.image)
+        np.testing.assert_array_equal(results[0].boxes, other.boxes)
+    assert (results[0].image != results[1].image).any()
+
+
+def test_says_nothing_about_sound_transforms(sample: Sample) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        apply(sample, ("GaussianBlur", {"p": 1}))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("GausianBlur", {}, "no transform named 'GausianBlur'"),
+        ("Compose", {}, "no transform named 'Compose'"),
+        ("__doc__", {}, "no transform named '__doc__'"),
+        ("GaussianBlur", {"p": 3}, "GaussianBlur does not take {'p': 3}"),
+        ("GaussianBlur", {"blur_limit": "wide"}, "GaussianBlur does not take {'blur_limit': 'wide'}"),
+        ("GaussianBlur", {"blurlimit": 3}, "GaussianBlur does not take {'blurlimit': 3}"),
+        ("Crop", {"x_min": 9, "x_max": 3}, "Crop does not take"),
+    ],
+)
+def test_names_an_unknown_transform_or_argument(name: str, arguments: dict[str, object], expected: str) -> None:
+    with pytest.raises(InputError) as caught:
+        ExtraTransforms([(name, arguments)])
+    assert expected in str(caught.value)
+    assert "augmentation.extra" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("RandomCrop", {"height": 100, "width": 100}),  # larger than the image
+        ("MaskDropout", {"p": 1}),  # needs masks
+        ("Normalize", {"p": 1}),  # no longer uint8
+        ("ToTensorV2", {"p": 1}),  # no longer an image
+        ("ToGray", {"p": 1, "num_output_channels": 1}),
+    ],
+)
+def test_names_a_transform_that_cannot_be_used_on_samples(
+    sample: Sample, name: str, arguments: dict[str, object]
+) -> None:
+    with pytest.raises(InputError, match=r"augmentation\.extra") as caught:
+        apply(sample, (name, arguments))
+    assert "a.png" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1

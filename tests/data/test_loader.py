@@ -1,0 +1,115 @@
+"""The loader: what a batch is, the batches of an epoch, and errors of a loader process as one clear line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from rtmdet.data.coco import CocoDataset
+from rtmdet.data.loader import EvaluationLoader, TrainingLoader, collate
+from rtmdet.data.pipelines import EvaluationSamples, TrainingSamples
+from rtmdet.structures import Batch, ImageMeta, InputError, Sample
+
+COUNT = 5
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five images of 40 x 40 pixels, grey in ten times their id, an object in each."""
+    images, annotations = [], []
+    for number in range(1, COUNT + 1):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((40, 40, 3), 10 * number, np.uint8))
+        images.append({"id": number, "file_name": f"{number}.png", "width": 40, "height": 40})
+        annotations.append({"id": number, "image_id": number, "category_id": 1, "bbox": [5, 5, 30, 30]})
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "a"}]}
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def training_loader(folder: Path, *, batch_size: int = 2, workers: int = 0) -> TrainingLoader:
+    data = CocoDataset(folder / "annotations.json", folder, training=True)
+    samples = TrainingSamples(data, input_size=(32, 32), seed=0, stage2_start=1)
+    return TrainingLoader(samples, batch_size=batch_size, workers=workers)
+
+
+def evaluation_loader(folder: Path, *, batch_size: int = 2, workers: int = 0) -> EvaluationLoader:
+    data = CocoDataset(folder / "annotations.json", folder, training=False)
+    return EvaluationLoader(EvaluationSamples(data, input_size=(32, 64)), batch_size=batch_size, workers=workers)
+
+
+def image_ids(batches: list[Batch]) -> list[int]:
+    return [meta.image_id for batch in batches for meta in batch.metas]
+
+
+def test_collate_stacks_images_and_keeps_targets_apart() -> None:
+    rng = np.random.default_rng(0)
+    samples = [
+        Sample(
+            rng.integers(0, 256, (32, 64, 3), np.uint8),
+            rng.uniform(0, 32, (count, 4)).astype(np.float32),
+            np.arange(count),
+            ImageMeta(count, f"{count}.png", (32, 64)),
+        )
+        for count in (2, 0)
+    ]
+    batch = collate(samples)
+    assert (batch.images.shape, batch.images.dtype) == ((2, 3, 32, 64), torch.uint8)
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    for image, target, meta, sample in zip(batch.images, batch.targets, batch.metas, samples, strict=True):
+        np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), sample.image)
+        np.testing.assert_array_equal(target.boxes.numpy(), sample.boxes)
+        np.testing.assert_array_equal(target.labels.numpy(), sample.labels)
+        assert (target.boxes.dtype, target.labels.dtype) == (torch.float32, torch.int64)
+        assert meta == sample.meta
+    assert batch.targets[1].boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(2, [2, 2, 1]), (5, [5]), (8, [5])])
+def test_last_batch_holds_what_is_left(folder: Path, batch_size: int, sizes: list[int]) -> None:
+    for loader in (training_loader(folder, batch_size=batch_size), evaluation_loader(folder, batch_size=batch_size)):
+        assert len(loader) == len(sizes)
+        assert [len(batch.images) for batch in loader] == sizes
+
+
+def test_epoch_is_a_permutation_and_is_repeatable(folder: Path) -> None:
+    loader = training_loader(folder)
+    orders = []
+    for epoch in (0, 1, 0):
+        loader.set_epoch(epoch)
+        orders.append(image_ids(list(loader)))
+    assert [sorted(order) for order in orders] == [[1, 2, 3, 4, 5]] * 3
+    assert orders[0] == orders[2] != orders[1]
+
+
+def test_evaluation_goes_through_the_file_in_order(folder: Path) -> None:
+    for _ in range(2):
+        batches = list(evaluation_loader(folder))
+        assert image_ids(batches) == [1, 2, 3, 4, 5]
+        assert [int(image[0, 0, 0]) for batch in batches for image in batch.images] == [10, 20, 30, 40, 50]
+    assert batches[0].images.shape == (2, 3, 32, 64)
+
+
+def test_processes_follow_the_epoch(folder: Path) -> None:
+    """The processes live on between epochs; the epoch must reach them."""
+    loader, alone = training_loader(folder, workers=1), training_loader(folder)
+    for epoch in (0, 1):
+        loader.set_epoch(epoch)
+        alone.set_epoch(epoch)
+        assert image_ids(list(loader)) == image_ids(list(alone))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("make", [training_loader, evaluation_loader])
+def test_error_of_a_loader_process_is_one_line(folder: Path, workers: int, make: object) -> None:
+    assert callable(make)
+    loader = make(folder, workers=workers)
+    (folder / "3.png").write_bytes(b"no picture")
+    with pytest.raises(InputError) as caught:
+        list(loader)
+    assert str(folder / "3.png") in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1

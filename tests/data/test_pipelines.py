@@ -1,0 +1,285 @@
+"""Training and evaluation samples: pure functions of their place, boxes that stay on their objects, two stages.
+
+Dimension legend: N boxes of one image.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import rtmdet.data.pipelines as pipelines
+from rtmdet.data.coco import CocoDataset
+from rtmdet.data.loader import TrainingLoader
+from rtmdet.data.pipelines import EvaluationSamples, TrainingSamples
+from rtmdet.structures import Sample
+
+SIZES = [(64, 64), (50, 90), (120, 70), (200, 200), (33, 47), (96, 128), (75, 75)]  # (H, W)
+INPUT = (64, 96)
+STILL = {"hsv": (0, 0, 0), "flip_probability": 0.0}
+
+
+def draw_dataset(
+    folder: Path, rectangles: list[list[tuple[int, int, int, int]]], *, keep_empty: bool = False
+) -> CocoDataset:
+    """Black images with white rectangles (x1, y1, x2, y2), which are the boxes; class 5 is `a`, class 9 is `b`."""
+    images, annotations = [], []
+    for number, (size, boxes) in enumerate(zip(SIZES, rectangles, strict=False), start=1):
+        picture = np.zeros((*size, 3), np.uint8)
+        for x1, y1, x2, y2 in boxes:
+            picture[y1:y2, x1:x2] = 255
+            entry = {"id": len(annotations) + 1, "image_id": number, "category_id": 9 if number % 2 else 5}
+            annotations.append({**entry, "bbox": [x1, y1, x2 - x1, y2 - y1], "iscrowd": 0, "area": 1})
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+        images.append({"id": number, "file_name": f"{number}.png", "width": size[1], "height": size[0]})
+    categories = [{"id": 5, "name": "a"}, {"id": 9, "name": "b"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations.json").write_text(json.dumps(content))
+    return CocoDataset(folder / "annotations.json", folder, training=True, keep_empty=keep_empty)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> CocoDataset:
+    """Seven images of different sizes, one object in the middle of each."""
+    middle = [[(w // 4, h // 3, w // 4 + w // 2, h // 3 + h // 2)] for h, w in SIZES]
+    return draw_dataset(tmp_path_factory.mktemp("images"), middle)
+
+
+def build(dataset: CocoDataset, **options: object) -> TrainingSamples:
+    defaults: dict[str, object] = {"input_size": INPUT, "seed": 3, "stage2_start": 3}
+    return TrainingSamples(dataset, **(defaults | options))  # type: ignore[arg-type]
+
+
+def assert_same(a: Sample, b: Sample) -> None:
+    np.testing.assert_array_equal(a.image, b.image)
+    np.testing.assert_array_equal(a.boxes, b.boxes)
+    np.testing.assert_array_equal(a.labels, b.labels)
+    assert a.meta == b.meta
+
+
+def all_keys(dataset: CocoDataset, epochs: int) -> list[tuple[int, int]]:
+    return [(epoch, position) for epoch in range(epochs) for position in range(len(dataset))]
+
+
+@pytest.mark.parametrize("options", [{}, {"extra": [("Rotate", {"p": 0.7, "limit": 20})]}], ids=["own", "extra"])
+def test_sample_does_not_depend_on_what_was_asked_before(dataset: CocoDataset, options: dict[str, object]) -> None:
+    keys = all_keys(dataset, 4)
+    options = {"mosaic_cache": 3, "mixup_cache": 2, **options}  # windows that are forgotten on the way
+    in_order = {key: sample for key, sample in zip(keys, map(build(dataset, **options).__getitem__, keys), strict=True)}
+    other = build(dataset, **options)
+    for number in np.random.default_rng(0).permutation(len(keys)):
+        assert_same(other[keys[number]], in_order[keys[number]])
+    for key in [(1, 2), (1, 2), (3, 6), (1, 2)]:
+        assert_same(build(dataset, **options)[key], in_order[key])
+
+
+@pytest.mark.slow
+def test_batches_do_not_depend_on_the_number_of_processes(dataset: CocoDataset) -> None:
+    loaders = [TrainingLoader(build(dataset), batch_size=3, workers=workers) for workers in (0, 2)]
+    for epoch in (1, 3):
+        for loader in loaders:
+            loader.set_epoch(epoch)
+        for alone, together in zip(*loaders, strict=True):
+            np.testing.assert_array_equal(alone.images.numpy(), together.images.numpy())
+            assert alone.metas == together.metas
+            for a, b in zip(alone.targets, together.targets, strict=True):
+                np.testing.assert_array_equal(a.boxes.numpy(), b.boxes.numpy())
+                np.testing.assert_array_equal(a.labels.numpy(), b.labels.numpy())
+
+
+def test_epochs_and_seeds_differ(dataset: CocoDataset) -> None:
+    def pictures(samples: TrainingSamples, epoch: int) -> bytes:
+        return b"".join(samples[epoch, position].image.tobytes() for position in range(len(dataset)))
+
+    samples, other = build(dataset), build(dataset, seed=4)
+    assert len({pictures(samples, 0), pictures(samples, 1), pictures(samples, 3), pictures(other, 1)}) == 4
+
+
+def test_every_epoch_shows_every_image_once_in_another_order(dataset: CocoDataset) -> None:
+    samples = build(dataset)
+    orders = [[samples[epoch, p].meta.image_id for p in range(len(dataset))] for epoch in range(5)]
+    for order in orders:
+        assert sorted(order) == sorted(dataset.image_ids)
+    assert len(set(map(tuple, orders))) == 5
+
+
+def test_second_stage_has_neither_mosaic_nor_mixup(dataset: CocoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: Counter[str] = Counter()
+
+    def spy(name: str) -> Callable[..., Sample]:
+        original = getattr(pipelines, name)
+
+        def counted(*arguments: object, **named: object) -> Sample:
+            calls[name] += 1
+            return original(*arguments, **named)
+
+        return counted
+
+    for name in ("mosaic", "mixup"):
+        monkeypatch.setattr(pipelines, name, spy(name))
+    samples = build(dataset, stage2_start=2)
+    counts = []
+    for epoch in range(4):
+        calls.clear()
+        for position in range(len(dataset)):
+            samples[epoch, position]
+        counts.append((calls["mosaic"] > 0, calls["mixup"] > 0))
+    assert counts == [(True, True), (True, True), (False, False), (False, False)]
+
+
+@pytest.mark.parametrize(
+    ("options", "unwanted"), [({"use_mosaic": False}, "mosaic"), ({"mixup_probability": 0.0}, "mixup")]
+)
+def test_each_can_be_switched_off(
+    dataset: CocoDataset, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], unwanted: str
+) -> None:
+    monkeypatch.setattr(pipelines, unwanted, None)  # calling it would fail
+    samples = build(dataset, **options)
+    for key in all_keys(dataset, 2):
+        samples[key]
+
+
+def test_form_of_a_sample(dataset: CocoDataset) -> None:
+    samples = build(dataset)
+    for key in all_keys(dataset, 5):
+        sample = samples[key]
+        assert (sample.image.shape, sample.image.dtype) == ((*INPUT, 3), np.uint8)
+        assert (sample.boxes.dtype, sample.labels.dtype) == (np.float32, np.int64)
+        assert sample.boxes.shape == (len(sample.labels), 4)
+        assert len(sample.labels) > 0
+        assert (sample.boxes >= 0).all()
+        assert (sample.boxes[:, 2:] <= [INPUT[1], INPUT[0]]).all()
+        assert (sample.boxes[:, 2:] > sample.boxes[:, :2]).all()
+        assert set(sample.labels.tolist()) <= {0, 1}
+
+
+def bright_bounds(image: np.ndarray, box: np.ndarray, threshold: int) -> np.ndarray:
+    """The xyxy bounds of the bright pixels within 3 pixels of a box."""
+    left, top = np.maximum(np.floor(box[:2]).astype(int) - 3, 0)
+    right, bottom = np.ceil(box[2:]).astype(int) + 3
+    rows, columns = np.nonzero(image[top:bottom, left:right].min(axis=2) > threshold)
+    return np.array([columns.min() + left, rows.min() + top, columns.max() + left + 1, rows.max() + top + 1])
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_second_stage_keeps_the_box_on_its_object(dataset: CocoDataset, flip: float) -> None:
+    samples = build(dataset, stage2_start=0, hsv=(0, 0, 0), flip_probability=flip)
+    for key in all_keys(dataset, 6):
+        sample = samples[key]
+        assert len(sample.boxes) == 1
+        bounds = bright_bounds(sample.image, sample.boxes[0], 200)
+        np.testing.assert_allclose(sample.boxes[0], bounds, atol=2, err_msg=str(key))
+        assert sample.labels[0] == sample.meta.image_id % 2
+        rows, columns = np.nonzero(sample.image.min(axis=2) > 200)  # no bright pixel lies elsewhere
+        assert (columns.min() >= bounds[0]) & (columns.max() < bounds[2])
+        assert (rows.min() >= bounds[1]) & (rows.max() < bounds[3])
+
+
+def uncovered(sample: Sample, threshold: int) -> int:
+    """Number of bright pixels that lie 2 pixels or more outside of every box."""
+    bright = sample.image.min(axis=2) > threshold
+    for x1, y1, x2, y2 in sample.boxes:
+        bright[max(int(y1) - 2, 0) : int(np.ceil(y2)) + 2, max(int(x1) - 2, 0) : int(np.ceil(x2)) + 2] = False
+    return int(bright.sum())
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_mosaic_keeps_the_boxes_on_their_objects(dataset: CocoDataset, flip: float) -> None:
+    samples = build(dataset, hsv=(0, 0, 0), flip_probability=flip, mixup_probability=0.0)
+    several = 0
+    for key in all_keys(dataset, 3)[4:]:
+        sample = samples[key]
+        assert uncovered(sample, 200) == 0
+        for x1, y1, x2, y2 in sample.boxes:
+            inside = sample.image[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))]
+            assert inside.max() > 120 or min(x2 - x1, y2 - y1) < 2  # a sliver at the border may be blurred away
+        several += len(sample.boxes) > 1
+    assert several > 5
+
+
+def test_mixup_keeps_the_boxes_of_both_images(dataset: CocoDataset) -> None:
+    mixed = build(dataset, use_mosaic=False, mixup_probability=1.0, mixup_cache=7, **STILL)
+    for key in all_keys(dataset, 3)[1:]:
+        sample = mixed[key]
+        assert len(sample.boxes) == 2
+        assert uncovered(sample, 120) == 0  # an object over black: 127, over padding: 184; padding alone: 114
+
+
+def test_partners_come_from_the_places_before(dataset: CocoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a window of one place, the only partner is the image itself."""
+    seen: list[set[int]] = []
+    original = pipelines.mosaic
+
+    def spy(tiles: list[Sample], center: tuple[int, int], size: tuple[int, int]) -> Sample:
+        seen.append({tile.meta.image_id for tile in tiles})
+        return original(tiles, center, size)
+
+    monkeypatch.setattr(pipelines, "mosaic", spy)
+    alone = build(dataset, mosaic_cache=1, mixup_probability=0.0)
+    for position in range(4, len(dataset)):
+        alone[0, position]
+    assert all(len(images) == 1 for images in seen)
+    seen.clear()
+    window = build(dataset, mosaic_cache=2, mixup_probability=0.0)
+    before, own = window.order.index(len(dataset) - 1), window.order.index(len(dataset))
+    window[1, 0]  # its window reaches back into the epoch before
+    assert all(images <= {dataset.image_ids[before], dataset.image_ids[own]} for images in seen)
+
+
+def test_crop_without_objects_is_drawn_again_unless_empty_images_are_wanted(tmp_path: Path) -> None:
+    corners = [[(w - 6, h - 6, w, h)] for h, w in SIZES]
+    data = draw_dataset(tmp_path, corners)
+    zoomed = {"stage2_start": 0, "resize_range": (2.0, 2.0)}
+    found = [len(build(data, **zoomed)[key].labels) for key in all_keys(data, 3)]
+    assert min(found) == 1
+    with_empty = [len(build(data, keep_empty=True, **zoomed)[key].labels) for key in all_keys(data, 3)]
+    assert 0 < sum(with_empty) < len(with_empty)
+
+
+def test_images_without_objects_are_kept_only_where_wanted(tmp_path: Path) -> None:
+    boxes = [[(4, 4, 60, 60)], [], [(4, 4, 60, 60)]]
+    assert draw_dataset(tmp_path, boxes).image_ids == (1, 3)
+    data = draw_dataset(tmp_path, boxes, keep_empty=True)
+    assert data.image_ids == (1, 2, 3)
+    samples = build(data, keep_empty=True, stage2_start=0)
+    empty = next(samples[0, p] for p in range(3) if samples[0, p].meta.image_id == 2)
+    assert (empty.boxes.shape, empty.boxes.dtype) == ((0, 4), np.float32)
+    assert (empty.labels.shape, empty.labels.dtype) == ((0,), np.int64)
+    for key in all_keys(data, 3):
+        build(data, keep_empty=True)[key]  # mosaic and mixup take empty images, too
+
+
+def test_extra_transforms_follow_the_box_and_keep_the_size(dataset: CocoDataset) -> None:
+    turned = [("Transpose", {"p": 1})]  # a wide input becomes a high image, cut and padded to the input again
+    samples = build(dataset, stage2_start=0, extra=turned, keep_empty=True, **STILL)
+    for position in range(len(dataset)):
+        sample = samples[0, position]
+        assert sample.image.shape == (*INPUT, 3)
+        for box in sample.boxes:
+            np.testing.assert_allclose(box, bright_bounds(sample.image, box, 200), atol=2)
+
+
+def test_evaluation_samples_come_in_order_and_know_the_way_back(dataset: CocoDataset) -> None:
+    samples = EvaluationSamples(dataset, input_size=INPUT)
+    assert len(samples) == len(dataset)
+    for number in range(len(samples)):
+        sample, original = samples[number], dataset.load(number)
+        meta = sample.meta
+        assert meta.image_id == dataset.image_ids[number]
+        assert meta.original_size == original.image.shape[:2]
+        assert sample.image.shape == (*INPUT, 3)
+        np.testing.assert_allclose(sample.boxes / np.array(meta.scale * 2), original.boxes, rtol=1e-5)
+        np.testing.assert_allclose(sample.boxes[0], bright_bounds(sample.image, sample.boxes[0], 200), atol=2)
+        assert meta.content is not None
+        height, width = meta.content
+        assert height == INPUT[0] or width == INPUT[1]
+        assert (sample.image[height:] == 114).all()
+        assert (sample.image[:, width:] == 114).all()
+        assert (sample.image[:height, :width] != 114).any(axis=2).mean() > 0.9
+        np.testing.assert_allclose(meta.scale, (width / original.image.shape[1], height / original.image.shape[0]))
