@@ -25,55 +25,63 @@ from rtmdet.structures import InputError
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.ema import ExponentialMovingAverage
 from rtmdet.training.engine import Plan, Trainer
-from rtmdet.training.log import RunLog, read_log
+from rtmdet.training.log import RunLog
 from rtmdet.training.optim import build_optimizer, learning_rates, scaled_learning_rate
-from rtmdet.viz.curves import draw_curves
+from rtmdet.viz.curves import CurvePicture
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train as the configuration says; returns 0."""
     config = load_config(arguments.config, arguments.overrides)
-    device = choose_device(config.train.device)
     torch.manual_seed(config.train.seed)
+    train_data, val_data = open_data(config)
+    trainer = build_trainer(config, train_data, val_data)
+    folder = prepare_folder(config, resumed=arguments.resume)
+    if arguments.resume:
+        trainer.resume(folder / "last.pth")
+        print(f"resumed after epoch {trainer.epoch} of {config.train.epochs}")
+    log = RunLog(folder, log_every=config.train.log_every, keep_until=trainer.iteration)
+    bar = TrainingBar(epochs=config.train.epochs, iterations=len(trainer.loader), done=trainer.iteration)
+    curves = CurvePicture(log.path, folder / "curves.png")
+    trainer.observers = [log, bar, curves]
+    trainer.run()
+    print(f"best AP {trainer.best_ap:.3f}: {folder / 'best.pth'}; curves: {curves.picture}; log: {log.path}")
+    return 0
 
-    train_data = open_split(config.data.train, config, training=True)
-    val_data = open_split(config.data.val, config, training=False)
-    check_classes(train_data, val_data)
-    print(describe("train", train_data), describe("val", val_data), sep="\n")
 
+def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
+    """The training and the validation images, with a line about each."""
+    train = open_split(config.data.train, config, training=True)
+    val = open_split(config.data.val, config, training=False)
+    check_classes(train, val)
+    print(describe("train", train), describe("val", val), sep="\n")
+    return train, val
+
+
+def build_trainer(config: Config, train_data: CocoDataset, val_data: CocoDataset) -> Trainer:
+    """Model, loaders, optimiser and schedule, joined."""
+    train, data, device = config.train, config.data, choose_device(config.train.device)
     model = build_model(config, len(train_data.classes)).to(device)
     if device.type == "cpu":
         model = model.to(memory_format=torch.channels_last)
     frozen = model.backbone.freeze(config.model.frozen_stages)
-
-    loader = TrainingLoader(
-        build_training_samples(config, train_data),
-        batch_size=config.data.batch_size,
-        workers=config.data.workers,
-    )
-    val_loader = EvaluationLoader(
-        EvaluationSamples(val_data, input_size=config.data.input_size),
-        batch_size=config.data.batch_size,
-        workers=config.data.workers,
-    )
+    samples = build_training_samples(config, train_data)
+    loader = TrainingLoader(samples, batch_size=data.batch_size, workers=data.workers)
+    val_samples = EvaluationSamples(val_data, input_size=data.input_size)
+    val_loader = EvaluationLoader(val_samples, batch_size=data.batch_size, workers=data.workers)
 
     def evaluate(averaged: nn.Module) -> CocoMetrics:
         return detect_all(averaged, val_data, val_loader, settings=config.evaluation, device=device).evaluate()
 
-    folder = prepare_folder(config, resumed=arguments.resume)
-    train = config.train
-    base_rate = train.learning_rate
-    if train.scale_learning_rate:
-        base_rate = scaled_learning_rate(base_rate, config.data.batch_size)
-        print(f"learning rate {train.learning_rate:g} x {config.data.batch_size} / 256 = {base_rate:g}")
-    trainer = Trainer(
+    rate = base_learning_rate(config)
+    return Trainer(
         model,
         criterion=Criterion(len(train_data.classes)),
-        optimizer=build_optimizer(model, learning_rate=base_rate, weight_decay=train.weight_decay),
+        optimizer=build_optimizer(model, learning_rate=rate, weight_decay=train.weight_decay),
         learning_rates=learning_rates(
             epochs=train.epochs,
             iterations=len(loader),
-            base=base_rate,
+            base=rate,
             warmup=train.warmup_iterations,
             warmup_start=train.warmup_start,
             # Differs from mmdet: with an odd number of epochs, too, the minimum is at the end, not before it.
@@ -84,27 +92,21 @@ def run(arguments: argparse.Namespace) -> int:
         loader=loader,
         evaluate=evaluate,
         plan=Plan(train.epochs, train.validate_every, train.dense_validation, train.clip_gradient),
-        folder=folder,
-        meta=CheckpointMeta(
-            classes=train_data.classes,
-            size=config.model.size,
-            input_size=config.data.input_size,
-            config=dump_config(config),
-        ),
+        folder=Path(train.output),
+        meta=CheckpointMeta(train_data.classes, config.model.size, data.input_size, config=dump_config(config)),
         device=device,
         frozen=frozen,
     )
-    if arguments.resume:
-        trainer.resume(folder / "last.pth")
-        print(f"resumed after epoch {trainer.epoch} of {train.epochs}")
-    log = RunLog(folder, log_every=train.log_every, keep_until=trainer.iteration)
-    bar = TrainingBar(epochs=train.epochs, iterations=len(loader), done=trainer.iteration)
-    trainer.observers = [log, bar]
-    trainer.run()
 
-    draw_curves(read_log(log.path), folder / "curves.png")
-    print(f"best AP {trainer.best_ap:.3f}: {folder / 'best.pth'}; curves: {folder / 'curves.png'}; log: {log.path}")
-    return 0
+
+def base_learning_rate(config: Config) -> float:
+    """The configured rate; scaled to the batch size only where the configuration asks for it."""
+    rate = config.train.learning_rate
+    if not config.train.scale_learning_rate:
+        return rate
+    scaled = scaled_learning_rate(rate, config.data.batch_size)
+    print(f"learning rate {rate:g} x {config.data.batch_size} / 256 = {scaled:g}")
+    return scaled
 
 
 def open_split(split: SplitConfig, config: Config, *, training: bool) -> CocoDataset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,30 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rtmdet.structures import InputError
+from rtmdet.training.log import Row, read_log
+from rtmdet.training.records import StepRecord, ValidationRecord
 
-Row = Mapping[str, str | int | float | bool]
+
+class CurvePicture:
+    """An observer that draws the curves of a log.jsonl anew after every epoch with a validation."""
+
+    def __init__(self, log: Path, picture: Path) -> None:
+        self.log = log
+        self.picture = picture
+        self._due = False
+
+    def on_step(self, record: StepRecord) -> None:
+        """Nothing to draw yet."""
+
+    def on_validation(self, record: ValidationRecord) -> None:
+        """Draw at the end of this epoch."""
+        self._due = True
+
+    def on_epoch_end(self, epoch: int) -> None:
+        """Draw where the epoch was validated."""
+        if self._due:
+            draw_curves(read_log(self.log), self.picture)
+            self._due = False
 
 
 def draw_curves(rows: Sequence[Row], path: Path) -> None:

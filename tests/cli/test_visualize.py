@@ -137,6 +137,7 @@ def test_an_image_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "needs an image file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_feature_maps_do_not_import_pytorch_grad_cam() -> None:
     code = "import sys, rtmdet.cli.visualize; sys.exit('pytorch_grad_cam' in sys.modules)"
     root = Path(__file__).parents[2]

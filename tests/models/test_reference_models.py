@@ -24,9 +24,9 @@ SUMMARY = json.loads((FACTS / "summary.json").read_text())
 RULES = reference.compare_module()
 FILES = [
     "forward_tiny_320",
-    pytest.param("forward_tiny_b2_256x320", marks=pytest.mark.slow),
+    "forward_tiny_b2_256x320",
     "forward_s_c3_224x352",
-    "forward_m_192x256",
+    pytest.param("forward_m_192x256", marks=pytest.mark.slow),
 ]
 
 

@@ -24,7 +24,7 @@ IMAGES = torch.arange(3 * 64 * 64, dtype=torch.uint8).reshape(1, 3, 64, 64)
 
 
 class Toy(nn.Module):
-    """Two channels, x and -2 x, whose weighted sum 3 a - b is the only logit: (1, 1, H, W) images."""
+    """Two channels a = x and b = 2 x of an image (1, 1, H, W), and 3 a - b as the only logit."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -241,11 +241,11 @@ def real_images(shared: Path) -> Tensor:
 
 # Ablation of the upper levels gives hundreds of predictions the score 1; which 300 of them remain hangs on the
 # order in which the machine sorts equal scores. Level 0 has no such ties.
-CASES = [(method, level) for method in METHODS for level in range(3) if method != "ablationcam" or level == 0]
+CASES = [(method, level) for method in METHODS[:3] for level in range(3)]
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(("method", "level"), CASES)
+@pytest.mark.parametrize(("method", "level"), [*CASES, pytest.param("ablationcam", 0, marks=pytest.mark.slow)])
 def test_raw_maps_equal_the_reference(real_model: RTMDet, real_images: Tensor, method: str, level: int) -> None:
     golden = np.load(GOLDEN)
     boxes = torch.from_numpy(golden["pseudo_gt"])

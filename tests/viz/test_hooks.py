@@ -100,7 +100,6 @@ class Failing(nn.Module):
 def test_hooks_are_removed_when_forward_raises() -> None:
     model = Failing()
     with pytest.raises(RuntimeError, match="forward failed"), capture(model, ["first"]) as outputs:
-        assert hook_count(model) == 1
         model(torch.ones(1))
     assert len(outputs["first"]) == 1
     assert hook_count(model) == 0
