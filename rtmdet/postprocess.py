@@ -59,14 +59,17 @@ def _select(
     classes, _, width = logits.shape
     flat = logits.permute(1, 2, 0).flatten()  # (H * W * K,)
     chosen = (flat > _logit(score_threshold)).nonzero().squeeze(1)
-    if len(chosen) > most:
-        chosen = chosen[flat[chosen].topk(most).indices]
+    scores = flat[chosen].to(torch.promote_types(flat.dtype, torch.float32)).sigmoid()
+    # Sorted as the reference does, scores and not logits: where many scores saturate at 1, the order of equals
+    # decides which of them the suppression keeps.
+    scores, order = scores.sort(descending=True)
+    scores, chosen = scores[:most], chosen[order[:most]]
     prior, labels = chosen // classes, chosen % classes
     points = torch.stack([prior % width, prior // width], dim=1) * stride  # (S, 2)
     selected = distances.flatten(1)[:, prior].T  # (S, 4)
     selected = selected.to(torch.promote_types(selected.dtype, torch.float32))
     boxes = decode_distances(points.to(selected.dtype), selected)
-    return boxes, flat[chosen].to(selected.dtype).sigmoid(), labels
+    return boxes, scores.to(selected.dtype), labels
 
 
 def _logit(probability: float) -> float:
@@ -80,5 +83,7 @@ def _suppress(found: Detections, iou_threshold: float, most: int) -> Detections:
     sides = found.boxes[:, 2:] - found.boxes[:, :2]
     real = (sides > 0).all(1)
     boxes, scores, labels = found.boxes[real], found.scores[real], found.labels[real]
-    keep = batched_nms(boxes, scores, labels, iou_threshold)[:most]
+    keep = batched_nms(boxes, scores, labels, iou_threshold).sort().values
+    # Equal scores stay in the order of their levels and priors; batched_nms alone leaves it open.
+    keep = keep[scores[keep].sort(descending=True, stable=True).indices][:most]
     return Detections(boxes[keep], scores[keep], labels[keep])

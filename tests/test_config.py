@@ -245,7 +245,8 @@ def test_names_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         "train: {{epochs: !!python/object/apply:os.system ['touch {sentinel}']}}\n",
         "train: {{output: !!python/object/apply:os.system ['touch {sentinel}']}}\n",
         "augmentation: {{extra: [{{name: A, parameters: !!python/object/apply:os.system ['touch {sentinel}']}}]}}\n",
-        "augmentation: {{extra: [{{name: A, parameters: {{p: !!python/object/apply:os.system ['touch {sentinel}']}}}}]}}\n",
+        "augmentation: {{extra: [{{name: A, parameters: {{p: !!python/object/apply:os.system ['touch {sentinel}']}}"
+        "}}]}}\n",
         "model: {{size: !!python/name:os.system ''}}\n",
     ],
 )

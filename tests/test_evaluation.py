@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ from pycocotools.cocoeval import COCOeval
 from rtmdet.evaluation import NAMES, ClassMetrics, CocoEvaluator, CocoMetrics, format_metrics
 from rtmdet.structures import Detections, ImageMeta, InputError
 
+Rows = Sequence[tuple[float, ...]]
+Boxes = Mapping[int, Rows]
+
 CATEGORY_IDS = (4, 90)  # cat, dog: sparse, as in COCO itself
 BOXES = {  # image: rows of x, y, width, height, category, iscrowd
     7: [(10, 10, 20, 20, 4, 0), (100, 50, 60, 60, 90, 0)],
@@ -27,7 +31,7 @@ BOXES = {  # image: rows of x, y, width, height, category, iscrowd
 }
 
 
-def index(boxes: dict[int, list[tuple[float, ...]]]) -> COCO:
+def index(boxes: Boxes) -> COCO:
     """pycocotools' index of a file with these images and boxes."""
     annotations: list[dict[str, object]] = []
     for image, rows in boxes.items():
@@ -49,19 +53,19 @@ def meta(image: int) -> ImageMeta:
     return ImageMeta(image, f"{image}.jpg", (240, 320))
 
 
-def detections(rows: list[tuple[float, ...]]) -> Detections:
+def detections(rows: Rows) -> Detections:
     """Detections from rows x1, y1, x2, y2, score, label."""
     table = torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
     return Detections(table[:, :4], table[:, 4], table[:, 5].long())
 
 
-def perfect(rows: list[tuple[float, ...]]) -> Detections:
+def perfect(rows: Rows) -> Detections:
     """Each ground truth of an image found with certainty."""
     found = [(x, y, x + w, y + h, 1.0, CATEGORY_IDS.index(int(c))) for x, y, w, h, c, crowd in rows if not crowd]
     return detections(found)
 
 
-def evaluate_perfect(boxes: dict[int, list[tuple[float, ...]]]) -> CocoMetrics:
+def evaluate_perfect(boxes: Boxes) -> CocoMetrics:
     evaluator = CocoEvaluator(index(boxes), CATEGORY_IDS)
     evaluator.add([meta(image) for image in boxes], [perfect(rows) for rows in boxes.values()])
     return evaluator.evaluate()
@@ -145,14 +149,14 @@ def test_class_without_objects_is_undefined_and_leaves_the_mean_alone() -> None:
 def random_run(seed: int) -> tuple[COCO, dict[int, Detections]]:
     """Random ground truth, crowds among it, and detections that partly meet it."""
     rng = np.random.default_rng(seed)
-    boxes: dict[int, list[tuple[float, ...]]] = {}
+    boxes: dict[int, Rows] = {}
     found = {}
     for image in range(1, 13):
         corners = rng.uniform(0, 200, (rng.integers(0, 6), 2))
         sides = np.exp(rng.uniform(2, 5, corners.shape))
         categories, crowds = rng.choice(CATEGORY_IDS, len(corners)), rng.random(len(corners)) < 0.15
         rows = np.column_stack([corners, sides, categories, crowds])
-        boxes[image] = [tuple(row[:4]) + (int(row[4]), int(row[5])) for row in rows.tolist()]
+        boxes[image] = [(*row[:4], int(row[4]), int(row[5])) for row in rows.tolist()]
         exact = np.column_stack([corners, corners + sides]).repeat(3, axis=0)
         noisy = exact + rng.normal(0, 6, exact.shape)
         noisy[:, 2:] = np.maximum(noisy[:, 2:], noisy[:, :2] + 1)

@@ -6,7 +6,7 @@ Reference: the Box AM demo of mmyolo. Dimension legend: N boxes, K classes, P pr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -37,18 +37,18 @@ def box_loss_target(boxes: Tensor, labels: Tensor, num_classes: int) -> BoxTarge
 
 
 def class_score_target(boxes: Tensor, labels: Tensor, input_size: tuple[int, int]) -> BoxTarget:
-    """The sum of the class logits at the priors that boxes (N, 4) came from.
+    """The sum of the class logits with which every level sees boxes (N, 4).
 
-    A box's own prior is the one whose prediction, cut at `input_size` (H, W), overlaps it most.
+    A level sees a box at the prior whose prediction, cut at `input_size` (H, W), overlaps it most. The level that
+    made the box does so at the very prior it came from; the others tell what they make of the same object.
     """
 
     def target(outputs: DenseOutputs) -> Tensor:
-        logits, distances = flatten_levels(outputs.logits)[0], flatten_levels(outputs.distances)[0]  # (P, K), (P, 4)
-        sizes = [(level.shape[2], level.shape[3]) for level in outputs.logits]
-        points, _ = grid_priors(sizes, device=distances.device, dtype=distances.dtype)
-        decoded = clip_boxes(decode_distances(points, distances.detach()), input_size)
-        own = pairwise_iou(boxes.to(decoded.dtype), decoded).argmax(1)  # (N,)
-        return logits[own, labels].sum()
+        total = boxes.new_zeros(())
+        for logits, decoded in _levels(outputs):
+            own = pairwise_iou(boxes.to(decoded.dtype), clip_boxes(decoded, input_size)).argmax(1)  # (N,)
+            total = total + logits[own, labels].sum()
+        return total
 
     return target
 
@@ -69,3 +69,13 @@ def detection_target(boxes: Tensor, labels: Tensor, input_size: tuple[int, int])
         return torch.where(same, iou + found.scores[nearest], 0).sum()
 
     return target
+
+
+def _levels(outputs: DenseOutputs) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits (P, K) and boxes (P, 4), without gradient, of the first image's levels, one after the other."""
+    sizes = [(level.shape[2], level.shape[3]) for level in outputs.logits]
+    logits, distances = flatten_levels(outputs.logits)[0], flatten_levels(outputs.distances)[0]
+    points, _ = grid_priors(sizes, device=distances.device, dtype=distances.dtype)
+    boxes = decode_distances(points, distances.detach())
+    counts = [height * width for height, width in sizes]
+    yield from zip(logits.split(counts), boxes.split(counts), strict=True)

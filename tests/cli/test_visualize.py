@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from rtmdet.cli import visualize
 from rtmdet.cli.main import main
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import build_rtmdet
+from rtmdet.structures import Detections
+from rtmdet.viz.heatmap import on_picture
 
 ANY = "--score=0"  # a fresh model scores 0.01 everywhere
 
@@ -85,6 +88,53 @@ def test_titles_of_channels() -> None:
     assert heat.tolist() == [[8, 9], [10, 11]]
 
 
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """The maps that were given colours."""
+    maps: list[np.ndarray] = []
+
+    def record(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        maps.append(heat)
+        return np.zeros((*size, 3), np.uint8)
+
+    monkeypatch.setattr(visualize, "heat_map", record)
+    return maps
+
+
+def test_the_padding_is_cut_off_feature_maps(
+    photo: Path, drawn: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = np.random.default_rng(0).random((8, 8)).astype(np.float32)
+    monkeypatch.setattr(visualize, "reduce_maps", lambda *_: [("title", raw)])
+    visualize_photo(photo)
+    assert np.array_equal(drawn[0], on_picture(raw, (40, 80), (64, 64)))
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "maker"),
+    [
+        ("gradcam", "loss", "box_loss_target"),
+        ("gradcam++", "score", "class_score_target"),
+        ("ablationcam", "loss", "detection_target"),
+    ],
+)
+def test_targets_get_boxes_in_input_pixels(
+    method: str, target: str, maker: str, small_detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Detections(torch.tensor([[1.0, 2, 3, 4]]), torch.tensor([0.5]), torch.tensor([1]))
+    monkeypatch.setattr(visualize, maker, lambda boxes, labels, _: (boxes.tolist(), labels.tolist()))
+    options = argparse.Namespace(method=method, target=target)
+    assert visualize.choose_target(small_detector, found, (10, 100), options) == ([[10, 200, 30, 400]], [1])
+
+
+def test_norm_in_box_changes_the_map(photo: Path, drawn: list[np.ndarray]) -> None:
+    for option in ([], ["--norm-in-box"]):
+        visualize_photo(photo, ANY, "--method", "eigencam", *option)
+    plain, normalized = drawn
+    assert plain.shape == normalized.shape == (40, 80)
+    assert not np.allclose(plain, normalized)
+
+
 def test_feature_maps_need_no_detection(photo: Path) -> None:
     assert visualize_photo(photo, "--score", "0.9")[0] == 0
 
@@ -103,12 +153,11 @@ def test_several_layers_give_their_mean_too(photo: Path) -> None:
     assert (code, names) == (0, [f"photo_{stem}_gradcam.png" for stem in stems])
 
 
-def test_an_empty_map_is_said(photo: Path, small_detector: Detector, capsys: pytest.CaptureFixture[str]) -> None:
-    for conv in list(small_detector.model.bbox_head.rtm_cls)[1:]:
-        nn.init.constant_(conv.bias, -20)  # only level 0 detects
-    code, _ = visualize_photo(photo, "--score", "0.001", "--method", "gradcam")
+def test_an_empty_map_is_said(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layer = "bbox_head.reg_convs[2][1]"  # no class score depends on the box branch
+    code, _ = visualize_photo(photo, ANY, "--method", "gradcam", "--layer", layer)
     assert code == 0
-    assert "note: the map of neck.out_convs[2] is empty" in capsys.readouterr().out
+    assert f"note: the map of {layer} is empty" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

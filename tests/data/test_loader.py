@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -109,7 +110,6 @@ def test_error_of_a_loader_process_is_one_line(folder: Path, workers: int, make:
     assert callable(make)
     loader = make(folder, workers=workers)
     (folder / "3.png").write_bytes(b"no picture")
-    with pytest.raises(InputError) as caught:
+    one_line = rf"\A[^\n]*{re.escape(str(folder / '3.png'))}[^\n]*\Z"
+    with pytest.raises(InputError, match=one_line):  # a kept exception would keep the processes alive
         list(loader)
-    assert str(folder / "3.png") in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1

@@ -29,7 +29,8 @@ def draw_dataset(
     folder: Path, rectangles: list[list[tuple[int, int, int, int]]], *, keep_empty: bool = False
 ) -> CocoDataset:
     """Black images with white rectangles (x1, y1, x2, y2), which are the boxes; class 5 is `a`, class 9 is `b`."""
-    images, annotations = [], []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for number, (size, boxes) in enumerate(zip(SIZES, rectangles, strict=False), start=1):
         picture = np.zeros((*size, 3), np.uint8)
         for x1, y1, x2, y2 in boxes:
@@ -71,7 +72,8 @@ def all_keys(dataset: CocoDataset, epochs: int) -> list[tuple[int, int]]:
 def test_sample_does_not_depend_on_what_was_asked_before(dataset: CocoDataset, options: dict[str, object]) -> None:
     keys = all_keys(dataset, 4)
     options = {"mosaic_cache": 3, "mixup_cache": 2, **options}  # windows that are forgotten on the way
-    in_order = {key: sample for key, sample in zip(keys, map(build(dataset, **options).__getitem__, keys), strict=True)}
+    samples = build(dataset, **options)
+    in_order = {key: samples[key] for key in keys}
     other = build(dataset, **options)
     for number in np.random.default_rng(0).permutation(len(keys)):
         assert_same(other[keys[number]], in_order[keys[number]])

@@ -20,6 +20,9 @@ from rtmdet.structures import DenseOutputs, Target
 from rtmdet.training.assigner import assign as assign_priors
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.optim import build_optimizer, learning_rates
+from rtmdet.viz.box_am import GRADIENT_METHODS
+from rtmdet.viz.box_am import box_am as raw_box_am
+from rtmdet.viz.box_targets import box_loss_target, detection_target
 
 Maps = Sequence[Tensor]
 
@@ -102,3 +105,26 @@ def load(path: str, size: str, num_classes: int) -> RTMDet:
     model = build_rtmdet(size, num_classes)
     openmmlab.load_weights(model, openmmlab.read_checkpoint(Path(path)))
     return model.eval()
+
+
+def box_am(model: RTMDet, image: np.ndarray, level: int, method: str, boxes: Tensor) -> np.ndarray:
+    """With one thread, as the reference's numbers were made: the box loss of a detection against itself stands on
+    the kink of GIoU, where the rounding of another number of threads turns gradients around."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _box_am(model, image, level, method, boxes)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _box_am(model: RTMDet, image: np.ndarray, level: int, method: str, boxes: Tensor) -> np.ndarray:
+    canvas, _ = letterbox(np.ascontiguousarray(image[..., ::-1]))  # BGR -> RGB
+    images = torch.from_numpy(canvas).permute(2, 0, 1)[None]  # (1, 3, H, W) uint8
+    boxes = boxes.float()
+    labels = torch.zeros(len(boxes), dtype=torch.int64)
+    if method in GRADIENT_METHODS:
+        target = box_loss_target(boxes, labels, model.bbox_head.num_classes)
+    else:
+        target = detection_target(boxes, labels, (640, 640))
+    return raw_box_am(model, f"neck.out_convs[{level}]", images, target, method)

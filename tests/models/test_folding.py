@@ -26,7 +26,7 @@ def with_statistics(size: str) -> RTMDet:
                 layer.weight.uniform_(0.5, 1.5)
                 layer.bias.normal_(0, 0.1)
         for convolution in [*model.bbox_head.rtm_cls, *model.bbox_head.rtm_reg]:
-            convolution.weight.normal_()  # type: ignore[operator, union-attr]
+            convolution.weight.normal_()
     return model
 
 
@@ -34,6 +34,12 @@ def worst_difference(a: DenseOutputs, b: DenseOutputs) -> float:
     """Largest difference of any output, relative to its level's largest value."""
     pairs = zip([*a.logits, *a.distances], [*b.logits, *b.distances], strict=True)
     return max(float((x - y).abs().max() / y.abs().max()) for x, y in pairs)
+
+
+def tower_weights(model: RTMDet) -> list[list[Tensor]]:
+    """The convolution weights of the class branch, level by level."""
+    towers = model.bbox_head.cls_convs
+    return [[layer.conv.weight for layer in tower.modules() if isinstance(layer, ConvBNAct)] for tower in towers]
 
 
 @pytest.mark.parametrize("size", ["nano", "tiny", "s"])
@@ -58,11 +64,11 @@ def test_no_norm_is_left() -> None:
 
 def test_shared_convolutions_become_one_a_level() -> None:
     model = with_statistics("tiny")
-    towers = [[layer.conv.weight for layer in tower] for tower in fold_batch_norms(model).bbox_head.cls_convs]
-    assert len({id(weight) for tower in towers for weight in tower}) == 6
-    assert not torch.equal(towers[0][0], towers[1][0])
-    shared = [tower[0].conv.weight for tower in model.bbox_head.cls_convs]
-    assert shared[0] is shared[1] is shared[2]
+    weights = tower_weights(fold_batch_norms(model))
+    assert len({id(weight) for tower in weights for weight in tower}) == 6
+    assert not torch.equal(weights[0][0], weights[1][0])
+    first, *others = tower_weights(model)
+    assert all(a is b for tower in others for a, b in zip(first, tower, strict=True))
 
 
 def test_a_model_in_training_mode_comes_back_in_evaluation_mode() -> None:

@@ -158,14 +158,15 @@ def test_width_factor_scales_the_channels() -> None:
 
 
 def test_fresh_convolutions_are_uniform_in_the_inverse_root_of_their_fan_in() -> None:
-    layer = nn.Sequential(nn.Conv2d(16, 64, 3), ChannelAttention(16))
-    initialize_convolutions(layer)
-    weight, bound = layer[0].weight, 1 / math.sqrt(16 * 9)
+    convolution, attention = nn.Conv2d(16, 64, 3), ChannelAttention(16)
+    initialize_convolutions(nn.Sequential(convolution, attention))
+    weight, bound = convolution.weight, 1 / math.sqrt(16 * 9)
     assert weight.abs().max() <= bound
     assert weight.abs().max() > 0.99 * bound
     assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.03)
-    assert not layer[0].bias.any()
-    assert not layer[1].fc.bias.any()
+    for bias in (convolution.bias, attention.fc.bias):
+        assert bias is not None
+        assert not bias.any()
 
 
 def test_activations_are_the_silu() -> None:

@@ -1,4 +1,4 @@
-"""The log of a run: JSON lines and CSV say the same, rows are means of windows, and a resumed run leaves no doubles."""
+"""The log of a run: JSON lines and CSV say the same, rows are means of windows, a resumed run leaves no doubles."""
 
 from __future__ import annotations
 

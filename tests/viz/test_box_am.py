@@ -29,7 +29,7 @@ class Toy(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Conv2d(1, 2, 1, bias=False)
-        self.act = nn.ReLU(inplace=True)
+        self.act: nn.Module = nn.ReLU(inplace=True)
         self.unused = nn.Conv2d(1, 1, 1)
         self.layer.weight.data = torch.tensor([1.0, 2.0]).view(2, 1, 1, 1)
 
@@ -140,17 +140,20 @@ def test_nothing_stays_in_the_model_after_a_failure(method: str, calls: int) -> 
             raise RuntimeError("target failed")
         return sum_of_logits(outputs)
 
-    with pytest.raises(RuntimeError, match="target failed"):
+    with pytest.raises(RuntimeError, match="target failed") as failure:
         box_am(toy, "layer", TOY_IMAGE, failing, method)
-    assert fingerprint(toy) == before
+    assert fingerprint(toy) == before  # while the traceback keeps everything alive
+    assert failure.tb is not None
 
 
 def test_ablation_sees_the_layer_before_an_in_place_activation() -> None:
     toy = Toy()
-    toy.layer.weight.data = torch.tensor([1.0, -2.0]).view(2, 1, 1, 1)
-    # Score 30. The least value -8 goes down to -8 - 1e7, which the ReLU cuts: without the first channel
-    # nothing is left (weight 1), without the second, zero already, nothing is lost (weight 0).
-    assert np.allclose(box_am(toy, "layer", TOY_IMAGE, sum_of_logits, "ablationcam"), TOY_IMAGE[0, 0].numpy())
+    toy.act = nn.Hardsigmoid(inplace=True)  # twice differs from once
+    toy.layer.weight.data = torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)
+    image = 0.2 * TOY_IMAGE
+    # v / 6 + 0.5 takes the sums 2 and 6 to 7 / 3 and 3: score 4, without the first -3, without the second 7.
+    expected = 7 / 4 * image - 3 / 4 * 3 * image
+    assert np.allclose(box_am(toy, "layer", image, sum_of_logits, "ablationcam"), expected[0, 0], atol=1e-5)
 
 
 def dense_outputs() -> DenseOutputs:
@@ -165,20 +168,23 @@ def dense_outputs() -> DenseOutputs:
 BOX = torch.tensor([[8.0, 16, 40, 24]])
 
 
-def test_class_score_target_takes_the_box_s_own_prior() -> None:
+def test_class_score_target_takes_one_prior_of_every_level() -> None:
     outputs = dense_outputs()
-    outputs.logits[0].requires_grad_()
+    for logits in outputs.logits:
+        logits.requires_grad_()
     score = class_score_target(BOX + 0.01, torch.tensor([1]), (64, 64))(outputs)
     score.backward()
-    assert score.item() == 2.0
+    assert score.item() == 2 - 9 - 9  # the box's own prior, and one of each level that saw nothing
     assert outputs.logits[0].grad is not None
     assert outputs.logits[0].grad.nonzero().tolist() == [[0, 1, 1, 2]]
+    assert [int((logits.grad != 0).sum()) for logits in outputs.logits] == [1, 1, 1]
 
 
 def test_class_score_target_finds_boxes_that_were_cut_at_the_border() -> None:
     outputs = dense_outputs()
-    outputs.distances[0][0, :, 1, 2] = torch.tensor([99.0, 99, 99, 99])
-    assert class_score_target(torch.tensor([[0.0, 0, 64, 64]]), torch.tensor([1]), (64, 64))(outputs) == 2.0
+    outputs.distances[0][0, :, 1, 2] = torch.tensor([600.0, 600, 600, 600])
+    whole = torch.tensor([[0.0, 0, 64, 64]])
+    assert class_score_target(whole, torch.tensor([1]), (64, 64))(outputs) == 2 - 9 - 9
 
 
 def test_detection_target_by_hand() -> None:
@@ -208,6 +214,8 @@ def test_merged_maps_are_clipped_scaled_and_averaged() -> None:
     assert merged.shape == (64, 64)
     corners = merged[[0, 0, -1, -1], [0, -1, 0, -1]]
     assert np.allclose(corners, [0, 1 / 6, 1, 0.5], atol=1e-5)  # means of (0, 0), (1/3, 0), (1, 1), (0, 1)
+    apart = merge_maps([np.array([[4.0, 0], [0, 0]]), np.array([[0.0, 0], [0, 4]])], (64, 64), (64, 64))
+    assert apart.max() == pytest.approx(1, abs=1e-5)  # though the mean is 0.5
 
 
 def test_merged_maps_are_scaled_after_the_padding_is_cut() -> None:
@@ -218,10 +226,11 @@ def test_merged_maps_are_scaled_after_the_padding_is_cut() -> None:
 
 def test_normalize_in_boxes() -> None:
     heat = np.tile(np.arange(8, dtype=np.float32), (4, 1))
-    boxes = np.array([[0, 0, 3, 2], [2, 0, 6, 2], [7.2, 0, 7.9, 1], [-3, 3, 1, 9]], np.float32)
+    boxes = np.array([[0, 0, 3, 2], [2, 0, 6, 2], [7.2, 0, 7.9, 1], [-3, 3, 2, 9]], np.float32)
     found = normalize_in_boxes(heat, boxes)
     assert np.allclose(found[0], [0, 0.5, 1, 1 / 3, 2 / 3, 1, 0, 0], atol=1e-5)  # column 2: the greater of 1 and 0
-    assert (found[2:] == 0).all()
+    assert (found[2] == 0).all()
+    assert np.allclose(found[3], [0, 1, 0, 0, 0, 0, 0, 0], atol=1e-5)
     assert heat[0, 7] == 7
 
 

@@ -1,0 +1,87 @@
+"""What the tests of the commands share: a small data set, a nano checkpoint, and a way to run a command."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import torch
+
+from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
+from rtmdet.cli.main import main
+from rtmdet.data.synthetic.scenes import LEVELS, write_dataset
+from rtmdet.models.rtmdet import build_rtmdet
+
+Command = Callable[..., CompletedProcess[str]]
+
+
+def run_command(*argv: object) -> CompletedProcess[str]:
+    """Run a command in this process: its exit code and what it wrote."""
+    words = [str(word) for word in argv]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(words)
+        except SystemExit as stopped:  # argparse refuses or helps
+            code = stopped.code if isinstance(stopped.code, int) else 1
+    return CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def command() -> Command:
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train/ (6 scenes) and val/ (3 scenes) of 96 x 96 pixels, each images/ and annotations.json."""
+    folder = tmp_path_factory.mktemp("scenes")
+    for seed, (split, count) in enumerate((("train", 6), ("val", 3))):
+        write_dataset(folder / split, count=count, seed=seed, size=(96, 96), level=LEVELS["easy"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A nano detector of one class, balloon, for 64 px, as initialised: every score is near 0.01."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoint") / "nano.pth"
+    meta = CheckpointMeta(("balloon",), "nano", (64, 64))
+    save_checkpoint(path, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
+    return path
+
+
+def write_config(folder: Path, dataset: Path) -> Path:
+    """A run of two epochs with three steps each, whose output is folder/run."""
+    splits = {
+        split: {"annotations": str(dataset / split / "annotations.json"), "images": str(dataset / split / "images")}
+        for split in ("train", "val")
+    }
+    train = {"epochs": 2, "warmup_iterations": 2, "validate_every": 1, "log_every": 2}
+    settings: dict[str, dict[str, object]] = {
+        "model": {"size": "nano"},
+        "data": {**splits, "input_size": [64, 64], "batch_size": 2, "workers": 0},
+        "augmentation": {"stage2_epochs": 1},
+        "train": {**train, "device": "cpu", "output": str(folder / "run")},
+    }
+    path = folder / "config.yaml"
+    path.write_text(json.dumps(settings))  # JSON is YAML
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path, dataset: Path) -> Path:
+    """The configuration file of a short run into tmp_path/run."""
+    return write_config(tmp_path, dataset)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> tuple[Path, CompletedProcess[str]]:
+    """A finished run of two epochs: the folder with config.yaml and run/, and what the command wrote."""
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, run_command("train", "--config", write_config(folder, dataset))

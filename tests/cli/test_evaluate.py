@@ -1,0 +1,85 @@
+"""`rtmdet evaluate`: the 12 numbers, the results file, and the numbers of a known detector."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import torch
+
+from rtmdet.data.coco import CocoDataset
+from rtmdet.evaluation import NAMES
+from rtmdet.structures import Detections
+
+Command = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture
+def words(checkpoint: Path, dataset: Path) -> list[object]:
+    """The command on the validation scenes."""
+    val = dataset / "val"
+    options = ["--annotations", val / "annotations.json", "--images", val / "images", "--workers", 0]
+    return ["evaluate", "--weights", checkpoint, "--device", "cpu", *options]
+
+
+def numbers(result: CompletedProcess[str]) -> dict[str, float]:
+    """The 12 numbers by name."""
+    rows = [line.split() for line in result.stdout.splitlines() if line[:2] in ("AP", "AR")]
+    return {row[0]: float(row[1]) for row in rows}
+
+
+def test_prints_the_12_numbers_and_writes_results(words: list[object], tmp_path: Path, command: Command) -> None:
+    out = tmp_path / "new" / "results.json"
+    result = command(*words, "--out", out)
+    assert result.returncode == 0, result.stderr
+    assert list(numbers(result)) == list(NAMES)
+    assert result.stdout.splitlines()[-1] == f"detections: {out}"
+    results = json.loads(out.read_text())
+    assert result.stdout.splitlines()[0] == f"3 images, {len(results)} detections"
+    assert {entry["image_id"] for entry in results} == {1, 2, 3}
+    assert {entry["category_id"] for entry in results} == {1}
+    for entry in results:
+        assert set(entry) == {"image_id", "category_id", "bbox", "score"}
+        assert len(entry["bbox"]) == 4
+        assert min(entry["bbox"][2:]) > 0
+        assert 0 <= entry["score"] <= 1
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_a_detector_that_finds_everything_has_1(
+    words: list[object], dataset: Path, monkeypatch: pytest.MonkeyPatch, command: Command, batch: int
+) -> None:
+    """Boxes reach the evaluator in the image's pixels and with the image's id, whatever the batch size."""
+    data = CocoDataset(dataset / "val" / "annotations.json", dataset / "val" / "images", training=False)
+    truth = iter([data.load(number) for number in range(len(data))])
+
+    def find_everything(_: object, *, scales: list[tuple[float, float]], **_settings: object) -> list[Detections]:
+        samples = [next(truth) for _ in scales]
+        boxes = [torch.from_numpy(sample.boxes) for sample in samples]
+        return [Detections(box, torch.ones(len(box)), torch.zeros(len(box), dtype=torch.int64)) for box in boxes]
+
+    monkeypatch.setattr("rtmdet.cli.measure.postprocess", find_everything)
+    result = command(*words, "--batch", batch)
+    assert numbers(result)["AP"] == 1
+    assert numbers(result)["AR100"] == 1
+
+
+def test_numbers_do_not_depend_on_batch_and_processes(words: list[object], tmp_path: Path, command: Command) -> None:
+    found = []
+    for number, options in enumerate((["--batch", 1], ["--batch", 3, "--workers", 1])):
+        assert command(*words, *options, "--out", tmp_path / f"{number}.json").returncode == 0
+        found.append(json.loads((tmp_path / f"{number}.json").read_text()))
+    assert len(found[0]) == len(found[1])
+    scores = [sum(entry["score"] for entry in results) for results in found]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("option", [["--batch", 0], ["--workers", -1], ["--input", 65], ["--input", 0]])
+def test_refuses_numbers_out_of_range(words: list[object], command: Command, option: list[object]) -> None:
+    result = command(*words, *option)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert str(option[1]) in result.stderr

@@ -1,0 +1,156 @@
+"""`rtmdet infer`: images, folders and patterns in, pictures and one JSON out, and images that cannot be read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import cv2
+import numpy as np
+import pytest
+
+from rtmdet.data.images import read_image
+
+Command = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture
+def photos(dataset: Path, tmp_path: Path) -> Path:
+    """A folder with three photos of different formats and sizes, and a file that is none."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    image = read_image(dataset / "val" / "images" / "000000.jpg")
+    for name, side in (("a.jpg", 96), ("b.png", 40), ("C.JPEG", 150)):
+        cv2.imwrite(str(folder / name), cv2.resize(image, (side, 80)))
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+@pytest.fixture
+def infer(checkpoint: Path, tmp_path: Path, command: Command) -> Command:
+    """The command with the small detector, which scores everything near 0.01, into tmp_path/out."""
+
+    def run(*words: object) -> CompletedProcess[str]:
+        return command("infer", *words, "--weights", checkpoint, "--device", "cpu", "--out", tmp_path / "out")
+
+    return run
+
+
+def found(tmp_path: Path) -> list[dict[str, object]]:
+    return json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+
+
+def pictures(tmp_path: Path) -> set[str]:
+    return {path.name for path in (tmp_path / "out").iterdir()} - {"detections.json"}
+
+
+def test_one_image(infer: Command, photos: Path, tmp_path: Path) -> None:
+    result = infer(photos / "a.jpg", "--score", 0.001)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[-1].endswith(str(tmp_path / "out"))
+    (entry,) = found(tmp_path)
+    assert (entry["file"], entry["width"], entry["height"]) == (str(photos / "a.jpg"), 96, 80)
+    objects = entry["objects"]
+    assert isinstance(objects, list)
+    assert 0 < len(objects) <= 100
+    assert f"{photos / 'a.jpg'}: {len(objects)} balloon" in result.stdout
+    scores = [item["score"] for item in objects]
+    assert scores == sorted(scores, reverse=True)
+    for item in objects:
+        assert set(item) == {"class_name", "score", "box"}
+        x1, y1, x2, y2 = item["box"]
+        assert 0 <= x1 <= x2 <= 96
+        assert 0 <= y1 <= y2 <= 80
+    drawn, original = read_image(tmp_path / "out" / "a.jpg"), read_image(photos / "a.jpg")
+    assert drawn.shape == original.shape
+    assert np.abs(drawn.astype(int) - original).max() > 60
+
+
+def test_nothing_found_is_an_answer(infer: Command, photos: Path, tmp_path: Path) -> None:
+    result = infer(photos / "a.jpg", "--score", 0.9)
+    assert result.returncode == 0
+    assert f"{photos / 'a.jpg'}: nothing" in result.stdout
+    assert found(tmp_path)[0]["objects"] == []
+    assert pictures(tmp_path) == {"a.jpg"}
+
+
+def test_folder_takes_its_images_only(infer: Command, photos: Path, tmp_path: Path) -> None:
+    assert infer(photos).returncode == 0
+    assert [entry["file"] for entry in found(tmp_path)] == [
+        str(photos / name) for name in ("C.JPEG", "a.jpg", "b.png")
+    ]
+    assert pictures(tmp_path) == {"C.jpg", "a.jpg", "b.jpg"}
+
+
+def test_patterns_and_repetitions(infer: Command, photos: Path, tmp_path: Path) -> None:
+    assert infer(f"{photos}/*.png", photos / "a.jpg", f"{photos}/?.jpg", f"{photos.parent}/**/b.png").returncode == 0
+    assert [entry["file"] for entry in found(tmp_path)] == [str(photos / "b.png"), str(photos / "a.jpg")]
+
+
+def test_images_of_one_name_keep_their_own_pictures(infer: Command, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "more")
+    assert infer(photos, tmp_path / "more").returncode == 0
+    assert len(found(tmp_path)) == 6
+    assert pictures(tmp_path) == {f"{stem}{number}.jpg" for stem in "abC" for number in ("", "_2")}
+
+
+def test_corrupt_image_among_good_ones_is_passed_over_and_named(infer: Command, photos: Path, tmp_path: Path) -> None:
+    whole = (photos / "a.jpg").read_bytes()
+    (photos / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    result = infer(photos)
+    assert result.returncode == 1
+    told = [line for line in result.stderr.splitlines() if line.startswith("passed over: ")]
+    assert len(told) == 1
+    assert str(photos / "a.jpg") in told[0]
+    assert pictures(tmp_path) == {"C.jpg", "b.jpg"}
+    assert len(found(tmp_path)) == 2
+
+
+def test_only_corrupt_images_are_an_error(infer: Command, photos: Path, tmp_path: Path) -> None:
+    (photos / "a.jpg").write_bytes(b"")
+    result = infer(photos / "a.jpg")
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: {photos / 'a.jpg'}: expected an image, found an empty file")
+    assert not (tmp_path / "out").exists()
+
+
+def test_drawn_pictures_never_replace_the_photos(
+    photos: Path, checkpoint: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in photos.iterdir()}
+    monkeypatch.chdir(photos)
+    for out in (photos, "."):
+        result = command("infer", photos, "--weights", checkpoint, "--out", out)
+        assert result.returncode == 2
+        (line,) = result.stderr.splitlines()
+        assert "a.jpg" in line
+        assert "--out" in line
+    assert {path.name: path.read_bytes() for path in photos.iterdir()} == before
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.5])
+def test_refuses_a_score_out_of_range(infer: Command, photos: Path, score: float) -> None:
+    result = infer(photos, "--score", score)
+    assert result.returncode == 2
+    assert result.stderr == f"error: --score {score}: expected 0 .. 1\n"
+
+
+@pytest.mark.parametrize("pattern", ["none.jpg", "*.bmp", ""])
+def test_names_a_path_without_images(infer: Command, photos: Path, pattern: str) -> None:
+    (photos / "empty").mkdir()
+    path = photos / (pattern or "empty")
+    result = infer(photos / "a.jpg", path)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: {path}: ")
+
+
+def test_class_names_of_the_user(infer: Command, photos: Path, tmp_path: Path) -> None:
+    assert infer(photos / "a.jpg", "--score", 0.001, "--classes", "hot air balloon").returncode == 0
+    objects = found(tmp_path)[0]["objects"]
+    assert isinstance(objects, list)
+    assert {item["class_name"] for item in objects} == {"hot air balloon"}

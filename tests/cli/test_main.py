@@ -1,0 +1,119 @@
+"""The command line itself: quick help, exit codes, the scripts at the root, and `info`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from rtmdet.cli.main import build_parser, main
+from rtmdet.models.zoo import SIZES, WEIGHTS
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = {"torch", "numpy", "cv2", "yaml", "matplotlib", "albumentations"}
+Command = Callable[..., CompletedProcess[str]]
+
+LIST_MODULES = """
+import runpy, sys
+sys.argv = ["rtmdet", *sys.argv[1:]]
+try:
+    runpy.run_module("rtmdet.cli.main", run_name="__main__")
+except SystemExit as stopped:
+    print("code", stopped.code)
+print(*sys.modules)
+"""
+
+
+def python(*arguments: str) -> CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["infer", "--help"], ["data", "convert", "-h"]])
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    result = python("-c", LIST_MODULES, *words)
+    *text, code, modules = result.stdout.splitlines()
+    assert (result.stderr, code) == ("", "code 0")
+    assert text[0].startswith("usage: rtmdet")
+    assert "argparse" in modules.split()
+    assert not HEAVY & set(modules.split())
+
+
+def test_import_of_the_package_is_light() -> None:
+    result = python("-c", "import rtmdet, sys; print(*sys.modules)")
+    assert "rtmdet" in result.stdout.split()
+    assert not HEAVY & set(result.stdout.split())
+    result = python("-c", "import rtmdet; rtmdet.Detectro")
+    assert "module 'rtmdet' has no attribute 'Detectro'" in result.stderr
+
+
+@pytest.mark.slow
+def test_names_of_the_package_are_found_on_use() -> None:
+    result = python("-c", "import rtmdet; print(*(getattr(rtmdet, name) for name in rtmdet.__all__))")
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("script", ["train.py", "infer.py", "visualize.py"])
+def test_scripts_are_doors_to_their_commands(script: str) -> None:
+    result = python(script, "--help")
+    assert result.returncode == 0
+    assert result.stdout.startswith(f"usage: rtmdet {script.removesuffix('.py')} ")
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser and those of all its commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from parsers(child)
+
+
+def test_every_command_has_a_module_that_runs_it() -> None:
+    modules = {parser.get_default("module") for parser in parsers(build_parser())} - {None}
+    assert len(modules) >= 8
+    for name in modules:
+        assert callable(importlib.import_module(name).run)
+
+
+def test_every_option_is_explained() -> None:
+    for parser in parsers(build_parser()):
+        for action in parser._actions:
+            assert action.help or action.choices or action.default is not None or action.nargs, action.dest
+
+
+@pytest.mark.parametrize("words", [[], ["fly"], ["infer"], ["train"], ["data"], ["infer", "a.jpg", "--score", "x"]])
+def test_wrong_words_end_with_2(command: Command, words: list[str]) -> None:
+    result = command(*words)
+    assert result.returncode == 2
+    assert result.stderr.startswith("usage: rtmdet")
+
+
+def test_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rtmdet.cli.info.run", interrupted)
+    assert main(["info"]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
+
+
+def test_info_is_a_table_of_the_sizes(command: Command) -> None:
+    result = command("info", "--input", 64)
+    assert (result.returncode, result.stderr) == (0, "")
+    rows = [line.split() for line in result.stdout.splitlines() if line.split()[:1] and line.split()[0] in SIZES]
+    assert [row[0] for row in rows] == list(SIZES)
+    assert {row[0]: float(row[1]) for row in rows}["tiny"] == pytest.approx(4.88, abs=0.02)  # paper, table 2
+    for name in WEIGHTS:
+        assert name in result.stdout
+
+
+def test_info_refuses_a_side_that_the_network_cannot_take(command: Command) -> None:
+    result = command("info", "--input", 65)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "error: --input 65: expected a multiple of 32 pixels\n"

@@ -1,0 +1,185 @@
+"""Detector: weights in, boxes of each image's own pixels out, and one line where the weights do not say enough.
+
+Dimension legend: B images.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import rtmdet
+from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
+from rtmdet.detector import Detector, choose_device
+from rtmdet.letterbox import letterbox
+from rtmdet.models.rtmdet import RTMDet, build_rtmdet
+from rtmdet.structures import Detections, InputError
+
+CLASSES = ("cat", "dog", "emu")
+SIZE = (64, 96)  # (H, W) of the network's input
+
+
+def lively_model(num_classes: int = 3) -> RTMDet:
+    """A nano model that gives various scores and boxes of tens of pixels, as a trained one does."""
+    generator = torch.Generator().manual_seed(0)
+    model = build_rtmdet("nano", num_classes)
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if "running_var" in name:
+                value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
+            elif name.endswith("bn.weight"):
+                value.copy_(torch.rand(value.shape, generator=generator) + 0.7)
+        for branch, weight, bias in (("rtm_cls", 1.0, -1.0), ("rtm_reg", 0.2, 1.5)):
+            for layer in getattr(model.bbox_head, branch):
+                layer.weight.normal_(0, weight, generator=generator)
+                layer.bias.fill_(bias)
+    return model
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our checkpoint of the lively model."""
+    path = tmp_path_factory.mktemp("weights") / "nano.pth"
+    save_checkpoint(path, model_state=lively_model().state_dict(), meta=CheckpointMeta(CLASSES, "nano", SIZE))
+    return path
+
+
+@pytest.fixture(scope="module")
+def detector(weights: Path) -> Detector:
+    return Detector.from_weights(weights, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def images() -> list[np.ndarray]:
+    """Noise of three sizes: of the input's shape, wide, high and odd."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((64, 96), (50, 200), (151, 33))]
+
+
+def assert_close(a: Detections, b: Detections) -> None:
+    torch.testing.assert_close(a.boxes, b.boxes, atol=2e-3, rtol=1e-4)
+    torch.testing.assert_close(a.scores, b.scores, atol=1e-5, rtol=1e-4)
+    assert torch.equal(a.labels, b.labels)
+
+
+def test_the_checkpoint_says_what_it_is(detector: Detector) -> None:
+    assert (detector.classes, detector.input_size) == (CLASSES, SIZE)
+    assert detector.device == torch.device("cpu")
+    assert not detector.model.training
+    assert rtmdet.Detector is Detector
+
+
+def test_form_of_detections(detector: Detector, images: list[np.ndarray]) -> None:
+    for image, found in zip(images, detector(images, score_threshold=0.2), strict=True):
+        height, width = image.shape[:2]
+        assert 0 < len(found) <= 100
+        assert (found.boxes.dtype, found.scores.dtype, found.labels.dtype) == (
+            torch.float32, torch.float32, torch.int64,
+        )  # fmt: skip
+        assert (found.boxes >= 0).all()
+        assert (found.boxes[:, 2:] <= torch.tensor([width, height])).all()
+        assert (found.boxes[:, 2:] >= found.boxes[:, :2]).all()
+        assert found.scores.min() > 0.2
+        assert (found.scores.diff() <= 0).all()
+        assert set(found.labels.tolist()) <= {0, 1, 2}
+        assert not found.scores.requires_grad
+
+
+def test_boxes_are_those_of_the_input_in_the_images_own_pixels(detector: Detector) -> None:
+    """An image of twice the size has boxes of twice the size."""
+    small = np.random.default_rng(1).integers(0, 256, (32, 48, 3), np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+    large = small.repeat(2, axis=0).repeat(2, axis=1)  # (128, 192), which shrinks to `small` exactly
+    found, twice = (detector([image], score_threshold=0.1)[0] for image in (small, large))
+    assert len(found) > 3
+    assert_close(Detections(found.boxes * 2, found.scores, found.labels), twice)
+
+
+def test_together_equals_alone(detector: Detector, images: list[np.ndarray]) -> None:
+    for image, together in zip(images, detector(images), strict=True):
+        assert_close(detector([image])[0], together)
+
+
+def test_no_images(detector: Detector) -> None:
+    assert detector([]) == []
+
+
+def test_images_are_not_changed(detector: Detector, images: list[np.ndarray]) -> None:
+    before = [image.copy() for image in images]
+    detector(images)
+    for image, copy in zip(images, before, strict=True):
+        np.testing.assert_array_equal(image, copy)
+
+
+def test_thresholds(detector: Detector, images: list[np.ndarray]) -> None:
+    image = images[:1]
+    many = detector(image, score_threshold=0.05)[0]
+    assert_close(detector(image, score_threshold=0.5)[0], many.above(0.5))
+    assert len(detector(image, score_threshold=0.05, max_detections=3)[0]) == 3
+    assert len(detector(image, score_threshold=0.05, iou_threshold=0.1)[0]) < len(many)
+    assert len(detector(image, score_threshold=1.0)[0]) == 0
+
+
+def test_preprocessing_is_the_one_letterbox(detector: Detector, images: list[np.ndarray]) -> None:
+    batch, scales = detector.preprocess(images)
+    assert (batch.shape, batch.dtype) == ((3, 3, *SIZE), torch.uint8)
+    for tensor, scale, image in zip(batch, scales, images, strict=True):
+        canvas, expected = letterbox(image, SIZE)
+        np.testing.assert_array_equal(tensor.permute(1, 2, 0).numpy(), canvas)
+        assert scale == expected
+
+
+def test_folded_equals_unfolded(weights: Path, detector: Detector, images: list[np.ndarray]) -> None:
+    whole = Detector.from_weights(weights, device="cpu", fold=False)
+    names = set(whole.model.state_dict())
+    assert any("bn.running_mean" in name for name in names)
+    assert len(detector.model.state_dict()) < len(names)
+    for a, b in zip(whole(images), detector(images), strict=True):
+        assert_close(a, b)
+
+
+def test_what_the_user_says_goes_before_the_checkpoint(weights: Path) -> None:
+    given = Detector.from_weights(weights, classes=["x", "y", "z"], input_size=(32, 64), device="cpu")
+    assert (given.classes, given.input_size) == (("x", "y", "z"), (32, 64))
+
+
+def test_bare_tensors_have_numbered_classes_and_the_default_input(tmp_path: Path) -> None:
+    torch.save(lively_model(2).state_dict(), tmp_path / "bare.pth")
+    bare = Detector.from_weights(tmp_path / "bare.pth", device="cpu")
+    assert (bare.classes, bare.input_size) == (("class 0", "class 1"), (640, 640))
+
+
+def refusal(path: Path, **options: object) -> str:
+    with pytest.raises(InputError) as caught:
+        Detector.from_weights(path, device="cpu", **options)  # type: ignore[arg-type]
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def test_names_what_does_not_fit(weights: Path, tmp_path: Path) -> None:
+    assert "the detector has 3 classes, found 2 names (a, b)" in refusal(weights, classes=["a", "b"])
+    for side in (0, -32, 65):
+        assert "multiple of 32" in refusal(weights, input_size=(64, side))
+    assert f"{weights}: does not fit the model" in refusal(weights, size="tiny")
+    assert "model size 'huge' does not exist" in refusal(weights, size="huge")
+    assert str(tmp_path / "none.pth") in refusal(tmp_path / "none.pth")
+
+
+def test_names_what_the_weights_do_not_say(tmp_path: Path) -> None:
+    backbone = {name: value for name, value in lively_model().state_dict().items() if name.startswith("backbone.")}
+    torch.save(backbone, tmp_path / "backbone.pth")
+    assert "it is a backbone to train from, not a detector" in refusal(tmp_path / "backbone.pth")
+    torch.save({**backbone, "backbone.more": torch.zeros(1)}, tmp_path / "odd.pth")
+    assert "does not say its model size: give one with --size" in refusal(tmp_path / "odd.pth")
+
+
+def test_choice_of_a_device() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    for name in ("gpu", "cuda:99", ""):
+        with pytest.raises(InputError, match="try cpu") as caught:
+            choose_device(name)
+        assert repr(name) in str(caught.value)
+        assert len(str(caught.value).splitlines()) == 1

@@ -1,0 +1,217 @@
+"""The loop: what it does with batches, rates, gradients, averages and checkpoints, and whom it tells."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from training.small_run import (
+    BATCHES,
+    META,
+    PLAN,
+    Recorder,
+    SameBatchLoader,
+    SmallDetector,
+    assert_equal,
+    make_trainer,
+    metrics,
+)
+
+from rtmdet.checkpoint import read_training_checkpoint
+from rtmdet.evaluation import CocoMetrics
+from rtmdet.models.rtmdet import build_rtmdet
+from rtmdet.structures import InputError
+from rtmdet.training.engine import Plan
+from rtmdet.training.records import StepRecord
+
+
+@pytest.mark.parametrize(
+    ("epochs", "validate_every", "dense", "validated"),
+    [
+        (10, 3, 0, [3, 6, 9, 10]),
+        (10, 4, 3, [4, 8, 9, 10]),
+        (5, 10, 0, [5]),
+        (4, 1, 0, [1, 2, 3, 4]),
+        (3, 10, 20, [1, 2, 3]),
+        (30, 10, 2, [10, 20, 29, 30]),
+    ],
+)
+def test_plan_of_validations(epochs: int, validate_every: int, dense: int, validated: list[int]) -> None:
+    plan = Plan(epochs, validate_every, dense, None)
+    assert [epoch for epoch in range(1, epochs + 1) if plan.is_validated(epoch)] == validated
+
+
+def test_loss_goes_down(tmp_path: Path) -> None:
+    recorder = Recorder()
+    make_trainer(tmp_path, plan=replace(PLAN, epochs=12, validate_every=100), observers=[recorder]).run()
+    losses = [record.loss_classification + record.loss_box for record in recorder.steps]
+    assert np.mean(losses[-BATCHES:]) < 0.7 * np.mean(losses[:BATCHES])
+
+
+@pytest.mark.slow
+def test_a_real_detector_learns(tmp_path: Path) -> None:
+    """With linear distances a fresh detector's boxes have no area, so the loss first rises with their quality."""
+    torch.manual_seed(0)
+    recorder, plan = Recorder(), replace(PLAN, validate_every=100)
+    model, meta = build_rtmdet("nano", 2), replace(META, size="nano")
+    trainer = make_trainer(tmp_path, plan=plan, observers=[recorder], meta=meta, model=model, batches=18)
+    trainer.loader = SameBatchLoader(18)
+    trainer.learning_rates = np.full(36, 0.004)
+    trainer.run()
+    losses = [record.loss_classification + record.loss_box for record in recorder.steps]
+    assert losses[0] < 0.5, "a fresh head starts low"
+    assert losses[-1] < 0.5 * max(losses)
+    averaged, _, _ = read_training_checkpoint(tmp_path / "last.pth")
+    build_rtmdet("nano", 2).load_state_dict(averaged)
+
+
+def test_a_frozen_backbone_stays_as_it_is(tmp_path: Path) -> None:
+    model = build_rtmdet("nano", 2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trainer = make_trainer(tmp_path, plan=replace(PLAN, epochs=1), model=model, batches=1)
+    trainer.frozen = model.backbone.freeze(4)
+    trainer.run()
+    changed = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
+    assert {name.split(".")[0] for name in changed} == {"neck", "bbox_head"}
+
+
+def test_observers_hear_every_step_validation_and_epoch(tmp_path: Path) -> None:
+    first, second = Recorder(), Recorder()
+    trainer = make_trainer(tmp_path, plan=replace(PLAN, validate_every=2), observers=[first, second])
+    trainer.run()
+    assert first.told == ["step"] * 3 + ["end 1"] + ["step"] * 3 + ["validation", "end 2"]
+    assert second.told == first.told
+    assert [(record.epoch, record.iteration) for record in first.steps] == [
+        (1, 1),
+        (1, 2),
+        (1, 3),
+        (2, 4),
+        (2, 5),
+        (2, 6),
+    ]
+    np.testing.assert_allclose([record.learning_rate for record in first.steps], trainer.learning_rates)
+    for record in first.steps:
+        assert min(record.loss_classification, record.loss_box, record.gradient_norm, record.positives) > 0
+        assert 0 <= record.data_seconds <= record.seconds
+        assert record.memory_mb > 10
+    (validation,) = first.validations
+    assert (validation.epoch, validation.iteration, validation.metrics.ap, validation.best) == (2, 6, 0.5, True)
+    assert trainer.loader.epochs == [0, 1]  # type: ignore[attr-defined]
+
+
+def test_every_group_gets_the_rate_of_the_iteration(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    trainer.optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": 7.0})
+    trainer.run()
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == [0.002, 0.002]
+
+
+def test_averaged_weights_are_measured_and_saved(tmp_path: Path) -> None:
+    seen: list[nn.Module] = []
+
+    def evaluate(model: nn.Module) -> CocoMetrics:
+        assert not model.training
+        seen.append(model)
+        return metrics(0.5)
+
+    trainer = make_trainer(tmp_path, evaluate=evaluate)
+    trainer.run()
+    assert seen == [trainer.ema.model] * 2
+    averaged, meta, state = read_training_checkpoint(tmp_path / "last.pth")
+    assert_equal(averaged, trainer.ema.model.state_dict())
+    assert_equal(state.model, trainer.model.state_dict())
+    assert not torch.equal(averaged["logits.weight"], state.model["logits.weight"])
+    assert (meta.epoch, meta.iteration, state.epoch, state.iteration, state.ema_updates) == (2, 6, 2, 6, 6)
+    assert meta.classes == META.classes
+
+
+def test_best_weights_are_kept(tmp_path: Path) -> None:
+    scores, states = iter([0.1, 0.3, 0.3, 0.2]), []
+
+    def evaluate(model: nn.Module) -> CocoMetrics:
+        states.append({name: value.clone() for name, value in model.state_dict().items()})
+        return metrics(next(scores))
+
+    recorder = Recorder()
+    trainer = make_trainer(tmp_path, plan=replace(PLAN, epochs=4), evaluate=evaluate, observers=[recorder])
+    trainer.run()
+    assert [record.best for record in recorder.validations] == [True, True, False, False]
+    content = torch.load(tmp_path / "best.pth", weights_only=True)
+    assert content["meta"]["epoch"] == 2
+    assert "training" not in content, "only weights"
+    assert_equal(content["state_dict"], states[1])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pth", "last.pth"]
+
+
+def test_frozen_modules_stay_as_they_are(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, frozen=True)
+    assert isinstance(trainer.model, SmallDetector)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.run()
+    assert not trainer.model.stem.training
+    assert trainer.model.dropout.training
+    after = trainer.model.state_dict()
+    assert {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])} == {
+        "logits",
+        "distances",
+    }
+
+
+def test_modules_that_are_not_frozen_learn_with_their_statistics(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.run()
+    after = trainer.model.state_dict()
+    assert not any(torch.equal(before[name], after[name]) for name in before)
+    assert after["stem.1.num_batches_tracked"] == 6
+
+
+def test_gradients_are_clipped_where_the_plan_says_so(tmp_path: Path) -> None:
+    """Plain gradient descent with rate 1: a step is as long as the gradient."""
+    for clip in (None, 0.01):
+        recorder = Recorder()
+        plan = Plan(epochs=1, validate_every=1, dense_validation=0, clip_gradient=clip)
+        trainer = make_trainer(tmp_path, plan=plan, observers=[recorder], batches=1)
+        trainer.optimizer = torch.optim.SGD(trainer.model.parameters())
+        trainer.learning_rates = np.ones(1)
+        before = nn.utils.parameters_to_vector(trainer.model.parameters()).detach().clone()
+        trainer.run()
+        moved = (nn.utils.parameters_to_vector(trainer.model.parameters()) - before).norm().item()
+        unclipped = recorder.steps[0].gradient_norm
+        assert unclipped > 0.1, "the record tells the norm before clipping"
+        assert moved == pytest.approx(clip or unclipped, rel=1e-3)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+
+    class Poison(Recorder):
+        def on_step(self, record: StepRecord) -> None:
+            if record.iteration == 4:
+                nn.init.constant_(trainer.model.logits.bias, torch.nan)  # type: ignore[union-attr, arg-type]
+
+    trainer.observers = [Poison()]
+    with pytest.raises(InputError) as caught:
+        trainer.run()
+    message = str(caught.value)
+    assert re.match(r"the loss is not finite in epoch 2, iteration 5: classification nan, box [\d.]+, ", message)
+    assert "image ids 17, 18; " in message
+    assert "last.pth holds epoch 1: lower train.learning_rate" in message
+    assert "\n" not in message
+    _, meta, state = read_training_checkpoint(tmp_path / "last.pth")
+    assert meta.epoch == 1
+    assert all(value.isfinite().all() for value in state.model.values())
+    assert all(value.isfinite().all() for value in trainer.ema.model.state_dict().values())
+
+
+def test_a_first_loss_that_is_not_finite_has_saved_nothing(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    nn.init.constant_(trainer.model.distances.bias, 200)  # type: ignore[union-attr, arg-type]
+    with pytest.raises(InputError, match=r"epoch 1, iteration 1: .* image ids 7, 8; nothing was saved yet"):
+        trainer.run()
+    assert list(tmp_path.iterdir()) == []
