@@ -155,6 +155,9 @@ class TrainingConfig:
         )
         clip = self.clip_gradient
         _require(clip is None or clip > 0, f"train.clip_gradient is {clip}: expected more than 0")
+        _require(0 <= self.seed < 2**63, f"train.seed is {self.seed}: expected 0 .. 2^63 - 1")
+        _require(0 <= self.ema_momentum <= 1, f"train.ema_momentum is {self.ema_momentum}: expected 0 .. 1")
+        _require(self.ema_gamma > 0, f"train.ema_gamma is {self.ema_gamma}: expected more than 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,9 @@ class EvaluationConfig:
         for name in ("score_threshold", "iou_threshold"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"evaluation.{name} is {value}: expected 0 .. 1")
+        for name in ("nms_pre", "max_detections"):
+            value = getattr(self, name)
+            _require(value >= 1, f"evaluation.{name} is {value}: expected at least 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,11 +56,11 @@ def _read_text(path: Path) -> str:
 
 def _compose(text: str, name: str) -> yaml.Node | None:
     """YAML text as nodes that know their lines; several documents are refused."""
-    loader = yaml.SafeLoader(text)
-    loader.name = name
     try:
+        loader = yaml.SafeLoader(text)
+        loader.name = name
         return loader.get_single_node()
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
@@ -154,11 +154,20 @@ def _build_parameters(node: yaml.Node, key: str) -> dict[str, Plain]:
     """A mapping of plain values, taken as it is: arguments for another library."""
     try:
         value = yaml.SafeLoader("").construct_document(node)
-    except yaml.YAMLError as error:
+        plain = isinstance(value, dict) and _is_plain(value)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{_where(node, key)}: {' '.join(str(error).split())}") from error
-    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-        raise InputError(f"{_where(node, key)} should be a mapping of names to values, found {_shown(node)}")
+    if not plain:
+        raise InputError(f"{_where(node, key)} should map names to numbers, texts and lists, found {_shown(node)}")
     return value
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_plain(item) for name, item in value.items())
+    if isinstance(value, list):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, str | int | float | bool)
 
 
 _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

@@ -124,7 +124,7 @@ def test_names_what_is_missing(tmp_path: Path, text: str, expected: str) -> None
     "override",
     [
         "model.frozen_stages=5",
-        "data.input_size=[64, 65]",
+        "data.input_size=[64, 48]",
         "data.input_size=[0, 64]",
         "data.batch_size=0",
         "data.workers=-1",

@@ -194,8 +194,8 @@ def test_equals_cocoeval_called_by_hand(seed: int) -> None:
 def test_evaluating_prints_nothing_and_can_be_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     evaluator = CocoEvaluator(index(BOXES), CATEGORY_IDS)
     evaluator.add([meta(7)], [perfect(BOXES[7])])
-    first = evaluator.evaluate()
     before = json.dumps(evaluator.results)
+    first = evaluator.evaluate()
     assert evaluator.evaluate() == first
     assert json.dumps(evaluator.results) == before
     assert capsys.readouterr().out == ""

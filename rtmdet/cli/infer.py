@@ -83,13 +83,19 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
 
 
 def name_pictures(paths: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
-    """Each image with the file of its drawn picture; images of one name in several folders get numbers."""
+    """Each image with the file of its drawn picture; images of one name in several folders get numbers.
+
+    Raises InputError where a picture would replace a photo.
+    """
     pairs, taken = [], set()
+    photos = {path.resolve() for path in paths}
     for path in paths:
         name, number = f"{path.stem}.jpg", 2
         while name in taken:
             name, number = f"{path.stem}_{number}.jpg", number + 1
         taken.add(name)
+        if (folder / name).resolve() in photos:
+            raise InputError(f"--out {folder}: {name} would replace the photo itself: choose another folder")
         pairs.append((path, folder / name))
     return pairs
 

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         return command.run(arguments)
-    except InputError as error:
+    except (InputError, OSError) as error:  # an OSError names its file: too long a name, no permission ...
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

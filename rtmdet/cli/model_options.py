@@ -15,7 +15,7 @@ def load_detector(arguments: argparse.Namespace, *, fold: bool = True) -> Detect
         resolve(arguments.weights, progress=True),
         size=arguments.size,
         classes=classes,
-        input_size=(arguments.input, arguments.input) if arguments.input else None,
+        input_size=None if arguments.input is None else (arguments.input, arguments.input),
         device=arguments.device,
         fold=fold,
     )

@@ -51,6 +51,8 @@ class TrainingBar:
             tqdm.write(format_metrics(record.metrics))
 
     def on_epoch_end(self, epoch: int) -> None:
-        """Close the bar after the last epoch."""
-        if epoch == self._epochs:
-            self._bar.close()
+        """Nothing to draw."""
+
+    def close(self) -> None:
+        """Leave the bar as it stands and end its line."""
+        self._bar.close()

@@ -36,15 +36,19 @@ def run(arguments: argparse.Namespace) -> int:
     torch.manual_seed(config.train.seed)
     train_data, val_data = open_data(config)
     trainer = build_trainer(config, train_data, val_data)
-    folder = prepare_folder(config, resumed=arguments.resume)
+    folder = Path(config.train.output)
     if arguments.resume:
         trainer.resume(folder / "last.pth")
         print(f"resumed after epoch {trainer.epoch} of {config.train.epochs}")
+    prepare_folder(folder, config, resumed=arguments.resume)
     log = RunLog(folder, log_every=config.train.log_every, keep_until=trainer.iteration)
     bar = TrainingBar(epochs=config.train.epochs, iterations=len(trainer.loader), done=trainer.iteration)
     curves = CurvePicture(log.path, folder / "curves.png")
     trainer.observers = [log, bar, curves]
-    trainer.run()
+    try:
+        trainer.run()
+    finally:
+        bar.close()
     print(f"best AP {trainer.best_ap:.3f}: {folder / 'best.pth'}; curves: {curves.picture}; log: {log.path}")
     return 0
 
@@ -165,9 +169,8 @@ def build_training_samples(config: Config, dataset: CocoDataset) -> TrainingSamp
     )
 
 
-def prepare_folder(config: Config, *, resumed: bool) -> Path:
-    """The run's folder with its resolved configuration; an earlier run in it is not overwritten unasked."""
-    folder = Path(config.train.output)
+def prepare_folder(folder: Path, config: Config, *, resumed: bool) -> None:
+    """Make the run's folder with its resolved configuration; an earlier run in it is not overwritten unasked."""
     if not resumed and (folder / "last.pth").exists():
         raise InputError(f"{folder} holds a run already: go on with --resume, or give another --set train.output=...")
     try:
@@ -175,4 +178,3 @@ def prepare_folder(config: Config, *, resumed: bool) -> Path:
         (folder / "config.yaml").write_text(dump_config(config))
     except OSError as error:
         raise InputError(f"output folder {folder} cannot be written: {error}") from error
-    return folder

@@ -52,13 +52,15 @@ def test_prints_the_12_numbers_and_writes_results(words: list[object], tmp_path:
 def test_a_detector_that_finds_everything_has_1(
     words: list[object], dataset: Path, monkeypatch: pytest.MonkeyPatch, command: Command, batch: int
 ) -> None:
-    """Boxes reach the evaluator in the image's pixels and with the image's id, whatever the batch size."""
+    """Boxes reach the evaluator in the image's pixels and with the image's id, whatever the batch size.
+
+    Every image has 96 x 96 pixels, the network's input 64 x 64.
+    """
     data = CocoDataset(dataset / "val" / "annotations.json", dataset / "val" / "images", training=False)
     truth = iter([data.load(number) for number in range(len(data))])
 
     def find_everything(_: object, *, scales: list[tuple[float, float]], **_settings: object) -> list[Detections]:
-        samples = [next(truth) for _ in scales]
-        boxes = [torch.from_numpy(sample.boxes) for sample in samples]
+        boxes = [torch.from_numpy(next(truth).boxes) * 64 / 96 / torch.tensor([*scale, *scale]) for scale in scales]
         return [Detections(box, torch.ones(len(box)), torch.zeros(len(box), dtype=torch.int64)) for box in boxes]
 
     monkeypatch.setattr("rtmdet.cli.measure.postprocess", find_everything)
@@ -75,6 +77,19 @@ def test_numbers_do_not_depend_on_batch_and_processes(words: list[object], tmp_p
     assert len(found[0]) == len(found[1])
     scores = [sum(entry["score"] for entry in results) for results in found]
     assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+
+
+def test_images_without_objects_count_too(
+    words: list[object], dataset: Path, tmp_path: Path, command: Command
+) -> None:
+    path = dataset / "val" / "annotations.json"
+    content = json.loads(path.read_text())
+    content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] != 2]
+    (tmp_path / "fewer.json").write_text(json.dumps(content))
+    words[words.index(path)] = tmp_path / "fewer.json"
+    result = command(*words, "--out", tmp_path / "results.json")
+    assert result.stdout.startswith("3 images, ")
+    assert 2 in {entry["image_id"] for entry in json.loads((tmp_path / "results.json").read_text())}
 
 
 @pytest.mark.parametrize("option", [["--batch", 0], ["--workers", -1], ["--input", 65], ["--input", 0]])

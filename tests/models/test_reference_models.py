@@ -81,6 +81,12 @@ def test_batch_norms_have_the_reference_settings(size: str) -> None:
         assert len(norms) == SUMMARY[size]["n_bn"]
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_larger_sizes_predict_the_logarithm_of_distances(size: str) -> None:
+    expected = size != "nano" and SUMMARY[size]["head"]["exp_on_reg"]
+    assert outline(size).bbox_head.exponential == expected
+
+
 def test_counting_leaves_the_model_as_it_was() -> None:
     model = build_rtmdet("nano", 1).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}

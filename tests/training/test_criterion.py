@@ -11,8 +11,9 @@ from golden import reference
 from torch import Tensor
 
 from rtmdet.boxes import decode_distances
-from rtmdet.priors import STRIDES, grid_priors, level_sizes
+from rtmdet.priors import STRIDES, grid_priors, level_sizes, valid_priors
 from rtmdet.structures import DenseOutputs, Losses, Target
+from rtmdet.training.assigner import assign
 from rtmdet.training.criterion import Criterion, DenseTargets, flatten_levels
 
 FILES = ["loss_4c_b3", "loss_80c_b2_one_empty", "loss_all_empty"]
@@ -245,18 +246,24 @@ def test_objects_in_the_padding_are_nobodys() -> None:
     assert compute(outputs, [target], [(64, 64)]).positives == 0
 
 
-def test_positives_after_masked_cells_stand_at_their_own_prior() -> None:
-    """Masking columns shortens the list of priors that the assigner sees; places must not shift."""
-    outputs, targets = random_outputs(1), random_targets(4)
-    all_cells = dense_targets(Criterion(CLASSES), outputs, targets, None)
-    inside = [(64, 80)]  # no object reaches beyond
-    masked = dense_targets(Criterion(CLASSES), outputs, targets, inside)
-    points, _ = grid_priors(level_sizes(SIZE))
-    assert not masked.counted.all()
-    assert (points[masked.classes[0] < CLASSES, 0] < 80).all()
-    shared_cells = masked.counted & (masked.classes < CLASSES)
-    assert torch.equal(masked.boxes[shared_cells], all_cells.boxes[shared_cells])
-    assert torch.equal(masked.classes, all_cells.classes)
+@pytest.mark.parametrize("seed", range(6))
+def test_masked_cells_are_no_priors_at_all(seed: int) -> None:
+    """The assigner sees a shorter list, every part of it cut alike; its answers go back to their places."""
+    outputs, (target,), shown = random_outputs(1, seed), random_targets(5, seed=seed), (40, 72)
+    dense = dense_targets(Criterion(CLASSES), outputs, [target], [shown])
+    sizes = level_sizes(SIZE)
+    use = valid_priors(sizes, shown)
+    points, strides = (part[use] for part in grid_priors(sizes))
+    logits, distances = flatten_levels(outputs.logits)[0, use], flatten_levels(outputs.distances)[0, use]
+    found = assign(logits, decode_distances(points, distances), points, strides, target)
+    positive = found.gt_index >= 0
+    assert positive.sum() >= 3
+    assert torch.equal(dense.counted[0], use)
+    assert torch.equal(dense.classes[0, use] < CLASSES, positive)
+    assert torch.equal(dense.classes[0, use][positive], target.labels[found.gt_index[positive]])
+    assert torch.equal(dense.boxes[0, use][positive], target.boxes[found.gt_index[positive]])
+    assert torch.equal(dense.quality[0, use], found.soft_target)
+    assert (dense.classes[0, ~use] == CLASSES).all()
 
 
 def test_inputs_stay_as_they_are() -> None:

@@ -164,6 +164,7 @@ def test_frozen_modules_stay_as_they_are(tmp_path: Path) -> None:
 
 def test_modules_that_are_not_frozen_learn_with_their_statistics(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path)
+    trainer.model.eval()
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.run()
     after = trainer.model.state_dict()
