@@ -158,7 +158,7 @@ def _build_parameters(node: yaml.Node, key: str) -> dict[str, Plain]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{_where(node, key)}: {' '.join(str(error).split())}") from error
     if not plain:
-        raise InputError(f"{_where(node, key)} should map names to numbers, texts and lists, found {_shown(node)}")
+        raise InputError(f"{_where(node, key)} should be a mapping of names to plain values, found {_shown(node)}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The training operations one by one against the reference's numbers (golden/train_ops.npz), prescribed random numbers."""
+"""The training operations one by one, with prescribed random numbers, against golden/train_ops.npz."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def letterboxed(number: int) -> Sample:
 def check(sample: Sample, key: str, boxes: bool = True) -> None:
     image = sample.image[:, :, ::-1]
     assert list(image.shape) == list(GOLDEN[f"{key}_shape"])
-    step = 16 if key.startswith("mix") or key.startswith("mosaic") else 8
+    step = 16 if key.startswith(("mix", "mosaic")) else 8
     assert np.abs(image[::step, ::step].astype(int) - GOLDEN[f"{key}_sub8"].astype(int)).max() <= 1
     np.testing.assert_allclose(image.reshape(-1, 3).mean(0), GOLDEN[f"{key}_mean"], atol=0.02)
     if boxes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -252,17 +251,6 @@ def real_images(shared: Path) -> Tensor:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """The reference's numbers were made with one thread; the rounding of more turns gradients on GIoU's kink around."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-# Ablation of the upper levels gives hundreds of predictions the score 1; which 300 of them remain hangs on the
-# order in which the machine sorts equal scores. Level 0 has no such ties.
-@pytest.fixture
-def one_thread() -> Iterator[None]:
     """The box loss stands on a kink of GIoU: with other rounding than the reference's its gradients turn around."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -276,9 +264,7 @@ CASES = [(method, level) for method in METHODS[:3] for level in range(3)]
 @pytest.mark.shared
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(("method", "level"), [*CASES, pytest.param("ablationcam", 0, marks=pytest.mark.slow)])
-def test_raw_maps_equal_the_reference(
-    one_thread: None, real_model: RTMDet, real_images: Tensor, method: str, level: int
-) -> None:
+def test_raw_maps_equal_the_reference(real_model: RTMDet, real_images: Tensor, method: str, level: int) -> None:
     golden = np.load(GOLDEN)
     boxes = torch.from_numpy(golden["pseudo_gt"])
     labels = torch.zeros(len(boxes), dtype=torch.int64)
