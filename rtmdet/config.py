@@ -58,6 +58,10 @@ class DataConfig:
     def __post_init__(self) -> None:
         good = all(side >= 32 and side % 32 == 0 for side in self.input_size)
         _require(good, f"data.input_size is {list(self.input_size)}: each side must be a multiple of 32")
+        # On a map of 1 x 1 the batch norms of a single left-over image have nothing to normalise.
+        _require(
+            max(self.input_size) >= 64, f"data.input_size is {list(self.input_size)}: one side must be 64 or more"
+        )
         _require(self.batch_size >= 1, f"data.batch_size is {self.batch_size}: expected at least 1")
         _require(self.workers >= 0, f"data.workers is {self.workers}: expected 0 or more")
         distinct = self.classes is None or 0 < len(set(self.classes)) == len(self.classes)
@@ -148,7 +152,12 @@ class TrainingConfig:
             value = getattr(self, name)
             _require(value >= 1, f"train.{name} is {value}: expected at least 1")
         _require(self.learning_rate > 0, f"train.learning_rate is {self.learning_rate}: expected more than 0")
-        _require(self.weight_decay >= 0, f"train.weight_decay is {self.weight_decay}: expected 0 or more")
+        for name in ("weight_decay", "warmup_iterations", "dense_validation"):
+            value = getattr(self, name)
+            _require(value >= 0, f"train.{name} is {value}: expected 0 or more")
+        for name in ("warmup_start", "final_factor", "ema_momentum"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"train.{name} is {value}: expected 0 .. 1")
         start = self.cosine_start
         _require(
             start is None or 0 <= start < self.epochs, f"train.cosine_start is {start}: expected 0 .. epochs - 1"
@@ -156,7 +165,6 @@ class TrainingConfig:
         clip = self.clip_gradient
         _require(clip is None or clip > 0, f"train.clip_gradient is {clip}: expected more than 0")
         _require(0 <= self.seed < 2**63, f"train.seed is {self.seed}: expected 0 .. 2^63 - 1")
-        _require(0 <= self.ema_momentum <= 1, f"train.ema_momentum is {self.ema_momentum}: expected 0 .. 1")
         _require(self.ema_gamma > 0, f"train.ema_gamma is {self.ema_gamma}: expected more than 0")
 
 

@@ -127,8 +127,10 @@ class Detections:
         return Detections(self.boxes[keep], self.scores[keep], self.labels[keep])
 
     def clipped(self, size: tuple[int, int]) -> Detections:
-        """The same detections with their boxes cut at the border of an image of (H, W)."""
-        return Detections(clip_boxes(self.boxes, size), self.scores, self.labels)
+        """The detections with their boxes cut at the border of an image of (H, W), without those outside of it."""
+        boxes = clip_boxes(self.boxes, size)
+        inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
+        return Detections(boxes[inside], self.scores[inside], self.labels[inside])
 
     def cpu(self) -> Detections:
         """The same detections in the CPU's memory."""

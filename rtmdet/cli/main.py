@@ -26,8 +26,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         return command.run(arguments)
-    except (InputError, OSError) as error:  # an OSError names its file: too long a name, no permission ...
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of the output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}: check the path", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

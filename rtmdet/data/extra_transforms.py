@@ -67,7 +67,7 @@ def _build(library: Any, name: str, arguments: Mapping[str, object]) -> object:
         raise InputError(f"augmentation.extra: albumentations has no transform named {name!r}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # how it tells of an argument that it does not know
+            warnings.filterwarnings("error", message="Argument")  # that it does not know
             return kind(**arguments)
     except Exception as error:  # whatever albumentations or its validation raises
         reason = " ".join(str(error).split())

@@ -94,7 +94,7 @@ def _collate_guarded(samples: Sequence[Sample | InputError]) -> Batch | InputErr
 def _raise_input_errors(loader: DataLoader) -> Iterator[Batch]:
     for batch in loader:
         if isinstance(batch, InputError):
-            raise batch
+            raise InputError(*batch.args)  # a new one: its traceback would keep the loader processes alive
         yield batch
 
 

@@ -81,7 +81,6 @@ def test_sample_does_not_depend_on_what_was_asked_before(dataset: CocoDataset, o
         assert_same(build(dataset, **options)[key], in_order[key])
 
 
-@pytest.mark.slow
 def test_batches_do_not_depend_on_the_number_of_processes(dataset: CocoDataset) -> None:
     loaders = [TrainingLoader(build(dataset), batch_size=3, workers=workers) for workers in (0, 2)]
     for epoch in (1, 3):
