@@ -213,6 +213,15 @@ def test_the_best_are_kept_and_sorted() -> None:
     assert found.labels.tolist() == [1, 1, 0]
 
 
+def test_scores_that_saturate_keep_the_order_of_their_cells() -> None:
+    """Logits of 20 and 30 are both a score of 1 in float32: as in the reference, the earlier cell wins."""
+    outputs = silent()
+    put(outputs, 0.9, cell=(2, 2), box=(10, 10, 30, 30))
+    put(outputs, 0.9, cell=(2, 3), box=(11, 10, 31, 30))
+    outputs.logits[0][0, 0, 2, 2:4] = torch.tensor([20.0, 30.0])
+    assert detect(outputs).boxes.tolist() == [[10, 10, 30, 30]]
+
+
 def test_the_limit_of_candidates_is_per_level() -> None:
     outputs = silent()
     for column, score in enumerate([0.2, 0.5, 0.4, 0.3]):

@@ -121,7 +121,7 @@ def _find_boxes(detector: Detector, image: np.ndarray, score: float) -> Detectio
     """The detections of at least `score`; InputError with the best score where there are none."""
     found = detector([image], score_threshold=score)[0]
     if not len(found):
-        best = detector([image], score_threshold=0.0, max_detections=1)[0].scores
+        best = detector([image], score_threshold=0.0)[0].scores
         text = f"{best[0]:.3f}" if len(best) else "none"
         raise InputError(f"Box AM needs a box to explain: no detection above --score {score}, the best is {text}")
     return found

@@ -37,17 +37,19 @@ def box_loss_target(boxes: Tensor, labels: Tensor, num_classes: int) -> BoxTarge
 
 
 def class_score_target(boxes: Tensor, labels: Tensor, input_size: tuple[int, int]) -> BoxTarget:
-    """The sum of the class logits with which every level sees boxes (N, 4).
+    """The sum of the class logits with which every level sees boxes (N, 4), weighted by their scores.
 
-    A level sees a box at the prior whose prediction, cut at `input_size` (H, W), overlaps it most. The level that
-    made the box does so at the very prior it came from; the others tell what they make of the same object.
+    A level sees a box at the prior whose prediction, cut at `input_size` (H, W), overlaps it most: in the level that
+    made the box, the very prior it came from. Each logit weighs as much as its score, so that the boxes a level finds
+    itself outshine those that it only confirms.
     """
 
     def target(outputs: DenseOutputs) -> Tensor:
         total = boxes.new_zeros(())
         for logits, decoded in _levels(outputs):
             own = pairwise_iou(boxes.to(decoded.dtype), clip_boxes(decoded, input_size)).argmax(1)  # (N,)
-            total = total + logits[own, labels].sum()
+            seen = logits[own, labels]
+            total = total + (seen * seen.detach().sigmoid()).sum()
         return total
 
     return target

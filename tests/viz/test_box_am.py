@@ -167,6 +167,8 @@ def dense_outputs() -> DenseOutputs:
 
 
 BOX = torch.tensor([[8.0, 16, 40, 24]])
+# Logit x score of the box's own prior, and of one prior of each of the two levels that saw nothing.
+WEIGHTED = 2 / (1 + np.exp(-2)) - 2 * 9 / (1 + np.exp(9))
 
 
 def test_class_score_target_takes_one_prior_of_every_level() -> None:
@@ -175,17 +177,21 @@ def test_class_score_target_takes_one_prior_of_every_level() -> None:
         logits.requires_grad_()
     score = class_score_target(BOX + 0.01, torch.tensor([1]), (64, 64))(outputs)
     score.backward()
-    assert score.item() == 2 - 9 - 9  # the box's own prior, and one of each level that saw nothing
+    assert score.item() == pytest.approx(WEIGHTED)
     assert outputs.logits[0].grad is not None
     assert outputs.logits[0].grad.nonzero().tolist() == [[0, 1, 1, 2]]
     assert [int((logits.grad != 0).sum()) for logits in outputs.logits] == [1, 1, 1]
+    # The gradient of a logit is its score: the level that found the box outshines the others.
+    assert [logits.grad.max().item() for logits in outputs.logits] == pytest.approx(
+        [0.8808, 1.234e-4, 1.234e-4], rel=1e-3
+    )
 
 
 def test_class_score_target_finds_boxes_that_were_cut_at_the_border() -> None:
     outputs = dense_outputs()
     outputs.distances[0][0, :, 1, 2] = torch.tensor([600.0, 600, 600, 600])
     whole = torch.tensor([[0.0, 0, 64, 64]])
-    assert class_score_target(whole, torch.tensor([1]), (64, 64))(outputs) == 2 - 9 - 9
+    assert class_score_target(whole, torch.tensor([1]), (64, 64))(outputs).item() == pytest.approx(WEIGHTED)
 
 
 def test_detection_target_by_hand() -> None:
