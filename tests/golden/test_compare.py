@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from golden import adapter, reference
 
-COMPARISONS = 150
+COMPARISONS = 162
 
 
 @pytest.mark.slow
