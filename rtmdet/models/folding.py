@@ -20,5 +20,5 @@ def fold_batch_norms(model: RTMDet) -> RTMDet:
     for layer in folded.modules():
         if isinstance(layer, ConvBNAct) and isinstance(layer.bn, nn.BatchNorm2d):
             layer.conv = fuse_conv_bn_eval(layer.conv, layer.bn)
-            layer.bn = nn.Identity()  # type: ignore[assignment]
+            layer.bn = nn.Identity().eval()  # type: ignore[assignment]
     return folded

@@ -61,7 +61,7 @@ class Criterion:
         per_positive_box = BOX_WEIGHT * per_positive_box / normalizer
         return Losses(
             classification=per_prior_class.sum(),
-            box=per_positive_box.sum() + distances.sum() * 0,  # the box branch has a gradient in any case
+            box=per_positive_box.sum(),  # without positives, too, a zero that has a gradient
             classification_per_level=_sum_levels(per_prior_class.detach(), sizes),
             box_per_level=_sum_levels(_spread(per_positive_box.detach(), positive), sizes),
             positives=int(positive.sum()),

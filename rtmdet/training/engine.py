@@ -93,7 +93,7 @@ class Trainer:
         self.observers = observers
         self.epoch = 0  # finished epochs
         self.iteration = 0  # finished iterations
-        self.best_ap = -1.0
+        self.best_ap = -math.inf  # below the -1 of a validation without objects
 
     def run(self) -> None:
         """Train until the plan's last epoch."""

@@ -286,3 +286,12 @@ def test_levels_are_flattened_row_by_row() -> None:
     assert flat[0, :, 0].tolist() == [0, 1, 2, 3, 4, 5, 20]
     assert flat[0, :, 1].tolist() == [6, 7, 8, 9, 10, 11, 21]
     assert flatten_levels([level.half() for level in levels]).dtype == torch.float32
+
+
+def test_a_background_cell_that_overflows_leaves_the_losses_alone() -> None:
+    outputs, targets = random_outputs(1), random_targets(1)
+    expected = compute(outputs, targets)
+    background = dense_targets(Criterion(CLASSES), outputs, targets, None).classes[0] == CLASSES
+    cell = int(background.nonzero()[0])  # in the first level
+    outputs.distances[0].flatten(2)[0, :, cell] = torch.inf
+    assert compute(outputs, targets).total.item() == pytest.approx(expected.total.item())

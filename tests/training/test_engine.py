@@ -216,3 +216,8 @@ def test_a_first_loss_that_is_not_finite_has_saved_nothing(tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"epoch 1, iteration 1: .* image ids 7, 8; nothing was saved yet"):
         trainer.run()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_best_weights_are_kept_where_nothing_can_be_measured(tmp_path: Path) -> None:
+    make_trainer(tmp_path, evaluate=lambda _: metrics(-1.0)).run()
+    assert (tmp_path / "best.pth").is_file()
