@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,13 +20,17 @@ WEIGHTS = SHARED / "weights" / "rtmdet_nano_person.pth"
 BIN = Path(sys.executable).parent
 ONE_EPOCH = ["--set", "train.epochs=1", "--set", "data.workers=0"]
 
-RUN_BY_CI_ITSELF = ("make demo", "make test", "pip install -e .")
+RUN_BY_CI_ITSELF = ("make demo", "make test")
 LONG = {  # commands with what makes them short; the weights of tiny cannot be fetched without a network
-    "python train.py --config configs/balloon_nano.yaml": [*ONE_EPOCH, "--set", f"model.weights={WEIGHTS}"],
+    "python train.py --config configs/balloon_nano.yaml": [
+        *ONE_EPOCH,
+        "--set",
+        shlex.quote(f"model.weights={WEIGHTS}"),
+    ],
     "python train.py --config configs/balloon_tiny.yaml": [*ONE_EPOCH, "--set", "model.weights=null"],
 }
 AFTER_ONE_EPOCH = ["--score", "0.001"]  # Box AM needs a detection, and one epoch gives no sure one
-SHORT = ("python train.py --help", "python infer.py", "python visualize.py", "rtmdet ")
+SHORT = ("pip install -e .", "python train.py --help", "python infer.py", "python visualize.py", "rtmdet ")
 
 
 def commands() -> list[str]:

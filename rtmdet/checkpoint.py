@@ -30,7 +30,7 @@ class CheckpointMeta:
     """What shapes the numbers beside the weights, and where in the training they were taken."""
 
     classes: tuple[str, ...]
-    size: str  # a key of the size table, or the name of another backbone
+    size: str  # a key of zoo.SIZES
     input_size: tuple[int, int]  # (H, W) of the network's input
     config: str = ""  # the resolved configuration as YAML
     epoch: int = 0  # finished epochs

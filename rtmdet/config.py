@@ -91,7 +91,7 @@ class AugmentationConfig:
     mixup_cache: int = 10
     """partners come from this many images before, in the sampler's order"""
     resize_range: tuple[float, float] = (0.5, 2.0)
-    """range of the random scale, on the input size (stage 2) or twice that (stage 1)"""
+    """range of the random scale; on twice the input size while there is mosaic, else on the input size"""
     hsv: tuple[int, int, int] = (5, 30, 30)
     """largest change of hue (of 180), saturation and value (of 255)"""
     flip_probability: float = 0.5
@@ -155,7 +155,10 @@ class TrainingConfig:
         for name in ("weight_decay", "warmup_iterations", "dense_validation"):
             value = getattr(self, name)
             _require(value >= 0, f"train.{name} is {value}: expected 0 or more")
-        for name in ("warmup_start", "final_factor", "ema_momentum"):
+        _require(
+            0 < self.warmup_start <= 1, f"train.warmup_start is {self.warmup_start}: expected above 0, at most 1"
+        )
+        for name in ("final_factor", "ema_momentum"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"train.{name} is {value}: expected 0 .. 1")
         start = self.cosine_start

@@ -62,7 +62,7 @@ class Detector:
         batch norms into convolutions: the same numbers, faster. Raises InputError where the weights do not
         fit or do not say enough.
         """
-        checkpoint = read_checkpoint(resolve(str(weights)))
+        checkpoint = read_checkpoint(resolve(str(weights), progress=True))
         model = build_rtmdet(_size_of(checkpoint, size), _num_classes_of(checkpoint))
         load_weights(model, checkpoint)
         names = classes or checkpoint.classes or [f"class {k}" for k in range(model.bbox_head.num_classes)]

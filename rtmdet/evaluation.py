@@ -115,7 +115,7 @@ class CocoEvaluator:
 
 
 def format_metrics(metrics: CocoMetrics) -> str:
-    """The 12 numbers as lines, and the class table where there are several classes."""
+    """The 12 numbers as lines, then a table with a row a class."""
     lines = [
         f"{name:<9} {number:6.3f}   {text}"
         for name, number, text in zip(NAMES, metrics.numbers, DESCRIPTIONS, strict=True)

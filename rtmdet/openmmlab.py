@@ -24,7 +24,7 @@ from rtmdet.unpickling import read_pickled
 
 CLASS_BRANCH = "bbox_head.rtm_cls."
 DETECTOR_PARTS = ("neck.", "bbox_head.")
-NAMES_SHOWN = 4  # of a long list of tensors
+NAMES_SHOWN = 20  # of a long list of tensors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +34,7 @@ class LoadedWeights:
     path: Path
     tensors: dict[str, Tensor]  # names of RTMDet's state_dict
     classes: tuple[str, ...] | None = None  # K names; None where the file's names do not fit its class branch
-    size: str | None = None  # a key of zoo.SIZES; None where the backbone is another one
+    size: str | None = None  # a key of zoo.SIZES; None where no published size fits
     input_size: tuple[int, int] | None = None  # (H, W) of the network's input; only our checkpoints state it
 
     @property

@@ -144,6 +144,7 @@ def test_names_what_is_missing(tmp_path: Path, text: str, expected: str) -> None
         "train.cosine_start=300",
         "train.clip_gradient=0",
         "train.seed=-1",
+        "train.warmup_start=0",
         "train.seed=100000000000000000000",
         "train.ema_gamma=0",
         "train.ema_momentum=2",

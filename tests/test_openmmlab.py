@@ -126,7 +126,11 @@ def test_missing_and_unexpected_tensors_are_listed_and_nothing_is_loaded(state: 
     assert str(caught.value) == (
         "a.pth: does not fit the model (the file's backbone is of size nano): 12 missing: "
         "neck.out_convs.0.depthwise_conv.conv.weight, neck.out_convs.0.depthwise_conv.bn.weight, "
-        "neck.out_convs.0.depthwise_conv.bn.bias, neck.out_convs.0.depthwise_conv.bn.running_mean ...; "
+        "neck.out_convs.0.depthwise_conv.bn.bias, neck.out_convs.0.depthwise_conv.bn.running_mean, "
+        "neck.out_convs.0.depthwise_conv.bn.running_var, neck.out_convs.0.depthwise_conv.bn.num_batches_tracked, "
+        "neck.out_convs.0.pointwise_conv.conv.weight, neck.out_convs.0.pointwise_conv.bn.weight, "
+        "neck.out_convs.0.pointwise_conv.bn.bias, neck.out_convs.0.pointwise_conv.bn.running_mean, "
+        "neck.out_convs.0.pointwise_conv.bn.running_var, neck.out_convs.0.pointwise_conv.bn.num_batches_tracked; "
         "1 unexpected: mask_head.weight"
     )
     with pytest.raises(InputError, match=r"a\.pth: does not fit the model: 1 unexpected: mask_head\.weight"):

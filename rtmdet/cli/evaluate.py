@@ -24,7 +24,10 @@ def run(arguments: argparse.Namespace) -> int:
     loader = EvaluationLoader(samples, batch_size=arguments.batch, workers=arguments.workers)
     settings = EvaluationConfig()
     evaluator = detect_all(detector.model, dataset, loader, settings=settings, device=detector.device)
-    print(f"{len(dataset)} images, {len(evaluator.results)} detections")
+    print(
+        f"{len(dataset)} images, {len(evaluator.results)} detections: score above {settings.score_threshold:g}, "
+        f"NMS IoU {settings.iou_threshold:g}, at most {settings.max_detections} an image"
+    )
     print(format_metrics(evaluator.evaluate()))
     if arguments.out is not None:
         evaluator.write_results(arguments.out)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import glob
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +13,11 @@ from tqdm import tqdm
 
 from rtmdet.cli.model_options import load_detector
 from rtmdet.data.images import read_image
+from rtmdet.data.json_file import write_json
 from rtmdet.structures import Detections, InputError
 from rtmdet.viz.draw import draw_boxes, palette, save_image
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
 
 class DetectedObject(TypedDict):
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         save_image(picture, draw_boxes(image, found.boxes.numpy(), texts, box_colors))
     if failures and not images:
         raise failures[0]
-    write_json(images, arguments.out / "detections.json")
+    write_json(arguments.out / "detections.json", {"images": images}, indent=1)
     report(images, failures, arguments.out)
     return 1 if failures else 0
 
@@ -71,15 +71,19 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            matches = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            matches = sorted(filter(_is_image, path.iterdir()))
         elif path.exists():
             matches = [path]
         else:
-            matches = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+            matches = sorted(filter(_is_image, map(Path, glob.glob(pattern, recursive=True))))
         if not matches:
             raise InputError(f"{pattern}: expected an image, a folder with images or a glob pattern, found no image")
         found.update(dict.fromkeys(matches))
     return list(found)
+
+
+def _is_image(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def name_pictures(paths: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
@@ -108,15 +112,6 @@ def describe(path: Path, size: tuple[int, int], found: Detections, classes: Sequ
         for label, score, box in rows
     ]
     return DetectedImage(file=str(path), width=size[1], height=size[0], objects=objects)
-
-
-def write_json(images: Sequence[DetectedImage], path: Path) -> None:
-    """All detections as one JSON file."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"images": images}, indent=1))
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error}") from error
 
 
 def report(images: Sequence[DetectedImage], failures: Sequence[InputError], folder: Path) -> None:

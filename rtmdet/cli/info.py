@@ -17,11 +17,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.input < 32 or arguments.input % 32:
         raise InputError(f"--input {arguments.input}: expected a multiple of 32 pixels")
     side = arguments.input
-    print(f"size  parameters (M)  multiply-adds at {side} px (G)   ({COCO_CLASSES} classes)")
+    print(f"size  classes  parameters (M)  multiply-adds at {side} px (G)")
     for size in SIZES:
-        model = build_rtmdet(size, COCO_CLASSES)
+        classes = 1 if size == "nano" else COCO_CLASSES  # nano is published as a detector of persons
+        model = build_rtmdet(size, classes)
         cost = count_multiply_adds(model, (side, side))
-        print(f"{size:<5} {count_parameters(model) / 1e6:14.3f} {cost / 1e9:26.3f}")
+        print(f"{size:<5} {classes:7d} {count_parameters(model) / 1e6:14.3f} {cost / 1e9:26.3f}")
     print("\npublished weights" + " " * 8 + "COCO AP")
     for name, weights in WEIGHTS.items():
         print(f"{name:<24} {weights.box_ap if weights.box_ap is not None else '-'}")

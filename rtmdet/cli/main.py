@@ -83,7 +83,7 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "infer", "Detect objects in images.", "infer")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image, folder or glob pattern")
     _add_model_options(parser)
-    parser.add_argument("--score", type=float, default=0.3, help="least score of a detection (default 0.3)")
+    parser.add_argument("--score", type=float, default=0.3, help="only detections that score higher (default 0.3)")
     parser.add_argument("--out", type=Path, default=Path("outputs/infer"), help="folder for pictures and JSON")
 
 
@@ -102,7 +102,7 @@ def _add_visualize(commands: argparse._SubParsersAction) -> None:
                         help="what the gradient methods explain: the box loss, as the original, or the "
                         "boxes' class scores (steadier, the default)")  # fmt: skip
     parser.add_argument("--norm-in-box", action="store_true", help="normalise Box AM in each box alone")
-    parser.add_argument("--score", type=float, default=0.3, help="least score of a detection (default 0.3)")
+    parser.add_argument("--score", type=float, default=0.3, help="only detections that score higher (default 0.3)")
     parser.add_argument("--out", type=Path, default=Path("outputs/visualize"), help="folder for the pictures")
 
 

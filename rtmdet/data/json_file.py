@@ -27,7 +27,7 @@ def read_json(path: Path) -> object:
         raise InputError(f"{path}: expected JSON text in UTF-8, found something else; check the path") from error
 
 
-def write_json(path: Path, content: object) -> None:
+def write_json(path: Path, content: object, *, indent: int | None = None) -> None:
     """Write JSON, making the folder; the file appears in one step, so that no reader meets half of it.
 
     Raises InputError where it cannot be written.
@@ -36,7 +36,7 @@ def write_json(path: Path, content: object) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            unfinished.write_text(json.dumps(content), encoding="utf-8")
+            unfinished.write_text(json.dumps(content, indent=indent), encoding="utf-8")
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)

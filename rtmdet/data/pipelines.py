@@ -122,10 +122,10 @@ class TrainingSamples(Dataset[Sample]):
 
     def _draw(self, index: int, place: int, rng: np.random.Generator) -> Sample:
         """Compose, scale, crop and colour one image."""
-        stage1 = self.use_mosaic and place < self.stage2_start * len(self.dataset)
-        mixed = stage1 and place >= 4  # the original's cache needs more than four images to begin
+        large = self.use_mosaic and place < self.stage2_start * len(self.dataset)
+        mixed = large and place >= 4  # the original's cache needs more than four images to begin
         sample = self._mosaic(index, place, rng) if mixed else self.dataset.load(index)
-        base = 2 if stage1 else 1
+        base = 2 if large else 1
         factor = rng.uniform(*self.resize_range)
         height, width = self.input_size
         sample = transforms.resize(sample, (int(base * height * factor), int(base * width * factor)))

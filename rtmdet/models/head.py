@@ -1,6 +1,6 @@
 """RTMDet head: feature maps -> class logits and box distances at every prior. Paper: section 3.2.
 
-Convolutions are shared between the three levels, batch norms are not (SepBN).
+Convolutions are shared between the three levels, batch norms are not (SepBN); nano shares neither.
 Dimension legend: B batch, K classes, C channels, L levels, H, W height and width of a level's map.
 """
 
@@ -23,7 +23,7 @@ class RTMDetHead(nn.Module):
     """Anchor-free head.
 
     `exponential`: the box branch predicts the logarithm of the distances (sizes m, l, x); otherwise distances
-    are linear and can be negative. `shared` and `depthwise` are the variants of the nano size.
+    are linear and can be negative. The nano size has `shared=False, depthwise=True`.
     """
 
     def __init__(

@@ -183,11 +183,9 @@ class Trainer:
                 f"{path}: holds {state.iteration} iterations of {state.epoch} epochs, but an epoch has "
                 f"{len(self.loader)} here: resume with the data and batch size it was made with"
             )
-        if meta.classes != self.meta.classes or meta.size != self.meta.size:
-            raise InputError(
-                f"{path}: is of size {meta.size} for {', '.join(meta.classes)}, this run is of size "
-                f"{self.meta.size} for {', '.join(self.meta.classes)}: give the run a new train.output"
-            )
+        theirs, ours = _kind(meta), _kind(self.meta)
+        if theirs != ours:
+            raise InputError(f"{path}: is of {theirs}, this run is of {ours}: give the run a new train.output")
         try:
             self.ema.model.load_state_dict(averaged)
             self.model.load_state_dict(state.model)
@@ -209,6 +207,12 @@ class Trainer:
             f"{losses.classification.item():g}, box {losses.box.item():g}, image ids {ids}; {kept}: lower "
             "train.learning_rate or set train.clip_gradient"
         )
+
+
+def _kind(meta: CheckpointMeta) -> str:
+    """What a resumed run must have in common with its checkpoint."""
+    height, width = meta.input_size
+    return f"size {meta.size} for {', '.join(meta.classes)} at {height} x {width} pixels"
 
 
 def _memory_mb(device: torch.device) -> float:

@@ -38,7 +38,8 @@ def test_prints_the_12_numbers_and_writes_results(words: list[object], tmp_path:
     assert list(numbers(result)) == list(NAMES)
     assert result.stdout.splitlines()[-1] == f"detections: {out}"
     results = json.loads(out.read_text())
-    assert result.stdout.splitlines()[0] == f"3 images, {len(results)} detections"
+    settings = "score above 0.001, NMS IoU 0.65, at most 300 an image"
+    assert result.stdout.splitlines()[0] == f"3 images, {len(results)} detections: {settings}"
     assert {entry["image_id"] for entry in results} == {1, 2, 3}
     assert {entry["category_id"] for entry in results} == {1}
     for entry in results:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rtmdet.cli.infer import find_images
 from rtmdet.data.images import read_image
 
 Command = Callable[..., CompletedProcess[str]]
@@ -154,3 +155,12 @@ def test_class_names_of_the_user(infer: Command, photos: Path, tmp_path: Path) -
     objects = found(tmp_path)[0]["objects"]
     assert isinstance(objects, list)
     assert {item["class_name"] for item in objects} == {"hot air balloon"}
+
+
+def test_patterns_and_folders_take_image_files_only(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.PNG", "notes.json"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.jpg").mkdir()
+    images = [tmp_path / "a.jpg", tmp_path / "b.PNG"]
+    assert find_images([str(tmp_path / "*")]) == images
+    assert find_images([str(tmp_path)]) == images

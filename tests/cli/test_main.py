@@ -108,7 +108,7 @@ def test_info_is_a_table_of_the_sizes(command: Command) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     rows = [line.split() for line in result.stdout.splitlines() if line.split()[:1] and line.split()[0] in SIZES]
     assert [row[0] for row in rows] == list(SIZES)
-    assert {row[0]: float(row[1]) for row in rows}["tiny"] == pytest.approx(4.88, abs=0.02)  # paper, table 2
+    assert {row[0]: float(row[2]) for row in rows}["tiny"] == pytest.approx(4.88, abs=0.02)  # paper, table 2
     for name in WEIGHTS:
         assert name in result.stdout
 

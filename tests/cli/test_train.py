@@ -122,7 +122,7 @@ def test_resuming_a_finished_run_leaves_it_as_it_is(again: list[object], tmp_pat
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("model.size=tiny", "size nano for balloon, this run is of size tiny"),
+        ("model.size=tiny", "this run is of size tiny for balloon at"),
         ("data.batch_size=3", "resume with the data and batch size it was made with"),
     ],
 )

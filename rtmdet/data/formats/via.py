@@ -86,7 +86,9 @@ def _read_entries(path: Path) -> dict[str, list[tuple[str, Mapping[str, object]]
     regions_of: dict[str, list[tuple[str, Mapping[str, object]]]] = {}
     for entry in entries:
         name, regions = entry["filename"], entry["regions"]
-        if not isinstance(name, str) or name in regions_of:
+        if not isinstance(name, str):
+            raise InputError(f"{path}: expected a text for 'filename', found {shown(name)}; export the file again")
+        if name in regions_of:
             raise InputError(f"{path}: expected one entry for each 'filename', found {shown(name)} again; merge them")
         if isinstance(regions, dict):  # VIA 1 numbers them by keys
             regions = list(regions.values())
