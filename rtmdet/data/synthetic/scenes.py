@@ -10,7 +10,6 @@ Dimension legend: H, W image; V vertices of an outline; N balloons.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 
+from rtmdet.data.json_file import write_json
 from rtmdet.data.synthetic.canvas import FINE, SMALLEST_BALLOON, Canvas, Thing, rasterise
 from rtmdet.data.synthetic.scenery import backdrop, rgb
 from rtmdet.data.synthetic.things import PAINTERS, SHAPES, balloon_outline, latex
@@ -98,11 +98,11 @@ def write_dataset(folder: Path, *, count: int, seed: int, size: tuple[int, int],
             images.append({"id": index + 1, "file_name": name, "width": size[1], "height": size[0]})
             for polygon, box in zip(scene.polygons, scene.boxes, strict=True):
                 annotations.append(_annotation(len(annotations) + 1, index + 1, polygon, box))
-        content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "balloon"}]}
-        target = folder / "annotations.json"
-        target.write_text(json.dumps(content))
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error}); choose another folder") from error
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "balloon"}]}
+    target = folder / "annotations.json"
+    write_json(target, content)
     return target
 
 
