@@ -3,7 +3,7 @@
 The layout, which OpenMMLab's tools read too and torch.load(weights_only=True) reads whole:
     state_dict  averaged (EMA) weights
     meta        format, epoch, iteration, config, dataset_meta: {classes},
-                model: {size, num_classes, input_size}
+                model: {size, num_classes, input_size, backbone}
     training    optional: the fields of TrainingState
 """
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,6 +25,7 @@ from rtmdet.structures import InputError
 from rtmdet.unpickling import read_pickled
 
 FORMAT = "plain-rtmdet/1"
+LAST, PREVIOUS = "last.pth", "previous.pth"  # the newest training state of a run and the one before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class CheckpointMeta:
     classes: tuple[str, ...]
     size: str  # a key of zoo.SIZES
     input_size: tuple[int, int]  # (H, W) of the network's input
+    backbone: str = ""  # timm/<name>; empty: the CSPNeXt of the size
     config: str = ""  # the resolved configuration as YAML
     epoch: int = 0  # finished epochs
     iteration: int = 0  # finished iterations
@@ -43,11 +47,16 @@ class TrainingState:
 
     model: dict[str, Tensor]  # the weights that the optimizer works on
     optimizer: dict[str, Any]  # the optimizer's own state_dict
+    scaler: dict[str, Any]  # of the gradient scaler; empty without fp16
     ema_updates: int
-    iteration: int  # finished iterations
+    iteration: int  # finished steps of the whole run
     epoch: int  # finished epochs
+    step: int  # finished steps of the epoch under way
+    steps: int  # steps of an epoch
     best_ap: float
-    torch_rng: Tensor  # (n,) uint8, torch.get_rng_state()
+    validations_since_best: int
+    torch_rng: Tensor  # (processes, n) uint8, torch.get_rng_state()
+    cuda_rng: Tensor  # (processes, n) uint8; (processes, 0) without CUDA
 
 
 def save_checkpoint(
@@ -55,6 +64,7 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint; until it is whole, the previous file of that name stays.
 
+    With a training state, the previous file is kept as PREVIOUS beside it.
     Raises InputError where the file cannot be written, for instance on a full disk.
     """
     content: dict[str, object] = {"state_dict": dict(model_state), "meta": _meta_to_dict(meta)}
@@ -66,7 +76,7 @@ def save_checkpoint(
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        _move_into_place(part, path, keep=training is not None)
     except (OSError, RuntimeError) as error:  # torch hides a failed write in a RuntimeError
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         previous = ", the previous file is kept" if path.is_file() else ""
@@ -76,11 +86,43 @@ def save_checkpoint(
             part.unlink()
 
 
+def _move_into_place(part: Path, path: Path, *, keep: bool) -> None:
+    """Give a finished file its name; wherever this is cut off, a whole checkpoint stands under a known name."""
+    if not (keep and path.is_file()):
+        os.replace(part, path)
+        return
+    replaced = path.with_name(path.name + ".replaced")
+    os.replace(path, replaced)
+    os.replace(part, path)
+    os.replace(replaced, path.with_name(PREVIOUS))
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run's folder has something to resume from."""
+    return any((folder / name).exists() for name in (LAST, PREVIOUS))
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path, InputError | None]:
+    """The newest whole training checkpoint of a run's folder, and what is wrong with a newer one.
+
+    Raises InputError where none is whole.
+    """
+    try:
+        read_training_checkpoint(folder / LAST)
+        return folder / LAST, None
+    except InputError as error:
+        if not (folder / PREVIOUS).is_file():
+            raise
+        read_training_checkpoint(folder / PREVIOUS)
+        return folder / PREVIOUS, error
+
+
 def read_training_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointMeta, TrainingState]:
     """The averaged weights, what belongs to them, and the state to resume training from.
 
     Raises InputError where the file is damaged, is not ours, or holds weights only.
     """
+    _verify(path)
     content = read_pickled(path)
     if not isinstance(content, dict) or not is_ours(content):
         raise InputError(f"{path}: expected a checkpoint of {FORMAT}, found another file: give it as weights")
@@ -92,6 +134,19 @@ def read_training_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointM
     if missing:
         raise InputError(f"{path}: the training state lacks {', '.join(missing)}: resume from another file")
     return state, meta, TrainingState(**{field.name: training[field.name] for field in fields(TrainingState)})
+
+
+def _verify(path: Path) -> None:
+    """Compare the file's contents with their checksums, which torch.load passes over."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: expected a checkpoint file, found nothing: check the path") from error
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise InputError(f"{path}: not a checkpoint, or a damaged one ({_one_line(error)})") from error
+    if damaged is not None:
+        raise InputError(f"{path}: not a checkpoint, or a damaged one (wrong checksum of {damaged})")
 
 
 def is_ours(content: Mapping[Any, Any]) -> bool:
@@ -110,6 +165,7 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
             classes=classes,
             size=str(model["size"]),
             input_size=(height, width),
+            backbone=str(model.get("backbone", "")),
             config=str(meta["config"]),
             epoch=int(meta["epoch"]),
             iteration=int(meta["iteration"]),
@@ -119,11 +175,15 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
 
 
 def _meta_to_dict(meta: CheckpointMeta) -> dict[str, object]:
-    model = {"size": meta.size, "num_classes": len(meta.classes), "input_size": list(meta.input_size)}
     return {
         "format": FORMAT,
         "dataset_meta": {"classes": list(meta.classes)},
-        "model": model,
+        "model": {
+            "size": meta.size,
+            "num_classes": len(meta.classes),
+            "input_size": list(meta.input_size),
+            "backbone": meta.backbone,
+        },
         "config": meta.config,
         "epoch": meta.epoch,
         "iteration": meta.iteration,

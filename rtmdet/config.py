@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from rtmdet.structures import InputError
 
+PRECISIONS = ("float32", "bf16", "fp16")
+EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
 Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
 
 
@@ -23,11 +25,25 @@ class ModelConfig:
     """nano, tiny, s, m, l or x"""
     weights: str | None = None
     """checkpoint file or published name to start from; none: random initialisation"""
+    backbone: str | None = None
+    """`timm/<name>`, any timm model with maps of strides 8, 16 and 32; none: the CSPNeXt of the size"""
+    backbone_pretrained: bool = True
+    """fetch timm's published weights for a timm backbone; false: random initialisation"""
     frozen_stages: int = -1
     """backbone parts that do not learn, batch norms included: -1 none, 0 the stem, n the stem and stages 1 .. n"""
+    freeze: tuple[str, ...] = ()
+    """name patterns of what else does not learn, batch norms included, e.g. [neck.*, bbox_head.reg_convs.*]"""
 
     def __post_init__(self) -> None:
         _require(-1 <= self.frozen_stages <= 4, f"model.frozen_stages is {self.frozen_stages}: expected -1 .. 4")
+        _require(
+            self.backbone is None or self.backbone.startswith("timm/"),
+            f"model.backbone is {self.backbone!r}: expected timm/<name>, such as timm/resnet18, or none",
+        )
+        _require(
+            self.backbone is None or self.frozen_stages == -1,
+            "model.frozen_stages counts stages of CSPNeXt: with a timm backbone give name patterns in model.freeze",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +65,11 @@ class DataConfig:
     input_size: tuple[int, int] = (640, 640)
     """(H, W) of the network's input, multiples of 32"""
     batch_size: int = 32
-    """images a step"""
+    """images a batch of each process; train.accumulate and torchrun multiply it"""
     workers: int = 2
-    """loader processes; samples do not depend on their number"""
+    """loader processes of each process; samples do not depend on their number"""
+    repeat_threshold: float = 0.0
+    """show images with a class that fewer than this share of the images have more often; 0: all once an epoch"""
     keep_empty: bool = False
     """train on images without objects too"""
 
@@ -63,7 +81,10 @@ class DataConfig:
             max(self.input_size) >= 64, f"data.input_size is {list(self.input_size)}: one side must be 64 or more"
         )
         _require(self.batch_size >= 1, f"data.batch_size is {self.batch_size}: expected at least 1")
-        _require(self.workers >= 0, f"data.workers is {self.workers}: expected 0 or more")
+        for name in ("workers", "repeat_threshold"):
+            value = getattr(self, name)
+            _require(value >= 0, f"data.{name} is {value}: expected 0 or more")
+        _require(self.repeat_threshold <= 1, f"data.repeat_threshold is {self.repeat_threshold}: expected 0 .. 1")
         distinct = self.classes is None or 0 < len(set(self.classes)) == len(self.classes)
         _require(distinct, f"data.classes is {self.classes}: expected different names, at least one")
 
@@ -96,6 +117,8 @@ class AugmentationConfig:
     """largest change of hue (of 180), saturation and value (of 255)"""
     flip_probability: float = 0.5
     """chance of a horizontal flip"""
+    multi_scale: tuple[float, float] | None = None
+    """resize each step's batch by a random factor of this range, to multiples of 32; none: always input_size"""
     extra: tuple[TransformConfig, ...] = ()
     """albumentations transforms, applied to each image after the flip"""
 
@@ -103,8 +126,9 @@ class AugmentationConfig:
         for name in ("mixup_probability", "flip_probability"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"augmentation.{name} is {value}: expected 0 .. 1")
-        low, high = self.resize_range
-        _require(0 < low <= high, f"augmentation.resize_range is {[low, high]}: expected 0 < low <= high")
+        for name in ("resize_range", "multi_scale"):
+            low, high = getattr(self, name) or (1, 1)
+            _require(0 < low <= high, f"augmentation.{name} is {[low, high]}: expected 0 < low <= high")
         smallest = min(self.mosaic_cache, self.mixup_cache)
         _require(smallest >= 1, f"augmentation: a cache of {smallest} images is too small, expected at least 1")
         _require(self.stage2_epochs >= 0, f"augmentation.stage2_epochs is {self.stage2_epochs}: expected 0 or more")
@@ -130,6 +154,18 @@ class TrainingConfig:
     """factor on the learning rate at the end"""
     clip_gradient: float | None = None
     """largest norm of all gradients together; none: not clipped"""
+    accumulate: int = 1
+    """batches a step: the gradients of so many are joined, as if they were one"""
+    precision: str = "float32"
+    """of the network's forward and backward pass: float32, bf16 or fp16 (with a scaler); for GPUs"""
+    tf32: bool = True
+    """on CUDA, convolutions and matrix products of float32 with TF32's shorter mantissa, faster"""
+    compile: bool = False
+    """torch.compile the network: minutes at the start, faster steps"""
+    sync_batch_norm: bool = True
+    """with several GPUs, statistics of batch norms over all of them; CPU processes keep their own"""
+    ema: bool = True
+    """validate and save averaged weights; false: the weights as they are"""
     ema_momentum: float = 0.0002
     """weight of the newest model in the averaged one"""
     ema_gamma: float = 2000.0
@@ -138,6 +174,14 @@ class TrainingConfig:
     """epochs between validations"""
     dense_validation: int = 0
     """last epochs that are validated every time"""
+    patience: int | None = None
+    """validations without a better AP after which the run ends early; none: it never does"""
+    save_every: int | None = None
+    """steps between checkpoints inside an epoch; none: at the end of epochs only"""
+    keep_epochs: int = 0
+    """weights of so many validated epochs are kept beside last.pth and best.pth, as epoch_0010.pth; older go"""
+    tensorboard: bool = False
+    """write TensorBoard's files too, with pictures of detections; needs the extra `tensorboard`"""
     log_every: int = 10
     """steps a row of the log"""
     seed: int = 0
@@ -148,11 +192,15 @@ class TrainingConfig:
     """folder of checkpoints, logs and pictures"""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "validate_every", "log_every"):
+        for name in ("epochs", "validate_every", "log_every", "accumulate", "patience", "save_every"):
             value = getattr(self, name)
-            _require(value >= 1, f"train.{name} is {value}: expected at least 1")
+            _require(value is None or value >= 1, f"train.{name} is {value}: expected at least 1")
+        _require(
+            self.precision in PRECISIONS,
+            f"train.precision is {self.precision!r}: expected one of {', '.join(PRECISIONS)}",
+        )
         _require(self.learning_rate > 0, f"train.learning_rate is {self.learning_rate}: expected more than 0")
-        for name in ("weight_decay", "warmup_iterations", "dense_validation"):
+        for name in ("weight_decay", "warmup_iterations", "dense_validation", "keep_epochs"):
             value = getattr(self, name)
             _require(value >= 0, f"train.{name} is {value}: expected 0 or more")
         _require(
@@ -173,6 +221,8 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig:
+    backend: str = "pycocotools"
+    """what computes the 12 numbers: pycocotools or hotcoco (the same numbers, more than fifty times as fast)"""
     score_threshold: float = 0.001
     """least score of a detection that counts"""
     iou_threshold: float = 0.65
@@ -186,6 +236,10 @@ class EvaluationConfig:
         for name in ("score_threshold", "iou_threshold"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"evaluation.{name} is {value}: expected 0 .. 1")
+        _require(
+            self.backend in EVALUATION_BACKENDS,
+            f"evaluation.backend is {self.backend!r}: expected one of {', '.join(EVALUATION_BACKENDS)}",
+        )
         for name in ("nms_pre", "max_detections"):
             value = getattr(self, name)
             _require(value >= 1, f"evaluation.{name} is {value}: expected at least 1")

@@ -24,20 +24,45 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises InputError with file, line and key for anything unknown, missing, of the wrong type or out of range.
     """
-    root = _compose(_read_text(path), str(path))
+    return parse_config(_read_text(path), str(path), overrides)
+
+
+def parse_config(text: str, name: str, overrides: Sequence[str] = ()) -> Config:
+    """The same for YAML text that is already read; `name` is what messages call it. Raises InputError."""
+    root = _compose(text, name)
     if not isinstance(root, yaml.MappingNode):
-        raise InputError(f"{path}: expected settings such as `train:`, found none or no mapping")
+        raise InputError(f"{name}: expected settings such as `train:`, found none or no mapping")
     for override in overrides:
         _apply_override(root, override)
     try:
         return _build(Config, root, "")
     except InputError as error:
-        raise error if str(path) in str(error) else InputError(f"{path}: {error}") from error
+        raise error if name in str(error) else InputError(f"{name}: {error}") from error
 
 
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML text that `load_config` reads back to an equal one."""
     return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False)
+
+
+def differences(before: str, after: str) -> list[str]:
+    """What two texts of `dump_config` differ in, as `train.epochs 10 -> 20`; text that is no YAML has no settings."""
+    old, new = _flat(_parse_or_empty(before)), _flat(_parse_or_empty(after))
+    return [f"{key} {old.get(key)} -> {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)]
+
+
+def _parse_or_empty(text: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError):
+        return None
+
+
+def _flat(settings: object, prefix: str = "") -> dict[str, object]:
+    """Sections within sections -> dotted keys."""
+    if not isinstance(settings, dict):
+        return {prefix.rstrip("."): settings} if prefix else {}
+    return {key: value for name, item in settings.items() for key, value in _flat(item, f"{prefix}{name}.").items()}
 
 
 def _plain(value: object) -> object:

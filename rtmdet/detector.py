@@ -27,10 +27,19 @@ DEFAULT_INPUT_SIZE = (640, 640)
 
 
 class Detector:
-    """A model in evaluation mode with its class names and input size (H, W), on its device."""
+    """A model in evaluation mode with its class names and input size (H, W), on its device.
+
+    `config` is the YAML of the run that trained it, empty where that is not known.
+    """
 
     def __init__(
-        self, model: RTMDet, *, classes: Sequence[str], input_size: tuple[int, int], device: torch.device
+        self,
+        model: RTMDet,
+        *,
+        classes: Sequence[str],
+        input_size: tuple[int, int],
+        device: torch.device,
+        config: str = "",
     ) -> None:
         if len(classes) != model.bbox_head.num_classes:
             raise InputError(
@@ -42,6 +51,7 @@ class Detector:
         self.classes = tuple(classes)
         self.input_size = input_size
         self.device = device
+        self.config = config
         memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         self.model = model.eval().to(device).to(memory_format=memory_format)
 
@@ -63,7 +73,8 @@ class Detector:
         fit or do not say enough.
         """
         checkpoint = read_checkpoint(resolve(str(weights), progress=True))
-        model = build_rtmdet(_size_of(checkpoint, size), _num_classes_of(checkpoint))
+        backbone = checkpoint.backbone or None  # its weights are in the checkpoint: nothing is fetched
+        model = build_rtmdet(_size_of(checkpoint, size), _num_classes_of(checkpoint), backbone=backbone)
         load_weights(model, checkpoint)
         names = classes or checkpoint.classes or [f"class {k}" for k in range(model.bbox_head.num_classes)]
         return cls(
@@ -71,6 +82,7 @@ class Detector:
             classes=names,
             input_size=input_size or checkpoint.input_size or DEFAULT_INPUT_SIZE,
             device=choose_device(device),
+            config=checkpoint.config,
         )
 
     def preprocess(self, images: Sequence[np.ndarray]) -> tuple[Tensor, list[tuple[float, float]]]:

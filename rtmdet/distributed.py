@@ -1,10 +1,47 @@
-"""The few questions that code asks about the other processes of a run (torchrun); alone, all answers are trivial."""
+"""The processes of one run (torchrun): joining them, and the few questions that code asks about the others.
+
+Alone, every answer is trivial and nothing is sent. gloo joins processes on the CPU, nccl those on CUDA.
+"""
 
 from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Value = TypeVar("Value")
+PATIENCE = timedelta(hours=2)  # the others wait this long while the main process evaluates or saves
+
+
+def started_processes() -> int:
+    """How many processes torchrun started for this run; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def local_rank() -> int:
+    """Number of this process on its machine: the index of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the processes that torchrun started, and part at the end; alone there is nothing to do."""
+    if started_processes() == 1:
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def world_size() -> int:
@@ -23,10 +60,34 @@ def is_main_process() -> bool:
 
 
 @torch.no_grad()
-def mean_over_processes(value: Tensor) -> Tensor:
-    """The mean of a tensor over all processes, the same on each."""
+def sum_over_processes(value: Tensor) -> Tensor:
+    """The sum of a tensor over all processes, the same on each."""
     if world_size() == 1:
         return value
     value = value.clone()
     dist.all_reduce(value)
-    return value / world_size()
+    return value
+
+
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is raised on at least one process; `device` is where the processes talk."""
+    if world_size() == 1:
+        return flag
+    return bool(sum_over_processes(torch.tensor(float(flag), device=device)).item())
+
+
+def gather(value: Value) -> list[Value]:
+    """Every process's value, in the order of the ranks, on each process; values are copied by pickling."""
+    if world_size() == 1:
+        return [value]
+    values: list[Value] = [value] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+@torch.no_grad()
+def copy_from_main(tensors: Iterable[Tensor]) -> None:
+    """Overwrite the tensors of every process with those of the main process."""
+    if world_size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)

@@ -36,6 +36,8 @@ class LoadedWeights:
     classes: tuple[str, ...] | None = None  # K names; None where the file's names do not fit its class branch
     size: str | None = None  # a key of zoo.SIZES; None where no published size fits
     input_size: tuple[int, int] | None = None  # (H, W) of the network's input; only our checkpoints state it
+    backbone: str = ""  # timm/<name>, which only our checkpoints state; empty: CSPNeXt, or not known
+    config: str = ""  # YAML of the run that made our checkpoint; empty: not known
 
     @property
     def num_classes(self) -> int | None:
@@ -83,7 +85,7 @@ def read_checkpoint(path: Path) -> LoadedWeights:
     tensors = _state_dict(content, path)
     if is_ours(content):
         meta = parse_meta(content["meta"], path)
-        return LoadedWeights(path, tensors, meta.classes, meta.size, meta.input_size)
+        return LoadedWeights(path, tensors, meta.classes, meta.size, meta.input_size, meta.backbone, meta.config)
     weights = LoadedWeights(path, tensors, _class_names(content.get("meta")), find_size(tensors))
     if weights.classes is not None and len(weights.classes) != weights.num_classes:
         return LoadedWeights(path, tensors, size=weights.size)
@@ -102,6 +104,7 @@ def load_weights(model: RTMDet, weights: LoadedWeights) -> LoadReport:
     if weights.backbone_only:
         expected = {name: t for name, t in expected.items() if name.startswith("backbone.")}
         found = {name: t for name, t in found.items() if not name.startswith("head.")}
+    _check_backbone(weights, model)
     _check_names(found, expected, weights)
     classes = weights.num_classes
     replaced = classes is not None and classes != model.bbox_head.num_classes
@@ -173,11 +176,22 @@ def _is_other_class_branch(name: str, found: Tensor, expected: Tensor, classes: 
     return name.startswith(CLASS_BRANCH) and found.shape == (classes, *expected.shape[1:])
 
 
+def _check_backbone(weights: LoadedWeights, model: RTMDet) -> None:
+    """Where file and model have different networks as backbones say that, instead of listing all their tensors."""
+    theirs, ours = (name.partition(".")[0] for name in (weights.backbone, model.backbone_name))  # without the weights
+    if theirs != ours and (theirs or weights.size):  # bare tensors do not say what they are of
+        raise InputError(
+            f"{weights.path}: its backbone is {theirs or 'a CSPNeXt'}, the model's is {ours or 'a CSPNeXt'}: give "
+            "weights of the same backbone, or none"
+        )
+
+
 def _check_names(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], weights: LoadedWeights) -> None:
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]
     if missing or unexpected:
-        size = f" (the file's backbone is of size {weights.size})" if weights.size else ""
+        part = "neck and head are" if weights.backbone else "backbone is"
+        size = f" (the file's {part} of size {weights.size})" if weights.size else ""
         parts = [_listed(missing, "missing"), _listed(unexpected, "unexpected")]
         raise InputError(f"{weights.path}: does not fit the model{size}: {'; '.join(filter(None, parts))}")
 

@@ -7,16 +7,25 @@ import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from rtmdet.checkpoint import CheckpointMeta, TrainingState, read_training_checkpoint, save_checkpoint
+from rtmdet.checkpoint import CheckpointMeta, TrainingState, parse_meta, read_training_checkpoint, save_checkpoint
 from rtmdet.structures import InputError
 
-META = CheckpointMeta(("cat", "dog"), "tiny", (320, 640), config="train:\n  epochs: 3\n", epoch=2, iteration=40)
+META = CheckpointMeta(
+    ("cat", "dog"),
+    "tiny",
+    (320, 640),
+    backbone="timm/resnet18",
+    config="train:\n  epochs: 3\n",
+    epoch=2,
+    iteration=40,
+)
 
 
 @pytest.fixture
@@ -34,11 +43,16 @@ def training(model: nn.Module) -> TrainingState:
     return TrainingState(
         model=dict(model.state_dict()),
         optimizer=optimizer.state_dict(),
+        scaler={},
         ema_updates=40,
         iteration=40,
         epoch=2,
+        step=4,
+        steps=18,
         best_ap=0.25,
-        torch_rng=torch.get_rng_state(),
+        validations_since_best=1,
+        torch_rng=torch.get_rng_state()[None],
+        cuda_rng=torch.zeros(1, 0, dtype=torch.uint8),
     )
 
 
@@ -78,11 +92,18 @@ def test_layout_is_the_one_that_other_tools_read(tmp_path: Path, model: nn.Modul
     assert content["meta"] == {
         "format": "plain-rtmdet/1",
         "dataset_meta": {"classes": ["cat", "dog"]},
-        "model": {"size": "tiny", "num_classes": 2, "input_size": [320, 640]},
+        "model": {"size": "tiny", "num_classes": 2, "input_size": [320, 640], "backbone": "timm/resnet18"},
         "config": "train:\n  epochs: 3\n",
         "epoch": 2,
         "iteration": 40,
     }
+
+
+def test_checkpoints_from_before_there_were_other_backbones(tmp_path: Path, model: nn.Module) -> None:
+    save_checkpoint(tmp_path / "a.pth", model_state=model.state_dict(), meta=META)
+    content = torch.load(tmp_path / "a.pth", weights_only=True)
+    del content["meta"]["model"]["backbone"]
+    assert parse_meta(content["meta"], tmp_path / "a.pth") == replace(META, backbone="")
 
 
 @pytest.mark.parametrize("limit", [100, 3000])

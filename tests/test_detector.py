@@ -16,16 +16,17 @@ from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.detector import Detector, choose_device
 from rtmdet.letterbox import letterbox
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
+from rtmdet.openmmlab import load_weights, read_checkpoint
 from rtmdet.structures import Detections, InputError
 
 CLASSES = ("cat", "dog", "emu")
 SIZE = (64, 96)  # (H, W) of the network's input
 
 
-def lively_model(num_classes: int = 3) -> RTMDet:
+def lively_model(num_classes: int = 3, *, backbone: str | None = None) -> RTMDet:
     """A nano model that gives various scores and boxes of tens of pixels, as a trained one does."""
     generator = torch.Generator().manual_seed(0)
-    model = build_rtmdet("nano", num_classes)
+    model = build_rtmdet("nano", num_classes, backbone=backbone)
     with torch.no_grad():
         for name, value in model.state_dict().items():
             if "running_var" in name:
@@ -140,6 +141,65 @@ def test_folded_equals_unfolded(weights: Path, detector: Detector, images: list[
     for a, b in zip(*(one(images, score_threshold=0.1) for one in (whole, detector)), strict=True):
         assert len(a) > 0
         assert_close(a, b)
+
+
+TIMM = "timm/tf_efficientnet_lite0"  # normalises unlike RTMDet
+
+
+def save(path: Path, model: RTMDet, *, backbone: str, size: str = "nano") -> Path:
+    meta = CheckpointMeta(CLASSES, size, SIZE, backbone=backbone)
+    save_checkpoint(path, model_state=model.state_dict(), meta=meta)
+    return path
+
+
+def test_a_backbone_of_timm_comes_back_with_its_checkpoint(
+    tmp_path: Path, images: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same model, folded or not, and nothing is fetched for it."""
+    monkeypatch.delattr("timm.models._builder.load_pretrained")
+    model = lively_model(backbone=TIMM)
+    path = save(tmp_path / "a.pth", model, backbone=model.backbone_name)
+    expected = Detector(model, classes=CLASSES, input_size=SIZE, device=torch.device("cpu"))
+    for fold in (False, True):
+        again = Detector.from_weights(path, device="cpu", fold=fold)
+        assert again.model.backbone_name == model.backbone_name
+        for a, b in zip(*(one(images, score_threshold=0.1) for one in (again, expected)), strict=True):
+            assert len(a) > 3
+            assert_close(a, b)
+
+
+def test_weights_of_another_backbone_are_refused_whole(weights: Path, tmp_path: Path) -> None:
+    """Between CSPNeXt and timm, and between models of timm; the weights that a model began with do not matter."""
+    resnet = build_rtmdet("nano", 3, backbone="timm/resnet18")
+    before = {name: value.clone() for name, value in resnet.state_dict().items()}
+    theirs = save(tmp_path / "timm.pth", build_rtmdet("nano", 3, backbone=TIMM), backbone=TIMM)
+    for path, model, name, other in (
+        (weights, resnet, "a CSPNeXt", "timm/resnet18"),
+        (theirs, resnet, TIMM, "timm/resnet18"),
+        (theirs, build_rtmdet("nano", 3), TIMM, "a CSPNeXt"),
+    ):
+        with pytest.raises(InputError) as caught:
+            load_weights(model, read_checkpoint(path))
+        assert str(caught.value) == (
+            f"{path}: its backbone is {name}, the model's is {other}: give weights of the same backbone, or none"
+        )
+    assert all(torch.equal(value, before[name]) for name, value in resnet.state_dict().items())
+    same = save(tmp_path / "same.pth", resnet, backbone="timm/resnet18.tv_in1k")
+    assert load_weights(build_rtmdet("nano", 3, backbone="timm/resnet18"), read_checkpoint(same)).loaded > 100
+    wider = save(
+        tmp_path / "wider.pth", build_rtmdet("m", 3, backbone="timm/resnet18"), backbone="timm/resnet18", size="m"
+    )
+    with pytest.raises(InputError, match=r"does not fit the model \(the file's neck and head are of size m\)"):
+        load_weights(resnet, read_checkpoint(wider))
+
+
+def test_bare_tensors_of_a_backbone_of_timm_fit_by_their_names(tmp_path: Path) -> None:
+    model = build_rtmdet("nano", 3, backbone="timm/resnet18")
+    torch.save(model.state_dict(), tmp_path / "bare.pth")
+    again = build_rtmdet("nano", 3, backbone="timm/resnet18")
+    assert load_weights(again, read_checkpoint(tmp_path / "bare.pth")).loaded == len(model.state_dict())
+    with pytest.raises(InputError, match=r"does not fit the model: .* missing: backbone\.stem"):
+        load_weights(build_rtmdet("nano", 3), read_checkpoint(tmp_path / "bare.pth"))
 
 
 def test_what_the_user_says_goes_before_the_checkpoint(weights: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 BOX_AM_METHODS = ("gradcam", "gradcam++", "eigencam", "ablationcam")
+EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
 REDUCTIONS = ("squeeze_mean", "select_max", "topk")
 
 
@@ -50,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_infer(commands)
     _add_visualize(commands)
+    _add_plot(commands)
     _add_data(commands)
     _add_info(commands)
     return parser
@@ -76,6 +78,8 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder of the images")
     parser.add_argument("--batch", type=int, default=8, help="images at a time (default 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
+    parser.add_argument("--backend", choices=EVALUATION_BACKENDS, default="pycocotools",
+                        help="what computes the numbers; hotcoco is much faster (default pycocotools)")  # fmt: skip
     parser.add_argument("--out", type=Path, help="write the detections as COCO results JSON here")
 
 
@@ -112,6 +116,13 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", help="class names, separated by commas, where the checkpoint has none")
     parser.add_argument("--input", type=int, help="side of the square network input in pixels")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps or auto (default)")
+
+
+def _add_plot(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "plot", "Compare training runs in one picture.", "plot")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or its log.jsonl")
+    parser.add_argument("--out", type=Path, default=Path("outputs/plot.png"),
+                        help="picture to write, .png, .pdf or .svg (default outputs/plot.png)")  # fmt: skip
 
 
 def _add_data(commands: argparse._SubParsersAction) -> None:

@@ -22,8 +22,8 @@ def detect_all(
     settings: EvaluationConfig,
     device: torch.device,
 ) -> CocoEvaluator:
-    """Run the model over every image of the data set; the evaluator returned holds all detections."""
-    evaluator = CocoEvaluator(dataset.coco, dataset.category_ids)
+    """Run the model over every image of the loader; the evaluator returned holds the detections of this process."""
+    evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
     for batch in track(loader, "validating"):
         found = postprocess(
             model(batch.images.to(device)),

@@ -1,17 +1,74 @@
-"""The course of a run as one picture: losses, learning rate and AP over iterations."""
+"""The course of runs as one picture: AP, losses, learning rate and assignment over epochs, a colour a run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.typing import HashableList
 
 from rtmdet.structures import InputError
 from rtmdet.training.log import Row, read_log
 from rtmdet.training.records import StepRecord, ValidationRecord
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#8c564b")  # for every eye
+LINE_STYLES = ("-", "--", ":", "-.")  # of the first, second ... eight runs
+TITLES = {
+    "AP": "AP",
+    "AP50": "AP50",
+    "loss_classification": "classification loss",
+    "loss_box": "box loss",
+    "learning_rate": "learning rate",
+    "positives_per_object": "positives per object",
+    "unassigned": "objects without a prior",
+}
+VALIDATION = ("AP", "AP50")
+NOISY = ("loss_classification", "loss_box", "positives_per_object", "unassigned")  # drawn as running means
+RECENT = ("positives_per_object", "unassigned")  # older logs lack them
+BOTTOM = ("learning_rate", *RECENT)
+SMOOTHING = 0.03  # share of all rows in a running mean
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A run's name, and the rows of its log.jsonl."""
+
+    name: str
+    rows: Sequence[Row]
+
+    @property
+    def iterations(self) -> int:
+        """The last iteration in the log, 0 without rows."""
+        return max((int(row["iteration"]) for row in self.rows), default=0)
+
+    @property
+    def iterations_an_epoch(self) -> float:
+        """Exact where the log holds a whole epoch; before that, what there is of the first."""
+        return max((float(row["iteration"]) / float(row["epoch"]) for row in self.rows), default=1.0)
+
+    def column(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Epochs and values of all rows with this column; what is undefined or no number is NaN."""
+        kind = "val" if name in VALIDATION else "train"
+        rows = [row for row in self.rows if row["kind"] == kind and name in row]
+        epochs = np.array([float(row["iteration"]) for row in rows]) / self.iterations_an_epoch
+        values = np.array([float(row[name]) for row in rows])
+        undefined = ~np.isfinite(values) | (values < 0)  # an AP of -1 stands for a data set without objects
+        return epochs, np.where(undefined, np.nan, values)
+
+    def best(self) -> tuple[float, float] | None:
+        """Epoch and value of the best AP, the first of equal ones; None without a defined one."""
+        epochs, values = self.column("AP")
+        if np.isnan(values).all():
+            return None
+        index = int(np.nanargmax(values))
+        return float(epochs[index]), float(values[index])
 
 
 class CurvePicture:
@@ -32,45 +89,101 @@ class CurvePicture:
     def on_epoch_end(self, epoch: int) -> None:
         """Draw where the epoch was validated."""
         if self._due:
-            draw_curves(read_log(self.log), self.picture)
+            draw_curves([Run(self.log.parent.resolve().name, read_log(self.log))], self.picture)
             self._due = False
 
+    def close(self) -> None:
+        """Nothing is held open."""
 
-def draw_curves(rows: Sequence[Row], path: Path) -> None:
-    """Write a PNG of the rows of a log.jsonl; raises InputError where the file cannot be written."""
-    train = [row for row in rows if row["kind"] == "train"]
-    val = [row for row in rows if row["kind"] == "val"]
-    figure = Figure(figsize=(9, 9), layout="constrained")
-    losses, rates, precision = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 2))
-    for name, label in (("loss_classification", "classification"), ("loss_box", "box")):
-        (line,) = losses.plot(_column(train, "iteration"), _column(train, name), alpha=0.25, linewidth=0.8)
-        smooth = _smooth(_column(train, name))
-        losses.plot(_column(train, "iteration"), smooth, label=label, color=line.get_color())
-    losses.set(ylabel="loss", ylim=(0, None))
-    rates.plot(_column(train, "iteration"), _column(train, "learning_rate"), color="black", linewidth=1)
-    rates.set(ylabel="learning rate", ylim=(0, None))
-    for name in ("AP", "AP50", "AP75"):
-        precision.plot(_column(val, "iteration"), _column(val, name), marker="o", markersize=3, label=name)
-    precision.set(ylabel="AP on validation images", xlabel="iteration", ylim=(0, 1))
-    for axes in (losses, rates, precision):
-        axes.grid(alpha=0.3)
-    losses.legend()
-    precision.legend(loc="lower right")
+
+def draw_curves(runs: Sequence[Run], path: Path) -> None:
+    """Write a picture of one run or of several; raises InputError where the file cannot be written.
+
+    Quantities that no log has are left out.
+    """
+    figure = Figure(figsize=(11, 9.5), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
     FigureCanvasAgg(figure)
+    panels = figure.subplot_mosaic(_layout(runs), height_ratios=(3, 3, 2), sharex=True)
+    for number, run in enumerate(runs):
+        color, style = COLORS[number % len(COLORS)], LINE_STYLES[number // len(COLORS) % len(LINE_STYLES)]
+        for name, axes in panels.items():
+            _draw_run(axes, run, name, color, style, alone=len(runs) == 1)
+    for name, axes in panels.items():
+        _finish_panel(axes, name, runs)
+    for name in BOTTOM:
+        if name in panels:
+            panels[name].set_xlabel(_epoch_label(runs))
+    handles, labels = panels["AP"].get_legend_handles_labels()
+    columns = 2 if len(runs) > 3 and max(map(len, labels)) < 60 else 1
+    figure.legend(handles, labels, loc="outside upper left", frameon=False, fontsize=11, ncols=columns)
     try:
         figure.savefig(path, dpi=110)
     except OSError as error:
         raise InputError(f"picture {path} cannot be written: {error}") from error
 
 
-def _column(rows: Sequence[Row], name: str) -> np.ndarray:
-    return np.array([float(row[name]) for row in rows])
+def _layout(runs: Sequence[Run]) -> list[HashableList[str]]:
+    """Names of the panels on a grid of six columns."""
+    bottom = [name for name in BOTTOM if name not in RECENT or any(len(run.column(name)[0]) for run in runs)]
+    rows: Iterable[Sequence[str]] = (VALIDATION, NOISY[:2], bottom)
+    return [[name for name in row for _ in range(6 // len(row))] for row in rows]
 
 
-def _smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:
-    """Running mean over the last `share` of all rows."""
-    window = max(1, int(len(values) * share))
-    sums = np.cumsum(np.concatenate([[0.0], values]))
+def _draw_run(axes: Axes, run: Run, name: str, color: str, style: str, *, alone: bool) -> None:
+    """One line of a panel; below the running mean of a noisy quantity the values themselves, pale."""
+    epochs, values = run.column(name)
+    if name in NOISY:
+        axes.plot(epochs, values, color=color, alpha=0.25 if alone else 0.1, linewidth=0.7)
+        values = _smooth(values)
+    marker = "o" if name in VALIDATION and len(epochs) <= 50 else None
+    axes.plot(epochs, values, style, color=color, linewidth=1.6, marker=marker, markersize=3, label=_label(run))
+    best = run.best()
+    if name == "AP" and best is not None:
+        axes.plot(*best, marker="*", color=color, markersize=12, markeredgecolor="white", zorder=3)
+
+
+def _label(run: Run) -> str:
+    best = run.best()
+    return f"{run.name}: best AP {best[1]:.3f} (epoch {best[0]:.0f})" if best else f"{run.name}: no AP yet"
+
+
+def _finish_panel(axes: Axes, name: str, runs: Sequence[Run]) -> None:
+    """Title, grid and range of a panel."""
+    axes.set_title(TITLES[name], loc="left", fontsize=11, fontweight="bold")
+    axes.set_ylim(0, _top(name, runs))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins="auto"))
+    axes.tick_params(labelbottom=True)
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if name == "unassigned":
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+    if not any(np.isfinite(run.column(name)[1]).any() for run in runs):
+        axes.text(0.5, 0.5, "nothing yet", transform=axes.transAxes, ha="center", color="0.5")
+
+
+def _top(name: str, runs: Sequence[Run]) -> float | None:
+    """Upper end of a panel: where the first steps tower over all others, they are cut off."""
+    if name not in NOISY:
+        return None
+    smooth = np.concatenate([_smooth(run.column(name)[1]) for run in runs])
+    finite = smooth[np.isfinite(smooth)]
+    return float(np.quantile(finite, 0.95)) * 1.25 or None if len(finite) else None
+
+
+def _epoch_label(runs: Sequence[Run]) -> str:
+    """The epochs' length is told where it is the same for all."""
+    lengths = {run.iterations_an_epoch for run in runs if run.rows}
+    return f"epoch of {lengths.pop():.0f} iterations" if len(lengths) == 1 else "epoch"
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Running mean over the last rows; NaN is left out, and stays where the window holds nothing else."""
+    window = max(1, int(len(values) * SMOOTHING))
+    good = np.isfinite(values)
+    sums = np.cumsum(np.concatenate([[0.0], np.where(good, values, 0)]))
+    counts = np.cumsum(np.concatenate([[0], good]))
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - window, 0)
-    return (sums[ends] - sums[starts]) / np.maximum(ends - starts, 1)
+    number = counts[ends] - counts[starts]
+    return np.where(number > 0, (sums[ends] - sums[starts]) / np.maximum(number, 1), np.nan)

@@ -10,8 +10,12 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
+from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
+from rtmdet.cli.main import EVALUATION_BACKENDS
+from rtmdet.config import EVALUATION_BACKENDS as CONFIGURED_BACKENDS
 from rtmdet.data.coco import CocoDataset
-from rtmdet.evaluation import NAMES
+from rtmdet.evaluation import BACKENDS, NAMES
+from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.structures import Detections
 
 Command = Callable[..., CompletedProcess[str]]
@@ -38,8 +42,9 @@ def test_prints_the_12_numbers_and_writes_results(words: list[object], tmp_path:
     assert list(numbers(result)) == list(NAMES)
     assert result.stdout.splitlines()[-1] == f"detections: {out}"
     results = json.loads(out.read_text())
-    settings = "score above 0.001, NMS IoU 0.65, at most 300 an image"
-    assert result.stdout.splitlines()[0] == f"3 images, {len(results)} detections: {settings}"
+    settings = "score above 0.001, NMS IoU 0.65, 30000 candidates a level, at most 300 an image"
+    first = f"3 images, {len(results)} detections: {settings}, numbers by pycocotools (defaults)"
+    assert result.stdout.splitlines()[0] == first
     assert {entry["image_id"] for entry in results} == {1, 2, 3}
     assert {entry["category_id"] for entry in results} == {1}
     for entry in results:
@@ -99,3 +104,64 @@ def test_refuses_numbers_out_of_range(words: list[object], command: Command, opt
     assert result.returncode == 2
     assert result.stderr.startswith("error: ")
     assert str(option[1]) in result.stderr
+
+
+def test_each_backend_prints_the_same_numbers(
+    words: list[object], monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    assert EVALUATION_BACKENDS == CONFIGURED_BACKENDS == tuple(BACKENDS)
+    answers = []
+    for backend in EVALUATION_BACKENDS:
+        with monkeypatch.context() as patch:
+            for other in {*BACKENDS} - {backend}:
+                patch.delitem(BACKENDS, other)
+            result = command(*words, "--backend", backend)
+        first, *lines = result.stdout.splitlines()
+        assert f"numbers by {backend} " in first
+        assert len(numbers(result)) == 12
+        answers.append(lines)
+    assert answers[0] == answers[1]
+
+
+def checkpoint_with(path: Path, config: str) -> Path:
+    """The nano detector of the tests, with the text of a configuration."""
+    torch.manual_seed(0)
+    meta = CheckpointMeta(("balloon",), "nano", (64, 64), config=config)
+    save_checkpoint(path, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
+    return path
+
+
+def test_uses_the_settings_of_the_training_run(
+    words: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    stored = {"score_threshold": 0.005, "iou_threshold": 0.5, "nms_pre": 40, "max_detections": 7}
+    split = {"annotations": "elsewhere.json", "images": "elsewhere"}
+    text = json.dumps({"data": {"train": split, "val": split}, "evaluation": {**stored, "backend": "hotcoco"}})
+    words[words.index("--weights") + 1] = checkpoint_with(tmp_path / "ours.pth", text)
+    used: dict[str, object] = {}
+
+    def find_nothing(_: object, **settings: object) -> list[Detections]:
+        used.update(settings)
+        return [Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))] * 3
+
+    monkeypatch.setattr("rtmdet.cli.measure.postprocess", find_nothing)
+    result = command(*words)
+    assert {name: used[name] for name in stored} == stored
+    settings = "score above 0.005, NMS IoU 0.5, 40 candidates a level, at most 7 an image"
+    first = f"3 images, 0 detections: {settings}, numbers by pycocotools (as in the training run)"
+    assert result.stdout.splitlines()[0] == first
+    assert "default" not in result.stderr
+
+
+@pytest.mark.parametrize("text", ["data: [", "no mapping", "evaluation: {score_thresold: 0.1}"])
+def test_says_that_stored_settings_cannot_be_read(
+    words: list[object], tmp_path: Path, command: Command, text: str
+) -> None:
+    path = checkpoint_with(tmp_path / "ours.pth", text)
+    words[words.index("--weights") + 1] = path
+    result = command(*words)
+    assert result.returncode == 0
+    assert "score above 0.001" in result.stdout
+    assert "(defaults)" in result.stdout
+    assert result.stderr.startswith(f"the default settings are used: settings stored in {path}")
+    assert result.stderr.count("\n") == 1  # the progress bar has no line of its own
