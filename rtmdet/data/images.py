@@ -104,7 +104,7 @@ def _is_cut_short_jpeg(data: bytes) -> bool:
         if data[position] != 0xFF:
             return False  # not the layout of a JPEG: the decoder shall judge
         if data[position + 1] == _JPEG_SCAN:
-            return data.find(_JPEG_END, position) < 0
+            return data.rfind(_JPEG_END, position) < 0  # a sound file has it at its very end
         if data[position + 1] == 0xFF:  # a fill byte
             position += 1
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 
 import cv2
@@ -23,29 +24,35 @@ def collate(samples: Sequence[Sample]) -> Batch:
 class TrainingLoader:
     """Batches of one epoch; `set_epoch` chooses it, and with it order, augmentation and stage.
 
-    The last batch holds what is left over. The number of processes changes the speed, not the samples.
+    The last batch holds what is left over. The number of loader processes changes the speed, not the samples.
+    Of `world_size` training processes, each takes its share of every joint batch of world_size x batch_size.
     """
 
-    def __init__(self, samples: TrainingSamples, *, batch_size: int, workers: int) -> None:
-        self._batches = _EpochBatches(len(samples), batch_size)
+    def __init__(
+        self, samples: TrainingSamples, *, batch_size: int, workers: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self._batches = _EpochBatches(len(samples), batch_size, rank, world_size)
         self._loader = _build_loader(samples, self._batches, workers)
 
     def __len__(self) -> int:
         return len(self._batches)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Go to an epoch, counted from 0."""
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Go to a batch of an epoch, both counted from 0."""
         self._batches.epoch = epoch
+        self._batches.start = start
 
     def __iter__(self) -> Iterator[Batch]:
         return _raise_input_errors(self._loader)
 
 
 class EvaluationLoader:
-    """Batches of all images in the data set's order."""
+    """Batches of all images in the data set's order; of several processes each takes every world_size-th image."""
 
-    def __init__(self, samples: EvaluationSamples, *, batch_size: int, workers: int) -> None:
-        indices = range(len(samples))
+    def __init__(
+        self, samples: EvaluationSamples, *, batch_size: int, workers: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        indices = range(rank, len(samples), world_size)
         self._batches = [list(indices[i : i + batch_size]) for i in range(0, len(indices), batch_size)]
         self._loader = _build_loader(samples, self._batches, workers)
 
@@ -57,20 +64,26 @@ class EvaluationLoader:
 
 
 class _EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Lists of (epoch, position)."""
+    """Lists of (epoch, position): this process's share of each joint batch, from batch `start` on."""
 
-    def __init__(self, count: int, batch_size: int) -> None:
+    def __init__(self, count: int, batch_size: int, rank: int, world_size: int) -> None:
         self.epoch = 0
+        self.start = 0
         self._count = count
-        self._batch_size = batch_size
+        self._joint_size = batch_size * world_size
+        self._rank = rank
+        self._world_size = world_size
 
     def __len__(self) -> int:
-        return -(-self._count // self._batch_size)
+        return -(-self._count // self._joint_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for start in range(0, self._count, self._batch_size):
-            stop = min(start + self._batch_size, self._count)
-            yield [(self.epoch, position) for position in range(start, stop)]
+        for number in range(self.start, len(self)):
+            first = number * self._joint_size
+            # The last batch is shared out evenly; no process may be without an image, so it is filled up.
+            size = max(min(self._joint_size, self._count - first), self._world_size)
+            begin, end = (size * rank // self._world_size for rank in (self._rank, self._rank + 1))
+            yield [(self.epoch, (first + i) % self._count) for i in range(begin, end)]
 
 
 class _Guarded(Dataset[Sample | InputError]):
@@ -109,8 +122,11 @@ def _build_loader(
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # torch's own state is the model's: a resumed run must find it untouched
     )
 
 
 def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)  # the processes are the parallelism
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the training decides what it means
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

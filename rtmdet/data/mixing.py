@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from rtmdet.data.composition import Composition, Layer
 from rtmdet.data.transforms import clip_boxes, flip, has_area
-from rtmdet.letterbox import PAD_VALUE, resize_image
+from rtmdet.letterbox import resize_image
 from rtmdet.structures import Sample
 
 
@@ -24,32 +25,24 @@ def make_tile(sample: Sample, size: tuple[int, int]) -> Sample:
     return replace(sample, image=resize_image(sample.image, tile_size), boxes=boxes)
 
 
-def mosaic(tiles: Sequence[Sample], center: tuple[int, int], size: tuple[int, int]) -> Sample:
+def mosaic(tiles: Sequence[Sample], center: tuple[int, int], size: tuple[int, int]) -> Composition:
     """Four tiles around a centre (x, y) on a grey canvas of twice `size` (H, W).
 
     Order: top left, top right, bottom left, bottom right. Each tile touches the centre with its corner and
     is cut at the canvas; boxes are cut at the canvas, not at their tile, and dropped only if outside of it.
     """
-    canvas = np.full((2 * size[0], 2 * size[1], 3), PAD_VALUE, dtype=np.uint8)
-    boxes = []
+    canvas = 2 * size[0], 2 * size[1]
+    layers, boxes = [], []
     for number, tile in enumerate(tiles):
         height, width = tile.image.shape[:2]
         left = center[0] - width if number % 2 == 0 else center[0]
         top = center[1] - height if number < 2 else center[1]
-        _paste(canvas, tile.image, top, left)
+        layers.append(Layer(tile.image, np.array([left, top, left + width, top + height], dtype=np.float64)))
         boxes.append(tile.boxes + np.array([left, top] * 2, dtype=np.float32))
-    joined = clip_boxes(np.concatenate(boxes), canvas.shape[:2])
-    height, width = canvas.shape[:2]
-    inside = (joined[:, :2] < [width, height]).all(1) & (joined[:, 2:] > 0).all(1)
+    joined = clip_boxes(np.concatenate(boxes), canvas)
+    inside = (joined[:, :2] < canvas[::-1]).all(1) & (joined[:, 2:] > 0).all(1)
     labels = np.concatenate([tile.labels for tile in tiles])
-    return replace(tiles[0], image=canvas, boxes=joined[inside], labels=labels[inside])
-
-
-def _paste(canvas: np.ndarray, image: np.ndarray, top: int, left: int) -> None:
-    """Write the part of `image` that lies on the canvas when its corner is put at (top, left)."""
-    y1, x1 = max(top, 0), max(left, 0)
-    y2, x2 = min(top + image.shape[0], canvas.shape[0]), min(left + image.shape[1], canvas.shape[1])
-    canvas[y1:y2, x1:x2] = image[y1 - top : y2 - top, x1 - left : x2 - left]
+    return Composition(tuple(layers), canvas, joined[inside], labels[inside], tiles[0].meta)
 
 
 def mixup(sample: Sample, partner: Sample, *, mirrored: bool) -> Sample:

@@ -8,40 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from rtmdet.data import transforms
 from rtmdet.data.coco import CocoDataset
+from rtmdet.data.composition import Composition, compose, crop, render, resize
 from rtmdet.data.extra_transforms import ExtraTransforms
 from rtmdet.data.mixing import make_tile, mixup, mosaic
 from rtmdet.data.recent import Recent
+from rtmdet.data.sampling import EpochOrder, image_classes, repeat_factors
 from rtmdet.letterbox import fitted_size, letterbox
 from rtmdet.structures import Sample
 
 CROP_ATTEMPTS = 100  # crops without any object are drawn again, this often at most
 PARTNER_DRAWS = 15  # mixup looks this often for a partner with objects
 MIXUP_STREAM = 1_000_003  # keeps mixup's random numbers apart from those of the crop attempts
-
-
-class EpochOrder:
-    """The order of the images: a new permutation every epoch, from the seed alone."""
-
-    def __init__(self, count: int, seed: int) -> None:
-        self.count = count
-        self.seed = seed
-
-    def index(self, place: int) -> int:
-        """The image shown at a place."""
-        epoch, position = divmod(place, self.count)
-        return int(_permutation(self.count, self.seed, epoch)[position])
-
-
-@lru_cache(maxsize=4)
-def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 class TrainingSamples(Dataset[Sample]):
@@ -51,6 +34,9 @@ class TrainingSamples(Dataset[Sample]):
     mosaic and mixup. Differs from mmdet: partners come from the last `mosaic_cache` (`mixup_cache`) places of the
     sampler's order, where the original keeps a cache in every loader process and, in the sizes s to x, drops
     random elements of it; a crop without objects draws another image for this place only.
+
+    With a `repeat_threshold`, images with a class that fewer than this share of the images have come more often
+    (data/sampling): an epoch is then longer than the data set, by the same number always.
     """
 
     def __init__(
@@ -69,9 +55,11 @@ class TrainingSamples(Dataset[Sample]):
         flip_probability: float = 0.5,
         extra: Sequence[tuple[str, Mapping[str, object]]] = (),
         keep_empty: bool = False,
+        repeat_threshold: float = 0.0,
     ) -> None:
+        factors = repeat_factors(image_classes(dataset), repeat_threshold) if repeat_threshold else None
         self.dataset = dataset
-        self.order = EpochOrder(len(dataset), seed)
+        self.order = EpochOrder(len(dataset), seed, factors)
         self.input_size = input_size
         self.seed = seed
         self.stage2_start = stage2_start
@@ -84,15 +72,17 @@ class TrainingSamples(Dataset[Sample]):
         self.flip_probability = flip_probability
         self.extra = ExtraTransforms(extra) if extra else None
         self.keep_empty = keep_empty
+        # Tiles rather than the photos themselves: none is larger than the input, so 40 of them never fill the memory,
+        # and a mosaic's pixels have been scaled twice, as the original's.
         self.tile = Recent(self._make_tile, capacity=2 * mosaic_cache)
         self.unmixed = Recent(self._make_unmixed, capacity=2 * mixup_cache)
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.order)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, position = key
-        place = epoch * len(self.dataset) + position
+        place = epoch * len(self.order) + position
         sample = self.unmixed(place)
         if epoch >= self.stage2_start or place == 0:
             return sample
@@ -115,41 +105,47 @@ class TrainingSamples(Dataset[Sample]):
         for attempt in range(CROP_ATTEMPTS):
             rng = np.random.default_rng([self.seed, place, attempt])
             index = self.order.index(place) if attempt == 0 else int(rng.integers(len(self.dataset)))
-            sample = self._draw(index, place, rng)
-            if len(sample.labels) or self.keep_empty:
-                break
+            composition = self._compose(index, place, rng)
+            last = attempt == CROP_ATTEMPTS - 1  # whatever it shows is taken
+            if len(composition.labels) or self.keep_empty or last:
+                sample = self._finish(render(composition), rng)
+                if len(sample.labels) or self.keep_empty:
+                    break
         return sample
 
-    def _draw(self, index: int, place: int, rng: np.random.Generator) -> Sample:
-        """Compose, scale, crop and colour one image."""
-        large = self.use_mosaic and place < self.stage2_start * len(self.dataset)
+    def _compose(self, index: int, place: int, rng: np.random.Generator) -> Composition:
+        """Plan the window that is shown of one image or mosaic, scaled; no pixels are made."""
+        large = self.use_mosaic and place < self.stage2_start * len(self.order)
         mixed = large and place >= 4  # the original's cache needs more than four images to begin
-        sample = self._mosaic(index, place, rng) if mixed else self.dataset.load(index)
+        composition = self._mosaic(index, place, rng) if mixed else compose(self.dataset.load(index))
         base = 2 if large else 1
         factor = rng.uniform(*self.resize_range)
         height, width = self.input_size
-        sample = transforms.resize(sample, (int(base * height * factor), int(base * width * factor)))
-        sample = self._random_crop(sample, rng)
-        shift = np.trunc(rng.uniform(-1, 1, 3) * self.hsv * rng.integers(0, 2, 3)).astype(int)
-        sample = transforms.shift_hsv(sample, tuple(shift))
-        if rng.random() < self.flip_probability:
-            sample = transforms.flip(sample)
-        if self.extra is not None:
-            sample = transforms.crop(self.extra(sample, rng), 0, 0, self.input_size)
-        return transforms.pad(sample, self.input_size)
+        composition = resize(composition, (int(base * height * factor), int(base * width * factor)))
+        return self._random_crop(composition, rng)
 
-    def _mosaic(self, index: int, place: int, rng: np.random.Generator) -> Sample:
+    def _mosaic(self, index: int, place: int, rng: np.random.Generator) -> Composition:
         """The image with three partners around a random centre."""
         partners = [self.order.index(place - self._age(rng, place, self.mosaic_cache)) for _ in range(3)]
         height, width = self.input_size
         center = int(rng.uniform(0.5, 1.5) * width), int(rng.uniform(0.5, 1.5) * height)
         return mosaic([self.tile(i) for i in (index, *partners)], center, self.input_size)
 
-    def _random_crop(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        height, width = sample.image.shape[:2]
+    def _random_crop(self, composition: Composition, rng: np.random.Generator) -> Composition:
+        height, width = composition.size
         top = int(rng.integers(max(height - self.input_size[0], 0) + 1))
         left = int(rng.integers(max(width - self.input_size[1], 0) + 1))
-        return transforms.crop(sample, top, left, self.input_size)
+        return crop(composition, top, left, self.input_size)
+
+    def _finish(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Colours, flip and the user's own transforms, padded to the input."""
+        shift = np.trunc(rng.uniform(-1, 1, 3) * self.hsv * rng.integers(0, 2, 3)).astype(int)
+        sample = transforms.shift_hsv(sample, tuple(shift))
+        if rng.random() < self.flip_probability:
+            sample = transforms.flip(sample)
+        if self.extra is not None:
+            sample = render(crop(compose(self.extra(sample, rng)), 0, 0, self.input_size))
+        return transforms.pad(sample, self.input_size)
 
     def _age(self, rng: np.random.Generator, place: int, window: int) -> int:
         """How many places back the partner is, 0 being the place itself."""

@@ -1,7 +1,7 @@
-"""The operations of the training pipeline on one image, each with its random numbers as arguments.
+"""The training pipeline's operations on the pixels of one image, each with its random numbers as arguments.
 
-All are exact to the reference's numbers. Boxes are xyxy in the pixels of the sample's own image.
-Dimension legend: N boxes, H, W of the image.
+All are exact to the reference's numbers; resize and crop, which need no pixels, stand in data/composition. Boxes are
+xyxy in the pixels of the sample's own image. Dimension legend: N boxes, H, W of the image.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from rtmdet.letterbox import fitted_size, pad_image, resize_image
+from rtmdet.letterbox import pad_image
 from rtmdet.structures import Sample
 
 
@@ -26,30 +26,18 @@ def has_area(boxes: np.ndarray) -> np.ndarray:
     return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
 
 
-def resize(sample: Sample, largest: tuple[int, int]) -> Sample:
-    """Scale the image to fit (H, W), its shape kept; boxes follow per axis and are clipped."""
-    height, width = sample.image.shape[:2]
-    size = fitted_size((height, width), largest)
-    factor = np.array([size[1] / width, size[0] / height] * 2, dtype=np.float32)
-    boxes = clip_boxes(sample.boxes * factor, size)
-    return replace(sample, image=resize_image(sample.image, size), boxes=boxes)
-
-
-def crop(sample: Sample, top: int, left: int, size: tuple[int, int]) -> Sample:
-    """Cut the window of at most (H, W) at (top, left); boxes are cut too, those outside are dropped."""
-    image = sample.image[top : top + size[0], left : left + size[1]]
-    boxes = clip_boxes(sample.boxes - np.array([left, top] * 2, dtype=np.float32), image.shape[:2])
-    keep = has_area(boxes)
-    return replace(sample, image=image, boxes=boxes[keep], labels=sample.labels[keep])
-
-
 def shift_hsv(sample: Sample, shift: tuple[int, int, int]) -> Sample:
     """Add whole numbers to hue (of 180, wrapping), saturation and value (of 255, clipped) of every pixel."""
     hsv = cv2.cvtColor(sample.image, cv2.COLOR_RGB2HSV)
-    values = np.arange(256)
-    tables = [(values + shift[0]) % 180, np.clip(values + shift[1], 0, 255), np.clip(values + shift[2], 0, 255)]
-    hsv = cv2.LUT(hsv, np.stack(tables, axis=-1).astype(np.uint8)[None])
-    return replace(sample, image=cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
+    hue, *others = (int(number) for number in shift)
+    change = np.array([0, *others, 0], dtype=np.float64)  # cv2 wants four numbers
+    # Its sums clip at 0 and 255 by themselves, ten times as fast as tables do. A hue that wraps needs one.
+    hsv = cv2.add(hsv, np.maximum(change, 0), dst=hsv)
+    hsv = cv2.subtract(hsv, np.maximum(-change, 0), dst=hsv)
+    if hue:
+        table = ((np.arange(256) + hue) % 180).astype(np.uint8)
+        cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, 0), table), hsv, 0)
+    return replace(sample, image=cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=hsv))
 
 
 def flip(sample: Sample) -> Sample:
@@ -62,4 +50,6 @@ def flip(sample: Sample) -> Sample:
 
 def pad(sample: Sample, size: tuple[int, int]) -> Sample:
     """Grey to the right and below, up to (H, W)."""
+    if sample.image.shape[:2] == size:
+        return sample
     return replace(sample, image=pad_image(sample.image, size))

@@ -87,6 +87,66 @@ def test_epoch_is_a_permutation_and_is_repeatable(folder: Path) -> None:
     assert orders[0] == orders[2] != orders[1]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_can_begin_at_any_batch(folder: Path, workers: int) -> None:
+    """What a run resumed inside an epoch asks for: the very batches that were still to come."""
+    loader = training_loader(folder, workers=workers)
+    loader.set_epoch(2)
+    whole = list(loader)
+    for start in (1, 2, 3):
+        loader.set_epoch(2, start)
+        rest = list(loader)
+        assert len(rest) == 3 - start
+        for expected, found in zip(whole[start:], rest, strict=True):
+            assert torch.equal(expected.images, found.images)
+            assert expected.metas == found.metas
+    loader.set_epoch(3)
+    assert len(list(loader)) == 3, "the next epoch begins at its beginning"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_going_through_an_epoch_leaves_the_random_state_alone(folder: Path, workers: int) -> None:
+    """Otherwise a run that was resumed inside an epoch would draw other numbers than one that was not."""
+    before = torch.get_rng_state()
+    for loader in (training_loader(folder, workers=workers), evaluation_loader(folder, workers=workers)):
+        list(loader)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("processes", "batch_size"), [(2, 1), (2, 2), (3, 1), (2, 4)])
+def test_processes_share_the_batches_of_one(folder: Path, processes: int, batch_size: int) -> None:
+    """Joined, the batches of all processes are those of one process with all their images."""
+    data = CocoDataset(folder / "annotations.json", folder, training=True)
+    samples = TrainingSamples(data, input_size=(32, 32), seed=0, stage2_start=1)
+    alone = TrainingLoader(samples, batch_size=processes * batch_size, workers=0)
+    shares = [
+        TrainingLoader(samples, batch_size=batch_size, workers=0, rank=rank, world_size=processes)
+        for rank in range(processes)
+    ]
+    for loader in (alone, *shares):
+        loader.set_epoch(1)
+        assert len(loader) == len(alone)
+    for whole, *parts in zip(alone, *shares, strict=True):
+        joined = [meta.image_id for part in parts for meta in part.metas]
+        own = [meta.image_id for meta in whole.metas]
+        assert joined[: len(own)] == own
+        assert len(joined) == max(len(own), processes), "a process without an image gets the epoch's first one"
+        counts = [len(part.metas) for part in parts]
+        assert max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize("processes", [2, 3, 7])
+def test_processes_validate_every_image_once(folder: Path, processes: int) -> None:
+    data = CocoDataset(folder / "annotations.json", folder, training=False)
+    samples = EvaluationSamples(data, input_size=(32, 64))
+    seen = [
+        image_ids(list(EvaluationLoader(samples, batch_size=2, workers=0, rank=rank, world_size=processes)))
+        for rank in range(processes)
+    ]
+    assert sorted(number for ids in seen for number in ids) == [1, 2, 3, 4, 5]
+    assert max(map(len, seen)) - min(map(len, seen)) <= 1
+
+
 def test_evaluation_goes_through_the_file_in_order(folder: Path) -> None:
     for _ in range(2):
         batches = list(evaluation_loader(folder))

@@ -243,6 +243,29 @@ def test_crop_without_objects_is_drawn_again_unless_empty_images_are_wanted(tmp_
     assert 0 < sum(with_empty) < len(with_empty)
 
 
+@pytest.mark.parametrize("stage2_start", [0, 3])
+def test_pixels_are_made_once_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage2_start: int) -> None:
+    """Crops without objects are found without any."""
+    counts: Counter[str] = Counter()
+
+    def spy(name: str) -> Callable[..., object]:
+        original = getattr(pipelines, name)
+
+        def counted(*arguments: object) -> object:
+            counts[name] += 1
+            return original(*arguments)
+
+        return counted
+
+    for name in ("crop", "render"):
+        monkeypatch.setattr(pipelines, name, spy(name))
+    data = draw_dataset(tmp_path, [[(w - 6, h - 6, w, h)] for h, w in SIZES])
+    samples = build(data, stage2_start=stage2_start, resize_range=(2.0, 2.0), mixup_probability=0.0)
+    for key in all_keys(data, 3):
+        samples[key]
+    assert counts["render"] == 3 * len(data) < counts["crop"]
+
+
 def test_images_without_objects_are_kept_only_where_wanted(tmp_path: Path) -> None:
     boxes = [[(4, 4, 60, 60)], [], [(4, 4, 60, 60)]]
     assert draw_dataset(tmp_path, boxes).image_ids == (1, 3)

@@ -1,0 +1,159 @@
+"""Images per second of the data pipelines on one core, and where the time goes.
+
+`python benchmarks/train_pipeline.py [--json PATH]` paints its own 1024 x 768 photographs into a temporary folder.
+Every rate is the median of several runs over the same samples, with the least and the largest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import torch
+
+from rtmdet.data.coco import CocoDataset
+from rtmdet.data.composition import render
+from rtmdet.data.images import read_image
+from rtmdet.data.loader import TrainingLoader
+from rtmdet.data.mixing import make_tile, mixup
+from rtmdet.data.pipelines import EvaluationSamples, TrainingSamples
+from rtmdet.data.synthetic.scenes import LEVELS, write_dataset
+from rtmdet.data.transforms import shift_hsv
+
+PHOTO = (768, 1024)  # (H, W)
+INPUT = (640, 640)
+PHOTOS = 64
+COPIES = 4  # the file lists each photograph so often: an epoch longer than any cache
+WARM_UP = 32  # positions that fill the caches: the windows of mosaic and mixup
+MEASURED = 64  # positions of one run
+BATCH = 16
+WORKERS = 2
+STAGE2 = 1  # epoch
+PARTS = {"decode": read_image, "tiles": make_tile, "render": render, "colours": shift_hsv, "mixup": mixup}
+
+Rates = list[float]
+
+
+def make_dataset(folder: Path) -> CocoDataset:
+    """The painted photographs, each listed several times."""
+    path = write_dataset(folder, count=PHOTOS, seed=0, size=PHOTO, level=LEVELS["hard"])
+    content = json.loads(path.read_text())
+    images, annotations = content["images"], content["annotations"]
+    content["images"] = [i | {"id": i["id"] + k * len(images)} for k in range(COPIES) for i in images]
+    content["annotations"] = [
+        a | {"id": a["id"] + k * len(annotations), "image_id": a["image_id"] + k * len(images)}
+        for k in range(COPIES)
+        for a in annotations
+    ]
+    path.write_text(json.dumps(content))
+    return CocoDataset(path, folder / "images", training=True)
+
+
+def training_samples(dataset: CocoDataset) -> TrainingSamples:
+    """Mosaic and, with probability 1/2, mixup in epoch 0, stage 2 afterwards."""
+    return TrainingSamples(dataset, input_size=INPUT, seed=0, stage2_start=STAGE2)
+
+
+def training_rate(dataset: CocoDataset, epoch: int) -> float:
+    """Images per second of an epoch in this process."""
+    samples = training_samples(dataset)
+    for position in range(WARM_UP):
+        samples[epoch, position]
+    start = time.perf_counter()
+    for position in range(WARM_UP, WARM_UP + MEASURED):
+        samples[epoch, position]
+    return MEASURED / (time.perf_counter() - start)
+
+
+def loader_rate(dataset: CocoDataset) -> float:
+    """Images per second of epoch 0 from loader processes, after their start."""
+    loader = TrainingLoader(training_samples(dataset), batch_size=BATCH, workers=WORKERS)
+    batches = iter(loader)
+    for _ in range(2 * WORKERS):  # what they make in advance while this process looks on
+        next(batches)
+    start = time.perf_counter()
+    images = sum(len(batch.metas) for batch in batches)
+    return images / (time.perf_counter() - start)
+
+
+def evaluation_rate(dataset: CocoDataset) -> float:
+    """Images per second of letterboxed images in this process."""
+    samples = EvaluationSamples(dataset, input_size=INPUT)
+    start = time.perf_counter()
+    for index in range(MEASURED):
+        samples[index]
+    return MEASURED / (time.perf_counter() - start)
+
+
+def time_shares(dataset: CocoDataset, epoch: int) -> dict[str, float]:
+    """The share of the time that each part takes; what is left over is the rest."""
+    samples = training_samples(dataset)
+    for position in range(WARM_UP):
+        samples[epoch, position]
+    profile = cProfile.Profile()
+    start = time.perf_counter()
+    with profile:
+        for position in range(WARM_UP, WARM_UP + MEASURED):
+            samples[epoch, position]
+    total = time.perf_counter() - start
+    seconds = {entry.code: entry.totaltime for entry in profile.getstats()}  # with what each calls
+    shares = {name: seconds.get(function.__code__, 0.0) / total for name, function in PARTS.items()}
+    return shares | {"rest": 1 - sum(shares.values())}
+
+
+def run(dataset: CocoDataset, repeats: int) -> dict[str, dict[str, dict[str, float]]]:
+    """All rates and shares."""
+    measures: dict[str, Callable[[], float]] = {
+        "stage 1, mosaic and mixup": lambda: training_rate(dataset, 0),
+        "stage 2": lambda: training_rate(dataset, STAGE2),
+        f"stage 1, {WORKERS} processes": lambda: loader_rate(dataset),
+        "evaluation": lambda: evaluation_rate(dataset),
+    }
+    rates: dict[str, Rates] = {name: [] for name in measures}
+    for _ in range(repeats):  # in turn, so that a busy moment of the machine does not hit one alone
+        for name, measure in measures.items():
+            rates[name].append(measure())
+    return {
+        "images_per_second": {
+            name: {"median": statistics.median(values), "min": min(values), "max": max(values)}
+            for name, values in rates.items()
+        },
+        "shares": {"stage 1": time_shares(dataset, 0), "stage 2": time_shares(dataset, STAGE2)},
+    }
+
+
+def print_results(results: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Two tables."""
+    print(f"{'images per second':<28}{'median':>8}{'min':>8}{'max':>8}")
+    for name, rate in results["images_per_second"].items():
+        print(f"{name:<28}{rate['median']:8.1f}{rate['min']:8.1f}{rate['max']:8.1f}")
+    for name, shares in results["shares"].items():
+        print(f"time of {name}: " + ", ".join(f"{part} {share:.0%}" for part, share in shares.items()))
+
+
+def main() -> None:
+    """Paint, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each measurement (default 5)")
+    parser.add_argument("--json", type=Path, help="write the numbers to this file, too")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        results = run(make_dataset(Path(folder)), arguments.repeats)
+    print(f"{PHOTO[1]} x {PHOTO[0]} JPEGs to {INPUT[1]} x {INPUT[0]}, OpenCV {cv2.__version__}, one thread a process")
+    print_results(results)
+    if arguments.json:
+        setting = {"photo": PHOTO, "input": INPUT, "repeats": arguments.repeats, "opencv": cv2.__version__}
+        arguments.json.write_text(json.dumps({"setting": setting, **results}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
