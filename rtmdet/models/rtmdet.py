@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rtmdet.models.backbone import CSPNeXt
+from rtmdet.models.backbone import CSPNeXt, scaled_channels
 from rtmdet.models.head import RTMDetHead
 from rtmdet.models.neck import CSPPAFPN
+from rtmdet.models.timm_backbone import TimmBackbone, build_timm_backbone
 from rtmdet.models.zoo import SIZES
 from rtmdet.structures import DenseOutputs, InputError
 
@@ -25,13 +26,18 @@ class RTMDet(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: CSPNeXt, neck: CSPPAFPN, head: RTMDetHead) -> None:
+    def __init__(self, backbone: CSPNeXt | TimmBackbone, neck: CSPPAFPN, head: RTMDetHead) -> None:
         super().__init__()
         self.backbone = backbone
         self.neck = neck
         self.bbox_head = head
         self.register_buffer("mean", torch.tensor(BGR_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(BGR_STD).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def backbone_name(self) -> str:
+        """`timm/<name>`, all that rebuilds such a backbone; empty for CSPNeXt."""
+        return self.backbone.name if isinstance(self.backbone, TimmBackbone) else ""
 
     def forward(self, images: Tensor) -> DenseOutputs:
         """(B, 3, H, W) uint8 RGB, H and W multiples of 32 -> class logits and distances at every prior."""
@@ -42,18 +48,34 @@ class RTMDet(nn.Module):
         return (images.flip(1).to(self.mean.dtype) - self.mean) / self.std
 
 
-def build_rtmdet(size: str, num_classes: int) -> RTMDet:
+def build_rtmdet(size: str, num_classes: int, *, backbone: str | None = None, pretrained: bool = False) -> RTMDet:
     """A published size (a key of zoo.SIZES) with fresh weights.
 
-    Raises InputError for a size that does not exist and for fewer than one class.
+    With `backbone` = `timm/<name>`, that model stands in CSPNeXt's place, neck and head are the size's: the neck
+    takes and mixes the channels of its maps and gives the size's. `pretrained` fetches timm's weights for it, and
+    means nothing without it. Raises InputError for a size or backbone that does not exist or cannot be used, for
+    weights that cannot be fetched and for fewer than one class.
     """
     if size not in SIZES:
         raise InputError(f"model size {size!r} does not exist: choose one of {', '.join(SIZES)}")
     if num_classes < 1:
         raise InputError(f"a detector needs at least one class, found {num_classes}")
     s = SIZES[size]
-    backbone = CSPNeXt(s.deepen, s.widen, depthwise=s.depthwise)
-    channels = backbone.out_channels[0]
-    neck = CSPPAFPN(backbone.out_channels, channels, blocks=s.neck_blocks, depthwise=s.depthwise)
+    maps = (
+        CSPNeXt(s.deepen, s.widen, depthwise=s.depthwise)
+        if backbone is None
+        else build_timm_backbone(backbone, pretrained=pretrained, bgr_mean=BGR_MEAN, bgr_std=BGR_STD)
+    )
+    channels = scaled_channels(s.widen)[2]
+    neck = CSPPAFPN(maps.out_channels, channels, blocks=s.neck_blocks, depthwise=s.depthwise)
     head = RTMDetHead(channels, num_classes, exponential=s.exponential, shared=s.shared_head, depthwise=s.depthwise)
-    return RTMDet(backbone, neck, head)
+    return RTMDet(maps, neck, head)
+
+
+def synchronize_batch_norms(model: RTMDet) -> RTMDet:
+    """The model with batch norms that take their statistics over all processes; for CUDA."""
+    if not isinstance(model.backbone, TimmBackbone):
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    from timm.layers import convert_sync_batchnorm  # torch's own drops the activations inside timm's batch norms
+
+    return convert_sync_batchnorm(model)

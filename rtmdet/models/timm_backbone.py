@@ -1,0 +1,189 @@
+"""Backbones of timm: every model of it with feature maps of strides 8, 16 and 32, as `timm/<name>`.
+
+timm is imported inside functions, because that takes seconds: `rtmdet --help` and models of CSPNeXt do without.
+Dimension legend: B batch, C channels, H, W height and width of the input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rtmdet.priors import STRIDES
+from rtmdet.structures import InputError
+
+PREFIX = "timm/"
+TRIAL_SIZE = (96, 160)  # (H, W): multiples of 32, not square and no classifier's size
+
+
+@dataclass(frozen=True, slots=True)
+class MapLayout:
+    """Where the three maps stand among all that a timm model can return, and what they look like."""
+
+    indices: tuple[int, ...]  # for timm's out_indices
+    channels: tuple[int, ...]
+    channels_last: bool  # maps are (B, H, W, C)
+    strict_img_size: bool | None  # False frees models of windows from their classifier's size; None: no such option
+
+
+class TimmBackbone(nn.Module):
+    """A features_only model of timm in the place of CSPNeXt.
+
+    `scale` and `shift` (R, G, B) turn RTMDet's normalised input into what the model was trained with. `name` is
+    timm/<architecture>.<weights>: with a later timm, too, it means the same model and the same normalisation.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self, features: nn.Module, layout: MapLayout, *, name: str, scale: Sequence[float], shift: Sequence[float]
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.name = name
+        self.out_channels = layout.channels
+        self.channels_last = layout.channels_last
+        self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", torch.tensor(shift).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) normalised BGR -> maps of strides 8, 16, 32 with `out_channels` channels."""
+        maps = self.features(x.flip(1) * self.scale + self.shift)
+        return tuple(y.permute(0, 3, 1, 2) if self.channels_last else y for y in maps)  # (B, C, H, W)
+
+
+def build_timm_backbone(
+    name: str, *, pretrained: bool, bgr_mean: Sequence[float], bgr_std: Sequence[float]
+) -> TimmBackbone:
+    """The backbone `timm/<name>`, with timm's published weights or with its random initialisation.
+
+    Raises InputError for names that timm does not know, for models without maps of strides 8, 16 and 32 or of
+    one fixed input size, and for weights that cannot be fetched.
+    """
+    import timm
+
+    _check_name(name)
+    layout = _find_layout(name)
+    try:
+        with _tensors_only():
+            features = timm.create_model(
+                name.removeprefix(PREFIX),
+                pretrained=pretrained,
+                features_only=True,
+                out_indices=layout.indices,
+                strict_img_size=layout.strict_img_size,
+            )
+    except Exception as error:
+        raise InputError(
+            f"backbone {name}: timm's pretrained weights cannot be loaded ({_one_line(error)}): set "
+            "model.backbone_pretrained=false, or fetch them once with a network and keep the cache (HF_HOME)"
+        ) from error
+    trained: Any = features.pretrained_cfg
+    name = PREFIX + ".".join(filter(None, (trained["architecture"], trained.get("tag"))))
+    scale, shift = _normalization(trained["mean"], trained["std"], bgr_mean, bgr_std)
+    return TimmBackbone(features, layout, name=name, scale=scale, shift=shift)
+
+
+def _normalization(
+    mean: Sequence[float], std: Sequence[float], bgr_mean: Sequence[float], bgr_std: Sequence[float]
+) -> tuple[list[float], list[float]]:
+    """Scale and shift from (pixel - bgr_mean) / bgr_std to (pixel / 255 - mean) / std, in the order R, G, B."""
+    channels = list(zip(mean, std, reversed(bgr_mean), reversed(bgr_std), strict=True))
+    scale = [given_std / (255 * s) for _, s, _, given_std in channels]
+    shift = [(given_mean / 255 - m) / s for m, s, given_mean, _ in channels]
+    return scale, shift
+
+
+def _check_name(name: str) -> None:
+    """Refuse what is not in timm's own list; so no address of a hub and no folder is opened either."""
+    import timm
+
+    architecture, _, weights = name.removeprefix(PREFIX).partition(".")
+    if not name.startswith(PREFIX) or not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.5) or ["resnet18"]
+        nearest = ", ".join(PREFIX + other for other in near)
+        raise InputError(f"backbone {name}: expected timm/<name of a timm model>, nearest: {nearest}")
+    try:
+        timm.get_pretrained_cfg(name.removeprefix(PREFIX))
+    except RuntimeError as error:
+        published = timm.list_models(f"{architecture}.*", pretrained=True)
+        known = ", ".join(PREFIX + other for other in published) or "none"
+        raise InputError(
+            f"backbone {name}: timm has no weights {weights!r} of {architecture}, it has: {known}"
+        ) from error
+
+
+def _find_layout(name: str) -> MapLayout:
+    """Try the model on the meta device: shapes without weights and without arithmetic."""
+    import timm
+
+    model = name.removeprefix(PREFIX)
+    try:
+        with torch.device("meta"):
+            info: Any = timm.create_model(model, features_only=True).feature_info
+    except Exception as error:
+        raise InputError(f"backbone {name}: timm gives no feature maps of it ({_one_line(error)})") from error
+    strides = info.reduction(list(range(len(info))))
+    if not set(STRIDES) <= set(strides):
+        found = ", ".join(map(str, dict.fromkeys(strides)))
+        raise InputError(
+            f"backbone {name}: expected maps of strides 8, 16 and 32, found {found}: choose a convolutional or "
+            "hierarchical model, such as timm/resnet18"
+        )
+    last = {stride: index for index, stride in enumerate(strides)}
+    indices = tuple(last[stride] for stride in STRIDES)
+    try:
+        return _try_maps(model, indices, strict_img_size=None)
+    except Exception as error:
+        with contextlib.suppress(Exception):  # the first trial's reason is the one that tells
+            return _try_maps(model, indices, strict_img_size=False)
+        height, width = TRIAL_SIZE
+        raise InputError(
+            f"backbone {name}: expected to work at any multiples of 32 pixels, at {height} x {width} it does not "
+            f"({_one_line(error)}): choose a convolutional model, such as timm/resnet18"
+        ) from error
+
+
+def _try_maps(model: str, indices: tuple[int, ...], *, strict_img_size: bool | None) -> MapLayout:
+    """The layout of a model that gives maps of the right sizes for TRIAL_SIZE; raises whatever stands against it."""
+    import timm
+
+    with torch.device("meta"), torch.no_grad():
+        features = timm.create_model(
+            model, features_only=True, out_indices=indices, strict_img_size=strict_img_size
+        ).eval()
+        shapes = [y.shape for y in features(torch.zeros(1, 3, *TRIAL_SIZE))]
+    channels_last = getattr(features, "output_fmt", None) == "NHWC"
+    sizes = [tuple(shape[1:3] if channels_last else shape[2:]) for shape in shapes]
+    expected = [(TRIAL_SIZE[0] // stride, TRIAL_SIZE[1] // stride) for stride in STRIDES]
+    if sizes != expected:
+        raise ValueError(f"its maps are of {sizes} instead of {expected}")
+    channels = tuple(shape[-1 if channels_last else 1] for shape in shapes)
+    return MapLayout(indices, channels, channels_last, strict_img_size)
+
+
+@contextlib.contextmanager
+def _tensors_only() -> Iterator[None]:
+    """Let torch.load refuse code however it is called: some of timm's ways to a file fall back to full pickles."""
+    key = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(key)
+    os.environ[key] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[key]
+        else:
+            os.environ[key] = before
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
