@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from golden import reference
 from torch import Tensor
+from torchvision.ops import box_iou
 
-from rtmdet.boxes import pairwise_iou
 from rtmdet.priors import grid_priors, level_sizes
 from rtmdet.structures import Assignment, Target
+from rtmdet.training import assigner
 from rtmdet.training.assigner import assign, classification_cost
 
 FILES = [path.stem for path in sorted(reference.HERE.glob("assign_*.npz"))]
@@ -21,16 +22,16 @@ NO_TARGET = Target(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
 
 
 class Scene:
-    """Random predictions for an image of 128 x 128 pixels with `objects` ground truths, in float64."""
+    """Random predictions for an image of `side` x `side` pixels with `objects` ground truths, in float64."""
 
-    def __init__(self, objects: int, classes: int, seed: int) -> None:
+    def __init__(self, objects: int, classes: int, seed: int, side: int = 128) -> None:
         random = torch.Generator().manual_seed(seed)
-        self.points, self.strides = grid_priors(level_sizes((128, 128)), dtype=torch.float64)
+        self.points, self.strides = grid_priors(level_sizes((side, side)), dtype=torch.float64)
         number = len(self.points)
         self.logits = torch.randn(number, classes, generator=random, dtype=torch.float64) * 2 - 2
         sides = torch.rand(number, 4, generator=random, dtype=torch.float64) * 5 * self.strides[:, None]
         self.boxes = torch.cat([self.points - sides[:, :2], self.points + sides[:, 2:]], dim=1)
-        corner = torch.rand(objects, 2, generator=random, dtype=torch.float64) * 100
+        corner = torch.rand(objects, 2, generator=random, dtype=torch.float64) * (side - 28)
         size = torch.rand(objects, 2, generator=random, dtype=torch.float64) * 80 + 4
         labels = torch.randint(0, classes, (objects,), generator=random)
         self.target = Target(torch.cat([corner, corner + size], dim=1), labels)
@@ -42,7 +43,7 @@ class Scene:
 def dense_cost(scene: Scene) -> tuple[Tensor, Tensor]:
     """Cost and IoU (P, N) as the paper writes them, with a (P, N, K) tensor of soft labels."""
     target = scene.target
-    iou = pairwise_iou(scene.boxes, target.boxes)  # (P, N)
+    iou = box_iou(scene.boxes, target.boxes)  # (P, N)
     soft = F.one_hot(target.labels, scene.logits.shape[1])[None] * iou[:, :, None]  # (P, N, K)
     logits = scene.logits[:, None].expand_as(soft)
     entropy = F.binary_cross_entropy_with_logits(logits, soft, reduction="none")
@@ -93,7 +94,7 @@ def test_costs_are_the_reference(name: str) -> None:
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     distance = torch.cdist(golden["priors"][valid, :2], centers) / golden["priors"][valid, 2:3]
     expected = golden["cost"] + 3 * torch.log(iou + 1e-7) - 10 ** (distance - 3)
-    found = classification_cost(golden["pred_logits"][valid], iou, golden["gt_labels"].long())
+    found = classification_cost(golden["pred_logits"][valid], iou.T, golden["gt_labels"].long()).T
     near = distance < 3  # farther out the reference's float32 loses the class cost's digits
     assert near.sum() > 50
     torch.testing.assert_close(found[near], expected[near], rtol=1e-5, atol=1e-5)
@@ -110,16 +111,38 @@ def test_the_lean_formula_is_the_dense_one(objects: int, classes: int, topk: int
     _, iou = dense_cost(scene)
     positive = (found.gt_index >= 0).nonzero().squeeze(1)
     assert len(positive) >= 1
-    assert torch.equal(found.soft_target[positive], iou[positive, found.gt_index[positive]])
+    expected = iou[positive, found.gt_index[positive]]
+    torch.testing.assert_close(found.soft_target[positive], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("objects", [10, 50])
+def test_the_lean_formula_is_the_dense_one_at_full_size(objects: int) -> None:
+    """8400 priors and 80 classes."""
+    scene = Scene(objects, 80, seed=objects, side=640)
+    assert len(scene.points) == 8400
+    found = scene.assign()
+    expected = torch.tensor(dense_assignment(scene, 13))
+    assert torch.equal(found.gt_index, expected)
+    assert (found.gt_index >= 0).sum() > objects
+
+
+@pytest.mark.parametrize("group", [1, 3, 7, 20])
+def test_ground_truths_in_groups_are_the_same(group: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(20, 5, seed=6)
+    whole = scene.assign()
+    monkeypatch.setattr(assigner, "GROUP", group)
+    found = scene.assign()
+    assert torch.equal(found.gt_index, whole.gt_index)
+    assert torch.equal(found.soft_target, whole.soft_target)
 
 
 def test_class_cost_by_hand() -> None:
     """Two classes at logit 0, ground truth of class 1 at IoU 1: ln 2 * 0.25 from each."""
     cost = classification_cost(torch.zeros(1, 2), torch.ones(1, 1), torch.tensor([1]))
     torch.testing.assert_close(cost, torch.full((1, 1), 2 * 0.25 * 0.6931472))
-    sure = classification_cost(torch.tensor([[-20.0, 20.0]]), torch.ones(1, 2), torch.tensor([1, 0]))
+    sure = classification_cost(torch.tensor([[-20.0, 20.0]]), torch.ones(2, 1), torch.tensor([1, 0]))
     assert sure[0, 0] < 1e-6
-    torch.testing.assert_close(sure[0, 1], torch.tensor(40.0))
+    torch.testing.assert_close(sure[1, 0], torch.tensor(40.0))
 
 
 def test_no_ground_truth() -> None:
@@ -134,8 +157,9 @@ def test_no_ground_truth() -> None:
 def test_no_prior_inside() -> None:
     """Between the points of stride 8; a point on the border is not inside."""
     scene = Scene(1, 2, seed=0)
-    between = torch.tensor([[1.0, 1.0, 7.0, 7.0], [8.0, 8.0, 16.0, 16.0]], dtype=torch.float64)
-    target = Target(between, torch.tensor([0, 1]))
+    sides = [[8.0, 1, 15, 15], [1, 8, 15, 15], [1, 1, 8, 15], [1, 1, 15, 8]]
+    boxes = torch.tensor([[1.0, 1, 7, 7], [8, 8, 16, 16], *sides], dtype=torch.float64)
+    target = Target(boxes, torch.tensor([0, 1, 0, 1, 0, 1]))
     found = assign(scene.logits, scene.boxes, scene.points, scene.strides, target)
     assert (found.gt_index == -1).all()
     assert not found.soft_target.any()
