@@ -21,13 +21,13 @@ BIN = Path(sys.executable).parent
 ONE_EPOCH = ["--set", "train.epochs=1", "--set", "data.workers=0"]
 
 RUN_BY_CI_ITSELF = ("make demo", "make test")
-LONG = {  # commands with what makes them short; the weights of tiny cannot be fetched without a network
-    "python train.py --config configs/balloon_nano.yaml": [
-        *ONE_EPOCH,
-        "--set",
-        shlex.quote(f"model.weights={WEIGHTS}"),
-    ],
+PERSON = ["--set", shlex.quote(f"model.weights={WEIGHTS}")]
+TWO = "torchrun --nproc-per-node 2 train.py --config configs/balloon_nano.yaml --set data.batch_size=2"
+LONG = {  # commands with what makes them short; other weights than nano's cannot be fetched without a network
+    "python train.py --config configs/balloon_nano.yaml": [*ONE_EPOCH, *PERSON],
     "python train.py --config configs/balloon_tiny.yaml": [*ONE_EPOCH, "--set", "model.weights=null"],
+    "python train.py --config configs/timm_resnet18.yaml": [*ONE_EPOCH, "--set", "model.backbone_pretrained=false"],
+    f"{TWO} --set train.output=runs/two": [*ONE_EPOCH, *PERSON],
 }
 AFTER_ONE_EPOCH = ["--score", "0.001"]  # Box AM needs a detection, and one epoch gives no sure one
 SHORT = ("pip install -e .", "python train.py --help", "python infer.py", "python visualize.py", "rtmdet ")
@@ -61,7 +61,7 @@ def main() -> None:
     if not (SHARED / "data" / "balloon").is_dir():
         sys.exit(f"README: no photos at {SHARED}: set RTMDET_SHARED")
     shutil.copytree(SHARED / "data" / "balloon", ROOT / "data" / "balloon", dirs_exist_ok=True)
-    for run_folder in ("balloon_nano", "balloon_tiny"):
+    for run_folder in ("balloon_nano", "balloon_tiny", "timm_resnet18", "two"):
         shutil.rmtree(ROOT / "runs" / run_folder, ignore_errors=True)
     for command in commands():
         run(command)

@@ -102,7 +102,11 @@ class Losses:
     box: Tensor  # ()
     classification_per_level: Tensor  # (L,) detached, for logs
     box_per_level: Tensor  # (L,) detached, for logs
+    normalizer: Tensor  # () what both sums were divided by
+    quality: Tensor  # () sum of the soft targets of this process
     positives: int  # priors that a ground truth was assigned to
+    ground_truths: int
+    unassigned: int  # ground truths without any prior
 
     @property
     def total(self) -> Tensor:

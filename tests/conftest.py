@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: waiting threads would take a busy machine's time
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

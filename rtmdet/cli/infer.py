@@ -15,7 +15,7 @@ from rtmdet.cli.model_options import load_detector
 from rtmdet.data.images import read_image
 from rtmdet.data.json_file import write_json
 from rtmdet.structures import Detections, InputError
-from rtmdet.viz.draw import draw_boxes, palette, save_image
+from rtmdet.viz.draw import draw_detections, save_image
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
@@ -43,7 +43,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--score {arguments.score}: expected 0 .. 1")
     paths = find_images(arguments.paths)
     detector = load_detector(arguments)
-    colors = palette(len(detector.classes))
     images: list[DetectedImage] = []
     failures: list[InputError] = []
     for path, picture in tqdm(name_pictures(paths, arguments.out), desc="detecting", disable=len(paths) == 1):
@@ -53,11 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
             failures.append(error)
             continue
         found = detector([image], score_threshold=arguments.score)[0]
-        entry = describe(path, (image.shape[0], image.shape[1]), found, detector.classes)
-        images.append(entry)
-        texts = [f"{item['class_name']} {item['score']:.2f}" for item in entry["objects"]]
-        box_colors = [colors[label] for label in found.labels.tolist()]
-        save_image(picture, draw_boxes(image, found.boxes.numpy(), texts, box_colors))
+        images.append(describe(path, (image.shape[0], image.shape[1]), found, detector.classes))
+        save_image(picture, draw_detections(image, found, detector.classes))
     if failures and not images:
         raise failures[0]
     write_json(arguments.out / "detections.json", {"images": images}, indent=1)

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
+from rtmdet.distributed import is_main_process
 from rtmdet.evaluation import format_metrics
 from rtmdet.training.records import StepRecord, ValidationRecord
 
@@ -20,9 +21,15 @@ class SizedIterable(Sized, Protocol[Item]):
         """Go through it."""
 
 
+def say(text: str) -> None:
+    """Print a line; of several processes only the main one speaks."""
+    if is_main_process():
+        print(text, flush=True)
+
+
 def track(items: SizedIterable[Item], text: str) -> Iterator[Item]:
     """Go through `items` with a bar that vanishes at the end."""
-    return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True))
+    return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True, disable=not is_main_process()))
 
 
 class TrainingBar:
@@ -36,8 +43,8 @@ class TrainingBar:
         """Move on by one."""
         self._bar.set_description(f"epoch {record.epoch}/{self._epochs}", refresh=False)
         self._bar.set_postfix_str(
-            f"cls {record.loss_classification:.3f}, box {record.loss_box:.3f}, "
-            f"lr {record.learning_rate:.2e}, {record.memory_mb:.0f} MB",
+            f"cls {record.loss_classification:.3f}, box {record.loss_box:.3f}, {record.positives_per_object:.1f} "
+            f"positives an object, lr {record.learning_rate:.2e}, {record.memory_mb:.0f} MB",
             refresh=False,
         )
         self._bar.update()

@@ -1,178 +1,136 @@
-"""`rtmdet train`: a configuration -> data, model, optimiser, loop. The wiring, from top to bottom."""
+"""`rtmdet train`: one process of a run, from its configuration to its best AP."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
 
-from rtmdet.checkpoint import CheckpointMeta
-from rtmdet.cli.measure import detect_all
-from rtmdet.cli.progress import TrainingBar
-from rtmdet.config import Config, SplitConfig
-from rtmdet.config_file import dump_config, load_config
+from rtmdet.checkpoint import has_checkpoint, newest_checkpoint
+from rtmdet.cli.build_trainer import build_trainer, open_data
+from rtmdet.cli.progress import TrainingBar, say
+from rtmdet.config import Config
+from rtmdet.config_file import differences, dump_config, load_config
 from rtmdet.data.coco import CocoDataset
-from rtmdet.data.loader import EvaluationLoader, TrainingLoader
-from rtmdet.data.pipelines import EvaluationSamples, TrainingSamples
-from rtmdet.detector import choose_device
-from rtmdet.download import resolve
-from rtmdet.evaluation import CocoMetrics
-from rtmdet.models.rtmdet import RTMDet, build_rtmdet
-from rtmdet.openmmlab import load_weights, read_checkpoint
+from rtmdet.detector import Detector, choose_device
+from rtmdet.distributed import is_main_process, local_rank, process_group, started_processes
+from rtmdet.models.rtmdet import RTMDet
 from rtmdet.structures import InputError
-from rtmdet.training.criterion import Criterion
-from rtmdet.training.ema import ExponentialMovingAverage
-from rtmdet.training.engine import Plan, Trainer
+from rtmdet.training.engine import Trainer
+from rtmdet.training.interruption import Interrupted, StoppedByAnother
 from rtmdet.training.log import RunLog
-from rtmdet.training.optim import build_optimizer, learning_rates, scaled_learning_rate
+from rtmdet.training.records import Observer
+from rtmdet.training.tensorboard import TensorBoardLog
 from rtmdet.viz.curves import CurvePicture
+from rtmdet.viz.draw import draw_detections
+
+PICTURES = 8  # validation images that TensorBoard shows
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train as the configuration says; returns 0."""
+    """Train as the configuration says; returns 0, or 128 + the signal's number where one stopped the run."""
     config = load_config(arguments.config, arguments.overrides)
-    torch.manual_seed(config.train.seed)
-    train_data, val_data = open_data(config)
-    trainer = build_trainer(config, train_data, val_data)
-    folder = Path(config.train.output)
-    if arguments.resume:
-        trainer.resume(folder / "last.pth")
-        print(f"resumed after epoch {trainer.epoch} of {config.train.epochs}")
-    prepare_folder(folder, config, resumed=arguments.resume)
-    log = RunLog(folder, log_every=config.train.log_every, keep_until=trainer.iteration)
-    bar = TrainingBar(epochs=config.train.epochs, iterations=len(trainer.loader), done=trainer.iteration)
-    curves = CurvePicture(log.path, folder / "curves.png")
-    trainer.observers = [log, bar, curves]
     try:
-        trainer.run()
-    finally:
-        bar.close()
-    print(f"best AP {trainer.best_ap:.3f}: {folder / 'best.pth'}; curves: {curves.picture}; log: {log.path}")
+        train(config, resume=arguments.resume)
+    except Interrupted as stopped:
+        say(f"go on with: python train.py --config {arguments.config} --resume (and the same --set)")
+        return 128 + stopped.number
+    except StoppedByAnother:
+        return 2
     return 0
 
 
-def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
-    """The training and the validation images, with a line about each."""
-    train = open_split(config.data.train, config, training=True)
-    val = open_split(config.data.val, config, training=False)
-    check_classes(train, val)
-    print(describe("train", train), describe("val", val), sep="\n")
-    return train, val
+def train(config: Config, *, resume: bool = False, observers: Sequence[Observer] = ()) -> Path:
+    """Train, alone or as one of the processes of torchrun; returns the folder of the run.
 
-
-def build_trainer(config: Config, train_data: CocoDataset, val_data: CocoDataset) -> Trainer:
-    """Model, loaders, optimiser and schedule, joined."""
-    train, data, device = config.train, config.data, choose_device(config.train.device)
-    model = build_model(config, len(train_data.classes)).to(device)
-    if device.type == "cpu":
-        model = model.to(memory_format=torch.channels_last)
-    frozen = model.backbone.freeze(config.model.frozen_stages)
-    samples = build_training_samples(config, train_data)
-    loader = TrainingLoader(samples, batch_size=data.batch_size, workers=data.workers)
-    val_samples = EvaluationSamples(val_data, input_size=data.input_size)
-    val_loader = EvaluationLoader(val_samples, batch_size=data.batch_size, workers=data.workers)
-
-    def evaluate(averaged: nn.Module) -> CocoMetrics:
-        return detect_all(averaged, val_data, val_loader, settings=config.evaluation, device=device).evaluate()
-
-    rate = base_learning_rate(config)
-    return Trainer(
-        model,
-        criterion=Criterion(len(train_data.classes)),
-        optimizer=build_optimizer(model, learning_rate=rate, weight_decay=train.weight_decay),
-        learning_rates=learning_rates(
-            epochs=train.epochs,
-            iterations=len(loader),
-            base=rate,
-            warmup=train.warmup_iterations,
-            warmup_start=train.warmup_start,
-            # Differs from mmdet: with an odd number of epochs, too, the minimum is at the end, not before it.
-            cosine_start=train.epochs // 2 if train.cosine_start is None else train.cosine_start,
-            final_factor=train.final_factor,
-        ),
-        ema=ExponentialMovingAverage(model, momentum=train.ema_momentum, gamma=train.ema_gamma),
-        loader=loader,
-        evaluate=evaluate,
-        plan=Plan(train.epochs, train.validate_every, train.dense_validation, train.clip_gradient),
-        folder=Path(train.output),
-        meta=CheckpointMeta(train_data.classes, config.model.size, data.input_size, config=dump_config(config)),
-        device=device,
-        frozen=frozen,
-    )
-
-
-def base_learning_rate(config: Config) -> float:
-    """The configured rate; scaled to the batch size only where the configuration asks for it."""
-    rate = config.train.learning_rate
-    if not config.train.scale_learning_rate:
-        return rate
-    scaled = scaled_learning_rate(rate, config.data.batch_size)
-    print(f"learning rate {rate:g} x {config.data.batch_size} / 256 = {scaled:g}")
-    return scaled
-
-
-def open_split(split: SplitConfig, config: Config, *, training: bool) -> CocoDataset:
-    """The data set of one split, checked."""
-    return CocoDataset(
-        Path(split.annotations),
-        Path(split.images),
-        classes=config.data.classes,
-        training=training,
-        keep_empty=config.data.keep_empty,
-    )
-
-
-def check_classes(train: CocoDataset, val: CocoDataset) -> None:
-    """Refuse splits whose classes differ: their labels would mean different things."""
-    if train.classes != val.classes:
-        raise InputError(
-            f"train and val have different classes: {', '.join(train.classes)} against {', '.join(val.classes)}: "
-            "give data.classes, or files with the same categories"
-        )
-
-
-def describe(name: str, dataset: CocoDataset) -> str:
-    """One line about a split."""
-    classes = ", ".join(dataset.classes[:8]) + (" ..." if len(dataset.classes) > 8 else "")
-    return f"{name}: {len(dataset)} images, {dataset.box_count} boxes, classes: {classes}"
-
-
-def build_model(config: Config, num_classes: int) -> RTMDet:
-    """The model with its first weights."""
-    model = build_rtmdet(config.model.size, num_classes)
-    if config.model.weights is None:
-        print("weights: random initialisation")
-    else:
-        print(load_weights(model, read_checkpoint(resolve(config.model.weights, progress=True))).summary)
-    return model
-
-
-def build_training_samples(config: Config, dataset: CocoDataset) -> TrainingSamples:
-    """The augmentation that the configuration describes."""
-    augmentation = config.augmentation
-    return TrainingSamples(
-        dataset,
-        input_size=config.data.input_size,
-        seed=config.train.seed,
-        stage2_start=max(config.train.epochs - augmentation.stage2_epochs, 0),
-        use_mosaic=augmentation.mosaic,
-        mosaic_cache=augmentation.mosaic_cache,
-        mixup_probability=augmentation.mixup_probability,
-        mixup_cache=augmentation.mixup_cache,
-        resize_range=augmentation.resize_range,
-        hsv=augmentation.hsv,
-        flip_probability=augmentation.flip_probability,
-        extra=[(transform.name, transform.parameters) for transform in augmentation.extra],
-        keep_empty=config.data.keep_empty,
-    )
-
-
-def prepare_folder(folder: Path, config: Config, *, resumed: bool) -> None:
-    """Make the run's folder with its resolved configuration; an earlier run in it is not overwritten unasked."""
-    if not resumed and (folder / "last.pth").exists():
+    `resume` goes on from the folder's newest checkpoint. `observers` hear of every step and validation, beside
+    the log files and the progress bar: give one of your own for an experiment tracker. Raises InputError where
+    the configuration or the data cannot be used, and Interrupted after SIGTERM or Ctrl-C, with everything saved.
+    """
+    folder = Path(config.train.output)
+    if not resume and has_checkpoint(folder):
         raise InputError(f"{folder} holds a run already: go on with --resume, or give another --set train.output=...")
+    device = training_device(config.train.device)
+    with process_group(device):
+        torch.manual_seed(config.train.seed)
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
+        train_data, val_data = open_data(config)
+        trainer = build_trainer(config, train_data, val_data, device)
+        if resume:
+            resume_newest(trainer, folder)
+        if is_main_process():
+            prepare_folder(folder, config)
+            trainer.observers = [*build_observers(config, trainer, val_data), *observers]
+        run_to_the_end(trainer)
+        say(f"best AP {trainer.best_ap:.3f}: {folder / 'best.pth'}; curves: {folder / 'curves.png'}")
+    return folder
+
+
+def run_to_the_end(trainer: Trainer) -> None:
+    """Run the loop, and close what the observers hold open however it ends."""
+    try:
+        trainer.run()
+    except Interrupted:
+        say(f"stopped by a signal in epoch {trainer.epoch + 1}, after iteration {trainer.iteration}; all is saved")
+        raise
+    finally:
+        for observer in trainer.observers:
+            observer.close()
+    if trainer.stopped_early:
+        say(f"stopped early, after epoch {trainer.epoch}: no better AP in {trainer.plan.patience} validations")
+
+
+def training_device(name: str) -> torch.device:
+    """The device of this process: each of several on CUDA has a GPU of its own. Raises InputError."""
+    if started_processes() == 1 or name == "cpu" or not torch.cuda.is_available():
+        return choose_device(name)
+    if name not in ("auto", "cuda"):
+        raise InputError(f"train.device is {name!r}: several processes have a GPU each, give cuda, cpu or auto")
+    return choose_device(f"cuda:{local_rank()}")
+
+
+def resume_newest(trainer: Trainer, folder: Path) -> None:
+    """Take up the run of a folder; one that was stopped before its first checkpoint begins anew."""
+    if not has_checkpoint(folder):
+        say(f"{folder} holds no checkpoint to go on from: the run begins at the beginning")
+        return
+    path, fault = newest_checkpoint(folder)
+    if fault is not None:
+        say(f"{fault}; going on from the one before it, {path}")
+    before = trainer.resume(path)
+    changed = differences(before.config, trainer.meta.config)
+    if changed:
+        say(f"settings that differ from the checkpoint's: {', '.join(changed)}")
+    say(f"resumed after epoch {trainer.epoch} of {trainer.plan.epochs}, iteration {trainer.iteration}")
+
+
+def build_observers(config: Config, trainer: Trainer, val_data: CocoDataset) -> list[Observer]:
+    """Log files, progress bar, curves, and TensorBoard where it is wanted."""
+    train, folder = config.train, Path(config.train.output)
+    log = RunLog(folder, log_every=train.log_every, iterations=trainer.iteration, epochs=trainer.epoch)
+    bar = TrainingBar(epochs=train.epochs, iterations=trainer.steps, done=trainer.iteration)
+    observers: list[Observer] = [log, bar, CurvePicture(log.path, folder / "curves.png")]
+    if train.tensorboard:
+        pictures = partial(predicted_pictures, trainer, val_data)
+        observers.append(TensorBoardLog(folder, log_every=train.log_every, pictures=pictures))
+    return observers
+
+
+def predicted_pictures(trainer: Trainer, dataset: CocoDataset) -> list[np.ndarray]:
+    """The first validation images with what the averaged model finds in them."""
+    model, input_size, device = trainer.averaged, trainer.meta.input_size, trainer.stepper.device
+    assert isinstance(model, RTMDet), "build_trainer made it"
+    detector = Detector(model, classes=dataset.classes, input_size=input_size, device=device)
+    images = [dataset.load(index).image for index in range(min(PICTURES, len(dataset)))]
+    return [draw_detections(image, detector([image])[0], dataset.classes) for image in images]
+
+
+def prepare_folder(folder: Path, config: Config) -> None:
+    """Make the run's folder with its resolved configuration."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(dump_config(config))

@@ -15,7 +15,7 @@ from rtmdet.detector import Detector
 from rtmdet.letterbox import fitted_size
 from rtmdet.structures import Detections, InputError
 from rtmdet.viz.box_targets import BoxTarget, box_loss_target, class_score_target, detection_target
-from rtmdet.viz.draw import draw_boxes, palette, save_image
+from rtmdet.viz.draw import draw_detections, save_image
 from rtmdet.viz.feature_maps import select_max, squeeze_mean, top_channels
 from rtmdet.viz.grid import grid
 from rtmdet.viz.heatmap import brighten, heat_map, on_picture, overlay
@@ -47,7 +47,7 @@ def draw_feature_maps(detector: Detector, image: np.ndarray, arguments: argparse
     layers = _unique(arguments.layers or FEATURE_LAYERS)
     with capture(detector.model, layers) as outputs:
         found = detector([image], score_threshold=arguments.score)[0]
-    photo = _draw_detections(detector, image, found)
+    photo = draw_detections(image, found, detector.classes)
     for layer in layers:
         titles, tiles = [], []
         for title, heat in reduce_maps(layer, outputs[layer], arguments.reduction, arguments.topk):
@@ -101,7 +101,7 @@ def draw_box_am(detector: Detector, image: np.ndarray, arguments: argparse.Names
         if arguments.norm_in_box:
             heat = normalize_in_boxes(heat, found.boxes.numpy())
         picture = brighten(overlay(image, heat_map(heat, _size(image))))
-        _save(_draw_detections(detector, picture, found), arguments, f"{name}_{arguments.method}")
+        _save(draw_detections(picture, found, detector.classes), arguments, f"{name}_{arguments.method}")
 
 
 def choose_target(
@@ -125,13 +125,6 @@ def _find_boxes(detector: Detector, image: np.ndarray, score: float) -> Detectio
         text = f"{best[0]:.3f}" if len(best) else "none"
         raise InputError(f"Box AM needs a box to explain: no detection above --score {score}, the best is {text}")
     return found
-
-
-def _draw_detections(detector: Detector, image: np.ndarray, found: Detections) -> np.ndarray:
-    colors = palette(len(detector.classes))
-    rows = list(zip(found.labels.tolist(), found.scores.tolist(), strict=True))
-    texts = [f"{detector.classes[label]}: {score:.0%}" for label, score in rows]
-    return draw_boxes(image, found.boxes.numpy(), texts, [colors[label] for label, _ in rows])
 
 
 def _check(arguments: argparse.Namespace) -> None:

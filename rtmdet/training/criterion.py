@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rtmdet.boxes import decode_distances
-from rtmdet.distributed import mean_over_processes
+from rtmdet.distributed import sum_over_processes, world_size
 from rtmdet.priors import grid_priors, valid_priors
 from rtmdet.structures import DenseOutputs, Losses, Target
 from rtmdet.training.assigner import TOPK, assign
@@ -30,6 +30,7 @@ class DenseTargets:
     quality: Tensor  # (B, P) IoU of the prior's box with its ground truth, 0 = background
     boxes: Tensor  # (B, P, 4) ground truth box of positives, 0 elsewhere
     counted: Tensor  # (B, P) bool: False where a cell shows padding only
+    unassigned: int  # ground truths that no prior learns
 
 
 class Criterion:
@@ -52,7 +53,8 @@ class Criterion:
         boxes = decode_distances(points, distances)  # (B, P, 4)
         dense = self.build_targets(logits, boxes, points, strides, sizes, targets, shown)
 
-        normalizer = mean_over_processes(dense.quality.sum()).clamp(min=1)
+        quality = dense.quality.sum()
+        normalizer = loss_normalizer(quality)
         positive = dense.classes < self.num_classes  # (B, P)
         soft = torch.zeros_like(logits)
         soft[positive, dense.classes[positive]] = dense.quality[positive]
@@ -64,7 +66,11 @@ class Criterion:
             box=per_positive_box.sum(),  # without positives, too, a zero that has a gradient
             classification_per_level=_sum_levels(per_prior_class.detach(), sizes),
             box_per_level=_sum_levels(_spread(per_positive_box.detach(), positive), sizes),
+            normalizer=normalizer,
+            quality=quality,
             positives=int(positive.sum()),
+            ground_truths=sum(len(target.labels) for target in targets),
+            unassigned=dense.unassigned,
         )
 
     @torch.no_grad()
@@ -82,6 +88,7 @@ class Criterion:
         classes = torch.full(logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device)
         quality, gt_boxes = logits.new_zeros(logits.shape[:2]), torch.zeros_like(boxes)
         counted = torch.ones_like(classes, dtype=torch.bool)
+        unassigned = 0
         for b, target in enumerate(targets):
             if shown is not None:
                 counted[b] = valid_priors(sizes, shown[b], device=logits.device)
@@ -95,7 +102,18 @@ class Criterion:
             classes[b, where] = gt.labels[gt_index]
             quality[b, where] = found.soft_target[positive]
             gt_boxes[b, where] = gt.boxes[gt_index]
-        return DenseTargets(classes, quality, gt_boxes, counted)
+            unassigned += len(gt.labels) - len(gt_index.unique())
+        return DenseTargets(classes, quality, gt_boxes, counted, unassigned)
+
+
+def loss_normalizer(quality: Tensor) -> Tensor:
+    """What the sums of both losses are divided by, from this process's sum of soft targets.
+
+    Gradients are averaged over processes, so it is the sum over all of them, at least 1, divided by their
+    number: several processes learn as one with all their images would. Differs from mmdet: the least value 1
+    is that of the sum over all processes; there it is that of each process's share.
+    """
+    return sum_over_processes(quality).clamp(min=1) / world_size()
 
 
 def flatten_levels(levels: Sequence[Tensor]) -> Tensor:

@@ -1,16 +1,19 @@
 """The training loop. It receives built objects and builds nothing. Paper: section 4.1.
 
-One step: batch -> model -> criterion -> gradients -> optimiser -> EMA. Validation and checkpoints use the
-averaged weights. Samples are pure functions of the epoch, so a run goes on where its checkpoint stands.
+Steps, EMA, validations, checkpoints. Samples are pure functions of epoch and position and a checkpoint holds
+every other state, so a run goes on after any interruption as if there had been none. Of several processes
+all run this loop; the main one alone writes files.
 """
 
 from __future__ import annotations
 
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -18,27 +21,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from rtmdet.checkpoint import CheckpointMeta, TrainingState, read_training_checkpoint, save_checkpoint
+from rtmdet.checkpoint import LAST, CheckpointMeta, TrainingState, read_training_checkpoint, save_checkpoint
+from rtmdet.distributed import any_process, copy_from_main, gather, is_main_process
 from rtmdet.evaluation import CocoMetrics
-from rtmdet.structures import Batch, InputError, Losses
-from rtmdet.training.criterion import Criterion
+from rtmdet.structures import Batch, InputError
 from rtmdet.training.ema import ExponentialMovingAverage
+from rtmdet.training.interruption import Interrupted, SignalWatch
+from rtmdet.training.plan import Plan
+from rtmdet.training.random_state import random_states, restore_random_states
 from rtmdet.training.records import Observer, StepRecord, ValidationRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How long a run goes and when it is measured."""
-
-    epochs: int
-    validate_every: int
-    dense_validation: int  # last epochs that are validated every time
-    clip_gradient: float | None
-
-    def is_validated(self, epoch: int) -> bool:
-        """Whether the epoch, counted from 1, ends with a validation; the last one always does."""
-        dense = epoch > self.epochs - self.dense_validation
-        return dense or epoch % self.validate_every == 0 or epoch == self.epochs
+from rtmdet.training.step import NotFiniteError, StepLosses, Stepper
 
 
 class EpochLoader(Protocol):
@@ -47,8 +39,8 @@ class EpochLoader(Protocol):
     def __len__(self) -> int:
         """Batches an epoch."""
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, counted from 0."""
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch, and the batch to begin with; both counted from 0."""
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of the chosen epoch."""
@@ -57,30 +49,28 @@ class EpochLoader(Protocol):
 class Trainer:
     """Trains `model` in place. `learning_rates` has one value a step of the whole run.
 
-    `frozen` modules keep their batch norms in evaluation mode. `evaluate` measures a model on the validation
-    images. Checkpoints: last.pth after every epoch, best.pth after the best validation, both in `folder`.
+    `frozen` modules keep their batch norms in evaluation mode. `ema` None: the weights are measured and saved
+    as they are. `evaluate` measures a model on the validation images. Checkpoints in `folder`: last.pth after
+    every epoch, previous.pth the one before it, best.pth after the best validation.
     """
 
     def __init__(
         self,
         model: nn.Module,
         *,
-        criterion: Criterion,
-        optimizer: torch.optim.Optimizer,
+        stepper: Stepper,
         learning_rates: np.ndarray,
-        ema: ExponentialMovingAverage,
+        ema: ExponentialMovingAverage | None,
         loader: EpochLoader,
         evaluate: Callable[[nn.Module], CocoMetrics],
         plan: Plan,
         folder: Path,
         meta: CheckpointMeta,
-        device: torch.device,
         frozen: Sequence[nn.Module] = (),
         observers: Sequence[Observer] = (),
     ) -> None:
         self.model = model
-        self.criterion = criterion
-        self.optimizer = optimizer
+        self.stepper = stepper
         self.learning_rates = learning_rates
         self.ema = ema
         self.loader = loader
@@ -88,131 +78,203 @@ class Trainer:
         self.plan = plan
         self.folder = folder
         self.meta = meta
-        self.device = device
         self.frozen = frozen
         self.observers = observers
+        self.steps = -(-len(loader) // plan.accumulate)  # of an epoch
         self.epoch = 0  # finished epochs
-        self.iteration = 0  # finished iterations
+        self.step = 0  # finished steps of the epoch under way
+        self.iteration = 0  # finished steps of the whole run
         self.best_ap = -math.inf  # below the -1 of a validation without objects
+        self.validations_since_best = 0
+        self._signals = SignalWatch()
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The model that is measured and saved."""
+        return self.model if self.ema is None else self.ema.model
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the plan's patience is used up."""
+        return self.plan.patience is not None and self.validations_since_best >= self.plan.patience
 
     def run(self) -> None:
-        """Train until the plan's last epoch."""
-        while self.epoch < self.plan.epochs:
-            self.train_epoch()
-            self.epoch += 1
-            if self.plan.is_validated(self.epoch):
-                self.validate()
-            self.save("last.pth", whole=True)
-            for observer in self.observers:
-                observer.on_epoch_end(self.epoch)
+        """Train until the plan's last epoch.
+
+        Raises Interrupted after SIGTERM or SIGINT, with everything saved; InputError where a loss is not finite.
+        """
+        with self._signals:
+            while self.epoch < self.plan.epochs and not self.stopped_early:
+                self.train_epoch()
+                self.finish_epoch()
 
     def train_epoch(self) -> None:
-        """One pass over the training images."""
-        self.loader.set_epoch(self.epoch)
+        """The rest of a pass over the training images."""
+        self.loader.set_epoch(self.epoch, self.step * self.plan.accumulate)
         self.model.train()
         for module in self.frozen:
             module.eval()
         began = time.perf_counter()
-        for batch in self.loader:
+        for batches in _grouped(self.loader, self.plan.accumulate):
             waited = time.perf_counter() - began
-            record = self.step(batch.to(self.device))
-            record = replace(record, seconds=time.perf_counter() - began, data_seconds=waited)
+            rate = float(self.learning_rates[self.iteration])
+            losses = self._make_step(batches, rate)
+            record = self._record(losses, rate, seconds=time.perf_counter() - began, data_seconds=waited)
             for observer in self.observers:
                 observer.on_step(record)
+            self._save_on_the_way()
             began = time.perf_counter()
 
-    def step(self, batch: Batch) -> StepRecord:
-        """One optimiser step. Raises InputError where the loss is not a finite number."""
-        rate = float(self.learning_rates[self.iteration])
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        losses = self.criterion(self.model(batch.images), batch.targets)
-        self._check_finite(losses, batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip_gradient or math.inf)
-        self.optimizer.step()
-        self.ema.update(self.model)
-        self.iteration += 1
-        return StepRecord(
-            epoch=self.epoch + 1,
-            iteration=self.iteration,
-            learning_rate=rate,
-            loss_classification=losses.classification.item(),
-            loss_box=losses.box.item(),
-            gradient_norm=norm.item(),
-            positives=losses.positives,
-            memory_mb=_memory_mb(self.device),
-            seconds=0.0,
-            data_seconds=0.0,
-        )
+    def finish_epoch(self) -> None:
+        """Validate where the plan says so, and save."""
+        if self.plan.is_validated(self.epoch + 1):
+            self.save_state()  # an interrupted validation begins anew, not the epoch
+            self.validate()
+        self.epoch, self.step = self.epoch + 1, 0
+        self.save_state()
+        for observer in self.observers:
+            observer.on_epoch_end(self.epoch)
+        if self.epoch < self.plan.epochs:
+            self._stop_where_asked()
 
     def validate(self) -> None:
         """Measure the averaged weights; the best so far are kept as best.pth."""
-        metrics = self.evaluate(self.ema.model)
+        copy_from_main(self.averaged.buffers())  # statistics of batch norms, which differ without SyncBN
+        metrics = self.evaluate(self.averaged.eval())
         best = metrics.ap > self.best_ap
+        self.validations_since_best = 0 if best else self.validations_since_best + 1
         if best:
             self.best_ap = metrics.ap
-            self.save("best.pth", whole=False)
-        record = ValidationRecord(self.epoch, self.iteration, metrics, best)
+            self.save_weights("best.pth")
+        if self.plan.keep_epochs:
+            self.save_weights(f"epoch_{self.epoch + 1:04d}.pth")
+            self._remove_old_weights()
+        record = ValidationRecord(self.epoch + 1, self.iteration, metrics, best)
         for observer in self.observers:
             observer.on_validation(record)
 
-    def save(self, name: str, *, whole: bool) -> None:
-        """Write a checkpoint: the averaged weights, and with `whole` all that a resumed run needs."""
-        state = None
-        if whole:
-            state = TrainingState(
-                model=self.model.state_dict(),
-                optimizer=self.optimizer.state_dict(),
-                ema_updates=self.ema.updates,
-                iteration=self.iteration,
-                epoch=self.epoch,
-                best_ap=self.best_ap,
-                torch_rng=torch.get_rng_state(),
-            )
-        meta = replace(self.meta, epoch=self.epoch, iteration=self.iteration)
-        weights = self.ema.model.state_dict()
-        save_checkpoint(self.folder / name, model_state=weights, meta=meta, training=state)
+    def save_weights(self, name: str) -> None:
+        """Write the averaged weights alone."""
+        if is_main_process():
+            meta = replace(self.meta, epoch=self.epoch + 1, iteration=self.iteration)
+            save_checkpoint(self.folder / name, model_state=self.averaged.state_dict(), meta=meta)
 
-    def resume(self, path: Path) -> None:
-        """Take up the run that wrote `path`. Raises InputError where the checkpoint is of another kind of run."""
+    def save_state(self) -> None:
+        """Write last.pth with all that a resumed run needs."""
+        rng = gather(random_states(self.stepper.device))
+        if not is_main_process():
+            return
+        state = TrainingState(
+            model=self.model.state_dict(),
+            optimizer=self.stepper.optimizer.state_dict(),
+            scaler=self.stepper.scaler.state_dict(),
+            ema_updates=0 if self.ema is None else self.ema.updates,
+            iteration=self.iteration,
+            epoch=self.epoch,
+            step=self.step,
+            steps=self.steps,
+            best_ap=self.best_ap,
+            validations_since_best=self.validations_since_best,
+            torch_rng=torch.stack([cpu for cpu, _ in rng]),
+            cuda_rng=torch.stack([cuda for _, cuda in rng]),
+        )
+        meta = replace(self.meta, epoch=self.epoch, iteration=self.iteration)
+        save_checkpoint(self.folder / LAST, model_state=self.averaged.state_dict(), meta=meta, training=state)
+
+    def resume(self, path: Path) -> CheckpointMeta:
+        """Take up the run that wrote `path`; returns what its checkpoint says of it.
+
+        Raises InputError where the checkpoint is of another kind of run.
+        """
         averaged, meta, state = read_training_checkpoint(path)
-        if state.iteration != state.epoch * len(self.loader):
+        if state.steps != self.steps:
             raise InputError(
-                f"{path}: holds {state.iteration} iterations of {state.epoch} epochs, but an epoch has "
-                f"{len(self.loader)} here: resume with the data and batch size it was made with"
+                f"{path}: its epochs have {state.steps} steps, but an epoch has {self.steps} here: resume with the "
+                "data, the batch size and the number of processes it was made with"
             )
         theirs, ours = _kind(meta), _kind(self.meta)
         if theirs != ours:
             raise InputError(f"{path}: is of {theirs}, this run is of {ours}: give the run a new train.output")
         try:
-            self.ema.model.load_state_dict(averaged)
+            if self.ema is not None:
+                self.ema.model.load_state_dict(averaged)
+                self.ema.updates = state.ema_updates
             self.model.load_state_dict(state.model)
-            self.optimizer.load_state_dict(state.optimizer)
+            self.stepper.optimizer.load_state_dict(state.optimizer)
+            if self.stepper.scaler.is_enabled() and state.scaler:
+                self.stepper.scaler.load_state_dict(state.scaler)
         except (RuntimeError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: does not fit this run ({reason}): give the run a new train.output") from error
-        torch.set_rng_state(state.torch_rng)
-        self.ema.updates, self.iteration = state.ema_updates, state.iteration
-        self.epoch, self.best_ap = state.epoch, state.best_ap
+        restore_random_states(state, self.stepper.device)
+        self.epoch, self.step, self.iteration = state.epoch, state.step, state.iteration
+        self.best_ap, self.validations_since_best = state.best_ap, state.validations_since_best
+        return meta
 
-    def _check_finite(self, losses: Losses, batch: Batch) -> None:
-        if torch.isfinite(losses.total):
-            return
-        ids = ", ".join(str(meta.image_id) for meta in batch.metas)
-        kept = f"{self.folder / 'last.pth'} holds epoch {self.epoch}" if self.epoch else "nothing was saved yet"
-        raise InputError(
-            f"the loss is not finite in epoch {self.epoch + 1}, iteration {self.iteration + 1}: classification "
-            f"{losses.classification.item():g}, box {losses.box.item():g}, image ids {ids}; {kept}: lower "
-            "train.learning_rate or set train.clip_gradient"
+    def _make_step(self, batches: Sequence[Batch], rate: float) -> StepLosses:
+        try:
+            losses = self.stepper(batches, iteration=self.iteration, learning_rate=rate)
+        except NotFiniteError as error:
+            saved = (self.folder / LAST).exists()
+            kept = f"{self.folder / LAST} holds the last good state" if saved else "nothing was saved yet"
+            raise InputError(
+                f"epoch {self.epoch + 1}, iteration {self.iteration + 1}: {error}; {kept}: lower "
+                "train.learning_rate or set train.clip_gradient"
+            ) from error
+        if self.ema is not None:
+            self.ema.update(self.model)
+        self.step, self.iteration = self.step + 1, self.iteration + 1
+        return losses
+
+    def _record(self, losses: StepLosses, rate: float, *, seconds: float, data_seconds: float) -> StepRecord:
+        objects = max(losses.ground_truths, 1)
+        return StepRecord(
+            epoch=self.epoch + 1,
+            iteration=self.iteration,
+            learning_rate=rate,
+            loss_classification=losses.classification,
+            loss_box=losses.box,
+            gradient_norm=losses.gradient_norm,
+            positives=losses.positives,
+            positives_per_object=losses.positives / objects,
+            unassigned=losses.unassigned / objects,
+            memory_mb=_memory_mb(self.stepper.device),
+            seconds=seconds,
+            data_seconds=data_seconds,
         )
+
+    def _save_on_the_way(self) -> None:
+        """Save inside an epoch: where a signal came, and every `save_every` steps."""
+        if self.step == self.steps:
+            return
+        self._stop_where_asked(save=True)
+        if self.plan.save_every is not None and self.iteration % self.plan.save_every == 0:
+            self.save_state()
+
+    def _stop_where_asked(self, *, save: bool = False) -> None:
+        if any_process(self._signals.received > 0, self.stepper.device):
+            if save:
+                self.save_state()
+            raise Interrupted(self._signals.received or signal.SIGTERM)
+
+    def _remove_old_weights(self) -> None:
+        if is_main_process():
+            for path in sorted(self.folder.glob("epoch_*.pth"))[: -self.plan.keep_epochs]:
+                path.unlink()
+
+
+def _grouped(loader: EpochLoader, count: int) -> Iterator[list[Batch]]:
+    """Lists of `count` batches; the last one may be shorter."""
+    batches = iter(loader)
+    while group := list(islice(batches, count)):
+        yield group
 
 
 def _kind(meta: CheckpointMeta) -> str:
     """What a resumed run must have in common with its checkpoint."""
     height, width = meta.input_size
-    return f"size {meta.size} for {', '.join(meta.classes)} at {height} x {width} pixels"
+    backbone = f" with {meta.backbone}" if meta.backbone else ""
+    return f"size {meta.size}{backbone} for {', '.join(meta.classes)} at {height} x {width} pixels"
 
 
 def _memory_mb(device: torch.device) -> float:

@@ -4,38 +4,48 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from statistics import fmean
+from typing import IO
 
 from rtmdet.evaluation import NAMES
 from rtmdet.structures import InputError
 from rtmdet.training.records import StepRecord, ValidationRecord
 
 Row = dict[str, str | int | float | bool]
-MEANS = ("loss_classification", "loss_box", "gradient_norm", "positives", "seconds", "data_seconds")
+MEANS = (
+    "loss_classification", "loss_box", "gradient_norm", "positives", "positives_per_object", "unassigned",
+    "seconds", "data_seconds",
+)  # fmt: skip
 
 
 class RunLog:
-    """Writes log.jsonl, train.csv and val.csv into a folder; rows after `keep_until` (iterations) are dropped.
+    """Writes log.jsonl, train.csv and val.csv into a folder.
 
-    A training row is the mean of the steps since the row before; its other fields are the last step's.
+    Of an earlier run's rows those of `iterations` steps and of the validations of `epochs` epochs stay.
+
+    A training row is the mean of the steps since the row before; its other fields are the last step's. Rows end
+    at multiples of `log_every`, so that a resumed run goes on in the same rhythm.
     """
 
-    def __init__(self, folder: Path, *, log_every: int, keep_until: int = 0) -> None:
+    def __init__(self, folder: Path, *, log_every: int, iterations: int = 0, epochs: int = 0) -> None:
         self.path = folder / "log.jsonl"
         self._folder = folder
         self._log_every = log_every
         self._window: list[StepRecord] = []
-        rows = [row for row in read_log(self.path) if int(row["iteration"]) <= keep_until]
-        self._write(rows, mode="w")
+        done = {"train": ("iteration", iterations), "val": ("epoch", epochs)}
+        places = [(row, *done[str(row["kind"])]) for row in read_log(self.path)]
+        self._write([row for row, column, most in places if int(row[column]) <= most], mode="w")
 
     def on_step(self, record: StepRecord) -> None:
         """Count a step; every `log_every` steps write a row."""
         self._window.append(record)
-        if len(self._window) >= self._log_every:
-            self._flush()
+        if record.iteration % self._log_every == 0:
+            self.flush()
 
     def on_validation(self, record: ValidationRecord) -> None:
         """Write the 12 numbers."""
@@ -45,9 +55,14 @@ class RunLog:
 
     def on_epoch_end(self, epoch: int) -> None:
         """Write what is left of the epoch, so that no row spans two."""
-        self._flush()
+        self.flush()
 
-    def _flush(self) -> None:
+    def close(self) -> None:
+        """Write what is left where the run ended inside an epoch."""
+        self.flush()
+
+    def flush(self) -> None:
+        """Write a row of the steps since the last one, where there are any."""
         if self._window:
             means = {name: fmean(getattr(step, name) for step in self._window) for name in MEANS}
             self._write([{"kind": "train", **asdict(self._window[-1]), **means}])
@@ -55,22 +70,31 @@ class RunLog:
 
     def _write(self, rows: Iterable[Row], mode: str = "a") -> None:
         rows = list(rows)
+        train = [field.name for field in fields(StepRecord)]
         try:
-            with self.path.open(mode) as file:
+            with _opened(self.path, mode) as file:
                 file.writelines(json.dumps(row) + "\n" for row in rows)
-            train = [field.name for field in fields(StepRecord)]
             self._write_csv("train", ["kind", *train], rows, mode)
             self._write_csv("val", ["kind", "epoch", "iteration", "best", *NAMES], rows, mode)
         except OSError as error:
             raise InputError(f"log in {self._folder} cannot be written: {error}") from error
 
     def _write_csv(self, kind: str, columns: list[str], rows: list[Row], mode: str) -> None:
-        path = self._folder / f"{kind}.csv"
-        with path.open(mode, newline="") as file:
+        with _opened(self._folder / f"{kind}.csv", mode) as file:
             writer = csv.DictWriter(file, columns)
             if mode == "w":
                 writer.writeheader()
             writer.writerows(row for row in rows if row["kind"] == kind)
+
+
+@contextmanager
+def _opened(path: Path, mode: str) -> Iterator[IO[str]]:
+    """A file to append to, or (mode w) to replace once the new one is whole."""
+    target = path.with_name(path.name + ".part") if mode == "w" else path
+    with target.open(mode, newline="") as file:
+        yield file
+    if target != path:
+        os.replace(target, path)
 
 
 def read_log(path: Path) -> list[Row]:

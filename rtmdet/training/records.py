@@ -19,6 +19,8 @@ class StepRecord:
     loss_box: float
     gradient_norm: float
     positives: int  # priors that learned a box
+    positives_per_object: float  # of them, for each ground truth of the step; 0 where it has none
+    unassigned: float  # share of the ground truths that no prior learned
     memory_mb: float  # largest so far: of the GPU where there is one, else of the process
     seconds: float  # of the whole step
     data_seconds: float  # of it, waiting for the batch
@@ -45,3 +47,6 @@ class Observer(Protocol):
 
     def on_epoch_end(self, epoch: int) -> None:
         """After an epoch, counted from 1, was validated (where due) and saved."""
+
+    def close(self) -> None:
+        """After the run's end, also one that came early."""

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -11,14 +16,21 @@ from subprocess import CompletedProcess
 import cv2
 import pytest
 import torch
+from training.small_run import Recorder
 
 from rtmdet.checkpoint import read_training_checkpoint
+from rtmdet.cli.train import train
 from rtmdet.config_file import load_config
 from rtmdet.evaluation import NAMES
 from rtmdet.openmmlab import read_checkpoint
+from rtmdet.structures import InputError
+from rtmdet.training.interruption import Interrupted
 from rtmdet.training.log import read_log
+from rtmdet.training.records import StepRecord
 
-FILES = {"last.pth", "best.pth", "config.yaml", "log.jsonl", "train.csv", "val.csv", "curves.png"}
+ROOT = Path(__file__).resolve().parents[2]
+
+FILES = {"last.pth", "previous.pth", "best.pth", "config.yaml", "log.jsonl", "train.csv", "val.csv", "curves.png"}
 Command = Callable[..., CompletedProcess[str]]
 Finished = tuple[Path, CompletedProcess[str]]
 
@@ -73,7 +85,7 @@ def test_log_has_every_step_once(finished: Finished) -> None:
     assert sorted((row["epoch"], row["iteration"]) for row in rows if row["kind"] == "train") == [
         (1, 2),
         (1, 3),
-        (2, 5),
+        (2, 4),
         (2, 6),
     ]
 
@@ -123,7 +135,7 @@ def test_resuming_a_finished_run_leaves_it_as_it_is(again: list[object], tmp_pat
     ("override", "expected"),
     [
         ("model.size=tiny", "this run is of size tiny for balloon at"),
-        ("data.batch_size=3", "resume with the data and batch size it was made with"),
+        ("data.batch_size=3", "resume with the data, the batch size and the number of processes it was made with"),
     ],
 )
 def test_resuming_as_another_run_is_refused_and_changes_nothing(
@@ -137,13 +149,142 @@ def test_resuming_as_another_run_is_refused_and_changes_nothing(
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
-def test_nothing_to_resume(config: Path, tmp_path: Path, command: Command) -> None:
+def test_without_a_checkpoint_a_resumed_run_begins(
+    config: Path, finished: Finished, tmp_path: Path, command: Command
+) -> None:
+    """A run that was killed before its first checkpoint is started again by the same command."""
     result = command("train", "--config", config, "--resume")
-    assert result.returncode == 2
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("error: ")
-    assert str(tmp_path / "run") in line
-    assert not (tmp_path / "run").exists()
+    assert result.returncode == 0, result.stderr
+    assert f"{tmp_path / 'run'} holds no checkpoint to go on from: the run begins at the beginning" in result.stdout
+    assert same_weights(tmp_path / "run", finished[0] / "run")
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two runs ended with equal weights and averages, bit by bit."""
+    (a, _, a_state), (b, _, b_state) = (read_training_checkpoint(folder / "last.pth") for folder in (one, other))
+    pairs = [(a, b), (a_state.model, b_state.model)]
+    return all(list(x) == list(y) and all(torch.equal(x[name], y[name]) for name in x) for x, y in pairs)
+
+
+@pytest.mark.parametrize("iteration", [1, 2, 3, 5])
+def test_a_signal_saves_and_a_resumed_run_ends_as_if_there_was_none(
+    finished: Finished,
+    config: Path,
+    tmp_path: Path,
+    command: Command,
+    iteration: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The real samples, model and loop; stage 2 begins in the second epoch."""
+
+    class Signal(Recorder):
+        def on_step(self, record: StepRecord) -> None:
+            if record.iteration == iteration:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train(load_config(config), observers=[Signal()])
+    assert f"after iteration {iteration}; all is saved" in capsys.readouterr().out
+    assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].iteration == iteration
+    result = command("train", "--config", config, "--resume")
+    assert result.returncode == 0, result.stderr
+    assert same_weights(tmp_path / "run", finished[0] / "run")
+    logs = [read_log(folder / "run" / "log.jsonl") for folder in (tmp_path, finished[0])]
+    first, second = ([row for row in log if row["kind"] == "val"] for log in logs)
+    assert first == second
+    iterations = [row["iteration"] for row in logs[0] if row["kind"] == "train"]
+    assert iterations == sorted({2, 3, 4, 6, iteration}), "no row twice, none missing"
+
+
+def test_a_stopped_command_says_how_to_go_on(config: Path, tmp_path: Path) -> None:
+    """As from a shell: one SIGTERM, exit code 128 + 15, no traceback."""
+    words = [sys.executable, "train.py", "--config", str(config), "--set", "train.epochs=500"]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "run" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while not read_log(log) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "all is saved" in out
+    assert f"go on with: python train.py --config {config} --resume" in out.splitlines()[-1]
+    assert "Traceback" not in err
+    assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].iteration >= 1
+
+
+def test_a_damaged_newest_checkpoint_is_named(again: list[object], tmp_path: Path, command: Command) -> None:
+    last = tmp_path / "run" / "last.pth"
+    last.write_bytes(last.read_bytes()[:5000])
+    result = command(*again, "--resume")
+    assert result.returncode == 0, result.stderr
+    assert f"{last}: not a checkpoint, or a damaged one" in result.stdout
+    assert "going on from the one before it" in result.stdout
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(
+    config: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device /dev/full refuses every byte, as a full disk does."""
+
+    class Full(Recorder):
+        def on_epoch_end(self, epoch: int) -> None:
+            (tmp_path / "run" / "last.pth.part").symlink_to("/dev/full")
+
+    with pytest.raises(
+        InputError, match=r"last\.pth: the checkpoint cannot be written .*, the previous file is kept"
+    ):
+        train(load_config(config), observers=[Full()])
+    assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].epoch == 1
+
+
+def test_changed_settings_of_a_resumed_run_are_said(again: list[object], command: Command) -> None:
+    result = command(*again, "--resume", "--set", "train.epochs=3")
+    assert "settings that differ from the checkpoint's: train.epochs 2 -> 3, train.output " in result.stdout
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["train.accumulate=2", "train.ema=false", "train.keep_epochs=1"],
+        ["train.precision=bf16", "augmentation.multi_scale=[0.5,1.5]"],
+        ["model.freeze=[backbone, neck.*]", "data.repeat_threshold=0.5", "evaluation.backend=hotcoco"],
+        ["model.backbone=timm/resnet18", "model.backbone_pretrained=false", "train.tensorboard=true"],
+    ],
+    ids=["accumulate", "bf16", "freeze", "timm"],
+)
+def test_recipes_run_and_their_checkpoints_detect(
+    config: Path, dataset: Path, tmp_path: Path, command: Command, overrides: list[str]
+) -> None:
+    words = [word for override in overrides for word in ("--set", override)]
+    result = command("train", "--config", config, *words)
+    assert result.returncode == 0, result.stderr
+    image = next((dataset / "val" / "images").iterdir())
+    weights = tmp_path / "run" / "best.pth"
+    result = command("infer", image, "--weights", weights, "--score", 0.001, "--out", tmp_path / "found")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "found" / "detections.json").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_write_one_run(config: Path, dataset: Path, tmp_path: Path, command: Command) -> None:
+    """torchrun: each line once, each validation image once, and the same 12 numbers as measured by one process."""
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words += ["train.py", "--config", str(config), "--set", "data.batch_size=1", "--set", "train.learning_rate=0.01"]
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("weights: random initialisation") == 1
+    rows = read_log(tmp_path / "run" / "log.jsonl")
+    assert [(row["epoch"], row["iteration"]) for row in rows if row["kind"] == "val"] == [(1, 3), (2, 6)]
+    numbers = [row[name] for row in rows[-1:] for name in NAMES]
+    val = dataset / "val"
+    measured = command(
+        "evaluate", "--weights", tmp_path / "run" / "last.pth", "--annotations", val / "annotations.json",
+        "--images", val / "images", "--device", "cpu",
+    )  # fmt: skip
+    assert [f"{number:.3f}" for number in numbers] == [
+        line.split()[1] for line in measured.stdout.splitlines()[-15:-3]
+    ]
 
 
 def test_starts_from_weights_of_other_classes(

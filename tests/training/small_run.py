@@ -6,6 +6,7 @@ Dimension legend: B batch, K classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,15 @@ from rtmdet.priors import STRIDES
 from rtmdet.structures import Batch, DenseOutputs, ImageMeta, Target
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.ema import ExponentialMovingAverage
-from rtmdet.training.engine import Plan, Trainer
+from rtmdet.training.engine import Trainer
+from rtmdet.training.plan import Plan
 from rtmdet.training.records import Observer, StepRecord, ValidationRecord
+from rtmdet.training.step import Stepper
 
 BATCHES = 3  # an epoch
 SIZE = 64
 META = CheckpointMeta(("balloon", "kite"), "tiny", (SIZE, SIZE))
-PLAN = Plan(epochs=2, validate_every=1, dense_validation=0, clip_gradient=None)
+PLAN = Plan(epochs=2, validate_every=1)
 
 
 class SmallDetector(nn.Module):
@@ -53,14 +56,19 @@ class RandomLoader:
     def __init__(self, batches: int = BATCHES) -> None:
         self.batches = batches
         self.epochs: list[int] = []
+        self.start = 0
 
     def __len__(self) -> int:
         return self.batches
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
         self.epochs.append(epoch)
+        self.start = start
 
     def __iter__(self) -> Iterator[Batch]:
+        return islice(self.all_batches(), self.start, None)
+
+    def all_batches(self) -> Iterator[Batch]:
         random = torch.Generator().manual_seed(self.epochs[-1])
         for number in range(self.batches):
             images = torch.randint(0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8, generator=random)
@@ -72,7 +80,7 @@ class RandomLoader:
 class SameBatchLoader(RandomLoader):
     """Two images with a bright rectangle each, over and over."""
 
-    def __iter__(self) -> Iterator[Batch]:
+    def all_batches(self) -> Iterator[Batch]:
         images = torch.full((2, 3, SIZE, SIZE), 60, dtype=torch.uint8)
         boxes = torch.tensor([[[12.0, 16.0, 40.0, 44.0]], [[8.0, 20.0, 40.0, 60.0]]])
         images[0, :, 16:44, 12:40] = 200
@@ -102,6 +110,9 @@ class Recorder(Observer):
     def on_epoch_end(self, epoch: int) -> None:
         self.told.append(f"end {epoch}")
 
+    def close(self) -> None:
+        self.told.append("close")
+
 
 def metrics(ap: float) -> CocoMetrics:
     return CocoMetrics((ap, *[0.0] * 11), ())
@@ -118,22 +129,30 @@ def make_trainer(
     batches: int = BATCHES,
     meta: CheckpointMeta = META,
     model: nn.Module | None = None,
+    clip_gradient: float | None = None,
+    precision: str = "float32",
+    ema: bool = True,
 ) -> Trainer:
     """A trainer of a small detector; `frozen` stops its stem."""
     model = model or SmallDetector(seed)
     stem = [model.stem.requires_grad_(False)] if frozen and isinstance(model, SmallDetector) else []
     return Trainer(
         model,
-        criterion=Criterion(len(meta.classes)),
-        optimizer=torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1.0),
+        stepper=Stepper(
+            model,
+            criterion=Criterion(len(meta.classes)),
+            optimizer=torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1.0),
+            device=torch.device("cpu"),
+            precision=precision,
+            clip_gradient=clip_gradient,
+        ),
         learning_rates=np.linspace(0.01, 0.002, plan.epochs * batches),
-        ema=ExponentialMovingAverage(model, gamma=4),
+        ema=ExponentialMovingAverage(model, gamma=4) if ema else None,
         loader=RandomLoader(batches),
         evaluate=evaluate,
         plan=plan,
         folder=folder,
         meta=meta,
-        device=torch.device("cpu"),
         frozen=stem,
         observers=observers,
     )

@@ -26,7 +26,7 @@ from rtmdet.checkpoint import read_training_checkpoint
 from rtmdet.evaluation import CocoMetrics
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.structures import InputError
-from rtmdet.training.engine import Plan
+from rtmdet.training.plan import Plan
 from rtmdet.training.records import StepRecord
 
 
@@ -42,7 +42,7 @@ from rtmdet.training.records import StepRecord
     ],
 )
 def test_plan_of_validations(epochs: int, validate_every: int, dense: int, validated: list[int]) -> None:
-    plan = Plan(epochs, validate_every, dense, None)
+    plan = Plan(epochs, validate_every, dense)
     assert [epoch for epoch in range(1, epochs + 1) if plan.is_validated(epoch)] == validated
 
 
@@ -106,9 +106,9 @@ def test_observers_hear_every_step_validation_and_epoch(tmp_path: Path) -> None:
 
 def test_every_group_gets_the_rate_of_the_iteration(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path)
-    trainer.optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": 7.0})
+    trainer.stepper.optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": 7.0})
     trainer.run()
-    assert [group["lr"] for group in trainer.optimizer.param_groups] == [0.002, 0.002]
+    assert [group["lr"] for group in trainer.stepper.optimizer.param_groups] == [0.002, 0.002]
 
 
 def test_averaged_weights_are_measured_and_saved(tmp_path: Path) -> None:
@@ -121,9 +121,9 @@ def test_averaged_weights_are_measured_and_saved(tmp_path: Path) -> None:
 
     trainer = make_trainer(tmp_path, evaluate=evaluate)
     trainer.run()
-    assert seen == [trainer.ema.model] * 2
+    assert seen == [trainer.averaged] * 2
     averaged, meta, state = read_training_checkpoint(tmp_path / "last.pth")
-    assert_equal(averaged, trainer.ema.model.state_dict())
+    assert_equal(averaged, trainer.averaged.state_dict())
     assert_equal(state.model, trainer.model.state_dict())
     assert not torch.equal(averaged["logits.weight"], state.model["logits.weight"])
     assert (meta.epoch, meta.iteration, state.epoch, state.iteration, state.ema_updates) == (2, 6, 2, 6, 6)
@@ -145,7 +145,7 @@ def test_best_weights_are_kept(tmp_path: Path) -> None:
     assert content["meta"]["epoch"] == 2
     assert "training" not in content, "only weights"
     assert_equal(content["state_dict"], states[1])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pth", "last.pth"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.pth", "last.pth", "previous.pth"]
 
 
 def test_frozen_modules_stay_as_they_are(tmp_path: Path) -> None:
@@ -176,9 +176,9 @@ def test_gradients_are_clipped_where_the_plan_says_so(tmp_path: Path) -> None:
     """Plain gradient descent with rate 1: a step is as long as the gradient."""
     for clip in (None, 0.01):
         recorder = Recorder()
-        plan = Plan(epochs=1, validate_every=1, dense_validation=0, clip_gradient=clip)
-        trainer = make_trainer(tmp_path, plan=plan, observers=[recorder], batches=1)
-        trainer.optimizer = torch.optim.SGD(trainer.model.parameters())
+        plan = Plan(epochs=1, validate_every=1)
+        trainer = make_trainer(tmp_path, plan=plan, observers=[recorder], batches=1, clip_gradient=clip)
+        trainer.stepper.optimizer = torch.optim.SGD(trainer.model.parameters())
         trainer.learning_rates = np.ones(1)
         before = nn.utils.parameters_to_vector(trainer.model.parameters()).detach().clone()
         trainer.run()
@@ -200,14 +200,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         trainer.run()
     message = str(caught.value)
-    assert re.match(r"the loss is not finite in epoch 2, iteration 5: classification nan, box [\d.]+, ", message)
-    assert "image ids 17, 18; " in message
-    assert "last.pth holds epoch 1: lower train.learning_rate" in message
+    assert re.match(
+        r"epoch 2, iteration 5: the loss is not finite: classification nan, box [\d.]+, image ids 17, 18; ", message
+    )
+    assert "last.pth holds the last good state: lower train.learning_rate" in message
     assert "\n" not in message
     _, meta, state = read_training_checkpoint(tmp_path / "last.pth")
     assert meta.epoch == 1
     assert all(value.isfinite().all() for value in state.model.values())
-    assert all(value.isfinite().all() for value in trainer.ema.model.state_dict().values())
+    assert all(value.isfinite().all() for value in trainer.averaged.state_dict().values())
 
 
 def test_a_first_loss_that_is_not_finite_has_saved_nothing(tmp_path: Path) -> None:
@@ -216,6 +217,62 @@ def test_a_first_loss_that_is_not_finite_has_saved_nothing(tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"epoch 1, iteration 1: .* image ids 7, 8; nothing was saved yet"):
         trainer.run()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_patience_ends_a_run_early_and_for_good(tmp_path: Path) -> None:
+    scores = iter([0.1, 0.4, 0.3, 0.4, 0.9])
+    plan = replace(PLAN, epochs=5, patience=2)
+    trainer = make_trainer(tmp_path, plan=plan, evaluate=lambda _: metrics(next(scores)))
+    trainer.run()
+    assert (trainer.epoch, trainer.stopped_early, trainer.best_ap) == (4, True, 0.4)
+    recorder = Recorder()
+    resumed = make_trainer(tmp_path, plan=plan, observers=[recorder])
+    resumed.resume(tmp_path / "last.pth")
+    resumed.run()
+    assert recorder.told == []
+
+
+def test_weights_of_the_last_validated_epochs_are_kept(tmp_path: Path) -> None:
+    make_trainer(tmp_path, plan=Plan(epochs=7, validate_every=2, keep_epochs=2)).run()
+    assert sorted(path.name for path in tmp_path.glob("epoch_*")) == ["epoch_0006.pth", "epoch_0007.pth"]
+    content = torch.load(tmp_path / "epoch_0006.pth", weights_only=True)
+    assert (content["meta"]["epoch"], content["meta"]["iteration"]) == (6, 18)
+    assert "training" not in content
+
+
+def test_without_averaging_the_weights_themselves_are_measured_and_saved(tmp_path: Path) -> None:
+    seen: list[nn.Module] = []
+
+    def evaluate(model: nn.Module) -> CocoMetrics:
+        assert not model.training
+        seen.append(model)
+        return metrics(0.5)
+
+    trainer = make_trainer(tmp_path, evaluate=evaluate, ema=False)
+    trainer.run()
+    assert seen == [trainer.model] * 2
+    averaged, _, state = read_training_checkpoint(tmp_path / "last.pth")
+    assert_equal(averaged, state.model)
+    assert averaged["stem.1.num_batches_tracked"] == 6, "training mode came back after the validation"
+
+
+def test_joined_batches_make_one_step(tmp_path: Path) -> None:
+    recorder = Recorder()
+    plan = Plan(epochs=2, validate_every=2, accumulate=2)
+    trainer = make_trainer(tmp_path, plan=plan, observers=[recorder])
+    trainer.run()
+    assert [(record.epoch, record.iteration) for record in recorder.steps] == [(1, 1), (1, 2), (2, 3), (2, 4)]
+    np.testing.assert_allclose([record.learning_rate for record in recorder.steps], trainer.learning_rates[:4])
+    assert trainer.ema is not None
+    assert trainer.ema.updates == 4
+
+
+def test_records_tell_how_many_priors_an_object_has(tmp_path: Path) -> None:
+    recorder = Recorder()
+    make_trainer(tmp_path, observers=[recorder]).run()
+    for record in recorder.steps:  # one object a batch
+        assert record.positives_per_object == record.positives > 0
+        assert record.unassigned == 0
 
 
 def test_best_weights_are_kept_where_nothing_can_be_measured(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ def step(iteration: int, epoch: int = 1) -> StepRecord:
         loss_box=iteration * 2.0,
         gradient_norm=iteration * 3.0,
         positives=iteration * 4,
+        positives_per_object=iteration * 0.5,
+        unassigned=iteration / 100,
         memory_mb=iteration * 100.0,
         seconds=0.5,
         data_seconds=0.125,
@@ -58,6 +60,7 @@ def test_row_is_the_mean_of_its_window_and_the_place_of_its_last_step(tmp_path: 
     assert (first["iteration"], first["learning_rate"], first["memory_mb"]) == (2, 0.002, 200)
     assert (first["loss_classification"], first["loss_box"], first["gradient_norm"]) == (1.5, 3, 4.5)
     assert (first["positives"], first["seconds"], first["data_seconds"]) == (6, 0.5, 0.125)
+    assert (first["positives_per_object"], first["unassigned"]) == (0.75, 0.015)
     assert (second["iteration"], second["loss_classification"]) == (3, 3)  # no row spans two epochs
 
 
@@ -107,9 +110,26 @@ def test_resumed_log_equals_that_of_one_run(tmp_path: Path) -> None:
     write_epochs(broken, range(1, 3))
     for iteration in (11, 12, 13):
         broken.on_step(step(iteration, 3))
-    write_epochs(RunLog(tmp_path, log_every=2, keep_until=10), range(3, 4))
+    write_epochs(RunLog(tmp_path, log_every=2, iterations=10, epochs=2), range(3, 4))
     for name in ("log.jsonl", "train.csv", "val.csv"):
         assert (tmp_path / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+def test_a_validation_that_is_made_again_stands_once(tmp_path: Path) -> None:
+    """A run that was killed between its validation and the next checkpoint validates again."""
+    log = RunLog(tmp_path, log_every=1)
+    log.on_step(step(1))
+    log.on_validation(validation(1, 1))
+    log = RunLog(tmp_path, log_every=1, iterations=1, epochs=0)
+    assert [row["kind"] for row in read_log(log.path)] == ["train"]
+
+
+def test_a_run_that_ends_inside_a_window_writes_it(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, log_every=10)
+    log.on_step(step(1))
+    log.close()
+    log.close()
+    assert [row["iteration"] for row in read_log(log.path)] == [1]
 
 
 def test_new_run_begins_a_new_log(tmp_path: Path) -> None:
@@ -125,7 +145,7 @@ def test_half_a_last_line_is_left_out(tmp_path: Path) -> None:
     assert read_log(log.path) == [json.loads(line) for line in whole.splitlines()]
     log.path.write_text(whole + whole.splitlines()[0][:40])
     assert len(read_log(log.path)) == 3
-    assert len(read_log(RunLog(tmp_path, log_every=1, keep_until=2).path)) == 3
+    assert len(read_log(RunLog(tmp_path, log_every=1, iterations=2, epochs=1).path)) == 3
     assert log.path.read_text() == whole
 
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
-from training.small_run import META, Recorder, SmallDetector, assert_equal, make_trainer
+from training.small_run import META, PLAN, Recorder, SmallDetector, assert_equal, make_trainer, metrics
 
+from rtmdet.checkpoint import newest_checkpoint, read_training_checkpoint
+from rtmdet.evaluation import CocoMetrics
 from rtmdet.structures import InputError
+from rtmdet.training.engine import Trainer
+from rtmdet.training.interruption import Interrupted
+from rtmdet.training.plan import Plan
+from rtmdet.training.records import StepRecord
 
 
 class Interruption(Recorder):
@@ -40,11 +49,153 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> N
 
     assert resumed.loader.epochs == [1]  # type: ignore[attr-defined]
     assert_equal(resumed.model.state_dict(), expected.model.state_dict())
-    assert_equal(resumed.ema.model.state_dict(), expected.ema.model.state_dict())
-    assert (resumed.iteration, resumed.ema.updates) == (expected.iteration, expected.ema.updates) == (6, 6)
-    for a, b in zip(*(t.optimizer.state_dict()["state"].values() for t in (resumed, expected)), strict=True):
+    assert_equal(resumed.averaged.state_dict(), expected.averaged.state_dict())
+    assert resumed.iteration == expected.iteration == 6
+    assert resumed.ema is not None
+    assert expected.ema is not None
+    assert resumed.ema.updates == expected.ema.updates == 6
+    for a, b in zip(*(t.stepper.optimizer.state_dict()["state"].values() for t in (resumed, expected)), strict=True):
         assert_equal(a, b)
     assert not (second / "best.pth").exists(), "0.5 was reached before the interruption"
+
+
+class AtStep(Recorder):
+    """Does something after a step of the run."""
+
+    def __init__(self, iteration: int, action: Callable[[], None]) -> None:
+        super().__init__()
+        self.iteration = iteration
+        self.action = action
+
+    def on_step(self, record: StepRecord) -> None:
+        if record.iteration == self.iteration:
+            self.action()
+
+
+def kill() -> None:
+    """As near to SIGKILL as one process can test: nothing is saved any more."""
+    raise KeyboardInterrupt
+
+
+def send(number: int) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), number)
+
+
+LONG = Plan(epochs=3, validate_every=2, accumulate=2, save_every=2)  # 3 steps an epoch, of 2, 2 and 1 batches
+
+
+def make_long(folder: Path, *, seed: int = 0, action: AtStep | None = None) -> Trainer:
+    scores = iter([0.5, 0.4])
+    observers = [] if action is None else [action]
+    return make_trainer(
+        folder, seed=seed, plan=LONG, batches=5, evaluate=lambda _: metrics(next(scores)), observers=observers
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, torch.Tensor]]:
+    torch.manual_seed(5)
+    trainer = make_long(tmp_path_factory.mktemp("whole"))
+    trainer.run()
+    return {"model": trainer.model.state_dict(), "averaged": trainer.averaged.state_dict()}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, None], ids=["SIGTERM", "Ctrl-C", "killed"])
+@pytest.mark.parametrize("iteration", range(1, 9))
+def test_a_run_that_was_stopped_anywhere_ends_as_if_it_was_not(
+    uninterrupted: dict[str, dict[str, torch.Tensor]], tmp_path: Path, number: int | None, iteration: int
+) -> None:
+    """To the last bit, with dropout, joined batches, and checkpoints inside the epoch."""
+    torch.manual_seed(5)
+    first = make_long(tmp_path, action=AtStep(iteration, kill if number is None else send(number)))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt if number is None else Interrupted) as stopped:
+        first.run()
+    assert signal.getsignal(signal.SIGTERM) is before
+    if iteration <= 2 and number is None:  # before the first checkpoint
+        assert list(tmp_path.iterdir()) == []
+        return
+    if isinstance(stopped.value, Interrupted):
+        assert stopped.value.number == number
+        assert read_training_checkpoint(tmp_path / "last.pth")[1].iteration == iteration, "nothing is lost"
+    torch.manual_seed(99)
+    second = make_long(tmp_path, seed=1)
+    second.resume(newest_checkpoint(tmp_path)[0])
+    second.run()
+    assert_equal(second.model.state_dict(), uninterrupted["model"])
+    assert_equal(second.averaged.state_dict(), uninterrupted["averaged"])
+    assert (second.iteration, second.epoch, second.step, second.best_ap) == (9, 3, 0, 0.5)
+
+
+def test_a_run_that_was_killed_in_its_validation_only_validates_again(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+
+    def die(_: nn.Module) -> CocoMetrics:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(tmp_path, evaluate=die).run()
+    recorder = Recorder()
+    resumed = make_trainer(tmp_path, seed=1, observers=[recorder])
+    resumed.resume(tmp_path / "last.pth")
+    resumed.run()
+    assert recorder.told == ["validation", "end 1", *["step"] * 3, "validation", "end 2"]
+    torch.manual_seed(5)
+    (tmp_path / "whole").mkdir()
+    expected = make_trainer(tmp_path / "whole")
+    expected.run()
+    assert_equal(resumed.model.state_dict(), expected.model.state_dict())
+
+
+def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
+    def twice() -> None:
+        send(signal.SIGTERM)()
+        send(signal.SIGTERM)()
+
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(tmp_path, observers=[AtStep(1, twice)]).run()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["cut short", "changed", "gone"])
+def test_the_one_before_a_damaged_checkpoint_is_used(tmp_path: Path, damage: str) -> None:
+    make_trainer(tmp_path).run()
+    path = tmp_path / "last.pth"
+    whole = bytearray(path.read_bytes())
+    if damage == "cut short":
+        path.write_bytes(whole[: len(whole) * 2 // 3])
+    elif damage == "changed":  # a bit of a weight, which torch.load alone does not see
+        weight = read_training_checkpoint(path)[0]["logits.weight"].numpy().tobytes()
+        whole[whole.index(weight)] ^= 1
+        path.write_bytes(whole)
+    else:
+        path.unlink()
+    found, fault = newest_checkpoint(tmp_path)
+    assert found == tmp_path / "previous.pth"
+    assert str(path) in str(fault)
+    resumed = make_trainer(tmp_path, seed=1)
+    resumed.resume(found)
+    assert (resumed.epoch, resumed.step, resumed.iteration) == (1, 3, 6), "before the last validation"
+    resumed.run()
+    assert newest_checkpoint(tmp_path) == (path, None)
+
+
+def test_no_whole_checkpoint_is_an_error(tmp_path: Path) -> None:
+    make_trainer(tmp_path).run()
+    for name in ("last.pth", "previous.pth"):
+        (tmp_path / name).write_bytes(b"no checkpoint")
+    with pytest.raises(InputError, match=r"previous\.pth: not a checkpoint, or a damaged one"):
+        newest_checkpoint(tmp_path)
+
+
+def test_a_scaler_goes_on_with_its_scale(tmp_path: Path) -> None:
+    first = make_trainer(tmp_path, plan=replace(PLAN, epochs=1), precision="fp16")
+    first.stepper.scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    first.run()
+    resumed = make_trainer(tmp_path, precision="fp16")
+    resumed.resume(tmp_path / "last.pth")
+    resumed.run()
+    assert resumed.stepper.scaler.get_scale() == 64.0
 
 
 def test_a_finished_run_has_nothing_to_resume(tmp_path: Path) -> None:
@@ -62,7 +213,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_one_line(tmp_path: Path) ->
     wider = SmallDetector()
     wider.logits = nn.Conv2d(4, 7, 1)
     others = [
-        (make_trainer(tmp_path, batches=5), r"holds 6 iterations of 2 epochs, but an epoch has 5 here: resume with"),
+        (make_trainer(tmp_path, batches=5), r"its epochs have 3 steps, but an epoch has 5 here: resume with"),
         (
             make_trainer(tmp_path, meta=replace(META, classes=("kite", "balloon"))),
             r"is of size tiny for balloon, kite at 64 x 64 .*, this run is of size tiny for kite, balloon at .* give",

@@ -1,0 +1,231 @@
+"""A configuration -> data, model, optimiser and schedule, joined into a Trainer: the wiring of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from rtmdet.checkpoint import CheckpointMeta
+from rtmdet.cli.measure import detect_all
+from rtmdet.cli.progress import say
+from rtmdet.config import Config, SplitConfig
+from rtmdet.config_file import dump_config
+from rtmdet.data.coco import CocoDataset
+from rtmdet.data.loader import EvaluationLoader, TrainingLoader
+from rtmdet.data.pipelines import EvaluationSamples, TrainingSamples
+from rtmdet.distributed import rank, world_size
+from rtmdet.download import resolve
+from rtmdet.evaluation import CocoMetrics
+from rtmdet.models.backbone import CSPNeXt
+from rtmdet.models.freezing import freeze
+from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
+from rtmdet.openmmlab import load_weights, read_checkpoint
+from rtmdet.structures import InputError
+from rtmdet.training.criterion import Criterion
+from rtmdet.training.ema import ExponentialMovingAverage
+from rtmdet.training.engine import Trainer
+from rtmdet.training.multi_scale import MultiScale
+from rtmdet.training.optim import build_optimizer, learning_rates, scaled_learning_rate
+from rtmdet.training.plan import Plan
+from rtmdet.training.step import Stepper
+
+
+def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
+    """The training and the validation images, with a line about each."""
+    train = open_split(config.data.train, config, training=True)
+    val = open_split(config.data.val, config, training=False)
+    check_classes(train, val)
+    say(describe("train", train))
+    say(describe("val", val))
+    return train, val
+
+
+def build_trainer(config: Config, train_data: CocoDataset, val_data: CocoDataset, device: torch.device) -> Trainer:
+    """Everything joined."""
+    train = config.train
+    model = build_model(config, len(train_data.classes)).to(device)
+    if device.type == "cpu":
+        model = model.to(memory_format=torch.channels_last)
+    frozen = freeze_parts(model, config)
+    loader = build_training_loader(config, train_data)
+    rate = base_learning_rate(config)
+    average = ExponentialMovingAverage(model, momentum=train.ema_momentum, gamma=train.ema_gamma)
+    return Trainer(
+        model,
+        stepper=build_stepper(config, model, rate, device),
+        learning_rates=build_learning_rates(config, rate, steps=-(-len(loader) // train.accumulate)),
+        ema=average if train.ema else None,
+        loader=loader,
+        evaluate=build_evaluation(config, val_data, device),
+        plan=Plan(
+            epochs=train.epochs,
+            validate_every=train.validate_every,
+            dense_validation=train.dense_validation,
+            accumulate=train.accumulate,
+            patience=train.patience,
+            save_every=train.save_every,
+            keep_epochs=train.keep_epochs,
+        ),
+        folder=Path(train.output),
+        meta=CheckpointMeta(
+            train_data.classes,
+            config.model.size,
+            config.data.input_size,
+            backbone=model.backbone_name,
+            config=dump_config(config),
+        ),
+        frozen=frozen,
+    )
+
+
+def freeze_parts(model: RTMDet, config: Config) -> list[nn.Module]:
+    """Stop the learning of what the configuration names; returns what keeps its batch norms in evaluation mode."""
+    stages: list[nn.Module] = []
+    if isinstance(model.backbone, CSPNeXt):  # the configuration counts no stages of other backbones
+        stages = model.backbone.freeze(config.model.frozen_stages)
+    return [*stages, *freeze(model, config.model.freeze)]
+
+
+def build_training_loader(config: Config, dataset: CocoDataset) -> TrainingLoader:
+    """Batches of augmented samples, this process's share of them."""
+    return TrainingLoader(
+        build_training_samples(config, dataset),
+        batch_size=config.data.batch_size,
+        workers=config.data.workers,
+        rank=rank(),
+        world_size=world_size(),
+    )
+
+
+def build_evaluation(
+    config: Config, dataset: CocoDataset, device: torch.device
+) -> Callable[[nn.Module], CocoMetrics]:
+    """What measures a model on the validation images, each process its share of them."""
+    loader = EvaluationLoader(
+        EvaluationSamples(dataset, input_size=config.data.input_size),
+        batch_size=config.data.batch_size,
+        workers=config.data.workers,
+        rank=rank(),
+        world_size=world_size(),
+    )
+
+    def evaluate(model: nn.Module) -> CocoMetrics:
+        return detect_all(model, dataset, loader, settings=config.evaluation, device=device).evaluate()
+
+    return evaluate
+
+
+def build_stepper(config: Config, model: RTMDet, rate: float, device: torch.device) -> Stepper:
+    """Loss, optimiser and precision of a step."""
+    train, factors = config.train, config.augmentation.multi_scale
+    return Stepper(
+        wrap(model, config, device),
+        criterion=Criterion(model.bbox_head.num_classes),
+        optimizer=build_optimizer(model, learning_rate=rate, weight_decay=train.weight_decay),
+        device=device,
+        precision=train.precision,
+        clip_gradient=train.clip_gradient,
+        resize=None if factors is None else MultiScale(config.data.input_size, factors, train.seed),
+    )
+
+
+def build_learning_rates(config: Config, rate: float, *, steps: int) -> np.ndarray:
+    """The learning rate of every step of the run, with `steps` an epoch."""
+    train = config.train
+    return learning_rates(
+        epochs=train.epochs,
+        iterations=steps,
+        base=rate,
+        warmup=train.warmup_iterations,
+        warmup_start=train.warmup_start,
+        # Differs from mmdet: with an odd number of epochs, too, the minimum is at the end, not before it.
+        cosine_start=train.epochs // 2 if train.cosine_start is None else train.cosine_start,
+        final_factor=train.final_factor,
+    )
+
+
+def wrap(model: nn.Module, config: Config, device: torch.device) -> nn.Module:
+    """What the training calls in the model's place: compiled, and joined with the other processes' models."""
+    network: nn.Module = torch.compile(model) if config.train.compile else model  # type: ignore[assignment]
+    if world_size() == 1:
+        return network
+    return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+
+
+def base_learning_rate(config: Config) -> float:
+    """The configured rate; scaled to the images of a step only where the configuration asks for it."""
+    rate = config.train.learning_rate
+    if not config.train.scale_learning_rate:
+        return rate
+    images = config.data.batch_size * config.train.accumulate * world_size()
+    scaled = scaled_learning_rate(rate, images)
+    say(f"learning rate {rate:g} x {images} / 256 = {scaled:g}")
+    return scaled
+
+
+def open_split(split: SplitConfig, config: Config, *, training: bool) -> CocoDataset:
+    """The data set of one split, checked."""
+    return CocoDataset(
+        Path(split.annotations),
+        Path(split.images),
+        classes=config.data.classes,
+        training=training,
+        keep_empty=config.data.keep_empty,
+    )
+
+
+def check_classes(train: CocoDataset, val: CocoDataset) -> None:
+    """Refuse splits whose classes differ: their labels would mean different things."""
+    if train.classes != val.classes:
+        raise InputError(
+            f"train and val have different classes: {', '.join(train.classes)} against {', '.join(val.classes)}: "
+            "give data.classes, or files with the same categories"
+        )
+
+
+def describe(name: str, dataset: CocoDataset) -> str:
+    """One line about a split."""
+    classes = ", ".join(dataset.classes[:8]) + (" ..." if len(dataset.classes) > 8 else "")
+    return f"{name}: {len(dataset)} images, {dataset.box_count} boxes, classes: {classes}"
+
+
+def build_model(config: Config, num_classes: int) -> RTMDet:
+    """The model with its first weights; the same on every process."""
+    settings = config.model
+    pretrained = settings.backbone_pretrained and settings.weights is None
+    model = build_rtmdet(settings.size, num_classes, backbone=settings.backbone, pretrained=pretrained)
+    if settings.weights is not None:
+        say(load_weights(model, read_checkpoint(resolve(settings.weights, progress=True))).summary)
+    elif settings.backbone is not None and pretrained:
+        say(f"weights: {settings.backbone} as timm publishes it, neck and head random initialisation")
+    else:
+        say("weights: random initialisation")
+    if world_size() > 1 and torch.cuda.is_available() and config.train.sync_batch_norm:
+        return synchronize_batch_norms(model)
+    return model
+
+
+def build_training_samples(config: Config, dataset: CocoDataset) -> TrainingSamples:
+    """The augmentation that the configuration describes."""
+    augmentation = config.augmentation
+    return TrainingSamples(
+        dataset,
+        input_size=config.data.input_size,
+        seed=config.train.seed,
+        stage2_start=max(config.train.epochs - augmentation.stage2_epochs, 0),
+        use_mosaic=augmentation.mosaic,
+        mosaic_cache=augmentation.mosaic_cache,
+        mixup_probability=augmentation.mixup_probability,
+        mixup_cache=augmentation.mixup_cache,
+        resize_range=augmentation.resize_range,
+        hsv=augmentation.hsv,
+        flip_probability=augmentation.flip_probability,
+        extra=[(transform.name, transform.parameters) for transform in augmentation.extra],
+        keep_empty=config.data.keep_empty,
+        repeat_threshold=config.data.repeat_threshold,
+    )

@@ -1,0 +1,50 @@
+"""Batches of another size every step. RTMDet's own recipe has one size; for objects of very different sizes.
+
+Dimension legend: B batch, H, W height and width of the network's input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rtmdet.priors import STRIDES
+from rtmdet.structures import Batch, Target
+
+
+@dataclass(frozen=True, slots=True)
+class MultiScale:
+    """Resizes the batches of a step by a factor of `factors` (low, high), sides rounded to multiples of 32.
+
+    The size is a pure function of seed and iteration: all processes and all batches of a step have the same.
+    """
+
+    input_size: tuple[int, int]  # (H, W)
+    factors: tuple[float, float]
+    seed: int
+
+    def size(self, iteration: int) -> tuple[int, int]:
+        """The (H, W) of a step, counted from 0."""
+        factor = np.random.default_rng([self.seed, iteration]).uniform(*self.factors)
+        coarsest = STRIDES[-1]
+        height, width = (max(round(side * factor / coarsest), 1) * coarsest for side in self.input_size)
+        return height, width
+
+    def __call__(self, batch: Batch, iteration: int) -> Batch:
+        """The batch in the size of a step: images bilinear and rounded to uint8, boxes scaled alike."""
+        height, width = batch.images.shape[2:]
+        size = self.size(iteration)
+        if size == (height, width):
+            return batch
+        factor = torch.tensor([size[1] / width, size[0] / height] * 2, device=batch.images.device)
+        targets = [Target(target.boxes * factor, target.labels) for target in batch.targets]
+        return replace(batch, images=_resize(batch.images, size), targets=targets)
+
+
+def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, 3, H, W) uint8 -> uint8 of another size; by way of float32, which CUDA asks for."""
+    return F.interpolate(images.float(), size, mode="bilinear", align_corners=False).round().to(torch.uint8)

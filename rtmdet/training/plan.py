@@ -1,0 +1,23 @@
+"""The plan of a run: its length, and when it is measured and saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long a run goes, when it is measured and when it is saved."""
+
+    epochs: int
+    validate_every: int
+    dense_validation: int = 0  # last epochs that are validated every time
+    accumulate: int = 1  # batches a step
+    patience: int | None = None  # validations without a better AP that end the run
+    save_every: int | None = None  # steps between checkpoints inside an epoch
+    keep_epochs: int = 0  # validated epochs whose weights are kept
+
+    def is_validated(self, epoch: int) -> bool:
+        """Whether the epoch, counted from 1, ends with a validation; the last one always does."""
+        dense = epoch > self.epochs - self.dense_validation
+        return dense or epoch % self.validate_every == 0 or epoch == self.epochs

@@ -1,0 +1,26 @@
+"""The state of torch's random numbers, process by process: what a resumed run needs to draw the same ones.
+
+Samples do not depend on it (they are pure functions of seed, epoch and position); dropout in a backbone does.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rtmdet.checkpoint import TrainingState
+from rtmdet.distributed import rank
+
+
+def random_states(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The random states of this process: of the CPU and of its GPU (empty without one), (n,) uint8 each."""
+    none = torch.empty(0, dtype=torch.uint8)
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else none
+
+
+def restore_random_states(state: TrainingState, device: torch.device) -> None:
+    """Set this process's random states; with more processes than before, some begin like others."""
+    number = rank() % len(state.torch_rng)
+    torch.set_rng_state(state.torch_rng[number].clone())
+    if device.type == "cuda" and state.cuda_rng[number].numel():
+        torch.cuda.set_rng_state(state.cuda_rng[number].clone(), device)

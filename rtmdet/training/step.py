@@ -1,0 +1,138 @@
+"""One optimiser step: batches -> network -> criterion -> gradients -> optimiser, in the chosen precision.
+
+Several batches (gradient accumulation) and several processes (DDP) make the step that one process would make
+with all their images in one batch, but for batch norms, which see one batch of one process at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from rtmdet.distributed import any_process, sum_over_processes, world_size
+from rtmdet.structures import Batch, Losses
+from rtmdet.training.criterion import Criterion, loss_normalizer
+from rtmdet.training.interruption import StoppedByAnother
+
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class NotFiniteError(Exception):
+    """A loss or a gradient is not a finite number; nothing of this step has reached the weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepLosses:
+    """What a step learned from, over all its batches and processes."""
+
+    classification: float
+    box: float
+    gradient_norm: float  # before clipping
+    positives: int
+    ground_truths: int
+    unassigned: int  # ground truths without any prior
+
+
+class Stepper:
+    """Makes optimiser steps on `network`: the model, or what DDP or torch.compile wrapped around it.
+
+    `precision` is float32, bf16 or fp16 and holds for the network alone: decoding, assignment and losses stay
+    in float32. `resize` brings a batch to the size of an iteration.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        criterion: Criterion,
+        optimizer: torch.optim.Optimizer,
+        device: torch.device,
+        precision: str = "float32",
+        clip_gradient: float | None = None,
+        resize: Callable[[Batch, int], Batch] | None = None,
+    ) -> None:
+        self.network = network
+        self.criterion = criterion
+        self.optimizer = optimizer
+        self.device = device
+        self.dtype = DTYPES[precision]
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self.clip_gradient = clip_gradient
+        self.resize = resize
+        self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+    def __call__(self, batches: Sequence[Batch], *, iteration: int, learning_rate: float) -> StepLosses:
+        """Make step number `iteration`, counted from 0, of one or more batches.
+
+        Raises NotFiniteError where a loss or the gradient is not; the weights are then as before.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad(set_to_none=True)
+        parts: list[Losses] = []
+        for batch in batches:
+            with self._exchange(last=len(parts) == len(batches) - 1):
+                parts.append(self._backward(batch.to(self.device), iteration, parts))
+        normalizer = loss_normalizer(torch.stack([part.quality for part in parts]).sum())
+        self.scaler.unscale_(self.optimizer)
+        if len(parts) > 1:
+            gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+            torch._foreach_mul_(gradients, parts[0].normalizer / normalizer)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_gradient or math.inf)
+        if not self.scaler.is_enabled() and not torch.isfinite(norm):  # the scaler passes over such steps
+            raise NotFiniteError(
+                f"the gradient is not finite: its norm is {norm.item():g}, {_describe(parts, batches)}"
+            )
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return self._total(parts, normalizer, norm)
+
+    def _backward(self, batch: Batch, iteration: int, before: Sequence[Losses]) -> Losses:
+        """Add a batch's gradients, in the scale of the step's first batch."""
+        if self.resize is not None:
+            batch = self.resize(batch, iteration)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
+            outputs = self.network(batch.images)
+        losses = self.criterion(outputs, batch.targets)
+        finite = bool(torch.isfinite(losses.total))
+        if any_process(not finite, self.device):
+            if finite:
+                raise StoppedByAnother
+            raise NotFiniteError(f"the loss is not finite: {_describe([losses], [batch])}")
+        weight = losses.normalizer / (before[0] if before else losses).normalizer  # 1 for the first
+        self.scaler.scale(losses.total * weight).backward()
+        return losses
+
+    def _exchange(self, *, last: bool) -> AbstractContextManager[None]:
+        """Let DDP average the gradients over the processes with the last batch of a step only."""
+        if isinstance(self.network, DistributedDataParallel) and not last:
+            return self.network.no_sync()
+        return nullcontext()
+
+    def _total(self, parts: Sequence[Losses], normalizer: Tensor, norm: Tensor) -> StepLosses:
+        """Sum up the batches, then the processes."""
+        shares = [part.normalizer / normalizer / world_size() for part in parts]
+        losses = [
+            torch.stack([part.classification.detach(), part.box.detach()]) * share
+            for part, share in zip(parts, shares, strict=True)
+        ]
+        counts = [[part.positives, part.ground_truths, part.unassigned] for part in parts]
+        both = torch.stack(losses).sum(0)  # (2,)
+        total = torch.cat([both, torch.tensor(counts, dtype=both.dtype, device=both.device).sum(0)])
+        classification, box, positives, ground_truths, unassigned = sum_over_processes(total).tolist()
+        return StepLosses(classification, box, norm.item(), int(positives), int(ground_truths), int(unassigned))
+
+
+def _describe(parts: Sequence[Losses], batches: Sequence[Batch]) -> str:
+    """The losses of each batch with the ids of its images."""
+    return "; ".join(
+        f"classification {losses.classification.item():g}, box {losses.box.item():g}, image ids "
+        + ", ".join(str(meta.image_id) for meta in batch.metas)
+        for losses, batch in zip(parts, batches, strict=True)
+    )

@@ -1,0 +1,159 @@
+"""TensorBoard's files, read back with TensorBoard's own reader: scalars, pictures, resumed runs without doubles."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from rtmdet.evaluation import NAMES, CocoMetrics
+from rtmdet.structures import InputError
+from rtmdet.training.records import StepRecord, ValidationRecord
+from rtmdet.training.tensorboard import TensorBoardLog
+
+
+def step(iteration: int, epoch: int = 1, loss: float | None = None) -> StepRecord:
+    return StepRecord(
+        epoch=epoch,
+        iteration=iteration,
+        learning_rate=iteration / 1000,
+        loss_classification=float(iteration) if loss is None else loss,
+        loss_box=iteration * 2.0,
+        gradient_norm=iteration * 3.0,
+        positives=iteration * 4,
+        positives_per_object=iteration * 5.0,
+        unassigned=iteration / 100,
+        memory_mb=iteration * 100.0,
+        seconds=0.5,
+        data_seconds=0.125,
+    )
+
+
+def validation(epoch: int, iteration: int, ap: float = 0.25) -> ValidationRecord:
+    return ValidationRecord(epoch, iteration, CocoMetrics((ap, *[0.5] * 10, -1.0), ()), best=True)
+
+
+def pictures() -> Sequence[np.ndarray]:
+    """A wide red picture, and a small one of noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    return [np.full((20, 60, 3), (200, 30, 10), np.uint8), noise]
+
+
+def make_log(folder: Path, log_every: int = 2) -> TensorBoardLog:
+    return TensorBoardLog(folder, log_every=log_every, pictures=pictures)
+
+
+def read(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder / "tensorboard")).Reload()
+
+
+def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
+    return [(event.step, pytest.approx(event.value)) for event in read(folder).Scalars(tag)]
+
+
+def test_training_scalars_are_those_of_the_log(tmp_path: Path) -> None:
+    """Losses are means of their window, the learning rate is the last one's; no window spans two epochs."""
+    log = make_log(tmp_path)
+    for iteration in (1, 2, 3):
+        log.on_step(step(iteration))
+    log.on_epoch_end(1)
+    assert scalars(tmp_path, "train/loss_classification") == [(2, 1.5), (3, 3)]
+    assert scalars(tmp_path, "train/positives_per_object") == [(2, 7.5), (3, 15)]
+    assert scalars(tmp_path, "train/learning_rate") == [(2, 0.002), (3, 0.003)]
+    assert scalars(tmp_path, "train/memory_mb") == [(2, 200), (3, 300)]
+    tags = set(read(tmp_path).Tags()["scalars"])
+    assert tags == {f"train/{name}" for name in StepRecord.__slots__} - {"train/epoch", "train/iteration"}
+
+
+def test_validations_are_written_without_undefined_numbers(tmp_path: Path) -> None:
+    log = make_log(tmp_path)
+    log.on_validation(validation(1, 10))
+    log.on_validation(validation(2, 20, ap=0.75))
+    log.close()
+    assert scalars(tmp_path, "val/AP") == [(10, 0.25), (20, 0.75)]
+    assert set(read(tmp_path).Tags()["scalars"]) == {f"val/{name}" for name in NAMES[:-1]}
+
+
+def test_pictures_are_asked_for_after_each_validation_and_kept_exactly(tmp_path: Path) -> None:
+    asked = []
+
+    def pictures_counted() -> Sequence[np.ndarray]:
+        asked.append(len(asked))
+        return pictures()
+
+    log = TensorBoardLog(tmp_path, log_every=1, pictures=pictures_counted)
+    log.on_step(step(1))
+    assert asked == []
+    log.on_validation(validation(1, 1))
+    log.on_validation(validation(2, 2))
+    log.close()
+    assert len(asked) == 2
+    for index, picture in enumerate(pictures()):
+        events = read(tmp_path).Images(f"predictions/{index}")
+        assert [event.step for event in events] == [1, 2]
+        data = np.frombuffer(events[-1].encoded_image_string, np.uint8)
+        assert np.array_equal(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), picture)
+
+
+def test_resumed_run_shows_no_step_twice(tmp_path: Path) -> None:
+    """The first run dies in its second epoch, after iteration 8; the checkpoint is of iteration 5."""
+    log = make_log(tmp_path, log_every=1)
+    for iteration in range(1, 9):
+        log.on_step(step(iteration, 1 + (iteration > 5), loss=1.0))
+        if iteration == 5:
+            log.on_validation(validation(1, 5))
+            log.on_epoch_end(1)
+    log.flush()
+    resumed = make_log(tmp_path, log_every=1)
+    for iteration in range(6, 11):
+        resumed.on_step(step(iteration, 2, loss=2.0))
+    resumed.on_validation(validation(2, 10))
+    resumed.close()
+    expected = [(iteration, 1.0 if iteration <= 5 else 2.0) for iteration in range(1, 11)]
+    assert scalars(tmp_path, "train/loss_classification") == expected
+    assert scalars(tmp_path, "val/AP") == [(5, 0.25), (10, 0.25)]
+    assert [event.step for event in read(tmp_path).Images("predictions/0")] == [5, 10]
+
+
+def test_a_validation_that_is_made_again_stands_once(tmp_path: Path) -> None:
+    first = make_log(tmp_path)
+    first.on_step(step(1))
+    first.on_validation(validation(1, 2, ap=0.25))
+    first.close()
+    again = make_log(tmp_path)
+    again.on_validation(validation(1, 2, ap=0.5))
+    again.close()
+    assert scalars(tmp_path, "val/AP") == [(2, 0.5)]
+    assert scalars(tmp_path, "train/loss_box") == [(1, 2)]
+
+
+def test_steps_before_an_early_end_are_kept(tmp_path: Path) -> None:
+    log = make_log(tmp_path, log_every=10)
+    log.on_step(step(1))
+    log.on_step(step(2))
+    log.close()
+    assert scalars(tmp_path, "train/loss_box") == [(2, 3)]
+
+
+def test_a_run_that_never_began_leaves_no_file(tmp_path: Path) -> None:
+    make_log(tmp_path).close()
+    assert list((tmp_path / "tensorboard").iterdir()) == []
+
+
+def test_absent_tensorboard_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # an import of it fails
+    with pytest.raises(InputError, match=r"pip install 'plain-rtmdet\[tensorboard\]'"):
+        make_log(tmp_path)
+    assert not (tmp_path / "tensorboard").exists()
+
+
+def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").write_text("a file")
+    with pytest.raises(InputError, match="cannot be written") as caught:
+        make_log(tmp_path)
+    assert str(tmp_path / "tensorboard") in str(caught.value)
