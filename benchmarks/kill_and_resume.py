@@ -21,7 +21,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from rtmdet.checkpoint import has_checkpoint, newest_checkpoint, read_training_checkpoint
@@ -76,9 +75,7 @@ def digest(run: Path) -> str:
         parts += [moments[name] for name in sorted(moments)]
     joined = hashlib.sha256()
     for part in parts:
-        joined.update(
-            part.contiguous().view(torch.uint8).numpy().tobytes() if part.ndim else str(part.item()).encode()
-        )
+        joined.update(part.contiguous().numpy().tobytes())
     return joined.hexdigest()
 
 

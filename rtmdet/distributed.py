@@ -44,14 +44,21 @@ def process_group(device: torch.device) -> Iterator[None]:
         dist.destroy_process_group()
 
 
+def lost_another(error: RuntimeError) -> bool:
+    """Whether an error of torch tells that another process went away, which then has said why."""
+    lost = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+    return world_size() > 1 and (isinstance(error, dist.DistError) or any(text in str(error) for text in lost))
+
+
 def world_size() -> int:
     """Number of processes of the run."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Number of this process, 0 .. world_size - 1."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    """Number of this process, 0 .. world_size - 1; as torchrun gave it while they are not joined."""
+    joined = dist.is_available() and dist.is_initialized()
+    return dist.get_rank() if joined else int(os.environ.get("RANK", "0"))
 
 
 def is_main_process() -> bool:

@@ -17,7 +17,7 @@ from rtmdet.config import Config
 from rtmdet.config_file import differences, dump_config, load_config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.detector import Detector, choose_device
-from rtmdet.distributed import is_main_process, local_rank, process_group, started_processes
+from rtmdet.distributed import is_main_process, local_rank, lost_another, process_group, started_processes
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.structures import InputError
 from rtmdet.training.engine import Trainer
@@ -76,6 +76,10 @@ def run_to_the_end(trainer: Trainer) -> None:
         trainer.run()
     except Interrupted:
         say(f"stopped by a signal in epoch {trainer.epoch + 1}, after iteration {trainer.iteration}; all is saved")
+        raise
+    except RuntimeError as error:
+        if lost_another(error):
+            raise StoppedByAnother from error
         raise
     finally:
         for observer in trainer.observers:

@@ -266,14 +266,48 @@ def test_recipes_run_and_their_checkpoints_detect(
     assert (tmp_path / "found" / "detections.json").is_file()
 
 
+def start_two(config: Path, *settings: str) -> subprocess.Popen[str]:
+    """Two processes of a run, by torchrun."""
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words += ["train.py", "--config", str(config), *(word for pair in settings for word in ("--set", pair))]
+    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_at_a_signal(config: Path, tmp_path: Path) -> None:
+    process = start_two(config, "data.batch_size=1", "train.epochs=500", "train.validate_every=500")
+    deadline = time.monotonic() + 120
+    while not read_log(tmp_path / "run" / "log.jsonl") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert out.count("all is saved") == 1
+    assert out.count("go on with: ") == 1
+    assert "[rank" not in err, "no traceback of ours"
+    assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].iteration >= 1
+
+
+@pytest.mark.slow
+def test_the_fault_of_one_process_is_one_line(config: Path, dataset: Path, tmp_path: Path) -> None:
+    """The other one ends without a word."""
+    shutil.copytree(dataset / "train", tmp_path / "train")
+    image = sorted((tmp_path / "train" / "images").iterdir())[2]
+    image.write_bytes(image.read_bytes()[:900])
+    split = f"{{annotations: {tmp_path / 'train' / 'annotations.json'}, images: {tmp_path / 'train' / 'images'}}}"
+    process = start_two(config, "data.batch_size=1", f"data.train={split}")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert err.count("error: ") == err.count(f"error: {image}: the image is truncated") == 1
+    assert "[rank" not in err
+
+
 @pytest.mark.slow
 def test_two_processes_write_one_run(config: Path, dataset: Path, tmp_path: Path, command: Command) -> None:
     """torchrun: each line once, each validation image once, and the same 12 numbers as measured by one process."""
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words += ["train.py", "--config", str(config), "--set", "data.batch_size=1", "--set", "train.learning_rate=0.01"]
-    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("weights: random initialisation") == 1
+    process = start_two(config, "data.batch_size=1", "train.learning_rate=0.01")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert out.count("weights: random initialisation") == 1
     rows = read_log(tmp_path / "run" / "log.jsonl")
     assert [(row["epoch"], row["iteration"]) for row in rows if row["kind"] == "val"] == [(1, 3), (2, 6)]
     numbers = [row[name] for row in rows[-1:] for name in NAMES]
