@@ -88,13 +88,9 @@ def save_checkpoint(
 
 def _move_into_place(part: Path, path: Path, *, keep: bool) -> None:
     """Give a finished file its name; wherever this is cut off, a whole checkpoint stands under a known name."""
-    if not (keep and path.is_file()):
-        os.replace(part, path)
-        return
-    replaced = path.with_name(path.name + ".replaced")
-    os.replace(path, replaced)
+    if keep and zipfile.is_zipfile(path):  # one that was cut short must not replace the whole one before it
+        os.replace(path, path.with_name(PREVIOUS))
     os.replace(part, path)
-    os.replace(replaced, path.with_name(PREVIOUS))
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -141,7 +141,7 @@ class TrainingConfig:
     learning_rate: float = 0.004
     """of AdamW, for a batch of 256 images"""
     scale_learning_rate: bool = False
-    """multiply learning_rate by batch size / 256; otherwise it is used as it stands"""
+    """multiply learning_rate by the images of a step (batch size x accumulate x processes) / 256"""
     weight_decay: float = 0.05
     """on weights of convolutions; norms and biases do not decay"""
     warmup_iterations: int = 1000
@@ -254,3 +254,11 @@ class Config:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     train: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        low, _ = self.augmentation.multi_scale or (1.0, 1.0)
+        _require(
+            low * max(self.data.input_size) >= 64,
+            f"augmentation.multi_scale: {low:g} x data.input_size {list(self.data.input_size)} is too small: one "
+            "side must stay 64 or more",
+        )

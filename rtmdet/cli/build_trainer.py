@@ -45,10 +45,12 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
     return train, val
 
 
-def build_trainer(config: Config, train_data: CocoDataset, val_data: CocoDataset, device: torch.device) -> Trainer:
-    """Everything joined."""
+def build_trainer(
+    config: Config, train_data: CocoDataset, val_data: CocoDataset, device: torch.device, *, resumed: bool = False
+) -> Trainer:
+    """Everything joined. A `resumed` run takes its weights from a checkpoint, so none are looked for here."""
     train = config.train
-    model = build_model(config, len(train_data.classes)).to(device)
+    model = build_model(config, len(train_data.classes), device, first_weights=not resumed).to(device)
     if device.type == "cpu":
         model = model.to(memory_format=torch.channels_last)
     frozen = freeze_parts(model, config)
@@ -194,18 +196,20 @@ def describe(name: str, dataset: CocoDataset) -> str:
     return f"{name}: {len(dataset)} images, {dataset.box_count} boxes, classes: {classes}"
 
 
-def build_model(config: Config, num_classes: int) -> RTMDet:
-    """The model with its first weights; the same on every process."""
+def build_model(config: Config, num_classes: int, device: torch.device, *, first_weights: bool) -> RTMDet:
+    """The model with its first weights, where they are wanted; the same on every process."""
     settings = config.model
-    pretrained = settings.backbone_pretrained and settings.weights is None
+    pretrained = settings.backbone_pretrained and settings.weights is None and first_weights
     model = build_rtmdet(settings.size, num_classes, backbone=settings.backbone, pretrained=pretrained)
-    if settings.weights is not None:
+    if not first_weights:
+        pass  # the checkpoint's follow
+    elif settings.weights is not None:
         say(load_weights(model, read_checkpoint(resolve(settings.weights, progress=True))).summary)
     elif settings.backbone is not None and pretrained:
         say(f"weights: {settings.backbone} as timm publishes it, neck and head random initialisation")
     else:
         say("weights: random initialisation")
-    if world_size() > 1 and torch.cuda.is_available() and config.train.sync_batch_norm:
+    if world_size() > 1 and device.type == "cuda" and config.train.sync_batch_norm:
         return synchronize_batch_norms(model)
     return model
 

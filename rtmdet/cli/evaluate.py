@@ -27,7 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     samples = EvaluationSamples(dataset, input_size=detector.input_size)
     loader = EvaluationLoader(samples, batch_size=arguments.batch, workers=arguments.workers)
     stored = stored_settings(detector, arguments.weights)
-    settings = replace(stored or EvaluationConfig(), backend=arguments.backend)
+    settings = stored or EvaluationConfig()
+    settings = replace(settings, backend=arguments.backend or settings.backend)
     evaluator = detect_all(detector.model, dataset, loader, settings=settings, device=detector.device)
     origin = "as in the training run" if stored else "defaults"
     print(f"{len(dataset)} images, {evaluator.detection_count} detections: {describe(settings)} ({origin})")

@@ -78,8 +78,9 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder of the images")
     parser.add_argument("--batch", type=int, default=8, help="images at a time (default 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
-    parser.add_argument("--backend", choices=EVALUATION_BACKENDS, default="pycocotools",
-                        help="what computes the numbers; hotcoco is much faster (default pycocotools)")  # fmt: skip
+    parser.add_argument("--backend", choices=EVALUATION_BACKENDS,
+                        help="what computes the numbers; hotcoco is much faster (default: as in the training run, "
+                        "else pycocotools)")  # fmt: skip
     parser.add_argument("--out", type=Path, help="write the detections as COCO results JSON here")
 
 

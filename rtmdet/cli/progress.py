@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from tqdm import tqdm
 
 from rtmdet.distributed import is_main_process
-from rtmdet.evaluation import format_metrics
+from rtmdet.evaluation import CocoMetrics, format_metrics
 from rtmdet.training.records import StepRecord, ValidationRecord
 
 Item = TypeVar("Item", covariant=True)
@@ -37,6 +37,7 @@ class TrainingBar:
 
     def __init__(self, *, epochs: int, iterations: int, done: int) -> None:
         self._epochs = epochs
+        self._last: CocoMetrics | None = None
         self._bar = tqdm(total=epochs * iterations, initial=done, unit="it", dynamic_ncols=True)
 
     def on_step(self, record: StepRecord) -> None:
@@ -50,16 +51,21 @@ class TrainingBar:
         self._bar.update()
 
     def on_validation(self, record: ValidationRecord) -> None:
-        """Print the main numbers above the bar, all of them after the last epoch."""
+        """Print the main numbers above the bar."""
         names = ("AP", "AP50", "AP75")
         numbers = ", ".join(f"{n} {v:.3f}" for n, v in zip(names, record.metrics.numbers[:3], strict=True))
         tqdm.write(f"epoch {record.epoch}: {numbers}" + (" (best so far)" if record.best else ""))
-        if record.epoch == self._epochs:
-            tqdm.write(format_metrics(record.metrics))
+        self._last = record.metrics
 
     def on_epoch_end(self, epoch: int) -> None:
         """Nothing to draw."""
 
+    def on_save(self) -> None:
+        """Nothing to draw."""
+
     def close(self) -> None:
-        """Leave the bar as it stands and end its line."""
+        """Leave the bar as it stands and end its line; print all numbers of the last validation."""
         self._bar.close()
+        if self._last is not None:
+            tqdm.write(format_metrics(self._last))
+            self._last = None

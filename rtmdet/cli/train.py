@@ -17,7 +17,7 @@ from rtmdet.config import Config
 from rtmdet.config_file import differences, dump_config, load_config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.detector import Detector, choose_device
-from rtmdet.distributed import is_main_process, local_rank, lost_another, process_group, started_processes
+from rtmdet.distributed import gather, is_main_process, local_rank, lost_another, process_group, started_processes
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.structures import InputError
 from rtmdet.training.engine import Trainer
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         train(config, resume=arguments.resume)
     except Interrupted as stopped:
-        say(f"go on with: python train.py --config {arguments.config} --resume (and the same --set)")
+        say("go on with: the same command and --resume")
         return 128 + stopped.number
     except StoppedByAnother:
         return 2
@@ -52,16 +52,20 @@ def train(config: Config, *, resume: bool = False, observers: Sequence[Observer]
     the configuration or the data cannot be used, and Interrupted after SIGTERM or Ctrl-C, with everything saved.
     """
     folder = Path(config.train.output)
-    if not resume and has_checkpoint(folder):
+    goes_on = resume and has_checkpoint(folder)
+    if not resume and (has_checkpoint(folder) or (folder / "best.pth").exists()):
         raise InputError(f"{folder} holds a run already: go on with --resume, or give another --set train.output=...")
     device = training_device(config.train.device)
     with process_group(device):
         torch.manual_seed(config.train.seed)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
         train_data, val_data = open_data(config)
-        trainer = build_trainer(config, train_data, val_data, device)
-        if resume:
+        trainer = build_trainer(config, train_data, val_data, device, resumed=goes_on)
+        if goes_on:
             resume_newest(trainer, folder)
+        elif resume:
+            say(f"{folder} holds no checkpoint to go on from: the run begins at the beginning")
+        check_same_place(trainer)
         if is_main_process():
             prepare_folder(folder, config)
             trainer.observers = [*build_observers(config, trainer, val_data), *observers]
@@ -80,6 +84,11 @@ def run_to_the_end(trainer: Trainer) -> None:
     except RuntimeError as error:
         if lost_another(error):
             raise StoppedByAnother from error
+        if any(kind.__module__.startswith(("torch._dynamo", "torch._inductor")) for kind in type(error).__mro__):
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"train.compile: the network cannot be compiled here ({reason}): install a C++ compiler, or set false"
+            ) from error
         raise
     finally:
         for observer in trainer.observers:
@@ -98,10 +107,7 @@ def training_device(name: str) -> torch.device:
 
 
 def resume_newest(trainer: Trainer, folder: Path) -> None:
-    """Take up the run of a folder; one that was stopped before its first checkpoint begins anew."""
-    if not has_checkpoint(folder):
-        say(f"{folder} holds no checkpoint to go on from: the run begins at the beginning")
-        return
+    """Take up the run of a folder."""
     path, fault = newest_checkpoint(folder)
     if fault is not None:
         say(f"{fault}; going on from the one before it, {path}")
@@ -110,6 +116,16 @@ def resume_newest(trainer: Trainer, folder: Path) -> None:
     if changed:
         say(f"settings that differ from the checkpoint's: {', '.join(changed)}")
     say(f"resumed after epoch {trainer.epoch} of {trainer.plan.epochs}, iteration {trainer.iteration}")
+
+
+def check_same_place(trainer: Trainer) -> None:
+    """Refuse processes that begin at different places: several machines need the run's folder in common."""
+    places = gather(trainer.iteration)
+    if len(set(places)) > 1:
+        raise InputError(
+            f"{trainer.folder}: the processes would go on from iterations {', '.join(map(str, places))}: give all "
+            "machines the same folder as train.output"
+        )
 
 
 def build_observers(config: Config, trainer: Trainer, val_data: CocoDataset) -> list[Observer]:

@@ -129,6 +129,7 @@ class Trainer:
         """Validate where the plan says so, and save."""
         if self.plan.is_validated(self.epoch + 1):
             self.save_state()  # an interrupted validation begins anew, not the epoch
+            self._stop_where_asked()
             self.validate()
         self.epoch, self.step = self.epoch + 1, 0
         self.save_state()
@@ -161,6 +162,8 @@ class Trainer:
 
     def save_state(self) -> None:
         """Write last.pth with all that a resumed run needs."""
+        for observer in self.observers:
+            observer.on_save()
         rng = gather(random_states(self.stepper.device))
         if not is_main_process():
             return
@@ -190,7 +193,7 @@ class Trainer:
         if state.steps != self.steps:
             raise InputError(
                 f"{path}: its epochs have {state.steps} steps, but an epoch has {self.steps} here: resume with the "
-                "data, the batch size and the number of processes it was made with"
+                "data, data.batch_size, train.accumulate and the number of processes it was made with"
             )
         theirs, ours = _kind(meta), _kind(self.meta)
         if theirs != ours:
@@ -200,7 +203,10 @@ class Trainer:
                 self.ema.model.load_state_dict(averaged)
                 self.ema.updates = state.ema_updates
             self.model.load_state_dict(state.model)
+            decays = [group["weight_decay"] for group in self.stepper.optimizer.param_groups]
             self.stepper.optimizer.load_state_dict(state.optimizer)
+            for group, decay in zip(self.stepper.optimizer.param_groups, decays, strict=True):
+                group["weight_decay"] = decay  # the configuration's, not the checkpoint's
             if self.stepper.scaler.is_enabled() and state.scaler:
                 self.stepper.scaler.load_state_dict(state.scaler)
         except (RuntimeError, ValueError, KeyError) as error:
@@ -259,7 +265,10 @@ class Trainer:
 
     def _remove_old_weights(self) -> None:
         if is_main_process():
-            for path in sorted(self.folder.glob("epoch_*.pth"))[: -self.plan.keep_epochs]:
+            names = [f"epoch_{epoch:04d}.pth" for epoch in range(1, self.epoch + 2)]
+            for path in [self.folder / name for name in names if (self.folder / name).exists()][
+                : -self.plan.keep_epochs
+            ]:
                 path.unlink()
 
 

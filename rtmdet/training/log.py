@@ -57,6 +57,10 @@ class RunLog:
         """Write what is left of the epoch, so that no row spans two."""
         self.flush()
 
+    def on_save(self) -> None:
+        """Write what is left, since a resumed run begins after it."""
+        self.flush()
+
     def close(self) -> None:
         """Write what is left where the run ended inside an epoch."""
         self.flush()
@@ -98,13 +102,15 @@ def _opened(path: Path, mode: str) -> Iterator[IO[str]]:
 
 
 def read_log(path: Path) -> list[Row]:
-    """The rows of a log.jsonl; none where the file is absent. A last line cut short by a crash is left out."""
+    """The rows of a log.jsonl; none where the file is absent. What is no row, as a line cut short, is left out."""
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except ValueError:
             continue
+        if isinstance(row, dict) and row.get("kind") in ("train", "val") and {"epoch", "iteration"} <= row.keys():
+            rows.append(row)
     return rows

@@ -17,7 +17,7 @@ class StepRecord:
     learning_rate: float
     loss_classification: float
     loss_box: float
-    gradient_norm: float
+    gradient_norm: float  # before clipping; 0 where fp16 overflowed and the step was passed over
     positives: int  # priors that learned a box
     positives_per_object: float  # of them, for each ground truth of the step; 0 where it has none
     unassigned: float  # share of the ground truths that no prior learned
@@ -47,6 +47,9 @@ class Observer(Protocol):
 
     def on_epoch_end(self, epoch: int) -> None:
         """After an epoch, counted from 1, was validated (where due) and saved."""
+
+    def on_save(self) -> None:
+        """Before a checkpoint is written: a resumed run will not tell again what came before it."""
 
     def close(self) -> None:
         """After the run's end, also one that came early."""

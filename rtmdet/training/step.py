@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rtmdet.distributed import any_process, sum_over_processes, world_size
-from rtmdet.structures import Batch, Losses
+from rtmdet.structures import Batch, DenseOutputs, InputError, Losses
 from rtmdet.training.criterion import Criterion, loss_normalizer
 from rtmdet.training.interruption import StoppedByAnother
 
@@ -33,7 +33,7 @@ class StepLosses:
 
     classification: float
     box: float
-    gradient_norm: float  # before clipping
+    gradient_norm: float  # before clipping; 0 where fp16 overflowed and the step was passed over
     positives: int
     ground_truths: int
     unassigned: int  # ground truths without any prior
@@ -91,14 +91,16 @@ class Stepper:
             )
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return self._total(parts, normalizer, norm)
+        if self.scaler.is_enabled() and self.scaler.get_scale() < 1:
+            raise NotFiniteError(f"the gradient overflows fp16 at every scale: {_describe(parts, batches)}")
+        return self._total(parts, normalizer, norm.nan_to_num(nan=0.0, posinf=0.0))
 
     def _backward(self, batch: Batch, iteration: int, before: Sequence[Losses]) -> Losses:
         """Add a batch's gradients, in the scale of the step's first batch."""
         if self.resize is not None:
             batch = self.resize(batch, iteration)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
-            outputs = self.network(batch.images)
+            outputs = self._forward(batch)
         losses = self.criterion(outputs, batch.targets)
         finite = bool(torch.isfinite(losses.total))
         if any_process(not finite, self.device):
@@ -108,6 +110,18 @@ class Stepper:
         weight = losses.normalizer / (before[0] if before else losses).normalizer  # 1 for the first
         self.scaler.scale(losses.total * weight).backward()
         return losses
+
+    def _forward(self, batch: Batch) -> DenseOutputs:
+        try:
+            return self.network(batch.images)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                f"a batch of {len(batch.images)} image(s) of {batch.images.shape[2]} x {batch.images.shape[3]} "
+                "pixels gives a batch norm a single value: choose data.batch_size so that no batch is left with one "
+                "image, or a larger data.input_size"
+            ) from error
 
     def _exchange(self, *, last: bool) -> AbstractContextManager[None]:
         """Let DDP average the gradients over the processes with the last batch of a step only."""

@@ -51,7 +51,7 @@ class TensorBoardLog:
 
     def on_validation(self, record: ValidationRecord) -> None:
         """Write the 12 numbers and the pictures."""
-        writer = self._open(record.iteration)
+        writer = self._open(record.iteration + 1)  # where a resumed run begins with it, the step's losses stay
         for name, number in zip(NAMES, record.metrics.numbers, strict=True):
             if number >= 0:  # -1 stands for undefined
                 writer.add_scalar(f"val/{name}", number, record.iteration)
@@ -60,6 +60,10 @@ class TensorBoardLog:
 
     def on_epoch_end(self, epoch: int) -> None:
         """Write what is left of the epoch."""
+        self.flush()
+
+    def on_save(self) -> None:
+        """Write what is left, since a resumed run begins after it."""
         self.flush()
 
     def flush(self) -> None:
@@ -96,6 +100,5 @@ def _require_tensorboard() -> None:
         import torch.utils.tensorboard  # noqa: F401
     except ImportError as error:
         raise InputError(
-            "train.tensorboard: TensorBoard is not installed: pip install 'plain-rtmdet[tensorboard]', or set "
-            "train.tensorboard=false"
+            "train.tensorboard: TensorBoard is not installed: pip install tensorboard, or set train.tensorboard=false"
         ) from error

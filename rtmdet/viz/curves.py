@@ -92,6 +92,9 @@ class CurvePicture:
             draw_curves([Run(self.log.parent.resolve().name, read_log(self.log))], self.picture)
             self._due = False
 
+    def on_save(self) -> None:
+        """Nothing to draw."""
+
     def close(self) -> None:
         """Nothing is held open."""
 

@@ -148,7 +148,7 @@ def test_uses_the_settings_of_the_training_run(
     result = command(*words)
     assert {name: used[name] for name in stored} == stored
     settings = "score above 0.005, NMS IoU 0.5, 40 candidates a level, at most 7 an image"
-    first = f"3 images, 0 detections: {settings}, numbers by pycocotools (as in the training run)"
+    first = f"3 images, 0 detections: {settings}, numbers by hotcoco (as in the training run)"
     assert result.stdout.splitlines()[0] == first
     assert "default" not in result.stderr
 

@@ -135,7 +135,10 @@ def test_resuming_a_finished_run_leaves_it_as_it_is(again: list[object], tmp_pat
     ("override", "expected"),
     [
         ("model.size=tiny", "this run is of size tiny for balloon at"),
-        ("data.batch_size=3", "resume with the data, the batch size and the number of processes it was made with"),
+        (
+            "data.batch_size=3",
+            "resume with the data, data.batch_size, train.accumulate and the number of processes it was made with",
+        ),
     ],
 )
 def test_resuming_as_another_run_is_refused_and_changes_nothing(
@@ -208,7 +211,7 @@ def test_a_stopped_command_says_how_to_go_on(config: Path, tmp_path: Path) -> No
     out, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
     assert "all is saved" in out
-    assert f"go on with: python train.py --config {config} --resume" in out.splitlines()[-1]
+    assert out.splitlines()[-1] == "go on with: the same command and --resume"
     assert "Traceback" not in err
     assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].iteration >= 1
 
@@ -247,7 +250,7 @@ def test_changed_settings_of_a_resumed_run_are_said(again: list[object], command
     "overrides",
     [
         ["train.accumulate=2", "train.ema=false", "train.keep_epochs=1"],
-        ["train.precision=bf16", "augmentation.multi_scale=[0.5,1.5]"],
+        ["train.precision=bf16", "augmentation.multi_scale=[1,1.5]"],
         ["model.freeze=[backbone, neck.*]", "data.repeat_threshold=0.5", "evaluation.backend=hotcoco"],
         ["model.backbone=timm/resnet18", "model.backbone_pretrained=false", "train.tensorboard=true"],
     ],
@@ -275,7 +278,8 @@ def start_two(config: Path, *settings: str) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_two_processes_stop_together_at_a_signal(config: Path, tmp_path: Path) -> None:
-    process = start_two(config, "data.batch_size=1", "train.epochs=500", "train.validate_every=500")
+    settings = ["data.batch_size=1", "data.workers=1", "train.epochs=500", "train.validate_every=500"]
+    process = start_two(config, *settings)
     deadline = time.monotonic() + 120
     while not read_log(tmp_path / "run" / "log.jsonl") and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -180,6 +180,55 @@ def test_the_one_before_a_damaged_checkpoint_is_used(tmp_path: Path, damage: str
     assert newest_checkpoint(tmp_path) == (path, None)
 
 
+def test_a_kill_between_the_two_renames_leaves_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the second save of a run, when there is none before it yet."""
+    replace_file = os.replace
+    names: list[str] = []
+
+    def die_at_the_third(source: Path, target: Path) -> None:
+        names.append(Path(target).name)
+        if len(names) == 3:
+            raise KeyboardInterrupt
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", die_at_the_third)
+    plan = replace(PLAN, epochs=3, validate_every=3)
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(tmp_path, plan=plan).run()
+    assert names == ["last.pth", "previous.pth", "last.pth"]
+    path, fault = newest_checkpoint(tmp_path)
+    assert path == tmp_path / "previous.pth"
+    assert fault is not None
+    assert read_training_checkpoint(path)[1].epoch == 1
+
+
+def test_a_damaged_checkpoint_does_not_replace_the_one_before(tmp_path: Path) -> None:
+    make_trainer(tmp_path).run()
+    (tmp_path / "last.pth").write_bytes((tmp_path / "last.pth").read_bytes()[:999])
+    before = (tmp_path / "previous.pth").read_bytes()
+    make_trainer(tmp_path).save_state()
+    assert (tmp_path / "previous.pth").read_bytes() == before
+    assert newest_checkpoint(tmp_path) == (tmp_path / "last.pth", None)
+
+
+def test_weight_decay_is_the_configurations(tmp_path: Path) -> None:
+    make_trainer(tmp_path).run()
+    resumed = make_trainer(tmp_path)
+    resumed.stepper.optimizer.param_groups[0]["weight_decay"] = 0.125
+    resumed.resume(tmp_path / "last.pth")
+    assert resumed.stepper.optimizer.param_groups[0]["weight_decay"] == 0.125
+
+
+def test_a_signal_before_a_validation_does_not_wait_for_it(tmp_path: Path) -> None:
+    def never(_: nn.Module) -> CocoMetrics:
+        raise AssertionError
+
+    trainer = make_trainer(tmp_path, evaluate=never, observers=[AtStep(3, send(signal.SIGTERM))])
+    with pytest.raises(Interrupted):
+        trainer.run()
+    assert read_training_checkpoint(tmp_path / "last.pth")[2].step == 3
+
+
 def test_no_whole_checkpoint_is_an_error(tmp_path: Path) -> None:
     make_trainer(tmp_path).run()
     for name in ("last.pth", "previous.pth"):

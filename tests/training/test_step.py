@@ -15,7 +15,7 @@ from torch import nn
 
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.priors import STRIDES, level_sizes
-from rtmdet.structures import Batch, DenseOutputs, ImageMeta, Target
+from rtmdet.structures import Batch, DenseOutputs, ImageMeta, InputError, Target
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.step import NotFiniteError, Stepper
 
@@ -163,3 +163,20 @@ def test_ground_truths_without_a_prior_are_counted() -> None:
     found = make_stepper(make_model())([make_batch([[1, 1, 7, 7], [4, 4, 40, 44]])], iteration=0, learning_rate=0.0)
     assert (found.ground_truths, found.unassigned) == (2, 1)
     assert found.positives >= 1
+
+
+def test_fp16_that_overflows_at_every_scale_is_an_error() -> None:
+    model = make_model()
+    next(model.parameters()).register_hook(lambda gradient: gradient * math.nan)
+    stepper = make_stepper(model, precision="fp16")
+    stepper.scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    assert stepper([FOUR], iteration=0, learning_rate=0.1).gradient_norm == 0
+    with pytest.raises(NotFiniteError, match="overflows fp16 at every scale"):
+        stepper([FOUR], iteration=1, learning_rate=0.1)
+
+
+def test_a_batch_that_gives_a_batch_norm_one_value_is_named() -> None:
+    """A map of 1 x 1 of a single image."""
+    small = Batch(FOUR.images[:1, :, :32, :32], [FOUR.targets[1]], FOUR.metas[:1])
+    with pytest.raises(InputError, match=r"a batch of 1 image\(s\) of 32 x 32 pixels gives a batch norm a single"):
+        make_stepper(make_model().train())([small], iteration=0, learning_rate=0.1)
