@@ -131,7 +131,6 @@ def test_images_of_another_size_than_annotated(broken: Path, train: Callable[...
         ("data.input_size=[64, 50]", "data.input_size is [64, 50]: each side must be a multiple of 32"),
         ("data.classes=[ballon]", "no category is named ['ballon']"),
         ("model.size=huge", "model size 'huge' does not exist"),
-        ("model.weights=none.pth", "none.pth: neither a file nor a published name"),
         ("train.device=gpu9", "device 'gpu9' cannot be used here"),
         ("augmentation.extra=[{name: Blurr}]", "albumentations has no transform named 'Blurr'"),
         (
@@ -246,19 +245,28 @@ def test_number_of_class_names_differs(dataset: Path, checkpoint: Path, tmp_path
     assert not (tmp_path / "out").exists()
 
 
-def test_weights_of_another_size(checkpoint: Path, train: Callable[..., str]) -> None:
-    line = train(overrides=["model.size=tiny", f"model.weights={checkpoint}"])
+def test_first_weights_that_are_not_there(config: Path, tmp_path: Path, command: Command) -> None:
+    line = error_line(command("train", "--config", config, "--set", "model.weights=none.pth"))
+    assert "none.pth: neither a file nor a published name" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_another_size(config: Path, checkpoint: Path, command: Command) -> None:
+    line = error_line(
+        command("train", "--config", config, *settings("model.size=tiny", f"model.weights={checkpoint}"))
+    )
     assert f"{checkpoint}: does not fit the model (the file's backbone is of size nano)" in line
     assert "missing: backbone.stage1" in line
 
 
-def test_weights_with_nan(dataset: Path, tmp_path: Path, train: Callable[..., str], command: Command) -> None:
+def test_weights_with_nan(dataset: Path, config: Path, tmp_path: Path, command: Command) -> None:
     state = build_rtmdet("nano", 1).state_dict()
     state["neck.out_convs.1.depthwise_conv.conv.weight"][0, 0, 1, 1] = float("nan")
     path = tmp_path / "nan.pth"
     save_checkpoint(path, model_state=state, meta=CheckpointMeta(("balloon",), "nano", (64, 64)))
     photo = dataset / "val" / "images" / "000000.jpg"
-    for line in (train(overrides=[f"model.weights={path}"]), error_line(command("infer", photo, "--weights", path))):
+    train = command("train", "--config", config, "--set", f"model.weights={path}")
+    for line in (error_line(train), error_line(command("infer", photo, "--weights", path))):
         assert f"{path}: " in line
         assert "1 with NaN or inf: neck.out_convs.1.depthwise_conv.conv.weight" in line
 

@@ -241,6 +241,12 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].epoch == 1
 
 
+def test_a_resumed_run_needs_its_first_weights_no_more(again: list[object], command: Command) -> None:
+    result = command(*again, "--resume", "--set", "model.weights=gone.pth")
+    assert result.returncode == 0, result.stderr
+    assert "weights:" not in result.stdout
+
+
 def test_changed_settings_of_a_resumed_run_are_said(again: list[object], command: Command) -> None:
     result = command(*again, "--resume", "--set", "train.epochs=3")
     assert "settings that differ from the checkpoint's: train.epochs 2 -> 3, train.output " in result.stdout
