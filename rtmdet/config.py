@@ -33,6 +33,8 @@ class ModelConfig:
     """backbone parts that do not learn, batch norms included: -1 none, 0 the stem, n the stem and stages 1 .. n"""
     freeze: tuple[str, ...] = ()
     """name patterns of what else does not learn, batch norms included, e.g. [neck.*, bbox_head.reg_convs.*]"""
+    freeze_statistics: bool = False
+    """batch norms keep the statistics of the first weights, their scales and shifts learn: for small batches"""
 
     def __post_init__(self) -> None:
         _require(-1 <= self.frozen_stages <= 4, f"model.frozen_stages is {self.frozen_stages}: expected -1 .. 4")

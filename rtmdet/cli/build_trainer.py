@@ -22,7 +22,7 @@ from rtmdet.distributed import rank, world_size
 from rtmdet.download import resolve
 from rtmdet.evaluation import CocoMetrics
 from rtmdet.models.backbone import CSPNeXt
-from rtmdet.models.freezing import freeze
+from rtmdet.models.freezing import batch_norms, freeze
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
 from rtmdet.openmmlab import load_weights, read_checkpoint
 from rtmdet.structures import InputError
@@ -90,7 +90,8 @@ def freeze_parts(model: RTMDet, config: Config) -> list[nn.Module]:
     stages: list[nn.Module] = []
     if isinstance(model.backbone, CSPNeXt):  # the configuration counts no stages of other backbones
         stages = model.backbone.freeze(config.model.frozen_stages)
-    return [*stages, *freeze(model, config.model.freeze)]
+    frozen = [*stages, *freeze(model, config.model.freeze)]
+    return [*frozen, *batch_norms(model)] if config.model.freeze_statistics else frozen
 
 
 def build_training_loader(config: Config, dataset: CocoDataset) -> TrainingLoader:

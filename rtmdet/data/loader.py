@@ -25,8 +25,11 @@ def collate(samples: Sequence[Sample]) -> Batch:
 class TrainingLoader:
     """Batches of one epoch; `set_epoch` chooses it, and with it order, augmentation and stage.
 
-    The last batch holds what is left over. The number of loader processes changes the speed, not the samples.
-    Of `world_size` training processes, each takes its share of every joint batch of world_size x batch_size.
+    The number of loader processes changes the speed, not the samples. Of `world_size` training processes, each
+    takes its share of every joint batch of at most world_size x batch_size.
+
+    Differs from mmdet: the batches of an epoch are of nearly the same size, there is no small last one. Among few
+    images a left-over batch of one is a good part of the steps, and its batch norms see a single image.
     """
 
     def __init__(
@@ -80,11 +83,10 @@ class _EpochBatches(Sampler[list[tuple[int, int]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for number in range(self.start, len(self)):
-            first = number * self._joint_size
-            # The last batch is shared out evenly; no process may be without an image, so it is filled up.
-            size = max(min(self._joint_size, self._count - first), self._world_size)
-            begin, end = (size * rank // self._world_size for rank in (self._rank, self._rank + 1))
-            yield [(self.epoch, (first + i) % self._count) for i in range(begin, end)]
+            first, end = (n * self._count // len(self) for n in (number, number + 1))
+            size = max(end - first, self._world_size)  # no process may be without an image
+            mine, next_one = (size * rank // self._world_size for rank in (self._rank, self._rank + 1))
+            yield [(self.epoch, (first + i) % self._count) for i in range(mine, next_one)]
 
 
 class _Guarded(Dataset[Sample | InputError]):

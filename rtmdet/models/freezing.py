@@ -31,7 +31,12 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
             parameters[name].requires_grad_(False)
     if not any(parameter.requires_grad for parameter in parameters.values()):
         raise InputError(f"model.freeze: {', '.join(patterns)} leave nothing to learn: freeze less")
-    return [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and _is_frozen(layer)]
+    return [layer for layer in batch_norms(model) if _is_frozen(layer)]
+
+
+def batch_norms(model: nn.Module) -> list[nn.Module]:
+    """All batch norms of a model."""
+    return [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
 
 
 def _owners(name: str) -> list[str]:

@@ -275,6 +275,16 @@ def test_recipes_run_and_their_checkpoints_detect(
     assert (tmp_path / "found" / "detections.json").is_file()
 
 
+def test_frozen_statistics_stay_while_scales_and_shifts_learn(config: Path, tmp_path: Path) -> None:
+    train(load_config(config, ["model.freeze_statistics=true"]))
+    _, _, state = read_training_checkpoint(tmp_path / "run" / "last.pth")
+    means = [value for name, value in state.model.items() if name.endswith("running_mean")]
+    assert means
+    assert not any(mean.any() for mean in means), "those of a fresh model"
+    shifts = [value for name, value in state.model.items() if name.endswith(".bn.bias")]
+    assert any(shift.any() for shift in shifts)
+
+
 def start_two(config: Path, *settings: str) -> subprocess.Popen[str]:
     """Two processes of a run, by torchrun."""
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

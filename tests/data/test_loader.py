@@ -70,11 +70,18 @@ def test_collate_stacks_images_and_keeps_targets_apart() -> None:
     assert batch.targets[1].boxes.shape == (0, 4)
 
 
+@pytest.mark.parametrize(("batch_size", "sizes"), [(1, [1] * 5), (2, [1, 2, 2]), (4, [2, 3]), (5, [5]), (8, [5])])
+def test_training_batches_are_of_nearly_the_same_size(folder: Path, batch_size: int, sizes: list[int]) -> None:
+    loader = training_loader(folder, batch_size=batch_size)
+    assert len(loader) == len(sizes)
+    assert [len(batch.images) for batch in loader] == sizes
+
+
 @pytest.mark.parametrize(("batch_size", "sizes"), [(2, [2, 2, 1]), (5, [5]), (8, [5])])
-def test_last_batch_holds_what_is_left(folder: Path, batch_size: int, sizes: list[int]) -> None:
-    for loader in (training_loader(folder, batch_size=batch_size), evaluation_loader(folder, batch_size=batch_size)):
-        assert len(loader) == len(sizes)
-        assert [len(batch.images) for batch in loader] == sizes
+def test_last_evaluation_batch_holds_what_is_left(folder: Path, batch_size: int, sizes: list[int]) -> None:
+    loader = evaluation_loader(folder, batch_size=batch_size)
+    assert len(loader) == len(sizes)
+    assert [len(batch.images) for batch in loader] == sizes
 
 
 def test_epoch_is_a_permutation_and_is_repeatable(folder: Path) -> None:

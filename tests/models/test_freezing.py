@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rtmdet.models.freezing import freeze
+from rtmdet.models.freezing import batch_norms, freeze
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.structures import InputError
 
@@ -127,3 +127,9 @@ def test_everything_frozen_is_refused() -> None:
         with pytest.raises(InputError, match="leave nothing to learn: freeze less") as caught:
             freeze(build_rtmdet("nano", 1), patterns)
         assert ", ".join(patterns) in str(caught.value)
+
+
+def test_batch_norms_are_all_of_them() -> None:
+    model = build_rtmdet("nano", 1)
+    expected = {name for name, layer in model.named_modules() if isinstance(layer, _BatchNorm)}
+    assert norm_names(model, batch_norms(model)) == expected != set()
