@@ -1,7 +1,7 @@
 """Fine-tuning recipes on the balloon photos, variants x seeds: which choice pays where there are few images.
 
     python benchmarks/small_data.py --weights PERSON.pth --out runs/small_data          # what was screened, seed 0
-    python benchmarks/small_data.py --weights PERSON.pth --out runs/small_data base statistics --seeds 0 1 2 --side 640
+    python benchmarks/small_data.py --weights PERSON.pth --out runs/small_data base statistics --seeds 0 1 --side 640
 
 The photos and their COCO files lie in data/balloon (see README.md). Every finished run is one line of
 OUT/results.jsonl and is not made again; a run that was stopped goes on. Prints the means over the seeds.
