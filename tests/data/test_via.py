@@ -152,7 +152,7 @@ def test_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     convert(folder, entry("a.png", region(TRIANGLE)), entry("b.png"))
     out = folder / "new" / "coco.json"
     assert main(["data", "convert", "via", str(folder / "via.json"), "--class-name", "kite", "--out", str(out)]) == 0
-    assert capsys.readouterr().out == f"2 images, 1 objects, 1 class (kite) -> {out}\n"
+    assert capsys.readouterr().out == f"2 images, 1 objects, 1 class (kite) -> {out}\nimages: {folder}\n"
     assert read_coco(out)["categories"] == [{"id": 1, "name": "kite"}]
     assert [path.name for path in out.parent.iterdir()] == ["coco.json"]
 

@@ -1,0 +1,165 @@
+"""YOLO data sets to COCO: layouts, geometry, classes, and one line for every fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import hotcoco
+import numpy as np
+import pytest
+import yaml
+
+from rtmdet.cli.main import main
+from rtmdet.data.coco_file import read_coco
+from rtmdet.data.formats.yolo import convert_yolo
+from rtmdet.data.json_file import write_json
+from rtmdet.structures import InputError
+
+NAMES = ["dog", "cat", "cow"]
+
+
+def write_data(
+    folder: Path,
+    *,
+    labels: dict[str, str],
+    images: str = "images/train",
+    description: dict[str, object] | None = None,
+) -> Path:
+    """Images a.png and b.png of 60 x 80 (H x W) with label files; returns data.yaml."""
+    (folder / images).mkdir(parents=True)
+    texts = folder / images.replace("images", "labels")
+    texts.mkdir(parents=True, exist_ok=True)
+    for name in ("a", "b"):
+        cv2.imwrite(str(folder / images / f"{name}.png"), np.zeros((60, 80, 3), np.uint8))
+    for name, text in labels.items():
+        (texts / f"{name}.txt").write_text(text)
+    (folder / "data.yaml").write_text(yaml.safe_dump(description or {"train": images, "names": NAMES}))
+    return folder / "data.yaml"
+
+
+def test_boxes_and_polygons_in_pixels(tmp_path: Path) -> None:
+    path = write_data(tmp_path, labels={"b": "2 0.5 0.5 0.25 0.5\n\n0 0.1 0.2 0.3 0.2 0.2 0.6\n"})
+    split = convert_yolo(path, "train")
+    assert split.images == (tmp_path / "images" / "train").resolve()
+    assert split.coco["images"] == [
+        {"id": 1, "file_name": "a.png", "width": 80, "height": 60},
+        {"id": 2, "file_name": "b.png", "width": 80, "height": 60},
+    ]
+    assert split.coco["categories"] == [{"id": i, "name": name} for i, name in enumerate(NAMES)]
+    box, polygon = split.coco["annotations"]
+    assert (box["id"], box["image_id"], box["category_id"]) == (1, 2, 2)
+    assert box["bbox"] == pytest.approx([30, 15, 20, 30])
+    assert box["area"] == pytest.approx(600)
+    assert (polygon["id"], polygon["image_id"], polygon["category_id"]) == (2, 2, 0)
+    assert polygon["bbox"] == pytest.approx([8, 12, 16, 24])
+    assert polygon["segmentation"] == [pytest.approx([8, 12, 24, 12, 16, 36])]
+
+
+def test_a_box_over_the_edge_is_cut(tmp_path: Path) -> None:
+    path = write_data(tmp_path, labels={"a": "0 0.05 0.5 0.2 1.0\n"})
+    (annotation,) = convert_yolo(path, "train").coco["annotations"]
+    assert annotation["bbox"] == pytest.approx([0, 0, 12, 60])
+
+
+def test_what_hotcoco_writes_comes_back(tmp_path: Path) -> None:
+    """A writer of somebody else: the same boxes to the digits that it writes."""
+    path = write_data(tmp_path, labels={"a": "1 0.25 0.5 0.5 1\n", "b": "0 0.6 0.6 0.1 0.3\n2 0.3 0.2 0.2 0.2\n"})
+    first = convert_yolo(path, "train").coco
+    write_json(tmp_path / "first.json", first)
+    hotcoco.COCO(str(tmp_path / "first.json")).to_yolo(str(tmp_path / "labels" / "train"))
+    second = convert_yolo(path, "train").coco
+    assert [entry["category_id"] for entry in second["annotations"]] == [1, 0, 2]
+    for a, b in zip(first["annotations"], second["annotations"], strict=True):
+        assert a["bbox"] == pytest.approx(b["bbox"], abs=1e-3)
+        assert (a["image_id"], a["category_id"]) == (b["image_id"], b["category_id"])
+
+
+@pytest.mark.parametrize(
+    ("images", "description"),
+    [
+        ("images/train", {"train": "images/train"}),
+        ("images/train", {"train": ["images/train"]}),
+        ("set/images", {"path": "set", "train": "images"}),
+        ("train/images", {"train": "../train/images"}),
+        ("images/deep/train", {"train": "images"}),
+    ],
+    ids=["plain", "list of one", "with a root", "one level too high", "folders below"],
+)
+def test_layouts(tmp_path: Path, images: str, description: dict[str, object]) -> None:
+    path = write_data(
+        tmp_path, labels={"a": "0 0.5 0.5 0.5 0.5\n"}, images=images, description=description | {"names": NAMES}
+    )
+    coco = convert_yolo(path.parent, "train").coco
+    assert len(coco["images"]) == 2
+    assert len(coco["annotations"]) == 1
+
+
+def test_val_may_be_called_valid_and_names_may_be_numbered(tmp_path: Path) -> None:
+    description = {"valid": "images/train", "names": {3: "cat", 1: "dog"}}
+    path = write_data(tmp_path, labels={"a": "3 0.5 0.5 0.5 0.5\n"}, description=description)
+    coco = convert_yolo(path, "val").coco
+    assert coco["categories"] == [{"id": 1, "name": "dog"}, {"id": 3, "name": "cat"}]
+    assert coco["annotations"][0]["category_id"] == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("0 0.5 0.5 0.5", "a.txt: line 2: expected a class and 4 numbers, or a polygon"),
+        ("0 0.5 0.5 0.5 0.5 0.9", "expected a class and 4 numbers, or a polygon"),
+        ("dog 0.5 0.5 0.5 0.5", "expected a class and 4 numbers, or a polygon"),
+        ("3 0.5 0.5 0.5 0.5", r"class 3 is not in 'names' \(it has \[0, 1, 2\]\)"),
+        ("1.5 0.5 0.5 0.5 0.5", "class 1.5 is not in 'names'"),
+        ("0 40 30 20 20", "found '0 40 30 20 20'; are they pixels"),
+        ("0 0.5 0.5 nan 0.5", "within 0 .. 1"),
+        ("0 0.5 0.5 -0.2 0.2", "within 0 .. 1"),
+    ],
+)
+def test_faults_of_a_label(tmp_path: Path, line: str, words: str) -> None:
+    path = write_data(tmp_path, labels={"a": f"0 0.5 0.5 0.5 0.5\n{line}\n"})
+    with pytest.raises(InputError, match=words):
+        convert_yolo(path, "train")
+
+
+@pytest.mark.parametrize(
+    ("description", "words"),
+    [
+        ({"train": "images/train"}, "expected class names under 'names', found None"),
+        ({"train": "images/train", "names": []}, "expected class names"),
+        ({"train": "images/train", "names": {"a": "dog"}}, "expected class names"),
+        ({"train": "images/train", "names": ["dog", "dog"]}, "expected different names"),
+        ({"val": "images/train", "names": NAMES}, r"under 'train', found None \(it has val\)"),
+        ({"train": "images/other", "names": NAMES}, "the folder of 'train', images/other, does not exist"),
+        ({"train": "labels/train", "names": NAMES}, "expected images .*, found none"),
+    ],
+)
+def test_faults_of_the_description(tmp_path: Path, description: dict[str, object], words: str) -> None:
+    path = write_data(tmp_path, labels={}, description=description)
+    with pytest.raises(InputError, match=words):
+        convert_yolo(path, "train")
+
+
+@pytest.mark.parametrize("text", ["names: [a", "- a\n", "", "names: !!python/object/apply:os.getcwd []"])
+def test_files_that_are_no_description(tmp_path: Path, text: str) -> None:
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"data\.yaml: (not YAML|expected a YOLO description)"):
+        convert_yolo(tmp_path, "train")
+
+
+def test_a_label_file_that_is_no_text(tmp_path: Path) -> None:
+    path = write_data(tmp_path, labels={})
+    (tmp_path / "labels" / "train" / "a.txt").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(InputError, match=r"a\.txt: expected a text file of labels"):
+        convert_yolo(path, "train")
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_data(tmp_path, labels={"a": "0 0.5 0.5 0.5 0.5\n"})
+    out = tmp_path / "train.json"
+    assert main(["data", "convert", "yolo", str(path), "--out", str(out)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"2 images, 1 objects, 3 classes (dog, cat, cow) -> {out}"
+    assert said[1] == f"images: {(tmp_path / 'images' / 'train').resolve()}"
+    assert len(read_coco(out)["annotations"]) == 1
+    assert main(["data", "convert", "yolo", str(path), "--split", "val", "--out", str(out)]) == 2
