@@ -76,6 +76,22 @@ def read_coco(path: Path) -> CocoFile:
     return cast(CocoFile, document)
 
 
+def box_annotation(
+    number: int, image_id: int, category_id: int, *, box: Sequence[float], polygon: list[float]
+) -> CocoAnnotation:
+    """An object with its outline x, y, x, y ...; `box` is xyxy in pixels, from which bbox and area follow."""
+    left, top, right, bottom = box
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": category_id,
+        "bbox": [left, top, right - left, bottom - top],
+        "area": (right - left) * (bottom - top),
+        "iscrowd": 0,
+        "segmentation": [polygon],
+    }
+
+
 def check_files(path: Path, folder: Path, names: Sequence[str]) -> None:
     """Raise InputError unless every image that the annotation file `path` names is a file inside `folder`."""
     if not folder.is_dir():

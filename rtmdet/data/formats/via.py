@@ -13,7 +13,7 @@ from typing import cast
 
 import numpy as np
 
-from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, check_files, is_number, shown
+from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, box_annotation, check_files, is_number, shown
 from rtmdet.data.images import image_size
 from rtmdet.data.json_file import read_json
 from rtmdet.structures import InputError
@@ -183,13 +183,5 @@ def _coco_image(number: int, name: str, folder: Path) -> CocoImage:
 
 def _coco_annotation(number: int, image_id: int, category_id: int, outline: _Outline) -> CocoAnnotation:
     """The box is min and max of the vertices; the polygon runs through the centres of the pixels, hence + 0.5."""
-    left, top, right, bottom = outline.box
-    return {
-        "id": number,
-        "image_id": image_id,
-        "category_id": category_id,
-        "bbox": [left, top, right - left, bottom - top],
-        "area": (right - left) * (bottom - top),
-        "iscrowd": 0,
-        "segmentation": [(outline.polygon + 0.5).reshape(-1).tolist()],
-    }
+    polygon = (outline.polygon + 0.5).reshape(-1).tolist()
+    return box_annotation(number, image_id, category_id, box=outline.box, polygon=polygon)

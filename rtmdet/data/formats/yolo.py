@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from rtmdet.data.coco_file import CocoAnnotation, CocoFile, shown
+from rtmdet.data.coco_file import CocoFile, box_annotation, shown
 from rtmdet.data.images import image_size
 from rtmdet.structures import InputError
 
@@ -54,7 +54,10 @@ def convert_yolo(path: Path, split: str) -> YoloSplit:
         coco["images"].append({"id": image_id, "file_name": name, "width": width, "height": height})
         for label, points in _read_labels(_label_file(file), names):
             number = len(coco["annotations"]) + 1
-            coco["annotations"].append(_annotation(number, image_id, label, points * (width, height)))
+            outline = points * (width, height)
+            box = [*outline.min(0).tolist(), *outline.max(0).tolist()]
+            polygon = outline.reshape(-1).tolist()
+            coco["annotations"].append(box_annotation(number, image_id, label, box=box, polygon=polygon))
     return YoloSplit(coco, folder)
 
 
@@ -154,17 +157,3 @@ def _corners(values: np.ndarray) -> np.ndarray:
     (x, y), (half_width, half_height) = values[:2], values[2:] / 2
     left, top, right, bottom = x - half_width, y - half_height, x + half_width, y + half_height
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-
-
-def _annotation(number: int, image_id: int, label: int, points: np.ndarray) -> CocoAnnotation:
-    """The box is min and max of the points (V, 2), in pixels."""
-    (left, top), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
-    return {
-        "id": number,
-        "image_id": image_id,
-        "category_id": label,
-        "bbox": [left, top, right - left, bottom - top],
-        "area": (right - left) * (bottom - top),
-        "iscrowd": 0,
-        "segmentation": [points.reshape(-1).tolist()],
-    }
