@@ -41,7 +41,7 @@ def write_data(
 def test_boxes_and_polygons_in_pixels(tmp_path: Path) -> None:
     path = write_data(tmp_path, labels={"b": "2 0.5 0.5 0.25 0.5\n\n0 0.1 0.2 0.3 0.2 0.2 0.6\n"})
     split = convert_yolo(path, "train")
-    assert split.images == (tmp_path / "images" / "train").resolve()
+    assert split.images == tmp_path / "images" / "train"
     assert split.coco["images"] == [
         {"id": 1, "file_name": "a.png", "width": 80, "height": 60},
         {"id": 2, "file_name": "b.png", "width": 80, "height": 60},
@@ -93,6 +93,19 @@ def test_layouts(tmp_path: Path, images: str, description: dict[str, object]) ->
     coco = convert_yolo(path.parent, "train").coco
     assert len(coco["images"]) == 2
     assert len(coco["annotations"]) == 1
+
+
+def test_links_to_images_keep_the_labels_of_the_data_set(tmp_path: Path) -> None:
+    path = write_data(tmp_path / "set", labels={"a": "0 0.5 0.5 0.5 0.5\n"})
+    (tmp_path / "set" / "images" / "train").rename(tmp_path / "elsewhere")
+    (tmp_path / "set" / "images" / "train").symlink_to(tmp_path / "elsewhere")
+    assert len(convert_yolo(path, "train").coco["annotations"]) == 1
+
+
+def test_labels_in_another_place_are_missed(tmp_path: Path) -> None:
+    path = write_data(tmp_path, labels={"c": "0 0.5 0.5 0.5 0.5\n"})
+    with pytest.raises(InputError, match=r"none of the 2 images has a label file \(such as .*labels.train.a\.txt\)"):
+        convert_yolo(path, "train")
 
 
 def test_val_may_be_called_valid_and_names_may_be_numbered(tmp_path: Path) -> None:
@@ -148,7 +161,7 @@ def test_files_that_are_no_description(tmp_path: Path, text: str) -> None:
 
 
 def test_a_label_file_that_is_no_text(tmp_path: Path) -> None:
-    path = write_data(tmp_path, labels={})
+    path = write_data(tmp_path, labels={"b": ""})
     (tmp_path / "labels" / "train" / "a.txt").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(InputError, match=r"a\.txt: expected a text file of labels"):
         convert_yolo(path, "train")

@@ -48,6 +48,11 @@ def convert_yolo(path: Path, split: str) -> YoloSplit:
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
     if not files:
         raise InputError(f"{folder}: expected images ({', '.join(SUFFIXES)}), found none; check {split!r} in {path}")
+    if not any(_label_file(file).is_file() for file in files):
+        raise InputError(
+            f"{folder}: none of the {len(files)} images has a label file (such as {_label_file(files[0])}); put the "
+            "labels there"
+        )
     for image_id, file in enumerate(files, start=1):
         height, width = image_size(file)
         name = file.relative_to(folder).as_posix()
@@ -102,7 +107,7 @@ def _image_folder(path: Path, description: dict[str, object], split: str) -> Pat
     inside = [part for part in Path(given).parts if part != ".."]
     for folder in (path.parent / root / given, path.parent / given, path.parent.joinpath(*inside)):
         if folder.is_dir():
-            return folder.resolve()
+            return folder
     raise InputError(f"{path}: the folder of {split!r}, {given}, does not exist; correct 'path' or {split!r}")
 
 
