@@ -27,6 +27,7 @@ LONG = {  # commands with what makes them short; other weights than nano's canno
     "python train.py --config configs/balloon_nano.yaml": [*ONE_EPOCH, *PERSON],
     "python train.py --config configs/balloon_tiny.yaml": [*ONE_EPOCH, "--set", "model.weights=null"],
     "python train.py --config configs/timm_resnet18.yaml": [*ONE_EPOCH, "--set", "model.backbone_pretrained=false"],
+    "python train.py --data data/balloon --weights rtmdet-nano-person": [*ONE_EPOCH, "--weights", str(WEIGHTS)],
     f"{TWO} --set train.output=runs/two": [*ONE_EPOCH, *PERSON],
 }
 AFTER_ONE_EPOCH = ["--score", "0.001"]  # Box AM needs a detection, and one epoch gives no sure one
@@ -61,7 +62,7 @@ def main() -> None:
     if not (SHARED / "data" / "balloon").is_dir():
         sys.exit(f"README: no photos at {SHARED}: set RTMDET_SHARED")
     shutil.copytree(SHARED / "data" / "balloon", ROOT / "data" / "balloon", dirs_exist_ok=True)
-    for run_folder in ("balloon_nano", "balloon_tiny", "timm_resnet18", "two"):
+    for run_folder in ("balloon", "balloon_nano", "balloon_tiny", "timm_resnet18", "two"):
         shutil.rmtree(ROOT / "runs" / run_folder, ignore_errors=True)
     for command in commands():
         run(command)

@@ -65,7 +65,13 @@ def _command(commands: argparse._SubParsersAction, name: str, text: str, module:
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "train", "Train or fine-tune a detector.", "train")
-    parser.add_argument("--config", type=Path, required=True, help="YAML file, see configs/")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", type=Path, help="YAML file, see configs/")
+    what.add_argument("--data", type=Path, metavar="PATH",
+                      help="data set of your own, a folder or file of any known format; settings are chosen by rule "
+                      "and said")  # fmt: skip
+    parser.add_argument("--weights", help="checkpoint path or published name to start from; none: from nothing "
+                        "(default: the configuration's, with --data rtmdet-tiny-coco)")  # fmt: skip
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                         help="override one setting, e.g. --set train.epochs=10; may be repeated")  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on from last.pth of the output folder")

@@ -12,7 +12,9 @@ import torch
 
 from rtmdet.checkpoint import has_checkpoint, newest_checkpoint
 from rtmdet.cli.build_trainer import build_trainer, open_data
+from rtmdet.cli.own_data import NO_WEIGHTS, configure
 from rtmdet.cli.progress import TrainingBar, say
+from rtmdet.cli.start_check import check_start
 from rtmdet.config import Config
 from rtmdet.config_file import differences, dump_config, load_config
 from rtmdet.data.coco import CocoDataset
@@ -33,7 +35,7 @@ PICTURES = 8  # validation images that TensorBoard shows
 
 def run(arguments: argparse.Namespace) -> int:
     """Train as the configuration says; returns 0, or 128 + the signal's number where one stopped the run."""
-    config = load_config(arguments.config, arguments.overrides)
+    config = configuration(arguments)
     try:
         train(config, resume=arguments.resume)
     except Interrupted as stopped:
@@ -42,6 +44,18 @@ def run(arguments: argparse.Namespace) -> int:
     except StoppedByAnother:
         return 2
     return 0
+
+
+def configuration(arguments: argparse.Namespace) -> Config:
+    """What `--config` says, or what is chosen for `--data`."""
+    if arguments.data is not None:
+        return configure(arguments)
+    weights = (
+        []
+        if arguments.weights is None
+        else [f"model.weights={'null' if arguments.weights == NO_WEIGHTS else arguments.weights}"]
+    )
+    return load_config(arguments.config, [*weights, *arguments.overrides])
 
 
 def train(config: Config, *, resume: bool = False, observers: Sequence[Observer] = ()) -> Path:
@@ -65,6 +79,7 @@ def train(config: Config, *, resume: bool = False, observers: Sequence[Observer]
             resume_newest(trainer, folder)
         elif resume:
             say(f"{folder} holds no checkpoint to go on from: the run begins at the beginning")
+        check_start_together(config, trainer, train_data, val_data, resumed=goes_on)
         check_same_place(trainer)
         if is_main_process():
             prepare_folder(folder, config)
@@ -72,6 +87,18 @@ def train(config: Config, *, resume: bool = False, observers: Sequence[Observer]
         run_to_the_end(trainer)
         say(f"best AP {trainer.best_ap:.3f}: {folder / 'best.pth'}; curves: {folder / 'curves.png'}")
     return folder
+
+
+def check_start_together(
+    config: Config, trainer: Trainer, train_data: CocoDataset, val_data: CocoDataset, *, resumed: bool
+) -> None:
+    """The start check; where it stops one process the others end without a word."""
+    try:
+        check_start(config, trainer, train_data, val_data, resumed=resumed)
+    except RuntimeError as error:
+        if lost_another(error):
+            raise StoppedByAnother from error
+        raise
 
 
 def run_to_the_end(trainer: Trainer) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,8 @@ class CocoDataset:
     area and is at least 1 pixel wide and high. Boxes are not clipped to the image.
 
     Public attributes: `classes` the K names in the order of the labels, `category_ids` the file's id of each
-    label, `image_ids` in the order of the index, `coco` the file's index for COCOeval.
+    label, `image_ids` in the order of the index, `coco` the file's index for COCOeval, `unused` of each reason
+    against a box how many boxes it concerns.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class CocoDataset:
         self.coco = index_coco(file)
         self._folder = images
         self._annotations = annotations
+        self.unused: Counter[str] = Counter()
         self._items = self._select(training=training, keep_empty=keep_empty)
         self.image_ids = tuple(item.image["id"] for item in self._items)
 
@@ -78,20 +80,25 @@ class CocoDataset:
         """The file of an image, by its place in the data set."""
         return self._folder / self._items[index].image["file_name"]
 
+    def boxes(self, index: int) -> tuple[ImageMeta, np.ndarray, np.ndarray]:
+        """Boxes (N, 4) and labels (N,) of an image, by its place in the data set, without decoding it."""
+        item = self._items[index]
+        meta = ImageMeta(item.image["id"], str(self.path(index)), (item.image["height"], item.image["width"]))
+        return meta, item.boxes.copy(), item.labels.copy()
+
     def load(self, index: int) -> Sample:
         """The decoded image with its boxes, by its place in the data set.
 
         Raises InputError where the image cannot be read or has another size than the annotation file says.
         """
-        item, path = self._items[index], self.path(index)
-        image = read_annotated_image(path, item.image, self._annotations)
-        meta = ImageMeta(item.image["id"], str(path), (image.shape[0], image.shape[1]))
-        return Sample(image, item.boxes.copy(), item.labels.copy(), meta)
+        meta, boxes, labels = self.boxes(index)
+        image = read_annotated_image(self.path(index), self._items[index].image, self._annotations)
+        return Sample(image, boxes, labels, meta)
 
     def _select(self, *, training: bool, keep_empty: bool) -> list[_Item]:
         """The images to use; raises InputError where they hold no usable box."""
         items: list[_Item] = []
-        reasons: Counter[str] = Counter()
+        reasons = self.unused
         labels = {category: label for label, category in enumerate(self.category_ids)}
         for image_id, image in self.coco.imgs.items():
             item = _make_item(image, self.coco.imgToAnns[image_id], labels, reasons)
@@ -153,7 +160,7 @@ def _make_item(
     """The usable boxes of one image; the reasons against the others are counted."""
     boxes, box_labels = [], []
     for annotation in annotations:
-        reason = _reason_against(annotation, labels)
+        reason = reason_against(annotation, labels)
         if reason:
             reasons[reason] += 1
             continue
@@ -163,10 +170,10 @@ def _make_item(
     return _Item(image, np.array(boxes, np.float32).reshape(-1, 4), np.array(box_labels, np.int64))
 
 
-def _reason_against(annotation: CocoAnnotation, labels: Mapping[int, int]) -> str | None:
+def reason_against(annotation: CocoAnnotation, category_ids: Container[int]) -> str | None:
     """Why an annotation gives no box to learn from, None where it does."""
     _, _, width, height = annotation["bbox"]
-    if annotation["category_id"] not in labels:
+    if annotation["category_id"] not in category_ids:
         return "of other classes"
     if annotation["iscrowd"]:
         return "crowds"

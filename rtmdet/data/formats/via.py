@@ -70,15 +70,40 @@ def convert_via(annotations: Path, images: Path, *, class_name: str, class_key: 
     return coco
 
 
+def is_via(document: object) -> bool:
+    """Whether the content of a JSON file is VIA's: a project, or entries with file names and regions."""
+    if isinstance(document, dict) and "_via_img_metadata" in document:
+        return True
+    entries = list(document.values()) if isinstance(document, dict) else []
+    return bool(entries) and all(
+        isinstance(entry, dict) and {"filename", "regions"} <= entry.keys() for entry in entries
+    )
+
+
+def class_attribute(path: Path) -> str | None:
+    """The one attribute that every region of a VIA file has as text, hence its class; None where there is none.
+
+    Raises InputError where several could be the class, or for a file that is not VIA's.
+    """
+    regions = [region for group in _read_entries(path).values() for _, region in group]
+    attributes = [found if isinstance(found := region.get("region_attributes"), dict) else {} for region in regions]
+    texts = [{key for key, value in each.items() if isinstance(value, str) and value} for each in attributes]
+    keys = sorted(set.intersection(*texts)) if texts else []
+    if len(keys) > 1:
+        raise InputError(
+            f"{path}: each of the attributes {', '.join(keys)} could be the class: choose with rtmdet data convert "
+            "via --class-key"
+        )
+    return keys[0] if keys else None
+
+
 def _read_entries(path: Path) -> dict[str, list[tuple[str, Mapping[str, object]]]]:
     """Of every image's file name the regions, each with its place in words."""
     document = read_json(path)
     if isinstance(document, dict) and "_via_img_metadata" in document:
         document = document["_via_img_metadata"]
     entries = list(document.values()) if isinstance(document, dict) else []
-    if not entries or not all(
-        isinstance(entry, dict) and {"filename", "regions"} <= entry.keys() for entry in entries
-    ):
+    if not is_via(document) or not entries:
         raise InputError(
             f"{path}: expected a VIA region file (entries with 'filename' and 'regions'), found "
             f"{shown(document)}; export the annotations as JSON"

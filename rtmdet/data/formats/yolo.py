@@ -66,6 +66,23 @@ def convert_yolo(path: Path, split: str) -> YoloSplit:
     return YoloSplit(coco, folder)
 
 
+def find_description(path: Path) -> Path | None:
+    """The data.yaml that a path is or that a folder holds, under this or another name; None where there is none."""
+    if path.is_file():
+        return path if path.suffix.lower() in (".yaml", ".yml") else None
+    files = [path / "data.yaml", *sorted(path.glob("*.yaml")), *sorted(path.glob("*.yml"))]
+    return next((file for file in files if file.is_file() and "names" in _read_yaml(file)), None)
+
+
+def named_splits(path: Path) -> list[str]:
+    """Which of train, val and test a data.yaml names. Raises InputError where train is not among them."""
+    description = _read_yaml(path)
+    names = [split for split in SPLITS if description.get(split) or (split == "val" and description.get("valid"))]
+    if "train" not in names:
+        raise InputError(f"{path}: expected a folder of images under 'train', found {names or 'no split'}; add it")
+    return names
+
+
 def _read_yaml(path: Path) -> dict[str, object]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))

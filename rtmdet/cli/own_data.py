@@ -1,0 +1,123 @@
+"""`rtmdet train --data`: from the path of a data set to the whole configuration of a run, each choice said."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import yaml
+
+from rtmdet.checkpoint import has_checkpoint
+from rtmdet.cli.progress import say
+from rtmdet.config import Config
+from rtmdet.config_file import load_config, parse_config
+from rtmdet.data.json_file import write_json
+from rtmdet.data.sources import Source, Split, open_source
+from rtmdet.data.splitting import split_coco
+from rtmdet.download import resolve
+from rtmdet.openmmlab import read_checkpoint
+from rtmdet.structures import InputError
+from rtmdet.training.recipe import choose_recipe
+
+VALIDATION_SHARE = 0.2  # of the images, where the data has no validation split
+DEFAULT_WEIGHTS = "rtmdet-tiny-coco"
+NO_WEIGHTS = "none"
+
+
+def configure(arguments: argparse.Namespace) -> Config:
+    """The configuration for `--data PATH`, with what `--weights` and `--set` say.
+
+    COCO files for data of other formats, and for a validation split that is made here, are written into the
+    run's folder. A run that is resumed has its own config.yaml. Raises InputError where the data or the weights
+    cannot be used, or the folder holds a run already.
+    """
+    given = dict(part.split("=", 1) for part in arguments.overrides if "=" in part)
+    folder = Path(given.get("train.output") or f"runs/{arguments.data.resolve().with_suffix('').name}")
+    if has_checkpoint(folder) or (folder / "best.pth").exists():
+        if not arguments.resume:
+            raise InputError(f"{folder} holds a run already: go on with --resume, or --set train.output=...")
+        return load_config(folder / "config.yaml", arguments.overrides)
+    source = open_source(arguments.data)
+    say(f"data: {arguments.data} is {source.format}, with {' and '.join(source.splits)}")
+    train, val = two_splits(source, seed=int_of(given, "train.seed") or 0)
+    weights = weights_of(arguments, given)
+    settings: dict[str, object] = {
+        "data.train.annotations": str(write_split(train, folder / "data" / "train.json")),
+        "data.train.images": str(train.images),
+        "data.val.annotations": str(write_split(val, folder / "data" / "val.json")),
+        "data.val.images": str(val.images),
+        "model.weights": weights,
+        "model.size": given.get("model.size") or size_of(weights),
+        "train.output": str(folder),
+    }
+    choices = choose_recipe(
+        used_images(train),
+        fine_tuned=weights is not None,
+        batch_size=int_of(given, "data.batch_size"),
+        epochs=int_of(given, "train.epochs"),
+    )
+    for choice in choices:
+        settings[choice.key] = choice.value
+        if choice.key not in given:
+            say(f"  {choice.key}: {choice.value}  ({choice.reason})")
+    return parse_config(yaml.safe_dump(nested(settings)), f"--data {arguments.data}", arguments.overrides)
+
+
+def two_splits(source: Source, *, seed: int) -> tuple[Split, Split]:
+    """The train and val splits; where there is no val, a share of the images is taken for it."""
+    train = source.splits["train"]
+    if "val" in source.splits:
+        return train, source.splits["val"]
+    learned, measured = split_coco(train.coco, VALIDATION_SHARE, seed)
+    say(
+        f"no validation split: {len(measured['images'])} of the {len(train.coco['images'])} images are put aside "
+        f"for it (seed {seed}, by class)"
+    )
+    return Split(learned, train.images), Split(measured, train.images)
+
+
+def write_split(split: Split, path: Path) -> Path:
+    """The COCO file of a split, written where it is not a file yet."""
+    if split.annotations is not None:
+        return split.annotations
+    write_json(path, split.coco)
+    return path
+
+
+def used_images(split: Split) -> int:
+    """The images with an object, which training shows."""
+    return max(len({entry["image_id"] for entry in split.coco["annotations"]}), 1)
+
+
+def weights_of(arguments: argparse.Namespace, given: dict[str, str]) -> str | None:
+    """What to start from; none where the user says so."""
+    weights = arguments.weights or given.get("model.weights") or DEFAULT_WEIGHTS
+    return None if weights.lower() in (NO_WEIGHTS, "null", "~") else weights
+
+
+def size_of(weights: str | None) -> str:
+    """The model size of first weights; that of the default weights where there are none."""
+    if weights is None:
+        return "tiny"
+    size = read_checkpoint(resolve(weights, progress=True)).size
+    if size is None:
+        raise InputError(f"{weights} does not say its model size: give it with --set model.size=...")
+    return size
+
+
+def int_of(given: dict[str, str], key: str) -> int | None:
+    """A whole number among the overrides; what is none is left for the configuration to refuse."""
+    value = given.get(key, "").strip()
+    return int(value) if value.isascii() and value.isdigit() and int(value) > 0 else None
+
+
+def nested(settings: dict[str, object]) -> dict[str, object]:
+    """Dotted keys -> sections within sections."""
+    tree: dict = {}
+    for key, value in settings.items():
+        *sections, last = key.split(".")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    return tree

@@ -1,0 +1,153 @@
+"""The check of every run before its first step: data, classes, geometry and first loss, in seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from pycocotools.coco import COCO
+from torch import nn
+
+from rtmdet.cli.build_trainer import build_training_samples
+from rtmdet.cli.progress import say
+from rtmdet.config import Config
+from rtmdet.data.coco import CocoDataset, index_coco, reason_against
+from rtmdet.data.coco_file import CocoFile
+from rtmdet.data.loader import collate
+from rtmdet.distributed import gather, is_main_process, rank, world_size
+from rtmdet.download import resolve
+from rtmdet.openmmlab import read_checkpoint
+from rtmdet.structures import Batch, ImageMeta, InputError, Target
+from rtmdet.training.engine import Trainer
+from rtmdet.training.start_check import LOSS_FACTOR, expected_loss, fit_boxes, ground_truth_ap, without_prior
+
+IMAGES = 200  # at most so many are looked at
+BATCH = 4  # images of the forward pass
+EXACT, USABLE = 0.995, 0.5  # AP of the ground truth: below the one it is said, below the other refused
+MOST_WITHOUT_PRIOR = 0.01  # share of boxes from which on a larger input is advised
+
+
+def check_start(
+    config: Config, trainer: Trainer, train_data: CocoDataset, val_data: CocoDataset, *, resumed: bool
+) -> None:
+    """Say what is unusual and refuse what cannot be learned or measured. Raises InputError.
+
+    A `resumed` run has passed what concerns its first weights. Neither weights nor random states change.
+    """
+    input_size = config.data.input_size
+    ap = check_evaluation(val_data, input_size)
+    check_priors(train_data, input_size)
+    new = False if resumed else compare_classes(config, train_data.classes)
+    batch = gather(first_batch(config, train_data) if is_main_process() else None)[0]
+    assert batch is not None, "the main process has one"
+    loss = check_first_loss(trainer, batch, config.train.precision, new=new)
+    say(f"start check: AP of the ground truth itself {ap:.3f}, first loss {loss:.2f}")
+
+
+def check_evaluation(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
+    """Feed the ground truth through encoding, decoding and evaluation; returns its AP."""
+    images = [target_of(dataset, index) for index in range(min(IMAGES, len(dataset)))]
+    index = index_of(dataset, [meta for meta, _ in images])
+    ap = ground_truth_ap(index, dataset.category_ids, images[rank() :: world_size()], input_size)
+    if -1 < ap < USABLE:
+        raise InputError(
+            f"the validation boxes, measured against themselves, reach AP {ap:.3f} of 1: they lie outside their "
+            "images, or their ids are mixed up: look with rtmdet data show"
+        )
+    if -1 < ap < EXACT:
+        say(
+            f"the validation boxes, measured against themselves, reach AP {ap:.3f} of 1: some reach out of their "
+            "images"
+        )
+    return ap
+
+
+def target_of(dataset: CocoDataset, index: int) -> tuple[ImageMeta, Target]:
+    """The ground truth of an image in its own pixels."""
+    meta, boxes, labels = dataset.boxes(index)
+    return meta, Target(torch.from_numpy(boxes), torch.from_numpy(labels))
+
+
+def index_of(dataset: CocoDataset, metas: Sequence[ImageMeta]) -> COCO:
+    """The index of these images alone, with the annotations that the data set uses."""
+    images = {meta.image_id for meta in metas}
+    file: CocoFile = {
+        "categories": dataset.coco.dataset["categories"],
+        "images": [image for image in dataset.coco.dataset["images"] if image["id"] in images],
+        "annotations": [
+            annotation
+            for annotation in dataset.coco.dataset["annotations"]
+            if annotation["image_id"] in images and not reason_against(annotation, dataset.category_ids)
+        ],
+    }
+    return index_coco(file)
+
+
+def check_priors(dataset: CocoDataset, input_size: tuple[int, int]) -> None:
+    """Say how many training boxes are too small for this input size."""
+    images = [target_of(dataset, index) for index in range(len(dataset))]
+    boxes = torch.cat([fit_boxes(target.boxes, meta.original_size, input_size)[0] for meta, target in images])
+    lost = without_prior(boxes, input_size)
+    if lost > MOST_WITHOUT_PRIOR * len(boxes):
+        height, width = input_size
+        say(
+            f"{lost} of {len(boxes)} training boxes are so small at {height} x {width} pixels that no prior lies in "
+            "them: a larger data.input_size lets them learn"
+        )
+
+
+def compare_classes(config: Config, classes: Sequence[str]) -> bool:
+    """Say how the classes of the first weights and of the data differ; whether the class branch is new."""
+    if config.model.weights is None:
+        return True
+    weights = read_checkpoint(resolve(config.model.weights, progress=True))
+    if weights.num_classes != len(classes):
+        return True
+    if weights.classes is not None and weights.classes != tuple(classes):
+        say(
+            f"classes: what the weights know as {', '.join(weights.classes[:8])} goes on as "
+            f"{', '.join(classes[:8])}, in this order"
+        )
+    return False
+
+
+def first_batch(config: Config, dataset: CocoDataset) -> Batch:
+    """The first samples of the run."""
+    samples = build_training_samples(config, dataset)
+    count = min(BATCH, max(config.data.batch_size, 2))
+    return collate([samples[0, place % len(samples)] for place in range(count)])
+
+
+@torch.no_grad()
+def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: bool) -> float:
+    """The loss of a batch before any step, which must be finite, and with a `new` class branch near its prior."""
+    stepper = trainer.stepper
+    batch = batch.to(stepper.device)
+    buffers = {name: buffer.clone() for name, buffer in trainer.model.named_buffers()}
+    set_training(trainer.model, trainer.frozen)
+    with torch.autocast(stepper.device.type, stepper.dtype, enabled=stepper.dtype is not torch.float32):
+        outputs = trainer.model(batch.images)
+    for name, buffer in trainer.model.named_buffers():
+        buffer.copy_(buffers[name])
+    losses = stepper.criterion(outputs, batch.targets)
+    total = float(losses.total)
+    if not math.isfinite(total):
+        raise InputError(
+            f"the first loss is {total:g} with train.precision {precision}: give other first weights, or float32"
+        )
+    expected = expected_loss(stepper.criterion, outputs, batch.targets)
+    found = float(losses.classification)
+    if new and not expected / LOSS_FACTOR <= found <= expected * LOSS_FACTOR:
+        raise InputError(
+            f"the first classification loss is {found:.3g}, where a new class branch with its prior score of 0.01 "
+            f"has about {expected:.3g}: the first weights do not fit this model"
+        )
+    return total
+
+
+def set_training(model: nn.Module, frozen: Sequence[nn.Module]) -> None:
+    """Training mode, but for the frozen parts."""
+    model.train()
+    for module in frozen:
+        module.eval()

@@ -1,0 +1,132 @@
+"""What a path holds: the annotation format of a data set, its splits, and where their images lie.
+
+A format is recognised by the content of its files, a split by the names of file and folders.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtmdet.data.coco_file import CocoFile, read_coco
+from rtmdet.data.formats.via import class_attribute, convert_via, is_via
+from rtmdet.data.formats.yolo import convert_yolo, find_description, named_splits
+from rtmdet.data.json_file import read_json
+from rtmdet.structures import InputError
+
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+LAYOUTS = "COCO, YOLO or VIA"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """One split of a data set."""
+
+    coco: CocoFile
+    images: Path  # the folder that its file names are relative to
+    annotations: Path | None = None  # the COCO file that says it; None where it was converted
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """A data set as it was found."""
+
+    format: str  # COCO, YOLO, ...
+    splits: Mapping[str, Split]  # train, and val where there is one
+
+
+def open_source(path: Path) -> Source:
+    """Find out the format of a file or folder, and read its train and val splits.
+
+    A folder may hold COCO files with their images beside, in the layouts of COCO, Roboflow or `rtmdet data`; a
+    YOLO data.yaml; or VIA region files. Where no name says train or val, the one file is train. Raises
+    InputError where nothing is recognised, a split has several files, or what is found cannot be used.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder of data; check the path")
+    if (description := find_description(path)) is not None:
+        names = [name for name in named_splits(description) if name != "test"]
+        splits = {name: convert_yolo(description, name) for name in names}
+        return Source("YOLO", {name: Split(split.coco, split.images) for name, split in splits.items()})
+    documents = {file: read_json(file) for file in _json_files(path)}
+    if coco := [file for file, content in documents.items() if _is_coco(content)]:
+        return Source("COCO", {name: _coco_split(file, name) for name, file in _by_split(path, coco).items()})
+    if via := [file for file, content in documents.items() if is_via(content)]:
+        return Source("VIA", {name: _via_split(file) for name, file in _by_split(path, via).items()})
+    raise InputError(
+        f"{path}: expected {LAYOUTS} annotations, recognised none in {len(documents)} JSON files; "
+        "see rtmdet data convert, or name the files in a config"
+    )
+
+
+def _json_files(path: Path) -> list[Path]:
+    """The file itself, or the JSON files of a folder and of two levels below it."""
+    if path.is_file():
+        return [path]
+    return [file for pattern in ("*.json", "*/*.json", "*/*/*.json") for file in sorted(path.glob(pattern))]
+
+
+def _is_coco(document: object) -> bool:
+    keys = ("images", "annotations", "categories")
+    return isinstance(document, dict) and all(isinstance(document.get(key), list) for key in keys)
+
+
+def _by_split(path: Path, files: Iterable[Path]) -> dict[str, Path]:
+    """The file of each split; those of `test` are left alone."""
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        found.setdefault(_split_name(file.relative_to(path) if file != path else Path(file.name)), []).append(file)
+    unnamed = found.pop("", [])
+    if "train" not in found and unnamed:
+        found["train"] = unnamed
+    if "train" not in found:
+        names = ", ".join(str(file) for group in found.values() for file in group)
+        raise InputError(f"{path}: expected annotations for training, found only {names}; name one of them train")
+    return {name: _only(path, name, found[name]) for name in ("train", "val") if name in found}
+
+
+def _only(path: Path, name: str, files: list[Path]) -> Path:
+    """The one file of a split; of COCO's own several, the one with boxes."""
+    chosen = [file for file in files if file.name.startswith("instances")] or files
+    if len(chosen) > 1:
+        names = ", ".join(map(str, chosen[:3])) + (", ..." if len(chosen) > 3 else "")
+        raise InputError(f"{path}: expected one annotation file for {name}, found {names}; give --data one file")
+    return chosen[0]
+
+
+def _split_name(file: Path) -> str:
+    """What the file's name, or else a folder above it, says: train, val, test or nothing."""
+    for part in (file.stem, *reversed(file.parent.parts)):
+        words = re.split(r"[^a-z]+", part.lower())
+        if names := [SPLITS[word] for word in words if word in SPLITS]:
+            return names[0]
+    return ""
+
+
+def _coco_split(file: Path, name: str) -> Split:
+    coco = read_coco(file)
+    first = coco["images"][0]["file_name"]
+    for folder in _image_folders(file, name):
+        if (folder / first).is_file():
+            return Split(coco, folder, file)
+    raise InputError(
+        f"{file}: its images (the first is {first!r}) lie in none of the folders where they are looked for, such as "
+        f"{file.parent / 'images'}; put them beside the file, or name their folder in a config"
+    )
+
+
+def _image_folders(file: Path, split: str) -> Iterator[Path]:
+    """Where the images of a COCO file may lie, the likeliest first."""
+    words = [file.stem, file.stem.rpartition("_")[2], *(word for word, name in SPLITS.items() if name == split)]
+    for base in (file.parent, file.parent.parent):
+        yield base
+        yield base / "images"
+        for word in words:
+            yield from (base / word, base / word / "images", base / "images" / word)
+
+
+def _via_split(file: Path) -> Split:
+    key = class_attribute(file)
+    return Split(convert_via(file, file.parent, class_name="object", class_key=key), file.parent)

@@ -1,0 +1,115 @@
+"""Splitting an annotation file into training and validation images, so that both see all classes.
+
+Greedy stratification, after Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", 2011. The
+rarest class chooses first, since its few images leave the least choice. Images without objects count as a class.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from rtmdet.data.coco_file import CocoFile
+from rtmdet.structures import InputError
+
+NO_OBJECT = None  # stands among the category ids for "no object"
+
+Strata = Mapping[int, frozenset[int | None]]  # of each image id the category ids of its objects
+
+
+def split_coco(file: CocoFile, share: float, seed: int) -> tuple[CocoFile, CocoFile]:
+    """Share the images out to training and validation, of which the second gets about `share` (0 .. 1).
+
+    Every class is shared out in this proportion, counted in images, and so are the images without objects (or
+    with crowds only). A class of two images or more is on both sides, where that is possible at all by moving
+    one image: with many rare classes validation is larger than `share`. A class of a single image is for training.
+    Categories, ids and the order of entries stay; equal `seed`s give equal splits.
+
+    Raises InputError for a share that is not between 0 and 1, and for fewer than two images.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"share of validation images {share}: expected a number between 0 and 1; 0.2 is usual")
+    if len(file["images"]) < 2:
+        raise InputError(f"expected at least 2 images to split, found {len(file['images'])}; add images")
+    strata = _strata(file)
+    order = sorted(strata)
+    random.Random(seed).shuffle(order)
+    chosen = _stratify(strata, order, share)
+    _cover(strata, order, chosen)
+    chosen = chosen or {order[0]}  # where every class has a single image
+    return _part(file, set(order) - chosen), _part(file, chosen)
+
+
+def _strata(file: CocoFile) -> Strata:
+    classes: dict[int, set[int | None]] = {image["id"]: set() for image in file["images"]}
+    for annotation in file["annotations"]:
+        if not annotation["iscrowd"]:
+            classes[annotation["image_id"]].add(annotation["category_id"])
+    return {image: frozenset(found or {NO_OBJECT}) for image, found in classes.items()}
+
+
+def _stratify(strata: Strata, order: Sequence[int], share: float) -> set[int]:
+    """The ids of the validation images, found image by image in the order of their rarest classes.
+
+    An image goes to the side that lacks more images of its combination of classes, else of its rarest class, of the
+    next one, of all. Under one image nothing is lacking: such a number can be rounded to either side.
+    """
+    counts = _counts(strata, order)
+    combinations = Counter(strata[image] for image in order)
+    # What validation still lacks, less what training lacks.
+    lack = {stratum: 2 * _wanted(count, share) - count for stratum, count in counts.items()}
+    lack_of_combination = {classes: (2 * share - 1) * count for classes, count in combinations.items()}
+    lack_of_all = (2 * share - 1) * len(order)
+    chosen: set[int] = set()
+    for image in sorted(order, key=lambda i: min(counts[stratum] for stratum in strata[i])):
+        classes = sorted(strata[image], key=lambda stratum: (counts[stratum], str(stratum)))
+        lacks = [lack_of_combination[strata[image]], *(lack[stratum] for stratum in classes)]
+        to_validation = next((value for value in lacks if abs(value) >= 1), lack_of_all) > 0
+        if to_validation:
+            chosen.add(image)
+        change = -1 if to_validation else 1
+        lack_of_all += change
+        lack_of_combination[strata[image]] += change
+        for stratum in classes:
+            lack[stratum] += change
+    return chosen
+
+
+def _wanted(count: int, share: float) -> float:
+    """How many of a class's images shall be in validation: neither none nor all, where there are two."""
+    return 0.0 if count == 1 else min(max(count * share, 1.0), count - 1.0)
+
+
+def _cover(strata: Strata, order: Sequence[int], chosen: set[int]) -> None:
+    """Move single images so that classes reach the side that lacks them, and no other class leaves one."""
+    total = _counts(strata, order)
+    counts = {
+        side: _counts(strata, [image for image in order if (image in chosen) == side]) for side in (True, False)
+    }
+    for stratum in sorted(total, key=str):
+        if total[stratum] < 2 or (counts[True][stratum] and counts[False][stratum]):
+            continue
+        side = counts[True][stratum] > 0  # True: all are in validation
+        images = [image for image in order if stratum in strata[image]]
+        free = [i for i in images if all(counts[side][other] > 1 or total[other] == 1 for other in strata[i])]
+        if free:
+            # A class of a single image rather stays in training.
+            image = min(free, key=lambda i: sum(total[other] == 1 for other in strata[i]))
+            chosen ^= {image}
+            counts[side].subtract(strata[image])
+            counts[not side].update(strata[image])
+
+
+def _counts(strata: Strata, images: Iterable[int]) -> Counter[int | None]:
+    """The number of images of each class."""
+    return Counter(stratum for image in images for stratum in strata[image])
+
+
+def _part(file: CocoFile, images: set[int]) -> CocoFile:
+    """The file with only these images; its other keys stay."""
+    return {
+        **file,
+        "images": [image for image in file["images"] if image["id"] in images],
+        "annotations": [annotation for annotation in file["annotations"] if annotation["image_id"] in images],
+    }

@@ -1,0 +1,80 @@
+"""The settings of a run on own data, chosen by rule from how much of it there is. Study: docs/small-data.md."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+BATCH = 8
+FEW_IMAGES = 24  # with fewer, a batch of 8 leaves less than three steps an epoch
+EPOCHS = 40
+LEAST_IMAGES_SEEN = 2400  # passes of one image through the network
+MOST_IMAGES_SEEN = 40_000
+FROM_NOTHING = 5  # times as many passes where no weights are given
+LEARNING_RATE = 1e-3  # of AdamW, for a batch of 8
+MANY_STEPS = 20_000  # steps from which on the original's slow average fits
+
+
+class Choice(NamedTuple):
+    """A setting with what speaks for it."""
+
+    key: str
+    value: str | int | float | bool
+    reason: str
+
+
+def choose_recipe(
+    images: int, *, fine_tuned: bool, batch_size: int | None = None, epochs: int | None = None
+) -> list[Choice]:
+    """The settings for `images` training images, from a trained detector (`fine_tuned`) or from nothing.
+
+    `batch_size` and `epochs` are the user's, where given; the rest follows from them.
+    """
+    choices = []
+    if batch_size is None:
+        batch_size = BATCH if images >= FEW_IMAGES else BATCH // 2
+        choices.append(Choice("data.batch_size", batch_size, f"steps enough an epoch of {images} images"))
+    steps = math.ceil(images / batch_size)
+    if epochs is None:
+        epochs = _epochs(images, fine_tuned=fine_tuned)
+        reason = f"{epochs * images} images seen, {epochs * steps} steps"
+        choices.append(
+            Choice("train.epochs", epochs, reason if fine_tuned else f"{reason}; from nothing it takes more")
+        )
+    rate = float(f"{LEARNING_RATE * math.sqrt(batch_size / BATCH):.2g}")
+    warm_up = max(1, min(1000, epochs * steps // 20))
+    return [
+        *choices,
+        Choice("train.learning_rate", rate, f"0.001 x sqrt(batch / {BATCH})"),
+        Choice("train.warmup_iterations", warm_up, "one step in twenty"),
+        Choice("augmentation.stage2_epochs", epochs // 2, "the second half without mosaic and mixup"),
+        Choice("train.validate_every", max(1, epochs // 8), "eight times a run"),
+        *_average(epochs * steps),
+        *_start(batch_size, fine_tuned=fine_tuned),
+    ]
+
+
+def _epochs(images: int, *, fine_tuned: bool) -> int:
+    factor = 1 if fine_tuned else FROM_NOTHING
+    seen = min(max(EPOCHS * images, LEAST_IMAGES_SEEN), MOST_IMAGES_SEEN)
+    return max(factor * seen // images, 1)
+
+
+def _average(steps: int) -> list[Choice]:
+    """Weights averaged over about the last twentieth of the run."""
+    if steps >= MANY_STEPS:
+        return []
+    momentum = float(f"{min(20 / steps, 0.1):.2g}")
+    return [
+        Choice("train.ema_momentum", momentum, "averages over about a twentieth of the run"),
+        Choice("train.ema_gamma", float(max(steps // 20, 1)), "reached after as many steps"),
+    ]
+
+
+def _start(batch_size: int, *, fine_tuned: bool) -> list[Choice]:
+    """What the first weights ask for."""
+    if not fine_tuned:
+        return [Choice("train.clip_gradient", 35.0, "from nothing the first gradients are large")]
+    if batch_size >= 32:
+        return []
+    return [Choice("model.freeze_statistics", True, f"batches of {batch_size} tell too little for batch norms")]

@@ -1,0 +1,108 @@
+"""What a path holds: every layout is recognised, its splits and images found, and what is unclear refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rtmdet.data.coco_file import check_files
+from rtmdet.data.sources import open_source
+from rtmdet.structures import InputError
+
+
+def write_coco(file: Path, folder: Path, name: str = "a.png") -> None:
+    """A COCO file of one image, which lies in `folder`."""
+    for place in (file.parent, folder):
+        place.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(folder / name), np.zeros((40, 60, 3), np.uint8))
+    entry = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 20]}
+    image = {"id": 1, "file_name": name, "width": 60, "height": 40}
+    content = {"images": [image], "annotations": [entry], "categories": [{"id": 1, "name": "hat"}]}
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("files", "folders"),
+    [
+        (["train/_annotations.coco.json", "valid/_annotations.coco.json"], ["train", "valid"]),  # Roboflow
+        (["annotations/instances_train2017.json", "annotations/instances_val2017.json"], ["train2017", "val2017"]),
+        (["annotations/instances_train.json", "annotations/instances_val.json"], ["images/train", "images/val"]),
+        (["train.json", "val.json"], ["train", "val"]),
+        (["train.json", "val.json"], ["images", "images"]),
+        (["train/annotations.json", "val/annotations.json"], ["train/images", "val/images"]),
+    ],
+)
+def test_coco_layouts_are_found(tmp_path: Path, files: list[str], folders: list[str]) -> None:
+    for file, folder in zip(files, folders, strict=True):
+        write_coco(tmp_path / file, tmp_path / folder, name=f"{Path(file).stem}.png")
+    source = open_source(tmp_path)
+    assert (source.format, list(source.splits)) == ("COCO", ["train", "val"])
+    for split, file, folder in zip(source.splits.values(), files, folders, strict=True):
+        assert split.annotations == tmp_path / file
+        assert split.images == tmp_path / folder
+        check_files(tmp_path, split.images, [image["file_name"] for image in split.coco["images"]])
+
+
+def test_one_file_without_a_name_is_for_training_and_test_is_left_alone(tmp_path: Path) -> None:
+    write_coco(tmp_path / "hats.json", tmp_path / "images")
+    write_coco(tmp_path / "test.json", tmp_path / "images")
+    assert list(open_source(tmp_path).splits) == ["train"]
+    assert list(open_source(tmp_path / "hats.json").splits) == ["train"]
+
+
+def test_of_cocos_several_files_the_instances_count(tmp_path: Path) -> None:
+    write_coco(tmp_path / "annotations/instances_train2017.json", tmp_path / "train2017")
+    write_coco(tmp_path / "annotations/person_keypoints_train2017.json", tmp_path / "train2017")
+    assert open_source(tmp_path).splits["train"].annotations == tmp_path / "annotations/instances_train2017.json"
+
+
+@pytest.mark.parametrize("at", [".", "data.yaml"])
+def test_yolo(tmp_path: Path, at: str) -> None:
+    for split in ("train", "valid"):
+        (tmp_path / split / "images").mkdir(parents=True)
+        (tmp_path / split / "labels").mkdir()
+        cv2.imwrite(str(tmp_path / split / "images" / "a.png"), np.zeros((40, 60, 3), np.uint8))
+        (tmp_path / split / "labels" / "a.txt").write_text("1 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "data.yaml").write_text("train: train/images\nval: valid/images\nnames: [cap, hat]\n")
+    source = open_source(tmp_path / at)
+    assert (source.format, list(source.splits)) == ("YOLO", ["train", "val"])
+    assert source.splits["train"].coco["annotations"][0]["category_id"] == 1
+
+
+@pytest.mark.parametrize(("attributes", "name"), [({}, "object"), ({"kind": "hat"}, "hat")])
+def test_via(tmp_path: Path, attributes: dict[str, str], name: str) -> None:
+    shape = {"name": "rect", "x": 3, "y": 4, "width": 20, "height": 10}
+    region = {"shape_attributes": shape, "region_attributes": attributes}
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        cv2.imwrite(str(tmp_path / split / "a.png"), np.zeros((40, 60, 3), np.uint8))
+        content = {"a.png1": {"filename": "a.png", "regions": [region]}}
+        (tmp_path / split / "via_region_data.json").write_text(json.dumps(content))
+    source = open_source(tmp_path)
+    assert (source.format, list(source.splits)) == ("VIA", ["train", "val"])
+    assert [category["name"] for category in source.splits["val"].coco["categories"]] == [name]
+
+
+def test_what_is_unclear_is_refused_in_one_line(tmp_path: Path) -> None:
+    write_coco(tmp_path / "two" / "a.json", tmp_path / "two")
+    write_coco(tmp_path / "two" / "b.json", tmp_path / "two")
+    write_coco(tmp_path / "val" / "val.json", tmp_path / "val")
+    write_coco(tmp_path / "lost" / "train.json", tmp_path / "elsewhere" / "far")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "package.json").write_text('{"name": "x"}')
+    for name, words in {
+        "two": "expected one annotation file for train, found",
+        "val": "expected annotations for training",
+        "lost": "lie in none of the folders",
+        "empty": "recognised none in 0 JSON files",
+        "other": "recognised none in 1 JSON files",
+        "nowhere": "no such file or folder",
+    }.items():
+        with pytest.raises(InputError, match=words) as caught:
+            open_source(tmp_path / name)
+        assert "\n" not in str(caught.value)

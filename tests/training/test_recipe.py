@@ -1,0 +1,52 @@
+"""The rules for the settings of own data: what they promise at any number of images."""
+
+from __future__ import annotations
+
+import pytest
+
+from rtmdet.training.recipe import choose_recipe
+
+
+def recipe(images: int, **options: object) -> dict[str, object]:
+    return {choice.key: choice.value for choice in choose_recipe(images, **{"fine_tuned": True, **options})}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("images", [1, 5, 23, 24, 61, 300, 5000, 200_000])
+@pytest.mark.parametrize("fine_tuned", [True, False])
+def test_the_choices_fit_together(images: int, fine_tuned: bool) -> None:
+    found = recipe(images, fine_tuned=fine_tuned)
+    epochs, batch = found["train.epochs"], found["data.batch_size"]
+    assert isinstance(epochs, int)
+    assert isinstance(batch, int)
+    steps = epochs * -(-images // batch)
+    assert epochs >= 1
+    assert 1 <= found["train.warmup_iterations"] <= max(steps / 10, 1)
+    assert 0 <= found["augmentation.stage2_epochs"] < epochs
+    assert 1 <= found["train.validate_every"] <= epochs
+    assert 0 < found.get("train.ema_momentum", 0.1) <= 0.1
+
+
+def test_the_balloon_set_is_shown_as_often_as_the_tutorial_does() -> None:
+    assert recipe(61)["train.epochs"] * 61 <= 2440  # type: ignore[operator]
+
+
+def test_few_images_come_more_often() -> None:
+    assert recipe(20)["train.epochs"] * 20 >= 2000  # type: ignore[operator]
+
+
+def test_statistics_stay_where_trained_weights_meet_small_batches() -> None:
+    assert recipe(61)["model.freeze_statistics"] is True
+    assert "model.freeze_statistics" not in recipe(61, fine_tuned=False)
+    assert "model.freeze_statistics" not in recipe(500, batch_size=64)
+
+
+def test_what_the_user_gives_is_no_choice_and_the_rest_follows() -> None:
+    few, many = recipe(100, batch_size=2), recipe(100, batch_size=32)
+    assert "data.batch_size" not in few
+    assert many["train.learning_rate"] == pytest.approx(4 * few["train.learning_rate"])
+    assert recipe(100, epochs=6)["augmentation.stage2_epochs"] == 3
+    assert "train.epochs" not in recipe(100, epochs=6)
+
+
+def test_every_choice_says_why() -> None:
+    assert all(len(choice.reason) > 8 for choice in choose_recipe(61, fine_tuned=True))
