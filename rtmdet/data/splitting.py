@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rtmdet.data.coco_file import CocoFile
 from rtmdet.structures import InputError
@@ -50,19 +50,19 @@ def _strata(file: CocoFile) -> Strata:
 
 
 def _stratify(strata: Strata, order: Sequence[int], share: float) -> set[int]:
-    """The ids of the validation images, found image by image in the order of their rarest classes.
+    """The ids of the validation images. The class with the fewest images left has its images placed, then the next.
 
     An image goes to the side that lacks more images of its combination of classes, else of its rarest class, of the
     next one, of all. Under one image nothing is lacking: such a number can be rounded to either side.
     """
     counts = _counts(strata, order)
-    combinations = Counter(strata[image] for image in order)
-    # What validation still lacks, less what training lacks.
+    # What validation still lacks, less what training lacks: of a class, of a combination, of all.
     lack = {stratum: 2 * _wanted(count, share) - count for stratum, count in counts.items()}
+    combinations = Counter(strata[image] for image in order)
     lack_of_combination = {classes: (2 * share - 1) * count for classes, count in combinations.items()}
     lack_of_all = (2 * share - 1) * len(order)
     chosen: set[int] = set()
-    for image in sorted(order, key=lambda i: min(counts[stratum] for stratum in strata[i])):
+    for image in _rarest_first(strata, order):
         classes = sorted(strata[image], key=lambda stratum: (counts[stratum], str(stratum)))
         lacks = [lack_of_combination[strata[image]], *(lack[stratum] for stratum in classes)]
         to_validation = next((value for value in lacks if abs(value) >= 1), lack_of_all) > 0
@@ -76,9 +76,26 @@ def _stratify(strata: Strata, order: Sequence[int], share: float) -> set[int]:
     return chosen
 
 
+def _rarest_first(strata: Strata, order: Sequence[int]) -> Iterator[int]:
+    """The images of the class with the fewest images, then those of the class that then has the fewest left ..."""
+    left = _counts(strata, order)
+    images_of: dict[int | None, list[int]] = {stratum: [] for stratum in sorted(left, key=str)}
+    for image in order:
+        for stratum in strata[image]:
+            images_of[stratum].append(image)
+    placed: set[int] = set()
+    while images_of:
+        images = images_of.pop(min(images_of, key=lambda stratum: left[stratum]))
+        for image in images:
+            if image not in placed:
+                placed.add(image)
+                left.subtract(strata[image])
+                yield image
+
+
 def _wanted(count: int, share: float) -> float:
-    """How many of a class's images shall be in validation: neither none nor all, where there are two."""
-    return 0.0 if count == 1 else min(max(count * share, 1.0), count - 1.0)
+    """How many of a class's images shall be in validation: neither none nor all, but none of a single one."""
+    return min(max(count * share, 1.0), count - 1.0)
 
 
 def _cover(strata: Strata, order: Sequence[int], chosen: set[int]) -> None:

@@ -1,0 +1,36 @@
+"""`rtmdet data split`: one COCO file to a training and a validation file."""
+
+from __future__ import annotations
+
+import argparse
+
+from rtmdet.data.coco_file import CocoFile, read_coco
+from rtmdet.data.json_file import write_json
+from rtmdet.data.splitting import split_coco
+from rtmdet.structures import InputError
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write OUT/train.json and OUT/val.json and print a line about each; the images stay where they are.
+
+    Raises InputError for a file that cannot be read or split, and where it would be overwritten.
+    """
+    file = read_coco(arguments.annotations)
+    paths = [arguments.out / "train.json", arguments.out / "val.json"]
+    if any(path.exists() and path.samefile(arguments.annotations) for path in paths):
+        raise InputError(f"{arguments.annotations} would be overwritten by its own part; give another --out")
+    parts = split_coco(file, arguments.val, arguments.seed)
+    for path, part, other in zip(paths, parts, reversed(parts), strict=True):
+        write_json(path, part)
+        alone = sorted(class_names(part) - class_names(other))
+        print(
+            f"{path}: {len(part['images'])} images, {len(part['annotations'])} objects"
+            + (f"; only here: {', '.join(alone)}" if alone else "")
+        )
+    return 0
+
+
+def class_names(file: CocoFile) -> set[str]:
+    """The classes of the file's objects."""
+    used = {annotation["category_id"] for annotation in file["annotations"]}
+    return {category["name"] for category in file["categories"] if category["id"] in used}

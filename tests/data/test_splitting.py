@@ -1,0 +1,147 @@
+"""Splits: sizes, classes on both sides, nothing lost, the same for the same seed."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from rtmdet.cli.main import main
+from rtmdet.data.coco_file import CocoFile, read_coco
+from rtmdet.data.json_file import write_json
+from rtmdet.data.splitting import split_coco
+from rtmdet.structures import InputError
+
+
+def make_file(classes_of: Sequence[Sequence[int]]) -> CocoFile:
+    """A file whose images hold one object of each of the given category ids."""
+    pairs = [(image, category) for image, categories in enumerate(classes_of) for category in categories]
+    return {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 20, "height": 10} for i in range(len(classes_of))],
+        "annotations": [
+            {"id": n, "image_id": i, "category_id": c, "bbox": [1, 1, 5, 5], "area": 25, "iscrowd": 0}
+            for n, (i, c) in enumerate(pairs, start=1)
+        ],
+        "categories": [{"id": c, "name": f"class {c}"} for c in sorted({c for _, c in pairs} | {99})],
+    }
+
+
+def images_by_class(file: CocoFile) -> Counter[int]:
+    """Of each category the number of images that show it, under -1 the number of those without objects."""
+    pairs = {(annotation["image_id"], annotation["category_id"]) for annotation in file["annotations"]}
+    counts = Counter(category for _, category in pairs)
+    counts[-1] = len(file["images"]) - len({image for image, _ in pairs})
+    return counts
+
+
+def mixed_images(count: int) -> list[list[int]]:
+    """Three common classes, one rare, and a fifth of the images empty."""
+    generator = random.Random(7)
+    choices = [[1], [2, 3], [1, 2, 3], [3], []]
+    return [[*choices[number % 5], *([4] if generator.random() < 0.04 else [])] for number in range(count)]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.8])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_every_class_and_the_empty_images_are_shared_out_alike(share: float, seed: int) -> None:
+    file = make_file(mixed_images(400))
+    train, val = split_coco(file, share, seed)
+    assert len(val["images"]) == pytest.approx(400 * share, abs=2)
+    whole, part = images_by_class(file), images_by_class(val)
+    for category, count in whole.items():
+        assert part[category] == pytest.approx(count * share, abs=1.5), category
+    assert images_by_class(train) + part == whole
+
+
+def test_nothing_is_lost_and_nothing_is_changed() -> None:
+    file = make_file(mixed_images(50))
+    before = copy.deepcopy(file)
+    train, val = split_coco(file, 0.3, 0)
+    assert file == before
+    for key in ("images", "annotations"):
+        assert [entry for entry in file[key] if entry in train[key]] == train[key]
+        assert sorted(entry["id"] for entry in train[key] + val[key]) == [entry["id"] for entry in file[key]]
+    assert train["categories"] == val["categories"] == file["categories"]
+    images = {image["id"] for image in val["images"]}
+    assert {annotation["image_id"] for annotation in val["annotations"]} <= images
+
+
+def test_equal_seeds_give_equal_splits_whatever_the_order() -> None:
+    file = make_file(mixed_images(60))
+    turned: CocoFile = {**file, "images": file["images"][::-1], "annotations": file["annotations"][::-1]}
+    chosen = {image["id"] for image in split_coco(file, 0.2, 5)[1]["images"]}
+    assert {image["id"] for image in split_coco(turned, 0.2, 5)[1]["images"]} == chosen
+    assert {image["id"] for image in split_coco(file, 0.2, 6)[1]["images"]} != chosen
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_classes_of_two_images_are_on_both_sides(seed: int) -> None:
+    """Fifty images of class 1, and six classes that two of them show, some of these together."""
+    images = [[1] for _ in range(50)]
+    for number, category in enumerate(range(2, 8)):
+        images[number].append(category)
+        images[number + 1].append(category)
+    for part in split_coco(make_file(images), 0.1, seed):
+        assert set(range(1, 8)) <= set(images_by_class(part))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_class_of_one_image_is_for_training(seed: int) -> None:
+    train, val = split_coco(make_file([[1, 2], [1], [1], [1], [1]]), 0.4, seed)
+    assert images_by_class(train)[2] == 1
+    assert images_by_class(val) == {1: 2, -1: 0}
+
+
+@pytest.mark.parametrize("images", [[[1, 2], [1, 3]], [[1], [2]], [[], []], [[1], []], [[1], [1]]])
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_two_images_are_one_and_one(images: list[list[int]], share: float) -> None:
+    assert [len(part["images"]) for part in split_coco(make_file(images), share, 0)] == [1, 1]
+
+
+def test_a_class_whose_images_all_went_to_training_gets_one_back() -> None:
+    """Images 0 and 1 are in training for their classes 2 and 3; one of them is the only way for class 1."""
+    for part in split_coco(make_file([[1, 2], [1, 3], [4], [4], [4], [4]]), 0.3, 0):
+        assert images_by_class(part)[1] == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_crowds_alone_are_no_objects(seed: int) -> None:
+    file = make_file([[1]] * 20)
+    for annotation in file["annotations"][:10]:
+        annotation["iscrowd"] = 1
+    _, val = split_coco(file, 0.2, seed)
+    assert [annotation["iscrowd"] for annotation in val["annotations"]] == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.2, 20, float("nan")])
+def test_faults(share: float) -> None:
+    with pytest.raises(InputError, match=r"share of validation images .*: expected a number between 0 and 1"):
+        split_coco(make_file([[1], [1]]), share, 0)
+    with pytest.raises(InputError, match="at least 2 images to split, found 1"):
+        split_coco(make_file([[1]]), 0.2, 0)
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, out = tmp_path / "all.json", tmp_path / "parts"
+    write_json(whole, {**make_file([[1], [1], [1], [1], [1, 2]]), "info": {"year": 2020}})
+    assert main(["data", "split", str(whole), "--val", "0.4", "--out", str(out)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        f"{out}/train.json: 3 images, 4 objects; only here: class 2",
+        f"{out}/val.json: 2 images, 2 objects",
+    ]
+    assert len(read_coco(out / "val.json")["images"]) == 2
+    assert json.loads((out / "train.json").read_text())["info"] == {"year": 2020}
+
+
+def test_the_file_itself_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = tmp_path / "train.json"
+    write_json(whole, make_file([[1], [1]]))
+    assert main(["data", "split", str(whole), "--out", str(tmp_path)]) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert not (tmp_path / "val.json").exists()
