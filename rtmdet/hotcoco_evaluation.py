@@ -1,4 +1,4 @@
-"""The 12 COCO numbers by hotcoco, a fast evaluator of one author: the only module of ours that speaks to it.
+"""The 12 COCO numbers by hotcoco, a fast evaluator of one author: no other module evaluates with it.
 
 Its numbers are tested against pycocotools'. Ids are handed over as places 0, 1, 2 ... in their rising order: hotcoco
 takes detections as one table of floats, which cannot hold every id that a file may have.

@@ -194,7 +194,9 @@ def check_classes(train: CocoDataset, val: CocoDataset) -> None:
 def describe(name: str, dataset: CocoDataset) -> str:
     """One line about a split."""
     classes = ", ".join(dataset.classes[:8]) + (" ..." if len(dataset.classes) > 8 else "")
-    return f"{name}: {len(dataset)} images, {dataset.box_count} boxes, classes: {classes}"
+    unused = ", ".join(f"{count} {reason}" for reason, count in dataset.unused.items() if count)
+    said = f"; not used: {unused}" if unused else ""
+    return f"{name}: {len(dataset)} images, {dataset.box_count} boxes, classes: {classes}{said}"
 
 
 def build_model(config: Config, num_classes: int, device: torch.device, *, first_weights: bool) -> RTMDet:

@@ -157,6 +157,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     split.add_argument("--val", type=float, default=0.2, help="share of the validation images (default 0.2)")
     split.add_argument("--seed", type=int, default=0, help="another seed gives another split (default 0)")
     split.add_argument("--out", type=Path, required=True, help="folder for train.json and val.json")
+    _add_data_check(actions)
     scenes = _command(actions, "synthesize", "Generate photo-like balloon scenes.", "data_synthesize")
     scenes.add_argument("--out", type=Path, required=True, help="folder for train/, val/ and their JSON")
     scenes.add_argument("--train", type=int, default=200, help="training images (default 200)")
@@ -164,6 +165,26 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     scenes.add_argument("--size", type=int, nargs=2, default=(320, 320), metavar=("H", "W"))
     scenes.add_argument("--level", choices=("easy", "hard"), default="easy")
     scenes.add_argument("--seed", type=int, default=0)
+
+
+def _add_data_check(actions: argparse._SubParsersAction) -> None:
+    parser = _command(
+        actions, "check", "Look for faults in annotations and images, and say what helps.", "data_check"
+    )
+    parser.add_argument("annotations", type=Path, help="COCO JSON of the training images")
+    parser.add_argument("--images", type=Path, required=True, help="folder of the images")
+    parser.add_argument("--val-annotations", type=Path, help="COCO JSON of the validation images")
+    parser.add_argument("--val-images", type=Path, help="their folder")
+    purpose = parser.add_mutually_exclusive_group()
+    purpose.add_argument("--config", type=Path, help="YAML file: classes, input size and what else concerns the data")
+    purpose.add_argument("--weights", help="checkpoint or published name: compare its classes with the file's")
+    parser.add_argument("--input", type=int, help="side of the square input in pixels (default: the configuration's "
+                        "or the checkpoint's, else 640)")  # fmt: skip
+    parser.add_argument(
+        "--decode", action="store_true", help="look at the pixels too: damage and near copies (slower)"
+    )
+    parser.add_argument("--json", type=Path, help="write all findings with all cases here")
+    parser.add_argument("--out", type=Path, help="folder for pictures of the worst cases of each finding")
 
 
 def _add_info(commands: argparse._SubParsersAction) -> None:

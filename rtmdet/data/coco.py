@@ -10,6 +10,7 @@ import io
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,15 @@ from rtmdet.data.images import read_image
 from rtmdet.structures import ImageMeta, InputError, Sample
 
 LEAST_SIDE = 32  # pixels; smaller images are left out of training
+
+
+class Unusable(StrEnum):
+    """Why an object is not learned from, in the words of the messages."""
+
+    OTHER_CLASS = "of other classes"
+    CROWD = "crowds"
+    SPECK = "under 1 pixel wide or high"
+    WITHOUT_AREA = "without area"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,13 +180,13 @@ def _make_item(
     return _Item(image, np.array(boxes, np.float32).reshape(-1, 4), np.array(box_labels, np.int64))
 
 
-def reason_against(annotation: CocoAnnotation, category_ids: Container[int]) -> str | None:
-    """Why an annotation gives no box to learn from, None where it does."""
+def reason_against(annotation: CocoAnnotation, wanted: Container[int]) -> Unusable | None:
+    """Why an annotation gives no box to learn from, None where it does; `wanted` has the category ids to learn."""
     _, _, width, height = annotation["bbox"]
-    if annotation["category_id"] not in category_ids:
-        return "of other classes"
+    if annotation["category_id"] not in wanted:
+        return Unusable.OTHER_CLASS
     if annotation["iscrowd"]:
-        return "crowds"
+        return Unusable.CROWD
     if width < 1 or height < 1:
-        return "under 1 pixel wide or high"
-    return "without area" if annotation["area"] <= 0 else None
+        return Unusable.SPECK
+    return Unusable.WITHOUT_AREA if annotation["area"] <= 0 else None

@@ -97,8 +97,7 @@ def check_files(path: Path, folder: Path, names: Sequence[str]) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of images; check the path")
     for name in names:
-        as_path = PureWindowsPath(name)  # knows both separators
-        if as_path.anchor or ".." in as_path.parts:
+        if leaves_folder(name):
             raise InputError(f"{path}: file_name {name!r} leaves the images' folder; write it relative to the folder")
     missing = [name for name in names if not os.path.isfile(os.path.join(folder, name))]
     if missing:
@@ -107,6 +106,12 @@ def check_files(path: Path, folder: Path, names: Sequence[str]) -> None:
             f"{path}: {len(missing)} of {len(names)} image files are not in {folder} ({few}); "
             "check the folder or take the images out of the file"
         )
+
+
+def leaves_folder(name: str) -> bool:
+    """Whether a file name could lead out of the images' folder."""
+    path = PureWindowsPath(name)  # knows both separators
+    return bool(path.anchor) or ".." in path.parts
 
 
 def _index(path: Path, document: Entry, key: str, check: Callable[[str, Entry], None]) -> dict[int, Entry]:
@@ -183,15 +188,19 @@ def _check_references(where: str, entry: Entry, images: dict[int, Entry], catego
     image = _integer(where, entry, "image_id")
     if image not in images:
         raise InputError(f"{where}: unknown image_id {image}; correct it or add the image to 'images'")
-    width, height = cast(CocoImage, images[image])["width"], cast(CocoImage, images[image])["height"]
-    x, y, box_width, box_height = cast(CocoAnnotation, entry)["bbox"]
-    if box_width < 1 or box_height < 1:
-        return  # no box to learn from, left out later as in the reference
-    if x >= width or y >= height or x + box_width <= 0 or y + box_height <= 0:
+    if is_outside(cast(CocoAnnotation, entry), cast(CocoImage, images[image])):
         raise InputError(
             f"{where}: box {entry['bbox']} (x, y, width, height) lies outside its image {image} of "
-            f"{width} x {height} pixels; correct the box or take it out"
+            f"{images[image]['width']} x {images[image]['height']} pixels; correct the box or take it out"
         )
+
+
+def is_outside(annotation: CocoAnnotation, image: CocoImage) -> bool:
+    """Whether a box does not touch its image. One of less than a pixel counts as inside: it is left out later."""
+    x, y, width, height = annotation["bbox"]
+    if width < 1 or height < 1:
+        return False
+    return x >= image["width"] or y >= image["height"] or x + width <= 0 or y + height <= 0
 
 
 def _avoid_annotation_zero(annotations: list[Entry]) -> None:
@@ -224,3 +233,21 @@ def shown(value: object) -> str:
     """A value as messages quote it: on one line and not long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def entry_fault(key: str, where: str, entry: object) -> str | None:
+    """What `read_coco` would refuse in an entry of the list `key`, in the words of its message; None: nothing.
+
+    `where` begins the message. Fills in what `read_coco` fills in.
+    """
+    check = {"images": _check_image, "annotations": _check_annotation, "categories": _check_category}[key]
+    if not isinstance(entry, dict):
+        return f"{where}: expected an object, found {shown(entry)}; correct it"
+    try:
+        references = ("image_id", "category_id") if key == "annotations" else ()
+        for name in ("id", *references):
+            _integer(where, entry, name)
+        check(where, entry)
+    except InputError as error:
+        return str(error)
+    return None

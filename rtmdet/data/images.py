@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -30,7 +31,11 @@ def read_image(path: str | Path) -> np.ndarray:
     Grey becomes three equal channels, transparency is left out, of 16 bits the high 8 remain.
     Raises InputError for a file that is missing, unreadable, empty, cut short or not an image.
     """
-    data = _read_whole_file(Path(path))
+    return decode_image(path, read_image_bytes(path))
+
+
+def decode_image(path: str | Path, data: bytes) -> np.ndarray:
+    """The same from the file's bytes; `path` is what messages name. Raises InputError where they are no image."""
     with _silent_opencv():
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -46,14 +51,40 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
     Raises InputError as `read_image` does, except for damage that only decoding can find.
     """
-    data = _read_whole_file(Path(path))
+    return read_header(path, read_image_bytes(path)).size
+
+
+class ImageHeader(NamedTuple):
+    """What the first bytes of an image file say."""
+
+    size: tuple[int, int]  # (H, W) of the array that `read_image` would give
+    orientation: int  # EXIF's, 1 .. 8: 1 is upright
+
+
+def read_header(path: str | Path, data: bytes) -> ImageHeader:
+    """The header in a file's bytes; `path` is what messages name. Raises InputError where it is not readable."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
-            turned = _orientation(image) in _TURNED
+            orientation = _orientation(image)
     except Exception as error:  # Pillow raises a dozen types for a damaged header
         raise InputError(f"{path}: expected an image, found a file without a readable header; {_REMEDY}") from error
-    return (width, height) if turned else (height, width)
+    return ImageHeader((width, height) if orientation in _TURNED else (height, width), orientation)
+
+
+def read_image_bytes(path: str | Path) -> bytes:
+    """The bytes of an image file, known to be neither empty nor cut short; raises InputError where they are not."""
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such image file; check the path") from error
+    except OSError as error:
+        raise InputError(f"{path}: the image cannot be read ({error.strerror}); check the file") from error
+    if not data:
+        raise InputError(f"{path}: expected an image, found an empty file; {_REMEDY}")
+    if _is_cut_short(data):
+        raise InputError(f"{path}: the image is truncated (its end is missing); copy the file again or {_REMEDY}")
+    return data
 
 
 def _orientation(image: Image.Image) -> int:
@@ -64,24 +95,10 @@ def _orientation(image: Image.Image) -> int:
     exif = Image.Exif()
     try:
         exif.load(image.info.get("exif", b""))
-        return exif.get(_ORIENTATION, 1)
+        orientation = exif.get(_ORIENTATION, 1)
+        return orientation if orientation in range(1, 9) else 1
     except Exception:  # damaged EXIF data turns nothing in OpenCV either; the pixels are sound
         return 1
-
-
-def _read_whole_file(path: Path) -> bytes:
-    """The bytes of an image file, known to be neither empty nor cut short."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such image file; check the path") from error
-    except OSError as error:
-        raise InputError(f"{path}: the image cannot be read ({error.strerror}); check the file") from error
-    if not data:
-        raise InputError(f"{path}: expected an image, found an empty file; {_REMEDY}")
-    if _is_cut_short(data):
-        raise InputError(f"{path}: the image is truncated (its end is missing); copy the file again or {_REMEDY}")
-    return data
 
 
 def _is_cut_short(data: bytes) -> bool:

@@ -1,0 +1,137 @@
+"""`rtmdet data check`: what is wrong with a data set, what training would make of it, and what helps."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+from rtmdet.cli.finding_pictures import draw_finding
+from rtmdet.cli.progress import track
+from rtmdet.config_file import load_config
+from rtmdet.data.checking.finding import SEVERITIES, Finding, Purpose, Source
+from rtmdet.data.checking.report import Report, Summary, check_data
+from rtmdet.data.json_file import write_json
+from rtmdet.download import resolve
+from rtmdet.openmmlab import read_checkpoint
+from rtmdet.structures import InputError
+from rtmdet.viz.draw import save_image
+
+EXAMPLES = 3  # cases of a finding that the table names
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the findings; returns 1 where training would stop, be misled or suffer, else 0."""
+    sources, purpose = read_sources(arguments), read_purpose(arguments)
+    report = check_data(sources, purpose, decode=arguments.decode, watch=track)
+    for source, summary in zip(sources, report.summaries, strict=True):
+        print(describe(source, summary, purpose))
+    for finding in report.findings:
+        print(format_finding(finding))
+    print(conclude(report))
+    if arguments.json is not None:
+        write_json(arguments.json, plain(report), indent=2)
+        print(f"findings: {arguments.json}")
+    if arguments.out is not None:
+        draw_report(report, arguments.out)
+    return int(report.harmful)
+
+
+def read_sources(arguments: argparse.Namespace) -> list[Source]:
+    """The splits that the options name."""
+    sources = [Source("train", arguments.annotations, arguments.images)]
+    if (arguments.val_annotations is None) != (arguments.val_images is None):
+        raise InputError("--val-annotations and --val-images: expected both or neither; give the other one too")
+    if arguments.val_annotations is not None:
+        sources.append(Source("val", arguments.val_annotations, arguments.val_images))
+    return sources
+
+
+def read_purpose(arguments: argparse.Namespace) -> Purpose:
+    """What the data are for, by the configuration or the checkpoint; --input goes before both."""
+    given = None if arguments.input is None else (arguments.input, arguments.input)
+    if given is not None and (arguments.input < 64 or arguments.input % 32):
+        raise InputError(
+            f"--input: expected a multiple of 32, at least 64, found {arguments.input}; give such a side"
+        )
+    if arguments.config is not None:
+        data = load_config(arguments.config).data
+        return Purpose(
+            input_size=given or data.input_size,
+            classes=data.classes,
+            keep_empty=data.keep_empty,
+            repeat_threshold=data.repeat_threshold,
+        )
+    default = Purpose().input_size
+    if arguments.weights is None:
+        return Purpose(input_size=given or default)
+    weights = read_checkpoint(resolve(arguments.weights, progress=True))
+    if weights.classes is None:
+        raise InputError(f"{arguments.weights}: the checkpoint names no classes to compare with; leave --weights out")
+    return Purpose(input_size=given or weights.input_size or default, known_classes=tuple(weights.classes))
+
+
+def describe(source: Source, summary: Summary, purpose: Purpose) -> str:
+    """A split in numbers."""
+    height, width = purpose.input_size
+    verb = "training keeps" if summary.split == "train" else "the evaluation takes"
+    sides = ", ".join(f"{name} {share:.1%}" for name, share in summary.shorter_sides.items())
+    classes = f"{len(summary.classes)} class{'' if len(summary.classes) == 1 else 'es'}"
+    lines = [
+        f"{summary.split}: {source.annotations}",
+        f"    {summary.images} images, {summary.objects} objects, {classes}; "
+        f"{verb} {summary.kept_images} images, {summary.kept_objects} objects",
+        f"    shorter side of the boxes at {width} x {height}: {sides}",
+    ]
+    if summary.aspect_ratios:
+        low, middle, high = summary.aspect_ratios
+        lines.append(f"    width / height of the boxes: {middle:.2f} in the middle, 90% in {low:.2f} .. {high:.2f}")
+    return "\n".join(lines)
+
+
+def format_finding(finding: Finding) -> str:
+    """Severity, split and number, then the first cases and the advice on lines of their own."""
+    examples = [item.text for item in finding.items[:EXAMPLES]]
+    more = len(finding.items) - len(examples)
+    indent = "\n" + " " * 24
+    head = f"{finding.severity:<8} {finding.split:<5} {len(finding.items):>7}  {finding.message} ({finding.code})"
+    return indent.join([head, *examples, *([f"... and {more} more"] if more else []), f"-> {finding.advice}"])
+
+
+def conclude(report: Report) -> str:
+    """The last line: how many findings of each severity, and what follows."""
+    numbers = Counter(finding.severity for finding in report.findings)
+    counts = ", ".join(f"{numbers[severity]} {severity}{'s' * (numbers[severity] != 1)}" for severity in SEVERITIES)
+    if numbers["error"]:
+        return f"{counts}: training would stop or be misled"
+    return f"{counts}: training would {'suffer' if report.harmful else 'run well on these data'}"
+
+
+def plain(report: Report) -> dict[str, object]:
+    """The report as JSON can hold it."""
+    findings = [
+        {
+            **asdict(finding),
+            "count": len(finding.items),
+            "items": [_plain_item(item) for item in map(asdict, finding.items)],
+        }
+        for finding in report.findings
+    ]
+    return {"harmful": report.harmful, "splits": [asdict(one) for one in report.summaries], "findings": findings}
+
+
+def _plain_item(item: dict[str, object]) -> dict[str, object]:
+    files = item["files"]
+    assert isinstance(files, tuple)
+    return {**item, "files": [str(path) for path in files]}
+
+
+def draw_report(report: Report, folder: Path) -> None:
+    """A picture of every finding that can be drawn."""
+    for finding in report.findings:
+        picture = draw_finding(finding)
+        if picture is not None:
+            path = folder / f"{finding.severity}_{finding.split}_{finding.code}.png"
+            save_image(path, picture)
+            print(path)

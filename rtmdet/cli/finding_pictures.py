@@ -1,0 +1,96 @@
+"""Pictures of what the doctor found: a grid of the first cases, boxes at fault in the middle of a crop.
+
+Images are (H, W, 3) uint8 RGB, boxes xyxy in pixels of the whole image.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rtmdet.data.checking.finding import Finding, Item
+from rtmdet.data.images import read_image
+from rtmdet.letterbox import PAD_VALUE
+from rtmdet.structures import InputError
+from rtmdet.viz.draw import draw_boxes, palette
+from rtmdet.viz.grid import fit_image, grid
+
+CELL = (240, 320)  # (H, W) pixels of each image in the picture
+COLUMNS = 4
+CASES = 12  # of a finding, the first
+CONTEXT = 1.0  # sides of a box that are shown around it
+LEAST_CROP = 128  # pixels; smaller crops show too little to know the place
+
+Box = tuple[float, float, float, float]
+
+
+def draw_finding(finding: Finding) -> np.ndarray | None:
+    """The first cases with readable images side by side, both images of a pair; None where there are none."""
+    pictures, titles = [], []
+    for item in (item for item in finding.items if item.files):
+        shown = _draw_item(item)
+        pictures += shown
+        titles += [_title(item, path) for path in item.files] if shown else []
+        if len(pictures) >= CASES:
+            break
+    return grid(pictures, COLUMNS, CELL, titles) if pictures else None
+
+
+def view_box(image: np.ndarray, box: Box) -> np.ndarray:
+    """The surroundings of a box, enlarged to fit CELL, with its frame; grey where there is no image.
+
+    Of a box outside of the image the whole image is shown, and as much of the way as another image would take.
+    """
+    height, width = image.shape[:2]
+    left, top, right, bottom = _surroundings(box, (height, width))
+    crop = _crop(image, (left, top, right, bottom))
+    cell = fit_image(crop, CELL)
+    scale = np.array([cell.shape[1] / crop.shape[1], cell.shape[0] / crop.shape[0]] * 2)
+    return draw_boxes(cell, (np.array([box]) - (left, top, left, top)) * scale, [""], palette(1))
+
+
+def _draw_item(item: Item) -> list[np.ndarray]:
+    """One cell an image of the case; none where one of them cannot be read."""
+    try:
+        images = [read_image(path) for path in item.files]
+    except InputError:  # the finding itself says so
+        return []
+    if item.box is not None:
+        return [view_box(images[0], item.box)]
+    return [fit_image(image, CELL) for image in images]
+
+
+def _title(item: Item, path: Path) -> str:
+    return path.name if item.annotation_id is None else f"{item.annotation_id}: {path.name}"
+
+
+def _surroundings(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The part xyxy of the plane to show for a box in an image of (H, W), at most one image beyond each edge."""
+    height, width = size
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    reach = max((0.5 + CONTEXT) * max(box[2] - box[0], box[3] - box[1]), LEAST_CROP / 2)
+    edges = [x - reach, y - reach, x + reach, y + reach]
+    if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
+        edges = [min(edges[0], 0), min(edges[1], 0), max(edges[2], width), max(edges[3], height)]
+    else:  # no more grey than the box needs
+        around = (min(box[0], 0), min(box[1], 0), max(box[2], width), max(box[3], height))
+        edges = [
+            max(edges[0], around[0]),
+            max(edges[1], around[1]),
+            min(edges[2], around[2]),
+            min(edges[3], around[3]),
+        ]
+    left, right = np.clip((edges[0], edges[2]), -width, 2 * width)
+    top, bottom = np.clip((edges[1], edges[3]), -height, 2 * height)
+    return int(left), int(top), max(int(np.ceil(right)), int(left) + 1), max(int(np.ceil(bottom)), int(top) + 1)
+
+
+def _crop(image: np.ndarray, part: tuple[int, int, int, int]) -> np.ndarray:
+    """The part xyxy of an image, which may reach beyond it."""
+    height, width = image.shape[:2]
+    left, top, right, bottom = part
+    beyond = max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0)
+    inside = image[max(top, 0) : max(min(bottom, height), 0), max(left, 0) : max(min(right, width), 0)]
+    return cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_CONSTANT, value=(PAD_VALUE,) * 3)

@@ -1,0 +1,107 @@
+"""Images that stand more than once: equal files inside a split and across splits, and near copies by fingerprint.
+
+Legend: M images with a fingerprint, each of 256 bits.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtmdet.data.checking.annotation_file import AnnotationFile
+from rtmdet.data.checking.finding import Finding, Item
+from rtmdet.data.checking.image_files import ImageFile
+
+NEAR = 20  # bits of 256 that near copies may differ in
+PLAIN = 24  # bits that must be set, and not set: fingerprints of plain pictures say too little
+_BLOCK = 1024  # fingerprints that are compared with all others at a time
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Picture:
+    """One image of one split."""
+
+    file: AnnotationFile
+    image_id: int
+    looked: ImageFile
+    objects: int
+
+    @property
+    def split(self) -> str:
+        return self.file.source.name
+
+    @property
+    def name(self) -> str:
+        return self.file.images[self.image_id]["file_name"]
+
+
+def find_copies(files: Sequence[AnnotationFile], looked: Sequence[Mapping[int, ImageFile]]) -> Iterator[Finding]:
+    """Copies of images; `looked` has what was seen of the images of each file, by image id."""
+    pictures = []
+    for file, found in zip(files, looked, strict=True):
+        objects = file.annotations_of_images()
+        pictures += [_Picture(file, key, one, len(objects[key])) for key, one in found.items() if one.digest]
+    yield from _report_pairs(_equal_pairs(pictures), near=False)
+    yield from _report_pairs(_near_pairs(pictures), near=True)
+
+
+def _report_pairs(pairs: Sequence[tuple[_Picture, _Picture]], *, near: bool) -> Iterator[Finding]:
+    """Findings about (earlier, later) pictures, apart for each split and for pairs across splits."""
+    items: defaultdict[tuple[str, bool], list[Item]] = defaultdict(list)
+    for first, second in pairs:
+        items[second.split, first.split != second.split].append(_pair_item(first, second))
+    for (split, leak), cases in items.items():
+        if leak:
+            kind = "near-leak" if near else "leak"
+            message = f"images that are {'near' if near else 'equal'} copies of training images"
+            advice = "take them out of one split: numbers measured on what was learned are too good"
+            yield Finding("warning" if near else "error", kind, split, message, advice, tuple(cases))
+        else:
+            message = f"images that are {'near' if near else 'equal'} copies of others of the split"
+            advice = "keep one of each, with all its objects: copies count double and may contradict each other"
+            kind = "near-copy" if near else "copy"
+            yield Finding("hint" if near else "warning", kind, split, message, advice, tuple(cases))
+
+
+def _pair_item(first: _Picture, second: _Picture) -> Item:
+    objects = f" ({second.objects} and {first.objects} objects)" if second.objects != first.objects else ""
+    files = (second.file.path(second.image_id), first.file.path(first.image_id))
+    return Item(f"{second.name} = {first.split}: {first.name}{objects}", second.image_id, files=files)
+
+
+def _equal_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]]:
+    """Each picture whose bytes an earlier one has: with the first of its own split, and of the split before."""
+    pairs = []
+    first_of: dict[tuple[str, bytes], _Picture] = {}
+    splits = list(dict.fromkeys(picture.split for picture in pictures))
+    for picture in pictures:
+        for split in splits[: splits.index(picture.split) + 1]:
+            other = first_of.get((split, picture.looked.digest))
+            if other is not None:
+                pairs.append((other, picture))
+        first_of.setdefault((picture.split, picture.looked.digest), picture)
+    return pairs
+
+
+def _near_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]]:
+    """Each picture with the nearest earlier one, where that is near but not equal."""
+    rich = [picture for picture in pictures if _says_enough(picture.looked.fingerprint)]
+    if len(rich) < 2:
+        return []
+    signs = np.array([picture.looked.fingerprint for picture in rich], np.float32) * 2 - 1  # (M, 256) of -1 and 1
+    pairs = []
+    for start in range(0, len(rich), _BLOCK):
+        block = signs[start : start + _BLOCK]
+        differing = (signs.shape[1] - block @ signs[: start + len(block)].T) / 2  # (block, earlier and block) bits
+        for row, bits in enumerate(differing):
+            place = start + row
+            if place and bits[:place].min() <= NEAR:
+                pairs.append((rich[int(bits[:place].argmin())], rich[place]))
+    return [(first, second) for first, second in pairs if first.looked.digest != second.looked.digest]
+
+
+def _says_enough(bits: np.ndarray | None) -> bool:
+    return bits is not None and PLAIN <= int(bits.sum()) <= bits.size - PLAIN

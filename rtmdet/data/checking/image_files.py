@@ -1,0 +1,110 @@
+"""The files behind the entries of an annotation file: each is read once, its size compared with the entry's."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rtmdet.data.checking.annotation_file import AnnotationFile
+from rtmdet.data.checking.decoding import decode_strictly, fingerprint
+from rtmdet.data.checking.finding import Finding, Item
+from rtmdet.data.coco_file import CocoImage, leaves_folder
+from rtmdet.data.images import read_header, read_image_bytes
+from rtmdet.structures import InputError
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+REPLACE = "copy the files again, or take them out of the annotation file"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFile:
+    """What one look at a file says."""
+
+    fault: str = ""  # the kind of finding: leaving-folder, missing-image, unreadable-image, broken-pixels
+    reason: str = ""  # in words
+    size: tuple[int, int] | None = None  # (H, W) after the turn by EXIF
+    turned: bool = False  # EXIF asks for a turn or a flip
+    digest: bytes = b""  # of the bytes; equal for equal files
+    fingerprint: np.ndarray | None = None  # (256,) bool, see decoding.fingerprint
+
+
+def look_at_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
+    """Read the file of an entry; `decode` looks at its pixels too. Faults become part of the answer."""
+    name = entry["file_name"]
+    path = folder / name
+    if leaves_folder(name):
+        return ImageFile("leaving-folder", name)
+    if not path.is_file():
+        return ImageFile("missing-image", name)
+    try:
+        data = read_image_bytes(path)
+        header = read_header(path, data)
+    except InputError as error:
+        return ImageFile("unreadable-image", str(error))
+    digest = hashlib.blake2b(data, digest_size=16).digest()
+    try:
+        pixels = fingerprint(decode_strictly(path, data)) if decode else None
+    except InputError as error:
+        return ImageFile("broken-pixels", str(error), header.size, header.orientation > 1, digest)
+    return ImageFile(size=header.size, turned=header.orientation > 1, digest=digest, fingerprint=pixels)
+
+
+def check_image_files(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> Iterator[Finding]:
+    """Files that cannot be used, sizes that differ from the entries, and turned images; `looked` is by image id."""
+    name = file.source.name
+    for code, message, advice in (
+        ("leaving-folder", "file names that lead out of the images' folder", "write them relative to the folder"),
+        ("missing-image", f"image files that are not in {file.source.images}", REPLACE),
+        ("unreadable-image", "image files that are cut short or have no readable header", REPLACE),
+        ("broken-pixels", "image files with damaged pixels", REPLACE),
+    ):
+        items = tuple(Item(one.reason, image_id) for image_id, one in looked.items() if one.fault == code)
+        yield Finding("error", code, name, message, advice, items)
+    yield _find_wrong_sizes(file, looked)
+    turned = tuple(
+        file.image_item(image_id)
+        for image_id, one in looked.items()
+        if one.turned and _size_of(file.images[image_id]) == one.size
+    )
+    advice = "nothing here, but see that the boxes fit: other tools may show these images without the turn"
+    yield Finding("hint", "turned-image", name, "images that EXIF turns, annotated as turned", advice, turned)
+
+
+def _find_wrong_sizes(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> Finding:
+    items = []
+    for image_id, one in looked.items():
+        given = _size_of(file.images[image_id])
+        if one.size is not None and one.size != given:
+            why = ", before the turn by EXIF" if one.turned and one.size == given[::-1] else ""
+            text = f"{one.size[1]} x {one.size[0]}, the file says {given[1]} x {given[0]}{why}"
+            items.append(file.image_item(image_id, text))
+    advice = "restore the images that were annotated, or annotate them as they are: their boxes are off"
+    return Finding("error", "wrong-size", file.source.name, "images of another size", advice, tuple(items))
+
+
+def find_unnamed_files(files: list[AnnotationFile]) -> Iterator[Finding]:
+    """Image files that lie in the folders, which splits may share, but stand in no annotation file."""
+    named = {os.path.abspath(file.path(image_id)) for file in files for image_id in file.images}
+    seen: set[str] = set()
+    for file in files:
+        found = [path for path in _files_below(file.source.images) if path not in named and path not in seen]
+        seen.update(found)
+        items = tuple(Item(os.path.relpath(path, file.source.images), files=(Path(path),)) for path in found)
+        message = "image files in the folder that the annotation file does not name"
+        advice = "annotate them, or leave them: they are not used"
+        yield Finding("hint", "unnamed-file", file.source.name, message, advice, items)
+
+
+def _files_below(folder: Path) -> list[str]:
+    walk = os.walk(os.path.abspath(folder))
+    paths = (os.path.join(root, name) for root, _, names in walk for name in names)
+    return sorted(path for path in paths if os.path.splitext(path)[1].lower() in SUFFIXES)
+
+
+def _size_of(entry: CocoImage) -> tuple[int, int]:
+    return entry["height"], entry["width"]
