@@ -1,13 +1,10 @@
-"""COCO evaluation: this file gathers detections and maps ids; pycocotools' COCOeval or hotcoco computes.
+"""COCO evaluation: this file gathers detections and maps ids; pycocotools or hotcoco computes.
 
 Dimension legend: D detections of one image, K classes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import itertools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,10 +14,12 @@ from typing import TypedDict
 
 import numpy as np
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from rtmdet.distributed import gather, is_main_process
 from rtmdet.hotcoco_evaluation import evaluate_with_hotcoco
+from rtmdet.matches import COCO_IOUS, ClassMatches, Measured
+from rtmdet.pycocotools_evaluation import evaluate_with_pycocotools
+from rtmdet.score_curve import DEFAULT_SCORE, ScoreCurve, score_curve
 from rtmdet.structures import Detections, ImageMeta, InputError
 
 NAMES = (
@@ -46,12 +45,21 @@ class CocoResult(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class ClassMetrics:
-    """Average precision of one class; -1 where the data set has no object of it."""
+    """Average precision of one class; -1 where the data set has no object of it.
+
+    `curve` is None where it was not asked for, and where F1 is 0 at every threshold or undefined.
+    """
 
     name: str
     objects: int
     ap: float
     ap50: float
+    curve: ScoreCurve | None = None
+
+    @property
+    def score_threshold(self) -> float:
+        """Where to cut the detections of the class."""
+        return DEFAULT_SCORE if self.curve is None else self.curve.threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,11 @@ class CocoMetrics:
     def ap(self) -> float:
         """AP over IoU 0.50:0.95."""
         return self.numbers[0]
+
+    @property
+    def score_thresholds(self) -> tuple[float, ...]:
+        """The threshold of each label."""
+        return tuple(row.score_threshold for row in self.classes)
 
 
 class CocoEvaluator:
@@ -101,17 +114,23 @@ class CocoEvaluator:
             for *box, score, label in rows.tolist()
         ]
 
-    def evaluate(self) -> CocoMetrics:
+    def evaluate(self, *, curves: bool = True) -> CocoMetrics:
         """The 12 numbers and the class table of all images of the index, also of those never added.
 
+        `curves` False leaves out F1 over the score, which takes hotcoco some seconds on thousands of images.
         Of several processes, each calls this with its own images added. The main process computes, all get the
         same answer. Raises InputError where the backend cannot use the detections.
         """
         found = self._gather()
-        metrics = self._measure(found) if is_main_process() else None
+        metrics = self._metrics(self._measure(found), curves) if is_main_process() else None
         metrics = gather(metrics)[0]
         assert metrics is not None, "the main process has the metrics"
         return metrics
+
+    def evaluate_with_matches(self) -> tuple[CocoMetrics, tuple[ClassMatches, ...]]:
+        """In one process: what `evaluate` gives, and the matches at COCO_IOUS of the classes by rising id."""
+        measured = self._measure(self._found)
+        return self._metrics(measured, curves=True), measured.matches(COCO_IOUS)
 
     def _gather(self) -> dict[int, np.ndarray]:
         """The detections of all processes, in the order of the index."""
@@ -122,16 +141,21 @@ class CocoEvaluator:
             found |= share
         return {image: found[image] for image in self._coco.imgs if image in found}
 
-    def _measure(self, found: Mapping[int, np.ndarray]) -> CocoMetrics:
-        numbers, precision = self._compute(self._coco, self._category_ids, found)
+    def _measure(self, found: Mapping[int, np.ndarray]) -> Measured:
+        return self._compute(self._coco, self._category_ids, found)
+
+    def _metrics(self, measured: Measured, curves: bool) -> CocoMetrics:
         objects = Counter(entry["category_id"] for entry in self._coco.anns.values() if not entry["iscrowd"])
+        matches = measured.matches(COCO_IOUS[:1]) if curves else None
         rising = sorted(self._category_ids)  # COCO's tables are in this order
         rows = []
         for category in self._category_ids:
-            values = precision[:, :, rising.index(category), 0, -1]  # (IoU, recall), all areas, 100 boxes
+            place = rising.index(category)
+            values = measured.precision[:, :, place, 0, -1]  # (IoU, recall), all areas, 100 boxes
             name = str(self._coco.cats[category]["name"])
-            rows.append(ClassMetrics(name, objects[category], _mean(values), _mean(values[0])))
-        return CocoMetrics(numbers, tuple(rows))
+            curve = None if matches is None else score_curve(matches[place])
+            rows.append(ClassMetrics(name, objects[category], _mean(values), _mean(values[0]), curve))
+        return CocoMetrics(measured.numbers, tuple(rows))
 
     def write_results(self, path: Path) -> None:
         """All detections that this process was given, as COCO results JSON."""
@@ -143,15 +167,21 @@ class CocoEvaluator:
 
 
 def format_metrics(metrics: CocoMetrics) -> str:
-    """The 12 numbers as lines, then a table with a row a class."""
+    """The 12 numbers as lines, then a table with a row a class: the best F1 at IoU 0.5, and the score to cut at."""
     lines = [
         f"{name:<9} {number:6.3f}   {text}"
         for name, number, text in zip(NAMES, metrics.numbers, DESCRIPTIONS, strict=True)
     ]
     width = max(len("class"), *(len(row.name) for row in metrics.classes))
-    lines += ["", f"{'class':<{width}}  objects     AP   AP50"]
-    lines += [f"{row.name:<{width}}  {row.objects:7d} {row.ap:6.3f} {row.ap50:6.3f}" for row in metrics.classes]
+    lines += ["", f"{'class':<{width}}  objects     AP   AP50     F1  score"]
+    lines += [f"{row.name:<{width}}  {row.objects:7d} {_shown(row)}" for row in metrics.classes]
     return "\n".join(lines)
+
+
+def _shown(row: ClassMetrics) -> str:
+    """The numbers of a class; the best F1 and its score are -1 where they are not known."""
+    best, score = (-1.0, -1.0) if row.curve is None else (row.curve.best, row.curve.threshold)
+    return " ".join(f"{number:6.3f}" for number in (row.ap, row.ap50, best, score))
 
 
 def _mean(precision: np.ndarray) -> float:
@@ -167,30 +197,4 @@ def _as_rows(found: Detections) -> np.ndarray:
     return np.column_stack([corners[:, :2], sizes, found.scores.double().numpy(), found.labels.numpy()])
 
 
-def _evaluate_with_pycocotools(
-    coco: COCO, category_ids: Sequence[int], found: Mapping[int, np.ndarray]
-) -> tuple[tuple[float, ...], np.ndarray]:
-    """The 12 numbers, and precisions (IoU, recall, category, area, boxes an image), categories by rising id."""
-    with contextlib.redirect_stdout(io.StringIO()):  # COCOeval prints its progress
-        evaluation = COCOeval(coco, _index_detections(category_ids, found), "bbox")
-        evaluation.params.catIds = list(category_ids)
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return tuple(evaluation.stats.tolist()), evaluation.eval["precision"]
-
-
-def _index_detections(category_ids: Sequence[int], found: Mapping[int, np.ndarray]) -> COCO:
-    """What COCOeval reads of pycocotools' own index of detections, which takes longer and refuses an empty list."""
-    numbers = itertools.count(1)  # COCOeval takes a match with detection 0 for no match
-    index = COCO()
-    for image, rows in found.items():
-        for *box, score, label in rows.tolist():
-            entry = {"id": next(numbers), "image_id": image, "category_id": category_ids[int(label)]}
-            detection = {**entry, "bbox": box, "area": box[2] * box[3], "score": score}
-            index.anns[entry["id"]] = detection
-            index.imgToAnns[image].append(detection)
-    return index
-
-
-BACKENDS = {"pycocotools": _evaluate_with_pycocotools, "hotcoco": evaluate_with_hotcoco}
+BACKENDS = {"pycocotools": evaluate_with_pycocotools, "hotcoco": evaluate_with_hotcoco}

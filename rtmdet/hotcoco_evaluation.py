@@ -13,23 +13,23 @@ import hotcoco
 import numpy as np
 from pycocotools.coco import COCO
 
+from rtmdet.matches import ClassMatches, Measured, collect_matches
 from rtmdet.structures import InputError
 
 
-def evaluate_with_hotcoco(
-    coco: COCO, category_ids: Sequence[int], found: Mapping[int, np.ndarray]
-) -> tuple[tuple[float, ...], np.ndarray]:
-    """The 12 numbers, and precisions (T, recall, K, area, boxes an image), categories by rising id.
+def evaluate_with_hotcoco(coco: COCO, category_ids: Sequence[int], found: Mapping[int, np.ndarray]) -> Measured:
+    """The 12 numbers with what they are made of; the matches are computed again where they are asked for.
 
     `found` maps image ids to (D, 6) float64 rows of x, y, width, height, score, label; `category_ids` gives
     the category of each label. Raises InputError where hotcoco cannot use the values, for instance a NaN score.
     """
     images = {image: place for place, image in enumerate(sorted(coco.imgs))}
     categories = {category: place for place, category in enumerate(sorted(category_ids))}
-    detections = _table(images, np.array([categories[category] for category in category_ids]), found)
+    table = _table(images, np.array([categories[category] for category in category_ids]), found)
     try:
         truth = _ground_truth(coco, images, categories)
-        evaluation = hotcoco.COCOeval(truth, truth.load_res(detections), "bbox")
+        detections = truth.load_res(table)
+        evaluation = hotcoco.COCOeval(truth, detections, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summary_lines()  # computes `stats`, as summarize does, but prints nothing
@@ -40,7 +40,22 @@ def evaluate_with_hotcoco(
         ) from error
     tables = evaluation.eval
     assert tables is not None, "accumulate fills the tables"
-    return tuple(map(float, evaluation.stats)), tables["precision"]
+
+    def matches(ious: Sequence[float]) -> tuple[ClassMatches, ...]:
+        return _matches(truth, detections, ious)
+
+    return Measured(tuple(map(float, evaluation.stats)), tables["precision"], matches)
+
+
+def _matches(truth: hotcoco.COCO, detections: hotcoco.COCO, ious: Sequence[float]) -> tuple[ClassMatches, ...]:
+    """An evaluation of all areas alone: handing the matches of the others to Python takes many times as long."""
+    evaluation = hotcoco.COCOeval(truth, detections, "bbox")
+    evaluation.params.area_rng = [[0, 1e10]]
+    evaluation.params.area_rng_lbl = ["all"]
+    evaluation.params.iou_thrs = list(ious)
+    evaluation.evaluate()
+    images, categories = sorted(truth.get_img_ids()), sorted(truth.get_cat_ids())
+    return collect_matches(evaluation.eval_imgs, images=images, categories=categories, ious=len(ious))
 
 
 def _ground_truth(coco: COCO, images: Mapping[int, int], categories: Mapping[int, int]) -> hotcoco.COCO:

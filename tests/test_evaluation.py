@@ -22,6 +22,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from rtmdet.evaluation import BACKENDS, NAMES, ClassMetrics, CocoEvaluator, CocoMetrics, format_metrics
+from rtmdet.score_curve import ScoreCurve
 from rtmdet.structures import Detections, ImageMeta, InputError
 
 both_backends = pytest.mark.parametrize("backend", BACKENDS)
@@ -334,12 +335,15 @@ def test_results_that_cannot_be_written_name_the_file(tmp_path: Path) -> None:
 
 def test_text_of_the_numbers() -> None:
     numbers = tuple(k / 100 for k in range(11))
-    rows = (ClassMetrics("a very long name", 12, 0.5, 0.75), ClassMetrics("b", 0, -1.0, -1.0))
+    rows = (
+        ClassMetrics("a very long name", 12, 0.5, 0.75, ScoreCurve((0.1, 0.625), 0.41)),
+        ClassMetrics("b", 0, -1.0, -1.0),
+    )
     lines = format_metrics(CocoMetrics((*numbers, -1.0), rows)).splitlines()
     assert [line.split()[0] for line in lines[:12]] == list(NAMES)
     assert [float(line.split()[1]) for line in lines[:12]] == [*numbers, -1.0]
     assert lines[12] == ""
-    assert lines[13].split() == ["class", "objects", "AP", "AP50"]
-    assert lines[14].split() == ["a", "very", "long", "name", "12", "0.500", "0.750"]
-    assert lines[15].split() == ["b", "0", "-1.000", "-1.000"]
+    assert lines[13].split() == ["class", "objects", "AP", "AP50", "F1", "score"]
+    assert lines[14].split() == ["a", "very", "long", "name", "12", "0.500", "0.750", "0.625", "0.410"]
+    assert lines[15].split() == ["b", "0", "-1.000", "-1.000", "-1.000", "-1.000"]
     assert len({len(line) for line in lines[13:]}) == 1
