@@ -144,6 +144,8 @@ class TrainingConfig:
     """of AdamW, for a batch of 256 images"""
     scale_learning_rate: bool = False
     """multiply learning_rate by the images of a step (batch size x accumulate x processes) / 256"""
+    class_rate_factor: float = 1.0
+    """the layers that predict the classes learn so many times as fast: where they are new among trained weights"""
     weight_decay: float = 0.05
     """on weights of convolutions; norms and biases do not decay"""
     warmup_iterations: int = 1000
@@ -202,6 +204,9 @@ class TrainingConfig:
             f"train.precision is {self.precision!r}: expected one of {', '.join(PRECISIONS)}",
         )
         _require(self.learning_rate > 0, f"train.learning_rate is {self.learning_rate}: expected more than 0")
+        _require(
+            self.class_rate_factor > 0, f"train.class_rate_factor is {self.class_rate_factor}: expected more than 0"
+        )
         for name in ("weight_decay", "warmup_iterations", "dense_validation", "keep_epochs"):
             value = getattr(self, name)
             _require(value >= 0, f"train.{name} is {value}: expected 0 or more")

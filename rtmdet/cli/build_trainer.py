@@ -126,10 +126,17 @@ def build_evaluation(
 def build_stepper(config: Config, model: RTMDet, rate: float, device: torch.device) -> Stepper:
     """Loss, optimiser and precision of a step."""
     train, factors = config.train, config.augmentation.multi_scale
+    optimizer = build_optimizer(
+        model,
+        learning_rate=rate,
+        weight_decay=train.weight_decay,
+        faster=model.bbox_head.rtm_cls.parameters(),
+        factor=train.class_rate_factor,
+    )
     return Stepper(
         wrap(model, config, device),
         criterion=Criterion(model.bbox_head.num_classes),
-        optimizer=build_optimizer(model, learning_rate=rate, weight_decay=train.weight_decay),
+        optimizer=optimizer,
         device=device,
         precision=train.precision,
         clip_gradient=train.clip_gradient,

@@ -73,7 +73,7 @@ class Stepper:
         Raises NotFiniteError where a loss or the gradient is not; the weights are then as before.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group.get("rate_factor", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         parts: list[Losses] = []
         for batch in batches:

@@ -185,3 +185,23 @@ def test_weights_after_five_steps_are_the_reference(name: str) -> None:
     for key in samples:
         found = state[key.removeprefix("after.")].flatten()[:: int(golden[f"{key}_step"])].numpy()
         assert np.abs(found - golden[key]).max() <= 1e-5, key  # a step is up to 5e-4 a weight
+
+
+def test_the_class_layers_can_learn_faster() -> None:
+    model = Small()
+    optimizer = build_optimizer(
+        model, learning_rate=0.1, weight_decay=0.05, faster=model.last.parameters(), factor=3.0
+    )
+    found = {
+        name: (group["weight_decay"], group.get("rate_factor", 1.0))
+        for group in optimizer.param_groups
+        for name in names_of(model, group["params"])
+    }
+    assert found == {
+        "first.weight": (0.05, 1.0),
+        "first.bias": (0.0, 1.0),
+        "norm.weight": (0.0, 1.0),
+        "norm.bias": (0.0, 1.0),
+        "last.weight": (0.05, 3.0),
+        "last.bias": (0.0, 3.0),
+    }
