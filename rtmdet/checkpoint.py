@@ -2,7 +2,7 @@
 
 The layout, which OpenMMLab's tools read too and torch.load(weights_only=True) reads whole:
     state_dict  averaged (EMA) weights
-    meta        format, epoch, iteration, config, dataset_meta: {classes},
+    meta        format, epoch, iteration, config, score_thresholds, dataset_meta: {classes},
                 model: {size, num_classes, input_size, backbone}
     training    optional: the fields of TrainingState
 """
@@ -39,6 +39,7 @@ class CheckpointMeta:
     config: str = ""  # the resolved configuration as YAML
     epoch: int = 0  # finished epochs
     iteration: int = 0  # finished iterations
+    score_thresholds: tuple[float, ...] = ()  # where each class is best cut, 0 .. 1; empty: not known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,6 +158,9 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
         model = meta["model"]
         height, width = (int(side) for side in model["input_size"])
         classes = tuple(str(name) for name in meta["dataset_meta"]["classes"])
+        thresholds = tuple(float(score) for score in meta.get("score_thresholds", ()))
+        if thresholds and (len(thresholds) != len(classes) or not all(0 <= score <= 1 for score in thresholds)):
+            raise ValueError(f"score_thresholds {list(thresholds)[:5]} of {len(classes)} classes")
         return CheckpointMeta(
             classes=classes,
             size=str(model["size"]),
@@ -165,6 +169,7 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
             config=str(meta["config"]),
             epoch=int(meta["epoch"]),
             iteration=int(meta["iteration"]),
+            score_thresholds=thresholds,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: `meta` of the checkpoint is damaged: {type(error).__name__} {error}") from error
@@ -183,6 +188,7 @@ def _meta_to_dict(meta: CheckpointMeta) -> dict[str, object]:
         "config": meta.config,
         "epoch": meta.epoch,
         "iteration": meta.iteration,
+        "score_thresholds": list(meta.score_thresholds),
     }
 
 

@@ -21,6 +21,7 @@ from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.openmmlab import LoadedWeights, load_weights, read_checkpoint
 from rtmdet.postprocess import postprocess
+from rtmdet.score_curve import DEFAULT_SCORE
 from rtmdet.structures import Detections, InputError
 
 DEFAULT_INPUT_SIZE = (640, 640)
@@ -29,7 +30,8 @@ DEFAULT_INPUT_SIZE = (640, 640)
 class Detector:
     """A model in evaluation mode with its class names and input size (H, W), on its device.
 
-    `config` is the YAML of the run that trained it, empty where that is not known.
+    `config` is the YAML of the run that trained it, `score_thresholds` where its validation says each class is best
+    cut; both are empty where that is not known.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Detector:
         input_size: tuple[int, int],
         device: torch.device,
         config: str = "",
+        score_thresholds: Sequence[float] = (),
     ) -> None:
         if len(classes) != model.bbox_head.num_classes:
             raise InputError(
@@ -52,6 +55,7 @@ class Detector:
         self.input_size = input_size
         self.device = device
         self.config = config
+        self.score_thresholds = tuple(score_thresholds)
         memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         self.model = model.eval().to(device).to(memory_format=memory_format)
 
@@ -83,6 +87,7 @@ class Detector:
             input_size=input_size or checkpoint.input_size or DEFAULT_INPUT_SIZE,
             device=choose_device(device),
             config=checkpoint.config,
+            score_thresholds=checkpoint.score_thresholds,
         )
 
     def preprocess(self, images: Sequence[np.ndarray]) -> tuple[Tensor, list[tuple[float, float]]]:
@@ -96,14 +101,18 @@ class Detector:
         self,
         images: Sequence[np.ndarray],
         *,
-        score_threshold: float = 0.3,
+        score_threshold: float | Sequence[float] = DEFAULT_SCORE,
         iou_threshold: float = 0.65,
         max_detections: int = 100,
     ) -> list[Detections]:
         """Objects in RGB uint8 images (H, W, 3) of any sizes, boxes in each image's own pixels, on the CPU.
 
-        Boxes are cut at the image's border, as users expect of pixels; evaluation leaves them uncut.
+        `score_threshold` is one for all classes or one a class, for instance `score_thresholds`. Boxes are cut at
+        the image's border, as users expect of pixels; evaluation leaves them uncut.
         """
+        thresholds = [score_threshold] if isinstance(score_threshold, float | int) else list(score_threshold)
+        if len(thresholds) not in (1, len(self.classes)):
+            raise InputError(f"{len(thresholds)} score thresholds for {len(self.classes)} classes: give one a class")
         if not images:
             return []
         batch, scales = self.preprocess(images)
@@ -111,11 +120,13 @@ class Detector:
             self.model(batch),
             input_size=self.input_size,
             scales=scales,
-            score_threshold=score_threshold,
+            score_threshold=min(thresholds),
             iou_threshold=iou_threshold,
             nms_pre=1000,
             max_detections=max_detections,
         )
+        if len(thresholds) > 1:
+            found = [detections.above(thresholds) for detections in found]
         return [detections.cpu().clipped(image.shape[:2]) for detections, image in zip(found, images, strict=True)]
 
 

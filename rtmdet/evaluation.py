@@ -76,8 +76,9 @@ class CocoMetrics:
 
     @property
     def score_thresholds(self) -> tuple[float, ...]:
-        """The threshold of each label."""
-        return tuple(row.score_threshold for row in self.classes)
+        """The threshold of each label; empty where nothing is known of any."""
+        known = any(row.curve is not None for row in self.classes)
+        return tuple(row.score_threshold for row in self.classes) if known else ()
 
 
 class CocoEvaluator:
@@ -96,9 +97,13 @@ class CocoEvaluator:
     def add(self, metas: Sequence[ImageMeta], detections: Sequence[Detections]) -> None:
         """Take the detections of some images, boxes in original pixels; each image once."""
         for meta, found in zip(metas, detections, strict=True):
-            assert meta.image_id in self._coco.imgs, f"image {meta.image_id} is not in the index"
-            assert meta.image_id not in self._found, f"image {meta.image_id} is added twice"
-            self._found[meta.image_id] = _as_rows(found.cpu())
+            self.add_rows(meta.image_id, _as_rows(found.cpu()))
+
+    def add_rows(self, image: int, rows: np.ndarray) -> None:
+        """Take the detections of one image: (D, 6) float64 x, y, width, height, score, label, by falling score."""
+        assert image in self._coco.imgs, f"image {image} is not in the index"
+        assert image not in self._found, f"image {image} is added twice"
+        self._found[image] = rows
 
     @property
     def detection_count(self) -> int:

@@ -38,6 +38,7 @@ class LoadedWeights:
     input_size: tuple[int, int] | None = None  # (H, W) of the network's input; only our checkpoints state it
     backbone: str = ""  # timm/<name>, which only our checkpoints state; empty: CSPNeXt, or not known
     config: str = ""  # YAML of the run that made our checkpoint; empty: not known
+    score_thresholds: tuple[float, ...] = ()  # where each class is best cut; empty: not known
 
     @property
     def num_classes(self) -> int | None:
@@ -85,7 +86,16 @@ def read_checkpoint(path: Path) -> LoadedWeights:
     tensors = _state_dict(content, path)
     if is_ours(content):
         meta = parse_meta(content["meta"], path)
-        return LoadedWeights(path, tensors, meta.classes, meta.size, meta.input_size, meta.backbone, meta.config)
+        return LoadedWeights(
+            path,
+            tensors,
+            meta.classes,
+            meta.size,
+            meta.input_size,
+            backbone=meta.backbone,
+            config=meta.config,
+            score_thresholds=meta.score_thresholds,
+        )
     weights = LoadedWeights(path, tensors, _class_names(content.get("meta")), find_size(tensors))
     if weights.classes is not None and len(weights.classes) != weights.num_classes:
         return LoadedWeights(path, tensors, size=weights.size)

@@ -125,9 +125,11 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def above(self, score: float) -> Detections:
-        """Only the detections with a score of at least `score`."""
-        keep = self.scores >= score
+    def above(self, score: float | Sequence[float]) -> Detections:
+        """Only the detections with a score of at least `score`: one for all, or one a class."""
+        keep = self.scores >= (
+            score if isinstance(score, float | int) else self.scores.new_tensor(score)[self.labels]
+        )
         return Detections(self.boxes[keep], self.scores[keep], self.labels[keep])
 
     def clipped(self, size: tuple[int, int]) -> Detections:

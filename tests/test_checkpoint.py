@@ -25,6 +25,7 @@ META = CheckpointMeta(
     config="train:\n  epochs: 3\n",
     epoch=2,
     iteration=40,
+    score_thresholds=(0.4, 0.25),
 )
 
 
@@ -96,7 +97,25 @@ def test_layout_is_the_one_that_other_tools_read(tmp_path: Path, model: nn.Modul
         "config": "train:\n  epochs: 3\n",
         "epoch": 2,
         "iteration": 40,
+        "score_thresholds": [0.4, 0.25],
     }
+
+
+def test_checkpoints_from_before_there_were_score_thresholds(tmp_path: Path, model: nn.Module) -> None:
+    save_checkpoint(tmp_path / "a.pth", model_state=model.state_dict(), meta=META)
+    meta = torch.load(tmp_path / "a.pth", weights_only=True)["meta"]
+    del meta["score_thresholds"]
+    assert parse_meta(meta, tmp_path / "a.pth") == replace(META, score_thresholds=())
+
+
+@pytest.mark.parametrize("scores", [[0.5], [0.5, 1.5], [0.5, "high"], 0.5])
+def test_score_thresholds_that_do_not_fit_are_an_input_error(
+    tmp_path: Path, model: nn.Module, scores: object
+) -> None:
+    save_checkpoint(tmp_path / "a.pth", model_state=model.state_dict(), meta=META)
+    meta = torch.load(tmp_path / "a.pth", weights_only=True)["meta"]
+    with pytest.raises(InputError, match=r"a\.pth: `meta` of the checkpoint is damaged"):
+        parse_meta({**meta, "score_thresholds": scores}, tmp_path / "a.pth")
 
 
 def test_checkpoints_from_before_there_were_other_backbones(tmp_path: Path, model: nn.Module) -> None:

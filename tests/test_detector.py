@@ -124,6 +124,25 @@ def test_thresholds(detector: Detector, images: list[np.ndarray]) -> None:
     assert len(detector(image, score_threshold=1.0)[0]) == 0
 
 
+def test_one_threshold_a_class(detector: Detector, images: list[np.ndarray]) -> None:
+    thresholds = (0.3, 0.9, 0.1)
+    found, many = (detector(images[:1], score_threshold=least)[0] for least in (thresholds, 0.1))
+    assert_close(found, many.above(thresholds))
+    for label, threshold in enumerate(thresholds):
+        kept = many.scores[(many.labels == label) & (many.scores >= threshold)]
+        torch.testing.assert_close(found.scores[found.labels == label], kept)
+    assert 0 < len(found) < len(many)
+    with pytest.raises(InputError, match="2 score thresholds for 3 classes"):
+        detector(images, score_threshold=[0.1, 0.2])
+
+
+def test_score_thresholds_come_from_the_checkpoint(tmp_path: Path, detector: Detector) -> None:
+    meta = CheckpointMeta(CLASSES, "nano", SIZE, score_thresholds=(0.1, 0.2, 0.3))
+    save_checkpoint(tmp_path / "a.pth", model_state=lively_model().state_dict(), meta=meta)
+    assert Detector.from_weights(tmp_path / "a.pth", device="cpu").score_thresholds == (0.1, 0.2, 0.3)
+    assert detector.score_thresholds == ()
+
+
 def test_preprocessing_is_the_one_letterbox(detector: Detector, images: list[np.ndarray]) -> None:
     batch, scales = detector.preprocess(images)
     assert (batch.shape, batch.dtype) == ((3, 3, *SIZE), torch.uint8)

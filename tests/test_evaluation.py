@@ -252,6 +252,58 @@ def hard_run(seed: int) -> tuple[COCO, dict[int, Detections]]:
     return coco, found
 
 
+def write_files(folder: Path, coco: COCO, found: Mapping[int, Detections]) -> tuple[Path, Path]:
+    """An annotation file and a results file, written without the evaluator."""
+    rows = [
+        {
+            "image_id": image,
+            "category_id": CATEGORY_IDS[int(label)],
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": score,
+        }
+        for image, one in found.items()
+        for x1, y1, x2, y2, score, label in np.column_stack([one.boxes, one.scores, one.labels]).tolist()
+    ]
+    annotations, results = folder / "annotations.json", folder / "results.json"
+    annotations.write_text(json.dumps(coco.dataset))
+    results.write_text(json.dumps(rows))
+    return annotations, results
+
+
+@both_backends
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_pycocotools_on_odd_files(backend: str, seed: int, tmp_path: Path) -> None:
+    """Crowds, sparse and huge ids, images without boxes, ties, more than 100 boxes: pycocotools alone reads files."""
+    coco, found = hard_run(seed)
+    assert max(map(len, found.values())) > 100
+    annotations, results = write_files(tmp_path, coco, found)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(annotations))
+        direct = COCOeval(truth, truth.loadRes(str(results)), "bbox")
+        direct.params.catIds = list(CATEGORY_IDS)
+        direct.evaluate()
+        direct.accumulate()
+        direct.summarize()
+    assert evaluate(coco, found, CATEGORY_IDS, backend).numbers == pytest.approx(direct.stats, abs=1e-12)
+
+
+def test_equals_pycocotools_where_an_image_has_over_100_objects(tmp_path: Path) -> None:
+    """130 objects and as many right detections: the 30 least sure ones are cut off, so recall ends at 100 / 130."""
+    corners = [(x * 20, y * 20) for x in range(13) for y in range(10)]
+    coco = index({3: [(x, y, 15, 15, 4, 0) for x, y in corners]})
+    found = {3: detections([(x, y, x + 15, y + 15, 0.9 - k / 200, 0) for k, (x, y) in enumerate(corners)])}
+    annotations, results = write_files(tmp_path, coco, found)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(annotations))
+        direct = COCOeval(truth, truth.loadRes(str(results)), "bbox")
+        direct.evaluate()
+        direct.accumulate()
+        direct.summarize()
+    numbers = evaluate(coco, found, (4, 50)).numbers
+    assert numbers == pytest.approx(direct.stats, abs=1e-12)
+    assert numbers[8] == pytest.approx(100 / 130)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_hotcoco_and_pycocotools_agree(seed: int) -> None:
     coco, found = hard_run(seed)

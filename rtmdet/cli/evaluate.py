@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
-from rtmdet.cli.measure import detect_all
+from rtmdet.bootstrap import interval
+from rtmdet.cli.measure import describe, detect_all, stored_settings
 from rtmdet.cli.model_options import load_detector
 from rtmdet.config import EvaluationConfig
-from rtmdet.config_file import parse_config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.pipelines import EvaluationSamples
-from rtmdet.detector import Detector
-from rtmdet.evaluation import format_metrics
+from rtmdet.evaluation import CocoMetrics, format_metrics
+from rtmdet.matches import ClassMatches
 from rtmdet.structures import InputError
+from rtmdet.viz.score_curves import draw_score_curves
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,27 +33,23 @@ def run(arguments: argparse.Namespace) -> int:
     evaluator = detect_all(detector.model, dataset, loader, settings=settings, device=detector.device)
     origin = "as in the training run" if stored else "defaults"
     print(f"{len(dataset)} images, {evaluator.detection_count} detections: {describe(settings)} ({origin})")
-    print(format_metrics(evaluator.evaluate()))
+    metrics, matches = evaluator.evaluate_with_matches()
+    print(format_metrics(metrics))
+    if not arguments.no_interval:
+        print(f"\n{describe_interval(metrics, matches)}")
+    if arguments.f1 is not None:
+        draw_score_curves(metrics.classes, arguments.f1)
+        print(f"F1 over the score: {arguments.f1}")
     if arguments.out is not None:
         evaluator.write_results(arguments.out)
         print(f"detections: {arguments.out}")
     return 0
 
 
-def describe(settings: EvaluationConfig) -> str:
-    """What counts as a detection, and who computes."""
-    return (
-        f"score above {settings.score_threshold:g}, NMS IoU {settings.iou_threshold:g}, {settings.nms_pre} "
-        f"candidates a level, at most {settings.max_detections} an image, numbers by {settings.backend}"
-    )
-
-
-def stored_settings(detector: Detector, weights: str) -> EvaluationConfig | None:
-    """The evaluation settings of the run that trained the detector; None where they are not known or not readable."""
-    if not detector.config:
-        return None
-    try:
-        return parse_config(detector.config, f"settings stored in {weights}").evaluation
-    except InputError as error:
-        print(f"the default settings are used: {error}", file=sys.stderr)
-        return None
+def describe_interval(metrics: CocoMetrics, matches: Sequence[ClassMatches]) -> str:
+    """How far AP could have come out otherwise with other images of the same kind."""
+    spread = interval(matches)
+    if spread is None:
+        return "no interval of AP: it takes two images and an object"
+    images = len(matches[0].objects)
+    return f"95 % interval of AP {metrics.ap:.3f}: {spread}, from {spread.resamples} resamples of the {images} images"

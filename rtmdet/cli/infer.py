@@ -11,7 +11,7 @@ from typing import TypedDict
 
 from tqdm import tqdm
 
-from rtmdet.cli.model_options import load_detector
+from rtmdet.cli.model_options import check_score, choose_score, describe_score, load_detector
 from rtmdet.data.images import read_image
 from rtmdet.data.json_file import write_json
 from rtmdet.structures import Detections, InputError
@@ -39,10 +39,10 @@ class DetectedImage(TypedDict):
 
 def run(arguments: argparse.Namespace) -> int:
     """Detect in every image; returns 0, or 1 where an image among several could not be read."""
-    if not 0 <= arguments.score <= 1:
-        raise InputError(f"--score {arguments.score}: expected 0 .. 1")
+    check_score(arguments.score)
     paths = find_images(arguments.paths)
     detector = load_detector(arguments)
+    score = choose_score(arguments.score, detector)
     images: list[DetectedImage] = []
     failures: list[InputError] = []
     for path, picture in tqdm(name_pictures(paths, arguments.out), desc="detecting", disable=len(paths) == 1):
@@ -51,12 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
         except InputError as error:
             failures.append(error)
             continue
-        found = detector([image], score_threshold=arguments.score)[0]
+        found = detector([image], score_threshold=score)[0]
         images.append(describe(path, (image.shape[0], image.shape[1]), found, detector.classes))
         save_image(picture, draw_detections(image, found, detector.classes))
     if failures and not images:
         raise failures[0]
     write_json(arguments.out / "detections.json", {"images": images}, indent=1)
+    print(describe_score(arguments.score, detector))
     report(images, failures, arguments.out)
     return 1 if failures else 0
 

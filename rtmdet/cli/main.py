@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_evaluate(commands)
+    _add_compare(commands)
     _add_infer(commands)
     _add_visualize(commands)
     _add_plot(commands)
@@ -87,14 +88,30 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--backend", choices=EVALUATION_BACKENDS,
                         help="what computes the numbers; hotcoco is much faster (default: as in the training run, "
                         "else pycocotools)")  # fmt: skip
+    parser.add_argument("--no-interval", action="store_true",
+                        help="without the 95 %% interval of AP, which resamples the images")  # fmt: skip
+    parser.add_argument("--f1", type=Path, metavar="PICTURE", help="draw F1 over the score here, a line a class")
     parser.add_argument("--out", type=Path, help="write the detections as COCO results JSON here")
+
+
+def _add_compare(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "compare", "Tell which of two runs is better, or that it cannot be told.", "compare")
+    what = "folder of a run, checkpoint, published name, or COCO results JSON of evaluate --out"
+    parser.add_argument("run_a", metavar="RUN_A", help=what)
+    parser.add_argument("run_b", metavar="RUN_B", help="the same")
+    parser.add_argument("--annotations", type=Path, help="COCO JSON (default: the runs' validation data)")
+    parser.add_argument("--images", type=Path, help="folder of the images (default: the runs' validation data)")
+    parser.add_argument("--batch", type=int, default=8, help="images at a time (default 8)")
+    parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
+    parser.add_argument("--backend", choices=EVALUATION_BACKENDS, help="what computes (default pycocotools)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps or auto (default)")
 
 
 def _add_infer(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "infer", "Detect objects in images.", "infer")
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image, folder or glob pattern")
     _add_model_options(parser)
-    parser.add_argument("--score", type=float, default=0.3, help="only detections that score higher (default 0.3)")
+    _add_score(parser)
     parser.add_argument("--out", type=Path, default=Path("outputs/infer"), help="folder for pictures and JSON")
 
 
@@ -113,8 +130,21 @@ def _add_visualize(commands: argparse._SubParsersAction) -> None:
                         help="what the gradient methods explain: the box loss, as the original, or the "
                         "boxes' class scores (steadier, the default)")  # fmt: skip
     parser.add_argument("--norm-in-box", action="store_true", help="normalise Box AM in each box alone")
-    parser.add_argument("--score", type=float, default=0.3, help="only detections that score higher (default 0.3)")
+    _add_score(parser)
     parser.add_argument("--out", type=Path, default=Path("outputs/visualize"), help="folder for the pictures")
+
+
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--score", type=_score, default="auto",
+                        help="only detections that score higher: a number, or auto (default), the best F1 of each "
+                        "class in the validation of the training run, 0.3 where that is not known")  # fmt: skip
+
+
+def _score(text: str) -> float | str:
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number or auto, found {text!r}") from None
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:

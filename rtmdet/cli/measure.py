@@ -1,16 +1,21 @@
-"""Measuring a model on validation images: the loop that train and evaluate share."""
+"""Measuring a model on validation images: the loop that train, evaluate and compare share."""
 
 from __future__ import annotations
+
+import sys
 
 import torch
 from torch import nn
 
 from rtmdet.cli.progress import track
 from rtmdet.config import EvaluationConfig
+from rtmdet.config_file import parse_config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
+from rtmdet.detector import Detector
 from rtmdet.evaluation import CocoEvaluator
 from rtmdet.postprocess import postprocess
+from rtmdet.structures import InputError
 
 
 @torch.inference_mode()
@@ -36,3 +41,22 @@ def detect_all(
         )
         evaluator.add(batch.metas, found)
     return evaluator
+
+
+def describe(settings: EvaluationConfig) -> str:
+    """What counts as a detection, and who computes."""
+    return (
+        f"score above {settings.score_threshold:g}, NMS IoU {settings.iou_threshold:g}, {settings.nms_pre} "
+        f"candidates a level, at most {settings.max_detections} an image, numbers by {settings.backend}"
+    )
+
+
+def stored_settings(detector: Detector, weights: str) -> EvaluationConfig | None:
+    """The evaluation settings of the run that trained the detector; None where they are not known or not readable."""
+    if not detector.config:
+        return None
+    try:
+        return parse_config(detector.config, f"settings stored in {weights}").evaluation
+    except InputError as error:
+        print(f"the default settings are used: {error}", file=sys.stderr)
+        return None

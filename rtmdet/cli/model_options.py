@@ -1,10 +1,12 @@
-"""The options that every command with a detector shares: --weights --size --classes --input --device."""
+"""The options that commands with a detector share: --weights --size --classes --input --device, and --score."""
 
 from __future__ import annotations
 
 import argparse
 
 from rtmdet.detector import Detector
+from rtmdet.score_curve import DEFAULT_SCORE
+from rtmdet.structures import InputError
 
 
 def load_detector(arguments: argparse.Namespace, *, fold: bool = True) -> Detector:
@@ -18,3 +20,25 @@ def load_detector(arguments: argparse.Namespace, *, fold: bool = True) -> Detect
         device=arguments.device,
         fold=fold,
     )
+
+
+def check_score(score: float | str) -> None:
+    """Raise InputError unless --score is `auto` or a number that scores can have."""
+    if not isinstance(score, str) and not 0 <= score <= 1:
+        raise InputError(f"--score {score}: expected 0 .. 1")
+
+
+def choose_score(score: float | str, detector: Detector) -> float | tuple[float, ...]:
+    """The threshold that --score means for a detector, or one a class."""
+    return (detector.score_thresholds or DEFAULT_SCORE) if isinstance(score, str) else score
+
+
+def describe_score(score: float | str, detector: Detector) -> str:
+    """One line that tells the thresholds in use and where they are from."""
+    if not isinstance(score, str):
+        return f"score above {score:g}"
+    if not detector.score_thresholds:
+        return f"score above {DEFAULT_SCORE:g}: the checkpoint knows no thresholds of its own"
+    pairs = list(zip(detector.classes, detector.score_thresholds, strict=True))
+    shown = ", ".join(f"{name} {threshold:.3f}" for name, threshold in pairs[:8]) + (" ..." if len(pairs) > 8 else "")
+    return f"score above the best F1 of validation: {shown}"

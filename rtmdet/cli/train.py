@@ -29,6 +29,7 @@ from rtmdet.training.records import Observer
 from rtmdet.training.tensorboard import TensorBoardLog
 from rtmdet.viz.curves import CurvePicture
 from rtmdet.viz.draw import draw_detections
+from rtmdet.viz.score_curves import ScoreCurvePicture
 
 PICTURES = 8  # validation images that TensorBoard shows
 
@@ -160,7 +161,8 @@ def build_observers(config: Config, trainer: Trainer, val_data: CocoDataset) -> 
     train, folder = config.train, Path(config.train.output)
     log = RunLog(folder, log_every=train.log_every, iterations=trainer.iteration, epochs=trainer.epoch)
     bar = TrainingBar(epochs=train.epochs, iterations=trainer.steps, done=trainer.iteration)
-    observers: list[Observer] = [log, bar, CurvePicture(log.path, folder / "curves.png")]
+    curves, f1 = CurvePicture(log.path, folder / "curves.png"), ScoreCurvePicture(folder / "f1.png")
+    observers: list[Observer] = [log, bar, curves, f1]
     if train.tensorboard:
         pictures = partial(predicted_pictures, trainer, val_data)
         observers.append(TensorBoardLog(folder, log_every=train.log_every, pictures=pictures))

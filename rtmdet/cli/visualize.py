@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from rtmdet.cli.model_options import load_detector
+from rtmdet.cli.model_options import check_score, choose_score, load_detector
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
 from rtmdet.letterbox import fitted_size
@@ -46,7 +46,7 @@ def draw_feature_maps(detector: Detector, image: np.ndarray, arguments: argparse
     """One picture a layer: a tile for each of its maps, or for each of their best channels."""
     layers = _unique(arguments.layers or FEATURE_LAYERS)
     with capture(detector.model, layers) as outputs:
-        found = detector([image], score_threshold=arguments.score)[0]
+        found = detector([image], score_threshold=choose_score(arguments.score, detector))[0]
     photo = draw_detections(image, found, detector.classes)
     for layer in layers:
         titles, tiles = [], []
@@ -117,21 +117,24 @@ def choose_target(
     return class_score_target(boxes, labels, detector.input_size)
 
 
-def _find_boxes(detector: Detector, image: np.ndarray, score: float) -> Detections:
-    """The detections of at least `score`; InputError with the best score where there are none."""
-    found = detector([image], score_threshold=score)[0]
+def _find_boxes(detector: Detector, image: np.ndarray, score: float | str) -> Detections:
+    """The detections that --score keeps; InputError with the best score where there are none."""
+    threshold = choose_score(score, detector)
+    found = detector([image], score_threshold=threshold)[0]
     if not len(found):
         best = detector([image], score_threshold=0.0)[0].scores
         text = f"{best[0]:.3f}" if len(best) else "none"
-        raise InputError(f"Box AM needs a box to explain: no detection above --score {score}, the best is {text}")
+        least = threshold if isinstance(threshold, float) else min(threshold)
+        raise InputError(
+            f"Box AM needs a box to explain: no detection above score {least:g}, the best is {text}: lower --score"
+        )
     return found
 
 
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.image is None and not arguments.list_layers:
         raise InputError("visualize needs an image file, found none: name one, or ask for --list-layers")
-    if not 0 <= arguments.score <= 1:
-        raise InputError(f"--score {arguments.score}: expected 0 .. 1")
+    check_score(arguments.score)
     if arguments.topk < 1:
         raise InputError(f"--topk {arguments.topk}: expected at least 1 channel")
 

@@ -146,18 +146,19 @@ class Trainer:
         self.validations_since_best = 0 if best else self.validations_since_best + 1
         if best:
             self.best_ap = metrics.ap
-            self.save_weights("best.pth")
+            self.save_weights("best.pth", metrics)
         if self.plan.keep_epochs:
-            self.save_weights(f"epoch_{self.epoch + 1:04d}.pth")
+            self.save_weights(f"epoch_{self.epoch + 1:04d}.pth", metrics)
             self._remove_old_weights()
         record = ValidationRecord(self.epoch + 1, self.iteration, metrics, best)
         for observer in self.observers:
             observer.on_validation(record)
 
-    def save_weights(self, name: str) -> None:
-        """Write the averaged weights alone."""
+    def save_weights(self, name: str, metrics: CocoMetrics) -> None:
+        """Write the averaged weights alone, with the score thresholds of their validation."""
         if is_main_process():
-            meta = replace(self.meta, epoch=self.epoch + 1, iteration=self.iteration)
+            place = replace(self.meta, epoch=self.epoch + 1, iteration=self.iteration)
+            meta = replace(place, score_thresholds=metrics.score_thresholds)
             save_checkpoint(self.folder / name, model_state=self.averaged.state_dict(), meta=meta)
 
     def save_state(self) -> None:

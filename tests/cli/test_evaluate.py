@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -165,3 +166,34 @@ def test_says_that_stored_settings_cannot_be_read(
     assert "(defaults)" in result.stdout
     assert result.stderr.startswith(f"the default settings are used: settings stored in {path}")
     assert result.stderr.count("\n") == 1  # the progress bar has no line of its own
+
+
+def test_interval_of_ap_comes_last_and_can_be_left_out(words: list[object], command: Command) -> None:
+    with_interval, without = command(*words).stdout, command(*words, "--no-interval").stdout
+    line = with_interval.splitlines()[-1]
+    assert with_interval == f"{without}\n{line}\n"
+    match = re.fullmatch(
+        r"95 % interval of AP (0\.\d+): (0\.\d+) \.\. (0\.\d+), from 1000 resamples of the 3 images", line
+    )
+    assert match is not None
+    ap, low, high = map(float, match.groups())
+    assert low <= ap <= high
+
+
+def test_one_image_has_no_interval(words: list[object], dataset: Path, tmp_path: Path, command: Command) -> None:
+    path = dataset / "val" / "annotations.json"
+    content = json.loads(path.read_text())
+    content["images"] = content["images"][:1]
+    content["annotations"] = [one for one in content["annotations"] if one["image_id"] == content["images"][0]["id"]]
+    (tmp_path / "one.json").write_text(json.dumps(content))
+    words[words.index(path)] = tmp_path / "one.json"
+    assert command(*words).stdout.splitlines()[-1] == "no interval of AP: it takes two images and an object"
+
+
+def test_draws_f1_where_asked(words: list[object], tmp_path: Path, command: Command) -> None:
+    result = command(*words, "--f1", tmp_path / "new" / "f1.png")
+    assert result.stdout.splitlines()[-1] == f"F1 over the score: {tmp_path / 'new' / 'f1.png'}"
+    assert (tmp_path / "new" / "f1.png").stat().st_size > 5000
+    wrong = command(*words, "--f1", tmp_path / "f1.txt")
+    assert wrong.returncode == 2
+    assert f"picture {tmp_path / 'f1.txt'} cannot be written" in wrong.stderr

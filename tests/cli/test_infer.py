@@ -12,8 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
+from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.cli.infer import find_images
 from rtmdet.data.images import read_image
+from rtmdet.openmmlab import read_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -35,7 +37,7 @@ def infer(checkpoint: Path, tmp_path: Path, command: Command) -> Command:
     """The command with the small detector, which scores everything near 0.01, into tmp_path/out."""
 
     def run(*words: object) -> CompletedProcess[str]:
-        return command("infer", *words, "--weights", checkpoint, "--device", "cpu", "--out", tmp_path / "out")
+        return command("infer", "--weights", checkpoint, *words, "--device", "cpu", "--out", tmp_path / "out")
 
     return run
 
@@ -164,3 +166,33 @@ def test_patterns_and_folders_take_image_files_only(tmp_path: Path) -> None:
     images = [tmp_path / "a.jpg", tmp_path / "b.PNG"]
     assert find_images([str(tmp_path / "*")]) == images
     assert find_images([str(tmp_path)]) == images
+
+
+def with_thresholds(checkpoint: Path, path: Path, thresholds: tuple[float, ...]) -> Path:
+    """A copy of the checkpoint that knows where its class is cut."""
+    weights = read_checkpoint(checkpoint)
+    meta = CheckpointMeta(("balloon",), "nano", (64, 64), score_thresholds=thresholds)
+    save_checkpoint(path, model_state=weights.tensors, meta=meta)
+    return path
+
+
+def test_score_auto_takes_the_threshold_of_the_checkpoint(
+    infer: Command, checkpoint: Path, photos: Path, tmp_path: Path
+) -> None:
+    """The scores are all near 0.01: the default 0.3 finds nothing, 0.002 everything."""
+    nothing = infer(photos / "a.jpg")
+    assert "score above 0.3: the checkpoint knows no thresholds of its own\n" in nothing.stdout
+    assert not found(tmp_path)[0]["objects"]
+    known = with_thresholds(checkpoint, tmp_path / "known.pth", (0.002,))
+    result = infer(photos / "a.jpg", "--weights", known)
+    assert "score above the best F1 of validation: balloon 0.002\n" in result.stdout
+    assert found(tmp_path)[0]["objects"]
+    assert result.returncode == 0
+    assert infer(photos / "a.jpg", "--weights", known, "--score", 0.5).stdout.startswith("score above 0.5\n")
+    assert not found(tmp_path)[0]["objects"]
+
+
+def test_refuses_a_score_that_is_no_number(infer: Command, photos: Path) -> None:
+    result = infer(photos, "--score", "high")
+    assert result.returncode == 2
+    assert "expected a number or auto, found 'high'" in result.stderr

@@ -30,7 +30,9 @@ from rtmdet.training.records import StepRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 
-FILES = {"last.pth", "previous.pth", "best.pth", "config.yaml", "log.jsonl", "train.csv", "val.csv", "curves.png"}
+FILES = {"last.pth", "previous.pth", "best.pth", "config.yaml", "log.jsonl", "train.csv", "val.csv", "curves.png"} | {
+    "f1.png"
+}
 Command = Callable[..., CompletedProcess[str]]
 Finished = tuple[Path, CompletedProcess[str]]
 
@@ -46,7 +48,8 @@ def test_run_writes_its_files_and_nothing_else(finished: Finished) -> None:
     folder, result = finished
     assert result.returncode == 0, result.stderr
     assert {path.name for path in (folder / "run").iterdir()} == FILES
-    assert cv2.imread(str(folder / "run" / "curves.png")) is not None
+    for name in ("curves.png", "f1.png"):
+        assert cv2.imread(str(folder / "run" / name)) is not None
 
 
 def test_run_says_what_it_reads_and_prints_the_12_numbers(finished: Finished, dataset: Path) -> None:

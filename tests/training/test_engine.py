@@ -23,8 +23,10 @@ from training.small_run import (
 )
 
 from rtmdet.checkpoint import read_training_checkpoint
-from rtmdet.evaluation import CocoMetrics
+from rtmdet.evaluation import ClassMetrics, CocoMetrics
 from rtmdet.models.rtmdet import build_rtmdet
+from rtmdet.openmmlab import read_checkpoint
+from rtmdet.score_curve import ScoreCurve
 from rtmdet.structures import InputError
 from rtmdet.training.plan import Plan
 from rtmdet.training.records import StepRecord
@@ -128,6 +130,15 @@ def test_averaged_weights_are_measured_and_saved(tmp_path: Path) -> None:
     assert not torch.equal(averaged["logits.weight"], state.model["logits.weight"])
     assert (meta.epoch, meta.iteration, state.epoch, state.iteration, state.ema_updates) == (2, 6, 2, 6, 6)
     assert meta.classes == META.classes
+
+
+def test_best_weights_know_the_score_thresholds_of_their_validation(tmp_path: Path) -> None:
+    curves = [ScoreCurve((0.5,), threshold) for threshold in (0.4, 0.2, 0.1, 0.6)]
+    classes = [(ClassMetrics("a", 1, 0, 0, curve),) for curve in curves]
+    found = iter([replace(metrics(0.4 - k / 10), classes=rows) for k, rows in enumerate(classes)])
+    trainer = make_trainer(tmp_path, plan=replace(PLAN, epochs=4), evaluate=lambda _: next(found))
+    trainer.run()
+    assert read_checkpoint(tmp_path / "best.pth").score_thresholds == (0.4,)
 
 
 def test_best_weights_are_kept(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""F1 over the score threshold as a picture: a line a class, a dot where the class is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from rtmdet.evaluation import ClassMetrics
+from rtmdet.score_curve import THRESHOLDS
+from rtmdet.structures import InputError
+from rtmdet.training.records import StepRecord, ValidationRecord
+from rtmdet.viz.curves import COLORS
+
+OTHERS = "0.75"  # a grey, for the classes beyond the colours
+
+
+class ScoreCurvePicture:
+    """An observer that draws the curves of the best validation: they belong to best.pth."""
+
+    def __init__(self, picture: Path) -> None:
+        self.picture = picture
+
+    def on_step(self, record: StepRecord) -> None:
+        """Nothing to draw."""
+
+    def on_validation(self, record: ValidationRecord) -> None:
+        """Draw where it is the best so far."""
+        if record.best:
+            draw_score_curves(record.metrics.classes, self.picture)
+
+    def on_epoch_end(self, epoch: int) -> None:
+        """Nothing to draw."""
+
+    def on_save(self) -> None:
+        """Nothing to draw."""
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def draw_score_curves(classes: Sequence[ClassMetrics], path: Path) -> None:
+    """Write the picture; raises InputError where the file cannot be written.
+
+    The classes with the most objects have colours and a place in the legend, all others are grey.
+    """
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    drawn = sorted((row for row in classes if row.curve is not None), key=lambda row: -row.objects)
+    for place, row in reversed(list(enumerate(drawn))):  # the coloured ones last, on top
+        _draw_class(axes, row, COLORS[place] if place < len(COLORS) else OTHERS, named=place < len(COLORS))
+    _finish(axes, len(drawn))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+    except (OSError, ValueError) as error:  # ValueError: a suffix that is no picture's
+        raise InputError(f"picture {path} cannot be written: {error}") from error
+
+
+def _draw_class(axes: Axes, row: ClassMetrics, color: str, *, named: bool) -> None:
+    assert row.curve is not None, "only classes with a curve are drawn"
+    threshold = row.curve.threshold
+    label = f"{row.name}: {threshold:.3f} (best F1 {row.curve.best:.3f}, {row.objects} objects)" if named else None
+    axes.plot(THRESHOLDS, row.curve.f1, color=color, linewidth=1.6 if named else 0.7, label=label)
+    if named:
+        axes.plot(threshold, row.curve.f1[THRESHOLDS.index(threshold)], "o", color=color, markeredgecolor="white")
+
+
+def _finish(axes: Axes, count: int) -> None:
+    """Titles, grid and legend."""
+    axes.set_title(
+        "F1 at IoU 0.5, and the score that the class is cut at", loc="left", fontsize=11, fontweight="bold"
+    )
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="least score of a detection", ylabel="F1")
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if count:
+        handles, labels = axes.get_legend_handles_labels()
+        axes.legend(handles[::-1], labels[::-1], frameon=False, fontsize=9)
+    else:
+        axes.text(0.5, 0.5, "nothing found yet", transform=axes.transAxes, ha="center", color="0.5")

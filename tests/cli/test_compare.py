@@ -1,0 +1,154 @@
+"""`rtmdet compare`: runs, checkpoints and results files on the same images, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import torch
+
+from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
+from rtmdet.models.rtmdet import build_rtmdet
+
+Command = Callable[..., CompletedProcess[str]]
+Finished = tuple[Path, CompletedProcess[str]]
+NUMBER = r"[-+]?\d\.\d{3}"
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    """20 images without files, two objects each, of sparse category ids."""
+    path = tmp_path / "truth.json"
+    images = [{"id": 10 + k, "file_name": f"{k}.jpg", "width": 100, "height": 100} for k in range(20)]
+    boxes = [(image["id"], [x, 10, 30, 40]) for image in images for x in (5, 60)]
+    annotations = [
+        {"id": k + 1, "image_id": image, "category_id": 7, "bbox": box} for k, (image, box) in enumerate(boxes)
+    ]
+    categories = [{"id": 7, "name": "cat"}, {"id": 9, "name": "dog"}]
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return path
+
+
+def write_results(path: Path, truth: Path, shift: float) -> Path:
+    """Each object found, `shift` pixels beside its place."""
+    found = [
+        {
+            "image_id": one["image_id"],
+            "category_id": 7,
+            "bbox": [one["bbox"][0] + shift, *one["bbox"][1:]],
+            "score": 0.9 - one["id"] / 100,
+        }
+        for one in json.loads(truth.read_text())["annotations"]
+    ]
+    path.write_text(json.dumps(found))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shifts", "verdict"),
+    [((5, 0), "B is better"), ((0, 5), "B is worse"), ((1, 1), "cannot be told with 20 images")],
+)
+def test_results_files_need_no_images(
+    truth: Path, tmp_path: Path, command: Command, shifts: tuple[float, float], verdict: str
+) -> None:
+    a, b = (write_results(tmp_path / f"{n}.json", truth, shift) for n, shift in enumerate(shifts))
+    result = command("compare", a, b, "--annotations", truth)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"20 images of {truth}, classes: cat, dog"
+    ap = [float(line.split()[2]) for line in lines[1:3]]
+    by_shift = {0: 1.0, 1: 0.9, 5: 0.5}  # IoU 1, 29 / 31 and 25 / 35
+    assert ap == pytest.approx([by_shift[int(shift)] for shift in shifts])
+    match = re.fullmatch(
+        rf"B - A  AP ({NUMBER})   95 % interval ({NUMBER}) \.\. ({NUMBER}) from 1000 resamples of the images, "
+        "the same for both", lines[3],
+    )  # fmt: skip
+    assert match is not None
+    difference, low, high = map(float, match.groups())
+    assert difference == pytest.approx(ap[1] - ap[0], abs=0.0011)
+    assert low - 0.001 <= difference <= high + 0.001
+    assert lines[4] == f"verdict: {verdict}"
+
+
+def test_a_run_and_the_results_that_it_wrote_are_equal(
+    finished: Finished, dataset: Path, tmp_path: Path, command: Command
+) -> None:
+    """The run says its validation images; all three kinds of sides measure the same."""
+    folder = finished[0] / "run"
+    val = dataset / "val"
+    options = ["--annotations", val / "annotations.json", "--images", val / "images", "--workers", 0]
+    results = tmp_path / "results.json"
+    evaluated = command("evaluate", "--weights", folder / "best.pth", *options, "--out", results, "--device", "cpu")
+    assert evaluated.returncode == 0
+    for a, b in ((folder, folder / "best.pth"), (results, folder)):
+        result = command("compare", a, b, "--workers", 0, "--device", "cpu")
+        assert result.returncode == 0, result.stderr
+        assert "AP +0.000   95 % interval 0.000 .. 0.000" in result.stdout
+        assert result.stdout.splitlines()[-1] == "verdict: cannot be told with 3 images"
+
+
+def refused(result: CompletedProcess[str], *parts: str) -> None:
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    for part in parts:
+        assert part in result.stderr
+
+
+def test_refuses_what_is_no_run(tmp_path: Path, checkpoint: Path, truth: Path, command: Command) -> None:
+    results = write_results(tmp_path / "a.json", truth, 0)
+    refused(command("compare", tmp_path, results), f"{tmp_path}: expected a run's folder with best.pth")
+    refused(command("compare", results, results), "the runs do not say validation images: give --annotations")
+    refused(command("compare", checkpoint, results, "--annotations", truth), "give --annotations and --images")
+    refused(command("compare", tmp_path / "no.json", results, "--annotations", truth), "no.json: no such file")
+    refused(command("compare", results, results, "--batch", 0), "--batch 0")
+
+
+def test_refuses_detectors_of_other_classes(tmp_path: Path, checkpoint: Path, command: Command) -> None:
+    other = tmp_path / "other.pth"
+    torch.manual_seed(0)
+    meta = CheckpointMeta(("cat", "dog"), "nano", (64, 64))
+    save_checkpoint(other, model_state=build_rtmdet("nano", 2).state_dict(), meta=meta)
+    result = command("compare", checkpoint, other)
+    refused(result, f"{checkpoint} finds balloon, but {other} finds cat, dog: compare the same classes")
+
+
+def test_refuses_runs_that_name_different_images(finished: Finished, tmp_path: Path, command: Command) -> None:
+    config = json.dumps({"data": {split: {"annotations": "a.json", "images": "b"} for split in ("train", "val")}})
+    other = tmp_path / "other.pth"
+    meta = CheckpointMeta(("balloon",), "nano", (64, 64), config=config)
+    save_checkpoint(other, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
+    run = finished[0] / "run"
+    refused(command("compare", run, other), f"{run / 'best.pth'} and {other} name different validation images")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_id": 3}, "detection 0: image_id 3 is not in the annotation file"),
+        ({"category_id": [7]}, "detection 0: category_id [7] is not in the annotation file"),
+        ({"bbox": [1, 2, -3, 4]}, "detection 0: expected x, y, width and height for 'bbox', found [1, 2, -3, 4]"),
+        ({"bbox": "box"}, "found 'box'"),
+        ({"score": None}, "detection 0: expected a number for 'score', found None"),
+        ({"score": float("nan")}, "detection 0: expected a number for 'score', found nan"),
+    ],
+)
+def test_refuses_damaged_results(
+    truth: Path, tmp_path: Path, command: Command, change: dict[str, object], message: str
+) -> None:
+    path = write_results(tmp_path / "a.json", truth, 0)
+    entries = json.loads(path.read_text())
+    path.write_text(json.dumps([{**entries[0], **change}, *entries[1:]]))
+    refused(command("compare", path, path, "--annotations", truth), f"{path}: ", message)
+
+
+@pytest.mark.parametrize("content", [{"images": []}, [3]])
+def test_refuses_another_file_in_place_of_results(
+    truth: Path, tmp_path: Path, command: Command, content: object
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    refused(command("compare", path, path, "--annotations", truth), f"{path}: ", "expected a")

@@ -1,0 +1,67 @@
+"""The picture of F1 over the score: who is named, and when it is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from rtmdet.evaluation import ClassMetrics, CocoMetrics
+from rtmdet.score_curve import THRESHOLDS, ScoreCurve
+from rtmdet.structures import InputError
+from rtmdet.training.records import ValidationRecord
+from rtmdet.viz.score_curves import ScoreCurvePicture, draw_score_curves
+
+
+def row(name: str, objects: int = 5) -> ClassMetrics:
+    """A class whose F1 falls with the score."""
+    return ClassMetrics(name, objects, 0.5, 0.6, ScoreCurve(tuple(1 - score for score in THRESHOLDS), 0.25))
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Every figure that is saved."""
+    saved: list[Figure] = []
+    original = Figure.savefig
+
+    def keep(figure: Figure, *arguments: object, **options: object) -> None:
+        saved.append(figure)
+        original(figure, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return saved
+
+
+def test_the_classes_with_most_objects_are_named(tmp_path: Path, figures: list[Figure]) -> None:
+    classes = [row(f"class {number}", number) for number in range(1, 13)]
+    draw_score_curves([*classes, ClassMetrics("unknown", 99, -1, -1)], tmp_path / "f1.png")
+    axes = figures[0].axes[0]
+    legend = axes.get_legend()
+    assert legend is not None
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert [text.split(":")[0] for text in texts] == [f"class {number}" for number in range(12, 4, -1)]
+    assert texts[0] == "class 12: 0.250 (best F1 0.999, 12 objects)"
+    assert len([line for line in axes.lines if len(line.get_xdata()) > 1]) == 12  # type: ignore[arg-type]
+
+
+def test_without_a_curve_the_picture_says_so(tmp_path: Path, figures: list[Figure]) -> None:
+    draw_score_curves([ClassMetrics("cat", 0, -1, -1)], tmp_path / "f1.png")
+    assert [text.get_text() for text in figures[0].axes[0].texts] == ["nothing found yet"]
+
+
+def test_observer_draws_the_best_validation_only(tmp_path: Path, figures: list[Figure]) -> None:
+    picture = ScoreCurvePicture(tmp_path / "f1.png")
+    metrics = CocoMetrics((0.5,) * 12, (row("cat"),))
+    picture.on_validation(ValidationRecord(1, 3, metrics, best=False))
+    assert not figures
+    picture.on_validation(ValidationRecord(2, 6, metrics, best=True))
+    assert len(figures) == 1
+    assert (tmp_path / "f1.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("name", ["folder/f1.png", "f1.txt"])
+def test_a_picture_that_cannot_be_written_is_an_input_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").write_text("a file")
+    with pytest.raises(InputError, match="cannot be written"):
+        draw_score_curves([row("cat")], tmp_path / name)
