@@ -27,6 +27,7 @@ LONG = {  # commands with what makes them short; other weights than nano's canno
     "python train.py --config configs/balloon_nano.yaml": [*ONE_EPOCH, *PERSON],
     "python train.py --config configs/balloon_tiny.yaml": [*ONE_EPOCH, "--set", "model.weights=null"],
     "python train.py --config configs/timm_resnet18.yaml": [*ONE_EPOCH, "--set", "model.backbone_pretrained=false"],
+    "rtmdet check --data data/balloon --weights rtmdet-nano-person --overfit": ["--weights", str(WEIGHTS)],
     "python train.py --data data/balloon --weights rtmdet-nano-person": [*ONE_EPOCH, "--weights", str(WEIGHTS)],
     f"{TWO} --set train.output=runs/two": [*ONE_EPOCH, *PERSON],
 }

@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rtmdet", description="RTMDet in plain PyTorch.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
+    _add_check(commands)
     _add_evaluate(commands)
     _add_compare(commands)
     _add_infer(commands)
@@ -66,6 +67,17 @@ def _command(commands: argparse._SubParsersAction, name: str, text: str, module:
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "train", "Train or fine-tune a detector.", "train")
+    _add_run_options(parser)
+    parser.add_argument("--resume", action="store_true", help="go on from last.pth of the output folder")
+
+
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "check", "Check data, classes and first loss of a run, as its start does.", "check")
+    _add_run_options(parser)
+    parser.add_argument("--overfit", action="store_true", help="learn at most 8 boxes by heart, in under two minutes")
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", type=Path, help="YAML file, see configs/")
     what.add_argument("--data", type=Path, metavar="PATH",
@@ -75,7 +87,6 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
                         "(default: the configuration's, with --data rtmdet-tiny-coco)")  # fmt: skip
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                         help="override one setting, e.g. --set train.epochs=10; may be repeated")  # fmt: skip
-    parser.add_argument("--resume", action="store_true", help="go on from last.pth of the output folder")
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:

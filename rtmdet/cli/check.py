@@ -1,0 +1,114 @@
+"""`rtmdet check`: the start check of a run without the run; with --overfit, whether the model learns at all."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Sequence
+
+import torch
+
+from rtmdet.cli.build_trainer import build_model, build_stepper, build_trainer, freeze_parts, open_data
+from rtmdet.cli.progress import say
+from rtmdet.cli.start_check import check_start, index_of, set_training, target_of
+from rtmdet.cli.train import configuration, training_device
+from rtmdet.config import Config
+from rtmdet.data.coco import CocoDataset
+from rtmdet.data.loader import collate
+from rtmdet.evaluation import CocoEvaluator
+from rtmdet.letterbox import letterbox
+from rtmdet.postprocess import postprocess
+from rtmdet.structures import Batch, InputError, Sample
+from rtmdet.training.start_check import fit_boxes
+
+OVERFIT_SIDE = 320  # pixels of the square input
+OVERFIT_BOXES = 8  # at most, all images together
+OVERFIT_AP50 = 0.99
+OVERFIT_STEPS = 400  # at most
+OVERFIT_RATE = 2e-3
+SMALLEST_SIDE = 8  # pixels of the input; smaller boxes may hold no prior
+CHECK_EVERY = 20  # steps
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check what a run would start from; returns 0, or 1 where --overfit did not learn its few boxes."""
+    arguments.resume = False
+    config = configuration(arguments)
+    torch.manual_seed(config.train.seed)
+    device = training_device(config.train.device)
+    train_data, val_data = open_data(config)
+    trainer = build_trainer(config, train_data, val_data, device)
+    check_start(config, trainer, train_data, val_data, resumed=False)
+    return overfit(config, train_data, device) if arguments.overfit else 0
+
+
+def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> int:
+    """Learn one batch by heart: a model, its loss and the data that cannot do this cannot learn anything else."""
+    indices = few_boxes(dataset)
+    batch = letterboxed(dataset, indices).to(device)
+    model = build_model(config, len(dataset.classes), device, first_weights=True).to(device)
+    frozen = freeze_parts(model, config)
+    plain = dataclasses.replace(config.train, class_rate_factor=1.0, precision="float32", compile=False)
+    stepper = build_stepper(dataclasses.replace(config, train=plain), model, OVERFIT_RATE, device)
+    index = index_of(dataset, batch.metas)
+    boxes = sum(len(target.labels) for target in batch.targets)
+    set_training(model, frozen)
+    began = time.perf_counter()
+    for step in range(1, OVERFIT_STEPS + 1):
+        stepper([batch], iteration=step, learning_rate=OVERFIT_RATE)
+        if step % CHECK_EVERY:
+            continue
+        evaluator = CocoEvaluator(index, dataset.category_ids)
+        with torch.no_grad():  # the batch norms see the very batch that they learn from
+            outputs = model(batch.images)
+        scales = [meta.scale for meta in batch.metas]
+        found = postprocess(outputs, input_size=(OVERFIT_SIDE, OVERFIT_SIDE), scales=scales)
+        evaluator.add(batch.metas, found)
+        ap50 = evaluator.evaluate().numbers[1]
+        if ap50 >= OVERFIT_AP50:
+            break
+    seconds = time.perf_counter() - began
+    say(f"overfit: {boxes} boxes of {len(indices)} images, AP50 {ap50:.3f} after {step} steps, {seconds:.0f} s")
+    if ap50 < OVERFIT_AP50:
+        say("not learned by heart: look at the boxes with rtmdet data show, and at the first weights")
+        return 1
+    return 0
+
+
+def few_boxes(dataset: CocoDataset) -> Sequence[int]:
+    """As few images as hold OVERFIT_BOXES boxes together, but two where there are two; none of the boxes a speck.
+
+    Raises InputError where no image is fit.
+    """
+    counts: dict[int, int] = {}
+    for index in range(len(dataset)):
+        meta, target = target_of(dataset, index)
+        boxes, _ = fit_boxes(target.boxes, meta.original_size, (OVERFIT_SIDE, OVERFIT_SIDE))
+        sides = boxes[:, 2:] - boxes[:, :2]
+        if 0 < len(boxes) <= OVERFIT_BOXES // 2 and bool((sides >= SMALLEST_SIDE).all()):
+            counts[index] = len(boxes)
+    if not counts:
+        raise InputError(
+            f"--overfit: expected an image with at most {OVERFIT_BOXES // 2} boxes, all of at least {SMALLEST_SIDE} "
+            f"pixels at {OVERFIT_SIDE} x {OVERFIT_SIDE}, found none; check without it"
+        )
+    chosen: list[int] = []
+    left = OVERFIT_BOXES
+    for index, count in sorted(counts.items(), key=lambda item: -item[1]):
+        if count <= left:
+            chosen.append(index)
+            left -= count
+    return chosen
+
+
+def letterboxed(dataset: CocoDataset, indices: Sequence[int]) -> Batch:
+    """Whole photos with their boxes at the input size, without augmentation."""
+    samples = []
+    for index in indices:
+        photo, (_, target) = dataset.load(index), target_of(dataset, index)
+        image, scale = letterbox(photo.image, (OVERFIT_SIDE, OVERFIT_SIDE))
+        boxes, _ = fit_boxes(target.boxes, photo.meta.original_size, (OVERFIT_SIDE, OVERFIT_SIDE))
+        meta = dataclasses.replace(photo.meta, scale=scale)
+        samples.append(Sample(image, boxes.numpy(), photo.labels, meta))
+    return collate(samples)

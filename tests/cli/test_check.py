@@ -1,0 +1,24 @@
+"""`rtmdet check`: the start check without a run, and the batch that is learned by heart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+Command = Callable[..., CompletedProcess[str]]
+
+
+def test_check_says_what_a_run_would_start_from_and_writes_nothing(
+    command: Command, config: Path, tmp_path: Path
+) -> None:
+    result = command("check", "--config", config)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1].startswith("start check: AP of the ground truth itself 1.000, first loss ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_is_learned_by_heart_in_seconds(command: Command, config: Path) -> None:
+    result = command("check", "--config", config, "--overfit")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "AP50 1.000 after" in result.stdout.splitlines()[-1]
