@@ -188,6 +188,10 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     yolo.add_argument("data", type=Path, help="data.yaml, or the folder that holds it")
     yolo.add_argument("--split", choices=("train", "val", "test"), default="train", help="which one (default train)")
     yolo.add_argument("--out", type=Path, required=True, help="COCO JSON to write")
+    voc = _command(formats, "voc", "A folder of Pascal VOC XML files -> COCO JSON.", "data_convert")
+    voc.add_argument("annotations", type=Path, help="folder of the XML files, or the one that holds Annotations/")
+    voc.add_argument("--split", help="only the images of ImageSets/Main/SPLIT.txt (default: all)")
+    _add_labelled_images(voc)
     show = _command(actions, "show", "A grid picture of images, and one of annotations.", "data_show")
     show.add_argument("annotations", type=Path, help="COCO JSON")
     show.add_argument("--images", type=Path, required=True, help="folder of the images")
@@ -226,6 +230,12 @@ def _add_data_check(actions: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--json", type=Path, help="write all findings with all cases here")
     parser.add_argument("--out", type=Path, help="folder for pictures of the worst cases of each finding")
+
+
+def _add_labelled_images(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=Path, help="folder of the images (default: where the format has them)")
+    parser.add_argument("--classes", help="names in the order of the ids, separated by commas (default: all, sorted)")
+    parser.add_argument("--out", type=Path, required=True, help="COCO JSON to write")
 
 
 def _add_info(commands: argparse._SubParsersAction) -> None:

@@ -77,19 +77,27 @@ def read_coco(path: Path) -> CocoFile:
 
 
 def box_annotation(
-    number: int, image_id: int, category_id: int, *, box: Sequence[float], polygon: list[float]
+    number: int,
+    image_id: int,
+    category_id: int,
+    *,
+    box: Sequence[float],
+    polygon: list[float] | None = None,
+    crowd: bool = False,
 ) -> CocoAnnotation:
-    """An object with its outline x, y, x, y ...; `box` is xyxy in pixels, from which bbox and area follow."""
+    """An object; `box` is xyxy in pixels, from which bbox and area follow, `polygon` its outline x, y, x, y ..."""
     left, top, right, bottom = box
-    return {
+    annotation: CocoAnnotation = {
         "id": number,
         "image_id": image_id,
         "category_id": category_id,
         "bbox": [left, top, right - left, bottom - top],
         "area": (right - left) * (bottom - top),
-        "iscrowd": 0,
-        "segmentation": [polygon],
+        "iscrowd": int(crowd),
     }
+    if polygon is not None:
+        annotation["segmentation"] = [polygon]
+    return annotation
 
 
 def check_files(path: Path, folder: Path, names: Sequence[str]) -> None:

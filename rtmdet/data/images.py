@@ -17,6 +17,8 @@ from PIL import Image
 
 from rtmdet.structures import InputError
 
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_SCAN = 0xDA
 _PNG_START = b"\x89PNG\r\n\x1a\n"

@@ -14,10 +14,9 @@ import numpy as np
 import yaml
 
 from rtmdet.data.coco_file import CocoFile, box_annotation, shown
-from rtmdet.data.images import image_size
+from rtmdet.data.images import IMAGE_SUFFIXES, image_size
 from rtmdet.structures import InputError
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 SPLITS = ("train", "val", "test")
 SLACK = 0.01  # shares may lie so far outside 0 .. 1: tools round
 
@@ -45,9 +44,11 @@ def convert_yolo(path: Path, split: str) -> YoloSplit:
         "annotations": [],
         "categories": [{"id": number, "name": name} for number, name in names.items()],
     }
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
-        raise InputError(f"{folder}: expected images ({', '.join(SUFFIXES)}), found none; check {split!r} in {path}")
+        raise InputError(
+            f"{folder}: expected images ({', '.join(IMAGE_SUFFIXES)}), found none; check {split!r} in {path}"
+        )
     if not any(_label_file(file).is_file() for file in files):
         raise InputError(
             f"{folder}: none of the {len(files)} images has a label file (such as {_label_file(files[0])}); put the "

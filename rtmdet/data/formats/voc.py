@@ -1,0 +1,137 @@
+"""Pascal VOC XML files -> COCO. Format: "The PASCAL Visual Object Classes Challenge 2012 Development Kit".
+
+Frame: VOC counts pixels from 1, and xmax and ymax are the last ones inside. A box in continuous pixels is hence
+xmin - 1, ymin - 1, xmax, ymax, and a box from 1 to W is as wide as the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from rtmdet.data.coco_file import is_number, shown
+from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
+from rtmdet.data.formats.xml_file import read_xml
+from rtmdet.data.images import IMAGE_SUFFIXES
+from rtmdet.structures import InputError
+
+LISTS = Path("ImageSets", "Main")
+IMAGE_FOLDERS = {"Annotations": "JPEGImages", "annotations": "images"}  # beside a folder of label files
+
+
+def convert_voc(
+    annotations: Path, images: Path | None = None, names: Sequence[str] | None = None, *, split: str | None = None
+) -> ConvertedSet:
+    """The COCO file of a folder of VOC XML files, or of the folder that holds Annotations/.
+
+    An image has the name of its XML file, or that under <filename> where there is none; it lies in `images`, by
+    default JPEGImages/ beside Annotations/, images/ beside annotations/, else the folder itself. `split` takes the
+    images that ImageSets/Main/SPLIT.txt lists, None all that have an XML file. Classes are `names`, or else those of
+    all XML files, sorted, so that the splits have the same ids. Objects that are marked difficult become crowds: as
+    in VOC's own evaluation finding them is neither right nor wrong, and nothing is learned from them.
+
+    Raises InputError for a folder, list, XML file, object or image that cannot be used.
+    """
+    folder = annotations / "Annotations" if (annotations / "Annotations").is_dir() else annotations
+    files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.xml"))}
+    if not files:
+        raise InputError(f"{folder}: expected VOC label files (*.xml), found none; check the path")
+    images = images or _image_folder(folder)
+    file_names = _file_names(images)
+    everything = {stem: _read_image(path, file_names.get(stem, ())) for stem, path in files.items()}
+    classes = class_names(list(everything.values()), names)
+    chosen = list(everything.values())
+    if split is not None:
+        chosen = _listed(folder.parent / LISTS / f"{split}.txt", folder, everything)
+    difficult = sum(found.crowd for image in chosen for found in image.objects)
+    remarks = [f"{difficult} difficult objects became crowds: kept out of training"] if difficult else []
+    return ConvertedSet(assemble(folder, chosen, images, classes), images, remarks)
+
+
+def _image_folder(folder: Path) -> Path:
+    beside = folder.parent / IMAGE_FOLDERS.get(folder.name, "")
+    return beside if folder.name in IMAGE_FOLDERS and beside.is_dir() else folder
+
+
+def _file_names(folder: Path) -> dict[str, list[str]]:
+    """The image files of a folder by their names without suffix."""
+    names: dict[str, list[str]] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            name = path.relative_to(folder)
+            names.setdefault(name.with_suffix("").as_posix(), []).append(name.as_posix())
+    return names
+
+
+def _listed(path: Path, folder: Path, images: dict[str, LabelledImage]) -> list[LabelledImage]:
+    """The images of a split."""
+    try:
+        stems = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except FileNotFoundError as error:
+        known = ", ".join(sorted(other.stem for other in path.parent.glob("*.txt"))) or "no lists"
+        raise InputError(f"{path}: no such list of images; the folder has {known}; choose another split") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected a text file of image names, found {error}; write it again") from error
+    if not stems:
+        raise InputError(f"{path}: expected a name of an image a line, found none; fill the list")
+    unknown = [stem for stem in stems if stem not in images]
+    if unknown:
+        raise InputError(
+            f"{path}: {len(unknown)} images have no XML file in {folder}, {shown(unknown[0])} first; add it"
+        )
+    return [images[stem] for stem in dict.fromkeys(stems)]
+
+
+def _read_image(path: Path, file_names: Sequence[str]) -> LabelledImage:
+    """One XML file; `file_names` are those of the images that have its name."""
+    root = read_xml(path)
+    if root.tag != "annotation":
+        raise InputError(f"{path}: expected VOC's <annotation>, found <{root.tag}>; take the file out of the folder")
+    name = (root.findtext("filename") or "").strip()
+    if file_names and name not in file_names:
+        name = file_names[0]
+    if not name:
+        raise InputError(f"{path}: expected an image of this name, or one under <filename>, found neither; add it")
+    objects = [
+        _read_object(f"{path}: object {number}", element)
+        for number, element in enumerate(root.findall("object"), start=1)
+    ]
+    return LabelledImage(path, name, _size(path, root), objects)
+
+
+def _size(path: Path, root: Element) -> tuple[int, int] | None:
+    """(H, W) that the file says; some tools leave it out or write 0 where they do not know it."""
+    size = root.find("size")
+    if size is None:
+        return None
+    height, width = (int(_number(f"{path}: <size>", size, key)) for key in ("height", "width"))
+    return (height, width) if height or width else None
+
+
+def _read_object(where: str, element: Element) -> LabelledObject:
+    name = (element.findtext("name") or "").strip()
+    if not name:
+        raise InputError(f"{where}: expected a class under <name>, found nothing; name it")
+    box = element.find("bndbox")
+    if box is None:
+        raise InputError(f"{where}: expected a <bndbox>, found none; draw the box again")
+    left, top, right, bottom = (_number(where, box, key) for key in ("xmin", "ymin", "xmax", "ymax"))
+    if right < left or bottom < top:
+        raise InputError(
+            f"{where}: expected xmin <= xmax and ymin <= ymax, found {left:g}, {top:g}, {right:g}, {bottom:g}; "
+            "correct the box"
+        )
+    difficult = (element.findtext("difficult") or "").strip() == "1"
+    return LabelledObject(where, name, (left - 1, top - 1, right, bottom), crowd=difficult)
+
+
+def _number(where: str, element: Element, key: str) -> float:
+    text = element.findtext(key)
+    try:
+        number = float(text or "")
+    except ValueError:
+        number = float("nan")
+    if not is_number(number):
+        raise InputError(f"{where}: expected a finite number for <{key}>, found {shown(text)}; correct it")
+    return number
