@@ -77,7 +77,7 @@ def describe(source: Source, summary: Summary, purpose: Purpose) -> str:
     height, width = purpose.input_size
     verb = "training keeps" if summary.split == "train" else "the evaluation takes"
     sides = ", ".join(f"{name} {share:.1%}" for name, share in summary.shorter_sides.items())
-    classes = f"{len(summary.classes)} class{'' if len(summary.classes) == 1 else 'es'}"
+    classes = "1 class" if len(summary.classes) == 1 else f"{len(summary.classes)} classes"
     lines = [
         f"{summary.split}: {source.annotations}",
         f"    {summary.images} images, {summary.objects} objects, {classes}; "

@@ -21,6 +21,7 @@ CELL = (240, 320)  # (H, W) pixels of each image in the picture
 COLUMNS = 4
 CASES = 12  # of a finding, the first
 CONTEXT = 1.0  # sides of a box that are shown around it
+LEAST_FRAME = 4  # pixels of the cell, so that a speck is seen
 LEAST_CROP = 128  # pixels; smaller crops show too little to know the place
 
 Box = tuple[float, float, float, float]
@@ -48,7 +49,9 @@ def view_box(image: np.ndarray, box: Box) -> np.ndarray:
     crop = _crop(image, (left, top, right, bottom))
     cell = fit_image(crop, CELL)
     scale = np.array([cell.shape[1] / crop.shape[1], cell.shape[0] / crop.shape[0]] * 2)
-    return draw_boxes(cell, (np.array([box]) - (left, top, left, top)) * scale, [""], palette(1))
+    frame = (np.array(box) - (left, top, left, top)) * scale
+    frame[2:] = np.maximum(frame[2:], frame[:2] + LEAST_FRAME)
+    return draw_boxes(cell, frame[None], [""], palette(1))
 
 
 def _draw_item(item: Item) -> list[np.ndarray]:
@@ -74,8 +77,9 @@ def _surroundings(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     edges = [x - reach, y - reach, x + reach, y + reach]
     if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
         edges = [min(edges[0], 0), min(edges[1], 0), max(edges[2], width), max(edges[3], height)]
-    else:  # no more grey than the box needs
-        around = (min(box[0], 0), min(box[1], 0), max(box[2], width), max(box[3], height))
+    else:  # no more grey than the frame needs
+        rim = reach / 16
+        around = (min(box[0] - rim, 0), min(box[1] - rim, 0), max(box[2] + rim, width), max(box[3] + rim, height))
         edges = [
             max(edges[0], around[0]),
             max(edges[1], around[1]),

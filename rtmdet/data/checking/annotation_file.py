@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from rtmdet.data.checking.finding import Finding, Item, Source
+from rtmdet.data.checking.finding import Finding, Item, Source, without_remedy
 from rtmdet.data.coco_file import CocoAnnotation, CocoCategory, CocoImage, Entry, entry_fault, shown
 from rtmdet.data.json_file import read_json
 from rtmdet.structures import InputError
@@ -101,7 +101,7 @@ def _read_entries(source: Source, key: str, entries: list[object]) -> tuple[list
         if again:
             repeated.append(Item(f"{where}, again at {key}[{position}]", image_id, annotation_id))
         if fault:
-            broken.append(Item(fault, image_id, annotation_id))
+            broken.append(Item(without_remedy(fault), image_id, annotation_id))
         elif not again or key == "annotations":
             sound.append(cast(Entry, entry))
     advice = "correct the entries, or take them out"

@@ -52,7 +52,7 @@ def _report_pairs(pairs: Sequence[tuple[_Picture, _Picture]], *, near: bool) -> 
     """Findings about (earlier, later) pictures, apart for each split and for pairs across splits."""
     items: defaultdict[tuple[str, bool], list[Item]] = defaultdict(list)
     for first, second in pairs:
-        items[second.split, first.split != second.split].append(_pair_item(first, second))
+        items[second.split, first.split != second.split].append(_pair_item(first, second, "near" if near else "="))
     for (split, leak), cases in items.items():
         if leak:
             kind = "near-leak" if near else "leak"
@@ -66,10 +66,10 @@ def _report_pairs(pairs: Sequence[tuple[_Picture, _Picture]], *, near: bool) -> 
             yield Finding("hint" if near else "warning", kind, split, message, advice, tuple(cases))
 
 
-def _pair_item(first: _Picture, second: _Picture) -> Item:
+def _pair_item(first: _Picture, second: _Picture, relation: str) -> Item:
     objects = f" ({second.objects} and {first.objects} objects)" if second.objects != first.objects else ""
     files = (second.file.path(second.image_id), first.file.path(first.image_id))
-    return Item(f"{second.name} = {first.split}: {first.name}{objects}", second.image_id, files=files)
+    return Item(f"{second.name} {relation} {first.split}: {first.name}{objects}", second.image_id, files=files)
 
 
 def _equal_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]]:

@@ -41,6 +41,11 @@ class Item:
     box: tuple[float, float, float, float] | None = None  # xyxy in pixels of the first image, may lie outside of it
 
 
+def without_remedy(message: str) -> str:
+    """The message of an InputError up to its last part: a finding gives the advice for all its cases once."""
+    return message.rpartition("; ")[0] or message
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """All cases of one kind in one split; one without a case is none."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from rtmdet.data.checking.annotation_file import AnnotationFile
 from rtmdet.data.checking.decoding import decode_strictly, fingerprint
-from rtmdet.data.checking.finding import Finding, Item
+from rtmdet.data.checking.finding import Finding, Item, without_remedy
 from rtmdet.data.coco_file import CocoImage, leaves_folder
 from rtmdet.data.images import read_header, read_image_bytes
 from rtmdet.structures import InputError
@@ -45,12 +45,12 @@ def look_at_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
         data = read_image_bytes(path)
         header = read_header(path, data)
     except InputError as error:
-        return ImageFile("unreadable-image", str(error))
+        return ImageFile("unreadable-image", without_remedy(str(error)))
     digest = hashlib.blake2b(data, digest_size=16).digest()
     try:
         pixels = fingerprint(decode_strictly(path, data)) if decode else None
     except InputError as error:
-        return ImageFile("broken-pixels", str(error), header.size, header.orientation > 1, digest)
+        return ImageFile("broken-pixels", without_remedy(str(error)), header.size, header.orientation > 1, digest)
     return ImageFile(size=header.size, turned=header.orientation > 1, digest=digest, fingerprint=pixels)
 
 

@@ -1,0 +1,116 @@
+"""`rtmdet data check`: exit codes, the table, JSON and pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rtmdet.cli.finding_pictures import view_box
+
+
+@pytest.fixture
+def scenes(dataset: Path, tmp_path: Path) -> Path:
+    """A copy of the scenes that a test may damage."""
+    return Path(shutil.copytree(dataset, tmp_path / "scenes"))
+
+
+def options(folder: Path) -> list[str]:
+    train, val = folder / "train", folder / "val"
+    return [
+        f"{train}/annotations.json", f"--images={train}/images", "--input=320",
+        f"--val-annotations={val}/annotations.json", f"--val-images={val}/images",
+    ]  # fmt: skip
+
+
+def test_sound_scenes(scenes: Path, command, checkpoint: Path) -> None:
+    done = command("data", "check", *options(scenes), "--decode", "--weights", checkpoint)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 images" in done.stdout
+    assert "0 errors, 0 warnings" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("training would run well on these data")
+
+
+def test_findings_in_all_forms(scenes: Path, command, tmp_path: Path) -> None:
+    images = sorted((scenes / "train" / "images").iterdir())
+    shutil.copyfile(images[0], sorted((scenes / "val" / "images").iterdir())[1])
+    images[2].unlink()
+    path = scenes / "train" / "annotations.json"
+    document = json.loads(path.read_text())
+    document["annotations"][0]["bbox"] = [-60, 0, 30, 30]
+    path.write_text(json.dumps(document))
+    done = command("data", "check", *options(scenes), f"--json={tmp_path}/r.json", f"--out={tmp_path}/out")
+    assert done.returncode == 1
+    assert done.stderr.count("error: ") == 0
+    assert f"({'leak'})" in done.stdout
+    assert "training would stop or be misled" in done.stdout
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["harmful"] is True
+    assert [split["split"] for split in report["splits"]] == ["train", "val"]
+    found = {finding["code"]: finding for finding in report["findings"]}
+    assert found["outside-box"]["items"][0]["annotation_id"] == document["annotations"][0]["id"]
+    assert found["outside-box"]["items"][0]["box"] == [-60, 0, -30, 30]
+    assert (found["missing-image"]["count"], found["missing-image"]["severity"]) == (1, "error")
+    for name in ("error_train_outside-box.png", "error_val_leak.png"):
+        assert str(tmp_path / "out" / name) in done.stdout
+        assert cv2.imread(str(tmp_path / "out" / name)) is not None
+    assert not (tmp_path / "out" / "error_train_missing-image.png").exists()
+
+
+def test_long_findings_are_cut(scenes: Path, command) -> None:
+    for path in (scenes / "train" / "images").iterdir():
+        path.unlink()
+    done = command("data", "check", *options(scenes))
+    assert "... and 3 more" in done.stdout
+    assert done.stdout.count(".jpg") == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["--input=100"], "--input: expected a multiple of 32, at least 64, found 100"),
+        (["--images=nowhere"], "nowhere: no such folder of images"),
+        (["--val-images=nowhere"], "nowhere: no such folder of images"),
+        (["--val-annotations=nowhere.json"], "nowhere.json: no such file"),
+        (["--weights=nowhere.pth"], "nowhere.pth: neither a file nor a published name"),
+        (["--config=nowhere.yaml"], "nowhere.yaml cannot be read"),
+    ],
+)
+def test_unusable_input_ends_with_one_line(scenes: Path, command, change: list[str], words: str) -> None:
+    done = command("data", "check", *options(scenes), *change)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_folder_without_its_annotations(scenes: Path, command) -> None:
+    done = command("data", "check", *options(scenes)[:2], "--val-images=x")
+    assert (done.returncode, "expected both or neither" in done.stderr) == (2, True)
+
+
+def test_a_configuration_says_what_the_data_are_for(scenes: Path, command, tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    split = f"{{annotations: {scenes}/train/annotations.json, images: {scenes}/train/images}}"
+    config.write_text(f"data: {{train: {split}, val: {split}, classes: [kite], input_size: [64, 96]}}\n")
+    done = command("data", "check", *options(scenes)[:2], f"--config={config}")
+    assert done.returncode == 1
+    assert "at 96 x 64" in done.stdout
+    assert "(unknown-class)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(10, 10, 40, 40), (-30, 10, 20, 60), (230, 10, 260, 40), (-9e9, 0, -8e9, 5), (0, 0, 0.1, 0.1), (0, 0, 9e9, 9)],
+)
+def test_every_box_can_be_viewed(box: tuple[float, float, float, float]) -> None:
+    image = np.full((150, 200, 3), 50, np.uint8)
+    cell = view_box(image, box)
+    assert cell.shape[0] == 240 or cell.shape[1] == 320
+    seen = (cell == 50).all(2).any()
+    assert seen
+    frame = (np.abs(cell.astype(int) - cell.mean(2, keepdims=True)) > 20).any()  # the image is grey, the frame is not
+    assert frame == (box[0] > -1e6)
