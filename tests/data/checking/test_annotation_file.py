@@ -22,6 +22,7 @@ ENTRY_FAULTS = [
     ("annotations", lambda d: d["annotations"][5].update(bbox=[0, 0, -3, 4]), "broken-entry", "the negative size"),
     ("annotations", lambda d: d["annotations"][5].update(iscrowd=7), "broken-entry", "expected 0 or 1 for 'iscrowd'"),
     ("annotations", lambda d: d["annotations"][5].update(id=[1]), "broken-entry", "annotations[5]: expected an"),
+    ("annotations", lambda d: d["annotations"][5].update(image_id="6"), "broken-entry", "integer for 'image_id'"),
     ("annotations", lambda d: d["annotations"][5].update(id=1), "repeated-annotation-id", "annotation 1, again at"),
     ("annotations", lambda d: d["annotations"][5].update(image_id=9), "unknown-image", "annotation 6: image_id 9"),
     ("annotations", lambda d: d["annotations"][5].update(category_id=9), "unknown-category", "6: category_id 9"),

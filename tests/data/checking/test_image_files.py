@@ -48,6 +48,14 @@ def test_damaged_pixels_are_seen_with_decode_only(patient, only, capfd) -> None:
     assert capfd.readouterr().err == ""
 
 
+def test_damaged_pixels_do_not_hide_a_turn(patient) -> None:
+    path = patient.path("train", 1)
+    turn(path, 3)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + data[-2:])
+    assert [finding.code for finding in patient.check(decode=True)] == ["broken-pixels", "turned-image"]
+
+
 @pytest.mark.parametrize(("orientation", "size"), [(3, (160, 120)), (6, (120, 160))])
 def test_turned_images(patient, only, orientation: int, size: tuple[int, int]) -> None:
     turn(patient.path("train", 1), orientation)
