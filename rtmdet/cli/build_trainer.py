@@ -18,7 +18,8 @@ from rtmdet.config_file import dump_config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.loader import EvaluationLoader, TrainingLoader
 from rtmdet.data.pipelines import EvaluationSamples, TrainingSamples
-from rtmdet.distributed import rank, world_size
+from rtmdet.detector import choose_device
+from rtmdet.distributed import local_rank, rank, started_processes, world_size
 from rtmdet.download import resolve
 from rtmdet.evaluation import CocoMetrics
 from rtmdet.models.backbone import CSPNeXt
@@ -43,6 +44,15 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
     say(describe("train", train))
     say(describe("val", val))
     return train, val
+
+
+def training_device(name: str) -> torch.device:
+    """The device of this process: each of several on CUDA has a GPU of its own. Raises InputError."""
+    if started_processes() == 1 or name == "cpu" or not torch.cuda.is_available():
+        return choose_device(name)
+    if name not in ("auto", "cuda"):
+        raise InputError(f"train.device is {name!r}: several processes have a GPU each, give cuda, cpu or auto")
+    return choose_device(f"cuda:{local_rank()}")
 
 
 def build_trainer(

@@ -9,10 +9,17 @@ from collections.abc import Sequence
 
 import torch
 
-from rtmdet.cli.build_trainer import build_model, build_stepper, build_trainer, freeze_parts, open_data
+from rtmdet.cli.build_trainer import (
+    build_model,
+    build_stepper,
+    build_trainer,
+    freeze_parts,
+    open_data,
+    training_device,
+)
+from rtmdet.cli.own_data import configuration
 from rtmdet.cli.progress import say
 from rtmdet.cli.start_check import check_start, index_of, set_training, target_of
-from rtmdet.cli.train import configuration, training_device
 from rtmdet.config import Config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.loader import collate

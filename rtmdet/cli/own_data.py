@@ -24,6 +24,18 @@ DEFAULT_WEIGHTS = "rtmdet-tiny-coco"
 NO_WEIGHTS = "none"
 
 
+def configuration(arguments: argparse.Namespace) -> Config:
+    """What `--config` says, or what is chosen for `--data`."""
+    if arguments.data is not None:
+        return configure(arguments)
+    weights = (
+        []
+        if arguments.weights is None
+        else [f"model.weights={'null' if arguments.weights == NO_WEIGHTS else arguments.weights}"]
+    )
+    return load_config(arguments.config, [*weights, *arguments.overrides])
+
+
 def configure(arguments: argparse.Namespace) -> Config:
     """The configuration for `--data PATH`, with what `--weights` and `--set` say.
 

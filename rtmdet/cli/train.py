@@ -11,15 +11,15 @@ import numpy as np
 import torch
 
 from rtmdet.checkpoint import has_checkpoint, newest_checkpoint
-from rtmdet.cli.build_trainer import build_trainer, open_data
-from rtmdet.cli.own_data import NO_WEIGHTS, configure
+from rtmdet.cli.build_trainer import build_trainer, open_data, training_device
+from rtmdet.cli.own_data import configuration
 from rtmdet.cli.progress import TrainingBar, say
 from rtmdet.cli.start_check import check_start
 from rtmdet.config import Config
-from rtmdet.config_file import differences, dump_config, load_config
+from rtmdet.config_file import differences, dump_config
 from rtmdet.data.coco import CocoDataset
-from rtmdet.detector import Detector, choose_device
-from rtmdet.distributed import gather, is_main_process, local_rank, lost_another, process_group, started_processes
+from rtmdet.detector import Detector
+from rtmdet.distributed import gather, is_main_process, lost_another, process_group
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.structures import InputError
 from rtmdet.training.engine import Trainer
@@ -45,18 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
     except StoppedByAnother:
         return 2
     return 0
-
-
-def configuration(arguments: argparse.Namespace) -> Config:
-    """What `--config` says, or what is chosen for `--data`."""
-    if arguments.data is not None:
-        return configure(arguments)
-    weights = (
-        []
-        if arguments.weights is None
-        else [f"model.weights={'null' if arguments.weights == NO_WEIGHTS else arguments.weights}"]
-    )
-    return load_config(arguments.config, [*weights, *arguments.overrides])
 
 
 def train(config: Config, *, resume: bool = False, observers: Sequence[Observer] = ()) -> Path:
@@ -123,15 +111,6 @@ def run_to_the_end(trainer: Trainer) -> None:
             observer.close()
     if trainer.stopped_early:
         say(f"stopped early, after epoch {trainer.epoch}: no better AP in {trainer.plan.patience} validations")
-
-
-def training_device(name: str) -> torch.device:
-    """The device of this process: each of several on CUDA has a GPU of its own. Raises InputError."""
-    if started_processes() == 1 or name == "cpu" or not torch.cuda.is_available():
-        return choose_device(name)
-    if name not in ("auto", "cuda"):
-        raise InputError(f"train.device is {name!r}: several processes have a GPU each, give cuda, cpu or auto")
-    return choose_device(f"cuda:{local_rank()}")
 
 
 def resume_newest(trainer: Trainer, folder: Path) -> None:

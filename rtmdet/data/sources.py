@@ -12,12 +12,13 @@ from pathlib import Path
 
 from rtmdet.data.coco_file import CocoFile, read_coco
 from rtmdet.data.formats.via import class_attribute, convert_via, is_via
+from rtmdet.data.formats.voc import LISTS, convert_voc
 from rtmdet.data.formats.yolo import convert_yolo, find_description, named_splits
 from rtmdet.data.json_file import read_json
 from rtmdet.structures import InputError
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-LAYOUTS = "COCO, YOLO or VIA"
+LAYOUTS = "COCO, YOLO, VIA or Pascal VOC"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,8 +42,9 @@ def open_source(path: Path) -> Source:
     """Find out the format of a file or folder, and read its train and val splits.
 
     A folder may hold COCO files with their images beside, in the layouts of COCO, Roboflow or `rtmdet data`; a
-    YOLO data.yaml; or VIA region files. Where no name says train or val, the one file is train. Raises
-    InputError where nothing is recognised, a split has several files, or what is found cannot be used.
+    YOLO data.yaml; VIA region files; or Pascal VOC, with the lists of ImageSets/ or a folder a split. Where no name
+    says train or val, the one file is train. Raises InputError where nothing is recognised, a split has several
+    files, or what is found cannot be used.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder of data; check the path")
@@ -55,10 +57,37 @@ def open_source(path: Path) -> Source:
         return Source("COCO", {name: _coco_split(file, name) for name, file in _by_split(path, coco).items()})
     if via := [file for file, content in documents.items() if is_via(content)]:
         return Source("VIA", {name: _via_split(file) for name, file in _by_split(path, via).items()})
+    if voc := _voc_splits(path):
+        return Source("VOC", voc)
     raise InputError(
         f"{path}: expected {LAYOUTS} annotations, recognised none in {len(documents)} JSON files; "
         "see rtmdet data convert, or name the files in a config"
     )
+
+
+def _voc_splits(path: Path) -> dict[str, Split]:
+    """The splits of Pascal VOC: those of its lists, or a folder each, or all as train; none without XML files."""
+    if path.is_file():
+        return {}
+    lists = [name for name in ("train", "val") if (path / LISTS / f"{name}.txt").is_file()]
+    folders = [folder for folder in (path, path / "Annotations") if any(folder.glob("*.xml"))]
+    if folders and "train" in lists:
+        return _voc_group({name: (path, name) for name in lists})
+    if folders:
+        return _voc_group({"train": (path, None)})
+    found = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and any(folder.rglob("*.xml"))]
+    return _voc_group({name: (folder, None) for name, folder in _by_split(path, found).items()}) if found else {}
+
+
+def _voc_group(places: Mapping[str, tuple[Path, str | None]]) -> dict[str, Split]:
+    """Converted splits, all with the classes of train."""
+    splits: dict[str, Split] = {}
+    names: list[str] | None = None
+    for name, (folder, part) in places.items():
+        found = convert_voc(folder, names=names, split=part)
+        names = names or [category["name"] for category in found.coco["categories"]]
+        splits[name] = Split(found.coco, found.images)
+    return splits
 
 
 def _json_files(path: Path) -> list[Path]:

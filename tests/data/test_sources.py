@@ -87,6 +87,42 @@ def test_via(tmp_path: Path, attributes: dict[str, str], name: str) -> None:
     assert [category["name"] for category in source.splits["val"].coco["categories"]] == [name]
 
 
+VOC = """<annotation><filename>a.png</filename><size><width>60</width><height>40</height></size><object>
+<name>{name}</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>20</ymax></bndbox></object></annotation>"""
+
+
+def write_voc(labels: Path, images: Path, stem: str, name: str) -> None:
+    labels.mkdir(parents=True, exist_ok=True)
+    images.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(images / f"{stem}.png"), np.zeros((40, 60, 3), np.uint8))
+    (labels / f"{stem}.xml").write_text(VOC.format(name=name).replace("a.png", f"{stem}.png"))
+
+
+def test_voc_with_lists(tmp_path: Path) -> None:
+    for stem, name in (("a", "hat"), ("b", "cap"), ("c", "hat")):
+        write_voc(tmp_path / "Annotations", tmp_path / "JPEGImages", stem, name)
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets/Main/train.txt").write_text("a\nb\n")
+    (tmp_path / "ImageSets/Main/val.txt").write_text("c\n")
+    source = open_source(tmp_path)
+    assert source.format == "VOC"
+    assert {name: len(split.coco["images"]) for name, split in source.splits.items()} == {"train": 2, "val": 1}
+    assert source.splits["val"].coco["categories"] == source.splits["train"].coco["categories"]
+
+
+def test_voc_with_a_folder_a_split_has_the_classes_of_train(tmp_path: Path) -> None:
+    write_voc(tmp_path / "train", tmp_path / "train", "a", "cap")
+    write_voc(tmp_path / "train", tmp_path / "train", "b", "hat")
+    write_voc(tmp_path / "valid", tmp_path / "valid", "c", "hat")
+    splits = open_source(tmp_path).splits
+    assert splits["val"].coco["annotations"][0]["category_id"] == 2
+
+
+def test_voc_without_splits(tmp_path: Path) -> None:
+    write_voc(tmp_path, tmp_path, "a", "hat")
+    assert list(open_source(tmp_path).splits) == ["train"]
+
+
 def test_what_is_unclear_is_refused_in_one_line(tmp_path: Path) -> None:
     write_coco(tmp_path / "two" / "a.json", tmp_path / "two")
     write_coco(tmp_path / "two" / "b.json", tmp_path / "two")
