@@ -2,7 +2,12 @@
 
 The images are drawn anew with replacement, many times, and AP is computed of each draw. An image that is drawn
 twice counts as two images with the same boxes, so its matches are weighted and nothing is matched again.
-Reference: Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13 (percentile intervals).
+A draw has fewer different images, and the best precision at a recall or a higher one rises where there is more chance
+in it: draws have a higher AP on average than the images themselves, with many classes by more than they scatter. So
+the middle 95 % of the draws are moved by their mean's distance from the measured AP, which then
+lies inside. On generated data 91, 96 and 95 % of the intervals of 13, 30 and 100 images held the mean AP of such sets
+of images; unmoved ones 89, 92 and 95 %.
+Reference: Efron and Tibshirani, An Introduction to the Bootstrap, chapters 10 (bias) and 13 (percentile intervals).
 
 Dimension legend: D detections and F found objects of one class, I images, K classes, R resamples, T IoU thresholds.
 """
@@ -18,7 +23,7 @@ from rtmdet.matches import ClassMatches
 
 RESAMPLES = 1000
 LEAST_RESAMPLES = 100
-WORK = 400_000_000  # weighted detections in all resamples: some ten seconds
+WORK = 2_500_000_000  # weighted detections in all resamples: some ten seconds
 CHUNK = 4_000_000  # weighted detections at a time: bounds the memory
 RECALLS = np.linspace(0.0, 1.0, 101)  # COCO's
 CONFIDENCE = 0.95
@@ -27,7 +32,7 @@ EPSILON = np.spacing(1.0)  # COCO's, in place of a division by zero
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The range that holds the middle 95 % of the resamples."""
+    """The range that holds the middle 95 % of the resamples, moved by their bias."""
 
     low: float
     high: float
@@ -43,9 +48,12 @@ class Interval:
 
 
 def interval(matches: Sequence[ClassMatches], *, seed: int = 0) -> Interval | None:
-    """The interval of AP; None where fewer than two images or no object make it meaningless."""
+    """The interval of AP, inside 0 .. 1; None where fewer than two images or no object make it meaningless."""
     weights = draw(matches, seed=seed)
-    return None if weights is None else _percentiles(average_precisions(matches, weights))
+    if weights is None:
+        return None
+    around = _around(average_precisions(matches, weights), _measured(matches))
+    return Interval(max(around.low, 0.0), min(around.high, 1.0), around.resamples)
 
 
 def paired_interval(
@@ -55,7 +63,8 @@ def paired_interval(
     weights = draw([*first, *second], seed=seed)
     if weights is None:
         return None
-    return _percentiles(average_precisions(second, weights) - average_precisions(first, weights))
+    differences = average_precisions(second, weights) - average_precisions(first, weights)
+    return _around(differences, _measured(second) - _measured(first))
 
 
 def draw(matches: Sequence[ClassMatches], *, seed: int) -> np.ndarray | None:
@@ -119,8 +128,13 @@ def _interpolated(right: np.ndarray, counted: np.ndarray, objects: np.ndarray) -
     return (precision * steps).sum(1) / len(RECALLS)
 
 
-def _percentiles(values: np.ndarray) -> Interval:
-    """Percentile interval of the defined values."""
+def _measured(matches: Sequence[ClassMatches]) -> float:
+    """AP of each image once."""
+    return float(average_precisions(matches, np.ones((1, len(matches[0].objects)), np.int64))[0])
+
+
+def _around(values: np.ndarray, measured: float) -> Interval:
+    """Percentile interval of the defined values, moved so that their mean comes to stand at what was measured."""
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(values, [tail, 1 - tail])
+    low, high = np.nanquantile(values, [tail, 1 - tail]) + measured - np.nanmean(values)
     return Interval(float(low), float(high), len(values))

@@ -96,8 +96,43 @@ def test_interval_holds_the_middle_95_percent_and_is_the_same_again() -> None:
     assert result.low < metrics.ap < result.high
     weights = draw(matches, seed=0)
     assert weights is not None
-    inside = [result.low <= ap <= result.high for ap in average_precisions(matches, weights)]
+    values = average_precisions(matches, weights)
+    inside = [result.low <= ap - values.mean() + metrics.ap <= result.high for ap in values]
     assert 0.945 <= np.mean(inside) <= 0.955
+
+
+def test_intervals_of_samples_cover_the_mean_of_samples() -> None:
+    """60 samples of 30 images of a world of 240: most of their intervals hold the mean AP of such samples."""
+    worlds = [random_run(seed) for seed in range(20)]
+    boxes: dict[int, list[tuple[float, ...]]] = {}
+    found = {}
+    for world, (coco, detected) in enumerate(worlds):
+        for image, one in detected.items():
+            found[world * 12 + image] = one
+            boxes[world * 12 + image] = [
+                (*entry["bbox"], entry["category_id"], entry["iscrowd"]) for entry in coco.imgToAnns[image]
+            ]
+    matches = matches_of(index(boxes), found)
+    rng = np.random.default_rng(0)
+    samples = [rng.choice(240, 30, replace=False) for _ in range(60)]
+    counts = np.stack([np.bincount(sample, minlength=240) for sample in samples])
+    mean = average_precisions(matches, counts).mean()
+    intervals = [interval([part_of(one, sample) for one in matches]) for sample in samples]
+    assert np.mean([one is not None and one.low <= mean <= one.high for one in intervals]) >= 0.85
+
+
+def part_of(matches: ClassMatches, images: np.ndarray) -> ClassMatches:
+    """The matches of some images alone."""
+    kept = np.isin(matches.images, images)
+    places = np.full(len(matches.objects), -1)
+    places[images] = np.arange(len(images))
+    return ClassMatches(
+        places[matches.images[kept]],
+        matches.scores[kept],
+        matches.found[:, kept],
+        matches.ignored[:, kept],
+        matches.objects[images],
+    )
 
 
 def test_draws_take_as_many_images_as_there_are() -> None:
@@ -137,7 +172,8 @@ def test_paired_difference_equals_a_direct_calculation() -> None:
     coco, found = random_run(0)
     shifted = {image: Detections(one.boxes + 1, one.scores, one.labels) for image, one in found.items()}
     first, second = evaluator(coco, found), evaluator(coco, shifted)
-    a, b = first.evaluate_with_matches()[1], second.evaluate_with_matches()[1]
+    (first_metrics, a), (second_metrics, b) = first.evaluate_with_matches(), second.evaluate_with_matches()
+    measured = first_metrics.ap, second_metrics.ap
     weights = draw([*a, *b], seed=3)
     assert weights is not None
     few = weights[:6]
@@ -147,7 +183,8 @@ def test_paired_difference_equals_a_direct_calculation() -> None:
     result = paired_interval(a, b, seed=3)
     assert result is not None
     everything = average_precisions(b, weights) - average_precisions(a, weights)
-    assert (result.low, result.high) == pytest.approx(tuple(np.quantile(everything, [0.025, 0.975])))
+    moved = everything - everything.mean() + measured[1] - measured[0]
+    assert (result.low, result.high) == pytest.approx(tuple(np.quantile(moved, [0.025, 0.975])))
 
 
 def test_a_run_and_itself_cannot_be_told_apart() -> None:
