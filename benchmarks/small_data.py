@@ -45,6 +45,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "stem": {"model.frozen_stages": "1"},
     "class2": {"train.class_rate_factor": "2"},
     "class5": {"train.class_rate_factor": "5"},
+    "class20": {"train.class_rate_factor": "20"},
 }
 DATA = ("balloon", "scenes20", "scenes60", "scenes200")
 VALIDATION_SCENES = 60

@@ -6,7 +6,7 @@ Dimension legend: K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,25 @@ def load_weights(model: RTMDet, weights: LoadedWeights) -> LoadReport:
         replaced_classes=classes if replaced else None,
         num_classes=model.bbox_head.num_classes,
     )
+
+
+def keep_known_classes(model: RTMDet, weights: LoadedWeights, classes: Sequence[str]) -> list[str]:
+    """Give each class that the file knows by name its own row of the file's class branch; returns their names.
+
+    `classes` are the model's K, whose order may differ; the others' rows are initialised anew. Where no name is
+    known, or all are in the same order, the model stays as `load_weights` left it.
+    """
+    theirs = weights.classes or ()
+    known = [name for name in classes if name in theirs]
+    if not known or theirs == tuple(classes):
+        return known
+    model.bbox_head.initialize_class_branch()
+    ours = torch.tensor([classes.index(name) for name in known])
+    rows = torch.tensor([theirs.index(name) for name in known])
+    with torch.no_grad():
+        for name, parameter in model.bbox_head.rtm_cls.named_parameters():
+            parameter[ours.to(parameter.device)] = weights.tensors[f"{CLASS_BRANCH}{name}"][rows].to(parameter)
+    return known
 
 
 def find_size(tensors: Mapping[str, Tensor]) -> str | None:

@@ -15,7 +15,7 @@ from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.models.complexity import count_parameters
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.models.zoo import SIZES
-from rtmdet.openmmlab import LoadedWeights, find_size, load_weights, read_checkpoint
+from rtmdet.openmmlab import LoadedWeights, find_size, keep_known_classes, load_weights, read_checkpoint
 from rtmdet.structures import InputError
 
 State = dict[str, Tensor]
@@ -247,3 +247,33 @@ def test_published_person_detector(shared: Path) -> None:
     assert load_weights(model, weights).loaded == 698
     assert count_parameters(model) == 994_423
     assert equal(model, weights.tensors)
+
+
+def test_classes_known_by_name_keep_their_rows_wherever_they_stand() -> None:
+    torch.manual_seed(0)
+    first = build_rtmdet("nano", 3)
+    for parameter in first.bbox_head.rtm_cls.parameters():
+        torch.nn.init.normal_(parameter)
+    weights = LoadedWeights(Path("first.pth"), first.state_dict(), ("cat", "dog", "cow"))
+    model = build_rtmdet("nano", 3)
+    load_weights(model, weights)
+    assert keep_known_classes(model, weights, ("bird", "cow", "cat")) == ["cow", "cat"]
+    for old, new in zip(first.bbox_head.rtm_cls, model.bbox_head.rtm_cls, strict=True):
+        assert isinstance(old, torch.nn.Conv2d)
+        assert isinstance(new, torch.nn.Conv2d)
+        assert torch.equal(new.weight[[1, 2]], old.weight[[2, 0]])
+        assert old.bias is not None
+        assert new.bias is not None
+        assert torch.equal(new.bias[[1, 2]], old.bias[[2, 0]])
+        assert float(new.bias[0].detach()) == pytest.approx(-4.595, abs=1e-3)
+
+
+def test_where_no_name_is_known_the_class_branch_stays_as_loaded() -> None:
+    first = build_rtmdet("nano", 1)
+    weights = LoadedWeights(Path("first.pth"), first.state_dict(), ("person",))
+    model = build_rtmdet("nano", 1)
+    load_weights(model, weights)
+    assert keep_known_classes(model, weights, ("balloon",)) == []
+    assert torch.equal(
+        model.state_dict()["bbox_head.rtm_cls.0.weight"], first.state_dict()["bbox_head.rtm_cls.0.weight"]
+    )

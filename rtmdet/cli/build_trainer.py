@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from rtmdet.evaluation import CocoMetrics
 from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.freezing import batch_norms, freeze
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
-from rtmdet.openmmlab import load_weights, read_checkpoint
+from rtmdet.openmmlab import keep_known_classes, load_weights, read_checkpoint
 from rtmdet.structures import InputError
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.ema import ExponentialMovingAverage
@@ -60,7 +60,7 @@ def build_trainer(
 ) -> Trainer:
     """Everything joined. A `resumed` run takes its weights from a checkpoint, so none are looked for here."""
     train = config.train
-    model = build_model(config, len(train_data.classes), device, first_weights=not resumed).to(device)
+    model = build_model(config, train_data.classes, device, first_weights=not resumed).to(device)
     if device.type == "cpu":
         model = model.to(memory_format=torch.channels_last)
     frozen = freeze_parts(model, config)
@@ -216,15 +216,15 @@ def describe(name: str, dataset: CocoDataset) -> str:
     return f"{name}: {len(dataset)} images, {dataset.box_count} boxes, classes: {classes}{said}"
 
 
-def build_model(config: Config, num_classes: int, device: torch.device, *, first_weights: bool) -> RTMDet:
+def build_model(config: Config, classes: Sequence[str], device: torch.device, *, first_weights: bool) -> RTMDet:
     """The model with its first weights, where they are wanted; the same on every process."""
     settings = config.model
     pretrained = settings.backbone_pretrained and settings.weights is None and first_weights
-    model = build_rtmdet(settings.size, num_classes, backbone=settings.backbone, pretrained=pretrained)
+    model = build_rtmdet(settings.size, len(classes), backbone=settings.backbone, pretrained=pretrained)
     if not first_weights:
         pass  # the checkpoint's follow
     elif settings.weights is not None:
-        say(load_weights(model, read_checkpoint(resolve(settings.weights, progress=True))).summary)
+        load_first_weights(model, settings.weights, classes)
     elif settings.backbone is not None and pretrained:
         say(f"weights: {settings.backbone} as timm publishes it, neck and head random initialisation")
     else:
@@ -232,6 +232,16 @@ def build_model(config: Config, num_classes: int, device: torch.device, *, first
     if world_size() > 1 and device.type == "cuda" and config.train.sync_batch_norm:
         return synchronize_batch_norms(model)
     return model
+
+
+def load_first_weights(model: RTMDet, name: str, classes: Sequence[str]) -> None:
+    """Load a checkpoint; classes that it knows by name go on with what it learned of them."""
+    weights = read_checkpoint(resolve(name, progress=True))
+    say(load_weights(model, weights).summary)
+    known = keep_known_classes(model, weights, classes)
+    if known and weights.classes != tuple(classes):
+        new = len(classes) - len(known)
+        say(f"classes: {', '.join(known[:8])}{' ...' if len(known) > 8 else ''} known by name and kept, {new} new")
 
 
 def build_training_samples(config: Config, dataset: CocoDataset) -> TrainingSamples:

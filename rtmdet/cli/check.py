@@ -54,7 +54,7 @@ def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> int:
     """Learn one batch by heart: a model, its loss and the data that cannot do this cannot learn anything else."""
     indices = few_boxes(dataset)
     batch = letterboxed(dataset, indices).to(device)
-    model = build_model(config, len(dataset.classes), device, first_weights=True).to(device)
+    model = build_model(config, dataset.classes, device, first_weights=True).to(device)
     frozen = freeze_parts(model, config)
     plain = dataclasses.replace(config.train, class_rate_factor=1.0, precision="float32", compile=False)
     stepper = build_stepper(dataclasses.replace(config, train=plain), model, OVERFIT_RATE, device)

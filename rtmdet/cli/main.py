@@ -85,6 +85,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
                       "and said")  # fmt: skip
     parser.add_argument("--weights", help="checkpoint path or published name to start from; none: from nothing "
                         "(default: the configuration's, with --data rtmdet-tiny-coco)")  # fmt: skip
+    parser.add_argument("--keep-classes", action="store_true",
+                        help="with --data: go on with the weights' classes, new ones after them")  # fmt: skip
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                         help="override one setting, e.g. --set train.epochs=10; may be repeated")  # fmt: skip
 

@@ -25,9 +25,11 @@ NO_WEIGHTS = "none"
 
 
 def configuration(arguments: argparse.Namespace) -> Config:
-    """What `--config` says, or what is chosen for `--data`."""
+    """What `--config` says, or what is chosen for `--data`. Raises InputError for what does not fit together."""
     if arguments.data is not None:
         return configure(arguments)
+    if arguments.keep_classes:
+        raise InputError("--keep-classes goes with --data: with --config list the classes in data.classes")
     weights = (
         []
         if arguments.weights is None
@@ -68,6 +70,8 @@ def configure(arguments: argparse.Namespace) -> Config:
         batch_size=int_of(given, "data.batch_size"),
         epochs=int_of(given, "train.epochs"),
     )
+    if arguments.keep_classes:
+        settings["data.classes"] = joined_classes(train, weights)
     for choice in choices:
         settings[choice.key] = choice.value
         if choice.key not in given:
@@ -105,6 +109,27 @@ def weights_of(arguments: argparse.Namespace, given: dict[str, str]) -> str | No
     """What to start from; none where the user says so."""
     weights = arguments.weights or given.get("model.weights") or DEFAULT_WEIGHTS
     return None if weights.lower() in (NO_WEIGHTS, "null", "~") else weights
+
+
+def joined_classes(train: Split, weights: str | None) -> list[str]:
+    """The classes of the first weights in their order, then the data's new ones.
+
+    Raises InputError where the weights name no classes, or one of theirs has no objects in the data: it would be
+    forgotten, since its objects would count as background.
+    """
+    known = None if weights is None else read_checkpoint(resolve(weights, progress=True)).classes
+    if known is None:
+        raise InputError("--keep-classes: expected first weights that name their classes, found none; leave it out")
+    used = {entry["category_id"] for entry in train.coco["annotations"]}
+    names = [category["name"] for category in train.coco["categories"] if category["id"] in used]
+    missing = [name for name in known if name not in names]
+    if missing:
+        few = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise InputError(
+            f"--keep-classes: {few} of {weights}: without objects in the training data, which has "
+            f"{', '.join(names[:8])}; what has none would be forgotten: annotate it too, or leave the option out"
+        )
+    return [*known, *(name for name in names if name not in known)]
 
 
 def size_of(weights: str | None) -> str:

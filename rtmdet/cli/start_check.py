@@ -104,7 +104,7 @@ def compare_classes(config: Config, classes: Sequence[str]) -> bool:
     weights = read_checkpoint(resolve(config.model.weights, progress=True))
     if weights.num_classes != len(classes):
         return True
-    if weights.classes is not None and weights.classes != tuple(classes):
+    if weights.classes is not None and not set(weights.classes) & set(classes):
         say(
             f"classes: what the weights know as {', '.join(weights.classes[:8])} goes on as "
             f"{', '.join(classes[:8])}, in this order"

@@ -75,3 +75,31 @@ def test_unusable_input_is_one_line(
     assert result.returncode == 2
     assert words_of_error in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_keep_classes_goes_on_with_the_old_ones_and_adds_the_new(
+    command: Command, dataset: Path, words: list[str], tmp_path: Path
+) -> None:
+    for split in ("train", "val"):
+        content = json.loads((dataset / split / "annotations.json").read_text())
+        content["categories"] = [{"id": 4, "name": "apple"}, {"id": 9, "name": "balloon"}]
+        for number, entry in enumerate(content["annotations"]):
+            entry["category_id"] = (4, 9)[number % 2]
+        (tmp_path / "two").mkdir(exist_ok=True)
+        (tmp_path / "two" / f"{split}.json").write_text(json.dumps(content))
+        (tmp_path / "two" / split).symlink_to(dataset / split / "images")
+    result = command("train", "--data", tmp_path / "two", "--keep-classes", *words)
+    assert result.returncode == 0, result.stderr
+    assert "classes: balloon known by name and kept, 1 new" in result.stdout
+    assert load_config(tmp_path / "runs/two/config.yaml").data.classes == ("balloon", "apple")
+
+
+def test_keep_classes_wants_objects_of_every_old_class(command: Command, dataset: Path, words: list[str]) -> None:
+    content = json.loads((dataset / "train" / "annotations.json").read_text())
+    content["categories"] = [{"id": 1, "name": "apple"}]
+    Path("apples.json").write_text(json.dumps(content))
+    Path("images").symlink_to(dataset / "train" / "images")
+    result = command("train", "--data", "apples.json", "--keep-classes", *words)
+    assert result.returncode == 2
+    assert "--keep-classes: balloon of " in result.stderr
+    assert "without objects in the training data" in result.stderr
