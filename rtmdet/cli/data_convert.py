@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from rtmdet.data.formats.labelled_image import ConvertedSet
+from rtmdet.data.formats.labelme import convert_labelme
 from rtmdet.data.formats.via import convert_via
 from rtmdet.data.formats.voc import convert_voc
 from rtmdet.data.formats.yolo import convert_yolo
@@ -35,4 +36,6 @@ def convert(arguments: argparse.Namespace) -> ConvertedSet:
         name, key = arguments.class_name, arguments.class_key
         return ConvertedSet(convert_via(arguments.annotations, folder, class_name=name, class_key=key), folder)
     names = None if arguments.classes is None else [name.strip() for name in arguments.classes.split(",")]
+    if arguments.format == "labelme":
+        return convert_labelme(arguments.annotations, arguments.images, names)
     return convert_voc(arguments.annotations, arguments.images, names, split=arguments.split)

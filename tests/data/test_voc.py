@@ -187,7 +187,7 @@ def test_faults_of_the_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected objects in 1 label files, found none"):
         convert_voc(tmp_path)
     (tmp_path / "JPEGImages" / "a.png").unlink()
-    with pytest.raises(InputError, match=r"a\.xml: expected an image of this name, or one under <filename>"):
+    with pytest.raises(InputError, match=r"a\.xml: expected an image of the same name, or its name inside"):
         convert_voc(tmp_path)
     (tmp_path / "Annotations" / "a.xml").write_text(
         f"<annotation><filename>a.jpg</filename>{voc_object()}</annotation>"

@@ -5,7 +5,6 @@ Frame: pixels of the original image. Dimension legend: V vertices of one region.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,10 @@ from typing import cast
 import numpy as np
 
 from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, box_annotation, check_files, is_number, shown
+from rtmdet.data.formats.ellipse import ellipse
 from rtmdet.data.images import image_size
 from rtmdet.data.json_file import read_json
 from rtmdet.structures import InputError
-
-ROUND_VERTICES = 64  # of the polygon that stands for a circle or an ellipse
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,11 +148,11 @@ def _outline(where: str, shape: Mapping[str, object]) -> _Outline:
         return _Outline(np.array(corners, np.float64), (x, y, x + width, y + height))
     if kind == "circle":
         x, y, radius = _numbers(where, shape, ("cx", "cy", "r"))
-        return _ellipse((x, y), (radius, radius), angle=0.0)
+        return _Outline(*ellipse((x, y), (radius, radius)))
     if kind == "ellipse":
         x, y, radius_x, radius_y = _numbers(where, shape, ("cx", "cy", "rx", "ry"))
         (angle,) = _numbers(where, shape, ("theta",)) if "theta" in shape else (0.0,)
-        return _ellipse((x, y), (radius_x, radius_y), angle=angle)
+        return _Outline(*ellipse((x, y), (radius_x, radius_y), angle=angle))
     raise InputError(
         f"{where}: expected a polygon, polyline, rect, circle or ellipse, found {shown(kind)}; draw it as one of them"
     )
@@ -169,18 +167,6 @@ def _polygon(where: str, shape: Mapping[str, object]) -> _Outline:
             f"{where}: expected a polygon of at least 3 vertices, found {len(xs)}; draw the region again"
         )
     return _Outline(np.column_stack([xs, ys]).astype(np.float64), (min(xs), min(ys), max(xs), max(ys)))
-
-
-def _ellipse(centre: tuple[float, float], radii: tuple[float, float], *, angle: float) -> _Outline:
-    """An ellipse turned by `angle` radians; the box is that of the curve, not of its polygon."""
-    cosine, sine = math.cos(angle), math.sin(angle)
-    turns = np.arange(ROUND_VERTICES) * (2 * math.pi / ROUND_VERTICES)
-    along, across = radii[0] * np.cos(turns), radii[1] * np.sin(turns)
-    xs, ys = centre[0] + along * cosine - across * sine, centre[1] + along * sine + across * cosine
-    half_width = math.hypot(radii[0] * cosine, radii[1] * sine)
-    half_height = math.hypot(radii[0] * sine, radii[1] * cosine)
-    box = (centre[0] - half_width, centre[1] - half_height, centre[0] + half_width, centre[1] + half_height)
-    return _Outline(np.column_stack([xs, ys]), box)
 
 
 def _numbers(where: str, shape: Mapping[str, object], keys: Sequence[str]) -> list[float]:

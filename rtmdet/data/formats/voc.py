@@ -11,13 +11,12 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from rtmdet.data.coco_file import is_number, shown
+from rtmdet.data.formats.image_folder import choose_image, image_folder, images_by_name, without_suffix
 from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
 from rtmdet.data.formats.xml_file import read_xml
-from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.structures import InputError
 
 LISTS = Path("ImageSets", "Main")
-IMAGE_FOLDERS = {"Annotations": "JPEGImages", "annotations": "images"}  # beside a folder of label files
 
 
 def convert_voc(
@@ -34,11 +33,11 @@ def convert_voc(
     Raises InputError for a folder, list, XML file, object or image that cannot be used.
     """
     folder = annotations / "Annotations" if (annotations / "Annotations").is_dir() else annotations
-    files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.xml"))}
+    files = {without_suffix(path, folder): path for path in sorted(folder.rglob("*.xml"))}
     if not files:
         raise InputError(f"{folder}: expected VOC label files (*.xml), found none; check the path")
-    images = images or _image_folder(folder)
-    file_names = _file_names(images)
+    images = images or image_folder(folder)
+    file_names = images_by_name(images)
     everything = {stem: _read_image(path, file_names.get(stem, ())) for stem, path in files.items()}
     classes = class_names(list(everything.values()), names)
     chosen = list(everything.values())
@@ -47,21 +46,6 @@ def convert_voc(
     difficult = sum(found.crowd for image in chosen for found in image.objects)
     remarks = [f"{difficult} difficult objects became crowds: kept out of training"] if difficult else []
     return ConvertedSet(assemble(folder, chosen, images, classes), images, remarks)
-
-
-def _image_folder(folder: Path) -> Path:
-    beside = folder.parent / IMAGE_FOLDERS.get(folder.name, "")
-    return beside if folder.name in IMAGE_FOLDERS and beside.is_dir() else folder
-
-
-def _file_names(folder: Path) -> dict[str, list[str]]:
-    """The image files of a folder by their names without suffix."""
-    names: dict[str, list[str]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            name = path.relative_to(folder)
-            names.setdefault(name.with_suffix("").as_posix(), []).append(name.as_posix())
-    return names
 
 
 def _listed(path: Path, folder: Path, images: dict[str, LabelledImage]) -> list[LabelledImage]:
@@ -88,11 +72,7 @@ def _read_image(path: Path, file_names: Sequence[str]) -> LabelledImage:
     root = read_xml(path)
     if root.tag != "annotation":
         raise InputError(f"{path}: expected VOC's <annotation>, found <{root.tag}>; take the file out of the folder")
-    name = (root.findtext("filename") or "").strip()
-    if file_names and name not in file_names:
-        name = file_names[0]
-    if not name:
-        raise InputError(f"{path}: expected an image of this name, or one under <filename>, found neither; add it")
+    name = choose_image(path, (root.findtext("filename") or "").strip(), file_names)
     objects = [
         _read_object(f"{path}: object {number}", element)
         for number, element in enumerate(root.findall("object"), start=1)

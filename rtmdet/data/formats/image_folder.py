@@ -1,0 +1,46 @@
+"""Where the images of one label file an image lie, and which one belongs to a label file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rtmdet.data.images import IMAGE_SUFFIXES
+from rtmdet.structures import InputError
+
+BESIDE = {"Annotations": "JPEGImages", "annotations": "images", "labels": "images"}
+
+
+def image_folder(labels: Path) -> Path:
+    """The folder of the images: JPEGImages/ beside Annotations/ and so on where it exists, else the label files'."""
+    beside = labels.parent / BESIDE.get(labels.name, "")
+    return beside if labels.name in BESIDE and beside.is_dir() else labels
+
+
+def without_suffix(path: Path, folder: Path) -> str:
+    """The place of a file inside `folder`, which its image and its label file have in common."""
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def images_by_name(folder: Path) -> dict[str, list[str]]:
+    """The image files in and below a folder, relative to it, by their names without suffix."""
+    names: dict[str, list[str]] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            names.setdefault(without_suffix(path, folder), []).append(path.relative_to(folder).as_posix())
+    return names
+
+
+def choose_image(label_file: Path, said: str, named_alike: Sequence[str]) -> str:
+    """The image of a label file: one that is named alike, among these the one that the file names, else that one.
+
+    What the file names comes second, since images are renamed together with their label files, which then still
+    say the old name. Raises InputError where there is neither.
+    """
+    if named_alike:
+        return said if said in named_alike else named_alike[0]
+    if not said:
+        raise InputError(
+            f"{label_file}: expected an image of the same name, or its name inside, found neither; add it"
+        )
+    return said.replace("\\", "/")

@@ -1,0 +1,144 @@
+"""LabelMe JSON files -> COCO. Format: what the annotation tool LabelMe saves, versions 3 to 5.
+
+Frame: continuous pixels from the image's top left corner. Dimension legend: V vertices of one shape.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rtmdet.data.coco_file import is_number, shown
+from rtmdet.data.formats.ellipse import ellipse
+from rtmdet.data.formats.image_folder import choose_image, image_folder, images_by_name, without_suffix
+from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
+from rtmdet.data.json_file import read_json
+from rtmdet.structures import InputError
+
+PASSED_OVER = ("point", "points", "line", "linestrip")  # they enclose nothing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """One shape; those of equal class and group_id are one object."""
+
+    group: object
+    outline: LabelledObject
+
+
+def convert_labelme(
+    annotations: Path, images: Path | None = None, names: Sequence[str] | None = None
+) -> ConvertedSet:
+    """The COCO file of a folder of LabelMe JSON files.
+
+    An image has the name of its JSON file, or is the imagePath of the file where there is none; it lies in `images`,
+    by default in images/ beside a folder annotations/ or labels/, else in the folder of the JSON files. Images
+    without a JSON file are left out. Classes are `names`, or else those of all objects, sorted.
+
+    Polygons, rectangles and circles are objects; so are masks, by their boxes. Shapes of equal label and group_id
+    are one object with the box around them, without an outline. Points and lines are passed over and counted.
+
+    Raises InputError for a folder, JSON file, shape or image that cannot be used.
+    """
+    files = sorted(annotations.rglob("*.json"))
+    if not files:
+        raise InputError(f"{annotations}: expected LabelMe files (*.json), found none; check the path")
+    images = images or image_folder(annotations)
+    file_names = images_by_name(images)
+    passed_over: Counter[str] = Counter()
+    labelled = [
+        _read_image(path, file_names.get(without_suffix(path, annotations), ()), passed_over) for path in files
+    ]
+    coco = assemble(annotations, labelled, images, class_names(labelled, names))
+    return ConvertedSet(coco, images, [f"passed over: {count} x {kind}" for kind, count in passed_over.items()])
+
+
+def _read_image(path: Path, file_names: Sequence[str], passed_over: Counter[str]) -> LabelledImage:
+    document = read_json(path)
+    shapes = document.get("shapes") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(shapes, list):
+        raise InputError(
+            f"{path}: expected a LabelMe file with 'shapes', found {shown(document)}; take it out of the folder"
+        )
+    parts = []
+    for number, shape in enumerate(shapes):
+        kind = shape.get("shape_type") if isinstance(shape, dict) else None
+        if kind in PASSED_OVER:
+            passed_over[str(kind)] += 1
+        else:
+            parts.append(_read_shape(f"{path}: shape {number}", shape))
+    said = document.get("imagePath")
+    name = choose_image(path, said if isinstance(said, str) else "", file_names)
+    return LabelledImage(path, name, _size(path, document), _join_groups(parts))
+
+
+def _size(path: Path, document: Mapping[str, object]) -> tuple[int, int] | None:
+    """(H, W) that the file says, where it does."""
+    height, width = document.get("imageHeight"), document.get("imageWidth")
+    if height is None and width is None:
+        return None
+    if not isinstance(height, int) or not isinstance(width, int):
+        raise InputError(
+            f"{path}: expected integers for 'imageHeight' and 'imageWidth', found {shown(height)} and "
+            f"{shown(width)}; save the file again"
+        )
+    return height, width
+
+
+def _read_shape(where: str, shape: object) -> _Part:
+    if not isinstance(shape, dict):
+        raise InputError(f"{where}: expected an object, found {shown(shape)}; save the file again")
+    name = shape.get("label")
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(f"{where}: expected a class as text under 'label', found {shown(name)}; name it")
+    polygon, box = _outline(where, shape.get("shape_type", "polygon"), _points(where, shape.get("points")))
+    return _Part(shape.get("group_id"), LabelledObject(where, name.strip(), box, polygon))
+
+
+def _points(where: str, points: object) -> np.ndarray:
+    """The vertices (V, 2) float64."""
+    pairs = isinstance(points, list) and all(isinstance(point, list) and len(point) == 2 for point in points)
+    if not isinstance(points, list) or not pairs or not all(is_number(value) for point in points for value in point):
+        raise InputError(f"{where}: expected 'points' of two finite numbers, found {shown(points)}; draw it again")
+    return np.array(points, np.float64).reshape(-1, 2)
+
+
+def _outline(
+    where: str, kind: object, points: np.ndarray
+) -> tuple[np.ndarray | None, tuple[float, float, float, float]]:
+    """The polygon (V, 2), where there is one, and the xyxy box of a shape."""
+    least = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}.get(str(kind))
+    if least is None:
+        raise InputError(
+            f"{where}: expected a polygon, rectangle, circle or mask, found {shown(kind)}; draw it as one of them"
+        )
+    if len(points) < least:
+        raise InputError(f"{where}: expected a {kind} of at least {least} points, found {len(points)}; draw it again")
+    if kind == "circle":  # its centre and a point of its rim
+        (x, y), rim = points[0].tolist(), points[1].tolist()
+        radius = math.dist((x, y), rim)
+        return ellipse((x, y), (radius, radius))
+    (left, top), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
+    if kind == "mask":  # from its first to its last pixel
+        right, bottom = right + 1, bottom + 1
+    return (points if kind == "polygon" else None), (left, top, right, bottom)
+
+
+def _join_groups(parts: Sequence[_Part]) -> list[LabelledObject]:
+    """The objects, each where its first part stands."""
+    groups: dict[object, list[LabelledObject]] = {}
+    for number, part in enumerate(parts):
+        alone = part.group is None
+        key = number if alone else (part.outline.name, str(part.group))
+        groups.setdefault(key, []).append(part.outline)
+    return [_join(group) if len(group) > 1 else group[0] for group in groups.values()]
+
+
+def _join(parts: Sequence[LabelledObject]) -> LabelledObject:
+    lefts, tops, rights, bottoms = zip(*(part.box for part in parts), strict=True)
+    return LabelledObject(parts[0].where, parts[0].name, (min(lefts), min(tops), max(rights), max(bottoms)))

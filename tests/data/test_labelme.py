@@ -1,0 +1,174 @@
+"""LabelMe folders to COCO: shapes, groups, names of images, and one line for every fault."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rtmdet.cli.main import main
+from rtmdet.data.coco_file import read_coco
+from rtmdet.data.formats.labelme import convert_labelme
+from rtmdet.structures import InputError
+
+
+def shape(kind: str | None, *points: tuple[object, object], label: object = "dog", group: object = None) -> object:
+    entry = {"label": label, "points": points, "group_id": group, "shape_type": kind, "flags": {}}
+    return {key: value for key, value in entry.items() if key != "shape_type" or kind is not None}
+
+
+def write_labelme(folder: Path, shapes: dict[str, list[object]], **more: object) -> Path:
+    """Images of 60 x 80 (H x W), each with a JSON file of the shapes; `more` are keys of all files."""
+    folder.mkdir(exist_ok=True)
+    for name, entries in shapes.items():
+        cv2.imwrite(str(folder / f"{name}.png"), np.zeros((60, 80, 3), np.uint8))
+        document = {"imagePath": f"{name}.png", "imageHeight": 60, "imageWidth": 80, "shapes": entries, **more}
+        (folder / f"{name}.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_shapes(tmp_path: Path) -> None:
+    rectangle = shape("rectangle", (30, 40), (10, 25.5))  # drawn from the lower right
+    polygon = shape("polygon", (1, 2), (21, 2), (11, 12.5), label="cat")
+    circle = shape("circle", (40, 30), (43, 34))
+    mask = shape("mask", (10, 10), (19, 29))
+    converted = convert_labelme(write_labelme(tmp_path, {"a": [rectangle, polygon, circle, mask], "b": []}))
+    assert converted.images == tmp_path
+    assert converted.remarks == []
+    assert converted.coco["images"] == [
+        {"id": 1, "file_name": "a.png", "width": 80, "height": 60},
+        {"id": 2, "file_name": "b.png", "width": 80, "height": 60},
+    ]
+    assert converted.coco["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    objects = converted.coco["annotations"]
+    assert [entry["bbox"] for entry in objects] == [
+        [10, 25.5, 20, 14.5], [1, 2, 20, 10.5], [35, 25, 10, 10], [10, 10, 10, 20],
+    ]  # fmt: skip
+    assert [entry["category_id"] for entry in objects] == [2, 1, 2, 2]
+    assert ["segmentation" in entry for entry in objects] == [False, True, True, False]
+    assert objects[1]["segmentation"] == [[1, 2, 21, 2, 11, 12.5]]
+    rim = np.array(objects[2]["segmentation"]).reshape(-1, 2)
+    assert [math.dist(point, (40, 30)) for point in rim] == pytest.approx([5] * len(rim))
+
+
+def test_old_files_do_not_name_the_polygon(tmp_path: Path) -> None:
+    converted = convert_labelme(write_labelme(tmp_path, {"a": [shape(None, (1, 2), (21, 2), (11, 12))]}))
+    assert converted.coco["annotations"][0]["bbox"] == [1, 2, 20, 10]
+
+
+def test_shapes_of_a_group_are_one_object(tmp_path: Path) -> None:
+    parts = [
+        shape("rectangle", (1, 1), (5, 5), group=1),
+        shape("rectangle", (20, 20), (30, 30)),
+        shape("polygon", (8, 9), (9, 9), (9, 20), group=1),
+        shape("rectangle", (40, 40), (50, 50), group=1, label="cat"),
+        shape("rectangle", (60, 20), (70, 30)),
+    ]
+    objects = convert_labelme(write_labelme(tmp_path, {"a": parts})).coco["annotations"]
+    assert [entry["bbox"] for entry in objects] == [
+        [1, 1, 8, 19], [20, 20, 10, 10], [40, 40, 10, 10], [60, 20, 10, 10],
+    ]  # fmt: skip
+    assert not any("segmentation" in entry for entry in objects)
+
+
+def test_points_and_lines_are_passed_over_and_counted(tmp_path: Path) -> None:
+    more = [shape("point", (1, 1)), shape("line", (1, 1), (2, 2)), shape("point", (3, 3))]
+    converted = convert_labelme(write_labelme(tmp_path, {"a": [shape("rectangle", (1, 1), (5, 5)), *more]}))
+    assert len(converted.coco["annotations"]) == 1
+    assert converted.remarks == ["passed over: 2 x point", "passed over: 1 x line"]
+
+
+def test_what_hangs_over_the_border_is_cut(tmp_path: Path) -> None:
+    converted = convert_labelme(write_labelme(tmp_path, {"a": [shape("polygon", (-2, 5), (90, 5), (90, 70))]}))
+    (entry,) = converted.coco["annotations"]
+    assert entry["bbox"] == [0, 5, 80, 55]
+    assert entry["segmentation"] == [[0, 5, 80, 5, 80, 60]]
+
+
+@pytest.mark.parametrize("path", ["a.png", "old.png", "..\\images\\a.png", None])
+def test_images_in_a_folder_of_their_own(tmp_path: Path, path: str | None) -> None:
+    write_labelme(tmp_path / "labels", {"a": [shape("rectangle", (1, 1), (5, 5))]}, imagePath=path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels" / "a.png").rename(tmp_path / "images" / "a.png")
+    for images in (None, tmp_path / "images"):
+        converted = convert_labelme(tmp_path / "labels", images)
+        assert converted.images == tmp_path / "images"
+        assert converted.coco["images"][0]["file_name"] == "a.png"
+
+
+def test_an_image_of_another_name_is_the_one_that_the_file_names(tmp_path: Path) -> None:
+    write_labelme(tmp_path, {"a": [shape("rectangle", (1, 1), (5, 5))]}, imagePath="deep\\b.png")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.png").rename(tmp_path / "deep" / "b.png")
+    assert convert_labelme(tmp_path).coco["images"][0]["file_name"] == "deep/b.png"
+
+
+@pytest.mark.parametrize("path", ["../a.png", "/etc/passwd", "..\\a.png"])
+def test_paths_out_of_the_folder_are_refused(tmp_path: Path, path: str) -> None:
+    write_labelme(tmp_path / "set", {"a": [shape("rectangle", (1, 1), (5, 5))]}, imagePath=path)
+    (tmp_path / "set" / "a.png").rename(tmp_path / "a.png")
+    with pytest.raises(InputError, match="leaves the images' folder"):
+        convert_labelme(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (3, "a.json: shape 0: expected an object, found 3"),
+        (shape("rectangle", (1, 1), (5, 5), label=""), "expected a class as text under 'label', found ''"),
+        (shape("rectangle", (1, 1), (5, 5), label=4), "expected a class as text under 'label', found 4"),
+        (shape("rectangle", (1, math.nan), (5, 5)), "expected 'points' of two finite numbers"),
+        (shape("rectangle", ("1", 2), (5, 5)), "expected 'points' of two finite numbers"),
+        ({"label": "dog", "points": [1, 2]}, "expected 'points' of two finite numbers"),
+        (shape("polygon", (1, 1), (5, 5)), "expected a polygon of at least 3 points, found 2"),
+        (shape("circle", (1, 1)), "expected a circle of at least 2 points, found 1"),
+        (shape("star", (1, 1)), "expected a polygon, rectangle, circle or mask, found 'star'"),
+        (shape("rectangle", (90, 1), (99, 5)), "shape 0: the box 90, 1, 99, 5 .* lies outside its image"),
+    ],
+)
+def test_faults_of_a_shape(tmp_path: Path, entry: object, words: str) -> None:
+    write_labelme(tmp_path, {"a": [entry], "b": [shape("rectangle", (1, 1), (5, 5))]})
+    with pytest.raises(InputError, match=words) as caught:
+        convert_labelme(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"images": []}', '{"shapes": {}}'])
+def test_files_that_are_no_label_files(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match=r"a\.json: (not JSON at|expected a LabelMe file with 'shapes')"):
+        convert_labelme(tmp_path)
+
+
+def test_faults_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected LabelMe files \(\*\.json\), found none"):
+        convert_labelme(tmp_path)
+    box = shape("rectangle", (1, 1), (5, 5))
+    write_labelme(tmp_path, {"a": [box]}, imageHeight=61)
+    with pytest.raises(InputError, match=r"a\.json: expected the size of .*a\.png, 80 x 60 pixels .*, found 80 x 61"):
+        convert_labelme(tmp_path)
+    write_labelme(tmp_path, {"a": [box]}, imageHeight="60")
+    with pytest.raises(InputError, match="expected integers for 'imageHeight' and 'imageWidth', found '60' and 80"):
+        convert_labelme(tmp_path)
+    write_labelme(tmp_path, {"a": [box]}, imageHeight=None, imageWidth=None)
+    assert len(convert_labelme(tmp_path).coco["images"]) == 1
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(InputError, match=r"1 of 1 image files are not in .*\('a\.png'\)"):
+        convert_labelme(tmp_path)
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_labelme(tmp_path, {"a": [shape("circle", (40, 30), (40, 40)), shape("point", (1, 1))]})
+    out = tmp_path / "new" / "all.json"
+    assert main(["data", "convert", "labelme", str(tmp_path), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"1 images, 1 objects, 1 class (dog) -> {out}", "passed over: 1 x point", f"images: {tmp_path}"
+    ]  # fmt: skip
+    assert read_coco(out)["annotations"][0]["bbox"] == [30, 20, 20, 20]
+    command = ["data", "convert", "labelme", str(tmp_path), "--classes", "cat", "--out", str(out)]
+    assert main(command) == 2
+    assert capsys.readouterr().err.startswith("error: ")
