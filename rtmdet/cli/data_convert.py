@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from rtmdet.data.formats.cvat import convert_cvat
 from rtmdet.data.formats.labelled_image import ConvertedSet
 from rtmdet.data.formats.labelme import convert_labelme
 from rtmdet.data.formats.via import convert_via
@@ -38,4 +39,6 @@ def convert(arguments: argparse.Namespace) -> ConvertedSet:
     names = None if arguments.classes is None else [name.strip() for name in arguments.classes.split(",")]
     if arguments.format == "labelme":
         return convert_labelme(arguments.annotations, arguments.images, names)
+    if arguments.format == "cvat":
+        return convert_cvat(arguments.annotations, arguments.images, names)
     return convert_voc(arguments.annotations, arguments.images, names, split=arguments.split)

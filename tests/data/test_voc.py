@@ -184,7 +184,7 @@ def test_faults_of_the_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none: expected VOC label files \(\*\.xml\), found none"):
         convert_voc(tmp_path / "none")
     write_voc(tmp_path, {"a": SIZE})
-    with pytest.raises(InputError, match="expected objects in 1 label files, found none"):
+    with pytest.raises(InputError, match="expected objects on 1 labelled images, found none"):
         convert_voc(tmp_path)
     (tmp_path / "JPEGImages" / "a.png").unlink()
     with pytest.raises(InputError, match=r"a\.xml: expected an image of the same name, or its name inside"):

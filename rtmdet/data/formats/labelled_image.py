@@ -47,15 +47,16 @@ class ConvertedSet:
 
 
 def class_names(images: Sequence[LabelledImage], wanted: Sequence[str] | None) -> list[str]:
-    """The classes in the order of their ids: `wanted`, or those of all objects, sorted.
+    """The classes of one image or more in the order of their ids: `wanted`, or those of all objects, sorted.
 
     Raises InputError where an object is of another class than the wanted ones, and where there is no object.
     """
     objects = [found for image in images for found in image.objects]
     if wanted is None:
         if not objects:
-            where = images[0].source.parent if images else "the annotations"
-            raise InputError(f"{where}: expected objects in {len(images)} label files, found none; check the folder")
+            sources = sorted({image.source for image in images})
+            where = sources[0] if len(sources) == 1 else sources[0].parent
+            raise InputError(f"{where}: expected objects on {len(images)} labelled images, found none; label them")
         return sorted({found.name for found in objects})
     if not wanted or len(set(wanted)) < len(wanted):
         raise InputError(f"classes: expected names without repetition, found {list(wanted)}; list each class once")

@@ -1,0 +1,134 @@
+"""CVAT for images 1.1 (one XML file) -> COCO. Format: CVAT's documentation, "XML annotation format".
+
+Frame: continuous pixels from the image's top left corner. Dimension legend: V vertices of one shape.
+Read here and not by hotcoco, which leaves out rotations, ellipses and masks, and takes NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import numpy as np
+
+from rtmdet.data.coco_file import is_number, shown
+from rtmdet.data.formats.ellipse import ellipse
+from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
+from rtmdet.data.formats.xml_file import read_xml
+from rtmdet.structures import InputError
+
+OBJECTS = ("box", "polygon", "ellipse", "mask")
+PASSED_OVER = ("polyline", "points", "cuboid", "skeleton")
+
+Outline = tuple[np.ndarray | None, tuple[float, float, float, float]]  # polygon (V, 2), where there is one; xyxy
+
+
+def convert_cvat(annotations: Path, images: Path | None = None, names: Sequence[str] | None = None) -> ConvertedSet:
+    """The COCO file of a CVAT XML file; the images lie in `images`, by default images/ beside it, else beside it.
+
+    Classes are `names`, or else the labels of the task in CVAT's order, or else, where the file has none, those of
+    all objects, sorted. Boxes, polygons and ellipses are objects, turned ones with the upright box around them; so
+    are masks, by their boxes. Other shapes are passed over and counted. Tags of whole images are no shapes.
+
+    Raises InputError for a file, shape or image that cannot be used.
+    """
+    root = read_xml(annotations)
+    entries = root.findall("image")
+    if root.tag != "annotations" or not entries:
+        raise InputError(
+            f"{annotations}: expected <annotations> with <image> entries, found <{root.tag}> with {len(entries)}; "
+            "export the task as 'CVAT for images'"
+        )
+    beside = annotations.parent / "images"
+    folder = images or (beside if beside.is_dir() else annotations.parent)
+    labelled = [_read_image(annotations, entry) for entry in entries]
+    labels = [(element.text or "").strip() for element in root.findall("meta//labels/label/name")]
+    classes = class_names(labelled, names or list(dict.fromkeys(labels)) or None)
+    passed_over = Counter(shape.tag for entry in entries for shape in entry if shape.tag in PASSED_OVER)
+    remarks = [f"passed over: {count} x {kind}" for kind, count in passed_over.items()]
+    return ConvertedSet(assemble(annotations, labelled, folder, classes), folder, remarks)
+
+
+def _read_image(path: Path, entry: Element) -> LabelledImage:
+    name = entry.get("name", "").strip()
+    if not name:
+        raise InputError(f"{path}: image {entry.get('id')}: expected a file under 'name', found nothing; add it")
+    where = f"{path}: {name}"
+    width, height = _numbers(where, entry, ("width", "height"))
+    shapes = [shape for shape in entry if shape.tag in OBJECTS]
+    objects = [_read_shape(f"{where}: shape {number}", shape) for number, shape in enumerate(shapes, start=1)]
+    return LabelledImage(path, name.replace("\\", "/"), (int(height), int(width)), objects)
+
+
+def _read_shape(where: str, shape: Element) -> LabelledObject:
+    label = shape.get("label", "").strip()
+    if not label:
+        raise InputError(f"{where}: expected a class under 'label', found nothing; name it")
+    polygon, box = {"box": _box, "polygon": _polygon, "ellipse": _ellipse, "mask": _mask}[shape.tag](where, shape)
+    return LabelledObject(where, label, box, polygon)
+
+
+def _box(where: str, shape: Element) -> Outline:
+    left, top, right, bottom = _numbers(where, shape, ("xtl", "ytl", "xbr", "ybr"))
+    if right < left or bottom < top:
+        raise InputError(
+            f"{where}: expected xtl <= xbr and ytl <= ybr, found {left:g}, {top:g}, {right:g}, {bottom:g}; correct it"
+        )
+    if not _angle(where, shape):
+        return None, (left, top, right, bottom)
+    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+    return _around(_turned(corners, corners.mean(0), _angle(where, shape)))
+
+
+def _polygon(where: str, shape: Element) -> Outline:
+    text = shape.get("points", "")
+    try:
+        points = np.array([[float(value) for value in pair.split(",")] for pair in text.split(";")])
+    except ValueError:  # no numbers, or not two everywhere
+        points = np.zeros(0)
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3 or not np.isfinite(points).all():
+        raise InputError(f"{where}: expected 'points' x,y;x,y;... of 3 or more, found {shown(text)}; draw it again")
+    return _around(points)
+
+
+def _ellipse(where: str, shape: Element) -> Outline:
+    x, y, radius_x, radius_y = _numbers(where, shape, ("cx", "cy", "rx", "ry"))
+    return ellipse((x, y), (radius_x, radius_y), angle=_angle(where, shape))
+
+
+def _mask(where: str, shape: Element) -> Outline:
+    left, top, width, height = _numbers(where, shape, ("left", "top", "width", "height"))
+    return None, (left, top, left + width, top + height)
+
+
+def _angle(where: str, shape: Element) -> float:
+    """The clockwise rotation in radians, from x to y."""
+    return math.radians(_numbers(where, shape, ("rotation",))[0]) if "rotation" in shape.attrib else 0.0
+
+
+def _turned(points: np.ndarray, centre: np.ndarray, angle: float) -> np.ndarray:
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return (points - centre) @ np.array([[cosine, sine], [-sine, cosine]]) + centre
+
+
+def _around(polygon: np.ndarray) -> Outline:
+    (left, top), (right, bottom) = polygon.min(0).tolist(), polygon.max(0).tolist()
+    return polygon, (left, top, right, bottom)
+
+
+def _numbers(where: str, element: Element, keys: Sequence[str]) -> list[float]:
+    """The attributes as numbers; sizes and radii must not be negative."""
+    numbers = []
+    for key in keys:
+        text = element.get(key)
+        try:
+            number = float(text or "")
+        except ValueError:
+            number = math.nan
+        if not is_number(number) or (key in ("width", "height", "rx", "ry") and number < 0):
+            raise InputError(f"{where}: expected a finite number, no negative size, for {key!r}, found {shown(text)}")
+        numbers.append(number)
+    return numbers
