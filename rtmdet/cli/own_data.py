@@ -53,6 +53,9 @@ def configure(arguments: argparse.Namespace) -> Config:
         return load_config(folder / "config.yaml", arguments.overrides)
     source = open_source(arguments.data)
     say(f"data: {arguments.data} is {source.format}, with {' and '.join(source.splits)}")
+    for split in source.splits.values():
+        for remark in split.remarks:
+            say(f"data: {remark}")
     train, val = two_splits(source, seed=int_of(given, "train.seed") or 0)
     weights = weights_of(arguments, given)
     settings: dict[str, object] = {

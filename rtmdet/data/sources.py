@@ -6,11 +6,15 @@ A format is recognised by the content of its files, a split by the names of file
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rtmdet.data.coco_file import CocoFile, read_coco
+from rtmdet.data.formats.cvat import convert_cvat
+from rtmdet.data.formats.labelled_image import ConvertedSet
+from rtmdet.data.formats.labelme import convert_labelme, is_labelme
 from rtmdet.data.formats.via import class_attribute, convert_via, is_via
 from rtmdet.data.formats.voc import LISTS, convert_voc
 from rtmdet.data.formats.yolo import convert_yolo, find_description, named_splits
@@ -18,7 +22,7 @@ from rtmdet.data.json_file import read_json
 from rtmdet.structures import InputError
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-LAYOUTS = "COCO, YOLO, VIA or Pascal VOC"
+LAYOUTS = "COCO, YOLO, VIA, LabelMe, CVAT or Pascal VOC"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +32,7 @@ class Split:
     coco: CocoFile
     images: Path  # the folder that its file names are relative to
     annotations: Path | None = None  # the COCO file that says it; None where it was converted
+    remarks: Sequence[str] = ()  # what became of entries that COCO has no equal for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,9 +47,9 @@ def open_source(path: Path) -> Source:
     """Find out the format of a file or folder, and read its train and val splits.
 
     A folder may hold COCO files with their images beside, in the layouts of COCO, Roboflow or `rtmdet data`; a
-    YOLO data.yaml; VIA region files; or Pascal VOC, with the lists of ImageSets/ or a folder a split. Where no name
-    says train or val, the one file is train. Raises InputError where nothing is recognised, a split has several
-    files, or what is found cannot be used.
+    YOLO data.yaml; VIA region files; LabelMe files; CVAT's annotations.xml; or Pascal VOC, with the lists of
+    ImageSets/ or a folder a split. Where no name says train or val, the one file is train. Raises InputError where
+    nothing is recognised, a split has several files, or what is found cannot be used.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder of data; check the path")
@@ -57,43 +62,48 @@ def open_source(path: Path) -> Source:
         return Source("COCO", {name: _coco_split(file, name) for name, file in _by_split(path, coco).items()})
     if via := [file for file, content in documents.items() if is_via(content)]:
         return Source("VIA", {name: _via_split(file) for name, file in _by_split(path, via).items()})
-    if voc := _voc_splits(path):
-        return Source("VOC", voc)
+    if labelme := [file for file, content in documents.items() if is_labelme(content)]:
+        folders = _by_split(path, {file.parent for file in labelme} if path.is_dir() else [path.parent])
+        return Source("LabelMe", _joined((name, partial(convert_labelme, at)) for name, at in folders.items()))
+    if (cvat := path / "annotations.xml" if path.is_dir() else path).suffix == ".xml" and cvat.is_file():
+        return Source("CVAT", _joined([("train", partial(convert_cvat, cvat))]))
+    if voc := _voc_places(path):
+        return Source("VOC", _joined(voc))
     raise InputError(
         f"{path}: expected {LAYOUTS} annotations, recognised none in {len(documents)} JSON files; "
         "see rtmdet data convert, or name the files in a config"
     )
 
 
-def _voc_splits(path: Path) -> dict[str, Split]:
-    """The splits of Pascal VOC: those of its lists, or a folder each, or all as train; none without XML files."""
-    if path.is_file():
-        return {}
-    lists = [name for name in ("train", "val") if (path / LISTS / f"{name}.txt").is_file()]
-    folders = [folder for folder in (path, path / "Annotations") if any(folder.glob("*.xml"))]
-    if folders and "train" in lists:
-        return _voc_group({name: (path, name) for name in lists})
-    if folders:
-        return _voc_group({"train": (path, None)})
-    found = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and any(folder.rglob("*.xml"))]
-    return _voc_group({name: (folder, None) for name, folder in _by_split(path, found).items()}) if found else {}
-
-
-def _voc_group(places: Mapping[str, tuple[Path, str | None]]) -> dict[str, Split]:
-    """Converted splits, all with the classes of train."""
+def _joined(places: Iterable[tuple[str, Callable[..., ConvertedSet]]]) -> dict[str, Split]:
+    """The converted splits, all with the classes of train."""
     splits: dict[str, Split] = {}
     names: list[str] | None = None
-    for name, (folder, part) in places.items():
-        found = convert_voc(folder, names=names, split=part)
+    for name, convert in places:
+        found = convert(names=names)
         names = names or [category["name"] for category in found.coco["categories"]]
-        splits[name] = Split(found.coco, found.images)
+        splits[name] = Split(found.coco, found.images, remarks=found.remarks)
     return splits
+
+
+def _voc_places(path: Path) -> list[tuple[str, Callable[..., ConvertedSet]]]:
+    """The splits of Pascal VOC: those of its lists, or a folder each, or all as train; none without XML files."""
+    if path.is_file():
+        return []
+    lists = [name for name in ("train", "val") if (path / LISTS / f"{name}.txt").is_file()]
+    if any(any(folder.glob("*.xml")) for folder in (path, path / "Annotations")):
+        return [(name, partial(convert_voc, path, split=name)) for name in lists] or [
+            ("train", partial(convert_voc, path))
+        ]
+    folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and any(folder.rglob("*.xml"))]
+    found = _by_split(path, folders) if folders else {}
+    return [(name, partial(convert_voc, folder)) for name, folder in found.items()]
 
 
 def _json_files(path: Path) -> list[Path]:
     """The file itself, or the JSON files of a folder and of two levels below it."""
     if path.is_file():
-        return [path]
+        return [path] if path.suffix.lower() == ".json" else []
     return [file for pattern in ("*.json", "*/*.json", "*/*/*.json") for file in sorted(path.glob(pattern))]
 
 

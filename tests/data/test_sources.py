@@ -123,6 +123,30 @@ def test_voc_without_splits(tmp_path: Path) -> None:
     assert list(open_source(tmp_path).splits) == ["train"]
 
 
+def test_labelme_with_a_folder_a_split(tmp_path: Path) -> None:
+    for folder, stem, label in (("train", "a", "cap"), ("train", "b", "hat"), ("val", "c", "hat")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / folder / f"{stem}.png"), np.zeros((40, 60, 3), np.uint8))
+        shape = {"label": label, "points": [[3, 4], [20, 30]], "shape_type": "rectangle"}
+        content = {"imagePath": f"{stem}.png", "imageHeight": 40, "imageWidth": 60, "shapes": [shape]}
+        (tmp_path / folder / f"{stem}.json").write_text(json.dumps(content))
+    source = open_source(tmp_path)
+    assert (source.format, list(source.splits)) == ("LabelMe", ["train", "val"])
+    assert source.splits["val"].coco["annotations"][0]["category_id"] == 2
+
+
+def test_cvat(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((40, 60, 3), np.uint8))
+    box = '<box label="hat" xtl="3" ytl="4" xbr="20" ybr="30" occluded="0"/>'
+    image = f'<image id="0" name="a.png" width="60" height="40">{box}</image>'
+    (tmp_path / "annotations.xml").write_text(f"<annotations><version>1.1</version>{image}</annotations>")
+    for path in (tmp_path, tmp_path / "annotations.xml"):
+        source = open_source(path)
+        assert (source.format, list(source.splits)) == ("CVAT", ["train"])
+        assert len(source.splits["train"].coco["annotations"]) == 1
+
+
 def test_what_is_unclear_is_refused_in_one_line(tmp_path: Path) -> None:
     write_coco(tmp_path / "two" / "a.json", tmp_path / "two")
     write_coco(tmp_path / "two" / "b.json", tmp_path / "two")

@@ -31,6 +31,11 @@ class _Part:
     outline: LabelledObject
 
 
+def is_labelme(document: object) -> bool:
+    """Whether the content of a JSON file is LabelMe's."""
+    return isinstance(document, dict) and isinstance(document.get("shapes"), list) and "imagePath" in document
+
+
 def convert_labelme(
     annotations: Path, images: Path | None = None, names: Sequence[str] | None = None
 ) -> ConvertedSet:
