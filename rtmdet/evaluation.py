@@ -106,6 +106,11 @@ class CocoEvaluator:
         self._found[image] = rows
 
     @property
+    def rows(self) -> Mapping[int, np.ndarray]:
+        """Of each image that this process was given its detections, as `add_rows` takes them."""
+        return self._found
+
+    @property
     def detection_count(self) -> int:
         """Number of all detections that this process was given."""
         return sum(map(len, self._found.values()))

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import replace
 
-from rtmdet.bootstrap import interval
-from rtmdet.cli.measure import describe, detect_all, stored_settings
+from rtmdet.cli.measure import describe, describe_interval, detect_all, stored_settings
 from rtmdet.cli.model_options import load_detector
 from rtmdet.config import EvaluationConfig
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.pipelines import EvaluationSamples
-from rtmdet.evaluation import CocoMetrics, format_metrics
-from rtmdet.matches import ClassMatches
+from rtmdet.evaluation import format_metrics
 from rtmdet.structures import InputError
 from rtmdet.viz.score_curves import draw_score_curves
 
@@ -44,12 +41,3 @@ def run(arguments: argparse.Namespace) -> int:
         evaluator.write_results(arguments.out)
         print(f"detections: {arguments.out}")
     return 0
-
-
-def describe_interval(metrics: CocoMetrics, matches: Sequence[ClassMatches]) -> str:
-    """How far AP could have come out otherwise with other images of the same kind."""
-    spread = interval(matches)
-    if spread is None:
-        return "no interval of AP: it takes two images and an object"
-    images = len(matches[0].objects)
-    return f"95 % interval of AP {metrics.ap:.3f}: {spread}, from {spread.resamples} resamples of the {images} images"

@@ -69,6 +69,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "train", "Train or fine-tune a detector.", "train")
     _add_run_options(parser)
     parser.add_argument("--resume", action="store_true", help="go on from last.pth of the output folder")
+    parser.add_argument("--folds", type=int, metavar="K",
+                        help="with --data: K runs, each measured on another K-th of the images")  # fmt: skip
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:

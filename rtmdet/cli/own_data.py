@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import yaml
@@ -45,18 +46,41 @@ def configure(arguments: argparse.Namespace) -> Config:
     run's folder. A run that is resumed has its own config.yaml. Raises InputError where the data or the weights
     cannot be used, or the folder holds a run already.
     """
-    given = dict(part.split("=", 1) for part in arguments.overrides if "=" in part)
-    folder = Path(given.get("train.output") or f"runs/{arguments.data.resolve().with_suffix('').name}")
+    given, folder = given_settings(arguments), run_folder(arguments)
     if has_checkpoint(folder) or (folder / "best.pth").exists():
         if not arguments.resume:
             raise InputError(f"{folder} holds a run already: go on with --resume, or --set train.output=...")
         return load_config(folder / "config.yaml", arguments.overrides)
-    source = open_source(arguments.data)
-    say(f"data: {arguments.data} is {source.format}, with {' and '.join(source.splits)}")
+    source = open_data_set(arguments.data)
+    train, val = two_splits(source, seed=int_of(given, "train.seed") or 0)
+    return configure_splits(arguments, train, val, folder)
+
+
+def open_data_set(path: Path) -> Source:
+    """The data set of a path, with a line about what it is."""
+    source = open_source(path)
+    say(f"data: {path} is {source.format}, with {' and '.join(source.splits)}")
     for split in source.splits.values():
         for remark in split.remarks:
             say(f"data: {remark}")
-    train, val = two_splits(source, seed=int_of(given, "train.seed") or 0)
+    return source
+
+
+def run_folder(arguments: argparse.Namespace) -> Path:
+    """The folder of the run: what `--set train.output` says, or runs/ with the name of the data."""
+    return Path(
+        given_settings(arguments).get("train.output") or f"runs/{arguments.data.resolve().with_suffix('').name}"
+    )
+
+
+def given_settings(arguments: argparse.Namespace) -> dict[str, str]:
+    """What the user sets, by its dotted key."""
+    return {key.strip(): value for key, _, value in (part.partition("=") for part in arguments.overrides)}
+
+
+def configure_splits(arguments: argparse.Namespace, train: Split, val: Split, folder: Path) -> Config:
+    """The configuration of a run into `folder` on these splits, each choice said. Raises InputError."""
+    given = given_settings(arguments)
     weights = weights_of(arguments, given)
     settings: dict[str, object] = {
         "data.train.annotations": str(write_split(train, folder / "data" / "train.json")),
@@ -65,7 +89,6 @@ def configure(arguments: argparse.Namespace) -> Config:
         "data.val.images": str(val.images),
         "model.weights": weights,
         "model.size": given.get("model.size") or size_of(weights),
-        "train.output": str(folder),
     }
     choices = choose_recipe(
         used_images(train),
@@ -79,7 +102,8 @@ def configure(arguments: argparse.Namespace) -> Config:
         settings[choice.key] = choice.value
         if choice.key not in given:
             say(f"  {choice.key}: {choice.value}  ({choice.reason})")
-    return parse_config(yaml.safe_dump(nested(settings)), f"--data {arguments.data}", arguments.overrides)
+    overrides = [*arguments.overrides, f"train.output={json.dumps(str(folder))}"]
+    return parse_config(yaml.safe_dump(nested(settings)), f"--data {arguments.data}", overrides)
 
 
 def two_splits(source: Source, *, seed: int) -> tuple[Split, Split]:

@@ -12,6 +12,7 @@ import torch
 
 from rtmdet.checkpoint import has_checkpoint, newest_checkpoint
 from rtmdet.cli.build_trainer import build_trainer, open_data, training_device
+from rtmdet.cli.folds import cross_validate
 from rtmdet.cli.own_data import configuration
 from rtmdet.cli.progress import TrainingBar, say
 from rtmdet.cli.start_check import check_start
@@ -36,9 +37,11 @@ PICTURES = 8  # validation images that TensorBoard shows
 
 def run(arguments: argparse.Namespace) -> int:
     """Train as the configuration says; returns 0, or 128 + the signal's number where one stopped the run."""
-    config = configuration(arguments)
     try:
-        train(config, resume=arguments.resume)
+        if arguments.folds is not None:
+            cross_validate(arguments, partial(train, resume=arguments.resume))
+        else:
+            train(configuration(arguments), resume=arguments.resume)
     except Interrupted as stopped:
         say("go on with: the same command and --resume")
         return 128 + stopped.number

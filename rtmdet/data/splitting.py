@@ -41,6 +41,20 @@ def split_coco(file: CocoFile, share: float, seed: int) -> tuple[CocoFile, CocoF
     return _part(file, set(order) - chosen), _part(file, chosen)
 
 
+def fold_coco(file: CocoFile, count: int, seed: int) -> list[CocoFile]:
+    """The images in `count` parts of about equal size, alike in classes; equal seeds give equal parts.
+
+    Raises InputError for fewer than 2 parts, and for fewer images than parts.
+    """
+    if not 2 <= count <= len(file["images"]):
+        raise InputError(f"{count} folds of {len(file['images'])} images: expected 2 or more, at most one an image")
+    parts, rest = [], file
+    for left in range(count, 1, -1):
+        rest, part = split_coco(rest, 1 / left, seed)
+        parts.append(part)
+    return [*parts, rest]
+
+
 def _strata(file: CocoFile) -> Strata:
     classes: dict[int, set[int | None]] = {image["id"]: set() for image in file["images"]}
     for annotation in file["annotations"]:

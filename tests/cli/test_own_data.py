@@ -103,3 +103,20 @@ def test_keep_classes_wants_objects_of_every_old_class(command: Command, dataset
     assert result.returncode == 2
     assert "--keep-classes: balloon of " in result.stderr
     assert "without objects in the training data" in result.stderr
+
+
+def test_folds_measure_every_image_once(command: Command, dataset: Path, words: list[str], tmp_path: Path) -> None:
+    result = command("train", "--data", dataset / "train", "--folds", 3, *words)
+    assert result.returncode == 0, result.stderr
+    files = [json.loads((tmp_path / f"runs/train/fold_{k}/data/val.json").read_text()) for k in (1, 2, 3)]
+    names = [image["file_name"] for file in files for image in file["images"]]
+    assert sorted(names) == sorted({path.name for path in (dataset / "train" / "images").iterdir()})
+    assert "all 6 images, each measured by the run that did not learn it:" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("AP of the folds: ")
+
+
+@pytest.mark.parametrize("folds", [0, 1, 7])
+def test_folds_that_cannot_be_made_are_refused(command: Command, dataset: Path, words: list[str], folds: int) -> None:
+    result = command("train", "--data", dataset / "train", "--folds", folds, *words)
+    assert result.returncode == 2
+    assert f"{folds} folds of 6 images" in result.stderr
