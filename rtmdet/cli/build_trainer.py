@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rtmdet.checkpoint import CheckpointMeta
 from rtmdet.cli.measure import detect_all
+from rtmdet.cli.numbering import describe_numbers
 from rtmdet.cli.progress import say
 from rtmdet.config import Config, SplitConfig
 from rtmdet.config_file import dump_config
@@ -43,6 +44,9 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
     check_classes(train, val)
     say(describe("train", train))
     say(describe("val", val))
+    for split, data in ((config.data.train, train), (config.data.val, val)):
+        if data.renumbered:
+            say(describe_numbers(split.annotations, data.renumbered))
     return train, val
 
 

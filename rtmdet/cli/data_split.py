@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from rtmdet.data.coco_file import CocoFile, read_coco
+from rtmdet.cli.numbering import describe_numbers
+from rtmdet.data.coco_file import CocoFile, read_and_number
 from rtmdet.data.json_file import write_json
 from rtmdet.data.splitting import split_coco
 from rtmdet.structures import InputError
@@ -15,10 +16,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises InputError for a file that cannot be read or split, and where it would be overwritten.
     """
-    file = read_coco(arguments.annotations)
+    file, renumbered = read_and_number(arguments.annotations)
     paths = [arguments.out / "train.json", arguments.out / "val.json"]
     if any(path.exists() and path.samefile(arguments.annotations) for path in paths):
         raise InputError(f"{arguments.annotations} would be overwritten by its own part; give another --out")
+    if renumbered:
+        print(describe_numbers(arguments.annotations, renumbered))
     parts = split_coco(file, arguments.val, arguments.seed)
     for path, part, other in zip(paths, parts, reversed(parts), strict=True):
         write_json(path, part)

@@ -53,27 +53,36 @@ class CocoFile(TypedDict):
 
 Entry = dict[str, object]
 
+KINDS = {"images": "image", "annotations": "annotation", "categories": "category"}  # an entry of each list
+
 
 def read_coco(path: Path) -> CocoFile:
-    """Read and check an annotation file.
+    """Read and check an annotation file, as `read_and_number` does, without the count."""
+    return read_and_number(path)[0]
 
-    Where `area` or `iscrowd` are missing they are filled in (the box's area, 0). Raises InputError at the first
-    fault, with the file, the entry's id and what to do.
+
+def read_and_number(path: Path) -> tuple[CocoFile, int]:
+    """Read and check an annotation file; also says how many annotations had the id of one before them.
+
+    Where there are such, as where an export counts anew in every image, all annotations are numbered from 1 in their
+    order: COCOeval would take them for one. Nothing refers to these ids, as it does to those of images and classes,
+    which must not be repeated. Where `area` or `iscrowd` are missing they are filled in (the box's area, 0).
+
+    Raises InputError at the first fault, with the file, the entry's id and what to do.
     """
     document = read_json(path)
     if not isinstance(document, dict):
         raise InputError(f"{path}: expected a COCO object {{...}}, found {shown(document)}; check the path")
     categories = _index(path, document, "categories", _check_category)
     images = _index(path, document, "images", _check_image)
-    annotations = _index(path, document, "annotations", _check_annotation)
+    annotations = _entries(path, document, "annotations", _check_annotation)
     _check_unique_names(path, categories)
     for key, entries in (("images", images), ("categories", categories)):
         if not entries:
             raise InputError(f"{path}: expected at least one entry in {key!r}, found none; check the export")
-    for identifier, annotation in annotations.items():
+    for identifier, annotation in annotations:
         _check_references(f"{path}: annotation {identifier}", annotation, images, categories)
-    _avoid_annotation_zero(list(annotations.values()))
-    return cast(CocoFile, document)
+    return cast(CocoFile, document), _number([annotation for _, annotation in annotations])
 
 
 def box_annotation(
@@ -123,24 +132,31 @@ def leaves_folder(name: str) -> bool:
 
 
 def _index(path: Path, document: Entry, key: str, check: Callable[[str, Entry], None]) -> dict[int, Entry]:
-    """The checked entries of one list of the file by their ids."""
+    """The checked entries of one list of the file by their ids, which differ."""
+    by_id: dict[int, Entry] = {}
+    for identifier, entry in _entries(path, document, key, check):
+        if identifier in by_id:
+            raise InputError(f"{path}: {KINDS[key]} id {identifier} stands twice; number the {key} through the file")
+        by_id[identifier] = entry
+    return by_id
+
+
+def _entries(path: Path, document: Entry, key: str, check: Callable[[str, Entry], None]) -> list[tuple[int, Entry]]:
+    """The checked entries of one list of the file, each after its id."""
     entries = document.get(key)
     if not isinstance(entries, list):
         found = shown(entries) if key in document else "no such key"
         raise InputError(
             f"{path}: expected a list under {key!r}, found {found}; is this COCO? see rtmdet data convert"
         )
-    by_id: dict[int, Entry] = {}
-    kind = {"images": "image", "annotations": "annotation", "categories": "category"}[key]
+    numbered = []
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict):
             raise InputError(f"{path}: {key}[{position}]: expected an object, found {shown(entry)}; correct it")
         identifier = _integer(f"{path}: {key}[{position}]", entry, "id")
-        if identifier in by_id:
-            raise InputError(f"{path}: {kind} id {identifier} stands twice; number the {key} through the file")
-        check(f"{path}: {kind} {identifier}", entry)
-        by_id[identifier] = entry
-    return by_id
+        check(f"{path}: {KINDS[key]} {identifier}", entry)
+        numbered.append((identifier, entry))
+    return numbered
 
 
 def _check_category(where: str, entry: Entry) -> None:
@@ -211,12 +227,20 @@ def is_outside(annotation: CocoAnnotation, image: CocoImage) -> bool:
     return x >= image["width"] or y >= image["height"] or x + width <= 0 or y + height <= 0
 
 
-def _avoid_annotation_zero(annotations: list[Entry]) -> None:
-    """Number annotations from 1: COCOeval takes a match with annotation 0 for no match."""
-    least = min((cast(int, annotation["id"]) for annotation in annotations), default=1)
-    if least < 1:
+def _number(annotations: list[Entry]) -> int:
+    """Give annotations ids of their own, from 1; returns how many had the id of another.
+
+    COCOeval takes a match with annotation 0 for no match.
+    """
+    ids = [cast(int, annotation["id"]) for annotation in annotations]
+    repeated, least = len(ids) - len(set(ids)), min(ids, default=1)
+    if repeated:
+        for number, annotation in enumerate(annotations, start=1):
+            annotation["id"] = number
+    elif least < 1:
         for annotation in annotations:
             annotation["id"] = cast(int, annotation["id"]) + 1 - least
+    return repeated
 
 
 def _value(where: str, entry: Entry, key: str) -> object:

@@ -136,6 +136,18 @@ def test_annotation_zero_counts_in_cocoeval(folder: Path, capsys: pytest.Capture
     assert evaluation.stats[0] == pytest.approx(1)
 
 
+def test_repeated_annotation_ids_are_numbered_anew_and_counted(folder: Path) -> None:
+    """Exports that count anew in every image; pycocotools would keep the last annotation of an id only."""
+    document = sound()
+    for number, entry in enumerate(document["annotations"]):
+        entry["id"] = number % 3
+    data = dataset(folder, document, training=False)
+    assert data.renumbered == 5
+    assert sorted(data.coco.anns) == [1, 2, 3, 4, 5, 6, 7, 8]
+    np.testing.assert_array_equal(data.load(0).boxes, [[10.25, 5, 40.25, 25.5], [70, 50, 110, 80]])
+    assert dataset(folder, sound()).renumbered == 0
+
+
 def test_a_size_other_than_the_files_is_told(folder: Path) -> None:
     cv2.imwrite(str(folder / "7.png"), np.zeros((80, 60, 3), np.uint8))
     data = dataset(folder, sound())
@@ -176,7 +188,6 @@ FAULTS = [
     (set_in("categories", 1, id=20), "category id 20 stands twice"),
     (set_in("categories", 1, name="dog"), "categories 20 and 4 are both named 'dog'"),
     (set_in("categories", 1, name=""), "category 4: expected a text for 'name'"),
-    (set_in("annotations", 1, id=1), "annotation id 1 stands twice"),
     (set_in("annotations", 1, category_id=5), r"annotation 2: unknown category_id 5 \(the file has 20, 4\)"),
     (set_in("annotations", 1, image_id=8), "annotation 2: unknown image_id 8"),
     (remove_from("annotations", 1, "bbox"), "annotation 2: the key 'bbox' is missing"),

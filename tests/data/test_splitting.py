@@ -145,3 +145,12 @@ def test_the_file_itself_is_not_overwritten(tmp_path: Path, capsys: pytest.Captu
     assert main(["data", "split", str(whole), "--out", str(tmp_path)]) == 2
     assert "would be overwritten" in capsys.readouterr().err
     assert not (tmp_path / "val.json").exists()
+
+
+def test_repeated_annotation_ids_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, file = tmp_path / "all.json", make_file([[1], [1], [1]])
+    file["annotations"][1]["id"] = 1
+    write_json(whole, file)
+    assert main(["data", "split", str(whole), "--out", str(tmp_path)]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == f"{whole}: 1 annotations had the id of another one: all are numbered anew, from 1"
