@@ -93,6 +93,7 @@ def configure_splits(arguments: argparse.Namespace, train: Split, val: Split, fo
     choices = choose_recipe(
         used_images(train),
         fine_tuned=weights is not None,
+        new_classes=has_new_classes(weights, len(train.coco["categories"])),
         batch_size=int_of(given, "data.batch_size"),
         epochs=int_of(given, "train.epochs"),
     )
@@ -167,6 +168,11 @@ def size_of(weights: str | None) -> str:
     if size is None:
         raise InputError(f"{weights} does not say its model size: give it with --set model.size=...")
     return size
+
+
+def has_new_classes(weights: str | None, count: int) -> bool:
+    """Whether the layers that predict `count` classes begin anew, or in part."""
+    return weights is None or read_checkpoint(resolve(weights, progress=True)).num_classes != count
 
 
 def int_of(given: dict[str, str], key: str) -> int | None:

@@ -12,6 +12,7 @@ LEAST_IMAGES_SEEN = 2400  # passes of one image through the network
 MOST_IMAGES_SEEN = 40_000
 FROM_NOTHING = 5  # times as many passes where no weights are given
 LEARNING_RATE = 1e-3  # of AdamW, for a batch of 8
+CLASS_RATE_FACTOR = 5.0
 MANY_STEPS = 20_000  # steps from which on the original's slow average fits
 
 
@@ -24,9 +25,17 @@ class Choice(NamedTuple):
 
 
 def choose_recipe(
-    images: int, *, fine_tuned: bool, batch_size: int | None = None, epochs: int | None = None
+    images: int,
+    *,
+    fine_tuned: bool,
+    new_classes: bool = False,
+    batch_size: int | None = None,
+    epochs: int | None = None,
 ) -> list[Choice]:
     """The settings for `images` training images, from a trained detector (`fine_tuned`) or from nothing.
+
+    `new_classes`: the trained detector has other classes than the data, so that the layers that predict them begin
+    anew.
 
     `batch_size` and `epochs` are the user's, where given; the rest follows from them.
     """
@@ -51,6 +60,7 @@ def choose_recipe(
         Choice("train.validate_every", max(1, epochs // 8), "eight times a run"),
         *_average(epochs * steps),
         *_start(batch_size, fine_tuned=fine_tuned),
+        *(_new_classes() if fine_tuned and new_classes else []),
     ]
 
 
@@ -78,3 +88,7 @@ def _start(batch_size: int, *, fine_tuned: bool) -> list[Choice]:
     if batch_size >= 32:
         return []
     return [Choice("model.freeze_statistics", True, f"batches of {batch_size} tell too little for batch norms")]
+
+
+def _new_classes() -> list[Choice]:
+    return [Choice("train.class_rate_factor", CLASS_RATE_FACTOR, "the layers that predict the classes are new")]

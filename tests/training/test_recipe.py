@@ -50,3 +50,9 @@ def test_what_the_user_gives_is_no_choice_and_the_rest_follows() -> None:
 
 def test_every_choice_says_why() -> None:
     assert all(len(choice.reason) > 8 for choice in choose_recipe(61, fine_tuned=True))
+
+
+def test_new_class_layers_learn_faster_than_trained_ones() -> None:
+    assert recipe(61, new_classes=True)["train.class_rate_factor"] > 1  # type: ignore[operator]
+    assert "train.class_rate_factor" not in recipe(61)
+    assert "train.class_rate_factor" not in recipe(61, fine_tuned=False, new_classes=True)
