@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -17,7 +19,7 @@ from rtmdet.cli.build_trainer import (
     open_data,
     training_device,
 )
-from rtmdet.cli.own_data import configuration
+from rtmdet.cli.own_data import configure, read_configuration
 from rtmdet.cli.progress import say
 from rtmdet.cli.start_check import check_start, index_of, set_training, target_of
 from rtmdet.config import Config
@@ -40,14 +42,20 @@ CHECK_EVERY = 20  # steps
 
 def run(arguments: argparse.Namespace) -> int:
     """Check what a run would start from; returns 0, or 1 where --overfit did not learn its few boxes."""
-    arguments.resume = False
-    config = configuration(arguments)
+    if arguments.data is None:
+        return check(read_configuration(arguments), learn=arguments.overfit)
+    with TemporaryDirectory() as folder:  # for converted annotations: the run's folder is left to the run
+        return check(configure(arguments, Path(folder)), learn=arguments.overfit)
+
+
+def check(config: Config, *, learn: bool) -> int:
+    """The start check, and with `learn` the batch that is learned by heart; the exit code."""
     torch.manual_seed(config.train.seed)
     device = training_device(config.train.device)
     train_data, val_data = open_data(config)
     trainer = build_trainer(config, train_data, val_data, device)
     check_start(config, trainer, train_data, val_data, resumed=False)
-    return overfit(config, train_data, device) if arguments.overfit else 0
+    return overfit(config, train_data, device) if learn else 0
 
 
 def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> int:

@@ -26,33 +26,39 @@ NO_WEIGHTS = "none"
 
 
 def configuration(arguments: argparse.Namespace) -> Config:
-    """What `--config` says, or what is chosen for `--data`. Raises InputError for what does not fit together."""
-    if arguments.data is not None:
-        return configure(arguments)
+    """What `--config` says, or what is chosen for `--data`; a run that is resumed has its own config.yaml.
+
+    Raises InputError for what does not fit together, and where the folder of the run holds one already.
+    """
+    if arguments.data is None:
+        return read_configuration(arguments)
+    folder = run_folder(arguments)
+    if not has_checkpoint(folder) and not (folder / "best.pth").exists():
+        return configure(arguments, folder)
+    if not arguments.resume:
+        raise InputError(f"{folder} holds a run already: go on with --resume, or --set train.output=...")
+    return load_config(folder / "config.yaml", arguments.overrides)
+
+
+def read_configuration(arguments: argparse.Namespace) -> Config:
+    """What `--config` says, with `--weights` and `--set`."""
     if arguments.keep_classes:
         raise InputError("--keep-classes goes with --data: with --config list the classes in data.classes")
-    weights = (
-        []
-        if arguments.weights is None
-        else [f"model.weights={'null' if arguments.weights == NO_WEIGHTS else arguments.weights}"]
-    )
+    weights = []
+    if arguments.weights is not None:
+        name = "null" if arguments.weights.lower() == NO_WEIGHTS else json.dumps(arguments.weights)
+        weights = [f"model.weights={name}"]
     return load_config(arguments.config, [*weights, *arguments.overrides])
 
 
-def configure(arguments: argparse.Namespace) -> Config:
+def configure(arguments: argparse.Namespace, folder: Path) -> Config:
     """The configuration for `--data PATH`, with what `--weights` and `--set` say.
 
-    COCO files for data of other formats, and for a validation split that is made here, are written into the
-    run's folder. A run that is resumed has its own config.yaml. Raises InputError where the data or the weights
-    cannot be used, or the folder holds a run already.
+    COCO files for data of other formats, and for a validation split that is made here, are written into `folder`.
+    Raises InputError where the data or the weights cannot be used.
     """
-    given, folder = given_settings(arguments), run_folder(arguments)
-    if has_checkpoint(folder) or (folder / "best.pth").exists():
-        if not arguments.resume:
-            raise InputError(f"{folder} holds a run already: go on with --resume, or --set train.output=...")
-        return load_config(folder / "config.yaml", arguments.overrides)
-    source = open_data_set(arguments.data)
-    train, val = two_splits(source, seed=int_of(given, "train.seed") or 0)
+    seed = int_of(given_settings(arguments), "train.seed") or 0
+    train, val = two_splits(open_data_set(arguments.data), seed=seed)
     return configure_splits(arguments, train, val, folder)
 
 

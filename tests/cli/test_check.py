@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import pytest
+
 Command = Callable[..., CompletedProcess[str]]
 
 
@@ -22,3 +24,16 @@ def test_a_batch_is_learned_by_heart_in_seconds(command: Command, config: Path) 
     result = command("check", "--config", config, "--overfit")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "AP50 1.000 after" in result.stdout.splitlines()[-1]
+
+
+def test_check_of_own_data_leaves_a_finished_run_alone(
+    command: Command, dataset: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "train"
+    folder.mkdir(parents=True)
+    (folder / "best.pth").write_bytes(checkpoint.read_bytes())
+    quick = ("--set", "data.input_size=[64, 64]", "--set", "train.device=cpu")
+    result = command("check", "--data", dataset / "train", "--weights", checkpoint, *quick)
+    assert result.returncode == 0, result.stderr
+    assert [path.name for path in folder.iterdir()] == ["best.pth"]
