@@ -65,6 +65,8 @@ def main() -> None:
     shutil.copytree(SHARED / "data" / "balloon", ROOT / "data" / "balloon", dirs_exist_ok=True)
     for run_folder in ("balloon", "balloon_nano", "balloon_tiny", "timm_resnet18", "two"):
         shutil.rmtree(ROOT / "runs" / run_folder, ignore_errors=True)
+    for data_set in ("yolo", "voc"):  # an export writes nothing over
+        shutil.rmtree(ROOT / "outputs" / data_set, ignore_errors=True)
     for command in commands():
         run(command)
 

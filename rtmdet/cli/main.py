@@ -212,6 +212,21 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     split.add_argument("--val", type=float, default=0.2, help="share of the validation images (default 0.2)")
     split.add_argument("--seed", type=int, default=0, help="another seed gives another split (default 0)")
     split.add_argument("--out", type=Path, required=True, help="folder for train.json and val.json")
+    merge = _command(actions, "merge", "Several COCO JSONs -> one; classes are joined by name.", "data_merge")
+    merge.add_argument("annotations", type=Path, nargs="+", metavar="FILE", help="COCO JSON")
+    merge.add_argument("--images", type=Path, action="append", metavar="FOLDER",
+                       help="folder of the images, once for each FILE (default: where they usually are)")  # fmt: skip
+    merge.add_argument("--out", type=Path, required=True, help="COCO JSON to write")
+    export = actions.add_parser("export", help="Write a COCO JSON and its images in another format.")
+    targets = export.add_subparsers(dest="format", required=True, metavar="FORMAT")
+    for name, text in (("yolo", "COCO JSON -> YOLO data set."), ("voc", "COCO JSON -> Pascal VOC folders.")):
+        target = _command(targets, name, text, "data_export")
+        target.add_argument("annotations", type=Path, help="COCO JSON")
+        target.add_argument("--images", type=Path, required=True, help="folder of the images, which are copied")
+        target.add_argument(
+            "--split", default="train", help="what the images are for: train, val, test (default train)"
+        )
+        target.add_argument("--out", type=Path, required=True, help="folder to write; may hold other splits already")
     _add_data_check(actions)
     scenes = _command(actions, "synthesize", "Generate photo-like balloon scenes.", "data_synthesize")
     scenes.add_argument("--out", type=Path, required=True, help="folder for train/, val/ and their JSON")

@@ -146,10 +146,18 @@ def _split_name(file: Path) -> str:
 
 def _coco_split(file: Path, name: str) -> Split:
     coco = read_coco(file)
+    return Split(coco, find_images(file, coco, name), file)
+
+
+def find_images(file: Path, coco: CocoFile, split: str | None = None) -> Path:
+    """The folder of the images of a COCO file, in the layouts of `open_source`; `split` where its name is known.
+
+    Raises InputError where the first image is in none of the folders in question.
+    """
     first = coco["images"][0]["file_name"]
-    for folder in _image_folders(file, name):
+    for folder in _image_folders(file, split or _split_name(Path(file.name))):
         if (folder / first).is_file():
-            return Split(coco, folder, file)
+            return folder
     raise InputError(
         f"{file}: its images (the first is {first!r}) lie in none of the folders where they are looked for, such as "
         f"{file.parent / 'images'}; put them beside the file, or name their folder in a config"

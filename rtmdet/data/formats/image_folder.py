@@ -1,10 +1,12 @@
-"""Where the images of one label file an image lie, and which one belongs to a label file."""
+"""Where the images of one label file an image lie, which one belongs to a label file, and the way back."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from rtmdet.data.coco_file import CocoFile
 from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.structures import InputError
 
@@ -44,3 +46,27 @@ def choose_image(label_file: Path, said: str, named_alike: Sequence[str]) -> str
             f"{label_file}: expected an image of the same name, or its name inside, found neither; add it"
         )
     return said.replace("\\", "/")
+
+
+def label_names(file: CocoFile) -> list[str]:
+    """The names of label files without suffix, one for each image of a COCO file, in their order.
+
+    Raises InputError where two images would have the same, as those that differ in their suffix only.
+    """
+    names: dict[str, str] = {}
+    for image in file["images"]:
+        name = image["file_name"].replace("\\", "/")
+        stem = PurePosixPath(name).with_suffix("").as_posix()
+        if stem in names:
+            raise InputError(
+                f"images {names[stem]!r} and {name!r} would have the same label file; rename one of them"
+            )
+        names[stem] = name
+    return list(names)
+
+
+def copy_image(folder: Path, name: str, target: Path) -> None:
+    """Copy an image file from one folder to another, with the folders of its name."""
+    copied = target / name.replace("\\", "/")
+    copied.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / name, copied)

@@ -36,7 +36,7 @@ def convert_yolo(path: Path, split: str) -> YoloSplit:
     images without objects. Raises InputError for a description, a label or an image that cannot be used.
     """
     path = path / "data.yaml" if path.is_dir() else path
-    description = _read_yaml(path)
+    description = read_description(path)
     names = _class_names(path, description)
     folder = _image_folder(path, description, split)
     coco: CocoFile = {
@@ -72,19 +72,20 @@ def find_description(path: Path) -> Path | None:
     if path.is_file():
         return path if path.suffix.lower() in (".yaml", ".yml") else None
     files = [path / "data.yaml", *sorted(path.glob("*.yaml")), *sorted(path.glob("*.yml"))]
-    return next((file for file in files if file.is_file() and "names" in _read_yaml(file)), None)
+    return next((file for file in files if file.is_file() and "names" in read_description(file)), None)
 
 
 def named_splits(path: Path) -> list[str]:
     """Which of train, val and test a data.yaml names. Raises InputError where train is not among them."""
-    description = _read_yaml(path)
+    description = read_description(path)
     names = [split for split in SPLITS if description.get(split) or (split == "val" and description.get("valid"))]
     if "train" not in names:
         raise InputError(f"{path}: expected a folder of images under 'train', found {names or 'no split'}; add it")
     return names
 
 
-def _read_yaml(path: Path) -> dict[str, object]:
+def read_description(path: Path) -> dict[str, object]:
+    """The content of a data.yaml. Raises InputError for a file that is none."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:

@@ -1,0 +1,28 @@
+"""`rtmdet data export`: a COCO file and its images in another format."""
+
+from __future__ import annotations
+
+import argparse
+
+from rtmdet.cli.numbering import describe_numbers
+from rtmdet.data.coco_file import check_files, read_and_number
+from rtmdet.data.formats.voc_writer import write_voc
+from rtmdet.data.formats.yolo_writer import write_yolo
+from rtmdet.structures import InputError
+
+WRITERS = {"yolo": write_yolo, "voc": write_voc}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the split and count. Raises InputError for a file that cannot be read, and a split that is there."""
+    if not arguments.split.isidentifier():
+        raise InputError(f"--split {arguments.split}: expected a word such as train, val or test; give another name")
+    file, renumbered = read_and_number(arguments.annotations)
+    if renumbered:
+        print(describe_numbers(arguments.annotations, renumbered))
+    check_files(arguments.annotations, arguments.images, [image["file_name"] for image in file["images"]])
+    remarks = WRITERS[arguments.format](file, arguments.images, arguments.out, arguments.split)
+    print(f"{len(file['images'])} images, {len(file['annotations'])} objects -> {arguments.out}")
+    for remark in remarks:
+        print(remark)
+    return 0

@@ -1,0 +1,46 @@
+"""`rtmdet data merge`: several COCO files to one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from rtmdet.cli.numbering import describe_numbers
+from rtmdet.data.coco_file import CocoFile, check_files, read_and_number
+from rtmdet.data.json_file import write_json
+from rtmdet.data.merging import merge_coco
+from rtmdet.data.sources import find_images
+from rtmdet.structures import InputError
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Merge, write and count; the images stay where they are.
+
+    Raises InputError for a file that cannot be read, images that are not found, and files that disagree.
+    """
+    paths, given = arguments.annotations, arguments.images
+    if given and len(given) != len(paths):
+        raise InputError(f"--images: expected a folder for each of {len(paths)} files, found {len(given)}; name all")
+    files = [read(path) for path in paths]
+    folders = given or [find_images(path, file) for path, file in zip(paths, files, strict=True)]
+    for path, file, folder in zip(paths, files, folders, strict=True):
+        check_files(path, folder, [image["file_name"] for image in file["images"]])
+    folders = [Path(os.path.abspath(folder)) for folder in folders]  # links keep their place
+    common = Path(os.path.commonpath(folders))
+    merged = merge_coco(files, [folder.relative_to(common).as_posix() for folder in folders])
+    write_json(arguments.out, merged)
+    names = ", ".join(category["name"] for category in merged["categories"])
+    print(
+        f"{len(merged['images'])} images, {len(merged['annotations'])} objects, classes: {names} -> {arguments.out}"
+    )
+    print(f"images: {common}")
+    return 0
+
+
+def read(path: Path) -> CocoFile:
+    """A COCO file, with a line where its annotations had to be numbered."""
+    file, renumbered = read_and_number(path)
+    if renumbered:
+        print(describe_numbers(path, renumbered))
+    return file

@@ -1,0 +1,79 @@
+"""COCO -> Pascal VOC folders: Annotations/, JPEGImages/, ImageSets/Main/SPLIT.txt. The reader is in voc.py.
+
+Frame: VOC counts pixels from 1, and xmax and ymax are the last ones inside; boxes are rounded to whole pixels.
+Written here and not by hotcoco, which drops the folders of the images and writes no lists.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
+
+from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage
+from rtmdet.data.formats.image_folder import copy_image, label_names
+from rtmdet.data.formats.voc import LISTS
+from rtmdet.structures import InputError
+
+
+def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
+    """Write one split of a VOC data set into the folder `out`, images copied; returns remarks, a line each.
+
+    Boxes are cut at the borders; crowds become difficult objects, which VOC's evaluation passes over, too.
+
+    Raises InputError where the split or an XML file is there already, and for images that differ in their suffix
+    only: their XML files would be one.
+    """
+    stems, names = label_names(file), {category["id"]: category["name"] for category in file["categories"]}
+    taken = [path for path in (out / LISTS / f"{split}.txt", *(_path(out, stem) for stem in stems)) if path.exists()]
+    if taken:
+        raise InputError(f"{taken[0]} is there already; give another --out or --split")
+    roots = {image["id"]: _root(image) for image in file["images"]}
+    sizes = {image["id"]: (image["width"], image["height"]) for image in file["images"]}
+    for annotation in file["annotations"]:
+        image_id = annotation["image_id"]
+        _add_object(roots[image_id], annotation, names[annotation["category_id"]], sizes[image_id])
+    for image, stem in zip(file["images"], stems, strict=True):
+        root = roots[image["id"]]
+        indent(root)
+        _path(out, stem).parent.mkdir(parents=True, exist_ok=True)
+        ElementTree(root).write(_path(out, stem), encoding="utf-8")
+        copy_image(images, image["file_name"], out / "JPEGImages")
+    (out / LISTS).mkdir(parents=True, exist_ok=True)
+    (out / LISTS / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
+    crowds = sum(annotation["iscrowd"] for annotation in file["annotations"])
+    return [f"{crowds} crowds became difficult objects"] if crowds else []
+
+
+def _path(out: Path, stem: str) -> Path:
+    return out / "Annotations" / f"{stem}.xml"
+
+
+def _root(image: CocoImage) -> Element:
+    root = Element("annotation")
+    SubElement(root, "folder").text = "JPEGImages"
+    SubElement(root, "filename").text = image["file_name"].replace("\\", "/")
+    size = SubElement(root, "size")
+    for key, value in (("width", image["width"]), ("height", image["height"]), ("depth", 3)):
+        SubElement(size, key).text = str(value)
+    SubElement(root, "segmented").text = "0"
+    return root
+
+
+def _add_object(root: Element, annotation: CocoAnnotation, name: str, size: tuple[int, int]) -> None:
+    """An object of an image of (W, H)."""
+    found = SubElement(root, "object")
+    for key, value in (("name", name), ("pose", "Unspecified"), ("truncated", "0")):
+        SubElement(found, key).text = value
+    SubElement(found, "difficult").text = str(annotation["iscrowd"])
+    box = SubElement(found, "bndbox")
+    first, last = zip(
+        *(_pixels(annotation["bbox"][i], annotation["bbox"][i + 2], size[i]) for i in (0, 1)), strict=True
+    )
+    for key, number in zip(("xmin", "ymin", "xmax", "ymax"), (*first, *last), strict=True):
+        SubElement(box, key).text = str(number)
+
+
+def _pixels(start: float, length: float, size: int) -> tuple[int, int]:
+    """The first and the last pixel, 1 .. size, at least one."""
+    first = min(max(round(start), 0), size - 1) + 1
+    return first, max(min(round(start + length), size), first)

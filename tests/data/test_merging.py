@@ -1,0 +1,79 @@
+"""Merged files: classes by name, images by file, ids anew."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rtmdet.cli.main import main
+from rtmdet.data.coco_file import CocoFile, read_coco
+from rtmdet.data.json_file import write_json
+from rtmdet.data.merging import merge_coco
+from rtmdet.structures import InputError
+
+
+def make_file(categories: dict[int, str], objects: list[tuple[int, int]], names: list[str]) -> CocoFile:
+    """Images with ids from 0, and an object for each pair of image and category id, all at different places."""
+    return {
+        "images": [{"id": i, "file_name": name, "width": 60, "height": 50} for i, name in enumerate(names)],
+        "annotations": [
+            {"id": n, "image_id": i, "category_id": c, "bbox": [n, c, 5, 5], "area": 25, "iscrowd": 0}
+            for n, (i, c) in enumerate(objects, start=1)
+        ],
+        "categories": [{"id": number, "name": name} for number, name in categories.items()],
+    }
+
+
+def test_classes_are_joined_by_name_and_equal_file_names_stay_apart() -> None:
+    first = make_file({3: "cat", 1: "dog"}, [(0, 3), (1, 1)], ["a.png", "b.png"])
+    second = make_file({1: "cow", 2: "dog", 9: "cat"}, [(0, 1), (0, 2), (0, 9)], ["a.png"])
+    before = copy.deepcopy((first, second))
+    merged = merge_coco([first, second], ["x", "y/z"])
+    assert (first, second) == before
+    assert {entry["name"]: entry["id"] for entry in merged["categories"]} == {"cat": 3, "dog": 1, "cow": 4}
+    assert [(entry["id"], entry["file_name"]) for entry in merged["images"]] == [
+        (1, "x/a.png"), (2, "x/b.png"), (3, "y/z/a.png"),
+    ]  # fmt: skip
+    assert [(entry["id"], entry["image_id"], entry["category_id"]) for entry in merged["annotations"]] == [
+        (1, 1, 3), (2, 2, 1), (3, 3, 4), (4, 3, 1), (5, 3, 3),
+    ]  # fmt: skip
+
+
+def test_an_image_of_two_files_has_the_objects_of_both_once() -> None:
+    first = make_file({1: "dog"}, [(0, 1)], ["x\\a.png"])
+    second = make_file({1: "dog"}, [(0, 1), (0, 1)], ["a.png"])  # the first is the same box
+    second["annotations"].append({**second["annotations"][1], "id": 3})
+    merged = merge_coco([first, second], [".", "x"])
+    assert [image["file_name"] for image in merged["images"]] == ["x/a.png"]
+    assert [entry["bbox"] for entry in merged["annotations"]] == [[1, 1, 5, 5], [2, 1, 5, 5], [2, 1, 5, 5]]
+    second["images"][0]["width"] = 61
+    with pytest.raises(InputError, match=r"image 'x/a\.png' stands with 60 x 50 pixels in one file and with 61 x 50"):
+        merge_coco([first, second], [".", "x"])
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, name in (("x", "dog"), ("y", "cat")):
+        (tmp_path / folder / "images").mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / folder / "images" / "a.png"), np.zeros((50, 60, 3), np.uint8))
+        write_json(tmp_path / folder / "all.json", make_file({1: name}, [(0, 1)], ["a.png"]))
+    files = [str(tmp_path / folder / "all.json") for folder in "xy"]
+    out = tmp_path / "merged.json"
+    folders = [word for folder in "xy" for word in ("--images", str(tmp_path / folder / "images"))]
+    for options in ([], folders):
+        assert main(["data", "merge", *files, *options, "--out", str(out)]) == 0
+        said = capsys.readouterr().out.splitlines()
+        assert said == [f"2 images, 2 objects, classes: dog, cat -> {out}", f"images: {tmp_path}"]
+        assert [image["file_name"] for image in read_coco(out)["images"]] == ["x/images/a.png", "y/images/a.png"]
+    assert main(["data", "merge", *files, *folders[:2], "--out", str(out)]) == 2
+    assert "--images: expected a folder for each of 2 files, found 1" in capsys.readouterr().err
+
+
+def test_images_are_found_by_the_split_that_the_file_is_named_after(tmp_path: Path) -> None:
+    (tmp_path / "val").mkdir()
+    cv2.imwrite(str(tmp_path / "val" / "a.png"), np.zeros((50, 60, 3), np.uint8))
+    write_json(tmp_path / "valid.json", make_file({1: "dog"}, [(0, 1)], ["a.png"]))
+    assert main(["data", "merge", str(tmp_path / "valid.json"), "--out", str(tmp_path / "out.json")]) == 0

@@ -1,0 +1,133 @@
+"""COCO to YOLO and VOC: what is written comes back through our readers, and nothing is written over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from rtmdet.cli.main import main
+from rtmdet.data.coco_file import CocoFile
+from rtmdet.data.formats.voc import convert_voc
+from rtmdet.data.formats.voc_writer import write_voc
+from rtmdet.data.formats.yolo import convert_yolo
+from rtmdet.data.formats.yolo_writer import write_yolo
+from rtmdet.data.json_file import write_json
+from rtmdet.structures import InputError
+
+WRITERS = [write_yolo, write_voc]
+Writer = Callable[[CocoFile, Path, Path, str], list[str]]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder with the images of `sound`."""
+    folder = tmp_path / "images"
+    for image in sound()["images"]:
+        path = folder / image["file_name"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.zeros((image["height"], image["width"], 3), np.uint8))
+    return folder
+
+
+def sound() -> CocoFile:
+    """Images of equal name in two folders, one empty; sparse ids, a name with signs, a box over the edge."""
+    boxes = [
+        (5, 90, [10.25, 5.4, 30.5, 20.125]), (5, 7, [70, 50, 40, 30]), (8, 7, [0, 0, 81, 61]), (8, 90, [3, 4, 1, 1]),
+    ]  # fmt: skip
+    sizes = {5: ("a.png", 80, 60), 6: ("b.png", 81, 61), 8: ("deep/a.png", 81, 61)}
+    return {
+        "images": [{"id": i, "file_name": name, "width": w, "height": h} for i, (name, w, h) in sizes.items()],
+        "annotations": [
+            {"id": n, "image_id": i, "category_id": c, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+            for n, (i, c, box) in enumerate(boxes, start=1)
+        ],
+        "categories": [{"id": 90, "name": "Katze & <Hündin>"}, {"id": 7, "name": "b"}],
+    }
+
+
+def objects(file: CocoFile) -> set[tuple[object, ...]]:
+    """Image, class and box rounded to whole pixels, cut at the border, of all objects."""
+    files = {image["id"]: image for image in file["images"]}
+    names = {category["id"]: category["name"] for category in file["categories"]}
+    found = set()
+    for entry in file["annotations"]:
+        image, (x, y, width, height) = files[entry["image_id"]], entry["bbox"]
+        box = (round(x), round(y), round(min(x + width, image["width"])), round(min(y + height, image["height"])))
+        found.add((image["file_name"], names[entry["category_id"]], box, entry["iscrowd"]))
+    return found
+
+
+def test_yolo_and_back(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert write_yolo(sound(), images, out, "train") == []
+    assert write_yolo(sound(), images, out, "val") == []
+    assert yaml.safe_load((out / "data.yaml").read_text(encoding="utf-8")) == {
+        "names": ["b", "Katze & <Hündin>"], "train": "images/train", "val": "images/val",
+    }  # fmt: skip
+    for split in ("train", "val"):
+        back = convert_yolo(out, split).coco
+        assert objects(back) == objects(sound())
+        assert [image["file_name"] for image in back["images"]] == ["a.png", "b.png", "deep/a.png"]
+    first = next(entry for entry in back["annotations"] if entry["category_id"] == 1)
+    assert first["bbox"] == pytest.approx([10.25, 5.4, 30.5, 20.125], abs=1e-3)
+
+
+def test_voc_and_back(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert write_voc(sound(), images, out, "val") == []
+    for split in ("val", None):
+        back = convert_voc(out, split=split).coco
+        assert objects(back) == objects(sound())
+        assert [image["file_name"] for image in back["images"]] == ["a.png", "b.png", "deep/a.png"]
+
+
+def test_crowds(images: Path, tmp_path: Path) -> None:
+    file = sound()
+    file["annotations"][0]["iscrowd"] = 1
+    assert write_yolo(file, images, tmp_path / "yolo", "train") == ["left out: 1 crowds"]
+    assert len(convert_yolo(tmp_path / "yolo", "train").coco["annotations"]) == 3
+    assert write_voc(file, images, tmp_path / "voc", "train") == ["1 crowds became difficult objects"]
+    assert objects(convert_voc(tmp_path / "voc").coco) == objects(file)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_nothing_is_written_over(images: Path, tmp_path: Path, write: Writer) -> None:
+    write(sound(), images, tmp_path / "out", "train")
+    with pytest.raises(InputError, match="is there already"):
+        write(sound(), images, tmp_path / "out", "train")
+
+
+def test_splits_of_one_data_set_have_the_same_classes(images: Path, tmp_path: Path) -> None:
+    write_yolo(sound(), images, tmp_path, "train")
+    other = sound()
+    other["categories"][0]["name"] = "cow"
+    with pytest.raises(InputError, match=r"data\.yaml: expected the classes \['b', 'cow'\], found \['b', 'Katze"):
+        write_yolo(other, images, tmp_path, "val")
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_images_that_would_share_a_label_file_are_refused(tmp_path: Path, write: Writer) -> None:
+    file = sound()
+    file["images"][1]["file_name"] = "a.jpg"
+    with pytest.raises(InputError, match=r"images 'a\.png' and 'a\.jpg' would have the same label file"):
+        write(file, tmp_path, tmp_path / "out", "train")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("target", ["yolo", "voc"])
+def test_command(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str) -> None:
+    file, out = tmp_path / "all.json", tmp_path / "out"
+    write_json(file, sound())
+    words = ["data", "export", target, str(file), "--images", str(images), "--out", str(out)]
+    assert main([*words, "--split", "val"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"3 images, 4 objects -> {out}"]
+    assert main([*words, "--split", "../val"]) == 2
+    assert capsys.readouterr().err.startswith("error: --split ../val: expected a word")
+    (images / "b.png").unlink()
+    assert main([*words, "--split", "train"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
