@@ -1,6 +1,6 @@
 """Runs cases one after another, with a line in the journal before and after each.
 
-Arguments: work folder, journal, kind, seed, first case, end. The journal tells the parent which case hangs or crashes.
+Arguments: work folder, journal, kind, seed, first case, end. The journal tells the parent which case hangs or dies.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Damaged files through the commands: each must end with code 0, 1 or 2, the last with one clear line.
 
 python tests/fuzz/fuzz.py --cases 500 --seed 0 --minutes 10 --kind all
-Case i of a kind is a pure function of the seed and i. Cases run in a child process; one that takes too long or dies is
+Case i of a kind is a pure function of the seed and i. Cases run in a child process; one that hangs or dies is
 named, and a new child goes on after it. Exit code 1 where a case failed; --first I --cases 1 runs one again.
 """
 

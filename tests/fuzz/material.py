@@ -1,4 +1,4 @@
-"""The sound files that every case damages: scenes of 96 x 96 with COCO, YOLO and VOC labels, a config, a checkpoint."""
+"""The sound files that every case damages: scenes of 96 x 96 with COCO, YOLO and VOC labels, config, checkpoint."""
 
 from __future__ import annotations
 
