@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -25,10 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = importlib.import_module(arguments.module)
     from rtmdet.structures import InputError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name in a file may be no text the terminal can show
     try:
         return command.run(arguments)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _print_error(str(error))
         return 2
     except BrokenPipeError:  # the reader of the output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -36,11 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}: check the path", file=sys.stderr)
+        _print_error(f"{error.filename}: {error.strerror}: check the path")
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _print_error(text: str) -> None:
+    """One line, whatever names from files are in it: what would break or turn the line is shown escaped."""
+    letters = (letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    print("error: " + "".join(letters), file=sys.stderr)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -9,9 +9,11 @@ BATCH = 8
 FEW_IMAGES = 24  # with fewer, a batch of 8 leaves less than three steps an epoch
 EPOCHS = 40
 LEAST_IMAGES_SEEN = 2400  # passes of one image through the network
+LEAST_IMAGES_SEEN_NEW_CLASSES = 6000  # layers that begin anew need the steps
 MOST_IMAGES_SEEN = 40_000
 FROM_NOTHING = 5  # times as many passes where no weights are given
 LEARNING_RATE = 1e-3  # of AdamW, for a batch of 8
+LEARNING_RATE_NEW_CLASSES = 2e-3
 CLASS_RATE_FACTOR = 5.0
 MANY_STEPS = 20_000  # steps from which on the original's slow average fits
 
@@ -40,33 +42,38 @@ def choose_recipe(
     `batch_size` and `epochs` are the user's, where given; the rest follows from them.
     """
     choices = []
+    new_classes = fine_tuned and new_classes
     if batch_size is None:
         batch_size = BATCH if images >= FEW_IMAGES else BATCH // 2
         choices.append(Choice("data.batch_size", batch_size, f"steps enough an epoch of {images} images"))
     steps = math.ceil(images / batch_size)
     if epochs is None:
-        epochs = _epochs(images, fine_tuned=fine_tuned)
+        epochs = _epochs(images, fine_tuned=fine_tuned, new_classes=new_classes)
         reason = f"{epochs * images} images seen, {epochs * steps} steps"
-        choices.append(
-            Choice("train.epochs", epochs, reason if fine_tuned else f"{reason}; from nothing it takes more")
-        )
-    rate = float(f"{LEARNING_RATE * math.sqrt(batch_size / BATCH):.2g}")
+        if not fine_tuned:
+            reason += "; from nothing it takes more"
+        elif new_classes:
+            reason += "; new classes take more"
+        choices.append(Choice("train.epochs", epochs, reason))
+    base = LEARNING_RATE_NEW_CLASSES if new_classes else LEARNING_RATE
+    rate = float(f"{base * math.sqrt(batch_size / BATCH):.2g}")
     warm_up = max(1, min(1000, epochs * steps // 20))
     return [
         *choices,
-        Choice("train.learning_rate", rate, f"0.001 x sqrt(batch / {BATCH})"),
+        Choice("train.learning_rate", rate, f"{base:g} x sqrt(batch / {BATCH})"),
         Choice("train.warmup_iterations", warm_up, "one step in twenty"),
         Choice("augmentation.stage2_epochs", epochs // 2, "the second half without mosaic and mixup"),
         Choice("train.validate_every", max(1, epochs // 8), "eight times a run"),
         *_average(epochs * steps),
         *_start(batch_size, fine_tuned=fine_tuned),
-        *(_new_classes() if fine_tuned and new_classes else []),
+        *(_new_classes() if new_classes else []),
     ]
 
 
-def _epochs(images: int, *, fine_tuned: bool) -> int:
+def _epochs(images: int, *, fine_tuned: bool, new_classes: bool) -> int:
     factor = 1 if fine_tuned else FROM_NOTHING
-    seen = min(max(EPOCHS * images, LEAST_IMAGES_SEEN), MOST_IMAGES_SEEN)
+    least = LEAST_IMAGES_SEEN_NEW_CLASSES if new_classes else LEAST_IMAGES_SEEN
+    seen = min(max(EPOCHS * images, least), MOST_IMAGES_SEEN)
     return max(factor * seen // images, 1)
 
 

@@ -305,3 +305,12 @@ def test_loss_that_is_no_number(config: Path, tmp_path: Path, command: Command) 
 def test_names_that_are_no_files(checkpoint: Path, dataset: Path, command: Command, name: str) -> None:
     assert name in error_line(command("infer", name, "--weights", checkpoint))
     assert name in error_line(command("infer", dataset / "val" / "images", "--weights", name))
+
+
+@pytest.mark.parametrize(("name", "shown"), [("a\nb", "a\\nb"), ("a\rb", "a\\rb"), ("\u202ea", "\\u202ea")])
+def test_a_name_that_would_break_the_line_is_shown_escaped(
+    command: Command, tmp_path: Path, name: str, shown: str
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps({"train": {name: 1}}))
+    assert f"train.{shown} is not a setting" in error_line(command("train", "--config", config))

@@ -103,6 +103,20 @@ def test_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
 
 
+def test_text_that_the_terminal_cannot_show_is_printed_escaped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A lone surrogate, as JSON and YAML may hold: fuzzing found it as a class name."""
+
+    def says(_: argparse.Namespace) -> int:
+        print("classes: \ud800")
+        return 0
+
+    monkeypatch.setattr("rtmdet.cli.info.run", says)
+    assert main(["info"]) == 0
+    assert capsys.readouterr().out == "classes: \\ud800\n"
+
+
 def test_info_is_a_table_of_the_sizes(command: Command) -> None:
     result = command("info", "--input", 64)
     assert (result.returncode, result.stderr) == (0, "")

@@ -88,11 +88,12 @@ def judge(code: int, raised: str, error: str) -> str:
         return "a traceback on stderr"
     if code not in (0, 1, 2):
         return f"exit code {code}"
-    before, line, message = error.partition("error: ")
-    if code == 2 and "usage:" not in before:
-        if not line:
+    lines = error.replace("\r", "\n").split("\n")  # libpng's remark may stand above: it writes past Python
+    errors = [place for place, line in enumerate(lines) if line.startswith("error: ")]
+    if code == 2 and not any(line.startswith("usage:") for line in lines):
+        if not errors:
             return "code 2 without an error line"
-        if len(message.splitlines()) != 1 or (before and before[-1] not in "\r\n"):
+        if any(lines[errors[0] + 1 :]):
             return "the error is not one line"
     return ""
 

@@ -91,7 +91,7 @@ def _value(parent: Parent, key: str | int, random: Random) -> None:
 
 def _retype(parent: Parent, key: str | int, random: Random) -> None:
     value = parent[key]
-    parent[key] = random.choice((str(value), [value], {"value": value}, not value))
+    parent[key] = random.choice((str(value), [value], {"value": value}, value is None))
 
 
 def _rename(parent: Parent, key: str | int, random: Random) -> None:

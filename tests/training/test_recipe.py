@@ -52,7 +52,11 @@ def test_every_choice_says_why() -> None:
     assert all(len(choice.reason) > 8 for choice in choose_recipe(61, fine_tuned=True))
 
 
-def test_new_class_layers_learn_faster_than_trained_ones() -> None:
-    assert recipe(61, new_classes=True)["train.class_rate_factor"] > 1  # type: ignore[operator]
+def test_new_class_layers_get_more_passes_and_a_higher_rate() -> None:
+    known, new = recipe(61), recipe(61, new_classes=True)
+    assert new["train.epochs"] > 2 * known["train.epochs"]  # type: ignore[operator]
+    assert new["train.learning_rate"] == 2 * known["train.learning_rate"]  # type: ignore[operator]
+    assert recipe(300, new_classes=True)["train.epochs"] == recipe(300)["train.epochs"]  # steps enough already
+    assert new["train.class_rate_factor"] > 1  # type: ignore[operator]
     assert "train.class_rate_factor" not in recipe(61)
-    assert "train.class_rate_factor" not in recipe(61, fine_tuned=False, new_classes=True)
+    assert recipe(61, fine_tuned=False, new_classes=True) == recipe(61, fine_tuned=False)

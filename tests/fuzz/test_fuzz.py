@@ -1,0 +1,39 @@
+"""Damaged files through the commands: 500 cases on every run; the full run and its outcome: docs/fuzzing.md."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FUZZ = Path(__file__).with_name("fuzz.py")
+CASES = {"coco": 100, "yolo": 100, "voc": 100, "yaml": 120, "image": 50, "checkpoint": 30}
+FAILED_BEFORE = [  # kind, seed, case: what was wrong
+    ("yolo", 31, 973),  # a carriage return in a folder's name went to the terminal
+    ("yolo", 31, 1258),  # a line break in a folder's name made two lines of the error
+    ("yaml", 31, 229),  # the same in a setting's name
+    ("yaml", 31, 638),  # the same in a path
+]
+
+
+def run_fuzz(kind: str, work: Path, *, seed: int, first: int, cases: int) -> subprocess.CompletedProcess[str]:
+    words = ["--kind", kind, "--seed", seed, "--first", first, "--cases", cases, "--minutes", 5, "--work", work]
+    command = [sys.executable, str(FUZZ), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "cases"), CASES.items())
+def test_damaged_files_end_with_one_line_or_are_used(kind: str, cases: int, tmp_path: Path) -> None:
+    result = run_fuzz(kind, tmp_path, seed=0, first=0, cases=cases)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.splitlines()[1].split()[:2] == [kind, str(cases)], "all were run in the time"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "seed", "case"), FAILED_BEFORE)
+def test_cases_that_failed_once(kind: str, seed: int, case: int, tmp_path: Path) -> None:
+    result = run_fuzz(kind, tmp_path, seed=seed, first=case, cases=1)
+    assert result.returncode == 0, result.stdout + result.stderr
