@@ -12,7 +12,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rtmdet.checkpoint import CheckpointMeta
 from rtmdet.cli.measure import detect_all
-from rtmdet.cli.numbering import describe_numbers
 from rtmdet.cli.progress import say
 from rtmdet.config import Config, SplitConfig
 from rtmdet.config_file import dump_config
@@ -44,9 +43,8 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
     check_classes(train, val)
     say(describe("train", train))
     say(describe("val", val))
-    for split, data in ((config.data.train, train), (config.data.val, val)):
-        if data.renumbered:
-            say(describe_numbers(split.annotations, data.renumbered))
+    for remark in (*train.remarks, *val.remarks):
+        say(remark)
     return train, val
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rtmdet.cli.numbering import describe_numbers
-from rtmdet.data.coco_file import check_files, read_and_number
+from rtmdet.data.coco_file import check_files, read_and_repair
 from rtmdet.data.formats.voc_writer import write_voc
 from rtmdet.data.formats.yolo_writer import write_yolo
 from rtmdet.structures import InputError
@@ -17,12 +16,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the split and count. Raises InputError for a file that cannot be read, and a split that is there."""
     if not arguments.split.isidentifier():
         raise InputError(f"--split {arguments.split}: expected a word such as train, val or test; give another name")
-    file, renumbered = read_and_number(arguments.annotations)
-    if renumbered:
-        print(describe_numbers(arguments.annotations, renumbered))
-    check_files(arguments.annotations, arguments.images, [image["file_name"] for image in file["images"]])
-    remarks = WRITERS[arguments.format](file, arguments.images, arguments.out, arguments.split)
-    print(f"{len(file['images'])} images, {len(file['annotations'])} objects -> {arguments.out}")
+    file, remarks = read_and_repair(arguments.annotations)
     for remark in remarks:
         print(remark)
+    check_files(arguments.annotations, arguments.images, [image["file_name"] for image in file["images"]])
+    losses = WRITERS[arguments.format](file, arguments.images, arguments.out, arguments.split)
+    print(f"{len(file['images'])} images, {len(file['annotations'])} objects -> {arguments.out}")
+    for loss in losses:
+        print(loss)
     return 0

@@ -6,8 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from rtmdet.cli.numbering import describe_numbers
-from rtmdet.data.coco_file import CocoFile, check_files, read_and_number
+from rtmdet.data.coco_file import CocoFile, check_files, read_and_repair
 from rtmdet.data.json_file import write_json
 from rtmdet.data.merging import merge_coco
 from rtmdet.data.sources import find_images
@@ -39,8 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def read(path: Path) -> CocoFile:
-    """A COCO file, with a line where its annotations had to be numbered."""
-    file, renumbered = read_and_number(path)
-    if renumbered:
-        print(describe_numbers(path, renumbered))
+    """A COCO file, with a line about what had to be mended."""
+    file, remarks = read_and_repair(path)
+    for remark in remarks:
+        print(remark)
     return file

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rtmdet.cli.numbering import describe_numbers
-from rtmdet.data.coco_file import CocoFile, read_and_number
+from rtmdet.data.coco_file import CocoFile, read_and_repair
 from rtmdet.data.json_file import write_json
 from rtmdet.data.splitting import split_coco
 from rtmdet.structures import InputError
@@ -16,12 +15,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises InputError for a file that cannot be read or split, and where it would be overwritten.
     """
-    file, renumbered = read_and_number(arguments.annotations)
+    file, remarks = read_and_repair(arguments.annotations)
     paths = [arguments.out / "train.json", arguments.out / "val.json"]
     if any(path.exists() and path.samefile(arguments.annotations) for path in paths):
         raise InputError(f"{arguments.annotations} would be overwritten by its own part; give another --out")
-    if renumbered:
-        print(describe_numbers(arguments.annotations, renumbered))
+    for remark in remarks:
+        print(remark)
     parts = split_coco(file, arguments.val, arguments.seed)
     for path, part, other in zip(paths, parts, reversed(parts), strict=True):
         write_json(path, part)

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from rtmdet.cli.measure import describe, describe_interval, detect_all, stored_settings
 from rtmdet.cli.model_options import load_detector
-from rtmdet.cli.numbering import describe_numbers
 from rtmdet.config import EvaluationConfig
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
@@ -23,8 +22,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--batch {arguments.batch} --workers {arguments.workers}: expected at least 1 and 0")
     detector = load_detector(arguments)
     dataset = CocoDataset(arguments.annotations, arguments.images, classes=detector.classes, training=False)
-    if dataset.renumbered:
-        print(describe_numbers(arguments.annotations, dataset.renumbered))
+    for remark in dataset.remarks:
+        print(remark)
     samples = EvaluationSamples(dataset, input_size=detector.input_size)
     loader = EvaluationLoader(samples, batch_size=arguments.batch, workers=arguments.workers)
     stored = stored_settings(detector, arguments.weights)

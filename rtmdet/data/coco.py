@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools.coco import COCO
 
-from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, check_files, read_and_number
+from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, check_files, read_and_repair
 from rtmdet.data.images import read_image
 from rtmdet.structures import ImageMeta, InputError, Sample
 
@@ -50,7 +50,7 @@ class CocoDataset:
 
     Public attributes: `classes` the K names in the order of the labels, `category_ids` the file's id of each
     label, `image_ids` in the order of the index, `coco` the file's index for COCOeval, `unused` of each reason
-    against a box how many boxes it concerns, `renumbered` how many annotations had an id of another one.
+    against a box how many boxes it concerns, `remarks` what of the file had to be mended, a line each.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class CocoDataset:
         Raises InputError for a fault in the file, a class that it lacks, a missing image file, or where no
         usable box is left.
         """
-        file, self.renumbered = read_and_number(annotations)
+        file, self.remarks = read_and_repair(annotations)
         check_files(annotations, images, [image["file_name"] for image in file["images"]])
         ids = _category_ids(annotations, file, classes)
         self.classes, self.category_ids = tuple(ids), tuple(ids.values())

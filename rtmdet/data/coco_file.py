@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import NotRequired, TypedDict, TypeGuard, cast
 
+from rtmdet.data.coco_repairs import find_headings, number_annotations
 from rtmdet.data.json_file import read_json
 from rtmdet.structures import InputError
 
@@ -57,16 +58,16 @@ KINDS = {"images": "image", "annotations": "annotation", "categories": "category
 
 
 def read_coco(path: Path) -> CocoFile:
-    """Read and check an annotation file, as `read_and_number` does, without the count."""
-    return read_and_number(path)[0]
+    """Read and check an annotation file, as `read_and_repair` does, without the remarks."""
+    return read_and_repair(path)[0]
 
 
-def read_and_number(path: Path) -> tuple[CocoFile, int]:
-    """Read and check an annotation file; also says how many annotations had the id of one before them.
+def read_and_repair(path: Path) -> tuple[CocoFile, list[str]]:
+    """Read and check an annotation file; also says, a line each, what had to be mended.
 
-    Where there are such, as where an export counts anew in every image, all annotations are numbered from 1 in their
-    order: COCOeval would take them for one. Nothing refers to these ids, as it does to those of images and classes,
-    which must not be repeated. Where `area` or `iscrowd` are missing they are filled in (the box's area, 0).
+    Annotations of repeated ids, as where an export counts anew in every image, are all numbered from 1 in their
+    order; ids of images and classes must not be repeated. Categories that only name a group of others are left out.
+    Where `area` or `iscrowd` are missing they are filled in (the box's area, 0).
 
     Raises InputError at the first fault, with the file, the entry's id and what to do.
     """
@@ -76,13 +77,16 @@ def read_and_number(path: Path) -> tuple[CocoFile, int]:
     categories = _index(path, document, "categories", _check_category)
     images = _index(path, document, "images", _check_image)
     annotations = _entries(path, document, "annotations", _check_annotation)
+    headings = _take_out_headings(document, categories)
     _check_unique_names(path, categories)
     for key, entries in (("images", images), ("categories", categories)):
         if not entries:
             raise InputError(f"{path}: expected at least one entry in {key!r}, found none; check the export")
     for identifier, annotation in annotations:
         _check_references(f"{path}: annotation {identifier}", annotation, images, categories)
-    return cast(CocoFile, document), _number([annotation for _, annotation in annotations])
+    repeated = number_annotations([annotation for _, annotation in annotations])
+    remarks = [f"{path}: {repeated} annotations had the id of another one: all are numbered anew, from 1"]
+    return cast(CocoFile, document), [*(remarks if repeated else []), *(f"{path}: {text}" for text in headings)]
 
 
 def box_annotation(
@@ -159,6 +163,17 @@ def _entries(path: Path, document: Entry, key: str, check: Callable[[str, Entry]
     return numbered
 
 
+def _take_out_headings(document: Entry, categories: dict[int, Entry]) -> list[str]:
+    """Leave out of both what is no class but a group's name; a line about each."""
+    used = {annotation["category_id"] for annotation in cast(CocoFile, document)["annotations"]}
+    headings = {identifier: categories.pop(identifier) for identifier in find_headings(categories.values(), used)}
+    document["categories"] = list(categories.values())
+    return [
+        f"category {identifier}, {entry['name']!r}, has no objects and is the supercategory of others: not a class"
+        for identifier, entry in headings.items()
+    ]
+
+
 def _check_category(where: str, entry: Entry) -> None:
     name = _value(where, entry, "name")
     if not isinstance(name, str) or not name:
@@ -186,6 +201,8 @@ def _check_image(where: str, entry: Entry) -> None:
 
 
 def _check_annotation(where: str, entry: Entry) -> None:
+    for key in ("image_id", "category_id"):
+        _integer(where, entry, key)
     box = _value(where, entry, "bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(is_number(value) for value in box):
         raise InputError(f"{where}: expected 4 finite numbers for 'bbox', found {shown(box)}; correct the box")
@@ -203,13 +220,12 @@ def _check_annotation(where: str, entry: Entry) -> None:
 
 def _check_references(where: str, entry: Entry, images: dict[int, Entry], categories: dict[int, Entry]) -> None:
     """The annotation's image and category stand in the file, and its box touches the image."""
-    category = _integer(where, entry, "category_id")
+    category, image = (cast(int, entry[key]) for key in ("category_id", "image_id"))
     if category not in categories:
         known = ", ".join(f"{identifier}" for identifier in categories)
         raise InputError(
             f"{where}: unknown category_id {category} (the file has {known}); correct it or add the category"
         )
-    image = _integer(where, entry, "image_id")
     if image not in images:
         raise InputError(f"{where}: unknown image_id {image}; correct it or add the image to 'images'")
     if is_outside(cast(CocoAnnotation, entry), cast(CocoImage, images[image])):
@@ -225,22 +241,6 @@ def is_outside(annotation: CocoAnnotation, image: CocoImage) -> bool:
     if width < 1 or height < 1:
         return False
     return x >= image["width"] or y >= image["height"] or x + width <= 0 or y + height <= 0
-
-
-def _number(annotations: list[Entry]) -> int:
-    """Give annotations ids of their own, from 1; returns how many had the id of another.
-
-    COCOeval takes a match with annotation 0 for no match.
-    """
-    ids = [cast(int, annotation["id"]) for annotation in annotations]
-    repeated, least = len(ids) - len(set(ids)), min(ids, default=1)
-    if repeated:
-        for number, annotation in enumerate(annotations, start=1):
-            annotation["id"] = number
-    elif least < 1:
-        for annotation in annotations:
-            annotation["id"] = cast(int, annotation["id"]) + 1 - least
-    return repeated
 
 
 def _value(where: str, entry: Entry, key: str) -> object:
@@ -276,9 +276,7 @@ def entry_fault(key: str, where: str, entry: object) -> str | None:
     if not isinstance(entry, dict):
         return f"{where}: expected an object, found {shown(entry)}; correct it"
     try:
-        references = ("image_id", "category_id") if key == "annotations" else ()
-        for name in ("id", *references):
-            _integer(where, entry, name)
+        _integer(where, entry, "id")
         check(where, entry)
     except InputError as error:
         return str(error)

@@ -142,10 +142,49 @@ def test_repeated_annotation_ids_are_numbered_anew_and_counted(folder: Path) -> 
     for number, entry in enumerate(document["annotations"]):
         entry["id"] = number % 3
     data = dataset(folder, document, training=False)
-    assert data.renumbered == 5
+    assert [remark.partition(": ")[2] for remark in data.remarks] == [
+        "5 annotations had the id of another one: all are numbered anew, from 1"
+    ]
     assert sorted(data.coco.anns) == [1, 2, 3, 4, 5, 6, 7, 8]
     np.testing.assert_array_equal(data.load(0).boxes, [[10.25, 5, 40.25, 25.5], [70, 50, 110, 80]])
-    assert dataset(folder, sound()).renumbered == 0
+    assert dataset(folder, sound()).remarks == []
+
+
+ROBOFLOW = [  # how its exports begin: the project, then the classes
+    [{"id": 0, "name": "pets", "supercategory": "none"}, {"id": 4, "name": "cat", "supercategory": "pets"}],
+    [{"id": 0, "name": "cat", "supercategory": "none"}, {"id": 4, "name": "cat", "supercategory": "cat"}],
+]
+
+
+@pytest.mark.parametrize("categories", ROBOFLOW, ids=["of its own name", "of a class's name"])
+def test_the_name_of_a_group_is_no_class(folder: Path, categories: list[dict[str, object]]) -> None:
+    document = sound()
+    document["categories"] = [*categories, {"id": 20, "name": "dog", "supercategory": categories[0]["name"]}]
+    data = dataset(folder, document)
+    assert (data.classes, data.category_ids) == (("cat", "dog"), (4, 20))
+    assert [category["id"] for category in data.coco.dataset["categories"]] == [4, 20]
+    (remark,) = data.remarks
+    assert f"category 0, {categories[0]['name']!r}, has no objects and is the supercategory of others" in remark
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": 4, "name": "group"},  # with objects
+        {"supercategory": "thing"},  # in a group itself
+        {"name": "empty"},  # nobody's group
+    ],
+    ids=str,
+)
+def test_a_class_without_objects_stays_a_class(folder: Path, change: dict[str, object]) -> None:
+    document = sound()
+    group = {"id": 0, "name": "group", "supercategory": "none"} | change
+    others = [{"id": 4, "name": "cat"}, {"id": 20, "name": "dog"}, {"id": 21, "name": "cow"}]
+    rest = [one | {"supercategory": "group"} for one in others if one["id"] != group["id"]]
+    document["categories"] = [group, *rest]
+    data = dataset(folder, document)
+    assert data.category_ids == tuple(sorted({group["id"], 4, 20, 21}))
+    assert data.remarks == []
 
 
 def test_a_size_other_than_the_files_is_told(folder: Path) -> None:

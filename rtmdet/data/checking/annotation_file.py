@@ -10,6 +10,7 @@ from typing import cast
 
 from rtmdet.data.checking.finding import Finding, Item, Source, without_remedy
 from rtmdet.data.coco_file import CocoAnnotation, CocoCategory, CocoImage, Entry, entry_fault, shown
+from rtmdet.data.coco_repairs import find_headings
 from rtmdet.data.json_file import read_json
 from rtmdet.structures import InputError
 
@@ -70,8 +71,10 @@ def read_annotation_file(source: Source) -> tuple[AnnotationFile, list[Finding]]
         findings += found
     images = {cast(int, entry["id"]): cast(CocoImage, entry) for entry in sound["images"]}
     by_id = sorted(cast("list[CocoCategory]", sound["categories"]), key=lambda category: category["id"])
-    categories = {category["id"]: category for category in by_id}
     annotations = cast("list[CocoAnnotation]", sound["annotations"])
+    headings = find_headings(by_id, (one["category_id"] for one in annotations))
+    findings.append(_tell_headings(source, [category for category in by_id if category["id"] in headings]))
+    categories = {category["id"]: category for category in by_id if category["id"] not in headings}
     findings += _find_unknown_references(source, annotations, given_ids)
     known = tuple(one for one in annotations if one["image_id"] in images and one["category_id"] in categories)
     file = AnnotationFile(source, images, known, categories)
@@ -140,6 +143,12 @@ def _find_clashing_names(source: Source, categories: Mapping[int, CocoCategory])
         ids[category["name"]].append(identifier)
     items = tuple(Item(f"{name!r} has the ids {found}") for name, found in ids.items() if len(found) > 1)
     yield Finding("error", "repeated-name", source.name, "categories of one name", "rename or merge them", items)
+
+
+def _tell_headings(source: Source, headings: list[CocoCategory]) -> Finding:
+    items = tuple(Item(f"{heading['name']!r} (id {heading['id']})") for heading in headings)
+    message, advice = "categories that only name a group of others", "nothing here: they are not counted as classes"
+    return Finding("hint", "heading", source.name, message, advice, items)
 
 
 def _has_id(entry: Entry) -> bool:

@@ -46,6 +46,19 @@ def test_faults_of_entries(patient, key: str, damage: Callable, code: str, words
     assert all(len(getattr(file, other)) == (4 if other == "images" else 2) for other in others)
 
 
+def test_the_name_of_a_group_is_told_and_counts_as_no_class(patient) -> None:
+    for document in patient.documents.values():
+        for category in document["categories"]:
+            category["supercategory"] = "pets"
+        document["categories"].insert(0, {"id": 0, "name": "pets", "supercategory": "none"})
+    findings = patient.check()
+    assert [(one.code, one.severity, one.split) for one in findings] == [
+        ("heading", "hint", "train"),
+        ("heading", "hint", "val"),
+    ]
+    assert findings[0].items[0].text == "'pets' (id 0)"
+
+
 def test_what_is_sound_remains(patient) -> None:
     document = patient.documents["train"]
     document["annotations"][0]["bbox"] = "all"

@@ -1,0 +1,51 @@
+"""Habits of exporting tools that would mislead training or evaluation, mended in a COCO file that is already checked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+Entry = Mapping[str, Any]  # as JSON has it; its id is an integer
+
+
+def number_annotations(annotations: Sequence[dict[str, Any]]) -> int:
+    """Give annotations ids of their own, from 1; returns how many had the id of another.
+
+    COCOeval would take annotations of one id for one, and a match with annotation 0 for no match. Nothing refers to
+    these ids, as it does to those of images and classes.
+    """
+    ids = [annotation["id"] for annotation in annotations]
+    repeated, least = len(ids) - len(set(ids)), min(ids, default=1)
+    if repeated:
+        for number, annotation in enumerate(annotations, start=1):
+            annotation["id"] = number
+    elif least < 1:
+        for annotation in annotations:
+            annotation["id"] += 1 - least
+    return repeated
+
+
+def find_headings(categories: Collection[Entry], used: Iterable[int]) -> list[int]:
+    """The ids of categories that are no classes but the name of a group of them.
+
+    Roboflow writes the name of the project as category 0, and under `supercategory` of every class. Such an entry
+    has no annotation (`used` has the ids of those that have), no supercategory of its own, and is the one of another.
+    It may bear the name of a class.
+    """
+    with_objects = set(used)
+    groups: dict[object, set[int]] = {}
+    for category in categories:
+        groups.setdefault(_supercategory(category), set()).add(category["id"])
+    return [
+        category["id"]
+        for category in categories
+        if category["id"] not in with_objects
+        and _supercategory(category) is None
+        and groups.get(category.get("name"), set()) - {category["id"]}
+    ]
+
+
+def _supercategory(category: Entry) -> str | None:
+    """The name of the group, None where there is none; Roboflow writes "none"."""
+    name = category.get("supercategory")
+    return name if isinstance(name, str) and name not in ("", "none") else None
