@@ -1,4 +1,4 @@
-"""Habits of exporting tools that would mislead training or evaluation, mended in a COCO file that is already checked."""
+"""Habits of exporting tools that would mislead training or evaluation, mended in a checked COCO file."""
 
 from __future__ import annotations
 

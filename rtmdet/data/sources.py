@@ -5,7 +5,6 @@ A format is recognised by the content of its files, a split by the names of file
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,11 +16,12 @@ from rtmdet.data.formats.labelled_image import ConvertedSet
 from rtmdet.data.formats.labelme import convert_labelme, is_labelme
 from rtmdet.data.formats.via import class_attribute, convert_via, is_via
 from rtmdet.data.formats.voc import LISTS, convert_voc
-from rtmdet.data.formats.yolo import convert_yolo, find_description, named_splits
+from rtmdet.data.formats.yolo import convert_yolo
+from rtmdet.data.formats.yolo_layout import find_layout, find_names, read_layout
 from rtmdet.data.json_file import read_json
+from rtmdet.data.split_names import SPLITS, split_name
 from rtmdet.structures import InputError
 
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 LAYOUTS = "COCO, YOLO, VIA, LabelMe, CVAT or Pascal VOC"
 
 
@@ -53,10 +53,8 @@ def open_source(path: Path) -> Source:
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder of data; check the path")
-    if (description := find_description(path)) is not None:
-        names = [name for name in named_splits(description) if name != "test"]
-        splits = {name: convert_yolo(description, name) for name in names}
-        return Source("YOLO", {name: Split(split.coco, split.images) for name, split in splits.items()})
+    if (description := find_layout(path)) is not None:
+        return Source("YOLO", _yolo_splits(description))
     documents = {file: read_json(file) for file in _json_files(path)}
     if coco := [file for file, content in documents.items() if _is_coco(content)]:
         return Source("COCO", {name: _coco_split(file, name) for name, file in _by_split(path, coco).items()})
@@ -69,10 +67,20 @@ def open_source(path: Path) -> Source:
         return Source("CVAT", _joined([("train", partial(convert_cvat, cvat))]))
     if voc := _voc_places(path):
         return Source("VOC", _joined(voc))
+    if find_names(path) is not None:
+        return Source("YOLO", _yolo_splits(path))
     raise InputError(
         f"{path}: expected {LAYOUTS} annotations, recognised none in {len(documents)} JSON files; "
         "see rtmdet data convert, or name the files in a config"
     )
+
+
+def _yolo_splits(path: Path) -> dict[str, Split]:
+    names = [name for name in read_layout(path).places if name != "test"]
+    if "train" not in names:
+        raise InputError(f"{path}: expected a folder of images under 'train', found {names or 'no split'}; add it")
+    splits = {name: convert_yolo(path, name) for name in names}
+    return {name: Split(split.coco, split.images) for name, split in splits.items()}
 
 
 def _joined(places: Iterable[tuple[str, Callable[..., ConvertedSet]]]) -> dict[str, Split]:
@@ -116,7 +124,7 @@ def _by_split(path: Path, files: Iterable[Path]) -> dict[str, Path]:
     """The file of each split; those of `test` are left alone."""
     found: dict[str, list[Path]] = {}
     for file in files:
-        found.setdefault(_split_name(file.relative_to(path) if file != path else Path(file.name)), []).append(file)
+        found.setdefault(split_name(file.relative_to(path) if file != path else Path(file.name)), []).append(file)
     unnamed = found.pop("", [])
     if "train" not in found and unnamed:
         found["train"] = unnamed
@@ -135,15 +143,6 @@ def _only(path: Path, name: str, files: list[Path]) -> Path:
     return chosen[0]
 
 
-def _split_name(file: Path) -> str:
-    """What the file's name, or else a folder above it, says: train, val, test or nothing."""
-    for part in (file.stem, *reversed(file.parent.parts)):
-        words = re.split(r"[^a-z]+", part.lower())
-        if names := [SPLITS[word] for word in words if word in SPLITS]:
-            return names[0]
-    return ""
-
-
 def _coco_split(file: Path, name: str) -> Split:
     coco = read_coco(file)
     return Split(coco, find_images(file, coco, name), file)
@@ -155,7 +154,7 @@ def find_images(file: Path, coco: CocoFile, split: str | None = None) -> Path:
     Raises InputError where the first image is in none of the folders in question.
     """
     first = coco["images"][0]["file_name"]
-    for folder in _image_folders(file, split or _split_name(Path(file.name))):
+    for folder in _image_folders(file, split or split_name(Path(file.name))):
         if (folder / first).is_file():
             return folder
     raise InputError(

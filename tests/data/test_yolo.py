@@ -14,6 +14,7 @@ from rtmdet.cli.main import main
 from rtmdet.data.coco_file import read_coco
 from rtmdet.data.formats.yolo import convert_yolo
 from rtmdet.data.json_file import write_json
+from rtmdet.data.sources import open_source
 from rtmdet.structures import InputError
 
 NAMES = ["dog", "cat", "cow"]
@@ -27,7 +28,7 @@ def write_data(
     description: dict[str, object] | None = None,
 ) -> Path:
     """Images a.png and b.png of 60 x 80 (H x W) with label files; returns data.yaml."""
-    (folder / images).mkdir(parents=True)
+    (folder / images).mkdir(parents=True, exist_ok=True)
     texts = folder / images.replace("images", "labels")
     texts.mkdir(parents=True, exist_ok=True)
     for name in ("a", "b"):
@@ -83,8 +84,9 @@ def test_what_hotcoco_writes_comes_back(tmp_path: Path) -> None:
         ("set/images", {"path": "set", "train": "images"}),
         ("train/images", {"train": "../train/images"}),
         ("images/deep/train", {"train": "images"}),
+        ("train/images", {"train": "/content/pets/train/images", "test": "/content/pets/test/images"}),
     ],
-    ids=["plain", "list of one", "with a root", "one level too high", "folders below"],
+    ids=["plain", "list of one", "with a root", "one level too high", "folders below", "of another machine"],
 )
 def test_layouts(tmp_path: Path, images: str, description: dict[str, object]) -> None:
     path = write_data(
@@ -93,6 +95,79 @@ def test_layouts(tmp_path: Path, images: str, description: dict[str, object]) ->
     coco = convert_yolo(path.parent, "train").coco
     assert len(coco["images"]) == 2
     assert len(coco["annotations"]) == 1
+
+
+def test_several_folders_and_lists_of_images(tmp_path: Path) -> None:
+    write_data(tmp_path, labels={"a": "0 0.5 0.5 0.5 0.5\n"}, images="one/images")
+    path = write_data(tmp_path, labels={"b": "1 0.5 0.5 0.5 0.5\n"}, images="two/images")
+    (tmp_path / "train.txt").write_text(f"./two/images/b.png\n\n{tmp_path}/one/images/a.png\none/images/b.png\n")
+    for train, names in (
+        (
+            ["one/images", "two/images"],
+            ["one/images/a.png", "one/images/b.png", "two/images/a.png", "two/images/b.png"],
+        ),
+        ("train.txt", ["one/images/a.png", "one/images/b.png", "two/images/b.png"]),
+    ):
+        path.write_text(yaml.safe_dump({"train": train, "names": NAMES}))
+        split = convert_yolo(path, "train")
+        assert split.images == tmp_path
+        assert [image["file_name"] for image in split.coco["images"]] == names
+        assert [entry["category_id"] for entry in split.coco["annotations"]] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("images/train/x.png", "'images/train/x.png' is not in .*correct the list"),
+        ("../a.png", "'../a.png' leaves the data set's folder"),
+        ("/etc/a.png", "'/etc/a.png' leaves the data set's folder"),
+    ],
+)
+def test_lists_of_images_stay_in_the_data_set(tmp_path: Path, line: str, words: str) -> None:
+    path = write_data(tmp_path, labels={}, description={"train": "train.txt", "names": NAMES})
+    (tmp_path / "train.txt").write_text(f"images/train/a.png\n{line}\n")
+    with pytest.raises(InputError, match=rf"train\.txt: {words}"):
+        convert_yolo(path, "train")
+
+
+NAME_LISTS = {  # where tools write the class names, and where the images lie, with their labels by the usual rule
+    "Label Studio": ("classes.txt", {"train": "images"}),
+    "LabelImg": ("classes.txt", {"train": "."}),
+    "LabelImg, labels apart": ("labels/classes.txt", {"train": "images"}),
+    "CVAT": ("obj.names", {"train": "obj_train_data", "val": "obj_valid_data"}),
+    "Roboflow's Darknet": ("train/_darknet.labels", {"train": "train", "val": "valid"}),
+    "folders alone": ("classes.txt", {"train": "images/train", "val": "images/val"}),
+}
+
+
+@pytest.mark.parametrize(("file", "folders"), NAME_LISTS.values(), ids=NAME_LISTS)
+def test_a_list_of_names_in_place_of_a_description(tmp_path: Path, file: str, folders: dict[str, str]) -> None:
+    for number, folder in enumerate(folders.values()):
+        write_data(tmp_path, labels={"a": f"{number} 0.5 0.5 0.5 0.5\n"}, images=folder)
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text("dog\ncat\ncow\n\n")
+    source = open_source(tmp_path)
+    assert (source.format, list(source.splits)) == ("YOLO", list(folders))
+    for number, (split, folder) in enumerate(folders.items()):
+        coco = source.splits[split].coco
+        assert [image["file_name"] for image in coco["images"]] == ["a.png", "b.png"]
+        assert source.splits[split].images == tmp_path / folder
+        assert [entry["category_id"] for entry in coco["annotations"]] == [number]
+        assert [category["name"] for category in coco["categories"]] == NAMES
+
+
+def test_lists_of_names_that_differ_are_refused(tmp_path: Path) -> None:
+    for folder in ("train", "valid"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "_darknet.labels").write_text(f"dog\n{folder}\n")
+    with pytest.raises(InputError, match=r"valid/_darknet\.labels: expected the class names of .*train/_darknet"):
+        open_source(tmp_path)
+
+
+def test_labels_beside_images_below_a_folder_called_images(tmp_path: Path) -> None:
+    write_data(tmp_path / "images" / "pets", labels={"a": "0 0.5 0.5 0.5 0.5\n"}, images="photos")
+    assert len(convert_yolo(tmp_path / "images" / "pets", "train").coco["annotations"]) == 1
 
 
 def test_links_to_images_keep_the_labels_of_the_data_set(tmp_path: Path) -> None:
@@ -142,7 +217,7 @@ def test_faults_of_a_label(tmp_path: Path, line: str, words: str) -> None:
         ({"train": "images/train", "names": []}, "expected class names"),
         ({"train": "images/train", "names": {"a": "dog"}}, "expected class names"),
         ({"train": "images/train", "names": ["dog", "dog"]}, "expected different names"),
-        ({"val": "images/train", "names": NAMES}, r"under 'train', found None \(it has val\)"),
+        ({"val": "images/train", "names": NAMES}, r"images under 'train', found none \(it has val\)"),
         ({"train": "images/other", "names": NAMES}, "the folder of 'train', images/other, does not exist"),
         ({"train": "labels/train", "names": NAMES}, "expected images .*, found none"),
     ],

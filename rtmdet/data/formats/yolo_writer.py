@@ -11,7 +11,7 @@ import yaml
 
 from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage
 from rtmdet.data.formats.image_folder import copy_image, label_names
-from rtmdet.data.formats.yolo import read_description
+from rtmdet.data.formats.yolo_layout import read_description
 from rtmdet.structures import InputError
 
 

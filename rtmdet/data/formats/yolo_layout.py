@@ -1,0 +1,193 @@
+"""What makes up a YOLO data set: the class names, and the images of each split.
+
+Ultralytics and Roboflow have a data.yaml that names both. Other tools have a list of names (classes.txt of LabelImg
+and Label Studio, obj.names of CVAT, _darknet.labels of Roboflow), and the folders say what they are for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from rtmdet.data.coco_file import leaves_folder, shown
+from rtmdet.data.images import IMAGE_SUFFIXES
+from rtmdet.data.split_names import split_name
+from rtmdet.structures import InputError
+
+SPLITS = ("train", "val", "test")
+NAME_LISTS = ("classes.txt", "*.names", "_darknet.labels")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class YoloLayout:
+    """Class names and splits of a data set."""
+
+    file: Path  # that names the classes
+    names: Mapping[int, str]  # of each class number
+    places: Mapping[str, Sequence[str]]  # of each split, as written: folders of images, text files that list images
+    root: Path  # what they are relative to
+
+
+def find_layout(path: Path) -> Path | None:
+    """The data.yaml that a path is or that a folder holds, under this or another name; None where there is none."""
+    if path.is_file():
+        return path if path.suffix.lower() in (".yaml", ".yml") else None
+    files = [path / "data.yaml", *sorted(path.glob("*.yaml")), *sorted(path.glob("*.yml"))]
+    return next((file for file in files if file.is_file() and "names" in read_description(file)), None)
+
+
+def find_names(path: Path) -> Path | None:
+    """The list of class names in a folder or up to two levels below, or which a path is; None where there is none."""
+    if path.is_file():
+        return path if any(path.match(pattern) for pattern in NAME_LISTS) else None
+    levels = ("", "*/", "*/*/")
+    files = [file for level in levels for name in NAME_LISTS for file in sorted(path.glob(level + name))]
+    for other in files[1:]:
+        if _lines(other) != _lines(files[0]):
+            raise InputError(f"{other}: expected the class names of {files[0]}, found others; which are right?")
+    return files[0] if files else None
+
+
+def read_layout(path: Path) -> YoloLayout:
+    """Names and splits, from a data.yaml, a list of names, or the folder that holds one of them.
+
+    Raises InputError where there is neither, or one that cannot be used.
+    """
+    file = find_layout(path) or find_names(path) or path / "data.yaml"
+    if file.suffix.lower() in (".yaml", ".yml"):
+        return _described(file, read_description(file))
+    root = path if path.is_dir() else file.parent
+    names = dict(enumerate(_lines(file)))
+    return YoloLayout(file, _distinct(file, names), _folders(root), root)
+
+
+def split_images(layout: YoloLayout, split: str) -> tuple[Path, list[Path]]:
+    """The folder that the images of a split lie in or below, and the images.
+
+    Raises InputError for a split that is not there or empty.
+    """
+    if split not in layout.places:
+        has = ", ".join(layout.places) or "none"
+        raise InputError(f"{layout.file}: expected images under {split!r}, found none (it has {has})")
+    places = [_place(layout, split, given) for given in layout.places[split]]
+    files: list[Path] = []
+    for place in places:
+        files += _listed(place, layout.root) if place.is_file() else images_below(place)
+    files = sorted(dict.fromkeys(files))
+    if not files:
+        where = ", ".join(map(str, places))
+        raise InputError(
+            f"{where}: expected images ({', '.join(IMAGE_SUFFIXES)}), found none; check {split!r} in {layout.file}"
+        )
+    if len(places) == 1 and places[0].is_dir():
+        return places[0], files
+    return Path(os.path.commonpath([file.parent for file in files])), files
+
+
+def images_below(folder: Path) -> list[Path]:
+    """The image files in and below a folder."""
+    return [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def read_description(path: Path) -> dict[str, object]:
+    """The content of a data.yaml. Raises InputError for a file that is none."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; give a YOLO data.yaml or the folder that holds it") from error
+    except OSError as error:
+        raise InputError(f"{path}: the file cannot be read ({error.strerror}); check the path") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not YAML ({reason}); correct the file") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: expected a YOLO description with 'names', found {shown(document)}; check the path")
+    return document
+
+
+def _described(path: Path, description: dict[str, object]) -> YoloLayout:
+    """What a data.yaml says."""
+    names = description.get("names")
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    numbered = isinstance(names, dict) and all(type(number) is int and number >= 0 for number in names)
+    if not isinstance(names, dict) or not names or not numbered:
+        raise InputError(f"{path}: expected class names under 'names', found {shown(names)}; list them in order")
+    root = description.get("path") or ""
+    if not isinstance(root, str):
+        raise InputError(f"{path}: expected a folder under 'path', found {shown(root)}; correct it")
+    texts = {number: str(name) for number, name in sorted(names.items())}
+    given = {split: description.get(split) or (split == "val" and description.get("valid")) for split in SPLITS}
+    places = {split: _texts(path, split, value) for split, value in given.items() if value}
+    return YoloLayout(path, _distinct(path, texts), places, path.parent / root)
+
+
+def _distinct(path: Path, names: dict[int, str]) -> dict[int, str]:
+    if not names or len(set(names.values())) < len(names):
+        raise InputError(f"{path}: expected different names under 'names', found {shown([*names.values()])}; rename")
+    return names
+
+
+def _texts(path: Path, split: str, given: object) -> list[str]:
+    """What stands under a split: a text or several."""
+    values = given if isinstance(given, list) else [given]
+    texts = [value for value in values if isinstance(value, str)]
+    if len(texts) < len(values):
+        raise InputError(f"{path}: expected a folder of images under {split!r}, found {shown(given)}; correct it")
+    return texts
+
+
+def _place(layout: YoloLayout, split: str, given: str) -> Path:
+    """The folder or the list of images that is meant.
+
+    Some exports write ../train/images where train/images is meant, and data sets that were moved still name the
+    folder of another machine: its last parts, two or more, are looked for beside the description.
+    """
+    home = layout.file.parent
+    parts = [part for part in Path(given).parts if part not in ("..", Path(given).anchor)]
+    tails = [home.joinpath(*parts[start:]) for start in range(max(len(parts) - 1, 1))]
+    for place in (layout.root / given, home / given, *tails):
+        if place.is_dir() or (place.suffix == ".txt" and place.is_file()):
+            return place
+    raise InputError(f"{layout.file}: the folder of {split!r}, {given}, does not exist; correct 'path' or {split!r}")
+
+
+def _folders(root: Path) -> dict[str, list[str]]:
+    """The folders with images by what their names say; where none is for training, those of no such name are."""
+    found: dict[str, list[str]] = {}
+    for folder in sorted({file.parent.relative_to(root) for file in images_below(root)}):
+        found.setdefault(split_name(folder), []).append(str(folder))
+    unnamed = found.pop("", [])
+    if unnamed and "train" not in found:
+        found["train"] = unnamed
+    return {split: found[split] for split in SPLITS if split in found}
+
+
+def _listed(path: Path, root: Path) -> list[Path]:
+    """The images that a text file lists, relative to itself or to the data set's root.
+
+    Raises InputError for one that does not exist, or lies outside of both.
+    """
+    files = []
+    for line in _lines(path):
+        inside = line if not Path(line).is_absolute() else os.path.relpath(line, root)
+        if leaves_folder(inside):
+            raise InputError(f"{path}: {line!r} leaves the data set's folder; write it relative to the folder")
+        file = next((base / inside for base in (path.parent, root) if (base / inside).is_file()), None)
+        if file is None:
+            raise InputError(f"{path}: {line!r} is not in {root}; correct the list, or take the line out")
+        files.append(file)
+    return files
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file that are not empty."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected a text file, found {error}; write it again") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
