@@ -45,6 +45,8 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
     say(describe("val", val))
     for remark in (*train.remarks, *val.remarks):
         say(remark)
+    if missing := [name for name, count in zip(train.classes, train.class_counts, strict=True) if not count]:
+        say(f"no object to learn from: {shortened(missing)}: never found; leave them out with data.classes")
     return train, val
 
 
@@ -212,10 +214,18 @@ def check_classes(train: CocoDataset, val: CocoDataset) -> None:
 
 def describe(name: str, dataset: CocoDataset) -> str:
     """One line about a split."""
-    classes = ", ".join(dataset.classes[:8]) + (" ..." if len(dataset.classes) > 8 else "")
+    text = f"{name}: {len(dataset)} images, {dataset.box_count} boxes, classes: {shortened(dataset.classes)}"
     unused = ", ".join(f"{count} {reason}" for reason, count in dataset.unused.items() if count)
-    said = f"; not used: {unused}" if unused else ""
-    return f"{name}: {len(dataset)} images, {dataset.box_count} boxes, classes: {classes}{said}"
+    if unused:
+        text += f"; not used: {unused}"
+    if left_out := len(dataset.coco.imgs) - len(dataset):
+        text += f"; left out: {left_out} images without a usable box (data.keep_empty=true shows them, too)"
+    return text
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first of the names."""
+    return ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
 
 
 def build_model(config: Config, classes: Sequence[str], device: torch.device, *, first_weights: bool) -> RTMDet:
@@ -243,7 +253,7 @@ def load_first_weights(model: RTMDet, name: str, classes: Sequence[str]) -> None
     known = keep_known_classes(model, weights, classes)
     if known and weights.classes != tuple(classes):
         new = len(classes) - len(known)
-        say(f"classes: {', '.join(known[:8])}{' ...' if len(known) > 8 else ''} known by name and kept, {new} new")
+        say(f"classes: {shortened(known)} known by name and kept, {new} new")
 
 
 def build_training_samples(config: Config, dataset: CocoDataset) -> TrainingSamples:

@@ -86,6 +86,12 @@ class CocoDataset:
         """Number of usable boxes of all images."""
         return sum(len(item.boxes) for item in self._items)
 
+    @property
+    def class_counts(self) -> list[int]:
+        """Number of usable boxes of each class, by label."""
+        labels = np.concatenate([item.labels for item in self._items])
+        return np.bincount(labels, minlength=len(self.classes)).tolist()
+
     def path(self, index: int) -> Path:
         """The file of an image, by its place in the data set."""
         return self._folder / self._items[index].image["file_name"]

@@ -59,6 +59,19 @@ def test_without_a_validation_split_one_is_made_and_said(
     assert not names[0] & names[1]
 
 
+def test_what_teaches_nothing_is_said(command: Command, dataset: Path, words: list[str]) -> None:
+    content = json.loads((dataset / "train" / "annotations.json").read_text())
+    content["categories"].append({"id": 7, "name": "kite"})
+    empty = content["images"][2]["id"]
+    content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] != empty]
+    Path("kites.json").write_text(json.dumps(content))
+    Path("images").symlink_to(dataset / "train" / "images")
+    result = command("check", "--data", "kites.json", *words)
+    assert result.returncode == 0, result.stderr
+    assert "no object to learn from: kite: never found; leave them out with data.classes" in result.stdout
+    assert "left out: 1 images without a usable box (data.keep_empty=true shows them, too)" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "words_of_error"),
     [
