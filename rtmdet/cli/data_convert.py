@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from rtmdet.data.coco_layout import find_folder
 from rtmdet.data.formats.cvat import convert_cvat
 from rtmdet.data.formats.labelled_image import ConvertedSet
 from rtmdet.data.formats.labelme import convert_labelme
-from rtmdet.data.formats.via import convert_via
+from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via, via_file_names
 from rtmdet.data.formats.voc import convert_voc
 from rtmdet.data.formats.yolo import convert_yolo
 from rtmdet.data.json_file import write_json
@@ -33,9 +34,11 @@ def convert(arguments: argparse.Namespace) -> ConvertedSet:
         split = convert_yolo(arguments.data, arguments.split)
         return ConvertedSet(split.coco, split.images)
     if arguments.format == "via":
-        folder = arguments.images or arguments.annotations.parent
+        folder = arguments.images or find_folder(arguments.annotations, via_file_names(arguments.annotations))
         name, key = arguments.class_name, arguments.class_key
-        return ConvertedSet(convert_via(arguments.annotations, folder, class_name=name, class_key=key), folder)
+        if name is None and key is None:
+            key = class_attribute(arguments.annotations)
+        return convert_via(arguments.annotations, folder, class_name=name or DEFAULT_CLASS, class_key=key)
     names = None if arguments.classes is None else [name.strip() for name in arguments.classes.split(",")]
     if arguments.format == "labelme":
         return convert_labelme(arguments.annotations, arguments.images, names)

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 from rtmdet.data.coco_file import CocoFile, check_files, read_and_repair
+from rtmdet.data.coco_layout import find_images
 from rtmdet.data.json_file import write_json
 from rtmdet.data.merging import merge_coco
-from rtmdet.data.sources import find_images
 from rtmdet.structures import InputError
 
 

@@ -5,24 +5,31 @@ A format is recognised by the content of its files, a split by the names of file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from rtmdet.data.coco_file import CocoFile, read_coco
-from rtmdet.data.formats.cvat import convert_cvat
+from rtmdet.data.coco_layout import file_by_split, find_coco, find_folder, read_documents
+from rtmdet.data.files import files_below
+from rtmdet.data.formats.cvat import convert_cvat, cvat_subsets, is_cvat
+from rtmdet.data.formats.image_folder import label_folder
 from rtmdet.data.formats.labelled_image import ConvertedSet
 from rtmdet.data.formats.labelme import convert_labelme, is_labelme
-from rtmdet.data.formats.via import class_attribute, convert_via, is_via
+from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via, is_via, via_file_names
 from rtmdet.data.formats.voc import LISTS, convert_voc
 from rtmdet.data.formats.yolo import convert_yolo
-from rtmdet.data.formats.yolo_layout import find_layout, find_names, read_layout
-from rtmdet.data.json_file import read_json
-from rtmdet.data.split_names import SPLITS, split_name
+from rtmdet.data.formats.yolo_layout import MissingFolderError, find_layout, find_names, read_layout
+from rtmdet.data.images import IMAGE_SUFFIXES
+from rtmdet.data.split_names import group_by_split, split_name
 from rtmdet.structures import InputError
 
 LAYOUTS = "COCO, YOLO, VIA, LabelMe, CVAT or Pascal VOC"
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+
+Convert = Callable[..., ConvertedSet]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +39,7 @@ class Split:
     coco: CocoFile
     images: Path  # the folder that its file names are relative to
     annotations: Path | None = None  # the COCO file that says it; None where it was converted
-    remarks: Sequence[str] = ()  # what became of entries that COCO has no equal for
+    remarks: tuple[str, ...] = ()  # what became of entries that COCO has no equal for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,132 +54,120 @@ def open_source(path: Path) -> Source:
     """Find out the format of a file or folder, and read its train and val splits.
 
     A folder may hold COCO files with their images beside, in the layouts of COCO, Roboflow or `rtmdet data`; a
-    YOLO data.yaml; VIA region files; LabelMe files; CVAT's annotations.xml; or Pascal VOC, with the lists of
-    ImageSets/ or a folder a split. Where no name says train or val, the one file is train. Raises InputError where
+    YOLO data.yaml or list of names; VIA region files; LabelMe files; CVAT's XML file; or Pascal VOC, with the lists
+    of ImageSets/ or a folder a split. Where no name says train or val, the one file is train. Raises InputError where
     nothing is recognised, a split has several files, or what is found cannot be used.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder of data; check the path")
     if (description := find_layout(path)) is not None:
         return Source("YOLO", _yolo_splits(description))
-    documents = {file: read_json(file) for file in _json_files(path)}
-    if coco := [file for file, content in documents.items() if _is_coco(content)]:
-        return Source("COCO", {name: _coco_split(file, name) for name, file in _by_split(path, coco).items()})
+    documents = dict(read_documents(path))
+    if coco := find_coco(path, documents):
+        return Source("COCO", {name: Split(read_coco(file), at, file) for name, (file, at) in coco.items()})
     if via := [file for file, content in documents.items() if is_via(content)]:
-        return Source("VIA", {name: _via_split(file) for name, file in _by_split(path, via).items()})
+        return Source("VIA", _joined((name, partial(_via, at)) for name, at in file_by_split(path, via).items()))
     if labelme := [file for file, content in documents.items() if is_labelme(content)]:
-        folders = _by_split(path, {file.parent for file in labelme} if path.is_dir() else [path.parent])
+        folders = (
+            _folders_by_split(path, {file.parent for file in labelme}) if path.is_dir() else {"train": path.parent}
+        )
         return Source("LabelMe", _joined((name, partial(convert_labelme, at)) for name, at in folders.items()))
-    if (cvat := path / "annotations.xml" if path.is_dir() else path).suffix == ".xml" and cvat.is_file():
-        return Source("CVAT", _joined([("train", partial(convert_cvat, cvat))]))
+    if (cvat := _find_cvat(path)) is not None:
+        return Source("CVAT", _joined(_cvat_places(cvat)))
     if voc := _voc_places(path):
         return Source("VOC", _joined(voc))
     if find_names(path) is not None:
         return Source("YOLO", _yolo_splits(path))
-    raise InputError(
-        f"{path}: expected {LAYOUTS} annotations, recognised none in {len(documents)} JSON files; "
-        "see rtmdet data convert, or name the files in a config"
-    )
+    raise InputError(f"{path}: expected {LAYOUTS} annotations, recognised none; {_what_is_there(path)}")
 
 
 def _yolo_splits(path: Path) -> dict[str, Split]:
-    names = [name for name in read_layout(path).places if name != "test"]
-    if "train" not in names:
-        raise InputError(f"{path}: expected a folder of images under 'train', found {names or 'no split'}; add it")
-    splits = {name: convert_yolo(path, name) for name in names}
-    return {name: Split(split.coco, split.images) for name, split in splits.items()}
-
-
-def _joined(places: Iterable[tuple[str, Callable[..., ConvertedSet]]]) -> dict[str, Split]:
-    """The converted splits, all with the classes of train."""
-    splits: dict[str, Split] = {}
-    names: list[str] | None = None
-    for name, convert in places:
-        found = convert(names=names)
-        names = names or [category["name"] for category in found.coco["categories"]]
-        splits[name] = Split(found.coco, found.images, remarks=found.remarks)
+    """The splits of a YOLO data set; a val folder that does not exist is none, and that is said."""
+    layout = read_layout(path)
+    if "train" not in layout.places:
+        found = ", ".join(layout.places) or "no split"
+        raise InputError(f"{path}: expected a folder of images under 'train', found {found}; add it")
+    train = convert_yolo(path, "train")
+    splits = {"train": Split(train.coco, train.images)}
+    if "val" in layout.places:
+        try:
+            val = convert_yolo(path, "val")
+        except MissingFolderError as error:
+            splits["train"] = replace(splits["train"], remarks=(f"no validation split: {error}",))
+        else:
+            splits["val"] = Split(val.coco, val.images)
     return splits
 
 
-def _voc_places(path: Path) -> list[tuple[str, Callable[..., ConvertedSet]]]:
+def _joined(places: Iterable[tuple[str, Convert]]) -> dict[str, Split]:
+    """The converted splits, all with the classes of all."""
+    converters = dict(places)
+    found = {name: convert() for name, convert in converters.items()}
+    names = [[category["name"] for category in one.coco["categories"]] for one in found.values()]
+    together = list(dict.fromkeys(name for each in names for name in each))
+    if any(each != together for each in names):
+        found = {name: convert(names=together) for name, convert in converters.items()}
+    return {name: Split(one.coco, one.images, remarks=tuple(one.remarks)) for name, one in found.items()}
+
+
+def _find_cvat(path: Path) -> Path | None:
+    """The CVAT file that a path is, or that a folder or one below it holds: annotations.xml, or the only XML file."""
+    if path.is_file():
+        return path if path.suffix.lower() == ".xml" and is_cvat(path) else None
+    files = files_below(path, (".xml",), levels=1)
+    named = [file for file in files if file.name == "annotations.xml"] or (files if len(files) == 1 else [])
+    return next(filter(is_cvat, named), None)
+
+
+def _cvat_places(path: Path) -> list[tuple[str, Convert]]:
+    """The subsets of a project that are for training or validation; the whole file where there are none."""
+    subsets = {split_name(Path(subset)): subset for subset in cvat_subsets(path)}
+    if "train" not in subsets:
+        return [("train", partial(convert_cvat, path))]
+    return [(name, partial(convert_cvat, path, subset=subsets[name])) for name in ("train", "val") if name in subsets]
+
+
+def _voc_places(path: Path) -> list[tuple[str, Convert]]:
     """The splits of Pascal VOC: those of its lists, or a folder each, or all as train; none without XML files."""
     if path.is_file():
         return []
-    lists = [name for name in ("train", "val") if (path / LISTS / f"{name}.txt").is_file()]
-    if any(any(folder.glob("*.xml")) for folder in (path, path / "Annotations")):
-        return [(name, partial(convert_voc, path, split=name)) for name in lists] or [
-            ("train", partial(convert_voc, path))
-        ]
-    folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and any(folder.rglob("*.xml"))]
-    found = _by_split(path, folders) if folders else {}
-    return [(name, partial(convert_voc, folder)) for name, folder in found.items()]
+    labels = label_folder(path, ".xml")
+    if files_below(labels, (".xml",), levels=0):
+        lists = {name: name for name in ("trainval", "train", "val") if (path / LISTS / f"{name}.txt").is_file()}
+        if "trainval" in lists:  # where there is no list of train alone
+            lists = {"train": "trainval"} | {name: name for name in lists if name != "trainval"}
+        if "train" in lists:
+            return [(name, partial(convert_voc, path, split=listed)) for name, listed in lists.items()]
+        return [("train", partial(convert_voc, path))]
+    inside = [folder for folder in sorted(labels.iterdir()) if folder.is_dir() and files_below(folder, (".xml",))]
+    if len(inside) == 1 and not split_name(Path(inside[0].name)):
+        return _voc_places(inside[0])  # VOCdevkit/VOC2007, and folders that an archive adds
+    folders = _folders_by_split(labels, inside) if inside else {}
+    return [(name, partial(convert_voc, folder)) for name, folder in folders.items()]
 
 
-def _json_files(path: Path) -> list[Path]:
-    """The file itself, or the JSON files of a folder and of two levels below it."""
+def _folders_by_split(path: Path, folders: Iterable[Path]) -> dict[str, Path]:
+    """The folder of each split, or the one above its several folders."""
+    groups = group_by_split(path, folders)
+    return {name: Path(os.path.commonpath(groups[name])) for name in ("train", "val") if name in groups}
+
+
+def _via(file: Path, names: list[str] | None = None) -> ConvertedSet:
+    """A VIA file with its images, wherever they lie."""
+    folder = find_folder(file, via_file_names(file))
+    return convert_via(file, folder, class_name=DEFAULT_CLASS, class_key=class_attribute(file), names=names)
+
+
+def _what_is_there(path: Path) -> str:
+    """What a path holds in place of annotations, and what to do."""
     if path.is_file():
-        return [path] if path.suffix.lower() == ".json" else []
-    return [file for pattern in ("*.json", "*/*.json", "*/*/*.json") for file in sorted(path.glob(pattern))]
-
-
-def _is_coco(document: object) -> bool:
-    keys = ("images", "annotations", "categories")
-    return isinstance(document, dict) and all(isinstance(document.get(key), list) for key in keys)
-
-
-def _by_split(path: Path, files: Iterable[Path]) -> dict[str, Path]:
-    """The file of each split; those of `test` are left alone."""
-    found: dict[str, list[Path]] = {}
-    for file in files:
-        found.setdefault(split_name(file.relative_to(path) if file != path else Path(file.name)), []).append(file)
-    unnamed = found.pop("", [])
-    if "train" not in found and unnamed:
-        found["train"] = unnamed
-    if "train" not in found:
-        names = ", ".join(str(file) for group in found.values() for file in group)
-        raise InputError(f"{path}: expected annotations for training, found only {names}; name one of them train")
-    return {name: _only(path, name, found[name]) for name in ("train", "val") if name in found}
-
-
-def _only(path: Path, name: str, files: list[Path]) -> Path:
-    """The one file of a split; of COCO's own several, the one with boxes."""
-    chosen = [file for file in files if file.name.startswith("instances")] or files
-    if len(chosen) > 1:
-        names = ", ".join(map(str, chosen[:3])) + (", ..." if len(chosen) > 3 else "")
-        raise InputError(f"{path}: expected one annotation file for {name}, found {names}; give --data one file")
-    return chosen[0]
-
-
-def _coco_split(file: Path, name: str) -> Split:
-    coco = read_coco(file)
-    return Split(coco, find_images(file, coco, name), file)
-
-
-def find_images(file: Path, coco: CocoFile, split: str | None = None) -> Path:
-    """The folder of the images of a COCO file, in the layouts of `open_source`; `split` where its name is known.
-
-    Raises InputError where the first image is in none of the folders in question.
-    """
-    first = coco["images"][0]["file_name"]
-    for folder in _image_folders(file, split or split_name(Path(file.name))):
-        if (folder / first).is_file():
-            return folder
-    raise InputError(
-        f"{file}: its images (the first is {first!r}) lie in none of the folders where they are looked for, such as "
-        f"{file.parent / 'images'}; put them beside the file, or name their folder in a config"
-    )
-
-
-def _image_folders(file: Path, split: str) -> Iterator[Path]:
-    """Where the images of a COCO file may lie, the likeliest first."""
-    words = [file.stem, file.stem.rpartition("_")[2], *(word for word, name in SPLITS.items() if name == split)]
-    for base in (file.parent, file.parent.parent):
-        yield base
-        yield base / "images"
-        for word in words:
-            yield from (base / word, base / word / "images", base / "images" / word)
-
-
-def _via_split(file: Path) -> Split:
-    key = class_attribute(file)
-    return Split(convert_via(file, file.parent, class_name="object", class_key=key), file.parent)
+        if path.suffix.lower() in ARCHIVES:
+            return "it is an archive: unpack it and give the folder"
+        return "give the folder, or the annotation file; see rtmdet data convert"
+    counts = {suffix: len(files_below(path, (suffix,))) for suffix in (".json", ".xml", ".txt")}
+    found = [f"{count} {suffix}" for suffix, count in counts.items() if count]
+    images = len(files_below(path, IMAGE_SUFFIXES))
+    text = f"the folder has {images} images and {', '.join(found) or 'no .json, .xml or .txt'} files"
+    if counts[".txt"]:
+        text += "; YOLO labels want a data.yaml or a classes.txt with the class names"
+    return text

@@ -137,15 +137,26 @@ def test_faults_of_a_shape(tmp_path: Path, entry: object, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"images": []}', '{"shapes": {}}'])
-def test_files_that_are_no_label_files(tmp_path: Path, text: str) -> None:
-    (tmp_path / "a.json").write_text(text)
-    with pytest.raises(InputError, match=r"a\.json: (not JSON at|expected a LabelMe file with 'shapes')"):
+def test_a_file_that_is_no_json(tmp_path: Path) -> None:
+    write_labelme(tmp_path, {"b": [shape("rectangle", (1, 1), (5, 5))]})
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(InputError, match=r"a\.json: not JSON at"):
         convert_labelme(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["[]", '{"images": []}', '{"shapes": {}}'])
+def test_other_json_files_are_passed_over_and_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match=r"expected LabelMe files .*, found none"):
+        convert_labelme(tmp_path)
+    write_labelme(tmp_path, {"b": [shape("rectangle", (1, 1), (5, 5))]})
+    converted = convert_labelme(tmp_path)
+    assert len(converted.coco["images"]) == 1
+    assert converted.remarks == ["passed over: 1 x JSON file of another kind"]
+
+
 def test_faults_of_a_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected LabelMe files \(\*\.json\), found none"):
+    with pytest.raises(InputError, match=r"expected LabelMe files \(\*\.json with 'shapes'\), found none"):
         convert_labelme(tmp_path)
     box = shape("rectangle", (1, 1), (5, 5))
     write_labelme(tmp_path, {"a": [box]}, imageHeight=61)

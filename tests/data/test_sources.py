@@ -98,6 +98,101 @@ def write_voc(labels: Path, images: Path, stem: str, name: str) -> None:
     (labels / f"{stem}.xml").write_text(VOC.format(name=name).replace("a.png", f"{stem}.png"))
 
 
+def sizes(folder: Path) -> dict[str, int]:
+    """The number of images of each split."""
+    return {name: len(split.coco["images"]) for name, split in open_source(folder).splits.items()}
+
+
+def test_what_systems_leave_in_folders_is_passed_over(tmp_path: Path) -> None:
+    write_coco(tmp_path / "train" / "_annotations.coco.json", tmp_path / "train")
+    for file in ("__MACOSX/train/._annotations.coco.json", "train/.ipynb_checkpoints/annotations-checkpoint.json"):
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).write_text("not even JSON")
+    (tmp_path / "docker-compose.yaml").write_text("- 1")
+    (tmp_path / "notes.json").write_text("{")
+    assert sizes(tmp_path) == {"train": 1}
+
+
+def test_a_damaged_file_of_a_split_is_not_passed_over(tmp_path: Path) -> None:
+    write_coco(tmp_path / "train.json", tmp_path / "images")
+    (tmp_path / "val.json").write_text("{")
+    with pytest.raises(InputError, match=r"val\.json: not JSON"):
+        open_source(tmp_path)
+
+
+def test_the_folder_with_the_most_of_the_images_is_theirs(tmp_path: Path) -> None:
+    write_coco(tmp_path / "train.json", tmp_path / "images")
+    document = json.loads((tmp_path / "train.json").read_text())
+    missing = {"id": 2, "file_name": "gone.png", "width": 60, "height": 40}
+    document["images"].insert(0, missing)
+    (tmp_path / "train.json").write_text(json.dumps(document))
+    assert open_source(tmp_path).splits["train"].images == tmp_path / "images"
+
+
+def test_a_single_file_is_for_training_whatever_its_name(tmp_path: Path) -> None:
+    write_coco(tmp_path / "annotations" / "instances_val2017.json", tmp_path / "val2017")
+    assert sizes(tmp_path / "annotations" / "instances_val2017.json") == {"train": 1}
+
+
+def test_yolo_without_the_val_folder_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train" / "images").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "train" / "images" / "a.png"), np.zeros((40, 60, 3), np.uint8))
+    (tmp_path / "train" / "labels").mkdir()
+    (tmp_path / "train" / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnames: [cap]\n")
+    splits = open_source(tmp_path).splits
+    assert list(splits) == ["train"]
+    assert "the folder of 'val', ../valid/images, does not exist" in splits["train"].remarks[0]
+
+
+def test_yolo_one_folder_below(tmp_path: Path) -> None:
+    test_yolo_without_the_val_folder_that_is_named(tmp_path / "unpacked")
+    assert sizes(tmp_path) == {"train": 1}
+
+
+def test_via_beside_the_images_with_classes_of_both_splits(tmp_path: Path) -> None:
+    shape = {"name": "rect", "x": 3, "y": 4, "width": 20, "height": 10}
+    for split, kind in (("train", "hat"), ("val", "cap")):
+        (tmp_path / split / "images").mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / split / "images" / "a.png"), np.zeros((40, 60, 3), np.uint8))
+        regions = [{"shape_attributes": shape, "region_attributes": {"kind": kind}}]
+        (tmp_path / split / "via.json").write_text(json.dumps({"a": {"filename": "a.png", "regions": regions}}))
+    splits = open_source(tmp_path).splits
+    for split, label in (("train", 1), ("val", 2)):
+        assert [category["name"] for category in splits[split].coco["categories"]] == ["hat", "cap"]
+        assert splits[split].coco["annotations"][0]["category_id"] == label
+
+
+@pytest.mark.parametrize(
+    ("labels", "images"),
+    [
+        ("Annotations", "images"),
+        ("train/annotations", "train/images"),
+        ("annotations/train", "images/train"),
+        ("xml", "images"),
+        ("set/Annotations", "set/JPEGImages"),
+    ],
+)
+def test_voc_layouts(tmp_path: Path, labels: str, images: str) -> None:
+    for split, stem in (("train", "a"), ("val", "b")):
+        places = (tmp_path / place.replace("train", split) for place in (labels, images))
+        write_voc(*places, stem, "hat")
+    assert sizes(tmp_path) == ({"train": 1, "val": 1} if "train" in labels else {"train": 2})
+
+
+def test_voc_with_a_list_of_training_and_validation_together(tmp_path: Path) -> None:
+    for stem in ("a", "b", "c"):
+        write_voc(tmp_path / "VOC2007" / "Annotations", tmp_path / "VOC2007" / "JPEGImages", stem, "hat")
+    lists = tmp_path / "VOC2007" / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "trainval.txt").write_text("a\nb\n")
+    (lists / "test.txt").write_text("c\n")
+    assert sizes(tmp_path) == {"train": 2}
+    (lists / "train.txt").write_text("a\n")
+    (lists / "val.txt").write_text("b\n")
+    assert sizes(tmp_path / "VOC2007") == {"train": 1, "val": 1}
+
+
 def test_voc_with_lists(tmp_path: Path) -> None:
     for stem, name in (("a", "hat"), ("b", "cap"), ("c", "hat")):
         write_voc(tmp_path / "Annotations", tmp_path / "JPEGImages", stem, name)
@@ -135,6 +230,29 @@ def test_labelme_with_a_folder_a_split(tmp_path: Path) -> None:
     assert source.splits["val"].coco["annotations"][0]["category_id"] == 2
 
 
+def test_labelme_in_folders_without_a_split_and_as_one_file(tmp_path: Path) -> None:
+    shape = {"label": "hat", "points": [[3, 4], [20, 30]], "shape_type": "rectangle"}
+    for stem in ("monday/a", "tuesday/b"):
+        (tmp_path / stem).parent.mkdir()
+        cv2.imwrite(str(tmp_path / f"{stem}.png"), np.zeros((40, 60, 3), np.uint8))
+        (tmp_path / f"{stem}.json").write_text(json.dumps({"imagePath": f"{stem}.png", "shapes": [shape]}))
+    assert sizes(tmp_path) == {"train": 2}
+    assert sizes(tmp_path / "monday" / "a.json") == {"train": 1}
+
+
+def test_cvat_projects_have_subsets(tmp_path: Path) -> None:
+    box = '<box label="hat" xtl="3" ytl="4" xbr="20" ybr="30" occluded="0"/>'
+    images = ""
+    for number, (subset, stem) in enumerate((("Train", "a"), ("Train", "b"), ("Validation", "a"))):
+        (tmp_path / "images" / subset).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "images" / subset / f"{stem}.png"), np.zeros((40, 60, 3), np.uint8))
+        place = f'id="{number}" name="{stem}.png" subset="{subset}" width="60" height="40"'
+        images += f"<image {place}>{box}</image>"
+    (tmp_path / "annotations.xml").write_text(f"<annotations>{images}</annotations>")
+    assert sizes(tmp_path) == {"train": 2, "val": 1}
+    assert open_source(tmp_path).splits["val"].coco["images"][0]["file_name"] == "Validation/a.png"
+
+
 def test_cvat(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((40, 60, 3), np.uint8))
@@ -155,12 +273,17 @@ def test_what_is_unclear_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "package.json").write_text('{"name": "x"}')
+    (tmp_path / "data.zip").write_bytes(b"PK")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("0 0.5 0.5 0.1 0.1")
     for name, words in {
         "two": "expected one annotation file for train, found",
         "val": "expected annotations for training",
         "lost": "lie in none of the folders",
-        "empty": "recognised none in 0 JSON files",
-        "other": "recognised none in 1 JSON files",
+        "empty": r"recognised none; the folder has 0 images and no \.json, \.xml or \.txt files",
+        "other": r"recognised none; the folder has 0 images and 1 \.json files",
+        "data.zip": "it is an archive: unpack it",
+        "texts": r"1 \.txt files; YOLO labels want a data\.yaml or a classes\.txt",
         "nowhere": "no such file or folder",
     }.items():
         with pytest.raises(InputError, match=words) as caught:

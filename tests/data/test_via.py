@@ -12,7 +12,7 @@ import pytest
 
 from rtmdet.cli.main import main
 from rtmdet.data.coco_file import CocoFile, read_coco
-from rtmdet.data.formats.via import convert_via
+from rtmdet.data.formats.via import class_attribute, convert_via
 from rtmdet.structures import InputError
 
 TRIANGLE = {"name": "polygon", "all_points_x": [10, 30, 20], "all_points_y": [5, 15, 40]}
@@ -32,7 +32,7 @@ def convert(folder: Path, *entries: dict[str, object], key: str | None = None) -
 
 def convert_document(folder: Path, document: object, *, key: str | None = None) -> CocoFile:
     (folder / "via.json").write_text(json.dumps(document))
-    return convert_via(folder / "via.json", folder, class_name="thing", class_key=key)
+    return convert_via(folder / "via.json", folder, class_name="thing", class_key=key).coco
 
 
 @pytest.fixture
@@ -107,7 +107,8 @@ def test_classes_from_an_attribute(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ({"name": "point", "cx": 1, "cy": 1}, "expected a polygon, polyline, rect, circle or ellipse, found 'point'"),
+        ({"name": "star"}, "expected a polygon, polyline, rect, circle or ellipse, found 'star'"),
+        ({"name": "rect", "x": 80, "y": 4, "width": 9, "height": 9}, "lies outside its image of 80 x 60 pixels"),
         (None, "expected 'shape_attributes', found None"),
         (TRIANGLE | {"all_points_x": [1, 2]}, "as many x as y, found 2 and 3"),
         (TRIANGLE | {"all_points_x": [1, 2], "all_points_y": [1, 2]}, "at least 3 vertices, found 2"),
@@ -125,7 +126,51 @@ def test_unusable_regions(folder: Path, shape: object, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("attributes", [{}, {"kind": ""}, {"kind": {"red": True}}])
+def test_points_are_passed_over_and_counted(folder: Path) -> None:
+    point = {"name": "point", "cx": 1, "cy": 1}
+    convert(folder, entry("a.png", region(point), region(TRIANGLE)))
+    converted = convert_via(folder / "via.json", folder, class_name="thing", class_key=None)
+    assert len(converted.coco["annotations"]) == 1
+    assert converted.remarks == ["passed over: 1 x point"]
+
+
+def test_the_one_ticked_box_is_the_class(folder: Path) -> None:
+    kinds = ({"red": True, "blue": False}, {"blue": True})
+    coco = convert(folder, entry("a.png", *(region(TRIANGLE, kind=kind) for kind in kinds)), key="kind")
+    assert [annotation["category_id"] for annotation in coco["annotations"]] == [2, 1]
+    assert class_attribute(folder / "via.json") == "kind"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "key"),
+    [
+        ([{}, {}], None),
+        ([{"kind": "red"}, {"kind": "blue", "note": "old"}], "kind"),
+        ([{"kind": "red", "note": ""}, {"kind": {"red": True}, "size": {"a": True, "b": True}}], "kind"),
+    ],
+)
+def test_the_attribute_that_all_regions_have_is_the_class(
+    folder: Path, attributes: list[dict[str, object]], key: str | None
+) -> None:
+    convert(folder, entry("a.png", *(region(TRIANGLE, **each) for each in attributes)))
+    assert class_attribute(folder / "via.json") == key
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ([{"kind": "red"}, {}], "region 1: expected a text under 'kind', as other regions have it, found none"),
+        ([{"kind": "red", "note": "a"}] * 2, "each of the attributes kind, note could be the class"),
+        ([{"kind": "red"}, {"note": "a"}], "each of the attributes kind, note could be the class"),
+    ],
+)
+def test_a_class_attribute_that_is_not_clear(folder: Path, attributes: list[dict[str, object]], words: str) -> None:
+    convert(folder, entry("a.png", *(region(TRIANGLE, **each) for each in attributes)))
+    with pytest.raises(InputError, match=words):
+        class_attribute(folder / "via.json")
+
+
+@pytest.mark.parametrize("attributes", [{}, {"kind": ""}, {"kind": {"red": True, "blue": True}}])
 def test_a_region_without_its_class(folder: Path, attributes: dict[str, object]) -> None:
     with pytest.raises(InputError, match="region 0: expected the class as text under the attribute 'kind'"):
         convert(folder, entry("a.png", region(TRIANGLE, **attributes)), key="kind")
@@ -171,5 +216,5 @@ def test_command_with_unusable_input(folder: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(("part", "images", "objects"), [("train", 61, 255), ("val", 13, 50)])
 def test_balloon_set(shared: Path, part: str, images: int, objects: int) -> None:
     source = shared / "data" / "balloon" / part
-    coco = convert_via(source / "via_region_data.json", source, class_name="balloon", class_key=None)
+    coco = convert_via(source / "via_region_data.json", source, class_name="balloon", class_key=None).coco
     assert (len(coco["images"]), len(coco["annotations"])) == (images, objects)

@@ -172,16 +172,24 @@ def test_a_size_of_0_says_nothing(tmp_path: Path) -> None:
     assert len(convert_voc(tmp_path).coco["annotations"]) == 1
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00\x01", b'<?xml version="1.0" encoding="gbk"?><annotation/>', b"<a/>"])
-def test_files_that_are_no_label_files(tmp_path: Path, data: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", b"\x00\x01", b'<?xml version="1.0" encoding="gbk"?><annotation/>'])
+def test_files_that_are_no_xml(tmp_path: Path, data: bytes) -> None:
     write_voc(tmp_path, {"a": voc_object()})
     (tmp_path / "Annotations" / "a.xml").write_bytes(data)
-    with pytest.raises(InputError, match=r"a\.xml: (not XML|expected XML in UTF-8|expected VOC's <annotation>)"):
+    with pytest.raises(InputError, match=r"a\.xml: (not XML|expected XML in UTF-8)"):
         convert_voc(tmp_path)
 
 
+def test_other_xml_files_are_passed_over_and_said(tmp_path: Path) -> None:
+    write_voc(tmp_path, {"a": voc_object()})
+    (tmp_path / "Annotations" / "catalog.xml").write_text("<catalog/>")
+    converted = convert_voc(tmp_path)
+    assert len(converted.coco["images"]) == 1
+    assert converted.remarks == ["passed over: 1 XML files that are not VOC's"]
+
+
 def test_faults_of_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none: expected VOC label files \(\*\.xml\), found none"):
+    with pytest.raises(InputError, match=r"none: expected VOC label files \(<annotation> in \*\.xml\), found none"):
         convert_voc(tmp_path / "none")
     write_voc(tmp_path, {"a": SIZE})
     with pytest.raises(InputError, match="expected objects on 1 labelled images, found none"):

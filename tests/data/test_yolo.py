@@ -183,6 +183,13 @@ def test_labels_in_another_place_are_missed(tmp_path: Path) -> None:
         convert_yolo(path, "train")
 
 
+def test_boxes_before_keypoints(tmp_path: Path) -> None:
+    description = {"train": "images/train", "names": NAMES, "kpt_shape": [2, 2]}
+    path = write_data(tmp_path, labels={"a": "1 0.5 0.5 0.25 0.5 0.1 0.1 0.9 0.9\n"}, description=description)
+    (annotation,) = convert_yolo(path, "train").coco["annotations"]
+    assert annotation["bbox"] == pytest.approx([30, 15, 20, 30])
+
+
 def test_val_may_be_called_valid_and_names_may_be_numbered(tmp_path: Path) -> None:
     description = {"valid": "images/train", "names": {3: "cat", 1: "dog"}}
     path = write_data(tmp_path, labels={"a": "3 0.5 0.5 0.5 0.5\n"}, description=description)
@@ -216,8 +223,10 @@ def test_faults_of_a_label(tmp_path: Path, line: str, words: str) -> None:
         ({"train": "images/train"}, "expected class names under 'names', found None"),
         ({"train": "images/train", "names": []}, "expected class names"),
         ({"train": "images/train", "names": {"a": "dog"}}, "expected class names"),
-        ({"train": "images/train", "names": ["dog", "dog"]}, "expected different names"),
+        ({"train": "images/train", "names": ["dog", "dog"]}, "expected different class names"),
         ({"val": "images/train", "names": NAMES}, r"images under 'train', found none \(it has val\)"),
+        ({"train": "images/train", "names": ["dog", ""]}, "expected different class names"),
+        ({"train": "images/train", "names": ["on", True]}, "expected texts under 'names', found True; put it in quo"),
         ({"train": "images/other", "names": NAMES}, "the folder of 'train', images/other, does not exist"),
         ({"train": "labels/train", "names": NAMES}, "expected images .*, found none"),
     ],

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from rtmdet.data.coco_file import is_number, shown
+from rtmdet.data.coco_file import is_number, leaves_folder, shown
 from rtmdet.data.formats.ellipse import ellipse
 from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
 from rtmdet.data.formats.xml_file import read_xml
@@ -26,9 +26,22 @@ PASSED_OVER = ("polyline", "points", "cuboid", "skeleton")
 Outline = tuple[np.ndarray | None, tuple[float, float, float, float]]  # polygon (V, 2), where there is one; xyxy
 
 
-def convert_cvat(annotations: Path, images: Path | None = None, names: Sequence[str] | None = None) -> ConvertedSet:
+def is_cvat(path: Path) -> bool:
+    """Whether an XML file is CVAT's. Raises InputError where it is no XML."""
+    return read_xml(path).tag == "annotations"
+
+
+def cvat_subsets(path: Path) -> list[str]:
+    """The subsets that the images of a project belong to; none of a task. Raises InputError where it is no XML."""
+    return sorted({entry.get("subset", "") for entry in read_xml(path).findall("image")} - {""})
+
+
+def convert_cvat(
+    annotations: Path, images: Path | None = None, names: Sequence[str] | None = None, *, subset: str | None = None
+) -> ConvertedSet:
     """The COCO file of a CVAT XML file; the images lie in `images`, by default images/ beside it, else beside it.
 
+    `subset` takes the images of one subset of a project, None all; they may lie in a folder of its name.
     Classes are `names`, or else the labels of the task in CVAT's order, or else, where the file has none, those of
     all objects, sorted. Boxes, polygons and ellipses are objects, turned ones with the upright box around them; so
     are masks, by their boxes. Other shapes are passed over and counted. Tags of whole images are no shapes.
@@ -44,7 +57,8 @@ def convert_cvat(annotations: Path, images: Path | None = None, names: Sequence[
         )
     beside = annotations.parent / "images"
     folder = images or (beside if beside.is_dir() else annotations.parent)
-    labelled = [_read_image(annotations, entry) for entry in entries]
+    entries = [entry for entry in entries if subset in (None, entry.get("subset"))]
+    labelled = [_read_image(annotations, entry, folder) for entry in entries]
     labels = [(element.text or "").strip() for element in root.findall("meta//labels/label/name")]
     classes = class_names(labelled, names or list(dict.fromkeys(labels)) or None)
     passed_over = Counter(shape.tag for entry in entries for shape in entry if shape.tag in PASSED_OVER)
@@ -52,15 +66,18 @@ def convert_cvat(annotations: Path, images: Path | None = None, names: Sequence[
     return ConvertedSet(assemble(annotations, labelled, folder, classes), folder, remarks)
 
 
-def _read_image(path: Path, entry: Element) -> LabelledImage:
-    name = entry.get("name", "").strip()
+def _read_image(path: Path, entry: Element, folder: Path) -> LabelledImage:
+    name = entry.get("name", "").strip().replace("\\", "/")
     if not name:
         raise InputError(f"{path}: image {entry.get('id')}: expected a file under 'name', found nothing; add it")
     where = f"{path}: {name}"
     width, height = _numbers(where, entry, ("width", "height"))
     shapes = [shape for shape in entry if shape.tag in OBJECTS]
     objects = [_read_shape(f"{where}: shape {number}", shape) for number, shape in enumerate(shapes, start=1)]
-    return LabelledImage(path, name.replace("\\", "/"), (int(height), int(width)), objects)
+    within = f"{entry.get('subset')}/{name}"
+    if entry.get("subset") and not leaves_folder(within) and (folder / within).is_file():
+        name = within
+    return LabelledImage(path, name, (int(height), int(width)), objects)
 
 
 def _read_shape(where: str, shape: Element) -> LabelledObject:

@@ -7,16 +7,34 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from rtmdet.data.coco_file import CocoFile
+from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.structures import InputError
 
-BESIDE = {"Annotations": "JPEGImages", "annotations": "images", "labels": "images"}
+LABEL_FOLDERS = ("Annotations", "annotations", "labels", "xml", "xmls", "json")
+IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "imgs", "data")
+
+
+def label_folder(path: Path, suffix: str) -> Path:
+    """The folder of a data set's label files: Annotations/ and the like where it holds some, else the path itself."""
+    for name in LABEL_FOLDERS:
+        if (path / name).is_dir() and files_below(path / name, (suffix,)):
+            return path / name
+    return path
 
 
 def image_folder(labels: Path) -> Path:
-    """The folder of the images: JPEGImages/ beside Annotations/ and so on where it exists, else the label files'."""
-    beside = labels.parent / BESIDE.get(labels.name, "")
-    return beside if labels.name in BESIDE and beside.is_dir() else labels
+    """The folder of the images: JPEGImages/ beside Annotations/ and the like, else that of the label files.
+
+    Of label files in annotations/train it is images/train.
+    """
+    for folder in (labels, labels.parent):
+        if folder.name in LABEL_FOLDERS:
+            below = labels.relative_to(folder)
+            for name in IMAGE_FOLDERS:
+                if (beside := folder.parent / name / below).is_dir():
+                    return beside
+    return labels
 
 
 def without_suffix(path: Path, folder: Path) -> str:
@@ -27,9 +45,8 @@ def without_suffix(path: Path, folder: Path) -> str:
 def images_by_name(folder: Path) -> dict[str, list[str]]:
     """The image files in and below a folder, relative to it, by their names without suffix."""
     names: dict[str, list[str]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            names.setdefault(without_suffix(path, folder), []).append(path.relative_to(folder).as_posix())
+    for path in files_below(folder, IMAGE_SUFFIXES):
+        names.setdefault(without_suffix(path, folder), []).append(path.relative_to(folder).as_posix())
     return names
 
 

@@ -10,12 +10,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from rtmdet.data.coco_file import is_number, shown
+from rtmdet.data.files import files_below
 from rtmdet.data.formats.ellipse import ellipse
-from rtmdet.data.formats.image_folder import choose_image, image_folder, images_by_name, without_suffix
+from rtmdet.data.formats.image_folder import (
+    choose_image,
+    image_folder,
+    images_by_name,
+    label_folder,
+    without_suffix,
+)
 from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
 from rtmdet.data.json_file import read_json
 from rtmdet.structures import InputError
@@ -31,9 +39,9 @@ class _Part:
     outline: LabelledObject
 
 
-def is_labelme(document: object) -> bool:
+def is_labelme(document: object) -> TypeGuard[dict[str, Any]]:
     """Whether the content of a JSON file is LabelMe's."""
-    return isinstance(document, dict) and isinstance(document.get("shapes"), list) and "imagePath" in document
+    return isinstance(document, dict) and isinstance(document.get("shapes"), list)
 
 
 def convert_labelme(
@@ -46,32 +54,33 @@ def convert_labelme(
     without a JSON file are left out. Classes are `names`, or else those of all objects, sorted.
 
     Polygons, rectangles and circles are objects; so are masks, by their boxes. Shapes of equal label and group_id
-    are one object with the box around them, without an outline. Points and lines are passed over and counted.
+    are one object with the box around them, without an outline. Points, lines and JSON files of other kinds are
+    passed over and counted.
 
     Raises InputError for a folder, JSON file, shape or image that cannot be used.
     """
-    files = sorted(annotations.rglob("*.json"))
+    folder = label_folder(annotations, ".json")
+    documents = {path: read_json(path) for path in files_below(folder, (".json",))}
+    files = {path: content for path, content in documents.items() if is_labelme(content)}
     if not files:
-        raise InputError(f"{annotations}: expected LabelMe files (*.json), found none; check the path")
-    images = images or image_folder(annotations)
+        raise InputError(f"{folder}: expected LabelMe files (*.json with 'shapes'), found none; check the path")
+    images = images or image_folder(folder)
     file_names = images_by_name(images)
-    passed_over: Counter[str] = Counter()
+    others = len(documents) - len(files)
+    passed_over = Counter({"JSON file of another kind": others} if others else {})
     labelled = [
-        _read_image(path, file_names.get(without_suffix(path, annotations), ()), passed_over) for path in files
+        _read_image(path, content, file_names.get(without_suffix(path, folder), ()), passed_over)
+        for path, content in files.items()
     ]
     coco = assemble(annotations, labelled, images, class_names(labelled, names))
     return ConvertedSet(coco, images, [f"passed over: {count} x {kind}" for kind, count in passed_over.items()])
 
 
-def _read_image(path: Path, file_names: Sequence[str], passed_over: Counter[str]) -> LabelledImage:
-    document = read_json(path)
-    shapes = document.get("shapes") if isinstance(document, dict) else None
-    if not isinstance(document, dict) or not isinstance(shapes, list):
-        raise InputError(
-            f"{path}: expected a LabelMe file with 'shapes', found {shown(document)}; take it out of the folder"
-        )
+def _read_image(
+    path: Path, document: Mapping[str, Any], file_names: Sequence[str], passed_over: Counter[str]
+) -> LabelledImage:
     parts = []
-    for number, shape in enumerate(shapes):
+    for number, shape in enumerate(document["shapes"]):
         kind = shape.get("shape_type") if isinstance(shape, dict) else None
         if kind in PASSED_OVER:
             passed_over[str(kind)] += 1

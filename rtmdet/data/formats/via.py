@@ -12,11 +12,23 @@ from typing import cast
 
 import numpy as np
 
-from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, box_annotation, check_files, is_number, shown
+from rtmdet.data.coco_file import (
+    CocoAnnotation,
+    CocoFile,
+    CocoImage,
+    box_annotation,
+    check_files,
+    is_number,
+    is_outside,
+    shown,
+)
 from rtmdet.data.formats.ellipse import ellipse
+from rtmdet.data.formats.labelled_image import ConvertedSet
 from rtmdet.data.images import image_size
 from rtmdet.data.json_file import read_json
 from rtmdet.structures import InputError
+
+DEFAULT_CLASS = "object"  # of regions without attributes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,41 +43,54 @@ class _Outline:
 class _Region:
     """One annotated object."""
 
+    where: str  # its place in the file, in words
     outline: _Outline
     name: str  # of its class
 
 
-def convert_via(annotations: Path, images: Path, *, class_name: str, class_key: str | None) -> CocoFile:
+def convert_via(
+    annotations: Path, images: Path, *, class_name: str, class_key: str | None, names: Sequence[str] | None = None
+) -> ConvertedSet:
     """The COCO file of a VIA region file or VIA 2 project.
 
-    Every region is of class `class_name`, or of the class that its attribute `class_key` names; classes are
-    then numbered in the order of their names. Images without regions stay. The sizes of the images are read
-    from the files in the folder `images`.
+    Every region is of class `class_name`, or of the class that its attribute `class_key` names; classes are then
+    numbered in the order of `names`, which has all of them, or of their names. Images without regions stay. The sizes
+    of the images are read from the files in the folder `images`. Points enclose nothing: they are passed over and
+    counted.
 
     Raises InputError for a file that is not VIA's, a region that cannot be used or a missing image.
     """
+    entries = _read_entries(annotations)
+    points = sum(_is_point(region) for regions in entries.values() for _, region in regions)
     regions_of = {
-        name: [_read_region(where, region, class_name, class_key) for where, region in regions]
-        for name, regions in _read_entries(annotations).items()
+        name: [
+            _read_region(where, region, class_name, class_key) for where, region in regions if not _is_point(region)
+        ]
+        for name, regions in entries.items()
     }
     check_files(annotations, images, list(regions_of))
-    names = sorted({region.name for regions in regions_of.values() for region in regions})
-    if class_key is None:
-        names = [class_name]
-    ids = {name: number for number, name in enumerate(names, start=1)}
+    found = [class_name] if class_key is None else sorted({one.name for each in regions_of.values() for one in each})
+    ids = {name: number for number, name in enumerate(names or found, start=1)}
     coco: CocoFile = {
         "images": [],
         "annotations": [],
         "categories": [{"id": number, "name": name} for name, number in ids.items()],
     }
     for image_id, (name, regions) in enumerate(regions_of.items()):
-        coco["images"].append(_coco_image(image_id, name, images))
+        image = _coco_image(image_id, name, images)
+        coco["images"].append(image)
         for region in regions:
             # Differs from mmdet: annotations count from 1, since COCOeval takes a match with annotation 0 for
             # no match; and so do categories, as everywhere in COCO.
             number = len(coco["annotations"]) + 1
-            coco["annotations"].append(_coco_annotation(number, image_id, ids[region.name], region.outline))
-    return coco
+            annotation = _coco_annotation(number, image_id, ids[region.name], region.outline)
+            if is_outside(annotation, image):
+                raise InputError(
+                    f"{region.where}: it lies outside its image of {image['width']} x {image['height']} pixels; "
+                    "correct it or take it out"
+                )
+            coco["annotations"].append(annotation)
+    return ConvertedSet(coco, images, [f"passed over: {points} x point"] if points else [])
 
 
 def is_via(document: object) -> bool:
@@ -79,20 +104,51 @@ def is_via(document: object) -> bool:
 
 
 def class_attribute(path: Path) -> str | None:
-    """The one attribute that every region of a VIA file has as text, hence its class; None where there is none.
+    """The one attribute that names the class of every region of a VIA file; None where regions have no attributes.
 
-    Raises InputError where several could be the class, or for a file that is not VIA's.
+    Raises InputError where several could be the class, where a region lacks the only one, or for a file that is not
+    VIA's.
     """
-    regions = [region for group in _read_entries(path).values() for _, region in group]
-    attributes = [found if isinstance(found := region.get("region_attributes"), dict) else {} for region in regions]
-    texts = [{key for key, value in each.items() if isinstance(value, str) and value} for each in attributes]
-    keys = sorted(set.intersection(*texts)) if texts else []
-    if len(keys) > 1:
+    regions = [pair for group in _read_entries(path).values() for pair in group if not _is_point(pair[1])]
+    texts = [{key for key in _attributes(region) if _class_text(region, key)} for _, region in regions]
+    common = sorted(set.intersection(*texts)) if texts else []
+    some = sorted(set().union(*texts))
+    if len(common) > 1 or (not common and len(some) > 1):
         raise InputError(
-            f"{path}: each of the attributes {', '.join(keys)} could be the class: choose with rtmdet data convert "
-            "via --class-key"
+            f"{path}: each of the attributes {', '.join(common or some)} could be the class: choose with rtmdet data "
+            "convert via --class-key"
         )
-    return keys[0] if keys else None
+    if some and not common:
+        where = next(where for (where, _), found in zip(regions, texts, strict=True) if not found)
+        raise InputError(
+            f"{where}: expected a text under {some[0]!r}, as other regions have it, found none; name the region's "
+            "class, or convert with rtmdet data convert via --class-name"
+        )
+    return common[0] if common else None
+
+
+def via_file_names(path: Path) -> list[str]:
+    """The image files that a VIA file names. Raises InputError for a file that is not VIA's."""
+    return list(_read_entries(path))
+
+
+def _is_point(region: Mapping[str, object]) -> bool:
+    shape = region.get("shape_attributes")
+    return isinstance(shape, dict) and shape.get("name") == "point"
+
+
+def _attributes(region: Mapping[str, object]) -> Mapping[str, object]:
+    attributes = region.get("region_attributes")
+    return attributes if isinstance(attributes, dict) else {}
+
+
+def _class_text(region: Mapping[str, object], key: str) -> str | None:
+    """What a region has under an attribute: a text, or the one box that is ticked."""
+    value = _attributes(region).get(key)
+    if isinstance(value, dict):
+        ticked = [name for name, on in value.items() if on is True]
+        value = ticked[0] if len(ticked) == 1 else None
+    return value if isinstance(value, str) and value else None
 
 
 def _read_entries(path: Path) -> dict[str, list[tuple[str, Mapping[str, object]]]]:
@@ -125,16 +181,13 @@ def _read_region(where: str, region: Mapping[str, object], class_name: str, clas
     shape = region.get("shape_attributes")
     if not isinstance(shape, dict):
         raise InputError(f"{where}: expected 'shape_attributes', found {shown(shape)}; draw the region again")
-    name: object = class_name
-    if class_key is not None:
-        attributes = region.get("region_attributes")
-        name = attributes.get(class_key) if isinstance(attributes, dict) else None
-        if not isinstance(name, str) or not name:
-            raise InputError(
-                f"{where}: expected the class as text under the attribute {class_key!r}, found {shown(attributes)}; "
-                "name the region's class or choose another --class-key"
-            )
-    return _Region(_outline(where, shape), cast(str, name))
+    name = class_name if class_key is None else _class_text(region, class_key)
+    if name is None:
+        raise InputError(
+            f"{where}: expected the class as text under the attribute {class_key!r}, found "
+            f"{shown(region.get('region_attributes'))}; name the region's class or choose another --class-key"
+        )
+    return _Region(where, _outline(where, shape), name)
 
 
 def _outline(where: str, shape: Mapping[str, object]) -> _Outline:

@@ -11,7 +11,14 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from rtmdet.data.coco_file import is_number, shown
-from rtmdet.data.formats.image_folder import choose_image, image_folder, images_by_name, without_suffix
+from rtmdet.data.files import files_below
+from rtmdet.data.formats.image_folder import (
+    choose_image,
+    image_folder,
+    images_by_name,
+    label_folder,
+    without_suffix,
+)
 from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
 from rtmdet.data.formats.xml_file import read_xml
 from rtmdet.structures import InputError
@@ -25,26 +32,30 @@ def convert_voc(
     """The COCO file of a folder of VOC XML files, or of the folder that holds Annotations/.
 
     An image has the name of its XML file, or that under <filename> where there is none; it lies in `images`, by
-    default JPEGImages/ beside Annotations/, images/ beside annotations/, else the folder itself. `split` takes the
-    images that ImageSets/Main/SPLIT.txt lists, None all that have an XML file. Classes are `names`, or else those of
+    default JPEGImages/ beside Annotations/, images/ beside annotations/ and the like, else the folder itself. `split`
+    takes the images that ImageSets/Main/SPLIT.txt lists, None all that have an XML file. XML files of other kinds are
+    passed over and counted. Classes are `names`, or else those of
     all XML files, sorted, so that the splits have the same ids. Objects that are marked difficult become crowds: as
     in VOC's own evaluation finding them is neither right nor wrong, and nothing is learned from them.
 
     Raises InputError for a folder, list, XML file, object or image that cannot be used.
     """
-    folder = annotations / "Annotations" if (annotations / "Annotations").is_dir() else annotations
-    files = {without_suffix(path, folder): path for path in sorted(folder.rglob("*.xml"))}
+    folder = label_folder(annotations, ".xml")
+    roots = {path: read_xml(path) for path in files_below(folder, (".xml",))}
+    files = {without_suffix(path, folder): path for path, root in roots.items() if root.tag == "annotation"}
     if not files:
-        raise InputError(f"{folder}: expected VOC label files (*.xml), found none; check the path")
+        raise InputError(f"{folder}: expected VOC label files (<annotation> in *.xml), found none; check the path")
     images = images or image_folder(folder)
     file_names = images_by_name(images)
-    everything = {stem: _read_image(path, file_names.get(stem, ())) for stem, path in files.items()}
+    everything = {stem: _read_image(path, roots[path], file_names.get(stem, ())) for stem, path in files.items()}
     classes = class_names(list(everything.values()), names)
     chosen = list(everything.values())
     if split is not None:
         chosen = _listed(folder.parent / LISTS / f"{split}.txt", folder, everything)
     difficult = sum(found.crowd for image in chosen for found in image.objects)
     remarks = [f"{difficult} difficult objects became crowds: kept out of training"] if difficult else []
+    if others := len(roots) - len(files):
+        remarks.append(f"passed over: {others} XML files that are not VOC's")
     return ConvertedSet(assemble(folder, chosen, images, classes), images, remarks)
 
 
@@ -67,11 +78,8 @@ def _listed(path: Path, folder: Path, images: dict[str, LabelledImage]) -> list[
     return [images[stem] for stem in dict.fromkeys(stems)]
 
 
-def _read_image(path: Path, file_names: Sequence[str]) -> LabelledImage:
+def _read_image(path: Path, root: Element, file_names: Sequence[str]) -> LabelledImage:
     """One XML file; `file_names` are those of the images that have its name."""
-    root = read_xml(path)
-    if root.tag != "annotation":
-        raise InputError(f"{path}: expected VOC's <annotation>, found <{root.tag}>; take the file out of the folder")
     name = choose_image(path, (root.findtext("filename") or "").strip(), file_names)
     objects = [
         _read_object(f"{path}: object {number}", element)

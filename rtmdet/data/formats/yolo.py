@@ -7,14 +7,13 @@ x y x y ... of three points or more, all as shares of the image's width and heig
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from rtmdet.data.coco_file import CocoFile, box_annotation, shown
-from rtmdet.data.formats.yolo_layout import read_layout, split_images
+from rtmdet.data.formats.yolo_layout import YoloLayout, read_layout, split_images
 from rtmdet.data.images import image_size
 from rtmdet.structures import InputError
 
@@ -51,7 +50,7 @@ def convert_yolo(path: Path, split: str) -> YoloSplit:
         height, width = image_size(file)
         name = file.relative_to(folder).as_posix()
         coco["images"].append({"id": image_id, "file_name": name, "width": width, "height": height})
-        for label, points in _read_labels(_label_file(file), layout.names):
+        for label, points in _read_labels(_label_file(file), layout):
             number = len(coco["annotations"]) + 1
             outline = points * (width, height)
             box = [*outline.min(0).tolist(), *outline.max(0).tolist()]
@@ -72,7 +71,7 @@ def _label_file(image: Path) -> Path:
     return beside if beside.is_file() and not file.is_file() else file
 
 
-def _read_labels(path: Path, names: Mapping[int, str]) -> list[tuple[int, np.ndarray]]:
+def _read_labels(path: Path, layout: YoloLayout) -> list[tuple[int, np.ndarray]]:
     """The class and the points (V, 2), as shares, of each object."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -81,11 +80,12 @@ def _read_labels(path: Path, names: Mapping[int, str]) -> list[tuple[int, np.nda
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected a text file of labels, found {error}; write it again") from error
     lines = enumerate(text.splitlines(), start=1)
-    return [_read_line(f"{path}: line {number}", line, names) for number, line in lines if line.strip()]
+    return [_read_line(f"{path}: line {number}", line, layout) for number, line in lines if line.strip()]
 
 
-def _read_line(where: str, line: str, names: Mapping[int, str]) -> tuple[int, np.ndarray]:
+def _read_line(where: str, line: str, layout: YoloLayout) -> tuple[int, np.ndarray]:
     first, *rest = line.split()
+    rest = rest[:4] if layout.has_keypoints else rest
     try:
         label, values = float(first), np.array([float(word) for word in rest])
     except ValueError:
@@ -95,9 +95,10 @@ def _read_line(where: str, line: str, names: Mapping[int, str]) -> tuple[int, np
             f"{where}: expected a class and 4 numbers, or a polygon of 3 points or more, "
             f"found {shown(line.strip())}; correct the line"
         )
-    if label not in names:
+    if label not in layout.names:
         raise InputError(
-            f"{where}: class {first} is not in 'names' (it has {shown(sorted(names))}); correct the line or data.yaml"
+            f"{where}: class {first} is not in 'names' (it has {shown(sorted(layout.names))}); correct the line or "
+            f"{layout.file}"
         )
     if not ((values >= -SLACK) & (values <= 1 + SLACK)).all() or (len(values) == 4 and (values[2:] < 0).any()):
         raise InputError(

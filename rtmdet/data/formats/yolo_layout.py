@@ -14,12 +14,18 @@ from pathlib import Path
 import yaml
 
 from rtmdet.data.coco_file import leaves_folder, shown
+from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.split_names import split_name
 from rtmdet.structures import InputError
 
 SPLITS = ("train", "val", "test")
+YAML_SUFFIXES = (".yaml", ".yml")
 NAME_LISTS = ("classes.txt", "*.names", "_darknet.labels")
+
+
+class MissingFolderError(InputError):
+    """A folder of images that a description names does not exist."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,22 +36,37 @@ class YoloLayout:
     names: Mapping[int, str]  # of each class number
     places: Mapping[str, Sequence[str]]  # of each split, as written: folders of images, text files that list images
     root: Path  # what they are relative to
+    has_keypoints: bool = False  # after the four numbers of a box
 
 
 def find_layout(path: Path) -> Path | None:
-    """The data.yaml that a path is or that a folder holds, under this or another name; None where there is none."""
+    """The data.yaml that a path is, or that a folder or one below it holds, under this or another name.
+
+    None where there is none. Raises InputError for a data.yaml that is no description; other YAML files may be
+    anything.
+    """
     if path.is_file():
-        return path if path.suffix.lower() in (".yaml", ".yml") else None
-    files = [path / "data.yaml", *sorted(path.glob("*.yaml")), *sorted(path.glob("*.yml"))]
-    return next((file for file in files if file.is_file() and "names" in read_description(file)), None)
+        return path if path.suffix.lower() in YAML_SUFFIXES else None
+    files = files_below(path, YAML_SUFFIXES, levels=1)
+    for file in sorted(files, key=lambda file: (file.parent != path, file.name != "data.yaml")):
+        if file.name == "data.yaml" or _is_description(file):
+            return file
+    return None
+
+
+def _is_description(path: Path) -> bool:
+    try:
+        return {"names", "train"} <= read_description(path).keys()
+    except InputError:
+        return False
 
 
 def find_names(path: Path) -> Path | None:
     """The list of class names in a folder or up to two levels below, or which a path is; None where there is none."""
     if path.is_file():
         return path if any(path.match(pattern) for pattern in NAME_LISTS) else None
-    levels = ("", "*/", "*/*/")
-    files = [file for level in levels for name in NAME_LISTS for file in sorted(path.glob(level + name))]
+    texts = files_below(path, (".txt", ".names", ".labels"), levels=2)
+    files = [file for file in texts if any(file.match(pattern) for pattern in NAME_LISTS)]
     for other in files[1:]:
         if _lines(other) != _lines(files[0]):
             raise InputError(f"{other}: expected the class names of {files[0]}, found others; which are right?")
@@ -58,7 +79,7 @@ def read_layout(path: Path) -> YoloLayout:
     Raises InputError where there is neither, or one that cannot be used.
     """
     file = find_layout(path) or find_names(path) or path / "data.yaml"
-    if file.suffix.lower() in (".yaml", ".yml"):
+    if file.suffix.lower() in YAML_SUFFIXES:
         return _described(file, read_description(file))
     root = path if path.is_dir() else file.parent
     names = dict(enumerate(_lines(file)))
@@ -76,7 +97,7 @@ def split_images(layout: YoloLayout, split: str) -> tuple[Path, list[Path]]:
     places = [_place(layout, split, given) for given in layout.places[split]]
     files: list[Path] = []
     for place in places:
-        files += _listed(place, layout.root) if place.is_file() else images_below(place)
+        files += _listed(place, layout.root) if place.is_file() else files_below(place, IMAGE_SUFFIXES)
     files = sorted(dict.fromkeys(files))
     if not files:
         where = ", ".join(map(str, places))
@@ -86,11 +107,6 @@ def split_images(layout: YoloLayout, split: str) -> tuple[Path, list[Path]]:
     if len(places) == 1 and places[0].is_dir():
         return places[0], files
     return Path(os.path.commonpath([file.parent for file in files])), files
-
-
-def images_below(folder: Path) -> list[Path]:
-    """The image files in and below a folder."""
-    return [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def read_description(path: Path) -> dict[str, object]:
@@ -111,24 +127,29 @@ def read_description(path: Path) -> dict[str, object]:
 
 def _described(path: Path, description: dict[str, object]) -> YoloLayout:
     """What a data.yaml says."""
-    names = description.get("names")
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    numbered = isinstance(names, dict) and all(type(number) is int and number >= 0 for number in names)
-    if not isinstance(names, dict) or not names or not numbered:
-        raise InputError(f"{path}: expected class names under 'names', found {shown(names)}; list them in order")
+    names = _numbered(path, description.get("names"))
     root = description.get("path") or ""
     if not isinstance(root, str):
         raise InputError(f"{path}: expected a folder under 'path', found {shown(root)}; correct it")
-    texts = {number: str(name) for number, name in sorted(names.items())}
     given = {split: description.get(split) or (split == "val" and description.get("valid")) for split in SPLITS}
     places = {split: _texts(path, split, value) for split, value in given.items() if value}
-    return YoloLayout(path, _distinct(path, texts), places, path.parent / root)
+    return YoloLayout(path, names, places, path.parent / root, has_keypoints="kpt_shape" in description)
+
+
+def _numbered(path: Path, names: object) -> dict[int, str]:
+    """The names by class number; the file has a list, or a mapping from numbers, which JSON writes as texts."""
+    found = dict(enumerate(names)) if isinstance(names, list) else names
+    if not isinstance(found, dict) or not found or not all(str(number).isdecimal() for number in found):
+        raise InputError(f"{path}: expected class names under 'names', found {shown(names)}; list them in order")
+    for name in found.values():  # YAML reads yes, no, on, off and null as something else
+        if isinstance(name, bool) or not isinstance(name, str | int | float):
+            raise InputError(f"{path}: expected texts under 'names', found {shown(name)}; put it in quotes")
+    return _distinct(path, {int(number): str(found[number]) for number in sorted(found, key=int)})
 
 
 def _distinct(path: Path, names: dict[int, str]) -> dict[int, str]:
-    if not names or len(set(names.values())) < len(names):
-        raise InputError(f"{path}: expected different names under 'names', found {shown([*names.values()])}; rename")
+    if not names or not all(names.values()) or len(set(names.values())) < len(names):
+        raise InputError(f"{path}: expected different class names, found {shown([*names.values()])}; rename them")
     return names
 
 
@@ -148,18 +169,21 @@ def _place(layout: YoloLayout, split: str, given: str) -> Path:
     folder of another machine: its last parts, two or more, are looked for beside the description.
     """
     home = layout.file.parent
+    given = given.replace("\\", "/")
     parts = [part for part in Path(given).parts if part not in ("..", Path(given).anchor)]
     tails = [home.joinpath(*parts[start:]) for start in range(max(len(parts) - 1, 1))]
     for place in (layout.root / given, home / given, *tails):
         if place.is_dir() or (place.suffix == ".txt" and place.is_file()):
             return place
-    raise InputError(f"{layout.file}: the folder of {split!r}, {given}, does not exist; correct 'path' or {split!r}")
+    raise MissingFolderError(
+        f"{layout.file}: the folder of {split!r}, {given}, does not exist; correct 'path' or {split!r}"
+    )
 
 
 def _folders(root: Path) -> dict[str, list[str]]:
     """The folders with images by what their names say; where none is for training, those of no such name are."""
     found: dict[str, list[str]] = {}
-    for folder in sorted({file.parent.relative_to(root) for file in images_below(root)}):
+    for folder in sorted({file.parent.relative_to(root) for file in files_below(root, IMAGE_SUFFIXES)}):
         found.setdefault(split_name(folder), []).append(str(folder))
     unnamed = found.pop("", [])
     if unnamed and "train" not in found:
