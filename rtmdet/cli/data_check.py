@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rtmdet.cli.finding_pictures import draw_finding
 from rtmdet.cli.progress import track
 from rtmdet.config_file import load_config
 from rtmdet.data.checking.finding import SEVERITIES, Finding, Purpose, Source
 from rtmdet.data.checking.report import Report, Summary, check_data
+from rtmdet.data.coco_layout import find_coco, read_documents
+from rtmdet.data.formats.yolo_layout import find_layout
 from rtmdet.data.json_file import write_json
+from rtmdet.data.sources import open_source
 from rtmdet.download import resolve
 from rtmdet.openmmlab import read_checkpoint
 from rtmdet.structures import InputError
@@ -23,7 +28,14 @@ EXAMPLES = 3  # cases of a finding that the table names
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the findings; returns 1 where training would stop, be misled or suffer, else 0."""
-    sources, purpose = read_sources(arguments), read_purpose(arguments)
+    purpose = read_purpose(arguments)
+    with TemporaryDirectory() as folder:  # for annotations of other formats
+        sources = read_sources(arguments, Path(folder))
+        return check(sources, purpose, arguments)
+
+
+def check(sources: Sequence[Source], purpose: Purpose, arguments: argparse.Namespace) -> int:
+    """The report in all forms that were asked for; the exit code."""
     report = check_data(sources, purpose, decode=arguments.decode, watch=track)
     for source, summary in zip(sources, report.summaries, strict=True):
         print(describe(source, summary, purpose))
@@ -38,14 +50,37 @@ def run(arguments: argparse.Namespace) -> int:
     return int(report.harmful)
 
 
-def read_sources(arguments: argparse.Namespace) -> list[Source]:
-    """The splits that the options name."""
-    sources = [Source("train", arguments.annotations, arguments.images)]
+def read_sources(arguments: argparse.Namespace, folder: Path) -> list[Source]:
+    """The splits that the options, the configuration or the data set itself name.
+
+    Annotations of other formats become COCO files in `folder`. Raises InputError where nothing is named.
+    """
+    if arguments.annotations is None:
+        if arguments.config is None:
+            raise InputError("expected a data set, or --config with the paths of one; give --help to see how")
+        data = load_config(arguments.config).data
+        splits = {"train": data.train, "val": data.val}
+        return [Source(name, Path(one.annotations), Path(one.images)) for name, one in splits.items()]
+    if arguments.images is None:
+        sources = find_sources(arguments.annotations, folder)
+    else:
+        sources = [Source("train", arguments.annotations, arguments.images)]
     if (arguments.val_annotations is None) != (arguments.val_images is None):
         raise InputError("--val-annotations and --val-images: expected both or neither; give the other one too")
     if arguments.val_annotations is not None:
-        sources.append(Source("val", arguments.val_annotations, arguments.val_images))
+        sources = [sources[0], Source("val", arguments.val_annotations, arguments.val_images)]
     return sources
+
+
+def find_sources(path: Path, folder: Path) -> list[Source]:
+    """The splits of a data set in any known layout; COCO files are taken as they are, with all their faults."""
+    if path.exists() and find_layout(path) is None and (coco := find_coco(path, dict(read_documents(path)))):
+        return [Source(name, file, images) for name, (file, images) in coco.items()]
+    source = open_source(path)
+    print(f"{path} is {source.format}")
+    for name, split in source.splits.items():
+        write_json(folder / f"{name}.json", split.coco)
+    return [Source(name, folder / f"{name}.json", split.images, path) for name, split in source.splits.items()]
 
 
 def read_purpose(arguments: argparse.Namespace) -> Purpose:
@@ -79,7 +114,7 @@ def describe(source: Source, summary: Summary, purpose: Purpose) -> str:
     sides = ", ".join(f"{name} {share:.1%}" for name, share in summary.shorter_sides.items())
     classes = "1 class" if len(summary.classes) == 1 else f"{len(summary.classes)} classes"
     lines = [
-        f"{summary.split}: {source.annotations}",
+        f"{summary.split}: {source.origin or source.annotations}",
         f"    {summary.images} images, {summary.objects} objects, {classes}; "
         f"{verb} {summary.kept_images} images, {summary.kept_objects} objects",
         f"    shorter side of the boxes at {width} x {height}: {sides}",
@@ -128,7 +163,10 @@ def _plain_item(item: dict[str, object]) -> dict[str, object]:
 
 
 def draw_report(report: Report, folder: Path) -> None:
-    """A picture of every finding that can be drawn."""
+    """A picture of every finding that can be drawn; those of an earlier report go."""
+    for severity in SEVERITIES:
+        for old in folder.glob(f"{severity}_*_*.png"):
+            old.unlink()
     for finding in report.findings:
         picture = draw_finding(finding)
         if picture is not None:

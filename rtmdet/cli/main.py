@@ -251,8 +251,10 @@ def _add_data_check(actions: argparse._SubParsersAction) -> None:
     parser = _command(
         actions, "check", "Look for faults in annotations and images, and say what helps.", "data_check"
     )
-    parser.add_argument("annotations", type=Path, help="COCO JSON of the training images")
-    parser.add_argument("--images", type=Path, required=True, help="folder of the images")
+    parser.add_argument("annotations", type=Path, nargs="?", metavar="PATH",
+                        help="data set as train --data takes it, or the COCO JSON of the training images "
+                        "(default: what --config names)")  # fmt: skip
+    parser.add_argument("--images", type=Path, help="folder of the images (default: where they usually are)")
     parser.add_argument("--val-annotations", type=Path, help="COCO JSON of the validation images")
     parser.add_argument("--val-images", type=Path, help="their folder")
     purpose = parser.add_mutually_exclusive_group()

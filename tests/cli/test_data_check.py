@@ -35,6 +35,48 @@ def test_sound_scenes(scenes: Path, command, checkpoint: Path) -> None:
     assert done.stdout.splitlines()[-1].endswith("training would run well on these data")
 
 
+def test_a_folder_and_a_configuration_name_both_splits(scenes: Path, command, config: Path) -> None:
+    for words in ([scenes], ["--config", config]):
+        done = command("data", "check", *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        heads = [line for line in done.stdout.splitlines() if line.startswith(("train: ", "val: "))]
+        assert [line.partition(": ")[0] for line in heads] == ["train", "val"]
+    (scenes / "train" / "annotations.json").write_text(
+        (scenes / "train" / "annotations.json").read_text().replace('"bbox": [', '"bbox": [-500, ', 1)
+    )
+    done = command("data", "check", scenes)
+    assert done.returncode == 1
+    assert "broken-entry" in done.stdout, "COCO files are taken with their faults"
+
+
+def test_other_formats_are_converted_first(scenes: Path, command, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        source = [f"{scenes / split}/annotations.json", "--images", f"{scenes / split}/images"]
+        assert (
+            command("data", "export", "yolo", *source, "--split", split, "--out", tmp_path / "yolo").returncode == 0
+        )
+    done = command("data", "check", tmp_path / "yolo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[:2] == [f"{tmp_path / 'yolo'} is YOLO", f"train: {tmp_path / 'yolo'}"]
+    assert "6 images, 19 objects" in done.stdout
+
+
+def test_nothing_to_check_is_one_line(command, tmp_path: Path) -> None:
+    for words, expected in (([], "expected a data set, or --config"), ([tmp_path], "recognised none")):
+        done = command("data", "check", *words)
+        assert done.returncode == 2
+        assert expected in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_pictures_of_an_earlier_report_go(scenes: Path, command, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for name in ("error_train_wrong-size.png", "my_own.png"):
+        (tmp_path / "out" / name).write_text("")
+    assert command("data", "check", scenes, "--out", tmp_path / "out").returncode == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["my_own.png"]
+
+
 def test_findings_in_all_forms(scenes: Path, command, tmp_path: Path) -> None:
     images = sorted((scenes / "train" / "images").iterdir())
     shutil.copyfile(images[0], sorted((scenes / "val" / "images").iterdir())[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from rtmdet.data.checking.annotation_file import AnnotationFile
 from rtmdet.data.checking.finding import Finding, Item, Severity
@@ -21,11 +21,13 @@ UNUSABLE: dict[Unusable, tuple[Severity, str, str]] = {
 }
 
 
-def check_boxes(file: AnnotationFile) -> Iterator[Finding]:
-    """Boxes that do not fit their image or their area."""
+def check_boxes(file: AnnotationFile, of_wrong_size: Container[int]) -> Iterator[Finding]:
+    """Boxes that do not fit their image or their area; those of images of a wrong size are not looked at."""
     outside, areas = [], []
     over: list[tuple[float, Item]] = []
     for annotation in file.annotations:
+        if annotation["image_id"] in of_wrong_size:
+            continue
         image = file.images[annotation["image_id"]]
         _, _, width, height = annotation["bbox"]
         if is_outside(annotation, image):
@@ -63,6 +65,8 @@ def check_unusable(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
             items[reason].append(file.box_item(annotation, f"{category} {annotation['bbox']}"))
     for reason, cases in items.items():
         severity, code, advice = UNUSABLE[reason]
+        if reason is Unusable.SPECK and all(max(annotation["bbox"]) <= 1 for annotation in file.annotations):
+            advice = "they look like shares of the image's size: multiply by its width and height"
         yield Finding(severity, code, file.source.name, f"objects not learned from: {reason}", advice, tuple(cases))
 
 

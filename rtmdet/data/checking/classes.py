@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from rtmdet.data.checking.annotation_file import AnnotationFile
-from rtmdet.data.checking.finding import Finding, Item, Purpose, Severity
+from rtmdet.data.checking.finding import Finding, Item, Purpose
 
 RARE = 0.1  # a class is rare that so few images show, compared with the most frequent class
 
@@ -26,20 +26,27 @@ def check_classes(file: AnnotationFile, purpose: Purpose) -> Iterator[Finding]:
     """The file's classes against those of the configuration and of the checkpoint."""
     if purpose.classes is not None:
         yield from _check_configured(file, purpose.classes)
-    if purpose.known_classes is not None:
+    if purpose.known_classes is not None and file.source.name == "train":
         yield from _check_known(file, purpose.known_classes)
 
 
 def check_same_classes(files: Sequence[AnnotationFile], purpose: Purpose) -> Iterator[Finding]:
-    """Splits must give a class the same label; a configuration that names the classes sees to that."""
+    """Classes that only one of the splits has; they are joined by name."""
     first, *others = files
     if purpose.classes is not None:
         return
+    learned = class_names(first)
     for file in others:
-        items = _differences(class_names(first), class_names(file), first.source.name)
-        advice = "list the classes in data.classes, or write both files with the same categories"
-        message = f"classes unlike those of {first.source.name}"
-        yield Finding("error", "other-classes", file.source.name, message, advice, items)
+        measured = class_names(file)
+        missing = tuple(Item(repr(name)) for name in learned if name not in measured)
+        more = tuple(Item(repr(name)) for name in measured if name not in learned)
+        name, owner = file.source.name, first.source.name
+        common = bool(set(learned) & set(measured))
+        advice = "nothing is measured of them: put images of them here too" if common else "write the names alike"
+        message = f"classes of {owner} that the file does not have"
+        yield Finding("hint" if common else "error", "missing-class", name, message, advice, missing)
+        advice = f"their objects are left out: put images of them into {owner}, too, or write the names alike"
+        yield Finding("warning", "unlearned-class", name, f"classes that {owner} does not have", advice, more)
 
 
 def find_rare_classes(file: AnnotationFile, wanted: set[int], purpose: Purpose) -> Iterator[Finding]:
@@ -67,7 +74,8 @@ def _check_configured(file: AnnotationFile, wanted: tuple[str, ...]) -> Iterator
     missing = tuple(Item(repr(name)) for name in wanted if name not in names)
     advice = f"write data.classes as the file does: {', '.join(names)}"
     message = "classes of the configuration that the file does not have"
-    yield Finding("error", "unknown-class", file.source.name, message, advice, missing)
+    stops = file.source.name == "train" or len(missing) == len(wanted)
+    yield Finding("error" if stops else "hint", "unknown-class", file.source.name, message, advice, missing)
     kept = tuple(name for name in names if name in wanted)
     items = () if missing else _differences(wanted, kept, "data.classes")
     advice = "nothing here: labels follow data.classes; give the same list to tools that go by category ids"
@@ -75,18 +83,17 @@ def _check_configured(file: AnnotationFile, wanted: tuple[str, ...]) -> Iterator
 
 
 def _check_known(file: AnnotationFile, known: tuple[str, ...]) -> Iterator[Finding]:
-    """A class branch is carried over by position where the number of classes is equal."""
+    """Classes of the same name go on with what was learned; without any, as many classes go on by their place."""
     names = class_names(file)
-    items = _differences(known, names, "the checkpoint")
-    severity: Severity = "warning" if set(known) & set(names) else "hint"
-    if set(known) == set(names):
-        advice = f"train with data.classes=[{', '.join(known)}]: a checkpoint's labels go by place"
-    elif set(known) & set(names):
-        advice = "rename the classes, or know that training takes over weights of others by place"
+    items = tuple(Item(repr(name)) for name in names if name not in known)
+    if set(known) & set(names):
+        advice = "nothing: they begin anew, classes of the same name go on with what was learned of them"
+    elif len(known) == len(names):
+        advice = f"nothing, if they look like {', '.join(known[:3])}: they go on as these, in order"
     else:
-        advice = "nothing for training: the classes are new; rtmdet evaluate needs a detector of them"
-    message = "classes unlike those of the checkpoint"
-    yield Finding(severity, "checkpoint-classes", file.source.name, message, advice, items)
+        advice = "nothing: the layers that predict the classes begin anew"
+    message = "classes that the checkpoint does not know"
+    yield Finding("hint", "checkpoint-classes", file.source.name, message, advice, items)
 
 
 def _differences(expected: tuple[str, ...], found: tuple[str, ...], owner: str) -> tuple[Item, ...]:

@@ -1,6 +1,6 @@
 """Images that stand more than once: equal files inside a split and across splits, and near copies by fingerprint.
 
-Legend: M images with a fingerprint, each of 256 bits.
+Legend: M images with fingerprints, each of 256 bits.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -87,21 +88,24 @@ def _equal_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]
 
 
 def _near_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]]:
-    """Each picture with the nearest earlier one, where that is near but not equal."""
-    rich = [picture for picture in pictures if _says_enough(picture.looked.fingerprint)]
-    if len(rich) < 2:
-        return []
-    signs = np.array([picture.looked.fingerprint for picture in rich], np.float32) * 2 - 1  # (M, 256) of -1 and 1
+    """Each picture with the nearest earlier one of each split, mirrored or not, where that is near but not equal."""
+    rich = [picture for picture in pictures if _says_enough(picture.looked.fingerprints)]
+    signs = np.array([picture.looked.fingerprints for picture in rich], np.float32) * 2 - 1  # (M, 2, 256) of -1 and 1
+    starts = {split: place for place, split in reversed(list(enumerate(picture.split for picture in rich)))}
     pairs = []
     for start in range(0, len(rich), _BLOCK):
         block = signs[start : start + _BLOCK]
-        differing = (signs.shape[1] - block @ signs[: start + len(block)].T) / 2  # (block, earlier and block) bits
+        alike = np.maximum(*(block[:, view] @ signs[: start + len(block), 0].T for view in (0, 1)))
+        differing = (signs.shape[2] - alike) / 2  # (block, earlier and block) bits
         for row, bits in enumerate(differing):
             place = start + row
-            if place and bits[:place].min() <= NEAR:
-                pairs.append((rich[int(bits[:place].argmin())], rich[place]))
-    return [(first, second) for first, second in pairs if first.looked.digest != second.looked.digest]
+            edges = [*sorted(edge for edge in starts.values() if edge < place), place]
+            for first, last in pairwise(edges):  # the earlier pictures of one split
+                nearest = first + int(bits[first:last].argmin())
+                if bits[nearest] <= NEAR and rich[nearest].looked.digest != rich[place].looked.digest:
+                    pairs.append((rich[nearest], rich[place]))
+    return pairs
 
 
 def _says_enough(bits: np.ndarray | None) -> bool:
-    return bits is not None and PLAIN <= int(bits.sum()) <= bits.size - PLAIN
+    return bits is not None and PLAIN <= int(bits[0].sum()) <= bits[0].size - PLAIN

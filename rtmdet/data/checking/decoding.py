@@ -20,7 +20,8 @@ from rtmdet.structures import InputError
 
 GRID = 16  # fingerprints compare neighbours on a grid of 16 x 16
 _STEP = 2  # grey levels that count as a difference
-_DAMAGE = re.compile(r"Corrupt JPEG data: (?!\d+ extraneous bytes before marker 0xd9).*|libpng warning: .*")
+# A few bytes before the end marker are padding; many are what damage kept the decoder from reading.
+_DAMAGE = re.compile(r"Corrupt JPEG data: (?!(?:\d|1[0-6]) extraneous bytes before marker 0xd9).*|libpng warning: .*")
 _STDERR = 2  # the file descriptor
 
 
@@ -38,14 +39,14 @@ def decode_strictly(path: Path, data: bytes) -> np.ndarray:
     return image
 
 
-def fingerprint(image: np.ndarray) -> np.ndarray:
-    """(256,) bool of RGB pixels (H, W, 3): where the picture gets brighter to the right, on a grid.
+def fingerprints(image: np.ndarray) -> np.ndarray:
+    """(2, 256) bool of RGB pixels (H, W, 3): where the picture gets brighter to the right, on a grid; then mirrored.
 
     Copies at another size or quality share nearly all of it.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (GRID + 1, GRID), interpolation=cv2.INTER_AREA).astype(np.int16)
-    return (np.diff(small, axis=1) > _STEP).reshape(-1)
+    return np.stack([(np.diff(view, axis=1) > _STEP).reshape(-1) for view in (small, small[:, ::-1])])
 
 
 @contextmanager

@@ -17,6 +17,7 @@ class Source:
     name: str  # train or val
     annotations: Path  # COCO JSON
     images: Path  # folder that its file names are relative to
+    origin: Path | None = None  # what the COCO file was converted from, where it was
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from rtmdet.data.checking.annotation_file import AnnotationFile
 from rtmdet.data.checking.finding import Finding, Item
+from rtmdet.data.coco_file import CocoAnnotation
 from rtmdet.structures import InputError
 
 BOX_FINDINGS = {
@@ -33,6 +34,7 @@ def check_health(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
     name, training = file.source.name, file.source.name == "train"
     for key, (code, message, advice) in BOX_FINDINGS.items():
         found = [file.annotations[place - 1] for place in sorted(affected.get(key, ()))]  # numbered from 1
+        found = sorted(found, key=_elongation, reverse=True) if key == "extreme_aspect_ratio" else found
         items = tuple(file.box_item(one, f"{one['bbox']}") for one in found)
         double = key == "near_duplicate"
         yield Finding("warning" if double else "hint", code, name, message, advice, items)
@@ -41,6 +43,12 @@ def check_health(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
         categories = [ids[place] for place in sorted(affected.get(key, ())) if ids[place] in wanted]
         items = tuple(Item(repr(file.categories[one]["name"])) for one in categories)
         yield Finding("warning" if training else "hint", code, name, message, advice, items)
+
+
+def _elongation(annotation: CocoAnnotation) -> float:
+    """The longer side of a box by the shorter one."""
+    _, _, width, height = annotation["bbox"]
+    return max(width, height) / max(min(width, height), 1e-6)
 
 
 def _ask_hotcoco(file: AnnotationFile) -> dict[str, list[int]]:

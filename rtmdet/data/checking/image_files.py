@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from rtmdet.data.checking.annotation_file import AnnotationFile
-from rtmdet.data.checking.decoding import decode_strictly, fingerprint
+from rtmdet.data.checking.decoding import decode_strictly, fingerprints
 from rtmdet.data.checking.finding import Finding, Item, without_remedy
 from rtmdet.data.coco_file import CocoImage, leaves_folder
 from rtmdet.data.images import read_header, read_image_bytes
 from rtmdet.structures import InputError
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+EXIF = ", before the turn by EXIF"
 REPLACE = "copy the files again, or take them out of the annotation file"
 
 
@@ -30,7 +31,7 @@ class ImageFile:
     size: tuple[int, int] | None = None  # (H, W) after the turn by EXIF
     turned: bool = False  # EXIF asks for a turn or a flip
     digest: bytes = b""  # of the bytes; equal for equal files
-    fingerprint: np.ndarray | None = None  # (256,) bool, see decoding.fingerprint
+    fingerprints: np.ndarray | None = None  # (2, 256) bool, see decoding.fingerprints
 
 
 def look_at_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
@@ -48,10 +49,10 @@ def look_at_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
         return ImageFile("unreadable-image", without_remedy(str(error)))
     digest = hashlib.blake2b(data, digest_size=16).digest()
     try:
-        pixels = fingerprint(decode_strictly(path, data)) if decode else None
+        pixels = fingerprints(decode_strictly(path, data)) if decode else None
     except InputError as error:
         return ImageFile("broken-pixels", without_remedy(str(error)), header.size, header.orientation > 1, digest)
-    return ImageFile(size=header.size, turned=header.orientation > 1, digest=digest, fingerprint=pixels)
+    return ImageFile(size=header.size, turned=header.orientation > 1, digest=digest, fingerprints=pixels)
 
 
 def check_image_files(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> Iterator[Finding]:
@@ -71,19 +72,26 @@ def check_image_files(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> 
         for image_id, one in looked.items()
         if one.turned and _size_of(file.images[image_id]) == one.size
     )
-    advice = "nothing here, but see that the boxes fit: other tools may show these images without the turn"
-    yield Finding("hint", "turned-image", name, "images that EXIF turns, annotated as turned", advice, turned)
+    advice = "see with rtmdet data show that boxes fit: some tools draw on the image before its turn"
+    yield Finding("hint", "turned-image", name, "images that EXIF turns", advice, turned)
+
+
+def of_wrong_size(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> set[int]:
+    """The ids of images whose files have another size than their entries say."""
+    return {key for key, one in looked.items() if one.size not in (None, _size_of(file.images[key]))}
 
 
 def _find_wrong_sizes(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> Finding:
     items = []
-    for image_id, one in looked.items():
-        given = _size_of(file.images[image_id])
-        if one.size is not None and one.size != given:
-            why = ", before the turn by EXIF" if one.turned and one.size == given[::-1] else ""
-            text = f"{one.size[1]} x {one.size[0]}, the file says {given[1]} x {given[0]}{why}"
-            items.append(file.image_item(image_id, text))
+    for image_id in sorted(of_wrong_size(file, looked)):
+        one, given = looked[image_id], _size_of(file.images[image_id])
+        assert one.size is not None, "it was compared"
+        why = EXIF if one.turned and one.size == given[::-1] else ""
+        text = f"{one.size[1]} x {one.size[0]}, the file says {given[1]} x {given[0]}{why}"
+        items.append(file.image_item(image_id, text))
     advice = "restore the images that were annotated, or annotate them as they are: their boxes are off"
+    if any(EXIF in item.text for item in items):
+        advice += f"; those{EXIF}: write their pixels turned, without the tag"
     return Finding("error", "wrong-size", file.source.name, "images of another size", advice, tuple(items))
 
 

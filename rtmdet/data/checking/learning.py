@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 
 from rtmdet.data.checking.annotation_file import AnnotationFile
 from rtmdet.data.checking.finding import Finding
 from rtmdet.data.coco import LEAST_SIDE, reason_against
 from rtmdet.data.coco_file import CocoAnnotation, CocoImage
+
+MOST_DETECTIONS = 100  # of an image that count in COCO's numbers
 
 
 def usable_annotations(file: AnnotationFile, wanted: Container[int]) -> list[CocoAnnotation]:
@@ -35,6 +38,19 @@ def find_dropped_images(
     if not keep_empty:
         advice = "nothing, or data.keep_empty=true where they really show no object: fewer false alarms"
         yield Finding("hint", "empty-image", name, "images not trained on: no usable box", advice, empty)
+
+
+def find_crowded_images(file: AnnotationFile, usable: Sequence[CocoAnnotation]) -> Finding:
+    """Images with more objects than COCO's numbers look at."""
+    counts = Counter(annotation["image_id"] for annotation in usable)
+    items = tuple(
+        file.image_item(image_id, f"{count} objects")
+        for image_id, count in counts.most_common()
+        if count > MOST_DETECTIONS
+    )
+    message = f"images with more than {MOST_DETECTIONS} objects"
+    advice = f"AP and AR count {MOST_DETECTIONS} detections an image, and stay under 1: cut the images into tiles"
+    return Finding("hint", "crowded-image", file.source.name, message, advice, items)
 
 
 def _is_tiny(image: CocoImage) -> bool:

@@ -20,8 +20,14 @@ from rtmdet.data.checking.classes import (
 from rtmdet.data.checking.copies import find_copies
 from rtmdet.data.checking.finding import SEVERITIES, Finding, Item, Purpose, Source
 from rtmdet.data.checking.hotcoco_health import check_health
-from rtmdet.data.checking.image_files import ImageFile, check_image_files, find_unnamed_files, look_at_image
-from rtmdet.data.checking.learning import find_dropped_images, trained_images, usable_annotations
+from rtmdet.data.checking.image_files import (
+    ImageFile,
+    check_image_files,
+    find_unnamed_files,
+    look_at_image,
+    of_wrong_size,
+)
+from rtmdet.data.checking.learning import find_crowded_images, find_dropped_images, trained_images, usable_annotations
 from rtmdet.data.coco_file import CocoImage
 from rtmdet.structures import InputError
 
@@ -87,10 +93,11 @@ def _check_split(file: AnnotationFile, looked: dict[int, ImageFile], purpose: Pu
     usable = usable_annotations(file, wanted)
     sides = sides_at_input(file, usable, purpose.input_size)
     yield from check_image_files(file, looked)
-    yield from check_boxes(file)
+    yield from check_boxes(file, of_wrong_size(file, looked))
     yield from check_unusable(file, wanted)
     yield from check_health(file, wanted)
     yield from check_classes(file, purpose)
+    yield find_crowded_images(file, usable)
     yield from check_small_boxes(file, usable, sides, purpose.input_size)
     if file.source.name == "train":
         yield from find_rare_classes(file, wanted, purpose)

@@ -51,6 +51,35 @@ def test_many_boxes_over_the_edge_are_no_accident(patient, only) -> None:
     assert [item.annotation_id for item in finding.items] == [5, 4, 3, 2, 1]  # the worst first
 
 
+def test_boxes_of_an_image_of_a_wrong_size_are_not_told_again(patient, only) -> None:
+    patient.documents["train"]["images"][0].update(width=50, height=40)
+    only(patient.check(), "wrong-size")
+
+
+def test_boxes_as_shares_of_the_image(patient) -> None:
+    for one in patient.documents["train"]["annotations"]:
+        one["bbox"] = [value / 160 for value in one["bbox"]]
+    found = {finding.code: finding for finding in patient.check()}
+    assert "multiply by its width and height" in found["degenerate-box"].advice
+
+
+def test_the_most_elongated_boxes_come_first(patient) -> None:
+    annotations = patient.documents["train"]["annotations"]
+    annotations[3]["bbox"], annotations[8]["bbox"] = [0, 0, 150, 4], [0, 0, 150, 2]
+    found = {finding.code: finding for finding in patient.check()}
+    assert [item.annotation_id for item in found["elongated-box"].items] == [9, 4]
+
+
+def test_more_objects_than_coco_counts(patient, only) -> None:
+    document = patient.documents["val"]
+    document["annotations"] += [
+        {"id": 100 + n, "image_id": 2, "category_id": 1, "bbox": [n, 5 * (n % 9), 30, 35], "area": 900, "iscrowd": 0}
+        for n in range(97)
+    ]
+    finding = only([one for one in patient.check() if one.code != "double-box"], "crowded-image")
+    assert (finding.severity, finding.items[0].text) == ("hint", "2.jpg: 102 objects")
+
+
 def test_sides_are_those_of_the_letterboxed_input(patient) -> None:
     file, _ = read_annotation_file(patient.sources(["train"])[0])
     sides = sides_at_input(file, file.annotations[:2], (640, 320))  # 160 x 120 fits into the width: twice

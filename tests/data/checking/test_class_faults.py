@@ -8,43 +8,50 @@ from rtmdet.data.checking.finding import Purpose
 
 
 @pytest.mark.parametrize(
-    ("classes", "codes"),
+    ("classes", "codes", "severities"),
     [
-        (("dog", "cat"), []),
-        (("cat", "dog"), ["class-order", "class-order"]),
-        (("dog",), ["other-class", "empty-image", "other-class"]),
-        (("dog", "cow", "cat"), ["unknown-class", "unknown-class"]),
+        (("dog", "cat"), [], []),
+        (("cat", "dog"), ["class-order", "class-order"], ["hint", "hint"]),
+        (("dog",), ["other-class", "empty-image", "other-class"], ["hint"] * 3),
+        (("dog", "cow", "cat"), ["unknown-class", "unknown-class"], ["error", "hint"]),
     ],
 )
-def test_against_a_configuration(patient, classes: tuple[str, ...], codes: list[str]) -> None:
+def test_against_a_configuration(patient, classes: tuple[str, ...], codes: list[str], severities: list[str]) -> None:
     findings = patient.check(Purpose(classes=classes, input_size=(128, 160)))
     assert [finding.code for finding in findings] == codes
-    assert {finding.severity for finding in findings} <= {"error" if "unknown-class" in codes else "hint"}
+    assert [finding.severity for finding in findings] == severities
 
 
 @pytest.mark.parametrize(
-    ("known", "severity", "words"),
+    ("known", "unknown", "words"),
     [
-        (("dog", "cat"), None, ""),
-        (("cat", "dog"), "warning", "data.classes=[cat, dog]"),
-        (("dog", "cow"), "warning", "rename the classes"),
-        (("person",), "hint", "the classes are new"),
+        (("dog", "cat"), [], ""),
+        (("cat", "dog"), [], ""),  # known by name
+        (("dog", "cow"), ["'cat'"], "they begin anew, classes of the same name go on"),
+        (("person",), ["'dog'", "'cat'"], "the layers that predict the classes begin anew"),
+        (("person", "car"), ["'dog'", "'cat'"], "if they look like person, car"),
     ],
 )
-def test_against_a_checkpoint(patient, known: tuple[str, ...], severity: str | None, words: str) -> None:
+def test_against_a_checkpoint(patient, known: tuple[str, ...], unknown: list[str], words: str) -> None:
     findings = patient.check(Purpose(known_classes=known, input_size=(128, 160)))
-    assert {finding.severity for finding in findings} == ({severity} if severity else set())
+    assert [(one.severity, one.split) for one in findings] == ([("hint", "train")] if unknown else [])
+    assert [item.text for one in findings for item in one.items] == unknown
     assert all(words in finding.advice for finding in findings)
 
 
-def test_splits_with_other_orders(patient, only) -> None:
+def test_splits_are_joined_by_name(patient) -> None:
     first, second = patient.documents["val"]["categories"]
     first["name"], second["name"] = second["name"], first["name"]
-    finding = only(patient.check(), "other-classes")
-    assert (finding.severity, finding.split) == ("error", "val")
-    assert [item.text for item in finding.items] == ["0: 'cat', train has 'dog'", "1: 'dog', train has 'cat'"]
-    named = patient.check(Purpose(classes=("dog", "cat"), input_size=(128, 160)))
-    assert {finding.code for finding in named} == {"class-order"}  # labels are right then
+    assert patient.check() == []
+    first["name"] = "cow"  # was dog, is cat
+    found = {finding.code: finding for finding in patient.check()}
+    assert {code: (one.severity, one.split) for code, one in found.items()} == {
+        "missing-class": ("hint", "val"), "unlearned-class": ("warning", "val")
+    }  # fmt: skip
+    assert [item.text for item in found["missing-class"].items] == ["'cat'"]
+    assert [item.text for item in found["unlearned-class"].items] == ["'cow'"]
+    second["name"] = "hen"
+    assert {one.code: one.severity for one in patient.check()}["missing-class"] == "error"
 
 
 def test_empty_and_scarce_classes(patient) -> None:

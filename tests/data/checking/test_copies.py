@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtmdet.data.checking.decoding import fingerprint
+from rtmdet.data.checking.decoding import fingerprints
 
 
 def test_equal_files_inside_a_split(patient, only) -> None:
@@ -39,6 +39,22 @@ def test_near_copies_need_decode(patient, only, split: str, code: str, severity:
     assert (finding.severity, finding.split, finding.items[0].image_id) == (severity, split, 3)
 
 
+def test_mirrored_copies_are_near(patient, only) -> None:
+    image = cv2.imread(str(patient.path("train", 1)))
+    patient.write_image("val", 3, image[:, ::-1], quality=60)
+    assert only(patient.check(decode=True), "near-leak").items[0].image_id == 3
+
+
+def test_a_leak_is_seen_beside_a_nearer_copy_of_the_same_split(patient) -> None:
+    image = cv2.imread(str(patient.path("train", 1)))
+    patient.write_image("val", 2, cv2.GaussianBlur(image, (0, 0), 3), quality=60)
+    patient.write_image("val", 3, cv2.GaussianBlur(image, (0, 0), 3), quality=61)  # nearest to the other of val
+    found = {finding.code: finding for finding in patient.check(decode=True)}
+    assert set(found) == {"near-leak", "near-copy"}
+    assert [item.image_id for item in found["near-leak"].items] == [2, 3]
+    assert [item.image_id for item in found["near-copy"].items] == [3]
+
+
 def test_plain_pictures_are_not_called_copies(patient) -> None:
     for number, grey in enumerate((100, 140), start=1):
         picture = np.full((120, 160, 3), grey, np.uint8)
@@ -49,6 +65,8 @@ def test_plain_pictures_are_not_called_copies(patient) -> None:
 
 def test_fingerprints_of_ramps() -> None:
     ramp = np.tile(np.arange(170, dtype=np.uint8)[None, :, None], (160, 1, 3))
-    assert fingerprint(ramp).all()
-    assert not fingerprint(ramp[:, ::-1].copy()).any()
-    assert not fingerprint(np.full_like(ramp, 90)).any()
+    plain, mirrored = fingerprints(ramp)
+    assert plain.all()
+    assert not mirrored.any()
+    np.testing.assert_array_equal(fingerprints(ramp[:, ::-1].copy()), [mirrored, plain])
+    assert not fingerprints(np.full_like(ramp, 90)).any()

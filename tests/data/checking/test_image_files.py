@@ -70,6 +70,7 @@ def test_annotated_before_the_turn(patient, only) -> None:
     finding = only(patient.check(), "wrong-size")
     assert finding.severity == "error"
     assert finding.items[0].text == "1.jpg: 120 x 160, the file says 160 x 120, before the turn by EXIF"
+    assert "write their pixels turned, without the tag" in finding.advice
 
 
 def test_files_without_an_entry_in_any_split_of_the_folder(patient, only) -> None:
