@@ -35,7 +35,7 @@ def score_curve(matches: ClassMatches) -> ScoreCurve | None:
 
     With few images the maximum stands on a flat top with accidental peaks, and one object more or less would
     move it: the threshold is the middle of the longest stretch on which F1 is within the weight of one object
-    (1 / objects, at most LARGEST_NOISE) of the maximum.
+    (1 / objects, at most LARGEST_NOISE, and at most half of the maximum) of the maximum.
     """
     objects = int(matches.objects.sum())
     if not objects or not matches.found.any():
@@ -48,7 +48,7 @@ def score_curve(matches: ClassMatches) -> ScoreCurve | None:
     f1 = 2 * right / (len(rising) - first + objects)
     if not f1.any():
         return None  # what was found scores less than the least threshold
-    start, end = _longest_stretch(f1 >= f1.max() - min(1 / objects, LARGEST_NOISE))
+    start, end = _longest_stretch(f1 >= f1.max() - min(1 / objects, LARGEST_NOISE, f1.max() / 2))
     return ScoreCurve(tuple(f1.tolist()), THRESHOLDS[(start + end) // 2])
 
 

@@ -54,6 +54,14 @@ def test_a_peak_by_accident_does_not_move_the_threshold() -> None:
     assert curve.threshold == pytest.approx(0.6, abs=0.001)
 
 
+def test_a_class_that_is_hardly_found_is_cut_where_it_is_found() -> None:
+    """Its best F1 is less than one object weighs, so that all thresholds would be as good."""
+    curve = score_curve(matches([0.009, *[0.008] * 98, 0.002], [0] * 99 + [1], 13))
+    assert curve is not None
+    assert curve.best < 0.02
+    assert at(curve.f1, curve.threshold) > 0
+
+
 def test_crowds_count_neither_way() -> None:
     with_crowd = score_curve(matches([0.9, 0.8, 0.4], [1, 0, 1], 2, ignored=[1]))
     without = score_curve(matches([0.9, 0.4], [1, 1], 2))

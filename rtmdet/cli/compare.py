@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pycocotools.coco import COCO
 
-from rtmdet.bootstrap import Interval, paired_interval
+from rtmdet.bootstrap import LEAST_IMAGES, Interval, paired_interval
+from rtmdet.cli.folds import ANNOTATIONS, DETECTIONS
 from rtmdet.cli.measure import describe, detect_all, stored_settings
 from rtmdet.cli.results_file import read_results
 from rtmdet.config import EvaluationConfig, SplitConfig
 from rtmdet.config_file import parse_config
 from rtmdet.data.coco import CocoDataset, index_coco
 from rtmdet.data.coco_file import read_coco
+from rtmdet.data.json_file import read_json
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.pipelines import EvaluationSamples
 from rtmdet.detector import Detector
@@ -61,11 +64,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def open_run(name: str, device: str) -> Run:
-    """A run's folder, a checkpoint, a published name, or a COCO results file. Raises InputError."""
+    """A run's folder, that of `train --folds`, a checkpoint, a published name, or a COCO results file.
+
+    Raises InputError.
+    """
     path = Path(name)
     if path.suffix.lower() == ".json":
         return Run(path, None)
     if path.is_dir():
+        if (path / DETECTIONS).is_file() and not (path / "best.pth").is_file():
+            return Run(path / DETECTIONS, None)
         path = path / "best.pth"
         if not path.is_file():
             raise InputError(
@@ -93,6 +101,8 @@ def open_images(runs: Sequence[Run], arguments: argparse.Namespace) -> Images:
         annotations, folder = annotations or Path(split.annotations), folder or Path(split.images)
     if detectors:
         dataset = CocoDataset(annotations, folder, classes=detectors[0].classes, training=False)
+        for one in runs:
+            tell_learned(one, dataset)
         return Images(annotations, folder, dataset.coco, dataset.category_ids)
     coco = index_coco(read_coco(annotations))
     return Images(annotations, None, coco, tuple(sorted(coco.cats)))
@@ -100,15 +110,44 @@ def open_images(runs: Sequence[Run], arguments: argparse.Namespace) -> Images:
 
 def validation_of(runs: Sequence[Run]) -> SplitConfig:
     """The validation data that all runs which say it agree on. Raises InputError."""
-    named: dict[SplitConfig, Path] = {}
-    for one in runs:
-        if one.detector is not None and one.detector.config:
-            split = parse_config(one.detector.config, f"settings stored in {one.path}").data.val
-            named.setdefault(split, one.path)
-    if len(named) == 1:
-        return next(iter(named))
-    reason = "the runs do not say" if not named else f"{' and '.join(map(str, named.values()))} name different"
-    raise InputError(f"{reason} validation images: give --annotations and --images")
+    named = {one.path: split for one in runs if (split := stored_data(one, "val")) is not None}
+    if not named:
+        raise InputError("the runs do not say which images they were validated on: give --annotations and --images")
+    first, *others = named.values()
+    if not all(same_images(first, other) for other in others):
+        names = " and ".join(map(str, named))
+        raise InputError(f"{names} were validated on different images: give --annotations and --images")
+    return first
+
+
+def stored_data(one: Run, split: str) -> SplitConfig | None:
+    """The train or val data of a run; None where it does not say. Pooled folds keep theirs beside the detections."""
+    if one.detector is None:
+        beside = one.path.with_name(ANNOTATIONS)
+        pooled = split == "val" and one.path.name == DETECTIONS and beside.is_file()
+        return SplitConfig(str(beside), str(one.path.parent)) if pooled else None
+    if not one.detector.config:
+        return None
+    data = parse_config(one.detector.config, f"settings stored in {one.path}").data
+    return data.val if split == "val" else data.train
+
+
+def same_images(first: SplitConfig, second: SplitConfig) -> bool:
+    """Whether two files say the same, as each run's own file of a split that was made for it."""
+    paths = [Path(one.annotations) for one in (first, second)]
+    return os.path.realpath(paths[0]) == os.path.realpath(paths[1]) or read_json(paths[0]) == read_json(paths[1])
+
+
+def tell_learned(one: Run, dataset: CocoDataset) -> None:
+    """Say where a run was trained on images that it is measured on."""
+    split = stored_data(one, "train")
+    if split is None or not Path(split.annotations).is_file():
+        return
+    names = [image["file_name"] for image in read_coco(Path(split.annotations))["images"]]
+    learned = {os.path.realpath(os.path.join(split.images, name)) for name in names}
+    common = sum(os.path.realpath(dataset.path(index)) in learned for index in range(len(dataset)))
+    if common:
+        print(f"{one.path}: trained on {common} of the {len(dataset)} images: its AP says little of other images")
 
 
 def measure(one: Run, images: Images, arguments: argparse.Namespace) -> CocoEvaluator:
@@ -134,13 +173,15 @@ def difference(first: CocoMetrics, second: CocoMetrics, spread: Interval | None)
     """The line of B - A."""
     text = f"B - A  AP {second.ap - first.ap:+.3f}"
     if spread is None:
-        return f"{text}   no interval: it takes two images and an object"
+        return f"{text}   no interval: it takes {LEAST_IMAGES} images with objects"
     return f"{text}   95 % interval {spread} from {spread.resamples} resamples of the images, the same for both"
 
 
 def verdict(spread: Interval | None, images: int) -> str:
     """What the interval allows to say."""
     sign = 0 if spread is None else spread.sign
+    if spread is not None and spread.low == spread.high == 0:
+        return "verdict: no difference"
     if not sign:
         return f"verdict: cannot be told with {images} {'image' if images == 1 else 'images'}"
     return f"verdict: B is {'better' if sign > 0 else 'worse'}"

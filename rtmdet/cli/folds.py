@@ -3,45 +3,63 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
 
 from rtmdet.cli.measure import describe_interval, detect_all
-from rtmdet.cli.own_data import configure_splits, given_settings, int_of, open_data_set, run_folder
+from rtmdet.cli.own_data import (
+    SPLIT_SEED,
+    check_may_go_on,
+    configure_splits,
+    holds_run,
+    open_data_set,
+    run_folder,
+)
 from rtmdet.cli.progress import say
 from rtmdet.config import Config
 from rtmdet.data.coco import CocoDataset, index_coco
 from rtmdet.data.coco_file import CocoFile
+from rtmdet.data.json_file import read_json, write_json
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.pipelines import EvaluationSamples
 from rtmdet.data.sources import Split
 from rtmdet.data.splitting import fold_coco
 from rtmdet.detector import Detector
 from rtmdet.distributed import started_processes
-from rtmdet.evaluation import CocoEvaluator, format_metrics
+from rtmdet.evaluation import CocoEvaluator, CocoMetrics, format_metrics
 from rtmdet.structures import InputError
+from rtmdet.viz.score_curves import draw_score_curves
+
+ANNOTATIONS, DETECTIONS = "annotations.json", "detections.json"
 
 
 def cross_validate(arguments: argparse.Namespace, train: Callable[[Config], Path]) -> None:
-    """Train on all folds but one, K times, and print the numbers of the pooled detections.
+    """Train on all folds but one, K times, and print and keep the numbers of the pooled detections.
 
     Each run is measured with its last weights: the best ones would be chosen on the images that measure them.
-    Raises InputError where the folds cannot be made.
+    The pooled detections and the ground truth stand in the folder of the runs, for rtmdet compare.
+    Raises InputError where the folds cannot be made, or the folder holds others.
     """
     if arguments.data is None:
         raise InputError("--folds goes with --data: a configuration names its splits itself")
     if started_processes() > 1:
         raise InputError("--folds: expected one process, found several; start it without torchrun")
-    whole = open_data_set(arguments.data).splits["train"]
-    seed = int_of(given_settings(arguments), "train.seed") or 0
-    parts = fold_coco(whole.coco, arguments.folds, seed)
+    source = open_data_set(arguments.data)
+    whole = source.splits["train"]
+    if "val" in source.splits:
+        say(f"the {len(source.splits['val'].coco['images'])} images for validation are left out: folds are of train")
+    parts = fold_coco(whole.coco, arguments.folds, SPLIT_SEED)
     pooled: CocoEvaluator | None = None
     precisions = []
     for number, part in enumerate(parts, start=1):
         say(f"fold {number} of {len(parts)}: measured on {len(part['images'])} images")
         folder = run_folder(arguments) / f"fold_{number}"
         learned = Split(without(whole.coco, part), whole.images)
+        if holds_run(folder):
+            check_may_go_on(arguments, folder)
+            check_same_images(folder, learned, part)
         config = configure_splits(arguments, learned, Split(part, whole.images), folder)
         found, category_ids = detect_fold(config, train(config))
         precisions.append(found.evaluate(curves=False).ap)
@@ -54,7 +72,27 @@ def cross_validate(arguments: argparse.Namespace, train: Callable[[Config], Path
     say(format_metrics(metrics))
     say(describe_interval(metrics, matches))
     each = ", ".join(f"{ap:.3f}" for ap in precisions)
-    say(f"AP of the folds: {each}; mean {mean(precisions):.3f}, standard deviation {stdev(precisions):.3f}")
+    say(
+        f"AP of the folds, each with its last.pth: {each}; mean {mean(precisions):.3f}, "
+        f"standard deviation {stdev(precisions):.3f}"
+    )
+    keep(pooled, whole.coco, metrics, run_folder(arguments))
+
+
+def check_same_images(folder: Path, learned: Split, part: CocoFile) -> None:
+    """Refuse to go on with a run of other images: it may have learned those that it would be measured on now."""
+    for name, file in (("train", learned.coco), ("val", part)):
+        path = folder / "data" / f"{name}.json"
+        if not path.exists() or read_json(path) != json.loads(json.dumps(file)):
+            raise InputError(f"{folder} holds a run on other images: give --set train.output=...")
+
+
+def keep(pooled: CocoEvaluator, coco: CocoFile, metrics: CocoMetrics, folder: Path) -> None:
+    """Write the pooled detections, what they are measured against, and F1 over the score."""
+    write_json(folder / ANNOTATIONS, coco)
+    pooled.write_results(folder / DETECTIONS)
+    draw_score_curves(metrics.classes, folder / "f1.png")
+    say(f"pooled: {folder / DETECTIONS}, of {folder / ANNOTATIONS} (see rtmdet compare); {folder / 'f1.png'}")
 
 
 def without(coco: CocoFile, part: CocoFile) -> CocoFile:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from rtmdet.bootstrap import interval
+from rtmdet.bootstrap import LEAST_IMAGES, interval
 from rtmdet.cli.progress import track
 from rtmdet.config import EvaluationConfig
 from rtmdet.config_file import parse_config
@@ -69,6 +69,8 @@ def describe_interval(metrics: CocoMetrics, matches: Sequence[ClassMatches]) -> 
     """How far AP could have come out otherwise with other images of the same kind."""
     spread = interval(matches)
     if spread is None:
-        return "no interval of AP: it takes two images and an object"
+        return f"no interval of AP: it takes {LEAST_IMAGES} images with objects"
+    if spread.low == spread.high:
+        return f"no interval of AP {metrics.ap:.3f}: all resamples of the images have the same"
     images = len(matches[0].objects)
     return f"95 % interval of AP {metrics.ap:.3f}: {spread}, from {spread.resamples} resamples of the {images} images"

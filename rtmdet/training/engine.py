@@ -86,6 +86,7 @@ class Trainer:
         self.iteration = 0  # finished steps of the whole run
         self.best_ap = -math.inf  # below the -1 of a validation without objects
         self.validations_since_best = 0
+        self._measured: tuple[int, CocoMetrics] | None = None  # the iteration of the last validation, and its numbers
         self._signals = SignalWatch()
 
     @property
@@ -142,6 +143,7 @@ class Trainer:
         """Measure the averaged weights; the best so far are kept as best.pth."""
         copy_from_main(self.averaged.buffers())  # statistics of batch norms, which differ without SyncBN
         metrics = self.evaluate(self.averaged.eval())
+        self._measured = self.iteration, metrics
         best = metrics.ap > self.best_ap
         self.validations_since_best = 0 if best else self.validations_since_best + 1
         if best:
@@ -183,6 +185,8 @@ class Trainer:
             cuda_rng=torch.stack([cuda for _, cuda in rng]),
         )
         meta = replace(self.meta, epoch=self.epoch, iteration=self.iteration)
+        if self._measured is not None and self._measured[0] == self.iteration:
+            meta = replace(meta, score_thresholds=self._measured[1].score_thresholds)
         save_checkpoint(self.folder / LAST, model_state=self.averaged.state_dict(), meta=meta, training=state)
 
     def resume(self, path: Path) -> CheckpointMeta:

@@ -50,7 +50,11 @@ def write_results(path: Path, truth: Path, shift: float) -> Path:
 
 @pytest.mark.parametrize(
     ("shifts", "verdict"),
-    [((5, 0), "B is better"), ((0, 5), "B is worse"), ((1, 1), "cannot be told with 20 images")],
+    [
+        ((5, 0), "B is better"),
+        ((0, 5), "B is worse"),
+        ((1, 1), "no difference"),
+    ],
 )
 def test_results_files_need_no_images(
     truth: Path, tmp_path: Path, command: Command, shifts: tuple[float, float], verdict: str
@@ -87,7 +91,7 @@ def test_a_run_and_the_results_that_it_wrote_are_equal(
     for a, b in ((folder, folder / "best.pth"), (results, folder)):
         result = command("compare", a, b, "--workers", 0, "--device", "cpu")
         assert result.returncode == 0, result.stderr
-        assert "AP +0.000   95 % interval 0.000 .. 0.000" in result.stdout
+        assert "AP +0.000   no interval: it takes 5 images with objects" in result.stdout
         assert result.stdout.splitlines()[-1] == "verdict: cannot be told with 3 images"
 
 
@@ -101,7 +105,10 @@ def refused(result: CompletedProcess[str], *parts: str) -> None:
 def test_refuses_what_is_no_run(tmp_path: Path, checkpoint: Path, truth: Path, command: Command) -> None:
     results = write_results(tmp_path / "a.json", truth, 0)
     refused(command("compare", tmp_path, results), f"{tmp_path}: expected a run's folder with best.pth")
-    refused(command("compare", results, results), "the runs do not say validation images: give --annotations")
+    refused(
+        command("compare", results, results),
+        "the runs do not say which images they were validated on: give --annotations",
+    )
     refused(command("compare", checkpoint, results, "--annotations", truth), "give --annotations and --images")
     refused(command("compare", tmp_path / "no.json", results, "--annotations", truth), "no.json: no such file")
     refused(command("compare", results, results, "--batch", 0), "--batch 0")
@@ -122,7 +129,30 @@ def test_refuses_runs_that_name_different_images(finished: Finished, tmp_path: P
     meta = CheckpointMeta(("balloon",), "nano", (64, 64), config=config)
     save_checkpoint(other, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
     run = finished[0] / "run"
-    refused(command("compare", run, other), f"{run / 'best.pth'} and {other} name different validation images")
+    refused(command("compare", run, other), "a.json: no such file")
+    Path(tmp_path / "a.json").write_text("{}")
+    config = config.replace('"a.json"', json.dumps(str(tmp_path / "a.json")))
+    meta = CheckpointMeta(("balloon",), "nano", (64, 64), config=config)
+    save_checkpoint(other, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
+    refused(command("compare", run, other), f"{run / 'best.pth'} and {other} were validated on different images")
+
+
+def test_runs_with_files_of_their_own_that_say_the_same(
+    finished: Finished, dataset: Path, tmp_path: Path, command: Command
+) -> None:
+    """As those of two runs on data that is not COCO; and training images among the measured ones are told."""
+    copied = tmp_path / "val.json"
+    copied.write_text((dataset / "val" / "annotations.json").read_text())
+    config = (finished[0] / "run" / "config.yaml").read_text().replace(f"{dataset}/val/annotations.json", str(copied))
+    config = config.replace(f"{dataset}/train", f"{dataset}/val")
+    other = tmp_path / "other.pth"
+    torch.manual_seed(0)
+    meta = CheckpointMeta(("balloon",), "nano", (64, 64), config=config)
+    save_checkpoint(other, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
+    result = command("compare", finished[0] / "run", other, "--workers", 0, "--device", "cpu")
+    assert result.returncode == 0, result.stderr
+    assert f"{other}: trained on 3 of the 3 images: its AP says little of other images" in result.stdout
+    assert "best.pth: trained on" not in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,19 @@ def test_prints_the_12_numbers_and_writes_results(words: list[object], tmp_path:
         assert 0 <= entry["score"] <= 1
 
 
+def find_everything(monkeypatch: pytest.MonkeyPatch, split: Path, *, lost: int = 0) -> None:
+    """Let the detector find all boxes of a split in place of its own, but for the last `lost` of each image."""
+    data = CocoDataset(split / "annotations.json", split / "images", training=False)
+    truth = iter([data.load(number).boxes for number in range(len(data))])
+
+    def find(_: object, *, scales: list[tuple[float, float]], **_settings: object) -> list[Detections]:
+        found = [torch.from_numpy(next(truth)) * 64 / 96 / torch.tensor([*scale, *scale]) for scale in scales]
+        kept = [boxes[: len(boxes) - lost] for boxes in found]
+        return [Detections(box, torch.ones(len(box)), torch.zeros(len(box), dtype=torch.int64)) for box in kept]
+
+    monkeypatch.setattr("rtmdet.cli.measure.postprocess", find)
+
+
 @pytest.mark.parametrize("batch", [1, 2, 3])
 def test_a_detector_that_finds_everything_has_1(
     words: list[object], dataset: Path, monkeypatch: pytest.MonkeyPatch, command: Command, batch: int
@@ -63,14 +76,7 @@ def test_a_detector_that_finds_everything_has_1(
 
     Every image has 96 x 96 pixels, the network's input 64 x 64.
     """
-    data = CocoDataset(dataset / "val" / "annotations.json", dataset / "val" / "images", training=False)
-    truth = iter([data.load(number) for number in range(len(data))])
-
-    def find_everything(_: object, *, scales: list[tuple[float, float]], **_settings: object) -> list[Detections]:
-        boxes = [torch.from_numpy(next(truth).boxes) * 64 / 96 / torch.tensor([*scale, *scale]) for scale in scales]
-        return [Detections(box, torch.ones(len(box)), torch.zeros(len(box), dtype=torch.int64)) for box in boxes]
-
-    monkeypatch.setattr("rtmdet.cli.measure.postprocess", find_everything)
+    find_everything(monkeypatch, dataset / "val")
     result = command(*words, "--batch", batch)
     assert numbers(result)["AP"] == 1
     assert numbers(result)["AR100"] == 1
@@ -168,26 +174,53 @@ def test_says_that_stored_settings_cannot_be_read(
     assert result.stderr.count("\n") == 1  # the progress bar has no line of its own
 
 
-def test_interval_of_ap_comes_last_and_can_be_left_out(words: list[object], command: Command) -> None:
-    with_interval, without = command(*words).stdout, command(*words, "--no-interval").stdout
+def test_interval_of_ap_comes_last_and_can_be_left_out(
+    words: list[object], dataset: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("annotations.json", "images"):
+        words[words.index(dataset / "val" / part)] = dataset / "train" / part
+    find_everything(monkeypatch, dataset / "train", lost=1)
+    with_interval = command(*words).stdout
+    find_everything(monkeypatch, dataset / "train", lost=1)
+    without = command(*words, "--no-interval").stdout
     line = with_interval.splitlines()[-1]
     assert with_interval == f"{without}\n{line}\n"
     match = re.fullmatch(
-        r"95 % interval of AP (0\.\d+): (0\.\d+) \.\. (0\.\d+), from 1000 resamples of the 3 images", line
+        r"95 % interval of AP (0\.\d+): (0\.\d+) \.\. (0\.\d+), from 1000 resamples of the 6 images", line
     )
     assert match is not None
     ap, low, high = map(float, match.groups())
     assert low <= ap <= high
+    find_everything(monkeypatch, dataset / "train")
+    said = "no interval of AP 1.000: all resamples of the images have the same"
+    assert command(*words).stdout.splitlines()[-1] == said
 
 
-def test_one_image_has_no_interval(words: list[object], dataset: Path, tmp_path: Path, command: Command) -> None:
+def test_few_images_have_no_interval(words: list[object], command: Command) -> None:
+    assert command(*words).stdout.splitlines()[-1] == "no interval of AP: it takes 5 images with objects"
+
+
+def test_a_file_without_some_of_the_classes_is_measured(
+    words: list[object], dataset: Path, tmp_path: Path, command: Command
+) -> None:
+    """Classes of the detector that the file lacks have no number, those that the detector lacks are left out."""
+    two = tmp_path / "two.pth"
+    torch.manual_seed(0)
+    meta = CheckpointMeta(("kite", "balloon"), "nano", (64, 64))
+    save_checkpoint(two, model_state=build_rtmdet("nano", 2).state_dict(), meta=meta)
+    words[words.index("--weights") + 1] = two
     path = dataset / "val" / "annotations.json"
     content = json.loads(path.read_text())
-    content["images"] = content["images"][:1]
-    content["annotations"] = [one for one in content["annotations"] if one["image_id"] == content["images"][0]["id"]]
-    (tmp_path / "one.json").write_text(json.dumps(content))
-    words[words.index(path)] = tmp_path / "one.json"
-    assert command(*words).stdout.splitlines()[-1] == "no interval of AP: it takes two images and an object"
+    content["categories"].append({"id": 5, "name": "cow"})
+    (tmp_path / "cow.json").write_text(json.dumps(content))
+    words[words.index(path)] = tmp_path / "cow.json"
+    result = command(*words, "--out", tmp_path / "found.json")
+    assert result.returncode == 0, result.stderr
+    assert f"{tmp_path}/cow.json: no category 'kite': nothing is measured of it" in result.stdout
+    assert f"{tmp_path}/cow.json: 'cow' is not one of the classes: it is left out" in result.stdout
+    rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line[:4] in ("kite", "ball")}
+    assert rows["kite"][:3] == ["0", "-1.000", "-1.000"]
+    assert int(rows["balloon"][0]) > 0
 
 
 def test_draws_f1_where_asked(words: list[object], tmp_path: Path, command: Command) -> None:
