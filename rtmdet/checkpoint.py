@@ -2,7 +2,8 @@
 
 The layout, which OpenMMLab's tools read too and torch.load(weights_only=True) reads whole:
     state_dict  averaged (EMA) weights
-    meta        format, epoch, iteration, config, score_thresholds, dataset_meta: {classes},
+    meta        format, epoch, iteration, config, score_thresholds,
+                dataset_meta: {classes, category_ids},
                 model: {size, num_classes, input_size, backbone}
     training    optional: the fields of TrainingState
 """
@@ -35,6 +36,7 @@ class CheckpointMeta:
     classes: tuple[str, ...]
     size: str  # a key of zoo.SIZES
     input_size: tuple[int, int]  # (H, W) of the network's input
+    category_ids: tuple[int, ...] = ()  # of the classes, in the annotation file; empty: not known
     backbone: str = ""  # timm/<name>; empty: the CSPNeXt of the size
     config: str = ""  # the resolved configuration as YAML
     epoch: int = 0  # finished epochs
@@ -158,6 +160,9 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
         model = meta["model"]
         height, width = (int(side) for side in model["input_size"])
         classes = tuple(str(name) for name in meta["dataset_meta"]["classes"])
+        ids = tuple(int(number) for number in meta["dataset_meta"].get("category_ids", ()))
+        if ids and len(set(ids)) != len(classes):
+            raise ValueError(f"category_ids {list(ids)[:5]} of {len(classes)} classes")
         thresholds = tuple(float(score) for score in meta.get("score_thresholds", ()))
         if thresholds and (len(thresholds) != len(classes) or not all(0 <= score <= 1 for score in thresholds)):
             raise ValueError(f"score_thresholds {list(thresholds)[:5]} of {len(classes)} classes")
@@ -165,6 +170,7 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
             classes=classes,
             size=str(model["size"]),
             input_size=(height, width),
+            category_ids=ids,
             backbone=str(model.get("backbone", "")),
             config=str(meta["config"]),
             epoch=int(meta["epoch"]),
@@ -178,7 +184,7 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
 def _meta_to_dict(meta: CheckpointMeta) -> dict[str, object]:
     return {
         "format": FORMAT,
-        "dataset_meta": {"classes": list(meta.classes)},
+        "dataset_meta": {"classes": list(meta.classes), "category_ids": list(meta.category_ids)},
         "model": {
             "size": meta.size,
             "num_classes": len(meta.classes),

@@ -30,8 +30,8 @@ DEFAULT_INPUT_SIZE = (640, 640)
 class Detector:
     """A model in evaluation mode with its class names and input size (H, W), on its device.
 
-    `config` is the YAML of the run that trained it, `score_thresholds` where its validation says each class is best
-    cut; both are empty where that is not known.
+    `config` is the YAML of the run that trained it, `category_ids` are those of the classes in its annotation file,
+    `score_thresholds` where its validation says each class is best cut; they are empty where that is not known.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Detector:
         input_size: tuple[int, int],
         device: torch.device,
         config: str = "",
+        category_ids: Sequence[int] = (),
         score_thresholds: Sequence[float] = (),
     ) -> None:
         if len(classes) != model.bbox_head.num_classes:
@@ -55,6 +56,7 @@ class Detector:
         self.input_size = input_size
         self.device = device
         self.config = config
+        self.category_ids = tuple(category_ids)
         self.score_thresholds = tuple(score_thresholds)
         memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         self.model = model.eval().to(device).to(memory_format=memory_format)
@@ -87,6 +89,7 @@ class Detector:
             input_size=input_size or checkpoint.input_size or DEFAULT_INPUT_SIZE,
             device=choose_device(device),
             config=checkpoint.config,
+            category_ids=checkpoint.category_ids,
             score_thresholds=checkpoint.score_thresholds,
         )
 

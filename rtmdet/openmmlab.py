@@ -34,6 +34,7 @@ class LoadedWeights:
     path: Path
     tensors: dict[str, Tensor]  # names of RTMDet's state_dict
     classes: tuple[str, ...] | None = None  # K names; None where the file's names do not fit its class branch
+    category_ids: tuple[int, ...] = ()  # of the classes; only our checkpoints state them
     size: str | None = None  # a key of zoo.SIZES; None where no published size fits
     input_size: tuple[int, int] | None = None  # (H, W) of the network's input; only our checkpoints state it
     backbone: str = ""  # timm/<name>, which only our checkpoints state; empty: CSPNeXt, or not known
@@ -90,13 +91,14 @@ def read_checkpoint(path: Path) -> LoadedWeights:
             path,
             tensors,
             meta.classes,
-            meta.size,
-            meta.input_size,
+            category_ids=meta.category_ids,
+            size=meta.size,
+            input_size=meta.input_size,
             backbone=meta.backbone,
             config=meta.config,
             score_thresholds=meta.score_thresholds,
         )
-    weights = LoadedWeights(path, tensors, _class_names(content.get("meta")), find_size(tensors))
+    weights = LoadedWeights(path, tensors, _class_names(content.get("meta")), size=find_size(tensors))
     if weights.classes is not None and len(weights.classes) != weights.num_classes:
         return LoadedWeights(path, tensors, size=weights.size)
     return weights

@@ -21,6 +21,7 @@ META = CheckpointMeta(
     ("cat", "dog"),
     "tiny",
     (320, 640),
+    category_ids=(7, 90),
     backbone="timm/resnet18",
     config="train:\n  epochs: 3\n",
     epoch=2,
@@ -92,7 +93,7 @@ def test_layout_is_the_one_that_other_tools_read(tmp_path: Path, model: nn.Modul
     assert set(content) == {"state_dict", "meta", "training"}
     assert content["meta"] == {
         "format": "plain-rtmdet/1",
-        "dataset_meta": {"classes": ["cat", "dog"]},
+        "dataset_meta": {"classes": ["cat", "dog"], "category_ids": [7, 90]},
         "model": {"size": "tiny", "num_classes": 2, "input_size": [320, 640], "backbone": "timm/resnet18"},
         "config": "train:\n  epochs: 3\n",
         "epoch": 2,

@@ -12,8 +12,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rtmdet.checkpoint import CheckpointMeta
 from rtmdet.cli.measure import detect_all
+from rtmdet.cli.open_data import shortened
 from rtmdet.cli.progress import say
-from rtmdet.config import Config, SplitConfig
+from rtmdet.config import Config
 from rtmdet.config_file import dump_config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.loader import EvaluationLoader, TrainingLoader
@@ -34,20 +35,6 @@ from rtmdet.training.multi_scale import MultiScale
 from rtmdet.training.optim import build_optimizer, learning_rates, scaled_learning_rate
 from rtmdet.training.plan import Plan
 from rtmdet.training.step import Stepper
-
-
-def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
-    """The training and the validation images, with a line about each."""
-    train = open_split(config.data.train, config, training=True)
-    val = open_split(config.data.val, config, training=False)
-    check_classes(train, val)
-    say(describe("train", train))
-    say(describe("val", val))
-    for remark in (*train.remarks, *val.remarks):
-        say(remark)
-    if missing := [name for name, count in zip(train.classes, train.class_counts, strict=True) if not count]:
-        say(f"no object to learn from: {shortened(missing)}: never found; leave them out with data.classes")
-    return train, val
 
 
 def training_device(name: str) -> torch.device:
@@ -92,6 +79,7 @@ def build_trainer(
             train_data.classes,
             config.model.size,
             config.data.input_size,
+            category_ids=train_data.category_ids,
             backbone=model.backbone_name,
             config=dump_config(config),
         ),
@@ -190,42 +178,6 @@ def base_learning_rate(config: Config) -> float:
     scaled = scaled_learning_rate(rate, images)
     say(f"learning rate {rate:g} x {images} / 256 = {scaled:g}")
     return scaled
-
-
-def open_split(split: SplitConfig, config: Config, *, training: bool) -> CocoDataset:
-    """The data set of one split, checked."""
-    return CocoDataset(
-        Path(split.annotations),
-        Path(split.images),
-        classes=config.data.classes,
-        training=training,
-        keep_empty=config.data.keep_empty,
-    )
-
-
-def check_classes(train: CocoDataset, val: CocoDataset) -> None:
-    """Refuse splits whose classes differ: their labels would mean different things."""
-    if train.classes != val.classes:
-        raise InputError(
-            f"train and val have different classes: {', '.join(train.classes)} against {', '.join(val.classes)}: "
-            "give data.classes, or files with the same categories"
-        )
-
-
-def describe(name: str, dataset: CocoDataset) -> str:
-    """One line about a split."""
-    text = f"{name}: {len(dataset)} images, {dataset.box_count} boxes, classes: {shortened(dataset.classes)}"
-    unused = ", ".join(f"{count} {reason}" for reason, count in dataset.unused.items() if count)
-    if unused:
-        text += f"; not used: {unused}"
-    if left_out := len(dataset.coco.imgs) - len(dataset):
-        text += f"; left out: {left_out} images without a usable box (data.keep_empty=true shows them, too)"
-    return text
-
-
-def shortened(names: Sequence[str]) -> str:
-    """The first of the names."""
-    return ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
 
 
 def build_model(config: Config, classes: Sequence[str], device: torch.device, *, first_weights: bool) -> RTMDet:

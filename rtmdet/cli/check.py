@@ -16,9 +16,9 @@ from rtmdet.cli.build_trainer import (
     build_stepper,
     build_trainer,
     freeze_parts,
-    open_data,
     training_device,
 )
+from rtmdet.cli.open_data import open_data
 from rtmdet.cli.own_data import configure, read_configuration
 from rtmdet.cli.progress import say
 from rtmdet.cli.start_check import check_start, index_of, set_training, target_of
@@ -28,14 +28,14 @@ from rtmdet.data.loader import collate
 from rtmdet.evaluation import CocoEvaluator
 from rtmdet.letterbox import letterbox
 from rtmdet.postprocess import postprocess
-from rtmdet.structures import Batch, InputError, Sample
+from rtmdet.structures import Batch, InputError, Sample, Target
 from rtmdet.training.start_check import fit_boxes
 
 OVERFIT_SIDE = 320  # pixels of the square input
 OVERFIT_BOXES = 8  # at most, all images together
 OVERFIT_AP50 = 0.99
 OVERFIT_STEPS = 400  # at most
-OVERFIT_RATE = 2e-3
+OVERFIT_RATE = 1e-3  # from nothing: with 2e-3 a box may be lost for good in the first steps
 SMALLEST_SIDE = 8  # pixels of the input; smaller boxes may hold no prior
 CHECK_EVERY = 20  # steps
 
@@ -45,7 +45,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.data is None:
         return check(read_configuration(arguments), learn=arguments.overfit)
     with TemporaryDirectory() as folder:  # for converted annotations: the run's folder is left to the run
-        return check(configure(arguments, Path(folder)), learn=arguments.overfit)
+        try:
+            return check(configure(arguments, Path(folder)), learn=arguments.overfit)
+        except InputError as error:  # its file is gone when the message is read
+            raise InputError(str(error).replace(f"{folder}/data/", f"{arguments.data}, as COCO: ")) from error
 
 
 def check(config: Config, *, learn: bool) -> int:
@@ -59,7 +62,11 @@ def check(config: Config, *, learn: bool) -> int:
 
 
 def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> int:
-    """Learn one batch by heart: a model, its loss and the data that cannot do this cannot learn anything else."""
+    """Learn one batch by heart: a model, its loss and the data that cannot do this cannot learn anything else.
+
+    The batch and its mirror image take turns: a predicted box that does not touch its object gets no gradient, and in
+    a batch that never changes it may stay so.
+    """
     indices = few_boxes(dataset)
     batch = letterboxed(dataset, indices).to(device)
     model = build_model(config, dataset.classes, device, first_weights=True).to(device)
@@ -69,9 +76,10 @@ def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> int:
     index = index_of(dataset, batch.metas)
     boxes = sum(len(target.labels) for target in batch.targets)
     set_training(model, frozen)
+    turns = (mirrored(batch), batch)
     began = time.perf_counter()
     for step in range(1, OVERFIT_STEPS + 1):
-        stepper([batch], iteration=step, learning_rate=OVERFIT_RATE)
+        stepper([turns[step % 2]], iteration=step, learning_rate=OVERFIT_RATE)
         if step % CHECK_EVERY:
             continue
         evaluator = CocoEvaluator(index, dataset.category_ids)
@@ -92,7 +100,7 @@ def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> int:
 
 
 def few_boxes(dataset: CocoDataset) -> Sequence[int]:
-    """As few images as hold OVERFIT_BOXES boxes together, but two where there are two; none of the boxes a speck.
+    """As few images as hold OVERFIT_BOXES boxes together, two or more where that can be; none of the boxes a speck.
 
     Raises InputError where no image is fit.
     """
@@ -101,20 +109,30 @@ def few_boxes(dataset: CocoDataset) -> Sequence[int]:
         meta, target = target_of(dataset, index)
         boxes, _ = fit_boxes(target.boxes, meta.original_size, (OVERFIT_SIDE, OVERFIT_SIDE))
         sides = boxes[:, 2:] - boxes[:, :2]
-        if 0 < len(boxes) <= OVERFIT_BOXES // 2 and bool((sides >= SMALLEST_SIDE).all()):
+        if 0 < len(boxes) <= OVERFIT_BOXES and bool((sides >= SMALLEST_SIDE).all()):
             counts[index] = len(boxes)
     if not counts:
         raise InputError(
-            f"--overfit: expected an image with at most {OVERFIT_BOXES // 2} boxes, all of at least {SMALLEST_SIDE} "
+            f"--overfit: expected an image with at most {OVERFIT_BOXES} boxes, all of at least {SMALLEST_SIDE} "
             f"pixels at {OVERFIT_SIDE} x {OVERFIT_SIDE}, found none; check without it"
         )
     chosen: list[int] = []
     left = OVERFIT_BOXES
-    for index, count in sorted(counts.items(), key=lambda item: -item[1]):
+    for index, count in sorted(counts.items(), key=lambda item: (item[1] > OVERFIT_BOXES // 2, -item[1])):
         if count <= left:
             chosen.append(index)
             left -= count
     return chosen
+
+
+def mirrored(batch: Batch) -> Batch:
+    """The batch flipped from left to right."""
+    width = batch.images.shape[3]
+    targets = []
+    for target in batch.targets:
+        left, top, right, bottom = target.boxes.unbind(1)
+        targets.append(Target(torch.stack([width - right, top, width - left, bottom], 1), target.labels))
+    return Batch(batch.images.flip(3), tuple(targets), batch.metas)
 
 
 def letterboxed(dataset: CocoDataset, indices: Sequence[int]) -> Batch:

@@ -7,13 +7,14 @@ import glob
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from tqdm import tqdm
 
 from rtmdet.cli.model_options import check_score, choose_score, describe_score, load_detector
 from rtmdet.data.images import read_image
 from rtmdet.data.json_file import write_json
+from rtmdet.detector import Detector
 from rtmdet.structures import Detections, InputError
 from rtmdet.viz.draw import draw_detections, save_image
 
@@ -24,6 +25,7 @@ class DetectedObject(TypedDict):
     """One object; the box is x1, y1, x2, y2 in pixels of the original image."""
 
     class_name: str
+    category_id: NotRequired[int]  # of the class in the annotation file of the training, where it is known
     score: float
     box: list[float]
 
@@ -52,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
             failures.append(error)
             continue
         found = detector([image], score_threshold=score)[0]
-        images.append(describe(path, (image.shape[0], image.shape[1]), found, detector.classes))
+        images.append(describe(path, (image.shape[0], image.shape[1]), found, detector))
         save_image(picture, draw_detections(image, found, detector.classes))
     if failures and not images:
         raise failures[0]
@@ -101,13 +103,15 @@ def name_pictures(paths: Sequence[Path], folder: Path) -> list[tuple[Path, Path]
     return pairs
 
 
-def describe(path: Path, size: tuple[int, int], found: Detections, classes: Sequence[str]) -> DetectedImage:
+def describe(path: Path, size: tuple[int, int], found: Detections, detector: Detector) -> DetectedImage:
     """The detections of one image of (H, W) as plain values."""
-    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
-    objects = [
-        DetectedObject(class_name=classes[label], score=round(score, 5), box=[round(side, 2) for side in box])
-        for label, score, box in rows
-    ]
+    objects = []
+    for label, score, box in zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True):
+        rounded = [round(side, 2) for side in box]
+        item = DetectedObject(class_name=detector.classes[label], score=round(score, 5), box=rounded)
+        if detector.category_ids:
+            item["category_id"] = detector.category_ids[label]
+        objects.append(item)
     return DetectedImage(file=str(path), width=size[1], height=size[0], objects=objects)
 
 

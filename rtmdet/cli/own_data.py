@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -12,7 +13,7 @@ from rtmdet.checkpoint import has_checkpoint
 from rtmdet.cli.progress import say
 from rtmdet.config import Config
 from rtmdet.config_file import load_config, parse_config
-from rtmdet.data.json_file import write_json
+from rtmdet.data.json_file import read_json, write_json
 from rtmdet.data.sources import Source, Split, open_source
 from rtmdet.data.splitting import split_coco
 from rtmdet.download import resolve
@@ -21,6 +22,8 @@ from rtmdet.structures import InputError
 from rtmdet.training.recipe import choose_recipe
 
 VALIDATION_SHARE = 0.2  # of the images, where the data has no validation split
+SPLIT_SEED = 0
+ORIGIN = "origin.json"  # says where the data of a run came from
 DEFAULT_WEIGHTS = "rtmdet-tiny-coco"
 NO_WEIGHTS = "none"
 
@@ -33,10 +36,9 @@ def configuration(arguments: argparse.Namespace) -> Config:
     if arguments.data is None:
         return read_configuration(arguments)
     folder = run_folder(arguments)
-    if not has_checkpoint(folder) and not (folder / "best.pth").exists():
+    if not holds_run(folder):
         return configure(arguments, folder)
-    if not arguments.resume:
-        raise InputError(f"{folder} holds a run already: go on with --resume, or --set train.output=...")
+    check_may_go_on(arguments, folder)
     return load_config(folder / "config.yaml", arguments.overrides)
 
 
@@ -57,9 +59,22 @@ def configure(arguments: argparse.Namespace, folder: Path) -> Config:
     COCO files for data of other formats, and for a validation split that is made here, are written into `folder`.
     Raises InputError where the data or the weights cannot be used.
     """
-    seed = int_of(given_settings(arguments), "train.seed") or 0
-    train, val = two_splits(open_data_set(arguments.data), seed=seed)
+    train, val = two_splits(open_data_set(arguments.data))
     return configure_splits(arguments, train, val, folder)
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run has begun to save into a folder."""
+    return has_checkpoint(folder) or (folder / "best.pth").exists()
+
+
+def check_may_go_on(arguments: argparse.Namespace, folder: Path) -> None:
+    """Refuse to begin in the folder of another run, and to go on with a run of other data. Raises InputError."""
+    if not arguments.resume:
+        raise InputError(f"{folder} holds a run already: go on with --resume, or --set train.output=...")
+    origin = folder / "data" / ORIGIN
+    if origin.exists() and (begun := read_json(origin)) != str(arguments.data.resolve()):
+        raise InputError(f"{folder} holds a run on {begun}, not on {arguments.data}: give --set train.output=...")
 
 
 def open_data_set(path: Path) -> Source:
@@ -73,10 +88,13 @@ def open_data_set(path: Path) -> Source:
 
 
 def run_folder(arguments: argparse.Namespace) -> Path:
-    """The folder of the run: what `--set train.output` says, or runs/ with the name of the data."""
-    return Path(
-        given_settings(arguments).get("train.output") or f"runs/{arguments.data.resolve().with_suffix('').name}"
-    )
+    """The folder of the run: what `--set train.output` says, or runs/ with the name of the data.
+
+    A file's name begins with that of its folder: many data sets have a data.yaml.
+    """
+    data = arguments.data.resolve()
+    name = data.name if data.is_dir() else f"{data.parent.name}-{data.stem}"
+    return Path(given_settings(arguments).get("train.output") or f"runs/{name}")
 
 
 def given_settings(arguments: argparse.Namespace) -> dict[str, str]:
@@ -88,6 +106,7 @@ def configure_splits(arguments: argparse.Namespace, train: Split, val: Split, fo
     """The configuration of a run into `folder` on these splits, each choice said. Raises InputError."""
     given = given_settings(arguments)
     weights = weights_of(arguments, given)
+    write_json(folder / "data" / ORIGIN, str(arguments.data.resolve()))
     settings: dict[str, object] = {
         "data.train.annotations": str(write_split(train, folder / "data" / "train.json")),
         "data.train.images": str(train.images),
@@ -99,7 +118,7 @@ def configure_splits(arguments: argparse.Namespace, train: Split, val: Split, fo
     choices = choose_recipe(
         used_images(train),
         fine_tuned=weights is not None,
-        new_classes=has_new_classes(weights, len(train.coco["categories"])),
+        new_classes=has_new_classes(weights, class_names(train, given)),
         batch_size=int_of(given, "data.batch_size"),
         epochs=int_of(given, "train.epochs"),
     )
@@ -113,15 +132,18 @@ def configure_splits(arguments: argparse.Namespace, train: Split, val: Split, fo
     return parse_config(yaml.safe_dump(nested(settings)), f"--data {arguments.data}", overrides)
 
 
-def two_splits(source: Source, *, seed: int) -> tuple[Split, Split]:
-    """The train and val splits; where there is no val, a share of the images is taken for it."""
+def two_splits(source: Source) -> tuple[Split, Split]:
+    """The train and val splits; where there is no val, a share of the images is taken for it.
+
+    The same whatever train.seed is, so that runs of several seeds are measured on the same images.
+    """
     train = source.splits["train"]
     if "val" in source.splits:
         return train, source.splits["val"]
-    learned, measured = split_coco(train.coco, VALIDATION_SHARE, seed)
+    learned, measured = split_coco(train.coco, VALIDATION_SHARE, SPLIT_SEED)
     say(
         f"no validation split: {len(measured['images'])} of the {len(train.coco['images'])} images are put aside "
-        f"for it (seed {seed}, by class)"
+        f"for it (seed {SPLIT_SEED}, by class; another one: rtmdet data split)"
     )
     return Split(learned, train.images), Split(measured, train.images)
 
@@ -176,9 +198,24 @@ def size_of(weights: str | None) -> str:
     return size
 
 
-def has_new_classes(weights: str | None, count: int) -> bool:
-    """Whether the layers that predict `count` classes begin anew, or in part."""
-    return weights is None or read_checkpoint(resolve(weights, progress=True)).num_classes != count
+def class_names(train: Split, given: dict[str, str]) -> list[str]:
+    """The classes of the run: what the user sets, or all of the data."""
+    try:
+        names = yaml.safe_load(given.get("data.classes", "null"))
+    except yaml.YAMLError:
+        names = None  # the configuration refuses it with its place
+    if isinstance(names, list):
+        return [str(name) for name in names]
+    return [category["name"] for category in train.coco["categories"]]
+
+
+def has_new_classes(weights: str | None, names: Sequence[str]) -> bool:
+    """Whether the layers that predict these classes begin anew, or in part."""
+    if weights is None:
+        return True
+    found = read_checkpoint(resolve(weights, progress=True))
+    known = set(names) & set(found.classes or ())
+    return known != set(names) if known else found.num_classes != len(names)
 
 
 def int_of(given: dict[str, str], key: str) -> int | None:

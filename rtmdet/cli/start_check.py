@@ -13,7 +13,7 @@ from rtmdet.cli.build_trainer import build_training_samples
 from rtmdet.cli.progress import say
 from rtmdet.config import Config
 from rtmdet.data.coco import CocoDataset, index_coco, reason_against
-from rtmdet.data.coco_file import CocoFile
+from rtmdet.data.coco_file import CocoAnnotation, CocoFile
 from rtmdet.data.loader import collate
 from rtmdet.distributed import gather, is_main_process, rank, world_size
 from rtmdet.download import resolve
@@ -22,7 +22,9 @@ from rtmdet.structures import Batch, ImageMeta, InputError, Target
 from rtmdet.training.engine import Trainer
 from rtmdet.training.start_check import LOSS_FACTOR, expected_loss, fit_boxes, ground_truth_ap, without_prior
 
-IMAGES = 200  # at most so many are looked at
+IMAGES = 200  # at most so many are evaluated
+BOXES = 100  # of each, at most: COCO counts no more detections
+HEADERS = 1000  # images whose size is looked at, or a few more
 BATCH = 4  # images of the forward pass
 EXACT, USABLE = 0.995, 0.5  # AP of the ground truth: below the one it is said, below the other refused
 MOST_WITHOUT_PRIOR = 0.01  # share of boxes from which on a larger input is advised
@@ -36,6 +38,8 @@ def check_start(
     A `resumed` run has passed what concerns its first weights. Neither weights nor random states change.
     """
     input_size = config.data.input_size
+    for dataset in (train_data, val_data) if is_main_process() else ():
+        check_sizes(dataset)
     ap = check_evaluation(val_data, input_size)
     check_priors(train_data, input_size)
     new = False if resumed else compare_classes(config, train_data.classes)
@@ -45,10 +49,17 @@ def check_start(
     say(f"start check: AP of the ground truth itself {ap:.3f}, first loss {loss:.2f}")
 
 
+def check_sizes(dataset: CocoDataset) -> None:
+    """Refuse images of other sizes than the annotation file says, before a run meets them in its first epoch."""
+    step = max(len(dataset) // HEADERS, 1)
+    for index in range(0, len(dataset), step):
+        dataset.check_size(index)
+
+
 def check_evaluation(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
     """Feed the ground truth through encoding, decoding and evaluation; returns its AP."""
-    images = [target_of(dataset, index) for index in range(min(IMAGES, len(dataset)))]
-    index = index_of(dataset, [meta for meta, _ in images])
+    images = [target_of(dataset, index, most=BOXES) for index in range(min(IMAGES, len(dataset)))]
+    index = index_of(dataset, [meta for meta, _ in images], most=BOXES)
     ap = ground_truth_ap(index, dataset.category_ids, images[rank() :: world_size()], input_size)
     if -1 < ap < USABLE:
         raise InputError(
@@ -63,23 +74,22 @@ def check_evaluation(dataset: CocoDataset, input_size: tuple[int, int]) -> float
     return ap
 
 
-def target_of(dataset: CocoDataset, index: int) -> tuple[ImageMeta, Target]:
-    """The ground truth of an image in its own pixels."""
+def target_of(dataset: CocoDataset, index: int, most: int | None = None) -> tuple[ImageMeta, Target]:
+    """The ground truth of an image in its own pixels, or the `most` first of it."""
     meta, boxes, labels = dataset.boxes(index)
-    return meta, Target(torch.from_numpy(boxes), torch.from_numpy(labels))
+    return meta, Target(torch.from_numpy(boxes[:most]), torch.from_numpy(labels[:most]))
 
 
-def index_of(dataset: CocoDataset, metas: Sequence[ImageMeta]) -> COCO:
-    """The index of these images alone, with the annotations that the data set uses."""
-    images = {meta.image_id for meta in metas}
+def index_of(dataset: CocoDataset, metas: Sequence[ImageMeta], most: int | None = None) -> COCO:
+    """The index of these images alone, with the annotations that the data set uses, or the `most` first of each."""
+    annotations: list[CocoAnnotation] = []
+    for meta in metas:
+        found = dataset.coco.imgToAnns[meta.image_id]
+        annotations += [one for one in found if not reason_against(one, dataset.category_ids)][:most]
     file: CocoFile = {
         "categories": dataset.coco.dataset["categories"],
-        "images": [image for image in dataset.coco.dataset["images"] if image["id"] in images],
-        "annotations": [
-            annotation
-            for annotation in dataset.coco.dataset["annotations"]
-            if annotation["image_id"] in images and not reason_against(annotation, dataset.category_ids)
-        ],
+        "images": [dataset.coco.imgs[meta.image_id] for meta in metas],
+        "annotations": annotations,
     }
     return index_coco(file)
 
@@ -103,7 +113,7 @@ def compare_classes(config: Config, classes: Sequence[str]) -> bool:
         return True
     weights = read_checkpoint(resolve(config.model.weights, progress=True))
     if weights.num_classes != len(classes):
-        return True
+        return not set(weights.classes or ()) & set(classes)  # classes known by name keep what was learned
     if weights.classes is not None and not set(weights.classes) & set(classes):
         say(
             f"classes: what the weights know as {', '.join(weights.classes[:8])} goes on as "
@@ -142,6 +152,11 @@ def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: boo
         raise InputError(
             f"the first classification loss is {found:.3g}, where a new class branch with its prior score of 0.01 "
             f"has about {expected:.3g}: the first weights do not fit this model"
+        )
+    if not new and found > expected * LOSS_FACTOR:
+        say(
+            f"the first classification loss is {found:.3g}, many times that of a new class branch ({expected:.3g}): "
+            "are the first weights those of this model, trained on such images?"
         )
     return total
 

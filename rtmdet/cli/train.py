@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from rtmdet.checkpoint import has_checkpoint, newest_checkpoint
-from rtmdet.cli.build_trainer import build_trainer, open_data, training_device
+from rtmdet.cli.build_trainer import build_trainer, training_device
 from rtmdet.cli.folds import cross_validate
+from rtmdet.cli.open_data import open_data
 from rtmdet.cli.own_data import configuration
 from rtmdet.cli.progress import TrainingBar, say
 from rtmdet.cli.start_check import check_start

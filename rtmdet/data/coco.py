@@ -17,7 +17,7 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, check_files, read_and_repair
-from rtmdet.data.images import read_image
+from rtmdet.data.images import image_size, read_image
 from rtmdet.structures import ImageMeta, InputError, Sample
 
 LEAST_SIDE = 32  # pixels; smaller images are left out of training
@@ -64,11 +64,14 @@ class CocoDataset:
     ) -> None:
         """Read and check the whole file; `classes` picks and orders some of its classes (None: all, by id).
 
-        Raises InputError for a fault in the file, a class that it lacks, a missing image file, or where no
+        For training the file must have all of them, for validation one: nothing is measured of the others.
+        Raises InputError for a fault in the file, a class that it must have, a missing image file, or where no
         usable box is left.
         """
         file, self.remarks = read_and_repair(annotations)
         check_files(annotations, images, [image["file_name"] for image in file["images"]])
+        if classes is not None and not training:
+            self.remarks += _join_classes(annotations, file, classes)
         ids = _category_ids(annotations, file, classes)
         self.classes, self.category_ids = tuple(ids), tuple(ids.values())
         self.coco = index_coco(file)
@@ -111,6 +114,11 @@ class CocoDataset:
         image = read_annotated_image(self.path(index), self._items[index].image, self._annotations)
         return Sample(image, boxes, labels, meta)
 
+    def check_size(self, index: int) -> None:
+        """Raise InputError as `load` does where the header of an image's file says another size than the file."""
+        path = self.path(index)
+        _check_size(path, image_size(path), self._items[index].image, self._annotations)
+
     def _select(self, *, training: bool, keep_empty: bool) -> list[_Item]:
         """The images to use; raises InputError where they hold no usable box."""
         items: list[_Item] = []
@@ -136,13 +144,18 @@ def read_annotated_image(path: Path, entry: CocoImage, annotations: Path) -> np.
     Raises InputError where it cannot be read or has another size than the entry says: its boxes would be off.
     """
     image = read_image(path)
-    if image.shape[:2] != (entry["height"], entry["width"]):
+    _check_size(path, image.shape[:2], entry, annotations)
+    return image
+
+
+def _check_size(path: Path, size: Sequence[int], entry: CocoImage, annotations: Path) -> None:
+    height, width = size
+    if (height, width) != (entry["height"], entry["width"]):
         raise InputError(
             f"{path}: expected {entry['width']} x {entry['height']} pixels as {annotations} says of image "
-            f"{entry['id']}, found {image.shape[1]} x {image.shape[0]} after turning by EXIF orientation; "
+            f"{entry['id']}, found {width} x {height} after turning by EXIF orientation; "
             "restore the file or annotate it as it is now"
         )
-    return image
 
 
 def index_coco(file: CocoFile) -> COCO:
@@ -152,6 +165,21 @@ def index_coco(file: CocoFile) -> COCO:
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco
+
+
+def _join_classes(path: Path, file: CocoFile, classes: Sequence[str]) -> list[str]:
+    """Give the file the categories that it lacks, unless it has none of them; a line about each difference."""
+    names = [category["name"] for category in file["categories"]]
+    missing = [name for name in classes if name not in names]
+    others = [name for name in names if name not in classes]
+    if len(missing) == len(classes):
+        return []
+    free = max(category["id"] for category in file["categories"]) + 1
+    file["categories"] += [{"id": free + place, "name": name} for place, name in enumerate(missing)]
+    return [
+        *(f"{path}: no category {name!r}: nothing is measured of it" for name in missing),
+        *(f"{path}: {name!r} is not one of the classes: it is left out" for name in others),
+    ]
 
 
 def _category_ids(path: Path, file: CocoFile, classes: Sequence[str] | None) -> dict[str, int]:

@@ -67,7 +67,7 @@ def read_and_repair(path: Path) -> tuple[CocoFile, list[str]]:
 
     Annotations of repeated ids, as where an export counts anew in every image, are all numbered from 1 in their
     order; ids of images and classes must not be repeated. Categories that only name a group of others are left out.
-    Where `area` or `iscrowd` are missing they are filled in (the box's area, 0).
+    Where `area` or `iscrowd` are missing they are filled in (the box's area, 0). File names get forward slashes.
 
     Raises InputError at the first fault, with the file, the entry's id and what to do.
     """
@@ -195,7 +195,10 @@ def _check_image(where: str, entry: Entry) -> None:
     name = _value(where, entry, "file_name")
     if not isinstance(name, str) or not name:
         raise InputError(f"{where}: expected a text for 'file_name', found {shown(name)}; name the image's file")
+    entry["file_name"] = name.replace("\\", "/")  # as Windows writes it
     for key in ("width", "height"):
+        if isinstance(size := entry.get(key), float) and size.is_integer():
+            entry[key] = int(size)
         if _integer(where, entry, key) < 1:
             raise InputError(f"{where}: expected {key!r} of at least 1 pixel, found {entry[key]}; correct it")
 
@@ -210,10 +213,12 @@ def _check_annotation(where: str, entry: Entry) -> None:
         raise InputError(
             f"{where}: expected a 'bbox' [x, y, width, height], found the negative size {box}; correct it"
         )
-    area = entry.setdefault("area", box[2] * box[3])
+    for key, value in (("area", box[2] * box[3]), ("iscrowd", 0)):
+        if entry.get(key) is None:
+            entry[key] = value
+    area, crowd = entry["area"], entry["iscrowd"]
     if not is_number(area):
         raise InputError(f"{where}: expected a finite number for 'area', found {shown(area)}; correct it")
-    crowd = entry.setdefault("iscrowd", 0)
     if crowd not in (0, 1):
         raise InputError(f"{where}: expected 0 or 1 for 'iscrowd', found {shown(crowd)}; correct it")
 

@@ -159,9 +159,11 @@ def test_wrong_configuration_files(tmp_path: Path, command: Command, text: str, 
     assert expected in line
 
 
-def test_splits_of_different_classes(broken: Path, train: Callable[..., str]) -> None:
-    change(broken, lambda document: document["categories"].append({"id": 2, "name": "kite"}))
-    assert "train and val have different classes: balloon, kite against balloon" in train(broken)
+def test_splits_without_a_class_in_common(broken: Path, train: Callable[..., str]) -> None:
+    change(broken, lambda document: document["categories"][0].update(name="kite"))
+    line = train(broken)
+    assert "val/annotations.json: no category is named ['kite']" in line
+    assert "the file's are ['balloon']" in line
 
 
 def test_output_is_a_file(config: Path, tmp_path: Path, command: Command) -> None:

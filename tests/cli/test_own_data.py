@@ -125,7 +125,24 @@ def test_folds_measure_every_image_once(command: Command, dataset: Path, words: 
     names = [image["file_name"] for file in files for image in file["images"]]
     assert sorted(names) == sorted({path.name for path in (dataset / "train" / "images").iterdir()})
     assert "all 6 images, each measured by the run that did not learn it:" in result.stdout
-    assert result.stdout.splitlines()[-1].startswith("AP of the folds: ")
+    last, pooled = result.stdout.splitlines()[-2:]
+    assert last.startswith("AP of the folds, each with its last.pth: ")
+    run = tmp_path / "runs" / "train"
+    assert pooled.startswith(f"pooled: {run / 'detections.json'}")
+    truth = json.loads((run / "annotations.json").read_text())
+    assert {image["file_name"] for image in truth["images"]} == set(names)
+    compared = command("compare", run, run)
+    assert compared.returncode == 0, compared.stderr
+    assert compared.stdout.splitlines()[-1] == "verdict: no difference"
+
+    before = (run / "fold_1" / "data" / "val.json").read_text()
+    for arguments in (["--folds", 2], ["--folds", 2, "--resume"]):
+        refused = command("train", "--data", dataset / "train", *arguments, *words)
+        assert refused.returncode == 2
+        assert f"{run / 'fold_1'} holds a run " in refused.stderr
+    assert (run / "fold_1" / "data" / "val.json").read_text() == before
+    again = command("train", "--data", dataset / "train", "--folds", 3, "--resume", *words)
+    assert again.stdout.splitlines()[-2] == last
 
 
 @pytest.mark.parametrize("folds", [0, 1, 7])

@@ -123,6 +123,18 @@ def test_missing_area_and_crowd_are_filled_in(folder: Path) -> None:
     assert data.coco.anns[1]["area"] == 30 * 20.5
 
 
+def test_what_other_tools_write_otherwise(folder: Path) -> None:
+    document = sound()
+    document["annotations"][0].update(area=None, iscrowd=None)
+    document["images"][0].update(file_name="photos\\7.png", width=80.0, height=60.0)
+    (folder / "photos").mkdir()
+    (folder / "7.png").rename(folder / "photos" / "7.png")
+    data = dataset(folder, document)
+    assert data.path(0) == folder / "photos" / "7.png"
+    assert data.load(0).meta.original_size == (60, 80)
+    assert data.coco.anns[1]["area"] == 30 * 20.5
+
+
 def test_annotation_zero_counts_in_cocoeval(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = sound()
     document["annotations"] = [annotation(0, 7, 4, [10, 10, 30, 20])]

@@ -1,0 +1,59 @@
+"""The images of a run: both splits opened by its configuration, with a line about each and about what is odd."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rtmdet.cli.progress import say
+from rtmdet.config import Config, SplitConfig
+from rtmdet.data.coco import CocoDataset
+
+
+def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
+    """The training and the validation images, with a line about each."""
+    train = open_split(config.data.train, config, config.data.classes, training=True)
+    val = open_split(config.data.val, config, train.classes, training=False)
+    say(describe("train", train))
+    say(describe("val", val))
+    for remark in (*train.remarks, *val.remarks):
+        say(remark)
+    if missing := [name for name, count in zip(train.classes, train.class_counts, strict=True) if not count]:
+        say(f"no object to learn from: {shortened(missing)}: never found; leave them out with data.classes")
+    if common := learned_images(train, val):
+        say(f"{common} of {len(val)} validation images are training images, too: AP says little of other images")
+    return train, val
+
+
+def open_split(split: SplitConfig, config: Config, classes: Sequence[str] | None, *, training: bool) -> CocoDataset:
+    """The data set of one split, checked."""
+    return CocoDataset(
+        Path(split.annotations),
+        Path(split.images),
+        classes=classes,
+        training=training,
+        keep_empty=config.data.keep_empty,
+    )
+
+
+def learned_images(train: CocoDataset, val: CocoDataset) -> int:
+    """How many validation images are training images as well, by their files."""
+    learned = {os.path.realpath(train.path(index)) for index in range(len(train))}
+    return sum(os.path.realpath(val.path(index)) in learned for index in range(len(val)))
+
+
+def describe(name: str, dataset: CocoDataset) -> str:
+    """One line about a split."""
+    text = f"{name}: {len(dataset)} images, {dataset.box_count} boxes, classes: {shortened(dataset.classes)}"
+    unused = ", ".join(f"{count} {reason}" for reason, count in dataset.unused.items() if count)
+    if unused:
+        text += f"; not used: {unused}"
+    if left_out := len(dataset.coco.imgs) - len(dataset):
+        text += f"; left out: {left_out} images without a usable box (data.keep_empty=true shows them, too)"
+    return text
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The first of the names."""
+    return ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
