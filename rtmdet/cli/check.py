@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from torch import nn
 
 from rtmdet.cli.build_trainer import (
     build_model,
@@ -27,15 +29,17 @@ from rtmdet.data.coco import CocoDataset
 from rtmdet.data.loader import collate
 from rtmdet.evaluation import CocoEvaluator
 from rtmdet.letterbox import letterbox
+from rtmdet.models.head import RTMDetHead
 from rtmdet.postprocess import postprocess
-from rtmdet.structures import Batch, InputError, Sample, Target
+from rtmdet.structures import Batch, InputError, Sample
 from rtmdet.training.start_check import fit_boxes
 
 OVERFIT_SIDE = 320  # pixels of the square input
 OVERFIT_BOXES = 8  # at most, all images together
 OVERFIT_AP50 = 0.99
 OVERFIT_STEPS = 400  # at most
-OVERFIT_RATE = 1e-3  # from nothing: with 2e-3 a box may be lost for good in the first steps
+OVERFIT_RATE = 2e-3
+FIRST_DISTANCE = 3.0  # strides
 SMALLEST_SIDE = 8  # pixels of the input; smaller boxes may hold no prior
 CHECK_EVERY = 20  # steps
 
@@ -62,24 +66,21 @@ def check(config: Config, *, learn: bool) -> int:
 
 
 def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> int:
-    """Learn one batch by heart: a model, its loss and the data that cannot do this cannot learn anything else.
-
-    The batch and its mirror image take turns: a predicted box that does not touch its object gets no gradient, and in
-    a batch that never changes it may stay so.
-    """
+    """Learn one batch by heart: a model, its loss and the data that cannot do this cannot learn anything else."""
     indices = few_boxes(dataset)
     batch = letterboxed(dataset, indices).to(device)
     model = build_model(config, dataset.classes, device, first_weights=True).to(device)
+    if config.model.weights is None:
+        spread_boxes(model.bbox_head)
     frozen = freeze_parts(model, config)
     plain = dataclasses.replace(config.train, class_rate_factor=1.0, precision="float32", compile=False)
     stepper = build_stepper(dataclasses.replace(config, train=plain), model, OVERFIT_RATE, device)
     index = index_of(dataset, batch.metas)
     boxes = sum(len(target.labels) for target in batch.targets)
     set_training(model, frozen)
-    turns = (mirrored(batch), batch)
     began = time.perf_counter()
     for step in range(1, OVERFIT_STEPS + 1):
-        stepper([turns[step % 2]], iteration=step, learning_rate=OVERFIT_RATE)
+        stepper([batch], iteration=step, learning_rate=OVERFIT_RATE)
         if step % CHECK_EVERY:
             continue
         evaluator = CocoEvaluator(index, dataset.category_ids)
@@ -125,14 +126,17 @@ def few_boxes(dataset: CocoDataset) -> Sequence[int]:
     return chosen
 
 
-def mirrored(batch: Batch) -> Batch:
-    """The batch flipped from left to right."""
-    width = batch.images.shape[3]
-    targets = []
-    for target in batch.targets:
-        left, top, right, bottom = target.boxes.unbind(1)
-        targets.append(Target(torch.stack([width - right, top, width - left, bottom], 1), target.labels))
-    return Batch(batch.images.flip(3), tuple(targets), batch.metas)
+def spread_boxes(head: RTMDetHead) -> None:
+    """Let a box branch without trained weights begin with boxes of some size.
+
+    A predicted box that does not touch its object gets no gradient, and boxes begin as points: a run leaves that
+    behind with the variety of its images, a batch that never changes may keep it for good.
+    """
+    distance = math.log(FIRST_DISTANCE) if head.exponential else FIRST_DISTANCE
+    for conv in head.rtm_reg:
+        assert isinstance(conv, nn.Conv2d)
+        assert conv.bias is not None
+        nn.init.constant_(conv.bias, distance)
 
 
 def letterboxed(dataset: CocoDataset, indices: Sequence[int]) -> Batch:

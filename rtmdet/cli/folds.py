@@ -16,6 +16,7 @@ from rtmdet.cli.own_data import (
     holds_run,
     open_data_set,
     run_folder,
+    say_remarks,
 )
 from rtmdet.cli.progress import say
 from rtmdet.config import Config
@@ -50,6 +51,8 @@ def cross_validate(arguments: argparse.Namespace, train: Callable[[Config], Path
     whole = source.splits["train"]
     if "val" in source.splits:
         say(f"the {len(source.splits['val'].coco['images'])} images for validation are left out: folds are of train")
+    if whole.annotations is not None:  # the runs read its parts instead
+        say_remarks(whole)
     parts = fold_coco(whole.coco, arguments.folds, SPLIT_SEED)
     pooled: CocoEvaluator | None = None
     precisions = []

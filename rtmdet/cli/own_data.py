@@ -82,9 +82,15 @@ def open_data_set(path: Path) -> Source:
     source = open_source(path)
     say(f"data: {path} is {source.format}, with {' and '.join(source.splits)}")
     for split in source.splits.values():
-        for remark in split.remarks:
-            say(f"data: {remark}")
+        if split.annotations is None:  # COCO files say theirs when the run reads them
+            say_remarks(split)
     return source
+
+
+def say_remarks(split: Split) -> None:
+    """What the reader of a split did to it."""
+    for remark in split.remarks:
+        say(f"data: {remark}")
 
 
 def run_folder(arguments: argparse.Namespace) -> Path:
@@ -118,7 +124,7 @@ def configure_splits(arguments: argparse.Namespace, train: Split, val: Split, fo
     choices = choose_recipe(
         used_images(train),
         fine_tuned=weights is not None,
-        new_classes=has_new_classes(weights, class_names(train, given)),
+        new_classes=count_new_classes(weights, class_names(train, given)),
         batch_size=int_of(given, "data.batch_size"),
         epochs=int_of(given, "train.epochs"),
     )
@@ -140,6 +146,8 @@ def two_splits(source: Source) -> tuple[Split, Split]:
     train = source.splits["train"]
     if "val" in source.splits:
         return train, source.splits["val"]
+    if train.annotations is not None:  # the run reads its parts instead
+        say_remarks(train)
     learned, measured = split_coco(train.coco, VALIDATION_SHARE, SPLIT_SEED)
     say(
         f"no validation split: {len(measured['images'])} of the {len(train.coco['images'])} images are put aside "
@@ -209,13 +217,13 @@ def class_names(train: Split, given: dict[str, str]) -> list[str]:
     return [category["name"] for category in train.coco["categories"]]
 
 
-def has_new_classes(weights: str | None, names: Sequence[str]) -> bool:
-    """Whether the layers that predict these classes begin anew, or in part."""
-    if weights is None:
-        return True
-    found = read_checkpoint(resolve(weights, progress=True))
-    known = set(names) & set(found.classes or ())
-    return known != set(names) if known else found.num_classes != len(names)
+def count_new_classes(weights: str | None, names: Sequence[str]) -> int:
+    """Of how many classes the weights know nothing, neither by name nor, where no name is known, by place."""
+    found = None if weights is None else read_checkpoint(resolve(weights, progress=True))
+    if found is None:
+        return len(names)
+    new = set(names) - set(found.classes or ())
+    return 0 if len(new) == len(names) == found.num_classes else len(new)
 
 
 def int_of(given: dict[str, str], key: str) -> int | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from rtmdet.data.coco_file import CocoFile, read_coco
+from rtmdet.data.coco_file import CocoFile, read_and_repair
 from rtmdet.data.coco_layout import file_by_split, find_coco, find_folder, read_documents
 from rtmdet.data.files import files_below
 from rtmdet.data.formats.cvat import convert_cvat, cvat_subsets, is_cvat
@@ -39,7 +39,7 @@ class Split:
     coco: CocoFile
     images: Path  # the folder that its file names are relative to
     annotations: Path | None = None  # the COCO file that says it; None where it was converted
-    remarks: tuple[str, ...] = ()  # what became of entries that COCO has no equal for
+    remarks: tuple[str, ...] = ()  # what had to be mended, and what became of entries that COCO has no equal for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +64,7 @@ def open_source(path: Path) -> Source:
         return Source("YOLO", _yolo_splits(description))
     documents = dict(read_documents(path))
     if coco := find_coco(path, documents):
-        return Source("COCO", {name: Split(read_coco(file), at, file) for name, (file, at) in coco.items()})
+        return Source("COCO", {name: _coco(file, images) for name, (file, images) in coco.items()})
     if via := [file for file, content in documents.items() if is_via(content)]:
         return Source("VIA", _joined((name, partial(_via, at)) for name, at in file_by_split(path, via).items()))
     if labelme := [file for file, content in documents.items() if is_labelme(content)]:
@@ -79,6 +79,11 @@ def open_source(path: Path) -> Source:
     if find_names(path) is not None:
         return Source("YOLO", _yolo_splits(path))
     raise InputError(f"{path}: expected {LAYOUTS} annotations, recognised none; {_what_is_there(path)}")
+
+
+def _coco(file: Path, images: Path) -> Split:
+    coco, remarks = read_and_repair(file)
+    return Split(coco, images, file, tuple(remarks))
 
 
 def _yolo_splits(path: Path) -> dict[str, Split]:

@@ -9,7 +9,8 @@ BATCH = 8
 FEW_IMAGES = 24  # with fewer, a batch of 8 leaves less than three steps an epoch
 EPOCHS = 40
 LEAST_IMAGES_SEEN = 2400  # passes of one image through the network
-LEAST_IMAGES_SEEN_NEW_CLASSES = 6000  # layers that begin anew need the steps
+LEAST_IMAGES_SEEN_NEW_CLASSES = 6000  # layers that begin anew need the steps, of more than a few classes more
+FEW_CLASSES = 5
 MOST_IMAGES_SEEN = 40_000
 FROM_NOTHING = 5  # times as many passes where no weights are given
 LEARNING_RATE = 1e-3  # of AdamW, for a batch of 8
@@ -30,19 +31,19 @@ def choose_recipe(
     images: int,
     *,
     fine_tuned: bool,
-    new_classes: bool = False,
+    new_classes: int = 0,
     batch_size: int | None = None,
     epochs: int | None = None,
 ) -> list[Choice]:
     """The settings for `images` training images, from a trained detector (`fine_tuned`) or from nothing.
 
-    `new_classes`: the trained detector has other classes than the data, so that the layers that predict them begin
-    anew.
+    `new_classes`: of so many classes of the data the trained detector knows nothing, so that the layers that predict
+    them begin anew.
 
     `batch_size` and `epochs` are the user's, where given; the rest follows from them.
     """
     choices = []
-    new_classes = fine_tuned and new_classes
+    new_classes = new_classes if fine_tuned else 0
     if batch_size is None:
         batch_size = BATCH if images >= FEW_IMAGES else BATCH // 2
         choices.append(Choice("data.batch_size", batch_size, f"steps enough an epoch of {images} images"))
@@ -53,7 +54,7 @@ def choose_recipe(
         if not fine_tuned:
             reason += "; from nothing it takes more"
         elif new_classes:
-            reason += "; new classes take more"
+            reason += f"; {new_classes} new classes take more"
         choices.append(Choice("train.epochs", epochs, reason))
     base = LEARNING_RATE_NEW_CLASSES if new_classes else LEARNING_RATE
     rate = float(f"{base * math.sqrt(batch_size / BATCH):.2g}")
@@ -70,10 +71,12 @@ def choose_recipe(
     ]
 
 
-def _epochs(images: int, *, fine_tuned: bool, new_classes: bool) -> int:
+def _epochs(images: int, *, fine_tuned: bool, new_classes: int) -> int:
     factor = 1 if fine_tuned else FROM_NOTHING
-    least = LEAST_IMAGES_SEEN_NEW_CLASSES if new_classes else LEAST_IMAGES_SEEN
-    seen = min(max(EPOCHS * images, least), MOST_IMAGES_SEEN)
+    least: float = LEAST_IMAGES_SEEN
+    if new_classes:
+        least = LEAST_IMAGES_SEEN_NEW_CLASSES * max(1.0, math.sqrt(new_classes / FEW_CLASSES))
+    seen = min(max(EPOCHS * images, int(least)), MOST_IMAGES_SEEN)
     return max(factor * seen // images, 1)
 
 

@@ -64,12 +64,66 @@ def test_what_teaches_nothing_is_said(command: Command, dataset: Path, words: li
     content["categories"].append({"id": 7, "name": "kite"})
     empty = content["images"][2]["id"]
     content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] != empty]
+    content["annotations"][1]["id"] = content["annotations"][0]["id"]
     Path("kites.json").write_text(json.dumps(content))
     Path("images").symlink_to(dataset / "train" / "images")
     result = command("check", "--data", "kites.json", *words)
     assert result.returncode == 0, result.stderr
+    assert result.stdout.count("kites.json: 1 annotations had the id of another one") == 1, (
+        "of the file that was split"
+    )
     assert "no object to learn from: kite: never found; leave them out with data.classes" in result.stdout
     assert "left out: 1 images without a usable box (data.keep_empty=true shows them, too)" in result.stdout
+
+
+def test_runs_have_names_of_their_own_and_go_on_with_their_data_only(
+    command: Command, dataset: Path, words: list[str], tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for split in ("train", "val"):
+            source = [f"{dataset / split}/annotations.json", "--images", f"{dataset / split}/images"]
+            export = [*source, "--split", split, "--out", tmp_path / name / "set"]
+            assert command("data", "export", "yolo", *export).returncode == 0
+    assert command("train", "--data", "a/set/data.yaml", *words).returncode == 0
+    assert (tmp_path / "runs" / "set-data" / "last.pth").exists()
+    refused = command("train", "--data", "b/set/data.yaml", "--resume", *words)
+    assert refused.returncode == 2
+    assert "runs/set-data holds a run on " in refused.stderr
+    assert "not on b/set/data.yaml" in refused.stderr
+
+
+def test_classes_of_the_validation_are_joined_by_name_and_learned_images_told(
+    command: Command, dataset: Path, words: list[str], tmp_path: Path
+) -> None:
+    content = json.loads((dataset / "train" / "annotations.json").read_text())
+    images = dataset / "train" / "images"
+    both = [{"id": 1, "name": "balloon"}, {"id": 5, "name": "kite"}]
+    content["annotations"][0]["category_id"] = 5
+    Path("train.json").write_text(json.dumps(content | {"categories": both}))
+    content["annotations"][0]["category_id"] = 1
+    swapped = [{"id": 0, "name": "cow"}, {"id": 1, "name": "balloon"}]
+    Path("val.json").write_text(json.dumps(content | {"categories": swapped}))
+    Path("images").symlink_to(images)
+    result = command("check", "--data", tmp_path, *words)
+    assert result.returncode == 0, result.stderr
+    assert f"{tmp_path}/val.json: no category 'kite': nothing is measured of it" in result.stdout
+    assert f"{tmp_path}/val.json: 'cow' is not one of the classes: it is left out" in result.stdout
+    assert "6 of 6 validation images are training images, too" in result.stdout
+
+
+def test_images_of_another_size_are_refused_before_the_run(
+    command: Command, dataset: Path, words: list[str], tmp_path: Path
+) -> None:
+    for split in ("train", "val"):
+        content = json.loads((dataset / split / "annotations.json").read_text())
+        if split == "val":
+            content["images"][2]["width"] += 1
+        (tmp_path / f"{split}.json").write_text(json.dumps(content))
+        (tmp_path / split).symlink_to(dataset / split / "images")
+    result = command("check", "--data", tmp_path, *words)
+    assert result.returncode == 2
+    assert "expected 97 x 96 pixels" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -127,7 +181,7 @@ def test_folds_measure_every_image_once(command: Command, dataset: Path, words: 
     assert "all 6 images, each measured by the run that did not learn it:" in result.stdout
     last, pooled = result.stdout.splitlines()[-2:]
     assert last.startswith("AP of the folds, each with its last.pth: ")
-    run = tmp_path / "runs" / "train"
+    run = Path("runs") / "train"
     assert pooled.startswith(f"pooled: {run / 'detections.json'}")
     truth = json.loads((run / "annotations.json").read_text())
     assert {image["file_name"] for image in truth["images"]} == set(names)
