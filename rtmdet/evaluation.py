@@ -117,11 +117,17 @@ class CocoEvaluator:
 
     @property
     def results(self) -> list[CocoResult]:
-        """All detections that this process was given, in COCO's results format."""
+        """All detections that this process was given, in COCO's results format.
+
+        But for those of classes that the annotation file lacks: it has no id for them.
+        """
+        absent = {key for key, category in self._coco.cats.items() if category.get("absent")}
+        ids = [None if number in absent else number for number in self._category_ids]
         return [
-            CocoResult(image_id=image, category_id=self._category_ids[int(label)], bbox=box, score=score)
+            CocoResult(image_id=image, category_id=number, bbox=box, score=score)
             for image, rows in self._found.items()
             for *box, score, label in rows.tolist()
+            if (number := ids[int(label)]) is not None
         ]
 
     def evaluate(self, *, curves: bool = True) -> CocoMetrics:

@@ -18,6 +18,7 @@ from rtmdet.config import EvaluationConfig, SplitConfig
 from rtmdet.config_file import parse_config
 from rtmdet.data.coco import CocoDataset, index_coco
 from rtmdet.data.coco_file import read_coco
+from rtmdet.data.coco_layout import file_names, is_coco
 from rtmdet.data.json_file import read_json
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.pipelines import EvaluationSamples
@@ -135,15 +136,24 @@ def stored_data(one: Run, split: str) -> SplitConfig | None:
 def same_images(first: SplitConfig, second: SplitConfig) -> bool:
     """Whether two files say the same, as each run's own file of a split that was made for it."""
     paths = [Path(one.annotations) for one in (first, second)]
-    return os.path.realpath(paths[0]) == os.path.realpath(paths[1]) or read_json(paths[0]) == read_json(paths[1])
+    if os.path.realpath(paths[0]) == os.path.realpath(paths[1]):
+        return True
+    try:
+        return read_json(paths[0]) == read_json(paths[1])
+    except InputError as error:
+        raise InputError(f"{error}: give --annotations and --images") from error
 
 
 def tell_learned(one: Run, dataset: CocoDataset) -> None:
-    """Say where a run was trained on images that it is measured on."""
-    split = stored_data(one, "train")
-    if split is None or not Path(split.annotations).is_file():
+    """Say where a run was trained on images that it is measured on, if it tells which they were."""
+    try:
+        split = stored_data(one, "train")
+        document = None if split is None else read_json(Path(split.annotations))
+    except InputError:  # settings of another version, data that are gone: the comparison goes on without
         return
-    names = [image["file_name"] for image in read_coco(Path(split.annotations))["images"]]
+    if split is None or not is_coco(document):
+        return
+    names = file_names(document)
     learned = {os.path.realpath(os.path.join(split.images, name)) for name in names}
     common = sum(os.path.realpath(dataset.path(index)) in learned for index in range(len(dataset)))
     if common:

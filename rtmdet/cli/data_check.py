@@ -56,8 +56,8 @@ def read_sources(arguments: argparse.Namespace, folder: Path) -> list[Source]:
     Annotations of other formats become COCO files in `folder`. Raises InputError where nothing is named.
     """
     if arguments.annotations is None:
-        if arguments.config is None:
-            raise InputError("expected a data set, or --config with the paths of one; give --help to see how")
+        if arguments.config is None or arguments.images or arguments.val_annotations or arguments.val_images:
+            raise InputError("expected a data set, or --config alone with the paths of one; give --help to see how")
         data = load_config(arguments.config).data
         splits = {"train": data.train, "val": data.val}
         return [Source(name, Path(one.annotations), Path(one.images)) for name, one in splits.items()]
@@ -78,6 +78,8 @@ def find_sources(path: Path, folder: Path) -> list[Source]:
         return [Source(name, file, images) for name, (file, images) in coco.items()]
     source = open_source(path)
     print(f"{path} is {source.format}")
+    for remark in (remark for split in source.splits.values() for remark in split.remarks):
+        print(remark)
     for name, split in source.splits.items():
         write_json(folder / f"{name}.json", split.coco)
     return [Source(name, folder / f"{name}.json", split.images, path) for name, split in source.splits.items()]

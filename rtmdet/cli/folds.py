@@ -12,6 +12,7 @@ from rtmdet.cli.measure import describe_interval, detect_all
 from rtmdet.cli.own_data import (
     SPLIT_SEED,
     check_may_go_on,
+    choose_classes,
     configure_splits,
     holds_run,
     open_data_set,
@@ -33,7 +34,7 @@ from rtmdet.evaluation import CocoEvaluator, CocoMetrics, format_metrics
 from rtmdet.structures import InputError
 from rtmdet.viz.score_curves import draw_score_curves
 
-ANNOTATIONS, DETECTIONS = "annotations.json", "detections.json"
+ANNOTATIONS, DETECTIONS = "pooled_annotations.json", "pooled_detections.json"
 
 
 def cross_validate(arguments: argparse.Namespace, train: Callable[[Config], Path]) -> None:
@@ -53,6 +54,7 @@ def cross_validate(arguments: argparse.Namespace, train: Callable[[Config], Path
         say(f"the {len(source.splits['val'].coco['images'])} images for validation are left out: folds are of train")
     if whole.annotations is not None:  # the runs read its parts instead
         say_remarks(whole)
+    classes = choose_classes(arguments, whole)  # of all, so that labels mean the same in every fold
     parts = fold_coco(whole.coco, arguments.folds, SPLIT_SEED)
     pooled: CocoEvaluator | None = None
     precisions = []
@@ -63,13 +65,14 @@ def cross_validate(arguments: argparse.Namespace, train: Callable[[Config], Path
         if holds_run(folder):
             check_may_go_on(arguments, folder)
             check_same_images(folder, learned, part)
-        config = configure_splits(arguments, learned, Split(part, whole.images), folder)
+        config = configure_splits(arguments, learned, Split(part, whole.images), folder, classes)
         found, category_ids = detect_fold(config, train(config))
         precisions.append(found.evaluate(curves=False).ap)
         pooled = pooled or CocoEvaluator(index_coco(whole.coco), category_ids, config.evaluation.backend)
         for image, rows in found.rows.items():
             pooled.add_rows(image, rows)
     assert pooled is not None, "there are two folds or more"
+    write_json(run_folder(arguments) / ANNOTATIONS, whole.coco)  # before the evaluation leaves its marks there
     metrics, matches = pooled.evaluate_with_matches()
     say(f"all {len(whole.coco['images'])} images, each measured by the run that did not learn it:")
     say(format_metrics(metrics))
@@ -79,7 +82,7 @@ def cross_validate(arguments: argparse.Namespace, train: Callable[[Config], Path
         f"AP of the folds, each with its last.pth: {each}; mean {mean(precisions):.3f}, "
         f"standard deviation {stdev(precisions):.3f}"
     )
-    keep(pooled, whole.coco, metrics, run_folder(arguments))
+    keep(pooled, metrics, run_folder(arguments))
 
 
 def check_same_images(folder: Path, learned: Split, part: CocoFile) -> None:
@@ -90,9 +93,8 @@ def check_same_images(folder: Path, learned: Split, part: CocoFile) -> None:
             raise InputError(f"{folder} holds a run on other images: give --set train.output=...")
 
 
-def keep(pooled: CocoEvaluator, coco: CocoFile, metrics: CocoMetrics, folder: Path) -> None:
-    """Write the pooled detections, what they are measured against, and F1 over the score."""
-    write_json(folder / ANNOTATIONS, coco)
+def keep(pooled: CocoEvaluator, metrics: CocoMetrics, folder: Path) -> None:
+    """Write the pooled detections and F1 over the score, beside what they are measured against."""
     pooled.write_results(folder / DETECTIONS)
     draw_score_curves(metrics.classes, folder / "f1.png")
     say(f"pooled: {folder / DETECTIONS}, of {folder / ANNOTATIONS} (see rtmdet compare); {folder / 'f1.png'}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from rtmdet.cli.progress import say
 from rtmdet.config import Config, SplitConfig
 from rtmdet.data.coco import CocoDataset
+from rtmdet.distributed import is_main_process
 
 
 def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
@@ -21,7 +22,7 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
         say(remark)
     if missing := [name for name, count in zip(train.classes, train.class_counts, strict=True) if not count]:
         say(f"no object to learn from: {shortened(missing)}: never found; leave them out with data.classes")
-    if common := learned_images(train, val):
+    if is_main_process() and (common := learned_images(train, val)):
         say(f"{common} of {len(val)} validation images are training images, too: AP says little of other images")
     return train, val
 

@@ -59,8 +59,9 @@ def configure(arguments: argparse.Namespace, folder: Path) -> Config:
     COCO files for data of other formats, and for a validation split that is made here, are written into `folder`.
     Raises InputError where the data or the weights cannot be used.
     """
-    train, val = two_splits(open_data_set(arguments.data))
-    return configure_splits(arguments, train, val, folder)
+    source = open_data_set(arguments.data)
+    classes = choose_classes(arguments, source.splits["train"])
+    return configure_splits(arguments, *two_splits(source), folder, classes)
 
 
 def holds_run(folder: Path) -> bool:
@@ -108,34 +109,46 @@ def given_settings(arguments: argparse.Namespace) -> dict[str, str]:
     return {key.strip(): value for key, _, value in (part.partition("=") for part in arguments.overrides)}
 
 
-def configure_splits(arguments: argparse.Namespace, train: Split, val: Split, folder: Path) -> Config:
+def choose_classes(arguments: argparse.Namespace, train: Split) -> list[str]:
+    """The classes in the order of their labels: the data's by rising id, with --keep-classes after the weights' own.
+
+    Raises InputError where the weights' classes cannot be kept.
+    """
+    if arguments.keep_classes:
+        return joined_classes(train, weights_of(arguments, given_settings(arguments)))
+    return [category["name"] for category in sorted(train.coco["categories"], key=lambda category: category["id"])]
+
+
+def configure_splits(
+    arguments: argparse.Namespace, train: Split, val: Split, folder: Path, classes: Sequence[str]
+) -> Config:
     """The configuration of a run into `folder` on these splits, each choice said. Raises InputError."""
     given = given_settings(arguments)
     weights = weights_of(arguments, given)
-    write_json(folder / "data" / ORIGIN, str(arguments.data.resolve()))
     settings: dict[str, object] = {
         "data.train.annotations": str(write_split(train, folder / "data" / "train.json")),
         "data.train.images": str(train.images),
         "data.val.annotations": str(write_split(val, folder / "data" / "val.json")),
         "data.val.images": str(val.images),
+        "data.classes": list(classes),
         "model.weights": weights,
         "model.size": given.get("model.size") or size_of(weights),
     }
     choices = choose_recipe(
         used_images(train),
         fine_tuned=weights is not None,
-        new_classes=count_new_classes(weights, class_names(train, given)),
+        new_classes=count_new_classes(weights, given_classes(given) or classes),
         batch_size=int_of(given, "data.batch_size"),
         epochs=int_of(given, "train.epochs"),
     )
-    if arguments.keep_classes:
-        settings["data.classes"] = joined_classes(train, weights)
     for choice in choices:
         settings[choice.key] = choice.value
         if choice.key not in given:
             say(f"  {choice.key}: {choice.value}  ({choice.reason})")
     overrides = [*arguments.overrides, f"train.output={json.dumps(str(folder))}"]
-    return parse_config(yaml.safe_dump(nested(settings)), f"--data {arguments.data}", overrides)
+    config = parse_config(yaml.safe_dump(nested(settings)), f"--data {arguments.data}", overrides)
+    write_json(folder / "data" / ORIGIN, str(arguments.data.resolve()))
+    return config
 
 
 def two_splits(source: Source) -> tuple[Split, Split]:
@@ -206,15 +219,13 @@ def size_of(weights: str | None) -> str:
     return size
 
 
-def class_names(train: Split, given: dict[str, str]) -> list[str]:
-    """The classes of the run: what the user sets, or all of the data."""
+def given_classes(given: dict[str, str]) -> list[str]:
+    """The classes that the user sets, if so; what is no list is left for the configuration to refuse."""
     try:
         names = yaml.safe_load(given.get("data.classes", "null"))
-    except yaml.YAMLError:
-        names = None  # the configuration refuses it with its place
-    if isinstance(names, list):
-        return [str(name) for name in names]
-    return [category["name"] for category in train.coco["categories"]]
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def count_new_classes(weights: str | None, names: Sequence[str]) -> int:

@@ -24,7 +24,7 @@ from rtmdet.training.start_check import LOSS_FACTOR, expected_loss, fit_boxes, g
 
 IMAGES = 200  # at most so many are evaluated
 BOXES = 100  # of each, at most: COCO counts no more detections
-HEADERS = 1000  # images whose size is looked at, or a few more
+HEADERS = 1000  # images of a split whose size is looked at, at most
 BATCH = 4  # images of the forward pass
 EXACT, USABLE = 0.995, 0.5  # AP of the ground truth: below the one it is said, below the other refused
 MOST_WITHOUT_PRIOR = 0.01  # share of boxes from which on a larger input is advised
@@ -50,8 +50,11 @@ def check_start(
 
 
 def check_sizes(dataset: CocoDataset) -> None:
-    """Refuse images of other sizes than the annotation file says, before a run meets them in its first epoch."""
-    step = max(len(dataset) // HEADERS, 1)
+    """Refuse images of other sizes than the annotation file says, before a run meets them in its first epoch.
+
+    Of more than HEADERS images some are looked at, evenly over the file.
+    """
+    step = -(-len(dataset) // HEADERS)
     for index in range(0, len(dataset), step):
         dataset.check_size(index)
 

@@ -68,7 +68,7 @@ class CocoDataset:
         Raises InputError for a fault in the file, a class that it must have, a missing image file, or where no
         usable box is left.
         """
-        file, self.remarks = read_and_repair(annotations)
+        file, self.remarks = read_and_repair(annotations, classes or ())
         check_files(annotations, images, [image["file_name"] for image in file["images"]])
         if classes is not None and not training:
             self.remarks += _join_classes(annotations, file, classes)
@@ -168,18 +168,23 @@ def index_coco(file: CocoFile) -> COCO:
 
 
 def _join_classes(path: Path, file: CocoFile, classes: Sequence[str]) -> list[str]:
-    """Give the file the categories that it lacks, unless it has none of them; a line about each difference."""
+    """Give the file the categories that it lacks, unless it has none of them; a line about either difference."""
     names = [category["name"] for category in file["categories"]]
     missing = [name for name in classes if name not in names]
     others = [name for name in names if name not in classes]
     if len(missing) == len(classes):
         return []
     free = max(category["id"] for category in file["categories"]) + 1
-    file["categories"] += [{"id": free + place, "name": name} for place, name in enumerate(missing)]
-    return [
-        *(f"{path}: no category {name!r}: nothing is measured of it" for name in missing),
-        *(f"{path}: {name!r} is not one of the classes: it is left out" for name in others),
-    ]
+    file["categories"] += [{"id": free + place, "name": name, "absent": True} for place, name in enumerate(missing)]
+    said = (
+        (missing, "no category", "nothing is measured of that"),
+        (others, "not among the classes", "left out"),
+    )
+    return [f"{path}: {what}: {_few(names)}: {so}" for names, what, so in said if names]
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _category_ids(path: Path, file: CocoFile, classes: Sequence[str] | None) -> dict[str, int]:

@@ -7,7 +7,7 @@ detection".
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import NotRequired, TypedDict, TypeGuard, cast
 
@@ -42,6 +42,7 @@ class CocoCategory(TypedDict):
 
     id: int
     name: str
+    absent: NotRequired[bool]  # the file lacks it, it was added here
 
 
 class CocoFile(TypedDict):
@@ -62,11 +63,12 @@ def read_coco(path: Path) -> CocoFile:
     return read_and_repair(path)[0]
 
 
-def read_and_repair(path: Path) -> tuple[CocoFile, list[str]]:
+def read_and_repair(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile, list[str]]:
     """Read and check an annotation file; also says, a line each, what had to be mended.
 
     Annotations of repeated ids, as where an export counts anew in every image, are all numbered from 1 in their
-    order; ids of images and classes must not be repeated. Categories that only name a group of others are left out.
+    order; ids of images and classes must not be repeated. Categories that only name a group of others are left out,
+    unless they are among `classes`.
     Where `area` or `iscrowd` are missing they are filled in (the box's area, 0). File names get forward slashes.
 
     Raises InputError at the first fault, with the file, the entry's id and what to do.
@@ -77,7 +79,7 @@ def read_and_repair(path: Path) -> tuple[CocoFile, list[str]]:
     categories = _index(path, document, "categories", _check_category)
     images = _index(path, document, "images", _check_image)
     annotations = _entries(path, document, "annotations", _check_annotation)
-    headings = _take_out_headings(document, categories)
+    headings = _take_out_headings(document, categories, classes)
     _check_unique_names(path, categories)
     for key, entries in (("images", images), ("categories", categories)):
         if not entries:
@@ -163,10 +165,13 @@ def _entries(path: Path, document: Entry, key: str, check: Callable[[str, Entry]
     return numbered
 
 
-def _take_out_headings(document: Entry, categories: dict[int, Entry]) -> list[str]:
+def _take_out_headings(document: Entry, categories: dict[int, Entry], classes: Collection[str]) -> list[str]:
     """Leave out of both what is no class but a group's name; a line about each."""
     used = {annotation["category_id"] for annotation in cast(CocoFile, document)["annotations"]}
-    headings = {identifier: categories.pop(identifier) for identifier in find_headings(categories.values(), used)}
+    found = find_headings(categories.values(), used)
+    names = [category["name"] for identifier, category in categories.items() if identifier not in found]
+    kept = set(classes) - set(names)  # a group may bear the name of a class of its own
+    headings = {number: categories.pop(number) for number in found if categories[number]["name"] not in kept}
     document["categories"] = list(categories.values())
     return [
         f"category {identifier}, {entry['name']!r}, has no objects and is the supercategory of others: not a class"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,30 +27,35 @@ def find_coco(path: Path, documents: Mapping[Path, object]) -> dict[str, tuple[P
     if not coco:
         return {}
     files = file_by_split(path, coco)
-    return {name: (file, find_folder(file, _file_names(coco[file]), name)) for name, file in files.items()}
+    return {name: (file, find_folder(file, file_names(coco[file]), name)) for name, file in files.items()}
 
 
 def read_documents(path: Path) -> Iterator[tuple[Path, object]]:
     """The JSON files with what they hold: the path itself, or those of a folder and of two levels below.
 
-    Raises InputError for one that is no JSON, unless it is one among others and its name says nothing of a split.
+    Raises InputError for one that is no JSON, unless it is one among others that are, and says nothing of a split.
     """
     if path.is_file():
         files = [path] if path.suffix.lower() == ".json" else []
     else:
         files = files_below(path, (".json",), levels=2)
+    broken: list[InputError] = []
     for file in files:
         try:
             yield file, read_json(file)
-        except InputError:
-            if len(files) == 1 or split_name(file.relative_to(path)):
+        except InputError as error:
+            if split_name(file.relative_to(path) if file != path else Path(file.name)):
                 raise
+            broken.append(error)
+    if files and len(broken) == len(files):
+        raise broken[0]
 
 
 def is_coco(document: object) -> TypeGuard[Mapping[str, object]]:
     """Whether the content of a JSON file is COCO's."""
-    keys = ("images", "annotations", "categories")
-    return isinstance(document, dict) and all(isinstance(document.get(key), list) for key in keys)
+    if not isinstance(document, dict) or not isinstance(document.get("images"), list):
+        return False
+    return any(isinstance(document.get(key), list) for key in ("annotations", "categories"))
 
 
 def file_by_split(path: Path, files: Iterable[Path]) -> dict[str, Path]:
@@ -74,7 +80,7 @@ def _only(path: Path, name: str, files: list[Path]) -> Path:
 
 def find_images(file: Path, coco: CocoFile) -> Path:
     """The folder of the images of a COCO file, in the layouts of `find_coco`. Raises InputError where it has none."""
-    return find_folder(file, _file_names(coco))
+    return find_folder(file, file_names(coco))
 
 
 def find_folder(file: Path, names: Sequence[str], split: str | None = None) -> Path:
@@ -84,17 +90,17 @@ def find_folder(file: Path, names: Sequence[str], split: str | None = None) -> P
     """
     names = names[:LOOKED_AT]
     folders = list(dict.fromkeys(_image_folders(file, split or split_name(Path(file.name)))))
-    found = Counter({folder: sum((folder / name).is_file() for name in names) for folder in folders})
+    found = Counter({folder: sum(os.path.isfile(folder / name) for name in names) for folder in folders})
     if not found.total():
         first = repr(names[0]) if names else "none"
         raise InputError(
             f"{file}: its images (the first is {first}) lie in none of the folders in question, such as "
-            f"{file.parent / 'images'}; put them beside the file, or name their folder in a config"
+            f"{file.parent / 'images'}; put them beside the file, or name their folder (--images, or in a config)"
         )
     return max(folders, key=lambda folder: found[folder])
 
 
-def _file_names(document: Mapping[str, object]) -> list[str]:
+def file_names(document: Mapping[str, object]) -> list[str]:
     """The file names of a COCO file that may have faults."""
     images = document["images"]
     entries = images if isinstance(images, list) else []
@@ -105,8 +111,9 @@ def _file_names(document: Mapping[str, object]) -> list[str]:
 def _image_folders(file: Path, split: str) -> Iterator[Path]:
     """Where the images of a file may lie, the likeliest first."""
     words = [file.stem, file.stem.rpartition("_")[2], *(word for word, name in SPLITS.items() if name == split)]
-    for base in (file.parent, file.parent.parent):
+    above = file.parent.parent if file.parent.name else Path("..")  # of a file in the working folder
+    for base in (file.parent, above):
         yield base
         yield from (base / name for name in IMAGE_FOLDERS)
         for word in words:
-            yield from (base / word, base / word / "images", base / "images" / word)
+            yield from (base / word, base / word / "images", base / "images" / word, base / f"{word}_images")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container
 from pathlib import Path
 
@@ -9,17 +10,22 @@ from pathlib import Path
 def files_below(folder: Path, suffixes: Container[str], *, levels: int | None = None) -> list[Path]:
     """The files in a folder and below, by their suffix in lower case, sorted; `levels` of folders deep (None: all).
 
-    Hidden ones are passed over, as are those of hidden folders (.ipynb_checkpoints) and of __MACOSX, where an
-    archive keeps a file "._a.jpg" for each a.jpg.
+    Links to folders are followed, each folder is entered once. Hidden files and folders (.ipynb_checkpoints) are
+    passed over, as are __MACOSX, where an archive keeps a file "._a.jpg" for each a.jpg, and what cannot be listed.
     """
-    pattern = "**/*" if levels is None else "*"
-    found = [file for file in folder.glob(pattern) if _is_shown(file.relative_to(folder)) and file.is_file()]
-    if levels:
-        for below in folder.iterdir():
-            if _is_shown(below.relative_to(folder)) and below.is_dir():
-                found += files_below(below, suffixes, levels=levels - 1)
-    return sorted(file for file in found if file.suffix.lower() in suffixes)
+    found: list[Path] = []
+    seen: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        place = Path(root)
+        if (real := os.path.realpath(root)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        deep = len(place.relative_to(folder).parts)
+        folders[:] = sorted(name for name in folders if _is_shown(name) and (levels is None or deep < levels))
+        found += [place / name for name in names if _is_shown(name) and os.path.splitext(name)[1].lower() in suffixes]
+    return sorted(found)
 
 
-def _is_shown(path: Path) -> bool:
-    return not any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+def _is_shown(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"

@@ -6,7 +6,7 @@ A format is recognised by the content of its files, a split by the names of file
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,10 +23,11 @@ from rtmdet.data.formats.voc import LISTS, convert_voc
 from rtmdet.data.formats.yolo import convert_yolo
 from rtmdet.data.formats.yolo_layout import MissingFolderError, find_layout, find_names, read_layout
 from rtmdet.data.images import IMAGE_SUFFIXES
-from rtmdet.data.split_names import group_by_split, split_name
+from rtmdet.data.split_names import SPLITS, group_by_split, split_name
 from rtmdet.structures import InputError
 
 LAYOUTS = "COCO, YOLO, VIA, LabelMe, CVAT or Pascal VOC"
+FEW_FILES = 4  # XML files that are looked into for CVAT, where none is called annotations.xml
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 
 Convert = Callable[..., ConvertedSet]
@@ -64,16 +65,18 @@ def open_source(path: Path) -> Source:
         return Source("YOLO", _yolo_splits(description))
     documents = dict(read_documents(path))
     if coco := find_coco(path, documents):
-        return Source("COCO", {name: _coco(file, images) for name, (file, images) in coco.items()})
+        return Source("COCO", _coco_splits(coco))
     if via := [file for file, content in documents.items() if is_via(content)]:
-        return Source("VIA", _joined((name, partial(_via, at)) for name, at in file_by_split(path, via).items()))
+        files = file_by_split(path, via)
+        key = class_attribute(*files.values())
+        return Source("VIA", _joined((name, partial(_via, file, key)) for name, file in files.items()))
     if labelme := [file for file, content in documents.items() if is_labelme(content)]:
-        folders = (
-            _folders_by_split(path, {file.parent for file in labelme}) if path.is_dir() else {"train": path.parent}
+        groups = (
+            group_by_split(path, {file.parent for file in labelme}) if path.is_dir() else {"train": [path.parent]}
         )
-        return Source("LabelMe", _joined((name, partial(convert_labelme, at)) for name, at in folders.items()))
-    if (cvat := _find_cvat(path)) is not None:
-        return Source("CVAT", _joined(_cvat_places(cvat)))
+        return Source("LabelMe", _joined(_folder_places(convert_labelme, groups)))
+    if cvat := _cvat_places(path):
+        return Source("CVAT", _joined(cvat))
     if voc := _voc_places(path):
         return Source("VOC", _joined(voc))
     if find_names(path) is not None:
@@ -81,9 +84,15 @@ def open_source(path: Path) -> Source:
     raise InputError(f"{path}: expected {LAYOUTS} annotations, recognised none; {_what_is_there(path)}")
 
 
-def _coco(file: Path, images: Path) -> Split:
-    coco, remarks = read_and_repair(file)
-    return Split(coco, images, file, tuple(remarks))
+def _coco_splits(found: Mapping[str, tuple[Path, Path]]) -> dict[str, Split]:
+    """The COCO files as they are, but for categories that no split takes for a class."""
+    read = {name: read_and_repair(file) for name, (file, _) in found.items()}
+    if len(read) > 1 and any(remarks for _, remarks in read.values()):
+        classes = {category["name"] for coco, _ in read.values() for category in coco["categories"]}
+        read = {name: read_and_repair(file, classes) for name, (file, _) in found.items()}
+    return {
+        name: Split(coco, found[name][1], found[name][0], tuple(remarks)) for name, (coco, remarks) in read.items()
+    }
 
 
 def _yolo_splits(path: Path) -> dict[str, Split]:
@@ -115,52 +124,65 @@ def _joined(places: Iterable[tuple[str, Convert]]) -> dict[str, Split]:
     return {name: Split(one.coco, one.images, remarks=tuple(one.remarks)) for name, one in found.items()}
 
 
-def _find_cvat(path: Path) -> Path | None:
-    """The CVAT file that a path is, or that a folder or one below it holds: annotations.xml, or the only XML file."""
-    if path.is_file():
-        return path if path.suffix.lower() == ".xml" and is_cvat(path) else None
-    files = files_below(path, (".xml",), levels=1)
-    named = [file for file in files if file.name == "annotations.xml"] or (files if len(files) == 1 else [])
-    return next(filter(is_cvat, named), None)
+def _folder_places(convert: Convert, groups: Mapping[str, Sequence[Path]]) -> list[tuple[str, Convert]]:
+    """Of each split the folders of its label files, which may lie inside the folder of another split."""
+    return [
+        (name, partial(convert, Path(os.path.commonpath(groups[name])), folders=frozenset(groups[name])))
+        for name in ("train", "val")
+        if name in groups
+    ]
 
 
 def _cvat_places(path: Path) -> list[tuple[str, Convert]]:
-    """The subsets of a project that are for training or validation; the whole file where there are none."""
-    subsets = {split_name(Path(subset)): subset for subset in cvat_subsets(path)}
-    if "train" not in subsets:
-        return [("train", partial(convert_cvat, path))]
-    return [(name, partial(convert_cvat, path, subset=subsets[name])) for name in ("train", "val") if name in subsets]
+    """The splits of CVAT: a file each, or the subsets of one project; none without a file of CVAT's."""
+    files = [path] if path.is_file() else files_below(path, (".xml",), levels=1)
+    files = [file for file in files if file.name == "annotations.xml"] or files[:FEW_FILES]
+    found = [file for file in files if file.suffix.lower() == ".xml" and is_cvat(file)]
+    if not found:
+        return []
+    by_split = file_by_split(path, found)
+    if len(by_split) > 1:
+        return [(name, partial(convert_cvat, file)) for name, file in by_split.items()]
+    groups: dict[str, list[str]] = {}
+    for subset in cvat_subsets(by_split["train"]):
+        groups.setdefault(split_name(Path(subset)), []).append(subset)
+    unnamed = groups.pop("", [])
+    if "train" not in groups and not unnamed:
+        raise InputError(f"{path}: expected a subset for training, found {', '.join(groups)}; name one of them train")
+    groups.setdefault("train", unnamed)
+    return [
+        (name, partial(convert_cvat, by_split["train"], subsets=groups[name]))
+        for name in ("train", "val")
+        if name in groups
+    ]
 
 
 def _voc_places(path: Path) -> list[tuple[str, Convert]]:
-    """The splits of Pascal VOC: those of its lists, or a folder each, or all as train; none without XML files."""
+    """The splits of Pascal VOC: those of its lists, or of its folders; none without XML files."""
     if path.is_file():
         return []
     labels = label_folder(path, ".xml")
-    if files_below(labels, (".xml",), levels=0):
-        lists = {name: name for name in ("trainval", "train", "val") if (path / LISTS / f"{name}.txt").is_file()}
-        if "trainval" in lists:  # where there is no list of train alone
-            lists = {"train": "trainval"} | {name: name for name in lists if name != "trainval"}
-        if "train" in lists:
-            return [(name, partial(convert_voc, path, split=listed)) for name, listed in lists.items()]
-        return [("train", partial(convert_voc, path))]
-    inside = [folder for folder in sorted(labels.iterdir()) if folder.is_dir() and files_below(folder, (".xml",))]
-    if len(inside) == 1 and not split_name(Path(inside[0].name)):
-        return _voc_places(inside[0])  # VOCdevkit/VOC2007, and folders that an archive adds
-    folders = _folders_by_split(labels, inside) if inside else {}
-    return [(name, partial(convert_voc, folder)) for name, folder in folders.items()]
+    files = files_below(labels, (".xml",))
+    inside = {file.relative_to(labels).parts[0] for file in files}
+    if labels == path and len(inside) == 1 and (path / (child := inside.pop()) / LISTS).is_dir():
+        return _voc_places(path / child)  # VOCdevkit/VOC2007
+    lists = {file.stem.lower(): file.stem for file in (path / LISTS).glob("*.txt")} if files else {}
+    named = {SPLITS[word]: stem for word, stem in lists.items() if word in SPLITS}
+    if "train" in named:
+        return [(name, partial(convert_voc, path, split=named[name])) for name in ("train", "val") if name in named]
+    if "trainval" in lists:
+        return [("train", partial(convert_voc, path, split=lists["trainval"]))]
+    if named:
+        raise InputError(
+            f"{path / LISTS}: expected a list train.txt or trainval.txt, found {', '.join(lists)}; add it"
+        )
+    return _folder_places(convert_voc, group_by_split(labels, {file.parent for file in files})) if files else []
 
 
-def _folders_by_split(path: Path, folders: Iterable[Path]) -> dict[str, Path]:
-    """The folder of each split, or the one above its several folders."""
-    groups = group_by_split(path, folders)
-    return {name: Path(os.path.commonpath(groups[name])) for name in ("train", "val") if name in groups}
-
-
-def _via(file: Path, names: list[str] | None = None) -> ConvertedSet:
+def _via(file: Path, key: str | None, names: list[str] | None = None) -> ConvertedSet:
     """A VIA file with its images, wherever they lie."""
     folder = find_folder(file, via_file_names(file))
-    return convert_via(file, folder, class_name=DEFAULT_CLASS, class_key=class_attribute(file), names=names)
+    return convert_via(file, folder, class_name=DEFAULT_CLASS, class_key=key, names=names)
 
 
 def _what_is_there(path: Path) -> str:

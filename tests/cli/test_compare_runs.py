@@ -129,7 +129,7 @@ def test_refuses_runs_that_name_different_images(finished: Finished, tmp_path: P
     meta = CheckpointMeta(("balloon",), "nano", (64, 64), config=config)
     save_checkpoint(other, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
     run = finished[0] / "run"
-    refused(command("compare", run, other), "a.json: no such file")
+    refused(command("compare", run, other), "a.json: no such file", "give --annotations and --images")
     Path(tmp_path / "a.json").write_text("{}")
     config = config.replace('"a.json"', json.dumps(str(tmp_path / "a.json")))
     meta = CheckpointMeta(("balloon",), "nano", (64, 64), config=config)

@@ -62,7 +62,7 @@ def test_other_formats_are_converted_first(scenes: Path, command, tmp_path: Path
 
 
 def test_nothing_to_check_is_one_line(command, tmp_path: Path) -> None:
-    for words, expected in (([], "expected a data set, or --config"), ([tmp_path], "recognised none")):
+    for words, expected in (([], "expected a data set, or --config alone"), ([tmp_path], "recognised none")):
         done = command("data", "check", *words)
         assert done.returncode == 2
         assert expected in done.stderr

@@ -107,8 +107,8 @@ def test_classes_of_the_validation_are_joined_by_name_and_learned_images_told(
     Path("images").symlink_to(images)
     result = command("check", "--data", tmp_path, *words)
     assert result.returncode == 0, result.stderr
-    assert f"{tmp_path}/val.json: no category 'kite': nothing is measured of it" in result.stdout
-    assert f"{tmp_path}/val.json: 'cow' is not one of the classes: it is left out" in result.stdout
+    assert f"{tmp_path}/val.json: no category: 'kite': nothing is measured of that" in result.stdout
+    assert f"{tmp_path}/val.json: not among the classes: 'cow': left out" in result.stdout
     assert "6 of 6 validation images are training images, too" in result.stdout
 
 
@@ -172,18 +172,35 @@ def test_keep_classes_wants_objects_of_every_old_class(command: Command, dataset
     assert "without objects in the training data" in result.stderr
 
 
-def test_folds_measure_every_image_once(command: Command, dataset: Path, words: list[str], tmp_path: Path) -> None:
-    result = command("train", "--data", dataset / "train", "--folds", 3, *words)
+@pytest.fixture
+def scarce(dataset: Path, tmp_path: Path) -> Path:
+    """The training scenes with a class of one object, which is the supercategory of the other class, too."""
+    (tmp_path / "train").mkdir()
+    content = json.loads((dataset / "train" / "annotations.json").read_text())
+    content["categories"][0]["supercategory"] = "toy"
+    content["categories"].append({"id": 0, "name": "toy"})
+    content["annotations"][-1]["category_id"] = 0
+    (tmp_path / "train" / "annotations.json").write_text(json.dumps(content))
+    (tmp_path / "train" / "images").symlink_to(dataset / "train" / "images")
+    return tmp_path / "train"
+
+
+def test_folds_measure_every_image_once(
+    command: Command, dataset: Path, scarce: Path, words: list[str], tmp_path: Path
+) -> None:
+    result = command("train", "--data", scarce, "--folds", 3, *words)
     assert result.returncode == 0, result.stderr
     files = [json.loads((tmp_path / f"runs/train/fold_{k}/data/val.json").read_text()) for k in (1, 2, 3)]
     names = [image["file_name"] for file in files for image in file["images"]]
     assert sorted(names) == sorted({path.name for path in (dataset / "train" / "images").iterdir()})
     assert "all 6 images, each measured by the run that did not learn it:" in result.stdout
+    configs = [load_config(tmp_path / f"runs/train/fold_{k}/config.yaml") for k in (1, 2, 3)]
+    assert {config.data.classes for config in configs} == {("toy", "balloon")}, "also where train has no toy"
     last, pooled = result.stdout.splitlines()[-2:]
     assert last.startswith("AP of the folds, each with its last.pth: ")
     run = Path("runs") / "train"
-    assert pooled.startswith(f"pooled: {run / 'detections.json'}")
-    truth = json.loads((run / "annotations.json").read_text())
+    assert pooled.startswith(f"pooled: {run / 'pooled_detections.json'}")
+    truth = json.loads((run / "pooled_annotations.json").read_text())
     assert {image["file_name"] for image in truth["images"]} == set(names)
     compared = command("compare", run, run)
     assert compared.returncode == 0, compared.stderr
@@ -191,11 +208,11 @@ def test_folds_measure_every_image_once(command: Command, dataset: Path, words: 
 
     before = (run / "fold_1" / "data" / "val.json").read_text()
     for arguments in (["--folds", 2], ["--folds", 2, "--resume"]):
-        refused = command("train", "--data", dataset / "train", *arguments, *words)
+        refused = command("train", "--data", scarce, *arguments, *words)
         assert refused.returncode == 2
         assert f"{run / 'fold_1'} holds a run " in refused.stderr
     assert (run / "fold_1" / "data" / "val.json").read_text() == before
-    again = command("train", "--data", dataset / "train", "--folds", 3, "--resume", *words)
+    again = command("train", "--data", scarce, "--folds", 3, "--resume", *words)
     assert again.stdout.splitlines()[-2] == last
 
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rtmdet.data.coco import CocoDataset
 from rtmdet.data.coco_file import check_files
 from rtmdet.data.sources import open_source
 from rtmdet.structures import InputError
@@ -180,6 +181,82 @@ def test_voc_layouts(tmp_path: Path, labels: str, images: str) -> None:
     assert sizes(tmp_path) == ({"train": 1, "val": 1} if "train" in labels else {"train": 2})
 
 
+def test_splits_inside_the_folder_of_another_are_not_learned(tmp_path: Path) -> None:
+    for at, images in (("", "ab"), ("val", "c"), ("test", "d")):
+        for stem in images:
+            write_voc(tmp_path / "voc" / "Annotations" / at, tmp_path / "voc" / "JPEGImages" / at, stem, "hat")
+            folder = tmp_path / "yolo" / "images" / at
+            folder.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / f"{stem}.png"), np.zeros((40, 60, 3), np.uint8))
+            (folder / f"{stem}.txt").write_text("0 0.5 0.5 0.2 0.2")
+            folder = tmp_path / "labelme" / at
+            folder.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / f"{stem}.png"), np.zeros((40, 60, 3), np.uint8))
+            shape = {"label": "hat", "points": [[3, 4], [20, 30]], "shape_type": "rectangle"}
+            (folder / f"{stem}.json").write_text(json.dumps({"imagePath": f"{stem}.png", "shapes": [shape]}))
+    (tmp_path / "yolo" / "classes.txt").write_text("hat")
+    for name in ("voc", "yolo", "labelme"):
+        assert sizes(tmp_path / name) == {"train": 2, "val": 1}, name
+
+
+def test_voc_beside_other_xml_files_and_with_lists_of_other_names(tmp_path: Path) -> None:
+    for split, stem in (("train", "a"), ("valid", "b")):
+        write_voc(tmp_path / "folders" / split, tmp_path / "folders" / split, stem, "hat")
+        write_voc(tmp_path / "lists" / "Annotations", tmp_path / "lists" / "JPEGImages", stem, "hat")
+    (tmp_path / "folders" / "project.xml").write_text("<project/>")
+    assert sizes(tmp_path / "folders") == {"train": 1, "val": 1}
+    lists = tmp_path / "lists" / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "Validation.txt").write_text("b\n")
+    with pytest.raises(InputError, match=r"expected a list train\.txt or trainval\.txt, found validation"):
+        open_source(tmp_path / "lists")
+    (lists / "Train.txt").write_text("a\n")
+    assert sizes(tmp_path / "lists") == {"train": 1, "val": 1}
+
+
+def test_the_name_of_a_group_is_a_class_where_any_split_has_objects_of_it(tmp_path: Path) -> None:
+    groups = [
+        {"id": 1, "name": "vehicle", "supercategory": "none"},
+        {"id": 2, "name": "car", "supercategory": "vehicle"},
+    ]
+    for split, category in (("train", 1), ("val", 2)):
+        write_coco(tmp_path / f"{split}.json", tmp_path / split)
+        document = json.loads((tmp_path / f"{split}.json").read_text())
+        document["categories"] = groups
+        document["annotations"][0]["category_id"] = category
+        (tmp_path / f"{split}.json").write_text(json.dumps(document))
+    for split in open_source(tmp_path).splits.values():
+        assert [category["id"] for category in split.coco["categories"]] == [1, 2]
+        assert split.remarks == ()
+    val = CocoDataset(tmp_path / "val.json", tmp_path / "val", classes=("vehicle", "car"), training=False)
+    assert (val.category_ids, val.remarks) == ((1, 2), [])
+
+
+def test_via_splits_have_the_class_attribute_in_common(tmp_path: Path) -> None:
+    shape = {"name": "rect", "x": 3, "y": 4, "width": 20, "height": 10}
+    for split, regions in (
+        ("train", [{"shape_attributes": shape, "region_attributes": {"kind": "hat"}}]),
+        ("val", []),
+    ):
+        (tmp_path / split).mkdir()
+        cv2.imwrite(str(tmp_path / split / "a.png"), np.zeros((40, 60, 3), np.uint8))
+        (tmp_path / split / "via.json").write_text(json.dumps({"a": {"filename": "a.png", "regions": regions}}))
+    for split in open_source(tmp_path).splits.values():
+        assert [category["name"] for category in split.coco["categories"]] == ["hat"]
+
+
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    write_coco(tmp_path / "set" / "train.json", tmp_path / "far" / "images")
+    (tmp_path / "set" / "images").symlink_to(tmp_path / "far" / "images")
+    (tmp_path / "set" / "loop").symlink_to(tmp_path / "set")
+    assert sizes(tmp_path / "set") == {"train": 1}
+    (tmp_path / "set" / "train.json").unlink()
+    (tmp_path / "set" / "classes.txt").write_text("hat")
+    (tmp_path / "set" / "labels").mkdir()
+    (tmp_path / "set" / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2")
+    assert sizes(tmp_path / "set") == {"train": 1}
+
+
 def test_voc_with_a_list_of_training_and_validation_together(tmp_path: Path) -> None:
     for stem in ("a", "b", "c"):
         write_voc(tmp_path / "VOC2007" / "Annotations", tmp_path / "VOC2007" / "JPEGImages", stem, "hat")
@@ -251,6 +328,30 @@ def test_cvat_projects_have_subsets(tmp_path: Path) -> None:
     (tmp_path / "annotations.xml").write_text(f"<annotations>{images}</annotations>")
     assert sizes(tmp_path) == {"train": 2, "val": 1}
     assert open_source(tmp_path).splits["val"].coco["images"][0]["file_name"] == "Validation/a.png"
+
+
+def test_cvat_subsets_of_other_names_and_files_a_split(tmp_path: Path) -> None:
+    def write(path: Path, subsets: list[str]) -> None:
+        box = '<box label="hat" xtl="3" ytl="4" xbr="20" ybr="30" occluded="0"/>'
+        images = ""
+        (path.parent / "images").mkdir(parents=True, exist_ok=True)
+        for stem, subset in zip("abcd", subsets, strict=False):
+            cv2.imwrite(str(path.parent / "images" / f"{stem}.png"), np.zeros((40, 60, 3), np.uint8))
+            images += f'<image name="{stem}.png" subset="{subset}" width="60" height="40">{box}</image>'
+        path.write_text(f"<annotations>{images}</annotations>")
+
+    for name, subsets, found in (
+        ("two", ["train1", "train2", "val"], {"train": 2, "val": 1}),
+        ("default", ["default", "Test", "Validation", "default"], {"train": 2, "val": 1}),
+    ):
+        write(tmp_path / name / "annotations.xml", subsets)
+        assert sizes(tmp_path / name) == found
+    for split in ("train", "val", "test"):
+        write(tmp_path / "files" / split / "annotations.xml", ["", ""] if split == "train" else [""])
+    assert sizes(tmp_path / "files") == {"train": 2, "val": 1}
+    write(tmp_path / "none" / "annotations.xml", ["Test", "Validation"])
+    with pytest.raises(InputError, match="expected a subset for training, found test, val"):
+        open_source(tmp_path / "none")
 
 
 def test_cvat(tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ def test_an_image_has_the_name_of_its_xml_file_else_the_one_inside(tmp_path: Pat
 def test_paths_out_of_the_folder_are_refused(tmp_path: Path, name: str) -> None:
     write_voc(tmp_path, {"a": f"{voc_object()}<filename>{name}</filename>"})
     (tmp_path / "JPEGImages" / "a.png").rename(tmp_path / "a.png")
+    (tmp_path / "JPEGImages" / "b.png").touch()
     with pytest.raises(InputError, match="leaves the images' folder"):
         convert_voc(tmp_path)
 

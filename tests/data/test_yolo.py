@@ -100,7 +100,9 @@ def test_layouts(tmp_path: Path, images: str, description: dict[str, object]) ->
 def test_several_folders_and_lists_of_images(tmp_path: Path) -> None:
     write_data(tmp_path, labels={"a": "0 0.5 0.5 0.5 0.5\n"}, images="one/images")
     path = write_data(tmp_path, labels={"b": "1 0.5 0.5 0.5 0.5\n"}, images="two/images")
-    (tmp_path / "train.txt").write_text(f"./two/images/b.png\n\n{tmp_path}/one/images/a.png\none/images/b.png\n")
+    (tmp_path / "train.txt").write_text(
+        f"./two/images/b.png\n\n{tmp_path}/one/images/a.png\ndata\\one\\images\\b.png\n"
+    )
     for train, names in (
         (
             ["one/images", "two/images"],
@@ -119,8 +121,8 @@ def test_several_folders_and_lists_of_images(tmp_path: Path) -> None:
     ("line", "words"),
     [
         ("images/train/x.png", "'images/train/x.png' is not in .*correct the list"),
-        ("../a.png", "'../a.png' leaves the data set's folder"),
-        ("/etc/a.png", "'/etc/a.png' leaves the data set's folder"),
+        ("../a.png", "'../a.png' is not in"),
+        ("/etc/x.png", "'/etc/x.png' is not in"),
     ],
 )
 def test_lists_of_images_stay_in_the_data_set(tmp_path: Path, line: str, words: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -27,21 +27,28 @@ Outline = tuple[np.ndarray | None, tuple[float, float, float, float]]  # polygon
 
 
 def is_cvat(path: Path) -> bool:
-    """Whether an XML file is CVAT's. Raises InputError where it is no XML."""
-    return read_xml(path).tag == "annotations"
+    """Whether a file is CVAT's XML."""
+    try:
+        return read_xml(path).tag == "annotations"
+    except InputError:
+        return False
 
 
 def cvat_subsets(path: Path) -> list[str]:
-    """The subsets that the images of a project belong to; none of a task. Raises InputError where it is no XML."""
-    return sorted({entry.get("subset", "") for entry in read_xml(path).findall("image")} - {""})
+    """The subsets of the images of a project; those of a task have none, "". Raises InputError where it is no XML."""
+    return sorted({entry.get("subset", "") for entry in read_xml(path).findall("image")})
 
 
 def convert_cvat(
-    annotations: Path, images: Path | None = None, names: Sequence[str] | None = None, *, subset: str | None = None
+    annotations: Path,
+    images: Path | None = None,
+    names: Sequence[str] | None = None,
+    *,
+    subsets: Collection[str] | None = None,
 ) -> ConvertedSet:
     """The COCO file of a CVAT XML file; the images lie in `images`, by default images/ beside it, else beside it.
 
-    `subset` takes the images of one subset of a project, None all; they may lie in a folder of its name.
+    `subsets` takes the images of some subsets of a project, None all; they may lie in a folder of the subset's name.
     Classes are `names`, or else the labels of the task in CVAT's order, or else, where the file has none, those of
     all objects, sorted. Boxes, polygons and ellipses are objects, turned ones with the upright box around them; so
     are masks, by their boxes. Other shapes are passed over and counted. Tags of whole images are no shapes.
@@ -57,7 +64,7 @@ def convert_cvat(
         )
     beside = annotations.parent / "images"
     folder = images or (beside if beside.is_dir() else annotations.parent)
-    entries = [entry for entry in entries if subset in (None, entry.get("subset"))]
+    entries = [entry for entry in entries if subsets is None or entry.get("subset", "") in subsets]
     labelled = [_read_image(annotations, entry, folder) for entry in entries]
     labels = [(element.text or "").strip() for element in root.findall("meta//labels/label/name")]
     classes = class_names(labelled, names or list(dict.fromkeys(labels)) or None)

@@ -11,8 +11,8 @@ from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.structures import InputError
 
-LABEL_FOLDERS = ("Annotations", "annotations", "labels", "xml", "xmls", "json")
-IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "imgs", "data")
+LABEL_FOLDERS = ("Annotations", "annotations", "labels", "ann", "xml", "xmls", "json", "jsons", "labelme")
+IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "imgs", "img", "data")
 
 
 def label_folder(path: Path, suffix: str) -> Path:
@@ -26,15 +26,22 @@ def label_folder(path: Path, suffix: str) -> Path:
 def image_folder(labels: Path) -> Path:
     """The folder of the images: JPEGImages/ beside Annotations/ and the like, else that of the label files.
 
-    Of label files in annotations/train it is images/train.
+    Of label files in annotations/train it is images/train, or images/ where there is no such folder; images may lie
+    right above the label files, too.
     """
-    for folder in (labels, labels.parent):
-        if folder.name in LABEL_FOLDERS:
-            below = labels.relative_to(folder)
-            for name in IMAGE_FOLDERS:
-                if (beside := folder.parent / name / below).is_dir():
-                    return beside
-    return labels
+    beside = [
+        folder.parent / name / below
+        for folder in (labels, labels.parent)
+        if folder.name in LABEL_FOLDERS
+        for below in (labels.relative_to(folder), Path())
+        for name in IMAGE_FOLDERS
+    ]
+    for folder in (*beside, labels):
+        if files_below(folder, IMAGE_SUFFIXES):
+            return folder
+    if labels.name in LABEL_FOLDERS and files_below(labels.parent, IMAGE_SUFFIXES, levels=0):
+        return labels.parent
+    return next((folder for folder in beside if folder.is_dir()), labels)  # for a message about what is missing
 
 
 def without_suffix(path: Path, folder: Path) -> str:
@@ -56,13 +63,14 @@ def choose_image(label_file: Path, said: str, named_alike: Sequence[str]) -> str
     What the file names comes second, since images are renamed together with their label files, which then still
     say the old name. Raises InputError where there is neither.
     """
+    said = said.replace("\\", "/")
     if named_alike:
         return said if said in named_alike else named_alike[0]
     if not said:
         raise InputError(
             f"{label_file}: expected an image of the same name, or its name inside, found neither; add it"
         )
-    return said.replace("\\", "/")
+    return said
 
 
 def label_names(file: CocoFile) -> list[str]:

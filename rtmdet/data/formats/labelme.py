@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -45,9 +45,13 @@ def is_labelme(document: object) -> TypeGuard[dict[str, Any]]:
 
 
 def convert_labelme(
-    annotations: Path, images: Path | None = None, names: Sequence[str] | None = None
+    annotations: Path,
+    images: Path | None = None,
+    names: Sequence[str] | None = None,
+    *,
+    folders: Collection[Path] | None = None,
 ) -> ConvertedSet:
-    """The COCO file of a folder of LabelMe JSON files.
+    """The COCO file of a folder of LabelMe JSON files; `folders` takes those that lie directly in one of them.
 
     An image has the name of its JSON file, or is the imagePath of the file where there is none; it lies in `images`,
     by default in images/ beside a folder annotations/ or labels/, else in the folder of the JSON files. Images
@@ -60,7 +64,8 @@ def convert_labelme(
     Raises InputError for a folder, JSON file, shape or image that cannot be used.
     """
     folder = label_folder(annotations, ".json")
-    documents = {path: read_json(path) for path in files_below(folder, (".json",))}
+    paths = [path for path in files_below(folder, (".json",)) if folders is None or path.parent in folders]
+    documents = {path: read_json(path) for path in paths}
     files = {path: content for path, content in documents.items() if is_labelme(content)}
     if not files:
         raise InputError(f"{folder}: expected LabelMe files (*.json with 'shapes'), found none; check the path")

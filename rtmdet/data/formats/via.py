@@ -97,26 +97,28 @@ def is_via(document: object) -> bool:
     """Whether the content of a JSON file is VIA's: a project, or entries with file names and regions."""
     if isinstance(document, dict) and "_via_img_metadata" in document:
         return True
-    entries = list(document.values()) if isinstance(document, dict) else []
-    return bool(entries) and all(
-        isinstance(entry, dict) and {"filename", "regions"} <= entry.keys() for entry in entries
-    )
+    return isinstance(document, dict) and bool(document) and all(map(_is_entry, document.values()))
 
 
-def class_attribute(path: Path) -> str | None:
-    """The one attribute that names the class of every region of a VIA file; None where regions have no attributes.
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, dict) and {"filename", "regions"} <= entry.keys()
+
+
+def class_attribute(*paths: Path) -> str | None:
+    """The one attribute that names the class of every region of VIA files; None where regions have no attributes.
 
     Raises InputError where several could be the class, where a region lacks the only one, or for a file that is not
     VIA's.
     """
-    regions = [pair for group in _read_entries(path).values() for pair in group if not _is_point(pair[1])]
+    groups = [group for path in paths for group in _read_entries(path).values()]
+    regions = [pair for group in groups for pair in group if not _is_point(pair[1])]
     texts = [{key for key in _attributes(region) if _class_text(region, key)} for _, region in regions]
     common = sorted(set.intersection(*texts)) if texts else []
     some = sorted(set().union(*texts))
     if len(common) > 1 or (not common and len(some) > 1):
         raise InputError(
-            f"{path}: each of the attributes {', '.join(common or some)} could be the class: choose with rtmdet data "
-            "convert via --class-key"
+            f"{paths[0]}: each of the attributes {', '.join(common or some)} could be the class: choose with "
+            "rtmdet data convert via --class-key"
         )
     if some and not common:
         where = next(where for (where, _), found in zip(regions, texts, strict=True) if not found)
@@ -157,7 +159,7 @@ def _read_entries(path: Path) -> dict[str, list[tuple[str, Mapping[str, object]]
     if isinstance(document, dict) and "_via_img_metadata" in document:
         document = document["_via_img_metadata"]
     entries = list(document.values()) if isinstance(document, dict) else []
-    if not is_via(document) or not entries:
+    if not entries or not all(map(_is_entry, entries)):
         raise InputError(
             f"{path}: expected a VIA region file (entries with 'filename' and 'regions'), found "
             f"{shown(document)}; export the annotations as JSON"
@@ -167,6 +169,7 @@ def _read_entries(path: Path) -> dict[str, list[tuple[str, Mapping[str, object]]
         name, regions = entry["filename"], entry["regions"]
         if not isinstance(name, str):
             raise InputError(f"{path}: expected a text for 'filename', found {shown(name)}; export the file again")
+        name = name.replace("\\", "/")
         if name in regions_of:
             raise InputError(f"{path}: expected one entry for each 'filename', found {shown(name)} again; merge them")
         if isinstance(regions, dict):  # VIA 1 numbers them by keys

@@ -6,7 +6,7 @@ xmin - 1, ymin - 1, xmax, ymax, and a box from 1 to W is as wide as the image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -27,13 +27,19 @@ LISTS = Path("ImageSets", "Main")
 
 
 def convert_voc(
-    annotations: Path, images: Path | None = None, names: Sequence[str] | None = None, *, split: str | None = None
+    annotations: Path,
+    images: Path | None = None,
+    names: Sequence[str] | None = None,
+    *,
+    split: str | None = None,
+    folders: Collection[Path] | None = None,
 ) -> ConvertedSet:
     """The COCO file of a folder of VOC XML files, or of the folder that holds Annotations/.
 
     An image has the name of its XML file, or that under <filename> where there is none; it lies in `images`, by
     default JPEGImages/ beside Annotations/, images/ beside annotations/ and the like, else the folder itself. `split`
-    takes the images that ImageSets/Main/SPLIT.txt lists, None all that have an XML file. XML files of other kinds are
+    takes the images that ImageSets/Main/SPLIT.txt lists, None all that have an XML file; `folders` those whose XML
+    file lies directly in one of them. XML files of other kinds are
     passed over and counted. Classes are `names`, or else those of
     all XML files, sorted, so that the splits have the same ids. Objects that are marked difficult become crowds: as
     in VOC's own evaluation finding them is neither right nor wrong, and nothing is learned from them.
@@ -41,7 +47,8 @@ def convert_voc(
     Raises InputError for a folder, list, XML file, object or image that cannot be used.
     """
     folder = label_folder(annotations, ".xml")
-    roots = {path: read_xml(path) for path in files_below(folder, (".xml",))}
+    paths = [path for path in files_below(folder, (".xml",)) if folders is None or path.parent in folders]
+    roots = {path: read_xml(path) for path in paths}
     files = {without_suffix(path, folder): path for path, root in roots.items() if root.tag == "annotation"}
     if not files:
         raise InputError(f"{folder}: expected VOC label files (<annotation> in *.xml), found none; check the path")
@@ -51,7 +58,8 @@ def convert_voc(
     classes = class_names(list(everything.values()), names)
     chosen = list(everything.values())
     if split is not None:
-        chosen = _listed(folder.parent / LISTS / f"{split}.txt", folder, everything)
+        home = annotations if (annotations / LISTS).is_dir() else folder.parent
+        chosen = _listed(home / LISTS / f"{split}.txt", folder, everything)
     difficult = sum(found.crowd for image in chosen for found in image.objects)
     remarks = [f"{difficult} difficult objects became crowds: kept out of training"] if difficult else []
     if others := len(roots) - len(files):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from rtmdet.data.coco_file import leaves_folder, shown
+from rtmdet.data.coco_file import shown
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.split_names import split_name
@@ -37,6 +37,7 @@ class YoloLayout:
     places: Mapping[str, Sequence[str]]  # of each split, as written: folders of images, text files that list images
     root: Path  # what they are relative to
     has_keypoints: bool = False  # after the four numbers of a box
+    levels: int | None = None  # how deep images lie below the places
 
 
 def find_layout(path: Path) -> Path | None:
@@ -47,10 +48,14 @@ def find_layout(path: Path) -> Path | None:
     """
     if path.is_file():
         return path if path.suffix.lower() in YAML_SUFFIXES else None
-    files = files_below(path, YAML_SUFFIXES, levels=1)
-    for file in sorted(files, key=lambda file: (file.parent != path, file.name != "data.yaml")):
-        if file.name == "data.yaml" or _is_description(file):
-            return file
+    for files in (files_below(path, YAML_SUFFIXES, levels=0), files_below(path, YAML_SUFFIXES, levels=1)):
+        named = [file for file in files if file.name == "data.yaml"]
+        described = named or [file for file in files if _is_description(file)]
+        if len(described) > 1:
+            few = ", ".join(map(str, described[:3]))
+            raise InputError(f"{path}: expected one YOLO description, found {few}; give --data the one that is meant")
+        if described:
+            return described[0]
     return None
 
 
@@ -83,7 +88,7 @@ def read_layout(path: Path) -> YoloLayout:
         return _described(file, read_description(file))
     root = path if path.is_dir() else file.parent
     names = dict(enumerate(_lines(file)))
-    return YoloLayout(file, _distinct(file, names), _folders(root), root)
+    return YoloLayout(file, _distinct(file, names), _folders(root), root, levels=0)  # each folder is named
 
 
 def split_images(layout: YoloLayout, split: str) -> tuple[Path, list[Path]]:
@@ -97,7 +102,8 @@ def split_images(layout: YoloLayout, split: str) -> tuple[Path, list[Path]]:
     places = [_place(layout, split, given) for given in layout.places[split]]
     files: list[Path] = []
     for place in places:
-        files += _listed(place, layout.root) if place.is_file() else files_below(place, IMAGE_SUFFIXES)
+        listed = place.is_file()
+        files += _listed(place, layout.root) if listed else files_below(place, IMAGE_SUFFIXES, levels=layout.levels)
     files = sorted(dict.fromkeys(files))
     if not files:
         where = ", ".join(map(str, places))
@@ -106,6 +112,7 @@ def split_images(layout: YoloLayout, split: str) -> tuple[Path, list[Path]]:
         )
     if len(places) == 1 and places[0].is_dir():
         return places[0], files
+    files = [Path(os.path.abspath(file)) for file in files]  # links keep their place
     return Path(os.path.commonpath([file.parent for file in files])), files
 
 
@@ -131,7 +138,9 @@ def _described(path: Path, description: dict[str, object]) -> YoloLayout:
     root = description.get("path") or ""
     if not isinstance(root, str):
         raise InputError(f"{path}: expected a folder under 'path', found {shown(root)}; correct it")
-    given = {split: description.get(split) or (split == "val" and description.get("valid")) for split in SPLITS}
+    root = root.replace("\\", "/")
+    valid = description.get("valid") or description.get("validation")
+    given = {split: description.get(split) or (split == "val" and valid) for split in SPLITS}
     places = {split: _texts(path, split, value) for split, value in given.items() if value}
     return YoloLayout(path, names, places, path.parent / root, has_keypoints="kpt_shape" in description)
 
@@ -172,8 +181,9 @@ def _place(layout: YoloLayout, split: str, given: str) -> Path:
     given = given.replace("\\", "/")
     parts = [part for part in Path(given).parts if part not in ("..", Path(given).anchor)]
     tails = [home.joinpath(*parts[start:]) for start in range(max(len(parts) - 1, 1))]
-    for place in (layout.root / given, home / given, *tails):
-        if place.is_dir() or (place.suffix == ".txt" and place.is_file()):
+    named = [layout.root / given, home / given]
+    for place in (*tails, *named) if ".." in Path(given).parts else (*named, *tails):
+        if os.path.isdir(place) or (place.suffix == ".txt" and os.path.isfile(place)):
             return place
     raise MissingFolderError(
         f"{layout.file}: the folder of {split!r}, {given}, does not exist; correct 'path' or {split!r}"
@@ -194,17 +204,22 @@ def _folders(root: Path) -> dict[str, list[str]]:
 def _listed(path: Path, root: Path) -> list[Path]:
     """The images that a text file lists, relative to itself or to the data set's root.
 
-    Raises InputError for one that does not exist, or lies outside of both.
+    Of paths that lead elsewhere, as those of another machine, the last parts are looked for in the root. Raises
+    InputError for an image that is not there.
     """
     files = []
+    home = os.path.abspath(root)
     for line in _lines(path):
-        inside = line if not Path(line).is_absolute() else os.path.relpath(line, root)
-        if leaves_folder(inside):
-            raise InputError(f"{path}: {line!r} leaves the data set's folder; write it relative to the folder")
-        file = next((base / inside for base in (path.parent, root) if (base / inside).is_file()), None)
-        if file is None:
+        given = Path(line.replace("\\", "/"))
+        direct = [os.path.abspath(base / given) for base in (path.parent, root)]
+        tails = (
+            [] if ".." in given.parts else [os.path.join(home, *given.parts[k:]) for k in range(1, len(given.parts))]
+        )
+        inside = [file for file in (*direct, *tails) if os.path.commonpath([home, file]) == home]
+        found = next(filter(os.path.isfile, inside), None)
+        if found is None:
             raise InputError(f"{path}: {line!r} is not in {root}; correct the list, or take the line out")
-        files.append(file)
+        files.append(Path(found))
     return files
 
 
