@@ -147,7 +147,7 @@ def _cvat_places(path: Path) -> list[tuple[str, Convert]]:
     for subset in cvat_subsets(by_split["train"]):
         groups.setdefault(split_name(Path(subset)), []).append(subset)
     unnamed = groups.pop("", [])
-    if "train" not in groups and not unnamed:
+    if groups and "train" not in groups and not unnamed:
         raise InputError(f"{path}: expected a subset for training, found {', '.join(groups)}; name one of them train")
     groups.setdefault("train", unnamed)
     return [
