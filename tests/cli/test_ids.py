@@ -9,6 +9,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from rtmdet.detector import Detector
+
 Command = Callable[..., CompletedProcess[str]]
 
 # The ids of balloon, and of kite, which no annotation has.
@@ -59,6 +61,16 @@ def test_an_epoch_and_an_evaluation_with_any_ids(
     found = json.loads(results.read_text())
     assert {entry["category_id"] for entry in found} == set(ids)
     assert {entry["image_id"] for entry in found} == {0, 1, 2}
+
+    best = Detector.from_weights(tmp_path / "run" / "best.pth", device="cpu")
+    assert best.category_ids == tuple(sorted(ids))
+    photo = sorted((dataset / "val" / "images").iterdir())[0]
+    detected = command("infer", photo, *weights, "--score", "0", "--out", tmp_path / "out")
+    assert detected.returncode == 0, detected.stderr
+    objects = json.loads((tmp_path / "out" / "detections.json").read_text())["images"][0]["objects"]
+    by_name = {"balloon": ids[0], "kite": ids[1]}
+    assert objects
+    assert all(item["category_id"] == by_name[item["class_name"]] for item in objects)
 
 
 @pytest.mark.parametrize("ids", NUMBERINGS)
