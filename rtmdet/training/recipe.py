@@ -9,8 +9,8 @@ BATCH = 8
 FEW_IMAGES = 24  # with fewer, a batch of 8 leaves less than three steps an epoch
 EPOCHS = 40
 LEAST_IMAGES_SEEN = 2400  # passes of one image through the network
-LEAST_IMAGES_SEEN_NEW_CLASSES = 6000  # layers that begin anew need the steps, of more than a few classes more
-FEW_CLASSES = 5
+NEW_CLASSES, IMAGES_SEEN_NEW_CLASSES = 5, 12_000  # layers that begin anew for so many classes need so many passes
+LEAST_NEW_CLASSES, MOST_NEW_CLASSES = 6000, 20_000  # and with fewer or more classes these at least and at most
 MOST_IMAGES_SEEN = 40_000
 FROM_NOTHING = 5  # times as many passes where no weights are given
 LEARNING_RATE = 1e-3  # of AdamW, for a batch of 8
@@ -73,10 +73,11 @@ def choose_recipe(
 
 def _epochs(images: int, *, fine_tuned: bool, new_classes: int) -> int:
     factor = 1 if fine_tuned else FROM_NOTHING
-    least: float = LEAST_IMAGES_SEEN
+    least = LEAST_IMAGES_SEEN
     if new_classes:
-        least = LEAST_IMAGES_SEEN_NEW_CLASSES * max(1.0, math.sqrt(new_classes / FEW_CLASSES))
-    seen = min(max(EPOCHS * images, int(least)), MOST_IMAGES_SEEN)
+        wanted = round(IMAGES_SEEN_NEW_CLASSES * math.sqrt(new_classes / NEW_CLASSES))
+        least = min(max(wanted, LEAST_NEW_CLASSES), MOST_NEW_CLASSES)
+    seen = min(max(EPOCHS * images, least), MOST_IMAGES_SEEN)
     return max(factor * seen // images, 1)
 
 
