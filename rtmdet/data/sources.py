@@ -71,9 +71,8 @@ def open_source(path: Path) -> Source:
         key = class_attribute(*files.values())
         return Source("VIA", _joined((name, partial(_via, file, key)) for name, file in files.items()))
     if labelme := [file for file, content in documents.items() if is_labelme(content)]:
-        groups = (
-            group_by_split(path, {file.parent for file in labelme}) if path.is_dir() else {"train": [path.parent]}
-        )
+        above = {file.parent for file in labelme}
+        groups = group_by_split(path, above) if path.is_dir() else {"train": list(above)}
         return Source("LabelMe", _joined(_folder_places(convert_labelme, groups)))
     if cvat := _cvat_places(path):
         return Source("CVAT", _joined(cvat))

@@ -48,9 +48,10 @@ def find_layout(path: Path) -> Path | None:
     """
     if path.is_file():
         return path if path.suffix.lower() in YAML_SUFFIXES else None
-    for files in (files_below(path, YAML_SUFFIXES, levels=0), files_below(path, YAML_SUFFIXES, levels=1)):
-        named = [file for file in files if file.name == "data.yaml"]
-        described = named or [file for file in files if _is_description(file)]
+    if (usual := path / "data.yaml").is_file():
+        return usual
+    for levels in (0, 1):
+        described = [file for file in files_below(path, YAML_SUFFIXES, levels=levels) if _is_description(file)]
         if len(described) > 1:
             few = ", ".join(map(str, described[:3]))
             raise InputError(f"{path}: expected one YOLO description, found {few}; give --data the one that is meant")
