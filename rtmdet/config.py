@@ -11,6 +11,7 @@ from rtmdet.structures import InputError
 
 PRECISIONS = ("float32", "bf16", "fp16")
 EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
+LARGEST_SIDE = 8192  # pixels of the network's input
 Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
 
 
@@ -76,8 +77,11 @@ class DataConfig:
     """train on images without objects too"""
 
     def __post_init__(self) -> None:
-        good = all(side >= 32 and side % 32 == 0 for side in self.input_size)
-        _require(good, f"data.input_size is {list(self.input_size)}: each side must be a multiple of 32")
+        good = all(32 <= side <= LARGEST_SIDE and side % 32 == 0 for side in self.input_size)
+        _require(
+            good,
+            f"data.input_size is {list(self.input_size)}: each side must be a multiple of 32, at most {LARGEST_SIDE}",
+        )
         # On a map of 1 x 1 the batch norms of a single left-over image have nothing to normalise.
         _require(
             max(self.input_size) >= 64, f"data.input_size is {list(self.input_size)}: one side must be 64 or more"

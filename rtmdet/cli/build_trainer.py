@@ -36,6 +36,8 @@ from rtmdet.training.optim import build_optimizer, learning_rates, scaled_learni
 from rtmdet.training.plan import Plan
 from rtmdet.training.step import Stepper
 
+MOST_STEPS = 20_000_000  # of a run: the learning rate of each is known beforehand
+
 
 def training_device(name: str) -> torch.device:
     """The device of this process: each of several on CUDA has a GPU of its own. Raises InputError."""
@@ -149,6 +151,11 @@ def build_stepper(config: Config, model: RTMDet, rate: float, device: torch.devi
 def build_learning_rates(config: Config, rate: float, *, steps: int) -> np.ndarray:
     """The learning rate of every step of the run, with `steps` an epoch."""
     train = config.train
+    if train.epochs * steps > MOST_STEPS:
+        raise InputError(
+            f"train.epochs: {train.epochs} epochs of {steps} steps are {train.epochs * steps}, expected at most "
+            f"{MOST_STEPS}: give fewer epochs"
+        )
     return learning_rates(
         epochs=train.epochs,
         iterations=steps,

@@ -15,6 +15,8 @@ FAILED_BEFORE = [  # kind, seed, case: what was wrong
     ("yolo", 31, 1258),  # a line break in a folder's name made two lines of the error
     ("yaml", 31, 229),  # the same in a setting's name
     ("yaml", 31, 638),  # the same in a path
+    ("yaml", 47, 1936),  # an input of 2147483648 pixels took all memory
+    ("yaml", 47, 2035),  # so did 4294967296 epochs
 ]
 
 
