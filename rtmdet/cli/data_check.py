@@ -43,7 +43,7 @@ def check(sources: Sequence[Source], purpose: Purpose, arguments: argparse.Names
         print(format_finding(finding))
     print(conclude(report))
     if arguments.json is not None:
-        write_json(arguments.json, plain(report), indent=2)
+        write_json(arguments.json, plain(report, sources, purpose), indent=2)
         print(f"findings: {arguments.json}")
     if arguments.out is not None:
         draw_report(report, arguments.out)
@@ -145,7 +145,7 @@ def conclude(report: Report) -> str:
     return f"{counts}: training would {'suffer' if report.harmful else 'run well on these data'}"
 
 
-def plain(report: Report) -> dict[str, object]:
+def plain(report: Report, sources: Sequence[Source], purpose: Purpose) -> dict[str, object]:
     """The report as JSON can hold it."""
     findings = [
         {
@@ -155,7 +155,16 @@ def plain(report: Report) -> dict[str, object]:
         }
         for finding in report.findings
     ]
-    return {"harmful": report.harmful, "splits": [asdict(one) for one in report.summaries], "findings": findings}
+    splits = [
+        {**asdict(summary), "annotations": str(source.origin or source.annotations), "folder": str(source.images)}
+        for summary, source in zip(report.summaries, sources, strict=True)
+    ]
+    return {
+        "harmful": report.harmful,
+        "input_size": list(purpose.input_size),
+        "splits": splits,
+        "findings": findings,
+    }
 
 
 def _plain_item(item: dict[str, object]) -> dict[str, object]:

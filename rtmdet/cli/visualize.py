@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from rtmdet.cli.model_options import check_score, choose_score, load_detector
+from rtmdet.cli.model_options import check_score, choose_score, describe_score, load_detector
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
 from rtmdet.letterbox import fitted_size
@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(layer_names(detector.model)))
         return 0
     image = read_image(arguments.image)
+    print(describe_score(arguments.score, detector))
     if arguments.method:
         draw_box_am(detector, image, arguments)
     else:

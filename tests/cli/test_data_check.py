@@ -93,6 +93,9 @@ def test_findings_in_all_forms(scenes: Path, command, tmp_path: Path) -> None:
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["harmful"] is True
     assert [split["split"] for split in report["splits"]] == ["train", "val"]
+    assert report["splits"][0]["annotations"] == str(path)
+    assert report["splits"][1]["folder"] == str(scenes / "val" / "images")
+    assert report["input_size"] == [320, 320]
     found = {finding["code"]: finding for finding in report["findings"]}
     assert found["outside-box"]["items"][0]["annotation_id"] == document["annotations"][0]["id"]
     assert found["outside-box"]["items"][0]["box"] == [-60, 0, -30, 30]

@@ -65,7 +65,7 @@ def test_layers_are_listed_without_an_image(capsys: pytest.CaptureFixture[str]) 
 def test_feature_maps_of_the_neck_by_default(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, names = visualize_photo(photo, ANY)
     assert (code, names) == (0, ["photo_neck_squeeze_mean.png"])
-    assert capsys.readouterr().out.splitlines() == [str(photo.parent / "out" / names[0])]
+    assert capsys.readouterr().out.splitlines() == ["score above 0", str(photo.parent / "out" / names[0])]
     height, width = picture_size(photo, names[0])
     assert width > 2 * 640  # two tiles a row,
     assert height > 2 * 320  # two rows for three maps
