@@ -155,6 +155,15 @@ def keep_known_classes(model: RTMDet, weights: LoadedWeights, classes: Sequence[
     return known
 
 
+def new_classes(weights: LoadedWeights, classes: Sequence[str]) -> list[str]:
+    """The classes that a model with these first weights begins anew: those that the file does not know.
+
+    It knows classes by name or, where it knows none of the names, as many as it has by their place.
+    """
+    new = [name for name in classes if name not in (weights.classes or ())]
+    return [] if len(new) == len(classes) == weights.num_classes else new
+
+
 def find_size(tensors: Mapping[str, Tensor]) -> str | None:
     """The published size whose backbone has exactly these shapes; None where there is none."""
     found = {name: t.shape for name, t in tensors.items() if name.startswith("backbone.")}

@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 from rtmdet.bootstrap import LEAST_IMAGES, Interval, paired_interval
 from rtmdet.cli.folds import ANNOTATIONS, DETECTIONS
 from rtmdet.cli.measure import describe, detect_all, stored_settings
+from rtmdet.cli.open_data import count_learned, shortened
 from rtmdet.cli.results_file import read_results
 from rtmdet.config import EvaluationConfig, SplitConfig
 from rtmdet.config_file import parse_config
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     images = open_images(runs, arguments)
     measured = [measure(one, images, arguments).evaluate_with_matches() for one in runs]
     (first, _), (second, _) = measured
-    names = ", ".join(row.name for row in first.classes[:8]) + (" ..." if len(first.classes) > 8 else "")
+    names = shortened([row.name for row in first.classes])
     print(f"{len(images.coco.imgs)} images of {images.annotations}, classes: {names}")
     for letter, one, metrics in zip("AB", runs, (first, second), strict=True):
         print(f"{letter}      AP {metrics.ap:.3f}   AP50 {metrics.numbers[1]:.3f}   {one.path}")
@@ -153,9 +154,7 @@ def tell_learned(one: Run, dataset: CocoDataset) -> None:
         return
     if split is None or not is_coco(document):
         return
-    names = file_names(document)
-    learned = {os.path.realpath(os.path.join(split.images, name)) for name in names}
-    common = sum(os.path.realpath(dataset.path(index)) in learned for index in range(len(dataset)))
+    common = count_learned((Path(split.images) / name for name in file_names(document)), dataset)
     if common:
         print(f"{one.path}: trained on {common} of the {len(dataset)} images: its AP says little of other images")
 

@@ -31,8 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
 def convert(arguments: argparse.Namespace) -> ConvertedSet:
     """Read the data set in the format that was named."""
     if arguments.format == "yolo":
-        split = convert_yolo(arguments.data, arguments.split)
-        return ConvertedSet(split.coco, split.images)
+        return convert_yolo(arguments.data, arguments.split)
     if arguments.format == "via":
         folder = arguments.images or find_folder(arguments.annotations, via_file_names(arguments.annotations))
         name, key = arguments.class_name, arguments.class_key

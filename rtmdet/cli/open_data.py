@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rtmdet.cli.progress import say
@@ -22,7 +22,7 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
         say(remark)
     if missing := [name for name, count in zip(train.classes, train.class_counts, strict=True) if not count]:
         say(f"no object to learn from: {shortened(missing)}: never found; leave them out with data.classes")
-    if is_main_process() and (common := learned_images(train, val)):
+    if is_main_process() and (common := count_learned(map(train.path, range(len(train))), val)):
         say(f"{common} of {len(val)} validation images are training images, too: AP says little of other images")
     return train, val
 
@@ -38,10 +38,10 @@ def open_split(split: SplitConfig, config: Config, classes: Sequence[str] | None
     )
 
 
-def learned_images(train: CocoDataset, val: CocoDataset) -> int:
-    """How many validation images are training images as well, by their files."""
-    learned = {os.path.realpath(train.path(index)) for index in range(len(train))}
-    return sum(os.path.realpath(val.path(index)) in learned for index in range(len(val)))
+def count_learned(learned: Iterable[Path], val: CocoDataset) -> int:
+    """How many validation images are among the files of training images."""
+    files = set(map(os.path.realpath, learned))
+    return sum(os.path.realpath(val.path(index)) in files for index in range(len(val)))
 
 
 def describe(name: str, dataset: CocoDataset) -> str:

@@ -17,7 +17,7 @@ from rtmdet.data.json_file import read_json, write_json
 from rtmdet.data.sources import Source, Split, open_source
 from rtmdet.data.splitting import split_coco
 from rtmdet.download import resolve
-from rtmdet.openmmlab import read_checkpoint
+from rtmdet.openmmlab import LoadedWeights, new_classes, read_checkpoint
 from rtmdet.structures import InputError
 from rtmdet.training.recipe import choose_recipe
 
@@ -125,6 +125,8 @@ def configure_splits(
     """The configuration of a run into `folder` on these splits, each choice said. Raises InputError."""
     given = given_settings(arguments)
     weights = weights_of(arguments, given)
+    found = None if weights is None else read_checkpoint(resolve(weights, progress=True))
+    names = given_classes(given) or classes
     settings: dict[str, object] = {
         "data.train.annotations": str(write_split(train, folder / "data" / "train.json")),
         "data.train.images": str(train.images),
@@ -132,12 +134,12 @@ def configure_splits(
         "data.val.images": str(val.images),
         "data.classes": list(classes),
         "model.weights": weights,
-        "model.size": given.get("model.size") or size_of(weights),
+        "model.size": given.get("model.size") or size_of(found),
     }
     choices = choose_recipe(
         used_images(train),
         fine_tuned=weights is not None,
-        new_classes=count_new_classes(weights, given_classes(given) or classes),
+        new_classes=len(names if found is None else new_classes(found, names)),
         batch_size=int_of(given, "data.batch_size"),
         epochs=int_of(given, "train.epochs"),
     )
@@ -209,14 +211,13 @@ def joined_classes(train: Split, weights: str | None) -> list[str]:
     return [*known, *(name for name in names if name not in known)]
 
 
-def size_of(weights: str | None) -> str:
+def size_of(weights: LoadedWeights | None) -> str:
     """The model size of first weights; that of the default weights where there are none."""
     if weights is None:
         return "tiny"
-    size = read_checkpoint(resolve(weights, progress=True)).size
-    if size is None:
-        raise InputError(f"{weights} does not say its model size: give it with --set model.size=...")
-    return size
+    if weights.size is None:
+        raise InputError(f"{weights.path} does not say its model size: give it with --set model.size=...")
+    return weights.size
 
 
 def given_classes(given: dict[str, str]) -> list[str]:
@@ -226,15 +227,6 @@ def given_classes(given: dict[str, str]) -> list[str]:
     except (yaml.YAMLError, ValueError, RecursionError):
         return []
     return [str(name) for name in names] if isinstance(names, list) else []
-
-
-def count_new_classes(weights: str | None, names: Sequence[str]) -> int:
-    """Of how many classes the weights know nothing, neither by name nor, where no name is known, by place."""
-    found = None if weights is None else read_checkpoint(resolve(weights, progress=True))
-    if found is None:
-        return len(names)
-    new = set(names) - set(found.classes or ())
-    return 0 if len(new) == len(names) == found.num_classes else len(new)
 
 
 def int_of(given: dict[str, str], key: str) -> int | None:

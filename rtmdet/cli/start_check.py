@@ -17,7 +17,7 @@ from rtmdet.data.coco_file import CocoAnnotation, CocoFile
 from rtmdet.data.loader import collate
 from rtmdet.distributed import gather, is_main_process, rank, world_size
 from rtmdet.download import resolve
-from rtmdet.openmmlab import read_checkpoint
+from rtmdet.openmmlab import new_classes, read_checkpoint
 from rtmdet.structures import Batch, ImageMeta, InputError, Target
 from rtmdet.training.engine import Trainer
 from rtmdet.training.start_check import LOSS_FACTOR, expected_loss, fit_boxes, ground_truth_ap, without_prior
@@ -116,14 +116,13 @@ def compare_classes(config: Config, classes: Sequence[str]) -> bool:
     if config.model.weights is None:
         return True
     weights = read_checkpoint(resolve(config.model.weights, progress=True))
-    if weights.num_classes != len(classes):
-        return not set(weights.classes or ()) & set(classes)  # classes known by name keep what was learned
-    if weights.classes is not None and not set(weights.classes) & set(classes):
+    new = new_classes(weights, classes)
+    if not new and weights.classes is not None and not set(weights.classes) & set(classes):
         say(
             f"classes: what the weights know as {', '.join(weights.classes[:8])} goes on as "
             f"{', '.join(classes[:8])}, in this order"
         )
-    return False
+    return len(new) == len(classes)
 
 
 def first_batch(config: Config, dataset: CocoDataset) -> Batch:

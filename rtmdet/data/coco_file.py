@@ -68,8 +68,8 @@ def read_and_repair(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile
 
     Annotations of repeated ids, as where an export counts anew in every image, are all numbered from 1 in their
     order; ids of images and classes must not be repeated. Categories that only name a group of others are left out,
-    unless they are among `classes`.
-    Where `area` or `iscrowd` are missing they are filled in (the box's area, 0). File names get forward slashes.
+    unless they are among `classes`. Where `area` or `iscrowd` are missing they are filled in (the box's area, 0).
+    File names get forward slashes.
 
     Raises InputError at the first fault, with the file, the entry's id and what to do.
     """

@@ -23,14 +23,14 @@ from rtmdet.data.formats.voc import LISTS, convert_voc
 from rtmdet.data.formats.yolo import convert_yolo
 from rtmdet.data.formats.yolo_layout import MissingFolderError, find_layout, find_names, read_layout
 from rtmdet.data.images import IMAGE_SUFFIXES
-from rtmdet.data.split_names import SPLITS, group_by_split, split_name
+from rtmdet.data.split_names import SPLITS, by_split, group_by_split
 from rtmdet.structures import InputError
 
 LAYOUTS = "COCO, YOLO, VIA, LabelMe, CVAT or Pascal VOC"
 FEW_FILES = 4  # XML files that are looked into for CVAT, where none is called annotations.xml
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 
-Convert = Callable[..., ConvertedSet]
+Convert = Callable[[], ConvertedSet]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,17 +113,21 @@ def _yolo_splits(path: Path) -> dict[str, Split]:
 
 
 def _joined(places: Iterable[tuple[str, Convert]]) -> dict[str, Split]:
-    """The converted splits, all with the classes of all."""
-    converters = dict(places)
-    found = {name: convert() for name, convert in converters.items()}
-    names = [[category["name"] for category in one.coco["categories"]] for one in found.values()]
-    together = list(dict.fromkeys(name for each in names for name in each))
-    if any(each != together for each in names):
-        found = {name: convert(names=together) for name, convert in converters.items()}
+    """The converted splits, all with the classes of all, numbered from 1."""
+    found = {name: convert() for name, convert in places}
+    names = [category["name"] for one in found.values() for category in one.coco["categories"]]
+    ids = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
+    for one in found.values():
+        new = {category["id"]: ids[category["name"]] for category in one.coco["categories"]}
+        for annotation in one.coco["annotations"]:
+            annotation["category_id"] = new[annotation["category_id"]]
+        one.coco["categories"] = [{"id": number, "name": name} for name, number in ids.items()]
     return {name: Split(one.coco, one.images, remarks=tuple(one.remarks)) for name, one in found.items()}
 
 
-def _folder_places(convert: Convert, groups: Mapping[str, Sequence[Path]]) -> list[tuple[str, Convert]]:
+def _folder_places(
+    convert: Callable[..., ConvertedSet], groups: Mapping[str, Sequence[Path]]
+) -> list[tuple[str, Convert]]:
     """Of each split the folders of its label files, which may lie inside the folder of another split."""
     return [
         (name, partial(convert, Path(os.path.commonpath(groups[name])), folders=frozenset(groups[name])))
@@ -139,18 +143,15 @@ def _cvat_places(path: Path) -> list[tuple[str, Convert]]:
     found = [file for file in files if file.suffix.lower() == ".xml" and is_cvat(file)]
     if not found:
         return []
-    by_split = file_by_split(path, found)
-    if len(by_split) > 1:
-        return [(name, partial(convert_cvat, file)) for name, file in by_split.items()]
-    groups: dict[str, list[str]] = {}
-    for subset in cvat_subsets(by_split["train"]):
-        groups.setdefault(split_name(Path(subset)), []).append(subset)
-    unnamed = groups.pop("", [])
-    if groups and "train" not in groups and not unnamed:
+    files_of = file_by_split(path, found)
+    if len(files_of) > 1:
+        return [(name, partial(convert_cvat, file)) for name, file in files_of.items()]
+    groups = by_split(cvat_subsets(files_of["train"]), Path)
+    if groups and "train" not in groups:
         raise InputError(f"{path}: expected a subset for training, found {', '.join(groups)}; name one of them train")
-    groups.setdefault("train", unnamed)
+    groups.setdefault("train", [])  # of a file without images, which its reader refuses
     return [
-        (name, partial(convert_cvat, by_split["train"], subsets=groups[name]))
+        (name, partial(convert_cvat, files_of["train"], subsets=groups[name]))
         for name in ("train", "val")
         if name in groups
     ]
@@ -178,10 +179,10 @@ def _voc_places(path: Path) -> list[tuple[str, Convert]]:
     return _folder_places(convert_voc, group_by_split(labels, {file.parent for file in files})) if files else []
 
 
-def _via(file: Path, key: str | None, names: list[str] | None = None) -> ConvertedSet:
+def _via(file: Path, key: str | None) -> ConvertedSet:
     """A VIA file with its images, wherever they lie."""
     folder = find_folder(file, via_file_names(file))
-    return convert_via(file, folder, class_name=DEFAULT_CLASS, class_key=key, names=names)
+    return convert_via(file, folder, class_name=DEFAULT_CLASS, class_key=key)
 
 
 def _what_is_there(path: Path) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from rtmdet.structures import InputError
 
@@ -20,6 +21,8 @@ SPLITS = {
     "testing": "test",
 }
 
+T = TypeVar("T")
+
 
 def split_name(file: Path) -> str:
     """What the file's name, or else a folder above it, says: train, val, test or nothing."""
@@ -30,17 +33,20 @@ def split_name(file: Path) -> str:
     return ""
 
 
-def group_by_split(path: Path, files: Iterable[Path]) -> dict[str, list[Path]]:
-    """The files or folders below `path` of each split; those without a word for it are train where nothing else is.
-
-    Raises InputError where none is for training.
-    """
-    found: dict[str, list[Path]] = {}
-    for file in sorted(files):
-        found.setdefault(split_name(file.relative_to(path)), []).append(file)
+def by_split(things: Iterable[T], name: Callable[[T], Path]) -> dict[str, list[T]]:
+    """The things of each split, by a name of each; those without a word for it are train where nothing else is."""
+    found: dict[str, list[T]] = {}
+    for thing in things:
+        found.setdefault(split_name(name(thing)), []).append(thing)
     unnamed = found.pop("", [])
-    if "train" not in found and unnamed:
+    if unnamed and "train" not in found:
         found["train"] = unnamed
+    return found
+
+
+def group_by_split(path: Path, files: Iterable[Path]) -> dict[str, list[Path]]:
+    """The files or folders below `path` of each split. Raises InputError where none is for training."""
+    found = by_split(sorted(files), lambda file: file.relative_to(path))
     if "train" not in found:
         names = ", ".join(str(file) for group in found.values() for file in group)
         raise InputError(f"{path}: expected annotations for training, found only {names}; name one of them train")

@@ -48,15 +48,12 @@ class _Region:
     name: str  # of its class
 
 
-def convert_via(
-    annotations: Path, images: Path, *, class_name: str, class_key: str | None, names: Sequence[str] | None = None
-) -> ConvertedSet:
+def convert_via(annotations: Path, images: Path, *, class_name: str, class_key: str | None) -> ConvertedSet:
     """The COCO file of a VIA region file or VIA 2 project.
 
     Every region is of class `class_name`, or of the class that its attribute `class_key` names; classes are then
-    numbered in the order of `names`, which has all of them, or of their names. Images without regions stay. The sizes
-    of the images are read from the files in the folder `images`. Points enclose nothing: they are passed over and
-    counted.
+    numbered in the order of their names. Images without regions stay. The sizes of the images are read from the files
+    in the folder `images`. Points enclose nothing: they are passed over and counted.
 
     Raises InputError for a file that is not VIA's, a region that cannot be used or a missing image.
     """
@@ -69,8 +66,8 @@ def convert_via(
         for name, regions in entries.items()
     }
     check_files(annotations, images, list(regions_of))
-    found = [class_name] if class_key is None else sorted({one.name for each in regions_of.values() for one in each})
-    ids = {name: number for number, name in enumerate(names or found, start=1)}
+    names = [class_name] if class_key is None else sorted({one.name for each in regions_of.values() for one in each})
+    ids = {name: number for number, name in enumerate(names, start=1)}
     coco: CocoFile = {
         "images": [],
         "annotations": [],

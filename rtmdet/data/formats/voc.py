@@ -39,10 +39,10 @@ def convert_voc(
     An image has the name of its XML file, or that under <filename> where there is none; it lies in `images`, by
     default JPEGImages/ beside Annotations/, images/ beside annotations/ and the like, else the folder itself. `split`
     takes the images that ImageSets/Main/SPLIT.txt lists, None all that have an XML file; `folders` those whose XML
-    file lies directly in one of them. XML files of other kinds are
-    passed over and counted. Classes are `names`, or else those of
-    all XML files, sorted, so that the splits have the same ids. Objects that are marked difficult become crowds: as
-    in VOC's own evaluation finding them is neither right nor wrong, and nothing is learned from them.
+    file lies directly in one of them. XML files of other kinds are passed over and counted. Classes are `names`, or
+    else those of all XML files, sorted, so that the splits have the same ids. Objects that are marked difficult
+    become crowds: as in VOC's own evaluation finding them is neither right nor wrong, and nothing is learned from
+    them.
 
     Raises InputError for a folder, list, XML file, object or image that cannot be used.
     """

@@ -7,12 +7,12 @@ x y x y ... of three points or more, all as shares of the image's width and heig
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from rtmdet.data.coco_file import CocoFile, box_annotation, shown
+from rtmdet.data.formats.labelled_image import ConvertedSet
 from rtmdet.data.formats.yolo_layout import YoloLayout, read_layout, split_images
 from rtmdet.data.images import image_size
 from rtmdet.structures import InputError
@@ -20,15 +20,7 @@ from rtmdet.structures import InputError
 SLACK = 0.01  # shares may lie so far outside 0 .. 1: tools round
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class YoloSplit:
-    """One split, converted."""
-
-    coco: CocoFile
-    images: Path  # the folder that its file names are relative to
-
-
-def convert_yolo(path: Path, split: str) -> YoloSplit:
+def convert_yolo(path: Path, split: str) -> ConvertedSet:
     """The COCO file of one split of a YOLO data set: from its data.yaml, its list of names, or the folder of either.
 
     Category ids are YOLO's class numbers, from 0. Images without a label file, or with an empty one, stay as
@@ -56,7 +48,7 @@ def convert_yolo(path: Path, split: str) -> YoloSplit:
             box = [*outline.min(0).tolist(), *outline.max(0).tolist()]
             polygon = outline.reshape(-1).tolist()
             coco["annotations"].append(box_annotation(number, image_id, label, box=box, polygon=polygon))
-    return YoloSplit(coco, folder)
+    return ConvertedSet(coco, folder)
 
 
 def _label_file(image: Path) -> Path:

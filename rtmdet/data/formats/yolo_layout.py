@@ -16,7 +16,7 @@ import yaml
 from rtmdet.data.coco_file import shown
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
-from rtmdet.data.split_names import split_name
+from rtmdet.data.split_names import by_split
 from rtmdet.structures import InputError
 
 SPLITS = ("train", "val", "test")
@@ -193,12 +193,8 @@ def _place(layout: YoloLayout, split: str, given: str) -> Path:
 
 def _folders(root: Path) -> dict[str, list[str]]:
     """The folders with images by what their names say; where none is for training, those of no such name are."""
-    found: dict[str, list[str]] = {}
-    for folder in sorted({file.parent.relative_to(root) for file in files_below(root, IMAGE_SUFFIXES)}):
-        found.setdefault(split_name(folder), []).append(str(folder))
-    unnamed = found.pop("", [])
-    if unnamed and "train" not in found:
-        found["train"] = unnamed
+    folders = sorted({file.parent.relative_to(root) for file in files_below(root, IMAGE_SUFFIXES)})
+    found = by_split(map(str, folders), Path)
     return {split: found[split] for split in SPLITS if split in found}
 
 
