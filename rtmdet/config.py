@@ -11,6 +11,7 @@ from rtmdet.structures import InputError
 
 PRECISIONS = ("float32", "bf16", "fp16")
 EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
+NORM_STATISTICS = ("keep", "recalibrate", "freeze")
 LARGEST_SIDE = 8192  # pixels of the network's input
 Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
 
@@ -34,11 +35,17 @@ class ModelConfig:
     """backbone parts that do not learn, batch norms included: -1 none, 0 the stem, n the stem and stages 1 .. n"""
     freeze: tuple[str, ...] = ()
     """name patterns of what else does not learn, batch norms included, e.g. [neck.*, bbox_head.reg_convs.*]"""
-    freeze_statistics: bool = False
-    """batch norms keep the statistics of the first weights, their scales and shifts learn: for small batches"""
+    norm_statistics: str = "keep"
+    """running statistics of the batch norms: keep (start from those of the first weights, then they follow the
+    batches, as in the original), recalibrate (measure them again on the training images before the first step; scales
+    and shifts compensate, so predictions stay the same), freeze (never change: for batches of one or two images)"""
 
     def __post_init__(self) -> None:
         _require(-1 <= self.frozen_stages <= 4, f"model.frozen_stages is {self.frozen_stages}: expected -1 .. 4")
+        _require(
+            self.norm_statistics in NORM_STATISTICS,
+            f"model.norm_statistics is {self.norm_statistics!r}: expected one of {', '.join(NORM_STATISTICS)}",
+        )
         _require(
             self.backbone is None or self.backbone.startswith("timm/"),
             f"model.backbone is {self.backbone!r}: expected timm/<name>, such as timm/resnet18, or none",

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from rtmdet.checkpoint import CheckpointMeta
 from rtmdet.cli.measure import detect_all
 from rtmdet.cli.open_data import shortened
+from rtmdet.cli.plain_images import plain_images
 from rtmdet.cli.progress import say
 from rtmdet.config import Config
 from rtmdet.config_file import dump_config
@@ -25,6 +26,7 @@ from rtmdet.download import resolve
 from rtmdet.evaluation import CocoMetrics
 from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.freezing import batch_norms, freeze
+from rtmdet.models.norm_statistics import recalibrate
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
 from rtmdet.openmmlab import keep_known_classes, load_weights, read_checkpoint
 from rtmdet.structures import InputError
@@ -37,6 +39,8 @@ from rtmdet.training.plan import Plan
 from rtmdet.training.step import Stepper
 
 MOST_STEPS = 20_000_000  # of a run: the learning rate of each is known beforehand
+RECALIBRATION_IMAGES = 64  # their pixels, not their number, are the sample: hundreds of positions an image
+RECALIBRATION_BATCH = 8
 
 
 def training_device(name: str) -> torch.device:
@@ -56,6 +60,8 @@ def build_trainer(
     model = build_model(config, train_data.classes, device, first_weights=not resumed).to(device)
     if device.type == "cpu":
         model = model.to(memory_format=torch.channels_last)
+    if config.model.norm_statistics == "recalibrate" and not resumed:
+        recalibrate_norms(model, train_data, config.data.input_size, device)
     frozen = freeze_parts(model, config)
     loader = build_training_loader(config, train_data)
     rate = base_learning_rate(config)
@@ -95,7 +101,16 @@ def freeze_parts(model: RTMDet, config: Config) -> list[nn.Module]:
     if isinstance(model.backbone, CSPNeXt):  # the configuration counts no stages of other backbones
         stages = model.backbone.freeze(config.model.frozen_stages)
     frozen = [*stages, *freeze(model, config.model.freeze)]
-    return [*frozen, *batch_norms(model)] if config.model.freeze_statistics else frozen
+    return [*frozen, *batch_norms(model)] if config.model.norm_statistics == "freeze" else frozen
+
+
+def recalibrate_norms(model: RTMDet, dataset: CocoDataset, input_size: tuple[int, int], device: torch.device) -> None:
+    """Measure the statistics of the batch norms again, on training images; predictions stay the same."""
+    images = plain_images(
+        dataset, input_size, count=RECALIBRATION_IMAGES, batch_size=RECALIBRATION_BATCH, device=device
+    )
+    norms = recalibrate(model, model, images)
+    say(f"batch norms: statistics of {norms} layers measured again on the training images; predictions unchanged")
 
 
 def build_training_loader(config: Config, dataset: CocoDataset) -> TrainingLoader:

@@ -23,7 +23,7 @@ class Choice(NamedTuple):
     """A setting with what speaks for it."""
 
     key: str
-    value: str | int | float | bool
+    value: str | int | float | bool | list[int]
     reason: str
 
 

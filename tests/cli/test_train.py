@@ -279,7 +279,7 @@ def test_recipes_run_and_their_checkpoints_detect(
 
 
 def test_frozen_statistics_stay_while_scales_and_shifts_learn(config: Path, tmp_path: Path) -> None:
-    train(load_config(config, ["model.freeze_statistics=true"]))
+    train(load_config(config, ["model.norm_statistics=freeze"]))
     _, _, state = read_training_checkpoint(tmp_path / "run" / "last.pth")
     means = [value for name, value in state.model.items() if name.endswith("running_mean")]
     assert means

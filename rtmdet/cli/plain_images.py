@@ -1,0 +1,42 @@
+"""Training images without augmentation, at the network's input size: what first weights are examined on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from rtmdet.data.coco import CocoDataset
+from rtmdet.data.loader import collate
+from rtmdet.data.pipelines import EvaluationSamples
+from rtmdet.structures import Batch
+
+
+def spread_indices(total: int, count: int) -> list[int]:
+    """At most `count` indices of `total`, evenly spread."""
+    count = min(count, total)
+    return [place * total // count for place in range(count)]
+
+
+def plain_batches(
+    dataset: CocoDataset, input_size: tuple[int, int], *, count: int, batch_size: int
+) -> Iterator[Batch]:
+    """Batches of `count` images (fewer if the data set is smaller), letterboxed, boxes in input pixels.
+
+    A last batch that would be smaller than the others is left out, except if it is the only one.
+    """
+    samples = EvaluationSamples(dataset, input_size=input_size)
+    indices = spread_indices(len(samples), count)
+    for first in range(0, len(indices), batch_size):
+        part = indices[first : first + batch_size]
+        if len(part) == batch_size or first == 0:
+            yield collate([samples[index] for index in part])
+
+
+def plain_images(
+    dataset: CocoDataset, input_size: tuple[int, int], *, count: int, batch_size: int, device: torch.device
+) -> Iterator[Tensor]:
+    """The images (B, 3, H, W) alone, on a device."""
+    for batch in plain_batches(dataset, input_size, count=count, batch_size=batch_size):
+        yield batch.images.to(device)

@@ -1,0 +1,124 @@
+"""Batch-norm statistics of first weights: are there any, do they fit these images, and measuring them again.
+
+Fine-tuning starts in training mode, where a batch norm normalizes with its batch. Where the batches differ much
+from what the weights were trained on, the network that starts to learn is not the network
+that was loaded. Dimension legend: B batch, C channels, H, W height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Maps = Callable[[Tensor], Sequence[Tensor]]  # images -> feature maps (B, C, H, W)
+
+
+def tracking_norms(model: nn.Module) -> list[_BatchNorm]:
+    """The batch norms that keep running statistics."""
+    return [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
+
+
+def lack_statistics(model: nn.Module) -> bool:
+    """Whether all norms have mean 0 and variance 1: nothing was ever measured, or exporting folded it away."""
+    norms = tracking_norms(model)
+    return bool(norms) and all(
+        bool((_mean(layer) == 0).all()) and bool((_variance(layer) == 1).all()) for layer in norms
+    )
+
+
+@torch.no_grad()
+def agreement(model: nn.Module, maps: Maps, batches: Iterable[Tensor]) -> float:
+    """How alike the feature maps are in training and in evaluation mode: their correlation, at most 1.
+
+    `maps` computes them with `model`. Each channel is centered, so that constant offsets between channels do not
+    count. Buffers and mode of the model are restored.
+    """
+    product = squares = others = torch.zeros((), dtype=torch.float64)
+    with _unchanged(model):
+        for images in batches:
+            model.eval()
+            expected = [_centered(level) for level in maps(images)]
+            model.train()
+            for a, b in zip(expected, [_centered(level) for level in maps(images)], strict=True):
+                product = product + (a * b).sum().double().cpu()
+                squares = squares + a.square().sum().double().cpu()
+                others = others + b.square().sum().double().cpu()
+    return float(product / (squares * others).sqrt().clamp(min=1e-12))
+
+
+@torch.no_grad()
+def recalibrate(model: nn.Module, forward: Callable[[Tensor], object], batches: Iterable[Tensor]) -> int:
+    """Give the norms the statistics of their inputs on these images, in place; returns how many norms.
+
+    Scales and shifts absorb the change, so the outputs in evaluation mode stay the same, and training mode starts
+    from the same function. `forward` runs the model on images. Norms without scale and shift keep what they have.
+    """
+    norms = [layer for layer in tracking_norms(model) if layer.affine]
+    sums: dict[_BatchNorm, tuple[int, Tensor, Tensor]] = {}
+
+    def collect(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, _BatchNorm)
+        channels = inputs[0].detach().double().transpose(0, 1).flatten(1)  # (C, B * H * W)
+        count, total, squares = sums.get(layer, (0, 0.0, 0.0))
+        sums[layer] = (
+            count + channels.shape[1],
+            total + channels.sum(1),
+            squares + channels.square().sum(1),
+        )
+
+    hooks = [layer.register_forward_pre_hook(collect) for layer in norms]
+    try:
+        with _unchanged(model):
+            model.eval()
+            for images in batches:
+                forward(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for layer, (count, total, squares) in sums.items():
+        mean = total / count
+        _replace_statistics(layer, mean, (squares / count - mean.square()).clamp(min=0))
+    return len(sums)
+
+
+def _replace_statistics(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    """Set mean and variance (C,); scale and shift change so that the layer computes the same in evaluation mode."""
+    old_deviation = (_variance(layer).double() + layer.eps).sqrt()
+    slope = layer.weight.double() / old_deviation  # what an input is multiplied with
+    layer.bias.copy_(layer.bias.double() + slope * (mean - _mean(layer).double()))
+    layer.weight.copy_(slope * (variance + layer.eps).sqrt())
+    _mean(layer).copy_(mean)
+    _variance(layer).copy_(variance)
+
+
+@contextmanager
+def _unchanged(model: nn.Module) -> Iterator[None]:
+    """Restore the buffers and the mode of every module, whatever happens inside."""
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for buffer, before in buffers:
+            buffer.copy_(before)
+        for module, training in modes:
+            module.training = training
+
+
+def _centered(level: Tensor) -> Tensor:
+    level = level.float()
+    return level - level.mean((0, 2, 3), keepdim=True)
+
+
+def _mean(layer: _BatchNorm) -> Tensor:
+    assert layer.running_mean is not None
+    return layer.running_mean
+
+
+def _variance(layer: _BatchNorm) -> Tensor:
+    assert layer.running_var is not None
+    return layer.running_var
