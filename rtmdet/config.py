@@ -31,6 +31,8 @@ class ModelConfig:
     """`timm/<name>`, any timm model with maps of strides 8, 16 and 32; none: the CSPNeXt of the size"""
     backbone_pretrained: bool = True
     """fetch timm's published weights for a timm backbone; false: random initialisation"""
+    backbone_weights: str | None = None
+    """local file (.pth, .pt or .safetensors) with the timm backbone's ImageNet weights, instead of fetching them"""
     frozen_stages: int = -1
     """backbone parts that do not learn, batch norms included: -1 none, 0 the stem, n the stem and stages 1 .. n"""
     freeze: tuple[str, ...] = ()
@@ -49,6 +51,16 @@ class ModelConfig:
         _require(
             self.backbone is None or self.backbone.startswith("timm/"),
             f"model.backbone is {self.backbone!r}: expected timm/<name>, such as timm/resnet18, or none",
+        )
+        _require(
+            self.backbone_weights is None or self.backbone is not None,
+            f"model.backbone_weights is {self.backbone_weights!r} without model.backbone: name its timm model there, "
+            "or give a backbone of RTMDet's own as model.weights",
+        )
+        _require(
+            self.backbone_weights is None or self.weights is None,
+            "model.backbone_weights and model.weights are both given: expected one; a detector's weights include its "
+            "backbone, set the other to null",
         )
         _require(
             self.backbone is None or self.frozen_stages == -1,

@@ -14,7 +14,7 @@ GROUND = {"structures", "boxes", "priors", "letterbox", "config", "config_file",
 CORE = {"training", "postprocess", "evaluation", "hotcoco_evaluation", "pycocotools_evaluation"}  # no model
 CORE |= {"matches", "score_curve", "bootstrap"}
 CORE |= {"checkpoint", "unpickling"}
-BUILDERS = {"openmmlab", "export", "download", "detector"}  # may know models
+BUILDERS = {"openmmlab", "timm_weights", "export", "download", "detector"}  # may know models
 # Room -> the rooms that it may import; cli may import all.
 ALLOWED = {
     **dict.fromkeys(GROUND, GROUND),

@@ -28,8 +28,10 @@ from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.freezing import batch_norms, freeze
 from rtmdet.models.norm_statistics import recalibrate
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
-from rtmdet.openmmlab import keep_known_classes, load_weights, read_checkpoint
+from rtmdet.models.timm_backbone import TimmBackbone
+from rtmdet.openmmlab import DETECTOR_PARTS, keep_known_classes, load_weights, read_checkpoint
 from rtmdet.structures import InputError
+from rtmdet.timm_weights import load_timm_weights
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.ema import ExponentialMovingAverage
 from rtmdet.training.engine import Trainer
@@ -63,6 +65,8 @@ def build_trainer(
     if config.model.norm_statistics == "recalibrate" and not resumed:
         recalibrate_norms(model, train_data, config.data.input_size, device)
     frozen = freeze_parts(model, config)
+    if not resumed:
+        check_frozen(model, config)
     loader = build_training_loader(config, train_data)
     rate = base_learning_rate(config)
     average = ExponentialMovingAverage(model, momentum=train.ema_momentum, gamma=train.ema_gamma)
@@ -111,6 +115,35 @@ def recalibrate_norms(model: RTMDet, dataset: CocoDataset, input_size: tuple[int
     )
     norms = recalibrate(model, model, images)
     say(f"batch norms: statistics of {norms} layers measured again on the training images; predictions unchanged")
+
+
+def starts_from_detector(config: Config) -> bool:
+    """Whether neck and head, too, come from the first weights; otherwise they start from scratch."""
+    name = config.model.weights
+    return name is not None and not read_checkpoint(resolve(name, progress=True)).backbone_only
+
+
+def check_frozen(model: RTMDet, config: Config) -> None:
+    """Refuse to freeze a neck and head that start from scratch: they could never learn. Raises InputError."""
+    settings = config.model
+    fixed = [
+        name
+        for name, parameter in model.named_parameters()
+        if name.startswith(DETECTOR_PARTS) and not parameter.requires_grad
+    ]
+    if not (fixed or settings.freeze_statistics) or starts_from_detector(config):
+        return
+    why = "there are no first weights for them" if settings.weights is None else f"{settings.weights} has none"
+    remedy = "or give the weights of a whole detector as model.weights"
+    if settings.freeze_statistics:
+        raise InputError(
+            f"model.freeze_statistics is true, but neck and head start from scratch ({why}): batch norms without "
+            f"statistics would keep them from learning; set it to false, {remedy}"
+        )
+    raise InputError(
+        f"model.freeze: {', '.join(settings.freeze)} freezes {len(fixed)} parameters of a neck and head that start "
+        f"from scratch ({why}), such as {fixed[0]}: freeze parts of the backbone only, {remedy}"
+    )
 
 
 def build_training_loader(config: Config, dataset: CocoDataset) -> TrainingLoader:
@@ -205,12 +238,16 @@ def base_learning_rate(config: Config) -> float:
 def build_model(config: Config, classes: Sequence[str], device: torch.device, *, first_weights: bool) -> RTMDet:
     """The model with its first weights, where they are wanted; the same on every process."""
     settings = config.model
-    pretrained = settings.backbone_pretrained and settings.weights is None and first_weights
+    local = settings.weights is not None or settings.backbone_weights is not None
+    pretrained = settings.backbone_pretrained and not local and first_weights
     model = build_rtmdet(settings.size, len(classes), backbone=settings.backbone, pretrained=pretrained)
     if not first_weights:
         pass  # the checkpoint's follow
     elif settings.weights is not None:
         load_first_weights(model, settings.weights, classes)
+    elif settings.backbone_weights is not None:
+        assert isinstance(model.backbone, TimmBackbone), "the configuration refuses others"
+        say(load_timm_weights(model.backbone, Path(settings.backbone_weights)))
     elif settings.backbone is not None and pretrained:
         say(f"weights: {settings.backbone} as timm publishes it, neck and head random initialisation")
     else:

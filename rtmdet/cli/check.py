@@ -18,6 +18,7 @@ from rtmdet.cli.build_trainer import (
     build_stepper,
     build_trainer,
     freeze_parts,
+    starts_from_detector,
     training_device,
 )
 from rtmdet.cli.open_data import open_data
@@ -70,7 +71,7 @@ def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> int:
     indices = few_boxes(dataset)
     batch = letterboxed(dataset, indices).to(device)
     model = build_model(config, dataset.classes, device, first_weights=True).to(device)
-    if config.model.weights is None:
+    if not starts_from_detector(config):
         spread_boxes(model.bbox_head)
     frozen = freeze_parts(model, config)
     plain = dataclasses.replace(config.train, class_rate_factor=1.0, precision="float32", compile=False)

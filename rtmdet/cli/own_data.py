@@ -19,13 +19,14 @@ from rtmdet.data.splitting import split_coco
 from rtmdet.download import resolve
 from rtmdet.openmmlab import LoadedWeights, new_classes, read_checkpoint
 from rtmdet.structures import InputError
-from rtmdet.training.recipe import choose_recipe
+from rtmdet.training.recipe import Start, choose_recipe
 
 VALIDATION_SHARE = 0.2  # of the images, where the data has no validation split
 SPLIT_SEED = 0
 ORIGIN = "origin.json"  # says where the data of a run came from
 DEFAULT_WEIGHTS = "rtmdet-tiny-coco"
 NO_WEIGHTS = "none"
+NULLS = ("", NO_WEIGHTS, "null", "~")
 
 
 def configuration(arguments: argparse.Namespace) -> Config:
@@ -138,7 +139,7 @@ def configure_splits(
     }
     choices = choose_recipe(
         used_images(train),
-        fine_tuned=weights is not None,
+        start=start_of(found, given),
         new_classes=len(names if found is None else new_classes(found, names)),
         batch_size=int_of(given, "data.batch_size"),
         epochs=int_of(given, "train.epochs"),
@@ -185,9 +186,24 @@ def used_images(split: Split) -> int:
 
 
 def weights_of(arguments: argparse.Namespace, given: dict[str, str]) -> str | None:
-    """What to start from; none where the user says so."""
-    weights = arguments.weights or given.get("model.weights") or DEFAULT_WEIGHTS
-    return None if weights.lower() in (NO_WEIGHTS, "null", "~") else weights
+    """The first weights: as given, or those of RTMDet-tiny; None for 'none' and for a timm backbone without any."""
+    default = NO_WEIGHTS if is_given(given, "model.backbone") else DEFAULT_WEIGHTS
+    weights = arguments.weights or given.get("model.weights") or default
+    return None if weights.lower() in NULLS else weights
+
+
+def is_given(given: dict[str, str], key: str) -> bool:
+    """Whether the user sets a key to something other than null."""
+    return given.get(key, "null").strip().lower() not in NULLS
+
+
+def start_of(weights: LoadedWeights | None, given: dict[str, str]) -> Start:
+    """What the first weights hold; those of a timm backbone are fetched, or come from model.backbone_weights."""
+    if weights is not None:
+        return "backbone" if weights.backbone_only else "detector"
+    fetched = given.get("model.backbone_pretrained", "true").strip().lower() not in ("false", "no", "off")
+    pretrained = is_given(given, "model.backbone_weights") or fetched
+    return "backbone" if is_given(given, "model.backbone") and pretrained else "nothing"
 
 
 def joined_classes(train: Split, weights: str | None) -> list[str]:

@@ -18,9 +18,18 @@ from rtmdet.data.loader import collate
 from rtmdet.distributed import gather, is_main_process, rank, world_size
 from rtmdet.download import resolve
 from rtmdet.openmmlab import new_classes, read_checkpoint
-from rtmdet.structures import Batch, ImageMeta, InputError, Target
+from rtmdet.structures import Batch, DenseOutputs, ImageMeta, InputError, Target
 from rtmdet.training.engine import Trainer
-from rtmdet.training.start_check import LOSS_FACTOR, expected_loss, fit_boxes, ground_truth_ap, without_prior
+from rtmdet.training.start_check import (
+    LEAST_SPREAD,
+    LOSS_FACTOR,
+    expected_loss,
+    finds_nothing,
+    fit_boxes,
+    ground_truth_ap,
+    output_spread,
+    without_prior,
+)
 
 IMAGES = 200  # at most so many are evaluated
 BOXES = 100  # of each, at most: COCO counts no more detections
@@ -134,7 +143,10 @@ def first_batch(config: Config, dataset: CocoDataset) -> Batch:
 
 @torch.no_grad()
 def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: bool) -> float:
-    """The loss of a batch before any step, which must be finite, and with a `new` class branch near its prior."""
+    """The loss of a batch before any step: finite, neither too high nor too low, and of outputs that vary.
+
+    With a `new` class branch the classification loss must be near that of its prior score.
+    """
     stepper = trainer.stepper
     batch = batch.to(stepper.device)
     buffers = {name: buffer.clone() for name, buffer in trainer.model.named_buffers()}
@@ -149,6 +161,7 @@ def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: boo
         raise InputError(
             f"the first loss is {total:g} with train.precision {precision}: give other first weights, or float32"
         )
+    check_outputs(outputs)
     expected = expected_loss(stepper.criterion, outputs, batch.targets)
     found = float(losses.classification)
     if new and not expected / LOSS_FACTOR <= found <= expected * LOSS_FACTOR:
@@ -158,10 +171,28 @@ def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: boo
         )
     if not new and found > expected * LOSS_FACTOR:
         say(
-            f"the first classification loss is {found:.3g}, many times that of a new class branch ({expected:.3g}): "
-            "are the first weights those of this model, trained on such images?"
+            f"the weights know little of images like these at this size yet (loss {found:.3g}; from scratch it would "
+            f"be {expected:.3g}). Normal for another kind of object; otherwise check --weights and the input size"
+        )
+    if not new and finds_nothing(losses, expected):
+        say(
+            f"the weights find no object in the first images, which have {losses.ground_truths} (classification loss "
+            f"{found:.3g}; from scratch it would be {expected:.3g}; box loss {float(losses.box):.3g}): they may not "
+            "learn; check --weights and the input size"
         )
     return total
+
+
+def check_outputs(outputs: DenseOutputs) -> None:
+    """Refuse a network whose outputs are the same everywhere, whatever it is shown. Raises InputError."""
+    logits, distances = output_spread(outputs)
+    if min(logits, distances) < LEAST_SPREAD:
+        raise InputError(
+            f"the network cannot learn: its outputs are the same everywhere in the first images (standard deviation "
+            f"of class logits {logits:.1g}, of box distances {distances:.1g} strides; expected at least "
+            f"{LEAST_SPREAD:g}): frozen batch norms without trained statistics, or damaged weights; check "
+            "model.freeze_statistics, model.freeze and --weights"
+        )
 
 
 def set_training(model: nn.Module, frozen: Sequence[nn.Module]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 BATCH = 8
 FEW_IMAGES = 24  # with fewer, a batch of 8 leaves less than three steps an epoch
@@ -12,11 +12,14 @@ LEAST_IMAGES_SEEN = 2400  # passes of one image through the network
 NEW_CLASSES, IMAGES_SEEN_NEW_CLASSES = 5, 12_000  # layers that begin anew for so many classes need so many passes
 LEAST_NEW_CLASSES, MOST_NEW_CLASSES = 6000, 20_000  # and with fewer or more classes these at least and at most
 MOST_IMAGES_SEEN = 40_000
-FROM_NOTHING = 5  # times as many passes where no weights are given
+PASSES = {"detector": 1, "backbone": 3, "nothing": 5}  # factor on the passes, by what the first weights hold
 LEARNING_RATE = 1e-3  # of AdamW, for a batch of 8
 LEARNING_RATE_NEW_CLASSES = 2e-3
 CLASS_RATE_FACTOR = 5.0
 MANY_STEPS = 20_000  # steps from which on the original's slow average fits
+
+
+Start = Literal["detector", "backbone", "nothing"]  # what the first weights hold
 
 
 class Choice(NamedTuple):
@@ -30,12 +33,14 @@ class Choice(NamedTuple):
 def choose_recipe(
     images: int,
     *,
-    fine_tuned: bool,
+    start: Start,
     new_classes: int = 0,
     batch_size: int | None = None,
     epochs: int | None = None,
 ) -> list[Choice]:
-    """The settings for `images` training images, from a trained detector (`fine_tuned`) or from nothing.
+    """The settings for `images` training images, from what the first weights hold.
+
+    `start`: a whole detector, a backbone only (neck and head start from scratch), or nothing.
 
     `new_classes`: of so many classes of the data the trained detector knows nothing, so that the layers that predict
     them begin anew.
@@ -43,16 +48,18 @@ def choose_recipe(
     `batch_size` and `epochs` are the user's, where given; the rest follows from them.
     """
     choices = []
-    new_classes = new_classes if fine_tuned else 0
+    new_classes = new_classes if start == "detector" else 0
     if batch_size is None:
         batch_size = BATCH if images >= FEW_IMAGES else BATCH // 2
         choices.append(Choice("data.batch_size", batch_size, f"steps enough an epoch of {images} images"))
     steps = math.ceil(images / batch_size)
     if epochs is None:
-        epochs = _epochs(images, fine_tuned=fine_tuned, new_classes=new_classes)
+        epochs = _epochs(images, start=start, new_classes=new_classes)
         reason = f"{epochs * images} images seen, {epochs * steps} steps"
-        if not fine_tuned:
-            reason += "; from nothing it takes more"
+        if start == "backbone":
+            reason += "; the weights are of a backbone only: neck and head start from scratch, which takes more"
+        elif start == "nothing":
+            reason += "; without first weights it takes more"
         elif new_classes:
             reason += f"; {new_classes} new classes take more"
         choices.append(Choice("train.epochs", epochs, reason))
@@ -66,19 +73,18 @@ def choose_recipe(
         Choice("augmentation.stage2_epochs", epochs // 2, "the second half without mosaic and mixup"),
         Choice("train.validate_every", max(1, epochs // 8), "eight times a run"),
         *_average(epochs * steps),
-        *_start(batch_size, fine_tuned=fine_tuned),
+        *_start(batch_size, start=start),
         *(_new_classes() if new_classes else []),
     ]
 
 
-def _epochs(images: int, *, fine_tuned: bool, new_classes: int) -> int:
-    factor = 1 if fine_tuned else FROM_NOTHING
+def _epochs(images: int, *, start: Start, new_classes: int) -> int:
     least = LEAST_IMAGES_SEEN
     if new_classes:
         wanted = round(IMAGES_SEEN_NEW_CLASSES * math.sqrt(new_classes / NEW_CLASSES))
         least = min(max(wanted, LEAST_NEW_CLASSES), MOST_NEW_CLASSES)
     seen = min(max(EPOCHS * images, least), MOST_IMAGES_SEEN)
-    return max(factor * seen // images, 1)
+    return max(PASSES[start] * seen // images, 1)
 
 
 def _average(steps: int) -> list[Choice]:
@@ -92,10 +98,11 @@ def _average(steps: int) -> list[Choice]:
     ]
 
 
-def _start(batch_size: int, *, fine_tuned: bool) -> list[Choice]:
-    """What the first weights ask for."""
-    if not fine_tuned:
-        return [Choice("train.clip_gradient", 35.0, "from nothing the first gradients are large")]
+def _start(batch_size: int, *, start: Start) -> list[Choice]:
+    """Settings that the first weights require; layers that start from scratch have no statistics to freeze."""
+    if start != "detector":
+        layers = "neck and head" if start == "backbone" else "all layers"
+        return [Choice("train.clip_gradient", 35.0, f"{layers} start from scratch: the first gradients are large")]
     if batch_size >= 32:
         return []
     return [Choice("model.freeze_statistics", True, f"batches of {batch_size} tell too little for batch norms")]

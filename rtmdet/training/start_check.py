@@ -17,12 +17,14 @@ from rtmdet.evaluation import CocoEvaluator
 from rtmdet.letterbox import fitted_size
 from rtmdet.postprocess import postprocess
 from rtmdet.priors import STRIDES, grid_priors, level_sizes
-from rtmdet.structures import DenseOutputs, ImageMeta, Target
+from rtmdet.structures import DenseOutputs, ImageMeta, Losses, Target
 from rtmdet.training.criterion import Criterion
 
 PRIOR_LOGIT = -math.log((1 - 0.01) / 0.01)  # of a new class branch everywhere: a score of 0.01
 SURE = 10.0  # logit of the priors that speak for a ground truth
 LOSS_FACTOR = 4.0  # how far from the loss at PRIOR_LOGIT the first one may be
+LEAST_SPREAD = 1e-3  # of logits or of distances in strides; random layers give 0.005 or more, dead ones under 1e-5
+LEAST_QUALITY = 0.1  # mean IoU of matched priors below which a detector's boxes are those of no object
 
 
 def fit_boxes(
@@ -93,6 +95,30 @@ def without_prior(boxes: Tensor, input_size: tuple[int, int]) -> int:
         last = torch.minimum(last, last.new_tensor([width - 1, height - 1]))
         inside |= (first <= last).all(1)
     return int((~inside).sum())
+
+
+def output_spread(outputs: DenseOutputs) -> tuple[float, float]:
+    """How much logits and distances (in strides) differ from place to place: the largest deviation of any channel.
+
+    Both are near 0 where nothing of the images reaches the outputs, as with frozen batch norms in front of layers
+    that start from scratch. Such a network has no gradient to learn from, while its loss looks like any other's.
+    """
+    spreads = []
+    for levels in (outputs.logits, tuple(d / s for d, s in zip(outputs.distances, STRIDES, strict=True))):
+        channels = [level.float().std((0, 2, 3), correction=0) for level in levels]  # (K,) or (4,)
+        spreads.append(max(float(channel.max()) for channel in channels))
+    return spreads[0], spreads[1]
+
+
+def finds_nothing(losses: Losses, expected: float) -> bool:
+    """Whether trained class layers are as sure as never before that there are no objects, although there are.
+
+    A classification loss far below `expected`, that of new class layers, is right for a detector of these very
+    objects, whose boxes then overlap them. Where they do not, all scores are 0 or the weights do not fit.
+    """
+    quality = float(losses.quality) / max(losses.positives, 1)
+    low = float(losses.classification) < expected / LOSS_FACTOR
+    return losses.ground_truths > 0 and low and quality < LEAST_QUALITY
 
 
 def expected_loss(criterion: Criterion, outputs: DenseOutputs, targets: Sequence[Target]) -> float:

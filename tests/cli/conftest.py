@@ -15,7 +15,8 @@ import torch
 from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.cli.main import main
 from rtmdet.data.synthetic.scenes import LEVELS, write_dataset
-from rtmdet.models.rtmdet import build_rtmdet
+from rtmdet.models.freezing import batch_norms
+from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -49,11 +50,22 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A nano detector of one class, balloon, for 64 px, as initialised: every score is near 0.01."""
-    torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoint") / "nano.pth"
     meta = CheckpointMeta(("balloon",), "nano", (64, 64))
-    save_checkpoint(path, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
+    save_checkpoint(path, model_state=build_nano().state_dict(), meta=meta)
     return path
+
+
+def build_nano() -> RTMDet:
+    """A nano detector of one class with random layers, whose batch norms have the statistics of colored patches."""
+    torch.manual_seed(0)
+    model = build_rtmdet("nano", 1)
+    for layer in batch_norms(model):
+        layer.momentum = None  # a plain average: the first batch counts in full
+    with torch.no_grad():
+        patches = torch.randint(0, 256, (4, 3, 4, 4), dtype=torch.uint8)
+        model.train()(patches.repeat_interleave(16, 2).repeat_interleave(16, 3))  # (4, 3, 64, 64)
+    return model
 
 
 def write_config(folder: Path, dataset: Path) -> Path:

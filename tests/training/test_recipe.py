@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from rtmdet.training.recipe import choose_recipe
+from rtmdet.training.recipe import Start, choose_recipe
 
 
 def recipe(images: int, **options: object) -> dict[str, object]:
-    return {choice.key: choice.value for choice in choose_recipe(images, **{"fine_tuned": True, **options})}  # type: ignore[arg-type]
+    return {choice.key: choice.value for choice in choose_recipe(images, **{"start": "detector", **options})}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("images", [1, 5, 23, 24, 61, 300, 5000, 200_000])
-@pytest.mark.parametrize("fine_tuned", [True, False])
-def test_the_choices_fit_together(images: int, fine_tuned: bool) -> None:
-    found = recipe(images, fine_tuned=fine_tuned)
+@pytest.mark.parametrize("start", ["detector", "backbone", "nothing"])
+def test_the_choices_fit_together(images: int, start: Start) -> None:
+    found = recipe(images, start=start)
     epochs, batch = found["train.epochs"], found["data.batch_size"]
     assert isinstance(epochs, int)
     assert isinstance(batch, int)
@@ -36,7 +36,8 @@ def test_few_images_come_more_often() -> None:
 
 def test_statistics_stay_where_trained_weights_meet_small_batches() -> None:
     assert recipe(61)["model.freeze_statistics"] is True
-    assert "model.freeze_statistics" not in recipe(61, fine_tuned=False)
+    assert "model.freeze_statistics" not in recipe(61, start="backbone")
+    assert "model.freeze_statistics" not in recipe(61, start="nothing")
     assert "model.freeze_statistics" not in recipe(500, batch_size=64)
 
 
@@ -49,7 +50,7 @@ def test_what_the_user_gives_is_no_choice_and_the_rest_follows() -> None:
 
 
 def test_every_choice_says_why() -> None:
-    assert all(len(choice.reason) > 8 for choice in choose_recipe(61, fine_tuned=True))
+    assert all(len(choice.reason) > 8 for choice in choose_recipe(61, start="detector"))
 
 
 def test_new_class_layers_get_more_passes_and_a_higher_rate() -> None:
@@ -61,4 +62,14 @@ def test_new_class_layers_get_more_passes_and_a_higher_rate() -> None:
     assert passes == pytest.approx([6000, 12_000, 20_000, 20_000], abs=60)
     assert new["train.class_rate_factor"] > 1  # type: ignore[operator]
     assert "train.class_rate_factor" not in recipe(61)
-    assert recipe(61, fine_tuned=False, new_classes=3) == recipe(61, fine_tuned=False)
+    for start in ("backbone", "nothing"):
+        assert recipe(61, start=start, new_classes=3) == recipe(61, start=start)
+
+
+def test_a_backbone_alone_takes_more_passes_than_a_detector_and_fewer_than_nothing() -> None:
+    passes = [recipe(61, start=start)["train.epochs"] for start in ("detector", "backbone", "nothing")]
+    assert passes == sorted(set(passes))  # type: ignore[type-var]
+    assert recipe(61, start="backbone")["train.clip_gradient"] == 35
+    reasons = {choice.key: choice.reason for choice in choose_recipe(61, start="backbone")}
+    assert "neck and head start from scratch" in reasons["train.epochs"]
+    assert "neck and head start from scratch" in reasons["train.clip_gradient"]

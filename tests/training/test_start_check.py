@@ -9,7 +9,16 @@ from rtmdet.data.coco import index_coco
 from rtmdet.priors import grid_priors, level_sizes
 from rtmdet.structures import DenseOutputs, ImageMeta, Target
 from rtmdet.training.criterion import Criterion
-from rtmdet.training.start_check import PRIOR_LOGIT, encode, expected_loss, ground_truth_ap, without_prior
+from rtmdet.training.start_check import (
+    LEAST_SPREAD,
+    PRIOR_LOGIT,
+    encode,
+    expected_loss,
+    finds_nothing,
+    ground_truth_ap,
+    output_spread,
+    without_prior,
+)
 
 BOXES = torch.tensor([[10.0, 20, 60, 90], [12, 22, 58, 88], [100, 5, 180, 60], [40, 40, 41.5, 43]])
 LABELS = torch.tensor([0, 1, 0, 1])
@@ -82,3 +91,39 @@ def test_expected_loss_is_that_of_a_new_class_branch() -> None:
     loss = float(criterion(fresh, [target]).classification)
     assert expected_loss(criterion, wild, [target]) == pytest.approx(loss)
     assert float(criterion(wild, [target]).classification) > 4 * loss
+
+
+def outputs_of(logit: float, distance: float, *, noise: float = 0.0, channel: float = 0.0) -> DenseOutputs:
+    """Outputs for two images of 64 x 64 and 3 classes; `channel` differs between channels, `noise` between places."""
+    generator = torch.Generator().manual_seed(0)
+    logits, distances = [], []
+    for stride, size in zip((8, 16, 32), level_sizes((64, 64)), strict=True):
+        steps = channel * torch.arange(4.0).view(1, 4, 1, 1)
+        logits.append(logit + steps[:, :3] + noise * torch.randn(2, 3, *size, generator=generator))
+        distances.append((distance + steps + noise * torch.randn(2, 4, *size, generator=generator)) * stride)
+    return DenseOutputs(tuple(logits), tuple(distances))
+
+
+def test_outputs_that_are_the_same_everywhere_have_no_spread() -> None:
+    """Each channel may have a bias of its own: that is no sign of life."""
+    assert max(output_spread(outputs_of(PRIOR_LOGIT, 3, channel=2.0))) < LEAST_SPREAD / 100
+    logits, distances = output_spread(outputs_of(PRIOR_LOGIT, 3, noise=0.05))
+    assert logits == pytest.approx(0.05, rel=0.7)
+    assert distances == pytest.approx(0.05, rel=0.7)
+
+
+def test_a_low_loss_is_fine_only_where_boxes_overlap_the_objects() -> None:
+    target = Target(torch.tensor([[4.0, 4, 60, 60]]), torch.tensor([1]))
+    criterion = Criterion(3)
+
+    def found(outputs: DenseOutputs, *targets: Target) -> bool:
+        losses = criterion(outputs, targets)
+        return finds_nothing(losses, expected_loss(criterion, outputs, targets))
+
+    assert found(outputs_of(-12, 0.001), target, target), "no scores, no boxes"
+    perfect = encode(target, (64, 64), 3)
+    assert not found(perfect, target), "a detector of these objects"
+    assert float(criterion(perfect, [target]).classification) < 0.1
+    assert not found(outputs_of(PRIOR_LOGIT, 0.001), target, target), "class layers from scratch"
+    nothing = Target(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    assert not found(outputs_of(-12, 0.001), nothing, nothing), "there is nothing to find"
