@@ -1,4 +1,4 @@
-"""`rtmdet train`: one process of a run, from its configuration to its best AP."""
+"""`rtmdet train`: one process of a run, from its configuration to the AP of its last epoch."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rtmdet.checkpoint import has_checkpoint, newest_checkpoint
 from rtmdet.cli.build_trainer import build_trainer, training_device
 from rtmdet.cli.folds import cross_validate
 from rtmdet.cli.open_data import open_data
+from rtmdet.cli.outcome import describe_outcome
 from rtmdet.cli.own_data import configuration
 from rtmdet.cli.progress import TrainingBar, say
 from rtmdet.cli.start_check import check_start
@@ -26,7 +27,7 @@ from rtmdet.models.rtmdet import RTMDet
 from rtmdet.structures import InputError
 from rtmdet.training.engine import Trainer
 from rtmdet.training.interruption import Interrupted, StoppedByAnother
-from rtmdet.training.log import RunLog
+from rtmdet.training.log import RunLog, read_log
 from rtmdet.training.records import Observer
 from rtmdet.training.tensorboard import TensorBoardLog
 from rtmdet.viz.curves import CurvePicture
@@ -78,7 +79,8 @@ def train(config: Config, *, resume: bool = False, observers: Sequence[Observer]
             prepare_folder(folder, config)
             trainer.observers = [*build_observers(config, trainer, val_data), *observers]
         run_to_the_end(trainer)
-        say(f"best AP {trainer.best_ap:.3f}: {folder / 'best.pth'}; curves: {folder / 'curves.png'}")
+        say(f"curves: {folder / 'curves.png'}")
+        say(describe_outcome(read_log(folder / "log.jsonl"), folder))
     return folder
 
 
