@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FILES = {"last.pth", "previous.pth", "best.pth", "config.yaml", "log.jsonl", "train.csv", "val.csv", "curves.png"} | {
     "f1.png",
+    "warnings.txt",  # six steps find next to nothing
 }
 Command = Callable[..., CompletedProcess[str]]
 Finished = tuple[Path, CompletedProcess[str]]
@@ -62,6 +63,14 @@ def test_run_says_what_it_reads_and_prints_the_12_numbers(finished: Finished, da
     last = read_log(finished[0] / "run" / "log.jsonl")[-1]["AP"]
     assert lines[-1].startswith(f"AP of the last epoch {last:.3f} ({finished[0] / 'run' / 'last.pth'}), ")
     assert finished[1].stderr.endswith("\n")
+
+
+def test_a_run_that_finds_nothing_warns_with_the_cause(finished: Finished) -> None:
+    (line,) = [line for line in finished[1].stdout.splitlines() if line.startswith("warning: ")]
+    assert line.startswith("warning: AP is 0.00")
+    assert " after 1 of 2 epochs. Likely cause: " in line
+    written = (finished[0] / "run" / "warnings.txt").read_text()
+    assert written == line.replace("warning:", "[low-ap] epoch 1:") + "\n"
 
 
 def test_checkpoints_say_what_they_are(finished: Finished) -> None:
