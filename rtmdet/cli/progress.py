@@ -27,6 +27,11 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
+def say_above_bar(text: str) -> None:
+    """Print a line without breaking the progress bar."""
+    tqdm.write(text)
+
+
 def track(items: SizedIterable[Item], text: str) -> Iterator[Item]:
     """Go through `items` with a bar that vanishes at the end."""
     return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True, disable=not is_main_process()))

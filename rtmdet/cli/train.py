@@ -1,4 +1,4 @@
-"""`rtmdet train`: one process of a run, from its configuration to its best AP."""
+"""`rtmdet train`: one process of a run, from its configuration to the AP of its last epoch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from rtmdet.checkpoint import has_checkpoint, newest_checkpoint
 from rtmdet.cli.build_trainer import build_trainer, training_device
 from rtmdet.cli.folds import cross_validate
 from rtmdet.cli.open_data import open_data
+from rtmdet.cli.outcome import describe_outcome
 from rtmdet.cli.own_data import configuration
-from rtmdet.cli.progress import TrainingBar, say
+from rtmdet.cli.progress import TrainingBar, say, say_above_bar
+from rtmdet.cli.run_facts import collect_facts
 from rtmdet.cli.start_check import check_start
 from rtmdet.config import Config
 from rtmdet.config_file import differences, dump_config
@@ -26,9 +28,10 @@ from rtmdet.models.rtmdet import RTMDet
 from rtmdet.structures import InputError
 from rtmdet.training.engine import Trainer
 from rtmdet.training.interruption import Interrupted, StoppedByAnother
-from rtmdet.training.log import RunLog
+from rtmdet.training.log import RunLog, read_log
 from rtmdet.training.records import Observer
 from rtmdet.training.tensorboard import TensorBoardLog
+from rtmdet.training.watch import ProgressWatch
 from rtmdet.viz.curves import CurvePicture
 from rtmdet.viz.draw import draw_detections
 from rtmdet.viz.score_curves import ScoreCurvePicture
@@ -76,9 +79,10 @@ def train(config: Config, *, resume: bool = False, observers: Sequence[Observer]
         check_same_place(trainer)
         if is_main_process():
             prepare_folder(folder, config)
-            trainer.observers = [*build_observers(config, trainer, val_data), *observers]
+            trainer.observers = [*build_observers(config, trainer, train_data, val_data), *observers]
         run_to_the_end(trainer)
-        say(f"best AP {trainer.best_ap:.3f}: {folder / 'best.pth'}; curves: {folder / 'curves.png'}")
+        say(f"curves: {folder / 'curves.png'}")
+        say(describe_outcome(read_log(folder / "log.jsonl"), folder))
     return folder
 
 
@@ -139,13 +143,18 @@ def check_same_place(trainer: Trainer) -> None:
         )
 
 
-def build_observers(config: Config, trainer: Trainer, val_data: CocoDataset) -> list[Observer]:
-    """Log files, progress bar, curves, and TensorBoard where it is wanted."""
+def build_observers(
+    config: Config, trainer: Trainer, train_data: CocoDataset, val_data: CocoDataset
+) -> list[Observer]:
+    """Log files, progress bar, warnings, curves, and TensorBoard if configured."""
     train, folder = config.train, Path(config.train.output)
     log = RunLog(folder, log_every=train.log_every, iterations=trainer.iteration, epochs=trainer.epoch)
     bar = TrainingBar(epochs=train.epochs, iterations=trainer.steps, done=trainer.iteration)
+    rate = float(trainer.learning_rates.max())
+    facts = collect_facts(config, train_data, steps=trainer.steps, learning_rate=rate)
+    watch = ProgressWatch(folder, facts, report=say_above_bar, history=read_log(log.path))
     curves, f1 = CurvePicture(log.path, folder / "curves.png"), ScoreCurvePicture(folder / "f1.png")
-    observers: list[Observer] = [log, bar, curves, f1]
+    observers: list[Observer] = [log, bar, watch, curves, f1]
     if train.tensorboard:
         pictures = partial(predicted_pictures, trainer, val_data)
         observers.append(TensorBoardLog(folder, log_every=train.log_every, pictures=pictures))

@@ -31,7 +31,8 @@ from rtmdet.training.records import StepRecord
 ROOT = Path(__file__).resolve().parents[2]
 
 FILES = {"last.pth", "previous.pth", "best.pth", "config.yaml", "log.jsonl", "train.csv", "val.csv", "curves.png"} | {
-    "f1.png"
+    "f1.png",
+    "warnings.txt",  # six steps find next to nothing
 }
 Command = Callable[..., CompletedProcess[str]]
 Finished = tuple[Path, CompletedProcess[str]]
@@ -58,9 +59,18 @@ def test_run_says_what_it_reads_and_prints_the_12_numbers(finished: Finished, da
     assert lines[0] == f"train: 6 images, {boxes} boxes, classes: balloon"
     assert lines[1].startswith("val: 3 images, ")
     assert lines[2] == "weights: random initialisation"
-    assert [line.split()[0] for line in lines if line[:2] in ("AP", "AR")] == list(NAMES)
-    assert lines[-1].startswith("best AP ")
+    assert [line.split()[0] for line in lines[:-1] if line[:2] in ("AP", "AR")] == list(NAMES)
+    last = read_log(finished[0] / "run" / "log.jsonl")[-1]["AP"]
+    assert lines[-1].startswith(f"AP of the last epoch {last:.3f} ({finished[0] / 'run' / 'last.pth'}), ")
     assert finished[1].stderr.endswith("\n")
+
+
+def test_a_run_that_finds_nothing_warns_with_the_cause(finished: Finished) -> None:
+    (line,) = [line for line in finished[1].stdout.splitlines() if line.startswith("warning: ")]
+    assert line.startswith("warning: AP is 0.00")
+    assert " after 1 of 2 epochs. Likely cause: " in line
+    written = (finished[0] / "run" / "warnings.txt").read_text()
+    assert written == line.replace("warning:", "[low-ap] epoch 1:") + "\n"
 
 
 def test_checkpoints_say_what_they_are(finished: Finished) -> None:
@@ -130,7 +140,7 @@ def test_resuming_a_finished_run_leaves_it_as_it_is(again: list[object], tmp_pat
     before = {name: (run / name).read_bytes() for name in ("last.pth", "best.pth", "log.jsonl", "val.csv")}
     result = command(*again, "--resume")
     assert result.returncode == 0, result.stderr
-    assert "best AP" in result.stdout.splitlines()[-1]
+    assert result.stdout.splitlines()[-1].startswith("AP of the last epoch ")
     assert {name: (run / name).read_bytes() for name in before} == before
 
 

@@ -1,0 +1,31 @@
+"""The last line of a run: the AP of its last epoch beside the best one, and which of them to report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rtmdet.training.log import Row
+
+
+def describe_outcome(rows: Iterable[Row], folder: Path) -> str:
+    """One line from the rows of a run's log.
+
+    best.pth is chosen as the highest of several validations, all on the same images, so its AP is biased upwards.
+    The last epoch is fixed before anything is measured. `train` always validates it.
+    """
+    values = [float(row["AP"]) for row in rows if row["kind"] == "val"]
+    last_file, best_file = folder / "last.pth", folder / "best.pth"
+    if not values:
+        return f"no validation in the log of this run; weights: {last_file}"
+    last, best = values[-1], max(values)
+    if last < 0:  # -1: undefined
+        return f"AP undefined: the validation images contain no objects; weights: {last_file}"
+    if len(values) == 1:
+        return f"AP {last:.3f} after the last epoch ({last_file})"
+    if last == best:
+        return f"AP of the last epoch {last:.3f} ({last_file}), the best of {len(values)} validations"
+    return (
+        f"AP of the last epoch {last:.3f} ({last_file}), best of {len(values)} validations {best:.3f} ({best_file}); "
+        "the best of several is chosen on these images and reads too high with few of them: report the last"
+    )

@@ -1,0 +1,186 @@
+"""Likely causes of a run that does not learn, each with its remedy, chosen by what is known of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rtmdet.training.recipe import FROM_NOTHING, LEAST_IMAGES_SEEN
+from rtmdet.training.trend import Trend
+
+MANY_UNMATCHED = 0.5  # share of the objects; from scratch a fifth is usual
+MUCH_HIGHER = 1.25  # factor between two losses
+CLEARLY_LOWER = 0.8
+HUGE_GRADIENT = 300.0  # norm of all gradients together; 1 to 30 is usual, from scratch 100 at first
+NO_BOX_LOSS = 1e-3
+FEW_BOXES = 20  # of a class
+NAMED = 8  # classes in a warning at most
+
+
+@dataclass(frozen=True, slots=True)
+class ClassBoxes:
+    """The training boxes of one class."""
+
+    count: int
+    too_small: int  # boxes without a prior inside, at the network's input size
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What is known of a run before its first step."""
+
+    epochs: int
+    steps: int  # per epoch
+    warmup: int  # steps
+    stage2_start: int  # finished epochs before mosaic and mixup end
+    images: int  # per epoch
+    input_size: tuple[int, int]  # (H, W)
+    learning_rate: float
+    clip_gradient: float | None
+    from_scratch: bool  # no trained detector to start from
+    frozen_random: str | None  # the setting that freezes layers or batch norms which start from random weights
+    classes: Mapping[str, ClassBoxes]
+
+    @property
+    def passes(self) -> int:
+        """Training images seen in the whole run."""
+        return self.epochs * self.images
+
+    @property
+    def usual_passes(self) -> int:
+        """How many the recipe for small data sets takes at least."""
+        return LEAST_IMAGES_SEEN * (FROM_NOTHING if self.from_scratch else 1)
+
+
+def cause_of_low_ap(facts: RunFacts, trend: Trend) -> str:
+    """Why hardly anything is found on the validation images."""
+    known = _cause_for_certain(facts, trend)
+    if known is not None:
+        return known
+    if trend.iteration <= facts.warmup:
+        return (
+            f"the learning rate is still warming up (step {trend.iteration} of {facts.warmup}): lower "
+            "train.warmup_iterations, or train longer"
+        )
+    if facts.passes < facts.usual_passes:
+        return _few_passes(facts)
+    if trend.loss < CLEARLY_LOWER * trend.highest_loss:
+        return (
+            "the training loss falls, so the validation annotations probably differ from the training ones (ids or "
+            "order of the classes, boxes, other kinds of images): look at both with rtmdet data show, and run "
+            "rtmdet data check"
+        )
+    return _no_fit(facts)
+
+
+def cause_of_flat_loss(facts: RunFacts, trend: Trend) -> str:
+    """Why the loss does not fall."""
+    return _cause_for_certain(facts, trend) or _no_fit(facts)
+
+
+def cause_of_no_box_loss(facts: RunFacts) -> str:
+    """Why no predicted box overlaps an object."""
+    if facts.frozen_random is not None:
+        return _frozen_random(facts.frozen_random)
+    if facts.from_scratch:
+        return (
+            "the layers that predict boxes start from scratch and predict points: start from trained weights "
+            "(model.weights), or lower train.learning_rate"
+        )
+    return f"the weights do not fit these images, or the learning rate is too high: {_lower_rate(facts)}"
+
+
+def cause_of_no_match(facts: RunFacts, trend: Trend) -> str:
+    """Why no prior is matched to any object."""
+    if trend.unmatched > 0:
+        return _too_small(facts, trend.unmatched)
+    return "the training samples contain no objects: look at them with rtmdet data show"
+
+
+def causes_of_missing_classes(facts: RunFacts, names: Sequence[str]) -> str:
+    """Why these classes are never found, one cause per group of them."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(_cause_of_missing_class(facts, facts.classes.get(name, ClassBoxes(0, 0))), []).append(name)
+    return "; ".join(f"{shorten(group)}: {cause}" for cause, group in groups.items())
+
+
+def shorten(texts: Sequence[str]) -> str:
+    """The first few, separated by commas, and the number of the others."""
+    rest = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
+    return ", ".join(texts[:NAMED]) + rest
+
+
+def _cause_of_missing_class(facts: RunFacts, boxes: ClassBoxes) -> str:
+    height, width = facts.input_size
+    if boxes.count == 0:
+        return "no training boxes: add some, or remove the class from data.classes"
+    if 2 * boxes.too_small >= boxes.count:
+        return f"most boxes are too small at {height} x {width} pixels: raise data.input_size"
+    if boxes.count < FEW_BOXES:
+        return "too few boxes: label more, or show their images more often (data.repeat_threshold)"
+    if facts.passes < facts.usual_passes:
+        return _few_passes(facts)
+    return (
+        "labeled differently in training and validation, or confused with another class (look with rtmdet data "
+        "show); otherwise train longer (train.epochs)"
+    )
+
+
+def _cause_for_certain(facts: RunFacts, trend: Trend) -> str | None:
+    """The causes that the records prove, the surest first."""
+    if facts.frozen_random is not None:
+        return _frozen_random(facts.frozen_random)
+    if not trend.ever_matched:
+        return cause_of_no_match(facts, trend)
+    if trend.unmatched > MANY_UNMATCHED:
+        return _too_small(facts, trend.unmatched)
+    # From scratch the loss starts near 0 and rises at first: boxes without area have no loss.
+    if (not facts.from_scratch and _rises(trend)) or trend.gradient_norm > HUGE_GRADIENT:
+        return (
+            f"the learning rate is too high (loss {trend.first_loss:.2g} at first, {trend.loss:.2g} now, gradient "
+            f"norm {trend.gradient_norm:.2g}): {_lower_rate(facts)}"
+        )
+    if trend.box_loss < NO_BOX_LOSS:
+        return "no predicted box overlaps an object (box loss 0); " + cause_of_no_box_loss(facts)
+    return None
+
+
+def _rises(trend: Trend) -> bool:
+    return trend.loss >= MUCH_HIGHER * trend.first_loss > 0
+
+
+def _frozen_random(setting: str) -> str:
+    return (
+        f"{setting} freezes layers or batch norms that start from random weights: remove the setting, or start from "
+        "trained weights (model.weights)"
+    )
+
+
+def _too_small(facts: RunFacts, share: float) -> str:
+    height, width = facts.input_size
+    return (
+        f"{share:.0%} of the objects are too small to be matched at {height} x {width} pixels: raise data.input_size "
+        "(rtmdet data check suggests one), or cut the images into tiles"
+    )
+
+
+def _few_passes(facts: RunFacts) -> str:
+    epochs = -(-facts.usual_passes // max(facts.images, 1))
+    start = "from scratch" if facts.from_scratch else "from trained weights"
+    return (
+        f"{facts.passes} image passes are few, {facts.usual_passes} are usual {start}: set train.epochs to {epochs} "
+        "or more"
+    )
+
+
+def _no_fit(facts: RunFacts) -> str:
+    return (
+        "labels that do not match the images (look with rtmdet data show), or a learning rate that does not fit "
+        f"(train.learning_rate is {facts.learning_rate:g}: try a third of it, then three times as much)"
+    )
+
+
+def _lower_rate(facts: RunFacts) -> str:
+    clip = "" if facts.clip_gradient is not None else ", or set train.clip_gradient to 35"
+    return f"lower train.learning_rate from {facts.learning_rate:g} to {facts.learning_rate / 4:.2g}{clip}"

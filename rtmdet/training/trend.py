@@ -1,0 +1,121 @@
+"""The course of a run's losses: points kept of its steps, and medians of windows of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from rtmdet.training.log import Row
+from rtmdet.training.records import StepRecord
+
+MOST_POINTS = 4000  # kept of a run
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """What the losses did in a stretch of steps. All losses and norms are medians of windows."""
+
+    iteration: int  # the last step
+    first_loss: float  # of the first window; 0 if there is none before the newest
+    highest_loss: float  # of the windows before the newest
+    loss: float  # of the newest window, as all that follows
+    box_loss: float  # of the steps with matched priors; infinite if there are none
+    gradient_norm: float  # before clipping
+    unmatched: float  # mean share of the objects without a matched prior
+    ever_matched: bool  # whether any step of the run had a matched prior
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """One step, or a row of the log: the means of several."""
+
+    iteration: int
+    loss: float
+    box_loss: float
+    gradient_norm: float
+    positives: float
+    unmatched: float
+
+
+class LossCourse:
+    """The losses of a run of `total` steps, every n-th of a long one; `history` is the log of its earlier part."""
+
+    def __init__(self, total: int, history: Sequence[Row] = ()) -> None:
+        self._every = max(1, total // MOST_POINTS)
+        rows = [row for row in history if row["kind"] == "train"]
+        thinned = rows[:: max(1, len(rows) // MOST_POINTS)]
+        self._points = [_from_row(row) for row in thinned]
+        self._ever_matched = any(point.positives > 0 for point in self._points)
+
+    @property
+    def first_iteration(self) -> int | None:
+        """The first step that is known; None without any."""
+        return self._points[0].iteration if self._points else None
+
+    @property
+    def ever_matched(self) -> bool:
+        """Whether a prior was ever matched to an object; True while nothing is known."""
+        return self._ever_matched or not self._points
+
+    def add(self, record: StepRecord) -> None:
+        """Take a step."""
+        self._ever_matched |= record.positives > 0
+        if record.iteration % self._every == 0:
+            self._points.append(_from_record(record))
+
+    def trend(self, start: int, now: int, *, window: float) -> Trend:
+        """The steps (start, now] in windows of `window` steps, the newest of which ends at `now`."""
+        window = max(window, 1)
+        newest = [point for point in self._points if now - window < point.iteration <= now]
+        newest = newest or self._points[-1:]  # rows of the log may be farther apart
+        before = list(self._medians(start, now - window, window))
+        return Trend(
+            iteration=now,
+            first_loss=before[0] if before else 0.0,
+            highest_loss=max(before, default=0.0),
+            loss=_median((point.loss for point in newest), 0.0),
+            box_loss=_median((point.box_loss for point in newest if point.positives > 0), math.inf),
+            gradient_norm=_median((point.gradient_norm for point in newest), 0.0),
+            unmatched=fmean(point.unmatched for point in newest) if newest else 0.0,
+            ever_matched=self.ever_matched,
+        )
+
+    def _medians(self, start: float, end: float, window: float) -> Iterator[float]:
+        """The median loss of each whole window of the steps (start, end]; empty windows are left out."""
+        losses: dict[int, list[float]] = {}
+        count = int((end - start) / window + 1e-9)
+        for point in self._points:
+            if start < point.iteration <= start + count * window:
+                losses.setdefault(int((point.iteration - start - 1) // window), []).append(point.loss)
+        return (median(losses[place]) for place in sorted(losses))
+
+
+def _from_record(record: StepRecord) -> _Point:
+    return _Point(
+        record.iteration,
+        record.loss_classification + record.loss_box,
+        record.loss_box,
+        record.gradient_norm,
+        record.positives,
+        record.unassigned,
+    )
+
+
+def _from_row(row: Row) -> _Point:
+    """A row of the log; older logs lack some columns."""
+    box = float(row["loss_box"])
+    return _Point(
+        int(row["iteration"]),
+        float(row["loss_classification"]) + box,
+        box,
+        float(row.get("gradient_norm", 0.0)),
+        float(row.get("positives", 1.0)),
+        float(row.get("unassigned", 0.0)),
+    )
+
+
+def _median(values: Iterable[float], default: float) -> float:
+    found = list(values)
+    return median(found) if found else default

@@ -1,0 +1,47 @@
+"""What the warnings know of a run beforehand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rtmdet.cli.run_facts import count_boxes, frozen_random
+from rtmdet.config_file import load_config
+from rtmdet.data.coco import CocoDataset
+from rtmdet.training.causes import ClassBoxes
+
+
+@pytest.mark.parametrize(
+    ("overrides", "setting"),
+    [
+        ([], None),
+        (["model.freeze_statistics=true"], "model.freeze_statistics"),
+        (["model.freeze_statistics=true", "model.weights=some.pth"], None),
+        (["model.frozen_stages=1"], "model.frozen_stages"),
+        (["model.freeze=[neck.*]"], "model.freeze"),
+        (["model.freeze=[backbone.*]", "model.backbone=timm/resnet18"], None),
+    ],
+)
+def test_frozen_random_layers_are_known_by_their_setting(
+    config: Path, overrides: list[str], setting: str | None
+) -> None:
+    assert frozen_random(load_config(config, overrides)) == setting
+
+
+def test_boxes_are_counted_by_class_at_the_input_size(dataset: Path, tmp_path: Path) -> None:
+    """Of 96 x 96 pixels at 64: a kite of 3 pixels has 2 of the input, between the priors at 8 and 16."""
+    content = json.loads((dataset / "train" / "annotations.json").read_text())
+    balloons = len(content["annotations"])
+    image = content["images"][0]["id"]
+    content["categories"] += [{"id": 7, "name": "kite"}, {"id": 8, "name": "bird"}]
+    for number, box in enumerate(([13.5, 13.5, 3, 3], [10, 10, 40, 40])):
+        kite = {"id": 900 + number, "image_id": image, "category_id": 7, "bbox": box, "area": box[2] * box[3]}
+        content["annotations"].append({**kite, "iscrowd": 0})
+    (tmp_path / "three.json").write_text(json.dumps(content))
+    data = CocoDataset(tmp_path / "three.json", dataset / "train" / "images", training=True)
+    counts = count_boxes(data, (64, 64))
+    assert counts["balloon"].count == balloons
+    assert counts["kite"] == ClassBoxes(2, 1)
+    assert counts["bird"] == ClassBoxes(0, 0)
