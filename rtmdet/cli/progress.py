@@ -27,6 +27,12 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
+def write_above_bar(text: str) -> None:
+    """Print a line while a bar is drawn, which moves down; of several processes only the main one speaks."""
+    if is_main_process():
+        tqdm.write(text)
+
+
 def track(items: SizedIterable[Item], text: str) -> Iterator[Item]:
     """Go through `items` with a bar that vanishes at the end."""
     return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True, disable=not is_main_process()))
@@ -49,6 +55,12 @@ class TrainingBar:
             refresh=False,
         )
         self._bar.update()
+
+    def lengthen(self, epochs: int, iterations: int) -> None:
+        """Another number of epochs, with `iterations` steps all together."""
+        self._epochs = epochs
+        self._bar.total = iterations
+        self._bar.refresh()
 
     def on_validation(self, record: ValidationRecord) -> None:
         """Print the main numbers above the bar."""
