@@ -15,7 +15,7 @@ from rtmdet.cli.measure import detect_all
 from rtmdet.cli.open_data import shortened
 from rtmdet.cli.plain_images import plain_images
 from rtmdet.cli.progress import say
-from rtmdet.config import Config
+from rtmdet.config import Config, TrainingConfig
 from rtmdet.config_file import dump_config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.loader import EvaluationLoader, TrainingLoader
@@ -157,17 +157,22 @@ def build_training_loader(config: Config, dataset: CocoDataset) -> TrainingLoade
     )
 
 
-def build_evaluation(
-    config: Config, dataset: CocoDataset, device: torch.device
-) -> Callable[[nn.Module], CocoMetrics]:
-    """What measures a model on the validation images, each process its share of them."""
-    loader = EvaluationLoader(
+def build_validation_loader(config: Config, dataset: CocoDataset) -> EvaluationLoader:
+    """All validation images, this process's share of them."""
+    return EvaluationLoader(
         EvaluationSamples(dataset, input_size=config.data.input_size),
         batch_size=config.data.batch_size,
         workers=config.data.workers,
         rank=rank(),
         world_size=world_size(),
     )
+
+
+def build_evaluation(
+    config: Config, dataset: CocoDataset, device: torch.device
+) -> Callable[[nn.Module], CocoMetrics]:
+    """What measures a model on the validation images, each process its share of them."""
+    loader = build_validation_loader(config, dataset)
 
     def evaluate(model: nn.Module) -> CocoMetrics:
         return detect_all(model, dataset, loader, settings=config.evaluation, device=device).evaluate()
@@ -210,10 +215,17 @@ def build_learning_rates(config: Config, rate: float, *, steps: int) -> np.ndarr
         base=rate,
         warmup=train.warmup_iterations,
         warmup_start=train.warmup_start,
-        # Differs from mmdet: with an odd number of epochs, too, the minimum is at the end, not before it.
-        cosine_start=train.epochs // 2 if train.cosine_start is None else train.cosine_start,
+        cosine_start=cosine_start(train),
         final_factor=train.final_factor,
     )
+
+
+def cosine_start(train: TrainingConfig) -> int:
+    """The epoch in which the cosine begins.
+
+    Differs from mmdet: with an odd number of epochs, too, the minimum is at the end, not before it.
+    """
+    return train.epochs // 2 if train.cosine_start is None else train.cosine_start
 
 
 def wrap(model: nn.Module, config: Config, device: torch.device) -> nn.Module:

@@ -9,15 +9,17 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from rtmdet.cli.measure import describe_interval, detect_all
+from rtmdet.cli.minutes import Configure, TimedRun, TimeLimit, settings_of_first_fold
 from rtmdet.cli.own_data import (
     SPLIT_SEED,
     check_may_go_on,
     choose_classes,
-    configure_splits,
+    given_settings,
     holds_run,
     open_data_set,
     run_folder,
     say_remarks,
+    split_configurations,
 )
 from rtmdet.cli.progress import say
 from rtmdet.config import Config
@@ -37,10 +39,13 @@ from rtmdet.viz.score_curves import draw_score_curves
 ANNOTATIONS, DETECTIONS = "pooled_annotations.json", "pooled_detections.json"
 
 
-def cross_validate(arguments: argparse.Namespace, train: Callable[[Config], Path]) -> None:
+def cross_validate(
+    arguments: argparse.Namespace, train: Callable[[Config, TimedRun | None], Path], limit: TimeLimit | None
+) -> None:
     """Train on all folds but one, K times, and print and keep the numbers of the pooled detections.
 
     Each run is measured with its last weights: the best ones would be chosen on the images that measure them.
+    With a `limit` the first run is fitted to its part of the time, and the others get the same length.
     The pooled detections and the ground truth stand in the folder of the runs, for rtmdet compare.
     Raises InputError where the folds cannot be made, or the folder holds others.
     """
@@ -65,8 +70,9 @@ def cross_validate(arguments: argparse.Namespace, train: Callable[[Config], Path
         if holds_run(folder):
             check_may_go_on(arguments, folder)
             check_same_images(folder, learned, part)
-        config = configure_splits(arguments, learned, Split(part, whole.images), folder, classes)
-        found, category_ids = detect_fold(config, train(config))
+        configure = split_configurations(arguments, learned, Split(part, whole.images), folder, classes)
+        config, timed = first_configuration(configure, arguments, limit, number=number, runs=len(parts))
+        found, category_ids = detect_fold(config, train(config, timed))
         precisions.append(found.evaluate(curves=False).ap)
         pooled = pooled or CocoEvaluator(index_coco(whole.coco), category_ids, config.evaluation.backend)
         for image, rows in found.rows.items():
@@ -83,6 +89,18 @@ def cross_validate(arguments: argparse.Namespace, train: Callable[[Config], Path
         f"standard deviation {stdev(precisions):.3f}"
     )
     keep(pooled, metrics, run_folder(arguments))
+
+
+def first_configuration(
+    configure: Configure, arguments: argparse.Namespace, limit: TimeLimit | None, *, number: int, runs: int
+) -> tuple[Config, TimedRun | None]:
+    """What run `number` begins with, and how its length is found where it is the one that is fitted to the time."""
+    if limit is None:
+        return configure([]), None
+    first = run_folder(arguments) / "fold_1"
+    if number > 1 or holds_run(first):
+        return configure(settings_of_first_fold(first)), None
+    return configure([]), TimedRun(limit, configure, frozenset(given_settings(arguments)), runs)
 
 
 def check_same_images(folder: Path, learned: Split, part: CocoFile) -> None:

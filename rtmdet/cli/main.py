@@ -10,6 +10,7 @@ import importlib
 import io
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,9 @@ REDUCTIONS = ("squeeze_mean", "select_max", "topk")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 done with something to look at, 2 unusable input."""
+    began = time.monotonic()
     arguments = build_parser().parse_args(argv)
+    arguments.began = began  # what --minutes counts from
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a busy neighbour costs 8 x otherwise; before torch
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     command = importlib.import_module(arguments.module)
@@ -79,6 +82,9 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "train", "Train or fine-tune a detector.", "train")
     _add_run_options(parser)
     parser.add_argument("--resume", action="store_true", help="go on from last.pth of the output folder")
+    parser.add_argument("--minutes", type=float, metavar="N",
+                        help="with --data: choose the epochs, and where needed a smaller input, so that the command "
+                        "ends after N minutes")  # fmt: skip
     parser.add_argument("--folds", type=int, metavar="K",
                         help="with --data: K runs, each measured on another K-th of the images")  # fmt: skip
 

@@ -9,23 +9,22 @@ import torch
 from torch import nn
 
 from rtmdet.bootstrap import LEAST_IMAGES, interval
-from rtmdet.cli.progress import track
+from rtmdet.cli.progress import SizedIterable, track
 from rtmdet.config import EvaluationConfig
 from rtmdet.config_file import parse_config
 from rtmdet.data.coco import CocoDataset
-from rtmdet.data.loader import EvaluationLoader
 from rtmdet.detector import Detector
 from rtmdet.evaluation import CocoEvaluator, CocoMetrics
 from rtmdet.matches import ClassMatches
 from rtmdet.postprocess import postprocess
-from rtmdet.structures import InputError
+from rtmdet.structures import Batch, InputError
 
 
 @torch.inference_mode()
 def detect_all(
     model: nn.Module,
     dataset: CocoDataset,
-    loader: EvaluationLoader,
+    loader: SizedIterable[Batch],
     *,
     settings: EvaluationConfig,
     device: torch.device,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
@@ -60,9 +60,26 @@ def configure(arguments: argparse.Namespace, folder: Path) -> Config:
     COCO files for data of other formats, and for a validation split that is made here, are written into `folder`.
     Raises InputError where the data or the weights cannot be used.
     """
+    return configurations(arguments, folder)([])
+
+
+def configurations(arguments: argparse.Namespace, folder: Path) -> Callable[[Sequence[str]], Config]:
+    """What makes the configuration for `--data PATH` with further settings, such as train.epochs=12."""
     source = open_data_set(arguments.data)
     classes = choose_classes(arguments, source.splits["train"])
-    return configure_splits(arguments, *two_splits(source), folder, classes)
+    return split_configurations(arguments, *two_splits(source), folder, classes)
+
+
+def split_configurations(
+    arguments: argparse.Namespace, train: Split, val: Split, folder: Path, classes: Sequence[str]
+) -> Callable[[Sequence[str]], Config]:
+    """What makes the configuration of a run on these splits with further settings."""
+
+    def configured(settings: Sequence[str]) -> Config:
+        more = argparse.Namespace(**{**vars(arguments), "overrides": [*arguments.overrides, *settings]})
+        return configure_splits(more, train, val, folder, classes)
+
+    return configured
 
 
 def holds_run(folder: Path) -> bool:

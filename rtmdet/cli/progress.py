@@ -27,9 +27,10 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
-def say_above_bar(text: str) -> None:
-    """Print a line without breaking the progress bar."""
-    tqdm.write(text)
+def write_above_bar(text: str) -> None:
+    """Print a line while a bar is drawn, which moves down; of several processes only the main one speaks."""
+    if is_main_process():
+        tqdm.write(text)
 
 
 def track(items: SizedIterable[Item], text: str) -> Iterator[Item]:
@@ -54,6 +55,12 @@ class TrainingBar:
             refresh=False,
         )
         self._bar.update()
+
+    def lengthen(self, epochs: int, iterations: int) -> None:
+        """Another number of epochs, with `iterations` steps all together."""
+        self._epochs = epochs
+        self._bar.total = iterations
+        self._bar.refresh()
 
     def on_validation(self, record: ValidationRecord) -> None:
         """Print the main numbers above the bar."""

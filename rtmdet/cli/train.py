@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,20 +13,24 @@ import torch
 
 from rtmdet.checkpoint import has_checkpoint, newest_checkpoint
 from rtmdet.cli.build_trainer import build_trainer, training_device
+from rtmdet.cli.duration import DurationEstimate
 from rtmdet.cli.folds import cross_validate
+from rtmdet.cli.minutes import TimedRun, time_limit
 from rtmdet.cli.open_data import open_data
 from rtmdet.cli.outcome import describe_outcome
-from rtmdet.cli.own_data import configuration
-from rtmdet.cli.progress import TrainingBar, say, say_above_bar
+from rtmdet.cli.own_data import configuration, configurations, given_settings, run_folder
+from rtmdet.cli.progress import TrainingBar, say, write_above_bar
 from rtmdet.cli.run_facts import collect_facts
+from rtmdet.cli.run_files import prepare_folder
 from rtmdet.cli.start_check import check_start
 from rtmdet.config import Config
-from rtmdet.config_file import differences, dump_config
+from rtmdet.config_file import differences
 from rtmdet.data.coco import CocoDataset
 from rtmdet.detector import Detector
-from rtmdet.distributed import gather, is_main_process, lost_another, process_group
+from rtmdet.distributed import gather, is_main_process, lost_another, process_group, world_size
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.structures import InputError
+from rtmdet.training.budget import course_of
 from rtmdet.training.engine import Trainer
 from rtmdet.training.interruption import Interrupted, StoppedByAnother
 from rtmdet.training.log import RunLog, read_log
@@ -42,10 +47,15 @@ PICTURES = 8  # validation images that TensorBoard shows
 def run(arguments: argparse.Namespace) -> int:
     """Train as the configuration says; returns 0, or 128 + the signal's number where one stopped the run."""
     try:
+        limit = time_limit(arguments)
         if arguments.folds is not None:
-            cross_validate(arguments, partial(train, resume=arguments.resume))
+            cross_validate(arguments, lambda config, timed: train(config, timed, resume=arguments.resume), limit)
+        elif limit is not None:
+            configure = configurations(arguments, run_folder(arguments))
+            timed = TimedRun(limit, configure, frozenset(given_settings(arguments)))
+            train(configure([]), timed, resume=arguments.resume)
         else:
-            train(configuration(arguments), resume=arguments.resume)
+            train(configuration(arguments), resume=arguments.resume, estimate=arguments.data is not None)
     except Interrupted as stopped:
         say("go on with: the same command and --resume")
         return 128 + stopped.number
@@ -54,13 +64,22 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def train(config: Config, *, resume: bool = False, observers: Sequence[Observer] = ()) -> Path:
+def train(
+    config: Config,
+    timed: TimedRun | None = None,
+    *,
+    resume: bool = False,
+    observers: Sequence[Observer] = (),
+    estimate: bool = False,
+) -> Path:
     """Train, alone or as one of the processes of torchrun; returns the folder of the run.
 
-    `resume` goes on from the folder's newest checkpoint. `observers` hear of every step and validation, beside
-    the log files and the progress bar: give one of your own for an experiment tracker. Raises InputError where
-    the configuration or the data cannot be used, and Interrupted after SIGTERM or Ctrl-C, with everything saved.
+    `timed` fits a new run to a time. `resume` continues from the folder's newest checkpoint. `observers` hear of
+    every step and validation, beside the log files and the progress bar: give one of your own for an experiment
+    tracker. `estimate` prints how long a new run will take. Raises InputError where the configuration or the data
+    cannot be used, and Interrupted after SIGTERM or Ctrl-C, with everything saved.
     """
+    began = time.monotonic()
     folder = Path(config.train.output)
     goes_on = resume and has_checkpoint(folder)
     if not resume and (has_checkpoint(folder) or (folder / "best.pth").exists()):
@@ -70,16 +89,29 @@ def train(config: Config, *, resume: bool = False, observers: Sequence[Observer]
         torch.manual_seed(config.train.seed)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
         train_data, val_data = open_data(config)
+        opened = time.monotonic()
         trainer = build_trainer(config, train_data, val_data, device, resumed=goes_on)
+        build = time.monotonic() - opened
         if goes_on:
             resume_newest(trainer, folder)
         elif resume:
             say(f"{folder} holds no checkpoint to go on from: the run begins at the beginning")
         check_start_together(config, trainer, train_data, val_data, resumed=goes_on)
         check_same_place(trainer)
+        correction: list[Observer] = []
+        if timed is not None and not goes_on:
+            ready, before = time.monotonic() - began, config.data.input_size
+            config, trainer, last = timed.fit(config, trainer, (train_data, val_data), ready=ready, build=build)
+            correction.append(last)
+            if config.data.input_size != before:
+                check_start_together(config, trainer, train_data, val_data, resumed=False)
         if is_main_process():
             prepare_folder(folder, config)
             trainer.observers = [*build_observers(config, trainer, train_data, val_data), *observers]
+            if estimate and not goes_on:
+                batches = -(-len(val_data) // (config.data.batch_size * world_size()))
+                trainer.observers.append(DurationEstimate(course_of(config, trainer.steps), batches))
+        trainer.observers = [*trainer.observers, *correction]
         run_to_the_end(trainer)
         say(f"curves: {folder / 'curves.png'}")
         say(describe_outcome(read_log(folder / "log.jsonl"), folder))
@@ -152,7 +184,7 @@ def build_observers(
     bar = TrainingBar(epochs=train.epochs, iterations=trainer.steps, done=trainer.iteration)
     rate = float(trainer.learning_rates.max())
     facts = collect_facts(config, train_data, steps=trainer.steps, learning_rate=rate)
-    watch = ProgressWatch(folder, facts, report=say_above_bar, history=read_log(log.path))
+    watch = ProgressWatch(folder, facts, report=write_above_bar, history=read_log(log.path))
     curves, f1 = CurvePicture(log.path, folder / "curves.png"), ScoreCurvePicture(folder / "f1.png")
     observers: list[Observer] = [log, bar, watch, curves, f1]
     if train.tensorboard:
@@ -168,12 +200,3 @@ def predicted_pictures(trainer: Trainer, dataset: CocoDataset) -> list[np.ndarra
     detector = Detector(model, classes=dataset.classes, input_size=input_size, device=device)
     images = [dataset.load(index).image for index in range(min(PICTURES, len(dataset)))]
     return [draw_detections(image, detector([image])[0], dataset.classes) for image in images]
-
-
-def prepare_folder(folder: Path, config: Config) -> None:
-    """Make the run's folder with its resolved configuration."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(dump_config(config))
-    except OSError as error:
-        raise InputError(f"output folder {folder} cannot be written: {error}") from error
