@@ -131,14 +131,14 @@ def check_frozen(model: RTMDet, config: Config) -> None:
         for name, parameter in model.named_parameters()
         if name.startswith(DETECTOR_PARTS) and not parameter.requires_grad
     ]
-    if not (fixed or settings.freeze_statistics) or starts_from_detector(config):
+    if not (fixed or settings.norm_statistics == "freeze") or starts_from_detector(config):
         return
     why = "there are no first weights for them" if settings.weights is None else f"{settings.weights} has none"
     remedy = "or give the weights of a whole detector as model.weights"
-    if settings.freeze_statistics:
+    if settings.norm_statistics == "freeze":
         raise InputError(
-            f"model.freeze_statistics is true, but neck and head start from scratch ({why}): batch norms without "
-            f"statistics would keep them from learning; set it to false, {remedy}"
+            f"model.norm_statistics is freeze, but neck and head start from scratch ({why}): batch norms without "
+            f"statistics would keep them from learning; leave it at keep, {remedy}"
         )
     raise InputError(
         f"model.freeze: {', '.join(settings.freeze)} freezes {len(fixed)} parameters of a neck and head that start "

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from functools import cache
 from pathlib import Path
 
 import yaml
 
 from rtmdet.checkpoint import has_checkpoint
+from rtmdet.cli.build_trainer import training_device
+from rtmdet.cli.first_weights import FirstWeights, size_from_boxes
+from rtmdet.cli.open_data import open_split
 from rtmdet.cli.progress import say
 from rtmdet.config import Config
 from rtmdet.config_file import load_config, parse_config
+from rtmdet.data.coco import CocoDataset
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.data.sources import Source, Split, open_source
 from rtmdet.data.splitting import split_coco
 from rtmdet.download import resolve
 from rtmdet.openmmlab import LoadedWeights, new_classes, read_checkpoint
 from rtmdet.structures import InputError
-from rtmdet.training.recipe import Start, choose_recipe
+from rtmdet.training.recipe import Choice, Start, choose_recipe
 
 VALIDATION_SHARE = 0.2  # of the images, where the data has no validation split
 SPLIT_SEED = 0
@@ -74,10 +79,11 @@ def split_configurations(
     arguments: argparse.Namespace, train: Split, val: Split, folder: Path, classes: Sequence[str]
 ) -> Callable[[Sequence[str]], Config]:
     """What makes the configuration of a run on these splits with further settings."""
+    measured: dict[str, Choice] = {}
 
     def configured(settings: Sequence[str]) -> Config:
         more = argparse.Namespace(**{**vars(arguments), "overrides": [*arguments.overrides, *settings]})
-        return configure_splits(more, train, val, folder, classes)
+        return configure_splits(more, train, val, folder, classes, measured)
 
     return configured
 
@@ -138,9 +144,17 @@ def choose_classes(arguments: argparse.Namespace, train: Split) -> list[str]:
 
 
 def configure_splits(
-    arguments: argparse.Namespace, train: Split, val: Split, folder: Path, classes: Sequence[str]
+    arguments: argparse.Namespace,
+    train: Split,
+    val: Split,
+    folder: Path,
+    classes: Sequence[str],
+    measured: dict[str, Choice],
 ) -> Config:
-    """The configuration of a run into `folder` on these splits, each choice said. Raises InputError."""
+    """The configuration of a run into `folder` on these splits, each choice printed. Raises InputError.
+
+    `measured` keeps the choices that take seconds of measuring, by key: what it holds is not measured again.
+    """
     given = given_settings(arguments)
     weights = weights_of(arguments, given)
     found = None if weights is None else read_checkpoint(resolve(weights, progress=True))
@@ -154,21 +168,69 @@ def configure_splits(
         "model.weights": weights,
         "model.size": given.get("model.size") or size_of(found),
     }
+    start = start_of(found, given)
     choices = choose_recipe(
         used_images(train),
-        start=start_of(found, given),
+        start=start,
         new_classes=len(names if found is None else new_classes(found, names)),
         batch_size=int_of(given, "data.batch_size"),
         epochs=int_of(given, "train.epochs"),
     )
-    for choice in choices:
+    overrides = [*arguments.overrides, f"train.output={json.dumps(str(folder))}"]
+
+    def resolved() -> Config:
+        return parse_config(yaml.safe_dump(nested(settings)), f"--data {arguments.data}", overrides)
+
+    def add(choice: Choice) -> None:
         settings[choice.key] = choice.value
         if choice.key not in given:
             say(f"  {choice.key}: {choice.value}  ({choice.reason})")
-    overrides = [*arguments.overrides, f"train.output={json.dumps(str(folder))}"]
-    config = parse_config(yaml.safe_dump(nested(settings)), f"--data {arguments.data}", overrides)
+
+    for choice in choices:
+        add(choice)
+    measure_choices(resolved, found if start == "detector" else None, given, measured, add)
+    config = resolved()
     write_json(folder / "data" / ORIGIN, str(arguments.data.resolve()))
     return config
+
+
+def measure_choices(
+    resolved: Callable[[], Config],
+    detector: LoadedWeights | None,
+    given: Container[str],
+    measured: dict[str, Choice],
+    add: Callable[[Choice], None],
+) -> None:
+    """Input size and norm statistics, measured where the user gives none, each handed to `add`.
+
+    `resolved` is the configuration so far; `detector` the first weights, None where neck and head start from scratch.
+    """
+    config = resolved()  # refuses bad settings before anything takes time
+
+    @cache
+    def dataset() -> CocoDataset:
+        return open_split(config.data.train, config, config.data.classes, training=True)
+
+    @cache
+    def first_weights() -> FirstWeights:
+        assert detector is not None, "asked only where there is one"
+        device = training_device(config.train.device)
+        return FirstWeights.build(detector, config.model.size, dataset(), device)
+
+    def choose_size() -> Choice:
+        return size_from_boxes(dataset()) if detector is None else first_weights().choose_input_size()
+
+    def choose_statistics() -> Choice:
+        size, batch = resolved().data.input_size, config.data.batch_size
+        return first_weights().choose_norm_statistics(size, batch)
+
+    measurements = {"data.input_size": choose_size}
+    if detector is not None:
+        measurements["model.norm_statistics"] = choose_statistics
+    for key, measure in measurements.items():
+        if key not in given:
+            measured[key] = measured.get(key) or measure()
+            add(measured[key])
 
 
 def two_splits(source: Source) -> tuple[Split, Split]:

@@ -36,8 +36,8 @@ def frozen_random(config: Config) -> str | None:
     model = config.model
     if model.weights is not None:
         return None
-    if model.freeze_statistics:  # neck and head are random with timm's weights, too
-        return "model.freeze_statistics"
+    if model.norm_statistics == "freeze":  # neck and head are random with timm's weights, too
+        return "model.norm_statistics"
     if model.frozen_stages >= 0:
         return "model.frozen_stages"
     pretrained = model.backbone is not None and model.backbone_pretrained

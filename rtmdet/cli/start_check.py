@@ -191,7 +191,7 @@ def check_outputs(outputs: DenseOutputs) -> None:
             f"the network cannot learn: its outputs are the same everywhere in the first images (standard deviation "
             f"of class logits {logits:.1g}, of box distances {distances:.1g} strides; expected at least "
             f"{LEAST_SPREAD:g}): frozen batch norms without trained statistics, or damaged weights; check "
-            "model.freeze_statistics, model.freeze and --weights"
+            "model.norm_statistics, model.freeze and --weights"
         )
 
 

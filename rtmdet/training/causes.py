@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rtmdet.training.recipe import FROM_NOTHING, LEAST_IMAGES_SEEN
+from rtmdet.training.recipe import LEAST_IMAGES_SEEN, PASSES
 from rtmdet.training.trend import Trend
 
 MANY_UNMATCHED = 0.5  # share of the objects; from scratch a fifth is usual
@@ -49,7 +49,7 @@ class RunFacts:
     @property
     def usual_passes(self) -> int:
         """How many the recipe for small data sets takes at least."""
-        return LEAST_IMAGES_SEEN * (FROM_NOTHING if self.from_scratch else 1)
+        return LEAST_IMAGES_SEEN * (PASSES["nothing"] if self.from_scratch else 1)
 
 
 def cause_of_low_ap(facts: RunFacts, trend: Trend) -> str:

@@ -25,6 +25,8 @@ TOLERANCE = 0.05  # share of the best overlap that a smaller, cheaper size may g
 FALLS = 2  # sizes in a row below the best after which larger ones are not tried
 SMALL_SIDE = 8.0  # pixels, a stride of the finest level: smaller objects are mostly lost
 MOST_SMALL = 0.1  # share of the objects of a class that may be smaller
+BOX_SIDES = (320, 416, 512, 640)  # where nothing can be measured: not below or above what backbones are trained at
+GOOD_SIDE = 32.0  # pixels of the median object
 SQUARE = 0.98  # of the aspect ratio: nearer to 1 is a square input
 
 
@@ -75,6 +77,16 @@ def least_side(sizes: np.ndarray, labels: np.ndarray) -> tuple[int, float]:
         if share <= MOST_SMALL:
             break
     return side, float(share)
+
+
+def side_for_boxes(sizes: np.ndarray, labels: np.ndarray) -> tuple[int, float]:
+    """The smallest of BOX_SIDES at which the median object of every class has GOOD_SIDE pixels, and its pixels there.
+
+    The largest of them where none is enough. `sizes` and `labels` as for `least_side`.
+    """
+    median = min(float(np.median(sizes[labels == label])) for label in np.unique(labels))
+    side = next((side for side in BOX_SIDES if side * median >= GOOD_SIDE), BOX_SIDES[-1])
+    return side, side * median
 
 
 def fit_shape(side: int, shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:

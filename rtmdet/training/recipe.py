@@ -73,7 +73,7 @@ def choose_recipe(
         Choice("augmentation.stage2_epochs", epochs // 2, "the second half without mosaic and mixup"),
         Choice("train.validate_every", max(1, epochs // 8), "eight times a run"),
         *_average(epochs * steps),
-        *_start(batch_size, start=start),
+        *_start(start),
         *(_new_classes() if new_classes else []),
     ]
 
@@ -98,14 +98,12 @@ def _average(steps: int) -> list[Choice]:
     ]
 
 
-def _start(batch_size: int, *, start: Start) -> list[Choice]:
+def _start(start: Start) -> list[Choice]:
     """Settings that the first weights require; layers that start from scratch have no statistics to freeze."""
     if start != "detector":
         layers = "neck and head" if start == "backbone" else "all layers"
         return [Choice("train.clip_gradient", 35.0, f"{layers} start from scratch: the first gradients are large")]
-    if batch_size >= 32:
-        return []
-    return [Choice("model.freeze_statistics", True, f"batches of {batch_size} tell too little for batch norms")]
+    return []
 
 
 def _new_classes() -> list[Choice]:

@@ -47,17 +47,17 @@ def test_a_backbone_alone_freezes_nothing_and_gets_its_own_recipe(
 ) -> None:
     result = command("train", *words, "--weights", backbone)
     assert result.returncode == 0, result.stderr
-    assert "freeze_statistics" not in result.stdout
+    assert "norm_statistics" not in result.stdout
     assert "class_rate_factor" not in result.stdout
     assert "  train.clip_gradient: 35.0  (neck and head start from scratch" in result.stdout
     config = load_config(tmp_path / "runs" / dataset.name / "config.yaml")
-    assert (config.model.size, config.model.freeze_statistics) == ("nano", False)
+    assert (config.model.size, config.model.norm_statistics) == ("nano", "keep")
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("model.freeze_statistics=true", "model.freeze_statistics is true, but neck and head start from scratch"),
+        ("model.norm_statistics=freeze", "model.norm_statistics is freeze, but neck and head start from scratch"),
         ("model.freeze=[neck.*]", "model.freeze: neck.* freezes 120 parameters of a neck and head that start"),
         ("model.freeze=[bbox_head.reg_convs]", "such as bbox_head.reg_convs.0.0."),
     ],
@@ -88,7 +88,7 @@ def test_a_detector_whose_outputs_are_the_same_everywhere_is_refused(
     save_checkpoint(path, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
     result = command("check", *words, "--weights", path)
     assert_refused(result, "the network cannot learn: its outputs are the same everywhere in the first images")
-    learns = command("check", *words, "--weights", path, "--set", "model.freeze_statistics=false")
+    learns = command("check", *words, "--weights", path, "--set", "model.norm_statistics=keep")
     assert learns.returncode == 0, learns.stderr
 
 

@@ -17,8 +17,8 @@ from rtmdet.training.causes import ClassBoxes
     ("overrides", "setting"),
     [
         ([], None),
-        (["model.freeze_statistics=true"], "model.freeze_statistics"),
-        (["model.freeze_statistics=true", "model.weights=some.pth"], None),
+        (["model.norm_statistics=freeze"], "model.norm_statistics"),
+        (["model.norm_statistics=freeze", "model.weights=some.pth"], None),
         (["model.frozen_stages=1"], "model.frozen_stages"),
         (["model.freeze=[neck.*]"], "model.freeze"),
         (["model.freeze=[backbone.*]", "model.backbone=timm/resnet18"], None),

@@ -134,10 +134,10 @@ def test_an_undefined_ap_is_not_near_zero(tmp_path: Path) -> None:
     ("facts", "loss", "changes", "cause"),
     [
         (
-            {"frozen_random": "model.freeze_statistics"},
+            {"frozen_random": "model.norm_statistics"},
             falling,
             {},
-            "model.freeze_statistics freezes layers or batch",
+            "model.norm_statistics freezes layers or batch",
         ),
         ({}, falling, {"unassigned": 0.6}, "60% of the objects are too small to be matched at 320 x 320 pixels"),
         ({}, falling, {"positives": 0}, "the training samples contain no objects"),
