@@ -44,7 +44,7 @@ from rtmdet.training.interruption import StoppedByAnother
 LONGEST = 60 * 24 * 365  # minutes
 MEASURED_SHARE, LEAST_MEASURED, MOST_MEASURED = 0.05, 3.0, 30.0  # of the time asked for; seconds
 MARGIN = 1.1  # on a time that is proposed
-EARLY = 0.9  # a run that ends before this share of its time is announced
+COARSE = 0.1  # of the time: longer epochs make the end inexact
 SAME_IN_FOLDS = (  # settings that follow from the time
     "data.input_size",
     "train.epochs",
@@ -179,15 +179,16 @@ def report(default: Config, config: Config, seconds: float, speed: Speed, course
     before, epochs = default.train.epochs, config.train.epochs
     takes = course_of(config, course.steps).seconds(speed)
     say(
-        f"--minutes: {epochs} epochs, {epochs / before:.0%} of the {before} of the default plan, which would take "
+        f"--minutes: {epochs} epochs instead of the {before} of the default plan, which would take "
         f"{described(course.seconds(speed))} from here at this input size; these take {described(takes)}"
     )
     for difference in differences(dump_config(default), dump_config(config)):
         say(f"  {difference}")
+    one = (takes - speed.start) / epochs
     if epochs == MOST_PASSES * before:
         say(f"  the run ends early: more than {MOST_PASSES} times the default epochs seldom raise AP")
-    elif takes < EARLY * seconds:
-        say(f"  the run ends early, {described(seconds - takes)} before the time: one epoch more would be too long")
+    elif one > COARSE * seconds:
+        say(f"  an epoch takes {described(one)}, and only whole ones are made: the end is that inexact")
 
 
 def settings_of_first_fold(folder: Path) -> list[str]:

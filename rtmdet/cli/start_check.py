@@ -9,7 +9,9 @@ import torch
 from pycocotools.coco import COCO
 from torch import nn
 
-from rtmdet.cli.build_trainer import build_training_samples
+from rtmdet.cli.build_trainer import build_training_samples, starts_from_detector
+from rtmdet.cli.first_weights import UNLIKE, norm_agreement
+from rtmdet.cli.plain_images import plain_images
 from rtmdet.cli.progress import say
 from rtmdet.config import Config
 from rtmdet.data.coco import CocoDataset, index_coco, reason_against
@@ -17,6 +19,8 @@ from rtmdet.data.coco_file import CocoAnnotation, CocoFile
 from rtmdet.data.loader import collate
 from rtmdet.distributed import gather, is_main_process, rank, world_size
 from rtmdet.download import resolve
+from rtmdet.models.norm_statistics import lack_statistics
+from rtmdet.models.rtmdet import RTMDet
 from rtmdet.openmmlab import new_classes, read_checkpoint
 from rtmdet.structures import Batch, DenseOutputs, ImageMeta, InputError, Target
 from rtmdet.training.engine import Trainer
@@ -36,6 +40,7 @@ BOXES = 100  # of each, at most: COCO counts no more detections
 HEADERS = 1000  # images of a split whose size is looked at, at most
 BATCH = 4  # images of the forward pass
 EXACT, USABLE = 0.995, 0.5  # AP of the ground truth: below the one it is said, below the other refused
+NORM_IMAGES = 8  # that training and evaluation mode are compared on
 MOST_WITHOUT_PRIOR = 0.01  # share of boxes from which on a larger input is advised
 
 
@@ -51,6 +56,8 @@ def check_start(
         check_sizes(dataset)
     ap = check_evaluation(val_data, input_size)
     lost = check_priors(train_data, input_size)
+    if not resumed:
+        check_norms(config, trainer, train_data)
     new = False if resumed else compare_classes(config, train_data.classes)
     batch = gather(first_batch(config, train_data) if is_main_process() else None)[0]
     assert batch is not None, "the main process has one"
@@ -118,6 +125,26 @@ def check_priors(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
             "them: a larger data.input_size lets them learn (rtmdet data check names one)"
         )
     return lost / len(boxes)
+
+
+def check_norms(config: Config, trainer: Trainer, dataset: CocoDataset) -> None:
+    """Report first weights that are another network in training mode than in evaluation mode on these images."""
+    model = trainer.model
+    if config.model.norm_statistics == "freeze" or not starts_from_detector(config):
+        return
+    assert isinstance(model, RTMDet), "build_trainer made it"
+    count = min(max(config.data.batch_size, 2), NORM_IMAGES)
+    images = plain_images(
+        dataset, config.data.input_size, count=NORM_IMAGES, batch_size=count, device=trainer.stepper.device
+    )
+    lacking = lack_statistics(model)
+    found = norm_agreement(model, images)
+    if found < UNLIKE or lacking:
+        what = "hold no statistics" if lacking else "have statistics of other images"
+        say(
+            f"the batch norms of the first weights {what}: training and evaluation mode agree only to a correlation of "
+            f"{found:.2f} here; --set model.norm_statistics=recalibrate measures them on the training images"
+        )
 
 
 def compare_classes(config: Config, classes: Sequence[str]) -> bool:

@@ -1,0 +1,90 @@
+"""The rules for the input size: what overlaps and box sizes choose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rtmdet.structures import DenseOutputs, Target
+from rtmdet.training.input_size import (
+    best_overlaps,
+    choose_side,
+    fit_shape,
+    least_side,
+    mean_over_classes,
+    past_the_best,
+    side_for_boxes,
+)
+
+
+def one_box_at(row: int, column: int, distance: float, *, classes: int = 2) -> DenseOutputs:
+    """Outputs for a 64 x 64 input with one confident box around a point of stride 8, of the last class."""
+    logits = [torch.full((1, classes, side, side), -20.0) for side in (8, 4, 2)]
+    distances = [torch.full((1, 4, side, side), distance) for side in (8, 4, 2)]
+    logits[0][0, -1, row, column] = 5
+    return DenseOutputs(tuple(logits), tuple(distances))
+
+
+def test_overlap_of_each_object_with_the_best_box_of_any_class() -> None:
+    """The box is (16, 8, 32, 24). The first object is equal to it, the second its left half, the third elsewhere."""
+    boxes = torch.tensor([[16.0, 8, 32, 24], [16, 8, 24, 24], [40, 40, 60, 60]])
+    found = best_overlaps(one_box_at(2, 3, 8), [Target(boxes, torch.zeros(3, dtype=torch.int64))], (64, 64))
+    assert [each.tolist() for each in found] == [pytest.approx([1, 0.5, 0])]
+
+
+def test_no_box_at_all_overlaps_nothing() -> None:
+    outputs = one_box_at(2, 3, -8)  # inverted boxes are dropped
+    [found] = best_overlaps(outputs, [Target(torch.tensor([[16.0, 8, 32, 24]]), torch.tensor([0]))], (64, 64))
+    assert found.tolist() == [0]
+    [empty] = best_overlaps(one_box_at(2, 3, 8), [Target(torch.zeros(0, 4), torch.zeros(0).long())], (64, 64))
+    assert empty.shape == (0,)
+
+
+def test_rare_classes_count_as_much_as_frequent_ones() -> None:
+    assert mean_over_classes(np.array([1, 1, 1, 0.0]), np.array([0, 0, 0, 2])) == 0.5
+
+
+def test_the_cheapest_size_within_the_noise_of_the_best() -> None:
+    assert choose_side({256: 0.40, 320: 0.52, 416: 0.545, 512: 0.545, 640: 0.50}) == 320
+    assert choose_side({256: 0.10, 320: 0.20, 416: 0.40}) == 416
+
+
+def test_sizes_are_tried_until_two_in_a_row_are_worse_than_the_best() -> None:
+    assert not past_the_best({256: 0.5})
+    assert not past_the_best({256: 0.4, 320: 0.5, 416: 0.45})
+    assert past_the_best({256: 0.4, 320: 0.5, 416: 0.45, 512: 0.48})
+
+
+def test_small_objects_of_any_class_push_the_size_up() -> None:
+    large, small = np.full(20, 0.2), np.full(20, 0.02)  # 0.02 x 416 px = 8.3 px
+    labels = np.repeat([0, 3], 20)
+    assert least_side(large, labels[:20]) == (256, 0)
+    assert least_side(np.concatenate([large, small]), labels) == (416, 0)
+    side, share = least_side(np.full(4, 0.005), np.zeros(4))
+    assert (side, share) == (960, 1), "tiles are the remedy"
+    few = np.where(np.arange(20) == 0, 0.02, 0.2)  # 5 % of the objects
+    assert least_side(few, labels[:20])[0] == 256
+
+
+def test_boxes_alone_give_a_size_within_what_backbones_are_trained_at() -> None:
+    assert side_for_boxes(np.full(3, 0.5), np.zeros(3)) == (320, 160)
+    assert side_for_boxes(np.array([0.5, 0.07, 0.07]), np.array([0, 1, 1])) == (512, pytest.approx(35.84))
+    assert side_for_boxes(np.full(3, 0.01), np.zeros(3))[0] == 640
+
+
+@pytest.mark.parametrize(
+    ("shapes", "expected"),
+    [
+        ([(480, 640)] * 3, (320, 416)),
+        ([(640, 480)] * 3, (416, 320)),
+        ([(640, 640)] * 3, (416, 416)),
+        ([(480, 640), (640, 480)], (416, 416)),
+        ([(1080, 1920)] * 2, (256, 416)),  # 234 pixels of content
+        ([(100, 2000)], (32, 416)),
+    ],
+)
+def test_images_of_one_shape_get_an_input_of_that_shape(
+    shapes: list[tuple[int, int]], expected: tuple[int, int]
+) -> None:
+    assert fit_shape(416, shapes) == expected
