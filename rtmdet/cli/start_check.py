@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from torch import nn
 
 from rtmdet.cli.build_trainer import build_training_samples, starts_from_detector
-from rtmdet.cli.first_weights import UNLIKE, norm_agreement
+from rtmdet.cli.first_weights import LEAST_AGREEMENT, norm_agreement
 from rtmdet.cli.plain_images import plain_images
 from rtmdet.cli.progress import say
 from rtmdet.config import Config
@@ -139,10 +139,10 @@ def check_norms(config: Config, trainer: Trainer, dataset: CocoDataset) -> None:
     )
     lacking = lack_statistics(model)
     found = norm_agreement(model, images)
-    if found < UNLIKE or lacking:
+    if found < LEAST_AGREEMENT or lacking:
         what = "hold no statistics" if lacking else "have statistics of other images"
         say(
-            f"the batch norms of the first weights {what}: training and evaluation mode agree only to a correlation of "
+            f"batch norms: the first weights {what}: training and evaluation mode agree to a correlation of "
             f"{found:.2f} here; --set model.norm_statistics=recalibrate measures them on the training images"
         )
 

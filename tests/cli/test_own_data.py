@@ -29,11 +29,12 @@ def test_a_folder_is_enough_and_the_written_configuration_starts_the_same_run(
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines[0] == f"data: {dataset} is COCO, with train and val"
-    assert any(line.startswith("  model.freeze_statistics: True  (") for line in lines)
+    assert any(line.startswith("  model.norm_statistics: ") for line in lines)
+    assert not any("data.input_size:" in line for line in lines), "given, not measured"
     assert not any("train.epochs:" in line for line in lines), "given, not chosen"
     run = tmp_path / "runs" / dataset.name
     config = load_config(run / "config.yaml")
-    assert (config.model.size, config.train.epochs, config.model.freeze_statistics) == ("nano", 1, True)
+    assert (config.model.size, config.train.epochs, config.model.norm_statistics) == ("nano", 1, "recalibrate")
 
     again = command("train", "--config", run / "config.yaml", "--set", f"train.output={tmp_path / 'again'}")
     assert again.returncode == 0, again.stderr

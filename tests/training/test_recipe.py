@@ -34,13 +34,6 @@ def test_few_images_come_more_often() -> None:
     assert recipe(20)["train.epochs"] * 20 >= 2000  # type: ignore[operator]
 
 
-def test_statistics_stay_where_trained_weights_meet_small_batches() -> None:
-    assert recipe(61)["model.freeze_statistics"] is True
-    assert "model.freeze_statistics" not in recipe(61, start="backbone")
-    assert "model.freeze_statistics" not in recipe(61, start="nothing")
-    assert "model.freeze_statistics" not in recipe(500, batch_size=64)
-
-
 def test_what_the_user_gives_is_no_choice_and_the_rest_follows() -> None:
     few, many = recipe(100, batch_size=2), recipe(100, batch_size=32)
     assert "data.batch_size" not in few
