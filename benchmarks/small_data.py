@@ -5,8 +5,8 @@
 
 Data sets are those of ../shared/data (balloon, bccd, craters), or a folder that `train.py --data` takes. A variant is
 `default`, which is `train.py --data` as it is, or names of CHOICES joined by +, each a setting changed by hand. The
-original is fine-tuned by ../shared/tools/original/finetune.py; --grid runs it with every learning rate, batch and input
-size of GRID. Every finished run is one line of OUT/results.jsonl and is not repeated; a run that was stopped is resumed.
+original is fine-tuned by ../shared/tools/original/finetune.py; --grid runs it with every learning rate, batch and
+input size of GRID. Every finished run is one line of OUT/results.jsonl, not repeated; a stopped run is resumed.
 AP is that of the last epoch. Prints a table with the mean over the seeds.
 """
 

@@ -18,7 +18,7 @@ from rtmdet.boxes import pairwise_iou
 from rtmdet.postprocess import postprocess
 from rtmdet.structures import DenseOutputs, Target
 
-SIDES = (256, 320, 416, 512, 640, 800, 960)  # pixels of the longer side; about 1.25 times the one before
+SIDES = (320, 416, 512, 640, 800, 960)  # pixels of the longer side, each about 1.25 times the one before
 PROPOSALS = 100  # boxes of an image
 LEAST_SCORE = 1e-4
 TOLERANCE = 0.05  # share of the best overlap that a smaller, cheaper size may give up

@@ -59,12 +59,12 @@ def test_sizes_are_tried_until_two_in_a_row_are_worse_than_the_best() -> None:
 def test_small_objects_of_any_class_push_the_size_up() -> None:
     large, small = np.full(20, 0.2), np.full(20, 0.02)  # 0.02 x 416 px = 8.3 px
     labels = np.repeat([0, 3], 20)
-    assert least_side(large, labels[:20]) == (256, 0)
+    assert least_side(large, labels[:20]) == (320, 0)
     assert least_side(np.concatenate([large, small]), labels) == (416, 0)
     side, share = least_side(np.full(4, 0.005), np.zeros(4))
     assert (side, share) == (960, 1), "tiles are the remedy"
     few = np.where(np.arange(20) == 0, 0.02, 0.2)  # 5 % of the objects
-    assert least_side(few, labels[:20])[0] == 256
+    assert least_side(few, labels[:20])[0] == 320
 
 
 def test_boxes_alone_give_a_size_within_what_backbones_are_trained_at() -> None:
