@@ -133,7 +133,11 @@ def check_frozen(model: RTMDet, config: Config) -> None:
     ]
     if not (fixed or settings.norm_statistics == "freeze") or starts_from_detector(config):
         return
-    why = "there are no first weights for them" if settings.weights is None else f"{settings.weights} has none"
+    why = (
+        "there are no first weights for them"
+        if settings.weights is None
+        else f"{settings.weights} is a backbone only"
+    )
     remedy = "or give the weights of a whole detector as model.weights"
     if settings.norm_statistics == "freeze":
         raise InputError(

@@ -65,7 +65,10 @@ def test_a_backbone_alone_freezes_nothing_and_gets_its_own_recipe(
 def test_a_neck_and_head_from_scratch_cannot_be_frozen(
     command: Command, words: list[object], backbone: Path, setting: str, message: str
 ) -> None:
-    for weights, why in ((backbone, f"{backbone} has none"), ("none", "there are no first weights for them")):
+    for weights, why in (
+        (backbone, f"{backbone} is a backbone only"),
+        ("none", "there are no first weights for them"),
+    ):
         result = command("check", *words, "--set", "model.size=nano", "--weights", weights, "--set", setting)
         assert_refused(result, message)
         assert why in result.stderr
