@@ -1,0 +1,89 @@
+"""What `--data` measures on the training images before a run: input size and batch-norm statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import torch
+
+from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
+from rtmdet.cli.first_weights import size_choice, size_from_boxes
+from rtmdet.data.coco import CocoDataset
+from rtmdet.models.rtmdet import build_rtmdet
+
+Command = Callable[..., CompletedProcess[str]]
+QUICK = ["--set", "data.workers=0", "--set", "train.device=cpu"]
+SMALL = ["--set", "data.input_size=[64, 64]"]
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector whose batch norms hold no statistics."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("folded") / "folded.pth"
+    state = build_rtmdet("nano", 1).state_dict()
+    save_checkpoint(path, model_state=state, meta=CheckpointMeta(("balloon",), "nano", (64, 64)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def scenes(dataset: Path) -> CocoDataset:
+    folder = dataset / "train"
+    return CocoDataset(folder / "annotations.json", folder / "images", classes=None, training=True)
+
+
+def test_weights_without_statistics_are_recognized_and_measured_again(
+    command: Command, dataset: Path, folded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = command("check", "--data", dataset, "--weights", folded, *QUICK, *SMALL)
+    assert result.returncode == 0, result.stderr
+    chosen = next(line for line in result.stdout.splitlines() if "model.norm_statistics:" in line)
+    assert "recalibrate  (the file's batch norms hold no statistics" in chosen
+    assert "layers measured again on the training images" in result.stdout
+    assert "hold no statistics: training" not in result.stdout, "mended, so no warning"
+
+
+def test_a_given_setting_wins_and_the_start_check_warns(
+    command: Command, dataset: Path, folded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    keep = ["--set", "model.norm_statistics=keep"]
+    result = command("check", "--data", dataset, "--weights", folded, *QUICK, *SMALL, *keep)
+    assert result.returncode == 0, result.stderr
+    assert "model.norm_statistics:" not in result.stdout
+    assert "batch norms: the first weights hold no statistics" in result.stdout
+    assert "--set model.norm_statistics=recalibrate measures them" in result.stdout
+
+
+@pytest.mark.slow
+def test_the_input_size_is_measured_and_printed(
+    command: Command, dataset: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = command("check", "--data", dataset, "--weights", checkpoint, *QUICK)
+    assert result.returncode == 0, result.stderr
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("  data.input_size: ")]
+    assert "the first weights box these objects with an IoU of" in line
+    assert " at 320 px" in line
+
+
+def test_without_trained_objects_the_boxes_decide(scenes: CocoDataset) -> None:
+    choice = size_from_boxes(scenes)
+    assert (choice.key, choice.value) == ("data.input_size", [320, 320])
+
+
+def test_small_objects_overrule_the_measurement(scenes: CocoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = torch.full((40,), 0.012).numpy(), torch.zeros(40).numpy()
+    monkeypatch.setattr("rtmdet.cli.first_weights.relative_sizes", lambda _: tiny)
+    choice = size_choice(320, scenes, "measured")
+    assert choice.value == [800, 800]  # 0.012 x 800 px = 9.6 px
+    assert choice.reason == "measured; larger because many objects are small"
+    tiny[0][:20] = 0.004
+    assert (
+        "50% of the objects of a class stay under 8 px: cut the photos into tiles"
+        in size_choice(320, scenes, "measured").reason
+    )
