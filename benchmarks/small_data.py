@@ -6,7 +6,8 @@
 Data sets are those of ../shared/data (balloon, bccd, craters), or a folder that `train.py --data` takes. A variant is
 `default`, which is `train.py --data` as it is, or names of CHOICES joined by +, each a setting changed by hand. The
 original is fine-tuned by ../shared/tools/original/finetune.py; --grid runs it with every learning rate, batch and
-input size of GRID. Every finished run is one line of OUT/results.jsonl, not repeated; a stopped run is resumed.
+input size of GRID. Every finished run is one line of OUT/results.jsonl and not repeated; of a stopped run of ours,
+which is resumed, the seconds count from there.
 AP is that of the last epoch. Prints a table with the mean over the seeds.
 """
 
@@ -48,6 +49,7 @@ CHOICES: dict[str, dict[str, str]] = {
     **{f"wide{side}": {"data.input_size": f"[{side * 3 // 4}, {side}]"} for side in (384, 512, 640)},
 }
 RATES, BATCHES, SIDES = ("5e-4", "1e-3", "2e-3"), ("4", "12"), ("320", "640")
+KEY = ("data", "weights", "epochs", "variant", "seed")  # what tells runs apart
 GRID = [f"original-{rate}-{batch}-{side}" for side, batch, rate in product(SIDES, BATCHES, RATES)]
 CONVERT = {"balloon": ("via", "{split}/via_region_data.json", ("--class-name", "balloon")), "bccd": ("voc", "", ())}
 
@@ -86,7 +88,7 @@ def run_ours(arguments: argparse.Namespace, variant: str, seed: int, folder: Pat
         "--resume",
     ]
     words += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    run([sys.executable, "train.py", *words], ROOT, folder.with_suffix(".log"))
+    run([sys.executable, "train.py", *words], ROOT, log_of(folder))
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [{"AP": row["AP"], "AP50": row["AP50"]} for row in rows if row["kind"] == "val"]
 
@@ -101,17 +103,22 @@ def run_original(arguments: argparse.Namespace, variant: str, seed: int, folder:
     words += ["--lr", rate, "--batch", batch, "--input", side, "--seed", str(seed)]
     folder.mkdir(parents=True, exist_ok=True)
     script = SHARED / "tools" / "original" / "finetune.py"
-    run([str(arguments.original), str(script), str(folder), *words], folder, folder.with_suffix(".log"))
-    text = folder.with_suffix(".log").read_text()
+    run([str(arguments.original), str(script), str(folder), *words], folder, log_of(folder))
+    text = log_of(folder).read_text()
     pairs = re.findall(r"coco/bbox_mAP: ([-\d.]+)  coco/bbox_mAP_50: ([-\d.]+)", text)
     return [{"AP": float(ap), "AP50": float(ap50)} for ap, ap50 in pairs]
+
+
+def log_of(folder: Path) -> Path:
+    """What a run prints is written beside its folder."""
+    return folder.parent / f"{folder.name}.log"
 
 
 def run(command: list[str], folder: Path, log: Path) -> None:
     """Run a command with its output in a file; ends the program where it fails."""
     environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "NO_ALBUMENTATIONS_UPDATE": "1"}
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as file:
+    with log.open("a") as file:
         code = subprocess.run(command, cwd=folder, stdout=file, stderr=file, env=environment, check=False).returncode
     if code:
         sys.exit(f"exit code {code}: see {log}")
@@ -129,19 +136,23 @@ def main() -> None:
     parser.add_argument("--grid", action="store_true", help="all of GRID")
     parser.add_argument("--out", type=Path, default=Path("runs/small_data"))
     arguments = parser.parse_args()
+    originals = arguments.grid or any(variant.startswith("original-") for variant in arguments.variants)
+    if originals and (arguments.original is None or arguments.epochs is None):
+        parser.error("runs of the original need --original and --epochs")
     arguments.out, arguments.weights = arguments.out.resolve(), arguments.weights.resolve()
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = arguments.out / "results.jsonl"
     rows = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
-    done = {(row["data"], row["epochs"], row["variant"], row["seed"]) for row in rows}
+    done = {tuple(row[key] for key in KEY) for row in rows}
     for seed, variant in product(arguments.seeds, [*arguments.variants, *(GRID if arguments.grid else [])]):
-        if (arguments.data, arguments.epochs, variant, seed) in done:
+        if (arguments.data, arguments.weights.name, arguments.epochs, variant, seed) in done:
             continue
-        name = f"{Path(arguments.data).name}-{variant}-{arguments.epochs}-{seed}"
+        name = f"{Path(arguments.data).name}-{arguments.weights.stem}-{variant}-{arguments.epochs}-{seed}"
         measure = run_original if variant.startswith("original-") else run_ours
         began = time.perf_counter()
         validations = measure(arguments, variant, seed, arguments.out / name)
-        row = {"data": arguments.data, "epochs": arguments.epochs, "variant": variant, "seed": seed}
+        values = (arguments.data, arguments.weights.name, arguments.epochs, variant, seed)
+        row: dict = dict(zip(KEY, values, strict=True))
         row |= {**validations[-1], "best": max(each["AP"] for each in validations)}
         row["seconds"] = round(time.perf_counter() - began)
         rows.append(row)
@@ -155,14 +166,16 @@ def print_table(rows: list[dict]) -> None:
     """Means over the seeds."""
     groups = defaultdict(list)
     for row in rows:
-        groups[row["data"], str(row["epochs"]), row["variant"]].append(row)
-    print("data       epochs  variant                         runs     AP   AP50   best  seconds")
-    for (data, epochs, variant), group in sorted(groups.items()):
+        groups[row["data"], row["weights"], str(row["epochs"]), row["variant"]].append(row)
+    print(
+        "data       weights                     epochs  variant                         runs     AP   AP50   best    sec"
+    )
+    for (data, weights, epochs, variant), group in sorted(groups.items()):
         ap, ap50, best, seconds = (
             sum(row[key] for row in group) / len(group) for key in ("AP", "AP50", "best", "seconds")
         )
-        head = f"{Path(data).name:9}  {epochs:>6}  {variant:30}  {len(group):4}"
-        print(f"{head}  {ap:.3f}  {ap50:.3f}  {best:.3f}  {seconds:7.0f}")
+        head = f"{Path(data).name:9}  {weights:26}  {epochs:>6}  {variant:30}  {len(group):4}"
+        print(f"{head}  {ap:.3f}  {ap50:.3f}  {best:.3f}  {seconds:5.0f}")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,12 @@ class ModelConfig:
     batches, as in the original), recalibrate (measure them again on the training images before the first step; scales
     and shifts compensate, so predictions stay the same), freeze (never change: for batches of one or two images)"""
 
+    @property
+    def backbone_is_trained(self) -> bool:
+        """Whether first weights of the backbone at least are loaded."""
+        published = self.backbone_weights is not None or self.backbone_pretrained
+        return self.weights is not None or (self.backbone is not None and published)
+
     def __post_init__(self) -> None:
         _require(-1 <= self.frozen_stages <= 4, f"model.frozen_stages is {self.frozen_stages}: expected -1 .. 4")
         _require(

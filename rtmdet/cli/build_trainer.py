@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from rtmdet.checkpoint import CheckpointMeta
 from rtmdet.cli.measure import detect_all
 from rtmdet.cli.open_data import shortened
-from rtmdet.cli.plain_images import plain_images
+from rtmdet.cli.plain_images import plain_images, spread
 from rtmdet.cli.progress import say
 from rtmdet.config import Config, TrainingConfig
 from rtmdet.config_file import dump_config
@@ -62,11 +62,10 @@ def build_trainer(
     model = build_model(config, train_data.classes, device, first_weights=not resumed).to(device)
     if device.type == "cpu":
         model = model.to(memory_format=torch.channels_last)
-    if config.model.norm_statistics == "recalibrate" and not resumed:
-        recalibrate_norms(model, train_data, config.data.input_size, device)
     frozen = freeze_parts(model, config)
     if not resumed:
         check_frozen(model, config)
+        recalibrate_norms(model, config, train_data, device)
     loader = build_training_loader(config, train_data)
     rate = base_learning_rate(config)
     average = ExponentialMovingAverage(model, momentum=train.ema_momentum, gamma=train.ema_gamma)
@@ -108,11 +107,12 @@ def freeze_parts(model: RTMDet, config: Config) -> list[nn.Module]:
     return [*frozen, *batch_norms(model)] if config.model.norm_statistics == "freeze" else frozen
 
 
-def recalibrate_norms(model: RTMDet, dataset: CocoDataset, input_size: tuple[int, int], device: torch.device) -> None:
-    """Measure the statistics of the batch norms again, on training images; predictions stay the same."""
-    images = plain_images(
-        dataset, input_size, count=RECALIBRATION_IMAGES, batch_size=RECALIBRATION_BATCH, device=device
-    )
+def recalibrate_norms(model: RTMDet, config: Config, dataset: CocoDataset, device: torch.device) -> None:
+    """Where the configuration says so, measure norm statistics on training images; predictions stay the same."""
+    if config.model.norm_statistics != "recalibrate":
+        return
+    indices = spread(range(len(dataset)), RECALIBRATION_IMAGES)
+    images = plain_images(dataset, config.data.input_size, indices, batch_size=RECALIBRATION_BATCH, device=device)
     norms = recalibrate(model, model, images)
     say(f"batch norms: statistics of {norms} layers measured again on the training images; predictions unchanged")
 
@@ -131,7 +131,7 @@ def check_frozen(model: RTMDet, config: Config) -> None:
         for name, parameter in model.named_parameters()
         if name.startswith(DETECTOR_PARTS) and not parameter.requires_grad
     ]
-    if not (fixed or settings.norm_statistics == "freeze") or starts_from_detector(config):
+    if not (fixed or settings.norm_statistics != "keep") or starts_from_detector(config):
         return
     why = (
         "there are no first weights for them"
@@ -139,10 +139,10 @@ def check_frozen(model: RTMDet, config: Config) -> None:
         else f"{settings.weights} is a backbone only"
     )
     remedy = "or give the weights of a whole detector as model.weights"
-    if settings.norm_statistics == "freeze":
+    if settings.norm_statistics != "keep":
         raise InputError(
-            f"model.norm_statistics is freeze, but neck and head start from scratch ({why}): batch norms without "
-            f"statistics would keep them from learning; leave it at keep, {remedy}"
+            f"model.norm_statistics is {settings.norm_statistics}, but neck and head start from scratch ({why}): "
+            f"they have no trained function to preserve and would not learn; leave it at keep, {remedy}"
         )
     raise InputError(
         f"model.freeze: {', '.join(settings.freeze)} freezes {len(fixed)} parameters of a neck and head that start "

@@ -18,6 +18,7 @@ from rtmdet.cli.build_trainer import (
     build_stepper,
     build_trainer,
     freeze_parts,
+    recalibrate_norms,
     starts_from_detector,
     training_device,
 )
@@ -74,6 +75,7 @@ def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> int:
     if not starts_from_detector(config):
         spread_boxes(model.bbox_head)
     frozen = freeze_parts(model, config)
+    recalibrate_norms(model, config, dataset, device)
     plain = dataclasses.replace(config.train, class_rate_factor=1.0, precision="float32", compile=False)
     stepper = build_stepper(dataclasses.replace(config, train=plain), model, OVERFIT_RATE, device)
     index = index_of(dataset, batch.metas)

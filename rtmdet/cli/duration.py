@@ -26,7 +26,9 @@ class DurationEstimate:
             return
         self._durations.append(record.seconds)
         if len(self._durations) >= LEAST_STEPS and sum(self._durations) >= LEAST_SECONDS:
-            write_above_bar(f"about {described(self.seconds())} on this machine; --minutes N fits the run to a time")
+            write_above_bar(
+                f"the run takes about {described(self.seconds())} on this machine; --minutes N fits it to a time"
+            )
             self._printed = True
 
     def seconds(self) -> float:

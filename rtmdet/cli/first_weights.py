@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from rtmdet.cli.plain_images import plain_batches, plain_images
+from rtmdet.cli.plain_images import plain_batches, plain_images, spread
+from rtmdet.config import ModelConfig
 from rtmdet.data.coco import CocoDataset
 from rtmdet.models.norm_statistics import agreement, lack_statistics, recalibrate
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
@@ -29,11 +29,9 @@ from rtmdet.training.input_size import (
 )
 from rtmdet.training.recipe import Choice
 
-PROBE_IMAGES = 24
-PROBE_SECONDS = 40.0  # larger sizes are not tried after this time
+PROBE_IMAGES = 24  # with objects
 AGREEMENT_IMAGES = 16
 LEAST_AGREEMENT = 0.3  # of training and evaluation mode; below it, the trained network does not survive training mode
-MOST_BATCH = 8  # images of a batch of the comparison, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +43,22 @@ class FirstWeights:
     device: torch.device
 
     @classmethod
-    def build(cls, weights: LoadedWeights, size: str, dataset: CocoDataset, device: torch.device) -> FirstWeights:
-        """Load the weights into a model with as many classes as the file has. Raises InputError."""
+    def build(
+        cls, weights: LoadedWeights, settings: ModelConfig, dataset: CocoDataset, device: torch.device
+    ) -> FirstWeights:
+        """Load the weights into the run's model, but with as many classes as the file has. Raises InputError."""
         classes = weights.num_classes or len(dataset.classes)
         with torch.random.fork_rng(devices=[]):  # the run draws its own initial weights
-            model = build_rtmdet(size, classes, backbone=weights.backbone or None)
+            model = build_rtmdet(settings.size, classes, backbone=settings.backbone)
         load_weights(model, weights)
         return cls(model.eval().to(device).to(memory_format=torch.channels_last), dataset, device)
 
     def choose_input_size(self) -> Choice:
-        """The input size at which these weights box the training objects best, the cheapest within the noise."""
+        """The smallest input size at which these weights box the training objects nearly as well as at the best."""
         overlaps: dict[int, float] = {}
-        began = time.monotonic()
         for side in SIDES:
             overlaps[side] = self._overlap(side)
-            if past_the_best(overlaps) or time.monotonic() - began > PROBE_SECONDS:
+            if past_the_best(overlaps):
                 break
         measured = ", ".join(f"{overlap:.2f} at {side} px" for side, overlap in overlaps.items())
         reason = f"the first weights box these objects with an IoU of {measured}"
@@ -67,7 +66,8 @@ class FirstWeights:
 
     def _overlap(self, side: int) -> float:
         values, labels = [], []
-        for batch in plain_batches(self.dataset, (side, side), count=PROBE_IMAGES, batch_size=1):
+        indices = spread([i for i in range(len(self.dataset)) if len(self.dataset.boxes(i)[1])], PROBE_IMAGES)
+        for batch in plain_batches(self.dataset, (side, side), indices, batch_size=1):
             with torch.no_grad():
                 outputs = self.model(batch.images.to(self.device))
             values += best_overlaps(outputs, batch.targets, (side, side))
@@ -75,17 +75,21 @@ class FirstWeights:
         return mean_over_classes(torch.cat(values).cpu().numpy(), torch.cat(labels).numpy())
 
     def choose_norm_statistics(self, input_size: tuple[int, int], batch_size: int) -> Choice:
-        """What to do with the statistics of the batch norms, from how alike training and evaluation mode are."""
-        batch_size = min(batch_size, MOST_BATCH)
+        """What to do with the statistics of the batch norms, from how alike training and evaluation mode are.
+
+        Measures the statistics of this model again where those of the file do not fit; call it last.
+        """
+        batch_size = min(batch_size, AGREEMENT_IMAGES)
         found = norm_agreement(self.model, self._images(input_size, batch_size))
         if lack_statistics(self.model):
             why = "the file's batch norms hold no statistics (all means 0, all variances 1), as after some exports"
+            why += f": training and evaluation mode agree to a correlation of {found:.2f}"
         elif found >= LEAST_AGREEMENT:
             why = f"training and evaluation mode agree well enough on these images: correlation {found:.2f}"
             return Choice("model.norm_statistics", "keep", why)
         else:
             why = f"training and evaluation mode differ on these images: correlation {found:.2f}"
-        recalibrate(self.model, self.model, self._images(input_size, MOST_BATCH))
+        recalibrate(self.model, self.model, self._images(input_size, batch_size))
         after = norm_agreement(self.model, self._images(input_size, batch_size))
         why += f", {after:.2f} after measuring the statistics on them"
         if after < LEAST_AGREEMENT:
@@ -93,21 +97,27 @@ class FirstWeights:
         return Choice("model.norm_statistics", "recalibrate", why)
 
     def _images(self, input_size: tuple[int, int], batch_size: int) -> Iterator[Tensor]:
-        return plain_images(
-            self.dataset, input_size, count=AGREEMENT_IMAGES, batch_size=batch_size, device=self.device
-        )
+        indices = spread(range(len(self.dataset)), AGREEMENT_IMAGES)
+        return plain_images(self.dataset, input_size, indices, batch_size=batch_size, device=self.device)
 
 
-def norm_agreement(model: RTMDet, images: Iterable[Tensor]) -> float:
+def norm_agreement(model: RTMDet, images: Iterable[Tensor], *, frozen: Sequence[nn.Module] = ()) -> float:
     """How alike the neck's maps are in training and in evaluation mode, 1 at most."""
-    return agreement(model, lambda batch: model.neck(model.backbone(model.normalize(batch))), images)
+
+    def maps(batch: Tensor) -> Sequence[Tensor]:
+        return model.neck(model.backbone(model.normalize(batch)))
+
+    return agreement(model, maps, images, frozen=frozen)
 
 
 def size_from_boxes(dataset: CocoDataset) -> Choice:
     """The input size for weights that know no objects yet: such that those of every class have some pixels."""
     sizes, labels = relative_sizes(dataset)
     side, median = side_for_boxes(sizes, labels)
-    reason = f"half of the objects of each class have at least {median:.0f} x {median:.0f} px"
+    smallest = min(np.unique(labels), key=lambda label: np.median(sizes[labels == label]))
+    reason = (
+        f"half of the objects of {dataset.classes[smallest]} have at least {median:.0f} x {median:.0f} px at {side}"
+    )
     return size_choice(side, dataset, reason)
 
 

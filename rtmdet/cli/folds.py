@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -23,6 +24,7 @@ from rtmdet.cli.own_data import (
 )
 from rtmdet.cli.progress import say
 from rtmdet.config import Config
+from rtmdet.config_file import load_config
 from rtmdet.data.coco import CocoDataset, index_coco
 from rtmdet.data.coco_file import CocoFile
 from rtmdet.data.json_file import read_json, write_json
@@ -71,7 +73,11 @@ def cross_validate(
             check_may_go_on(arguments, folder)
             check_same_images(folder, learned, part)
         configure = split_configurations(arguments, learned, Split(part, whole.images), folder, classes)
-        config, timed = first_configuration(configure, arguments, limit, number=number, runs=len(parts))
+        if holds_run(folder):  # it goes on with its own settings
+            config, timed = load_config(folder / "config.yaml", arguments.overrides), None
+            config = replace(config, train=replace(config.train, output=str(folder)))
+        else:
+            config, timed = first_configuration(configure, arguments, limit, number=number, runs=len(parts))
         found, category_ids = detect_fold(config, train(config, timed))
         precisions.append(found.evaluate(curves=False).ap)
         pooled = pooled or CocoEvaluator(index_coco(whole.coco), category_ids, config.evaluation.backend)

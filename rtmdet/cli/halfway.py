@@ -20,6 +20,7 @@ from rtmdet.distributed import gather, is_main_process
 from rtmdet.training.budget import Speed, fit_rest, pace
 from rtmdet.training.engine import Trainer
 from rtmdet.training.records import StepRecord, ValidationRecord
+from rtmdet.training.watch import ProgressWatch
 
 
 class Correction:
@@ -124,5 +125,7 @@ class Correction:
             for observer in trainer.observers:
                 if isinstance(observer, TrainingBar):
                     observer.lengthen(epochs, epochs * trainer.steps)
+                elif isinstance(observer, ProgressWatch):
+                    observer.lengthen(epochs, plain_start)
             write_above_bar(f"half of the run: {epochs} epochs instead of {config.train.epochs}, to end in time")
         self._config = corrected

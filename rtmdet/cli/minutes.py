@@ -155,7 +155,8 @@ class TimedRun:
     def _configured(self, settings: Sequence[str]) -> Config:
         """The configuration with these settings where the user gives none, without a word."""
         with contextlib.redirect_stdout(None):
-            return self.configure([setting for setting in settings if setting.partition("=")[0] not in self.given])
+            wanted = [setting for setting in settings if setting.partition("=")[0] not in self.given]
+            return gather(self.configure(wanted))[0]
 
     def _refuse(self, needed: float) -> NoReturn:
         if not is_main_process():

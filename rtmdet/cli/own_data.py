@@ -15,6 +15,7 @@ from rtmdet.cli.build_trainer import training_device
 from rtmdet.cli.first_weights import FirstWeights, size_from_boxes
 from rtmdet.cli.open_data import open_split
 from rtmdet.cli.progress import say
+from rtmdet.cli.run_facts import start_of
 from rtmdet.config import Config
 from rtmdet.config_file import load_config, parse_config
 from rtmdet.data.coco import CocoDataset
@@ -24,7 +25,7 @@ from rtmdet.data.splitting import split_coco
 from rtmdet.download import resolve
 from rtmdet.openmmlab import LoadedWeights, new_classes, read_checkpoint
 from rtmdet.structures import InputError
-from rtmdet.training.recipe import Choice, Start, choose_recipe
+from rtmdet.training.recipe import Choice, choose_recipe
 
 VALIDATION_SHARE = 0.2  # of the images, where the data has no validation split
 SPLIT_SEED = 0
@@ -168,7 +169,12 @@ def configure_splits(
         "model.weights": weights,
         "model.size": given.get("model.size") or size_of(found),
     }
-    start = start_of(found, given)
+    overrides = [*arguments.overrides, f"train.output={json.dumps(str(folder))}"]
+
+    def resolved() -> Config:
+        return parse_config(yaml.safe_dump(nested(settings)), f"--data {arguments.data}", overrides)
+
+    start = start_of(found, resolved().model)
     choices = choose_recipe(
         used_images(train),
         start=start,
@@ -176,10 +182,6 @@ def configure_splits(
         batch_size=int_of(given, "data.batch_size"),
         epochs=int_of(given, "train.epochs"),
     )
-    overrides = [*arguments.overrides, f"train.output={json.dumps(str(folder))}"]
-
-    def resolved() -> Config:
-        return parse_config(yaml.safe_dump(nested(settings)), f"--data {arguments.data}", overrides)
 
     def add(choice: Choice) -> None:
         settings[choice.key] = choice.value
@@ -215,7 +217,7 @@ def measure_choices(
     def first_weights() -> FirstWeights:
         assert detector is not None, "asked only where there is one"
         device = training_device(config.train.device)
-        return FirstWeights.build(detector, config.model.size, dataset(), device)
+        return FirstWeights.build(detector, config.model, dataset(), device)
 
     def choose_size() -> Choice:
         return size_from_boxes(dataset()) if detector is None else first_weights().choose_input_size()
@@ -267,22 +269,13 @@ def used_images(split: Split) -> int:
 def weights_of(arguments: argparse.Namespace, given: dict[str, str]) -> str | None:
     """The first weights: as given, or those of RTMDet-tiny; None for 'none' and for a timm backbone without any."""
     default = NO_WEIGHTS if is_given(given, "model.backbone") else DEFAULT_WEIGHTS
-    weights = arguments.weights or given.get("model.weights") or default
+    weights = (arguments.weights or given.get("model.weights", default)).strip()
     return None if weights.lower() in NULLS else weights
 
 
 def is_given(given: dict[str, str], key: str) -> bool:
     """Whether the user sets a key to something other than null."""
     return given.get(key, "null").strip().lower() not in NULLS
-
-
-def start_of(weights: LoadedWeights | None, given: dict[str, str]) -> Start:
-    """What the first weights hold; those of a timm backbone are fetched, or come from model.backbone_weights."""
-    if weights is not None:
-        return "backbone" if weights.backbone_only else "detector"
-    fetched = given.get("model.backbone_pretrained", "true").strip().lower() not in ("false", "no", "off")
-    pretrained = is_given(given, "model.backbone_weights") or fetched
-    return "backbone" if is_given(given, "model.backbone") and pretrained else "nothing"
 
 
 def joined_classes(train: Split, weights: str | None) -> list[str]:

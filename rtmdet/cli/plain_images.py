@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -13,21 +13,20 @@ from rtmdet.data.pipelines import EvaluationSamples
 from rtmdet.structures import Batch
 
 
-def spread_indices(total: int, count: int) -> list[int]:
-    """At most `count` indices of `total`, evenly spread."""
-    count = min(count, total)
-    return [place * total // count for place in range(count)]
+def spread(items: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the items, evenly spread."""
+    count = min(count, len(items))
+    return [items[place * len(items) // count] for place in range(count)]
 
 
 def plain_batches(
-    dataset: CocoDataset, input_size: tuple[int, int], *, count: int, batch_size: int
+    dataset: CocoDataset, input_size: tuple[int, int], indices: Sequence[int], *, batch_size: int
 ) -> Iterator[Batch]:
-    """Batches of `count` images (fewer if the data set is smaller), letterboxed, boxes in input pixels.
+    """Batches of these images, letterboxed, boxes in input pixels.
 
     A last batch that would be smaller than the others is left out, except if it is the only one.
     """
     samples = EvaluationSamples(dataset, input_size=input_size)
-    indices = spread_indices(len(samples), count)
     for first in range(0, len(indices), batch_size):
         part = indices[first : first + batch_size]
         if len(part) == batch_size or first == 0:
@@ -35,8 +34,13 @@ def plain_batches(
 
 
 def plain_images(
-    dataset: CocoDataset, input_size: tuple[int, int], *, count: int, batch_size: int, device: torch.device
+    dataset: CocoDataset,
+    input_size: tuple[int, int],
+    indices: Sequence[int],
+    *,
+    batch_size: int,
+    device: torch.device,
 ) -> Iterator[Tensor]:
     """The images (B, 3, H, W) alone, on a device."""
-    for batch in plain_batches(dataset, input_size, count=count, batch_size=batch_size):
+    for batch in plain_batches(dataset, input_size, indices, batch_size=batch_size):
         yield batch.images.to(device)

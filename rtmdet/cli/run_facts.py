@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import torch
 
-from rtmdet.config import Config
+from rtmdet.config import Config, ModelConfig
 from rtmdet.data.coco import CocoDataset
+from rtmdet.openmmlab import LoadedWeights, new_classes
 from rtmdet.training.causes import ClassBoxes, RunFacts
+from rtmdet.training.recipe import Start, usual_passes
 from rtmdet.training.start_check import fit_boxes, without_prior
 
 
-def collect_facts(config: Config, dataset: CocoDataset, *, steps: int, learning_rate: float) -> RunFacts:
-    """From the configuration and the training data; `steps` per epoch, `learning_rate` the highest of the run."""
+def collect_facts(
+    config: Config, dataset: CocoDataset, weights: LoadedWeights | None, *, steps: int, learning_rate: float
+) -> RunFacts:
+    """From the configuration, the training data and the first weights.
+
+    `steps` per epoch, `learning_rate` the highest of the run.
+    """
     train = config.train
+    start = start_of(weights, config.model)
+    new = new_classes(weights, dataset.classes) if start == "detector" and weights is not None else ()
     return RunFacts(
         epochs=train.epochs,
         steps=steps,
@@ -25,7 +34,8 @@ def collect_facts(config: Config, dataset: CocoDataset, *, steps: int, learning_
         input_size=config.data.input_size,
         learning_rate=learning_rate,
         clip_gradient=train.clip_gradient,
-        from_scratch=config.model.weights is None,
+        from_scratch=start != "detector",
+        usual_passes=usual_passes(start, len(new)),
         frozen_random=frozen_random(config),
         classes=count_boxes(dataset, config.data.input_size),
     )
@@ -34,14 +44,18 @@ def collect_facts(config: Config, dataset: CocoDataset, *, steps: int, learning_
 def frozen_random(config: Config) -> str | None:
     """The setting that freezes what starts from random weights; None if there is none."""
     model = config.model
-    if model.weights is not None:
-        return None
-    if model.norm_statistics == "freeze":  # neck and head are random with timm's weights, too
-        return "model.norm_statistics"
+    if model.backbone_is_trained:
+        return None  # a neck and head without first weights are refused where they are frozen
     if model.frozen_stages >= 0:
         return "model.frozen_stages"
-    pretrained = model.backbone is not None and model.backbone_pretrained
-    return "model.freeze" if model.freeze and not pretrained else None
+    return "model.freeze" if model.freeze else None
+
+
+def start_of(weights: LoadedWeights | None, settings: ModelConfig) -> Start:
+    """What the first weights hold; `weights` are those of model.weights, None where there are none."""
+    if weights is not None and not weights.backbone_only:
+        return "detector"
+    return "backbone" if settings.backbone_is_trained else "nothing"
 
 
 def count_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> dict[str, ClassBoxes]:

@@ -10,8 +10,8 @@ from pycocotools.coco import COCO
 from torch import nn
 
 from rtmdet.cli.build_trainer import build_training_samples, starts_from_detector
-from rtmdet.cli.first_weights import LEAST_AGREEMENT, norm_agreement
-from rtmdet.cli.plain_images import plain_images
+from rtmdet.cli.first_weights import AGREEMENT_IMAGES, LEAST_AGREEMENT, norm_agreement
+from rtmdet.cli.plain_images import plain_images, spread
 from rtmdet.cli.progress import say
 from rtmdet.config import Config
 from rtmdet.data.coco import CocoDataset, index_coco, reason_against
@@ -40,7 +40,6 @@ BOXES = 100  # of each, at most: COCO counts no more detections
 HEADERS = 1000  # images of a split whose size is looked at, at most
 BATCH = 4  # images of the forward pass
 EXACT, USABLE = 0.995, 0.5  # AP of the ground truth: below the one it is said, below the other refused
-NORM_IMAGES = 8  # that training and evaluation mode are compared on
 MOST_WITHOUT_PRIOR = 0.01  # share of boxes from which on a larger input is advised
 
 
@@ -58,7 +57,7 @@ def check_start(
     lost = check_priors(train_data, input_size)
     if not resumed:
         check_norms(config, trainer, train_data)
-    new = False if resumed else compare_classes(config, train_data.classes)
+    new = None if resumed else compare_classes(config, train_data.classes)
     batch = gather(first_batch(config, train_data) if is_main_process() else None)[0]
     assert batch is not None, "the main process has one"
     loss = check_first_loss(trainer, batch, config.train.precision, new=new)
@@ -130,15 +129,18 @@ def check_priors(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
 def check_norms(config: Config, trainer: Trainer, dataset: CocoDataset) -> None:
     """Report first weights that are another network in training mode than in evaluation mode on these images."""
     model = trainer.model
-    if config.model.norm_statistics == "freeze" or not starts_from_detector(config):
+    if config.model.norm_statistics != "keep" or not starts_from_detector(config):
         return
     assert isinstance(model, RTMDet), "build_trainer made it"
-    count = min(max(config.data.batch_size, 2), NORM_IMAGES)
     images = plain_images(
-        dataset, config.data.input_size, count=NORM_IMAGES, batch_size=count, device=trainer.stepper.device
+        dataset,
+        config.data.input_size,
+        spread(range(len(dataset)), AGREEMENT_IMAGES),
+        batch_size=min(config.data.batch_size, AGREEMENT_IMAGES),
+        device=trainer.stepper.device,
     )
     lacking = lack_statistics(model)
-    found = norm_agreement(model, images)
+    found = norm_agreement(model, images, frozen=trainer.frozen)
     if found < LEAST_AGREEMENT or lacking:
         what = "hold no statistics" if lacking else "have statistics of other images"
         say(
@@ -169,10 +171,11 @@ def first_batch(config: Config, dataset: CocoDataset) -> Batch:
 
 
 @torch.no_grad()
-def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: bool) -> float:
+def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: bool | None) -> float:
     """The loss of a batch before any step: finite, neither too high nor too low, and of outputs that vary.
 
-    With a `new` class branch the classification loss must be near that of its prior score.
+    With a `new` class branch the classification loss must be near that of its prior score. None: of a resumed run,
+    whose losses have no expected value.
     """
     stepper = trainer.stepper
     batch = batch.to(stepper.device)
@@ -196,12 +199,12 @@ def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: boo
             f"the first classification loss is {found:.3g}, where a new class branch with its prior score of 0.01 "
             f"has about {expected:.3g}: the first weights do not fit this model"
         )
-    if not new and found > expected * LOSS_FACTOR:
+    if new is False and found > expected * LOSS_FACTOR:
         say(
             f"the weights know little of images like these at this size yet (loss {found:.3g}; from scratch it would "
             f"be {expected:.3g}). Normal for another kind of object; otherwise check --weights and the input size"
         )
-    if not new and finds_nothing(losses, expected):
+    if new is False and finds_nothing(losses, expected):
         say(
             f"the weights find no object in the first images, which have {losses.ground_truths} (classification loss "
             f"{found:.3g}; from scratch it would be {expected:.3g}; box loss {float(losses.box):.3g}): they may not "

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 from rtmdet.cli.build_trainer import build_validation_loader
@@ -47,11 +47,11 @@ def measure_speed(
 
 def _measure(config: Config, trainer: Trainer, val_data: CocoDataset, seconds: float, build_seconds: float) -> Speed:
     mixed_epochs = max(config.train.epochs - config.augmentation.stage2_epochs, 0)
-    plain = time_steps(trainer, epoch=mixed_epochs, seconds=0.3 * seconds)
+    plain = time_steps(trainer, range(mixed_epochs, config.train.epochs), seconds=0.3 * seconds)
     plain_step = pace(plain, trainer.steps)
     mixed_step = plain_step
     if mixed_epochs:
-        mixed_step = pace(time_steps(trainer, epoch=0, seconds=0.5 * seconds), trainer.steps)
+        mixed_step = pace(time_steps(trainer, range(mixed_epochs), seconds=0.5 * seconds), trainer.steps)
     began = time.perf_counter()
     trainer.save_state()
     save = time.perf_counter() - began
@@ -93,18 +93,19 @@ class _Stopwatch:
         """Nothing is held open."""
 
 
-def time_steps(trainer: Trainer, *, epoch: int, seconds: float) -> list[float]:
-    """The durations of real steps from the beginning of an epoch, counted from 0, on."""
+def time_steps(trainer: Trainer, epochs: range, *, seconds: float) -> list[float]:
+    """The durations of real steps in some epochs, counted from 0, one after the other and again."""
     watch = _Stopwatch(seconds)
     observers, trainer.observers = trainer.observers, [watch]
     try:
-        while True:  # the learning rates of the first steps serve for all
-            trainer.epoch, trainer.step, trainer.iteration = epoch, 0, 0
+        for epoch in cycle(epochs):  # another one each time: samples of the same one may still be in memory
+            trainer.epoch, trainer.step, trainer.iteration = epoch, 0, 0  # the first learning rates serve for all
             trainer.train_epoch()
     except _StopTimingError:
         return watch.durations
     finally:
         trainer.observers = observers
+    raise AssertionError("ended by the watch")
 
 
 def time_validation(config: Config, trainer: Trainer, val_data: CocoDataset, *, seconds: float, step: float) -> float:
@@ -120,6 +121,8 @@ def time_validation(config: Config, trainer: Trainer, val_data: CocoDataset, *, 
     found = detect_all(trainer.averaged.eval(), val_data, part, settings=settings, device=device)
     began = time.perf_counter()
     metrics = found.evaluate()
+    if not part.durations:  # fewer validation images than processes
+        return 0.0
     evaluation = (time.perf_counter() - began) * len(loader) / batches
     return pace(part.durations, len(loader)) * len(loader) + evaluation + time_pictures(metrics, trainer.folder)
 

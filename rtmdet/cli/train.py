@@ -28,7 +28,9 @@ from rtmdet.config_file import differences
 from rtmdet.data.coco import CocoDataset
 from rtmdet.detector import Detector
 from rtmdet.distributed import gather, is_main_process, lost_another, process_group, world_size
+from rtmdet.download import resolve
 from rtmdet.models.rtmdet import RTMDet
+from rtmdet.openmmlab import read_checkpoint
 from rtmdet.structures import InputError
 from rtmdet.training.budget import course_of
 from rtmdet.training.engine import Trainer
@@ -86,6 +88,7 @@ def train(
         raise InputError(f"{folder} holds a run already: go on with --resume, or give another --set train.output=...")
     device = training_device(config.train.device)
     with process_group(device):
+        config = gather(config)[0]  # what was measured for it may differ between processes
         torch.manual_seed(config.train.seed)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
         train_data, val_data = open_data(config)
@@ -183,7 +186,9 @@ def build_observers(
     log = RunLog(folder, log_every=train.log_every, iterations=trainer.iteration, epochs=trainer.epoch)
     bar = TrainingBar(epochs=train.epochs, iterations=trainer.steps, done=trainer.iteration)
     rate = float(trainer.learning_rates.max())
-    facts = collect_facts(config, train_data, steps=trainer.steps, learning_rate=rate)
+    first = config.model.weights
+    weights = None if first is None else read_checkpoint(resolve(first, progress=True))
+    facts = collect_facts(config, train_data, weights, steps=trainer.steps, learning_rate=rate)
     watch = ProgressWatch(folder, facts, report=write_above_bar, history=read_log(log.path))
     curves, f1 = CurvePicture(log.path, folder / "curves.png"), ScoreCurvePicture(folder / "f1.png")
     observers: list[Observer] = [log, bar, watch, curves, f1]

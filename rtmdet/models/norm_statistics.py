@@ -31,11 +31,11 @@ def lack_statistics(model: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def agreement(model: nn.Module, maps: Maps, batches: Iterable[Tensor]) -> float:
+def agreement(model: nn.Module, maps: Maps, batches: Iterable[Tensor], *, frozen: Sequence[nn.Module] = ()) -> float:
     """How alike the feature maps are in training and in evaluation mode: their correlation, at most 1.
 
     `maps` computes them with `model`. Each channel is centered, so that constant offsets between channels do not
-    count. Buffers and mode of the model are restored.
+    count. `frozen` modules stay in evaluation mode. Buffers and mode of the model are restored.
     """
     product = squares = others = torch.zeros((), dtype=torch.float64)
     with _unchanged(model):
@@ -43,10 +43,12 @@ def agreement(model: nn.Module, maps: Maps, batches: Iterable[Tensor]) -> float:
             model.eval()
             expected = [_centered(level) for level in maps(images)]
             model.train()
+            for module in frozen:
+                module.eval()
             for a, b in zip(expected, [_centered(level) for level in maps(images)], strict=True):
-                product = product + (a * b).sum().double().cpu()
-                squares = squares + a.square().sum().double().cpu()
-                others = others + b.square().sum().double().cpu()
+                product = product + (a * b).sum().cpu().double()
+                squares = squares + a.square().sum().cpu().double()
+                others = others + b.square().sum().cpu().double()
     return float(product / (squares * others).sqrt().clamp(min=1e-12))
 
 
@@ -62,13 +64,12 @@ def recalibrate(model: nn.Module, forward: Callable[[Tensor], object], batches: 
 
     def collect(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(layer, _BatchNorm)
-        channels = inputs[0].detach().double().transpose(0, 1).flatten(1)  # (C, B * H * W)
-        count, total, squares = sums.get(layer, (0, 0.0, 0.0))
-        sums[layer] = (
-            count + channels.shape[1],
-            total + channels.sum(1),
-            squares + channels.square().sum(1),
-        )
+        x = inputs[0].detach()  # (B, C, H, W)
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        variance, mean = (value.cpu().double() for value in torch.var_mean(x, (0, 2, 3), correction=0))  # (C,)
+        size = x.numel() // x.shape[1]
+        count, total, squares = sums.get(layer, (0, torch.zeros_like(mean), torch.zeros_like(mean)))
+        sums[layer] = (count + size, total + size * mean, squares + size * (variance + mean.square()))
 
     hooks = [layer.register_forward_pre_hook(collect) for layer in norms]
     try:
@@ -87,9 +88,9 @@ def recalibrate(model: nn.Module, forward: Callable[[Tensor], object], batches: 
 
 def _replace_statistics(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
     """Set mean and variance (C,); scale and shift change so that the layer computes the same in evaluation mode."""
-    old_deviation = (_variance(layer).double() + layer.eps).sqrt()
-    slope = layer.weight.double() / old_deviation  # what an input is multiplied with
-    layer.bias.copy_(layer.bias.double() + slope * (mean - _mean(layer).double()))
+    old_deviation = (_variance(layer).cpu().double() + layer.eps).sqrt()
+    slope = layer.weight.cpu().double() / old_deviation  # what an input is multiplied with
+    layer.bias.copy_(layer.bias.cpu().double() + slope * (mean - _mean(layer).cpu().double()))
     layer.weight.copy_(slope * (variance + layer.eps).sqrt())
     _mean(layer).copy_(mean)
     _variance(layer).copy_(variance)

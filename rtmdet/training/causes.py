@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rtmdet.training.recipe import LEAST_IMAGES_SEEN, PASSES
 from rtmdet.training.trend import Trend
 
 MANY_UNMATCHED = 0.5  # share of the objects; from scratch a fifth is usual
@@ -37,7 +36,8 @@ class RunFacts:
     input_size: tuple[int, int]  # (H, W)
     learning_rate: float
     clip_gradient: float | None
-    from_scratch: bool  # no trained detector to start from
+    from_scratch: bool  # neck and head start from random weights
+    usual_passes: int  # that the recipe for small data sets takes at least
     frozen_random: str | None  # the setting that freezes layers or batch norms which start from random weights
     classes: Mapping[str, ClassBoxes]
 
@@ -45,11 +45,6 @@ class RunFacts:
     def passes(self) -> int:
         """Training images seen in the whole run."""
         return self.epochs * self.images
-
-    @property
-    def usual_passes(self) -> int:
-        """How many the recipe for small data sets takes at least."""
-        return LEAST_IMAGES_SEEN * (PASSES["nothing"] if self.from_scratch else 1)
 
 
 def cause_of_low_ap(facts: RunFacts, trend: Trend) -> str:

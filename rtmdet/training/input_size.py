@@ -28,6 +28,7 @@ MOST_SMALL = 0.1  # share of the objects of a class that may be smaller
 BOX_SIDES = (320, 416, 512, 640)  # where nothing can be measured: not below or above what backbones are trained at
 GOOD_SIDE = 32.0  # pixels of the median object
 SQUARE = 0.98  # of the aspect ratio: nearer to 1 is a square input
+SAME_SHAPE = 1.1  # of the largest to the smallest aspect ratio
 
 
 @torch.no_grad()
@@ -42,7 +43,9 @@ def best_overlaps(outputs: DenseOutputs, targets: Sequence[Target], input_size: 
         max_detections=PROPOSALS,
     )
     return [
-        pairwise_iou(target.boxes.to(each.boxes), each.boxes).amax(1) if len(each) else torch.zeros(len(target.boxes))
+        pairwise_iou(target.boxes.to(each.boxes), each.boxes).amax(1)
+        if len(each)
+        else each.boxes.new_zeros(len(target.boxes))
         for target, each in zip(targets, found, strict=True)
     ]
 
@@ -96,7 +99,7 @@ def fit_shape(side: int, shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """
     ratios = np.array([height / width for height, width in shapes])
     low, high = ratios.min(), ratios.max()
-    if low * high <= 0 or high / low > 1.1 or SQUARE <= high <= 1 / SQUARE:
+    if high / low > SAME_SHAPE or (high >= SQUARE and low <= 1 / SQUARE):
         return side, side
     short = math.ceil(side * min(high, 1 / low) / 32 - 1e-6) * 32
     return (short, side) if high < 1 else (side, short)

@@ -78,13 +78,21 @@ def choose_recipe(
     ]
 
 
+def usual_passes(start: Start, new_classes: int) -> int:
+    """How often images are shown at least, all together; with many images it is more."""
+    return PASSES[start] * _least_passes(new_classes if start == "detector" else 0)
+
+
 def _epochs(images: int, *, start: Start, new_classes: int) -> int:
-    least = LEAST_IMAGES_SEEN
-    if new_classes:
-        wanted = round(IMAGES_SEEN_NEW_CLASSES * math.sqrt(new_classes / NEW_CLASSES))
-        least = min(max(wanted, LEAST_NEW_CLASSES), MOST_NEW_CLASSES)
-    seen = min(max(EPOCHS * images, least), MOST_IMAGES_SEEN)
+    seen = min(max(EPOCHS * images, _least_passes(new_classes)), MOST_IMAGES_SEEN)
     return max(PASSES[start] * seen // images, 1)
+
+
+def _least_passes(new_classes: int) -> int:
+    if not new_classes:
+        return LEAST_IMAGES_SEEN
+    wanted = round(IMAGES_SEEN_NEW_CLASSES * math.sqrt(new_classes / NEW_CLASSES))
+    return min(max(wanted, LEAST_NEW_CLASSES), MOST_NEW_CLASSES)
 
 
 def _average(steps: int) -> list[Choice]:

@@ -111,7 +111,7 @@ def output_spread(outputs: DenseOutputs) -> tuple[float, float]:
 
 
 def finds_nothing(losses: Losses, expected: float) -> bool:
-    """Whether trained class layers are as sure as never before that there are no objects, although there are.
+    """Whether trained class layers predict no object although there are some.
 
     A classification loss far below `expected`, that of new class layers, is right for a detector of these very
     objects, whose boxes then overlap them. Where they do not, all scores are 0 or the weights do not fit.

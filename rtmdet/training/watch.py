@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rtmdet.structures import InputError
@@ -62,6 +63,10 @@ class ProgressWatch:
         self._given = _codes(self.path) if history else set()
         if not history:
             _remove(self.path)
+
+    def lengthen(self, epochs: int, stage2_start: int) -> None:
+        """Another number of epochs, of which those from `stage2_start` on are without mosaic and mixup."""
+        self._facts = replace(self._facts, epochs=epochs, stage2_start=stage2_start)
 
     def on_step(self, record: StepRecord) -> None:
         """Remember the losses."""

@@ -232,4 +232,4 @@ def test_the_duration_is_estimated_once_after_the_first_steps(capsys: pytest.Cap
     assert not capsys.readouterr().out
     for _ in range(3):
         estimate.on_step(step_record(LEAST_SECONDS))
-    assert capsys.readouterr().out == "about 50 min on this machine; --minutes N fits the run to a time\n"
+    assert capsys.readouterr().out == "the run takes about 50 min on this machine; --minutes N fits it to a time\n"

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from rtmdet.cli.run_facts import count_boxes, frozen_random
+from rtmdet.cli.run_facts import collect_facts, count_boxes, frozen_random
 from rtmdet.config_file import load_config
 from rtmdet.data.coco import CocoDataset
+from rtmdet.openmmlab import read_checkpoint
 from rtmdet.training.causes import ClassBoxes
 
 
@@ -17,17 +19,41 @@ from rtmdet.training.causes import ClassBoxes
     ("overrides", "setting"),
     [
         ([], None),
-        (["model.norm_statistics=freeze"], "model.norm_statistics"),
-        (["model.norm_statistics=freeze", "model.weights=some.pth"], None),
         (["model.frozen_stages=1"], "model.frozen_stages"),
         (["model.freeze=[neck.*]"], "model.freeze"),
         (["model.freeze=[backbone.*]", "model.backbone=timm/resnet18"], None),
+        (
+            ["model.freeze=[backbone.*]", "model.backbone=timm/resnet18", "model.backbone_pretrained=false"],
+            "model.freeze",
+        ),
     ],
 )
 def test_frozen_random_layers_are_known_by_their_setting(
     config: Path, overrides: list[str], setting: str | None
 ) -> None:
     assert frozen_random(load_config(config, overrides)) == setting
+
+
+def test_a_start_from_a_backbone_is_from_scratch_and_takes_more(
+    config: Path, dataset: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    """New classes count only where a detector's class layers could know them."""
+    data = CocoDataset(dataset / "train" / "annotations.json", dataset / "train" / "images", training=True)
+    detector = read_checkpoint(checkpoint)
+    backbone = {name: value for name, value in detector.tensors.items() if name.startswith("backbone.")}
+    torch.save(backbone, tmp_path / "backbone.pth")
+    settings = load_config(config, [f"model.weights={tmp_path / 'backbone.pth'}"])
+    facts = {
+        name: collect_facts(settings, data, weights, steps=3, learning_rate=1e-3)
+        for name, weights in (("detector", detector), ("backbone", read_checkpoint(tmp_path / "backbone.pth")))
+    }
+    nothing = collect_facts(load_config(config, []), data, None, steps=3, learning_rate=1e-3)
+    assert [facts["detector"].from_scratch, facts["backbone"].from_scratch, nothing.from_scratch] == [
+        False, True, True,
+    ]  # fmt: skip
+    assert [facts["detector"].usual_passes, facts["backbone"].usual_passes, nothing.usual_passes] == [
+        2400, 7200, 12_000,
+    ]  # fmt: skip
 
 
 def test_boxes_are_counted_by_class_at_the_input_size(dataset: Path, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_boxes_alone_give_a_size_within_what_backbones_are_trained_at() -> None:
         ([(480, 640), (640, 480)], (416, 416)),
         ([(1080, 1920)] * 2, (256, 416)),  # 234 pixels of content
         ([(100, 2000)], (32, 416)),
+        ([(950, 1000), (1040, 1000)], (416, 416)),
     ],
 )
 def test_images_of_one_shape_get_an_input_of_that_shape(

@@ -25,6 +25,7 @@ FACTS = RunFacts(
     learning_rate=0.002,
     clip_gradient=None,
     from_scratch=False,
+    usual_passes=2400,
     frozen_random=None,
     classes={"cat": ClassBoxes(300, 0), "dog": ClassBoxes(12, 0)},
 )
@@ -142,7 +143,12 @@ def test_an_undefined_ap_is_not_near_zero(tmp_path: Path) -> None:
         ({}, falling, {"unassigned": 0.6}, "60% of the objects are too small to be matched at 320 x 320 pixels"),
         ({}, falling, {"positives": 0}, "the training samples contain no objects"),
         ({}, lambda k: 1 + k / 100, {}, "learning rate is too high (loss 1.7 at first, 4.8 now, gradient norm 5): "),
-        ({"from_scratch": True, "images": 700}, from_scratch, {}, "labels that do not match the images"),
+        (
+            {"from_scratch": True, "usual_passes": 12_000, "images": 700},
+            from_scratch,
+            {},
+            "labels that do not match the images",
+        ),
         ({"from_scratch": True}, from_scratch, {"gradient_norm": 900.0}, "the learning rate is too high"),
         (
             {"from_scratch": True},
