@@ -168,14 +168,14 @@ def print_table(rows: list[dict]) -> None:
     for row in rows:
         groups[row["data"], row["weights"], str(row["epochs"]), row["variant"]].append(row)
     print(
-        "data       weights                     epochs  variant                         runs     AP   AP50   best    sec"
+        "data       weights                     epochs  variant                       runs     AP   AP50   best  sec"
     )
     for (data, weights, epochs, variant), group in sorted(groups.items()):
         ap, ap50, best, seconds = (
             sum(row[key] for row in group) / len(group) for key in ("AP", "AP50", "best", "seconds")
         )
-        head = f"{Path(data).name:9}  {weights:26}  {epochs:>6}  {variant:30}  {len(group):4}"
-        print(f"{head}  {ap:.3f}  {ap50:.3f}  {best:.3f}  {seconds:5.0f}")
+        head = f"{Path(data).name:9}  {weights:26}  {epochs:>6}  {variant:28}  {len(group):4}"
+        print(f"{head}  {ap:.3f}  {ap50:.3f}  {best:.3f}  {seconds:4.0f}")
 
 
 if __name__ == "__main__":
