@@ -17,14 +17,12 @@ from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.openmmlab import LoadedWeights, load_weights
 from rtmdet.training.input_size import (
     MOST_SMALL,
-    SIDES,
     SMALL_SIDE,
     best_overlaps,
-    choose_side,
+    climb,
     fit_shape,
     least_side,
     mean_over_classes,
-    past_the_best,
     side_for_boxes,
 )
 from rtmdet.training.recipe import Choice
@@ -54,15 +52,11 @@ class FirstWeights:
         return cls(model.eval().to(device).to(memory_format=torch.channels_last), dataset, device)
 
     def choose_input_size(self) -> Choice:
-        """The smallest input size at which these weights box the training objects nearly as well as at the best."""
-        overlaps: dict[int, float] = {}
-        for side in SIDES:
-            overlaps[side] = self._overlap(side)
-            if past_the_best(overlaps):
-                break
+        """The size that the objects ask for, or another one at which these weights box them clearly better."""
+        start, reason = side_and_reason(self.dataset)
+        side, overlaps = climb(start, self._overlap)
         measured = ", ".join(f"{overlap:.2f} at {side} px" for side, overlap in overlaps.items())
-        reason = f"the first weights box these objects with an IoU of {measured}"
-        return size_choice(choose_side(overlaps), self.dataset, reason)
+        return size_choice(side, self.dataset, f"{reason}; the first weights box the objects with IoU {measured}")
 
     def _overlap(self, side: int) -> float:
         values, labels = [], []
@@ -111,14 +105,15 @@ def norm_agreement(model: RTMDet, images: Iterable[Tensor], *, frozen: Sequence[
 
 
 def size_from_boxes(dataset: CocoDataset) -> Choice:
-    """The input size for weights that know no objects yet: such that those of every class have some pixels."""
-    sizes, labels = relative_sizes(dataset)
-    side, median = side_for_boxes(sizes, labels)
-    smallest = min(np.unique(labels), key=lambda label: np.median(sizes[labels == label]))
-    reason = (
-        f"half of the objects of {dataset.classes[smallest]} have at least {median:.0f} x {median:.0f} px at {side}"
-    )
+    """The input size for weights that know no objects yet: from the size of the objects alone."""
+    side, reason = side_and_reason(dataset)
     return size_choice(side, dataset, reason)
+
+
+def side_and_reason(dataset: CocoDataset) -> tuple[int, str]:
+    """The longer side of the input that the size of the objects asks for."""
+    side, smallest, pixels = side_for_boxes(*relative_sizes(dataset))
+    return side, f"nine of ten {dataset.classes[smallest]} have {pixels:.0f} px or more at {side} px"
 
 
 def size_choice(side: int, dataset: CocoDataset, reason: str) -> Choice:

@@ -1,14 +1,15 @@
 """Which input size suits the data and the first weights.
 
-A detector boxes objects best at about the pixel sizes that it was trained on. The best overlap of each object with
-the class-agnostic boxes of the first weights shows, over several input sizes, where these weights work best on it.
+The size of the objects gives a first choice. A detector boxes objects best at about the pixel sizes that it was
+trained on: the best overlap of each object with the class-agnostic boxes of the first weights shows whether the next
+size up or down is clearly better.
 Dimension legend: B batch, K classes, N ground truths, D detections, H, W of a level.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -21,12 +22,11 @@ from rtmdet.structures import DenseOutputs, Target
 SIDES = (320, 416, 512, 640, 800, 960)  # pixels of the longer side, each about 1.25 times the one before
 PROPOSALS = 100  # boxes of an image
 LEAST_SCORE = 1e-4
-TOLERANCE = 0.05  # share of the best overlap that a smaller, cheaper size may give up
-FALLS = 2  # sizes in a row below the best after which larger ones are not tried
+TOLERANCE = 0.05  # share of the overlap that must be lost before another side is taken
 SMALL_SIDE = 8.0  # pixels, a stride of the finest level: smaller objects are mostly lost
 MOST_SMALL = 0.1  # share of the objects of a class that may be smaller
-BOX_SIDES = (320, 416, 512, 640)  # where nothing can be measured: not below or above what backbones are trained at
-GOOD_SIDE = 32.0  # pixels of the median object
+LARGEST_START = 640  # pixels: what detectors are mostly trained at; only the first weights show that more is better
+GOOD_SIZE = 24.0  # pixels, square root of the area: three strides of the finest level
 SQUARE = 0.98  # of the aspect ratio: nearer to 1 is a square input
 SAME_SHAPE = 1.1  # of the largest to the smallest aspect ratio
 
@@ -55,16 +55,22 @@ def mean_over_classes(values: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean([values[labels == label].mean() for label in np.unique(labels)]))
 
 
-def choose_side(overlaps: Mapping[int, float]) -> int:
-    """The smallest side whose overlap is nearly the best one."""
-    best = max(overlaps.values())
-    return min(side for side, overlap in overlaps.items() if overlap >= (1 - TOLERANCE) * best)
+def climb(start: int, overlap: Callable[[int], float]) -> tuple[int, dict[int, float]]:
+    """From one of SIDES to the next one up or down while that is clearly better; the side, and what was measured.
 
-
-def past_the_best(overlaps: Mapping[int, float]) -> bool:
-    """Whether larger sides need not be tried: the last ones, in rising order, fell behind the best."""
-    values = list(overlaps.values())
-    return len(values) - 1 - int(np.argmax(values)) >= FALLS
+    `overlap` measures a side. Within the tolerance the side stays: it was chosen for the size of the objects.
+    """
+    measured: dict[int, float] = {}
+    place = SIDES.index(start)
+    while True:
+        near = SIDES[max(place - 1, 0) : place + 2]
+        for side in near:
+            if side not in measured:
+                measured[side] = overlap(side)
+        best = max(near, key=lambda side: measured[side])
+        if measured[SIDES[place]] >= (1 - TOLERANCE) * measured[best]:
+            return SIDES[place], dict(sorted(measured.items()))
+        place = SIDES.index(best)
 
 
 def least_side(sizes: np.ndarray, labels: np.ndarray) -> tuple[int, float]:
@@ -82,14 +88,17 @@ def least_side(sizes: np.ndarray, labels: np.ndarray) -> tuple[int, float]:
     return side, float(share)
 
 
-def side_for_boxes(sizes: np.ndarray, labels: np.ndarray) -> tuple[int, float]:
-    """The smallest of BOX_SIDES at which the median object of every class has GOOD_SIDE pixels, and its pixels there.
+def side_for_boxes(sizes: np.ndarray, labels: np.ndarray) -> tuple[int, int, float]:
+    """The smallest of SIDES, at most LARGEST_START, where nine of ten objects of every class have GOOD_SIZE pixels.
 
-    The largest of them where none is enough. `sizes` and `labels` as for `least_side`.
+    Also the class with the smallest objects, and the pixels that nine of ten of them have there at least.
+    `sizes` and `labels` as for `least_side`.
     """
-    median = min(float(np.median(sizes[labels == label])) for label in np.unique(labels))
-    side = next((side for side in BOX_SIDES if side * median >= GOOD_SIDE), BOX_SIDES[-1])
-    return side, side * median
+    tenths = {int(label): float(np.quantile(sizes[labels == label], 0.1)) for label in np.unique(labels)}
+    smallest = min(tenths, key=lambda label: tenths[label])
+    candidates = [side for side in SIDES if side <= LARGEST_START]
+    side = next((side for side in candidates if side * tenths[smallest] >= GOOD_SIZE), candidates[-1])
+    return side, smallest, side * tenths[smallest]
 
 
 def fit_shape(side: int, shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:

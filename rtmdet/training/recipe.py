@@ -71,7 +71,7 @@ def choose_recipe(
         Choice("train.learning_rate", rate, f"{base:g} x sqrt(batch / {BATCH})"),
         Choice("train.warmup_iterations", warm_up, "one step in twenty"),
         Choice("augmentation.stage2_epochs", epochs // 2, "the second half without mosaic and mixup"),
-        Choice("train.validate_every", max(1, epochs // 8), "eight times a run"),
+        Choice("train.validate_every", math.ceil(epochs / 8), "at most eight times a run"),
         *_average(epochs * steps),
         *_start(start),
         *(_new_classes() if new_classes else []),

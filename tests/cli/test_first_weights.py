@@ -12,7 +12,9 @@ import torch
 from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.cli.first_weights import size_choice, size_from_boxes
 from rtmdet.data.coco import CocoDataset
+from rtmdet.models.layers import ConvBNAct
 from rtmdet.models.rtmdet import build_rtmdet
+from rtmdet.openmmlab import load_weights, read_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
 QUICK = ["--set", "data.workers=0", "--set", "train.device=cpu"]
@@ -20,12 +22,21 @@ SMALL = ["--set", "data.input_size=[64, 64]"]
 
 
 @pytest.fixture(scope="module")
-def folded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A detector whose batch norms hold no statistics."""
-    torch.manual_seed(0)
+def folded(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The detector of `checkpoint` as exports leave it: its norms are folded into the convolutions."""
+    model = build_rtmdet("nano", 1)
+    load_weights(model, read_checkpoint(checkpoint))
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, ConvBNAct):
+                norm = layer.bn
+                factor = norm.weight * ((1 + norm.eps) / (norm.running_var + norm.eps)).sqrt()
+                layer.conv.weight.mul_(factor[:, None, None, None])
+                norm.bias.sub_(factor * norm.running_mean / (1 + norm.eps) ** 0.5)
+                norm.weight.fill_(1)
+                norm.reset_running_stats()
     path = tmp_path_factory.mktemp("folded") / "folded.pth"
-    state = build_rtmdet("nano", 1).state_dict()
-    save_checkpoint(path, model_state=state, meta=CheckpointMeta(("balloon",), "nano", (64, 64)))
+    save_checkpoint(path, model_state=model.state_dict(), meta=CheckpointMeta(("balloon",), "nano", (64, 64)))
     return path
 
 
@@ -33,6 +44,16 @@ def folded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scenes(dataset: Path) -> CocoDataset:
     folder = dataset / "train"
     return CocoDataset(folder / "annotations.json", folder / "images", classes=None, training=True)
+
+
+def test_the_folded_detector_is_the_same_in_evaluation_mode(checkpoint: Path, folded: Path) -> None:
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    outputs = []
+    for path in (checkpoint, folded):
+        model = build_rtmdet("nano", 1).eval()
+        load_weights(model, read_checkpoint(path))
+        outputs.append(model.neck(model.backbone(model.normalize(images)))[0])
+    torch.testing.assert_close(*outputs, rtol=1e-2, atol=1e-2 * float(outputs[0].abs().max()))
 
 
 def test_weights_without_statistics_are_recognized_and_measured_again(
@@ -67,8 +88,8 @@ def test_the_input_size_is_measured_and_printed(
     result = command("check", "--data", dataset, "--weights", checkpoint, *QUICK)
     assert result.returncode == 0, result.stderr
     [line] = [line for line in result.stdout.splitlines() if line.startswith("  data.input_size: ")]
-    assert "the first weights box these objects with an IoU of" in line
-    assert " at 320 px" in line
+    assert "nine of ten balloon have " in line
+    assert "; the first weights box the objects with IoU " in line
 
 
 def test_without_trained_objects_the_boxes_decide(scenes: CocoDataset) -> None:

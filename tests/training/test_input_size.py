@@ -9,11 +9,10 @@ import torch
 from rtmdet.structures import DenseOutputs, Target
 from rtmdet.training.input_size import (
     best_overlaps,
-    choose_side,
+    climb,
     fit_shape,
     least_side,
     mean_over_classes,
-    past_the_best,
     side_for_boxes,
 )
 
@@ -45,15 +44,28 @@ def test_rare_classes_count_as_much_as_frequent_ones() -> None:
     assert mean_over_classes(np.array([1, 1, 1, 0.0]), np.array([0, 0, 0, 2])) == 0.5
 
 
-def test_the_cheapest_size_within_the_noise_of_the_best() -> None:
-    assert choose_side({256: 0.40, 320: 0.52, 416: 0.545, 512: 0.545, 640: 0.50}) == 320
-    assert choose_side({256: 0.10, 320: 0.20, 416: 0.40}) == 416
+@pytest.mark.parametrize(
+    ("start", "overlaps", "expected", "tried"),
+    [
+        (416, {320: 0.44, 416: 0.43, 512: 0.45}, 416, [320, 416, 512]),  # all alike: the size of the objects decides
+        (512, {416: 0.20, 512: 0.24, 640: 0.26, 800: 0.24}, 640, [416, 512, 640, 800]),
+        (320, {320: 0.40, 416: 0.50, 512: 0.60, 640: 0.50}, 512, [320, 416, 512, 640]),
+        (640, {320: 0.60, 416: 0.60, 512: 0.50, 640: 0.40, 800: 0.30}, 416, [320, 416, 512, 640, 800]),
+        (960, {800: 0.0, 960: 0.0}, 960, [800, 960]),  # weights that box nothing
+    ],
+)
+def test_a_clearly_better_neighbor_is_taken_until_there_is_none(
+    start: int, overlaps: dict[int, float], expected: int, tried: list[int]
+) -> None:
+    calls: list[int] = []
 
+    def overlap(side: int) -> float:
+        calls.append(side)
+        return overlaps[side]
 
-def test_sizes_are_tried_until_two_in_a_row_are_worse_than_the_best() -> None:
-    assert not past_the_best({256: 0.5})
-    assert not past_the_best({256: 0.4, 320: 0.5, 416: 0.45})
-    assert past_the_best({256: 0.4, 320: 0.5, 416: 0.45, 512: 0.48})
+    side, measured = climb(start, overlap)
+    assert (side, list(measured)) == (expected, tried)
+    assert sorted(calls) == tried, "none is measured twice"
 
 
 def test_small_objects_of_any_class_push_the_size_up() -> None:
@@ -67,9 +79,13 @@ def test_small_objects_of_any_class_push_the_size_up() -> None:
     assert least_side(few, labels[:20])[0] == 320
 
 
-def test_boxes_alone_give_a_size_within_what_backbones_are_trained_at() -> None:
-    assert side_for_boxes(np.full(3, 0.5), np.zeros(3)) == (320, 160)
-    assert side_for_boxes(np.array([0.5, 0.07, 0.07]), np.array([0, 1, 1])) == (512, pytest.approx(35.84))
+def test_the_smallest_objects_of_the_class_with_the_smallest_choose_the_size() -> None:
+    """Nine of ten must have 24 pixels: 24 / 0.05 = 480."""
+    assert side_for_boxes(np.full(3, 0.5), np.zeros(3)) == (320, 0, 160)
+    sizes, labels = np.array([0.5, 0.5, 0.05, 0.05]), np.array([0, 0, 4, 4])
+    assert side_for_boxes(sizes, labels) == (512, 4, pytest.approx(25.6))
+    one_in_twenty = np.where(np.arange(20) == 0, 0.001, 0.5)
+    assert side_for_boxes(one_in_twenty, np.zeros(20))[0] == 320
     assert side_for_boxes(np.full(3, 0.01), np.zeros(3))[0] == 640
 
 
