@@ -36,6 +36,7 @@ from rtmdet.detector import Detector
 from rtmdet.distributed import started_processes
 from rtmdet.evaluation import CocoEvaluator, CocoMetrics, format_metrics
 from rtmdet.structures import InputError
+from rtmdet.training.recipe import Choice
 from rtmdet.viz.score_curves import draw_score_curves
 
 ANNOTATIONS, DETECTIONS = "pooled_annotations.json", "pooled_detections.json"
@@ -65,6 +66,7 @@ def cross_validate(
     parts = fold_coco(whole.coco, arguments.folds, SPLIT_SEED)
     pooled: CocoEvaluator | None = None
     precisions = []
+    measured: dict[str, Choice] = {}  # by the first fold, for all of them
     for number, part in enumerate(parts, start=1):
         say(f"fold {number} of {len(parts)}: measured on {len(part['images'])} images")
         folder = run_folder(arguments) / f"fold_{number}"
@@ -72,7 +74,7 @@ def cross_validate(
         if holds_run(folder):
             check_may_go_on(arguments, folder)
             check_same_images(folder, learned, part)
-        configure = split_configurations(arguments, learned, Split(part, whole.images), folder, classes)
+        configure = split_configurations(arguments, learned, Split(part, whole.images), folder, classes, measured)
         if holds_run(folder):  # it goes on with its own settings
             config, timed = load_config(folder / "config.yaml", arguments.overrides), None
             config = replace(config, train=replace(config.train, output=str(folder)))

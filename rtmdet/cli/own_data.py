@@ -77,10 +77,18 @@ def configurations(arguments: argparse.Namespace, folder: Path) -> Callable[[Seq
 
 
 def split_configurations(
-    arguments: argparse.Namespace, train: Split, val: Split, folder: Path, classes: Sequence[str]
+    arguments: argparse.Namespace,
+    train: Split,
+    val: Split,
+    folder: Path,
+    classes: Sequence[str],
+    measured: dict[str, Choice] | None = None,
 ) -> Callable[[Sequence[str]], Config]:
-    """What makes the configuration of a run on these splits with further settings."""
-    measured: dict[str, Choice] = {}
+    """What makes the configuration of a run on these splits with further settings.
+
+    `measured` holds the choices of an earlier run that are taken over, and takes those of this one.
+    """
+    measured = {} if measured is None else measured
 
     def configured(settings: Sequence[str]) -> Config:
         more = argparse.Namespace(**{**vars(arguments), "overrides": [*arguments.overrides, *settings]})
