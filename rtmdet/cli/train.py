@@ -30,7 +30,7 @@ from rtmdet.detector import Detector
 from rtmdet.distributed import gather, is_main_process, lost_another, process_group, world_size
 from rtmdet.download import resolve
 from rtmdet.models.rtmdet import RTMDet
-from rtmdet.openmmlab import read_checkpoint
+from rtmdet.openmmlab import LoadedWeights, read_checkpoint
 from rtmdet.structures import InputError
 from rtmdet.training.budget import course_of
 from rtmdet.training.engine import Trainer
@@ -186,9 +186,7 @@ def build_observers(
     log = RunLog(folder, log_every=train.log_every, iterations=trainer.iteration, epochs=trainer.epoch)
     bar = TrainingBar(epochs=train.epochs, iterations=trainer.steps, done=trainer.iteration)
     rate = float(trainer.learning_rates.max())
-    first = config.model.weights
-    weights = None if first is None else read_checkpoint(resolve(first, progress=True))
-    facts = collect_facts(config, train_data, weights, steps=trainer.steps, learning_rate=rate)
+    facts = collect_facts(config, train_data, first_weights(config), steps=trainer.steps, learning_rate=rate)
     watch = ProgressWatch(folder, facts, report=write_above_bar, history=read_log(log.path))
     curves, f1 = CurvePicture(log.path, folder / "curves.png"), ScoreCurvePicture(folder / "f1.png")
     observers: list[Observer] = [log, bar, watch, curves, f1]
@@ -196,6 +194,15 @@ def build_observers(
         pictures = partial(predicted_pictures, trainer, val_data)
         observers.append(TensorBoardLog(folder, log_every=train.log_every, pictures=pictures))
     return observers
+
+
+def first_weights(config: Config) -> LoadedWeights | None:
+    """What a run starts from; None without weights, or if those of a resumed run are gone: it needs them no more."""
+    name = config.model.weights
+    try:
+        return None if name is None else read_checkpoint(resolve(name, progress=True))
+    except InputError:
+        return None
 
 
 def predicted_pictures(trainer: Trainer, dataset: CocoDataset) -> list[np.ndarray]:
