@@ -24,16 +24,15 @@ from rtmdet.cli.build_trainer import (
 )
 from rtmdet.cli.open_data import open_data
 from rtmdet.cli.own_data import configure, read_configuration
+from rtmdet.cli.plain_images import plain_batches
 from rtmdet.cli.progress import say
 from rtmdet.cli.start_check import check_start, index_of, set_training, target_of
 from rtmdet.config import Config
 from rtmdet.data.coco import CocoDataset
-from rtmdet.data.loader import collate
 from rtmdet.evaluation import CocoEvaluator
-from rtmdet.letterbox import letterbox
 from rtmdet.models.head import RTMDetHead
 from rtmdet.postprocess import postprocess
-from rtmdet.structures import Batch, InputError, Sample
+from rtmdet.structures import InputError
 from rtmdet.training.start_check import fit_boxes
 
 OVERFIT_SIDE = 320  # pixels of the square input
@@ -70,7 +69,9 @@ def check(config: Config, *, learn: bool) -> int:
 def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> int:
     """Learn one batch by heart: a model, its loss and the data that cannot do this cannot learn anything else."""
     indices = few_boxes(dataset)
-    batch = letterboxed(dataset, indices).to(device)
+    size = (OVERFIT_SIDE, OVERFIT_SIDE)
+    (batch,) = plain_batches(dataset, size, indices, batch_size=len(indices))
+    batch = batch.to(device)
     model = build_model(config, dataset.classes, device, first_weights=True).to(device)
     if not starts_from_detector(config):
         spread_boxes(model.bbox_head)
@@ -90,7 +91,7 @@ def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> int:
         with torch.no_grad():  # the batch norms see the very batch that they learn from
             outputs = model(batch.images)
         scales = [meta.scale for meta in batch.metas]
-        found = postprocess(outputs, input_size=(OVERFIT_SIDE, OVERFIT_SIDE), scales=scales)
+        found = postprocess(outputs, input_size=size, scales=scales)
         evaluator.add(batch.metas, found)
         ap50 = evaluator.evaluate().numbers[1]
         if ap50 >= OVERFIT_AP50:
@@ -140,15 +141,3 @@ def spread_boxes(head: RTMDetHead) -> None:
         assert isinstance(conv, nn.Conv2d)
         assert conv.bias is not None
         nn.init.constant_(conv.bias, distance)
-
-
-def letterboxed(dataset: CocoDataset, indices: Sequence[int]) -> Batch:
-    """Whole photos with their boxes at the input size, without augmentation."""
-    samples = []
-    for index in indices:
-        photo, (_, target) = dataset.load(index), target_of(dataset, index)
-        image, scale = letterbox(photo.image, (OVERFIT_SIDE, OVERFIT_SIDE))
-        boxes, _ = fit_boxes(target.boxes, photo.meta.original_size, (OVERFIT_SIDE, OVERFIT_SIDE))
-        meta = dataclasses.replace(photo.meta, scale=scale)
-        samples.append(Sample(image, boxes.numpy(), photo.labels, meta))
-    return collate(samples)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -54,13 +55,13 @@ class FirstWeights:
     def choose_input_size(self) -> Choice:
         """The size that the objects ask for, or another one at which these weights box them clearly better."""
         start, reason = side_and_reason(self.dataset)
-        side, overlaps = climb(start, self._overlap)
+        indices = spread([i for i in range(len(self.dataset)) if len(self.dataset.boxes(i)[1])], PROBE_IMAGES)
+        side, overlaps = climb(start, partial(self._overlap, indices))
         measured = ", ".join(f"{overlap:.2f} at {side} px" for side, overlap in overlaps.items())
         return size_choice(side, self.dataset, f"{reason}; the first weights box the objects with IoU {measured}")
 
-    def _overlap(self, side: int) -> float:
+    def _overlap(self, indices: Sequence[int], side: int) -> float:
         values, labels = [], []
-        indices = spread([i for i in range(len(self.dataset)) if len(self.dataset.boxes(i)[1])], PROBE_IMAGES)
         for batch in plain_batches(self.dataset, (side, side), indices, batch_size=1):
             with torch.no_grad():
                 outputs = self.model(batch.images.to(self.device))

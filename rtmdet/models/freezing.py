@@ -34,7 +34,7 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
     return [layer for layer in batch_norms(model) if _is_frozen(layer)]
 
 
-def batch_norms(model: nn.Module) -> list[nn.Module]:
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     """All batch norms of a model."""
     return [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
 

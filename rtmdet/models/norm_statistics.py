@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from rtmdet.models.freezing import batch_norms
+
 Maps = Callable[[Tensor], Sequence[Tensor]]  # images -> feature maps (B, C, H, W)
 
 
 def tracking_norms(model: nn.Module) -> list[_BatchNorm]:
     """The batch norms that keep running statistics."""
-    return [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
+    return [layer for layer in batch_norms(model) if layer.running_mean is not None]
 
 
 def lack_statistics(model: nn.Module) -> bool:
