@@ -29,7 +29,7 @@ from rtmdet.models.freezing import batch_norms, freeze
 from rtmdet.models.norm_statistics import recalibrate
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
 from rtmdet.models.timm_backbone import TimmBackbone
-from rtmdet.openmmlab import DETECTOR_PARTS, keep_known_classes, load_weights, read_checkpoint
+from rtmdet.openmmlab import DETECTOR_PARTS, LoadedWeights, keep_known_classes, load_weights, read_checkpoint
 from rtmdet.structures import InputError
 from rtmdet.timm_weights import load_timm_weights
 from rtmdet.training.criterion import Criterion
@@ -119,8 +119,14 @@ def recalibrate_norms(model: RTMDet, config: Config, dataset: CocoDataset, devic
 
 def starts_from_detector(config: Config) -> bool:
     """Whether neck and head, too, come from the first weights; otherwise they start from scratch."""
+    weights = read_first_weights(config)
+    return weights is not None and not weights.backbone_only
+
+
+def read_first_weights(config: Config) -> LoadedWeights | None:
+    """The file of model.weights; None without one. Raises InputError."""
     name = config.model.weights
-    return name is not None and not read_checkpoint(resolve(name, progress=True)).backbone_only
+    return None if name is None else read_checkpoint(resolve(name, progress=True))
 
 
 def check_frozen(model: RTMDet, config: Config) -> None:

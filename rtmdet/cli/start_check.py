@@ -9,7 +9,7 @@ import torch
 from pycocotools.coco import COCO
 from torch import nn
 
-from rtmdet.cli.build_trainer import build_training_samples, starts_from_detector
+from rtmdet.cli.build_trainer import build_training_samples, read_first_weights
 from rtmdet.cli.first_weights import AGREEMENT_IMAGES, LEAST_AGREEMENT, norm_agreement
 from rtmdet.cli.plain_images import plain_images, spread
 from rtmdet.cli.progress import say
@@ -18,10 +18,9 @@ from rtmdet.data.coco import CocoDataset, index_coco, reason_against
 from rtmdet.data.coco_file import CocoAnnotation, CocoFile
 from rtmdet.data.loader import collate
 from rtmdet.distributed import gather, is_main_process, rank, world_size
-from rtmdet.download import resolve
 from rtmdet.models.norm_statistics import lack_statistics
 from rtmdet.models.rtmdet import RTMDet
-from rtmdet.openmmlab import new_classes, read_checkpoint
+from rtmdet.openmmlab import LoadedWeights, new_classes
 from rtmdet.structures import Batch, DenseOutputs, ImageMeta, InputError, Target
 from rtmdet.training.engine import Trainer
 from rtmdet.training.start_check import (
@@ -55,9 +54,11 @@ def check_start(
         check_sizes(dataset)
     ap = check_evaluation(val_data, input_size)
     lost = check_priors(train_data, input_size)
+    new = None
     if not resumed:
-        check_norms(config, trainer, train_data)
-    new = None if resumed else compare_classes(config, train_data.classes)
+        weights = read_first_weights(config)
+        check_norms(config, trainer, train_data, weights)
+        new = compare_classes(weights, train_data.classes)
     batch = gather(first_batch(config, train_data) if is_main_process() else None)[0]
     assert batch is not None, "the main process has one"
     loss = check_first_loss(trainer, batch, config.train.precision, new=new)
@@ -126,10 +127,10 @@ def check_priors(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
     return lost / len(boxes)
 
 
-def check_norms(config: Config, trainer: Trainer, dataset: CocoDataset) -> None:
+def check_norms(config: Config, trainer: Trainer, dataset: CocoDataset, weights: LoadedWeights | None) -> None:
     """Report first weights that are another network in training mode than in evaluation mode on these images."""
     model = trainer.model
-    if config.model.norm_statistics != "keep" or not starts_from_detector(config):
+    if config.model.norm_statistics != "keep" or weights is None or weights.backbone_only:
         return
     assert isinstance(model, RTMDet), "build_trainer made it"
     images = plain_images(
@@ -149,11 +150,10 @@ def check_norms(config: Config, trainer: Trainer, dataset: CocoDataset) -> None:
         )
 
 
-def compare_classes(config: Config, classes: Sequence[str]) -> bool:
+def compare_classes(weights: LoadedWeights | None, classes: Sequence[str]) -> bool:
     """Say how the classes of the first weights and of the data differ; whether the class branch is new."""
-    if config.model.weights is None:
+    if weights is None:
         return True
-    weights = read_checkpoint(resolve(config.model.weights, progress=True))
     new = new_classes(weights, classes)
     if not new and weights.classes is not None and not set(weights.classes) & set(classes):
         say(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from rtmdet.checkpoint import has_checkpoint, newest_checkpoint
-from rtmdet.cli.build_trainer import build_trainer, training_device
+from rtmdet.cli.build_trainer import build_trainer, read_first_weights, training_device
 from rtmdet.cli.duration import DurationEstimate
 from rtmdet.cli.folds import cross_validate
 from rtmdet.cli.minutes import TimedRun, time_limit
@@ -28,9 +28,8 @@ from rtmdet.config_file import differences
 from rtmdet.data.coco import CocoDataset
 from rtmdet.detector import Detector
 from rtmdet.distributed import gather, is_main_process, lost_another, process_group, world_size
-from rtmdet.download import resolve
 from rtmdet.models.rtmdet import RTMDet
-from rtmdet.openmmlab import LoadedWeights, read_checkpoint
+from rtmdet.openmmlab import LoadedWeights
 from rtmdet.structures import InputError
 from rtmdet.training.budget import course_of
 from rtmdet.training.engine import Trainer
@@ -198,9 +197,8 @@ def build_observers(
 
 def first_weights(config: Config) -> LoadedWeights | None:
     """What a run starts from; None without weights, or if those of a resumed run are gone: it needs them no more."""
-    name = config.model.weights
     try:
-        return None if name is None else read_checkpoint(resolve(name, progress=True))
+        return read_first_weights(config)
     except InputError:
         return None
 
