@@ -34,7 +34,7 @@ demo: install
 	@echo "demo/detections/ (boxes on all validation images), demo/000003_*.png (feature maps and Box AM)."
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 unit: install
 	$(BIN)/python -m pytest -m 'not slow and not shared'

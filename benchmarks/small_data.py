@@ -45,6 +45,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "class5": {"train.class_rate_factor": "5"},
     "mild": {"augmentation.resize_range": "[0.6, 1.6]"},
     "nomix": {"augmentation.mixup_probability": "0"},
+    **{f"plain{epochs}": {"augmentation.stage2_epochs": str(epochs)} for epochs in (0, 2, 3, 5, 10, 12, 20, 40)},
     **{f"side{side}": {"data.input_size": f"[{side}, {side}]"} for side in (256, 320, 416, 512, 640)},
     **{f"wide{side}": {"data.input_size": f"[{side * 3 // 4}, {side}]"} for side in (384, 512, 640)},
 }

@@ -9,6 +9,8 @@ import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: waiting threads would take a busy machine's time
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # they share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // workers, 1)))
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rtmdet.checkpoint import CheckpointMeta
 from rtmdet.cli.measure import detect_all
-from rtmdet.cli.open_data import shortened
 from rtmdet.cli.plain_images import plain_images, spread
 from rtmdet.cli.progress import say
+from rtmdet.cli.weights_file import load_first_weights, starts_from_detector
 from rtmdet.config import Config, TrainingConfig
 from rtmdet.config_file import dump_config
 from rtmdet.data.coco import CocoDataset
@@ -22,14 +22,13 @@ from rtmdet.data.loader import EvaluationLoader, TrainingLoader
 from rtmdet.data.pipelines import EvaluationSamples, TrainingSamples
 from rtmdet.detector import choose_device
 from rtmdet.distributed import local_rank, rank, started_processes, world_size
-from rtmdet.download import resolve
 from rtmdet.evaluation import CocoMetrics
 from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.freezing import batch_norms, freeze
 from rtmdet.models.norm_statistics import recalibrate
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
 from rtmdet.models.timm_backbone import TimmBackbone
-from rtmdet.openmmlab import DETECTOR_PARTS, LoadedWeights, keep_known_classes, load_weights, read_checkpoint
+from rtmdet.openmmlab import DETECTOR_PARTS
 from rtmdet.structures import InputError
 from rtmdet.timm_weights import load_timm_weights
 from rtmdet.training.criterion import Criterion
@@ -115,18 +114,6 @@ def recalibrate_norms(model: RTMDet, config: Config, dataset: CocoDataset, devic
     images = plain_images(dataset, config.data.input_size, indices, batch_size=RECALIBRATION_BATCH, device=device)
     norms = recalibrate(model, model, images)
     say(f"batch norms: statistics of {norms} layers measured again on the training images; predictions unchanged")
-
-
-def starts_from_detector(config: Config) -> bool:
-    """Whether neck and head, too, come from the first weights; otherwise they start from scratch."""
-    weights = read_first_weights(config)
-    return weights is not None and not weights.backbone_only
-
-
-def read_first_weights(config: Config) -> LoadedWeights | None:
-    """The file of model.weights; None without one. Raises InputError."""
-    name = config.model.weights
-    return None if name is None else read_checkpoint(resolve(name, progress=True))
 
 
 def check_frozen(model: RTMDet, config: Config) -> None:
@@ -277,16 +264,6 @@ def build_model(config: Config, classes: Sequence[str], device: torch.device, *,
     if world_size() > 1 and device.type == "cuda" and config.train.sync_batch_norm:
         return synchronize_batch_norms(model)
     return model
-
-
-def load_first_weights(model: RTMDet, name: str, classes: Sequence[str]) -> None:
-    """Load a checkpoint; classes that it knows by name go on with what it learned of them."""
-    weights = read_checkpoint(resolve(name, progress=True))
-    say(load_weights(model, weights).summary)
-    known = keep_known_classes(model, weights, classes)
-    if known and weights.classes != tuple(classes):
-        new = len(classes) - len(known)
-        say(f"classes: {shortened(known)} known by name and kept, {new} new")
 
 
 def build_training_samples(config: Config, dataset: CocoDataset) -> TrainingSamples:

@@ -19,7 +19,6 @@ from rtmdet.cli.build_trainer import (
     build_trainer,
     freeze_parts,
     recalibrate_norms,
-    starts_from_detector,
     training_device,
 )
 from rtmdet.cli.open_data import open_data
@@ -27,6 +26,7 @@ from rtmdet.cli.own_data import configure, read_configuration
 from rtmdet.cli.plain_images import plain_batches
 from rtmdet.cli.progress import say
 from rtmdet.cli.start_check import check_start, index_of, set_training, target_of
+from rtmdet.cli.weights_file import starts_from_detector
 from rtmdet.config import Config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.evaluation import CocoEvaluator

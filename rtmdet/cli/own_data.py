@@ -16,14 +16,14 @@ from rtmdet.cli.first_weights import FirstWeights, size_from_boxes
 from rtmdet.cli.open_data import open_split
 from rtmdet.cli.progress import say
 from rtmdet.cli.run_facts import start_of
+from rtmdet.cli.weights_file import read_weights
 from rtmdet.config import Config
 from rtmdet.config_file import load_config, parse_config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.data.sources import Source, Split, open_source
 from rtmdet.data.splitting import split_coco
-from rtmdet.download import resolve
-from rtmdet.openmmlab import LoadedWeights, new_classes, read_checkpoint
+from rtmdet.openmmlab import LoadedWeights, new_classes
 from rtmdet.structures import InputError
 from rtmdet.training.recipe import Choice, choose_recipe
 
@@ -166,7 +166,7 @@ def configure_splits(
     """
     given = given_settings(arguments)
     weights = weights_of(arguments, given)
-    found = None if weights is None else read_checkpoint(resolve(weights, progress=True))
+    found = None if weights is None else read_weights(weights)
     names = given_classes(given) or classes
     settings: dict[str, object] = {
         "data.train.annotations": str(write_split(train, folder / "data" / "train.json")),
@@ -292,7 +292,7 @@ def joined_classes(train: Split, weights: str | None) -> list[str]:
     Raises InputError where the weights name no classes, or one of theirs has no objects in the data: it would be
     forgotten, since its objects would count as background.
     """
-    known = None if weights is None else read_checkpoint(resolve(weights, progress=True)).classes
+    known = None if weights is None else read_weights(weights).classes
     if known is None:
         raise InputError("--keep-classes: expected first weights that name their classes, found none; leave it out")
     used = {entry["category_id"] for entry in train.coco["annotations"]}

@@ -9,10 +9,11 @@ import torch
 from pycocotools.coco import COCO
 from torch import nn
 
-from rtmdet.cli.build_trainer import build_training_samples, read_first_weights
+from rtmdet.cli.build_trainer import build_training_samples
 from rtmdet.cli.first_weights import AGREEMENT_IMAGES, LEAST_AGREEMENT, norm_agreement
 from rtmdet.cli.plain_images import plain_images, spread
 from rtmdet.cli.progress import say
+from rtmdet.cli.weights_file import read_first_weights
 from rtmdet.config import Config
 from rtmdet.data.coco import CocoDataset, index_coco, reason_against
 from rtmdet.data.coco_file import CocoAnnotation, CocoFile

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from rtmdet.checkpoint import has_checkpoint, newest_checkpoint
-from rtmdet.cli.build_trainer import build_trainer, read_first_weights, training_device
+from rtmdet.cli.build_trainer import build_trainer, training_device
 from rtmdet.cli.duration import DurationEstimate
 from rtmdet.cli.folds import cross_validate
 from rtmdet.cli.minutes import TimedRun, time_limit
@@ -23,6 +23,7 @@ from rtmdet.cli.progress import TrainingBar, say, write_above_bar
 from rtmdet.cli.run_facts import collect_facts
 from rtmdet.cli.run_files import prepare_folder
 from rtmdet.cli.start_check import check_start
+from rtmdet.cli.weights_file import forget_weights, read_first_weights
 from rtmdet.config import Config
 from rtmdet.config_file import differences
 from rtmdet.data.coco import CocoDataset
@@ -114,6 +115,7 @@ def train(
                 batches = -(-len(val_data) // (config.data.batch_size * world_size()))
                 trainer.observers.append(DurationEstimate(course_of(config, trainer.steps), batches))
         trainer.observers = [*trainer.observers, *correction]
+        forget_weights()
         run_to_the_end(trainer)
         say(f"curves: {folder / 'curves.png'}")
         say(describe_outcome(read_log(folder / "log.jsonl"), folder))
