@@ -4,7 +4,7 @@ The layout, which OpenMMLab's tools read too and torch.load(weights_only=True) r
     state_dict  averaged (EMA) weights
     meta        format, epoch, iteration, config, score_thresholds,
                 dataset_meta: {classes, category_ids},
-                model: {size, num_classes, input_size, backbone}
+                model: {size, num_classes, input_size, trained_size, backbone}
     training    optional: the fields of TrainingState
 """
 
@@ -35,13 +35,14 @@ class CheckpointMeta:
 
     classes: tuple[str, ...]
     size: str  # a key of zoo.SIZES
-    input_size: tuple[int, int]  # (H, W) of the network's input
+    input_size: tuple[int, int]  # (H, W) of the network's input, for detection
     category_ids: tuple[int, ...] = ()  # of the classes, in the annotation file; empty: not known
     backbone: str = ""  # timm/<name>; empty: the CSPNeXt of the size
     config: str = ""  # the resolved configuration as YAML
     epoch: int = 0  # finished epochs
     iteration: int = 0  # finished iterations
     score_thresholds: tuple[float, ...] = ()  # where each class is best cut, 0 .. 1; empty: not known
+    trained_size: tuple[int, int] | None = None  # (H, W) in training; None: input_size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,6 +160,10 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
     try:
         model = meta["model"]
         height, width = (int(side) for side in model["input_size"])
+        trained = model.get("trained_size")
+        if trained is not None:
+            trained_height, trained_width = (int(side) for side in trained)
+            trained = trained_height, trained_width
         classes = tuple(str(name) for name in meta["dataset_meta"]["classes"])
         ids = tuple(int(number) for number in meta["dataset_meta"].get("category_ids", ()))
         if ids and len(set(ids)) != len(classes):
@@ -176,6 +181,7 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
             epoch=int(meta["epoch"]),
             iteration=int(meta["iteration"]),
             score_thresholds=thresholds,
+            trained_size=trained,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: `meta` of the checkpoint is damaged: {type(error).__name__} {error}") from error
@@ -189,6 +195,7 @@ def _meta_to_dict(meta: CheckpointMeta) -> dict[str, object]:
             "size": meta.size,
             "num_classes": len(meta.classes),
             "input_size": list(meta.input_size),
+            "trained_size": None if meta.trained_size is None else list(meta.trained_size),
             "backbone": meta.backbone,
         },
         "config": meta.config,

@@ -21,6 +21,11 @@ def _require(condition: bool, message: str) -> None:
         raise InputError(message)
 
 
+def _require_sides(name: str, sides: tuple[int, int]) -> None:
+    good = all(32 <= side <= LARGEST_SIDE and side % 32 == 0 for side in sides)
+    _require(good, f"{name} is {list(sides)}: each side must be a multiple of 32, at most {LARGEST_SIDE}")
+
+
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     size: str = "tiny"
@@ -102,11 +107,7 @@ class DataConfig:
     """train on images without objects too"""
 
     def __post_init__(self) -> None:
-        good = all(32 <= side <= LARGEST_SIDE and side % 32 == 0 for side in self.input_size)
-        _require(
-            good,
-            f"data.input_size is {list(self.input_size)}: each side must be a multiple of 32, at most {LARGEST_SIDE}",
-        )
+        _require_sides("data.input_size", self.input_size)
         # On a map of 1 x 1 the batch norms of a single left-over image have nothing to normalise.
         _require(
             max(self.input_size) >= 64, f"data.input_size is {list(self.input_size)}: one side must be 64 or more"
@@ -267,6 +268,10 @@ class EvaluationConfig:
     """most candidates of a level"""
     max_detections: int = 300
     """most boxes of an image"""
+    input_size: tuple[int, int] | None = None
+    """(H, W) at which images are validated, and detected with the checkpoints; none: data.input_size"""
+    choose_input_size: bool = False
+    """choose that size before the last validation, where training images have the highest AP"""
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "iou_threshold"):
@@ -276,6 +281,8 @@ class EvaluationConfig:
             self.backend in EVALUATION_BACKENDS,
             f"evaluation.backend is {self.backend!r}: expected one of {', '.join(EVALUATION_BACKENDS)}",
         )
+        if self.input_size is not None:
+            _require_sides("evaluation.input_size", self.input_size)
         for name in ("nms_pre", "max_detections"):
             value = getattr(self, name)
             _require(value >= 1, f"evaluation.{name} is {value}: expected at least 1")

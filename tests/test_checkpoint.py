@@ -27,6 +27,7 @@ META = CheckpointMeta(
     epoch=2,
     iteration=40,
     score_thresholds=(0.4, 0.25),
+    trained_size=(224, 448),
 )
 
 
@@ -94,7 +95,13 @@ def test_layout_is_the_one_that_other_tools_read(tmp_path: Path, model: nn.Modul
     assert content["meta"] == {
         "format": "plain-rtmdet/1",
         "dataset_meta": {"classes": ["cat", "dog"], "category_ids": [7, 90]},
-        "model": {"size": "tiny", "num_classes": 2, "input_size": [320, 640], "backbone": "timm/resnet18"},
+        "model": {
+            "size": "tiny",
+            "num_classes": 2,
+            "input_size": [320, 640],
+            "trained_size": [224, 448],
+            "backbone": "timm/resnet18",
+        },
         "config": "train:\n  epochs: 3\n",
         "epoch": 2,
         "iteration": 40,
@@ -124,6 +131,16 @@ def test_checkpoints_from_before_there_were_other_backbones(tmp_path: Path, mode
     content = torch.load(tmp_path / "a.pth", weights_only=True)
     del content["meta"]["model"]["backbone"]
     assert parse_meta(content["meta"], tmp_path / "a.pth") == replace(META, backbone="")
+
+
+def test_checkpoints_from_before_the_size_of_detection_was_chosen(tmp_path: Path, model: nn.Module) -> None:
+    save_checkpoint(tmp_path / "a.pth", model_state=model.state_dict(), meta=META)
+    content = torch.load(tmp_path / "a.pth", weights_only=True)
+    del content["meta"]["model"]["trained_size"]
+    assert parse_meta(content["meta"], tmp_path / "a.pth") == replace(META, trained_size=None)
+    content["meta"]["model"]["trained_size"] = [320]
+    with pytest.raises(InputError, match="`meta` of the checkpoint is damaged"):
+        parse_meta(content["meta"], tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("limit", [100, 3000])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,17 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rtmdet.checkpoint import CheckpointMeta
-from rtmdet.cli.measure import detect_all
 from rtmdet.cli.plain_images import plain_images, spread
 from rtmdet.cli.progress import say
+from rtmdet.cli.validation import Validation, chooses_input_size
 from rtmdet.cli.weights_file import load_first_weights, starts_from_detector
 from rtmdet.config import Config, TrainingConfig
 from rtmdet.config_file import dump_config
 from rtmdet.data.coco import CocoDataset
-from rtmdet.data.loader import EvaluationLoader, TrainingLoader
-from rtmdet.data.pipelines import EvaluationSamples, TrainingSamples
+from rtmdet.data.loader import TrainingLoader
+from rtmdet.data.pipelines import TrainingSamples
 from rtmdet.detector import choose_device
 from rtmdet.distributed import local_rank, rank, started_processes, world_size
-from rtmdet.evaluation import CocoMetrics
 from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.freezing import batch_norms, freeze
 from rtmdet.models.norm_statistics import recalibrate
@@ -67,6 +67,8 @@ def build_trainer(
         recalibrate_norms(model, config, train_data, device)
     loader = build_training_loader(config, train_data)
     rate = base_learning_rate(config)
+    validation = Validation(config, val_data, device)
+    choose = partial(validation.choose_input_size, train_data=train_data) if chooses_input_size(config) else None
     average = ExponentialMovingAverage(model, momentum=train.ema_momentum, gamma=train.ema_gamma)
     return Trainer(
         model,
@@ -74,7 +76,8 @@ def build_trainer(
         learning_rates=build_learning_rates(config, rate, steps=-(-len(loader) // train.accumulate)),
         ema=average if train.ema else None,
         loader=loader,
-        evaluate=build_evaluation(config, val_data, device),
+        evaluate=validation,
+        choose_input_size=choose,
         plan=Plan(
             epochs=train.epochs,
             validate_every=train.validate_every,
@@ -88,7 +91,8 @@ def build_trainer(
         meta=CheckpointMeta(
             train_data.classes,
             config.model.size,
-            config.data.input_size,
+            validation.input_size,
+            trained_size=config.data.input_size,
             category_ids=train_data.category_ids,
             backbone=model.backbone_name,
             config=dump_config(config),
@@ -152,29 +156,6 @@ def build_training_loader(config: Config, dataset: CocoDataset) -> TrainingLoade
         rank=rank(),
         world_size=world_size(),
     )
-
-
-def build_validation_loader(config: Config, dataset: CocoDataset) -> EvaluationLoader:
-    """All validation images, this process's share of them."""
-    return EvaluationLoader(
-        EvaluationSamples(dataset, input_size=config.data.input_size),
-        batch_size=config.data.batch_size,
-        workers=config.data.workers,
-        rank=rank(),
-        world_size=world_size(),
-    )
-
-
-def build_evaluation(
-    config: Config, dataset: CocoDataset, device: torch.device
-) -> Callable[[nn.Module], CocoMetrics]:
-    """What measures a model on the validation images, each process its share of them."""
-    loader = build_validation_loader(config, dataset)
-
-    def evaluate(model: nn.Module) -> CocoMetrics:
-        return detect_all(model, dataset, loader, settings=config.evaluation, device=device).evaluate()
-
-    return evaluate
 
 
 def build_stepper(config: Config, model: RTMDet, rate: float, device: torch.device) -> Stepper:

@@ -8,14 +8,16 @@ from pathlib import Path
 from rtmdet.training.log import Row
 
 
-def describe_outcome(rows: Iterable[Row], folder: Path) -> str:
-    """One line from the rows of a run's log.
+def describe_outcome(rows: Iterable[Row], folder: Path, input_size: tuple[int, int] | None = None) -> str:
+    """One line from the rows of a run's log; `input_size` (H, W) is named where it is not that of the training.
 
     best.pth is chosen as the highest of several validations, all on the same images, so its AP is biased upwards.
     The last epoch is fixed before anything is measured. `train` always validates it.
     """
     values = [float(row["AP"]) for row in rows if row["kind"] == "val"]
-    last_file, best_file = folder / "last.pth", folder / "best.pth"
+    last_file, best_file = str(folder / "last.pth"), folder / "best.pth"
+    if input_size is not None:
+        last_file = f"{last_file}, at {input_size[0]} x {input_size[1]} pixels"
     if not values:
         return f"no validation in the log of this run; weights: {last_file}"
     last, best = values[-1], max(values)

@@ -197,7 +197,8 @@ def configure_splits(
             say(f"  {choice.key}: {choice.value}  ({choice.reason})")
 
     for choice in choices:
-        add(choice)
+        if choice.key != "evaluation.choose_input_size" or not is_given(given, "evaluation.input_size"):
+            add(choice)
     measure_choices(resolved, found if start == "detector" else None, given, measured, add)
     config = resolved()
     write_json(folder / "data" / ORIGIN, str(arguments.data.resolve()))

@@ -9,20 +9,22 @@ from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 
-from rtmdet.cli.build_trainer import build_validation_loader
 from rtmdet.cli.measure import detect_all
+from rtmdet.cli.validation import CHOICE_IMAGES, build_validation_loader, chooses_input_size, detection_size
 from rtmdet.config import Config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.distributed import gather
 from rtmdet.evaluation import CocoMetrics
 from rtmdet.structures import Batch, InputError
-from rtmdet.training.budget import Speed, pace
+from rtmdet.training.budget import END, Speed, pace
 from rtmdet.training.engine import Trainer
 from rtmdet.training.records import StepRecord, ValidationRecord
 from rtmdet.viz.curves import Run, draw_curves
 from rtmdet.viz.score_curves import draw_score_curves
 
+CHOICE_COST = 5.0  # images at the training's size for each at its usual three sizes: 1 + 1.25² + 1.5²
+LARGER_COST = 1.0  # validations: what the last one takes more at the chosen size, about
 LEAST_STEPS = 3  # that are timed in each stage
 SEEN_SCORE = 0.02  # of detections looked at here: new class layers begin with 0.01 everywhere, and many candidates
 
@@ -56,7 +58,10 @@ def _measure(config: Config, trainer: Trainer, val_data: CocoDataset, seconds: f
     trainer.save_state()
     save = time.perf_counter() - began
     validation = time_validation(config, trainer, val_data, seconds=0.2 * seconds, step=plain_step)
-    return Speed(build_seconds + max(plain[0] - plain_step, 0.0), mixed_step, plain_step, validation, save)
+    end = END
+    if chooses_input_size(config):
+        end += (CHOICE_COST * CHOICE_IMAGES / len(val_data) + LARGER_COST) * validation
+    return Speed(build_seconds + max(plain[0] - plain_step, 0.0), mixed_step, plain_step, validation, save, end)
 
 
 class _StopTimingError(Exception):
@@ -113,7 +118,7 @@ def time_validation(config: Config, trainer: Trainer, val_data: CocoDataset, *, 
 
     The number of batches is chosen beforehand: several processes must not wait for each other.
     """
-    loader = build_validation_loader(config, val_data)
+    loader = build_validation_loader(config, val_data, detection_size(config))
     batches = min(len(loader), gather(max(2, round(seconds / step)))[0])
     part = _Part(loader, batches)
     device = trainer.stepper.device

@@ -118,7 +118,9 @@ def train(
         forget_weights()
         run_to_the_end(trainer)
         say(f"curves: {folder / 'curves.png'}")
-        say(describe_outcome(read_log(folder / "log.jsonl"), folder))
+        used = trainer.meta.input_size
+        other = None if used == trainer.meta.trained_size else used
+        say(describe_outcome(read_log(folder / "log.jsonl"), folder, other))
     return folder
 
 

@@ -6,6 +6,7 @@ Dimension legend: N boxes of one image, K classes. Boxes are xyxy in pixels of t
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
@@ -94,6 +95,18 @@ class CocoDataset:
         """Number of usable boxes of each class, by label."""
         labels = np.concatenate([item.labels for item in self._items])
         return np.bincount(labels, minlength=len(self.classes)).tolist()
+
+    def part(self, indices: Sequence[int]) -> CocoDataset:
+        """A data set of some of the images, given by their places in this one."""
+        part = copy.copy(self)
+        part._items = [self._items[index] for index in indices]
+        part.image_ids = tuple(item.image["id"] for item in part._items)
+        kept = set(part.image_ids)
+        file = copy.copy(self.coco.dataset)
+        file["images"] = [image for image in file["images"] if image["id"] in kept]
+        file["annotations"] = [entry.copy() for entry in file["annotations"] if entry["image_id"] in kept]
+        part.coco = index_coco(file)
+        return part
 
     def path(self, index: int) -> Path:
         """The file of an image, by its place in the data set."""

@@ -29,6 +29,7 @@ class Speed:
     plain_step: float  # a step of stage 2, without them
     validation: float  # all validation images, the evaluation and the pictures
     save: float  # writing a checkpoint
+    end: float = END  # after the last step, beside its validation: the choice of the size, closing files
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Course:
         mixed = (self.epochs - self.plain_epochs) * self.steps * speed.mixed_step
         plain = self.plain_epochs * self.steps * speed.plain_step
         saves = self.epochs + 2 * self.validations  # one before each validation, best.pth after it
-        return speed.start + mixed + plain + self.validations * speed.validation + saves * speed.save + END
+        return speed.start + mixed + plain + self.validations * speed.validation + saves * speed.save + speed.end
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,8 @@ def fit_epochs(
 
 def share_that_fits(seconds: float, speed: Speed, default: Course) -> float:
     """About which share of the default epochs can be made in `seconds`, with the validations they can afford."""
-    steps = replace(default, validations=0).seconds(speed) - speed.start - END
-    return max((1 - VALIDATION_SHARE) * (seconds - speed.start - END), 0.0) / steps
+    steps = replace(default, validations=0).seconds(speed) - speed.start - speed.end
+    return max((1 - VALIDATION_SHARE) * (seconds - speed.start - speed.end), 0.0) / steps
 
 
 def fit_rest(seconds: float, speed: Speed, *, planned: int, steps: int, done: int, validate_every: int) -> int:

@@ -50,8 +50,9 @@ class Trainer:
     """Trains `model` in place. `learning_rates` has one value a step of the whole run.
 
     `frozen` modules keep their batch norms in evaluation mode. `ema` None: the weights are measured and saved
-    as they are. `evaluate` measures a model on the validation images. Checkpoints in `folder`: last.pth after
-    every epoch, previous.pth the one before it, best.pth after the best validation.
+    as they are. `evaluate` measures a model on the validation images. Before the last validation
+    `choose_input_size` names the size (H, W) at which the averaged model is measured and used. Checkpoints in
+    `folder`: last.pth after every epoch, previous.pth the one before it, best.pth after the best validation.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Trainer:
         meta: CheckpointMeta,
         frozen: Sequence[nn.Module] = (),
         observers: Sequence[Observer] = (),
+        choose_input_size: Callable[[nn.Module], tuple[int, int]] | None = None,
     ) -> None:
         self.model = model
         self.stepper = stepper
@@ -80,6 +82,7 @@ class Trainer:
         self.meta = meta
         self.frozen = frozen
         self.observers = observers
+        self.choose_input_size = choose_input_size
         self.steps = -(-len(loader) // plan.accumulate)  # of an epoch
         self.epoch = 0  # finished epochs
         self.step = 0  # finished steps of the epoch under way
@@ -142,7 +145,10 @@ class Trainer:
     def validate(self) -> None:
         """Measure the averaged weights; the best so far are kept as best.pth."""
         copy_from_main(self.averaged.buffers())  # statistics of batch norms, which differ without SyncBN
-        metrics = self.evaluate(self.averaged.eval())
+        model = self.averaged.eval()
+        if self.choose_input_size is not None and self.epoch + 1 == self.plan.epochs:
+            self.meta = replace(self.meta, input_size=self.choose_input_size(model))
+        metrics = self.evaluate(model)
         self._measured = self.iteration, metrics
         best = metrics.ap > self.best_ap
         self.validations_since_best = 0 if best else self.validations_since_best + 1
@@ -286,7 +292,7 @@ def _grouped(loader: EpochLoader, count: int) -> Iterator[list[Batch]]:
 
 def _kind(meta: CheckpointMeta) -> str:
     """What a resumed run must have in common with its checkpoint."""
-    height, width = meta.input_size
+    height, width = meta.trained_size or meta.input_size
     backbone = f" with {meta.backbone}" if meta.backbone else ""
     return f"size {meta.size}{backbone} for {', '.join(meta.classes)} at {height} x {width} pixels"
 

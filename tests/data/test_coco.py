@@ -99,6 +99,19 @@ def test_empty_images_give_empty_arrays(folder: Path) -> None:
     assert (sample.boxes.dtype, sample.labels.dtype) == (np.float32, np.int64)
 
 
+def test_a_part_has_its_images_alone_and_shares_nothing_that_changes(folder: Path) -> None:
+    whole = dataset(folder, sound(), training=False)
+    part = whole.part([2, 0])
+    assert part.image_ids == (whole.image_ids[2], whole.image_ids[0]) == (5, 7)
+    assert set(part.coco.imgs) == {5, 7}
+    assert {entry["image_id"] for entry in part.coco.anns.values()} == {5, 7}
+    assert (part.load(1).image == whole.load(0).image).all()
+    assert (part.load(1).boxes == whole.load(0).boxes).all()
+    part.coco.anns[1]["bbox"][0] = part.coco.anns[1]["ignore"] = 1
+    assert "ignore" not in whole.coco.anns[1]
+    assert len(whole) == 4
+
+
 def test_classes_pick_and_order(folder: Path) -> None:
     swapped = dataset(folder, sound(), classes=["dog", "cat"])
     assert (swapped.category_ids, swapped.load(0).labels.tolist()) == ((20, 4), [0, 1])

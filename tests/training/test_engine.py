@@ -141,6 +141,32 @@ def test_best_weights_know_the_score_thresholds_of_their_validation(tmp_path: Pa
     assert read_checkpoint(tmp_path / "best.pth").score_thresholds == (0.4,) * len(META.classes)
 
 
+def test_the_size_of_detection_is_chosen_once_before_the_last_validation(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def choose(model: nn.Module) -> tuple[int, int]:
+        assert not model.training
+        told.append("choose")
+        return 96, 128
+
+    def evaluate(model: nn.Module) -> CocoMetrics:
+        told.append("evaluate")
+        return metrics(0.1 * len(told))
+
+    meta = replace(META, trained_size=META.input_size)
+    trainer = make_trainer(tmp_path, plan=replace(PLAN, epochs=3), evaluate=evaluate, meta=meta)
+    trainer.choose_input_size = choose
+    trainer.run()
+    assert told == ["evaluate", "evaluate", "choose", "evaluate"]
+    for name in ("last.pth", "best.pth"):
+        assert read_checkpoint(tmp_path / name).input_size == (96, 128)
+
+    longer = make_trainer(tmp_path, plan=replace(PLAN, epochs=4), evaluate=evaluate, meta=meta)
+    longer.resume(tmp_path / "last.pth")
+    longer.run()
+    assert read_checkpoint(tmp_path / "last.pth").input_size == META.input_size, "of a run that chooses none"
+
+
 def test_best_weights_are_kept(tmp_path: Path) -> None:
     scores, states = iter([0.1, 0.3, 0.3, 0.2]), []
 

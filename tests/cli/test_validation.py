@@ -1,0 +1,104 @@
+"""The input size of detection: given, or chosen on training images before the last validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import torch
+
+import rtmdet.cli.validation
+from rtmdet.cli.open_data import open_data
+from rtmdet.cli.validation import Validation, chooses_input_size
+from rtmdet.config import Config
+from rtmdet.config_file import load_config
+from rtmdet.detector import Detector
+from rtmdet.openmmlab import read_checkpoint
+
+Command = Callable[..., CompletedProcess[str]]
+SETTINGS = ("data.workers=0", "train.device=cpu", "data.input_size=[64, 64]", "train.epochs=2")
+
+
+def words(folder: Path, *more: str) -> list[str]:
+    return [word for setting in (*SETTINGS, *more, f"train.output={folder}") for word in ("--set", setting)]
+
+
+@pytest.fixture
+def larger_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AP on training images that grows with the input up to 96 px."""
+    found = {64: 0.5, 96: 0.6, 128: 0.55}
+    monkeypatch.setattr(rtmdet.cli.validation, "training_precision", lambda *asked: found[asked[4][0]])
+
+
+def test_a_run_on_own_data_chooses_the_size_that_its_checkpoints_detect_at(
+    command: Command, dataset: Path, checkpoint: Path, tmp_path: Path, larger_is_better: None
+) -> None:
+    run = tmp_path / "run"
+    begin = ["train", "--data", dataset, "--weights", checkpoint]
+    result = command(*begin, *words(run))
+    assert result.returncode == 0, result.stderr
+    assert "  evaluation.choose_input_size: True  (" in result.stdout
+    line = "input size of detection: 96 x 96 pixels (AP on 6 training images "
+    assert f"{line}0.500 at 64 x 64, 0.600 at 96 x 96, 0.550 at 128 x 128)" in result.stdout
+    assert result.stdout.count("input size of detection: ") == 1
+    assert ", at 96 x 96 pixels)" in result.stdout.splitlines()[-1]
+    weights = read_checkpoint(run / "last.pth")
+    assert weights.input_size == (96, 96)
+    assert Detector.from_weights(run / "last.pth", device="cpu").input_size == (96, 96)
+
+    again = command(*begin, "--resume", *words(run, "train.epochs=3"))
+    assert again.returncode == 0, again.stderr
+    assert "resumed after epoch 2 of 3" in again.stdout
+
+
+def test_a_size_that_is_given_wins(
+    command: Command, dataset: Path, checkpoint: Path, tmp_path: Path, larger_is_better: None
+) -> None:
+    run = tmp_path / "run"
+    given = "evaluation.input_size=[128, 160]"
+    result = command("train", "--data", dataset, "--weights", checkpoint, *words(run, given))
+    assert result.returncode == 0, result.stderr
+    assert "choose_input_size" not in result.stdout
+    assert "input size of detection" not in result.stdout
+    assert read_checkpoint(run / "last.pth").input_size == (128, 160)
+    config = load_config(run / "config.yaml")
+    both = replace(config, evaluation=replace(config.evaluation, choose_input_size=True))
+    assert not chooses_input_size(both)
+
+
+def test_sides_are_multiples_of_32(command: Command, dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
+    given = "evaluation.input_size=[100, 160]"
+    result = command("train", "--data", dataset, "--weights", checkpoint, *words(tmp_path / "run", given))
+    assert result.returncode == 2
+    assert "evaluation.input_size is [100, 160]: each side must be a multiple of 32" in result.stderr
+
+
+@pytest.fixture
+def config(dataset: Path, checkpoint: Path, tmp_path: Path) -> Config:
+    """Scenes to learn and to measure, at 64 px."""
+    path = tmp_path / "config.yaml"
+    parts = [
+        f"  {split}: {{annotations: {dataset / split / 'annotations.json'}, images: {dataset / split / 'images'}}}"
+        for split in ("train", "val")
+    ]
+    path.write_text("\n".join(["model: {size: nano}", "data:", *parts]))
+    return load_config(path, [*SETTINGS, "evaluation.choose_input_size=true"])
+
+
+def test_a_real_choice_measures_training_images_and_then_the_validation(config: Config, checkpoint: Path) -> None:
+    train_data, val_data = open_data(config)
+    validation = Validation(config, val_data, torch.device("cpu"))
+    assert validation.input_size == (64, 64)
+    detector = Detector.from_weights(checkpoint, device="cpu")
+    seen: list[tuple[int, ...]] = []
+    detector.model.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
+    chosen = validation.choose_input_size(detector.model, train_data)
+    assert [shape[2:] for shape in seen[:2]] == [(64, 64), (96, 96)]
+    assert sum(shape[0] for shape in seen if shape[2:] == (64, 64)) == len(train_data)
+    seen.clear()
+    validation(detector.model)
+    assert sum(shape[0] for shape in seen) == len(val_data)
+    assert {shape[2:] for shape in seen} == {chosen} == {validation.input_size}

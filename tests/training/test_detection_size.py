@@ -1,0 +1,49 @@
+"""The input size of detection: upwards from the training's while AP gains."""
+
+from __future__ import annotations
+
+import pytest
+
+from rtmdet.training.detection_size import LEAST_GAIN, Size, best_size, larger
+
+
+@pytest.mark.parametrize(
+    ("size", "following"),
+    [
+        ((320, 320), (416, 416)),
+        ((416, 416), (512, 512)),
+        ((512, 512), (640, 640)),
+        ((384, 512), (480, 640)),
+        ((32, 64), (64, 96)),  # a quarter is less than one step of 32
+    ],
+)
+def test_the_next_size_is_about_a_quarter_longer(size: Size, following: Size) -> None:
+    assert larger(size) == following
+
+
+@pytest.mark.parametrize(
+    ("precisions", "chosen", "tried"),
+    [
+        ([0.5, 0.4], 320, 2),
+        ([0.5, 0.5 + LEAST_GAIN / 2], 320, 2),
+        ([0.5, 0.6, 0.59], 416, 3),
+        ([0.5, 0.6, 0.7, 0.8, 0.9], 640, 4),
+        ([-1.0, -1.0], 320, 2),
+    ],
+)
+def test_the_size_grows_while_it_pays_and_to_twice_the_training_at_most(
+    precisions: list[float], chosen: int, tried: int
+) -> None:
+    sides = [320, 416, 512, 640, 800]
+    found = dict(zip(sides, precisions, strict=False))
+    size, measured = best_size((320, 320), lambda asked: found[asked[0]], limit=8192)
+    assert size == (chosen, chosen)
+    assert measured == {(side, side): found[side] for side in sides[:tried]}
+
+
+def test_the_largest_input_is_not_exceeded() -> None:
+    assert best_size((320, 320), float_of_area, limit=512)[0] == (512, 512)
+
+
+def float_of_area(size: Size) -> float:
+    return float(size[0] * size[1])
