@@ -47,7 +47,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "nomix": {"augmentation.mixup_probability": "0"},
     **{f"plain{epochs}": {"augmentation.stage2_epochs": str(epochs)} for epochs in (0, 2, 3, 5, 10, 12, 20, 40)},
     **{f"side{side}": {"data.input_size": f"[{side}, {side}]"} for side in (256, 320, 416, 512, 640)},
-    **{f"wide{side}": {"data.input_size": f"[{-(-side * 3 // 128) * 32}, {side}]"} for side in (320, 384, 416, 512, 640)},
+    **{f"wide{w}": {"data.input_size": f"[{h}, {w}]"} for h, w in ((256, 320), (320, 416), (384, 512), (480, 640))},
 }
 RATES, BATCHES, SIDES = ("5e-4", "1e-3", "2e-3"), ("4", "12"), ("320", "640")
 KEY = ("data", "weights", "epochs", "variant", "seed")  # what tells runs apart

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rtmdet.cli.progress import write_above_bar
-from rtmdet.training.budget import Course, Speed, described, pace
+from rtmdet.training.budget import END, Course, Speed, described, pace
 from rtmdet.training.records import StepRecord, ValidationRecord
 
 LEAST_STEPS, LEAST_SECONDS = 8, 5.0
@@ -14,8 +14,10 @@ SAVE = 0.2  # seconds
 class DurationEstimate:
     """An observer that prints one line, when there are steps enough to tell."""
 
-    def __init__(self, course: Course, validation_batches: int) -> None:
+    def __init__(self, course: Course, validation_batches: int, choice: float = 0.0) -> None:
+        """`choice`: how many validations more the choice of the input size of detection takes."""
         self._course = course
+        self._choice = choice
         self._batches = validation_batches
         self._durations: list[float] = []
         self._printed = False
@@ -35,7 +37,8 @@ class DurationEstimate:
         """The estimated time from the first step to the end of the run."""
         step = pace(self._durations, self._course.steps)
         start = max(self._durations[0] - step, 0.0)
-        return self._course.seconds(Speed(start, step, step, self._batches * FORWARD * step, SAVE))
+        validation = self._batches * FORWARD * step
+        return self._course.seconds(Speed(start, step, step, validation, SAVE, END + self._choice * validation))
 
     def on_validation(self, record: ValidationRecord) -> None:
         """Nothing to note."""

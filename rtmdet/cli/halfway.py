@@ -87,7 +87,7 @@ class Correction:
         save = sum(self._saves) / len(self._saves) if self._saves else before.save
         # The latest: with less to find at first, a detector of new classes has the more candidates.
         validation = max(self._validations[-1] - 3 * save, 0.0) if self._validations else before.validation * ratio
-        return Speed(0.0, before.mixed_step * ratio, before.plain_step * ratio, validation, save)
+        return Speed(0.0, before.mixed_step * ratio, before.plain_step * ratio, validation, save, before.end * ratio)
 
     def _passed(self) -> float:
         now = self._clock()

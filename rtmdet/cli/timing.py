@@ -10,7 +10,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from rtmdet.cli.measure import detect_all
-from rtmdet.cli.validation import CHOICE_IMAGES, build_validation_loader, chooses_input_size, detection_size
+from rtmdet.cli.validation import build_validation_loader, choice_cost, detection_size
 from rtmdet.config import Config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
@@ -23,8 +23,6 @@ from rtmdet.training.records import StepRecord, ValidationRecord
 from rtmdet.viz.curves import Run, draw_curves
 from rtmdet.viz.score_curves import draw_score_curves
 
-CHOICE_COST = 5.0  # images at the training's size for each at its usual three sizes: 1 + 1.25² + 1.5²
-LARGER_COST = 1.0  # validations: what the last one takes more at the chosen size, about
 LEAST_STEPS = 3  # that are timed in each stage
 SEEN_SCORE = 0.02  # of detections looked at here: new class layers begin with 0.01 everywhere, and many candidates
 
@@ -58,9 +56,7 @@ def _measure(config: Config, trainer: Trainer, val_data: CocoDataset, seconds: f
     trainer.save_state()
     save = time.perf_counter() - began
     validation = time_validation(config, trainer, val_data, seconds=0.2 * seconds, step=plain_step)
-    end = END
-    if chooses_input_size(config):
-        end += (CHOICE_COST * CHOICE_IMAGES / len(val_data) + LARGER_COST) * validation
+    end = END + choice_cost(config, len(val_data)) * validation
     return Speed(build_seconds + max(plain[0] - plain_step, 0.0), mixed_step, plain_step, validation, save, end)
 
 

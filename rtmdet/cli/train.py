@@ -23,6 +23,7 @@ from rtmdet.cli.progress import TrainingBar, say, write_above_bar
 from rtmdet.cli.run_facts import collect_facts
 from rtmdet.cli.run_files import prepare_folder
 from rtmdet.cli.start_check import check_start
+from rtmdet.cli.validation import choice_cost
 from rtmdet.cli.weights_file import forget_weights, read_first_weights
 from rtmdet.config import Config
 from rtmdet.config_file import differences
@@ -113,7 +114,8 @@ def train(
             trainer.observers = [*build_observers(config, trainer, train_data, val_data), *observers]
             if estimate and not goes_on:
                 batches = -(-len(val_data) // (config.data.batch_size * world_size()))
-                trainer.observers.append(DurationEstimate(course_of(config, trainer.steps), batches))
+                choice = choice_cost(config, len(val_data))
+                trainer.observers.append(DurationEstimate(course_of(config, trainer.steps), batches, choice))
         trainer.observers = [*trainer.observers, *correction]
         forget_weights()
         run_to_the_end(trainer)

@@ -17,6 +17,8 @@ from rtmdet.evaluation import CocoMetrics
 from rtmdet.training.detection_size import best_size
 
 CHOICE_IMAGES = 64  # training images
+USUAL_CHOICE = 5.0  # images at the training's size for each at its usual three sizes: 1 + 1.25² + 1.5²
+LARGER_VALIDATION = 1.0  # validations: what the last one takes more at the chosen size, about
 
 
 class Validation:
@@ -57,6 +59,13 @@ def detection_size(config: Config) -> tuple[int, int]:
 def chooses_input_size(config: Config) -> bool:
     """Whether the size is chosen before the last validation; one that is given wins."""
     return config.evaluation.choose_input_size and config.evaluation.input_size is None
+
+
+def choice_cost(config: Config, validation_images: int) -> float:
+    """About how many validations at the training's size the choice takes, with the larger validation after it."""
+    if not chooses_input_size(config):
+        return 0.0
+    return USUAL_CHOICE * CHOICE_IMAGES / validation_images + LARGER_VALIDATION
 
 
 def build_validation_loader(config: Config, dataset: CocoDataset, input_size: tuple[int, int]) -> EvaluationLoader:

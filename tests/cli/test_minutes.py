@@ -14,7 +14,7 @@ import yaml
 
 import rtmdet.cli.minutes
 from rtmdet.cli.build_trainer import build_trainer
-from rtmdet.cli.duration import LEAST_SECONDS, LEAST_STEPS, DurationEstimate
+from rtmdet.cli.duration import FORWARD, LEAST_SECONDS, LEAST_STEPS, DurationEstimate
 from rtmdet.cli.halfway import Correction
 from rtmdet.cli.minutes import TimeLimit
 from rtmdet.cli.open_data import open_data
@@ -233,3 +233,14 @@ def test_the_duration_is_estimated_once_after_the_first_steps(capsys: pytest.Cap
     for _ in range(3):
         estimate.on_step(step_record(LEAST_SECONDS))
     assert capsys.readouterr().out == "the run takes about 50 min on this machine; --minutes N fits it to a time\n"
+
+
+def test_the_estimate_counts_the_choice_of_the_size_of_detection() -> None:
+    course = Course(epochs=10, plain_epochs=5, steps=60, validations=2)
+    seconds = []
+    for choice in (0.0, 4.0):
+        estimate = DurationEstimate(course, 5, choice)
+        for _ in range(LEAST_STEPS - 1):
+            estimate.on_step(step_record(1.0))
+        seconds.append(estimate.seconds())
+    assert seconds[1] - seconds[0] == pytest.approx(4 * 5 * FORWARD)

@@ -12,7 +12,7 @@ import torch
 
 import rtmdet.cli.validation
 from rtmdet.cli.open_data import open_data
-from rtmdet.cli.validation import Validation, chooses_input_size
+from rtmdet.cli.validation import Validation, choice_cost, chooses_input_size
 from rtmdet.config import Config
 from rtmdet.config_file import load_config
 from rtmdet.detector import Detector
@@ -67,6 +67,9 @@ def test_a_size_that_is_given_wins(
     config = load_config(run / "config.yaml")
     both = replace(config, evaluation=replace(config.evaluation, choose_input_size=True))
     assert not chooses_input_size(both)
+    assert choice_cost(both, 3) == 0
+    free = replace(both, evaluation=replace(both.evaluation, input_size=None))
+    assert choice_cost(free, 64) == pytest.approx(1 + 5)
 
 
 def test_sides_are_multiples_of_32(command: Command, dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
