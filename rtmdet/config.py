@@ -271,7 +271,7 @@ class EvaluationConfig:
     input_size: tuple[int, int] | None = None
     """(H, W) at which images are validated, and detected with the checkpoints; none: data.input_size"""
     choose_input_size: bool = False
-    """choose that size before the last validation, where training images have the highest AP"""
+    """before the last validation try larger sizes than the training's, while AP on training images gains"""
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "iou_threshold"):

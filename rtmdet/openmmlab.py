@@ -36,7 +36,10 @@ class LoadedWeights:
     classes: tuple[str, ...] | None = None  # K names; None where the file's names do not fit its class branch
     category_ids: tuple[int, ...] = ()  # of the classes; only our checkpoints state them
     size: str | None = None  # a key of zoo.SIZES; None where no published size fits
-    input_size: tuple[int, int] | None = None  # (H, W) of the network's input; only our checkpoints state it
+    input_size: tuple[int, int] | None = (
+        None  # (H, W) of the network's input for detection; only our checkpoints state it
+    )
+    trained_size: tuple[int, int] | None = None  # (H, W) in training, where it was another one
     backbone: str = ""  # timm/<name>, which only our checkpoints state; empty: CSPNeXt, or not known
     config: str = ""  # YAML of the run that made our checkpoint; empty: not known
     score_thresholds: tuple[float, ...] = ()  # where each class is best cut; empty: not known
@@ -94,6 +97,7 @@ def read_checkpoint(path: Path) -> LoadedWeights:
             category_ids=meta.category_ids,
             size=meta.size,
             input_size=meta.input_size,
+            trained_size=meta.trained_size,
             backbone=meta.backbone,
             config=meta.config,
             score_thresholds=meta.score_thresholds,

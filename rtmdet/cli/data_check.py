@@ -106,7 +106,10 @@ def read_purpose(arguments: argparse.Namespace) -> Purpose:
     weights = read_checkpoint(resolve(arguments.weights, progress=True))
     if weights.classes is None:
         raise InputError(f"{arguments.weights}: the checkpoint names no classes to compare with; leave --weights out")
-    return Purpose(input_size=given or weights.input_size or default, known_classes=tuple(weights.classes))
+    return Purpose(
+        input_size=given or weights.trained_size or weights.input_size or default,
+        known_classes=tuple(weights.classes),
+    )
 
 
 def describe(source: Source, summary: Summary, purpose: Purpose) -> str:

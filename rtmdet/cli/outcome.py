@@ -15,14 +15,15 @@ def describe_outcome(rows: Iterable[Row], folder: Path, input_size: tuple[int, i
     The last epoch is fixed before anything is measured. `train` always validates it.
     """
     values = [float(row["AP"]) for row in rows if row["kind"] == "val"]
-    last_file, best_file = str(folder / "last.pth"), folder / "best.pth"
-    if input_size is not None:
-        last_file = f"{last_file}, at {input_size[0]} x {input_size[1]} pixels"
+    last_file, best_file = folder / "last.pth", folder / "best.pth"
     if not values:
         return f"no validation in the log of this run; weights: {last_file}"
     last, best = values[-1], max(values)
     if last < 0:  # -1: undefined
         return f"AP undefined: the validation images contain no objects; weights: {last_file}"
+    if input_size is not None:
+        text = f"AP of the last epoch {last:.3f} at {input_size[0]} x {input_size[1]} pixels ({last_file})"
+        return text + ("; earlier validations were at the training's size" if len(values) > 1 else "")
     if len(values) == 1:
         return f"AP {last:.3f} after the last epoch ({last_file})"
     if last == best:

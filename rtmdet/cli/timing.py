@@ -14,7 +14,7 @@ from rtmdet.cli.validation import build_validation_loader, choice_cost, detectio
 from rtmdet.config import Config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
-from rtmdet.distributed import gather
+from rtmdet.distributed import gather, world_size
 from rtmdet.evaluation import CocoMetrics
 from rtmdet.structures import Batch, InputError
 from rtmdet.training.budget import END, Speed, pace
@@ -55,9 +55,11 @@ def _measure(config: Config, trainer: Trainer, val_data: CocoDataset, seconds: f
     began = time.perf_counter()
     trainer.save_state()
     save = time.perf_counter() - began
-    validation = time_validation(config, trainer, val_data, seconds=0.2 * seconds, step=plain_step)
-    end = END + choice_cost(config, len(val_data)) * validation
-    return Speed(build_seconds + max(plain[0] - plain_step, 0.0), mixed_step, plain_step, validation, save, end)
+    detection, rest = time_validation(config, trainer, val_data, seconds=0.2 * seconds, step=plain_step)
+    learned = len(trainer.loader) * config.data.batch_size * world_size()  # images, a few too many at most
+    end = END + choice_cost(config, train=learned, val=len(val_data)) * detection
+    start = build_seconds + max(plain[0] - plain_step, 0.0)
+    return Speed(start, mixed_step, plain_step, detection + rest, save, end)
 
 
 class _StopTimingError(Exception):
@@ -109,8 +111,10 @@ def time_steps(trainer: Trainer, epochs: range, *, seconds: float) -> list[float
     raise AssertionError("ended by the watch")
 
 
-def time_validation(config: Config, trainer: Trainer, val_data: CocoDataset, *, seconds: float, step: float) -> float:
-    """Seconds of a whole validation with its pictures, from a part of the images.
+def time_validation(
+    config: Config, trainer: Trainer, val_data: CocoDataset, *, seconds: float, step: float
+) -> tuple[float, float]:
+    """Seconds of a whole validation, from a part of the images: the detection, and the numbers and pictures.
 
     The number of batches is chosen beforehand: several processes must not wait for each other.
     """
@@ -123,9 +127,9 @@ def time_validation(config: Config, trainer: Trainer, val_data: CocoDataset, *, 
     began = time.perf_counter()
     metrics = found.evaluate()
     if not part.durations:  # fewer validation images than processes
-        return 0.0
+        return 0.0, 0.0
     evaluation = (time.perf_counter() - began) * len(loader) / batches
-    return pace(part.durations, len(loader)) * len(loader) + evaluation + time_pictures(metrics, trainer.folder)
+    return pace(part.durations, len(loader)) * len(loader), evaluation + time_pictures(metrics, trainer.folder)
 
 
 class _Part:

@@ -114,7 +114,7 @@ def train(
             trainer.observers = [*build_observers(config, trainer, train_data, val_data), *observers]
             if estimate and not goes_on:
                 batches = -(-len(val_data) // (config.data.batch_size * world_size()))
-                choice = choice_cost(config, len(val_data))
+                choice = choice_cost(config, train=len(train_data), val=len(val_data))
                 trainer.observers.append(DurationEstimate(course_of(config, trainer.steps), batches, choice))
         trainer.observers = [*trainer.observers, *correction]
         forget_weights()

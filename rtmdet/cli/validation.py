@@ -7,7 +7,7 @@ from torch import nn
 
 from rtmdet.cli.measure import detect_all
 from rtmdet.cli.plain_images import spread
-from rtmdet.cli.progress import say
+from rtmdet.cli.progress import write_above_bar
 from rtmdet.config import LARGEST_SIDE, Config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
@@ -17,7 +17,7 @@ from rtmdet.evaluation import CocoMetrics
 from rtmdet.training.detection_size import best_size
 
 CHOICE_IMAGES = 64  # training images
-USUAL_CHOICE = 5.0  # images at the training's size for each at its usual three sizes: 1 + 1.25² + 1.5²
+USUAL_CHOICE = 4.0  # images at the training's size for each at two sizes, 1 + 1.25², or at three, 1 + 1.25² + 1.5²
 LARGER_VALIDATION = 1.0  # validations: what the last one takes more at the chosen size, about
 
 
@@ -47,7 +47,9 @@ class Validation:
         self._loader = build_validation_loader(self._config, self._dataset, self.input_size)
         found = ", ".join(f"{ap:.3f} at {height} x {width}" for (height, width), ap in measured.items())
         height, width = self.input_size
-        say(f"input size of detection: {height} x {width} pixels (AP on {len(images)} training images {found})")
+        write_above_bar(
+            f"input size of detection: {height} x {width} pixels (AP on {len(images)} training images {found})"
+        )
         return self.input_size
 
 
@@ -61,11 +63,14 @@ def chooses_input_size(config: Config) -> bool:
     return config.evaluation.choose_input_size and config.evaluation.input_size is None
 
 
-def choice_cost(config: Config, validation_images: int) -> float:
-    """About how many validations at the training's size the choice takes, with the larger validation after it."""
+def choice_cost(config: Config, *, train: int, val: int) -> float:
+    """About how many validations, without numbers and pictures, take as long as the choice.
+
+    With what the larger validation after it takes more. `train` and `val`: the numbers of images.
+    """
     if not chooses_input_size(config):
         return 0.0
-    return USUAL_CHOICE * CHOICE_IMAGES / validation_images + LARGER_VALIDATION
+    return USUAL_CHOICE * min(CHOICE_IMAGES, train) / val + LARGER_VALIDATION
 
 
 def build_validation_loader(config: Config, dataset: CocoDataset, input_size: tuple[int, int]) -> EvaluationLoader:

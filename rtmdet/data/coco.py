@@ -104,7 +104,9 @@ class CocoDataset:
         kept = set(part.image_ids)
         file = copy.copy(self.coco.dataset)
         file["images"] = [image for image in file["images"] if image["id"] in kept]
-        file["annotations"] = [entry.copy() for entry in file["annotations"] if entry["image_id"] in kept]
+        file["annotations"] = [
+            entry | {"bbox": [*entry["bbox"]]} for entry in file["annotations"] if entry["image_id"] in kept
+        ]
         part.coco = index_coco(file)
         return part
 

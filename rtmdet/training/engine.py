@@ -50,7 +50,7 @@ class Trainer:
     """Trains `model` in place. `learning_rates` has one value a step of the whole run.
 
     `frozen` modules keep their batch norms in evaluation mode. `ema` None: the weights are measured and saved
-    as they are. `evaluate` measures a model on the validation images. Before the last validation
+    as they are. `evaluate` measures a model on the validation images. For the last validation
     `choose_input_size` names the size (H, W) at which the averaged model is measured and used. Checkpoints in
     `folder`: last.pth after every epoch, previous.pth the one before it, best.pth after the best validation.
     """
@@ -134,7 +134,15 @@ class Trainer:
         if self.plan.is_validated(self.epoch + 1):
             self.save_state()  # an interrupted validation begins anew, not the epoch
             self._stop_where_asked()
+            last = self.epoch + 1 == self.plan.epochs
+            if last:
+                self._choose_input_size()
             self.validate()
+            if not last and self.stopped_early and self.choose_input_size is not None:
+                waited = self.validations_since_best  # at the size that it was waited for
+                self._choose_input_size()
+                self.validate()
+                self.validations_since_best = waited
         self.epoch, self.step = self.epoch + 1, 0
         self.save_state()
         for observer in self.observers:
@@ -145,10 +153,7 @@ class Trainer:
     def validate(self) -> None:
         """Measure the averaged weights; the best so far are kept as best.pth."""
         copy_from_main(self.averaged.buffers())  # statistics of batch norms, which differ without SyncBN
-        model = self.averaged.eval()
-        if self.choose_input_size is not None and self.epoch + 1 == self.plan.epochs:
-            self.meta = replace(self.meta, input_size=self.choose_input_size(model))
-        metrics = self.evaluate(model)
+        metrics = self.evaluate(self.averaged.eval())
         self._measured = self.iteration, metrics
         best = metrics.ap > self.best_ap
         self.validations_since_best = 0 if best else self.validations_since_best + 1
@@ -161,6 +166,11 @@ class Trainer:
         record = ValidationRecord(self.epoch + 1, self.iteration, metrics, best)
         for observer in self.observers:
             observer.on_validation(record)
+
+    def _choose_input_size(self) -> None:
+        if self.choose_input_size is not None:
+            copy_from_main(self.averaged.buffers())
+            self.meta = replace(self.meta, input_size=self.choose_input_size(self.averaged.eval()))
 
     def save_weights(self, name: str, metrics: CocoMetrics) -> None:
         """Write the averaged weights alone, with the score thresholds of their validation."""
@@ -226,6 +236,10 @@ class Trainer:
         restore_random_states(state, self.stepper.device)
         self.epoch, self.step, self.iteration = state.epoch, state.step, state.iteration
         self.best_ap, self.validations_since_best = state.best_ap, state.validations_since_best
+        if self.epoch >= self.plan.epochs or self.stopped_early:
+            self.meta = replace(self.meta, input_size=meta.input_size)
+        elif meta.input_size != self.meta.input_size:  # of a finished run: its AP does not compare
+            self.best_ap, self.validations_since_best = -math.inf, 0
         return meta
 
     def _make_step(self, batches: Sequence[Batch], rate: float) -> StepLosses:

@@ -72,7 +72,11 @@ def choose_recipe(
         Choice("train.warmup_iterations", warm_up, "one step in twenty"),
         Choice("augmentation.stage2_epochs", epochs // 2, "the second half without mosaic and mixup"),
         Choice("train.validate_every", math.ceil(epochs / 8), "at most eight times a run"),
-        Choice("evaluation.choose_input_size", True, "at the end: a larger one than in training often finds more"),
+        Choice(
+            "evaluation.choose_input_size",
+            True,
+            "measured at the end: a larger input than the training's often finds more",
+        ),
         *_average(epochs * steps),
         *_start(start),
         *(_new_classes() if new_classes else []),

@@ -44,7 +44,11 @@ def test_a_run_on_own_data_chooses_the_size_that_its_checkpoints_detect_at(
     line = "input size of detection: 96 x 96 pixels (AP on 6 training images "
     assert f"{line}0.500 at 64 x 64, 0.600 at 96 x 96, 0.550 at 128 x 128)" in result.stdout
     assert result.stdout.count("input size of detection: ") == 1
-    assert ", at 96 x 96 pixels)" in result.stdout.splitlines()[-1]
+    last = result.stdout.splitlines()[-1]
+    assert f" at 96 x 96 pixels ({run / 'last.pth'}); earlier validations were at the training's size" in last
+    finished = command(*begin, "--resume", *words(run))
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.splitlines()[-1] == last
     weights = read_checkpoint(run / "last.pth")
     assert weights.input_size == (96, 96)
     assert Detector.from_weights(run / "last.pth", device="cpu").input_size == (96, 96)
@@ -67,9 +71,10 @@ def test_a_size_that_is_given_wins(
     config = load_config(run / "config.yaml")
     both = replace(config, evaluation=replace(config.evaluation, choose_input_size=True))
     assert not chooses_input_size(both)
-    assert choice_cost(both, 3) == 0
+    assert choice_cost(both, train=6, val=3) == 0
     free = replace(both, evaluation=replace(both.evaluation, input_size=None))
-    assert choice_cost(free, 64) == pytest.approx(1 + 5)
+    assert choice_cost(free, train=500, val=32) == pytest.approx(1 + 4 * 64 / 32)
+    assert choice_cost(free, train=16, val=32) == pytest.approx(1 + 4 * 16 / 32)
 
 
 def test_sides_are_multiples_of_32(command: Command, dataset: Path, checkpoint: Path, tmp_path: Path) -> None:

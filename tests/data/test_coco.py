@@ -109,6 +109,7 @@ def test_a_part_has_its_images_alone_and_shares_nothing_that_changes(folder: Pat
     assert (part.load(1).boxes == whole.load(0).boxes).all()
     part.coco.anns[1]["bbox"][0] = part.coco.anns[1]["ignore"] = 1
     assert "ignore" not in whole.coco.anns[1]
+    assert whole.coco.anns[1]["bbox"][0] == 10.25
     assert len(whole) == 4
 
 

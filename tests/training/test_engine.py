@@ -161,10 +161,30 @@ def test_the_size_of_detection_is_chosen_once_before_the_last_validation(tmp_pat
     for name in ("last.pth", "best.pth"):
         assert read_checkpoint(tmp_path / name).input_size == (96, 128)
 
-    longer = make_trainer(tmp_path, plan=replace(PLAN, epochs=4), evaluate=evaluate, meta=meta)
+    finished = make_trainer(tmp_path, plan=replace(PLAN, epochs=3), meta=meta)
+    finished.resume(tmp_path / "last.pth")
+    assert (finished.meta.input_size, finished.best_ap) == ((96, 128), trainer.best_ap)
+    longer = make_trainer(tmp_path, plan=replace(PLAN, epochs=4), evaluate=lambda _: metrics(0.1), meta=meta)
     longer.resume(tmp_path / "last.pth")
     longer.run()
+    assert longer.best_ap == 0.1, "AP at another size does not compare"
     assert read_checkpoint(tmp_path / "last.pth").input_size == META.input_size, "of a run that chooses none"
+
+
+def test_a_run_that_stops_early_chooses_the_size_of_detection_too(tmp_path: Path) -> None:
+    scores = iter([0.3, 0.2, 0.1, 0.6])
+    plan = replace(PLAN, epochs=9, patience=2)
+    meta = replace(META, trained_size=META.input_size)
+    trainer = make_trainer(tmp_path, plan=plan, evaluate=lambda _: metrics(next(scores)), meta=meta)
+    trainer.choose_input_size = lambda _: (96, 128)
+    trainer.run()
+    assert trainer.epoch == 3, "the better AP at the other size is no reason to go on"
+    for name in ("last.pth", "best.pth"):
+        assert read_checkpoint(tmp_path / name).input_size == (96, 128)
+    again = make_trainer(tmp_path, plan=plan, meta=meta)
+    again.resume(tmp_path / "last.pth")
+    again.run()
+    assert (again.epoch, again.meta.input_size) == (3, (96, 128))
 
 
 def test_best_weights_are_kept(tmp_path: Path) -> None:
