@@ -19,6 +19,7 @@ SHARED = Path(os.environ.get("RTMDET_SHARED") or ROOT.parent / "shared")
 WEIGHTS = SHARED / "weights" / "rtmdet_nano_person_bn.pth"
 BIN = Path(sys.executable).parent
 ONE_EPOCH = ["--set", "train.epochs=1", "--set", "data.workers=0"]
+SMALL = [*ONE_EPOCH, "--set", "data.input_size=[256,256]"]  # of larger networks, whose weights no later command uses
 
 RUN_BY_CI_ITSELF = ("make demo", "make test")
 PERSON = ["--set", shlex.quote(f"model.weights={WEIGHTS}")]
@@ -27,8 +28,8 @@ TIMED = "python train.py --data data/balloon --weights rtmdet-nano-person"
 QUARTER = ["--minutes", "2", "--set", "data.workers=0", "--set", "data.input_size=[128,128]"]  # the last one counts
 LONG = {  # commands with what makes them short; other weights than nano's cannot be fetched without a network
     "python train.py --config configs/balloon_nano.yaml": [*ONE_EPOCH, *PERSON],
-    "python train.py --config configs/balloon_tiny.yaml": [*ONE_EPOCH, "--set", "model.weights=null"],
-    "python train.py --config configs/timm_resnet18.yaml": [*ONE_EPOCH, "--set", "model.backbone_pretrained=false"],
+    "python train.py --config configs/balloon_tiny.yaml": [*SMALL, "--set", "model.weights=null"],
+    "python train.py --config configs/timm_resnet18.yaml": [*SMALL, "--set", "model.backbone_pretrained=false"],
     "python train.py --config configs/balloon_efficientnet_lite0.yaml": ONE_EPOCH,
     "rtmdet check --data data/balloon --weights rtmdet-nano-person --overfit": ["--weights", str(WEIGHTS)],
     TIMED: [*ONE_EPOCH, "--weights", str(WEIGHTS)],
