@@ -159,11 +159,7 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
     """The `meta` of one of our checkpoints; raises InputError where a part is missing or of another type."""
     try:
         model = meta["model"]
-        height, width = (int(side) for side in model["input_size"])
         trained = model.get("trained_size")
-        if trained is not None:
-            trained_height, trained_width = (int(side) for side in trained)
-            trained = trained_height, trained_width
         classes = tuple(str(name) for name in meta["dataset_meta"]["classes"])
         ids = tuple(int(number) for number in meta["dataset_meta"].get("category_ids", ()))
         if ids and len(set(ids)) != len(classes):
@@ -174,17 +170,22 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
         return CheckpointMeta(
             classes=classes,
             size=str(model["size"]),
-            input_size=(height, width),
+            input_size=_sides(model["input_size"]),
             category_ids=ids,
             backbone=str(model.get("backbone", "")),
             config=str(meta["config"]),
             epoch=int(meta["epoch"]),
             iteration=int(meta["iteration"]),
             score_thresholds=thresholds,
-            trained_size=trained,
+            trained_size=None if trained is None else _sides(trained),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: `meta` of the checkpoint is damaged: {type(error).__name__} {error}") from error
+
+
+def _sides(value: Any) -> tuple[int, int]:
+    height, width = (int(side) for side in value)
+    return height, width
 
 
 def _meta_to_dict(meta: CheckpointMeta) -> dict[str, object]:

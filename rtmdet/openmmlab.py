@@ -36,9 +36,7 @@ class LoadedWeights:
     classes: tuple[str, ...] | None = None  # K names; None where the file's names do not fit its class branch
     category_ids: tuple[int, ...] = ()  # of the classes; only our checkpoints state them
     size: str | None = None  # a key of zoo.SIZES; None where no published size fits
-    input_size: tuple[int, int] | None = (
-        None  # (H, W) of the network's input for detection; only our checkpoints state it
-    )
+    input_size: tuple[int, int] | None = None  # (H, W) for detection; only our checkpoints state it
     trained_size: tuple[int, int] | None = None  # (H, W) in training, where it was another one
     backbone: str = ""  # timm/<name>, which only our checkpoints state; empty: CSPNeXt, or not known
     config: str = ""  # YAML of the run that made our checkpoint; empty: not known

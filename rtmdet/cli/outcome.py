@@ -9,7 +9,7 @@ from rtmdet.training.log import Row
 
 
 def describe_outcome(rows: Iterable[Row], folder: Path, input_size: tuple[int, int] | None = None) -> str:
-    """One line from the rows of a run's log; `input_size` (H, W) is named where it is not that of the training.
+    """One line from the rows of a run's log; `input_size` (H, W): one chosen for the last validation only.
 
     best.pth is chosen as the highest of several validations, all on the same images, so its AP is biased upwards.
     The last epoch is fixed before anything is measured. `train` always validates it.

@@ -23,7 +23,7 @@ from rtmdet.cli.progress import TrainingBar, say, write_above_bar
 from rtmdet.cli.run_facts import collect_facts
 from rtmdet.cli.run_files import prepare_folder
 from rtmdet.cli.start_check import check_start
-from rtmdet.cli.validation import choice_cost
+from rtmdet.cli.validation import choice_cost, detection_size
 from rtmdet.cli.weights_file import forget_weights, read_first_weights
 from rtmdet.config import Config
 from rtmdet.config_file import differences
@@ -121,7 +121,7 @@ def train(
         run_to_the_end(trainer)
         say(f"curves: {folder / 'curves.png'}")
         used = trainer.meta.input_size
-        other = None if used == trainer.meta.trained_size else used
+        other = None if used == detection_size(config) else used
         say(describe_outcome(read_log(folder / "log.jsonl"), folder, other))
     return folder
 

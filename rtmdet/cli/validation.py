@@ -38,17 +38,17 @@ class Validation:
 
     def choose_input_size(self, model: nn.Module, train_data: CocoDataset) -> tuple[int, int]:
         """From now on measure at the size where the model finds most on training images; returns it."""
-        images = spread(range(len(train_data)), CHOICE_IMAGES)
+        part = train_data.part(spread(range(len(train_data)), CHOICE_IMAGES))
 
         def precision(size: tuple[int, int]) -> float:
-            return training_precision(model, self._config, train_data, images, size, self._device)
+            return training_precision(model, self._config, part, size, self._device)
 
         self.input_size, measured = best_size(self._config.data.input_size, precision, limit=LARGEST_SIDE)
         self._loader = build_validation_loader(self._config, self._dataset, self.input_size)
         found = ", ".join(f"{ap:.3f} at {height} x {width}" for (height, width), ap in measured.items())
         height, width = self.input_size
         write_above_bar(
-            f"input size of detection: {height} x {width} pixels (AP on {len(images)} training images {found})"
+            f"input size of detection: {height} x {width} pixels (AP on {len(part)} training images {found})"
         )
         return self.input_size
 
@@ -87,12 +87,10 @@ def build_validation_loader(config: Config, dataset: CocoDataset, input_size: tu
 def training_precision(
     model: nn.Module,
     config: Config,
-    dataset: CocoDataset,
-    images: list[int],
+    part: CocoDataset,
     input_size: tuple[int, int],
     device: torch.device,
 ) -> float:
-    """AP on some training images, given by their places in the data set, without augmentation."""
-    part = dataset.part(images)
+    """AP on training images without augmentation."""
     loader = build_validation_loader(config, part, input_size)
     return detect_all(model, part, loader, settings=config.evaluation, device=device).evaluate(curves=False).ap

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rtmdet.priors import STRIDES
+
 STEP = 1.25  # from one size to the next
 LARGEST = 2.0  # times the training's
 LEAST_GAIN = 0.003  # of AP, for the pixels that the next size costs
-SIDE = 32  # pixels that the sides of the input are multiples of
 
 Size = tuple[int, int]  # (H, W)
 
 
 def larger(size: Size) -> Size:
     """The next size: each side about STEP times as long."""
-    height, width = (max(int(side * STEP / SIDE + 0.5) * SIDE, side + SIDE) for side in size)
+    coarsest = STRIDES[-1]
+    height, width = (max(int(side * STEP / coarsest + 0.5) * coarsest, side + coarsest) for side in size)
     return height, width
 
 

@@ -30,7 +30,7 @@ def words(folder: Path, *more: str) -> list[str]:
 def larger_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
     """AP on training images that grows with the input up to 96 px."""
     found = {64: 0.5, 96: 0.6, 128: 0.55}
-    monkeypatch.setattr(rtmdet.cli.validation, "training_precision", lambda *asked: found[asked[4][0]])
+    monkeypatch.setattr(rtmdet.cli.validation, "training_precision", lambda *asked: found[asked[3][0]])
 
 
 def test_a_run_on_own_data_chooses_the_size_that_its_checkpoints_detect_at(
@@ -67,6 +67,7 @@ def test_a_size_that_is_given_wins(
     assert result.returncode == 0, result.stderr
     assert "choose_input_size" not in result.stdout
     assert "input size of detection" not in result.stdout
+    assert "earlier validations" not in result.stdout, "all were at this size"
     assert read_checkpoint(run / "last.pth").input_size == (128, 160)
     config = load_config(run / "config.yaml")
     both = replace(config, evaluation=replace(config.evaluation, choose_input_size=True))
