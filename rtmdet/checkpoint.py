@@ -179,7 +179,7 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
             score_thresholds=thresholds,
             trained_size=None if trained is None else _sides(trained),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: `meta` of the checkpoint is damaged: {type(error).__name__} {error}") from error
 
 

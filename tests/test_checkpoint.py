@@ -141,6 +141,8 @@ def test_checkpoints_from_before_the_size_of_detection_was_chosen(tmp_path: Path
     content["meta"]["model"]["trained_size"] = [320]
     with pytest.raises(InputError, match="`meta` of the checkpoint is damaged"):
         parse_meta(content["meta"], tmp_path / "a.pth")
+    with pytest.raises(InputError, match="`meta` of the checkpoint is damaged"):
+        parse_meta({**content["meta"], "model": 7}, tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("limit", [100, 3000])
