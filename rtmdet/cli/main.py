@@ -9,10 +9,14 @@ import argparse
 import importlib
 import io
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 BOX_AM_METHODS = ("gradcam", "gradcam++", "eigencam", "ablationcam")
 EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
@@ -33,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name in a file may be no text the terminal can show
     try:
-        return command.run(arguments)
+        with _ended_by_sigterm():
+            return command.run(arguments)
     except InputError as error:
         _print_error(str(error))
         return 2
@@ -45,9 +50,32 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _print_error(f"{error.filename}: {error.strerror}: check the path")
         return 2
+    except _Terminated:
+        print("stopped by SIGTERM", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+class _Terminated(BaseException):
+    """SIGTERM, which ends a command as Ctrl-C does: what it holds open is closed, temporary files are removed."""
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # Python takes signals nowhere else
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _print_error(text: str) -> None:

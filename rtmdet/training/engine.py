@@ -163,7 +163,7 @@ class Trainer:
         if self.plan.keep_epochs:
             self.save_weights(f"epoch_{self.epoch + 1:04d}.pth", metrics)
             self._remove_old_weights()
-        record = ValidationRecord(self.epoch + 1, self.iteration, metrics, best)
+        record = ValidationRecord(self.epoch + 1, self.iteration, metrics, best, self.meta.input_size)
         for observer in self.observers:
             observer.on_validation(record)
 

@@ -21,6 +21,7 @@ MEANS = (
     "loss_classification", "loss_box", "gradient_norm", "positives", "positives_per_object", "unassigned",
     "seconds", "data_seconds",
 )  # fmt: skip
+VALIDATION = ("epoch", "iteration", "best", "input_height", "input_width")  # what says where a validation stands
 
 
 class RunLog:
@@ -48,10 +49,10 @@ class RunLog:
             self.flush()
 
     def on_validation(self, record: ValidationRecord) -> None:
-        """Write the 12 numbers."""
-        numbers = dict(zip(NAMES, record.metrics.numbers, strict=True))
-        place = {"epoch": record.epoch, "iteration": record.iteration, "best": record.best}
-        self._write([{"kind": "val", **place, **numbers}])
+        """Write the 12 numbers, and the input size at which they were measured."""
+        place = (record.epoch, record.iteration, record.best, *record.input_size)
+        numbers = dict(zip((*VALIDATION, *NAMES), (*place, *record.metrics.numbers), strict=True))
+        self._write([{"kind": "val", **numbers}])
 
     def on_epoch_end(self, epoch: int) -> None:
         """Write what is left of the epoch, so that no row spans two."""
@@ -79,7 +80,7 @@ class RunLog:
             with _opened(self.path, mode) as file:
                 file.writelines(json.dumps(row) + "\n" for row in rows)
             self._write_csv("train", ["kind", *train], rows, mode)
-            self._write_csv("val", ["kind", "epoch", "iteration", "best", *NAMES], rows, mode)
+            self._write_csv("val", ["kind", *VALIDATION, *NAMES], rows, mode)
         except OSError as error:
             raise InputError(f"log in {self._folder} cannot be written: {error}") from error
 

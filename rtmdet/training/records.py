@@ -34,6 +34,7 @@ class ValidationRecord:
     iteration: int
     metrics: CocoMetrics
     best: bool  # the best AP of the run so far
+    input_size: tuple[int, int]  # (H, W) in pixels, at which it was measured
 
 
 class Observer(Protocol):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -101,6 +105,25 @@ def test_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     monkeypatch.setattr("rtmdet.cli.info.run", interrupted)
     assert main(["info"]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
+
+
+def test_sigterm_leaves_no_temporary_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Before the training loop, which takes signals by itself, as while --minutes times its first steps."""
+
+    def terminated(_: argparse.Namespace) -> int:
+        with tempfile.TemporaryDirectory(dir=tmp_path):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        raise AssertionError("the signal ends the command")
+
+    monkeypatch.setattr("rtmdet.cli.info.run", terminated)
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["info"]) == 143
+    assert capsys.readouterr().err.splitlines()[-1] == "stopped by SIGTERM"
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_text_that_the_terminal_cannot_show_is_printed_escaped(

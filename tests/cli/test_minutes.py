@@ -213,7 +213,7 @@ def test_validations_and_saves_of_the_run_count(parts: tuple) -> None:
         assert correction.speed().validation == pytest.approx(9.0 / SLOW.mixed_step), "not known yet: in proportion"
         clock.now += gap
         if validated:
-            correction.on_validation(ValidationRecord(2, 4, None, best=True))  # type: ignore[arg-type]
+            correction.on_validation(ValidationRecord(2, 4, None, best=True, input_size=(64, 64)))  # type: ignore[arg-type]
         correction.on_epoch_end(3)
     found = correction.speed()
     assert (found.save, found.validation) == (2.0, 30.0 - 3 * 2.0)

@@ -28,6 +28,7 @@ from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.openmmlab import read_checkpoint
 from rtmdet.score_curve import ScoreCurve
 from rtmdet.structures import InputError
+from rtmdet.training.log import RunLog, read_log
 from rtmdet.training.plan import Plan
 from rtmdet.training.records import StepRecord
 
@@ -156,8 +157,12 @@ def test_the_size_of_detection_is_chosen_once_before_the_last_validation(tmp_pat
     meta = replace(META, trained_size=META.input_size)
     trainer = make_trainer(tmp_path, plan=replace(PLAN, epochs=3), evaluate=evaluate, meta=meta)
     trainer.choose_input_size = choose
+    log = RunLog(tmp_path, log_every=1)
+    trainer.observers = [log]
     trainer.run()
     assert told == ["evaluate", "evaluate", "choose", "evaluate"]
+    sizes = [(row["input_height"], row["input_width"]) for row in read_log(log.path) if row["kind"] == "val"]
+    assert sizes == [META.input_size, META.input_size, (96, 128)]
     for name in ("last.pth", "best.pth"):
         assert read_checkpoint(tmp_path / name).input_size == (96, 128)
 

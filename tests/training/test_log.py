@@ -34,7 +34,7 @@ def step(iteration: int, epoch: int = 1) -> StepRecord:
 
 def validation(epoch: int, iteration: int, *, best: bool = True) -> ValidationRecord:
     numbers = tuple((epoch + k) / 100 for k in range(11))
-    return ValidationRecord(epoch, iteration, CocoMetrics((*numbers, -1.0), ()), best)
+    return ValidationRecord(epoch, iteration, CocoMetrics((*numbers, -1.0), ()), best, (480, 640))
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -92,6 +92,7 @@ def test_validation_has_the_12_numbers_by_name(tmp_path: Path) -> None:
     log.on_validation(validation(3, 30, best=False))
     (row,) = read_log(log.path)
     assert (row["kind"], row["epoch"], row["iteration"], row["best"]) == ("val", 3, 30, False)
+    assert (row["input_height"], row["input_width"]) == (480, 640)
     assert [row[name] for name in NAMES] == list(validation(3, 30).metrics.numbers)
 
 
@@ -99,7 +100,7 @@ def test_files_have_their_heads_before_the_first_row(tmp_path: Path) -> None:
     log = RunLog(tmp_path, log_every=1)
     assert log.path.read_text() == ""
     assert (tmp_path / "train.csv").read_text().startswith("kind,epoch,iteration,learning_rate,")
-    assert (tmp_path / "val.csv").read_text().startswith("kind,epoch,iteration,best,AP,AP50,")
+    assert (tmp_path / "val.csv").read_text().startswith("kind,epoch,iteration,best,input_height,input_width,AP,")
 
 
 def test_resumed_log_equals_that_of_one_run(tmp_path: Path) -> None:

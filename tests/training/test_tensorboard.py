@@ -35,7 +35,8 @@ def step(iteration: int, epoch: int = 1, loss: float | None = None) -> StepRecor
 
 
 def validation(epoch: int, iteration: int, ap: float = 0.25) -> ValidationRecord:
-    return ValidationRecord(epoch, iteration, CocoMetrics((ap, *[0.5] * 10, -1.0), ()), best=True)
+    metrics = CocoMetrics((ap, *[0.5] * 10, -1.0), ())
+    return ValidationRecord(epoch, iteration, metrics, best=True, input_size=(64, 64))
 
 
 def pictures() -> Sequence[np.ndarray]:

@@ -97,7 +97,7 @@ class Run:
                 self.watch.on_step(record)
             found = metrics(epoch)
             if epoch % 2 == 0 and found is not None:
-                validation = ValidationRecord(epoch, epoch * STEPS, found, best=True)
+                validation = ValidationRecord(epoch, epoch * STEPS, found, best=True, input_size=(64, 64))
                 self.log.on_validation(validation)
                 self.watch.on_validation(validation)
             self.log.on_epoch_end(epoch)

@@ -145,7 +145,7 @@ def test_observer_draws_at_the_end_of_validated_epochs(tmp_path: Path) -> None:
     curves = CurvePicture(log, drawn)
     curves.on_epoch_end(1)
     assert not drawn.exists()
-    curves.on_validation(ValidationRecord(2, 20, CocoMetrics((0.5,) * 12, ()), best=True))
+    curves.on_validation(ValidationRecord(2, 20, CocoMetrics((0.5,) * 12, ()), best=True, input_size=(64, 64)))
     assert not drawn.exists()
     curves.on_epoch_end(2)
     assert drawn.exists()

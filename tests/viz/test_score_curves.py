@@ -53,9 +53,9 @@ def test_without_a_curve_the_picture_says_so(tmp_path: Path, figures: list[Figur
 def test_observer_draws_the_best_validation_only(tmp_path: Path, figures: list[Figure]) -> None:
     picture = ScoreCurvePicture(tmp_path / "f1.png")
     metrics = CocoMetrics((0.5,) * 12, (row("cat"),))
-    picture.on_validation(ValidationRecord(1, 3, metrics, best=False))
+    picture.on_validation(ValidationRecord(1, 3, metrics, best=False, input_size=(64, 64)))
     assert not figures
-    picture.on_validation(ValidationRecord(2, 6, metrics, best=True))
+    picture.on_validation(ValidationRecord(2, 6, metrics, best=True, input_size=(64, 64)))
     assert len(figures) == 1
     assert (tmp_path / "f1.png").stat().st_size > 5000
 
