@@ -20,6 +20,7 @@ from rtmdet.config_file import parse_config
 from rtmdet.data.coco import CocoDataset, index_coco
 from rtmdet.data.coco_file import read_coco
 from rtmdet.data.coco_layout import file_names, is_coco
+from rtmdet.data.image_names import ImageNames
 from rtmdet.data.json_file import read_json
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.pipelines import EvaluationSamples
@@ -154,7 +155,9 @@ def tell_learned(one: Run, dataset: CocoDataset) -> None:
         return
     if split is None or not is_coco(document):
         return
-    common = count_learned((Path(split.images) / name for name in file_names(document)), dataset)
+    index = ImageNames(Path(split.images))
+    files = (Path(split.images) / file for name in file_names(document) for file in index.find(name))
+    common = count_learned(files, dataset)
     if common:
         print(f"{one.path}: trained on {common} of the {len(dataset)} images: its AP says little of other images")
 

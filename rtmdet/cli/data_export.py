@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from rtmdet.data.coco_file import check_files, read_and_repair
+from rtmdet.data.coco_file import read_and_repair
 from rtmdet.data.formats.voc_writer import write_voc
 from rtmdet.data.formats.yolo_writer import write_yolo
+from rtmdet.data.image_names import place_images
 from rtmdet.structures import InputError
 
 WRITERS = {"yolo": write_yolo, "voc": write_voc}
@@ -17,9 +18,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.split.isidentifier():
         raise InputError(f"--split {arguments.split}: expected a word such as train, val or test; give another name")
     file, remarks = read_and_repair(arguments.annotations)
-    for remark in remarks:
+    for remark in [*remarks, *place_images(arguments.annotations, file, arguments.images)]:
         print(remark)
-    check_files(arguments.annotations, arguments.images, [image["file_name"] for image in file["images"]])
     losses = WRITERS[arguments.format](file, arguments.images, arguments.out, arguments.split)
     print(f"{len(file['images'])} images, {len(file['annotations'])} objects -> {arguments.out}")
     for loss in losses:

@@ -6,8 +6,9 @@ import argparse
 import os
 from pathlib import Path
 
-from rtmdet.data.coco_file import CocoFile, check_files, read_and_repair
+from rtmdet.data.coco_file import CocoFile, read_and_repair
 from rtmdet.data.coco_layout import find_images
+from rtmdet.data.image_names import place_images
 from rtmdet.data.json_file import write_json
 from rtmdet.data.merging import merge_coco
 from rtmdet.structures import InputError
@@ -24,7 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     files = [read(path) for path in paths]
     folders = given or [find_images(path, file) for path, file in zip(paths, files, strict=True)]
     for path, file, folder in zip(paths, files, folders, strict=True):
-        check_files(path, folder, [image["file_name"] for image in file["images"]])
+        for remark in place_images(path, file, folder):
+            print(remark)
     folders = [Path(os.path.abspath(folder)) for folder in folders]  # links keep their place
     common = Path(os.path.commonpath(folders))
     merged = merge_coco(files, [folder.relative_to(common).as_posix() for folder in folders])

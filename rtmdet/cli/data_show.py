@@ -11,7 +11,8 @@ import numpy as np
 from pycocotools import mask as run_lengths
 
 from rtmdet.data.coco import read_annotated_image
-from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, check_files, read_coco
+from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, read_coco
+from rtmdet.data.image_names import place_images
 from rtmdet.structures import InputError
 from rtmdet.viz.draw import Color, draw_boxes, draw_polygons, palette, save_image
 from rtmdet.viz.grid import fit_image, grid
@@ -25,7 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.count < 1:
         raise InputError(f"--count: expected at least 1, found {arguments.count}; give the number of images to show")
     coco = read_coco(arguments.annotations)
-    check_files(arguments.annotations, arguments.images, [image["file_name"] for image in coco["images"]])
+    for remark in place_images(arguments.annotations, coco, arguments.images):
+        print(remark)
     chosen = _spread(coco["images"], arguments.count)
     plain = [
         fit_image(read_annotated_image(arguments.images / image["file_name"], image, arguments.annotations), CELL)

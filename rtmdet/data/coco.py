@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from pycocotools.coco import COCO
 
-from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, check_files, read_and_repair
+from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, read_and_repair
+from rtmdet.data.image_names import place_images
 from rtmdet.data.images import image_size, read_image
 from rtmdet.structures import ImageMeta, InputError, Sample
 
@@ -70,7 +71,7 @@ class CocoDataset:
         usable box is left.
         """
         file, self.remarks = read_and_repair(annotations, classes or ())
-        check_files(annotations, images, [image["file_name"] for image in file["images"]])
+        self.remarks += place_images(annotations, file, images)
         if classes is not None and not training:
             self.remarks += _join_classes(annotations, file, classes)
         ids = _category_ids(annotations, file, classes)

@@ -6,9 +6,8 @@ detection".
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import NotRequired, TypedDict, TypeGuard, cast
 
 from rtmdet.data.coco_repairs import find_headings, number_annotations
@@ -113,28 +112,6 @@ def box_annotation(
     if polygon is not None:
         annotation["segmentation"] = [polygon]
     return annotation
-
-
-def check_files(path: Path, folder: Path, names: Sequence[str]) -> None:
-    """Raise InputError unless every image that the annotation file `path` names is a file inside `folder`."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder of images; check the path")
-    for name in names:
-        if leaves_folder(name):
-            raise InputError(f"{path}: file_name {name!r} leaves the images' folder; write it relative to the folder")
-    missing = [name for name in names if not os.path.isfile(os.path.join(folder, name))]
-    if missing:
-        few = ", ".join(repr(name) for name in missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise InputError(
-            f"{path}: {len(missing)} of {len(names)} image files are not in {folder} ({few}); "
-            "check the folder or take the images out of the file"
-        )
-
-
-def leaves_folder(name: str) -> bool:
-    """Whether a file name could lead out of the images' folder."""
-    path = PureWindowsPath(name)  # knows both separators
-    return bool(path.anchor) or ".." in path.parts
 
 
 def _index(path: Path, document: Entry, key: str, check: Callable[[str, Entry], None]) -> dict[int, Entry]:

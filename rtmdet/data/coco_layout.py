@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
 from rtmdet.data.coco_file import CocoFile
-from rtmdet.data.files import files_below
+from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.formats.image_folder import IMAGE_FOLDERS
+from rtmdet.data.image_names import ImageNames
 from rtmdet.data.json_file import read_json
 from rtmdet.data.split_names import SPLITS, group_by_split, split_name
 from rtmdet.structures import InputError
@@ -89,15 +89,27 @@ def find_folder(file: Path, names: Sequence[str], split: str | None = None) -> P
     Raises InputError where no folder in question has any of the first ones.
     """
     names = names[:LOOKED_AT]
-    folders = list(dict.fromkeys(_image_folders(file, split or split_name(Path(file.name)))))
-    found = Counter({folder: sum(os.path.isfile(folder / name) for name in names) for folder in folders})
+    likely = _image_folders(file, split or split_name(Path(file.name)))
+    folders = [folder for folder in dict.fromkeys(map(as_on_disk, likely)) if folder.is_dir()]
+    found = Counter({folder: sum(map(ImageNames(folder).has, names)) for folder in folders})
+    if not found.total():  # the names are those of another machine
+        far = file.resolve().parents[1:]  # may hold anything
+        inside = [folder for folder in folders if folder.resolve() not in far]
+        inside.sort(key=lambda folder: len(folder.parts), reverse=True)  # equal names may lie in several below one
+        found = Counter({folder: _count_found(folder, names) for folder in inside})
     if not found.total():
         first = repr(names[0]) if names else "none"
         raise InputError(
             f"{file}: its images (the first is {first}) lie in none of the folders in question, such as "
             f"{file.parent / 'images'}; put them beside the file, or name their folder (--images, or in a config)"
         )
-    return max(folders, key=lambda folder: found[folder])
+    return max(found, key=lambda folder: found[folder])
+
+
+def _count_found(folder: Path, names: Iterable[str]) -> int:
+    """How many of the names mean one file of the folder."""
+    index = ImageNames(folder)
+    return sum(len(index.find(name)) == 1 for name in names)
 
 
 def file_names(document: Mapping[str, object]) -> list[str]:

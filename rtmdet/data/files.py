@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Container
 from pathlib import Path
 
@@ -29,3 +30,18 @@ def files_below(folder: Path, suffixes: Container[str], *, levels: int | None = 
 
 def _is_shown(name: str) -> bool:
     return not name.startswith(".") and name != "__MACOSX"
+
+
+def comparable(name: str) -> str:
+    """A file name as it is compared where case or Unicode form (NFC, NFD) may differ, as between systems."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def as_on_disk(path: Path) -> Path:
+    """A path as it is written on disk, where it differs in letter case or Unicode form only; otherwise itself."""
+    if path.exists() or path == path.parent:
+        return path
+    parent = as_on_disk(path.parent)
+    names = os.listdir(parent) if parent.is_dir() else []
+    alike = [name for name in names if comparable(name) == comparable(path.name)]
+    return parent / alike[0] if len(alike) == 1 else path

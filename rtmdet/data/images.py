@@ -17,7 +17,10 @@ from PIL import Image
 
 from rtmdet.structures import InputError
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (
+    ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif",
+    ".tiff", ".webp",
+)  # fmt: skip
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_SCAN = 0xDA
@@ -30,7 +33,8 @@ _REMEDY = "replace the file or take it out of the data"
 def read_image(path: str | Path) -> np.ndarray:
     """Decode an image file to (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
 
-    Grey becomes three equal channels, transparency is left out, of 16 bits the high 8 remain.
+    Grey becomes three equal channels, transparency is left out, of 16 bits the high 8 remain, of a GIF that moves the
+    first picture.
     Raises InputError for a file that is missing, unreadable, empty, cut short or not an image.
     """
     return decode_image(path, read_image_bytes(path))

@@ -101,14 +101,15 @@ def _yolo_splits(path: Path) -> dict[str, Split]:
         found = ", ".join(layout.places) or "no split"
         raise InputError(f"{path}: expected a folder of images under 'train', found {found}; add it")
     train = convert_yolo(path, "train")
-    splits = {"train": Split(train.coco, train.images)}
+    splits = {"train": Split(train.coco, train.images, remarks=tuple(train.remarks))}
     if "val" in layout.places:
         try:
             val = convert_yolo(path, "val")
         except MissingFolderError as error:
-            splits["train"] = replace(splits["train"], remarks=(f"no validation split: {error}",))
+            said = (*train.remarks, f"no validation split: {error}")
+            splits["train"] = replace(splits["train"], remarks=said)
         else:
-            splits["val"] = Split(val.coco, val.images)
+            splits["val"] = Split(val.coco, val.images, remarks=tuple(val.remarks))
     return splits
 
 

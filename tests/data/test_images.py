@@ -42,7 +42,8 @@ def written(folder: Path, data: bytes) -> Path:
     ("kind", "mode", "tolerance"),
     [("JPEG", "RGB", 1), ("JPEG", "L", 1), ("JPEG", "CMYK", 2), ("PNG", "RGB", 0), ("PNG", "L", 0),
      ("PNG", "P", 0), ("PNG", "RGBA", 0), ("PNG", "LA", 0), ("PNG", "1", 0), ("BMP", "RGB", 0),
-     ("TIFF", "RGB", 0), ("WEBP", "RGB", 1)],
+     ("TIFF", "RGB", 0), ("WEBP", "RGB", 1), ("GIF", "P", 0), ("AVIF", "RGB", 2), ("JPEG2000", "RGB", 1),
+     ("PPM", "RGB", 0)],
 )  # fmt: skip
 def test_pixels_are_those_of_pillow(tmp_path: Path, kind: str, mode: str, tolerance: int) -> None:
     path = written(tmp_path, encoded(kind, mode))

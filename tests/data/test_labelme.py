@@ -23,7 +23,7 @@ def shape(kind: str | None, *points: tuple[object, object], label: object = "dog
 
 def write_labelme(folder: Path, shapes: dict[str, list[object]], **more: object) -> Path:
     """Images of 60 x 80 (H x W), each with a JSON file of the shapes; `more` are keys of all files."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, entries in shapes.items():
         cv2.imwrite(str(folder / f"{name}.png"), np.zeros((60, 80, 3), np.uint8))
         document = {"imagePath": f"{name}.png", "imageHeight": 60, "imageWidth": 80, "shapes": entries, **more}
@@ -107,11 +107,23 @@ def test_an_image_of_another_name_is_the_one_that_the_file_names(tmp_path: Path)
     assert convert_labelme(tmp_path).coco["images"][0]["file_name"] == "deep/b.png"
 
 
-@pytest.mark.parametrize("path", ["../a.png", "/etc/passwd", "..\\a.png"])
-def test_paths_out_of_the_folder_are_refused(tmp_path: Path, path: str) -> None:
-    write_labelme(tmp_path / "set", {"a": [shape("rectangle", (1, 1), (5, 5))]}, imagePath=path)
-    (tmp_path / "set" / "a.png").rename(tmp_path / "a.png")
-    with pytest.raises(InputError, match="leaves the images' folder"):
+@pytest.mark.parametrize("path", ["../photos/a.png", "..\\photos\\a.png"])
+def test_images_lie_where_the_files_say_relative_to_themselves(tmp_path: Path, path: str) -> None:
+    write_labelme(tmp_path / "set" / "marks", {"a": [shape("rectangle", (1, 1), (5, 5))]}, imagePath=path)
+    (tmp_path / "set" / "photos").mkdir()
+    (tmp_path / "set" / "marks" / "a.png").rename(tmp_path / "set" / "photos" / "a.png")
+    converted = convert_labelme(tmp_path / "set")
+    assert converted.images == tmp_path / "set"
+    assert [image["file_name"] for image in converted.coco["images"]] == ["photos/a.png"]
+    beside = convert_labelme(tmp_path / "set" / "marks")
+    assert beside.images == tmp_path / "set" / "photos"
+    assert [image["file_name"] for image in beside.coco["images"]] == ["a.png"]
+
+
+def test_absolute_paths_are_of_another_machine(tmp_path: Path) -> None:
+    write_labelme(tmp_path / "set", {"a": [shape("rectangle", (1, 1), (5, 5))]}, imagePath="/etc/passwd")
+    (tmp_path / "set" / "a.png").unlink()
+    with pytest.raises(InputError, match=r"1 of 1 image files are not in .*'/etc/passwd'"):
         convert_labelme(tmp_path / "set")
 
 

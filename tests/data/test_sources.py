@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rtmdet.data.coco import CocoDataset
-from rtmdet.data.coco_file import check_files
+from rtmdet.data.image_names import locate_images
 from rtmdet.data.sources import open_source
 from rtmdet.structures import InputError
 
@@ -45,7 +45,7 @@ def test_coco_layouts_are_found(tmp_path: Path, files: list[str], folders: list[
     for split, file, folder in zip(source.splits.values(), files, folders, strict=True):
         assert split.annotations == tmp_path / file
         assert split.images == tmp_path / folder
-        check_files(tmp_path, split.images, [image["file_name"] for image in split.coco["images"]])
+        locate_images(tmp_path, split.images, [image["file_name"] for image in split.coco["images"]])
 
 
 def test_one_file_without_a_name_is_for_training_and_test_is_left_alone(tmp_path: Path) -> None:

@@ -262,3 +262,36 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert said[1] == f"images: {(tmp_path / 'images' / 'train').resolve()}"
     assert len(read_coco(out)["annotations"]) == 1
     assert main(["data", "convert", "yolo", str(path), "--split", "val", "--out", str(out)]) == 2
+
+
+def test_label_files_are_found_in_any_letter_case(tmp_path: Path) -> None:
+    path = write_data(tmp_path, labels={"A": "0 0.5 0.5 0.25 0.5\n", "b": "2 0.5 0.5 0.25 0.5\n"})
+    labels = tmp_path / "labels" / "train"
+    (labels / "b.txt").rename(labels / "b.TXT")
+    (tmp_path / "labels").rename(tmp_path / "Labels")
+    (tmp_path / "images").rename(tmp_path / "Images")
+    split = convert_yolo(path, "train")
+    assert [entry["category_id"] for entry in split.coco["annotations"]] == [0, 2]
+    assert split.remarks == []
+
+
+def test_label_files_without_an_image_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = "0 0.5 0.5 0.25 0.5\n"
+    path = write_data(tmp_path, labels={"a": line, "lost": line, "gone": line, "empty": "", "classes": "dog\ncat\n"})
+    (remark,) = convert_yolo(path, "train").remarks
+    lost = tmp_path / "labels" / "train" / "gone.txt"
+    assert remark == f"2 label files have no image, such as {lost}: not used; are images missing?"
+    assert open_source(path).splits["train"].remarks == (remark,)
+    assert main(["data", "convert", "yolo", str(path), "--split", "train", "--out", str(tmp_path / "x.json")]) == 0
+    assert remark in capsys.readouterr().out
+    main(["data", "check", str(path)])
+    assert remark in capsys.readouterr().out
+
+
+def test_images_of_a_list_leave_the_other_labels_alone(tmp_path: Path) -> None:
+    """Both splits share their folders: labels of the other split have an image."""
+    path = write_data(tmp_path, labels=dict.fromkeys("ab", "0 0.5 0.5 0.25 0.5\n"))
+    (tmp_path / "train.txt").write_text("images/train/a.png\n")
+    path.write_text(yaml.safe_dump({"train": "train.txt", "names": NAMES}))
+    split = convert_yolo(path, "train")
+    assert (len(split.coco["images"]), split.remarks) == (1, [])

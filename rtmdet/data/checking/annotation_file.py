@@ -11,6 +11,7 @@ from typing import cast
 from rtmdet.data.checking.finding import Finding, Item, Source, without_remedy
 from rtmdet.data.coco_file import CocoAnnotation, CocoCategory, CocoImage, Entry, entry_fault, shown
 from rtmdet.data.coco_repairs import find_headings
+from rtmdet.data.image_names import ImageNames
 from rtmdet.data.json_file import read_json
 from rtmdet.structures import InputError
 
@@ -70,6 +71,7 @@ def read_annotation_file(source: Source) -> tuple[AnnotationFile, list[Finding]]
         sound[key], found = _read_entries(source, key, entries)
         findings += found
     images = {cast(int, entry["id"]): cast(CocoImage, entry) for entry in sound["images"]}
+    findings += _place_images(source, images)
     by_id = sorted(cast("list[CocoCategory]", sound["categories"]), key=lambda category: category["id"])
     annotations = cast("list[CocoAnnotation]", sound["annotations"])
     headings = find_headings(by_id, (one["category_id"] for one in annotations))
@@ -120,6 +122,32 @@ def _repeated_ids(source: Source, key: str, items: tuple[Item, ...]) -> Finding:
         )
         return Finding("hint", code, source.name, message, advice, items)
     return Finding("error", code, source.name, message, f"number the {key} through the file", items)
+
+
+def _place_images(source: Source, images: Mapping[int, CocoImage]) -> Iterator[Finding]:
+    """Give images the names of their files; what is found under another name, under several, and one for several."""
+    index = ImageNames(source.images)
+    names: defaultdict[str, set[str]] = defaultdict(set)  # that a file has in the annotations
+    renamed, ambiguous = [], []
+    for image_id, image in images.items():
+        name, files = image["file_name"], index.find(image["file_name"])
+        if len(files) > 1:
+            ambiguous.append(Item(f"{name!r}: any of {', '.join(map(repr, files[:3]))}", image_id))
+        elif files:
+            names[files[0]].add(name)
+            image["file_name"] = files[0]
+            if name != files[0]:
+                renamed.append(Item(f"{name!r} for {files[0]!r}", image_id))
+    shared = tuple(
+        Item(f"{file!r} for {' and '.join(map(repr, sorted(named)))}")
+        for file, named in names.items()
+        if len(named) > 1
+    )
+    message, advice = "image names that fit several files", "write the one that is meant"
+    yield Finding("error", "ambiguous-image", source.name, message, advice, tuple(ambiguous))
+    yield Finding("error", "shared-image", source.name, "files that several names fit", "add the other ones", shared)
+    message, advice = "image names not written as their files are", "nothing: they are matched by their last parts"
+    yield Finding("hint", "renamed-image", source.name, message, advice, tuple(renamed))
 
 
 def _find_unknown_references(

@@ -13,11 +13,11 @@ import numpy as np
 from rtmdet.data.checking.annotation_file import AnnotationFile
 from rtmdet.data.checking.decoding import decode_strictly, fingerprints
 from rtmdet.data.checking.finding import Finding, Item, without_remedy
-from rtmdet.data.coco_file import CocoImage, leaves_folder
-from rtmdet.data.images import read_header, read_image_bytes
+from rtmdet.data.coco_file import CocoImage
+from rtmdet.data.image_names import ImageNames
+from rtmdet.data.images import IMAGE_SUFFIXES, read_header, read_image_bytes
 from rtmdet.structures import InputError
 
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 EXIF = ", before the turn by EXIF"
 REPLACE = "copy the files again, or take them out of the annotation file"
 
@@ -26,7 +26,7 @@ REPLACE = "copy the files again, or take them out of the annotation file"
 class ImageFile:
     """What one look at a file says."""
 
-    fault: str = ""  # the kind of finding: leaving-folder, missing-image, unreadable-image, broken-pixels
+    fault: str = ""  # the kind of finding: missing-image, unreadable-image, broken-pixels
     reason: str = ""  # in words
     size: tuple[int, int] | None = None  # (H, W) after the turn by EXIF
     turned: bool = False  # EXIF asks for a turn or a flip
@@ -38,9 +38,7 @@ def look_at_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
     """Read the file of an entry; `decode` looks at its pixels too. Faults become part of the answer."""
     name = entry["file_name"]
     path = folder / name
-    if leaves_folder(name):
-        return ImageFile("leaving-folder", name)
-    if not path.is_file():
+    if not ImageNames(folder).has(name):
         return ImageFile("missing-image", name)
     try:
         data = read_image_bytes(path)
@@ -59,7 +57,6 @@ def check_image_files(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> 
     """Files that cannot be used, sizes that differ from the entries, and turned images; `looked` is by image id."""
     name = file.source.name
     for code, message, advice in (
-        ("leaving-folder", "file names that lead out of the images' folder", "write them relative to the folder"),
         ("missing-image", f"image files that are not in {file.source.images}", REPLACE),
         ("unreadable-image", "image files that are cut short or have no readable header", REPLACE),
         ("broken-pixels", "image files with damaged pixels", REPLACE),
@@ -111,7 +108,7 @@ def find_unnamed_files(files: list[AnnotationFile]) -> Iterator[Finding]:
 def _files_below(folder: Path) -> list[str]:
     walk = os.walk(os.path.abspath(folder))
     paths = (os.path.join(root, name) for root, _, names in walk for name in names)
-    return sorted(path for path in paths if os.path.splitext(path)[1].lower() in SUFFIXES)
+    return sorted(path for path in paths if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES)
 
 
 def _size_of(entry: CocoImage) -> tuple[int, int]:

@@ -14,10 +14,11 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from rtmdet.data.coco_file import is_number, leaves_folder, shown
+from rtmdet.data.coco_file import is_number, shown
 from rtmdet.data.formats.ellipse import ellipse
 from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
 from rtmdet.data.formats.xml_file import read_xml
+from rtmdet.data.image_names import ImageNames
 from rtmdet.structures import InputError
 
 OBJECTS = ("box", "polygon", "ellipse", "mask")
@@ -70,7 +71,7 @@ def convert_cvat(
     classes = class_names(labelled, names or list(dict.fromkeys(labels)) or None)
     passed_over = Counter(shape.tag for entry in entries for shape in entry if shape.tag in PASSED_OVER)
     remarks = [f"passed over: {count} x {kind}" for kind, count in passed_over.items()]
-    return ConvertedSet(assemble(annotations, labelled, folder, classes), folder, remarks)
+    return assemble(annotations, labelled, folder, classes, remarks)
 
 
 def _read_image(path: Path, entry: Element, folder: Path) -> LabelledImage:
@@ -82,7 +83,7 @@ def _read_image(path: Path, entry: Element, folder: Path) -> LabelledImage:
     shapes = [shape for shape in entry if shape.tag in OBJECTS]
     objects = [_read_shape(f"{where}: shape {number}", shape) for number, shape in enumerate(shapes, start=1)]
     within = f"{entry.get('subset')}/{name}"
-    if entry.get("subset") and not leaves_folder(within) and (folder / within).is_file():
+    if entry.get("subset") and ImageNames(folder).has(within):
         name = within
     return LabelledImage(path, name, (int(height), int(width)), objects)
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from rtmdet.data.coco_file import CocoFile
-from rtmdet.data.files import files_below
+from rtmdet.data.files import as_on_disk, comparable, files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.structures import InputError
 
-LABEL_FOLDERS = ("Annotations", "annotations", "labels", "ann", "xml", "xmls", "json", "jsons", "labelme")
-IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "imgs", "img", "data")
+LABEL_FOLDERS = ("annotations", "labels", "ann", "xml", "xmls", "json", "jsons", "labelme")  # in any letter case
+IMAGE_FOLDERS = ("JPEGImages", "images", "imgs", "img", "data")
 
 
 def label_folder(path: Path, suffix: str) -> Path:
     """The folder of a data set's label files: Annotations/ and the like where it holds some, else the path itself."""
-    for name in LABEL_FOLDERS:
-        if (path / name).is_dir() and files_below(path / name, (suffix,)):
-            return path / name
+    for folder in (as_on_disk(path / name) for name in LABEL_FOLDERS):
+        if folder.is_dir() and files_below(folder, (suffix,)):
+            return folder
     return path
 
 
@@ -30,16 +30,16 @@ def image_folder(labels: Path) -> Path:
     right above the label files, too.
     """
     beside = [
-        folder.parent / name / below
+        as_on_disk(folder.parent / name / below)
         for folder in (labels, labels.parent)
-        if folder.name in LABEL_FOLDERS
+        if folder.name.lower() in LABEL_FOLDERS
         for below in (labels.relative_to(folder), Path())
         for name in IMAGE_FOLDERS
     ]
     for folder in (*beside, labels):
         if files_below(folder, IMAGE_SUFFIXES):
             return folder
-    if labels.name in LABEL_FOLDERS and files_below(labels.parent, IMAGE_SUFFIXES, levels=0):
+    if labels.name.lower() in LABEL_FOLDERS and files_below(labels.parent, IMAGE_SUFFIXES, levels=0):
         return labels.parent
     return next((folder for folder in beside if folder.is_dir()), labels)  # for a message about what is missing
 
@@ -50,11 +50,17 @@ def without_suffix(path: Path, folder: Path) -> str:
 
 
 def images_by_name(folder: Path) -> dict[str, list[str]]:
-    """The image files in and below a folder, relative to it, by their names without suffix."""
+    """The image files in and below a folder, relative to it, by their names without suffix, for `named_like`."""
     names: dict[str, list[str]] = {}
     for path in files_below(folder, IMAGE_SUFFIXES):
-        names.setdefault(without_suffix(path, folder), []).append(path.relative_to(folder).as_posix())
+        names.setdefault(comparable(without_suffix(path, folder)), []).append(path.relative_to(folder).as_posix())
     return names
+
+
+def named_like(stem: str, names: Mapping[str, list[str]]) -> list[str]:
+    """The image files of this name without suffix; those that differ in case or Unicode form where there is none."""
+    alike = names.get(comparable(stem), [])
+    return [name for name in alike if PurePosixPath(name).with_suffix("").as_posix() == stem] or alike
 
 
 def choose_image(label_file: Path, said: str, named_alike: Sequence[str]) -> str:

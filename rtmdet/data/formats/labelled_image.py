@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rtmdet.data.coco_file import CocoAnnotation, CocoFile, box_annotation, check_files
+from rtmdet.data.coco_file import CocoAnnotation, CocoFile, box_annotation
+from rtmdet.data.image_names import locate_images
 from rtmdet.data.images import image_size
 from rtmdet.structures import InputError
 
@@ -68,28 +69,34 @@ def class_names(images: Sequence[LabelledImage], wanted: Sequence[str] | None) -
     return list(wanted)
 
 
-def assemble(annotations: Path, images: Sequence[LabelledImage], folder: Path, names: Sequence[str]) -> CocoFile:
-    """The COCO file of the images; ids of images, objects and classes count from 1 in the given order.
+def assemble(
+    annotations: Path,
+    images: Sequence[LabelledImage],
+    folder: Path,
+    names: Sequence[str],
+    remarks: Sequence[str] = (),
+) -> ConvertedSet:
+    """The images as COCO; ids of images, objects and classes count from 1 in the given order.
 
     Boxes and outlines are cut at the borders of their images, whose sizes are read from the files in `folder`;
-    `annotations` is what a message about missing files names. Raises InputError for an image file that is missing,
-    outside of the folder or of another size than its label file says, and for an object outside of its image.
+    `annotations` is what a message about missing files names. Raises InputError for an image file that is missing or
+    of another size than its label file says, and for an object outside of its image.
     """
-    check_files(annotations, folder, [image.file_name for image in images])
+    files, renamed = locate_images(annotations, folder, [image.file_name for image in images])
     ids = {name: number for number, name in enumerate(names, start=1)}
     coco: CocoFile = {
         "images": [],
         "annotations": [],
         "categories": [{"id": number, "name": name} for name, number in ids.items()],
     }
-    for image_id, image in enumerate(images, start=1):
-        height, width = _checked_size(image, folder / image.file_name)
-        coco["images"].append({"id": image_id, "file_name": image.file_name, "width": width, "height": height})
+    for image_id, (image, file) in enumerate(zip(images, files, strict=True), start=1):
+        height, width = _checked_size(image, folder / file)
+        coco["images"].append({"id": image_id, "file_name": file, "width": width, "height": height})
         for found in image.objects:
             number = len(coco["annotations"]) + 1
             inside = _cut(found, (height, width))
             coco["annotations"].append(_annotation(number, image_id, ids[found.name], inside))
-    return coco
+    return ConvertedSet(coco, folder, [*remarks, *renamed])
 
 
 def _checked_size(image: LabelledImage, path: Path) -> tuple[int, int]:

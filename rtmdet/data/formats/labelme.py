@@ -6,10 +6,11 @@ Frame: continuous pixels from the image's top left corner. Dimension legend: V v
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -22,9 +23,11 @@ from rtmdet.data.formats.image_folder import (
     image_folder,
     images_by_name,
     label_folder,
+    named_like,
     without_suffix,
 )
 from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
+from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.json_file import read_json
 from rtmdet.structures import InputError
 
@@ -53,9 +56,10 @@ def convert_labelme(
 ) -> ConvertedSet:
     """The COCO file of a folder of LabelMe JSON files; `folders` takes those that lie directly in one of them.
 
-    An image has the name of its JSON file, or is the imagePath of the file where there is none; it lies in `images`,
-    by default in images/ beside a folder annotations/ or labels/, else in the folder of the JSON files. Images
-    without a JSON file are left out. Classes are `names`, or else those of all objects, sorted.
+    An image has the name of its JSON file, or is the imagePath of the file, relative to it, where there is none; it
+    lies in `images`, by default in images/ beside a folder annotations/ or labels/, else in the folder of the JSON
+    files, else where imagePath leads. Images without a JSON file are left out. Classes are `names`, or else those of
+    all objects, sorted.
 
     Polygons, rectangles and circles are objects; so are masks, by their boxes. Shapes of equal label and group_id
     are one object with the box around them, without an outline. Points, lines and JSON files of other kinds are
@@ -69,20 +73,36 @@ def convert_labelme(
     files = {path: content for path, content in documents.items() if is_labelme(content)}
     if not files:
         raise InputError(f"{folder}: expected LabelMe files (*.json with 'shapes'), found none; check the path")
-    images = images or image_folder(folder)
+    images = images or _image_folder(folder, files)
     file_names = images_by_name(images)
     others = len(documents) - len(files)
     passed_over = Counter({"JSON file of another kind": others} if others else {})
     labelled = [
-        _read_image(path, content, file_names.get(without_suffix(path, folder), ()), passed_over)
+        _read_image(path, content, images, named_like(without_suffix(path, folder), file_names), passed_over)
         for path, content in files.items()
     ]
-    coco = assemble(annotations, labelled, images, class_names(labelled, names))
-    return ConvertedSet(coco, images, [f"passed over: {count} x {kind}" for kind, count in passed_over.items()])
+    remarks = [f"passed over: {count} x {kind}" for kind, count in passed_over.items()]
+    return assemble(annotations, labelled, images, class_names(labelled, names), remarks)
+
+
+def _image_folder(folder: Path, files: Mapping[Path, Mapping[str, Any]]) -> Path:
+    """The folder of the images: the usual one, or that of all images which the files name, where it has none."""
+    usual = image_folder(folder)
+    named = [] if files_below(usual, IMAGE_SUFFIXES) else [_named_image(*each) for each in files.items()]
+    above = [os.path.dirname(file) for file in named if os.path.isfile(file)]
+    return Path(os.path.commonpath(above)) if above else usual
+
+
+def _named_image(path: Path, document: Mapping[str, Any]) -> str:
+    """The image that a file names, which LabelMe does relative to the file."""
+    said = document.get("imagePath")
+    if not isinstance(said, str) or PureWindowsPath(said).anchor:  # of another machine
+        return ""
+    return os.path.abspath(path.parent / said.replace("\\", "/"))
 
 
 def _read_image(
-    path: Path, document: Mapping[str, Any], file_names: Sequence[str], passed_over: Counter[str]
+    path: Path, document: Mapping[str, Any], images: Path, file_names: Sequence[str], passed_over: Counter[str]
 ) -> LabelledImage:
     parts = []
     for number, shape in enumerate(document["shapes"]):
@@ -91,7 +111,9 @@ def _read_image(
             passed_over[str(kind)] += 1
         else:
             parts.append(_read_shape(f"{path}: shape {number}", shape))
-    said = document.get("imagePath")
+    said, named = document.get("imagePath"), _named_image(path, document)
+    if os.path.isfile(named) and Path(named).is_relative_to(os.path.abspath(images)):
+        said = os.path.relpath(named, images)
     name = choose_image(path, said if isinstance(said, str) else "", file_names)
     return LabelledImage(path, name, _size(path, document), _join_groups(parts))
 

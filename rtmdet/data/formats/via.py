@@ -17,13 +17,13 @@ from rtmdet.data.coco_file import (
     CocoFile,
     CocoImage,
     box_annotation,
-    check_files,
     is_number,
     is_outside,
     shown,
 )
 from rtmdet.data.formats.ellipse import ellipse
 from rtmdet.data.formats.labelled_image import ConvertedSet
+from rtmdet.data.image_names import locate_images
 from rtmdet.data.images import image_size
 from rtmdet.data.json_file import read_json
 from rtmdet.structures import InputError
@@ -65,7 +65,7 @@ def convert_via(annotations: Path, images: Path, *, class_name: str, class_key: 
         ]
         for name, regions in entries.items()
     }
-    check_files(annotations, images, list(regions_of))
+    files, remarks = locate_images(annotations, images, list(regions_of))
     names = [class_name] if class_key is None else sorted({one.name for each in regions_of.values() for one in each})
     ids = {name: number for number, name in enumerate(names, start=1)}
     coco: CocoFile = {
@@ -73,8 +73,8 @@ def convert_via(annotations: Path, images: Path, *, class_name: str, class_key: 
         "annotations": [],
         "categories": [{"id": number, "name": name} for name, number in ids.items()],
     }
-    for image_id, (name, regions) in enumerate(regions_of.items()):
-        image = _coco_image(image_id, name, images)
+    for image_id, (file, regions) in enumerate(zip(files, regions_of.values(), strict=True)):
+        image = _coco_image(image_id, file, images)
         coco["images"].append(image)
         for region in regions:
             # Differs from mmdet: annotations count from 1, since COCOeval takes a match with annotation 0 for
@@ -87,7 +87,7 @@ def convert_via(annotations: Path, images: Path, *, class_name: str, class_key: 
                     "correct it or take it out"
                 )
             coco["annotations"].append(annotation)
-    return ConvertedSet(coco, images, [f"passed over: {points} x point"] if points else [])
+    return ConvertedSet(coco, images, [*([f"passed over: {points} x point"] if points else []), *remarks])
 
 
 def is_via(document: object) -> bool:

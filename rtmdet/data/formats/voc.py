@@ -17,6 +17,7 @@ from rtmdet.data.formats.image_folder import (
     image_folder,
     images_by_name,
     label_folder,
+    named_like,
     without_suffix,
 )
 from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
@@ -54,7 +55,7 @@ def convert_voc(
         raise InputError(f"{folder}: expected VOC label files (<annotation> in *.xml), found none; check the path")
     images = images or image_folder(folder)
     file_names = images_by_name(images)
-    everything = {stem: _read_image(path, roots[path], file_names.get(stem, ())) for stem, path in files.items()}
+    everything = {stem: _read_image(path, roots[path], named_like(stem, file_names)) for stem, path in files.items()}
     classes = class_names(list(everything.values()), names)
     chosen = list(everything.values())
     if split is not None:
@@ -64,7 +65,7 @@ def convert_voc(
     remarks = [f"{difficult} difficult objects became crowds: kept out of training"] if difficult else []
     if others := len(roots) - len(files):
         remarks.append(f"passed over: {others} XML files that are not VOC's")
-    return ConvertedSet(assemble(folder, chosen, images, classes), images, remarks)
+    return assemble(folder, chosen, images, classes, remarks)
 
 
 def _listed(path: Path, folder: Path, images: dict[str, LabelledImage]) -> list[LabelledImage]:

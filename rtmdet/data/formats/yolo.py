@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from rtmdet.data.coco_file import CocoFile, box_annotation, shown
+from rtmdet.data.files import as_on_disk, comparable, files_below
 from rtmdet.data.formats.labelled_image import ConvertedSet
 from rtmdet.data.formats.yolo_layout import YoloLayout, read_layout, split_images
-from rtmdet.data.images import image_size
+from rtmdet.data.images import IMAGE_SUFFIXES, image_size
 from rtmdet.structures import InputError
 
 SLACK = 0.01  # shares may lie so far outside 0 .. 1: tools round
@@ -33,42 +34,83 @@ def convert_yolo(path: Path, split: str) -> ConvertedSet:
         "annotations": [],
         "categories": [{"id": number, "name": name} for number, name in layout.names.items()],
     }
-    if not any(_label_file(file).is_file() for file in files):
+    labels = _LabelFiles()
+    label_files = [labels.find(file) for file in files]
+    if not any(label_files):
+        expected = _label_folder(files[0].parent) / f"{files[0].stem}.txt"
         raise InputError(
-            f"{folder}: none of the {len(files)} images has a label file (such as {_label_file(files[0])}); put the "
-            "labels there"
+            f"{folder}: none of the {len(files)} images has a label file (such as {expected}); put the labels there"
         )
-    for image_id, file in enumerate(files, start=1):
+    for image_id, (file, label_file) in enumerate(zip(files, label_files, strict=True), start=1):
         height, width = image_size(file)
         name = file.relative_to(folder).as_posix()
         coco["images"].append({"id": image_id, "file_name": name, "width": width, "height": height})
-        for label, points in _read_labels(_label_file(file), layout):
+        for label, points in [] if label_file is None else _read_labels(label_file, layout):
             number = len(coco["annotations"]) + 1
             outline = points * (width, height)
             box = [*outline.min(0).tolist(), *outline.max(0).tolist()]
             polygon = outline.reshape(-1).tolist()
             coco["annotations"].append(box_annotation(number, image_id, label, box=box, polygon=polygon))
-    return ConvertedSet(coco, folder)
+    return ConvertedSet(coco, folder, labels.remarks())
 
 
-def _label_file(image: Path) -> Path:
-    """labels/ in the place of the last images/ of the path; beside the image where there is none."""
-    beside = image.with_suffix(".txt")
-    parts = list(beside.parts)
-    for place in range(len(parts) - 2, 0, -1):
-        if parts[place] == "images":
-            parts[place] = "labels"
-            break
-    file = Path(*parts)
-    return beside if beside.is_file() and not file.is_file() else file
+def _label_folder(images: Path) -> Path:
+    """labels/ in the place of the last images/ of the path; itself where there is none."""
+    parts = list(images.parts)
+    for place in range(len(parts) - 1, -1, -1):
+        if parts[place].lower() == "images":
+            return as_on_disk(Path(*parts[:place], "labels", *parts[place + 1 :]))
+    return images
+
+
+class _LabelFiles:
+    """The label files of images, in whatever letter case and Unicode form; knows which have no image."""
+
+    def __init__(self) -> None:
+        self._listed: dict[Path, dict[str, list[Path]]] = {}  # of each folder the files by their comparable stem
+        self._beside: dict[Path, list[Path]] = {}  # of each folder of images those of its labels
+
+    def find(self, image: Path) -> Path | None:
+        """The label file: in labels/ where the image lies in images/, else beside it; None where neither has one."""
+        if image.parent not in self._beside:
+            self._beside[image.parent] = list(dict.fromkeys((_label_folder(image.parent), image.parent)))
+        for folder in self._beside[image.parent]:
+            alike = self._list(folder).get(comparable(image.stem), [])
+            if named := [file for file in alike if file.stem == image.stem] or alike:
+                return named[0]
+        return None
+
+    def remarks(self) -> list[str]:
+        """A line about label files without an image, in the folders where labels were looked for."""
+        lost: list[Path] = []
+        for images, (folder, *_) in self._beside.items():
+            stems = {comparable(image.stem) for image in files_below(images, IMAGE_SUFFIXES, levels=0)}
+            files = [file for stem, alike in self._list(folder).items() if stem not in stems for file in alike]
+            lost += filter(_holds_labels, files)
+        if not lost:
+            return []
+        return [f"{len(lost)} label files have no image, such as {lost[0]}: not used; are images missing?"]
+
+    def _list(self, folder: Path) -> dict[str, list[Path]]:
+        if folder not in self._listed:
+            found: dict[str, list[Path]] = {}
+            for file in files_below(folder, (".txt",), levels=0):
+                found.setdefault(comparable(file.stem), []).append(file)
+            self._listed[folder] = found
+        return self._listed[folder]
+
+
+def _holds_labels(path: Path) -> bool:
+    """Whether a text file begins as label files do; a list of class names or of images does not."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        words = file.readline().split()
+    return len(words) >= 5 and words[0].isdecimal()
 
 
 def _read_labels(path: Path, layout: YoloLayout) -> list[tuple[int, np.ndarray]]:
     """The class and the points (V, 2), as shares, of each object."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        return []
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected a text file of labels, found {error}; write it again") from error
     lines = enumerate(text.splitlines(), start=1)

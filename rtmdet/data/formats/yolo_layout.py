@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from rtmdet.data.coco_file import shown
-from rtmdet.data.files import files_below
+from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.split_names import by_split
 from rtmdet.structures import InputError
@@ -183,7 +183,7 @@ def _place(layout: YoloLayout, split: str, given: str) -> Path:
     parts = [part for part in Path(given).parts if part not in ("..", Path(given).anchor)]
     tails = [home.joinpath(*parts[start:]) for start in range(max(len(parts) - 1, 1))]
     named = [layout.root / given, home / given]
-    for place in (*tails, *named) if ".." in Path(given).parts else (*named, *tails):
+    for place in map(as_on_disk, (*tails, *named) if ".." in Path(given).parts else (*named, *tails)):
         if os.path.isdir(place) or (place.suffix == ".txt" and os.path.isfile(place)):
             return place
     raise MissingFolderError(
@@ -213,7 +213,9 @@ def _listed(path: Path, root: Path) -> list[Path]:
             [] if ".." in given.parts else [os.path.join(home, *given.parts[k:]) for k in range(1, len(given.parts))]
         )
         inside = [file for file in (*direct, *tails) if os.path.commonpath([home, file]) == home]
-        found = next(filter(os.path.isfile, inside), None)
+        found = next(filter(os.path.isfile, inside), None) or next(
+            filter(os.path.isfile, map(as_on_disk, map(Path, inside))), None
+        )
         if found is None:
             raise InputError(f"{path}: {line!r} is not in {root}; correct the list, or take the line out")
         files.append(Path(found))

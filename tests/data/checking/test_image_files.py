@@ -23,10 +23,24 @@ def test_missing_files_and_names_that_leave_the_folder(patient) -> None:
     patient.path("val", 2).unlink()
     patient.documents["val"]["images"][2]["file_name"] = "../train/3.jpg"
     findings = {finding.code: finding for finding in patient.check()}
-    assert set(findings) == {"missing-image", "leaving-folder", "unnamed-file"}
+    assert set(findings) == {"missing-image", "renamed-image"}
     assert [item.text for item in findings["missing-image"].items] == ["2.jpg"]
-    assert [item.image_id for item in findings["leaving-folder"].items] == [3]
-    assert {findings[code].severity for code in ("missing-image", "leaving-folder")} == {"error"}
+    assert [item.text for item in findings["renamed-image"].items] == ["'../train/3.jpg' for '3.jpg'"]
+    assert [findings[code].severity for code in ("missing-image", "renamed-image")] == ["error", "hint"]
+
+
+def test_names_of_another_machine(patient) -> None:
+    images = patient.documents["val"]["images"]
+    folder = patient.path("val", 2).parent
+    (folder / "a").mkdir()
+    for name in ("a/x.jpg", "x.jpg"):
+        (folder / name).write_bytes((folder / images[2]["file_name"]).read_bytes())
+    images[2]["file_name"] = "b/x.jpg"
+    images[1]["file_name"] = "old/" + images[0]["file_name"]
+    findings = {finding.code: finding for finding in patient.check() if finding.severity == "error"}
+    assert [item.text for item in findings["ambiguous-image"].items] == ["'b/x.jpg': any of 'a/x.jpg', 'x.jpg'"]
+    first = images[0]["file_name"]
+    assert [item.text for item in findings["shared-image"].items] == [f"{first!r} for {first!r} and 'old/{first}'"]
 
 
 @pytest.mark.parametrize("data", [b"", b"no image at all", None], ids=["empty", "text", "cut short"])

@@ -1,0 +1,106 @@
+"""Image files found by what annotation files call them: paths of other machines, addresses, case, Unicode forms."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rtmdet.data.coco import CocoDataset
+from rtmdet.data.image_names import ImageNames, locate_images
+from rtmdet.data.sources import open_source
+from rtmdet.structures import InputError
+
+ACCENT = unicodedata.normalize("NFC", "café.png")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two files of one name in different folders, and some of names of their own."""
+    for name in ("a/x.png", "b/x.png", "my pic.png", "img1.PNG", "b/one.png", ACCENT, "100%.png", "q?x.png"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "images" / name), np.zeros((40, 50, 3), np.uint8))
+        if not (tmp_path / "images" / name).exists():  # OpenCV may not write such names everywhere
+            (tmp_path / "images" / name).write_bytes((tmp_path / "images" / "a" / "x.png").read_bytes())
+    return tmp_path / "images"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("a/x.png", "a/x.png"),
+        (r"..\..\label-studio\media\upload\b\x.png", "b/x.png"),
+        (r"D:\old\images\b\one.png", "b/one.png"),
+        ("/home/other/data/images/one.png", "b/one.png"),
+        ("/data/local-files/?d=proj/a/x.png", "a/x.png"),
+        ("https://host.org/bucket/one.png?signature=a%2Fb#top", "b/one.png"),
+        ("s3://bucket/my%20pic.png", "my pic.png"),
+        ("my%20pic.png", "my pic.png"),
+        ("img1.png", "img1.PNG"),
+        ("B/ONE.png", "b/one.png"),
+        (unicodedata.normalize("NFD", ACCENT), ACCENT),
+        ("100%.png", "100%.png"),
+        ("q?x.png", "q?x.png"),
+    ],
+)
+def test_a_name_finds_its_file(folder: Path, name: str, file: str) -> None:
+    assert ImageNames(folder).find(name) == [file]
+
+
+@pytest.mark.parametrize("name", ["absent.png", "../../etc/passwd", "http://[x", "", ".", "..", "a", "a/"])
+def test_what_is_no_file_is_not_found(folder: Path, name: str) -> None:
+    (folder.parent / "outside.png").write_bytes(b"")
+    assert ImageNames(folder).find(name) == []
+    assert ImageNames(folder).find("../outside.png") == []
+
+
+def test_the_exact_case_goes_first(folder: Path) -> None:
+    (folder / "IMG1.png").write_bytes(b"")
+    if (folder / "img1.png").exists():
+        pytest.skip("the file system knows no case")
+    assert ImageNames(folder).find("old/IMG1.png") == ["IMG1.png"]
+    assert ImageNames(folder).find("old/img1.png") == ["IMG1.png", "img1.PNG"]
+
+
+def test_several_files_are_named_and_none_is_taken(folder: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"set.json: the image 'c/x.png' could be any of 'a/x.png', 'b/x.png' in"
+    ) as caught:
+        locate_images(Path("set.json"), folder, ["c/x.png"])
+    assert str(caught.value).endswith("write the one that is meant")
+
+
+def test_one_file_is_not_taken_for_two_images(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"found only 'b/one.png' in .* for both 'p/one.png' and 'q/one.png'"):
+        locate_images(Path("set.json"), folder, ["p/one.png", "q/one.png"])
+
+
+def test_a_remark_says_it_once(folder: Path) -> None:
+    names, remarks = locate_images(Path("set.json"), folder, ["a/x.png", "/old/one.png", "img1.png"])
+    assert names == ["a/x.png", "b/one.png", "img1.PNG"]
+    (remark,) = remarks
+    assert remark.startswith("set.json: 2 of 3 image names are not written as their files in")
+    assert "such as '/old/one.png' for 'b/one.png'" in remark
+    assert locate_images(Path("set.json"), folder, ["a/x.png"])[1] == []
+
+
+def test_a_data_set_of_another_machine_is_opened(folder: Path) -> None:
+    """The folder is found although none of the names leads into it, and the images load."""
+    names = [r"..\media\upload\1\one.png", "/home/other/MY%20PIC.png"]
+    document = {
+        "images": [{"id": i, "file_name": name, "width": 50, "height": 40} for i, name in enumerate(names, 1)],
+        "annotations": [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 20, 20]} for i in (1, 2)],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    file = folder.parent / "train.json"
+    file.write_text(json.dumps(document))
+    split = open_source(folder.parent).splits["train"]
+    assert split.images == folder
+    dataset = CocoDataset(file, split.images, training=True)
+    assert [dataset.path(index).relative_to(folder).as_posix() for index in (0, 1)] == ["b/one.png", "my pic.png"]
+    assert dataset.load(1).image.shape == (40, 50, 3)
+    assert any("2 of 2 image names" in remark for remark in dataset.remarks)
