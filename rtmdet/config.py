@@ -16,9 +16,18 @@ LARGEST_SIDE = 8192  # pixels of the network's input
 Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
 
 
+class RangeError(InputError):
+    """A value that a setting cannot have; the message begins with the dotted key of the setting."""
+
+    @property
+    def key(self) -> str:
+        """The dotted key."""
+        return str(self).split()[0].rstrip(":")
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
-        raise InputError(message)
+        raise RangeError(message)
 
 
 def _require_sides(name: str, sides: tuple[int, int]) -> None:
@@ -161,8 +170,9 @@ class AugmentationConfig:
         for name in ("resize_range", "multi_scale"):
             low, high = getattr(self, name) or (1, 1)
             _require(0 < low <= high, f"augmentation.{name} is {[low, high]}: expected 0 < low <= high")
-        smallest = min(self.mosaic_cache, self.mixup_cache)
-        _require(smallest >= 1, f"augmentation: a cache of {smallest} images is too small, expected at least 1")
+        for name in ("mosaic_cache", "mixup_cache"):
+            value = getattr(self, name)
+            _require(value >= 1, f"augmentation.{name} is {value}: expected at least 1 image")
         _require(self.stage2_epochs >= 0, f"augmentation.stage2_epochs is {self.stage2_epochs}: expected 0 or more")
 
 

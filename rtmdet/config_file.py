@@ -8,15 +8,20 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import yaml
 
-from rtmdet.config import Config, Plain
+from rtmdet.config import Config, Plain, RangeError
 from rtmdet.structures import InputError
+
+PATHS = {f"data.{split}.{name}" for split in ("train", "val") for name in ("annotations", "images")} | {
+    "model.weights", "model.backbone_weights", "train.output",
+}  # fmt: skip
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -36,8 +41,10 @@ def parse_config(text: str, name: str, overrides: Sequence[str] = ()) -> Config:
         _apply_override(root, override)
     try:
         return _build(Config, root, "")
-    except InputError as error:
-        raise error if name in str(error) else InputError(f"{name}: {error}") from error
+    except RangeError as error:
+        node = _find(root, error.key)
+        where = name if node is None else _where(node, "")
+        raise InputError(f"{where}: {error}") from error
 
 
 def dump_config(config: Config) -> str:
@@ -102,9 +109,10 @@ def _apply_override(root: yaml.MappingNode, override: str) -> None:
         child = _child(parent, section)
         if child is None:
             child = yaml.MappingNode("tag:yaml.org,2002:map", [], value.start_mark)
-            _set_child(parent, section, child)
         if not isinstance(child, yaml.MappingNode):
             raise InputError(f"--set {override}: {section} is a value, not a section")
+        child = yaml.MappingNode(child.tag, [*child.value], child.start_mark)  # an alias may name it elsewhere, too
+        _set_child(parent, section, child)
         parent = child
     _set_child(parent, last, value)
 
@@ -114,9 +122,22 @@ def _child(node: yaml.MappingNode, key: str) -> yaml.Node | None:
 
 
 def _set_child(node: yaml.MappingNode, key: str, value: yaml.Node) -> None:
-    kept = [(name, old) for name, old in node.value if name.value != key]
-    name = yaml.ScalarNode("tag:yaml.org,2002:str", key, value.start_mark)
-    node.value = [*kept, (name, value)]
+    """Put a value under a key, in the place of the old one where there is one."""
+    for place, (name, _) in enumerate(node.value):
+        if name.value == key:
+            if not isinstance(value, yaml.MappingNode):  # a key that --set gives is no longer that of the line
+                name = yaml.ScalarNode("tag:yaml.org,2002:str", key, value.start_mark)
+            node.value[place] = (name, value)
+            return
+    node.value.append((yaml.ScalarNode("tag:yaml.org,2002:str", key, value.start_mark), value))
+
+
+def _find(root: yaml.MappingNode, key: str) -> yaml.Node | None:
+    """What a dotted key has as its value; None where the file and the overrides leave it out."""
+    node: yaml.Node | None = root
+    for part in key.split("."):
+        node = _child(node, part) if isinstance(node, yaml.MappingNode) else None
+    return node
 
 
 def _where(node: yaml.Node, key: str) -> str:
@@ -149,9 +170,7 @@ def _build_dataclass(kind: type, node: yaml.Node, key: str) -> object:
         name = name_node.value if isinstance(name_node, yaml.ScalarNode) else _shown(name_node)
         dotted = f"{key}.{name}".lstrip(".")
         if name not in hints:
-            near = difflib.get_close_matches(name, hints, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(hints)}"
-            raise InputError(f"{_where(name_node, dotted)} is not a setting: {hint}")
+            raise InputError(f"{_where(name_node, dotted)} is not a setting: {_suggest(name, hints, dotted)}")
         if name in values:
             raise InputError(f"{_where(name_node, dotted)} is given twice: keep one")
         values[name] = _build(hints[name], value_node, dotted)
@@ -165,14 +184,45 @@ def _build_dataclass(kind: type, node: yaml.Node, key: str) -> object:
     return kind(**values)
 
 
+def _suggest(name: str, known: Iterable[str], dotted: str) -> str:
+    """What a setting that does not exist may have meant: one of the section, of another section, or any of them."""
+    if near := difflib.get_close_matches(name, known, n=1):
+        return f"did you mean {near[0]}?"
+    elsewhere = {key.rpartition(".")[2]: key for key in _all_settings(Config, "")}
+    if near := difflib.get_close_matches(name, elsewhere, n=1, cutoff=0.8):
+        return f"did you mean {elsewhere[near[0]]}?"
+    return f"known here: {', '.join(known)}"
+
+
+def _all_settings(kind: type, key: str) -> Iterator[str]:
+    """The dotted keys of all settings."""
+    for name, hint in typing.get_type_hints(kind).items():
+        dotted = f"{key}.{name}".lstrip(".")
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            yield from _all_settings(hint, dotted)
+        else:
+            yield dotted
+
+
 def _build_tuple(arguments: tuple[typing.Any, ...], node: yaml.Node, key: str) -> tuple[object, ...]:
     any_length = arguments[-1] is Ellipsis
+    if key.endswith("input_size") and isinstance(node, yaml.ScalarNode) and (sides := _read_sides(node)):
+        return sides
     wanted = "a list" if any_length else f"a list of {len(arguments)}"
     if not isinstance(node, yaml.SequenceNode) or not (any_length or len(node.value) == len(arguments)):
         raise InputError(f"{_where(node, key)} should be {wanted}, found {_shown(node)}")
     kinds = [arguments[0]] * len(node.value) if any_length else arguments
     pairs = zip(kinds, node.value, strict=True)
     return tuple(_build(kind, item, f"{key}[{i}]") for i, (kind, item) in enumerate(pairs))
+
+
+def _read_sides(node: yaml.ScalarNode) -> tuple[int, ...]:
+    """(H, W) of `640`, `480,640` or `480x640`; () for anything else."""
+    words = node.value.replace("x", ",").split(",")
+    if len(words) > 2 or not all(word.strip().isdecimal() and len(word) < 10 for word in words):
+        return ()
+    sides = tuple(int(word) for word in words)
+    return sides if len(sides) == 2 else sides * 2
 
 
 def _build_parameters(node: yaml.Node, key: str) -> dict[str, Plain]:
@@ -207,7 +257,7 @@ def _build_scalar(kind: type, node: yaml.Node, key: str) -> object:
                 return node.value.lower() in ("true", "yes", "on")
             value = int(node.value, 0) if kind is int else kind(node.value)  # 1e-3 is a text to YAML 1.1
             if kind is not float or math.isfinite(value):
-                return value
+                return os.path.expanduser(str(value)) if key in PATHS else value
         except ValueError:
             pass
     raise InputError(f"{_where(node, key)} should be {_EXPECTED[kind]}, found {_shown(node)}")

@@ -26,7 +26,7 @@ def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
     `progress` draws a progress bar on stderr. Raises InputError for what is neither a file nor a published
     name, and where a download fails.
     """
-    path = Path(name_or_path)
+    path = Path(name_or_path).expanduser()
     if path.exists():
         return path
     name = str(name_or_path)

@@ -71,7 +71,7 @@ def open_run(name: str, device: str) -> Run:
 
     Raises InputError.
     """
-    path = Path(name)
+    path = Path(name).expanduser()
     if path.suffix.lower() == ".json":
         return Run(path, None)
     if path.is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,6 +67,7 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
     """The image files that paths, folders and glob patterns name, each once, sorted within each."""
     found: dict[Path, None] = {}
     for pattern in patterns:
+        pattern = os.path.expanduser(pattern)
         path = Path(pattern)
         if path.is_dir():
             matches = sorted(filter(_is_image, path.iterdir()))

@@ -84,6 +84,10 @@ def _print_error(text: str) -> None:
     print("error: " + "".join(letters), file=sys.stderr)
 
 
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All commands with their options."""
     parser = argparse.ArgumentParser(prog="rtmdet", description="RTMDet in plain PyTorch.")
@@ -125,8 +129,8 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--config", type=Path, help="YAML file, see configs/")
-    what.add_argument("--data", type=Path, metavar="PATH",
+    what.add_argument("--config", type=_path, help="YAML file, see configs/")
+    what.add_argument("--data", type=_path, metavar="PATH",
                       help="data set of your own, a folder or file of any known format; settings are chosen by rule "
                       "and said")  # fmt: skip
     parser.add_argument("--weights", help="checkpoint path or published name to start from; none: from nothing "
@@ -140,8 +144,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "evaluate", "Print the 12 COCO numbers of a detector.", "evaluate")
     _add_model_options(parser)
-    parser.add_argument("--annotations", type=Path, required=True, help="COCO JSON with the ground truth")
-    parser.add_argument("--images", type=Path, required=True, help="folder of the images")
+    parser.add_argument("--annotations", type=_path, required=True, help="COCO JSON with the ground truth")
+    parser.add_argument("--images", type=_path, required=True, help="folder of the images")
     parser.add_argument("--batch", type=int, default=8, help="images at a time (default 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
     parser.add_argument("--backend", choices=EVALUATION_BACKENDS,
@@ -149,8 +153,8 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
                         "else pycocotools)")  # fmt: skip
     parser.add_argument("--no-interval", action="store_true",
                         help="without the 95 %% interval of AP, which resamples the images")  # fmt: skip
-    parser.add_argument("--f1", type=Path, metavar="PICTURE", help="draw F1 over the score here, a line a class")
-    parser.add_argument("--out", type=Path, help="write the detections as COCO results JSON here")
+    parser.add_argument("--f1", type=_path, metavar="PICTURE", help="draw F1 over the score here, a line a class")
+    parser.add_argument("--out", type=_path, help="write the detections as COCO results JSON here")
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:
@@ -158,8 +162,8 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     what = "folder of a run, checkpoint, published name, or COCO results JSON of evaluate --out"
     parser.add_argument("run_a", metavar="RUN_A", help=what)
     parser.add_argument("run_b", metavar="RUN_B", help="the same")
-    parser.add_argument("--annotations", type=Path, help="COCO JSON (default: the runs' validation data)")
-    parser.add_argument("--images", type=Path, help="folder of the images (default: the runs' validation data)")
+    parser.add_argument("--annotations", type=_path, help="COCO JSON (default: the runs' validation data)")
+    parser.add_argument("--images", type=_path, help="folder of the images (default: the runs' validation data)")
     parser.add_argument("--batch", type=int, default=8, help="images at a time (default 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
     parser.add_argument("--backend", choices=EVALUATION_BACKENDS, help="what computes (default pycocotools)")
@@ -171,12 +175,12 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image, folder or glob pattern")
     _add_model_options(parser)
     _add_score(parser)
-    parser.add_argument("--out", type=Path, default=Path("outputs/infer"), help="folder for pictures and JSON")
+    parser.add_argument("--out", type=_path, default=Path("outputs/infer"), help="folder for pictures and JSON")
 
 
 def _add_visualize(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "visualize", "Draw feature maps or Box AM of layers.", "visualize")
-    parser.add_argument("image", nargs="?", type=Path, help="image file")
+    parser.add_argument("image", nargs="?", type=_path, help="image file")
     _add_model_options(parser)
     parser.add_argument("--layer", dest="layers", action="append", metavar="NAME",
                         help="module path such as backbone, neck or neck.out_convs[0]; may be repeated")  # fmt: skip
@@ -190,7 +194,7 @@ def _add_visualize(commands: argparse._SubParsersAction) -> None:
                         "boxes' class scores (steadier, the default)")  # fmt: skip
     parser.add_argument("--norm-in-box", action="store_true", help="normalise Box AM in each box alone")
     _add_score(parser)
-    parser.add_argument("--out", type=Path, default=Path("outputs/visualize"), help="folder for the pictures")
+    parser.add_argument("--out", type=_path, default=Path("outputs/visualize"), help="folder for the pictures")
 
 
 def _add_score(parser: argparse.ArgumentParser) -> None:
@@ -216,8 +220,8 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_plot(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "plot", "Compare training runs in one picture.", "plot")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or its log.jsonl")
-    parser.add_argument("--out", type=Path, default=Path("outputs/plot.png"),
+    parser.add_argument("runs", nargs="+", type=_path, metavar="RUN", help="folder of a run, or its log.jsonl")
+    parser.add_argument("--out", type=_path, default=Path("outputs/plot.png"),
                         help="picture to write, .png, .pdf or .svg (default outputs/plot.png)")  # fmt: skip
 
 
@@ -227,53 +231,53 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     convert = actions.add_parser("convert", help="Convert annotations to COCO JSON.")
     formats = convert.add_subparsers(dest="format", required=True, metavar="FORMAT")
     via = _command(formats, "via", "VGG Image Annotator region JSON -> COCO JSON.", "data_convert")
-    via.add_argument("annotations", type=Path, help="VIA region JSON")
-    via.add_argument("--images", type=Path, help="folder of the images (default: where they usually are)")
+    via.add_argument("annotations", type=_path, help="VIA region JSON")
+    via.add_argument("--images", type=_path, help="folder of the images (default: where they usually are)")
     via.add_argument("--class-name", help="class of every region (default: object, where regions have no attributes)")
     via.add_argument("--class-key", help="region attribute that holds the class (default: the one that all have)")
-    via.add_argument("--out", type=Path, required=True, help="COCO JSON to write")
+    via.add_argument("--out", type=_path, required=True, help="COCO JSON to write")
     yolo = _command(formats, "yolo", "One split of a YOLO data set -> COCO JSON.", "data_convert")
-    yolo.add_argument("data", type=Path, help="data.yaml, list of names, or the folder that holds it")
+    yolo.add_argument("data", type=_path, help="data.yaml, list of names, or the folder that holds it")
     yolo.add_argument("--split", choices=("train", "val", "test"), default="train", help="which one (default train)")
-    yolo.add_argument("--out", type=Path, required=True, help="COCO JSON to write")
+    yolo.add_argument("--out", type=_path, required=True, help="COCO JSON to write")
     voc = _command(formats, "voc", "A folder of Pascal VOC XML files -> COCO JSON.", "data_convert")
-    voc.add_argument("annotations", type=Path, help="folder of the XML files, or the one that holds Annotations/")
+    voc.add_argument("annotations", type=_path, help="folder of the XML files, or the one that holds Annotations/")
     voc.add_argument("--split", help="only the images of ImageSets/Main/SPLIT.txt (default: all)")
     _add_labelled_images(voc)
     labelme = _command(formats, "labelme", "A folder of LabelMe JSON files -> COCO JSON.", "data_convert")
-    labelme.add_argument("annotations", type=Path, help="folder of the JSON files")
+    labelme.add_argument("annotations", type=_path, help="folder of the JSON files")
     _add_labelled_images(labelme)
     cvat = _command(formats, "cvat", "A 'CVAT for images' XML file -> COCO JSON.", "data_convert")
-    cvat.add_argument("annotations", type=Path, help="XML file")
+    cvat.add_argument("annotations", type=_path, help="XML file")
     _add_labelled_images(cvat)
     show = _command(actions, "show", "A grid picture of images, and one of annotations.", "data_show")
-    show.add_argument("annotations", type=Path, help="COCO JSON")
-    show.add_argument("--images", type=Path, required=True, help="folder of the images")
+    show.add_argument("annotations", type=_path, help="COCO JSON")
+    show.add_argument("--images", type=_path, required=True, help="folder of the images")
     show.add_argument("--count", type=int, default=12, help="number of images (default 12)")
-    show.add_argument("--out", type=Path, default=Path("outputs/data"), help="folder for the pictures")
+    show.add_argument("--out", type=_path, default=Path("outputs/data"), help="folder for the pictures")
     split = _command(actions, "split", "One COCO JSON -> train.json and val.json, alike in classes.", "data_split")
-    split.add_argument("annotations", type=Path, help="COCO JSON")
+    split.add_argument("annotations", type=_path, help="COCO JSON")
     split.add_argument("--val", type=float, default=0.2, help="share of the validation images (default 0.2)")
     split.add_argument("--seed", type=int, default=0, help="another seed gives another split (default 0)")
-    split.add_argument("--out", type=Path, required=True, help="folder for train.json and val.json")
+    split.add_argument("--out", type=_path, required=True, help="folder for train.json and val.json")
     merge = _command(actions, "merge", "Several COCO JSONs -> one; classes are joined by name.", "data_merge")
-    merge.add_argument("annotations", type=Path, nargs="+", metavar="FILE", help="COCO JSON")
-    merge.add_argument("--images", type=Path, action="append", metavar="FOLDER",
+    merge.add_argument("annotations", type=_path, nargs="+", metavar="FILE", help="COCO JSON")
+    merge.add_argument("--images", type=_path, action="append", metavar="FOLDER",
                        help="folder of the images, once for each FILE (default: where they usually are)")  # fmt: skip
-    merge.add_argument("--out", type=Path, required=True, help="COCO JSON to write")
+    merge.add_argument("--out", type=_path, required=True, help="COCO JSON to write")
     export = actions.add_parser("export", help="Write a COCO JSON and its images in another format.")
     targets = export.add_subparsers(dest="format", required=True, metavar="FORMAT")
     for name, text in (("yolo", "COCO JSON -> YOLO data set."), ("voc", "COCO JSON -> Pascal VOC folders.")):
         target = _command(targets, name, text, "data_export")
-        target.add_argument("annotations", type=Path, help="COCO JSON")
-        target.add_argument("--images", type=Path, required=True, help="folder of the images, which are copied")
+        target.add_argument("annotations", type=_path, help="COCO JSON")
+        target.add_argument("--images", type=_path, required=True, help="folder of the images, which are copied")
         target.add_argument(
             "--split", default="train", help="what the images are for: train, val, test (default train)"
         )
-        target.add_argument("--out", type=Path, required=True, help="folder to write; may hold other splits already")
+        target.add_argument("--out", type=_path, required=True, help="folder to write; may hold other splits already")
     _add_data_check(actions)
     scenes = _command(actions, "synthesize", "Generate photo-like balloon scenes.", "data_synthesize")
-    scenes.add_argument("--out", type=Path, required=True, help="folder for train/, val/ and their JSON")
+    scenes.add_argument("--out", type=_path, required=True, help="folder for train/, val/ and their JSON")
     scenes.add_argument("--train", type=int, default=200, help="training images (default 200)")
     scenes.add_argument("--val", type=int, default=50, help="validation images (default 50)")
     scenes.add_argument("--size", type=int, nargs=2, default=(320, 320), metavar=("H", "W"))
@@ -285,28 +289,28 @@ def _add_data_check(actions: argparse._SubParsersAction) -> None:
     parser = _command(
         actions, "check", "Look for faults in annotations and images, and say what helps.", "data_check"
     )
-    parser.add_argument("annotations", type=Path, nargs="?", metavar="PATH",
+    parser.add_argument("annotations", type=_path, nargs="?", metavar="PATH",
                         help="data set as train --data takes it, or the COCO JSON of the training images "
                         "(default: what --config names)")  # fmt: skip
-    parser.add_argument("--images", type=Path, help="folder of the images (default: where they usually are)")
-    parser.add_argument("--val-annotations", type=Path, help="COCO JSON of the validation images")
-    parser.add_argument("--val-images", type=Path, help="their folder")
+    parser.add_argument("--images", type=_path, help="folder of the images (default: where they usually are)")
+    parser.add_argument("--val-annotations", type=_path, help="COCO JSON of the validation images")
+    parser.add_argument("--val-images", type=_path, help="their folder")
     purpose = parser.add_mutually_exclusive_group()
-    purpose.add_argument("--config", type=Path, help="YAML file: classes, input size and what else concerns the data")
+    purpose.add_argument("--config", type=_path, help="YAML file: classes, input size and whatever concerns the data")
     purpose.add_argument("--weights", help="checkpoint or published name: compare its classes with the file's")
     parser.add_argument("--input", type=int, help="side of the square input in pixels (default: the configuration's "
                         "or the checkpoint's, else 640)")  # fmt: skip
     parser.add_argument(
         "--decode", action="store_true", help="look at the pixels too: damage and near copies (slower)"
     )
-    parser.add_argument("--json", type=Path, help="write all findings with all cases here")
-    parser.add_argument("--out", type=Path, help="folder for pictures of the worst cases of each finding")
+    parser.add_argument("--json", type=_path, help="write all findings with all cases here")
+    parser.add_argument("--out", type=_path, help="folder for pictures of the worst cases of each finding")
 
 
 def _add_labelled_images(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--images", type=Path, help="folder of the images (default: where the format has them)")
+    parser.add_argument("--images", type=_path, help="folder of the images (default: where the format has them)")
     parser.add_argument("--classes", help="names in the order of the ids, separated by commas (default: all, sorted)")
-    parser.add_argument("--out", type=Path, required=True, help="COCO JSON to write")
+    parser.add_argument("--out", type=_path, required=True, help="COCO JSON to write")
 
 
 def _add_info(commands: argparse._SubParsersAction) -> None:

@@ -134,12 +134,22 @@ def run_folder(arguments: argparse.Namespace) -> Path:
     """
     data = arguments.data.resolve()
     name = data.name if data.is_dir() else f"{data.parent.name}-{data.stem}"
-    return Path(given_settings(arguments).get("train.output") or f"runs/{name}")
+    return Path(given_settings(arguments).get("train.output") or f"runs/{name}").expanduser()
 
 
 def given_settings(arguments: argparse.Namespace) -> dict[str, str]:
-    """What the user sets, by its dotted key."""
-    return {key.strip(): value for key, _, value in (part.partition("=") for part in arguments.overrides)}
+    """What the user sets, by its dotted key; texts as YAML reads them, without quotes."""
+    pairs = (part.partition("=") for part in arguments.overrides)
+    return {key.strip(): _unquoted(value) for key, _, value in pairs}
+
+
+def _unquoted(value: str) -> str:
+    """A text without its quotes; what is no text is left for the configuration to read or to refuse."""
+    try:
+        found = yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return value
+    return found if isinstance(found, str) else value
 
 
 def choose_classes(arguments: argparse.Namespace, train: Split) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from rtmdet.cli.own_data import given_settings
 from rtmdet.config_file import load_config
 
 Command = Callable[..., CompletedProcess[str]]
@@ -222,3 +224,22 @@ def test_folds_that_cannot_be_made_are_refused(command: Command, dataset: Path, 
     result = command("train", "--data", dataset / "train", "--folds", folds, *words)
     assert result.returncode == 2
     assert f"{folds} folds of 6 images" in result.stderr
+
+
+def test_settings_in_quotes_mean_the_same() -> None:
+    overrides = [
+        'train.output="runs/x y"',
+        "model.weights='none'",
+        "train.epochs=3",
+        "data.classes=[a, b]",
+        "x=[",
+        "y=",
+    ]
+    assert given_settings(argparse.Namespace(overrides=overrides)) == {
+        "train.output": "runs/x y",
+        "model.weights": "none",
+        "train.epochs": "3",
+        "data.classes": "[a, b]",
+        "x": "[",
+        "y": "",
+    }
