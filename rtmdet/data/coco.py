@@ -48,7 +48,7 @@ class CocoDataset:
 
     For training, images without a usable box (unless `keep_empty`) and images with a side under 32 pixels
     are left out; for validation every image of the file stays. A box is usable where it is no crowd, has an
-    area and is at least 1 pixel wide and high. Boxes are not clipped to the image.
+    area and is at least 1 pixel wide and high.
 
     Public attributes: `classes` the K names in the order of the labels, `category_ids` the file's id of each
     label, `image_ids` in the order of the index, `coco` the file's index for COCOeval, `unused` of each reason

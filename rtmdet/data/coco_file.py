@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict, TypeGuard, cast
 
-from rtmdet.data.coco_repairs import find_headings, number_annotations
+from rtmdet.data.coco_repairs import clip_boxes, find_headings, number_annotations
 from rtmdet.data.json_file import read_json
 from rtmdet.structures import InputError
 
@@ -68,7 +68,7 @@ def read_and_repair(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile
     Annotations of repeated ids, as where an export counts anew in every image, are all numbered from 1 in their
     order; ids of images and classes must not be repeated. Categories that only name a group of others are left out,
     unless they are among `classes`. Where `area` or `iscrowd` are missing they are filled in (the box's area, 0).
-    File names get forward slashes.
+    File names get forward slashes. Boxes are cut at the edge of their image.
 
     Raises InputError at the first fault, with the file, the entry's id and what to do.
     """
@@ -86,8 +86,10 @@ def read_and_repair(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile
     for identifier, annotation in annotations:
         _check_references(f"{path}: annotation {identifier}", annotation, images, categories)
     repeated = number_annotations([annotation for _, annotation in annotations])
-    remarks = [f"{path}: {repeated} annotations had the id of another one: all are numbered anew, from 1"]
-    return cast(CocoFile, document), [*(remarks if repeated else []), *(f"{path}: {text}" for text in headings)]
+    cut = clip_boxes([annotation for _, annotation in annotations], images)
+    remarks = [f"{repeated} annotations had the id of another one: all are numbered anew, from 1"] if repeated else []
+    remarks += [f"{cut} boxes hang over the edge of their image: cut there"] if cut else []
+    return cast(CocoFile, document), [f"{path}: {text}" for text in (*remarks, *headings)]
 
 
 def box_annotation(

@@ -6,8 +6,9 @@ Legend: H, W height and width after the turn that the file's EXIF orientation as
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,13 +36,15 @@ def read_image(path: str | Path) -> np.ndarray:
 
     Grey becomes three equal channels, transparency is left out, of 16 bits the high 8 remain, of a GIF that moves the
     first picture.
-    Raises InputError for a file that is missing, unreadable, empty, cut short or not an image.
+    Raises InputError for a file that is missing, unreadable, empty, cut short, too large or not an image.
     """
     return decode_image(path, read_image_bytes(path))
 
 
 def decode_image(path: str | Path, data: bytes) -> np.ndarray:
     """The same from the file's bytes; `path` is what messages name. Raises InputError where they are no image."""
+    with suppress(_UnreadableHeaderError):  # OpenCV may know what Pillow does not
+        read_header(path, data)
     with _silent_opencv():
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -60,6 +63,10 @@ def image_size(path: str | Path) -> tuple[int, int]:
     return read_header(path, read_image_bytes(path)).size
 
 
+class _UnreadableHeaderError(InputError):
+    """Pillow knows no such file."""
+
+
 class ImageHeader(NamedTuple):
     """What the first bytes of an image file say."""
 
@@ -68,13 +75,26 @@ class ImageHeader(NamedTuple):
 
 
 def read_header(path: str | Path, data: bytes) -> ImageHeader:
-    """The header in a file's bytes; `path` is what messages name. Raises InputError where it is not readable."""
+    """The header in a file's bytes; `path` is what messages name.
+
+    Raises InputError where it is not readable, or the image has more pixels than Pillow's limit.
+    """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-            orientation = _orientation(image)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of half the limit
+            with Image.open(io.BytesIO(data)) as image:
+                width, height = image.size
+                orientation = _orientation(image)
+    except Image.DecompressionBombError as error:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise InputError(
+            f"{path}: expected an image of at most {most / 1e6:.0f} million pixels, found a larger one; cut it into "
+            "tiles of a few thousand pixels a side"
+        ) from error
     except Exception as error:  # Pillow raises a dozen types for a damaged header
-        raise InputError(f"{path}: expected an image, found a file without a readable header; {_REMEDY}") from error
+        raise _UnreadableHeaderError(
+            f"{path}: expected an image, found a file without a readable header; {_REMEDY}"
+        ) from error
     return ImageHeader((width, height) if orientation in _TURNED else (height, width), orientation)
 
 

@@ -31,7 +31,7 @@ def sound() -> Document:
     images = [{"id": i, "file_name": f"{i}.png", "width": w, "height": h} for i, (h, w) in sizes.items()]
     annotations = [
         annotation(1, 7, 20, [10.25, 5, 30, 20.5]),
-        annotation(2, 7, 4, [70, 50, 40, 30]),  # reaches beyond the border
+        annotation(2, 7, 4, [60, 40, 20, 20]),
         annotation(3, 7, 20, [0, 0, 60, 60], iscrowd=1),
         annotation(4, 7, 20, [1, 1, 0.5, 9]),
         annotation(5, 7, 20, [1, 1, 9, 9], area=0),
@@ -66,7 +66,7 @@ def test_loads_rgb_boxes_and_contiguous_labels(folder: Path) -> None:
     sample = data.load(0)
     assert (sample.image.shape, sample.image.dtype, sample.image.max()) == ((60, 80, 3), np.uint8, 7)
     assert (sample.boxes.dtype, sample.labels.dtype) == (np.float32, np.int64)
-    np.testing.assert_array_equal(sample.boxes, [[10.25, 5, 40.25, 25.5], [70, 50, 110, 80]])
+    np.testing.assert_array_equal(sample.boxes, [[10.25, 5, 40.25, 25.5], [60, 40, 80, 60]])
     np.testing.assert_array_equal(sample.labels, [1, 0])
     assert (sample.meta.image_id, sample.meta.original_size, sample.meta.path) == (7, (60, 80), str(folder / "7.png"))
     assert (data.classes, data.category_ids) == (("cat", "dog"), (4, 20))
@@ -172,7 +172,7 @@ def test_repeated_annotation_ids_are_numbered_anew_and_counted(folder: Path) -> 
         "5 annotations had the id of another one: all are numbered anew, from 1"
     ]
     assert sorted(data.coco.anns) == [1, 2, 3, 4, 5, 6, 7, 8]
-    np.testing.assert_array_equal(data.load(0).boxes, [[10.25, 5, 40.25, 25.5], [70, 50, 110, 80]])
+    np.testing.assert_array_equal(data.load(0).boxes, [[10.25, 5, 40.25, 25.5], [60, 40, 80, 60]])
     assert dataset(folder, sound()).remarks == []
 
 
@@ -360,3 +360,20 @@ def test_balloon_set(shared: Path, tmp_path: Path, part: str, images: int, boxes
     assert sum(len(data.coco.imgToAnns[i]) for i in data.image_ids) == boxes
     samples = [data.load(index) for index in (0, len(data) - 1)]
     assert all(len(sample.boxes) and not sample.labels.any() for sample in samples)
+
+
+def test_boxes_over_the_edge_are_cut_there(folder: Path) -> None:
+    """As all other formats are: a detection ends at the edge, and would not match what reaches beyond it."""
+    document = sound()
+    document["annotations"][:2] = [
+        annotation(1, 7, 20, [-6, 5, 30, 20]),
+        annotation(2, 7, 4, [70, 50, 40, 30], area=300),  # of an outline
+        annotation(10, 7, 4, [60.5, 10, 20, 20]),  # half a pixel: rounding
+    ]
+    data = dataset(folder, document, classes=["dog", "cat"], training=True)
+    boxes = [[0, 5, 24, 25], [70, 50, 80, 60], [60.5, 10, 80.5, 30]]
+    np.testing.assert_array_equal(data.load(0).boxes, boxes)
+    assert [data.coco.anns[number]["area"] for number in (1, 2, 10)] == [480, 300, 400]
+    assert [remark for remark in data.remarks if "hang over the edge" in remark] == [
+        f"{folder / 'annotations.json'}: 2 boxes hang over the edge of their image: cut there"
+    ]

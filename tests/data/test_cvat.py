@@ -84,7 +84,7 @@ def test_other_shapes_are_passed_over_and_counted(tmp_path: Path) -> None:
     )
     converted = convert_cvat(write_cvat(tmp_path, more + BOX + '<tag label="night"/>'))
     assert len(converted.coco["annotations"]) == 1
-    assert converted.remarks == ["passed over: 1 x polyline", "passed over: 2 x points"]
+    assert converted.remarks == ["skipped: 1 x polyline", "skipped: 2 x points"]
 
 
 @pytest.mark.parametrize(

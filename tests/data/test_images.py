@@ -173,3 +173,15 @@ def test_opencv_speaks_again_afterwards(tmp_path: Path) -> None:
         assert logging.getLogLevel() == logging.LOG_LEVEL_WARNING
     finally:
         logging.setLogLevel(before)
+
+
+def test_an_image_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, encoded("PNG"))  # 48 x 64 = 3072 pixels
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # Pillow warns from here on, and refuses twice as many
+    assert read_image(path).shape[:2] == image_size(path) == (48, 64)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)
+    for read in (read_image, image_size):
+        with pytest.raises(InputError, match="at most 0 million pixels, found a larger one; cut it into tiles"):
+            read(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert read_image(path).shape == (48, 64, 3)

@@ -79,7 +79,7 @@ def test_points_and_lines_are_passed_over_and_counted(tmp_path: Path) -> None:
     more = [shape("point", (1, 1)), shape("line", (1, 1), (2, 2)), shape("point", (3, 3))]
     converted = convert_labelme(write_labelme(tmp_path, {"a": [shape("rectangle", (1, 1), (5, 5)), *more]}))
     assert len(converted.coco["annotations"]) == 1
-    assert converted.remarks == ["passed over: 2 x point", "passed over: 1 x line"]
+    assert converted.remarks == ["skipped: 2 x point", "skipped: 1 x line"]
 
 
 def test_what_hangs_over_the_border_is_cut(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_absolute_paths_are_of_another_machine(tmp_path: Path) -> None:
         ({"label": "dog", "points": [1, 2]}, "expected 'points' of two finite numbers"),
         (shape("polygon", (1, 1), (5, 5)), "expected a polygon of at least 3 points, found 2"),
         (shape("circle", (1, 1)), "expected a circle of at least 2 points, found 1"),
-        (shape("star", (1, 1)), "expected a polygon, rectangle, circle or mask, found 'star'"),
+        (shape("star", (1, 1), (2, "2"), (5, 5)), "expected 'points' of two finite numbers"),
         (shape("rectangle", (90, 1), (99, 5)), "shape 0: the box 90, 1, 99, 5 .* lies outside its image"),
     ],
 )
@@ -164,7 +164,7 @@ def test_other_json_files_are_passed_over_and_said(tmp_path: Path, text: str) ->
     write_labelme(tmp_path, {"b": [shape("rectangle", (1, 1), (5, 5))]})
     converted = convert_labelme(tmp_path)
     assert len(converted.coco["images"]) == 1
-    assert converted.remarks == ["passed over: 1 x JSON file of another kind"]
+    assert converted.remarks == ["skipped: 1 x JSON file of another kind"]
 
 
 def test_faults_of_a_file(tmp_path: Path) -> None:
@@ -189,9 +189,20 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new" / "all.json"
     assert main(["data", "convert", "labelme", str(tmp_path), "--out", str(out)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"1 images, 1 objects, 1 class (dog) -> {out}", "passed over: 1 x point", f"images: {tmp_path}"
+        f"1 images, 1 objects, 1 class (dog) -> {out}", "skipped: 1 x point", f"images: {tmp_path}"
     ]  # fmt: skip
     assert read_coco(out)["annotations"][0]["bbox"] == [30, 20, 20, 20]
     command = ["data", "convert", "labelme", str(tmp_path), "--classes", "cat", "--out", str(out)]
     assert main(command) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("kind", ["rotation", "oriented_rectangle", "star"])
+def test_other_closed_shapes_give_their_upright_box(tmp_path: Path, kind: str) -> None:
+    points = [(20, 10), (30, 20), (20, 30), (10, 20)]
+    write_labelme(tmp_path, {"a": [shape(kind, *points), shape("dot", (1, 1)), shape("dash", (1, 1), (2, 2))]})
+    converted = convert_labelme(tmp_path)
+    (found,) = converted.coco["annotations"]
+    assert found["bbox"] == [10, 10, 20, 20]
+    assert found["segmentation"] == [[20, 10, 30, 20, 20, 30, 10, 20]]
+    assert converted.remarks == ["skipped: 1 x dot", "skipped: 1 x dash"]

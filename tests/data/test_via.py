@@ -107,7 +107,7 @@ def test_classes_from_an_attribute(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ({"name": "star"}, "expected a polygon, polyline, rect, circle or ellipse, found 'star'"),
+        ({"name": 3}, "expected a polygon, polyline, rect, circle or ellipse, found 3"),
         ({"name": "rect", "x": 80, "y": 4, "width": 9, "height": 9}, "lies outside its image of 80 x 60 pixels"),
         (None, "expected 'shape_attributes', found None"),
         (TRIANGLE | {"all_points_x": [1, 2]}, "as many x as y, found 2 and 3"),
@@ -131,7 +131,7 @@ def test_points_are_passed_over_and_counted(folder: Path) -> None:
     convert(folder, entry("a.png", region(point), region(TRIANGLE)))
     converted = convert_via(folder / "via.json", folder, class_name="thing", class_key=None)
     assert len(converted.coco["annotations"]) == 1
-    assert converted.remarks == ["passed over: 1 x point"]
+    assert converted.remarks == ["skipped: 1 x point"]
 
 
 def test_the_one_ticked_box_is_the_class(folder: Path) -> None:
@@ -218,3 +218,10 @@ def test_balloon_set(shared: Path, part: str, images: int, objects: int) -> None
     source = shared / "data" / "balloon" / part
     coco = convert_via(source / "via_region_data.json", source, class_name="balloon", class_key=None).coco
     assert (len(coco["images"]), len(coco["annotations"])) == (images, objects)
+
+
+def test_kinds_that_are_not_known_are_skipped_and_counted(folder: Path) -> None:
+    (folder / "via.json").write_text(json.dumps({"x": entry("a.png", region(TRIANGLE), region({"name": "star"}))}))
+    converted = convert_via(folder / "via.json", folder, class_name="thing", class_key=None)
+    assert len(converted.coco["annotations"]) == 1
+    assert converted.remarks == ["skipped: 1 x star"]

@@ -186,7 +186,7 @@ def test_other_xml_files_are_passed_over_and_said(tmp_path: Path) -> None:
     (tmp_path / "Annotations" / "catalog.xml").write_text("<catalog/>")
     converted = convert_voc(tmp_path)
     assert len(converted.coco["images"]) == 1
-    assert converted.remarks == ["passed over: 1 XML files that are not VOC's"]
+    assert converted.remarks == ["skipped: 1 XML files that are not VOC's"]
 
 
 def test_faults_of_the_folder(tmp_path: Path) -> None:
@@ -229,3 +229,19 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [annotation["iscrowd"] for annotation in read_coco(out)["annotations"]] == [1, 0]
     assert main(["data", "convert", "voc", str(tmp_path), "--split", "val", "--out", str(out)]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_rotated_boxes_give_their_upright_box(tmp_path: Path) -> None:
+    """roLabelImg's, by centre, size and angle; a quarter turn swaps the sides."""
+    numbers = {"cx": 40, "cy": 30, "w": 20, "h": 10, "angle": np.pi / 2}
+    box = "".join(f"<{key}>{value}</{key}>" for key, value in numbers.items())
+    content = f"<object><name>dog</name><robndbox>{box}</robndbox></object>"
+    (found,) = convert_voc(write_voc(tmp_path / "set", {"a": content})).coco["annotations"]
+    assert found["bbox"] == pytest.approx([35, 20, 10, 20])
+    assert found["segmentation"] == [pytest.approx([45, 20, 45, 40, 35, 40, 35, 20])]
+    slanted = content.replace(str(np.pi / 2), str(np.pi / 4))
+    (found,) = convert_voc(write_voc(tmp_path / "slanted", {"a": slanted})).coco["annotations"]
+    side = 30 / np.sqrt(2)
+    assert found["bbox"] == pytest.approx([40 - side / 2, 30 - side / 2, side, side])
+    with pytest.raises(InputError, match=r"object 1: expected no negative <w> or <h>, found 20, -1"):
+        convert_voc(write_voc(tmp_path / "wrong", {"a": content.replace("<h>10<", "<h>-1<")}))

@@ -125,7 +125,8 @@ def test_command(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     write_json(file, sound())
     words = ["data", "export", target, str(file), "--images", str(images), "--out", str(out)]
     assert main([*words, "--split", "val"]) == 0
-    assert capsys.readouterr().out.splitlines() == [f"3 images, 4 objects -> {out}"]
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"{file}: 1 boxes hang over the edge of their image: cut there", f"3 images, 4 objects -> {out}"]
     assert main([*words, "--split", "../val"]) == 2
     assert capsys.readouterr().err.startswith("error: --split ../val: expected a word")
     (images / "b.png").unlink()

@@ -295,3 +295,27 @@ def test_images_of_a_list_leave_the_other_labels_alone(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump({"train": "train.txt", "names": NAMES}))
     split = convert_yolo(path, "train")
     assert (len(split.coco["images"]), split.remarks) == (1, [])
+
+
+def poses(width: int) -> str:
+    """Boxes with two keypoints inside of each, the second one of which is not marked."""
+    point = "0.52 0.45" if width == 2 else "0.52 0.45 2"
+    return "".join(f"0 0.5 0.5 0.{size} 0.4 {point} {' '.join('0' * width)}\n" for size in range(20, 26))
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_keypoints_are_told_from_polygons(tmp_path: Path, width: int) -> None:
+    """Without kpt_shape an even number of values after the box looks like a polygon, whose box would be wrong."""
+    split = convert_yolo(write_data(tmp_path, labels={"a": poses(width)}), "train")
+    assert [entry["bbox"] for entry in split.coco["annotations"]] == [
+        pytest.approx([40 - 0.4 * size, 18, 0.8 * size, 24]) for size in range(20, 26)
+    ]
+    (remark,) = split.remarks
+    assert remark == "the labels are boxes with keypoints, without kpt_shape in the data.yaml: the boxes are used"
+
+
+def test_polygons_stay_polygons(tmp_path: Path) -> None:
+    square = "".join(f"0 0.{k} 0.2 0.{k}5 0.2 0.{k}5 0.6 0.{k} 0.6\n" for k in range(1, 9))
+    split = convert_yolo(write_data(tmp_path, labels={"a": square}), "train")
+    assert split.coco["annotations"][0]["bbox"] == pytest.approx([8, 12, 4, 24])
+    assert split.remarks == []

@@ -9,8 +9,8 @@ from rtmdet.data.checking.annotation_file import AnnotationFile
 from rtmdet.data.checking.finding import Finding, Item, Severity
 from rtmdet.data.coco import Unusable, reason_against
 from rtmdet.data.coco_file import CocoAnnotation, CocoImage, is_outside
+from rtmdet.data.coco_repairs import ROUNDING
 
-ROUNDING = 1.0  # pixels that a box may hang over the edge: tools round
 MANY_OVER_EDGE = 0.2  # share of the boxes that does not come from careless drawing
 AREA_SLACK = 1.01  # an object fills at most its box
 UNUSABLE: dict[Unusable, tuple[Severity, str, str]] = {
@@ -51,7 +51,7 @@ def _report_over_edge(file: AnnotationFile, over: list[tuple[float, Item]]) -> F
     if len(over) > MANY_OVER_EDGE * len(file.annotations):
         advice = "see whether 'bbox' is x, y, width, height in pixels of these images: so many are no accident"
         return Finding("warning", "over-edge", file.source.name, message, advice, items)
-    advice = "cut them at the edge: what is not in the picture cannot be seen"
+    advice = "nothing: training and evaluation cut them at the edge"
     return Finding("hint", "over-edge", file.source.name, message, advice, items)
 
 

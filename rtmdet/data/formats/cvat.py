@@ -52,7 +52,7 @@ def convert_cvat(
     `subsets` takes the images of some subsets of a project, None all; they may lie in a folder of the subset's name.
     Classes are `names`, or else the labels of the task in CVAT's order, or else, where the file has none, those of
     all objects, sorted. Boxes, polygons and ellipses are objects, turned ones with the upright box around them; so
-    are masks, by their boxes. Other shapes are passed over and counted. Tags of whole images are no shapes.
+    are masks, by their boxes. Other shapes are skipped and counted. Tags of whole images are no shapes.
 
     Raises InputError for a file, shape or image that cannot be used.
     """
@@ -70,7 +70,7 @@ def convert_cvat(
     labels = [(element.text or "").strip() for element in root.findall("meta//labels/label/name")]
     classes = class_names(labelled, names or list(dict.fromkeys(labels)) or None)
     passed_over = Counter(shape.tag for entry in entries for shape in entry if shape.tag in PASSED_OVER)
-    remarks = [f"passed over: {count} x {kind}" for kind, count in passed_over.items()]
+    remarks = [f"skipped: {count} x {kind}" for kind, count in passed_over.items()]
     return assemble(annotations, labelled, folder, classes, remarks)
 
 

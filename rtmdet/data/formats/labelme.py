@@ -32,6 +32,7 @@ from rtmdet.data.json_file import read_json
 from rtmdet.structures import InputError
 
 PASSED_OVER = ("point", "points", "line", "linestrip")  # they enclose nothing
+LEAST_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}  # any other kind: those of a polygon
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,9 +62,10 @@ def convert_labelme(
     files, else where imagePath leads. Images without a JSON file are left out. Classes are `names`, or else those of
     all objects, sorted.
 
-    Polygons, rectangles and circles are objects; so are masks, by their boxes. Shapes of equal label and group_id
-    are one object with the box around them, without an outline. Points, lines and JSON files of other kinds are
-    passed over and counted.
+    Polygons, rectangles and circles are objects, as is any other shape of three points or more, such as a rotated
+    rectangle; so are masks, by their boxes. Shapes of equal label and group_id are one object with the box around
+    them, without an outline. Points, lines, what else has fewer points and JSON files of other kinds are skipped and
+    counted.
 
     Raises InputError for a folder, JSON file, shape or image that cannot be used.
     """
@@ -81,7 +83,7 @@ def convert_labelme(
         _read_image(path, content, images, named_like(without_suffix(path, folder), file_names), passed_over)
         for path, content in files.items()
     ]
-    remarks = [f"passed over: {count} x {kind}" for kind, count in passed_over.items()]
+    remarks = [f"skipped: {count} x {kind}" for kind, count in passed_over.items()]
     return assemble(annotations, labelled, images, class_names(labelled, names), remarks)
 
 
@@ -107,7 +109,7 @@ def _read_image(
     parts = []
     for number, shape in enumerate(document["shapes"]):
         kind = shape.get("shape_type") if isinstance(shape, dict) else None
-        if kind in PASSED_OVER:
+        if kind in PASSED_OVER or (kind not in LEAST_POINTS and _has_few_points(shape)):
             passed_over[str(kind)] += 1
         else:
             parts.append(_read_shape(f"{path}: shape {number}", shape))
@@ -149,16 +151,17 @@ def _points(where: str, points: object) -> np.ndarray:
     return np.array(points, np.float64).reshape(-1, 2)
 
 
+def _has_few_points(shape: object) -> bool:
+    """Whether a shape of a kind that is not known cannot be an outline."""
+    points = shape.get("points") if isinstance(shape, dict) and shape.get("shape_type") is not None else None
+    return isinstance(points, list) and len(points) < LEAST_POINTS["polygon"]
+
+
 def _outline(
     where: str, kind: object, points: np.ndarray
 ) -> tuple[np.ndarray | None, tuple[float, float, float, float]]:
     """The polygon (V, 2), where there is one, and the xyxy box of a shape."""
-    least = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}.get(str(kind))
-    if least is None:
-        raise InputError(
-            f"{where}: expected a polygon, rectangle, circle or mask, found {shown(kind)}; draw it as one of them"
-        )
-    if len(points) < least:
+    if len(points) < (least := LEAST_POINTS.get(str(kind), LEAST_POINTS["polygon"])):
         raise InputError(f"{where}: expected a {kind} of at least {least} points, found {len(points)}; draw it again")
     if kind == "circle":  # its centre and a point of its rim
         (x, y), rim = points[0].tolist(), points[1].tolist()
@@ -167,7 +170,7 @@ def _outline(
     (left, top), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
     if kind == "mask":  # from its first to its last pixel
         right, bottom = right + 1, bottom + 1
-    return (points if kind == "polygon" else None), (left, top, right, bottom)
+    return (None if kind in ("rectangle", "mask") else points), (left, top, right, bottom)
 
 
 def _join_groups(parts: Sequence[_Part]) -> list[LabelledObject]:

@@ -5,6 +5,7 @@ Frame: pixels of the original image. Dimension legend: V vertices of one region.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from rtmdet.data.json_file import read_json
 from rtmdet.structures import InputError
 
 DEFAULT_CLASS = "object"  # of regions without attributes
+OUTLINES = ("polygon", "polyline", "rect", "circle", "ellipse")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,15 +55,18 @@ def convert_via(annotations: Path, images: Path, *, class_name: str, class_key: 
 
     Every region is of class `class_name`, or of the class that its attribute `class_key` names; classes are then
     numbered in the order of their names. Images without regions stay. The sizes of the images are read from the files
-    in the folder `images`. Points enclose nothing: they are passed over and counted.
+    in the folder `images`. Points enclose nothing: they, and kinds that are not known, are skipped and counted.
 
     Raises InputError for a file that is not VIA's, a region that cannot be used or a missing image.
     """
     entries = _read_entries(annotations)
-    points = sum(_is_point(region) for regions in entries.values() for _, region in regions)
+    everything = [region for regions in entries.values() for _, region in regions]
+    skipped = Counter(kind for region in everything if (kind := _kind_without_outline(region)))
     regions_of = {
         name: [
-            _read_region(where, region, class_name, class_key) for where, region in regions if not _is_point(region)
+            _read_region(where, region, class_name, class_key)
+            for where, region in regions
+            if not _kind_without_outline(region)
         ]
         for name, regions in entries.items()
     }
@@ -87,7 +92,7 @@ def convert_via(annotations: Path, images: Path, *, class_name: str, class_key: 
                     "correct it or take it out"
                 )
             coco["annotations"].append(annotation)
-    return ConvertedSet(coco, images, [*([f"passed over: {points} x point"] if points else []), *remarks])
+    return ConvertedSet(coco, images, [*(f"skipped: {count} x {kind}" for kind, count in skipped.items()), *remarks])
 
 
 def is_via(document: object) -> bool:
@@ -108,7 +113,7 @@ def class_attribute(*paths: Path) -> str | None:
     VIA's.
     """
     groups = [group for path in paths for group in _read_entries(path).values()]
-    regions = [pair for group in groups for pair in group if not _is_point(pair[1])]
+    regions = [pair for group in groups for pair in group if not _kind_without_outline(pair[1])]
     texts = [{key for key in _attributes(region) if _class_text(region, key)} for _, region in regions]
     common = sorted(set.intersection(*texts)) if texts else []
     some = sorted(set().union(*texts))
@@ -131,9 +136,11 @@ def via_file_names(path: Path) -> list[str]:
     return list(_read_entries(path))
 
 
-def _is_point(region: Mapping[str, object]) -> bool:
+def _kind_without_outline(region: Mapping[str, object]) -> str:
+    """The kind of a region that encloses nothing, or that is not known; empty for the others."""
     shape = region.get("shape_attributes")
-    return isinstance(shape, dict) and shape.get("name") == "point"
+    kind = shape.get("name") if isinstance(shape, dict) else None
+    return kind if isinstance(kind, str) and kind not in OUTLINES else ""
 
 
 def _attributes(region: Mapping[str, object]) -> Mapping[str, object]:

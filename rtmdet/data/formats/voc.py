@@ -6,9 +6,12 @@ xmin - 1, ymin - 1, xmax, ymax, and a box from 1 to W is as wide as the image.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
+
+import numpy as np
 
 from rtmdet.data.coco_file import is_number, shown
 from rtmdet.data.files import files_below
@@ -40,8 +43,9 @@ def convert_voc(
     An image has the name of its XML file, or that under <filename> where there is none; it lies in `images`, by
     default JPEGImages/ beside Annotations/, images/ beside annotations/ and the like, else the folder itself. `split`
     takes the images that ImageSets/Main/SPLIT.txt lists, None all that have an XML file; `folders` those whose XML
-    file lies directly in one of them. XML files of other kinds are passed over and counted. Classes are `names`, or
-    else those of all XML files, sorted, so that the splits have the same ids. Objects that are marked difficult
+    file lies directly in one of them. XML files of other kinds are skipped and counted. Classes are `names`, or
+    else those of all XML files, sorted, so that the splits have the same ids. Of a <robndbox> the upright box around
+    it counts, its corners are the outline. Objects that are marked difficult
     become crowds: as in VOC's own evaluation finding them is neither right nor wrong, and nothing is learned from
     them.
 
@@ -64,7 +68,7 @@ def convert_voc(
     difficult = sum(found.crowd for image in chosen for found in image.objects)
     remarks = [f"{difficult} difficult objects became crowds: kept out of training"] if difficult else []
     if others := len(roots) - len(files):
-        remarks.append(f"passed over: {others} XML files that are not VOC's")
+        remarks.append(f"skipped: {others} XML files that are not VOC's")
     return assemble(folder, chosen, images, classes, remarks)
 
 
@@ -110,6 +114,11 @@ def _read_object(where: str, element: Element) -> LabelledObject:
     name = (element.findtext("name") or "").strip()
     if not name:
         raise InputError(f"{where}: expected a class under <name>, found nothing; name it")
+    difficult = (element.findtext("difficult") or "").strip() == "1"
+    if (rotated := element.find("robndbox")) is not None:
+        corners = _rotated_corners(where, rotated)
+        (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()
+        return LabelledObject(where, name, (left, top, right, bottom), corners, crowd=difficult)
     box = element.find("bndbox")
     if box is None:
         raise InputError(f"{where}: expected a <bndbox>, found none; draw the box again")
@@ -119,8 +128,18 @@ def _read_object(where: str, element: Element) -> LabelledObject:
             f"{where}: expected xmin <= xmax and ymin <= ymax, found {left:g}, {top:g}, {right:g}, {bottom:g}; "
             "correct the box"
         )
-    difficult = (element.findtext("difficult") or "").strip() == "1"
     return LabelledObject(where, name, (left - 1, top - 1, right, bottom), crowd=difficult)
+
+
+def _rotated_corners(where: str, box: Element) -> np.ndarray:
+    """The corners (4, 2) of roLabelImg's <robndbox>: centre, size, and the angle in radians from x to y."""
+    x, y, width, height, angle = (_number(where, box, key) for key in ("cx", "cy", "w", "h", "angle"))
+    if width < 0 or height < 0:
+        raise InputError(f"{where}: expected no negative <w> or <h>, found {width:g}, {height:g}; correct the box")
+    along = np.array([math.cos(angle), math.sin(angle)]) * width / 2
+    across = np.array([-math.sin(angle), math.cos(angle)]) * height / 2
+    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    return np.array([x, y]) + np.array([one * along + other * across for one, other in signs])
 
 
 def _number(where: str, element: Element, key: str) -> float:

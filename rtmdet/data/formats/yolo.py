@@ -7,7 +7,9 @@ x y x y ... of three points or more, all as shares of the image's width and heig
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from rtmdet.data.images import IMAGE_SUFFIXES, image_size
 from rtmdet.structures import InputError
 
 SLACK = 0.01  # shares may lie so far outside 0 .. 1: tools round
+FEWEST_POSES = 5  # lines that tell keypoints from polygons
 
 
 def convert_yolo(path: Path, split: str) -> ConvertedSet:
@@ -41,17 +44,23 @@ def convert_yolo(path: Path, split: str) -> ConvertedSet:
         raise InputError(
             f"{folder}: none of the {len(files)} images has a label file (such as {expected}); put the labels there"
         )
-    for image_id, (file, label_file) in enumerate(zip(files, label_files, strict=True), start=1):
+    lines_of = [[] if file is None else _read_lines(file) for file in label_files]
+    poses = not layout.has_keypoints and _are_poses([line.values for lines in lines_of for line in lines])
+    for image_id, (file, lines) in enumerate(zip(files, lines_of, strict=True), start=1):
         height, width = image_size(file)
         name = file.relative_to(folder).as_posix()
         coco["images"].append({"id": image_id, "file_name": name, "width": width, "height": height})
-        for label, points in [] if label_file is None else _read_labels(label_file, layout):
+        for line in lines:
+            label, points = _read_object(line, layout, box_only=poses or layout.has_keypoints)
             number = len(coco["annotations"]) + 1
             outline = points * (width, height)
             box = [*outline.min(0).tolist(), *outline.max(0).tolist()]
             polygon = outline.reshape(-1).tolist()
             coco["annotations"].append(box_annotation(number, image_id, label, box=box, polygon=polygon))
-    return ConvertedSet(coco, folder, labels.remarks())
+    remarks = labels.remarks()
+    if poses:
+        remarks.append("the labels are boxes with keypoints, without kpt_shape in the data.yaml: the boxes are used")
+    return ConvertedSet(coco, folder, remarks)
 
 
 def _label_folder(images: Path) -> Path:
@@ -107,37 +116,67 @@ def _holds_labels(path: Path) -> bool:
     return len(words) >= 5 and words[0].isdecimal()
 
 
-def _read_labels(path: Path, layout: YoloLayout) -> list[tuple[int, np.ndarray]]:
-    """The class and the points (V, 2), as shares, of each object."""
+class _Line(NamedTuple):
+    """One object as it stands in a label file."""
+
+    where: str  # the place in words
+    text: str
+    label: float  # NaN where the line is no numbers
+    values: np.ndarray  # what follows the class
+
+
+def _read_lines(path: Path) -> list[_Line]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected a text file of labels, found {error}; write it again") from error
     lines = enumerate(text.splitlines(), start=1)
-    return [_read_line(f"{path}: line {number}", line, layout) for number, line in lines if line.strip()]
+    return [_parse(f"{path}: line {number}", line.strip()) for number, line in lines if line.strip()]
 
 
-def _read_line(where: str, line: str, layout: YoloLayout) -> tuple[int, np.ndarray]:
-    first, *rest = line.split()
-    rest = rest[:4] if layout.has_keypoints else rest
+def _parse(where: str, text: str) -> _Line:
     try:
-        label, values = float(first), np.array([float(word) for word in rest])
+        label, *values = map(float, text.split())
     except ValueError:
-        label, values = math.nan, np.zeros(0)
+        return _Line(where, text, math.nan, np.zeros(0))
+    return _Line(where, text, label, np.array(values))
+
+
+def _are_poses(values: Sequence[np.ndarray]) -> bool:
+    """Whether lines are boxes with keypoints: all of one length, with all points inside of their boxes."""
+    return len(values) >= FEWEST_POSES and any(
+        len({len(line) for line in values}) == 1 and all(_has_points_inside(line, width) for line in values)
+        for width in (2, 3)  # x, y, and how well it is seen
+    )
+
+
+def _has_points_inside(values: np.ndarray, width: int) -> bool:
+    """Whether the numbers after the first four are points, of `width` numbers each, of the box that these are."""
+    if len(values) <= 4 or (len(values) - 4) % width:
+        return False
+    points = values[4:].reshape(-1, width)
+    marked = points[(points[:, :2] != 0).any(1)]
+    inside = np.abs(marked[:, :2] - values[:2]) <= values[2:4] / 2 + SLACK
+    return bool(inside.all()) and (width == 2 or bool(np.isin(points[:, 2], (0, 1, 2)).all()))
+
+
+def _read_object(line: _Line, layout: YoloLayout, *, box_only: bool) -> tuple[int, np.ndarray]:
+    """The class and the points (V, 2), as shares, of an object."""
+    where, text, label = line.where, line.text, line.label
+    values = line.values[:4] if box_only else line.values
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
         raise InputError(
             f"{where}: expected a class and 4 numbers, or a polygon of 3 points or more, "
-            f"found {shown(line.strip())}; correct the line"
+            f"found {shown(text)}; correct the line"
         )
     if label not in layout.names:
         raise InputError(
-            f"{where}: class {first} is not in 'names' (it has {shown(sorted(layout.names))}); correct the line or "
-            f"{layout.file}"
+            f"{where}: class {text.split()[0]} is not in 'names' (it has {shown(sorted(layout.names))}); correct the "
+            f"line or {layout.file}"
         )
     if not ((values >= -SLACK) & (values <= 1 + SLACK)).all() or (len(values) == 4 and (values[2:] < 0).any()):
         raise InputError(
-            f"{where}: expected shares of the image's size within 0 .. 1, found {shown(line.strip())}; "
-            "are they pixels?"
+            f"{where}: expected shares of the image's size within 0 .. 1, found {shown(text)}; are they pixels?"
         )
     points = _corners(values) if len(values) == 4 else values.reshape(-1, 2)
     return int(label), points.clip(0, 1)  # a box may hang over the edge
