@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 from rtmdet.data.coco_file import CocoFile, read_and_repair
+from rtmdet.data.coco_layout import find_images
+from rtmdet.data.copies import group_copies
 from rtmdet.data.json_file import write_json
 from rtmdet.data.splitting import split_coco
 from rtmdet.structures import InputError
@@ -21,7 +23,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{arguments.annotations} would be overwritten by its own part; give another --out")
     for remark in remarks:
         print(remark)
-    parts = split_coco(file, arguments.val, arguments.seed)
+    together = find_copies(file, arguments)
+    parts = split_coco(file, arguments.val, arguments.seed, together)
     for path, part, other in zip(paths, parts, reversed(parts), strict=True):
         write_json(path, part)
         alone = sorted(class_names(part) - class_names(other))
@@ -30,6 +33,19 @@ def run(arguments: argparse.Namespace) -> int:
             + (f"; only here: {', '.join(alone)}" if alone else "")
         )
     return 0
+
+
+def find_copies(file: CocoFile, arguments: argparse.Namespace) -> list[set[int]]:
+    """The images that show one photo, which stay on one side, with a line about them."""
+    try:
+        folder = arguments.images or find_images(arguments.annotations, file)
+    except InputError:
+        print("the images are not found: copies may come to both sides; name their folder with --images")
+        return []
+    together, remark = group_copies(file, folder)
+    if remark:
+        print(remark)
+    return together
 
 
 def class_names(file: CocoFile) -> set[str]:

@@ -27,6 +27,7 @@ from rtmdet.config import Config
 from rtmdet.config_file import load_config
 from rtmdet.data.coco import CocoDataset, index_coco
 from rtmdet.data.coco_file import CocoFile
+from rtmdet.data.copies import group_copies
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.pipelines import EvaluationSamples
@@ -63,7 +64,10 @@ def cross_validate(
     if whole.annotations is not None:  # the runs read its parts instead
         say_remarks(whole)
     classes = choose_classes(arguments, whole)  # of all, so that labels mean the same in every fold
-    parts = fold_coco(whole.coco, arguments.folds, SPLIT_SEED)
+    together, remark = group_copies(whole.coco, whole.images)
+    if remark:
+        say(f"data: {remark}")
+    parts = fold_coco(whole.coco, arguments.folds, SPLIT_SEED, together)
     pooled: CocoEvaluator | None = None
     precisions = []
     measured: dict[str, Choice] = {}  # by the first fold, for all of them

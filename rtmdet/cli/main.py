@@ -257,6 +257,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     show.add_argument("--out", type=_path, default=Path("outputs/data"), help="folder for the pictures")
     split = _command(actions, "split", "One COCO JSON -> train.json and val.json, alike in classes.", "data_split")
     split.add_argument("annotations", type=_path, help="COCO JSON")
+    split.add_argument("--images", type=_path, help="folder of the images (default: found beside the file)")
     split.add_argument("--val", type=float, default=0.2, help="share of the validation images (default 0.2)")
     split.add_argument("--seed", type=int, default=0, help="another seed gives another split (default 0)")
     split.add_argument("--out", type=_path, required=True, help="folder for train.json and val.json")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rtmdet.cli.progress import say
 from rtmdet.config import Config, SplitConfig
 from rtmdet.data.coco import CocoDataset
+from rtmdet.data.copies import count_equal
 from rtmdet.distributed import is_main_process
 
 
@@ -23,7 +23,7 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
     if missing := [name for name, count in zip(train.classes, train.class_counts, strict=True) if not count]:
         say(f"no object to learn from: {shortened(missing)}: never found; leave them out with data.classes")
     if is_main_process() and (common := count_learned(map(train.path, range(len(train))), val)):
-        say(f"{common} of {len(val)} validation images are training images, too: AP says little of other images")
+        say(f"{common} of {len(val)} validation images are copies of training images: AP says little of other images")
     return train, val
 
 
@@ -39,9 +39,8 @@ def open_split(split: SplitConfig, config: Config, classes: Sequence[str] | None
 
 
 def count_learned(learned: Iterable[Path], val: CocoDataset) -> int:
-    """How many validation images are among the files of training images."""
-    files = set(map(os.path.realpath, learned))
-    return sum(os.path.realpath(val.path(index)) in files for index in range(len(val)))
+    """How many validation images are equal to training images."""
+    return count_equal(learned, map(val.path, range(len(val))))
 
 
 def describe(name: str, dataset: CocoDataset) -> str:

@@ -20,6 +20,7 @@ from rtmdet.cli.weights_file import read_weights
 from rtmdet.config import Config
 from rtmdet.config_file import load_config, parse_config
 from rtmdet.data.coco import CocoDataset
+from rtmdet.data.copies import group_copies
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.data.sources import Source, Split, open_source
 from rtmdet.data.splitting import split_coco
@@ -264,7 +265,10 @@ def two_splits(source: Source) -> tuple[Split, Split]:
         return train, source.splits["val"]
     if train.annotations is not None:  # the run reads its parts instead
         say_remarks(train)
-    learned, measured = split_coco(train.coco, VALIDATION_SHARE, SPLIT_SEED)
+    together, remark = group_copies(train.coco, train.images)
+    if remark:
+        say(f"data: {remark}")
+    learned, measured = split_coco(train.coco, VALIDATION_SHARE, SPLIT_SEED, together)
     say(
         f"no validation split: {len(measured['images'])} of the {len(train.coco['images'])} images are put aside "
         f"for it (seed {SPLIT_SEED}, by class; another one: rtmdet data split)"

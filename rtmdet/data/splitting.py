@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from rtmdet.data.coco_file import CocoFile
 from rtmdet.structures import InputError
@@ -18,12 +18,15 @@ NO_OBJECT = None  # stands among the category ids for "no object"
 Strata = Mapping[int, frozenset[int | None]]  # of each image id the category ids of its objects
 
 
-def split_coco(file: CocoFile, share: float, seed: int) -> tuple[CocoFile, CocoFile]:
+def split_coco(
+    file: CocoFile, share: float, seed: int, together: Iterable[Collection[int]] = ()
+) -> tuple[CocoFile, CocoFile]:
     """Share the images out to training and validation, of which the second gets about `share` (0 .. 1).
 
     Every class is shared out in this proportion, counted in images, and so are the images without objects (or
     with crowds only). A class of two images or more is on both sides, where that is possible at all by moving
     one image: with many rare classes validation is larger than `share`. A class of a single image is for training.
+    Of each set of image ids in `together` all are on one side; it counts as one image, that has all of their classes.
     Categories, ids and the order of entries stay; equal `seed`s give equal splits.
 
     Raises InputError for a share that is not between 0 and 1, and for fewer than two images.
@@ -33,16 +36,24 @@ def split_coco(file: CocoFile, share: float, seed: int) -> tuple[CocoFile, CocoF
     if len(file["images"]) < 2:
         raise InputError(f"expected at least 2 images to split, found {len(file['images'])}; add images")
     strata = _strata(file)
+    members = _members(strata, together)
+    if len(members) < 2:
+        raise InputError(f"expected at least 2 different images to split, all {len(strata)} are copies; add others")
+    strata = {first: frozenset().union(*map(strata.__getitem__, members[first])) for first in members}
     order = sorted(strata)
     random.Random(seed).shuffle(order)
     chosen = _stratify(strata, order, share)
     _cover(strata, order, chosen)
     chosen = chosen or {order[0]}  # where every class has a single image
-    return _part(file, set(order) - chosen), _part(file, chosen)
+    measured = {image for first in chosen for image in members[first]}
+    learned = {image["id"] for image in file["images"]} - measured
+    return _part(file, learned), _part(file, measured)
 
 
-def fold_coco(file: CocoFile, count: int, seed: int) -> list[CocoFile]:
+def fold_coco(file: CocoFile, count: int, seed: int, together: Sequence[Collection[int]] = ()) -> list[CocoFile]:
     """The images in `count` parts of about equal size, alike in classes; equal seeds give equal parts.
+
+    Of each set of image ids in `together` all are in one part.
 
     Raises InputError for fewer than 2 parts, and for fewer images than parts.
     """
@@ -50,9 +61,18 @@ def fold_coco(file: CocoFile, count: int, seed: int) -> list[CocoFile]:
         raise InputError(f"{count} folds of {len(file['images'])} images: expected 2 or more, at most one an image")
     parts, rest = [], file
     for left in range(count, 1, -1):
-        rest, part = split_coco(rest, 1 / left, seed)
+        rest, part = split_coco(rest, 1 / left, seed, together)
         parts.append(part)
     return [*parts, rest]
+
+
+def _members(images: Iterable[int], together: Iterable[Collection[int]]) -> dict[int, list[int]]:
+    """The images of each unit of the split under the first of them: those of a set, or one alone."""
+    first = {image: min(group) for group in together for image in group}
+    found: dict[int, list[int]] = {}
+    for image in sorted(images):
+        found.setdefault(first.get(image, image), []).append(image)
+    return {members[0]: members for members in found.values()}
 
 
 def _strata(file: CocoFile) -> Strata:

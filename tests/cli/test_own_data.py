@@ -112,7 +112,7 @@ def test_classes_of_the_validation_are_joined_by_name_and_learned_images_told(
     assert result.returncode == 0, result.stderr
     assert f"{tmp_path}/val.json: no category: 'kite': nothing is measured of that" in result.stdout
     assert f"{tmp_path}/val.json: not among the classes: 'cow': left out" in result.stdout
-    assert "6 of 6 validation images are training images, too" in result.stdout
+    assert "6 of 6 validation images are copies of training images" in result.stdout
 
 
 def test_images_of_another_size_are_refused_before_the_run(

@@ -15,9 +15,8 @@ import numpy as np
 from rtmdet.data.checking.annotation_file import AnnotationFile
 from rtmdet.data.checking.finding import Finding, Item
 from rtmdet.data.checking.image_files import ImageFile
+from rtmdet.data.copies import GRID, NEAR, differing_bits, says_enough
 
-NEAR = 20  # bits of 256 that near copies may differ in
-PLAIN = 24  # bits that must be set, and not set: fingerprints of plain pictures say too little
 _BLOCK = 1024  # fingerprints that are compared with all others at a time
 
 
@@ -89,15 +88,13 @@ def _equal_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]
 
 def _near_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]]:
     """Each picture with the nearest earlier one of each split, mirrored or not, where that is near but not equal."""
-    rich = [picture for picture in pictures if _says_enough(picture.looked.fingerprints)]
-    signs = np.array([picture.looked.fingerprints for picture in rich], np.float32) * 2 - 1  # (M, 2, 256) of -1 and 1
+    rich = [picture for picture in pictures if says_enough(picture.looked.fingerprints)]
+    bits_of = np.array([picture.looked.fingerprints for picture in rich]).reshape(-1, 2, GRID * GRID)  # (M, 2, 256)
     starts = {split: place for place, split in reversed(list(enumerate(picture.split for picture in rich)))}
     pairs = []
     for start in range(0, len(rich), _BLOCK):
-        block = signs[start : start + _BLOCK]
-        alike = np.maximum(*(block[:, view] @ signs[: start + len(block), 0].T for view in (0, 1)))
-        differing = (signs.shape[2] - alike) / 2  # (block, earlier and block) bits
-        for row, bits in enumerate(differing):
+        block = min(_BLOCK, len(rich) - start)
+        for row, bits in enumerate(differing_bits(bits_of, start, block)):
             place = start + row
             edges = [*sorted(edge for edge in starts.values() if edge < place), place]
             for first, last in pairwise(edges):  # the earlier pictures of one split
@@ -105,7 +102,3 @@ def _near_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]]
                 if bits[nearest] <= NEAR and rich[nearest].looked.digest != rich[place].looked.digest:
                     pairs.append((rich[nearest], rich[place]))
     return pairs
-
-
-def _says_enough(bits: np.ndarray | None) -> bool:
-    return bits is not None and PLAIN <= int(bits[0].sum()) <= bits[0].size - PLAIN

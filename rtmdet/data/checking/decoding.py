@@ -1,4 +1,4 @@
-"""Pixels of an image file: damage that no header shows, and a fingerprint that copies share. For --decode.
+"""Pixels of an image file: damage that no header shows. For --decode.
 
 Legend: H, W height and width of the image.
 """
@@ -12,14 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from rtmdet.data.images import decode_image
 from rtmdet.structures import InputError
 
-GRID = 16  # fingerprints compare neighbours on a grid of 16 x 16
-_STEP = 2  # grey levels that count as a difference
 # A few bytes before the end marker are padding; many are what damage kept the decoder from reading.
 _DAMAGE = re.compile(r"Corrupt JPEG data: (?!(?:\d|1[0-6]) extraneous bytes before marker 0xd9).*|libpng warning: .*")
 _STDERR = 2  # the file descriptor
@@ -37,16 +34,6 @@ def decode_strictly(path: Path, data: bytes) -> np.ndarray:
     if complaint:
         raise InputError(f"{path}: the pixels are damaged ({complaint[0]}); copy the file again or take it out")
     return image
-
-
-def fingerprints(image: np.ndarray) -> np.ndarray:
-    """(2, 256) bool of RGB pixels (H, W, 3): where the picture gets brighter to the right, on a grid; then mirrored.
-
-    Copies at another size or quality share nearly all of it.
-    """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (GRID + 1, GRID), interpolation=cv2.INTER_AREA).astype(np.int16)
-    return np.stack([(np.diff(view, axis=1) > _STEP).reshape(-1) for view in (small, small[:, ::-1])])
 
 
 @contextmanager

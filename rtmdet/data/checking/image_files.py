@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from rtmdet.data.checking.annotation_file import AnnotationFile
-from rtmdet.data.checking.decoding import decode_strictly, fingerprints
+from rtmdet.data.checking.decoding import decode_strictly
 from rtmdet.data.checking.finding import Finding, Item, without_remedy
 from rtmdet.data.coco_file import CocoImage
+from rtmdet.data.copies import fingerprints
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.images import IMAGE_SUFFIXES, read_header, read_image_bytes
 from rtmdet.structures import InputError
@@ -31,7 +33,7 @@ class ImageFile:
     size: tuple[int, int] | None = None  # (H, W) after the turn by EXIF
     turned: bool = False  # EXIF asks for a turn or a flip
     digest: bytes = b""  # of the bytes; equal for equal files
-    fingerprints: np.ndarray | None = None  # (2, 256) bool, see decoding.fingerprints
+    fingerprints: np.ndarray | None = None  # (2, 256) bool, see copies.fingerprints
 
 
 def look_at_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
@@ -47,7 +49,7 @@ def look_at_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
         return ImageFile("unreadable-image", without_remedy(str(error)))
     digest = hashlib.blake2b(data, digest_size=16).digest()
     try:
-        pixels = fingerprints(decode_strictly(path, data)) if decode else None
+        pixels = fingerprints(cv2.cvtColor(decode_strictly(path, data), cv2.COLOR_RGB2GRAY)) if decode else None
     except InputError as error:
         return ImageFile("broken-pixels", without_remedy(str(error)), header.size, header.orientation > 1, digest)
     return ImageFile(size=header.size, turned=header.orientation > 1, digest=digest, fingerprints=pixels)

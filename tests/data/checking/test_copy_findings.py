@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtmdet.data.checking.decoding import fingerprints
+from rtmdet.data.copies import fingerprints
 
 
 def test_equal_files_inside_a_split(patient, only) -> None:
@@ -64,7 +64,7 @@ def test_plain_pictures_are_not_called_copies(patient) -> None:
 
 
 def test_fingerprints_of_ramps() -> None:
-    ramp = np.tile(np.arange(170, dtype=np.uint8)[None, :, None], (160, 1, 3))
+    ramp = np.tile(np.arange(170, dtype=np.uint8), (160, 1))
     plain, mirrored = fingerprints(ramp)
     assert plain.all()
     assert not mirrored.any()

@@ -1,0 +1,103 @@
+"""Copies of one photo: found among images, and kept on one side of a split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rtmdet.cli.main import main
+from rtmdet.data.coco_file import CocoFile, box_annotation
+from rtmdet.data.copies import VIDEO, count_equal, group_copies
+from rtmdet.data.splitting import fold_coco, split_coco
+from rtmdet.structures import InputError
+
+
+def photo(seed: int) -> np.ndarray:
+    """A colorful picture of 96 x 128 (H x W), different for each seed."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (128, 96), interpolation=cv2.INTER_CUBIC)
+
+
+def write(folder: Path, pictures: Sequence[np.ndarray | bytes]) -> CocoFile:
+    """Images 1.png, 2.png ... and their file, with an object each."""
+    for number, picture in enumerate(pictures, start=1):
+        data = picture if isinstance(picture, bytes) else cv2.imencode(".png", picture)[1].tobytes()
+        (folder / f"{number}.png").write_bytes(data)
+    numbers = range(1, len(pictures) + 1)
+    return {
+        "images": [{"id": n, "file_name": f"{n}.png", "width": 128, "height": 96} for n in numbers],
+        "annotations": [box_annotation(n, n, 1, box=(1, 1, 10, 10)) for n in numbers],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+
+
+def test_equal_and_near_copies_are_found(tmp_path: Path) -> None:
+    small = cv2.resize(photo(2), (64, 48), interpolation=cv2.INTER_AREA)
+    saved_again = cv2.imencode(".jpg", photo(2), [cv2.IMWRITE_JPEG_QUALITY, 40])[1].tobytes()
+    plain = np.zeros((96, 128, 3), np.uint8)
+    pictures = [photo(1), photo(2), photo(1), small, photo(3)[:, ::-1], photo(3), saved_again, plain, plain + 1]
+    pictures += [photo(seed) for seed in range(4, 12)]
+    file = write(tmp_path, [*pictures, b"no image", b"nor this"])
+    groups, remark = group_copies(file, tmp_path)
+    assert groups == [{1, 3}, {2, 4, 7}, {5, 6}]
+    assert remark == "7 images are copies or near copies of 3 photos: kept together"
+
+
+def test_without_copies_nothing_is_said(tmp_path: Path) -> None:
+    file = write(tmp_path, [photo(seed) for seed in range(5)])
+    (tmp_path / "3.png").unlink()
+    assert group_copies(file, tmp_path) == ([], "")
+
+
+def test_pictures_of_one_video_are_split_all_the_same(tmp_path: Path) -> None:
+    frames = [cv2.convertScaleAbs(photo(1), alpha=1, beta=brighter) for brighter in range(6)]
+    groups, remark = group_copies(write(tmp_path, [*frames, frames[0], photo(2)]), tmp_path)
+    assert (groups, remark) == ([{1, 7}], VIDEO)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_copies_stay_on_one_side(tmp_path: Path, seed: int) -> None:
+    file = write(tmp_path, [photo(k) for k in range(20)])
+    together = [{1, 2, 3}, {7, 20}]
+    parts = split_coco(file, 0.3, seed, together)
+    sides = [{image["id"] for image in part["images"]} for part in parts]
+    assert sorted(sides[0] | sides[1]) == list(range(1, 21))
+    assert all(group <= sides[0] or group <= sides[1] for group in together)
+    assert 3 <= len(sides[1]) <= 9
+    for part in fold_coco(file, 4, seed, together):
+        ids = {image["id"] for image in part["images"]}
+        assert all(group <= ids or not group & ids for group in together)
+
+
+def test_nothing_but_copies_cannot_be_split(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least 2 different images to split, all 3 are copies"):
+        split_coco(write(tmp_path, [photo(1)] * 3), 0.2, 0, [{1, 2, 3}])
+
+
+def test_the_command_finds_the_images_beside_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "images").mkdir()
+    file = write(tmp_path / "images", [photo(1), photo(1), *(photo(k) for k in range(2, 9))])
+    (tmp_path / "all.json").write_text(json.dumps(file))
+    words = ["data", "split", str(tmp_path / "all.json"), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    assert "2 images are copies or near copies of 1 photos: kept together" in capsys.readouterr().out
+    assert main([*words, "--images", str(tmp_path / "nowhere")]) == 0
+    assert "copies" not in capsys.readouterr().out
+    (tmp_path / "images").rename(tmp_path.parent / f"{tmp_path.name}-moved")
+    assert main(words) == 0
+    assert "the images are not found: copies may come to both sides" in capsys.readouterr().out
+
+
+def test_files_are_counted_by_what_they_hold(tmp_path: Path) -> None:
+    for name, content in {"a": b"12", "b": b"34", "c": b"5", "d": b"12", "e": b"56", "f": b"5"}.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "link").symlink_to(tmp_path / "b")
+    paths = {name: tmp_path / name for name in ("a", "b", "c", "d", "e", "f", "link", "gone")}
+    learned = [paths[name] for name in ("a", "b", "c", "gone")]
+    assert count_equal(learned, [paths[name] for name in ("d", "e", "f", "link", "gone")]) == 3
+    assert count_equal([], [paths["a"]]) == 0
