@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from rtmdet.data.class_names import describe_similar
 from rtmdet.data.coco_layout import find_folder
 from rtmdet.data.formats.cvat import convert_cvat
 from rtmdet.data.formats.labelled_image import ConvertedSet
@@ -22,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = [category["name"] for category in coco["categories"]]
     counts = f"{len(coco['images'])} images, {len(coco['annotations'])} objects"
     print(f"{counts}, {len(names)} class{'' if len(names) == 1 else 'es'} ({', '.join(names)}) -> {arguments.out}")
-    for remark in converted.remarks:
+    for remark in [*converted.remarks, *describe_similar(names)]:
         print(remark)
     print(f"images: {converted.images}")
     return 0

@@ -29,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(remark)
     folders = [Path(os.path.abspath(folder)) for folder in folders]  # links keep their place
     common = Path(os.path.commonpath(folders))
-    merged = merge_coco(files, [folder.relative_to(common).as_posix() for folder in folders])
+    places = [folder.relative_to(common).as_posix() for folder in folders]
+    merged = merge_coco(files, places, similar=arguments.merge_similar)
     write_json(arguments.out, merged)
     names = ", ".join(category["name"] for category in merged["categories"])
     print(

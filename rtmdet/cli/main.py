@@ -265,6 +265,8 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     merge.add_argument("annotations", type=_path, nargs="+", metavar="FILE", help="COCO JSON")
     merge.add_argument("--images", type=_path, action="append", metavar="FOLDER",
                        help="folder of the images, once for each FILE (default: where they usually are)")  # fmt: skip
+    merge.add_argument("--merge-similar", action="store_true",
+                       help="join classes whose names differ in letter case or spaces only")  # fmt: skip
     merge.add_argument("--out", type=_path, required=True, help="COCO JSON to write")
     export = actions.add_parser("export", help="Write a COCO JSON and its images in another format.")
     targets = export.add_subparsers(dest="format", required=True, metavar="FORMAT")

@@ -74,7 +74,8 @@ def configurations(arguments: argparse.Namespace, folder: Path) -> Callable[[Seq
     """What makes the configuration for `--data PATH` with further settings, such as train.epochs=12."""
     source = open_data_set(arguments.data)
     classes = choose_classes(arguments, source.splits["train"])
-    return split_configurations(arguments, *two_splits(source), folder, classes)
+    splits = two_splits(source, arguments.data, one_is_enough=vars(arguments).get("overfit", False))
+    return split_configurations(arguments, *splits, folder, classes)
 
 
 def split_configurations(
@@ -255,10 +256,11 @@ def measure_choices(
             add(measured[key])
 
 
-def two_splits(source: Source) -> tuple[Split, Split]:
+def two_splits(source: Source, path: Path, *, one_is_enough: bool = False) -> tuple[Split, Split]:
     """The train and val splits; where there is no val, a share of the images is taken for it.
 
-    The same whatever train.seed is, so that runs of several seeds are measured on the same images.
+    The same whatever train.seed is, so that runs of several seeds are measured on the same images. Raises InputError
+    where fewer than two images have objects; with `one_is_enough` the only one is in both splits.
     """
     train = source.splits["train"]
     if "val" in source.splits:
@@ -268,6 +270,14 @@ def two_splits(source: Source) -> tuple[Split, Split]:
     together, remark = group_copies(train.coco, train.images)
     if remark:
         say(f"data: {remark}")
+    labelled, images = labelled_images(train), len(train.coco["images"])
+    if labelled == 1 and one_is_enough:
+        return train, train
+    if labelled < 2:
+        raise InputError(
+            f"{path}: expected at least 2 images with objects, one to learn from and one to measure, found "
+            f"{labelled} among {images} images; label more"
+        )
     learned, measured = split_coco(train.coco, VALIDATION_SHARE, SPLIT_SEED, together)
     say(
         f"no validation split: {len(measured['images'])} of the {len(train.coco['images'])} images are put aside "
@@ -286,7 +296,12 @@ def write_split(split: Split, path: Path) -> Path:
 
 def used_images(split: Split) -> int:
     """The images with an object, which training shows."""
-    return max(len({entry["image_id"] for entry in split.coco["annotations"]}), 1)
+    return max(labelled_images(split), 1)
+
+
+def labelled_images(split: Split) -> int:
+    """The images with an object that is no crowd."""
+    return len({entry["image_id"] for entry in split.coco["annotations"] if not entry["iscrowd"]})
 
 
 def weights_of(arguments: argparse.Namespace, given: dict[str, str]) -> str | None:

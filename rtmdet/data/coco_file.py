@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict, TypeGuard, cast
 
+from rtmdet.data.class_names import describe_similar
 from rtmdet.data.coco_repairs import clip_boxes, find_headings, number_annotations
 from rtmdet.data.json_file import read_json
 from rtmdet.structures import InputError
@@ -89,7 +90,8 @@ def read_and_repair(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile
     cut = clip_boxes([annotation for _, annotation in annotations], images)
     remarks = [f"{repeated} annotations had the id of another one: all are numbered anew, from 1"] if repeated else []
     remarks += [f"{cut} boxes hang over the edge of their image: cut there"] if cut else []
-    return cast(CocoFile, document), [f"{path}: {text}" for text in (*remarks, *headings)]
+    similar = describe_similar(category["name"] for category in cast(CocoFile, document)["categories"])
+    return cast(CocoFile, document), [f"{path}: {text}" for text in (*remarks, *headings, *similar)]
 
 
 def box_annotation(

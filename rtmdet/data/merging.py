@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from rtmdet.data.class_names import name_key
 from rtmdet.data.coco_file import CocoCategory, CocoFile, CocoImage
 from rtmdet.structures import InputError
 
 
-def merge_coco(files: Sequence[CocoFile], folders: Sequence[str]) -> CocoFile:
+def merge_coco(files: Sequence[CocoFile], folders: Sequence[str], *, similar: bool = False) -> CocoFile:
     """One file with the images, objects and classes of all.
 
     `folders` says for each file where its images lie, relative to one folder: file names are relative to that folder
     then, so equal names in different folders stay apart. An image that several files have gets the objects of all of
     them, equal boxes of a class once. Classes keep the ids of the first file, those that it lacks get the next ones;
-    images and annotations are numbered from 1. Inputs are not changed.
+    images and annotations are numbered from 1. With `similar`, classes whose names differ in letter case, spaces or
+    Unicode form only are one, of the first name. Inputs are not changed.
 
     Raises InputError where files disagree about the size of an image.
     """
@@ -24,7 +26,7 @@ def merge_coco(files: Sequence[CocoFile], folders: Sequence[str]) -> CocoFile:
     merged: CocoFile = {"images": [], "annotations": [], "categories": []}
     seen: set[tuple[object, ...]] = set()
     for file, folder in zip(files, folders, strict=True):
-        category_ids = {entry["id"]: _join_category(categories, entry) for entry in file["categories"]}
+        category_ids = {one["id"]: _join_category(categories, one, similar=similar) for one in file["categories"]}
         image_ids = {entry["id"]: _join_image(images, entry, folder) for entry in file["images"]}
         of_this_file: set[tuple[object, ...]] = set()
         for annotation in file["annotations"]:
@@ -39,13 +41,14 @@ def merge_coco(files: Sequence[CocoFile], folders: Sequence[str]) -> CocoFile:
     return merged
 
 
-def _join_category(categories: dict[str, CocoCategory], entry: CocoCategory) -> int:
+def _join_category(categories: dict[str, CocoCategory], entry: CocoCategory, *, similar: bool) -> int:
     """The id of the class among all."""
-    if entry["name"] not in categories:
+    key = name_key(entry["name"]) if similar else entry["name"]
+    if key not in categories:
         taken = {category["id"] for category in categories.values()}
         free = entry["id"] if entry["id"] not in taken else max(taken) + 1
-        categories[entry["name"]] = {**entry, "id": free}
-    return categories[entry["name"]]["id"]
+        categories[key] = {**entry, "id": free}
+    return categories[key]["id"]
 
 
 def _join_image(images: dict[str, CocoImage], entry: CocoImage, folder: str) -> int:

@@ -15,6 +15,7 @@ from rtmdet.data.coco_file import CocoFile, read_and_repair
 from rtmdet.data.coco_layout import file_by_split, find_coco, find_folder, read_documents
 from rtmdet.data.files import files_below
 from rtmdet.data.formats.cvat import convert_cvat, cvat_subsets, is_cvat
+from rtmdet.data.formats.foreign import describe_foreign
 from rtmdet.data.formats.image_folder import label_folder
 from rtmdet.data.formats.labelled_image import ConvertedSet
 from rtmdet.data.formats.labelme import convert_labelme, is_labelme
@@ -191,7 +192,10 @@ def _what_is_there(path: Path) -> str:
     if path.is_file():
         if path.suffix.lower() in ARCHIVES:
             return "it is an archive: unpack it and give the folder"
-        return "give the folder, or the annotation file; see rtmdet data convert"
+        return describe_foreign(path) or "give the folder, or the annotation file; see rtmdet data convert"
+    for file in files_below(path, (".json", ".csv"), levels=1):
+        if known := describe_foreign(file):
+            return f"{file}: {known}"
     counts = {suffix: len(files_below(path, (suffix,))) for suffix in (".json", ".xml", ".txt")}
     found = [f"{count} {suffix}" for suffix, count in counts.items() if count]
     images = len(files_below(path, IMAGE_SUFFIXES))

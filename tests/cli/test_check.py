@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -39,3 +40,21 @@ def test_check_of_own_data_leaves_a_finished_run_alone(
     result = command("check", "--data", dataset / "train", "--weights", checkpoint, *quick)
     assert result.returncode == 0, result.stderr
     assert [path.name for path in folder.iterdir()] == ["best.pth"]
+
+
+def test_one_labelled_image_is_too_few_for_a_run_and_enough_for_overfitting(
+    command: Command, dataset: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    content = json.loads((dataset / "train" / "annotations.json").read_text())
+    first = content["annotations"][0]["image_id"]
+    content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] == first]
+    (tmp_path / "few.json").write_text(json.dumps(content))
+    (tmp_path / "images").symlink_to(dataset / "train" / "images")
+    words = ("--data", tmp_path / "few.json", "--weights", checkpoint, "--set", "train.device=cpu")
+    result = command("check", *words)
+    assert result.returncode == 2
+    assert f"{tmp_path}/few.json: expected at least 2 images with objects, one to learn from" in result.stderr
+    assert f"found 1 among {len(content['images'])}; label more" in result.stderr
+    result = command("check", *words, "--overfit", "--set", "data.input_size=64")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "AP50 1.000 after" in result.stdout.splitlines()[-1]

@@ -77,3 +77,23 @@ def test_images_are_found_by_the_split_that_the_file_is_named_after(tmp_path: Pa
     cv2.imwrite(str(tmp_path / "val" / "a.png"), np.zeros((50, 60, 3), np.uint8))
     write_json(tmp_path / "valid.json", make_file({1: "dog"}, [(0, 1)], ["a.png"]))
     assert main(["data", "merge", str(tmp_path / "valid.json"), "--out", str(tmp_path / "out.json")]) == 0
+
+
+def test_similar_names_are_joined_where_that_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = {1: "Raccoon", 2: "raccoon", 5: " raccoon ", 7: "cat"}
+    file = make_file(names, [(0, 1), (0, 2), (1, 5), (1, 7)], ["a.png", "b.png"])
+    other = make_file({1: "RACCOON"}, [(0, 1)], ["c.png"])
+    assert len(merge_coco([file, other], ["", ""])["categories"]) == 5
+    merged = merge_coco([file, other], ["", ""], similar=True)
+    assert merged["categories"] == [{"id": 1, "name": "Raccoon"}, {"id": 7, "name": "cat"}]
+    assert [entry["category_id"] for entry in merged["annotations"]] == [1, 1, 1, 7, 1]
+
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((50, 60, 3), np.uint8))
+    write_json(tmp_path / "all.json", file)
+    words = ["data", "merge", str(tmp_path / "all.json"), "--out", str(tmp_path / "out.json")]
+    assert main(words) == 0
+    said = "the classes 'Raccoon', 'raccoon', ' raccoon ' differ in letter case or spaces only"
+    assert said in capsys.readouterr().out
+    assert main([*words, "--merge-similar"]) == 0
+    assert [entry["name"] for entry in read_coco(tmp_path / "out.json")["categories"]] == ["Raccoon", "cat"]

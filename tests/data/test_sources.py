@@ -390,3 +390,28 @@ def test_what_is_unclear_is_refused_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=words) as caught:
             open_source(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("via.csv", "#filename,file_size,file_attributes,region_count,x\n", "VIA's CSV: choose 'Export Annotations"),
+        ("boxes.csv", '"filename", "width","height","class","xmin"\n', "TensorFlow's CSV"),
+        ("oid.csv", "ImageID,Source,LabelName,Confidence,XMin\n", "Open Images' CSV"),
+        ("r.json", '[{"image_id": 1, "category_id": 1, "bbox": [], "score": 1}]', "a COCO list of results"),
+        ("c.json", '[{"image": "a.png", "annotations": []}]', "CreateML's JSON"),
+        ("l.json", '[{"id": 1, "data": {"image": "/a"}, "annotations": []}]', "Label Studio's own JSON: choose"),
+        ("m.json", '[{"image": "/a", "annotator": 1, "label": []}]', "Label Studio's own JSON: choose"),
+    ],
+)
+def test_formats_that_are_not_read_are_named(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / "set").mkdir()
+    file = tmp_path / "set" / name
+    file.write_text(text)
+    for path in (file, tmp_path / "set"):
+        with pytest.raises(InputError, match=words) as caught:
+            open_source(path)
+        assert str(caught.value).startswith(f"{path}: expected COCO, YOLO, VIA")
+    file.write_text("[1]" if name.endswith("json") else "a,b\n")
+    with pytest.raises(InputError, match="recognised none; "):
+        open_source(file)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from rtmdet.data.checking.annotation_file import AnnotationFile
 from rtmdet.data.checking.finding import Finding, Item, Purpose
+from rtmdet.data.class_names import similar_names
 
 RARE = 0.1  # a class is rare that so few images show, compared with the most frequent class
 
@@ -23,7 +24,11 @@ def wanted_categories(file: AnnotationFile, purpose: Purpose) -> set[int]:
 
 
 def check_classes(file: AnnotationFile, purpose: Purpose) -> Iterator[Finding]:
-    """The file's classes against those of the configuration and of the checkpoint."""
+    """The file's classes against those of the configuration and of the checkpoint, and against each other."""
+    groups = similar_names(class_names(file))
+    items = tuple(Item(" and ".join(map(repr, group))) for group in groups)
+    message, advice = "classes that differ in letter case or spaces only", "join them: data merge --merge-similar"
+    yield Finding("warning", "similar-class", file.source.name, message, advice, items)
     if purpose.classes is not None:
         yield from _check_configured(file, purpose.classes)
     if purpose.known_classes is not None and file.source.name == "train":

@@ -80,3 +80,14 @@ def test_rare_classes_and_the_threshold_that_helps(patient) -> None:
 
     assert rare(0) == [("data.repeat_threshold=0.098 shows them more often", "'cat': 1 of 41 images")]
     assert "already" in rare(0.2)[0][0]
+
+
+def test_similar_names(patient) -> None:
+    for split in ("train", "val"):
+        patient.documents[split]["categories"][1]["name"] = " DOG"
+    findings = patient.check()
+    assert [(one.code, one.split, one.severity) for one in findings] == [
+        ("similar-class", "train", "warning"),
+        ("similar-class", "val", "warning"),
+    ]
+    assert findings[0].items[0].text == "'dog' and ' DOG'"
