@@ -54,7 +54,7 @@ def test_one_labelled_image_is_too_few_for_a_run_and_enough_for_overfitting(
     result = command("check", *words)
     assert result.returncode == 2
     assert f"{tmp_path}/few.json: expected at least 2 images with objects, one to learn from" in result.stderr
-    assert f"found 1 among {len(content['images'])}; label more" in result.stderr
+    assert f"found 1 among {len(content['images'])} images; label more" in result.stderr
     result = command("check", *words, "--overfit", "--set", "data.input_size=64")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "AP50 1.000 after" in result.stdout.splitlines()[-1]
