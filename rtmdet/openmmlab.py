@@ -7,7 +7,7 @@ Dimension legend: K classes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from torch import Tensor
 
 from rtmdet.checkpoint import is_ours, parse_meta
 from rtmdet.models.backbone import CSPNeXt, scaled_channels
+from rtmdet.models.norm_statistics import is_blank
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.models.zoo import SIZES
+from rtmdet.openmmlab_facts import check_network, class_names, input_size, plain_name
 from rtmdet.structures import InputError
 from rtmdet.unpickling import read_pickled
 
@@ -36,17 +38,29 @@ class LoadedWeights:
     classes: tuple[str, ...] | None = None  # K names; None where the file's names do not fit its class branch
     category_ids: tuple[int, ...] = ()  # of the classes; only our checkpoints state them
     size: str | None = None  # a key of zoo.SIZES; None where no published size fits
-    input_size: tuple[int, int] | None = None  # (H, W) for detection; only our checkpoints state it
+    input_size: tuple[int, int] | None = None  # (H, W) for detection, where the file says it
     trained_size: tuple[int, int] | None = None  # (H, W) in training, where it was another one
     backbone: str = ""  # timm/<name>, which only our checkpoints state; empty: CSPNeXt, or not known
     config: str = ""  # YAML of the run that made our checkpoint; empty: not known
     score_thresholds: tuple[float, ...] = ()  # where each class is best cut; empty: not known
+    epoch: int | None = None  # finished epochs of the training, where the file says it
+    origin: str = "tensors alone"  # what wrote the file, in words
 
     @property
     def num_classes(self) -> int | None:
         """K, read off the class branch; None for backbones."""
         bias = self.tensors.get(f"{CLASS_BRANCH}0.bias")
         return None if bias is None else bias.numel()
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether the batch norms hold statistics: exported files have all means 0 and all variances 1."""
+        means = [name for name in self.tensors if name.endswith(".running_mean")]
+        variances = [f"{name.removesuffix('mean')}var" for name in means]
+        pairs = [
+            (self.tensors[mean], self.tensors.get(variance)) for mean, variance in zip(means, variances, strict=True)
+        ]
+        return not pairs or not all(variance is not None and is_blank(mean, variance) for mean, variance in pairs)
 
     @property
     def backbone_only(self) -> bool:
@@ -99,10 +113,19 @@ def read_checkpoint(path: Path) -> LoadedWeights:
             backbone=meta.backbone,
             config=meta.config,
             score_thresholds=meta.score_thresholds,
+            epoch=meta.epoch,
+            origin="a checkpoint of this package",
         )
-    weights = LoadedWeights(path, tensors, _class_names(content.get("meta")), size=find_size(tensors))
+    check_network(path, tensors)
+    said = content.get("meta")
+    weights = LoadedWeights(path, tensors, class_names(said), size=find_size(tensors), input_size=input_size(said))
+    if isinstance(said, Mapping):
+        epoch = said.get("epoch")
+        weights = replace(
+            weights, origin="a checkpoint of OpenMMLab", epoch=epoch if isinstance(epoch, int) else None
+        )
     if weights.classes is not None and len(weights.classes) != weights.num_classes:
-        return LoadedWeights(path, tensors, size=weights.size)
+        return replace(weights, classes=None)
     return weights
 
 
@@ -124,6 +147,8 @@ def load_weights(model: RTMDet, weights: LoadedWeights) -> LoadReport:
     replaced = classes is not None and classes != model.bbox_head.num_classes
     if replaced:
         found = {name: t for name, t in found.items() if not _is_other_class_branch(name, t, expected[name], classes)}
+    if any(t.shape != expected[name].shape for name, t in found.items()):
+        _check_size(expected, weights)
     _check_tensors(found, expected, weights.path)
     _check_shared(found, expected, weights.path)
     model.load_state_dict(found, strict=False)  # the names were checked above
@@ -189,28 +214,23 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _state_dict(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint or of a bare state_dict, without the prefix of parallel training."""
-    state = content.get("state_dict", content)
+    """The tensors of a checkpoint or of a bare state_dict, by their plain names.
+
+    Where a file has the average of the weights only, as `ema_state_dict` or as it stands, that is taken.
+    """
+    state = content.get("state_dict", content.get("ema_state_dict", content))
     if not isinstance(state, Mapping) or not state:
         raise InputError(f"{path}: expected tensors under state_dict, found none")
+    if any(isinstance(name, str) and name.startswith("module.") for name in state):
+        state = {name: value for name, value in state.items() if name != "steps"}  # mmengine's count of an average
     for name, value in state.items():
         usable = isinstance(value, Tensor) and value.layout is torch.strided and value.device.type == "cpu"
         if not usable or not isinstance(name, str):
             raise InputError(f"{path}: expected a state_dict of tensors, found {type(value).__name__} at {name!r}")
-    prefix = "module." if all(name.startswith("module.") for name in state) else ""
-    return {name.removeprefix(prefix): value for name, value in state.items()}
-
-
-def _class_names(meta: object) -> tuple[str, ...] | None:
-    """The names in `meta.dataset_meta.classes` or, before mmdet 3, in `meta.CLASSES`."""
-    if not isinstance(meta, Mapping):
-        return None
-    data = meta.get("dataset_meta")
-    owners = [data, meta] if isinstance(data, Mapping) else [meta]
-    names = next((owner[key] for owner in owners for key in ("classes", "CLASSES") if owner.get(key)), None)
-    if isinstance(names, str):
-        return (names,)
-    return tuple(map(str, names)) if isinstance(names, list | tuple) else None
+    tensors = {plain_name(name): value for name, value in state.items()}
+    if len(tensors) < len(state):
+        raise InputError(f"{path}: some tensors are there twice, as those of a part within another: save one of them")
+    return tensors
 
 
 def _is_other_class_branch(name: str, found: Tensor, expected: Tensor, classes: int | None) -> bool:
@@ -232,10 +252,21 @@ def _check_names(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], we
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]
     if missing or unexpected:
+        _check_size(expected, weights)
         part = "neck and head are" if weights.backbone else "backbone is"
         size = f" (the file's {part} of size {weights.size})" if weights.size else ""
         parts = [_listed(missing, "missing"), _listed(unexpected, "unexpected")]
         raise InputError(f"{weights.path}: does not fit the model{size}: {'; '.join(filter(None, parts))}")
+
+
+def _check_size(expected: Mapping[str, Tensor], weights: LoadedWeights) -> None:
+    """Name the sizes of file and model where they differ, instead of the tensors."""
+    size = find_size(expected)
+    if weights.size and size and weights.size != size:
+        raise InputError(
+            f"{weights.path}: the file is of size {weights.size}, the model of size {size}: leave --size "
+            f"out, or set model.size={weights.size}"
+        )
 
 
 def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:

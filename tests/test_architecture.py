@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "rtmdet"
 GROUND = {"structures", "boxes", "priors", "letterbox", "config", "config_file", "distributed"}
 CORE = {"training", "postprocess", "evaluation", "hotcoco_evaluation", "pycocotools_evaluation"}  # no model
 CORE |= {"matches", "score_curve", "bootstrap"}
-CORE |= {"checkpoint", "unpickling"}
+CORE |= {"checkpoint", "unpickling", "openmmlab_facts"}
 BUILDERS = {"openmmlab", "timm_weights", "export", "download", "detector"}  # may know models
 # Room -> the rooms that it may import; cli may import all.
 ALLOWED = {

@@ -243,7 +243,10 @@ def test_names_what_does_not_fit(weights: Path, tmp_path: Path) -> None:
     assert "the detector has 3 classes, found 2 names (a, b)" in refusal(weights, classes=["a", "b"])
     for side in (0, -32, 65):
         assert "multiple of 32" in refusal(weights, input_size=(64, side))
-    assert f"{weights}: does not fit the model" in refusal(weights, size="tiny")
+    said = refusal(weights, size="tiny")
+    assert said == (
+        f"{weights}: the file is of size nano, the model of size tiny: leave --size out, or set model.size=nano"
+    )
     assert "model size 'huge' does not exist" in refusal(weights, size="huge")
     assert str(tmp_path / "none.pth") in refusal(tmp_path / "none.pth")
 

@@ -277,3 +277,89 @@ def test_where_no_name_is_known_the_class_branch_stays_as_loaded() -> None:
     assert torch.equal(
         model.state_dict()["bbox_head.rtm_cls.0.weight"], first.state_dict()["bbox_head.rtm_cls.0.weight"]
     )
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("key", ["state_dict", "ema_state_dict", None])
+def test_names_of_parallel_training_compiling_and_averaging(
+    tmp_path: Path, state: State, prefix: str, key: str | None
+) -> None:
+    content: dict[str, object] = {f"{prefix}{name}": value for name, value in state.items()}
+    content |= {"steps": torch.tensor(7)} if prefix.startswith("module.") else {}
+    torch.save({key: content} if key else content, tmp_path / "a.pth")
+    weights = read_checkpoint(tmp_path / "a.pth")
+    assert (weights.size, set(weights.tensors)) == ("nano", set(state))
+
+
+def test_the_detector_inside_a_larger_model_is_named(tmp_path: Path, state: State) -> None:
+    both = {f"{part}.{name}": value for part in ("student", "teacher") for name, value in state.items()}
+    torch.save(both, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=r"a.pth: the names of its tensors begin with student\. and teacher\., exp"):
+        read_checkpoint(tmp_path / "a.pth")
+    doubled = dict(state) | {f"module.{name}": value for name, value in state.items()}
+    torch.save(doubled, tmp_path / "a.pth")
+    with pytest.raises(InputError, match="some tensors are there twice"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        ("bbox_head.rtm_kernel.0.weight", "an RTMDet-Ins, which finds masks"),
+        ("bbox_head.rtm_ang.0.weight", "an RTMDet-R, which finds rotated boxes"),
+        ("backbone.stage5.0.conv.weight", r"an RTMDet of four levels \(P6\)"),
+        ("backbone.patch_embed.projection.weight", "an RTMDet with a Swin backbone"),
+        ("backbone.downsample_layers.0.0.weight", "an RTMDet with a ConvNeXt backbone"),
+    ],
+)
+def test_other_networks_are_called_by_their_name(tmp_path: Path, state: State, name: str, network: str) -> None:
+    torch.save({"state_dict": state | {name: torch.zeros(1)}}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=rf"a\.pth: the file holds {network}: expected an RTMDet that finds upright"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("size", ["tiny", "s", "m"])
+def test_the_sizes_are_named_where_they_differ(state: State, size: str) -> None:
+    weights = LoadedWeights(Path("a.pth"), dict(state), size="nano")
+    with pytest.raises(InputError, match=f"the file is of size nano, the model of size {size}: leave --size out"):
+        load_weights(build_rtmdet(size, 1), weights)
+
+
+CONFIG = """
+train_pipeline = [dict(scale=(1280, 1280), type='RandomResize'), dict(size=(640, 640), type='Pad')]
+test_pipeline = [
+    dict(backend_args=None, type='LoadImageFromFile'),
+    dict(keep_ratio=True, scale=(
+        {resize},
+    ), type='Resize'),
+    {pad}
+    dict(type='PackDetInputs'),
+]
+"""
+
+
+@pytest.mark.parametrize(
+    ("resize", "pad", "size"),
+    [
+        ("320, 320", "dict(pad_val=dict(img=(114, 114, 114)), size=(320, 320), type='Pad'),", (320, 320)),
+        ("640, 384", "", (384, 640)),
+        ("1333, 800", "dict(size_divisor=32, type='Pad'),", None),
+        ("1333, 800", "dict(size=(1344, 800), type='Pad'),", (800, 1344)),
+        ("open('x', 'w'), 320", "", None),
+        ("(" * 300, "", None),
+    ],
+)
+def test_the_input_of_tests_is_read_from_the_stored_configuration(
+    tmp_path: Path, state: State, resize: str, pad: str, size: tuple[int, int] | None
+) -> None:
+    meta = {"cfg": CONFIG.format(resize=resize, pad=pad), "dataset_meta": {"classes": ("person",)}, "epoch": 12}
+    torch.save({"meta": meta, "state_dict": state}, tmp_path / "a.pth")
+    weights = read_checkpoint(tmp_path / "a.pth")
+    assert (weights.input_size, weights.epoch, weights.origin) == (size, 12, "a checkpoint of OpenMMLab")
+
+
+def test_a_file_knows_whether_its_norms_hold_statistics(state: State) -> None:
+    fresh = dict(build_rtmdet("nano", 1).state_dict())
+    exported = {name: t - 1e-5 if name.endswith("running_var") else t for name, t in fresh.items()}
+    backbones = [{"backbone.stem.0.conv.weight": torch.ones(1)}, state]
+    assert [weights_of(one).has_statistics for one in (*backbones, fresh, exported)] == [True, True, False, False]

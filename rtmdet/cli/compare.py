@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print AP of both, the difference with its interval, and the verdict; returns 0."""
     if arguments.batch < 1 or arguments.workers < 0:
         raise InputError(f"--batch {arguments.batch} --workers {arguments.workers}: expected at least 1 and 0")
-    runs = [open_run(arguments.run_a, arguments.device), open_run(arguments.run_b, arguments.device)]
+    size = None if arguments.input is None else (arguments.input, arguments.input)
+    runs = [open_run(name, arguments.device, size) for name in (arguments.run_a, arguments.run_b)]
     check_classes(runs)
     images = open_images(runs, arguments)
     measured = [measure(one, images, arguments).evaluate_with_matches() for one in runs]
@@ -59,17 +60,18 @@ def run(arguments: argparse.Namespace) -> int:
     names = shortened([row.name for row in first.classes])
     print(f"{len(images.coco.imgs)} images of {images.annotations}, classes: {names}")
     for letter, one, metrics in zip("AB", runs, (first, second), strict=True):
-        print(f"{letter}      AP {metrics.ap:.3f}   AP50 {metrics.numbers[1]:.3f}   {one.path}")
+        side = "" if one.detector is None else " at {1} x {0} pixels".format(*one.detector.input_size)
+        print(f"{letter}      AP {metrics.ap:.3f}   AP50 {metrics.numbers[1]:.3f}   {one.path}{side}")
     spread = paired_interval(*(matches for _, matches in measured))
     print(difference(first, second, spread))
     print(verdict(spread, len(images.coco.imgs)))
     return 0
 
 
-def open_run(name: str, device: str) -> Run:
+def open_run(name: str, device: str, input_size: tuple[int, int] | None = None) -> Run:
     """A run's folder, that of `train --folds`, a checkpoint, a published name, or a COCO results file.
 
-    Raises InputError.
+    A detector takes the `input_size` that is given, else its own. Raises InputError.
     """
     path = Path(name).expanduser()
     if path.suffix.lower() == ".json":
@@ -82,7 +84,7 @@ def open_run(name: str, device: str) -> Run:
             raise InputError(
                 f"{name}: expected a run's folder with best.pth, found none: train first, or give a file"
             )
-    return Run(path, Detector.from_weights(str(path), device=device))
+    return Run(path, Detector.from_weights(str(path), device=device, input_size=input_size))
 
 
 def check_classes(runs: Sequence[Run]) -> None:

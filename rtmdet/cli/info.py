@@ -1,19 +1,63 @@
-"""`rtmdet info`: the model sizes as a table."""
+"""`rtmdet info`: what a weights file says about itself, or the model sizes as a table."""
 
 from __future__ import annotations
 
 import argparse
 
+from rtmdet.download import resolve
 from rtmdet.models.complexity import count_multiply_adds, count_parameters
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.models.zoo import SIZES, WEIGHTS
+from rtmdet.openmmlab import LoadedWeights, read_checkpoint
 from rtmdet.structures import InputError
 
 COCO_CLASSES = 80
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print parameters and multiply-adds of every size, and the published weights; returns 0."""
+    """Print what a file holds or, without one, the sizes and the published weights; returns 0."""
+    if arguments.weights is None:
+        return print_sizes(arguments)
+    for key, value in describe_file(read_checkpoint(resolve(arguments.weights, progress=True))):
+        print(f"{key:<12} {value}")
+    return 0
+
+
+def describe_file(weights: LoadedWeights) -> list[tuple[str, str]]:
+    """What a weights file says, as pairs of key and text."""
+    count = weights.num_classes
+    names = ", ".join(weights.classes or ()) or "without names"
+    known = {
+        "file": f"{weights.path}, {weights.origin}",
+        "model": describe_model(weights),
+        "classes": "none: a backbone alone" if count is None else f"{count}: {names}",
+        "ids": ", ".join(map(str, weights.category_ids)),
+        "thresholds": ", ".join(f"{score:.3f}" for score in weights.score_thresholds),
+        "input": describe_sizes(weights),
+        "epoch": "" if weights.epoch is None else str(weights.epoch),
+        "batch norms": "with statistics" if weights.has_statistics else "without statistics, as after some exports",
+    }
+    return [(key, text or "not stated") for key, text in known.items()]
+
+
+def describe_model(weights: LoadedWeights) -> str:
+    """Size and backbone."""
+    size = f"RTMDet-{weights.size}" if weights.size else "an RTMDet of no published size"
+    backbone = f" with the backbone {weights.backbone}" if weights.backbone else ""
+    return f"{size}{backbone}, {sum(t.numel() for t in weights.tensors.values()) / 1e6:.2f} million numbers"
+
+
+def describe_sizes(weights: LoadedWeights) -> str:
+    """The input for detection, and that of the training where it was another."""
+    if weights.input_size is None:
+        return ""
+    text = "{1} x {0} pixels".format(*weights.input_size)
+    trained = weights.trained_size
+    return text if trained in (None, weights.input_size) else f"{text}, trained at {trained[1]} x {trained[0]}"
+
+
+def print_sizes(arguments: argparse.Namespace) -> int:
+    """Parameters and multiply-adds of every size, and the published weights; returns 0."""
     if arguments.input < 32 or arguments.input % 32:
         raise InputError(f"--input {arguments.input}: expected a multiple of 32 pixels")
     side = arguments.input

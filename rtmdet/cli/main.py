@@ -164,6 +164,7 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("run_b", metavar="RUN_B", help="the same")
     parser.add_argument("--annotations", type=_path, help="COCO JSON (default: the runs' validation data)")
     parser.add_argument("--images", type=_path, help="folder of the images (default: the runs' validation data)")
+    parser.add_argument("--input", type=int, help="side of the square input in pixels (default: each run's own)")
     parser.add_argument("--batch", type=int, default=8, help="images at a time (default 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
     parser.add_argument("--backend", choices=EVALUATION_BACKENDS, help="what computes (default pycocotools)")
@@ -228,28 +229,7 @@ def _add_plot(commands: argparse._SubParsersAction) -> None:
 def _add_data(commands: argparse._SubParsersAction) -> None:
     data = commands.add_parser("data", help="Convert, look at and generate data sets.")
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
-    convert = actions.add_parser("convert", help="Convert annotations to COCO JSON.")
-    formats = convert.add_subparsers(dest="format", required=True, metavar="FORMAT")
-    via = _command(formats, "via", "VGG Image Annotator region JSON -> COCO JSON.", "data_convert")
-    via.add_argument("annotations", type=_path, help="VIA region JSON")
-    via.add_argument("--images", type=_path, help="folder of the images (default: where they usually are)")
-    via.add_argument("--class-name", help="class of every region (default: object, where regions have no attributes)")
-    via.add_argument("--class-key", help="region attribute that holds the class (default: the one that all have)")
-    via.add_argument("--out", type=_path, required=True, help="COCO JSON to write")
-    yolo = _command(formats, "yolo", "One split of a YOLO data set -> COCO JSON.", "data_convert")
-    yolo.add_argument("data", type=_path, help="data.yaml, list of names, or the folder that holds it")
-    yolo.add_argument("--split", choices=("train", "val", "test"), default="train", help="which one (default train)")
-    yolo.add_argument("--out", type=_path, required=True, help="COCO JSON to write")
-    voc = _command(formats, "voc", "A folder of Pascal VOC XML files -> COCO JSON.", "data_convert")
-    voc.add_argument("annotations", type=_path, help="folder of the XML files, or the one that holds Annotations/")
-    voc.add_argument("--split", help="only the images of ImageSets/Main/SPLIT.txt (default: all)")
-    _add_labelled_images(voc)
-    labelme = _command(formats, "labelme", "A folder of LabelMe JSON files -> COCO JSON.", "data_convert")
-    labelme.add_argument("annotations", type=_path, help="folder of the JSON files")
-    _add_labelled_images(labelme)
-    cvat = _command(formats, "cvat", "A 'CVAT for images' XML file -> COCO JSON.", "data_convert")
-    cvat.add_argument("annotations", type=_path, help="XML file")
-    _add_labelled_images(cvat)
+    _add_data_convert(actions)
     show = _command(actions, "show", "A grid picture of images, and one of annotations.", "data_show")
     show.add_argument("annotations", type=_path, help="COCO JSON")
     show.add_argument("--images", type=_path, required=True, help="folder of the images")
@@ -288,6 +268,31 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     scenes.add_argument("--seed", type=int, default=0)
 
 
+def _add_data_convert(actions: argparse._SubParsersAction) -> None:
+    convert = actions.add_parser("convert", help="Convert annotations to COCO JSON.")
+    formats = convert.add_subparsers(dest="format", required=True, metavar="FORMAT")
+    via = _command(formats, "via", "VGG Image Annotator region JSON -> COCO JSON.", "data_convert")
+    via.add_argument("annotations", type=_path, help="VIA region JSON")
+    via.add_argument("--images", type=_path, help="folder of the images (default: where they usually are)")
+    via.add_argument("--class-name", help="class of every region (default: object, where regions have no attributes)")
+    via.add_argument("--class-key", help="region attribute that holds the class (default: the one that all have)")
+    via.add_argument("--out", type=_path, required=True, help="COCO JSON to write")
+    yolo = _command(formats, "yolo", "One split of a YOLO data set -> COCO JSON.", "data_convert")
+    yolo.add_argument("data", type=_path, help="data.yaml, list of names, or the folder that holds it")
+    yolo.add_argument("--split", choices=("train", "val", "test"), default="train", help="which one (default train)")
+    yolo.add_argument("--out", type=_path, required=True, help="COCO JSON to write")
+    voc = _command(formats, "voc", "A folder of Pascal VOC XML files -> COCO JSON.", "data_convert")
+    voc.add_argument("annotations", type=_path, help="folder of the XML files, or the one that holds Annotations/")
+    voc.add_argument("--split", help="only the images of ImageSets/Main/SPLIT.txt (default: all)")
+    _add_labelled_images(voc)
+    labelme = _command(formats, "labelme", "A folder of LabelMe JSON files -> COCO JSON.", "data_convert")
+    labelme.add_argument("annotations", type=_path, help="folder of the JSON files")
+    _add_labelled_images(labelme)
+    cvat = _command(formats, "cvat", "A 'CVAT for images' XML file -> COCO JSON.", "data_convert")
+    cvat.add_argument("annotations", type=_path, help="XML file")
+    _add_labelled_images(cvat)
+
+
 def _add_data_check(actions: argparse._SubParsersAction) -> None:
     parser = _command(
         actions, "check", "Look for faults in annotations and images, and say what helps.", "data_check"
@@ -317,7 +322,8 @@ def _add_labelled_images(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_info(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "info", "Parameters and multiply-adds of the model sizes.", "info")
+    parser = _command(commands, "info", "What a weights file holds, or a table of the model sizes.", "info")
+    parser.add_argument("weights", nargs="?", metavar="WEIGHTS", help="checkpoint path or published name")
     parser.add_argument("--input", type=int, default=640, help="side of the square input (default 640)")
 
 

@@ -10,9 +10,9 @@ from rtmdet.structures import InputError
 
 
 def load_detector(arguments: argparse.Namespace, *, fold: bool = True) -> Detector:
-    """The detector that the options describe."""
+    """The detector that the options describe, with a line about it."""
     classes = [name.strip() for name in arguments.classes.split(",")] if arguments.classes else None
-    return Detector.from_weights(
+    detector = Detector.from_weights(
         arguments.weights,
         size=arguments.size,
         classes=classes,
@@ -20,6 +20,11 @@ def load_detector(arguments: argparse.Namespace, *, fold: bool = True) -> Detect
         device=arguments.device,
         fold=fold,
     )
+    height, width = detector.input_size
+    few = ", ".join(detector.classes[:8]) + (", ..." if len(detector.classes) > 8 else "")
+    count = f"{len(detector.classes)} class{'es' if len(detector.classes) > 1 else ''}"
+    print(f"{arguments.weights}: {count} ({few}), input {width} x {height} pixels")
+    return detector
 
 
 def check_score(score: float | str) -> None:

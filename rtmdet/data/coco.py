@@ -213,8 +213,8 @@ def _category_ids(path: Path, file: CocoFile, classes: Sequence[str] | None) -> 
     unknown = [name for name in classes if name not in in_file]
     if unknown:
         raise InputError(
-            f"{path}: no category is named {unknown}; the wanted classes are {list(classes)}, "
-            f"the file's are {list(in_file)}; write the names as the file does"
+            f"{path}: no category is named {_few(unknown)}; the file's are {_few(list(in_file))}; write the names as "
+            "the file does"
         )
     return {name: in_file[name] for name in classes}
 

@@ -182,3 +182,10 @@ def test_refuses_another_file_in_place_of_results(
     path = tmp_path / "a.json"
     path.write_text(json.dumps(content))
     refused(command("compare", path, path, "--annotations", truth), f"{path}: ", "expected a")
+
+
+def test_the_input_may_be_given_for_both(finished: Finished, command: Command) -> None:
+    run = finished[0] / "run"
+    own, given = (command("compare", run, run, *more) for more in ((), ("--input", 96)))
+    assert f"{run / 'best.pth'} at 64 x 64 pixels" in own.stdout, own.stderr
+    assert given.stdout.count(f"{run / 'best.pth'} at 96 x 96 pixels") == 2, given.stderr

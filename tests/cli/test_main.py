@@ -154,3 +154,21 @@ def test_info_refuses_a_side_that_the_network_cannot_take(command: Command) -> N
     result = command("info", "--input", 65)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "error: --input 65: expected a multiple of 32 pixels\n"
+
+
+def test_info_of_a_file(checkpoint: Path, command: Command, tmp_path: Path) -> None:
+    result = command("info", checkpoint)
+    assert result.returncode == 0, result.stderr
+    said = dict(line.split(maxsplit=1) for line in result.stdout.replace("batch norms", "norms").splitlines())
+    assert said["file"] == f"{checkpoint}, a checkpoint of this package"
+    assert said["model"].startswith("RTMDet-nano, 1.01 million numbers")
+    assert (said["classes"], said["input"], said["thresholds"]) == ("1: balloon", "64 x 64 pixels", "not stated")
+    assert command("info", tmp_path / "none.pth").returncode == 2
+
+
+@pytest.mark.shared
+def test_info_tells_weights_without_statistics(shared: Path, command: Command) -> None:
+    said = [command("info", shared / "weights" / f"rtmdet_nano_person{end}.pth").stdout for end in ("", "_bn")]
+    assert "batch norms  without statistics, as after some exports" in said[0]
+    assert "batch norms  with statistics" in said[1]
+    assert "classes      1: person" in said[1]
