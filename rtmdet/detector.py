@@ -30,7 +30,8 @@ DEFAULT_INPUT_SIZE = (640, 640)
 class Detector:
     """A model in evaluation mode with its class names and input size (H, W), on its device.
 
-    `config` is the YAML of the run that trained it, `category_ids` are those of the classes in its annotation file,
+    `named` is false where nobody named the classes: they have numbers then. `config` is the YAML of the run that
+    trained it, `category_ids` are those of the classes in its annotation file,
     `score_thresholds` where its validation says each class is best cut; they are empty where that is not known.
     """
 
@@ -41,6 +42,7 @@ class Detector:
         classes: Sequence[str],
         input_size: tuple[int, int],
         device: torch.device,
+        named: bool = True,
         config: str = "",
         category_ids: Sequence[int] = (),
         score_thresholds: Sequence[float] = (),
@@ -53,6 +55,7 @@ class Detector:
         if any(side < 32 or side % 32 for side in input_size):
             raise InputError(f"input size {input_size}: each side must be a multiple of 32 pixels")
         self.classes = tuple(classes)
+        self.named = named
         self.input_size = input_size
         self.device = device
         self.config = config
@@ -82,10 +85,11 @@ class Detector:
         backbone = checkpoint.backbone or None  # its weights are in the checkpoint: nothing is fetched
         model = build_rtmdet(_size_of(checkpoint, size), _num_classes_of(checkpoint), backbone=backbone)
         load_weights(model, checkpoint)
-        names = classes or checkpoint.classes or [f"class {k}" for k in range(model.bbox_head.num_classes)]
+        names = classes or checkpoint.classes
         return cls(
             fold_batch_norms(model) if fold else model,
-            classes=names,
+            classes=names or [f"class {k}" for k in range(model.bbox_head.num_classes)],
+            named=bool(names),
             input_size=input_size or checkpoint.input_size or DEFAULT_INPUT_SIZE,
             device=choose_device(device),
             config=checkpoint.config,

@@ -21,6 +21,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.batch < 1 or arguments.workers < 0:
         raise InputError(f"--batch {arguments.batch} --workers {arguments.workers}: expected at least 1 and 0")
     detector = load_detector(arguments)
+    if not detector.named:
+        raise InputError(
+            f"{arguments.weights} does not name its {len(detector.classes)} classes, by which they are found in "
+            f"{arguments.annotations}: give the names in order, --classes a,b,c"
+        )
     dataset = CocoDataset(arguments.annotations, arguments.images, classes=detector.classes, training=False)
     for remark in dataset.remarks:
         print(remark)

@@ -50,6 +50,14 @@ def check_start(
 
     A `resumed` run has passed what concerns its first weights. Neither weights nor random states change.
     """
+    device = trainer.stepper.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout in a backbone draws
+        _check_start(config, trainer, train_data, val_data, resumed=resumed)
+
+
+def _check_start(
+    config: Config, trainer: Trainer, train_data: CocoDataset, val_data: CocoDataset, *, resumed: bool
+) -> None:
     input_size = config.data.input_size
     for dataset in (train_data, val_data) if is_main_process() else ():
         check_sizes(dataset)

@@ -32,6 +32,8 @@ from rtmdet.training.random_state import random_states, restore_random_states
 from rtmdet.training.records import Observer, StepRecord, ValidationRecord
 from rtmdet.training.step import NotFiniteError, StepLosses, Stepper
 
+CONFIGURED = ("weight_decay", "rate_factor")  # of an optimizer's groups: by the configuration, also on resume
+
 
 class EpochLoader(Protocol):
     """Batches of one epoch after the other."""
@@ -224,10 +226,11 @@ class Trainer:
                 self.ema.model.load_state_dict(averaged)
                 self.ema.updates = state.ema_updates
             self.model.load_state_dict(state.model)
-            decays = [group["weight_decay"] for group in self.stepper.optimizer.param_groups]
+            groups = self.stepper.optimizer.param_groups
+            configured = [{key: group[key] for key in CONFIGURED if key in group} for group in groups]
             self.stepper.optimizer.load_state_dict(state.optimizer)
-            for group, decay in zip(self.stepper.optimizer.param_groups, decays, strict=True):
-                group["weight_decay"] = decay  # the configuration's, not the checkpoint's
+            for group, settings in zip(self.stepper.optimizer.param_groups, configured, strict=True):
+                group.update(settings)
             if self.stepper.scaler.is_enabled() and state.scaler:
                 self.stepper.scaler.load_state_dict(state.scaler)
         except (RuntimeError, ValueError, KeyError) as error:

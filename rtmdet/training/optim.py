@@ -51,10 +51,13 @@ def build_optimizer(
     faster: Iterable[nn.Parameter] = (),
     factor: float = 1.0,
 ) -> torch.optim.AdamW:
-    """AdamW with betas 0.9 and 0.999 over the model's parameter groups; `faster` ones `factor` times as fast."""
+    """AdamW with betas 0.9 and 0.999 over the model's parameter groups; `faster` ones `factor` times as fast.
+
+    Those have groups of their own whatever their factor, so that a resumed run may change it.
+    """
     groups = parameter_groups(model, weight_decay)
-    if factor != 1:
-        groups = split_groups(groups, faster, factor)
+    if apart := list(faster):
+        groups = split_groups(groups, apart, factor)
     return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.999), fused=True)
 
 

@@ -6,8 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 
 import pytest
+import torch
+
+from rtmdet.cli import start_check
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -58,3 +62,12 @@ def test_one_labelled_image_is_too_few_for_a_run_and_enough_for_overfitting(
     result = command("check", *words, "--overfit", "--set", "data.input_size=64")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "AP50 1.000 after" in result.stdout.splitlines()[-1]
+
+
+def test_the_start_check_draws_no_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropout in a backbone of timm would: a resumed run then drew others than one that was not interrupted."""
+    monkeypatch.setattr(start_check, "_check_start", lambda *_, **__: torch.rand(3))
+    trainer = SimpleNamespace(stepper=SimpleNamespace(device=torch.device("cpu")))
+    before = torch.get_rng_state()
+    start_check.check_start(None, trainer, None, None, resumed=True)  # type: ignore[arg-type]
+    assert torch.equal(torch.get_rng_state(), before)

@@ -231,3 +231,12 @@ def test_draws_f1_where_asked(words: list[object], tmp_path: Path, command: Comm
     wrong = command(*words, "--f1", tmp_path / "f1.txt")
     assert wrong.returncode == 2
     assert f"picture {tmp_path / 'f1.txt'} cannot be written" in wrong.stderr
+
+
+def test_classes_without_names_are_asked_for(words: list[object], tmp_path: Path, command: Command) -> None:
+    torch.save(build_rtmdet("nano", 80).state_dict(), tmp_path / "bare.pth")
+    result = command(*words, "--weights", tmp_path / "bare.pth")
+    assert result.returncode == 2
+    assert f"{tmp_path}/bare.pth does not name its 80 classes" in result.stderr
+    assert "give the names in order, --classes a,b,c" in result.stderr
+    assert len(result.stderr) < 500

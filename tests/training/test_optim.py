@@ -205,3 +205,13 @@ def test_the_class_layers_can_learn_faster() -> None:
         "last.weight": (0.05, 3.0),
         "last.bias": (0.0, 3.0),
     }
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_the_number_of_groups_does_not_depend_on_the_factor(factor: float) -> None:
+    """A resumed run may change it: the state of an optimizer fits groups of the same number only."""
+    model = Small()
+    optimizer = build_optimizer(
+        model, learning_rate=0.1, weight_decay=0.05, faster=model.last.parameters(), factor=factor
+    )
+    assert [group.get("rate_factor") for group in optimizer.param_groups] == [None, factor, None, factor]

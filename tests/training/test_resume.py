@@ -211,12 +211,13 @@ def test_a_damaged_checkpoint_does_not_replace_the_one_before(tmp_path: Path) ->
     assert newest_checkpoint(tmp_path) == (tmp_path / "last.pth", None)
 
 
-def test_weight_decay_is_the_configurations(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["weight_decay", "rate_factor"])
+def test_what_the_optimizer_has_by_configuration_is_taken_from_there(tmp_path: Path, name: str) -> None:
     make_trainer(tmp_path).run()
     resumed = make_trainer(tmp_path)
-    resumed.stepper.optimizer.param_groups[0]["weight_decay"] = 0.125
+    resumed.stepper.optimizer.param_groups[0][name] = 0.125
     resumed.resume(tmp_path / "last.pth")
-    assert resumed.stepper.optimizer.param_groups[0]["weight_decay"] == 0.125
+    assert resumed.stepper.optimizer.param_groups[0][name] == 0.125
 
 
 def test_a_signal_before_a_validation_does_not_wait_for_it(tmp_path: Path) -> None:
