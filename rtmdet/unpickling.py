@@ -14,7 +14,7 @@ import zipfile
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from rtmdet.structures import InputError
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first number in the files of PyTorch before 1.6, still OpenMMLab's choice
 
 # Types written in C only: a pickle can set attributes, and on these it fails.
-_BUILTIN_TYPES = (bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, slice)
+_BUILTIN_TYPES = (bool, int, float, complex, str, list, tuple, dict, set, frozenset, slice)
 _TYPES: dict[tuple[str, str], object] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("collections", "defaultdict"): defaultdict,
@@ -52,6 +52,8 @@ _FUNCTIONS = {
     ("torch._utils", "_rebuild_parameter"): "rebuild_parameter",
     ("_codecs", "encode"): "encode",
     ("builtins", "getattr"): "dead_attribute",  # HistoryBuffer lists its own methods
+    ("builtins", "bytes"): "bytes_of",
+    ("builtins", "bytearray"): "bytearray_of",
 }
 _DEAD_PACKAGES = ("mmengine", "mmcv", "mmdet", "mmpose", "mmyolo", "mmpretrain", "mmcls", "mmrazor")
 _DEAD_NUMPY = {
@@ -59,6 +61,8 @@ _DEAD_NUMPY = {
     for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
     for name in ("ndarray", "dtype", "scalar", "_reconstruct")
 }
+
+_BYTEARRAY = b"bytearray"
 
 LoadStorage = Callable[[torch.dtype, str, int], Tensor]  # dtype, key, length -> flat tensor
 
@@ -96,11 +100,39 @@ def read_pickled(path: Path) -> object:
         found = "a folder" if path.is_dir() else "nothing"
         raise InputError(f"{path}: expected a checkpoint file, found {found}: check the path")
     try:
+        if _may_allocate(path):
+            return read_restricted(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's advice to the author of the file
             return torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception:  # plain files end above; the restricted reader says what is wrong with the others
         return read_restricted(path)
+
+
+def _may_allocate(path: Path) -> bool:
+    """Whether a file names bytearray, of which torch.load would make one of any length that it asks for."""
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            return _names_bytearray(file)
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.endswith(".pkl"):
+                with archive.open(name) as entry:
+                    if _names_bytearray(entry):
+                        return True
+    return False
+
+
+def _names_bytearray(file: IO[bytes]) -> bool:
+    """Whether the word stands in a file, which is read piece by piece."""
+    end = b""
+    while piece := file.read(1 << 20):
+        if _BYTEARRAY in end + piece:
+            return True
+        end = piece[-len(_BYTEARRAY) :]
+    return False
 
 
 def read_restricted(path: Path) -> object:
@@ -159,6 +191,16 @@ class RestrictedUnpickler(pickle.Unpickler):
         if encoding not in ("latin1", "latin-1"):
             raise self.refusal(f"_codecs.encode with {encoding!r}")
         return str.encode(text, "latin-1")
+
+    def bytes_of(self, *content: Any) -> bytes:
+        """Bytes of what the file holds; a number would ask for as many zeros."""
+        if any(isinstance(part, int) for part in content[:1]):
+            raise pickle.UnpicklingError(f"asks for {content[0]} bytes that it does not hold")
+        return bytes(*content)
+
+    def bytearray_of(self, *content: Any) -> bytearray:
+        """The same as a bytearray."""
+        return bytearray(self.bytes_of(*content))
 
     def dead_attribute(self, owner: object, name: str) -> DeadObject:
         """An attribute of a dead object is dead too; of anything else it is refused."""

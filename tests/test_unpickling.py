@@ -10,6 +10,7 @@ import operator
 import os
 import pickle
 import sys
+import tracemalloc
 import zipfile
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
@@ -277,3 +278,18 @@ def test_compiled_program_is_refused(tmp_path: Path) -> None:
         archive.writestr("archive/constants.pkl", b"\x80\x02).")
     with pytest.raises(InputError, match=r"asks for __torch__\.Model"):
         read_pickled(path)
+
+
+@LAYOUTS
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_a_file_cannot_ask_for_memory_that_it_does_not_fill(tmp_path: Path, zipped: bool, kind: type) -> None:
+    """Of 150 bytes, torch.load and a reader that hands out the type would make 2 GB."""
+    path = tmp_path / "a.pth"
+    torch.save({"state_dict": Malicious(kind, 2**31 - 1)}, path, _use_new_zipfile_serialization=zipped)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"a\.pth: not a checkpoint, or a damaged one \(asks for 2147483647 bytes"):
+        read_pickled(path)
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
+    torch.save({"a": kind(b"12"), "b": torch.ones(2)}, path, _use_new_zipfile_serialization=zipped)
+    assert read_pickled(path)["a"] == b"12"

@@ -14,10 +14,10 @@ from torch.nn.parallel import DistributedDataParallel
 from rtmdet.checkpoint import CheckpointMeta
 from rtmdet.cli.plain_images import plain_images, spread
 from rtmdet.cli.progress import say
+from rtmdet.cli.run_files import stored_text
 from rtmdet.cli.validation import Validation, chooses_input_size
 from rtmdet.cli.weights_file import load_first_weights, starts_from_detector
 from rtmdet.config import Config, TrainingConfig
-from rtmdet.config_file import dump_config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.data.pipelines import TrainingSamples
@@ -95,7 +95,7 @@ def build_trainer(
             trained_size=config.data.input_size,
             category_ids=train_data.category_ids,
             backbone=model.backbone_name,
-            config=dump_config(config),
+            config=stored_text(config),
         ),
         frozen=frozen,
     )

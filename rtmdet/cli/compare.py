@@ -15,6 +15,7 @@ from rtmdet.cli.folds import ANNOTATIONS, DETECTIONS
 from rtmdet.cli.measure import describe, detect_all, stored_settings
 from rtmdet.cli.open_data import count_learned, shortened
 from rtmdet.cli.results_file import read_results
+from rtmdet.cli.run_files import moved
 from rtmdet.config import EvaluationConfig, SplitConfig
 from rtmdet.config_file import parse_config
 from rtmdet.data.coco import CocoDataset, index_coco
@@ -133,7 +134,8 @@ def stored_data(one: Run, split: str) -> SplitConfig | None:
         return SplitConfig(str(beside), str(one.path.parent)) if pooled else None
     if not one.detector.config:
         return None
-    data = parse_config(one.detector.config, f"settings stored in {one.path}").data
+    config = parse_config(one.detector.config, f"settings stored in {one.path}")
+    data = moved(config, config.train.output, one.path.parent).data
     return data.val if split == "val" else data.train
 
 

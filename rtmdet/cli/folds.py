@@ -23,8 +23,8 @@ from rtmdet.cli.own_data import (
     split_configurations,
 )
 from rtmdet.cli.progress import say
+from rtmdet.cli.run_files import load_run
 from rtmdet.config import Config
-from rtmdet.config_file import load_config
 from rtmdet.data.coco import CocoDataset, index_coco
 from rtmdet.data.coco_file import CocoFile
 from rtmdet.data.copies import group_copies
@@ -80,7 +80,7 @@ def cross_validate(
             check_same_images(folder, learned, part)
         configure = split_configurations(arguments, learned, Split(part, whole.images), folder, classes, measured)
         if holds_run(folder):  # it goes on with its own settings
-            config, timed = load_config(folder / "config.yaml", arguments.overrides), None
+            config, timed = load_run(folder, arguments.overrides), None
             config = replace(config, train=replace(config.train, output=str(folder)))
         else:
             config, timed = first_configuration(configure, arguments, limit, number=number, runs=len(parts))

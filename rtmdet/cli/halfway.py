@@ -13,9 +13,8 @@ from dataclasses import replace
 
 from rtmdet.cli.build_trainer import base_learning_rate, build_learning_rates, cosine_start
 from rtmdet.cli.progress import TrainingBar, write_above_bar
-from rtmdet.cli.run_files import prepare_folder
+from rtmdet.cli.run_files import prepare_folder, stored_text
 from rtmdet.config import Config
-from rtmdet.config_file import dump_config
 from rtmdet.distributed import gather, is_main_process
 from rtmdet.training.budget import Speed, fit_rest, pace
 from rtmdet.training.engine import Trainer
@@ -119,7 +118,7 @@ class Correction:
             rate = base_learning_rate(corrected)
         trainer.learning_rates = build_learning_rates(corrected, rate, steps=trainer.steps)
         trainer.plan = replace(trainer.plan, epochs=epochs)
-        trainer.meta = replace(trainer.meta, config=dump_config(corrected))
+        trainer.meta = replace(trainer.meta, config=stored_text(corrected))
         if is_main_process():
             prepare_folder(trainer.folder, corrected)
             for observer in trainer.observers:

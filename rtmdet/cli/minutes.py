@@ -22,9 +22,10 @@ from rtmdet.cli.build_trainer import build_trainer
 from rtmdet.cli.halfway import Correction
 from rtmdet.cli.own_data import check_may_go_on, given_settings, holds_run, run_folder
 from rtmdet.cli.progress import say
+from rtmdet.cli.run_files import load_run
 from rtmdet.cli.timing import measure_speed
 from rtmdet.config import Config
-from rtmdet.config_file import differences, dump_config, load_config
+from rtmdet.config_file import differences, dump_config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.distributed import gather, is_main_process
 from rtmdet.structures import InputError
@@ -194,7 +195,7 @@ def report(default: Config, config: Config, seconds: float, speed: Speed, course
 
 def settings_of_first_fold(folder: Path) -> list[str]:
     """What the time determined in the first of several runs, for the others."""
-    settings = load_config(folder / "config.yaml", [])
+    settings = load_run(folder)
     found = []
     for key in SAME_IN_FOLDS:
         section, name = key.split(".")

@@ -16,6 +16,7 @@ from rtmdet.cli.first_weights import FirstWeights, size_from_boxes
 from rtmdet.cli.open_data import open_split
 from rtmdet.cli.progress import say
 from rtmdet.cli.run_facts import start_of
+from rtmdet.cli.run_files import is_run, load_run
 from rtmdet.cli.weights_file import read_weights
 from rtmdet.config import Config
 from rtmdet.config_file import load_config, parse_config
@@ -47,7 +48,7 @@ def configuration(arguments: argparse.Namespace) -> Config:
     if not holds_run(folder):
         return configure(arguments, folder)
     check_may_go_on(arguments, folder)
-    return load_config(folder / "config.yaml", arguments.overrides)
+    return load_run(folder, arguments.overrides)
 
 
 def read_configuration(arguments: argparse.Namespace) -> Config:
@@ -58,7 +59,10 @@ def read_configuration(arguments: argparse.Namespace) -> Config:
     if arguments.weights is not None:
         name = "null" if arguments.weights.lower() == NO_WEIGHTS else json.dumps(arguments.weights)
         weights = [f"model.weights={name}"]
-    return load_config(arguments.config, [*weights, *arguments.overrides])
+    overrides = [*weights, *arguments.overrides]
+    if is_run(arguments.config):
+        return load_run(arguments.config.parent, overrides)
+    return load_config(arguments.config, overrides)
 
 
 def configure(arguments: argparse.Namespace, folder: Path) -> Config:

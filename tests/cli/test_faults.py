@@ -129,7 +129,7 @@ def test_images_of_another_size_than_annotated(broken: Path, train: Callable[...
         ("train.epochz=3", "train.epochz is not a setting: did you mean epochs?"),
         ("train.learning_rate=fast", "train.learning_rate should be a number, found 'fast'"),
         ("data.input_size=[64, 50]", "data.input_size is [64, 50]: each side must be a multiple of 32"),
-        ("data.classes=[ballon]", "no category is named ['ballon']"),
+        ("data.classes=[ballon]", "no category is named 'ballon'"),
         ("model.size=huge", "model size 'huge' does not exist"),
         ("train.device=gpu9", "device 'gpu9' cannot be used here"),
         ("augmentation.extra=[{name: Blurr}]", "albumentations has no transform named 'Blurr'"),
@@ -162,8 +162,8 @@ def test_wrong_configuration_files(tmp_path: Path, command: Command, text: str, 
 def test_splits_without_a_class_in_common(broken: Path, train: Callable[..., str]) -> None:
     change(broken, lambda document: document["categories"][0].update(name="kite"))
     line = train(broken)
-    assert "val/annotations.json: no category is named ['kite']" in line
-    assert "the file's are ['balloon']" in line
+    assert "val/annotations.json: no category is named 'kite'" in line
+    assert "the file's are 'balloon'" in line
 
 
 def test_output_is_a_file(config: Path, tmp_path: Path, command: Command) -> None:
@@ -257,8 +257,7 @@ def test_weights_of_another_size(config: Path, checkpoint: Path, command: Comman
     line = error_line(
         command("train", "--config", config, *settings("model.size=tiny", f"model.weights={checkpoint}"))
     )
-    assert f"{checkpoint}: does not fit the model (the file's backbone is of size nano)" in line
-    assert "missing: backbone.stage1" in line
+    assert f"{checkpoint}: the file is of size nano, the model of size tiny: leave --size out, or" in line
 
 
 def test_weights_with_nan(dataset: Path, config: Path, tmp_path: Path, command: Command) -> None:

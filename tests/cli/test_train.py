@@ -16,9 +16,11 @@ from subprocess import CompletedProcess
 import cv2
 import pytest
 import torch
+import yaml
 from training.small_run import Recorder
 
 from rtmdet.checkpoint import read_training_checkpoint
+from rtmdet.cli.run_files import load_run
 from rtmdet.cli.train import train
 from rtmdet.config_file import load_config
 from rtmdet.evaluation import NAMES
@@ -377,3 +379,34 @@ def test_scaled_learning_rate_is_announced(config: Path, command: Command) -> No
     )
     assert result.returncode == 0, result.stderr
     assert "learning rate 0.004 x 2 / 256 = 3.125e-05" in result.stdout
+
+
+def test_a_run_is_used_from_elsewhere_and_after_a_move(
+    finished: Finished, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its paths are absolute, and what lies in its own folder moves with it."""
+    monkeypatch.chdir(finished[0])
+    run = tmp_path / "moved"
+    shutil.copytree(finished[0] / "run", run)
+    before = yaml.safe_load((run / "config.yaml").read_text())
+    paths = [before["data"][split][key] for split in ("train", "val") for key in ("annotations", "images")]
+    assert all(os.path.isabs(path) for path in paths)
+    assert Path(before["train"]["output"]).is_absolute()
+
+    inside = run / "data" / "val.json"
+    inside.parent.mkdir()
+    shutil.copyfile(before["data"]["val"]["annotations"], inside)
+    before["data"]["val"]["annotations"] = f"{before['train']['output']}/data/val.json"
+    (run / "config.yaml").write_text(yaml.safe_dump(before))
+    monkeypatch.chdir(tmp_path)
+    config = load_run(run)
+    assert (config.data.val.annotations, config.train.output) == (str(inside), str(run))
+    result = command("train", "--config", run / "config.yaml", "--resume", "--set", "train.epochs=3")
+    assert result.returncode == 0, result.stderr
+    assert f"curves: {run}/curves.png" in result.stdout
+
+    before["data"]["train"]["images"] = "/gone/photos"
+    (run / "config.yaml").write_text(yaml.safe_dump(before))
+    result = command("train", "--config", run / "config.yaml", "--resume")
+    assert result.returncode == 2
+    assert "the images of train, /gone/photos, are not there any more: if they were moved, give" in result.stderr
