@@ -61,6 +61,10 @@ class Target:
         """The same ground truth on another device."""
         return Target(self.boxes.to(device, non_blocking=True), self.labels.to(device, non_blocking=True))
 
+    def pin_memory(self) -> Target:
+        """The same ground truth in page-locked memory."""
+        return Target(self.boxes.pin_memory(), self.labels.pin_memory())
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
@@ -74,6 +78,10 @@ class Batch:
         """The same batch with images and targets on another device."""
         images = self.images.to(device, non_blocking=True)
         return Batch(images, [target.to(device) for target in self.targets], self.metas)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from which copies to a GPU run beside the computation."""
+        return Batch(self.images.pin_memory(), [target.pin_memory() for target in self.targets], self.metas)
 
 
 class DenseOutputs(NamedTuple):

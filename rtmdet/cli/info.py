@@ -5,13 +5,9 @@ from __future__ import annotations
 import argparse
 
 from rtmdet.download import resolve
-from rtmdet.models.complexity import count_multiply_adds, count_parameters
-from rtmdet.models.rtmdet import build_rtmdet
-from rtmdet.models.zoo import SIZES, WEIGHTS
+from rtmdet.models.zoo import COSTS, WEIGHTS
 from rtmdet.openmmlab import LoadedWeights, read_checkpoint
 from rtmdet.structures import InputError
-
-COCO_CLASSES = 80
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -62,11 +58,9 @@ def print_sizes(arguments: argparse.Namespace) -> int:
         raise InputError(f"--input {arguments.input}: expected a multiple of 32 pixels")
     side = arguments.input
     print(f"size  classes  parameters (M)  multiply-adds at {side} px (G)")
-    for size in SIZES:
-        classes = 1 if size == "nano" else COCO_CLASSES  # nano is published as a detector of persons
-        model = build_rtmdet(size, classes)
-        cost = count_multiply_adds(model, (side, side))
-        print(f"{size:<5} {classes:7d} {count_parameters(model) / 1e6:14.3f} {cost / 1e9:26.3f}")
+    for size, cost in COSTS.items():
+        counts = f"{cost.parameters / 1e6:14.3f} {cost.multiply_adds((side, side)) / 1e9:26.3f}"
+        print(f"{size:<5} {cost.classes:7d} {counts}")
     print("\npublished weights" + " " * 8 + "COCO AP")
     for name, weights in WEIGHTS.items():
         print(f"{name:<24} {weights.box_ap if weights.box_ap is not None else '-'}")

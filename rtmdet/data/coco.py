@@ -86,6 +86,10 @@ class CocoDataset:
     def __len__(self) -> int:
         return len(self._items)
 
+    def __getstate__(self) -> dict[str, object]:
+        """What loader processes need, where they are not forked: all but the index, which is large."""
+        return {name: value for name, value in vars(self).items() if name != "coco"}
+
     @property
     def box_count(self) -> int:
         """Number of usable boxes of all images."""
@@ -99,7 +103,8 @@ class CocoDataset:
 
     def part(self, indices: Sequence[int]) -> CocoDataset:
         """A data set of some of the images, given by their places in this one."""
-        part = copy.copy(self)
+        part = object.__new__(type(self))
+        vars(part).update(vars(self))
         part._items = [self._items[index] for index in indices]
         part.image_ids = tuple(item.image["id"] for item in part._items)
         kept = set(part.image_ids)

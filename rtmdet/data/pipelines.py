@@ -24,6 +24,7 @@ from rtmdet.structures import Sample
 
 CROP_ATTEMPTS = 100  # crops without any object are drawn again, this often at most
 PARTNER_DRAWS = 15  # mixup looks this often for a partner with objects
+TILE_MEMORY = 256 * 2**20  # bytes of tiles that a loader process holds
 MIXUP_STREAM = 1_000_003  # keeps mixup's random numbers apart from those of the crop attempts
 
 
@@ -72,9 +73,10 @@ class TrainingSamples(Dataset[Sample]):
         self.flip_probability = flip_probability
         self.extra = ExtraTransforms(extra) if extra else None
         self.keep_empty = keep_empty
-        # Tiles rather than the photos themselves: none is larger than the input, so 40 of them never fill the memory,
-        # and a mosaic's pixels have been scaled twice, as the original's.
-        self.tile = Recent(self._make_tile, capacity=2 * mosaic_cache)
+        # Tiles rather than the photos themselves: none is larger than the input, and a mosaic's pixels have been
+        # scaled twice, as the original's. Each loader process has its own: of small sets all, none is made twice.
+        held = TILE_MEMORY // (3 * input_size[0] * input_size[1])
+        self.tile = Recent(self._make_tile, capacity=max(held, 2 * mosaic_cache))
         self.unmixed = Recent(self._make_unmixed, capacity=2 * mixup_cache)
 
     def __len__(self) -> int:

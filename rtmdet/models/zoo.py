@@ -31,6 +31,30 @@ SIZES = {
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCost:
+    """What a published model costs; the multiply-adds of an image grow with its pixels, but for a small part."""
+
+    classes: int
+    parameters: int
+    of_cell: int  # multiply-adds of each 32 x 32 pixels of the input
+    of_image: int  # multiply-adds that do not depend on the input's size: the channel attention
+
+    def multiply_adds(self, image_size: tuple[int, int]) -> int:
+        """Those of one image of (H, W) pixels, multiples of 32."""
+        return self.of_cell * (image_size[0] // 32) * (image_size[1] // 32) + self.of_image
+
+
+COSTS = {  # as models/complexity counts them; nano is published as a detector of persons
+    "nano": ModelCost(1, 994_423, 3_198_912, 87_040),
+    "tiny": ModelCost(80, 4_896_168, 20_222_016, 195_840),
+    "s": ModelCost(80, 8_886_924, 37_086_464, 348_160),
+    "m": ModelCost(80, 24_709_188, 98_011_776, 783_360),
+    "l": ModelCost(80, 52_315_804, 200_299_008, 1_392_640),
+    "x": ModelCost(80, 94_855_572, 353_778_560, 2_176_000),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedWeights:
     """A published checkpoint: where it is and how to know that it arrived whole."""
 

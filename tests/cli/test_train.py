@@ -410,3 +410,17 @@ def test_a_run_is_used_from_elsewhere_and_after_a_move(
     result = command("train", "--config", run / "config.yaml", "--resume")
     assert result.returncode == 2
     assert "the images of train, /gone/photos, are not there any more: if they were moved, give" in result.stderr
+
+
+def test_training_works_where_loader_processes_are_spawned(config: Path, tmp_path: Path) -> None:
+    """As on macOS, Windows, and Linux from Python 3.14 on: they get the samples by pickle."""
+    script = tmp_path / "spawned.py"
+    words = ["train", "--config", str(config), "--set", "data.workers=2", "--set", "train.epochs=1"]
+    script.write_text(
+        "import multiprocessing, sys\nfrom rtmdet.cli.main import main\n"
+        "if __name__ == '__main__':\n    multiprocessing.set_start_method('spawn')\n"
+        f"    sys.exit(main({words!r}))\n"
+    )
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr
+    assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].epoch == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.loader import EvaluationLoader, TrainingLoader, collate
@@ -180,3 +182,24 @@ def test_error_of_a_loader_process_is_one_line(folder: Path, workers: int, make:
     one_line = rf"\A[^\n]*{re.escape(str(folder / '3.png'))}[^\n]*\Z"
     with pytest.raises(InputError, match=one_line):  # a kept exception would keep the processes alive
         list(loader)
+
+
+def test_a_batch_is_pinned_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As DataLoader asks of a batch: without a GPU there is no such memory, so that the calls are looked at."""
+    pinned: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    meta = ImageMeta(1, "a.png", (4, 4))
+    batch = collate([Sample(np.zeros((4, 4, 3), np.uint8), np.ones((1, 4)), np.ones(1, int), meta)] * 2)
+    again = pin_memory(batch)
+    assert isinstance(again, Batch)
+    assert [tensor.shape for tensor in pinned] == [(2, 3, 4, 4), (1, 4), (1,), (1, 4), (1,)]
+
+
+def test_the_index_stays_out_of_loader_processes(folder: Path) -> None:
+    """Under spawn they get the data set by pickle: the boxes as arrays, and not each annotation as a dict."""
+    data = CocoDataset(folder / "annotations.json", folder, training=True)
+    sent = pickle.loads(pickle.dumps(data))
+    assert not hasattr(sent, "coco")
+    assert len(sent) == len(data)
+    np.testing.assert_array_equal(sent.load(1).boxes, data.load(1).boxes)
+    assert data.coco.imgs

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from rtmdet.models.complexity import count_multiply_adds, count_parameters
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
-from rtmdet.models.zoo import SIZES
+from rtmdet.models.zoo import COSTS, SIZES
 from rtmdet.structures import InputError
 
 FACTS = reference.HERE / "facts"
@@ -85,6 +85,14 @@ def test_batch_norms_have_the_reference_settings(size: str) -> None:
 def test_larger_sizes_predict_the_logarithm_of_distances(size: str) -> None:
     expected = size != "nano" and SUMMARY[size]["head"]["exp_on_reg"]
     assert outline(size).bbox_head.exponential == expected
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_table_of_costs_is_what_is_counted(size: str) -> None:
+    model, cost = outline(size), COSTS[size]
+    assert (cost.classes, cost.parameters) == (model.bbox_head.num_classes, count_parameters(model))
+    for shape in ((640, 640), (64, 96)):
+        assert cost.multiply_adds(shape) == count_multiply_adds(model, shape)
 
 
 def test_counting_leaves_the_model_as_it_was() -> None:
