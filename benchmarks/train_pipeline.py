@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import cProfile
 import json
+import multiprocessing
 import statistics
 import tempfile
 import time
@@ -26,6 +27,7 @@ from rtmdet.data.mixing import make_tile, mixup
 from rtmdet.data.pipelines import EvaluationSamples, TrainingSamples
 from rtmdet.data.synthetic.scenes import LEVELS, write_dataset
 from rtmdet.data.transforms import shift_hsv
+from rtmdet.structures import Sample
 
 PHOTO = (768, 1024)  # (H, W)
 INPUT = (640, 640)
@@ -36,6 +38,7 @@ MEASURED = 64  # positions of one run
 BATCH = 16
 WORKERS = 2
 STAGE2 = 1  # epoch
+DECODE_EPOCHS = 8
 PARTS = {"decode": read_image, "tiles": make_tile, "render": render, "colours": shift_hsv, "mixup": mixup}
 
 Rates = list[float]
@@ -83,6 +86,29 @@ def loader_rate(dataset: CocoDataset) -> float:
     return images / (time.perf_counter() - start)
 
 
+class CountingDataset(CocoDataset):
+    """Counts how often an image is decoded, in all loader processes together."""
+
+    def load(self, index: int) -> Sample:
+        """The decoded image with its boxes."""
+        with self.decoded.get_lock():
+            self.decoded.value += 1
+        return super().load(index)
+
+
+def decodes(dataset: CocoDataset, workers: int) -> float:
+    """How often an image is decoded for each sample of the first epochs with mosaic and mixup."""
+    counting = object.__new__(CountingDataset)
+    vars(counting).update(vars(dataset), decoded=multiprocessing.Value("q", 0))
+    samples = TrainingSamples(counting, input_size=INPUT, seed=0, stage2_start=DECODE_EPOCHS)
+    loader = TrainingLoader(samples, batch_size=BATCH, workers=workers)
+    shown = 0
+    for epoch in range(DECODE_EPOCHS):
+        loader.set_epoch(epoch)
+        shown += sum(len(batch.metas) for batch in loader)
+    return counting.decoded.value / shown
+
+
 def evaluation_rate(dataset: CocoDataset) -> float:
     """Images per second of letterboxed images in this process."""
     samples = EvaluationSamples(dataset, input_size=INPUT)
@@ -125,6 +151,7 @@ def run(dataset: CocoDataset, repeats: int) -> dict[str, dict[str, dict[str, flo
             name: {"median": statistics.median(values), "min": min(values), "max": max(values)}
             for name, values in rates.items()
         },
+        "decodes_a_sample": {"processes": {str(workers): decodes(dataset, workers) for workers in (1, 2, 4, 8)}},
         "shares": {"stage 1": time_shares(dataset, 0), "stage 2": time_shares(dataset, STAGE2)},
     }
 
@@ -134,6 +161,10 @@ def print_results(results: dict[str, dict[str, dict[str, float]]]) -> None:
     print(f"{'images per second':<28}{'median':>8}{'min':>8}{'max':>8}")
     for name, rate in results["images_per_second"].items():
         print(f"{name:<28}{rate['median']:8.1f}{rate['min']:8.1f}{rate['max']:8.1f}")
+    counts = ", ".join(
+        f"{number:.2f} with {workers}" for workers, number in results["decodes_a_sample"]["processes"].items()
+    )
+    print(f"decodes a sample in {DECODE_EPOCHS} epochs, by loader processes: {counts}")
     for name, shares in results["shares"].items():
         print(f"time of {name}: " + ", ".join(f"{part} {share:.0%}" for part, share in shares.items()))
 

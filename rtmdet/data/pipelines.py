@@ -24,7 +24,7 @@ from rtmdet.structures import Sample
 
 CROP_ATTEMPTS = 100  # crops without any object are drawn again, this often at most
 PARTNER_DRAWS = 15  # mixup looks this often for a partner with objects
-TILE_MEMORY = 256 * 2**20  # bytes of tiles that a loader process holds
+TILE_MEMORY = 512 * 2**20  # bytes of tiles that a loader process holds
 MIXUP_STREAM = 1_000_003  # keeps mixup's random numbers apart from those of the crop attempts
 
 
