@@ -12,6 +12,7 @@ import yaml
 
 from rtmdet.checkpoint import has_checkpoint
 from rtmdet.cli.build_trainer import training_device
+from rtmdet.cli.changed_data import say_what_changed
 from rtmdet.cli.first_weights import FirstWeights, size_from_boxes
 from rtmdet.cli.open_data import open_split
 from rtmdet.cli.progress import say
@@ -48,6 +49,7 @@ def configuration(arguments: argparse.Namespace) -> Config:
     if not holds_run(folder):
         return configure(arguments, folder)
     check_may_go_on(arguments, folder)
+    say_what_changed(arguments.data, folder / "data")
     return load_run(folder, arguments.overrides)
 
 

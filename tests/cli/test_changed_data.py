@@ -1,0 +1,71 @@
+"""A resumed run says how its data set differs from the copies that it goes on with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rtmdet.cli.changed_data import say_what_changed
+from rtmdet.data.coco_file import CocoFile, box_annotation
+from rtmdet.data.splitting import split_coco
+
+COUNT = 6
+
+
+def coco(numbers: range, *, shift: int = 0) -> CocoFile:
+    """An object on each image, that of the first one moved."""
+    return {
+        "images": [{"id": n, "file_name": f"{n}.png", "width": 50, "height": 40} for n in numbers],
+        "annotations": [
+            box_annotation(n, n, 1, box=(1.0 + shift * (n == numbers[0]), 1.0, 20.0, 20.0)) for n in numbers
+        ],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """A data set without a validation split, and the copies of its parts in a run's folder."""
+    data, copies = tmp_path / "set", tmp_path / "run" / "data"
+    data.mkdir()
+    copies.mkdir(parents=True)
+    for number in range(1, COUNT + 3):
+        cv2.imwrite(str(data / f"{number}.png"), np.zeros((40, 50, 3), np.uint8))
+    whole = coco(range(1, COUNT + 1))
+    (data / "all.json").write_text(json.dumps(whole))
+    for name, part in zip(("train", "val"), split_coco(whole, 0.3, 0), strict=True):
+        (copies / f"{name}.json").write_text(json.dumps(part))
+    return data, copies
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        (coco(range(1, COUNT + 1)), ""),
+        (coco(range(1, COUNT + 3)), "images 2 new;"),
+        (coco(range(3, COUNT + 2)), "images 1 new, 2 gone;"),
+        (coco(range(1, COUNT + 1), shift=2), "images 1 with other objects;"),
+    ],
+    ids=["equal", "grown", "exchanged", "corrected"],
+)
+def test_changes_are_said(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], now: CocoFile, words: str
+) -> None:
+    data, copies = folders
+    (data / "all.json").write_text(json.dumps(now))
+    say_what_changed(data, copies)
+    said = capsys.readouterr().out
+    assert said.startswith(f"data: {data} has changed since the run began: {words}") if words else not said
+
+
+def test_data_that_is_gone_is_no_fault(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    data, copies = folders
+    (data / "all.json").write_text("{")
+    say_what_changed(data, copies)
+    assert "the run continues with its own copies; the data set cannot be read any more" in capsys.readouterr().out
+    say_what_changed(data, data)
+    assert not capsys.readouterr().out, "no copies: the run reads the files themselves"
