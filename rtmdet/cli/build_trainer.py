@@ -27,7 +27,7 @@ from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.freezing import batch_norms, freeze
 from rtmdet.models.norm_statistics import recalibrate
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
-from rtmdet.models.timm_backbone import TimmBackbone
+from rtmdet.models.timm_backbone import TimmBackbone, freeze_unused
 from rtmdet.openmmlab import DETECTOR_PARTS
 from rtmdet.structures import InputError
 from rtmdet.timm_weights import load_timm_weights
@@ -106,6 +106,8 @@ def freeze_parts(model: RTMDet, config: Config) -> list[nn.Module]:
     stages: list[nn.Module] = []
     if isinstance(model.backbone, CSPNeXt):  # the configuration counts no stages of other backbones
         stages = model.backbone.freeze(config.model.frozen_stages)
+    elif isinstance(model.backbone, TimmBackbone) and (unused := freeze_unused(model.backbone)):
+        say(f"backbone: {len(unused)} parameters, such as {unused[0]}, serve no feature map: they do not learn")
     frozen = [*stages, *freeze(model, config.model.freeze)]
     return [*frozen, *batch_norms(model)] if config.model.norm_statistics == "freeze" else frozen
 

@@ -7,6 +7,7 @@ Dimension legend: B batch, C channels, H, W height and width of the input.
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import os
 from collections.abc import Iterator, Sequence
@@ -90,6 +91,22 @@ def build_timm_backbone(
     name = PREFIX + ".".join(filter(None, (trained["architecture"], trained.get("tag"))))
     scale, shift = _normalization(trained["mean"], trained["std"], bgr_mean, bgr_std)
     return TimmBackbone(features, layout, name=name, scale=scale, shift=shift)
+
+
+def freeze_unused(backbone: TimmBackbone) -> list[str]:
+    """Stop the learning of parameters that no feature map depends on; returns their names.
+
+    Some networks have layers behind their last map. Joined training processes would wait for the gradients of these.
+    Shapes alone are computed, with a copy on the meta device.
+    """
+    outline = copy.deepcopy(backbone).to("meta").eval().requires_grad_(True)
+    maps = outline(torch.zeros(1, 3, *TRIAL_SIZE, device="meta"))
+    torch.stack([y.sum() for y in maps]).sum().backward()
+    unused = {name for name, parameter in outline.named_parameters() if parameter.grad is None}
+    for name, parameter in backbone.named_parameters():
+        if name in unused:
+            parameter.requires_grad_(False)
+    return sorted(unused)
 
 
 def _normalization(

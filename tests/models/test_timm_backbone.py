@@ -22,7 +22,7 @@ from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.layers import ConvBNAct
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
-from rtmdet.models.timm_backbone import TimmBackbone
+from rtmdet.models.timm_backbone import TimmBackbone, freeze_unused
 from rtmdet.structures import DenseOutputs, InputError
 from rtmdet.training.ema import ExponentialMovingAverage
 
@@ -242,3 +242,20 @@ def test_initialisation_follows_the_seed() -> None:
         return torch.cat([parameter.flatten() for parameter in model.parameters()]).detach().numpy()
 
     np.testing.assert_array_equal(weights(), weights())
+
+
+@pytest.mark.parametrize(("name", "unused"), [("lcnet_050", False), ("hrnet_w18_small", True)])
+def test_what_serves_no_map_does_not_learn(name: str, unused: bool) -> None:
+    """Joined processes wait for the gradient of every parameter that can have one."""
+    model = build_rtmdet("nano", 1, backbone=f"timm/{name}")
+    before = {key: value.clone() for key, value in model.backbone.state_dict().items()}
+    frozen = freeze_unused(model.backbone)
+    assert bool(frozen) is unused
+    model.train()
+    outputs = model(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
+    sum(level.sum() for group in outputs for level in group).backward()
+    without = {key for key, parameter in model.backbone.named_parameters() if parameter.grad is None}
+    assert without == set(frozen)
+    for key, value in before.items():
+        if not key.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            assert torch.equal(model.backbone.state_dict()[key], value), key
