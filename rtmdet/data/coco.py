@@ -5,10 +5,8 @@ Dimension legend: N boxes of one image, K classes. Boxes are xyxy in pixels of t
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -180,11 +178,16 @@ def _check_size(path: Path, size: Sequence[int], entry: CocoImage, annotations: 
 
 
 def index_coco(file: CocoFile) -> COCO:
-    """pycocotools' index of a file that is already read, without what it prints."""
+    """pycocotools' index of a file that is already read, as its own createIndex makes it, which prints."""
     coco = COCO()
     coco.dataset = file
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco.createIndex()
+    coco.imgs = {image["id"]: image for image in file["images"]}
+    coco.cats = {category["id"]: category for category in file["categories"]}
+    coco.anns = {annotation["id"]: annotation for annotation in file["annotations"]}
+    coco.imgToAnns, coco.catToImgs = defaultdict(list), defaultdict(list)
+    for annotation in file["annotations"]:
+        coco.imgToAnns[annotation["image_id"]].append(annotation)
+        coco.catToImgs[annotation["category_id"]].append(annotation["image_id"])
     return coco
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,10 @@ import numpy as np
 from PIL import Image
 
 from rtmdet.structures import InputError
+
+# Once and for the whole process: OpenCV's own lines about files that we report. To set it back after each file would
+# leave it, among threads, at what another one had set.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 IMAGE_SUFFIXES = (
     ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif",
@@ -45,11 +48,10 @@ def decode_image(path: str | Path, data: bytes) -> np.ndarray:
     """The same from the file's bytes; `path` is what messages name. Raises InputError where they are no image."""
     with suppress(_UnreadableHeaderError):  # OpenCV may know what Pillow does not
         read_header(path, data)
-    with _silent_opencv():
-        try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:
-            image = None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        image = None
     if image is None:
         raise InputError(f"{path}: expected an image, found a file that cannot be decoded; {_REMEDY}")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -153,14 +155,3 @@ def _is_cut_short_jpeg(data: bytes) -> bool:
         else:
             position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return True
-
-
-@contextmanager
-def _silent_opencv() -> Iterator[None]:
-    """Keep OpenCV from printing about a file that we report ourselves."""
-    logging = cv2.utils.logging
-    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        logging.setLogLevel(before)

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from rtmdet.cli.main import main
@@ -377,3 +378,15 @@ def test_boxes_over_the_edge_are_cut_there(folder: Path) -> None:
     assert [remark for remark in data.remarks if "hang over the edge" in remark] == [
         f"{folder / 'annotations.json'}: 2 boxes hang over the edge of their image: cut there"
     ]
+
+
+def test_the_index_is_pycocotools_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    index = dataset(folder, sound()).coco
+    assert not capsys.readouterr().out
+    other = COCO()
+    other.dataset = index.dataset
+    other.createIndex()
+    for name in ("imgs", "cats", "anns", "imgToAnns", "catToImgs"):
+        ours, theirs = getattr(index, name), getattr(other, name)
+        assert type(ours) is type(theirs)
+        assert {key: value for key, value in ours.items() if value} == theirs, name  # asking makes empty lists

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -185,3 +186,12 @@ def test_an_image_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytes
             read(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert read_image(path).shape == (48, 64, 3)
+
+
+def test_reading_leaves_the_log_level_of_opencv_alone(tmp_path: Path) -> None:
+    """It is the whole process's: threads that set it and set it back leave it at what another one had set."""
+    before = cv2.utils.logging.getLogLevel()
+    for data in (encoded("PNG"), b"no image"):
+        with suppress(InputError):
+            read_image(written(tmp_path, data))
+    assert cv2.utils.logging.getLogLevel() == before
