@@ -15,6 +15,7 @@ from rtmdet.config_file import load_config
 from rtmdet.data.checking.finding import SEVERITIES, Finding, Purpose, Source
 from rtmdet.data.checking.report import Report, Summary, check_data
 from rtmdet.data.coco_layout import find_coco, read_documents
+from rtmdet.data.formats.faults import collect_faults
 from rtmdet.data.formats.yolo_layout import find_layout
 from rtmdet.data.json_file import write_json
 from rtmdet.data.sources import open_source
@@ -30,13 +31,19 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the findings; returns 1 where training would stop, be misled or suffer, else 0."""
     purpose = read_purpose(arguments)
     with TemporaryDirectory() as folder:  # for annotations of other formats
-        sources = read_sources(arguments, Path(folder))
-        return check(sources, purpose, arguments)
+        with collect_faults() as faults:
+            try:
+                sources = read_sources(arguments, Path(folder))
+            except InputError as error:  # what is left of so many faults may be nothing
+                raise faults[0] if faults else error from error
+        return check(sources, purpose, arguments, [str(fault) for fault in faults])
 
 
-def check(sources: Sequence[Source], purpose: Purpose, arguments: argparse.Namespace) -> int:
-    """The report in all forms that were asked for; the exit code."""
-    report = check_data(sources, purpose, decode=arguments.decode, watch=track)
+def check(
+    sources: Sequence[Source], purpose: Purpose, arguments: argparse.Namespace, faults: Sequence[str] = ()
+) -> int:
+    """The report in all forms that were asked for; the exit code. `faults` are those of label files."""
+    report = check_data(sources, purpose, faults=faults, decode=arguments.decode, watch=track)
     for source, summary in zip(sources, report.summaries, strict=True):
         print(describe(source, summary, purpose))
     for finding in report.findings:

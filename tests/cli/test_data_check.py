@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from rtmdet.cli.finding_pictures import view_box
+from rtmdet.data.sources import open_source
+from rtmdet.structures import InputError
 
 
 @pytest.fixture
@@ -164,3 +166,57 @@ def test_every_box_can_be_viewed(box: tuple[float, float, float, float]) -> None
         (np.abs(cell.astype(int) - cell.mean(2, keepdims=True)) > 20).any(2).sum()
     )  # the image is grey, the frame is not
     assert frame > 12 if box[0] > -1e6 else frame == 0
+
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def write_labels(folder: Path, kind: str) -> None:
+    """Three images, and label files with a sound object and four faults."""
+    for name in "abc":
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / "images" / f"{name}.png"), np.full((64, 80, 3), 9 * ord(name) % 256, np.uint8))
+    labels = folder / ("labels" if kind == "yolo" else "annotations")
+    labels.mkdir()
+    box = "".join(f"<{key}>{value}</{key}>" for key, value in zip(CORNERS, (9, 9, 40, 40), strict=True))
+    sound = {
+        "yolo": "0 0.5 0.5 0.4 0.4",
+        "voc": f"<object><name>dog</name><bndbox>{box}</bndbox></object>",
+        "labelme": {"label": "dog", "shape_type": "rectangle", "points": [[9, 9], [40, 40]]},
+    }[kind]
+    if kind == "yolo":
+        (labels / "a.txt").write_text(f"{sound}\n0 0.5 x 0.4 0.4\n7 0.5 0.5 0.4 0.4\n0 5 5 0.4 0.4\n{sound}\n")
+        (labels / "b.txt").write_bytes(b"\xff\xfe\x00")
+        (folder / "data.yaml").write_text("{train: images, names: [dog]}")
+    elif kind == "voc":
+        broken = sound.replace("9<", "nine<"), sound.replace("dog", ""), sound.replace("<xmin>9", "<xmin>90")
+        (labels / "a.xml").write_text(f"<annotation>{sound}{''.join(broken)}{sound}</annotation>")
+        (labels / "b.xml").write_text("<annotation>")
+        (labels / "c.xml").write_text(f"<annotation>{sound}</annotation>")
+    else:
+        broken = [sound | {"label": 3}, sound | {"points": [[1, "2"]]}, 7]
+        (labels / "a.json").write_text(json.dumps({"shapes": [sound, *broken, sound]}))
+        (labels / "b.json").write_text("{")
+        (labels / "c.json").write_text(json.dumps({"shapes": [sound]}))
+
+
+@pytest.mark.parametrize("kind", ["yolo", "voc", "labelme"])
+def test_every_fault_of_label_files_is_listed(tmp_path: Path, command, kind: str) -> None:
+    """Training stops at the first one; mending 500 lines shall not take 500 runs."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    write_labels(folder, kind)
+    result = command("data", "check", folder, "--json", tmp_path / "report.json")
+    assert result.returncode == 1, result.stderr
+    findings = json.loads((tmp_path / "report.json").read_text())["findings"]
+    (finding,) = [one for one in findings if one["code"] == "broken-label"]
+    texts = [item["text"] for item in finding["items"]]
+    assert len(texts) == 4, texts
+    assert all(str(folder) in text for text in texts)
+    assert ("error" in result.stdout, "4  entries of label files that cannot be used" in result.stdout) == (
+        True,
+        True,
+    )
+    with pytest.raises(InputError) as caught:
+        open_source(folder)
+    assert str(caught.value).startswith(texts[0])

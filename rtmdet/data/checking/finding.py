@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 Severity = Literal["error", "warning", "hint"]
+ALL = "all"  # in the place of a split: a finding about label files, before there are splits
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "hint")  # training stops or is misled; suffers; can be better
 
 
@@ -53,7 +54,7 @@ class Finding:
 
     severity: Severity
     code: str  # the kind, for programs: lower-case words with hyphens
-    split: str
+    split: str  # or ALL
     message: str  # what the cases are, in the plural
     advice: str
     items: tuple[Item, ...]

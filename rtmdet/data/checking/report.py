@@ -18,7 +18,7 @@ from rtmdet.data.checking.classes import (
     wanted_categories,
 )
 from rtmdet.data.checking.copies import find_copies
-from rtmdet.data.checking.finding import SEVERITIES, Finding, Item, Purpose, Source
+from rtmdet.data.checking.finding import ALL, SEVERITIES, Finding, Item, Purpose, Source, without_remedy
 from rtmdet.data.checking.hotcoco_health import check_health
 from rtmdet.data.checking.image_files import (
     ImageFile,
@@ -62,14 +62,22 @@ class Report:
 
 
 def check_data(
-    sources: Sequence[Source], purpose: Purpose, *, decode: bool = False, watch: Watch = lambda images, _: images
+    sources: Sequence[Source],
+    purpose: Purpose,
+    *,
+    faults: Sequence[str] = (),
+    decode: bool = False,
+    watch: Watch = lambda images, _: images,
 ) -> Report:
     """Look at every image and annotation of one split or of training and validation.
 
-    `decode` looks at the pixels, too. `watch` may show progress. Nothing that a data set can hold stops it: raises
-    InputError only where an annotation file is missing, no JSON or without images, or there is no such folder.
+    `faults` are those of entries of label files, which their reader left out. `decode` looks at the pixels, too.
+    `watch` may show progress. Nothing that a data set can hold stops it: raises InputError only where an annotation
+    file is missing, no JSON or without images, or there is no such folder.
     """
-    findings: list[Finding] = []
+    broken = tuple(Item(without_remedy(fault)) for fault in faults)
+    message, advice = "entries of label files that cannot be used", "correct them, or take them out"
+    findings = [Finding("error", "broken-label", ALL, message, advice, broken)]
     files, looked, summaries = [], [], []
     for source in sources:
         if not source.images.is_dir():

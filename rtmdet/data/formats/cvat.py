@@ -16,6 +16,7 @@ import numpy as np
 
 from rtmdet.data.coco_file import is_number, shown
 from rtmdet.data.formats.ellipse import ellipse
+from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
 from rtmdet.data.formats.xml_file import read_xml
 from rtmdet.data.image_names import ImageNames
@@ -66,7 +67,10 @@ def convert_cvat(
     beside = annotations.parent / "images"
     folder = images or (beside if beside.is_dir() else annotations.parent)
     entries = [entry for entry in entries if subsets is None or entry.get("subset", "") in subsets]
-    labelled = [_read_image(annotations, entry, folder) for entry in entries]
+    labelled = []
+    for entry in entries:
+        with one_entry():
+            labelled.append(_read_image(annotations, entry, folder))
     labels = [(element.text or "").strip() for element in root.findall("meta//labels/label/name")]
     classes = class_names(labelled, names or list(dict.fromkeys(labels)) or None)
     passed_over = Counter(shape.tag for entry in entries for shape in entry if shape.tag in PASSED_OVER)
@@ -81,7 +85,10 @@ def _read_image(path: Path, entry: Element, folder: Path) -> LabelledImage:
     where = f"{path}: {name}"
     width, height = _numbers(where, entry, ("width", "height"))
     shapes = [shape for shape in entry if shape.tag in OBJECTS]
-    objects = [_read_shape(f"{where}: shape {number}", shape) for number, shape in enumerate(shapes, start=1)]
+    objects = []
+    for number, shape in enumerate(shapes, start=1):
+        with one_entry():
+            objects.append(_read_shape(f"{where}: shape {number}", shape))
     within = f"{entry.get('subset')}/{name}"
     if entry.get("subset") and ImageNames(folder).has(within):
         name = within

@@ -18,6 +18,7 @@ import numpy as np
 from rtmdet.data.coco_file import is_number, shown
 from rtmdet.data.files import files_below
 from rtmdet.data.formats.ellipse import ellipse
+from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.image_folder import (
     choose_image,
     image_folder,
@@ -71,7 +72,10 @@ def convert_labelme(
     """
     folder = label_folder(annotations, ".json")
     paths = [path for path in files_below(folder, (".json",)) if folders is None or path.parent in folders]
-    documents = {path: read_json(path) for path in paths}
+    documents = {}
+    for path in paths:
+        with one_entry():
+            documents[path] = read_json(path)
     files = {path: content for path, content in documents.items() if is_labelme(content)}
     if not files:
         raise InputError(f"{folder}: expected LabelMe files (*.json with 'shapes'), found none; check the path")
@@ -79,10 +83,11 @@ def convert_labelme(
     file_names = images_by_name(images)
     others = len(documents) - len(files)
     passed_over = Counter({"JSON file of another kind": others} if others else {})
-    labelled = [
-        _read_image(path, content, images, named_like(without_suffix(path, folder), file_names), passed_over)
-        for path, content in files.items()
-    ]
+    labelled = []
+    for path, content in files.items():
+        with one_entry():
+            alike = named_like(without_suffix(path, folder), file_names)
+            labelled.append(_read_image(path, content, images, alike, passed_over))
     remarks = [f"skipped: {count} x {kind}" for kind, count in passed_over.items()]
     return assemble(annotations, labelled, images, class_names(labelled, names), remarks)
 
@@ -112,7 +117,8 @@ def _read_image(
         if kind in PASSED_OVER or (kind not in LEAST_POINTS and _has_few_points(shape)):
             passed_over[str(kind)] += 1
         else:
-            parts.append(_read_shape(f"{path}: shape {number}", shape))
+            with one_entry():
+                parts.append(_read_shape(f"{path}: shape {number}", shape))
     said, named = document.get("imagePath"), _named_image(path, document)
     if os.path.isfile(named) and Path(named).is_relative_to(os.path.abspath(images)):
         said = os.path.relpath(named, images)

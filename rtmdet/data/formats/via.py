@@ -23,6 +23,7 @@ from rtmdet.data.coco_file import (
     shown,
 )
 from rtmdet.data.formats.ellipse import ellipse
+from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labelled_image import ConvertedSet
 from rtmdet.data.image_names import locate_images
 from rtmdet.data.images import image_size
@@ -62,14 +63,12 @@ def convert_via(annotations: Path, images: Path, *, class_name: str, class_key: 
     entries = _read_entries(annotations)
     everything = [region for regions in entries.values() for _, region in regions]
     skipped = Counter(kind for region in everything if (kind := _kind_without_outline(region)))
-    regions_of = {
-        name: [
-            _read_region(where, region, class_name, class_key)
-            for where, region in regions
-            if not _kind_without_outline(region)
-        ]
-        for name, regions in entries.items()
-    }
+    regions_of: dict[str, list[_Region]] = {name: [] for name in entries}
+    for name, regions in entries.items():
+        for where, region in regions:
+            if not _kind_without_outline(region):
+                with one_entry():
+                    regions_of[name].append(_read_region(where, region, class_name, class_key))
     files, remarks = locate_images(annotations, images, list(regions_of))
     names = [class_name] if class_key is None else sorted({one.name for each in regions_of.values() for one in each})
     ids = {name: number for number, name in enumerate(names, start=1)}
@@ -78,20 +77,21 @@ def convert_via(annotations: Path, images: Path, *, class_name: str, class_key: 
         "annotations": [],
         "categories": [{"id": number, "name": name} for name, number in ids.items()],
     }
-    for image_id, (file, regions) in enumerate(zip(files, regions_of.values(), strict=True)):
+    for image_id, (file, of_image) in enumerate(zip(files, regions_of.values(), strict=True)):
         image = _coco_image(image_id, file, images)
         coco["images"].append(image)
-        for region in regions:
+        for found in of_image:
             # Differs from mmdet: annotations count from 1, since COCOeval takes a match with annotation 0 for
             # no match; and so do categories, as everywhere in COCO.
             number = len(coco["annotations"]) + 1
-            annotation = _coco_annotation(number, image_id, ids[region.name], region.outline)
-            if is_outside(annotation, image):
-                raise InputError(
-                    f"{region.where}: it lies outside its image of {image['width']} x {image['height']} pixels; "
-                    "correct it or take it out"
-                )
-            coco["annotations"].append(annotation)
+            annotation = _coco_annotation(number, image_id, ids[found.name], found.outline)
+            with one_entry():
+                if is_outside(annotation, image):
+                    raise InputError(
+                        f"{found.where}: it lies outside its image of {image['width']} x {image['height']} pixels; "
+                        "correct it or take it out"
+                    )
+                coco["annotations"].append(annotation)
     return ConvertedSet(coco, images, [*(f"skipped: {count} x {kind}" for kind, count in skipped.items()), *remarks])
 
 

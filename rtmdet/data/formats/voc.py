@@ -15,6 +15,7 @@ import numpy as np
 
 from rtmdet.data.coco_file import is_number, shown
 from rtmdet.data.files import files_below
+from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.image_folder import (
     choose_image,
     image_folder,
@@ -53,13 +54,19 @@ def convert_voc(
     """
     folder = label_folder(annotations, ".xml")
     paths = [path for path in files_below(folder, (".xml",)) if folders is None or path.parent in folders]
-    roots = {path: read_xml(path) for path in paths}
+    roots = {}
+    for path in paths:
+        with one_entry():
+            roots[path] = read_xml(path)
     files = {without_suffix(path, folder): path for path, root in roots.items() if root.tag == "annotation"}
     if not files:
         raise InputError(f"{folder}: expected VOC label files (<annotation> in *.xml), found none; check the path")
     images = images or image_folder(folder)
     file_names = images_by_name(images)
-    everything = {stem: _read_image(path, roots[path], named_like(stem, file_names)) for stem, path in files.items()}
+    everything = {}
+    for stem, path in files.items():
+        with one_entry():
+            everything[stem] = _read_image(path, roots[path], named_like(stem, file_names))
     classes = class_names(list(everything.values()), names)
     chosen = list(everything.values())
     if split is not None:
@@ -94,10 +101,10 @@ def _listed(path: Path, folder: Path, images: dict[str, LabelledImage]) -> list[
 def _read_image(path: Path, root: Element, file_names: Sequence[str]) -> LabelledImage:
     """One XML file; `file_names` are those of the images that have its name."""
     name = choose_image(path, (root.findtext("filename") or "").strip(), file_names)
-    objects = [
-        _read_object(f"{path}: object {number}", element)
-        for number, element in enumerate(root.findall("object"), start=1)
-    ]
+    objects = []
+    for number, element in enumerate(root.findall("object"), start=1):
+        with one_entry():
+            objects.append(_read_object(f"{path}: object {number}", element))
     return LabelledImage(path, name, _size(path, root), objects)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from rtmdet.data.coco_file import CocoFile, box_annotation, shown
 from rtmdet.data.files import as_on_disk, comparable, files_below
+from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labelled_image import ConvertedSet
 from rtmdet.data.formats.yolo_layout import YoloLayout, read_layout, split_images
 from rtmdet.data.images import IMAGE_SUFFIXES, image_size
@@ -44,19 +45,25 @@ def convert_yolo(path: Path, split: str) -> ConvertedSet:
         raise InputError(
             f"{folder}: none of the {len(files)} images has a label file (such as {expected}); put the labels there"
         )
-    lines_of = [[] if file is None else _read_lines(file) for file in label_files]
+    lines_of = [_read_lines(file) for file in label_files]
     poses = not layout.has_keypoints and _are_poses([line.values for lines in lines_of for line in lines])
     for image_id, (file, lines) in enumerate(zip(files, lines_of, strict=True), start=1):
-        height, width = image_size(file)
+        size = None
+        with one_entry():
+            size = image_size(file)
+        if size is None:
+            continue
+        height, width = size
         name = file.relative_to(folder).as_posix()
         coco["images"].append({"id": image_id, "file_name": name, "width": width, "height": height})
         for line in lines:
-            label, points = _read_object(line, layout, box_only=poses or layout.has_keypoints)
-            number = len(coco["annotations"]) + 1
-            outline = points * (width, height)
-            box = [*outline.min(0).tolist(), *outline.max(0).tolist()]
-            polygon = outline.reshape(-1).tolist()
-            coco["annotations"].append(box_annotation(number, image_id, label, box=box, polygon=polygon))
+            with one_entry():
+                label, points = _read_object(line, layout, box_only=poses or layout.has_keypoints)
+                number = len(coco["annotations"]) + 1
+                outline = points * (width, height)
+                box = [*outline.min(0).tolist(), *outline.max(0).tolist()]
+                polygon = outline.reshape(-1).tolist()
+                coco["annotations"].append(box_annotation(number, image_id, label, box=box, polygon=polygon))
     remarks = labels.remarks()
     if poses:
         remarks.append("the labels are boxes with keypoints, without kpt_shape in the data.yaml: the boxes are used")
@@ -125,11 +132,14 @@ class _Line(NamedTuple):
     values: np.ndarray  # what follows the class
 
 
-def _read_lines(path: Path) -> list[_Line]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a text file of labels, found {error}; write it again") from error
+def _read_lines(path: Path | None) -> list[_Line]:
+    """The lines of a label file that are not empty; none of an image without one."""
+    text = ""
+    with one_entry():
+        try:
+            text = "" if path is None else path.read_text(encoding="utf-8-sig")
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: expected a text file of labels, found {error}; write it again") from error
     lines = enumerate(text.splitlines(), start=1)
     return [_parse(f"{path}: line {number}", line.strip()) for number, line in lines if line.strip()]
 
