@@ -4,7 +4,7 @@ The layout, which OpenMMLab's tools read too and torch.load(weights_only=True) r
     state_dict  averaged (EMA) weights
     meta        format, epoch, iteration, config, score_thresholds,
                 dataset_meta: {classes, category_ids},
-                model: {size, num_classes, input_size, trained_size, backbone}
+                model: {size, num_classes, input_size, trained_size, backbone, value_range}
     training    optional: the fields of TrainingState
 """
 
@@ -43,6 +43,7 @@ class CheckpointMeta:
     iteration: int = 0  # finished iterations
     score_thresholds: tuple[float, ...] = ()  # where each class is best cut, 0 .. 1; empty: not known
     trained_size: tuple[int, int] | None = None  # (H, W) in training; None: input_size
+    value_range: tuple[int, int] | None = None  # of images of 16 bits: what becomes black and white
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,6 +179,7 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
             iteration=int(meta["iteration"]),
             score_thresholds=thresholds,
             trained_size=None if trained is None else _sides(trained),
+            value_range=None if model.get("value_range") is None else _sides(model["value_range"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: `meta` of the checkpoint is damaged: {type(error).__name__} {error}") from error
@@ -198,6 +200,7 @@ def _meta_to_dict(meta: CheckpointMeta) -> dict[str, object]:
             "input_size": list(meta.input_size),
             "trained_size": None if meta.trained_size is None else list(meta.trained_size),
             "backbone": meta.backbone,
+            "value_range": None if meta.value_range is None else list(meta.value_range),
         },
         "config": meta.config,
         "epoch": meta.epoch,

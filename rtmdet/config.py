@@ -114,8 +114,12 @@ class DataConfig:
     """show images with a class that fewer than this share of the images have more often; 0: all once an epoch"""
     keep_empty: bool = False
     """train on images without objects too"""
+    value_range: tuple[int, int] | None = None
+    """of images of 16 bits, which often use 10 to 14: the values that become black and white; none: 0 and 65535"""
 
     def __post_init__(self) -> None:
+        low, high = self.value_range or (0, 1)
+        _require(0 <= low < high, f"data.value_range is {[low, high]}: expected 0 <= low < high")
         _require_sides("data.input_size", self.input_size)
         # On a map of 1 x 1 the batch norms of a single left-over image have nothing to normalise.
         _require(

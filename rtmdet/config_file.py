@@ -206,8 +206,8 @@ def _all_settings(kind: type, key: str) -> Iterator[str]:
 
 def _build_tuple(arguments: tuple[typing.Any, ...], node: yaml.Node, key: str) -> tuple[object, ...]:
     any_length = arguments[-1] is Ellipsis
-    if key.endswith("input_size") and isinstance(node, yaml.ScalarNode) and (sides := _read_sides(node)):
-        return sides
+    if isinstance(node, yaml.ScalarNode) and (pair := _read_pair(node, key)):
+        return pair
     wanted = "a list" if any_length else f"a list of {len(arguments)}"
     if not isinstance(node, yaml.SequenceNode) or not (any_length or len(node.value) == len(arguments)):
         raise InputError(f"{_where(node, key)} should be {wanted}, found {_shown(node)}")
@@ -216,13 +216,14 @@ def _build_tuple(arguments: tuple[typing.Any, ...], node: yaml.Node, key: str) -
     return tuple(_build(kind, item, f"{key}[{i}]") for i, (kind, item) in enumerate(pairs))
 
 
-def _read_sides(node: yaml.ScalarNode) -> tuple[int, ...]:
-    """(H, W) of `640`, `480,640` or `480x640`; () for anything else."""
+def _read_pair(node: yaml.ScalarNode, key: str) -> tuple[int, ...]:
+    """Two numbers of `480,640` or `480x640`; of an input size `640` is both. () for anything else."""
     words = node.value.replace("x", ",").split(",")
-    if len(words) > 2 or not all(word.strip().isdecimal() and len(word) < 10 for word in words):
+    least = {"input_size": 1, "value_range": 2}.get(key.rpartition(".")[2], 3)
+    if not least <= len(words) <= 2 or not all(word.strip().isdecimal() and len(word) < 10 for word in words):
         return ()
-    sides = tuple(int(word) for word in words)
-    return sides if len(sides) == 2 else sides * 2
+    numbers = tuple(int(word) for word in words)
+    return numbers if len(numbers) == 2 else numbers * 2
 
 
 def _build_parameters(node: yaml.Node, key: str) -> dict[str, Plain]:

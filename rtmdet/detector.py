@@ -33,6 +33,7 @@ class Detector:
     `named` is false where nobody named the classes: they have numbers then. `config` is the YAML of the run that
     trained it, `category_ids` are those of the classes in its annotation file,
     `score_thresholds` where its validation says each class is best cut; they are empty where that is not known.
+    `value_range` is how the training read images of 16 bits (`read_image`).
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Detector:
         config: str = "",
         category_ids: Sequence[int] = (),
         score_thresholds: Sequence[float] = (),
+        value_range: tuple[int, int] | None = None,
     ) -> None:
         if len(classes) != model.bbox_head.num_classes:
             raise InputError(
@@ -61,6 +63,7 @@ class Detector:
         self.config = config
         self.category_ids = tuple(category_ids)
         self.score_thresholds = tuple(score_thresholds)
+        self.value_range = value_range
         memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         self.model = model.eval().to(device).to(memory_format=memory_format)
 
@@ -95,6 +98,7 @@ class Detector:
             config=checkpoint.config,
             category_ids=checkpoint.category_ids,
             score_thresholds=checkpoint.score_thresholds,
+            value_range=checkpoint.value_range,
         )
 
     def preprocess(self, images: Sequence[np.ndarray]) -> tuple[Tensor, list[tuple[float, float]]]:

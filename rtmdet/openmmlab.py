@@ -40,6 +40,7 @@ class LoadedWeights:
     size: str | None = None  # a key of zoo.SIZES; None where no published size fits
     input_size: tuple[int, int] | None = None  # (H, W) for detection, where the file says it
     trained_size: tuple[int, int] | None = None  # (H, W) in training, where it was another one
+    value_range: tuple[int, int] | None = None  # of images of 16 bits: what becomes black and white
     backbone: str = ""  # timm/<name>, which only our checkpoints state; empty: CSPNeXt, or not known
     config: str = ""  # YAML of the run that made our checkpoint; empty: not known
     score_thresholds: tuple[float, ...] = ()  # where each class is best cut; empty: not known
@@ -110,6 +111,7 @@ def read_checkpoint(path: Path) -> LoadedWeights:
             size=meta.size,
             input_size=meta.input_size,
             trained_size=meta.trained_size,
+            value_range=meta.value_range,
             backbone=meta.backbone,
             config=meta.config,
             score_thresholds=meta.score_thresholds,

@@ -28,6 +28,7 @@ META = CheckpointMeta(
     iteration=40,
     score_thresholds=(0.4, 0.25),
     trained_size=(224, 448),
+    value_range=(300, 4000),
 )
 
 
@@ -101,6 +102,7 @@ def test_layout_is_the_one_that_other_tools_read(tmp_path: Path, model: nn.Modul
             "input_size": [320, 640],
             "trained_size": [224, 448],
             "backbone": "timm/resnet18",
+            "value_range": [300, 4000],
         },
         "config": "train:\n  epochs: 3\n",
         "epoch": 2,
@@ -136,8 +138,8 @@ def test_checkpoints_from_before_there_were_other_backbones(tmp_path: Path, mode
 def test_checkpoints_from_before_the_size_of_detection_was_chosen(tmp_path: Path, model: nn.Module) -> None:
     save_checkpoint(tmp_path / "a.pth", model_state=model.state_dict(), meta=META)
     content = torch.load(tmp_path / "a.pth", weights_only=True)
-    del content["meta"]["model"]["trained_size"]
-    assert parse_meta(content["meta"], tmp_path / "a.pth") == replace(META, trained_size=None)
+    del content["meta"]["model"]["trained_size"], content["meta"]["model"]["value_range"]
+    assert parse_meta(content["meta"], tmp_path / "a.pth") == replace(META, trained_size=None, value_range=None)
     content["meta"]["model"]["trained_size"] = [320]
     with pytest.raises(InputError, match="`meta` of the checkpoint is damaged"):
         parse_meta(content["meta"], tmp_path / "a.pth")

@@ -93,6 +93,7 @@ def build_trainer(
             config.model.size,
             validation.input_size,
             trained_size=config.data.input_size,
+            value_range=config.data.value_range,
             category_ids=train_data.category_ids,
             backbone=model.backbone_name,
             config=stored_text(config),

@@ -176,7 +176,9 @@ def measure(one: Run, images: Images, arguments: argparse.Namespace) -> CocoEval
         return evaluator
     assert images.folder is not None, "a detector needs images"
     detector = one.detector
-    dataset = CocoDataset(images.annotations, images.folder, classes=detector.classes, training=False)
+    dataset = CocoDataset(
+        images.annotations, images.folder, classes=detector.classes, training=False, value_range=detector.value_range
+    )
     samples = EvaluationSamples(dataset, input_size=detector.input_size)
     loader = EvaluationLoader(samples, batch_size=arguments.batch, workers=arguments.workers)
     settings = stored_settings(detector, str(one.path)) or EvaluationConfig()

@@ -26,7 +26,13 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.weights} does not name its {len(detector.classes)} classes, by which they are found in "
             f"{arguments.annotations}: give the names in order, --classes a,b,c"
         )
-    dataset = CocoDataset(arguments.annotations, arguments.images, classes=detector.classes, training=False)
+    dataset = CocoDataset(
+        arguments.annotations,
+        arguments.images,
+        classes=detector.classes,
+        training=False,
+        value_range=detector.value_range,
+    )
     for remark in dataset.remarks:
         print(remark)
     samples = EvaluationSamples(dataset, input_size=detector.input_size)

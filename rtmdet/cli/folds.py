@@ -11,6 +11,7 @@ from statistics import mean, stdev
 
 from rtmdet.cli.measure import describe_interval, detect_all
 from rtmdet.cli.minutes import Configure, TimedRun, TimeLimit, settings_of_first_fold
+from rtmdet.cli.open_data import open_split
 from rtmdet.cli.own_data import (
     SPLIT_SEED,
     check_may_go_on,
@@ -25,7 +26,7 @@ from rtmdet.cli.own_data import (
 from rtmdet.cli.progress import say
 from rtmdet.cli.run_files import load_run
 from rtmdet.config import Config
-from rtmdet.data.coco import CocoDataset, index_coco
+from rtmdet.data.coco import index_coco
 from rtmdet.data.coco_file import CocoFile
 from rtmdet.data.copies import group_copies
 from rtmdet.data.json_file import read_json, write_json
@@ -143,8 +144,7 @@ def without(coco: CocoFile, part: CocoFile) -> CocoFile:
 def detect_fold(config: Config, folder: Path) -> tuple[CocoEvaluator, tuple[int, ...]]:
     """The detections of a finished run on its validation images, and the category ids of its labels."""
     detector = Detector.from_weights(folder / "last.pth", device=config.train.device)
-    val = config.data.val
-    dataset = CocoDataset(Path(val.annotations), Path(val.images), classes=detector.classes, training=False)
+    dataset = open_split(config.data.val, config, detector.classes, training=False)
     samples = EvaluationSamples(dataset, input_size=detector.input_size)
     loader = EvaluationLoader(samples, batch_size=config.data.batch_size, workers=config.data.workers)
     found = detect_all(detector.model, dataset, loader, settings=config.evaluation, device=detector.device)

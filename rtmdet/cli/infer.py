@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     failures: list[InputError] = []
     for path, picture in tqdm(name_pictures(paths, arguments.out), desc="detecting", disable=len(paths) == 1):
         try:
-            image = read_image(path)
+            image = read_image(path, detector.value_range)
         except InputError as error:
             failures.append(error)
             continue

@@ -9,7 +9,10 @@ from rtmdet.cli.progress import say
 from rtmdet.config import Config, SplitConfig
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.copies import count_equal
+from rtmdet.data.images import DARK, DEEP_SUFFIXES, used_range
 from rtmdet.distributed import is_main_process
+
+LOOKED_AT = 24  # images whose values are looked at
 
 
 def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
@@ -20,6 +23,8 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
     say(describe("val", val))
     for remark in (*train.remarks, *val.remarks):
         say(remark)
+    if config.data.value_range is None and is_main_process():
+        say_dark(train)
     if missing := [name for name, count in zip(train.classes, train.class_counts, strict=True) if not count]:
         say(f"no object to learn from: {shortened(missing)}: never found; leave them out with data.classes")
     if is_main_process() and (common := count_learned(map(train.path, range(len(train))), val)):
@@ -35,7 +40,21 @@ def open_split(split: SplitConfig, config: Config, classes: Sequence[str] | None
         classes=classes,
         training=training,
         keep_empty=config.data.keep_empty,
+        value_range=config.data.value_range,
     )
+
+
+def say_dark(train: CocoDataset) -> None:
+    """Say where images of 16 bits use a small part of their values: they would be nearly black."""
+    places = range(0, len(train), -(-len(train) // LOOKED_AT))
+    paths = [path for path in map(train.path, places) if path.suffix.lower() in DEEP_SUFFIXES]
+    ranges = [found for path in paths if (found := used_range(path.read_bytes())) is not None]
+    if ranges and (high := max(high for _, high in ranges)) < DARK:
+        low = min(low for low, _ in ranges)
+        say(
+            f"{len(ranges)} of {len(places)} images looked at have 16 bits a value and use {low} .. {high} of 65535: "
+            f"they are nearly black as they are read; --set data.value_range={low},{high} scales them"
+        )
 
 
 def count_learned(learned: Iterable[Path], val: CocoDataset) -> int:

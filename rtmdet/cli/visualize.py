@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list_layers:
         print("\n".join(layer_names(detector.model)))
         return 0
-    image = read_image(arguments.image)
+    image = read_image(arguments.image, detector.value_range)
     print(describe_score(arguments.score, detector))
     if arguments.method:
         draw_box_am(detector, image, arguments)

@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 
 from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, read_and_repair
 from rtmdet.data.image_names import place_images
-from rtmdet.data.images import image_size, read_image
+from rtmdet.data.images import ValueRange, image_size, read_image
 from rtmdet.structures import ImageMeta, InputError, Sample
 
 LEAST_SIDE = 32  # pixels; smaller images are left out of training
@@ -61,8 +61,11 @@ class CocoDataset:
         classes: Sequence[str] | None = None,
         training: bool,
         keep_empty: bool = False,
+        value_range: ValueRange | None = None,
     ) -> None:
         """Read and check the whole file; `classes` picks and orders some of its classes (None: all, by id).
+
+        `value_range` is for images of 16 bits, as `read_image` takes it.
 
         For training the file must have all of them, for validation one: nothing is measured of the others.
         Raises InputError for a fault in the file, a class that it must have, a missing image file, or where no
@@ -77,6 +80,7 @@ class CocoDataset:
         self.coco = index_coco(file)
         self._folder = images
         self._annotations = annotations
+        self._value_range = value_range
         self.unused: Counter[str] = Counter()
         self._items = self._select(training=training, keep_empty=keep_empty)
         self.image_ids = tuple(item.image["id"] for item in self._items)
@@ -130,7 +134,8 @@ class CocoDataset:
         Raises InputError where the image cannot be read or has another size than the annotation file says.
         """
         meta, boxes, labels = self.boxes(index)
-        image = read_annotated_image(self.path(index), self._items[index].image, self._annotations)
+        entry = self._items[index].image
+        image = read_annotated_image(self.path(index), entry, self._annotations, self._value_range)
         return Sample(image, boxes, labels, meta)
 
     def check_size(self, index: int) -> None:
@@ -157,12 +162,14 @@ class CocoDataset:
         return items
 
 
-def read_annotated_image(path: Path, entry: CocoImage, annotations: Path) -> np.ndarray:
+def read_annotated_image(
+    path: Path, entry: CocoImage, annotations: Path, value_range: ValueRange | None = None
+) -> np.ndarray:
     """Decode the image of an entry of the annotation file: (H, W, 3) uint8 RGB.
 
     Raises InputError where it cannot be read or has another size than the entry says: its boxes would be off.
     """
-    image = read_image(path)
+    image = read_image(path, value_range)
     _check_size(path, image.shape[:2], entry, annotations)
     return image
 

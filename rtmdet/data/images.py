@@ -26,6 +26,10 @@ IMAGE_SUFFIXES = (
     ".tiff", ".webp",
 )  # fmt: skip
 
+DEEP_SUFFIXES = (".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff")  # which may hold 16 bits a value
+DARK = 2**15  # of 65536: pictures that stay below are less than half as bright as they may be
+ValueRange = tuple[int, int]  # values of 16 bits that become black and white
+
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_SCAN = 0xDA
 _PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -34,27 +38,46 @@ _TURNED = (5, 6, 7, 8)  # orientations that swap height and width
 _REMEDY = "replace the file or take it out of the data"
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, value_range: ValueRange | None = None) -> np.ndarray:
     """Decode an image file to (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
 
-    Grey becomes three equal channels, transparency is left out, of 16 bits the high 8 remain, of a GIF that moves the
-    first picture.
+    Gray becomes three equal channels, transparency is left out, of a GIF that moves the first picture remains. Of 16
+    bits `value_range` becomes 0 .. 255, what is outside black or white; without one the high 8 bits remain.
     Raises InputError for a file that is missing, unreadable, empty, cut short, too large or not an image.
     """
-    return decode_image(path, read_image_bytes(path))
+    return decode_image(path, read_image_bytes(path), value_range)
 
 
-def decode_image(path: str | Path, data: bytes) -> np.ndarray:
+def decode_image(path: str | Path, data: bytes, value_range: ValueRange | None = None) -> np.ndarray:
     """The same from the file's bytes; `path` is what messages name. Raises InputError where they are no image."""
     with suppress(_UnreadableHeaderError):  # OpenCV may know what Pillow does not
         read_header(path, data)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        depth = 0 if value_range is None else cv2.IMREAD_ANYDEPTH
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | depth)
     except cv2.error:
         image = None
     if image is None:
         raise InputError(f"{path}: expected an image, found a file that cannot be decoded; {_REMEDY}")
+    if value_range is not None and image.dtype != np.uint8:
+        low, high = value_range
+        image = ((image.astype(np.float32) - low) * (255 / (high - low))).round().clip(0, 255).astype(np.uint8)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def used_range(data: bytes) -> ValueRange | None:
+    """The values between which all but one in a thousand of an image's 16-bit values are, at either end.
+
+    None for images of 8 bits, and for what cannot be decoded.
+    """
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+    except cv2.error:
+        return None
+    if image is None or image.dtype != np.uint16:
+        return None
+    low, high = np.quantile(image, (0.001, 0.999))
+    return int(low), max(int(np.ceil(high)), int(low) + 1)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

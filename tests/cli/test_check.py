@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -71,3 +74,24 @@ def test_the_start_check_draws_no_random_numbers(monkeypatch: pytest.MonkeyPatch
     before = torch.get_rng_state()
     start_check.check_start(None, trainer, None, None, resumed=True)  # type: ignore[arg-type]
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_dark_images_of_16_bits_are_said_and_can_be_scaled(
+    command: Command, dataset: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(dataset, tmp_path / "set")
+    for path in (tmp_path / "set").glob("*/images/*"):
+        image = cv2.imread(str(path)).astype(np.uint16) * 16  # 12 bits
+        path.unlink()
+        cv2.imwrite(str(path.with_suffix(".png")), image)
+    for path in (tmp_path / "set").glob("*/annotations.json"):
+        path.write_text(path.read_text().replace(".jpg", ".png"))
+    words = ("check", "--data", tmp_path / "set", "--weights", checkpoint, "--set", "data.input_size=64")
+    words = (*words, "--set", "train.device=cpu")
+    result = command(*words)
+    assert result.returncode == 0, result.stderr
+    assert "6 of 6 images looked at have 16 bits a value and use " in result.stdout
+    advice = next(line for line in result.stdout.splitlines() if "16 bits" in line).rpartition("--set ")[2].split()[0]
+    result = command(*words, "--set", advice)
+    assert result.returncode == 0, result.stderr
+    assert "16 bits" not in result.stdout

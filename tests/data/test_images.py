@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rtmdet.data.images import image_size, read_image
+from rtmdet.data.images import image_size, read_image, used_range
 from rtmdet.structures import InputError
 
 ORIENTATION = 0x0112
@@ -195,3 +195,34 @@ def test_reading_leaves_the_log_level_of_opencv_alone(tmp_path: Path) -> None:
         with suppress(InputError):
             read_image(written(tmp_path, data))
     assert cv2.utils.logging.getLogLevel() == before
+
+
+def deep(low: int, high: int, *, channels: int = 3) -> np.ndarray:
+    """A 16-bit picture (48, 64, channels) with values from `low` to `high`."""
+    ramp = np.linspace(low, high, 48 * 64).round().astype(np.uint16).reshape(48, 64)
+    return np.repeat(ramp[..., None], channels, 2) if channels > 1 else ramp
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_range_of_16_bits_is_spread_over_8(tmp_path: Path, suffix: str, channels: int) -> None:
+    """Cameras of 12 bits: read as they are, the high bits alone, the brightest pixel would be 15 of 255."""
+    path = tmp_path / f"thermal{suffix}"
+    cv2.imwrite(str(path), deep(100, 4095, channels=channels))
+    assert read_image(path).max() <= 16
+    image = read_image(path, (100, 4095))
+    assert (image.shape, image.dtype, image.min(), image.max()) == ((48, 64, 3), np.uint8, 0, 255)
+    np.testing.assert_allclose(image[..., 0].reshape(-1), np.linspace(0, 255, 48 * 64), atol=0.6)
+    clipped = read_image(path, (1000, 2000))
+    assert ((clipped == 0).mean() > 0.2, (clipped == 255).mean() > 0.5) == (True, True)
+    low, high = used_range(path.read_bytes()) or (0, 0)
+    assert (low, high) == (pytest.approx(100, abs=8), pytest.approx(4095, abs=8))
+
+
+def test_the_range_is_for_16_bits_alone(tmp_path: Path) -> None:
+    path = written(tmp_path, encoded("PNG"))
+    np.testing.assert_array_equal(read_image(path, (0, 100)), read_image(path))
+    assert used_range(path.read_bytes()) is None
+    assert used_range(b"no image") is None
+    constant = cv2.imencode(".png", np.full((4, 4), 700, np.uint16))[1].tobytes()
+    assert used_range(constant) == (700, 701)

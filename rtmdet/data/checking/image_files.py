@@ -17,7 +17,15 @@ from rtmdet.data.checking.finding import Finding, Item, without_remedy
 from rtmdet.data.coco_file import CocoImage
 from rtmdet.data.copies import fingerprints
 from rtmdet.data.image_names import ImageNames
-from rtmdet.data.images import IMAGE_SUFFIXES, read_header, read_image_bytes
+from rtmdet.data.images import (
+    DARK,
+    DEEP_SUFFIXES,
+    IMAGE_SUFFIXES,
+    ValueRange,
+    read_header,
+    read_image_bytes,
+    used_range,
+)
 from rtmdet.structures import InputError
 
 EXIF = ", before the turn by EXIF"
@@ -34,6 +42,7 @@ class ImageFile:
     turned: bool = False  # EXIF asks for a turn or a flip
     digest: bytes = b""  # of the bytes; equal for equal files
     fingerprints: np.ndarray | None = None  # (2, 256) bool, see copies.fingerprints
+    used: ValueRange | None = None  # of images of 16 bits: the values that they have
 
 
 def look_at_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
@@ -52,7 +61,8 @@ def look_at_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
         pixels = fingerprints(cv2.cvtColor(decode_strictly(path, data), cv2.COLOR_RGB2GRAY)) if decode else None
     except InputError as error:
         return ImageFile("broken-pixels", without_remedy(str(error)), header.size, header.orientation > 1, digest)
-    return ImageFile(size=header.size, turned=header.orientation > 1, digest=digest, fingerprints=pixels)
+    used = used_range(data) if decode and path.suffix.lower() in DEEP_SUFFIXES else None
+    return ImageFile(size=header.size, turned=header.orientation > 1, digest=digest, fingerprints=pixels, used=used)
 
 
 def check_image_files(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> Iterator[Finding]:
@@ -66,6 +76,7 @@ def check_image_files(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> 
         items = tuple(Item(one.reason, image_id) for image_id, one in looked.items() if one.fault == code)
         yield Finding("error", code, name, message, advice, items)
     yield _find_wrong_sizes(file, looked)
+    yield _find_dark(file, looked)
     turned = tuple(
         file.image_item(image_id)
         for image_id, one in looked.items()
@@ -73,6 +84,15 @@ def check_image_files(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> 
     )
     advice = "see with rtmdet data show that boxes fit: some tools draw on the image before its turn"
     yield Finding("hint", "turned-image", name, "images that EXIF turns", advice, turned)
+
+
+def _find_dark(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> Finding:
+    """Images of 16 bits that use a small part of their values: read as they are, they are nearly black."""
+    dark = {key: one.used for key, one in looked.items() if one.used is not None and one.used[1] < DARK}
+    low, high = min((low for low, _ in dark.values()), default=0), max((high for _, high in dark.values()), default=0)
+    items = tuple(file.image_item(key, f"{low} .. {high} of 65535") for key, (low, high) in dark.items())
+    message, advice = "images of 16 bits that are nearly black", f"data.value_range=[{low}, {high}] scales them"
+    return Finding("warning", "dark-image", file.source.name, message, advice, items)
 
 
 def of_wrong_size(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> set[int]:

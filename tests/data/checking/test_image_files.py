@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+import cv2
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -99,3 +101,15 @@ def test_files_without_an_entry_in_any_split_of_the_folder(patient, only) -> Non
     patient.documents["train"]["images"].pop()
     found = [finding for finding in patient.check() if finding.code == "unnamed-file"]
     assert [item.text for item in found[0].items] == ["5.jpg"]
+
+
+def test_images_of_16_bits_that_are_nearly_black(patient, only) -> None:
+    path = patient.path("train", 1).with_suffix(".png")
+    ramp = np.linspace(300, 4000, 120 * 160).astype(np.uint16).reshape(120, 160)
+    cv2.imwrite(str(path), ramp)
+    patient.documents["train"]["images"][0]["file_name"] = path.name
+    patient.path("train", 1).unlink(missing_ok=True)
+    assert not [finding for finding in patient.check() if finding.code == "dark-image"]
+    finding = next(finding for finding in patient.check(decode=True) if finding.code == "dark-image")
+    assert (finding.severity, finding.items[0].text.split(": ")[0]) == ("warning", path.name)
+    assert finding.advice.startswith("data.value_range=[30")
