@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rtmdet.cli.progress import say
 from rtmdet.data.coco_file import CocoFile, read_coco
+from rtmdet.data.image_names import place_images
 from rtmdet.data.sources import open_source
 from rtmdet.structures import InputError
 
@@ -21,6 +22,9 @@ def say_what_changed(path: Path, folder: Path) -> None:
         return  # the run reads the files themselves
     try:
         splits = open_source(path).splits
+        for split in splits.values():
+            if split.annotations is not None:
+                place_images(split.annotations, split.coco, split.images)
     except InputError as error:
         say(f"data: the run continues with its own copies; the data set cannot be read any more ({error})")
         return

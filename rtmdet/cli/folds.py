@@ -19,8 +19,8 @@ from rtmdet.cli.own_data import (
     given_settings,
     holds_run,
     open_data_set,
+    prepare_to_split,
     run_folder,
-    say_remarks,
     split_configurations,
 )
 from rtmdet.cli.progress import say
@@ -28,7 +28,6 @@ from rtmdet.cli.run_files import load_run
 from rtmdet.config import Config
 from rtmdet.data.coco import index_coco
 from rtmdet.data.coco_file import CocoFile
-from rtmdet.data.copies import group_copies
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.pipelines import EvaluationSamples
@@ -62,13 +61,8 @@ def cross_validate(
     whole = source.splits["train"]
     if "val" in source.splits:
         say(f"the {len(source.splits['val'].coco['images'])} images for validation are left out: folds are of train")
-    if whole.annotations is not None:  # the runs read its parts instead
-        say_remarks(whole)
     classes = choose_classes(arguments, whole)  # of all, so that labels mean the same in every fold
-    together, remark = group_copies(whole.coco, whole.images)
-    if remark:
-        say(f"data: {remark}")
-    parts = fold_coco(whole.coco, arguments.folds, SPLIT_SEED, together)
+    parts = fold_coco(whole.coco, arguments.folds, SPLIT_SEED, prepare_to_split(whole))
     pooled: CocoEvaluator | None = None
     precisions = []
     measured: dict[str, Choice] = {}  # by the first fold, for all of them

@@ -23,6 +23,7 @@ from rtmdet.config import Config
 from rtmdet.config_file import load_config, parse_config
 from rtmdet.data.coco import CocoDataset
 from rtmdet.data.copies import group_copies
+from rtmdet.data.image_names import place_images
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.data.sources import Source, Split, open_source
 from rtmdet.data.splitting import split_coco
@@ -271,11 +272,7 @@ def two_splits(source: Source, path: Path, *, one_is_enough: bool = False) -> tu
     train = source.splits["train"]
     if "val" in source.splits:
         return train, source.splits["val"]
-    if train.annotations is not None:  # the run reads its parts instead
-        say_remarks(train)
-    together, remark = group_copies(train.coco, train.images)
-    if remark:
-        say(f"data: {remark}")
+    together = prepare_to_split(train)
     labelled, images = labelled_images(train), len(train.coco["images"])
     if labelled == 1 and one_is_enough:
         return train, train
@@ -290,6 +287,21 @@ def two_splits(source: Source, path: Path, *, one_is_enough: bool = False) -> tu
         f"for it (seed {SPLIT_SEED}, by class; another one: rtmdet data split)"
     )
     return Split(learned, train.images), Split(measured, train.images)
+
+
+def prepare_to_split(whole: Split) -> list[set[int]]:
+    """Give the images the names of their files, with a line about all that was done; returns the copies among them.
+
+    The run reads the parts instead of a COCO file that is split, and would not say it.
+    """
+    if whole.annotations is not None:
+        say_remarks(whole)
+        for remark in place_images(whole.annotations, whole.coco, whole.images):
+            say(f"data: {remark}")
+    together, remark = group_copies(whole.coco, whole.images)
+    if remark:
+        say(f"data: {remark}")
+    return together
 
 
 def write_split(split: Split, path: Path) -> Path:
