@@ -22,11 +22,11 @@ from rtmdet.structures import DenseOutputs, Target
 SIDES = (320, 416, 512, 640, 800, 960)  # pixels of the longer side, each about 1.25 times the one before
 PROPOSALS = 100  # boxes of an image
 LEAST_SCORE = 1e-4
-TOLERANCE = 0.05  # share of the overlap that must be lost before another side is taken
+TOLERANCE = 0.2  # share of the overlap that must be lost before another side is taken: less did not pay
 SMALL_SIDE = 8.0  # pixels, a stride of the finest level: smaller objects are mostly lost
 MOST_SMALL = 0.1  # share of the objects of a class that may be smaller
 LARGEST_START = 640  # pixels: what detectors are mostly trained at; only the first weights show that more is better
-GOOD_SIZE = 24.0  # pixels, square root of the area: three strides of the finest level
+GOOD_SIZE = 18.0  # pixels, square root of the area: two strides of the finest level and a little
 SQUARE = 0.98  # of the aspect ratio: nearer to 1 is a square input
 SAME_SHAPE = 1.1  # of the largest to the smallest aspect ratio
 
