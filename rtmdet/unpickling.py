@@ -194,7 +194,7 @@ class RestrictedUnpickler(pickle.Unpickler):
 
     def bytes_of(self, *content: Any) -> bytes:
         """Bytes of what the file holds; a number would ask for as many zeros."""
-        if any(isinstance(part, int) for part in content[:1]):
+        if not all(isinstance(part, str | bytes | bytearray | list | tuple) for part in content[:1]):
             raise pickle.UnpicklingError(f"asks for {content[0]} bytes that it does not hold")
         return bytes(*content)
 

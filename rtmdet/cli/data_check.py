@@ -34,9 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
         with collect_faults() as faults:
             try:
                 sources = read_sources(arguments, Path(folder))
-            except InputError as error:  # what is left of so many faults may be nothing
-                raise faults[0] if faults else error from error
-        return check(sources, purpose, arguments, [str(fault) for fault in faults])
+            except InputError:  # what is left of so many faults may be nothing
+                for fault in dict.fromkeys(map(str, faults)):
+                    print(fault)
+                raise
+        return check(sources, purpose, arguments, list(dict.fromkeys(map(str, faults))))
 
 
 def check(

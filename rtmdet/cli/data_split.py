@@ -37,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def find_copies(file: CocoFile, arguments: argparse.Namespace) -> list[set[int]]:
     """The images that show one photo, which stay on one side, with a line about them."""
+    if arguments.images is not None and not arguments.images.is_dir():
+        raise InputError(f"{arguments.images}: no such folder of images; check --images")
     try:
         folder = arguments.images or find_images(arguments.annotations, file)
     except InputError:

@@ -6,8 +6,7 @@ Legend: H, W height and width, M images with fingerprints, each of 256 bits.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -23,6 +22,7 @@ _PLAIN = 24  # bits that must be set, and not set: fingerprints of plain picture
 _BLOCK = 1024  # fingerprints that are compared with all others at a time
 _LEAST_SIDE = 4 * GRID  # pixels of a picture whose fingerprints do not depend on how it was made smaller
 _MOST = 0.5  # share of the images that near copies of one photo may be: more are scenes of one video
+_MOST_LOOKED_AT = 10_000  # images that are decoded for it: minutes on one core
 VIDEO = (
     "most images look alike, as the pictures of one video do: they are split all the same, and AP says little of "
     "other scenes"
@@ -56,21 +56,21 @@ def differing_bits(bits: np.ndarray, start: int, count: int) -> np.ndarray:
 def group_copies(file: CocoFile, folder: Path) -> tuple[list[set[int]], str]:
     """The ids of images that show one photo, a set each, and a line about them; both empty where there are none.
 
-    Images that are missing or cannot be decoded are in no set: reading them says why.
+    Images that are missing or cannot be decoded are in no set: reading them says why. Of very many images only equal
+    files are found.
     """
     index = ImageNames(folder)
-    digests: dict[int, bytes] = {}
-    prints: dict[int, np.ndarray] = {}
-    for image in file["images"]:
-        if len(names := index.find(image["file_name"])) == 1:
-            content = (folder / names[0]).read_bytes()
-            digests[image["id"]] = hashlib.blake2b(content, digest_size=16).digest()
-            if (bits := _look(content)) is not None and says_enough(bits):
-                prints[image["id"]] = bits
-    equal = _equal_pairs(digests)
-    groups = _join([*equal, *_near_pairs(prints)])
+    found = {image["id"]: names[0] for image in file["images"] if len(names := index.find(image["file_name"])) == 1}
+    digests, prints = [], []
+    for name in found.values():
+        content = (folder / name).read_bytes()
+        digests.append(hashlib.blake2b(content, digest_size=16).digest())
+        prints.append(_look(content) if len(found) <= _MOST_LOOKED_AT else None)
+    first = {digest: place for place, digest in reversed(list(enumerate(digests)))}
+    equal = np.array([first[digest] for digest in digests], np.int64)  # (M,) the first image of the same content
+    groups = _sets(list(found), _join_near(equal, prints))
     if max(map(len, groups), default=0) > _MOST * len(file["images"]):
-        return _join(equal), VIDEO
+        return _sets(list(found), equal), VIDEO
     if not groups:
         return [], ""
     return groups, f"{sum(map(len, groups))} images are copies or near copies of {len(groups)} photos: kept together"
@@ -82,25 +82,41 @@ def count_equal(first: Iterable[Path], second: Iterable[Path]) -> int:
     for path in first:
         if path.is_file():
             of_size.setdefault(path.stat().st_size, []).append(path)
-    digest = cache(lambda path: hashlib.blake2b(path.read_bytes()).digest())
-    alike = [(path, of_size.get(path.stat().st_size, [])) for path in second if path.is_file()]
-    return sum(any(path.samefile(one) or digest(path) == digest(one) for one in others) for path, others in alike)
+    contents: dict[int, set[bytes]] = {}  # of the first, by size, where the second has files of that size
+    count = 0
+    for path in second:
+        if not path.is_file() or (size := path.stat().st_size) not in of_size:
+            continue
+        if size not in contents:
+            contents[size] = {_digest(other) for other in of_size[size]}
+        count += _digest(path) in contents[size]
+    return count
 
 
-def _equal_pairs(digests: dict[int, bytes]) -> list[tuple[int, int]]:
-    first: dict[bytes, int] = {}
-    pairs = [(first.setdefault(digest, number), number) for number, digest in digests.items()]
-    return [pair for pair in pairs if pair[0] != pair[1]]
+def _digest(path: Path) -> bytes:
+    return hashlib.blake2b(path.read_bytes()).digest()
 
 
-def _near_pairs(prints: dict[int, np.ndarray]) -> list[tuple[int, int]]:
-    numbers, pairs = list(prints), []
-    bits = np.array([*prints.values()]).reshape(-1, 2, GRID * GRID)
-    for start in range(0, len(numbers), _BLOCK):
-        count = min(_BLOCK, len(numbers) - start)
-        rows, columns = np.nonzero(differing_bits(bits, start, count) <= NEAR)
-        pairs += [(numbers[column], numbers[start + row]) for row, column in zip(rows, columns, strict=True)]
-    return pairs
+def _join_near(labels: np.ndarray, prints: Sequence[np.ndarray | None]) -> np.ndarray:
+    """The labels (M,) of groups, those of near copies made one."""
+    labels = labels.copy()
+    rich = np.array([place for place, bits in enumerate(prints) if says_enough(bits)], np.int64)
+    bits = np.array([prints[place] for place in rich]).reshape(-1, 2, GRID * GRID)
+    for start in range(0, len(rich), _BLOCK):
+        near = differing_bits(bits, start, min(_BLOCK, len(rich) - start)) <= NEAR
+        for place, row in enumerate(near, start=start):
+            joined = np.unique(labels[rich[: place + 1]][row[: place + 1]])  # the image is near to itself
+            if len(joined) > 1:
+                labels[np.isin(labels, joined)] = joined[0]
+    return labels
+
+
+def _sets(numbers: Sequence[int], labels: np.ndarray) -> list[set[int]]:
+    """The sets of two numbers and more with one label."""
+    groups: dict[int, set[int]] = {}
+    for number, label in zip(numbers, labels.tolist(), strict=True):
+        groups.setdefault(label, set()).add(number)
+    return sorted((group for group in groups.values() if len(group) > 1), key=min)
 
 
 def _look(content: bytes) -> np.ndarray | None:
@@ -113,13 +129,3 @@ def _look(content: bytes) -> np.ndarray | None:
     except cv2.error:
         return None
     return None if image is None else fingerprints(image)
-
-
-def _join(pairs: Iterable[tuple[int, int]]) -> list[set[int]]:
-    """The sets of two numbers and more that pairs connect."""
-    group_of: dict[int, set[int]] = {}
-    for first, second in pairs:
-        joined = group_of.get(first, {first}) | group_of.get(second, {second})
-        group_of |= dict.fromkeys(joined, joined)
-    groups = {id(group): group for group in group_of.values() if len(group) > 1}
-    return sorted(groups.values(), key=min)

@@ -37,11 +37,18 @@ def comparable(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def as_on_disk(path: Path) -> Path:
-    """A path as it is written on disk, where it differs in letter case or Unicode form only; otherwise itself."""
+def as_on_disk(path: Path, listed: dict[Path, dict[str, list[str]]] | None = None) -> Path:
+    """A path as it is written on disk, where it differs in letter case or Unicode form only; otherwise itself.
+
+    `listed` keeps the names in the folders that were looked into, for further calls.
+    """
     if path.exists() or path == path.parent:
         return path
-    parent = as_on_disk(path.parent)
-    names = os.listdir(parent) if parent.is_dir() else []
-    alike = [name for name in names if comparable(name) == comparable(path.name)]
+    listed = {} if listed is None else listed
+    parent = as_on_disk(path.parent, listed)
+    if parent not in listed:
+        listed[parent] = {}
+        for name in os.listdir(parent) if parent.is_dir() else []:
+            listed[parent].setdefault(comparable(name), []).append(name)
+    alike = listed[parent].get(comparable(path.name), [])
     return parent / alike[0] if len(alike) == 1 else path

@@ -40,18 +40,35 @@ class ImageNames:
         return not _leaves_folder(name) and os.path.isfile(os.path.join(self._folder, name))
 
     @cached_property
-    def _by_last_part(self) -> dict[str, list[str]]:
-        files: dict[str, list[str]] = {}
+    def _by_last_part(self) -> dict[str, list[tuple[str, str]]]:
+        """The files, each with its comparable form, by the comparable form of their last part."""
+        files: dict[str, list[tuple[str, str]]] = {}
         for path in files_below(self._folder, IMAGE_SUFFIXES):
-            files.setdefault(comparable(path.name), []).append(path.relative_to(self._folder).as_posix())
+            name = path.relative_to(self._folder).as_posix()
+            files.setdefault(comparable(path.name), []).append((name, comparable(name)))
         return files
 
+    @cached_property
+    def _folders(self) -> set[str]:
+        """The comparable names of the folders that hold files."""
+        everything = (form for files in self._by_last_part.values() for _, form in files)
+        return {form.split("/")[-2] for form in everything if "/" in form}
+
     def _nearest(self, name: str) -> list[str]:
-        """The files of this last part that have most of the other last parts, too."""
-        *_, last = name.split("/")
-        files = self._by_last_part.get(comparable(last), [])
-        ranks = [(_common_parts(comparable(file), comparable(name)), _common_parts(file, name)) for file in files]
-        return [file for file, rank in zip(files, ranks, strict=True) if rank == max(ranks)]
+        """The files of this last part that have most of the other last parts, too.
+
+        Where the name states a folder that there is, files of other folders are not meant: theirs is missing.
+        """
+        form = comparable(name)
+        *above, last = form.split("/")
+        least = 2 if above and above[-1] in self._folders else 1
+        ranks = {
+            file: (shared, _common_parts(file, name))
+            for file, other in self._by_last_part.get(last, [])
+            if (shared := _common_parts(other, form)) >= least
+        }
+        best = max(ranks.values(), default=None)
+        return [file for file, rank in ranks.items() if rank == best]
 
 
 def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -75,8 +75,8 @@ class TrainingSamples(Dataset[Sample]):
         self.keep_empty = keep_empty
         # Tiles rather than the photos themselves: none is larger than the input, and a mosaic's pixels have been
         # scaled twice, as the original's. Each loader process has its own: of small sets all, none is made twice.
-        held = TILE_MEMORY // (3 * input_size[0] * input_size[1])
-        self.tile = Recent(self._make_tile, capacity=max(held, 2 * mosaic_cache))
+        fits = 3 * input_size[0] * input_size[1] * len(dataset) <= TILE_MEMORY
+        self.tile = Recent(self._make_tile, capacity=len(dataset) if fits else 2 * mosaic_cache)
         self.unmixed = Recent(self._make_unmixed, capacity=2 * mixup_cache)
 
     def __len__(self) -> int:

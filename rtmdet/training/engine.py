@@ -227,6 +227,11 @@ class Trainer:
                 self.ema.updates = state.ema_updates
             self.model.load_state_dict(state.model)
             groups = self.stepper.optimizer.param_groups
+            if len(groups) != len(state.optimizer["param_groups"]):
+                raise InputError(
+                    f"{path}: saved by an earlier version, with other groups of parameters: begin a new run with "
+                    "these weights, --weights and a new train.output"
+                )
             configured = [{key: group[key] for key in CONFIGURED if key in group} for group in groups]
             self.stepper.optimizer.load_state_dict(state.optimizer)
             for group, settings in zip(self.stepper.optimizer.param_groups, configured, strict=True):

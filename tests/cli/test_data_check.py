@@ -220,3 +220,18 @@ def test_every_fault_of_label_files_is_listed(tmp_path: Path, command, kind: str
     with pytest.raises(InputError) as caught:
         open_source(folder)
     assert str(caught.value).startswith(texts[0])
+
+
+def test_faults_of_listed_voc_files_stand_once(tmp_path: Path, command) -> None:
+    """Both splits read all XML files, for their classes; a listed file that cannot be read is no missing one."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    write_labels(folder, "voc")
+    lists = folder / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("a\nb\n")
+    (lists / "val.txt").write_text("c\n")
+    result = command("data", "check", folder, "--json", tmp_path / "report.json")
+    assert result.returncode == 1, result.stderr
+    findings = json.loads((tmp_path / "report.json").read_text())["findings"]
+    assert [one["count"] for one in findings if one["code"] == "broken-label"] == [4]

@@ -86,8 +86,8 @@ def test_the_command_finds_the_images_beside_the_file(tmp_path: Path, capsys: py
     words = ["data", "split", str(tmp_path / "all.json"), "--out", str(tmp_path / "out")]
     assert main(words) == 0
     assert "2 images are copies or near copies of 1 photos: kept together" in capsys.readouterr().out
-    assert main([*words, "--images", str(tmp_path / "nowhere")]) == 0
-    assert "copies" not in capsys.readouterr().out
+    assert main([*words, "--images", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere: no such folder of images; check --images" in capsys.readouterr().err
     (tmp_path / "images").rename(tmp_path.parent / f"{tmp_path.name}-moved")
     assert main(words) == 0
     assert "the images are not found: copies may come to both sides" in capsys.readouterr().out
@@ -101,3 +101,13 @@ def test_files_are_counted_by_what_they_hold(tmp_path: Path) -> None:
     learned = [paths[name] for name in ("a", "b", "c", "gone")]
     assert count_equal(learned, [paths[name] for name in ("d", "e", "f", "link", "gone")]) == 3
     assert count_equal([], [paths["a"]]) == 0
+
+
+def test_many_frames_of_one_camera_are_joined_at_once(tmp_path: Path) -> None:
+    """Nearly all pairs are near: to join them one by one would take minutes."""
+    frames = [cv2.convertScaleAbs(photo(1), alpha=1, beta=number % 7) for number in range(600)]
+    files = [cv2.imencode(".png", frame)[1].tobytes() + f"{n}".encode() for n, frame in enumerate(frames)]
+    assert group_copies(write(tmp_path, files), tmp_path) == ([], VIDEO)
+    other = [photo(seed) for seed in range(2, 1000)]
+    groups, _ = group_copies(write(tmp_path, [*files[:400], *other]), tmp_path)
+    assert groups == [set(range(1, 401))]

@@ -104,3 +104,11 @@ def test_a_data_set_of_another_machine_is_opened(folder: Path) -> None:
     assert [dataset.path(index).relative_to(folder).as_posix() for index in (0, 1)] == ["b/one.png", "my pic.png"]
     assert dataset.load(1).image.shape == (40, 50, 3)
     assert any("2 of 2 image names" in remark for remark in dataset.remarks)
+
+
+@pytest.mark.parametrize("name", ["b/y.png", "B/y.png", "/home/other/set/b/y.png"])
+def test_what_is_missing_in_its_folder_is_not_taken_from_another(folder: Path, name: str) -> None:
+    """Frames of several cameras have equal names: the boxes of one would come onto the picture of another."""
+    (folder / "a" / "y.png").write_bytes((folder / "a" / "x.png").read_bytes())
+    assert ImageNames(folder).find(name) == []
+    assert ImageNames(folder).find("y.png") == ["a/y.png"]

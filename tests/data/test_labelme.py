@@ -139,6 +139,7 @@ def test_absolute_paths_are_of_another_machine(tmp_path: Path) -> None:
         (shape("polygon", (1, 1), (5, 5)), "expected a polygon of at least 3 points, found 2"),
         (shape("circle", (1, 1)), "expected a circle of at least 2 points, found 1"),
         (shape("star", (1, 1), (2, "2"), (5, 5)), "expected 'points' of two finite numbers"),
+        (shape(["x"], (1, 1), (2, "2"), (5, 5)), "expected 'points' of two finite numbers"),  # type: ignore[arg-type]
         (shape("rectangle", (90, 1), (99, 5)), "shape 0: the box 90, 1, 99, 5 .* lies outside its image"),
     ],
 )

@@ -298,9 +298,10 @@ def test_images_of_a_list_leave_the_other_labels_alone(tmp_path: Path) -> None:
 
 
 def poses(width: int) -> str:
-    """Boxes with two keypoints inside of each, the second one of which is not marked."""
+    """Boxes with three keypoints inside of each, the last one of which is not marked."""
     point = "0.52 0.45" if width == 2 else "0.52 0.45 2"
-    return "".join(f"0 0.5 0.5 0.{size} 0.4 {point} {' '.join('0' * width)}\n" for size in range(20, 26))
+    rest = f"{point} {point} {' '.join('0' * width)}"
+    return "".join(f"0 0.5 0.5 0.{size} 0.4 {rest}\n" for size in range(20, 26))
 
 
 @pytest.mark.parametrize("width", [2, 3])
@@ -312,6 +313,18 @@ def test_keypoints_are_told_from_polygons(tmp_path: Path, width: int) -> None:
     ]
     (remark,) = split.remarks
     assert remark == "the labels are boxes with keypoints, without kpt_shape in the data.yaml: the boxes are used"
+
+
+@pytest.mark.parametrize("side", [0.008, 0.03])
+def test_corners_of_small_rotated_boxes_stay_corners(tmp_path: Path, side: float) -> None:
+    """Their second corner, taken for width and height, makes a box so large that the other corners lie in it."""
+    rng = np.random.default_rng(0)
+    corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * side / 2
+    boxes = [(rng.uniform(0.15, 0.6, 2) + corners).reshape(-1).tolist() for _ in range(30)]
+    lines = [" ".join(map(str, [0, *box])) for box in boxes]
+    split = convert_yolo(write_data(tmp_path, labels={"a": "\n".join(lines)}), "train")
+    assert split.remarks == []
+    assert all(entry["bbox"][2] == pytest.approx(80 * side) for entry in split.coco["annotations"])
 
 
 def test_polygons_stay_polygons(tmp_path: Path) -> None:

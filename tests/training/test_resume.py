@@ -284,3 +284,11 @@ def test_a_checkpoint_of_another_run_is_refused_with_one_line(tmp_path: Path) ->
             trainer.resume(path)
         assert "\n" not in str(caught.value)
         assert trainer.epoch == 0
+
+
+def test_a_checkpoint_with_other_groups_of_parameters_is_of_an_earlier_version(tmp_path: Path) -> None:
+    make_trainer(tmp_path).run()
+    resumed = make_trainer(tmp_path)
+    resumed.stepper.optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
+    with pytest.raises(InputError, match="saved by an earlier version, with other groups of parameters: begin a new"):
+        resumed.resume(tmp_path / "last.pth")

@@ -114,7 +114,7 @@ def _read_image(
     parts = []
     for number, shape in enumerate(document["shapes"]):
         kind = shape.get("shape_type") if isinstance(shape, dict) else None
-        if kind in PASSED_OVER or (kind not in LEAST_POINTS and _has_few_points(shape)):
+        if kind in PASSED_OVER or (str(kind) not in LEAST_POINTS and _has_few_points(shape)):
             passed_over[str(kind)] += 1
         else:
             with one_entry():

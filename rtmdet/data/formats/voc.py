@@ -7,7 +7,7 @@ xmin - 1, ymin - 1, xmax, ymax, and a box from 1 to W is as wide as the image.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -59,6 +59,7 @@ def convert_voc(
         with one_entry():
             roots[path] = read_xml(path)
     files = {without_suffix(path, folder): path for path, root in roots.items() if root.tag == "annotation"}
+    named = {without_suffix(path, folder) for path in paths}
     if not files:
         raise InputError(f"{folder}: expected VOC label files (<annotation> in *.xml), found none; check the path")
     images = images or image_folder(folder)
@@ -71,7 +72,8 @@ def convert_voc(
     chosen = list(everything.values())
     if split is not None:
         home = annotations if (annotations / LISTS).is_dir() else folder.parent
-        chosen = _listed(home / LISTS / f"{split}.txt", folder, everything)
+        stems = _listed(home / LISTS / f"{split}.txt", folder, named)
+        chosen = [everything[stem] for stem in stems if stem in everything]
     difficult = sum(found.crowd for image in chosen for found in image.objects)
     remarks = [f"{difficult} difficult objects became crowds: kept out of training"] if difficult else []
     if others := len(roots) - len(files):
@@ -79,8 +81,8 @@ def convert_voc(
     return assemble(folder, chosen, images, classes, remarks)
 
 
-def _listed(path: Path, folder: Path, images: dict[str, LabelledImage]) -> list[LabelledImage]:
-    """The images of a split."""
+def _listed(path: Path, folder: Path, files: Container[str]) -> list[str]:
+    """The names of the images of a split, all of which have an XML file in the folder."""
     try:
         stems = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except FileNotFoundError as error:
@@ -90,12 +92,12 @@ def _listed(path: Path, folder: Path, images: dict[str, LabelledImage]) -> list[
         raise InputError(f"{path}: expected a text file of image names, found {error}; write it again") from error
     if not stems:
         raise InputError(f"{path}: expected a name of an image a line, found none; fill the list")
-    unknown = [stem for stem in stems if stem not in images]
+    unknown = [stem for stem in stems if stem not in files]
     if unknown:
         raise InputError(
             f"{path}: {len(unknown)} images have no XML file in {folder}, {shown(unknown[0])} first; add it"
         )
-    return [images[stem] for stem in dict.fromkeys(stems)]
+    return list(dict.fromkeys(stems))
 
 
 def _read_image(path: Path, root: Element, file_names: Sequence[str]) -> LabelledImage:

@@ -7,7 +7,7 @@ x y x y ... of three points or more, all as shares of the image's width and heig
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from rtmdet.structures import InputError
 
 SLACK = 0.01  # shares may lie so far outside 0 .. 1: tools round
 FEWEST_POSES = 5  # lines that tell keypoints from polygons
+CORNERS = 8  # numbers of a rotated box
 
 
 def convert_yolo(path: Path, split: str) -> ConvertedSet:
@@ -45,9 +46,9 @@ def convert_yolo(path: Path, split: str) -> ConvertedSet:
         raise InputError(
             f"{folder}: none of the {len(files)} images has a label file (such as {expected}); put the labels there"
         )
-    lines_of = [_read_lines(file) for file in label_files]
-    poses = not layout.has_keypoints and _are_poses([line.values for lines in lines_of for line in lines])
-    for image_id, (file, lines) in enumerate(zip(files, lines_of, strict=True), start=1):
+    everything = (line.values for label_file in label_files for line in _parse_lines(label_file))
+    poses = not layout.has_keypoints and _are_poses(everything)
+    for image_id, (file, label_file) in enumerate(zip(files, label_files, strict=True), start=1):
         size = None
         with one_entry():
             size = image_size(file)
@@ -56,7 +57,7 @@ def convert_yolo(path: Path, split: str) -> ConvertedSet:
         height, width = size
         name = file.relative_to(folder).as_posix()
         coco["images"].append({"id": image_id, "file_name": name, "width": width, "height": height})
-        for line in lines:
+        for line in _read_lines(label_file):
             with one_entry():
                 label, points = _read_object(line, layout, box_only=poses or layout.has_keypoints)
                 number = len(coco["annotations"]) + 1
@@ -134,14 +135,19 @@ class _Line(NamedTuple):
 
 def _read_lines(path: Path | None) -> list[_Line]:
     """The lines of a label file that are not empty; none of an image without one."""
-    text = ""
     with one_entry():
-        try:
-            text = "" if path is None else path.read_text(encoding="utf-8-sig")
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: expected a text file of labels, found {error}; write it again") from error
-    lines = enumerate(text.splitlines(), start=1)
-    return [_parse(f"{path}: line {number}", line.strip()) for number, line in lines if line.strip()]
+        return list(_parse_lines(path))
+    return []
+
+
+def _parse_lines(path: Path | None) -> Iterator[_Line]:
+    try:
+        text = "" if path is None else path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected a text file of labels, found {error}; write it again") from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            yield _parse(f"{path}: line {number}", line.strip())
 
 
 def _parse(where: str, text: str) -> _Line:
@@ -152,12 +158,22 @@ def _parse(where: str, text: str) -> _Line:
     return _Line(where, text, label, np.array(values))
 
 
-def _are_poses(values: Sequence[np.ndarray]) -> bool:
-    """Whether lines are boxes with keypoints: all of one length, with all points inside of their boxes."""
-    return len(values) >= FEWEST_POSES and any(
-        len({len(line) for line in values}) == 1 and all(_has_points_inside(line, width) for line in values)
-        for width in (2, 3)  # x, y, and how well it is seen
-    )
+def _are_poses(lines: Iterable[np.ndarray]) -> bool:
+    """Whether lines are boxes with keypoints: all of one length, with all points inside of their boxes.
+
+    Eight numbers are never taken for two points: they are the corners of rotated boxes, too.
+    """
+    count, length, widths = 0, None, {2, 3}  # x, y, and perhaps how well the point is seen
+    try:
+        for values in lines:
+            length = len(values) if length is None else length
+            widths = {width for width in widths if _has_points_inside(values, width)}
+            if not widths or len(values) != length or length == CORNERS:
+                return False
+            count += 1
+    except InputError:  # a file that cannot be read: told where its labels are read
+        return False
+    return count >= FEWEST_POSES
 
 
 def _has_points_inside(values: np.ndarray, width: int) -> bool:
@@ -166,8 +182,11 @@ def _has_points_inside(values: np.ndarray, width: int) -> bool:
         return False
     points = values[4:].reshape(-1, width)
     marked = points[(points[:, :2] != 0).any(1)]
-    inside = np.abs(marked[:, :2] - values[:2]) <= values[2:4] / 2 + SLACK
-    return bool(inside.all()) and (width == 2 or bool(np.isin(points[:, 2], (0, 1, 2)).all()))
+    center, half = values[:2], values[2:4] / 2
+    in_image = (center - half >= -SLACK).all() and (center + half <= 1 + SLACK).all()
+    inside = np.abs(marked[:, :2] - center) <= half + SLACK
+    seen = width == 2 or np.isin(points[:, 2], (0, 1, 2)).all()
+    return bool(in_image and inside.all() and seen)
 
 
 def _read_object(line: _Line, layout: YoloLayout, *, box_only: bool) -> tuple[int, np.ndarray]:

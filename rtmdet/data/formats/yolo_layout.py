@@ -206,6 +206,7 @@ def _listed(path: Path, root: Path) -> list[Path]:
     """
     files = []
     home = os.path.abspath(root)
+    listed: dict[Path, dict[str, list[str]]] = {}
     for line in _lines(path):
         given = Path(line.replace("\\", "/"))
         direct = [os.path.abspath(base / given) for base in (path.parent, root)]
@@ -213,9 +214,8 @@ def _listed(path: Path, root: Path) -> list[Path]:
             [] if ".." in given.parts else [os.path.join(home, *given.parts[k:]) for k in range(1, len(given.parts))]
         )
         inside = [file for file in (*direct, *tails) if os.path.commonpath([home, file]) == home]
-        found = next(filter(os.path.isfile, inside), None) or next(
-            filter(os.path.isfile, map(as_on_disk, map(Path, inside))), None
-        )
+        alike = (as_on_disk(Path(file), listed) for file in inside)
+        found = next(filter(os.path.isfile, inside), None) or next(filter(os.path.isfile, alike), None)
         if found is None:
             raise InputError(f"{path}: {line!r} is not in {root}; correct the list, or take the line out")
         files.append(Path(found))
