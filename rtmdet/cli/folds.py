@@ -13,16 +13,14 @@ from rtmdet.cli.measure import describe_interval, detect_all
 from rtmdet.cli.minutes import Configure, TimedRun, TimeLimit, settings_of_first_fold
 from rtmdet.cli.open_data import open_split
 from rtmdet.cli.own_data import (
-    SPLIT_SEED,
     check_may_go_on,
     choose_classes,
     given_settings,
     holds_run,
-    open_data_set,
-    prepare_to_split,
     run_folder,
     split_configurations,
 )
+from rtmdet.cli.own_splits import SPLIT_SEED, open_data_set, prepare_to_split
 from rtmdet.cli.progress import say
 from rtmdet.cli.run_files import load_run
 from rtmdet.config import Config
