@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import os
 import urllib.request
+from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from tqdm import tqdm
 
 from rtmdet.models.zoo import WEIGHTS
 from rtmdet.structures import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 TIMEOUT = 30.0  # seconds without an answer or a byte
 CHUNK = 1 << 20  # bytes
@@ -35,8 +41,30 @@ def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
         raise InputError(f"{name}: neither a file nor a published name; nearest names: {', '.join(near)}")
     target = cached_path(name)
     if not target.is_file():
-        download(WEIGHTS[name].url, target, sha256_prefix=WEIGHTS[name].sha256_prefix, progress=progress)
+        with _alone(target.parent):
+            if not target.is_file():  # another process may have fetched it meanwhile
+                download(WEIGHTS[name].url, target, sha256_prefix=WEIGHTS[name].sha256_prefix, progress=progress)
     return target
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let other processes that ask for the same folder wait, where the system can do that."""
+    if fcntl is None:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # the download says why
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):  # file systems without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def cached_path(name: str) -> Path:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,23 @@ def test_fetched_once_then_from_the_cache(monkeypatch: pytest.MonkeyPatch, serve
     assert path.read_bytes() == CONTENT
     publish(monkeypatch, "http://127.0.0.1:9/a.pth", SHA256[:8])  # nobody answers there
     assert download.resolve(NAME) == path
+    assert [p.name for p in cache.iterdir()] == ["a.pth"]
+
+
+def test_several_at_once_fetch_once(monkeypatch: pytest.MonkeyPatch, server: str, cache: Path) -> None:
+    """As the processes of torchrun do, each of which reads the first weights."""
+    publish(monkeypatch, f"{server}/a.pth", SHA256[:8])
+    fetched: list[Path] = []
+
+    def slowly(url: str, target: Path, **_: object) -> None:
+        fetched.append(target)
+        time.sleep(0.3)
+        target.write_bytes(CONTENT)
+
+    monkeypatch.setattr(download, "download", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(download.resolve, [NAME] * 4))
+    assert (paths, fetched) == ([cache / "a.pth"] * 4, [cache / "a.pth"])
     assert [p.name for p in cache.iterdir()] == ["a.pth"]
 
 
