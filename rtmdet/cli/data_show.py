@@ -8,7 +8,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pycocotools import mask as run_lengths
 
 from rtmdet.data.coco import read_annotated_image
 from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, read_coco
@@ -103,16 +102,40 @@ def _outlines(annotation: CocoAnnotation, size: tuple[int, int]) -> list[np.ndar
 
 def _outlines_of_runs(segmentation: dict[str, object], size: tuple[int, int]) -> list[np.ndarray]:
     """The outer borders of a mask in COCO's run lengths, plain or packed; raises ValueError for other counts."""
-    counts = segmentation["counts"]
-    if isinstance(counts, list):
-        if sum(counts) != size[0] * size[1]:  # asked first: a damaged count could take all memory
-            raise ValueError("the runs do not fill the image")
-        runs = np.repeat(np.arange(len(counts)) % 2, counts)  # by turns background and object, down the columns
-        mask = np.ascontiguousarray(runs.reshape(size[::-1]).T, np.uint8)  # (H, W)
-    else:
-        mask = run_lengths.decode(segmentation)
+    found = segmentation["counts"]
+    counts = found if isinstance(found, list) else _unpack(found)
+    if sum(counts) != size[0] * size[1] or min(counts) < 0:  # asked first: a damaged count could take all memory
+        raise ValueError("the runs do not fill the image")
+    runs = np.repeat(np.arange(len(counts)) % 2, counts)  # by turns background and object, down the columns
+    mask = np.ascontiguousarray(runs.reshape(size[::-1]).T, np.uint8)  # (H, W)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return [contour.reshape(-1, 2) + 0.5 for contour in contours]
+
+
+def _unpack(text: object) -> list[int]:
+    """The counts of COCO's packed run lengths. Format: rleFrString of cocoapi.
+
+    Each letter holds five bits of a number, the lowest first, and whether more follow; from the fourth number on it
+    is the difference to the one before the last. Read here, since pycocotools writes beyond its memory where counts
+    are damaged. Raises ValueError for a text that is none.
+    """
+    if not isinstance(text, str):
+        raise ValueError("counts are neither a list nor a text")
+    counts: list[int] = []
+    value = shift = 0
+    for letter in text:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError(f"{letter!r} is no part of packed counts")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (1 << shift) if bits & 16 else 0  # the highest bit is the sign
+            counts.append(value + counts[-2] if len(counts) > 2 else value)
+            value = shift = 0
+    if shift:
+        raise ValueError("the last number is cut")
+    return counts
 
 
 def _print_counts(coco: CocoFile) -> None:

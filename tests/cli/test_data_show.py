@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as run_lengths
 
-from rtmdet.cli.data_show import CELL
+from rtmdet.cli.data_show import CELL, _unpack
 from rtmdet.cli.main import main
 from rtmdet.viz.draw import palette
 
@@ -134,3 +134,20 @@ def test_balloon_photos(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     plain, drawn = (cv2.imread(str(tmp_path / name)) for name in ("images.png", "annotations.png"))
     assert plain.shape == drawn.shape
     assert 0.02 < (plain != drawn).any(axis=2).mean() < 0.6
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_packed_counts_are_those_of_pycocotools(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = np.asfortranarray(rng.random((40, 70)) < (0.02, 0.5, 0.98, 0.0, 1.0)[seed], np.uint8)
+    packed = run_lengths.encode(mask)["counts"].decode()
+    counts = _unpack(packed)
+    assert sum(counts) == mask.size
+    np.testing.assert_array_equal(np.repeat(np.arange(len(counts)) % 2, counts), mask.T.reshape(-1))
+
+
+@pytest.mark.parametrize("text", ["?!", "a" * 30, "P", "\x00", b"04", 7, None])
+def test_what_is_no_packed_count(text: object) -> None:
+    """pycocotools writes beyond its memory there, which ends the process later, anywhere."""
+    with pytest.raises(ValueError, match=r"no part of packed counts|neither a list nor a text|last number is cut"):
+        _unpack(text)
