@@ -149,9 +149,7 @@ def load_weights(model: RTMDet, weights: LoadedWeights) -> LoadReport:
     replaced = classes is not None and classes != model.bbox_head.num_classes
     if replaced:
         found = {name: t for name, t in found.items() if not _is_other_class_branch(name, t, expected[name], classes)}
-    if any(t.shape != expected[name].shape for name, t in found.items()):
-        _check_size(expected, weights)
-    _check_tensors(found, expected, weights.path)
+    _check_tensors(found, expected, weights)
     _check_shared(found, expected, weights.path)
     model.load_state_dict(found, strict=False)  # the names were checked above
     if replaced:
@@ -271,12 +269,14 @@ def _check_size(expected: Mapping[str, Tensor], weights: LoadedWeights) -> None:
         )
 
 
-def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], weights: LoadedWeights) -> None:
     shapes = [
         f"{name} {tuple(t.shape)} instead of {tuple(expected[name].shape)}"
         for name, t in found.items()
         if t.shape != expected[name].shape
     ]
+    if shapes:
+        _check_size(expected, weights)
     types = [
         f"{name} {t.dtype} instead of {expected[name].dtype}"
         for name, t in found.items()
@@ -289,7 +289,7 @@ def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], 
         _listed(broken, "with NaN or inf"),
     ]
     if any(parts):
-        raise InputError(f"{path}: does not fit the model: {'; '.join(filter(None, parts))}")
+        raise InputError(f"{weights.path}: does not fit the model: {'; '.join(filter(None, parts))}")
 
 
 def _check_shared(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:

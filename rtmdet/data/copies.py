@@ -64,10 +64,10 @@ def group_copies(file: CocoFile, folder: Path) -> tuple[list[set[int]], str]:
     digests, prints = [], []
     for name in found.values():
         content = (folder / name).read_bytes()
-        digests.append(hashlib.blake2b(content, digest_size=16).digest())
+        digests.append(digest(content))
         prints.append(_look(content) if len(found) <= _MOST_LOOKED_AT else None)
-    first = {digest: place for place, digest in reversed(list(enumerate(digests)))}
-    equal = np.array([first[digest] for digest in digests], np.int64)  # (M,) the first image of the same content
+    first = {value: place for place, value in reversed(list(enumerate(digests)))}
+    equal = np.array([first[value] for value in digests], np.int64)  # (M,) the first image of the same content
     groups = _sets(list(found), _join_near(equal, prints))
     if max(map(len, groups), default=0) > _MOST * len(file["images"]):
         return _sets(list(found), equal), VIDEO
@@ -88,13 +88,14 @@ def count_equal(first: Iterable[Path], second: Iterable[Path]) -> int:
         if not path.is_file() or (size := path.stat().st_size) not in of_size:
             continue
         if size not in contents:
-            contents[size] = {_digest(other) for other in of_size[size]}
-        count += _digest(path) in contents[size]
+            contents[size] = {digest(other.read_bytes()) for other in of_size[size]}
+        count += digest(path.read_bytes()) in contents[size]
     return count
 
 
-def _digest(path: Path) -> bytes:
-    return hashlib.blake2b(path.read_bytes()).digest()
+def digest(content: bytes) -> bytes:
+    """16 bytes that equal contents have in common, and no others."""
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _join_near(labels: np.ndarray, prints: Sequence[np.ndarray | None]) -> np.ndarray:

@@ -245,3 +245,13 @@ def test_rotated_boxes_give_their_upright_box(tmp_path: Path) -> None:
     assert found["bbox"] == pytest.approx([40 - side / 2, 30 - side / 2, side, side])
     with pytest.raises(InputError, match=r"object 1: expected no negative <w> or <h>, found 20, -1"):
         convert_voc(write_voc(tmp_path / "wrong", {"a": content.replace("<h>10<", "<h>-1<")}))
+
+
+def test_a_listed_file_of_another_kind_is_no_label_file(tmp_path: Path) -> None:
+    folder = write_voc(tmp_path / "set", {"a": voc_object(), "b": voc_object()})
+    (folder / "Annotations" / "b.xml").write_text("<project/>")
+    lists = folder / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("a\nb\n")
+    with pytest.raises(InputError, match=r"train\.txt: 1 images have no XML file in .*'b' first"):
+        convert_voc(folder, split="train")

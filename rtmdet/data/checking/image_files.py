@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from rtmdet.data.checking.annotation_file import AnnotationFile
 from rtmdet.data.checking.decoding import decode_strictly
 from rtmdet.data.checking.finding import Finding, Item, without_remedy
 from rtmdet.data.coco_file import CocoImage
-from rtmdet.data.copies import fingerprints
+from rtmdet.data.copies import digest, fingerprints
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.images import (
     DARK,
@@ -56,13 +55,13 @@ def look_at_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
         header = read_header(path, data)
     except InputError as error:
         return ImageFile("unreadable-image", without_remedy(str(error)))
-    digest = hashlib.blake2b(data, digest_size=16).digest()
+    content = digest(data)
     try:
         pixels = fingerprints(cv2.cvtColor(decode_strictly(path, data), cv2.COLOR_RGB2GRAY)) if decode else None
     except InputError as error:
-        return ImageFile("broken-pixels", without_remedy(str(error)), header.size, header.orientation > 1, digest)
+        return ImageFile("broken-pixels", without_remedy(str(error)), header.size, header.orientation > 1, content)
     used = used_range(data) if decode and path.suffix.lower() in DEEP_SUFFIXES else None
-    return ImageFile(size=header.size, turned=header.orientation > 1, digest=digest, fingerprints=pixels, used=used)
+    return ImageFile(size=header.size, turned=header.orientation > 1, digest=content, fingerprints=pixels, used=used)
 
 
 def check_image_files(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> Iterator[Finding]:

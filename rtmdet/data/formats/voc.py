@@ -59,7 +59,7 @@ def convert_voc(
         with one_entry():
             roots[path] = read_xml(path)
     files = {without_suffix(path, folder): path for path, root in roots.items() if root.tag == "annotation"}
-    named = {without_suffix(path, folder) for path in paths}
+    unread = {without_suffix(path, folder) for path in paths if path not in roots}  # where faults are collected
     if not files:
         raise InputError(f"{folder}: expected VOC label files (<annotation> in *.xml), found none; check the path")
     images = images or image_folder(folder)
@@ -72,7 +72,7 @@ def convert_voc(
     chosen = list(everything.values())
     if split is not None:
         home = annotations if (annotations / LISTS).is_dir() else folder.parent
-        stems = _listed(home / LISTS / f"{split}.txt", folder, named)
+        stems = _listed(home / LISTS / f"{split}.txt", folder, files.keys() | unread)
         chosen = [everything[stem] for stem in stems if stem in everything]
     difficult = sum(found.crowd for image in chosen for found in image.objects)
     remarks = [f"{difficult} difficult objects became crowds: kept out of training"] if difficult else []
