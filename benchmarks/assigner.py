@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from rtmdet.priors import grid_priors, level_sizes
-from rtmdet.structures import Target
+from rtmdet.core.priors import grid_priors, level_sizes
+from rtmdet.core.structures import Target
 from rtmdet.training.assigner import assign
 
 SIDE, CLASSES, TOPK = 640, 80, 13

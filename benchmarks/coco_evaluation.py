@@ -29,8 +29,8 @@ import numpy as np
 import torch
 from pycocotools.coco import COCO
 
-from rtmdet.evaluation import NAMES, CocoEvaluator, CocoMetrics
-from rtmdet.structures import Detections, ImageMeta
+from rtmdet.core.structures import Detections, ImageMeta
+from rtmdet.evaluation.coco import NAMES, CocoEvaluator, CocoMetrics
 
 SIZE = (480, 640)  # (H, W) of every image
 TOLERANCE = 1e-12

@@ -19,8 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtmdet.data.checking.finding import Purpose, Source
-from rtmdet.data.checking.report import check_data
+from rtmdet.data.doctor.finding import Purpose, Source
+from rtmdet.data.doctor.report import check_data
 
 SIZE = (480, 640)  # (H, W) of every image
 OBJECTS = 10  # an image

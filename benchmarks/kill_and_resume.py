@@ -23,9 +23,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from rtmdet.checkpoint import has_checkpoint, newest_checkpoint, read_training_checkpoint
+from rtmdet.core.errors import InputError
 from rtmdet.data.synthetic.scenes import LEVELS, write_dataset
-from rtmdet.structures import InputError
+from rtmdet.weights.checkpoint import has_checkpoint, newest_checkpoint, read_training_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}

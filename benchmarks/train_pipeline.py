@@ -19,15 +19,15 @@ from pathlib import Path
 import cv2
 import torch
 
-from rtmdet.data.coco import CocoDataset
-from rtmdet.data.composition import render
+from rtmdet.core.structures import Sample
+from rtmdet.data.augment.composition import render
+from rtmdet.data.augment.mixing import make_tile, mixup
+from rtmdet.data.augment.transforms import shift_hsv
+from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.images import read_image
 from rtmdet.data.loader import TrainingLoader
-from rtmdet.data.mixing import make_tile, mixup
-from rtmdet.data.pipelines import EvaluationSamples, TrainingSamples
+from rtmdet.data.samples import EvaluationSamples, TrainingSamples
 from rtmdet.data.synthetic.scenes import LEVELS, write_dataset
-from rtmdet.data.transforms import shift_hsv
-from rtmdet.structures import Sample
 
 PHOTO = (768, 1024)  # (H, W)
 INPUT = (640, 640)

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from rtmdet.core.structures import Batch, ImageMeta, Target
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
-from rtmdet.structures import Batch, ImageMeta, Target
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.ema import ExponentialMovingAverage
 from rtmdet.training.optim import build_optimizer

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Detections": "rtmdet.structures",
+    "Detections": "rtmdet.core.structures",
     "Detector": "rtmdet.detector",
-    "InputError": "rtmdet.structures",
+    "InputError": "rtmdet.core.structures",
     "RTMDet": "rtmdet.models.rtmdet",
     "build_rtmdet": "rtmdet.models.rtmdet",
 }
@@ -21,9 +21,10 @@ _HOMES = {
 __all__ = ["Detections", "Detector", "InputError", "RTMDet", "__version__", "build_rtmdet"]
 
 if TYPE_CHECKING:
+    from rtmdet.core.errors import InputError
+    from rtmdet.core.structures import Detections
     from rtmdet.detector import Detector
     from rtmdet.models.rtmdet import RTMDet, build_rtmdet
-    from rtmdet.structures import Detections, InputError
 
 
 def __getattr__(name: str) -> object:

@@ -15,14 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rtmdet.download import resolve
-from rtmdet.letterbox import letterbox
+from rtmdet.core.errors import InputError
+from rtmdet.core.letterbox import letterbox
+from rtmdet.core.postprocess import postprocess
+from rtmdet.core.structures import Detections
+from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
-from rtmdet.openmmlab import LoadedWeights, load_weights, read_checkpoint
-from rtmdet.postprocess import postprocess
-from rtmdet.score_curve import DEFAULT_SCORE
-from rtmdet.structures import Detections, InputError
+from rtmdet.weights.download import resolve
+from rtmdet.weights.load import LoadedWeights, load_weights, read_checkpoint
 
 DEFAULT_INPUT_SIZE = (640, 640)
 

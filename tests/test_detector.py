@@ -12,12 +12,13 @@ import pytest
 import torch
 
 import rtmdet
-from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
+from rtmdet.core.errors import InputError
+from rtmdet.core.letterbox import letterbox
+from rtmdet.core.structures import Detections
 from rtmdet.detector import Detector, choose_device
-from rtmdet.letterbox import letterbox
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
-from rtmdet.openmmlab import load_weights, read_checkpoint
-from rtmdet.structures import Detections, InputError
+from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
+from rtmdet.weights.load import load_weights, read_checkpoint
 
 CLASSES = ("cat", "dog", "emu")
 SIZE = (64, 96)  # (H, W) of the network's input

@@ -13,7 +13,14 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
-from rtmdet.cli.build_trainer import (
+from rtmdet.config.schema import Config
+from rtmdet.core.console import say
+from rtmdet.core.errors import InputError
+from rtmdet.core.postprocess import postprocess
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.evaluation.coco import CocoEvaluator
+from rtmdet.models.head import RTMDetHead
+from rtmdet.runs.build_trainer import (
     build_model,
     build_stepper,
     build_trainer,
@@ -21,19 +28,12 @@ from rtmdet.cli.build_trainer import (
     recalibrate_norms,
     training_device,
 )
-from rtmdet.cli.open_data import open_data
-from rtmdet.cli.own_data import configure, read_configuration
-from rtmdet.cli.plain_images import plain_batches
-from rtmdet.cli.progress import say
-from rtmdet.cli.start_check import check_start, index_of, set_training, target_of
-from rtmdet.cli.weights_file import starts_from_detector
-from rtmdet.config import Config
-from rtmdet.data.coco import CocoDataset
-from rtmdet.evaluation import CocoEvaluator
-from rtmdet.models.head import RTMDetHead
-from rtmdet.postprocess import postprocess
-from rtmdet.structures import InputError
-from rtmdet.training.start_check import fit_boxes
+from rtmdet.runs.open_data import open_data
+from rtmdet.runs.own_data import configure, read_configuration
+from rtmdet.runs.plain_images import plain_batches
+from rtmdet.runs.start_check import check_start, index_of, set_training, target_of
+from rtmdet.runs.weights_file import starts_from_detector
+from rtmdet.training.preflight import fit_boxes
 
 OVERFIT_SIDE = 320  # pixels of the square input
 OVERFIT_BOXES = 8  # at most, all images together

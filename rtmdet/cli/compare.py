@@ -10,24 +10,24 @@ from pathlib import Path
 
 from pycocotools.coco import COCO
 
-from rtmdet.bootstrap import LEAST_IMAGES, Interval, paired_interval
-from rtmdet.cli.folds import ANNOTATIONS, DETECTIONS
-from rtmdet.cli.measure import describe, detect_all, stored_settings
-from rtmdet.cli.open_data import count_learned, shortened
-from rtmdet.cli.results_file import read_results
-from rtmdet.cli.run_files import moved
-from rtmdet.config import EvaluationConfig, SplitConfig
-from rtmdet.config_file import parse_config
-from rtmdet.data.coco import CocoDataset, index_coco
-from rtmdet.data.coco_file import read_coco
-from rtmdet.data.coco_layout import file_names, is_coco
+from rtmdet.config.file import parse_config
+from rtmdet.config.schema import EvaluationConfig, SplitConfig
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.dataset import CocoDataset, index_coco
+from rtmdet.data.coco.file import read_coco
+from rtmdet.data.coco.layout import file_names, is_coco
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.json_file import read_json
 from rtmdet.data.loader import EvaluationLoader
-from rtmdet.data.pipelines import EvaluationSamples
+from rtmdet.data.samples import EvaluationSamples
 from rtmdet.detector import Detector
-from rtmdet.evaluation import CocoEvaluator, CocoMetrics
-from rtmdet.structures import InputError
+from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics
+from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
+from rtmdet.runs.folder import moved
+from rtmdet.runs.folds import ANNOTATIONS, DETECTIONS
+from rtmdet.runs.measure import describe, detect_all, stored_settings
+from rtmdet.runs.open_data import count_learned, shortened
+from rtmdet.runs.results_file import read_results
 
 
 @dataclass(frozen=True, slots=True, eq=False)

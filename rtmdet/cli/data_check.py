@@ -10,19 +10,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rtmdet.cli.finding_pictures import draw_finding
-from rtmdet.cli.progress import track
-from rtmdet.config_file import load_config
-from rtmdet.data.checking.finding import SEVERITIES, Finding, Purpose, Source
-from rtmdet.data.checking.report import Report, Summary, check_data
-from rtmdet.data.coco_layout import find_coco, read_documents
+from rtmdet.config.file import load_config
+from rtmdet.core.console import track
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.layout import find_coco, read_documents
+from rtmdet.data.doctor.finding import SEVERITIES, Finding, Purpose, Source
+from rtmdet.data.doctor.report import Report, Summary, check_data
 from rtmdet.data.formats.faults import collect_faults
+from rtmdet.data.formats.open import open_source
 from rtmdet.data.formats.yolo_layout import find_layout
 from rtmdet.data.json_file import write_json
-from rtmdet.data.sources import open_source
-from rtmdet.download import resolve
-from rtmdet.openmmlab import read_checkpoint
-from rtmdet.structures import InputError
 from rtmdet.viz.draw import save_image
+from rtmdet.weights.download import resolve
+from rtmdet.weights.load import read_checkpoint
 
 EXAMPLES = 3  # cases of a finding that the table names
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from rtmdet.data.class_names import describe_similar
-from rtmdet.data.coco_layout import find_folder
+from rtmdet.data.coco.layout import find_folder
 from rtmdet.data.formats.cvat import convert_cvat
 from rtmdet.data.formats.labelled_image import ConvertedSet
 from rtmdet.data.formats.labelme import convert_labelme

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from rtmdet.data.coco_file import read_and_repair
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import read_and_repair
 from rtmdet.data.formats.voc_writer import write_voc
 from rtmdet.data.formats.yolo_writer import write_yolo
 from rtmdet.data.image_names import place_images
-from rtmdet.structures import InputError
 
 WRITERS = {"yolo": write_yolo, "voc": write_voc}
 

@@ -6,12 +6,12 @@ import argparse
 import os
 from pathlib import Path
 
-from rtmdet.data.coco_file import CocoFile, read_and_repair
-from rtmdet.data.coco_layout import find_images
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoFile, read_and_repair
+from rtmdet.data.coco.layout import find_images
+from rtmdet.data.coco.merging import merge_coco
 from rtmdet.data.image_names import place_images
 from rtmdet.data.json_file import write_json
-from rtmdet.data.merging import merge_coco
-from rtmdet.structures import InputError
 
 
 def run(arguments: argparse.Namespace) -> int:

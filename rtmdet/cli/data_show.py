@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtmdet.data.coco import read_annotated_image
-from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage, read_coco
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.dataset import read_annotated_image
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, read_coco
 from rtmdet.data.image_names import place_images
-from rtmdet.structures import InputError
 from rtmdet.viz.draw import Color, draw_boxes, draw_polygons, palette, save_image
 from rtmdet.viz.grid import fit_image, grid
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from rtmdet.data.coco_file import CocoFile, read_and_repair
-from rtmdet.data.coco_layout import find_images
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoFile, read_and_repair
+from rtmdet.data.coco.layout import find_images
+from rtmdet.data.coco.splitting import split_coco
 from rtmdet.data.copies import group_copies
 from rtmdet.data.json_file import write_json
-from rtmdet.data.splitting import split_coco
-from rtmdet.structures import InputError
 
 
 def run(arguments: argparse.Namespace) -> int:

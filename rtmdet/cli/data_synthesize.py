@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
+from rtmdet.core.errors import InputError
 from rtmdet.data.synthetic.scenes import LEVELS, write_dataset
-from rtmdet.structures import InputError
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from rtmdet.cli.measure import describe, describe_interval, detect_all, stored_settings
 from rtmdet.cli.model_options import load_detector
-from rtmdet.config import EvaluationConfig
-from rtmdet.data.coco import CocoDataset
+from rtmdet.config.schema import EvaluationConfig
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
-from rtmdet.data.pipelines import EvaluationSamples
-from rtmdet.evaluation import format_metrics
-from rtmdet.structures import InputError
+from rtmdet.data.samples import EvaluationSamples
+from rtmdet.evaluation.coco import format_metrics
+from rtmdet.runs.measure import describe, describe_interval, detect_all, stored_settings
 from rtmdet.viz.score_curves import draw_score_curves
 
 

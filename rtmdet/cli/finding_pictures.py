@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtmdet.data.checking.finding import Finding, Item
+from rtmdet.core.errors import InputError
+from rtmdet.core.letterbox import PAD_VALUE
+from rtmdet.data.doctor.finding import Finding, Item
 from rtmdet.data.images import read_image
-from rtmdet.letterbox import PAD_VALUE
-from rtmdet.structures import InputError
 from rtmdet.viz.draw import draw_boxes, palette
 from rtmdet.viz.grid import fit_image, grid
 

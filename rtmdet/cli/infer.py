@@ -13,10 +13,11 @@ from typing import NotRequired, TypedDict
 from tqdm import tqdm
 
 from rtmdet.cli.model_options import check_score, choose_score, describe_score, load_detector
+from rtmdet.core.errors import InputError
+from rtmdet.core.structures import Detections
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.data.json_file import write_json
 from rtmdet.detector import Detector
-from rtmdet.structures import Detections, InputError
 from rtmdet.viz.draw import draw_detections, save_image
 
 

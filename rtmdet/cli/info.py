@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from rtmdet.download import resolve
+from rtmdet.core.errors import InputError
 from rtmdet.models.zoo import COSTS, WEIGHTS
-from rtmdet.openmmlab import LoadedWeights, read_checkpoint
-from rtmdet.structures import InputError
+from rtmdet.weights.download import resolve
+from rtmdet.weights.load import LoadedWeights, read_checkpoint
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a busy neighbour costs 8 x otherwise; before torch
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     command = importlib.import_module(arguments.module)
-    from rtmdet.structures import InputError
+    from rtmdet.core.errors import InputError
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from rtmdet.core.errors import InputError
 from rtmdet.detector import Detector
-from rtmdet.score_curve import DEFAULT_SCORE
-from rtmdet.structures import InputError
+from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 
 
 def load_detector(arguments: argparse.Namespace, *, fold: bool = True) -> Detector:

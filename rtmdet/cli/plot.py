@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
 from rtmdet.training.log import Row
 from rtmdet.viz.curves import RECENT, Run, draw_curves
 

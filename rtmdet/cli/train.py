@@ -11,38 +11,39 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rtmdet.checkpoint import has_checkpoint, newest_checkpoint
-from rtmdet.cli.build_trainer import build_trainer, training_device
-from rtmdet.cli.duration import DurationEstimate
-from rtmdet.cli.folds import cross_validate
-from rtmdet.cli.minutes import TimedRun, time_limit
-from rtmdet.cli.open_data import open_data
-from rtmdet.cli.outcome import describe_outcome
-from rtmdet.cli.own_data import configuration, configurations, given_settings, run_folder
-from rtmdet.cli.progress import TrainingBar, say, write_above_bar
-from rtmdet.cli.run_facts import collect_facts
-from rtmdet.cli.run_files import prepare_folder
-from rtmdet.cli.start_check import check_start
-from rtmdet.cli.validation import choice_cost, detection_size
-from rtmdet.cli.weights_file import forget_weights, read_first_weights
-from rtmdet.config import Config
-from rtmdet.config_file import differences
-from rtmdet.data.coco import CocoDataset
+from rtmdet.config.file import differences
+from rtmdet.config.schema import Config
+from rtmdet.core.console import say, write_above_bar
+from rtmdet.core.distributed import gather, is_main_process, lost_another, process_group, world_size
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.detector import Detector
-from rtmdet.distributed import gather, is_main_process, lost_another, process_group, world_size
 from rtmdet.models.rtmdet import RTMDet
-from rtmdet.openmmlab import LoadedWeights
-from rtmdet.structures import InputError
-from rtmdet.training.budget import course_of
+from rtmdet.runs.budget import course_of
+from rtmdet.runs.build_trainer import build_trainer, training_device
+from rtmdet.runs.duration import DurationEstimate
+from rtmdet.runs.facts import collect_facts
+from rtmdet.runs.folder import prepare_folder
+from rtmdet.runs.folds import cross_validate
+from rtmdet.runs.minutes import TimedRun, time_limit
+from rtmdet.runs.open_data import open_data
+from rtmdet.runs.outcome import describe_outcome
+from rtmdet.runs.own_data import configuration, configurations, given_settings, run_folder
+from rtmdet.runs.start_check import check_start
+from rtmdet.runs.validation import choice_cost, detection_size
+from rtmdet.runs.weights_file import forget_weights, read_first_weights
 from rtmdet.training.engine import Trainer
 from rtmdet.training.interruption import Interrupted, StoppedByAnother
 from rtmdet.training.log import RunLog, read_log
+from rtmdet.training.progress_bar import TrainingBar
 from rtmdet.training.records import Observer
 from rtmdet.training.tensorboard import TensorBoardLog
 from rtmdet.training.watch import ProgressWatch
 from rtmdet.viz.curves import CurvePicture
 from rtmdet.viz.draw import draw_detections
 from rtmdet.viz.score_curves import ScoreCurvePicture
+from rtmdet.weights.checkpoint import has_checkpoint, newest_checkpoint
+from rtmdet.weights.load import LoadedWeights
 
 PICTURES = 8  # validation images that TensorBoard shows
 

@@ -10,10 +10,11 @@ import numpy as np
 from torch import Tensor
 
 from rtmdet.cli.model_options import check_score, choose_score, describe_score, load_detector
+from rtmdet.core.errors import InputError
+from rtmdet.core.letterbox import fitted_size
+from rtmdet.core.structures import Detections
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
-from rtmdet.letterbox import fitted_size
-from rtmdet.structures import Detections, InputError
 from rtmdet.viz.box_targets import BoxTarget, box_loss_target, class_score_target, detection_target
 from rtmdet.viz.draw import draw_detections, save_image
 from rtmdet.viz.feature_maps import select_max, squeeze_mean, top_channels

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtmdet.data.coco_file import CocoFile
+from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.image_names import ImageNames
 
 GRID = 16  # fingerprints compare neighbours on a grid of 16 x 16

@@ -14,10 +14,10 @@ from itertools import takewhile
 from pathlib import Path, PureWindowsPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from rtmdet.data.coco_file import CocoFile
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.files import comparable, files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
-from rtmdet.structures import InputError
 
 
 class ImageNames:

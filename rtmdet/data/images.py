@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
 
 # Once and for the whole process: OpenCV's own lines about files that we report. To set it back after each file would
 # leave it, among threads, at what another one had set.

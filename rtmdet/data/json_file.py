@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
 
 
 def read_json(path: Path) -> object:

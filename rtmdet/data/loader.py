@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from rtmdet.data.pipelines import EvaluationSamples, TrainingSamples
-from rtmdet.structures import Batch, InputError, Sample, Target
+from rtmdet.core.errors import InputError
+from rtmdet.core.structures import Batch, Sample, Target
+from rtmdet.data.samples import EvaluationSamples, TrainingSamples
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

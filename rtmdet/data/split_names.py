@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
 
 SPLITS = {
     "train": "train",

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:

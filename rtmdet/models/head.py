@@ -11,9 +11,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from rtmdet.core.priors import STRIDES
+from rtmdet.core.structures import DenseOutputs
 from rtmdet.models.layers import ConvBNAct, DepthwiseSeparableConv, spatial_conv
-from rtmdet.priors import STRIDES
-from rtmdet.structures import DenseOutputs
 
 PRIOR_PROBABILITY = 0.01  # score of every class before training: bias -4.595, or the first loss explodes
 STACKED_CONVS = 2

@@ -8,12 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rtmdet.core.errors import InputError
+from rtmdet.core.structures import DenseOutputs
 from rtmdet.models.backbone import CSPNeXt, scaled_channels
 from rtmdet.models.head import RTMDetHead
 from rtmdet.models.neck import CSPPAFPN
 from rtmdet.models.timm_backbone import TimmBackbone, build_timm_backbone
 from rtmdet.models.zoo import SIZES
-from rtmdet.structures import DenseOutputs, InputError
 
 # ImageNet statistics in the order blue, green, red, on 0 .. 255: what the published weights were trained with.
 BGR_MEAN = (103.53, 116.28, 123.675)

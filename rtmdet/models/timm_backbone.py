@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rtmdet.priors import STRIDES
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
+from rtmdet.core.priors import STRIDES
 
 PREFIX = "timm/"
 TRIAL_SIZE = (96, 160)  # (H, W): multiples of 32, not square and no classifier's size

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtmdet.boxes import pairwise_iou
-from rtmdet.structures import Assignment, Target
+from rtmdet.core.boxes import pairwise_iou
+from rtmdet.core.structures import Assignment, Target
 
 TOPK = 13  # at most this many priors for one ground truth
 IOU_WEIGHT = 3.0

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rtmdet.boxes import decode_distances
-from rtmdet.distributed import sum_over_processes, world_size
-from rtmdet.priors import grid_priors, valid_priors
-from rtmdet.structures import DenseOutputs, Losses, Target
+from rtmdet.core.boxes import decode_distances
+from rtmdet.core.distributed import sum_over_processes, world_size
+from rtmdet.core.priors import grid_priors, valid_priors
+from rtmdet.core.structures import DenseOutputs, Losses, Target
 from rtmdet.training.assigner import TOPK, assign
 from rtmdet.training.losses import giou_loss, quality_focal_loss
 

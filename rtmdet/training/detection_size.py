@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rtmdet.priors import STRIDES
+from rtmdet.core.priors import STRIDES
 
 STEP = 1.25  # from one size to the next
 LARGEST = 2.0  # times the training's

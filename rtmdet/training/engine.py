@@ -21,16 +21,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from rtmdet.checkpoint import LAST, CheckpointMeta, TrainingState, read_training_checkpoint, save_checkpoint
-from rtmdet.distributed import any_process, copy_from_main, gather, is_main_process
-from rtmdet.evaluation import CocoMetrics
-from rtmdet.structures import Batch, InputError
+from rtmdet.core.distributed import any_process, copy_from_main, gather, is_main_process
+from rtmdet.core.errors import InputError
+from rtmdet.core.structures import Batch
+from rtmdet.evaluation.coco import CocoMetrics
 from rtmdet.training.ema import ExponentialMovingAverage
 from rtmdet.training.interruption import Interrupted, SignalWatch
 from rtmdet.training.plan import Plan
 from rtmdet.training.random_state import random_states, restore_random_states
 from rtmdet.training.records import Observer, StepRecord, ValidationRecord
 from rtmdet.training.step import NotFiniteError, StepLosses, Stepper
+from rtmdet.weights.checkpoint import LAST, CheckpointMeta, TrainingState, read_training_checkpoint, save_checkpoint
 
 CONFIGURED = ("weight_decay", "rate_factor")  # of an optimizer's groups: by the configuration, also on resume
 

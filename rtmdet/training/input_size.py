@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rtmdet.boxes import pairwise_iou
-from rtmdet.postprocess import postprocess
-from rtmdet.structures import DenseOutputs, Target
+from rtmdet.core.boxes import pairwise_iou
+from rtmdet.core.postprocess import postprocess
+from rtmdet.core.structures import DenseOutputs, Target
 
 SIDES = (320, 416, 512, 640, 800, 960)  # pixels of the longer side, each about 1.25 times the one before
 PROPOSALS = 100  # boxes of an image

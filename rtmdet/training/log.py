@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import IO
 
-from rtmdet.evaluation import NAMES
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
+from rtmdet.evaluation.coco import NAMES
 from rtmdet.training.records import StepRecord, ValidationRecord
 
 Row = dict[str, str | int | float | bool]

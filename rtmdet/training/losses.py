@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtmdet.boxes import generalized_iou
+from rtmdet.core.boxes import generalized_iou
 
 
 def quality_focal_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtmdet.priors import STRIDES
-from rtmdet.structures import Batch, Target
+from rtmdet.core.priors import STRIDES
+from rtmdet.core.structures import Batch, Target
 
 
 @dataclass(frozen=True, slots=True)

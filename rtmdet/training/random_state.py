@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rtmdet.checkpoint import TrainingState
-from rtmdet.distributed import rank
+from rtmdet.core.distributed import rank
+from rtmdet.weights.checkpoint import TrainingState
 
 
 def random_states(device: torch.device) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from rtmdet.evaluation import CocoMetrics
+from rtmdet.evaluation.coco import CocoMetrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rtmdet.distributed import any_process, sum_over_processes, world_size
-from rtmdet.structures import Batch, DenseOutputs, InputError, Losses
+from rtmdet.core.distributed import any_process, sum_over_processes, world_size
+from rtmdet.core.errors import InputError
+from rtmdet.core.structures import Batch, DenseOutputs, Losses
 from rtmdet.training.criterion import Criterion, loss_normalizer
 from rtmdet.training.interruption import StoppedByAnother
 

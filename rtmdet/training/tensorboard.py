@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtmdet.evaluation import NAMES
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
+from rtmdet.evaluation.coco import NAMES
 from rtmdet.training.log import MEANS
 from rtmdet.training.records import StepRecord, ValidationRecord
 

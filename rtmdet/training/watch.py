@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
 from rtmdet.training.causes import (
     NO_BOX_LOSS,
     RunFacts,

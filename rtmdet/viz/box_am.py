@@ -18,7 +18,8 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.find_layers import replace_layer_recursive
 from torch import Tensor, nn
 
-from rtmdet.structures import DenseOutputs, InputError
+from rtmdet.core.errors import InputError
+from rtmdet.core.structures import DenseOutputs
 from rtmdet.viz.box_targets import BoxTarget
 from rtmdet.viz.heatmap import on_picture, unit_range
 from rtmdet.viz.hooks import capture, find_layer

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from rtmdet.boxes import clip_boxes, decode_distances, pairwise_iou
-from rtmdet.postprocess import postprocess
-from rtmdet.priors import grid_priors
-from rtmdet.structures import DenseOutputs, Target
+from rtmdet.core.boxes import clip_boxes, decode_distances, pairwise_iou
+from rtmdet.core.postprocess import postprocess
+from rtmdet.core.priors import grid_priors
+from rtmdet.core.structures import DenseOutputs, Target
 from rtmdet.training.criterion import Criterion, flatten_levels
 
 BoxTarget = Callable[[DenseOutputs], Tensor]

@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from matplotlib.typing import HashableList
 
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
 from rtmdet.training.log import Row, read_log
 from rtmdet.training.records import StepRecord, ValidationRecord
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtmdet.structures import Detections, InputError
+from rtmdet.core.errors import InputError
+from rtmdet.core.structures import Detections
 
 Color = tuple[int, int, int]  # RGB, 0 .. 255
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from rtmdet.letterbox import fitted_size
+from rtmdet.core.letterbox import fitted_size
 from rtmdet.viz.draw import FONT, shorten_text, text_scale
 
 _GROUND = 245  # the grey around the images

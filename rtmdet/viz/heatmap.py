@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from rtmdet.letterbox import fitted_size
+from rtmdet.core.letterbox import fitted_size
 
 EPSILON = 1e-7  # keeps constant maps from a division by zero
 

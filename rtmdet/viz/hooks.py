@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*|\.\d+|\[\d+\])*", re.ASCII)
 _PART = re.compile(r"\w+", re.ASCII)

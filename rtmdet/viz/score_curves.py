@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rtmdet.evaluation import ClassMetrics
-from rtmdet.score_curve import THRESHOLDS
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
+from rtmdet.evaluation.coco import ClassMetrics
+from rtmdet.evaluation.score_curve import THRESHOLDS
 from rtmdet.training.records import StepRecord, ValidationRecord
 from rtmdet.viz.curves import COLORS
 

@@ -12,11 +12,11 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
-from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.cli.main import main
 from rtmdet.data.synthetic.scenes import LEVELS, write_dataset
 from rtmdet.models.freezing import batch_norms
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
+from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
 

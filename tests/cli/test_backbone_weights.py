@@ -10,10 +10,10 @@ import pytest
 import timm
 import torch
 
-from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
-from rtmdet.config_file import load_config
+from rtmdet.config.file import load_config
 from rtmdet.models.rtmdet import build_rtmdet
-from rtmdet.openmmlab import read_checkpoint
+from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
+from rtmdet.weights.load import read_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
 QUICK = ("data.input_size=[64, 64]", "train.epochs=1", "data.workers=0", "train.device=cpu")

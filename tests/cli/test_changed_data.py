@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from rtmdet.cli.changed_data import say_what_changed
-from rtmdet.data.coco_file import CocoFile, box_annotation
-from rtmdet.data.splitting import split_coco
+from rtmdet.data.coco.file import CocoFile, box_annotation
+from rtmdet.data.coco.splitting import split_coco
+from rtmdet.runs.changed_data import say_what_changed
 
 COUNT = 6
 

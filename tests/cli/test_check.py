@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from rtmdet.cli import start_check
+from rtmdet.runs import start_check
 
 Command = Callable[..., CompletedProcess[str]]
 

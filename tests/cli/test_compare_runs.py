@@ -11,8 +11,8 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
-from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.models.rtmdet import build_rtmdet
+from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
 Finished = tuple[Path, CompletedProcess[str]]

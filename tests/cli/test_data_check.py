@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from rtmdet.cli.finding_pictures import view_box
-from rtmdet.data.sources import open_source
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
+from rtmdet.data.formats.open import open_source
 
 
 @pytest.fixture

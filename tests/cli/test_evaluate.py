@@ -11,13 +11,13 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
-from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.cli.main import EVALUATION_BACKENDS
-from rtmdet.config import EVALUATION_BACKENDS as CONFIGURED_BACKENDS
-from rtmdet.data.coco import CocoDataset
-from rtmdet.evaluation import BACKENDS, NAMES
+from rtmdet.config.schema import EVALUATION_BACKENDS as CONFIGURED_BACKENDS
+from rtmdet.core.structures import Detections
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.evaluation.coco import BACKENDS, NAMES
 from rtmdet.models.rtmdet import build_rtmdet
-from rtmdet.structures import Detections
+from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -65,7 +65,7 @@ def find_everything(monkeypatch: pytest.MonkeyPatch, split: Path, *, lost: int =
         kept = [boxes[: len(boxes) - lost] for boxes in found]
         return [Detections(box, torch.ones(len(box)), torch.zeros(len(box), dtype=torch.int64)) for box in kept]
 
-    monkeypatch.setattr("rtmdet.cli.measure.postprocess", find)
+    monkeypatch.setattr("rtmdet.runs.measure.postprocess", find)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
@@ -151,7 +151,7 @@ def test_uses_the_settings_of_the_training_run(
         used.update(settings)
         return [Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))] * 3
 
-    monkeypatch.setattr("rtmdet.cli.measure.postprocess", find_nothing)
+    monkeypatch.setattr("rtmdet.runs.measure.postprocess", find_nothing)
     result = command(*words)
     assert {name: used[name] for name in stored} == stored
     settings = "score above 0.005, NMS IoU 0.5, 40 candidates a level, at most 7 an image"

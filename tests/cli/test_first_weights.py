@@ -9,12 +9,12 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
-from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
-from rtmdet.cli.first_weights import size_choice, size_from_boxes
-from rtmdet.data.coco import CocoDataset
+from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.models.layers import ConvBNAct
 from rtmdet.models.rtmdet import build_rtmdet
-from rtmdet.openmmlab import load_weights, read_checkpoint
+from rtmdet.runs.first_weights import size_choice, size_from_boxes
+from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
+from rtmdet.weights.load import load_weights, read_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
 QUICK = ["--set", "data.workers=0", "--set", "train.device=cpu"]
@@ -99,7 +99,7 @@ def test_without_trained_objects_the_boxes_decide(scenes: CocoDataset) -> None:
 
 def test_small_objects_overrule_the_measurement(scenes: CocoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = torch.full((40,), 0.012).numpy(), torch.zeros(40).numpy()
-    monkeypatch.setattr("rtmdet.cli.first_weights.relative_sizes", lambda _: tiny)
+    monkeypatch.setattr("rtmdet.runs.first_weights.relative_sizes", lambda _: tiny)
     choice = size_choice(320, scenes, "measured")
     assert choice.value == [800, 800]  # 0.012 x 800 px = 9.6 px
     assert choice.reason == "measured; larger because many objects are small"

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.cli.infer import find_images
 from rtmdet.data.images import read_image
-from rtmdet.openmmlab import read_checkpoint
+from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
+from rtmdet.weights.load import read_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
 

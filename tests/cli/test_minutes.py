@@ -12,16 +12,16 @@ import pytest
 import torch
 import yaml
 
-import rtmdet.cli.minutes
-from rtmdet.cli.build_trainer import build_trainer
-from rtmdet.cli.duration import FORWARD, LEAST_SECONDS, LEAST_STEPS, DurationEstimate
-from rtmdet.cli.halfway import Correction
-from rtmdet.cli.minutes import TimeLimit
-from rtmdet.cli.open_data import open_data
-from rtmdet.cli.own_data import configure
-from rtmdet.cli.timing import measure_speed
-from rtmdet.config_file import load_config
-from rtmdet.training.budget import Course, Speed, course_of
+import rtmdet.runs.minutes
+from rtmdet.config.file import load_config
+from rtmdet.runs.budget import Course, Speed, course_of
+from rtmdet.runs.build_trainer import build_trainer
+from rtmdet.runs.duration import FORWARD, LEAST_SECONDS, LEAST_STEPS, DurationEstimate
+from rtmdet.runs.halfway import Correction
+from rtmdet.runs.minutes import TimeLimit
+from rtmdet.runs.open_data import open_data
+from rtmdet.runs.own_data import configure
+from rtmdet.runs.timing import measure_speed
 from rtmdet.training.records import StepRecord, ValidationRecord
 
 Command = Callable[..., CompletedProcess[str]]
@@ -44,7 +44,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Speed:
     """A machine that needs EPOCH seconds an epoch and as many before, whatever the clock says."""
-    monkeypatch.setattr(rtmdet.cli.minutes, "measure_speed", lambda *_, **__: SLOW)
+    monkeypatch.setattr(rtmdet.runs.minutes, "measure_speed", lambda *_, **__: SLOW)
     monkeypatch.setattr(TimeLimit, "left", lambda limit: 60 * limit.minutes - EPOCH)
     return SLOW
 

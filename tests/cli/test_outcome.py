@@ -10,9 +10,9 @@ from subprocess import CompletedProcess
 import pytest
 from training.small_run import PLAN, make_trainer, metrics
 
-from rtmdet.cli.outcome import describe_outcome
-from rtmdet.openmmlab import read_checkpoint
+from rtmdet.runs.outcome import describe_outcome
 from rtmdet.training.log import Row, RunLog, read_log
+from rtmdet.weights.load import read_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
 RUN = Path("run")

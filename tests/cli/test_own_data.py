@@ -10,8 +10,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from rtmdet.cli.own_data import given_settings
-from rtmdet.config_file import load_config
+from rtmdet.config.file import load_config
+from rtmdet.runs.own_data import given_settings
 
 Command = Callable[..., CompletedProcess[str]]
 QUICK = ("data.input_size=[64, 64]", "train.epochs=1", "data.workers=0", "train.device=cpu")

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from rtmdet.cli.run_facts import collect_facts, count_boxes, frozen_random
-from rtmdet.config_file import load_config
-from rtmdet.data.coco import CocoDataset
-from rtmdet.openmmlab import read_checkpoint
+from rtmdet.config.file import load_config
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.runs.facts import collect_facts, count_boxes, frozen_random
 from rtmdet.training.causes import ClassBoxes
+from rtmdet.weights.load import read_checkpoint
 
 
 @pytest.mark.parametrize(

@@ -19,16 +19,16 @@ import torch
 import yaml
 from training.small_run import Recorder
 
-from rtmdet.checkpoint import read_training_checkpoint
-from rtmdet.cli.run_files import load_run
 from rtmdet.cli.train import train
-from rtmdet.config_file import load_config
-from rtmdet.evaluation import NAMES
-from rtmdet.openmmlab import read_checkpoint
-from rtmdet.structures import InputError
+from rtmdet.config.file import load_config
+from rtmdet.core.errors import InputError
+from rtmdet.evaluation.coco import NAMES
+from rtmdet.runs.folder import load_run
 from rtmdet.training.interruption import Interrupted
 from rtmdet.training.log import read_log
 from rtmdet.training.records import StepRecord
+from rtmdet.weights.checkpoint import read_training_checkpoint
+from rtmdet.weights.load import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,13 +10,13 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
-import rtmdet.cli.validation
-from rtmdet.cli.open_data import open_data
-from rtmdet.cli.validation import Validation, choice_cost, chooses_input_size
-from rtmdet.config import Config
-from rtmdet.config_file import load_config
+import rtmdet.runs.validation
+from rtmdet.config.file import load_config
+from rtmdet.config.schema import Config
 from rtmdet.detector import Detector
-from rtmdet.openmmlab import read_checkpoint
+from rtmdet.runs.open_data import open_data
+from rtmdet.runs.validation import Validation, choice_cost, chooses_input_size
+from rtmdet.weights.load import read_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
 SETTINGS = ("data.workers=0", "train.device=cpu", "data.input_size=[64, 64]", "train.epochs=2")
@@ -30,7 +30,7 @@ def words(folder: Path, *more: str) -> list[str]:
 def larger_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
     """AP on training images that grows with the input up to 96 px."""
     found = {64: 0.5, 96: 0.6, 128: 0.55}
-    monkeypatch.setattr(rtmdet.cli.validation, "training_precision", lambda *asked: found[asked[3][0]])
+    monkeypatch.setattr(rtmdet.runs.validation, "training_precision", lambda *asked: found[asked[3][0]])
 
 
 def test_a_run_on_own_data_chooses_the_size_that_its_checkpoints_detect_at(

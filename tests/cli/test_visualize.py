@@ -16,9 +16,9 @@ from torch import nn
 
 from rtmdet.cli import visualize
 from rtmdet.cli.main import main
+from rtmdet.core.structures import Detections
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import build_rtmdet
-from rtmdet.structures import Detections
 from rtmdet.viz.heatmap import on_picture
 
 ANY = "--score=0"  # a fresh model scores 0.01 everywhere

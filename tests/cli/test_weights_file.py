@@ -9,10 +9,10 @@ from subprocess import CompletedProcess
 
 import pytest
 
-import rtmdet.cli.weights_file
-from rtmdet.cli.weights_file import forget_weights, read_weights
-from rtmdet.openmmlab import read_checkpoint
-from rtmdet.structures import InputError
+import rtmdet.runs.weights_file
+from rtmdet.core.errors import InputError
+from rtmdet.runs.weights_file import forget_weights, read_weights
+from rtmdet.weights.load import read_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -26,7 +26,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         found.append(path)
         return read_checkpoint(path)
 
-    monkeypatch.setattr(rtmdet.cli.weights_file, "read_checkpoint", noted)
+    monkeypatch.setattr(rtmdet.runs.weights_file, "read_checkpoint", noted)
     forget_weights()
     return found
 
@@ -40,7 +40,7 @@ def test_a_run_reads_its_first_weights_once_and_holds_them_no_longer_than_needed
     result = command("train", "--data", dataset, "--weights", checkpoint, *words)
     assert result.returncode == 0, result.stderr
     assert reads == [checkpoint]
-    assert rtmdet.cli.weights_file._read.cache_info().currsize == 0
+    assert rtmdet.runs.weights_file._read.cache_info().currsize == 0
 
 
 def test_a_file_that_changed_is_read_again(checkpoint: Path, tmp_path: Path, reads: list[Path]) -> None:

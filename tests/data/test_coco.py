@@ -14,9 +14,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from rtmdet.cli.main import main
-from rtmdet.data.coco import CocoDataset
-from rtmdet.data.coco_file import read_coco
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.coco.file import read_coco
 
 Document = dict[str, list[dict[str, object]]]
 

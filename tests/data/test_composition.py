@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from rtmdet.data.composition import Composition, Layer, compose, crop, render, resize
-from rtmdet.data.mixing import make_tile, mosaic
-from rtmdet.structures import ImageMeta, Sample
+from rtmdet.core.structures import ImageMeta, Sample
+from rtmdet.data.augment.composition import Composition, Layer, compose, crop, render, resize
+from rtmdet.data.augment.mixing import make_tile, mosaic
 
 SIZE = (96, 128)
 PHOTOS = [(150, 110), (60, 200), (128, 128), (31, 47)]  # (H, W)

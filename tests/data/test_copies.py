@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from rtmdet.cli.main import main
-from rtmdet.data.coco_file import CocoFile, box_annotation
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoFile, box_annotation
+from rtmdet.data.coco.splitting import fold_coco, split_coco
 from rtmdet.data.copies import VIDEO, count_equal, group_copies
-from rtmdet.data.splitting import fold_coco, split_coco
-from rtmdet.structures import InputError
 
 
 def photo(seed: int) -> np.ndarray:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from rtmdet.cli.main import main
-from rtmdet.data.coco_file import read_coco
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import read_coco
 from rtmdet.data.formats.cvat import convert_cvat
 from rtmdet.data.json_file import write_json
-from rtmdet.structures import InputError
 
 BOX = '<box label="dog" xtl="10.5" ytl="20" xbr="30" ybr="40"/>'
 LABELS = "<meta><task><labels><label><name>dog</name></label><label><name>cat</name></label></labels></task></meta>"

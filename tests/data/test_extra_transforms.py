@@ -9,8 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from rtmdet.data.extra_transforms import ExtraTransforms
-from rtmdet.structures import ImageMeta, InputError, Sample
+from rtmdet.core.errors import InputError
+from rtmdet.core.structures import ImageMeta, Sample
+from rtmdet.data.augment.albumentations import ExtraTransforms
 
 
 @pytest.fixture

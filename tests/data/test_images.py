@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rtmdet.core.errors import InputError
 from rtmdet.data.images import image_size, read_image, used_range
-from rtmdet.structures import InputError
 
 ORIENTATION = 0x0112
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from rtmdet.cli.main import main
-from rtmdet.data.coco_file import read_coco
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import read_coco
 from rtmdet.data.formats.labelme import convert_labelme
-from rtmdet.structures import InputError
 
 
 def shape(kind: str | None, *points: tuple[object, object], label: object = "dog", group: object = None) -> object:

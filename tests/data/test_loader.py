@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from rtmdet.data.coco import CocoDataset
+from rtmdet.core.errors import InputError
+from rtmdet.core.structures import Batch, ImageMeta, Sample
+from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader, TrainingLoader, collate
-from rtmdet.data.pipelines import EvaluationSamples, TrainingSamples
-from rtmdet.structures import Batch, ImageMeta, InputError, Sample
+from rtmdet.data.samples import EvaluationSamples, TrainingSamples
 
 COUNT = 5
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from rtmdet.cli.main import main
-from rtmdet.data.coco_file import CocoFile, read_coco
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoFile, read_coco
+from rtmdet.data.coco.merging import merge_coco
 from rtmdet.data.json_file import write_json
-from rtmdet.data.merging import merge_coco
-from rtmdet.structures import InputError
 
 
 def make_file(categories: dict[int, str], objects: list[tuple[int, int]], names: list[str]) -> CocoFile:

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
-import rtmdet.data.pipelines as pipelines
-from rtmdet.data.coco import CocoDataset
+import rtmdet.data.samples as pipelines
+from rtmdet.core.structures import Sample
+from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import TrainingLoader
-from rtmdet.data.pipelines import EvaluationSamples, TrainingSamples
-from rtmdet.structures import Sample
+from rtmdet.data.samples import EvaluationSamples, TrainingSamples
 
 SIZES = [(64, 64), (50, 90), (120, 70), (200, 200), (33, 47), (96, 128), (75, 75)]  # (H, W)
 INPUT = (64, 96)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from golden import reference
 
-from rtmdet.data import transforms
-from rtmdet.data.composition import compose, crop, render, resize
-from rtmdet.data.mixing import make_tile, mixup, mosaic
-from rtmdet.letterbox import letterbox
-from rtmdet.structures import ImageMeta, Sample
+from rtmdet.core.letterbox import letterbox
+from rtmdet.core.structures import ImageMeta, Sample
+from rtmdet.data.augment import transforms
+from rtmdet.data.augment.composition import compose, crop, render, resize
+from rtmdet.data.augment.mixing import make_tile, mixup, mosaic
 
 GOLDEN = reference.load("train_ops")
 NOISY = reference.compare_module().noisy_img

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-import rtmdet.data.pipelines as pipelines
-from rtmdet.data.coco import CocoDataset
+import rtmdet.data.samples as pipelines
+from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import TrainingLoader
-from rtmdet.data.pipelines import TrainingSamples
-from rtmdet.data.sampling import EpochOrder, image_classes, repeat_factors
+from rtmdet.data.order import EpochOrder, image_classes, repeat_factors
+from rtmdet.data.samples import TrainingSamples
 
 COMMON, RARE, UNWANTED = 3, 7, 8  # category ids
 

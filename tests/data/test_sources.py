@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from rtmdet.data.coco import CocoDataset
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.formats.open import open_source
 from rtmdet.data.image_names import locate_images
-from rtmdet.data.sources import open_source
-from rtmdet.structures import InputError
 
 
 def write_coco(file: Path, folder: Path, name: str = "a.png") -> None:

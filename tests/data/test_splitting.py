@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from rtmdet.cli.main import main
-from rtmdet.data.coco_file import CocoFile, read_coco
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoFile, read_coco
+from rtmdet.data.coco.splitting import split_coco
 from rtmdet.data.json_file import write_json
-from rtmdet.data.splitting import split_coco
-from rtmdet.structures import InputError
 
 
 def make_file(classes_of: Sequence[Sequence[int]]) -> CocoFile:

@@ -12,9 +12,9 @@ import pytest
 from pycocotools.coco import COCO
 
 from rtmdet.cli.main import main
+from rtmdet.core.errors import InputError
 from rtmdet.data.synthetic.canvas import SMALLEST_BALLOON
 from rtmdet.data.synthetic.scenes import LEVELS, Scene, render_scene, scene_seed, write_dataset
-from rtmdet.structures import InputError
 
 SIZE = (120, 160)
 

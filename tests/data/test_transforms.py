@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rtmdet.data.transforms import pad, shift_hsv
-from rtmdet.structures import ImageMeta, Sample
+from rtmdet.core.structures import ImageMeta, Sample
+from rtmdet.data.augment.transforms import pad, shift_hsv
 
 
 def sample(*size: int) -> Sample:

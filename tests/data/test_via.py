@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from rtmdet.cli.main import main
-from rtmdet.data.coco_file import CocoFile, read_coco
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoFile, read_coco
 from rtmdet.data.formats.via import class_attribute, convert_via
-from rtmdet.structures import InputError
 
 TRIANGLE = {"name": "polygon", "all_points_x": [10, 30, 20], "all_points_y": [5, 15, 40]}
 

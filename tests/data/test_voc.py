@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from rtmdet.cli.main import main
-from rtmdet.data.coco_file import read_coco
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import read_coco
 from rtmdet.data.formats.voc import convert_voc
 from rtmdet.data.json_file import write_json
-from rtmdet.structures import InputError
 
 SIZE = "<size><width>80</width><height>60</height><depth>3</depth></size>"
 

@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from rtmdet.cli.main import main
-from rtmdet.data.coco_file import read_coco
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import read_coco
+from rtmdet.data.formats.open import open_source
 from rtmdet.data.formats.yolo import convert_yolo
 from rtmdet.data.json_file import write_json
-from rtmdet.data.sources import open_source
-from rtmdet.structures import InputError
 
 NAMES = ["dog", "cat", "cow"]
 

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import torch
 import yaml
 
-from rtmdet.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.data.synthetic.scenes import LEVELS, write_dataset
 from rtmdet.models.rtmdet import build_rtmdet
+from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 
 SIDE = 96  # pixels of a scene
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rtmdet.core.structures import DenseOutputs
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.layers import ConvBNAct
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
-from rtmdet.structures import DenseOutputs
 
 
 def with_statistics(size: str) -> RTMDet:

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from rtmdet.core.errors import InputError
 from rtmdet.models.freezing import batch_norms, freeze
 from rtmdet.models.rtmdet import build_rtmdet
-from rtmdet.structures import InputError
 
 
 def frozen_names(model: nn.Module) -> set[str]:

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rtmdet.core.structures import Target
 from rtmdet.models.head import RTMDetHead
 from rtmdet.models.layers import ConvBNAct, DepthwiseSeparableConv
 from rtmdet.models.rtmdet import build_rtmdet
-from rtmdet.structures import Target
 from rtmdet.training.criterion import Criterion
 
 PRIOR_BIAS = -4.59512  # log(0.01 / 0.99)

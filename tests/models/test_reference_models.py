@@ -14,10 +14,10 @@ import torch
 from golden import adapter, reference
 from torch import Tensor, nn
 
+from rtmdet.core.errors import InputError
 from rtmdet.models.complexity import count_multiply_adds, count_parameters
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.models.zoo import COSTS, SIZES
-from rtmdet.structures import InputError
 
 FACTS = reference.HERE / "facts"
 SUMMARY = json.loads((FACTS / "summary.json").read_text())

@@ -18,12 +18,13 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
+from rtmdet.core.errors import InputError
+from rtmdet.core.structures import DenseOutputs
 from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.layers import ConvBNAct
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
 from rtmdet.models.timm_backbone import TimmBackbone, freeze_unused
-from rtmdet.structures import DenseOutputs, InputError
 from rtmdet.training.ema import ExponentialMovingAverage
 
 RESNET = "timm/resnet18"

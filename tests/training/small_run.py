@@ -14,16 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rtmdet.checkpoint import CheckpointMeta
-from rtmdet.evaluation import CocoMetrics
-from rtmdet.priors import STRIDES
-from rtmdet.structures import Batch, DenseOutputs, ImageMeta, Target
+from rtmdet.core.priors import STRIDES
+from rtmdet.core.structures import Batch, DenseOutputs, ImageMeta, Target
+from rtmdet.evaluation.coco import CocoMetrics
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.ema import ExponentialMovingAverage
 from rtmdet.training.engine import Trainer
 from rtmdet.training.plan import Plan
 from rtmdet.training.records import Observer, StepRecord, ValidationRecord
 from rtmdet.training.step import Stepper
+from rtmdet.weights.checkpoint import CheckpointMeta
 
 BATCHES = 3  # an epoch
 SIZE = 64

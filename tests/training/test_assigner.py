@@ -12,8 +12,8 @@ from golden import reference
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from rtmdet.priors import grid_priors, level_sizes
-from rtmdet.structures import Assignment, Target
+from rtmdet.core.priors import grid_priors, level_sizes
+from rtmdet.core.structures import Assignment, Target
 from rtmdet.training import assigner
 from rtmdet.training.assigner import assign, classification_cost
 

@@ -10,9 +10,9 @@ import torch
 from golden import reference
 from torch import Tensor
 
-from rtmdet.boxes import decode_distances
-from rtmdet.priors import STRIDES, grid_priors, level_sizes, valid_priors
-from rtmdet.structures import DenseOutputs, Losses, Target
+from rtmdet.core.boxes import decode_distances
+from rtmdet.core.priors import STRIDES, grid_priors, level_sizes, valid_priors
+from rtmdet.core.structures import DenseOutputs, Losses, Target
 from rtmdet.training.assigner import assign
 from rtmdet.training.criterion import Criterion, DenseTargets, flatten_levels
 

@@ -17,9 +17,17 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from rtmdet.distributed import any_process, copy_from_main, gather, is_main_process, process_group, rank, world_size
+from rtmdet.core.distributed import (
+    any_process,
+    copy_from_main,
+    gather,
+    is_main_process,
+    process_group,
+    rank,
+    world_size,
+)
+from rtmdet.core.structures import Batch, ImageMeta, Target
 from rtmdet.models.rtmdet import build_rtmdet
-from rtmdet.structures import Batch, ImageMeta, Target
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.interruption import StoppedByAnother
 from rtmdet.training.step import NotFiniteError, StepLosses, Stepper

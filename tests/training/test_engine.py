@@ -22,15 +22,15 @@ from training.small_run import (
     metrics,
 )
 
-from rtmdet.checkpoint import read_training_checkpoint
-from rtmdet.evaluation import ClassMetrics, CocoMetrics
+from rtmdet.core.errors import InputError
+from rtmdet.evaluation.coco import ClassMetrics, CocoMetrics
+from rtmdet.evaluation.score_curve import ScoreCurve
 from rtmdet.models.rtmdet import build_rtmdet
-from rtmdet.openmmlab import read_checkpoint
-from rtmdet.score_curve import ScoreCurve
-from rtmdet.structures import InputError
 from rtmdet.training.log import RunLog, read_log
 from rtmdet.training.plan import Plan
 from rtmdet.training.records import StepRecord
+from rtmdet.weights.checkpoint import read_training_checkpoint
+from rtmdet.weights.load import read_checkpoint
 
 
 @pytest.mark.parametrize(

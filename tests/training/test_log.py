@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rtmdet.evaluation import NAMES, CocoMetrics
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
+from rtmdet.evaluation.coco import NAMES, CocoMetrics
 from rtmdet.training.log import RunLog, read_log
 from rtmdet.training.records import StepRecord, ValidationRecord
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from rtmdet.structures import Batch, ImageMeta, Target
+from rtmdet.core.structures import Batch, ImageMeta, Target
 from rtmdet.training.multi_scale import MultiScale
 
 SCALE = MultiScale((320, 640), (0.5, 1.5), seed=3)

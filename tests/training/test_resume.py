@@ -13,13 +13,13 @@ import torch
 from torch import nn
 from training.small_run import META, PLAN, Recorder, SmallDetector, assert_equal, make_trainer, metrics
 
-from rtmdet.checkpoint import newest_checkpoint, read_training_checkpoint
-from rtmdet.evaluation import CocoMetrics
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
+from rtmdet.evaluation.coco import CocoMetrics
 from rtmdet.training.engine import Trainer
 from rtmdet.training.interruption import Interrupted
 from rtmdet.training.plan import Plan
 from rtmdet.training.records import StepRecord
+from rtmdet.weights.checkpoint import newest_checkpoint, read_training_checkpoint
 
 
 class Interruption(Recorder):

@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import nn
 
+from rtmdet.core.errors import InputError
+from rtmdet.core.priors import STRIDES, level_sizes
+from rtmdet.core.structures import Batch, DenseOutputs, ImageMeta, Target
 from rtmdet.models.rtmdet import build_rtmdet
-from rtmdet.priors import STRIDES, level_sizes
-from rtmdet.structures import Batch, DenseOutputs, ImageMeta, InputError, Target
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.step import NotFiniteError, Stepper
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rtmdet.evaluation import NAMES, CocoMetrics
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
+from rtmdet.evaluation.coco import NAMES, CocoMetrics
 from rtmdet.training.records import StepRecord, ValidationRecord
 from rtmdet.training.tensorboard import TensorBoardLog
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rtmdet.evaluation import ClassMetrics, CocoMetrics
+from rtmdet.evaluation.coco import ClassMetrics, CocoMetrics
 from rtmdet.training.causes import ClassBoxes, RunFacts
 from rtmdet.training.log import RunLog, read_log
 from rtmdet.training.records import StepRecord, ValidationRecord

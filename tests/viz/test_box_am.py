@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rtmdet.letterbox import letterbox
+from rtmdet.core.errors import InputError
+from rtmdet.core.letterbox import letterbox
+from rtmdet.core.structures import DenseOutputs, Target
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
-from rtmdet.openmmlab import load_weights, read_checkpoint
-from rtmdet.structures import DenseOutputs, InputError, Target
 from rtmdet.training.criterion import Criterion
 from rtmdet.viz.box_am import GRADIENT_METHODS, box_am, merge_maps, normalize_in_boxes
 from rtmdet.viz.box_targets import box_loss_target, class_score_target, detection_target
+from rtmdet.weights.load import load_weights, read_checkpoint
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "boxam_nano_person.npz"
 METHODS = ("gradcam", "gradcam++", "eigencam", "ablationcam")

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rtmdet.evaluation import NAMES, CocoMetrics
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
+from rtmdet.evaluation.coco import NAMES, CocoMetrics
 from rtmdet.training.records import ValidationRecord
 from rtmdet.viz.curves import COLORS, CurvePicture, Run, _smooth, _top, draw_curves
 

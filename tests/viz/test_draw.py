@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
 from rtmdet.viz.draw import contrasting, draw_boxes, draw_polygons, line_width, palette, save_image
 from rtmdet.viz.grid import fit_image, grid
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from rtmdet.letterbox import letterbox
+from rtmdet.core.letterbox import letterbox
 from rtmdet.models.rtmdet import build_rtmdet
-from rtmdet.openmmlab import load_weights, read_checkpoint
 from rtmdet.viz.feature_maps import select_max, squeeze_mean, top_channels
 from rtmdet.viz.heatmap import brighten, crop_padding, heat_map, on_picture, overlay, unit_range
 from rtmdet.viz.hooks import capture
+from rtmdet.weights.load import load_weights, read_checkpoint
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "boxam_nano_person.npz"
 

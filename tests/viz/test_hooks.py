@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rtmdet.core.errors import InputError
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
-from rtmdet.structures import InputError
 from rtmdet.viz.hooks import capture, find_layer, layer_names, parse_layer_name
 
 IMAGES = torch.arange(3 * 64 * 64, dtype=torch.uint8).reshape(1, 3, 64, 64)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from rtmdet.evaluation import ClassMetrics, CocoMetrics
-from rtmdet.score_curve import THRESHOLDS, ScoreCurve
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
+from rtmdet.evaluation.coco import ClassMetrics, CocoMetrics
+from rtmdet.evaluation.score_curve import THRESHOLDS, ScoreCurve
 from rtmdet.training.records import ValidationRecord
 from rtmdet.viz.score_curves import ScoreCurvePicture, draw_score_curves
 

@@ -14,13 +14,13 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from rtmdet.data.coco_file import is_number, shown
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import is_number, shown
 from rtmdet.data.formats.ellipse import ellipse
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
 from rtmdet.data.formats.xml_file import read_xml
 from rtmdet.data.image_names import ImageNames
-from rtmdet.structures import InputError
 
 OBJECTS = ("box", "polygon", "ellipse", "mask")
 PASSED_OVER = ("polyline", "points", "cuboid", "skeleton")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
 
 _collected: ContextVar[list[InputError] | None] = ContextVar("collected", default=None)
 

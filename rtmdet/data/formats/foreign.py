@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rtmdet.core.errors import InputError
 from rtmdet.data.json_file import read_json
-from rtmdet.structures import InputError
 
 HEADS = {  # how the first line of a CSV file begins, without spaces and quotes
     "filename,file_size,file_attributes,region_count": "VIA's CSV: choose 'Export Annotations (as JSON)' in VIA",

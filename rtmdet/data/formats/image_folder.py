@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from rtmdet.data.coco_file import CocoFile
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.files import as_on_disk, comparable, files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
-from rtmdet.structures import InputError
 
 LABEL_FOLDERS = ("annotations", "labels", "ann", "xml", "xmls", "json", "jsons", "labelme")  # in any letter case
 IMAGE_FOLDERS = ("JPEGImages", "images", "imgs", "img", "data")

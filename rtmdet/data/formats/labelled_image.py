@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rtmdet.data.coco_file import CocoAnnotation, CocoFile, box_annotation
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, box_annotation
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.image_names import ImageNames, locate_images
 from rtmdet.data.images import image_size
-from rtmdet.structures import InputError
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from rtmdet.data.coco_file import is_number, shown
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import is_number, shown
 from rtmdet.data.files import files_below
 from rtmdet.data.formats.ellipse import ellipse
 from rtmdet.data.formats.faults import one_entry
@@ -30,7 +31,6 @@ from rtmdet.data.formats.image_folder import (
 from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
 from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.json_file import read_json
-from rtmdet.structures import InputError
 
 PASSED_OVER = ("point", "points", "line", "linestrip")  # they enclose nothing
 LEAST_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}  # any other kind: those of a polygon

@@ -13,22 +13,14 @@ from typing import cast
 
 import numpy as np
 
-from rtmdet.data.coco_file import (
-    CocoAnnotation,
-    CocoFile,
-    CocoImage,
-    box_annotation,
-    is_number,
-    is_outside,
-    shown,
-)
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, box_annotation, is_number, is_outside, shown
 from rtmdet.data.formats.ellipse import ellipse
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labelled_image import ConvertedSet
 from rtmdet.data.image_names import locate_images
 from rtmdet.data.images import image_size
 from rtmdet.data.json_file import read_json
-from rtmdet.structures import InputError
 
 DEFAULT_CLASS = "object"  # of regions without attributes
 OUTLINES = ("polygon", "polyline", "rect", "circle", "ellipse")

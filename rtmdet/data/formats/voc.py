@@ -13,7 +13,8 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from rtmdet.data.coco_file import is_number, shown
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import is_number, shown
 from rtmdet.data.files import files_below
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.image_folder import (
@@ -26,7 +27,6 @@ from rtmdet.data.formats.image_folder import (
 )
 from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
 from rtmdet.data.formats.xml_file import read_xml
-from rtmdet.structures import InputError
 
 LISTS = Path("ImageSets", "Main")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
-from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage
 from rtmdet.data.formats.image_folder import copy_image, label_names
 from rtmdet.data.formats.voc import LISTS
-from rtmdet.structures import InputError
 
 
 def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from rtmdet.structures import InputError
+from rtmdet.core.errors import InputError
 
 
 def read_xml(path: Path) -> Element:

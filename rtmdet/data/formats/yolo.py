@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtmdet.data.coco_file import CocoFile, box_annotation, shown
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoFile, box_annotation, shown
 from rtmdet.data.files import as_on_disk, comparable, files_below
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labelled_image import ConvertedSet
 from rtmdet.data.formats.yolo_layout import YoloLayout, read_layout, split_images
 from rtmdet.data.images import IMAGE_SUFFIXES, image_size
-from rtmdet.structures import InputError
 
 SLACK = 0.01  # shares may lie so far outside 0 .. 1: tools round
 FEWEST_POSES = 5  # lines that tell keypoints from polygons

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import yaml
 
-from rtmdet.data.coco_file import shown
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import shown
 from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.split_names import by_split
-from rtmdet.structures import InputError
 
 SPLITS = ("train", "val", "test")
 YAML_SUFFIXES = (".yaml", ".yml")

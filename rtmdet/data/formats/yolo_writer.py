@@ -9,10 +9,10 @@ from pathlib import Path
 
 import yaml
 
-from rtmdet.data.coco_file import CocoAnnotation, CocoFile, CocoImage
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage
 from rtmdet.data.formats.image_folder import copy_image, label_names
 from rtmdet.data.formats.yolo_layout import read_description
-from rtmdet.structures import InputError
 
 
 def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:

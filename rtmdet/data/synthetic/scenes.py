@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 
+from rtmdet.core.errors import InputError
 from rtmdet.data.json_file import write_json
 from rtmdet.data.synthetic.canvas import FINE, SMALLEST_BALLOON, Canvas, Thing, rasterise
 from rtmdet.data.synthetic.scenery import backdrop, rgb
 from rtmdet.data.synthetic.things import PAINTERS, SHAPES, balloon_outline, latex
-from rtmdet.structures import InputError
 
 SMALLEST_IMAGE = 64  # pixels; below it balloons are too small to show a knot
 JPEG_QUALITY = 90

@@ -1,0 +1,1 @@
+"""Every setting with its default, the YAML files that name them, and the rules that choose them."""

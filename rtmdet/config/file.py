@@ -1,0 +1,270 @@
+"""Reading and writing configurations: YAML -> Config, with the place of everything that does not fit.
+
+Every error names the file, the line and the dotted key. Nothing in a file is executed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import os
+import types
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+from rtmdet.config.schema import Config, Plain, RangeError
+from rtmdet.core.errors import InputError
+
+PATHS = {f"data.{split}.{name}" for split in ("train", "val") for name in ("annotations", "images")} | {
+    "model.weights", "model.backbone_weights", "train.output",
+}  # fmt: skip
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file and apply `key.subkey=value` overrides.
+
+    Raises InputError with file, line and key for anything unknown, missing, of the wrong type or out of range.
+    """
+    return parse_config(_read_text(path), str(path), overrides)
+
+
+def parse_config(text: str, name: str, overrides: Sequence[str] = ()) -> Config:
+    """The same for YAML text that is already read; `name` is what messages call it. Raises InputError."""
+    root = _compose(text, name)
+    if not isinstance(root, yaml.MappingNode):
+        raise InputError(f"{name}: expected settings such as `train:`, found none or no mapping")
+    for override in overrides:
+        _apply_override(root, override)
+    try:
+        return _build(Config, root, "")
+    except RangeError as error:
+        node = _find(root, error.key)
+        where = name if node is None else _where(node, "")
+        raise InputError(f"{where}: {error}") from error
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML text that `load_config` reads back to an equal one."""
+    return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False)
+
+
+def differences(before: str, after: str) -> list[str]:
+    """What two texts of `dump_config` differ in, as `train.epochs 10 -> 20`; text that is no YAML has no settings."""
+    old, new = _flat(_parse_or_empty(before)), _flat(_parse_or_empty(after))
+    return [f"{key} {old.get(key)} -> {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)]
+
+
+def _parse_or_empty(text: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError):
+        return None
+
+
+def _flat(settings: object, prefix: str = "") -> dict[str, object]:
+    """Sections within sections -> dotted keys."""
+    if not isinstance(settings, dict):
+        return {prefix.rstrip("."): settings} if prefix else {}
+    return {key: value for name, item in settings.items() for key, value in _flat(item, f"{prefix}{name}.").items()}
+
+
+def _plain(value: object) -> object:
+    """Tuples become lists, which YAML knows."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"config {path} cannot be read: {error}") from error
+
+
+def _compose(text: str, name: str) -> yaml.Node | None:
+    """YAML text as nodes that know their lines; several documents are refused."""
+    try:
+        loader = yaml.SafeLoader(text)
+        loader.name = name
+        return loader.get_single_node()
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _apply_override(root: yaml.MappingNode, override: str) -> None:
+    """Put the value of `a.b=value` where the file has, or would have, the key a.b."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {override}: expected KEY=VALUE, such as train.epochs=10")
+    value = _compose(text, f"--set {key}") or yaml.ScalarNode("tag:yaml.org,2002:null", "")
+    value.start_mark = yaml.Mark(f"--set {override}", 0, 0, 0, None, 0)
+    parent = root
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        child = _child(parent, section)
+        if child is None:
+            child = yaml.MappingNode("tag:yaml.org,2002:map", [], value.start_mark)
+        if not isinstance(child, yaml.MappingNode):
+            raise InputError(f"--set {override}: {section} is a value, not a section")
+        child = yaml.MappingNode(child.tag, [*child.value], child.start_mark)  # an alias may name it elsewhere, too
+        _set_child(parent, section, child)
+        parent = child
+    _set_child(parent, last, value)
+
+
+def _child(node: yaml.MappingNode, key: str) -> yaml.Node | None:
+    return next((value for name, value in node.value if name.value == key), None)
+
+
+def _set_child(node: yaml.MappingNode, key: str, value: yaml.Node) -> None:
+    """Put a value under a key, in the place of the old one where there is one."""
+    for place, (name, _) in enumerate(node.value):
+        if name.value == key:
+            if not isinstance(value, yaml.MappingNode):  # a key that --set gives is no longer that of the line
+                name = yaml.ScalarNode("tag:yaml.org,2002:str", key, value.start_mark)
+            node.value[place] = (name, value)
+            return
+    node.value.append((yaml.ScalarNode("tag:yaml.org,2002:str", key, value.start_mark), value))
+
+
+def _find(root: yaml.MappingNode, key: str) -> yaml.Node | None:
+    """What a dotted key has as its value; None where the file and the overrides leave it out."""
+    node: yaml.Node | None = root
+    for part in key.split("."):
+        node = _child(node, part) if isinstance(node, yaml.MappingNode) else None
+    return node
+
+
+def _where(node: yaml.Node, key: str) -> str:
+    mark = node.start_mark
+    place = mark.name if mark.name.startswith("--set") else f"{mark.name}, line {mark.line + 1}"
+    return f"{place}: {key}" if key else place
+
+
+def _build(kind: typing.Any, node: yaml.Node, key: str) -> typing.Any:
+    """A value of the annotated type `kind` from a YAML node."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if isinstance(kind, types.UnionType):  # X | None
+        if node.tag.endswith(":null"):
+            return None
+        return _build(next(option for option in arguments if option is not types.NoneType), node, key)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _build_dataclass(kind, node, key)
+    if origin is tuple:
+        return _build_tuple(arguments, node, key)
+    if origin is dict:
+        return _build_parameters(node, key)
+    return _build_scalar(kind, node, key)
+
+
+def _build_dataclass(kind: type, node: yaml.Node, key: str) -> object:
+    if not isinstance(node, yaml.MappingNode):
+        raise InputError(f"{_where(node, key)} should be a section with settings, found {_shown(node)}")
+    hints, values = typing.get_type_hints(kind), {}
+    for name_node, value_node in node.value:
+        name = name_node.value if isinstance(name_node, yaml.ScalarNode) else _shown(name_node)
+        dotted = f"{key}.{name}".lstrip(".")
+        if name not in hints:
+            raise InputError(f"{_where(name_node, dotted)} is not a setting: {_suggest(name, hints, dotted)}")
+        if name in values:
+            raise InputError(f"{_where(name_node, dotted)} is given twice: keep one")
+        values[name] = _build(hints[name], value_node, dotted)
+    for item in dataclasses.fields(kind):
+        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+            missing = f"{key}.{item.name}".lstrip(".")
+            if item.name not in values:
+                raise InputError(
+                    f"{_where(node, missing)} is missing: give it in the file or with --set {missing}=..."
+                )
+    return kind(**values)
+
+
+def _suggest(name: str, known: Iterable[str], dotted: str) -> str:
+    """What a setting that does not exist may have meant: one of the section, of another section, or any of them."""
+    if near := difflib.get_close_matches(name, known, n=1):
+        return f"did you mean {near[0]}?"
+    elsewhere = {key.rpartition(".")[2]: key for key in _all_settings(Config, "")}
+    if near := difflib.get_close_matches(name, elsewhere, n=1, cutoff=0.8):
+        return f"did you mean {elsewhere[near[0]]}?"
+    return f"known here: {', '.join(known)}"
+
+
+def _all_settings(kind: type, key: str) -> Iterator[str]:
+    """The dotted keys of all settings."""
+    for name, hint in typing.get_type_hints(kind).items():
+        dotted = f"{key}.{name}".lstrip(".")
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            yield from _all_settings(hint, dotted)
+        else:
+            yield dotted
+
+
+def _build_tuple(arguments: tuple[typing.Any, ...], node: yaml.Node, key: str) -> tuple[object, ...]:
+    any_length = arguments[-1] is Ellipsis
+    if isinstance(node, yaml.ScalarNode) and (pair := _read_pair(node, key)):
+        return pair
+    wanted = "a list" if any_length else f"a list of {len(arguments)}"
+    if not isinstance(node, yaml.SequenceNode) or not (any_length or len(node.value) == len(arguments)):
+        raise InputError(f"{_where(node, key)} should be {wanted}, found {_shown(node)}")
+    kinds = [arguments[0]] * len(node.value) if any_length else arguments
+    pairs = zip(kinds, node.value, strict=True)
+    return tuple(_build(kind, item, f"{key}[{i}]") for i, (kind, item) in enumerate(pairs))
+
+
+def _read_pair(node: yaml.ScalarNode, key: str) -> tuple[int, ...]:
+    """Two numbers of `480,640` or `480x640`; of an input size `640` is both. () for anything else."""
+    words = node.value.replace("x", ",").split(",")
+    least = {"input_size": 1, "value_range": 2}.get(key.rpartition(".")[2], 3)
+    if not least <= len(words) <= 2 or not all(word.strip().isdecimal() and len(word) < 10 for word in words):
+        return ()
+    numbers = tuple(int(word) for word in words)
+    return numbers if len(numbers) == 2 else numbers * 2
+
+
+def _build_parameters(node: yaml.Node, key: str) -> dict[str, Plain]:
+    """A mapping of plain values, taken as it is: arguments for another library."""
+    try:
+        value = yaml.SafeLoader("").construct_document(node)
+        plain = isinstance(value, dict) and _is_plain(value)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{_where(node, key)}: {' '.join(str(error).split())}") from error
+    if not plain:
+        raise InputError(f"{_where(node, key)} should be a mapping of names to plain values, found {_shown(node)}")
+    return value
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_plain(item) for name, item in value.items())
+    if isinstance(value, list):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+_EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def _build_scalar(kind: type, node: yaml.Node, key: str) -> object:
+    tag = node.tag.rsplit(":", 1)[-1]
+    accepted = {int: {"int"}, float: {"int", "float", "str"}, bool: {"bool"}, str: {"str", "int", "float"}}[kind]
+    if isinstance(node, yaml.ScalarNode) and tag in accepted:
+        try:
+            if kind is bool:
+                return node.value.lower() in ("true", "yes", "on")
+            value = int(node.value, 0) if kind is int else kind(node.value)  # 1e-3 is a text to YAML 1.1
+            if kind is not float or math.isfinite(value):
+                return os.path.expanduser(str(value)) if key in PATHS else value
+        except ValueError:
+            pass
+    raise InputError(f"{_where(node, key)} should be {_EXPECTED[kind]}, found {_shown(node)}")
+
+
+def _shown(node: yaml.Node) -> str:
+    if isinstance(node, yaml.ScalarNode):
+        return "nothing" if node.tag.endswith(":null") else repr(node.value)
+    return "a list of " + str(len(node.value)) if isinstance(node, yaml.SequenceNode) else "a section"

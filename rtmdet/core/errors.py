@@ -1,0 +1,11 @@
+"""The one exception that a user's input raises."""
+
+from __future__ import annotations
+
+
+class InputError(Exception):
+    """A user's input cannot be used.
+
+    The message is one line that names the item, what was expected, what was found and what to do; the
+    command line prints it without a traceback and exits with code 2.
+    """

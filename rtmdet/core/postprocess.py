@@ -1,0 +1,89 @@
+"""From dense outputs to detections: select, decode, clip, rescale, suppress. Reference: prediction of mmdet's head.
+
+Dimension legend: B batch, K classes, L levels, H, W of a level, S selected (prior, class) pairs, D detections.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from rtmdet.core.boxes import clip_boxes, decode_distances
+from rtmdet.core.priors import STRIDES
+from rtmdet.core.structures import DenseOutputs, Detections
+
+
+@torch.no_grad()
+def postprocess(
+    outputs: DenseOutputs,
+    *,
+    input_size: tuple[int, int],
+    scales: Sequence[tuple[float, float]] | None = None,
+    score_threshold: float = 0.001,
+    iou_threshold: float = 0.65,
+    nms_pre: int = 30000,
+    max_detections: int = 300,
+) -> list[Detections]:
+    """The detections of each of B images, sorted by falling score.
+
+    Boxes are clipped to `input_size` (H, W) and then divided by the image's scale (x, y); with scales None
+    they stay in input pixels. They are not clipped to the original image, so they can reach a little beyond
+    it. A prior gives several detections where several classes score above the threshold. `nms_pre` is the
+    most pairs a level hands on to the suppression.
+    """
+    images = []
+    for b in range(len(outputs.logits[0])):
+        levels = [
+            _select(logits[b], distances[b], stride, score_threshold, nms_pre)
+            for logits, distances, stride in zip(*outputs, STRIDES, strict=True)
+        ]
+        boxes, scores, labels = (torch.cat(parts) for parts in zip(*levels, strict=True))
+        boxes = clip_boxes(boxes, input_size)
+        if scales is not None:
+            boxes = boxes / boxes.new_tensor([*scales[b], *scales[b]])
+        images.append(_suppress(Detections(boxes, scores, labels), iou_threshold, max_detections))
+    return images
+
+
+def _select(
+    logits: Tensor, distances: Tensor, stride: int, score_threshold: float, most: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes (S, 4), scores (S,) and labels (S,) of one level, (K, H, W) logits and (4, H, W) distances.
+
+    Logits are compared with the threshold's logit, so that only what passes is decoded.
+    """
+    classes, _, width = logits.shape
+    flat = logits.permute(1, 2, 0).flatten()  # (H * W * K,)
+    chosen = (flat > _logit(score_threshold)).nonzero().squeeze(1)
+    scores = flat[chosen].to(torch.promote_types(flat.dtype, torch.float32)).sigmoid()
+    # Sorted as the reference does, scores and not logits: where many scores saturate at 1, the order of equals
+    # decides which of them the suppression keeps.
+    scores, order = scores.sort(descending=True)
+    scores, chosen = scores[:most], chosen[order[:most]]
+    prior, labels = chosen // classes, chosen % classes
+    points = torch.stack([prior % width, prior // width], dim=1) * stride  # (S, 2)
+    selected = distances.flatten(1)[:, prior].T  # (S, 4)
+    selected = selected.to(torch.promote_types(selected.dtype, torch.float32))
+    boxes = decode_distances(points.to(selected.dtype), selected)
+    return boxes, scores.to(selected.dtype), labels
+
+
+def _logit(probability: float) -> float:
+    if probability <= 0:
+        return -math.inf
+    return math.log(probability / (1 - probability)) if probability < 1 else math.inf
+
+
+def _suppress(found: Detections, iou_threshold: float, most: int) -> Detections:
+    """Drop boxes without area, then those that overlap a better one of their class; keep the best `most`."""
+    sides = found.boxes[:, 2:] - found.boxes[:, :2]
+    real = (sides > 0).all(1)
+    boxes, scores, labels = found.boxes[real], found.scores[real], found.labels[real]
+    keep = batched_nms(boxes, scores, labels, iou_threshold).sort().values
+    # Equal scores stay in the order of their levels and priors; batched_nms alone leaves it open.
+    keep = keep[scores[keep].sort(descending=True, stable=True).indices][:most]
+    return Detections(boxes[keep], scores[keep], labels[keep])

@@ -1,0 +1,143 @@
+"""The types that the rooms of this package hand to each other.
+
+Boxes are always absolute xyxy float32 pixels, sizes always (H, W), images always RGB uint8.
+Dimension legend: B batch, K classes, L levels, P priors, N ground truths, D detections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rtmdet.core.boxes import clip_boxes
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMeta:
+    """Where an image came from and how it was brought to the network's input.
+
+    `scale` is (x, y): input pixels per original pixel, so original = input / scale. `content` is the
+    (H, W) of the input that shows the image; the rest, right and below, is padding.
+    """
+
+    image_id: int
+    path: str
+    original_size: tuple[int, int]
+    scale: tuple[float, float] = (1.0, 1.0)
+    content: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One image with its ground truth, boxes in the pixels of `image`."""
+
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    boxes: np.ndarray  # (N, 4) float32 xyxy
+    labels: np.ndarray  # (N,) int64, 0 .. K-1
+    meta: ImageMeta
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """The ground truth of one image as tensors, boxes in the pixels of the network's input."""
+
+    boxes: Tensor  # (N, 4) float32 xyxy
+    labels: Tensor  # (N,) int64
+
+    def to(self, device: torch.device) -> Target:
+        """The same ground truth on another device."""
+        return Target(self.boxes.to(device, non_blocking=True), self.labels.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Target:
+        """The same ground truth in page-locked memory."""
+        return Target(self.boxes.pin_memory(), self.labels.pin_memory())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Images of one size with their ground truths; pixels stay uint8 until the model normalises them."""
+
+    images: Tensor  # (B, 3, H, W) uint8 RGB
+    targets: Sequence[Target]
+    metas: Sequence[ImageMeta]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with images and targets on another device."""
+        images = self.images.to(device, non_blocking=True)
+        return Batch(images, [target.to(device) for target in self.targets], self.metas)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from which copies to a GPU run beside the computation."""
+        return Batch(self.images.pin_memory(), [target.pin_memory() for target in self.targets], self.metas)
+
+
+class DenseOutputs(NamedTuple):
+    """What the model predicts at every prior, one tensor a level (strides 8, 16, 32).
+
+    A NamedTuple, not a dataclass: tracing, export and compile take it as it is.
+    """
+
+    logits: tuple[Tensor, ...]  # L x (B, K, H, W), before the sigmoid
+    distances: tuple[Tensor, ...]  # L x (B, 4, H, W): left, top, right, bottom of the prior, input pixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Assignment:
+    """Which ground truth each prior of one image learns from."""
+
+    gt_index: Tensor  # (P,) int64, -1 = background
+    soft_target: Tensor  # (P,) IoU of the prior's predicted box with its ground truth, 0 = background
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Losses:
+    """The two losses of a batch, already weighted and normalised; their sum is what is minimised."""
+
+    classification: Tensor  # ()
+    box: Tensor  # ()
+    classification_per_level: Tensor  # (L,) detached, for logs
+    box_per_level: Tensor  # (L,) detached, for logs
+    normalizer: Tensor  # () what both sums were divided by
+    quality: Tensor  # () sum of the soft targets of this process
+    positives: int  # priors that a ground truth was assigned to
+    ground_truths: int
+    unassigned: int  # ground truths without any prior
+
+    @property
+    def total(self) -> Tensor:
+        """Scalar to back-propagate."""
+        return self.classification + self.box
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """The objects found in one image, sorted by falling score."""
+
+    boxes: Tensor  # (D, 4) float32 xyxy
+    scores: Tensor  # (D,) float32 in 0 .. 1
+    labels: Tensor  # (D,) int64, 0 .. K-1
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, score: float | Sequence[float]) -> Detections:
+        """Only the detections with a score of at least `score`: one for all, or one a class."""
+        keep = self.scores >= (
+            score if isinstance(score, float | int) else self.scores.new_tensor(score)[self.labels]
+        )
+        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep])
+
+    def clipped(self, size: tuple[int, int]) -> Detections:
+        """The detections with their boxes cut at the border of an image of (H, W), without those outside of it."""
+        boxes = clip_boxes(self.boxes, size)
+        inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
+        return Detections(boxes[inside], self.scores[inside], self.labels[inside])
+
+    def cpu(self) -> Detections:
+        """The same detections in the CPU's memory."""
+        return Detections(self.boxes.cpu(), self.scores.cpu(), self.labels.cpu())

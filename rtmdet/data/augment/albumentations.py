@@ -1,0 +1,75 @@
+"""Transforms of albumentations that a user names in the configuration, behind one thin adapter.
+
+albumentations knows boxes as float64 in the image's pixels and needs them inside the image. It warns of what it does
+not know and goes on; here that is an error.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from rtmdet.core.errors import InputError
+from rtmdet.core.structures import Sample
+from rtmdet.data.augment.transforms import clip_boxes, has_area
+
+
+class ExtraTransforms:
+    """A list of (class name, constructor arguments) of albumentations, applied in order.
+
+    Boxes of which less than a tenth remains visible are dropped. Raises InputError for a name or an argument
+    that albumentations does not know.
+    """
+
+    def __init__(self, transforms: Sequence[tuple[str, Mapping[str, object]]]) -> None:
+        import albumentations  # takes seconds, and only users who name a transform need it
+
+        self._names = ", ".join(name for name, _ in transforms)
+        built = [_build(albumentations, name, arguments) for name, arguments in transforms]
+        boxes = albumentations.BboxParams(format="pascal_voc", label_fields=["labels"], min_visibility=0.1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a list without geometry has no use for boxes
+            self._compose = albumentations.Compose(built, bbox_params=boxes)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The transformed sample; the same generator state gives the same result.
+
+        Raises InputError where a transform cannot be used on the image, or gives no uint8 RGB image.
+        """
+        self._compose.set_random_seed(int(rng.integers(2**31)))
+        boxes = clip_boxes(sample.boxes, sample.image.shape[:2])
+        keep = has_area(boxes)
+        try:
+            out = self._compose(image=sample.image, bboxes=boxes[keep], labels=sample.labels[keep])
+        except Exception as error:  # whatever a transform raises
+            raise self._error(sample, " ".join(str(error).split())) from error
+        image = out["image"]
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
+            kind = f"{getattr(image, 'dtype', type(image).__name__)} of shape {tuple(image.shape)}"
+            raise self._error(sample, f"expected a uint8 image of three channels afterwards, found {kind}")
+        return replace(
+            sample,
+            image=np.ascontiguousarray(image),
+            boxes=np.asarray(out["bboxes"], dtype=np.float32).reshape(-1, 4),
+            labels=np.asarray(out["labels"], dtype=np.int64).reshape(-1),
+        )
+
+    def _error(self, sample: Sample, reason: str) -> InputError:
+        return InputError(f"augmentation.extra ({self._names}) cannot be used on {sample.meta.path}: {reason}")
+
+
+def _build(library: Any, name: str, arguments: Mapping[str, object]) -> object:
+    kind = getattr(library, name, None)
+    if not isinstance(kind, type) or not issubclass(kind, library.BasicTransform):
+        raise InputError(f"augmentation.extra: albumentations has no transform named {name!r}")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Argument")  # that it does not know
+            return kind(**arguments)
+    except Exception as error:  # whatever albumentations or its validation raises
+        reason = " ".join(str(error).split())
+        raise InputError(f"augmentation.extra: {name} does not take {dict(arguments)}: {reason}") from error

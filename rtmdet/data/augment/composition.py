@@ -1,0 +1,117 @@
+"""Pictures as plans: images on a canvas, scaled and cropped by numbers alone until the pixels are wanted.
+
+Most of a mosaic never reaches the network: it is enlarged, and a window is cut out. So boxes and places are worked
+out first, exactly as the reference's operations do it one after the other, and `render` makes the pixels of what
+is left once.
+
+Frame: xyxy pixels of the canvas, of which (0, 0) is the outer corner of its first pixel.
+Dimension legend: N boxes, H, W canvas, h, w an image on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from rtmdet.core.letterbox import PAD_VALUE, fitted_size, resize_image
+from rtmdet.core.structures import ImageMeta, Sample
+from rtmdet.data.augment.transforms import clip_boxes, has_area
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """An image and where all of it lies, though parts may be beyond the canvas."""
+
+    image: np.ndarray  # (h, w, 3) uint8 RGB
+    place: np.ndarray  # (4,) float64 xyxy
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its edges fall on edges of the canvas' pixels."""
+        return bool((self.place == np.rint(self.place)).all())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Composition:
+    """Layers that do not overlap, on grey, with the ground truth of all of them."""
+
+    layers: tuple[Layer, ...]
+    size: tuple[int, int]  # (H, W) of the canvas
+    boxes: np.ndarray  # (N, 4) float32 xyxy
+    labels: np.ndarray  # (N,) int64
+    meta: ImageMeta
+
+
+def compose(sample: Sample) -> Composition:
+    """A single image that fills the canvas."""
+    height, width = sample.image.shape[:2]
+    layer = Layer(sample.image, np.array([0.0, 0.0, width, height]))
+    return Composition((layer,), (height, width), sample.boxes, sample.labels, sample.meta)
+
+
+def resize(composition: Composition, largest: tuple[int, int]) -> Composition:
+    """Scale to fit (H, W), the canvas' shape kept; boxes follow per axis and are clipped."""
+    height, width = composition.size
+    size = fitted_size((height, width), largest)
+    factor = np.array([size[1] / width, size[0] / height] * 2, dtype=np.float32)
+    boxes = clip_boxes(composition.boxes * factor, size)
+    new, old = np.array([*size[::-1]] * 2), np.array([width, height] * 2)
+    # Product before quotient: an edge of the canvas stays a whole number.
+    layers = tuple(replace(layer, place=layer.place * new / old) for layer in composition.layers)
+    return replace(composition, layers=layers, size=size, boxes=boxes)
+
+
+def crop(composition: Composition, top: int, left: int, size: tuple[int, int]) -> Composition:
+    """Cut the window of at most (H, W) at (top, left); boxes are cut too, those outside are dropped."""
+    corner = np.array([left, top] * 2)
+    size = min(size[0], composition.size[0] - top), min(size[1], composition.size[1] - left)
+    boxes = clip_boxes(composition.boxes - corner.astype(np.float32), size)
+    keep = has_area(boxes)
+    layers = tuple(replace(layer, place=layer.place - corner) for layer in composition.layers)
+    return replace(composition, layers=layers, size=size, boxes=boxes[keep], labels=composition.labels[keep])
+
+
+def render(composition: Composition) -> Sample:
+    """The pixels, in memory of their own, with the ground truth as it is."""
+    canvas = np.full((*composition.size, 3), PAD_VALUE, dtype=np.uint8)  # (H, W, 3)
+    height, width = composition.size
+    for layer in composition.layers:
+        # A pixel shows the layer in which its centre lies.
+        edges = np.clip(np.ceil(layer.place - 0.5).astype(int), 0, [width, height, width, height])
+        x1, y1, x2, y2 = edges.tolist()
+        if x1 < x2 and y1 < y2:
+            paint = _resize_and_cut if layer.is_whole else _sample
+            paint(layer, canvas[y1:y2, x1:x2], (x1, y1))
+    return Sample(canvas, composition.boxes, composition.labels, composition.meta)
+
+
+def _resize_and_cut(layer: Layer, window: np.ndarray, corner: tuple[int, int]) -> None:
+    """Fill a window of the canvas, at corner (x, y), with exactly the reference's pixels."""
+    x1, y1, x2, y2 = layer.place.astype(int).tolist()
+    left, top = corner[0] - x1, corner[1] - y1
+    size = y2 - y1, x2 - x1
+    image = layer.image if layer.image.shape[:2] == size else resize_image(layer.image, size)
+    window[:] = image[top : top + window.shape[0], left : left + window.shape[1]]
+
+
+def _sample(layer: Layer, window: np.ndarray, corner: tuple[int, int]) -> None:
+    """Fill a window of the canvas, at corner (x, y), with pixels interpolated from a layer.
+
+    Differs from mmdet: it scales the whole mosaic and then cuts it. Here only the window is made, so that pixels
+    differ by rounding, and at the seams, where bilinear scaling blends two images, each pixel shows one.
+    """
+    (x1, y1, x2, y2), (height, width) = layer.place, layer.image.shape[:2]
+    step_x, step_y = width / (x2 - x1), height / (y2 - y1)  # pixels of the image per pixel of the canvas
+    # Centres of pixels lie at halves; cv2 counts from the centre of the first.
+    start_x = (corner[0] + 0.5 - x1) * step_x - 0.5
+    start_y = (corner[1] + 0.5 - y1) * step_y - 0.5
+    cv2.warpAffine(
+        layer.image,
+        np.array([[step_x, 0, start_x], [0, step_y, start_y]]),
+        (window.shape[1], window.shape[0]),
+        dst=window,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )

@@ -1,0 +1,131 @@
+"""Where a data set's COCO files lie, what split each is for, and which folder has its images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeGuard
+
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoFile
+from rtmdet.data.files import as_on_disk, files_below
+from rtmdet.data.formats.image_folder import IMAGE_FOLDERS
+from rtmdet.data.image_names import ImageNames
+from rtmdet.data.json_file import read_json
+from rtmdet.data.split_names import SPLITS, group_by_split, split_name
+
+LOOKED_AT = 10  # images of a file that tell which folder it means
+
+
+def find_coco(path: Path, documents: Mapping[Path, object]) -> dict[str, tuple[Path, Path]]:
+    """The COCO file and the image folder of train, and of val where there is one; {} where there is no COCO file.
+
+    `documents` are those of the path. Raises InputError where a split has several files, or its images are not found.
+    """
+    coco = {file: content for file, content in documents.items() if is_coco(content)}
+    if not coco:
+        return {}
+    files = file_by_split(path, coco)
+    return {name: (file, find_folder(file, file_names(coco[file]), name)) for name, file in files.items()}
+
+
+def read_documents(path: Path) -> Iterator[tuple[Path, object]]:
+    """The JSON files with what they hold: the path itself, or those of a folder and of two levels below.
+
+    Raises InputError for one that is no JSON, unless it is one among others that are, and says nothing of a split.
+    """
+    if path.is_file():
+        files = [path] if path.suffix.lower() == ".json" else []
+    else:
+        files = files_below(path, (".json",), levels=2)
+    broken: list[InputError] = []
+    for file in files:
+        try:
+            yield file, read_json(file)
+        except InputError as error:
+            if split_name(file.relative_to(path) if file != path else Path(file.name)):
+                raise
+            broken.append(error)
+    if files and len(broken) == len(files):
+        raise broken[0]
+
+
+def is_coco(document: object) -> TypeGuard[Mapping[str, object]]:
+    """Whether the content of a JSON file is COCO's."""
+    if not isinstance(document, dict) or not isinstance(document.get("images"), list):
+        return False
+    return any(isinstance(document.get(key), list) for key in ("annotations", "categories"))
+
+
+def file_by_split(path: Path, files: Iterable[Path]) -> dict[str, Path]:
+    """The file of train, and of val where there is one; a path that is the file itself is for training.
+
+    Raises InputError where a split has several.
+    """
+    if path.is_file():
+        return {"train": path}
+    groups = group_by_split(path, files)
+    return {name: _only(path, name, groups[name]) for name in ("train", "val") if name in groups}
+
+
+def _only(path: Path, name: str, files: list[Path]) -> Path:
+    """The one file of a split; of COCO's own several, the one with boxes."""
+    chosen = [file for file in files if file.name.startswith("instances")] or files
+    if len(chosen) > 1:
+        names = ", ".join(map(str, chosen[:3])) + (", ..." if len(chosen) > 3 else "")
+        raise InputError(f"{path}: expected one annotation file for {name}, found {names}; give --data one file")
+    return chosen[0]
+
+
+def find_images(file: Path, coco: CocoFile) -> Path:
+    """The folder of the images of a COCO file, in the layouts of `find_coco`. Raises InputError where it has none."""
+    return find_folder(file, file_names(coco))
+
+
+def find_folder(file: Path, names: Sequence[str], split: str | None = None) -> Path:
+    """The folder that has the most of the images that an annotation file names; `split` where its name is known.
+
+    Raises InputError where no folder in question has any of the first ones.
+    """
+    names = names[:LOOKED_AT]
+    likely = _image_folders(file, split or split_name(Path(file.name)))
+    folders = [folder for folder in dict.fromkeys(map(as_on_disk, likely)) if folder.is_dir()]
+    found = Counter({folder: sum(map(ImageNames(folder).has, names)) for folder in folders})
+    if not found.total():  # the names are those of another machine
+        far = file.resolve().parents[1:]  # may hold anything
+        inside = [folder for folder in folders if folder.resolve() not in far]
+        inside.sort(key=lambda folder: len(folder.parts), reverse=True)  # equal names may lie in several below one
+        found = Counter({folder: _count_found(folder, names) for folder in inside})
+    if not found.total():
+        first = repr(names[0]) if names else "none"
+        raise InputError(
+            f"{file}: its images (the first is {first}) lie in none of the folders in question, such as "
+            f"{file.parent / 'images'}; put them beside the file, or name their folder (--images, or in a config)"
+        )
+    return max(found, key=lambda folder: found[folder])
+
+
+def _count_found(folder: Path, names: Iterable[str]) -> int:
+    """How many of the names mean one file of the folder."""
+    index = ImageNames(folder)
+    return sum(len(index.find(name)) == 1 for name in names)
+
+
+def file_names(document: Mapping[str, object]) -> list[str]:
+    """The file names of a COCO file that may have faults."""
+    images = document["images"]
+    entries = images if isinstance(images, list) else []
+    names = [entry.get("file_name") for entry in entries if isinstance(entry, dict)]
+    return [name.replace("\\", "/") for name in names if isinstance(name, str)]
+
+
+def _image_folders(file: Path, split: str) -> Iterator[Path]:
+    """Where the images of a file may lie, the likeliest first."""
+    words = [file.stem, file.stem.rpartition("_")[2], *(word for word, name in SPLITS.items() if name == split)]
+    above = file.parent.parent if file.parent.name else Path("..")  # of a file in the working folder
+    for base in (file.parent, above):
+        yield base
+        yield from (base / name for name in IMAGE_FOLDERS)
+        for word in words:
+            yield from (base / word, base / word / "images", base / "images" / word, base / f"{word}_images")

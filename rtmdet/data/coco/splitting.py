@@ -1,0 +1,166 @@
+"""Splitting an annotation file into training and validation images, so that both see all classes.
+
+Greedy stratification, after Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", 2011. The
+rarest class chooses first, since its few images leave the least choice. Images without objects count as a class.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoFile
+
+NO_OBJECT = None  # stands among the category ids for "no object"
+
+Strata = Mapping[int, frozenset[int | None]]  # of each image id the category ids of its objects
+
+
+def split_coco(
+    file: CocoFile, share: float, seed: int, together: Iterable[Collection[int]] = ()
+) -> tuple[CocoFile, CocoFile]:
+    """Share the images out to training and validation, of which the second gets about `share` (0 .. 1).
+
+    Every class is shared out in this proportion, counted in images, and so are the images without objects (or
+    with crowds only). A class of two images or more is on both sides, where that is possible at all by moving
+    one image: with many rare classes validation is larger than `share`. A class of a single image is for training.
+    Of each set of image ids in `together` all are on one side; it counts as one image, that has all of their classes.
+    Categories, ids and the order of entries stay; equal `seed`s give equal splits.
+
+    Raises InputError for a share that is not between 0 and 1, and for fewer than two images.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"share of validation images {share}: expected a number between 0 and 1; 0.2 is usual")
+    if len(file["images"]) < 2:
+        raise InputError(f"expected at least 2 images to split, found {len(file['images'])}; add images")
+    strata = _strata(file)
+    members = _members(strata, together)
+    if len(members) < 2:
+        raise InputError(f"expected at least 2 different images to split, all {len(strata)} are copies; add others")
+    strata = {first: frozenset().union(*map(strata.__getitem__, members[first])) for first in members}
+    order = sorted(strata)
+    random.Random(seed).shuffle(order)
+    chosen = _stratify(strata, order, share)
+    _cover(strata, order, chosen)
+    chosen = chosen or {order[0]}  # where every class has a single image
+    measured = {image for first in chosen for image in members[first]}
+    learned = {image["id"] for image in file["images"]} - measured
+    return _part(file, learned), _part(file, measured)
+
+
+def fold_coco(file: CocoFile, count: int, seed: int, together: Sequence[Collection[int]] = ()) -> list[CocoFile]:
+    """The images in `count` parts of about equal size, alike in classes; equal seeds give equal parts.
+
+    Of each set of image ids in `together` all are in one part.
+
+    Raises InputError for fewer than 2 parts, and for fewer images than parts.
+    """
+    if not 2 <= count <= len(file["images"]):
+        raise InputError(f"{count} folds of {len(file['images'])} images: expected 2 or more, at most one an image")
+    parts, rest = [], file
+    for left in range(count, 1, -1):
+        rest, part = split_coco(rest, 1 / left, seed, together)
+        parts.append(part)
+    return [*parts, rest]
+
+
+def _members(images: Iterable[int], together: Iterable[Collection[int]]) -> dict[int, list[int]]:
+    """The images of each unit of the split under the first of them: those of a set, or one alone."""
+    first = {image: min(group) for group in together for image in group}
+    found: dict[int, list[int]] = {}
+    for image in sorted(images):
+        found.setdefault(first.get(image, image), []).append(image)
+    return {members[0]: members for members in found.values()}
+
+
+def _strata(file: CocoFile) -> Strata:
+    classes: dict[int, set[int | None]] = {image["id"]: set() for image in file["images"]}
+    for annotation in file["annotations"]:
+        if not annotation["iscrowd"]:
+            classes[annotation["image_id"]].add(annotation["category_id"])
+    return {image: frozenset(found or {NO_OBJECT}) for image, found in classes.items()}
+
+
+def _stratify(strata: Strata, order: Sequence[int], share: float) -> set[int]:
+    """The ids of the validation images. The class with the fewest images left has its images placed, then the next.
+
+    An image goes to the side that lacks more images of its combination of classes, else of its rarest class, of the
+    next one, of all. Under one image nothing is lacking: such a number can be rounded to either side.
+    """
+    counts = _counts(strata, order)
+    # What validation still lacks, less what training lacks: of a class, of a combination, of all.
+    lack = {stratum: 2 * _wanted(count, share) - count for stratum, count in counts.items()}
+    combinations = Counter(strata[image] for image in order)
+    lack_of_combination = {classes: (2 * share - 1) * count for classes, count in combinations.items()}
+    lack_of_all = (2 * share - 1) * len(order)
+    chosen: set[int] = set()
+    for image in _rarest_first(strata, order):
+        classes = sorted(strata[image], key=lambda stratum: (counts[stratum], str(stratum)))
+        lacks = [lack_of_combination[strata[image]], *(lack[stratum] for stratum in classes)]
+        to_validation = next((value for value in lacks if abs(value) >= 1), lack_of_all) > 0
+        if to_validation:
+            chosen.add(image)
+        change = -1 if to_validation else 1
+        lack_of_all += change
+        lack_of_combination[strata[image]] += change
+        for stratum in classes:
+            lack[stratum] += change
+    return chosen
+
+
+def _rarest_first(strata: Strata, order: Sequence[int]) -> Iterator[int]:
+    """The images of the class with the fewest images, then those of the class that then has the fewest left ..."""
+    left = _counts(strata, order)
+    images_of: dict[int | None, list[int]] = {stratum: [] for stratum in sorted(left, key=str)}
+    for image in order:
+        for stratum in strata[image]:
+            images_of[stratum].append(image)
+    placed: set[int] = set()
+    while images_of:
+        images = images_of.pop(min(images_of, key=lambda stratum: left[stratum]))
+        for image in images:
+            if image not in placed:
+                placed.add(image)
+                left.subtract(strata[image])
+                yield image
+
+
+def _wanted(count: int, share: float) -> float:
+    """How many of a class's images shall be in validation: neither none nor all, but none of a single one."""
+    return min(max(count * share, 1.0), count - 1.0)
+
+
+def _cover(strata: Strata, order: Sequence[int], chosen: set[int]) -> None:
+    """Move single images so that classes reach the side that lacks them, and no other class leaves one."""
+    total = _counts(strata, order)
+    counts = {
+        side: _counts(strata, [image for image in order if (image in chosen) == side]) for side in (True, False)
+    }
+    for stratum in sorted(total, key=str):
+        if total[stratum] < 2 or (counts[True][stratum] and counts[False][stratum]):
+            continue
+        side = counts[True][stratum] > 0  # True: all are in validation
+        images = [image for image in order if stratum in strata[image]]
+        free = [i for i in images if all(counts[side][other] > 1 or total[other] == 1 for other in strata[i])]
+        if free:
+            # A class of a single image rather stays in training.
+            image = min(free, key=lambda i: sum(total[other] == 1 for other in strata[i]))
+            chosen ^= {image}
+            counts[side].subtract(strata[image])
+            counts[not side].update(strata[image])
+
+
+def _counts(strata: Strata, images: Iterable[int]) -> Counter[int | None]:
+    """The number of images of each class."""
+    return Counter(stratum for image in images for stratum in strata[image])
+
+
+def _part(file: CocoFile, images: set[int]) -> CocoFile:
+    """The file with only these images; its other keys stay."""
+    return {
+        **file,
+        "images": [image for image in file["images"] if image["id"] in images],
+        "annotations": [annotation for annotation in file["annotations"] if annotation["image_id"] in images],
+    }

@@ -1,0 +1,104 @@
+"""Images that stand more than once: equal files inside a split and across splits, and near copies by fingerprint.
+
+Legend: M images with fingerprints, each of 256 bits.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from rtmdet.data.copies import GRID, NEAR, differing_bits, says_enough
+from rtmdet.data.doctor.annotation_file import AnnotationFile
+from rtmdet.data.doctor.finding import Finding, Item
+from rtmdet.data.doctor.image_files import ImageFile
+
+_BLOCK = 1024  # fingerprints that are compared with all others at a time
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Picture:
+    """One image of one split."""
+
+    file: AnnotationFile
+    image_id: int
+    looked: ImageFile
+    objects: int
+
+    @property
+    def split(self) -> str:
+        return self.file.source.name
+
+    @property
+    def name(self) -> str:
+        return self.file.images[self.image_id]["file_name"]
+
+
+def find_copies(files: Sequence[AnnotationFile], looked: Sequence[Mapping[int, ImageFile]]) -> Iterator[Finding]:
+    """Copies of images; `looked` has what was seen of the images of each file, by image id."""
+    pictures = []
+    for file, found in zip(files, looked, strict=True):
+        objects = file.annotations_of_images()
+        pictures += [_Picture(file, key, one, len(objects[key])) for key, one in found.items() if one.digest]
+    yield from _report_pairs(_equal_pairs(pictures), near=False)
+    yield from _report_pairs(_near_pairs(pictures), near=True)
+
+
+def _report_pairs(pairs: Sequence[tuple[_Picture, _Picture]], *, near: bool) -> Iterator[Finding]:
+    """Findings about (earlier, later) pictures, apart for each split and for pairs across splits."""
+    items: defaultdict[tuple[str, bool], list[Item]] = defaultdict(list)
+    for first, second in pairs:
+        items[second.split, first.split != second.split].append(_pair_item(first, second, "near" if near else "="))
+    for (split, leak), cases in items.items():
+        if leak:
+            kind = "near-leak" if near else "leak"
+            message = f"images that are {'near' if near else 'equal'} copies of training images"
+            advice = "take them out of one split: numbers measured on what was learned are too good"
+            yield Finding("warning" if near else "error", kind, split, message, advice, tuple(cases))
+        else:
+            message = f"images that are {'near' if near else 'equal'} copies of others of the split"
+            advice = "keep one of each, with all its objects: copies count double and may contradict each other"
+            kind = "near-copy" if near else "copy"
+            yield Finding("hint" if near else "warning", kind, split, message, advice, tuple(cases))
+
+
+def _pair_item(first: _Picture, second: _Picture, relation: str) -> Item:
+    objects = f" ({second.objects} and {first.objects} objects)" if second.objects != first.objects else ""
+    files = (second.file.path(second.image_id), first.file.path(first.image_id))
+    return Item(f"{second.name} {relation} {first.split}: {first.name}{objects}", second.image_id, files=files)
+
+
+def _equal_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]]:
+    """Each picture whose bytes an earlier one has: with the first of its own split, and of the split before."""
+    pairs = []
+    first_of: dict[tuple[str, bytes], _Picture] = {}
+    splits = list(dict.fromkeys(picture.split for picture in pictures))
+    for picture in pictures:
+        for split in splits[: splits.index(picture.split) + 1]:
+            other = first_of.get((split, picture.looked.digest))
+            if other is not None:
+                pairs.append((other, picture))
+        first_of.setdefault((picture.split, picture.looked.digest), picture)
+    return pairs
+
+
+def _near_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]]:
+    """Each picture with the nearest earlier one of each split, mirrored or not, where that is near but not equal."""
+    rich = [picture for picture in pictures if says_enough(picture.looked.fingerprints)]
+    bits_of = np.array([picture.looked.fingerprints for picture in rich]).reshape(-1, 2, GRID * GRID)  # (M, 2, 256)
+    starts = {split: place for place, split in reversed(list(enumerate(picture.split for picture in rich)))}
+    pairs = []
+    for start in range(0, len(rich), _BLOCK):
+        block = min(_BLOCK, len(rich) - start)
+        for row, bits in enumerate(differing_bits(bits_of, start, block)):
+            place = start + row
+            edges = [*sorted(edge for edge in starts.values() if edge < place), place]
+            for first, last in pairwise(edges):  # the earlier pictures of one split
+                nearest = first + int(bits[first:last].argmin())
+                if bits[nearest] <= NEAR and rich[nearest].looked.digest != rich[place].looked.digest:
+                    pairs.append((rich[nearest], rich[place]))
+    return pairs

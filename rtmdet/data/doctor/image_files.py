@@ -1,0 +1,136 @@
+"""The files behind the entries of an annotation file: each is read once, its size compared with the entry's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoImage
+from rtmdet.data.copies import digest, fingerprints
+from rtmdet.data.doctor.annotation_file import AnnotationFile
+from rtmdet.data.doctor.decoding import decode_strictly
+from rtmdet.data.doctor.finding import Finding, Item, without_remedy
+from rtmdet.data.image_names import ImageNames
+from rtmdet.data.images import (
+    DARK,
+    DEEP_SUFFIXES,
+    IMAGE_SUFFIXES,
+    ValueRange,
+    read_header,
+    read_image_bytes,
+    used_range,
+)
+
+EXIF = ", before the turn by EXIF"
+REPLACE = "copy the files again, or take them out of the annotation file"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFile:
+    """What one look at a file says."""
+
+    fault: str = ""  # the kind of finding: missing-image, unreadable-image, broken-pixels
+    reason: str = ""  # in words
+    size: tuple[int, int] | None = None  # (H, W) after the turn by EXIF
+    turned: bool = False  # EXIF asks for a turn or a flip
+    digest: bytes = b""  # of the bytes; equal for equal files
+    fingerprints: np.ndarray | None = None  # (2, 256) bool, see copies.fingerprints
+    used: ValueRange | None = None  # of images of 16 bits: the values that they have
+
+
+def look_at_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
+    """Read the file of an entry; `decode` looks at its pixels too. Faults become part of the answer."""
+    name = entry["file_name"]
+    path = folder / name
+    if not ImageNames(folder).has(name):
+        return ImageFile("missing-image", name)
+    try:
+        data = read_image_bytes(path)
+        header = read_header(path, data)
+    except InputError as error:
+        return ImageFile("unreadable-image", without_remedy(str(error)))
+    content = digest(data)
+    try:
+        pixels = fingerprints(cv2.cvtColor(decode_strictly(path, data), cv2.COLOR_RGB2GRAY)) if decode else None
+    except InputError as error:
+        return ImageFile("broken-pixels", without_remedy(str(error)), header.size, header.orientation > 1, content)
+    used = used_range(data) if decode and path.suffix.lower() in DEEP_SUFFIXES else None
+    return ImageFile(size=header.size, turned=header.orientation > 1, digest=content, fingerprints=pixels, used=used)
+
+
+def check_image_files(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> Iterator[Finding]:
+    """Files that cannot be used, sizes that differ from the entries, and turned images; `looked` is by image id."""
+    name = file.source.name
+    for code, message, advice in (
+        ("missing-image", f"image files that are not in {file.source.images}", REPLACE),
+        ("unreadable-image", "image files that are cut short or have no readable header", REPLACE),
+        ("broken-pixels", "image files with damaged pixels", REPLACE),
+    ):
+        items = tuple(Item(one.reason, image_id) for image_id, one in looked.items() if one.fault == code)
+        yield Finding("error", code, name, message, advice, items)
+    yield _find_wrong_sizes(file, looked)
+    yield _find_dark(file, looked)
+    turned = tuple(
+        file.image_item(image_id)
+        for image_id, one in looked.items()
+        if one.turned and _size_of(file.images[image_id]) == one.size
+    )
+    advice = "see with rtmdet data show that boxes fit: some tools draw on the image before its turn"
+    yield Finding("hint", "turned-image", name, "images that EXIF turns", advice, turned)
+
+
+def _find_dark(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> Finding:
+    """Images of 16 bits that use a small part of their values: read as they are, they are nearly black."""
+    dark = {key: one.used for key, one in looked.items() if one.used is not None and one.used[1] < DARK}
+    low, high = min((low for low, _ in dark.values()), default=0), max((high for _, high in dark.values()), default=0)
+    items = tuple(file.image_item(key, f"{low} .. {high} of 65535") for key, (low, high) in dark.items())
+    message, advice = "images of 16 bits that are nearly black", f"data.value_range=[{low}, {high}] scales them"
+    return Finding("warning", "dark-image", file.source.name, message, advice, items)
+
+
+def of_wrong_size(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> set[int]:
+    """The ids of images whose files have another size than their entries say."""
+    return {key for key, one in looked.items() if one.size not in (None, _size_of(file.images[key]))}
+
+
+def _find_wrong_sizes(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> Finding:
+    items = []
+    for image_id in sorted(of_wrong_size(file, looked)):
+        one, given = looked[image_id], _size_of(file.images[image_id])
+        assert one.size is not None, "it was compared"
+        why = EXIF if one.turned and one.size == given[::-1] else ""
+        text = f"{one.size[1]} x {one.size[0]}, the file says {given[1]} x {given[0]}{why}"
+        items.append(file.image_item(image_id, text))
+    advice = "restore the images that were annotated, or annotate them as they are: their boxes are off"
+    if any(EXIF in item.text for item in items):
+        advice += f"; those{EXIF}: write their pixels turned, without the tag"
+    return Finding("error", "wrong-size", file.source.name, "images of another size", advice, tuple(items))
+
+
+def find_unnamed_files(files: list[AnnotationFile]) -> Iterator[Finding]:
+    """Image files that lie in the folders, which splits may share, but stand in no annotation file."""
+    named = {os.path.abspath(file.path(image_id)) for file in files for image_id in file.images}
+    seen: set[str] = set()
+    for file in files:
+        found = [path for path in _files_below(file.source.images) if path not in named and path not in seen]
+        seen.update(found)
+        items = tuple(Item(os.path.relpath(path, file.source.images), files=(Path(path),)) for path in found)
+        message = "image files in the folder that the annotation file does not name"
+        advice = "annotate them, or leave them: they are not used"
+        yield Finding("hint", "unnamed-file", file.source.name, message, advice, items)
+
+
+def _files_below(folder: Path) -> list[str]:
+    walk = os.walk(os.path.abspath(folder))
+    paths = (os.path.join(root, name) for root, _, names in walk for name in names)
+    return sorted(path for path in paths if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES)
+
+
+def _size_of(entry: CocoImage) -> tuple[int, int]:
+    return entry["height"], entry["width"]

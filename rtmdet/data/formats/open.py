@@ -1,0 +1,205 @@
+"""What a path holds: the annotation format of a data set, its splits, and where their images lie.
+
+A format is recognised by the content of its files, a split by the names of file and folders.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoFile, read_and_repair
+from rtmdet.data.coco.layout import file_by_split, find_coco, find_folder, read_documents
+from rtmdet.data.files import files_below
+from rtmdet.data.formats.cvat import convert_cvat, cvat_subsets, is_cvat
+from rtmdet.data.formats.foreign import describe_foreign
+from rtmdet.data.formats.image_folder import label_folder
+from rtmdet.data.formats.labelled_image import ConvertedSet
+from rtmdet.data.formats.labelme import convert_labelme, is_labelme
+from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via, is_via, via_file_names
+from rtmdet.data.formats.voc import LISTS, convert_voc
+from rtmdet.data.formats.yolo import convert_yolo
+from rtmdet.data.formats.yolo_layout import MissingFolderError, find_layout, find_names, read_layout
+from rtmdet.data.images import IMAGE_SUFFIXES
+from rtmdet.data.split_names import SPLITS, by_split, group_by_split
+
+LAYOUTS = "COCO, YOLO, VIA, LabelMe, CVAT or Pascal VOC"
+FEW_FILES = 4  # XML files that are looked into for CVAT, where none is called annotations.xml
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+
+Convert = Callable[[], ConvertedSet]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """One split of a data set."""
+
+    coco: CocoFile
+    images: Path  # the folder that its file names are relative to
+    annotations: Path | None = None  # the COCO file that says it; None where it was converted
+    remarks: tuple[str, ...] = ()  # what had to be mended, and what became of entries that COCO has no equal for
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """A data set as it was found."""
+
+    format: str  # COCO, YOLO, ...
+    splits: Mapping[str, Split]  # train, and val where there is one
+
+
+def open_source(path: Path) -> Source:
+    """Find out the format of a file or folder, and read its train and val splits.
+
+    A folder may hold COCO files with their images beside, in the layouts of COCO, Roboflow or `rtmdet data`; a
+    YOLO data.yaml or list of names; VIA region files; LabelMe files; CVAT's XML file; or Pascal VOC, with the lists
+    of ImageSets/ or a folder a split. Where no name says train or val, the one file is train. Raises InputError where
+    nothing is recognised, a split has several files, or what is found cannot be used.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder of data; check the path")
+    if (description := find_layout(path)) is not None:
+        return Source("YOLO", _yolo_splits(description))
+    documents = dict(read_documents(path))
+    if coco := find_coco(path, documents):
+        return Source("COCO", _coco_splits(coco))
+    if via := [file for file, content in documents.items() if is_via(content)]:
+        files = file_by_split(path, via)
+        key = class_attribute(*files.values())
+        return Source("VIA", _joined((name, partial(_via, file, key)) for name, file in files.items()))
+    if labelme := [file for file, content in documents.items() if is_labelme(content)]:
+        above = {file.parent for file in labelme}
+        groups = group_by_split(path, above) if path.is_dir() else {"train": list(above)}
+        return Source("LabelMe", _joined(_folder_places(convert_labelme, groups)))
+    if cvat := _cvat_places(path):
+        return Source("CVAT", _joined(cvat))
+    if voc := _voc_places(path):
+        return Source("VOC", _joined(voc))
+    if find_names(path) is not None:
+        return Source("YOLO", _yolo_splits(path))
+    raise InputError(f"{path}: expected {LAYOUTS} annotations, recognised none; {_what_is_there(path)}")
+
+
+def _coco_splits(found: Mapping[str, tuple[Path, Path]]) -> dict[str, Split]:
+    """The COCO files as they are, but for categories that no split takes for a class."""
+    read = {name: read_and_repair(file) for name, (file, _) in found.items()}
+    if len(read) > 1 and any(remarks for _, remarks in read.values()):
+        classes = {category["name"] for coco, _ in read.values() for category in coco["categories"]}
+        read = {name: read_and_repair(file, classes) for name, (file, _) in found.items()}
+    return {
+        name: Split(coco, found[name][1], found[name][0], tuple(remarks)) for name, (coco, remarks) in read.items()
+    }
+
+
+def _yolo_splits(path: Path) -> dict[str, Split]:
+    """The splits of a YOLO data set; a val folder that does not exist is none, and that is said."""
+    layout = read_layout(path)
+    if "train" not in layout.places:
+        found = ", ".join(layout.places) or "no split"
+        raise InputError(f"{path}: expected a folder of images under 'train', found {found}; add it")
+    train = convert_yolo(path, "train")
+    splits = {"train": Split(train.coco, train.images, remarks=tuple(train.remarks))}
+    if "val" in layout.places:
+        try:
+            val = convert_yolo(path, "val")
+        except MissingFolderError as error:
+            said = (*train.remarks, f"no validation split: {error}")
+            splits["train"] = replace(splits["train"], remarks=said)
+        else:
+            splits["val"] = Split(val.coco, val.images, remarks=tuple(val.remarks))
+    return splits
+
+
+def _joined(places: Iterable[tuple[str, Convert]]) -> dict[str, Split]:
+    """The converted splits, all with the classes of all, numbered from 1."""
+    found = {name: convert() for name, convert in places}
+    names = [category["name"] for one in found.values() for category in one.coco["categories"]]
+    ids = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
+    for one in found.values():
+        new = {category["id"]: ids[category["name"]] for category in one.coco["categories"]}
+        for annotation in one.coco["annotations"]:
+            annotation["category_id"] = new[annotation["category_id"]]
+        one.coco["categories"] = [{"id": number, "name": name} for name, number in ids.items()]
+    return {name: Split(one.coco, one.images, remarks=tuple(one.remarks)) for name, one in found.items()}
+
+
+def _folder_places(
+    convert: Callable[..., ConvertedSet], groups: Mapping[str, Sequence[Path]]
+) -> list[tuple[str, Convert]]:
+    """Of each split the folders of its label files, which may lie inside the folder of another split."""
+    return [
+        (name, partial(convert, Path(os.path.commonpath(groups[name])), folders=frozenset(groups[name])))
+        for name in ("train", "val")
+        if name in groups
+    ]
+
+
+def _cvat_places(path: Path) -> list[tuple[str, Convert]]:
+    """The splits of CVAT: a file each, or the subsets of one project; none without a file of CVAT's."""
+    files = [path] if path.is_file() else files_below(path, (".xml",), levels=1)
+    files = [file for file in files if file.name == "annotations.xml"] or files[:FEW_FILES]
+    found = [file for file in files if file.suffix.lower() == ".xml" and is_cvat(file)]
+    if not found:
+        return []
+    files_of = file_by_split(path, found)
+    if len(files_of) > 1:
+        return [(name, partial(convert_cvat, file)) for name, file in files_of.items()]
+    groups = by_split(cvat_subsets(files_of["train"]), Path)
+    if groups and "train" not in groups:
+        raise InputError(f"{path}: expected a subset for training, found {', '.join(groups)}; name one of them train")
+    groups.setdefault("train", [])  # of a file without images, which its reader refuses
+    return [
+        (name, partial(convert_cvat, files_of["train"], subsets=groups[name]))
+        for name in ("train", "val")
+        if name in groups
+    ]
+
+
+def _voc_places(path: Path) -> list[tuple[str, Convert]]:
+    """The splits of Pascal VOC: those of its lists, or of its folders; none without XML files."""
+    if path.is_file():
+        return []
+    labels = label_folder(path, ".xml")
+    files = files_below(labels, (".xml",))
+    inside = {file.relative_to(labels).parts[0] for file in files}
+    if labels == path and len(inside) == 1 and (path / (child := inside.pop()) / LISTS).is_dir():
+        return _voc_places(path / child)  # VOCdevkit/VOC2007
+    lists = {file.stem.lower(): file.stem for file in (path / LISTS).glob("*.txt")} if files else {}
+    named = {SPLITS[word]: stem for word, stem in lists.items() if word in SPLITS}
+    if "train" in named:
+        return [(name, partial(convert_voc, path, split=named[name])) for name in ("train", "val") if name in named]
+    if "trainval" in lists:
+        return [("train", partial(convert_voc, path, split=lists["trainval"]))]
+    if named:
+        raise InputError(
+            f"{path / LISTS}: expected a list train.txt or trainval.txt, found {', '.join(lists)}; add it"
+        )
+    return _folder_places(convert_voc, group_by_split(labels, {file.parent for file in files})) if files else []
+
+
+def _via(file: Path, key: str | None) -> ConvertedSet:
+    """A VIA file with its images, wherever they lie."""
+    folder = find_folder(file, via_file_names(file))
+    return convert_via(file, folder, class_name=DEFAULT_CLASS, class_key=key)
+
+
+def _what_is_there(path: Path) -> str:
+    """What a path holds in place of annotations, and what to do."""
+    if path.is_file():
+        if path.suffix.lower() in ARCHIVES:
+            return "it is an archive: unpack it and give the folder"
+        return describe_foreign(path) or "give the folder, or the annotation file; see rtmdet data convert"
+    for file in files_below(path, (".json", ".csv"), levels=1):
+        if known := describe_foreign(file):
+            return f"{file}: {known}"
+    counts = {suffix: len(files_below(path, (suffix,))) for suffix in (".json", ".xml", ".txt")}
+    found = [f"{count} {suffix}" for suffix, count in counts.items() if count]
+    images = len(files_below(path, IMAGE_SUFFIXES))
+    text = f"the folder has {images} images and {', '.join(found) or 'no .json, .xml or .txt'} files"
+    if counts[".txt"]:
+        text += "; YOLO labels want a data.yaml or a classes.txt with the class names"
+    return text

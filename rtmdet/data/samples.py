@@ -1,0 +1,175 @@
+"""From the data set to the samples of training and evaluation. Paper: section 3.4, table 1 (two stages).
+
+Every training sample is a pure function of (seed, epoch, position in the epoch): the number of loader
+processes does not matter, and a run can be taken up anywhere. Places count positions over all epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from rtmdet.core.letterbox import fitted_size, letterbox
+from rtmdet.core.structures import Sample
+from rtmdet.data.augment import transforms
+from rtmdet.data.augment.albumentations import ExtraTransforms
+from rtmdet.data.augment.composition import Composition, compose, crop, render, resize
+from rtmdet.data.augment.mixing import make_tile, mixup, mosaic
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.order import EpochOrder, image_classes, repeat_factors
+from rtmdet.data.recent import Recent
+
+CROP_ATTEMPTS = 100  # crops without any object are drawn again, this often at most
+PARTNER_DRAWS = 15  # mixup looks this often for a partner with objects
+TILE_MEMORY = 512 * 2**20  # bytes of tiles that a loader process holds
+MIXUP_STREAM = 1_000_003  # keeps mixup's random numbers apart from those of the crop attempts
+
+
+class TrainingSamples(Dataset[Sample]):
+    """Augmented samples of the network's input size, indexed by (epoch, position).
+
+    Stage 1: mosaic, resize, crop, colours, flip, mixup; stage 2, from epoch `stage2_start` on: the same without
+    mosaic and mixup. Differs from mmdet: partners come from the last `mosaic_cache` (`mixup_cache`) places of the
+    sampler's order, where the original keeps a cache in every loader process and, in the sizes s to x, drops
+    random elements of it; a crop without objects draws another image for this place only.
+
+    With a `repeat_threshold`, images with a class that fewer than this share of the images have come more often
+    (data/order): an epoch is then longer than the data set, by the same number always.
+    """
+
+    def __init__(
+        self,
+        dataset: CocoDataset,
+        *,
+        input_size: tuple[int, int],
+        seed: int,
+        stage2_start: int,
+        use_mosaic: bool = True,
+        mosaic_cache: int = 20,
+        mixup_probability: float = 0.5,
+        mixup_cache: int = 10,
+        resize_range: tuple[float, float] = (0.5, 2.0),
+        hsv: tuple[int, int, int] = (5, 30, 30),
+        flip_probability: float = 0.5,
+        extra: Sequence[tuple[str, Mapping[str, object]]] = (),
+        keep_empty: bool = False,
+        repeat_threshold: float = 0.0,
+    ) -> None:
+        factors = repeat_factors(image_classes(dataset), repeat_threshold) if repeat_threshold else None
+        self.dataset = dataset
+        self.order = EpochOrder(len(dataset), seed, factors)
+        self.input_size = input_size
+        self.seed = seed
+        self.stage2_start = stage2_start
+        self.use_mosaic = use_mosaic
+        self.mosaic_cache = mosaic_cache
+        self.mixup_probability = mixup_probability
+        self.mixup_cache = mixup_cache
+        self.resize_range = resize_range
+        self.hsv = hsv
+        self.flip_probability = flip_probability
+        self.extra = ExtraTransforms(extra) if extra else None
+        self.keep_empty = keep_empty
+        # Tiles rather than the photos themselves: none is larger than the input, and a mosaic's pixels have been
+        # scaled twice, as the original's. Each loader process has its own: of small sets all, none is made twice.
+        fits = 3 * input_size[0] * input_size[1] * len(dataset) <= TILE_MEMORY
+        self.tile = Recent(self._make_tile, capacity=len(dataset) if fits else 2 * mosaic_cache)
+        self.unmixed = Recent(self._make_unmixed, capacity=2 * mixup_cache)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, position = key
+        place = epoch * len(self.order) + position
+        sample = self.unmixed(place)
+        if epoch >= self.stage2_start or place == 0:
+            return sample
+        rng = np.random.default_rng([self.seed, place, MIXUP_STREAM])
+        if rng.random() > self.mixup_probability:
+            return sample
+        return self._mix(sample, place, rng)
+
+    def _mix(self, sample: Sample, place: int, rng: np.random.Generator) -> Sample:
+        """Mixup with one of the last places, this one included, that has objects."""
+        mirrored = rng.random() > 0.5
+        for _ in range(PARTNER_DRAWS):
+            partner = self.unmixed(place - self._age(rng, place, self.mixup_cache))
+            if len(partner.labels):
+                return mixup(sample, partner, mirrored=mirrored)
+        return sample
+
+    def _make_unmixed(self, place: int) -> Sample:
+        """The sample of a place before mixup, drawn again while the crop has no objects."""
+        for attempt in range(CROP_ATTEMPTS):
+            rng = np.random.default_rng([self.seed, place, attempt])
+            index = self.order.index(place) if attempt == 0 else int(rng.integers(len(self.dataset)))
+            composition = self._compose(index, place, rng)
+            last = attempt == CROP_ATTEMPTS - 1  # whatever it shows is taken
+            if len(composition.labels) or self.keep_empty or last:
+                sample = self._finish(render(composition), rng)
+                if len(sample.labels) or self.keep_empty:
+                    break
+        return sample
+
+    def _compose(self, index: int, place: int, rng: np.random.Generator) -> Composition:
+        """Plan the window that is shown of one image or mosaic, scaled; no pixels are made."""
+        large = self.use_mosaic and place < self.stage2_start * len(self.order)
+        mixed = large and place >= 4  # the original's cache needs more than four images to begin
+        composition = self._mosaic(index, place, rng) if mixed else compose(self.dataset.load(index))
+        base = 2 if large else 1
+        factor = rng.uniform(*self.resize_range)
+        height, width = self.input_size
+        composition = resize(composition, (int(base * height * factor), int(base * width * factor)))
+        return self._random_crop(composition, rng)
+
+    def _mosaic(self, index: int, place: int, rng: np.random.Generator) -> Composition:
+        """The image with three partners around a random centre."""
+        partners = [self.order.index(place - self._age(rng, place, self.mosaic_cache)) for _ in range(3)]
+        height, width = self.input_size
+        center = int(rng.uniform(0.5, 1.5) * width), int(rng.uniform(0.5, 1.5) * height)
+        return mosaic([self.tile(i) for i in (index, *partners)], center, self.input_size)
+
+    def _random_crop(self, composition: Composition, rng: np.random.Generator) -> Composition:
+        height, width = composition.size
+        top = int(rng.integers(max(height - self.input_size[0], 0) + 1))
+        left = int(rng.integers(max(width - self.input_size[1], 0) + 1))
+        return crop(composition, top, left, self.input_size)
+
+    def _finish(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Colours, flip and the user's own transforms, padded to the input."""
+        shift = np.trunc(rng.uniform(-1, 1, 3) * self.hsv * rng.integers(0, 2, 3)).astype(int)
+        sample = transforms.shift_hsv(sample, tuple(shift))
+        if rng.random() < self.flip_probability:
+            sample = transforms.flip(sample)
+        if self.extra is not None:
+            sample = render(crop(compose(self.extra(sample, rng)), 0, 0, self.input_size))
+        return transforms.pad(sample, self.input_size)
+
+    def _age(self, rng: np.random.Generator, place: int, window: int) -> int:
+        """How many places back the partner is, 0 being the place itself."""
+        return int(rng.integers(min(window, place + 1)))
+
+    def _make_tile(self, index: int) -> Sample:
+        return make_tile(self.dataset.load(index), self.input_size)
+
+
+class EvaluationSamples(Dataset[Sample]):
+    """Every image once, in the file's order, letterboxed to the network's input; boxes in input pixels."""
+
+    def __init__(self, dataset: CocoDataset, *, input_size: tuple[int, int]) -> None:
+        self.dataset = dataset
+        self.input_size = input_size
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.dataset.load(index)
+        image, scale = letterbox(sample.image, self.input_size)
+        content = fitted_size(sample.meta.original_size, self.input_size)
+        boxes = sample.boxes * np.array([*scale, *scale], dtype=np.float32)
+        return Sample(image, boxes, sample.labels, replace(sample.meta, scale=scale, content=content))

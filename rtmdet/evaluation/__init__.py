@@ -1,0 +1,1 @@
+"""From detections to numbers: COCO metrics, matches, curves over the score, intervals."""

@@ -1,0 +1,62 @@
+"""The 12 COCO numbers by pycocotools, the reference for every other evaluator.
+
+Dimension legend: D detections of one image, T IoU thresholds, K categories.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from rtmdet.evaluation.matches import COCO_IOUS, ClassMatches, Measured, collect_matches
+
+
+def evaluate_with_pycocotools(coco: COCO, category_ids: Sequence[int], found: Mapping[int, np.ndarray]) -> Measured:
+    """The 12 numbers with all that they are made of.
+
+    `found` maps image ids to (D, 6) float64 rows of x, y, width, height, score, label; `category_ids` gives
+    the category of each label.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):  # COCOeval prints its progress
+        evaluation = COCOeval(coco, _index_detections(category_ids, found), "bbox")
+        evaluation.params.catIds = list(category_ids)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+
+    def matches(ious: Sequence[float]) -> tuple[ClassMatches, ...]:
+        return _matches(evaluation, ious)
+
+    return Measured(tuple(evaluation.stats.tolist()), evaluation.eval["precision"], matches)
+
+
+def _matches(evaluation: COCOeval, ious: Sequence[float]) -> tuple[ClassMatches, ...]:
+    """Read off the entries of all areas, which stand before those of the other areas of each category."""
+    images, categories = evaluation.params.imgIds, sorted(evaluation.params.catIds)
+    blocks = range(0, len(evaluation.evalImgs), len(images) * len(evaluation.params.areaRng))
+    rows = [COCO_IOUS.index(iou) for iou in ious]
+    entries = [
+        None if entry is None else {**entry, **{key: entry[key][rows] for key in ("dtMatches", "dtIgnore")}}
+        for start in blocks
+        for entry in evaluation.evalImgs[start : start + len(images)]
+    ]
+    return collect_matches(entries, images=images, categories=categories, ious=len(ious))
+
+
+def _index_detections(category_ids: Sequence[int], found: Mapping[int, np.ndarray]) -> COCO:
+    """What COCOeval reads of pycocotools' own index of detections, which takes longer and refuses an empty list."""
+    numbers = itertools.count(1)  # COCOeval takes a match with detection 0 for no match
+    index = COCO()
+    for image, rows in found.items():
+        for *box, score, label in rows.tolist():
+            entry = {"id": next(numbers), "image_id": image, "category_id": category_ids[int(label)]}
+            detection = {**entry, "bbox": box, "area": box[2] * box[3], "score": score}
+            index.anns[entry["id"]] = detection
+            index.imgToAnns[image].append(detection)
+    return index

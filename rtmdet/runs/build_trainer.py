@@ -1,0 +1,271 @@
+"""A configuration -> data, model, optimiser and schedule, joined into a Trainer: the wiring of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from rtmdet.config.schema import Config, TrainingConfig
+from rtmdet.core.console import say
+from rtmdet.core.distributed import local_rank, rank, started_processes, world_size
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.loader import TrainingLoader
+from rtmdet.data.samples import TrainingSamples
+from rtmdet.detector import choose_device
+from rtmdet.models.backbone import CSPNeXt
+from rtmdet.models.freezing import batch_norms, freeze
+from rtmdet.models.norm_statistics import recalibrate
+from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
+from rtmdet.models.timm_backbone import TimmBackbone, freeze_unused
+from rtmdet.runs.folder import stored_text
+from rtmdet.runs.plain_images import plain_images, spread
+from rtmdet.runs.validation import Validation, chooses_input_size
+from rtmdet.runs.weights_file import load_first_weights, starts_from_detector
+from rtmdet.training.criterion import Criterion
+from rtmdet.training.ema import ExponentialMovingAverage
+from rtmdet.training.engine import Trainer
+from rtmdet.training.multi_scale import MultiScale
+from rtmdet.training.optim import build_optimizer, learning_rates, scaled_learning_rate
+from rtmdet.training.plan import Plan
+from rtmdet.training.step import Stepper
+from rtmdet.weights.checkpoint import CheckpointMeta
+from rtmdet.weights.load import DETECTOR_PARTS
+from rtmdet.weights.timm import load_timm_weights
+
+MOST_STEPS = 20_000_000  # of a run: the learning rate of each is known beforehand
+RECALIBRATION_IMAGES = 64  # their pixels, not their number, are the sample: hundreds of positions an image
+RECALIBRATION_BATCH = 8
+
+
+def training_device(name: str) -> torch.device:
+    """The device of this process: each of several on CUDA has a GPU of its own. Raises InputError."""
+    if started_processes() == 1 or name == "cpu" or not torch.cuda.is_available():
+        return choose_device(name)
+    if name not in ("auto", "cuda"):
+        raise InputError(f"train.device is {name!r}: several processes have a GPU each, give cuda, cpu or auto")
+    return choose_device(f"cuda:{local_rank()}")
+
+
+def build_trainer(
+    config: Config, train_data: CocoDataset, val_data: CocoDataset, device: torch.device, *, resumed: bool = False
+) -> Trainer:
+    """Everything joined. A `resumed` run takes its weights from a checkpoint, so none are looked for here."""
+    train = config.train
+    model = build_model(config, train_data.classes, device, first_weights=not resumed).to(device)
+    if device.type == "cpu":
+        model = model.to(memory_format=torch.channels_last)
+    frozen = freeze_parts(model, config)
+    if not resumed:
+        check_frozen(model, config)
+        recalibrate_norms(model, config, train_data, device)
+    loader = build_training_loader(config, train_data)
+    rate = base_learning_rate(config)
+    validation = Validation(config, val_data, device)
+    choose = partial(validation.choose_input_size, train_data=train_data) if chooses_input_size(config) else None
+    average = ExponentialMovingAverage(model, momentum=train.ema_momentum, gamma=train.ema_gamma)
+    return Trainer(
+        model,
+        stepper=build_stepper(config, model, rate, device),
+        learning_rates=build_learning_rates(config, rate, steps=-(-len(loader) // train.accumulate)),
+        ema=average if train.ema else None,
+        loader=loader,
+        evaluate=validation,
+        choose_input_size=choose,
+        plan=Plan(
+            epochs=train.epochs,
+            validate_every=train.validate_every,
+            dense_validation=train.dense_validation,
+            accumulate=train.accumulate,
+            patience=train.patience,
+            save_every=train.save_every,
+            keep_epochs=train.keep_epochs,
+        ),
+        folder=Path(train.output),
+        meta=CheckpointMeta(
+            train_data.classes,
+            config.model.size,
+            validation.input_size,
+            trained_size=config.data.input_size,
+            value_range=config.data.value_range,
+            category_ids=train_data.category_ids,
+            backbone=model.backbone_name,
+            config=stored_text(config),
+        ),
+        frozen=frozen,
+    )
+
+
+def freeze_parts(model: RTMDet, config: Config) -> list[nn.Module]:
+    """Stop the learning of what the configuration names; returns what keeps its batch norms in evaluation mode."""
+    stages: list[nn.Module] = []
+    if isinstance(model.backbone, CSPNeXt):  # the configuration counts no stages of other backbones
+        stages = model.backbone.freeze(config.model.frozen_stages)
+    elif isinstance(model.backbone, TimmBackbone) and (unused := freeze_unused(model.backbone)):
+        say(f"backbone: {len(unused)} parameters, such as {unused[0]}, serve no feature map: they do not learn")
+    frozen = [*stages, *freeze(model, config.model.freeze)]
+    return [*frozen, *batch_norms(model)] if config.model.norm_statistics == "freeze" else frozen
+
+
+def recalibrate_norms(model: RTMDet, config: Config, dataset: CocoDataset, device: torch.device) -> None:
+    """Where the configuration says so, measure norm statistics on training images; predictions stay the same."""
+    if config.model.norm_statistics != "recalibrate":
+        return
+    indices = spread(range(len(dataset)), RECALIBRATION_IMAGES)
+    images = plain_images(dataset, config.data.input_size, indices, batch_size=RECALIBRATION_BATCH, device=device)
+    norms = recalibrate(model, model, images)
+    say(f"batch norms: statistics of {norms} layers measured again on the training images; predictions unchanged")
+
+
+def check_frozen(model: RTMDet, config: Config) -> None:
+    """Refuse to freeze a neck and head that start from scratch: they could never learn. Raises InputError."""
+    settings = config.model
+    fixed = [
+        name
+        for name, parameter in model.named_parameters()
+        if name.startswith(DETECTOR_PARTS) and not parameter.requires_grad
+    ]
+    if not (fixed or settings.norm_statistics != "keep") or starts_from_detector(config):
+        return
+    why = (
+        "there are no first weights for them"
+        if settings.weights is None
+        else f"{settings.weights} is a backbone only"
+    )
+    remedy = "or give the weights of a whole detector as model.weights"
+    if settings.norm_statistics != "keep":
+        raise InputError(
+            f"model.norm_statistics is {settings.norm_statistics}, but neck and head start from scratch ({why}): "
+            f"they have no trained function to preserve and would not learn; leave it at keep, {remedy}"
+        )
+    raise InputError(
+        f"model.freeze: {', '.join(settings.freeze)} freezes {len(fixed)} parameters of a neck and head that start "
+        f"from scratch ({why}), such as {fixed[0]}: freeze parts of the backbone only, {remedy}"
+    )
+
+
+def build_training_loader(config: Config, dataset: CocoDataset) -> TrainingLoader:
+    """Batches of augmented samples, this process's share of them."""
+    return TrainingLoader(
+        build_training_samples(config, dataset),
+        batch_size=config.data.batch_size,
+        workers=config.data.workers,
+        rank=rank(),
+        world_size=world_size(),
+    )
+
+
+def build_stepper(config: Config, model: RTMDet, rate: float, device: torch.device) -> Stepper:
+    """Loss, optimiser and precision of a step."""
+    train, factors = config.train, config.augmentation.multi_scale
+    optimizer = build_optimizer(
+        model,
+        learning_rate=rate,
+        weight_decay=train.weight_decay,
+        faster=model.bbox_head.rtm_cls.parameters(),
+        factor=train.class_rate_factor,
+    )
+    return Stepper(
+        wrap(model, config, device),
+        criterion=Criterion(model.bbox_head.num_classes),
+        optimizer=optimizer,
+        device=device,
+        precision=train.precision,
+        clip_gradient=train.clip_gradient,
+        resize=None if factors is None else MultiScale(config.data.input_size, factors, train.seed),
+    )
+
+
+def build_learning_rates(config: Config, rate: float, *, steps: int) -> np.ndarray:
+    """The learning rate of every step of the run, with `steps` an epoch."""
+    train = config.train
+    if train.epochs * steps > MOST_STEPS:
+        raise InputError(
+            f"train.epochs: {train.epochs} epochs of {steps} steps are {train.epochs * steps}, expected at most "
+            f"{MOST_STEPS}: give fewer epochs"
+        )
+    return learning_rates(
+        epochs=train.epochs,
+        iterations=steps,
+        base=rate,
+        warmup=train.warmup_iterations,
+        warmup_start=train.warmup_start,
+        cosine_start=cosine_start(train),
+        final_factor=train.final_factor,
+    )
+
+
+def cosine_start(train: TrainingConfig) -> int:
+    """The epoch in which the cosine begins.
+
+    Differs from mmdet: with an odd number of epochs, too, the minimum is at the end, not before it.
+    """
+    return train.epochs // 2 if train.cosine_start is None else train.cosine_start
+
+
+def wrap(model: nn.Module, config: Config, device: torch.device) -> nn.Module:
+    """What the training calls in the model's place: compiled, and joined with the other processes' models."""
+    network: nn.Module = torch.compile(model) if config.train.compile else model  # type: ignore[assignment]
+    if world_size() == 1:
+        return network
+    return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+
+
+def base_learning_rate(config: Config) -> float:
+    """The configured rate; scaled to the images of a step only where the configuration asks for it."""
+    rate = config.train.learning_rate
+    if not config.train.scale_learning_rate:
+        return rate
+    images = config.data.batch_size * config.train.accumulate * world_size()
+    scaled = scaled_learning_rate(rate, images)
+    say(f"learning rate {rate:g} x {images} / 256 = {scaled:g}")
+    return scaled
+
+
+def build_model(config: Config, classes: Sequence[str], device: torch.device, *, first_weights: bool) -> RTMDet:
+    """The model with its first weights, where they are wanted; the same on every process."""
+    settings = config.model
+    local = settings.weights is not None or settings.backbone_weights is not None
+    pretrained = settings.backbone_pretrained and not local and first_weights
+    model = build_rtmdet(settings.size, len(classes), backbone=settings.backbone, pretrained=pretrained)
+    if not first_weights:
+        pass  # the checkpoint's follow
+    elif settings.weights is not None:
+        load_first_weights(model, settings.weights, classes)
+    elif settings.backbone_weights is not None:
+        assert isinstance(model.backbone, TimmBackbone), "the configuration refuses others"
+        say(load_timm_weights(model.backbone, Path(settings.backbone_weights)))
+    elif settings.backbone is not None and pretrained:
+        say(f"weights: {settings.backbone} as timm publishes it, neck and head random initialisation")
+    else:
+        say("weights: random initialisation")
+    if world_size() > 1 and device.type == "cuda" and config.train.sync_batch_norm:
+        return synchronize_batch_norms(model)
+    return model
+
+
+def build_training_samples(config: Config, dataset: CocoDataset) -> TrainingSamples:
+    """The augmentation that the configuration describes."""
+    augmentation = config.augmentation
+    return TrainingSamples(
+        dataset,
+        input_size=config.data.input_size,
+        seed=config.train.seed,
+        stage2_start=max(config.train.epochs - augmentation.stage2_epochs, 0),
+        use_mosaic=augmentation.mosaic,
+        mosaic_cache=augmentation.mosaic_cache,
+        mixup_probability=augmentation.mixup_probability,
+        mixup_cache=augmentation.mixup_cache,
+        resize_range=augmentation.resize_range,
+        hsv=augmentation.hsv,
+        flip_probability=augmentation.flip_probability,
+        extra=[(transform.name, transform.parameters) for transform in augmentation.extra],
+        keep_empty=config.data.keep_empty,
+        repeat_threshold=config.data.repeat_threshold,
+    )

@@ -1,0 +1,139 @@
+"""Measuring first weights on the training images before a run: the input size, and the batch-norm statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rtmdet.config.recipe import Choice
+from rtmdet.config.schema import ModelConfig
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.models.norm_statistics import agreement, lack_statistics, recalibrate
+from rtmdet.models.rtmdet import RTMDet, build_rtmdet
+from rtmdet.runs.plain_images import plain_batches, plain_images, spread
+from rtmdet.training.input_size import (
+    MOST_SMALL,
+    SMALL_SIDE,
+    best_overlaps,
+    climb,
+    fit_shape,
+    least_side,
+    mean_over_classes,
+    side_for_boxes,
+)
+from rtmdet.weights.load import LoadedWeights, load_weights
+
+PROBE_IMAGES = 24  # with objects
+AGREEMENT_IMAGES = 16
+LEAST_AGREEMENT = 0.3  # of training and evaluation mode; below it, the trained network does not survive training mode
+
+
+@dataclass(frozen=True, slots=True)
+class FirstWeights:
+    """A detector whose neck and head are trained, in evaluation mode, and the training images to measure it on."""
+
+    model: RTMDet
+    dataset: CocoDataset
+    device: torch.device
+
+    @classmethod
+    def build(
+        cls, weights: LoadedWeights, settings: ModelConfig, dataset: CocoDataset, device: torch.device
+    ) -> FirstWeights:
+        """Load the weights into the run's model, but with as many classes as the file has. Raises InputError."""
+        classes = weights.num_classes or len(dataset.classes)
+        with torch.random.fork_rng(devices=[]):  # the run draws its own initial weights
+            model = build_rtmdet(settings.size, classes, backbone=settings.backbone)
+        load_weights(model, weights)
+        return cls(model.eval().to(device).to(memory_format=torch.channels_last), dataset, device)
+
+    def choose_input_size(self) -> Choice:
+        """The size that the objects ask for, or another one at which these weights box them clearly better."""
+        start, reason = side_and_reason(self.dataset)
+        indices = spread([i for i in range(len(self.dataset)) if len(self.dataset.boxes(i)[1])], PROBE_IMAGES)
+        side, overlaps = climb(start, partial(self._overlap, indices))
+        measured = ", ".join(f"{overlap:.2f} at {side} px" for side, overlap in overlaps.items())
+        return size_choice(side, self.dataset, f"{reason}; the first weights box the objects with IoU {measured}")
+
+    def _overlap(self, indices: Sequence[int], side: int) -> float:
+        values, labels = [], []
+        for batch in plain_batches(self.dataset, (side, side), indices, batch_size=1):
+            with torch.no_grad():
+                outputs = self.model(batch.images.to(self.device))
+            values += best_overlaps(outputs, batch.targets, (side, side))
+            labels += [target.labels for target in batch.targets]
+        return mean_over_classes(torch.cat(values).cpu().numpy(), torch.cat(labels).numpy())
+
+    def choose_norm_statistics(self, input_size: tuple[int, int], batch_size: int) -> Choice:
+        """What to do with the statistics of the batch norms, from how alike training and evaluation mode are.
+
+        Measures the statistics of this model again where those of the file do not fit; call it last.
+        """
+        batch_size = min(batch_size, AGREEMENT_IMAGES)
+        found = norm_agreement(self.model, self._images(input_size, batch_size))
+        if lack_statistics(self.model):
+            why = "the file's batch norms hold no statistics (all means 0, all variances 1), as after some exports"
+            why += f": training and evaluation mode agree to a correlation of {found:.2f}"
+        elif found >= LEAST_AGREEMENT:
+            why = f"training and evaluation mode agree well enough on these images: correlation {found:.2f}"
+            return Choice("model.norm_statistics", "keep", why)
+        else:
+            why = f"training and evaluation mode differ on these images: correlation {found:.2f}"
+        recalibrate(self.model, self.model, self._images(input_size, batch_size))
+        after = norm_agreement(self.model, self._images(input_size, batch_size))
+        why += f", {after:.2f} after measuring the statistics on them"
+        if after < LEAST_AGREEMENT:
+            return Choice("model.norm_statistics", "freeze", f"{why}: batches of {batch_size} are too small")
+        return Choice("model.norm_statistics", "recalibrate", why)
+
+    def _images(self, input_size: tuple[int, int], batch_size: int) -> Iterator[Tensor]:
+        indices = spread(range(len(self.dataset)), AGREEMENT_IMAGES)
+        return plain_images(self.dataset, input_size, indices, batch_size=batch_size, device=self.device)
+
+
+def norm_agreement(model: RTMDet, images: Iterable[Tensor], *, frozen: Sequence[nn.Module] = ()) -> float:
+    """How alike the neck's maps are in training and in evaluation mode, 1 at most."""
+
+    def maps(batch: Tensor) -> Sequence[Tensor]:
+        return model.neck(model.backbone(model.normalize(batch)))
+
+    return agreement(model, maps, images, frozen=frozen)
+
+
+def size_from_boxes(dataset: CocoDataset) -> Choice:
+    """The input size for weights that know no objects yet: from the size of the objects alone."""
+    side, reason = side_and_reason(dataset)
+    return size_choice(side, dataset, reason)
+
+
+def side_and_reason(dataset: CocoDataset) -> tuple[int, str]:
+    """The longer side of the input that the size of the objects asks for."""
+    side, smallest, pixels = side_for_boxes(*relative_sizes(dataset))
+    return side, f"nine of ten {dataset.classes[smallest]} have {pixels:.0f} px or more at {side} px"
+
+
+def size_choice(side: int, dataset: CocoDataset, reason: str) -> Choice:
+    """The input size for a longer side, made larger where many objects would be too small for any detector."""
+    least, share = least_side(*relative_sizes(dataset))
+    if least > side:
+        side, reason = least, f"{reason}; larger because many objects are small"
+    if share > MOST_SMALL:
+        reason += f"; {share:.0%} of the objects of a class stay under {SMALL_SIDE:g} px: cut the photos into tiles"
+    shapes = [dataset.boxes(index)[0].original_size for index in range(len(dataset))]
+    return Choice("data.input_size", list(fit_shape(side, shapes)), reason)
+
+
+def relative_sizes(dataset: CocoDataset) -> tuple[np.ndarray, np.ndarray]:
+    """Square roots of the areas of all objects (N,), in shares of the longer side of their image; labels (N,)."""
+    sizes, labels = [], []
+    for index in range(len(dataset)):
+        meta, boxes, found = dataset.boxes(index)
+        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        sizes.append(np.sqrt(areas) / max(meta.original_size))
+        labels.append(found)
+    return np.concatenate(sizes), np.concatenate(labels)

@@ -1,0 +1,93 @@
+"""The folder of a run, and the resolved configuration in it, which works from anywhere and after a move."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rtmdet.config.file import dump_config, load_config
+from rtmdet.config.schema import Config, SplitConfig
+from rtmdet.core.errors import InputError
+from rtmdet.weights.checkpoint import has_checkpoint
+
+CONFIG = "config.yaml"
+
+
+def prepare_folder(folder: Path, config: Config) -> None:
+    """Make the run's folder with its resolved configuration, which replaces an earlier one as a whole."""
+    part = folder / f"{CONFIG}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part.write_text(stored_text(config))
+        os.replace(part, folder / CONFIG)
+    except OSError as error:
+        raise InputError(f"output folder {folder} cannot be written: {error}") from error
+
+
+def stored_text(config: Config) -> str:
+    """The configuration as YAML, with absolute paths: a run may be used from another folder than it began in."""
+    data, model = config.data, config.model
+    weights, backbone = (_absolute_file(path) for path in (model.weights, model.backbone_weights))
+    return dump_config(
+        replace(
+            config,
+            data=replace(data, train=_absolute_split(data.train), val=_absolute_split(data.val)),
+            model=replace(model, weights=weights, backbone_weights=backbone),
+            train=replace(config.train, output=os.path.abspath(config.train.output)),
+        )
+    )
+
+
+def is_run(config: Path) -> bool:
+    """Whether a file is the configuration in the folder of a run."""
+    return config.name == CONFIG and has_checkpoint(config.parent)
+
+
+def load_run(folder: Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of the run in a folder, which may have been moved, with `key.subkey=value` overrides.
+
+    Raises InputError as `load_config` does, and where the data of the run are gone.
+    """
+    path = folder / CONFIG
+    before = load_config(path).train.output
+    config = moved(load_config(path, overrides), before, folder)
+    for name, split in (("train", config.data.train), ("val", config.data.val)):
+        for key in ("annotations", "images"):
+            if not os.path.exists(place := getattr(split, key)):
+                raise InputError(
+                    f"{path}: the {key} of {name}, {place}, are not there any more: if they were moved, give "
+                    f"--set data.{name}.{key}=..."
+                )
+    return config
+
+
+def moved(config: Config, before: str, folder: Path) -> Config:
+    """The configuration of a run that was made in the folder `before` and is in `folder` now, with its contents."""
+    output = config.train.output
+    train, val = (_moved_split(split, before, folder) for split in (config.data.train, config.data.val))
+    return replace(
+        config,
+        data=replace(config.data, train=train, val=val),
+        train=replace(config.train, output=str(folder) if output == before else output),
+    )
+
+
+def _absolute_split(split: SplitConfig) -> SplitConfig:
+    return replace(split, annotations=os.path.abspath(split.annotations), images=os.path.abspath(split.images))
+
+
+def _absolute_file(path: str | None) -> str | None:
+    """A path that is one; the name of published weights stays."""
+    return path if path is None or not os.path.exists(path) else os.path.abspath(path)
+
+
+def _moved_split(split: SplitConfig, before: str, folder: Path) -> SplitConfig:
+    annotations, images = (_moved_path(path, before, folder) for path in (split.annotations, split.images))
+    return replace(split, annotations=annotations, images=images)
+
+
+def _moved_path(path: str, before: str, folder: Path) -> str:
+    inside = Path(path).is_relative_to(before)
+    return str(folder / Path(path).relative_to(before)) if inside and not os.path.exists(path) else path

@@ -1,0 +1,131 @@
+"""Corrects the length of a run with --minutes once, at half, from the speed of the run itself.
+
+Until the cosine and stage 2 begin nothing in the schedule depends on the number of epochs. So the corrected
+configuration, which replaces config.yaml, starts exactly the run that has been made so far.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from rtmdet.config.schema import Config
+from rtmdet.core.console import write_above_bar
+from rtmdet.core.distributed import gather, is_main_process
+from rtmdet.runs.budget import Speed, fit_rest, pace
+from rtmdet.runs.build_trainer import base_learning_rate, build_learning_rates, cosine_start
+from rtmdet.runs.folder import prepare_folder, stored_text
+from rtmdet.training.engine import Trainer
+from rtmdet.training.progress_bar import TrainingBar
+from rtmdet.training.records import StepRecord, ValidationRecord
+from rtmdet.training.watch import ProgressWatch
+
+
+class Correction:
+    """An observer, the last one of every process, that times the first half of a run and sets the second.
+
+    `speed` is what was measured before the run, `end` the time of `clock` at which the run is to end.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        config: Config,
+        speed: Speed,
+        *,
+        end: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._trainer = trainer
+        self._config = config
+        self._before = speed
+        self._end = end
+        self._clock = clock
+        self._last = clock()
+        self._durations: list[float] = []  # of the steps
+        self._saves: list[float] = []  # ends of epochs without a validation
+        self._validations: list[float] = []  # and of those with one
+        self._validated = False
+
+    @property
+    def epoch(self) -> int | None:
+        """After which epoch the length is corrected; None where the user's schedule forbids it."""
+        train = self._config.train
+        half = cosine_start(train)
+        plain_start = max(train.epochs - self._config.augmentation.stage2_epochs, 0)
+        return half if 1 <= half < train.epochs and plain_start <= half + 1 else None
+
+    def on_step(self, record: StepRecord) -> None:
+        """Note the time of the step."""
+        self._durations.append(self._passed())
+
+    def on_validation(self, record: ValidationRecord) -> None:
+        """The end of this epoch has a validation in it."""
+        self._validated = True
+
+    def on_epoch_end(self, epoch: int) -> None:
+        """Note the time after the last step; at half, correct the rest."""
+        (self._validations if self._validated else self._saves).append(self._passed())
+        self._validated = False
+        if epoch == self.epoch:
+            self._correct(epoch)
+
+    def on_save(self) -> None:
+        """Nothing to note."""
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def speed(self) -> Speed:
+        """What the parts of the run took so far; what it did not have yet, in proportion to the measurement."""
+        before = self._before
+        plain_only = self._config.augmentation.stage2_epochs >= self._config.train.epochs
+        found = pace(self._durations, self._trainer.steps)
+        ratio = found / (before.plain_step if plain_only else before.mixed_step)
+        save = sum(self._saves) / len(self._saves) if self._saves else before.save
+        # The latest: with less to find at first, a detector of new classes has the more candidates.
+        validation = max(self._validations[-1] - 3 * save, 0.0) if self._validations else before.validation * ratio
+        return Speed(0.0, before.mixed_step * ratio, before.plain_step * ratio, validation, save, before.end * ratio)
+
+    def _passed(self) -> float:
+        now = self._clock()
+        passed, self._last = now - self._last, now
+        return passed
+
+    def _correct(self, done: int) -> None:
+        """Give the trainer the number of epochs with which it ends in time, and write it into config.yaml."""
+        config, trainer = self._config, self._trainer
+        left = self._end - self._clock()
+        found = fit_rest(
+            left,
+            self.speed(),
+            planned=config.train.epochs - done,
+            steps=trainer.steps,
+            done=done,
+            validate_every=config.train.validate_every,
+        )
+        epochs = done + gather(found)[0]
+        if epochs == config.train.epochs:
+            return
+        plain_start = max(config.train.epochs - config.augmentation.stage2_epochs, 0)
+        corrected = replace(
+            config,
+            train=replace(config.train, epochs=epochs, cosine_start=done),
+            augmentation=replace(config.augmentation, stage2_epochs=epochs - plain_start),
+        )
+        with contextlib.redirect_stdout(None):  # the scaled rate was printed at the start
+            rate = base_learning_rate(corrected)
+        trainer.learning_rates = build_learning_rates(corrected, rate, steps=trainer.steps)
+        trainer.plan = replace(trainer.plan, epochs=epochs)
+        trainer.meta = replace(trainer.meta, config=stored_text(corrected))
+        if is_main_process():
+            prepare_folder(trainer.folder, corrected)
+            for observer in trainer.observers:
+                if isinstance(observer, TrainingBar):
+                    observer.lengthen(epochs, epochs * trainer.steps)
+                elif isinstance(observer, ProgressWatch):
+                    observer.lengthen(epochs, plain_start)
+            write_above_bar(f"half of the run: {epochs} epochs instead of {config.train.epochs}, to end in time")
+        self._config = corrected

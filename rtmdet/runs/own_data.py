@@ -1,0 +1,312 @@
+"""`rtmdet train --data`: from the path of a data set to the whole configuration of a run, each choice said."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Container, Sequence
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from rtmdet.config.file import load_config, parse_config
+from rtmdet.config.recipe import Choice, choose_recipe
+from rtmdet.config.schema import Config
+from rtmdet.core.console import say
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.formats.open import Split
+from rtmdet.data.json_file import read_json, write_json
+from rtmdet.runs.build_trainer import training_device
+from rtmdet.runs.changed_data import say_what_changed
+from rtmdet.runs.facts import start_of
+from rtmdet.runs.first_weights import FirstWeights, size_from_boxes
+from rtmdet.runs.folder import is_run, load_run
+from rtmdet.runs.open_data import open_split
+from rtmdet.runs.own_splits import open_data_set, two_splits, used_images, write_split
+from rtmdet.runs.weights_file import read_weights
+from rtmdet.weights.checkpoint import has_checkpoint
+from rtmdet.weights.load import LoadedWeights, new_classes
+
+ORIGIN = "origin.json"  # says where the data of a run came from
+DEFAULT_WEIGHTS = "rtmdet-tiny-coco"
+NO_WEIGHTS = "none"
+NULLS = ("", NO_WEIGHTS, "null", "~")
+
+
+def configuration(arguments: argparse.Namespace) -> Config:
+    """What `--config` says, or what is chosen for `--data`; a run that is resumed has its own config.yaml.
+
+    Raises InputError for what does not fit together, and where the folder of the run holds one already.
+    """
+    if arguments.data is None:
+        return read_configuration(arguments)
+    folder = run_folder(arguments)
+    if not holds_run(folder):
+        return configure(arguments, folder)
+    check_may_go_on(arguments, folder)
+    say_what_changed(arguments.data, folder / "data")
+    return load_run(folder, arguments.overrides)
+
+
+def read_configuration(arguments: argparse.Namespace) -> Config:
+    """What `--config` says, with `--weights` and `--set`."""
+    if arguments.keep_classes:
+        raise InputError("--keep-classes goes with --data: with --config list the classes in data.classes")
+    weights = []
+    if arguments.weights is not None:
+        name = "null" if arguments.weights.lower() == NO_WEIGHTS else json.dumps(arguments.weights)
+        weights = [f"model.weights={name}"]
+    overrides = [*weights, *arguments.overrides]
+    if is_run(arguments.config):
+        return load_run(arguments.config.parent, overrides)
+    return load_config(arguments.config, overrides)
+
+
+def configure(arguments: argparse.Namespace, folder: Path) -> Config:
+    """The configuration for `--data PATH`, with what `--weights` and `--set` say.
+
+    COCO files for data of other formats, and for a validation split that is made here, are written into `folder`.
+    Raises InputError where the data or the weights cannot be used.
+    """
+    return configurations(arguments, folder)([])
+
+
+def configurations(arguments: argparse.Namespace, folder: Path) -> Callable[[Sequence[str]], Config]:
+    """What makes the configuration for `--data PATH` with further settings, such as train.epochs=12."""
+    source = open_data_set(arguments.data)
+    classes = choose_classes(arguments, source.splits["train"])
+    splits = two_splits(source, arguments.data, one_is_enough=vars(arguments).get("overfit", False))
+    return split_configurations(arguments, *splits, folder, classes)
+
+
+def split_configurations(
+    arguments: argparse.Namespace,
+    train: Split,
+    val: Split,
+    folder: Path,
+    classes: Sequence[str],
+    measured: dict[str, Choice] | None = None,
+) -> Callable[[Sequence[str]], Config]:
+    """What makes the configuration of a run on these splits with further settings.
+
+    `measured` holds the choices of an earlier run that are taken over, and takes those of this one.
+    """
+    measured = {} if measured is None else measured
+
+    def configured(settings: Sequence[str]) -> Config:
+        more = argparse.Namespace(**{**vars(arguments), "overrides": [*arguments.overrides, *settings]})
+        return configure_splits(more, train, val, folder, classes, measured)
+
+    return configured
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run has begun to save into a folder."""
+    return has_checkpoint(folder) or (folder / "best.pth").exists()
+
+
+def check_may_go_on(arguments: argparse.Namespace, folder: Path) -> None:
+    """Refuse to begin in the folder of another run, and to go on with a run of other data. Raises InputError."""
+    if not arguments.resume:
+        raise InputError(f"{folder} holds a run already: go on with --resume, or --set train.output=...")
+    origin = folder / "data" / ORIGIN
+    if origin.exists() and (begun := read_json(origin)) != str(arguments.data.resolve()):
+        raise InputError(f"{folder} holds a run on {begun}, not on {arguments.data}: give --set train.output=...")
+
+
+def run_folder(arguments: argparse.Namespace) -> Path:
+    """The folder of the run: what `--set train.output` says, or runs/ with the name of the data.
+
+    A file's name begins with that of its folder: many data sets have a data.yaml.
+    """
+    data = arguments.data.resolve()
+    name = data.name if data.is_dir() else f"{data.parent.name}-{data.stem}"
+    return Path(given_settings(arguments).get("train.output") or f"runs/{name}").expanduser()
+
+
+def given_settings(arguments: argparse.Namespace) -> dict[str, str]:
+    """What the user sets, by its dotted key; texts as YAML reads them, without quotes."""
+    pairs = (part.partition("=") for part in arguments.overrides)
+    return {key.strip(): _unquoted(value) for key, _, value in pairs}
+
+
+def _unquoted(value: str) -> str:
+    """A text without its quotes; what is no text is left for the configuration to read or to refuse."""
+    try:
+        found = yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return value
+    return found if isinstance(found, str) else value
+
+
+def choose_classes(arguments: argparse.Namespace, train: Split) -> list[str]:
+    """The classes in the order of their labels: the data's by rising id, with --keep-classes after the weights' own.
+
+    Raises InputError where the weights' classes cannot be kept.
+    """
+    if arguments.keep_classes:
+        return joined_classes(train, weights_of(arguments, given_settings(arguments)))
+    return [category["name"] for category in sorted(train.coco["categories"], key=lambda category: category["id"])]
+
+
+def configure_splits(
+    arguments: argparse.Namespace,
+    train: Split,
+    val: Split,
+    folder: Path,
+    classes: Sequence[str],
+    measured: dict[str, Choice],
+) -> Config:
+    """The configuration of a run into `folder` on these splits, each choice printed. Raises InputError.
+
+    `measured` keeps the choices that take seconds of measuring, by key: what it holds is not measured again.
+    """
+    given = given_settings(arguments)
+    weights = weights_of(arguments, given)
+    found = None if weights is None else read_weights(weights)
+    names = given_classes(given) or classes
+    settings: dict[str, object] = {
+        "data.train.annotations": str(write_split(train, folder / "data" / "train.json")),
+        "data.train.images": str(train.images),
+        "data.val.annotations": str(write_split(val, folder / "data" / "val.json")),
+        "data.val.images": str(val.images),
+        "data.classes": list(classes),
+        "model.weights": weights,
+        "model.size": given.get("model.size") or size_of(found),
+    }
+    overrides = [*arguments.overrides, f"train.output={json.dumps(str(folder))}"]
+
+    def resolved() -> Config:
+        return parse_config(yaml.safe_dump(nested(settings)), f"--data {arguments.data}", overrides)
+
+    start = start_of(found, resolved().model)
+    choices = choose_recipe(
+        used_images(train),
+        start=start,
+        new_classes=len(names if found is None else new_classes(found, names)),
+        batch_size=int_of(given, "data.batch_size"),
+        epochs=int_of(given, "train.epochs"),
+    )
+
+    def add(choice: Choice) -> None:
+        settings[choice.key] = choice.value
+        if choice.key not in given:
+            say(f"  {choice.key}: {choice.value}  ({choice.reason})")
+
+    for choice in choices:
+        if choice.key != "evaluation.choose_input_size" or not is_given(given, "evaluation.input_size"):
+            add(choice)
+    measure_choices(resolved, found if start == "detector" else None, given, measured, add)
+    config = resolved()
+    write_json(folder / "data" / ORIGIN, str(arguments.data.resolve()))
+    return config
+
+
+def measure_choices(
+    resolved: Callable[[], Config],
+    detector: LoadedWeights | None,
+    given: Container[str],
+    measured: dict[str, Choice],
+    add: Callable[[Choice], None],
+) -> None:
+    """Input size and norm statistics, measured where the user gives none, each handed to `add`.
+
+    `resolved` is the configuration so far; `detector` the first weights, None where neck and head start from scratch.
+    """
+    config = resolved()  # refuses bad settings before anything takes time
+
+    @cache
+    def dataset() -> CocoDataset:
+        return open_split(config.data.train, config, config.data.classes, training=True)
+
+    @cache
+    def first_weights() -> FirstWeights:
+        assert detector is not None, "asked only where there is one"
+        device = training_device(config.train.device)
+        return FirstWeights.build(detector, config.model, dataset(), device)
+
+    def choose_size() -> Choice:
+        return size_from_boxes(dataset()) if detector is None else first_weights().choose_input_size()
+
+    def choose_statistics() -> Choice:
+        size, batch = resolved().data.input_size, config.data.batch_size
+        return first_weights().choose_norm_statistics(size, batch)
+
+    measurements = {"data.input_size": choose_size}
+    if detector is not None:
+        measurements["model.norm_statistics"] = choose_statistics
+    for key, measure in measurements.items():
+        if key not in given:
+            measured[key] = measured.get(key) or measure()
+            add(measured[key])
+
+
+def weights_of(arguments: argparse.Namespace, given: dict[str, str]) -> str | None:
+    """The first weights: as given, or those of RTMDet-tiny; None for 'none' and for a timm backbone without any."""
+    default = NO_WEIGHTS if is_given(given, "model.backbone") else DEFAULT_WEIGHTS
+    weights = (arguments.weights or given.get("model.weights", default)).strip()
+    return None if weights.lower() in NULLS else weights
+
+
+def is_given(given: dict[str, str], key: str) -> bool:
+    """Whether the user sets a key to something other than null."""
+    return given.get(key, "null").strip().lower() not in NULLS
+
+
+def joined_classes(train: Split, weights: str | None) -> list[str]:
+    """The classes of the first weights in their order, then the data's new ones.
+
+    Raises InputError where the weights name no classes, or one of theirs has no objects in the data: it would be
+    forgotten, since its objects would count as background.
+    """
+    known = None if weights is None else read_weights(weights).classes
+    if known is None:
+        raise InputError("--keep-classes: expected first weights that name their classes, found none; leave it out")
+    used = {entry["category_id"] for entry in train.coco["annotations"]}
+    names = [category["name"] for category in train.coco["categories"] if category["id"] in used]
+    missing = [name for name in known if name not in names]
+    if missing:
+        few = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise InputError(
+            f"--keep-classes: {few} of {weights}: without objects in the training data, which has "
+            f"{', '.join(names[:8])}; what has none would be forgotten: annotate it too, or leave the option out"
+        )
+    return [*known, *(name for name in names if name not in known)]
+
+
+def size_of(weights: LoadedWeights | None) -> str:
+    """The model size of first weights; that of the default weights where there are none."""
+    if weights is None:
+        return "tiny"
+    if weights.size is None:
+        raise InputError(f"{weights.path} does not say its model size: give it with --set model.size=...")
+    return weights.size
+
+
+def given_classes(given: dict[str, str]) -> list[str]:
+    """The classes that the user sets, if so; what is no list is left for the configuration to refuse."""
+    try:
+        names = yaml.safe_load(given.get("data.classes", "null"))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def int_of(given: dict[str, str], key: str) -> int | None:
+    """A whole number among the overrides; what is none is left for the configuration to refuse."""
+    value = given.get(key, "").strip()
+    return int(value) if value.isascii() and value.isdigit() and int(value) > 0 else None
+
+
+def nested(settings: dict[str, object]) -> dict[str, object]:
+    """Dotted keys -> sections within sections."""
+    tree: dict = {}
+    for key, value in settings.items():
+        *sections, last = key.split(".")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    return tree

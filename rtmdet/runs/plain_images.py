@@ -1,0 +1,46 @@
+"""Training images without augmentation, at the network's input size: what first weights are examined on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from rtmdet.core.structures import Batch
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.loader import collate
+from rtmdet.data.samples import EvaluationSamples
+
+
+def spread(items: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the items, evenly spread."""
+    count = min(count, len(items))
+    return [items[place * len(items) // count] for place in range(count)]
+
+
+def plain_batches(
+    dataset: CocoDataset, input_size: tuple[int, int], indices: Sequence[int], *, batch_size: int
+) -> Iterator[Batch]:
+    """Batches of these images, letterboxed, boxes in input pixels.
+
+    A last batch that would be smaller than the others is left out, except if it is the only one.
+    """
+    samples = EvaluationSamples(dataset, input_size=input_size)
+    for first in range(0, len(indices), batch_size):
+        part = indices[first : first + batch_size]
+        if len(part) == batch_size or first == 0:
+            yield collate([samples[index] for index in part])
+
+
+def plain_images(
+    dataset: CocoDataset,
+    input_size: tuple[int, int],
+    indices: Sequence[int],
+    *,
+    batch_size: int,
+    device: torch.device,
+) -> Iterator[Tensor]:
+    """The images (B, 3, H, W) alone, on a device."""
+    for batch in plain_batches(dataset, input_size, indices, batch_size=batch_size):
+        yield batch.images.to(device)

@@ -1,0 +1,59 @@
+"""COCO results files: detections that `rtmdet evaluate --out`, or any other detector, wrote.
+
+Dimension legend: D detections of one image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools.coco import COCO
+
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import is_number, shown
+from rtmdet.data.json_file import read_json
+
+
+def read_results(path: Path, coco: COCO, category_ids: Sequence[int]) -> dict[int, np.ndarray]:
+    """Image id -> (D, 6) float64 rows of x, y, width, height, score, label, by falling score.
+
+    Detections of categories that are not in `category_ids` are left out. Raises InputError at the first fault.
+    """
+    entries = read_json(path)
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: expected a list of detections as evaluate --out writes, found {shown(entries)}")
+    labels = {category: label for label, category in enumerate(category_ids)}
+    rows: dict[int, list[tuple[float, ...]]] = {}
+    for place, entry in enumerate(entries):
+        _check(f"{path}: detection {place}", entry, coco)
+        if entry["category_id"] in labels:
+            row = (*entry["bbox"], entry["score"], labels[entry["category_id"]])
+            rows.setdefault(entry["image_id"], []).append(row)
+    return {image: _sorted(np.array(found, np.float64)) for image, found in rows.items()}
+
+
+def _sorted(rows: np.ndarray) -> np.ndarray:
+    return rows[np.argsort(-rows[:, 4], kind="stable")]
+
+
+def _check(where: str, entry: object, coco: COCO) -> None:
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}: expected an object {{...}}, found {shown(entry)}: write the file again")
+    _check_id(where, entry, "image_id", coco.imgs)
+    _check_id(where, entry, "category_id", coco.cats)
+    box = entry.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)) or min(box[2:]) < 0:
+        raise InputError(f"{where}: expected x, y, width and height for 'bbox', found {shown(box)}: correct the box")
+    if not is_number(entry.get("score")):
+        raise InputError(f"{where}: expected a number for 'score', found {shown(entry.get('score'))}: correct it")
+
+
+def _check_id(where: str, entry: Mapping[str, Any], key: str, known: Mapping[int, object]) -> None:
+    value = entry.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value not in known:
+        raise InputError(
+            f"{where}: {key} {shown(value)} is not in the annotation file: give the file that it was made for"
+        )

@@ -1,0 +1,162 @@
+"""Measures what the parts of a run cost on this machine, with a trainer that is thrown away afterwards."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import cycle, islice
+from pathlib import Path
+
+from rtmdet.config.schema import Config
+from rtmdet.core.distributed import gather, world_size
+from rtmdet.core.errors import InputError
+from rtmdet.core.structures import Batch
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.loader import EvaluationLoader
+from rtmdet.evaluation.coco import CocoMetrics
+from rtmdet.runs.budget import END, Speed, pace
+from rtmdet.runs.measure import detect_all
+from rtmdet.runs.validation import build_validation_loader, choice_cost, detection_size
+from rtmdet.training.engine import Trainer
+from rtmdet.training.records import StepRecord, ValidationRecord
+from rtmdet.viz.curves import Run, draw_curves
+from rtmdet.viz.score_curves import draw_score_curves
+
+LEAST_STEPS = 3  # that are timed in each stage
+SEEN_SCORE = 0.02  # of detections looked at here: new class layers begin with 0.01 everywhere, and many candidates
+
+
+def measure_speed(
+    config: Config, trainer: Trainer, val_data: CocoDataset, *, seconds: float, build_seconds: float
+) -> Speed:
+    """Time real steps of both stages, part of a validation and a checkpoint, in about `seconds` all together.
+
+    The trainer is of no use afterwards: its weights have moved. The same numbers on all processes: the main one's.
+    """
+    folder = trainer.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="timing-", dir=folder) as temporary:
+            trainer.folder = Path(temporary)
+            speed = _measure(config, trainer, val_data, seconds, build_seconds)
+    except OSError as error:
+        raise InputError(f"output folder {folder} cannot be written: {error}") from error
+    return gather(speed)[0]
+
+
+def _measure(config: Config, trainer: Trainer, val_data: CocoDataset, seconds: float, build_seconds: float) -> Speed:
+    mixed_epochs = max(config.train.epochs - config.augmentation.stage2_epochs, 0)
+    plain = time_steps(trainer, range(mixed_epochs, config.train.epochs), seconds=0.3 * seconds)
+    plain_step = pace(plain, trainer.steps)
+    mixed_step = plain_step
+    if mixed_epochs:
+        mixed_step = pace(time_steps(trainer, range(mixed_epochs), seconds=0.5 * seconds), trainer.steps)
+    began = time.perf_counter()
+    trainer.save_state()
+    save = time.perf_counter() - began
+    detection, rest = time_validation(config, trainer, val_data, seconds=0.2 * seconds, step=plain_step)
+    learned = len(trainer.loader) * config.data.batch_size * world_size()  # images, a few too many at most
+    end = END + choice_cost(config, train=learned, val=len(val_data)) * detection
+    start = build_seconds + max(plain[0] - plain_step, 0.0)
+    return Speed(start, mixed_step, plain_step, detection + rest, save, end)
+
+
+class _StopTimingError(Exception):
+    """Enough steps are timed."""
+
+
+class _Stopwatch:
+    """An observer that ends the training after `seconds`, at the same step on all processes."""
+
+    def __init__(self, seconds: float) -> None:
+        self.durations: list[float] = []
+        self._seconds = seconds
+        self._began = self._last = time.perf_counter()
+
+    def on_step(self, record: StepRecord) -> None:
+        """Note the time since the step before, with what lay between them."""
+        now = time.perf_counter()
+        self.durations.append(now - self._last)
+        self._last = now
+        enough = len(self.durations) >= LEAST_STEPS and now - self._began >= self._seconds
+        if gather(enough)[0]:
+            raise _StopTimingError
+
+    def on_validation(self, record: ValidationRecord) -> None:
+        """Nothing is validated."""
+
+    def on_epoch_end(self, epoch: int) -> None:
+        """Nothing to note."""
+
+    def on_save(self) -> None:
+        """Nothing to note."""
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def time_steps(trainer: Trainer, epochs: range, *, seconds: float) -> list[float]:
+    """The durations of real steps in some epochs, counted from 0, one after the other and again."""
+    watch = _Stopwatch(seconds)
+    observers, trainer.observers = trainer.observers, [watch]
+    try:
+        for epoch in cycle(epochs):  # another one each time: samples of the same one may still be in memory
+            trainer.epoch, trainer.step, trainer.iteration = epoch, 0, 0  # the first learning rates serve for all
+            trainer.train_epoch()
+    except _StopTimingError:
+        return watch.durations
+    finally:
+        trainer.observers = observers
+    raise AssertionError("ended by the watch")
+
+
+def time_validation(
+    config: Config, trainer: Trainer, val_data: CocoDataset, *, seconds: float, step: float
+) -> tuple[float, float]:
+    """Seconds of a whole validation, from a part of the images: the detection, and the numbers and pictures.
+
+    The number of batches is chosen beforehand: several processes must not wait for each other.
+    """
+    loader = build_validation_loader(config, val_data, detection_size(config))
+    batches = min(len(loader), gather(max(2, round(seconds / step)))[0])
+    part = _Part(loader, batches)
+    device = trainer.stepper.device
+    settings = replace(config.evaluation, score_threshold=max(config.evaluation.score_threshold, SEEN_SCORE))
+    found = detect_all(trainer.averaged.eval(), val_data, part, settings=settings, device=device)
+    began = time.perf_counter()
+    metrics = found.evaluate()
+    if not part.durations:  # fewer validation images than processes
+        return 0.0, 0.0
+    evaluation = (time.perf_counter() - began) * len(loader) / batches
+    return pace(part.durations, len(loader)) * len(loader), evaluation + time_pictures(metrics, trainer.folder)
+
+
+class _Part:
+    """The first batches of a loader, each with the time that was spent on it."""
+
+    def __init__(self, loader: EvaluationLoader, batches: int) -> None:
+        self.durations: list[float] = []
+        self._loader = loader
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __iter__(self) -> Iterator[Batch]:
+        last = time.perf_counter()
+        for batch in islice(self._loader, self._batches):
+            yield batch
+            now = time.perf_counter()
+            self.durations.append(now - last)
+            last = now
+
+
+def time_pictures(metrics: CocoMetrics, folder: Path) -> float:
+    """Seconds of drawing the curves of a run."""
+    draw_score_curves(metrics.classes, folder / "f1.png")  # the first picture prepares fonts
+    began = time.perf_counter()
+    draw_score_curves(metrics.classes, folder / "f1.png")
+    draw_curves([Run("timing", [])], folder / "curves.png")
+    return time.perf_counter() - began

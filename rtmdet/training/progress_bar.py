@@ -1,0 +1,53 @@
+"""The progress bar of a run; on standard error, so that results can be piped."""
+
+from __future__ import annotations
+
+from tqdm import tqdm
+
+from rtmdet.evaluation.coco import CocoMetrics, format_metrics
+from rtmdet.training.records import StepRecord, ValidationRecord
+
+
+class TrainingBar:
+    """An observer that draws one bar for the whole run: epoch, it/s, time left, losses, rate, memory."""
+
+    def __init__(self, *, epochs: int, iterations: int, done: int) -> None:
+        self._epochs = epochs
+        self._last: CocoMetrics | None = None
+        self._bar = tqdm(total=epochs * iterations, initial=done, unit="it", dynamic_ncols=True)
+
+    def on_step(self, record: StepRecord) -> None:
+        """Move on by one."""
+        self._bar.set_description(f"epoch {record.epoch}/{self._epochs}", refresh=False)
+        self._bar.set_postfix_str(
+            f"cls {record.loss_classification:.3f}, box {record.loss_box:.3f}, {record.positives_per_object:.1f} "
+            f"positives an object, lr {record.learning_rate:.2e}, {record.memory_mb:.0f} MB",
+            refresh=False,
+        )
+        self._bar.update()
+
+    def lengthen(self, epochs: int, iterations: int) -> None:
+        """Another number of epochs, with `iterations` steps all together."""
+        self._epochs = epochs
+        self._bar.total = iterations
+        self._bar.refresh()
+
+    def on_validation(self, record: ValidationRecord) -> None:
+        """Print the main numbers above the bar."""
+        names = ("AP", "AP50", "AP75")
+        numbers = ", ".join(f"{n} {v:.3f}" for n, v in zip(names, record.metrics.numbers[:3], strict=True))
+        tqdm.write(f"epoch {record.epoch}: {numbers}" + (" (best so far)" if record.best else ""))
+        self._last = record.metrics
+
+    def on_epoch_end(self, epoch: int) -> None:
+        """Nothing to draw."""
+
+    def on_save(self) -> None:
+        """Nothing to draw."""
+
+    def close(self) -> None:
+        """Leave the bar as it stands and end its line; print all numbers of the last validation."""
+        self._bar.close()
+        if self._last is not None:
+            tqdm.write(format_metrics(self._last))
+            self._last = None

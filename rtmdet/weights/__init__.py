@@ -1,0 +1,1 @@
+"""Weight files: our checkpoints, OpenMMLab's, timm's; read without running any code from them."""

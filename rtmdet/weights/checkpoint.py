@@ -1,0 +1,213 @@
+"""Our own checkpoints: the weights with what their use needs, and optionally all that a resumed training needs.
+
+The layout, which OpenMMLab's tools read too and torch.load(weights_only=True) reads whole:
+    state_dict  averaged (EMA) weights
+    meta        format, epoch, iteration, config, score_thresholds,
+                dataset_meta: {classes, category_ids},
+                model: {size, num_classes, input_size, trained_size, backbone, value_range}
+    training    optional: the fields of TrainingState
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rtmdet.core.errors import InputError
+from rtmdet.weights.unpickling import read_pickled
+
+FORMAT = "plain-rtmdet/1"
+LAST, PREVIOUS = "last.pth", "previous.pth"  # the newest training state of a run and the one before it
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointMeta:
+    """What shapes the numbers beside the weights, and where in the training they were taken."""
+
+    classes: tuple[str, ...]
+    size: str  # a key of zoo.SIZES
+    input_size: tuple[int, int]  # (H, W) of the network's input, for detection
+    category_ids: tuple[int, ...] = ()  # of the classes, in the annotation file; empty: not known
+    backbone: str = ""  # timm/<name>; empty: the CSPNeXt of the size
+    config: str = ""  # the resolved configuration as YAML
+    epoch: int = 0  # finished epochs
+    iteration: int = 0  # finished iterations
+    score_thresholds: tuple[float, ...] = ()  # where each class is best cut, 0 .. 1; empty: not known
+    trained_size: tuple[int, int] | None = None  # (H, W) in training; None: input_size
+    value_range: tuple[int, int] | None = None  # of images of 16 bits: what becomes black and white
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingState:
+    """What a resumed training needs beside the averaged weights."""
+
+    model: dict[str, Tensor]  # the weights that the optimizer works on
+    optimizer: dict[str, Any]  # the optimizer's own state_dict
+    scaler: dict[str, Any]  # of the gradient scaler; empty without fp16
+    ema_updates: int
+    iteration: int  # finished steps of the whole run
+    epoch: int  # finished epochs
+    step: int  # finished steps of the epoch under way
+    steps: int  # steps of an epoch
+    best_ap: float
+    validations_since_best: int
+    torch_rng: Tensor  # (processes, n) uint8, torch.get_rng_state()
+    cuda_rng: Tensor  # (processes, n) uint8; (processes, 0) without CUDA
+
+
+def save_checkpoint(
+    path: Path, *, model_state: Mapping[str, Tensor], meta: CheckpointMeta, training: TrainingState | None = None
+) -> None:
+    """Write a checkpoint; until it is whole, the previous file of that name stays.
+
+    With a training state, the previous file is kept as PREVIOUS beside it.
+    Raises InputError where the file cannot be written, for instance on a full disk.
+    """
+    content: dict[str, object] = {"state_dict": dict(model_state), "meta": _meta_to_dict(meta)}
+    if training is not None:
+        content["training"] = {field.name: getattr(training, field.name) for field in fields(training)}
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        _move_into_place(part, path, keep=training is not None)
+    except (OSError, RuntimeError) as error:  # torch hides a failed write in a RuntimeError
+        reason = error.__context__ if isinstance(error.__context__, OSError) else error
+        previous = ", the previous file is kept" if path.is_file() else ""
+        raise InputError(f"{path}: the checkpoint cannot be written ({_one_line(reason)}){previous}") from error
+    finally:
+        with contextlib.suppress(OSError):  # nothing to remove: finished, or never begun
+            part.unlink()
+
+
+def _move_into_place(part: Path, path: Path, *, keep: bool) -> None:
+    """Give a finished file its name; wherever this is cut off, a whole checkpoint stands under a known name."""
+    if keep and zipfile.is_zipfile(path):  # one that was cut short must not replace the whole one before it
+        os.replace(path, path.with_name(PREVIOUS))
+    os.replace(part, path)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run's folder has something to resume from."""
+    return any((folder / name).exists() for name in (LAST, PREVIOUS))
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path, InputError | None]:
+    """The newest whole training checkpoint of a run's folder, and what is wrong with a newer one.
+
+    Raises InputError where none is whole.
+    """
+    try:
+        read_training_checkpoint(folder / LAST)
+        return folder / LAST, None
+    except InputError as error:
+        if not (folder / PREVIOUS).is_file():
+            raise
+        read_training_checkpoint(folder / PREVIOUS)
+        return folder / PREVIOUS, error
+
+
+def read_training_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointMeta, TrainingState]:
+    """The averaged weights, what belongs to them, and the state to resume training from.
+
+    Raises InputError where the file is damaged, is not ours, or holds weights only.
+    """
+    _verify(path)
+    content = read_pickled(path)
+    if not isinstance(content, dict) or not is_ours(content):
+        raise InputError(f"{path}: expected a checkpoint of {FORMAT}, found another file: give it as weights")
+    meta = parse_meta(content["meta"], path)
+    training, state = content.get("training"), content.get("state_dict")
+    if not isinstance(training, dict) or not isinstance(state, dict):
+        raise InputError(f"{path}: holds weights but no training state: resume from last.pth")
+    missing = [field.name for field in fields(TrainingState) if field.name not in training]
+    if missing:
+        raise InputError(f"{path}: the training state lacks {', '.join(missing)}: resume from another file")
+    return state, meta, TrainingState(**{field.name: training[field.name] for field in fields(TrainingState)})
+
+
+def _verify(path: Path) -> None:
+    """Compare the file's contents with their checksums, which torch.load passes over."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: expected a checkpoint file, found nothing: check the path") from error
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise InputError(f"{path}: not a checkpoint, or a damaged one ({_one_line(error)})") from error
+    if damaged is not None:
+        raise InputError(f"{path}: not a checkpoint, or a damaged one (wrong checksum of {damaged})")
+
+
+def is_ours(content: Mapping[Any, Any]) -> bool:
+    """Whether the content of a file is a checkpoint of this package."""
+    meta = content.get("meta")
+    return isinstance(meta, dict) and meta.get("format") == FORMAT
+
+
+def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
+    """The `meta` of one of our checkpoints; raises InputError where a part is missing or of another type."""
+    try:
+        model = meta["model"]
+        trained = model.get("trained_size")
+        classes = tuple(str(name) for name in meta["dataset_meta"]["classes"])
+        ids = tuple(int(number) for number in meta["dataset_meta"].get("category_ids", ()))
+        if ids and len(set(ids)) != len(classes):
+            raise ValueError(f"category_ids {list(ids)[:5]} of {len(classes)} classes")
+        thresholds = tuple(float(score) for score in meta.get("score_thresholds", ()))
+        if thresholds and (len(thresholds) != len(classes) or not all(0 <= score <= 1 for score in thresholds)):
+            raise ValueError(f"score_thresholds {list(thresholds)[:5]} of {len(classes)} classes")
+        return CheckpointMeta(
+            classes=classes,
+            size=str(model["size"]),
+            input_size=_sides(model["input_size"]),
+            category_ids=ids,
+            backbone=str(model.get("backbone", "")),
+            config=str(meta["config"]),
+            epoch=int(meta["epoch"]),
+            iteration=int(meta["iteration"]),
+            score_thresholds=thresholds,
+            trained_size=None if trained is None else _sides(trained),
+            value_range=None if model.get("value_range") is None else _sides(model["value_range"]),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: `meta` of the checkpoint is damaged: {type(error).__name__} {error}") from error
+
+
+def _sides(value: Any) -> tuple[int, int]:
+    height, width = (int(side) for side in value)
+    return height, width
+
+
+def _meta_to_dict(meta: CheckpointMeta) -> dict[str, object]:
+    return {
+        "format": FORMAT,
+        "dataset_meta": {"classes": list(meta.classes), "category_ids": list(meta.category_ids)},
+        "model": {
+            "size": meta.size,
+            "num_classes": len(meta.classes),
+            "input_size": list(meta.input_size),
+            "trained_size": None if meta.trained_size is None else list(meta.trained_size),
+            "backbone": meta.backbone,
+            "value_range": None if meta.value_range is None else list(meta.value_range),
+        },
+        "config": meta.config,
+        "epoch": meta.epoch,
+        "iteration": meta.iteration,
+        "score_thresholds": list(meta.score_thresholds),
+    }
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

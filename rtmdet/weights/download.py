@@ -1,0 +1,113 @@
+"""Published weights by name: from the cache folder of torch.hub, else from the publisher's address."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import os
+import urllib.request
+from collections.abc import Iterator
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from rtmdet.core.errors import InputError
+from rtmdet.models.zoo import WEIGHTS
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+TIMEOUT = 30.0  # seconds without an answer or a byte
+CHUNK = 1 << 20  # bytes
+
+
+def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
+    """The file behind a path or a published name; a path that exists wins, and a name is fetched once.
+
+    `progress` draws a progress bar on stderr. Raises InputError for what is neither a file nor a published
+    name, and where a download fails.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.exists():
+        return path
+    name = str(name_or_path)
+    if name not in WEIGHTS:
+        near = difflib.get_close_matches(name, WEIGHTS, cutoff=0.4) or list(WEIGHTS)
+        raise InputError(f"{name}: neither a file nor a published name; nearest names: {', '.join(near)}")
+    target = cached_path(name)
+    if not target.is_file():
+        with _alone(target.parent):
+            if not target.is_file():  # another process may have fetched it meanwhile
+                download(WEIGHTS[name].url, target, sha256_prefix=WEIGHTS[name].sha256_prefix, progress=progress)
+    return target
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let other processes that ask for the same folder wait, where the system can do that."""
+    if fcntl is None:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # the download says why
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):  # file systems without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def cached_path(name: str) -> Path:
+    """Where the weights of a published name lie once they are fetched, or can be put by hand."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS[name].url.rsplit("/", 1)[-1]
+
+
+def download(url: str, target: Path, *, sha256_prefix: str | None, progress: bool = False) -> None:
+    """Fetch `url` to `target`, which appears only once it is whole and its hash begins as stated.
+
+    Raises InputError where the address cannot be reached, and for a file that is cut short or another one.
+    """
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")  # processes may fetch the same file at once
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        digest = _fetch(url, part, progress=progress)
+        if sha256_prefix is not None and not digest.startswith(sha256_prefix):
+            raise InputError(
+                f"{url}: expected a file whose SHA-256 begins with {sha256_prefix}, found "
+                f"{digest[: len(sha256_prefix)]}: the download was discarded, try again"
+            )
+        os.replace(part, target)
+    except (OSError, HTTPException) as error:
+        reason = " ".join(str(getattr(error, "reason", error)).split())
+        raise InputError(
+            f"{url}: cannot be fetched ({reason}): download it elsewhere and put it at {target}"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):  # nothing to remove: finished, or never begun
+            part.unlink()
+
+
+def _fetch(url: str, target: Path, *, progress: bool) -> str:
+    """Write what `url` answers to `target`; returns its SHA-256 in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as response, target.open("wb") as file:
+        length = int(response.headers.get("Content-Length") or 0)  # 0: the server does not say
+        bar = tqdm(total=length or None, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1], disable=not progress)
+        with bar:
+            while chunk := response.read(CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+                bar.update(len(chunk))
+        if length and file.tell() != length:
+            raise HTTPException(f"it ended after {file.tell()} of {length} bytes")
+    return digest.hexdigest()

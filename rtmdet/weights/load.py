@@ -1,0 +1,308 @@
+"""Weights into a model: OpenMMLab's files as they are, our own checkpoints, bare state_dicts and safetensors.
+
+Names are OpenMMLab's, so loading is by equality and every tensor is accounted for.
+Dimension legend: K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from rtmdet.core.errors import InputError
+from rtmdet.models.backbone import CSPNeXt, scaled_channels
+from rtmdet.models.norm_statistics import is_blank
+from rtmdet.models.rtmdet import RTMDet
+from rtmdet.models.zoo import SIZES
+from rtmdet.weights.checkpoint import is_ours, parse_meta
+from rtmdet.weights.openmmlab import check_network, class_names, input_size, plain_name
+from rtmdet.weights.unpickling import read_pickled
+
+CLASS_BRANCH = "bbox_head.rtm_cls."
+DETECTOR_PARTS = ("neck.", "bbox_head.")
+NAMES_SHOWN = 20  # of a long list of tensors
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedWeights:
+    """The weights of a file, on the CPU, with what the file says about them."""
+
+    path: Path
+    tensors: dict[str, Tensor]  # names of RTMDet's state_dict
+    classes: tuple[str, ...] | None = None  # K names; None where the file's names do not fit its class branch
+    category_ids: tuple[int, ...] = ()  # of the classes; only our checkpoints state them
+    size: str | None = None  # a key of zoo.SIZES; None where no published size fits
+    input_size: tuple[int, int] | None = None  # (H, W) for detection, where the file says it
+    trained_size: tuple[int, int] | None = None  # (H, W) in training, where it was another one
+    value_range: tuple[int, int] | None = None  # of images of 16 bits: what becomes black and white
+    backbone: str = ""  # timm/<name>, which only our checkpoints state; empty: CSPNeXt, or not known
+    config: str = ""  # YAML of the run that made our checkpoint; empty: not known
+    score_thresholds: tuple[float, ...] = ()  # where each class is best cut; empty: not known
+    epoch: int | None = None  # finished epochs of the training, where the file says it
+    origin: str = "tensors alone"  # what wrote the file, in words
+
+    @property
+    def num_classes(self) -> int | None:
+        """K, read off the class branch; None for backbones."""
+        bias = self.tensors.get(f"{CLASS_BRANCH}0.bias")
+        return None if bias is None else bias.numel()
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether the batch norms hold statistics: exported files have all means 0 and all variances 1."""
+        means = [name for name in self.tensors if name.endswith(".running_mean")]
+        variances = [f"{name.removesuffix('mean')}var" for name in means]
+        pairs = [
+            (self.tensors[mean], self.tensors.get(variance)) for mean, variance in zip(means, variances, strict=True)
+        ]
+        return not pairs or not all(variance is not None and is_blank(mean, variance) for mean, variance in pairs)
+
+    @property
+    def backbone_only(self) -> bool:
+        """Whether this is a backbone, as the ImageNet files are, and not a detector."""
+        return not any(name.startswith(DETECTOR_PARTS) for name in self.tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What load_weights did."""
+
+    path: Path
+    loaded: int  # tensors
+    backbone_only: bool = False
+    replaced_classes: int | None = None  # K of the file, where its class branch did not fit
+    num_classes: int = 0  # K of the model
+
+    @property
+    def summary(self) -> str:
+        """One line for the user."""
+        part = " of the backbone" if self.backbone_only else ""
+        text = f"{self.path.name}: loaded {self.loaded} tensors{part}"
+        if self.backbone_only:
+            text += "; neck and head keep their initial weights"
+        if self.replaced_classes is not None:
+            text += f"; class branch initialised anew (classes: {self.replaced_classes} in the file, "
+            text += f"{self.num_classes} in the model)"
+        return text
+
+
+def read_checkpoint(path: Path) -> LoadedWeights:
+    """Read a .pth, .pt or .safetensors file; no code in it runs.
+
+    Raises InputError where the file is no checkpoint, is damaged, would run code or holds no weights.
+    """
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else read_pickled(path)
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: expected a dict of tensors, found {type(content).__name__}")
+    tensors = _state_dict(content, path)
+    if is_ours(content):
+        meta = parse_meta(content["meta"], path)
+        return LoadedWeights(
+            path,
+            tensors,
+            meta.classes,
+            category_ids=meta.category_ids,
+            size=meta.size,
+            input_size=meta.input_size,
+            trained_size=meta.trained_size,
+            value_range=meta.value_range,
+            backbone=meta.backbone,
+            config=meta.config,
+            score_thresholds=meta.score_thresholds,
+            epoch=meta.epoch,
+            origin="a checkpoint of this package",
+        )
+    check_network(path, tensors)
+    said = content.get("meta")
+    weights = LoadedWeights(path, tensors, class_names(said), size=find_size(tensors), input_size=input_size(said))
+    if isinstance(said, Mapping):
+        epoch = said.get("epoch")
+        weights = replace(
+            weights, origin="a checkpoint of OpenMMLab", epoch=epoch if isinstance(epoch, int) else None
+        )
+    if weights.classes is not None and len(weights.classes) != weights.num_classes:
+        return replace(weights, classes=None)
+    return weights
+
+
+def load_weights(model: RTMDet, weights: LoadedWeights) -> LoadReport:
+    """Copy weights into a model, all or nothing: either everything fits or the model stays as it was.
+
+    Where only the number of classes differs, the class branch is initialised anew. Files without neck and
+    head load into the backbone. Raises InputError for tensors that are missing, unexpected, of another
+    shape or type, or not finite.
+    """
+    expected = model.state_dict(keep_vars=True)
+    found = {name: t for name, t in weights.tensors.items() if not name.startswith("data_preprocessor.")}
+    if weights.backbone_only:
+        expected = {name: t for name, t in expected.items() if name.startswith("backbone.")}
+        found = {name: t for name, t in found.items() if not name.startswith("head.")}
+    _check_backbone(weights, model)
+    _check_names(found, expected, weights)
+    classes = weights.num_classes
+    replaced = classes is not None and classes != model.bbox_head.num_classes
+    if replaced:
+        found = {name: t for name, t in found.items() if not _is_other_class_branch(name, t, expected[name], classes)}
+    _check_tensors(found, expected, weights)
+    _check_shared(found, expected, weights.path)
+    model.load_state_dict(found, strict=False)  # the names were checked above
+    if replaced:
+        model.bbox_head.initialize_class_branch()
+    return LoadReport(
+        weights.path,
+        len(found),
+        weights.backbone_only,
+        replaced_classes=classes if replaced else None,
+        num_classes=model.bbox_head.num_classes,
+    )
+
+
+def keep_known_classes(model: RTMDet, weights: LoadedWeights, classes: Sequence[str]) -> list[str]:
+    """Give each class that the file knows by name its own row of the file's class branch; returns their names.
+
+    `classes` are the model's K, whose order may differ; the others' rows are initialised anew. Where no name is
+    known, or all are in the same order, the model stays as `load_weights` left it.
+    """
+    theirs = weights.classes or ()
+    known = [name for name in classes if name in theirs]
+    if not known or theirs == tuple(classes):
+        return known
+    model.bbox_head.initialize_class_branch()
+    ours = torch.tensor([classes.index(name) for name in known])
+    rows = torch.tensor([theirs.index(name) for name in known])
+    with torch.no_grad():
+        for name, parameter in model.bbox_head.rtm_cls.named_parameters():
+            parameter[ours.to(parameter.device)] = weights.tensors[f"{CLASS_BRANCH}{name}"][rows].to(parameter)
+    return known
+
+
+def new_classes(weights: LoadedWeights, classes: Sequence[str]) -> list[str]:
+    """The classes that a model with these first weights begins anew: those that the file does not know.
+
+    It knows classes by name or, where it knows none of the names, as many as it has by their place.
+    """
+    new = [name for name in classes if name not in (weights.classes or ())]
+    return [] if len(new) == len(classes) == weights.num_classes else new
+
+
+def find_size(tensors: Mapping[str, Tensor]) -> str | None:
+    """The published size whose backbone has exactly these shapes; None where there is none."""
+    found = {name: t.shape for name, t in tensors.items() if name.startswith("backbone.")}
+    stem = found.get("backbone.stem.2.conv.weight")
+    for name, size in SIZES.items():
+        if not stem or stem[0] != scaled_channels(size.widen)[0]:
+            continue  # the width tells the sizes apart, and spares building them all
+        with torch.device("meta"):
+            backbone = CSPNeXt(size.deepen, size.widen, depthwise=size.depthwise)
+        if found == {f"backbone.{key}": t.shape for key, t in backbone.state_dict().items()}:
+            return name
+    return None
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: expected a safetensors file, found a damaged or other one ({reason})") from error
+
+
+def _state_dict(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint or of a bare state_dict, by their plain names.
+
+    Where a file has the average of the weights only, as `ema_state_dict` or as it stands, that is taken.
+    """
+    state = content.get("state_dict", content.get("ema_state_dict", content))
+    if not isinstance(state, Mapping) or not state:
+        raise InputError(f"{path}: expected tensors under state_dict, found none")
+    if any(isinstance(name, str) and name.startswith("module.") for name in state):
+        state = {name: value for name, value in state.items() if name != "steps"}  # mmengine's count of an average
+    for name, value in state.items():
+        usable = isinstance(value, Tensor) and value.layout is torch.strided and value.device.type == "cpu"
+        if not usable or not isinstance(name, str):
+            raise InputError(f"{path}: expected a state_dict of tensors, found {type(value).__name__} at {name!r}")
+    tensors = {plain_name(name): value for name, value in state.items()}
+    if len(tensors) < len(state):
+        raise InputError(f"{path}: some tensors are there twice, as those of a part within another: save one of them")
+    return tensors
+
+
+def _is_other_class_branch(name: str, found: Tensor, expected: Tensor, classes: int | None) -> bool:
+    """Whether a tensor of the class branch fits but for its number of classes."""
+    return name.startswith(CLASS_BRANCH) and found.shape == (classes, *expected.shape[1:])
+
+
+def _check_backbone(weights: LoadedWeights, model: RTMDet) -> None:
+    """Where file and model have different networks as backbones say that, instead of listing all their tensors."""
+    theirs, ours = (name.partition(".")[0] for name in (weights.backbone, model.backbone_name))  # without the weights
+    if theirs != ours and (theirs or weights.size):  # bare tensors do not say what they are of
+        raise InputError(
+            f"{weights.path}: its backbone is {theirs or 'a CSPNeXt'}, the model's is {ours or 'a CSPNeXt'}: give "
+            "weights of the same backbone, or none"
+        )
+
+
+def _check_names(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], weights: LoadedWeights) -> None:
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
+    if missing or unexpected:
+        _check_size(expected, weights)
+        part = "neck and head are" if weights.backbone else "backbone is"
+        size = f" (the file's {part} of size {weights.size})" if weights.size else ""
+        parts = [_listed(missing, "missing"), _listed(unexpected, "unexpected")]
+        raise InputError(f"{weights.path}: does not fit the model{size}: {'; '.join(filter(None, parts))}")
+
+
+def _check_size(expected: Mapping[str, Tensor], weights: LoadedWeights) -> None:
+    """Name the sizes of file and model where they differ, instead of the tensors."""
+    size = find_size(expected)
+    if weights.size and size and weights.size != size:
+        raise InputError(
+            f"{weights.path}: the file is of size {weights.size}, the model of size {size}: leave --size "
+            f"out, or set model.size={weights.size}"
+        )
+
+
+def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], weights: LoadedWeights) -> None:
+    shapes = [
+        f"{name} {tuple(t.shape)} instead of {tuple(expected[name].shape)}"
+        for name, t in found.items()
+        if t.shape != expected[name].shape
+    ]
+    if shapes:
+        _check_size(expected, weights)
+    types = [
+        f"{name} {t.dtype} instead of {expected[name].dtype}"
+        for name, t in found.items()
+        if t.is_floating_point() != expected[name].is_floating_point()
+    ]
+    broken = [name for name, t in found.items() if not torch.isfinite(t).all()]
+    parts = [
+        _listed(shapes, "of another shape"),
+        _listed(types, "of another type"),
+        _listed(broken, "with NaN or inf"),
+    ]
+    if any(parts):
+        raise InputError(f"{weights.path}: does not fit the model: {'; '.join(filter(None, parts))}")
+
+
+def _check_shared(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+    """One parameter can stand under several names: a file with differing values is of another model."""
+    first: dict[int, str] = {}
+    for name in found:
+        other = first.setdefault(id(expected[name]), name)
+        if not torch.equal(found[name], found[other]):
+            raise InputError(f"{path}: {name} differs from {other}, but the model shares one weight between them")
+
+
+def _listed(names: Iterable[str], what: str) -> str:
+    """'5 missing: a, b, c, d ...', or nothing where there are none."""
+    names = list(names)
+    dots = " ..." if len(names) > NAMES_SHOWN else ""
+    return f"{len(names)} {what}: {', '.join(names[:NAMES_SHOWN])}{dots}" if names else ""

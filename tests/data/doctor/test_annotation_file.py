@@ -1,0 +1,83 @@
+"""The tolerant reader: every fault of a file is told and the rest is still used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from rtmdet.core.errors import InputError
+from rtmdet.data.doctor.annotation_file import read_annotation_file
+
+
+def test_a_sound_data_set_has_no_finding(patient) -> None:
+    assert patient.check(decode=True) == []
+
+
+ENTRY_FAULTS = [
+    ("images", lambda d: d["images"][3].pop("width"), "broken-entry", "image 4: the key 'width' is missing"),
+    ("images", lambda d: d["images"].append("x"), "broken-entry", "images[4]: expected an object, found 'x'"),
+    ("images", lambda d: d["images"].append(d["images"][0]), "repeated-image-id", "image 1, again at images[4]"),
+    ("annotations", lambda d: d["annotations"][5].update(bbox=[1, 2, 3]), "broken-entry", "expected 4 finite"),
+    ("annotations", lambda d: d["annotations"][5].update(bbox=[0, 0, -3, 4]), "broken-entry", "the negative size"),
+    ("annotations", lambda d: d["annotations"][5].update(iscrowd=7), "broken-entry", "expected 0 or 1 for 'iscrowd'"),
+    ("annotations", lambda d: d["annotations"][5].update(id=[1]), "broken-entry", "annotations[5]: expected an"),
+    ("annotations", lambda d: d["annotations"][5].update(image_id="6"), "broken-entry", "integer for 'image_id'"),
+    ("annotations", lambda d: d["annotations"][5].update(id=1), "repeated-annotation-id", "annotation 1, again at"),
+    ("annotations", lambda d: d["annotations"][5].update(image_id=9), "unknown-image", "annotation 6: image_id 9"),
+    ("annotations", lambda d: d["annotations"][5].update(category_id=9), "unknown-category", "6: category_id 9"),
+    ("categories", lambda d: d["categories"].append({"id": 3}), "broken-entry", "the key 'name' is missing"),
+    ("categories", lambda d: d["categories"].append({"id": 3, "name": "dog"}), "repeated-name", "'dog' has the ids"),
+    ("categories", lambda d: d.pop("categories"), "missing-list", "'categories'"),
+    ("images", lambda d: d["images"].clear(), "empty-list", "'images'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "damage", "code", "words"), ENTRY_FAULTS)
+def test_faults_of_entries(patient, key: str, damage: Callable, code: str, words: str) -> None:
+    damage(patient.documents["train"])
+    source = patient.sources(["train"])[0]
+    file, findings = read_annotation_file(source)
+    found = {finding.code: finding for finding in findings if finding.items}
+    assert found[code].split == "train"
+    assert words in found[code].items[0].text
+    assert found[code].severity == ("hint" if code == "repeated-annotation-id" else "error")
+    others = {"images", "categories"} - {key}
+    assert all(len(getattr(file, other)) == (4 if other == "images" else 2) for other in others)
+
+
+def test_the_name_of_a_group_is_told_and_counts_as_no_class(patient) -> None:
+    for document in patient.documents.values():
+        for category in document["categories"]:
+            category["supercategory"] = "pets"
+        document["categories"].insert(0, {"id": 0, "name": "pets", "supercategory": "none"})
+    findings = patient.check()
+    assert [(one.code, one.severity, one.split) for one in findings] == [
+        ("heading", "hint", "train"),
+        ("heading", "hint", "val"),
+    ]
+    assert findings[0].items[0].text == "'pets' (id 0)"
+
+
+def test_what_is_sound_remains(patient) -> None:
+    document = patient.documents["train"]
+    document["annotations"][0]["bbox"] = "all"
+    document["annotations"][1]["id"] = 3
+    document["images"][3]["height"] = 0
+    file, _ = read_annotation_file(patient.sources(["train"])[0])
+    assert list(file.images) == [1, 2, 3]
+    assert [one["id"] for one in file.annotations] == [n + 1 if n != 1 else 3 for n in range(1, 20) if n % 4 != 3]
+
+
+def test_objects_of_a_broken_image_are_not_said_to_be_of_an_unknown_one(patient) -> None:
+    del patient.documents["train"]["images"][3]["width"]
+    _, findings = read_annotation_file(patient.sources(["train"])[0])
+    assert [finding.code for finding in findings if finding.items] == ["broken-entry"]
+
+
+@pytest.mark.parametrize("text", ["[", "[]", '{"images": 3}', "\xff"])
+def test_files_that_are_no_data_set_are_refused(patient, text: str) -> None:
+    source = patient.sources()[0]
+    source.annotations.write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=r"train\.json: "):
+        read_annotation_file(source)

@@ -1,0 +1,137 @@
+"""Boxes: outside, over the edge, unusable, too small; and which images training leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.doctor.annotation_file import read_annotation_file
+from rtmdet.data.doctor.box_sizes import shares_of_strides, sides_at_input
+from rtmdet.data.doctor.finding import Purpose
+from rtmdet.data.doctor.report import check_data
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "severity"),
+    [
+        (lambda one: one.update(bbox=[160, 0, 30, 30]), "outside-box", "error"),
+        (lambda one: one.update(bbox=[-5, 0, 30, 30]), "over-edge", "hint"),
+        (lambda one: one.update(bbox=[130, 91, 31, 30]), None, None),
+        (lambda one: one.update(area=1e5), "wrong-area", "hint"),
+        (lambda one: one.update(area=0), "no-area", "warning"),
+        (lambda one: one.update(bbox=[3, 3, 0.5, 3], area=1), "degenerate-box", "warning"),
+        (lambda one: one.update(iscrowd=1), "crowd", "hint"),
+        (lambda one: one.update(bbox=[7, 8, 25, 35]), "double-box", "warning"),
+    ],
+)
+def test_one_box_at_fault(patient, damage: Callable, code: str | None, severity: str | None) -> None:
+    """Annotation 9; 5 is of the same class and image, for the double."""
+    damage(patient.documents["train"]["annotations"][8])
+    if code == "double-box":
+        patient.documents["train"]["annotations"][4]["bbox"] = [7, 8, 25, 35]
+    findings = {finding.code: finding for finding in patient.check()}
+    findings.pop("few-objects", None)  # the crowd is not counted
+    if code is None:
+        assert findings == {}
+        return
+    assert findings[code].severity == severity
+    ids = [item.annotation_id for item in findings[code].items]
+    assert ids == ([5, 9] if code == "double-box" else [9])
+    assert findings[code].items[0].box is not None
+
+
+def test_many_boxes_over_the_edge_are_no_accident(patient, only) -> None:
+    for number, one in enumerate(patient.documents["train"]["annotations"][:5]):
+        one["bbox"] = [140, 80, 25 + number, 30]
+    finding = only(patient.check(), "over-edge")
+    assert finding.severity == "warning"
+    assert [item.annotation_id for item in finding.items] == [5, 4, 3, 2, 1]  # the worst first
+
+
+def test_boxes_of_an_image_of_a_wrong_size_are_not_told_again(patient, only) -> None:
+    patient.documents["train"]["images"][0].update(width=50, height=40)
+    only(patient.check(), "wrong-size")
+
+
+def test_boxes_as_shares_of_the_image(patient) -> None:
+    for one in patient.documents["train"]["annotations"]:
+        one["bbox"] = [value / 160 for value in one["bbox"]]
+    found = {finding.code: finding for finding in patient.check()}
+    assert "multiply by its width and height" in found["degenerate-box"].advice
+
+
+def test_the_most_elongated_boxes_come_first(patient) -> None:
+    annotations = patient.documents["train"]["annotations"]
+    annotations[3]["bbox"], annotations[8]["bbox"] = [0, 0, 150, 4], [0, 0, 150, 2]
+    found = {finding.code: finding for finding in patient.check()}
+    assert [item.annotation_id for item in found["elongated-box"].items] == [9, 4]
+
+
+def test_more_objects_than_coco_counts(patient, only) -> None:
+    document = patient.documents["val"]
+    document["annotations"] += [
+        {"id": 100 + n, "image_id": 2, "category_id": 1, "bbox": [n, 5 * (n % 9), 30, 35], "area": 900, "iscrowd": 0}
+        for n in range(97)
+    ]
+    finding = only([one for one in patient.check() if one.code != "double-box"], "crowded-image")
+    assert (finding.severity, finding.items[0].text) == ("hint", "2.jpg: 102 objects")
+
+
+def test_sides_are_those_of_the_letterboxed_input(patient) -> None:
+    file, _ = read_annotation_file(patient.sources(["train"])[0])
+    sides = sides_at_input(file, file.annotations[:2], (640, 320))  # 160 x 120 fits into the width: twice
+    np.testing.assert_allclose(sides, [[40, 60], [42, 62]])
+
+
+def test_shares_of_strides() -> None:
+    sides = np.array([[7.9, 100], [8, 8], [100, 15.9], [16, 20], [32, 33]])
+    assert list(shares_of_strides(sides).values()) == [0.2, 0.4, 0.2, 0.2]
+    assert list(shares_of_strides(np.zeros((0, 2))).values()) == [0, 0, 0, 0]
+
+
+def test_advice_for_small_boxes(patient) -> None:
+    document = patient.documents["train"]
+    for one in document["annotations"]:
+        one["bbox"][2:] = [6, 40]
+        one["area"] = 200
+
+    def advice(side: int) -> tuple[str, str, int]:
+        (found,) = (one for one in patient.check(Purpose(input_size=(side, side))) if one.code == "small-box")
+        return found.severity, found.advice, len(found.items)
+
+    assert advice(160) == ("warning", "data.input_size=[224, 224] leaves 5% of them", 20)  # 160 x 8 / 6 = 213.3
+    severity, tiles, _ = advice(64)  # 2.4 px
+    assert severity == "warning"
+    assert "3.3 times" in tiles
+    assert "4 x 4 tiles" in tiles
+    for one in document["annotations"][1:]:
+        one["bbox"][2:] = [16, 16]
+    assert advice(160)[0] == "hint"  # one of twenty
+
+
+def test_what_training_drops_is_what_the_data_set_drops(patient) -> None:
+    document = patient.documents["train"]
+    document["images"][0].update(width=31)
+    document["annotations"] = [one for one in document["annotations"] if one["image_id"] != 2]
+    document["annotations"][-1]["iscrowd"] = 1
+    document["annotations"][-2]["bbox"][2] = 0.3
+    sources = patient.sources()
+    for keep_empty in (False, True):
+        report = check_data(sources, Purpose(keep_empty=keep_empty))
+        for source, summary in zip(sources, report.summaries, strict=True):
+            training = source.name == "train"
+            dataset = CocoDataset(source.annotations, source.images, training=training, keep_empty=keep_empty)
+            assert (summary.kept_images, summary.kept_objects) == (len(dataset), dataset.box_count)
+        codes = {finding.code: [item.image_id for item in finding.items] for finding in report.findings}
+        assert codes["tiny-image"] == [1]
+        assert codes.get("empty-image") == (None if keep_empty else [2])
+
+
+def test_no_box_at_all(patient) -> None:
+    patient.documents["train"]["annotations"] = []
+    findings = {finding.code: finding.severity for finding in patient.check()}
+    assert findings["no-usable-box"] == "error"
+    assert findings["empty-class"] == "warning"

@@ -1,0 +1,115 @@
+"""Image files: missing, damaged, turned, of another size, and those that no annotation names."""
+
+from __future__ import annotations
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from rtmdet.data.doctor.finding import Purpose
+
+ORIENTATION = 0x0112  # EXIF tag
+
+
+def turn(path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    with Image.open(path) as image:
+        image.save(path, exif=exif)
+
+
+def test_missing_files_and_names_that_leave_the_folder(patient) -> None:
+    patient.path("val", 2).unlink()
+    patient.documents["val"]["images"][2]["file_name"] = "../train/3.jpg"
+    findings = {finding.code: finding for finding in patient.check()}
+    assert set(findings) == {"missing-image", "renamed-image"}
+    assert [item.text for item in findings["missing-image"].items] == ["2.jpg"]
+    assert [item.text for item in findings["renamed-image"].items] == ["'../train/3.jpg' for '3.jpg'"]
+    assert [findings[code].severity for code in ("missing-image", "renamed-image")] == ["error", "hint"]
+
+
+def test_names_of_another_machine(patient) -> None:
+    images = patient.documents["val"]["images"]
+    folder = patient.path("val", 2).parent
+    (folder / "a").mkdir()
+    for name in ("a/x.jpg", "x.jpg"):
+        (folder / name).write_bytes((folder / images[2]["file_name"]).read_bytes())
+    images[2]["file_name"] = "b/x.jpg"
+    images[1]["file_name"] = "old/" + images[0]["file_name"]
+    findings = {finding.code: finding for finding in patient.check() if finding.severity == "error"}
+    assert [item.text for item in findings["ambiguous-image"].items] == ["'b/x.jpg': any of 'a/x.jpg', 'x.jpg'"]
+    first = images[0]["file_name"]
+    assert [item.text for item in findings["shared-image"].items] == [f"{first!r} for {first!r} and 'old/{first}'"]
+
+
+@pytest.mark.parametrize("data", [b"", b"no image at all", None], ids=["empty", "text", "cut short"])
+def test_unreadable_files(patient, only, data: bytes | None) -> None:
+    path = patient.path("train", 2)
+    path.write_bytes(path.read_bytes()[:-100] if data is None else data)
+    finding = only(patient.check(), "unreadable-image")
+    assert finding.severity == "error"
+    assert str(path) in finding.items[0].text
+
+
+def test_damaged_pixels_are_seen_with_decode_only(patient, only, capfd) -> None:
+    path = patient.path("train", 2)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + data[-2:])  # half of the scan is missing, the end marker is there
+    assert patient.check() == []
+    finding = only(patient.check(decode=True), "broken-pixels")
+    assert "Corrupt JPEG data" in finding.items[0].text
+    assert capfd.readouterr().err == ""
+
+
+def test_damaged_pixels_do_not_hide_a_turn(patient) -> None:
+    path = patient.path("train", 1)
+    turn(path, 3)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + data[-2:])
+    assert [finding.code for finding in patient.check(decode=True)] == ["broken-pixels", "turned-image"]
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(3, (160, 120)), (6, (120, 160))])
+def test_turned_images(patient, only, orientation: int, size: tuple[int, int]) -> None:
+    turn(patient.path("train", 1), orientation)
+    entry = patient.documents["train"]["images"][0]
+    entry["width"], entry["height"] = size
+    finding = only(patient.check(Purpose(input_size=(320, 320))), "turned-image")
+    assert (finding.severity, finding.items[0].image_id) == ("hint", 1)
+
+
+def test_annotated_before_the_turn(patient, only) -> None:
+    turn(patient.path("train", 1), 8)
+    finding = only(patient.check(), "wrong-size")
+    assert finding.severity == "error"
+    assert finding.items[0].text == "1.jpg: 120 x 160, the file says 160 x 120, before the turn by EXIF"
+    assert "write their pixels turned, without the tag" in finding.advice
+
+
+def test_files_without_an_entry_in_any_split_of_the_folder(patient, only) -> None:
+    shutil.move(patient.path("val", 4), patient.folder / "train" / "5.jpg")
+    patient.documents["train"]["images"].append({"id": 5, "file_name": "../train/5.jpg", "width": 160, "height": 120})
+    patient.documents["val"]["images"].pop()
+    patient.documents["val"]["annotations"] = [
+        one for one in patient.documents["val"]["annotations"] if one["image_id"] != 4
+    ]
+    codes = {finding.code for finding in patient.check()}
+    assert "unnamed-file" not in codes  # 5.jpg is named, if by a wrong way
+    patient.documents["train"]["images"].pop()
+    found = [finding for finding in patient.check() if finding.code == "unnamed-file"]
+    assert [item.text for item in found[0].items] == ["5.jpg"]
+
+
+def test_images_of_16_bits_that_are_nearly_black(patient, only) -> None:
+    path = patient.path("train", 1).with_suffix(".png")
+    ramp = np.linspace(300, 4000, 120 * 160).astype(np.uint16).reshape(120, 160)
+    cv2.imwrite(str(path), ramp)
+    patient.documents["train"]["images"][0]["file_name"] = path.name
+    patient.path("train", 1).unlink(missing_ok=True)
+    assert not [finding for finding in patient.check() if finding.code == "dark-image"]
+    finding = next(finding for finding in patient.check(decode=True) if finding.code == "dark-image")
+    assert (finding.severity, finding.items[0].text.split(": ")[0]) == ("warning", path.name)
+    assert finding.advice.startswith("data.value_range=[30")

@@ -1,0 +1,295 @@
+"""The restricted reader: plain files as torch.load reads them, OpenMMLab's objects dead, all else refused."""
+
+from __future__ import annotations
+
+import builtins
+import copyreg
+import functools
+import importlib
+import operator
+import os
+import pickle
+import sys
+import tracemalloc
+import zipfile
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rtmdet.core.errors import InputError
+from rtmdet.weights.unpickling import DeadObject, read_pickled, read_restricted
+
+LAYOUTS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+
+
+class Malicious:
+    """Pickles as the call of a function."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: object) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[object, ...]]:
+        return self.call
+
+
+@pytest.fixture
+def history_buffer(monkeypatch: pytest.MonkeyPatch) -> type:
+    """A class under the name of mmengine's logging buffer, while the test writes its file.
+
+    It pickles as the original does: arrays, and its own methods by getattr.
+    """
+    home = "mmengine.logging.history_buffer"
+
+    class HistoryBuffer:
+        def __init__(self) -> None:
+            self.history = np.arange(5.0)
+            self.last = np.float64(3.0)
+
+        def mean(self) -> float:
+            return float(self.history.mean())
+
+        def __getstate__(self) -> dict[str, object]:
+            return {**self.__dict__, "statistics_methods": {"mean": HistoryBuffer.mean}}
+
+    for item, name in ((HistoryBuffer, "HistoryBuffer"), (HistoryBuffer.mean, "HistoryBuffer.mean")):
+        item.__module__, item.__qualname__ = home, name
+    for part in ("mmengine", "mmengine.logging", home):
+        monkeypatch.setitem(sys.modules, part, ModuleType(part))
+    monkeypatch.setattr(sys.modules[home], "HistoryBuffer", HistoryBuffer, raising=False)
+    return HistoryBuffer
+
+
+def write_zip(path: Path, program: bytes) -> Path:
+    """A file in torch's layout whose pickle is `program`, byte for byte."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", program)
+        archive.writestr("archive/version", "3\n")
+    return path
+
+
+def save_openmmlab(path: Path, buffer: type, *, zipped: bool) -> None:
+    """A training checkpoint as mmengine leaves it."""
+    content = {
+        "meta": {"epoch": 3, "seed": np.int64(7), "dataset_meta": {"classes": ("balloon",)}},
+        "state_dict": OrderedDict(weight=torch.arange(4.0)),
+        "ema_state_dict": OrderedDict({"module.weight": torch.ones(4), "steps": torch.tensor(9)}),
+        "message_hub": {
+            "log_scalars": OrderedDict({"train/loss": buffer()}),
+            "window": deque([1.0, 2.0], maxlen=4),
+            "counts": defaultdict(list, {"a": [1]}),
+        },
+        "optimizer": {"state": {0: {"step": torch.tensor(5.0)}}, "param_groups": [{"betas": (0.9, 0.999)}]},
+    }
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+
+
+@LAYOUTS
+def test_restricted_reader_returns_what_torch_returns(tmp_path: Path, zipped: bool) -> None:
+    base = torch.arange(24.0).reshape(4, 6)
+    content = {
+        "types": [torch.ones(3, dtype=d) for d in (torch.float64, torch.float16, torch.bfloat16, torch.uint8)],
+        "flags": torch.tensor([True, False]),
+        "count": torch.tensor(5),
+        "empty": torch.zeros(0, 3),
+        "view": base[1:, ::2],
+        "same storage": base.T,
+        "parameter": torch.nn.Parameter(torch.full((2,), 3.0)),
+        "plain": {"numbers": (1, 2.5, None, True), "names": ["a", "b"], "size": torch.Size([1, 2]), "set": {1, 2}},
+        "bytes": b"\xff\x00",
+        "dtype": torch.float16,
+    }
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+    ours = read_restricted(tmp_path / "a.pth")
+    theirs = torch.load(tmp_path / "a.pth", weights_only=False)
+    assert isinstance(ours, dict)
+    assert list(ours) == list(theirs)
+    for name in ("plain", "bytes", "dtype"):
+        assert ours[name] == theirs[name] == content[name]
+    pairs = [(ours[name], theirs[name]) for name in ("flags", "count", "empty", "view", "same storage", "parameter")]
+    for found, expected in [*pairs, *zip(ours["types"], theirs["types"], strict=True)]:
+        assert found.dtype == expected.dtype
+        assert torch.equal(found, expected)
+
+
+@LAYOUTS
+def test_openmmlab_objects_are_dead_and_never_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, history_buffer: type, zipped: bool
+) -> None:
+    path = tmp_path / "epoch_3.pth"
+    save_openmmlab(path, history_buffer, zipped=zipped)
+    stored = zipfile.ZipFile(path).read("epoch_3/data.pkl") if zipped else path.read_bytes()
+    assert b"getattr" in stored  # as in the real files; else this test would be too easy
+    for name in [name for name in sys.modules if name.split(".")[0] == "mmengine"]:
+        monkeypatch.delitem(sys.modules, name)
+    content = read_pickled(path)
+    assert isinstance(content, dict)
+    assert torch.equal(content["state_dict"]["weight"], torch.arange(4.0))
+    assert content["meta"]["dataset_meta"]["classes"] == ("balloon",)
+    assert content["optimizer"]["param_groups"][0]["betas"] == (0.9, 0.999)
+    assert content["message_hub"]["window"] == deque([1.0, 2.0])
+    assert type(content["message_hub"]["log_scalars"]["train/loss"]) is DeadObject
+    assert type(content["meta"]["seed"]) is DeadObject  # numpy's objects are not built either
+    assert not any(name.split(".")[0] == "mmengine" for name in sys.modules)
+
+
+ATTACKS = {
+    "posix.system": lambda sentinel: Malicious(os.system, f"touch {sentinel}"),
+    "builtins.eval": lambda sentinel: Malicious(eval, f"open({str(sentinel)!r}, 'w')"),
+    "builtins.exec": lambda sentinel: Malicious(exec, f"open({str(sentinel)!r}, 'w')"),
+    "io.open": lambda sentinel: Malicious(open, str(sentinel), "w"),
+    "builtins.__import__": lambda sentinel: Malicious(builtins.__import__, "os"),
+    "importlib.import_module": lambda sentinel: Malicious(importlib.import_module, "os"),
+    "torch.hub.load": lambda sentinel: Malicious(torch.hub.load, str(sentinel), "x"),
+    "torch.serialization.load": lambda sentinel: Malicious(torch.load, str(sentinel)),
+    "functools.partial": lambda sentinel: Malicious(functools.partial, print),
+    "operator.attrgetter": lambda sentinel: Malicious(operator.attrgetter, "__class__"),
+    "copy_reg._reconstructor": lambda sentinel: Malicious(copyreg._reconstructor, dict, dict, {}),
+    "builtins.getattr": lambda sentinel: Malicious(getattr, OrderedDict, "__init__"),
+    "numpy.fromfile": lambda sentinel: Malicious(np.fromfile, str(sentinel)),
+}
+
+
+@LAYOUTS
+@pytest.mark.parametrize("name", ATTACKS)
+def test_calls_are_refused_by_name(tmp_path: Path, name: str, zipped: bool) -> None:
+    sentinel, path = tmp_path / "sentinel", tmp_path / "evil.pth"
+    attack = ATTACKS[name](sentinel)
+    torch.save({"state_dict": {"a": torch.ones(1)}, "x": attack}, path, _use_new_zipfile_serialization=zipped)
+    shown = {"io.open": "io.open", "numpy.fromfile": "fromfile"}.get(name, name)
+    with pytest.raises(InputError, match=rf"evil\.pth: asks for .*{shown}.*refused") as caught:
+        read_pickled(path)
+    assert "\n" not in str(caught.value)
+    assert not sentinel.exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("collections", "OrderedDict.__init__.__globals__"),
+        ("torch", "serialization.os.system"),
+        ("numpy", "ndarray.__reduce__"),
+        ("torch._utils", "_import_dotted_name"),
+        ("torch.storage", "_load_from_bytes"),  # reads another pickle inside
+        ("torch", "load"),
+        ("builtins", "object"),
+        ("sys", "modules"),
+    ],
+)
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_hand_written_names_are_refused(tmp_path: Path, module: str, name: str, protocol: int) -> None:
+    program = b"\x80" + bytes([protocol]) + f"c{module}\n{name}\n.".encode()
+    for path in (write_zip(tmp_path / "a.pth", program), tmp_path / "b.pth"):
+        if path.name == "b.pth":
+            path.write_bytes(program)
+        with pytest.raises(InputError, match=f"asks for {module}.{name}, which would run code: refused"):
+            read_pickled(path)
+
+
+def test_text_becomes_bytes_by_latin_1_alone(tmp_path: Path) -> None:
+    program = b"\x80\x02c_codecs\nencode\n(VNOG\nV%s\ntR."
+    assert read_restricted(write_zip(tmp_path / "a.pth", program % b"latin1")) == b"NOG"
+    with pytest.raises(InputError, match=r"asks for _codecs\.encode with 'rot13'"):
+        read_restricted(write_zip(tmp_path / "a.pth", program % b"rot13"))
+
+
+def test_attributes_of_what_the_reader_hands_out_cannot_be_set(tmp_path: Path) -> None:
+    for target in ("torch._utils\n_rebuild_tensor_v2", "collections\nOrderedDict", "mmengine.a\nB", "torch\nfloat32"):
+        state = pickle.dumps((None, {"__defaults__": (1,), "find_class": 2}), protocol=2)[2:-1]
+        path = write_zip(tmp_path / "a.pth", f"\x80\x02c{target}\n".encode("latin-1") + state + b"b.")
+        with pytest.raises(InputError, match="not a checkpoint, or a damaged one"):
+            read_restricted(path)
+
+
+def test_dead_objects_swallow_whatever_a_pickle_does(tmp_path: Path) -> None:
+    programs = {
+        "call": b"cmmengine.a\nf\n(I1\nI2\ntR",
+        "new": b"cmmengine.a\nC\n(I1\nt\x81",
+        "state": b"cmmengine.a\nC\n)\x81(I1\nI2\ntb",
+        "append": b"cmmengine.a\nC\n)\x81I1\na",
+        "appends": b"cmmengine.a\nC\n)\x81(I1\nI2\ne",
+        "items": b"cmmengine.a\nC\n)\x81(I1\nI2\nu",
+        "add": b"cmmengine.a\nC\n)\x81(I1\nI2\n\x90",
+        "call an object": b"cmmengine.a\nC\n)\x81(I1\ntR",
+        "dotted": b"cmmengine.a\nB.C.d\n)R",
+    }
+    for program in programs.values():
+        assert type(read_restricted(write_zip(tmp_path / "a.pth", b"\x80\x04" + program + b"."))) is DeadObject
+
+
+def test_tensor_reaching_beyond_its_storage_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.arange(7.0)}, tmp_path / "a.pth")
+    with zipfile.ZipFile(tmp_path / "a.pth") as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    program = entries["a/data.pkl"]
+    assert program.count(b"QK\x00K\x07") == 1  # offset 0, size (7,)
+    entries["a/data.pkl"] = program.replace(b"QK\x00K\x07", b"QK\x00K\x09")
+    with zipfile.ZipFile(tmp_path / "b.pth", "w") as archive:
+        for name, value in entries.items():
+            archive.writestr(name, value)
+    with pytest.raises(InputError, match=r"b\.pth: not a checkpoint.*out of bounds"):
+        read_restricted(tmp_path / "b.pth")
+
+
+@LAYOUTS
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.97])
+def test_truncated_files_are_named(tmp_path: Path, zipped: bool, share: float) -> None:
+    path = tmp_path / "cut.pth"
+    torch.save({"a": torch.randn(500), "b": torch.randn(500)}, path, _use_new_zipfile_serialization=zipped)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(InputError, match=r"cut\.pth: not a checkpoint, or a damaged one") as caught:
+        read_pickled(path)
+    assert "\n" not in str(caught.value)
+    assert zipped or share < 0.5 or "bytes too early" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello world\n", b'{"a": 1}', b"\x89PNG\r\n\x1a\n" + bytes(50), pickle.dumps({"a": 1})]
+)
+def test_other_files_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other.pth"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"other\.pth: not a checkpoint") as caught:
+        read_pickled(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_zip_folder_and_missing_file_are_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("a.txt", "x")
+    with pytest.raises(InputError, match=r"photos\.zip: expected a checkpoint, found a zip archive"):
+        read_pickled(tmp_path / "photos.zip")
+    with pytest.raises(InputError, match="expected a checkpoint file, found a folder"):
+        read_pickled(tmp_path)
+    with pytest.raises(InputError, match=r"gone\.pth: expected a checkpoint file, found nothing"):
+        read_pickled(tmp_path / "gone.pth")
+
+
+def test_compiled_program_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "script.pth"
+    write_zip(path, b"\x80\x02c__torch__\nModel\n)\x81.")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/constants.pkl", b"\x80\x02).")
+    with pytest.raises(InputError, match=r"asks for __torch__\.Model"):
+        read_pickled(path)
+
+
+@LAYOUTS
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_a_file_cannot_ask_for_memory_that_it_does_not_fill(tmp_path: Path, zipped: bool, kind: type) -> None:
+    """Of 150 bytes, torch.load and a reader that hands out the type would make 2 GB."""
+    path = tmp_path / "a.pth"
+    torch.save({"state_dict": Malicious(kind, 2**31 - 1)}, path, _use_new_zipfile_serialization=zipped)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"a\.pth: not a checkpoint, or a damaged one \(asks for 2147483647 bytes"):
+        read_pickled(path)
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
+    torch.save({"a": kind(b"12"), "b": torch.ones(2)}, path, _use_new_zipfile_serialization=zipped)
+    assert read_pickled(path)["a"] == b"12"
