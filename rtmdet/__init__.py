@@ -11,20 +11,37 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Callback": "rtmdet.training.records",
     "Detections": "rtmdet.core.structures",
     "Detector": "rtmdet.detector",
-    "InputError": "rtmdet.core.structures",
+    "InputError": "rtmdet.core.errors",
     "RTMDet": "rtmdet.models.rtmdet",
     "build_rtmdet": "rtmdet.models.rtmdet",
+    "compare": "rtmdet.api",
+    "evaluate": "rtmdet.api",
+    "train": "rtmdet.api",
 }
 
-__all__ = ["Detections", "Detector", "InputError", "RTMDet", "__version__", "build_rtmdet"]
+__all__ = [
+    "Callback",
+    "Detections",
+    "Detector",
+    "InputError",
+    "RTMDet",
+    "__version__",
+    "build_rtmdet",
+    "compare",
+    "evaluate",
+    "train",
+]
 
 if TYPE_CHECKING:
+    from rtmdet.api import compare, evaluate, train
     from rtmdet.core.errors import InputError
     from rtmdet.core.structures import Detections
     from rtmdet.detector import Detector
     from rtmdet.models.rtmdet import RTMDet, build_rtmdet
+    from rtmdet.training.records import Callback
 
 
 def __getattr__(name: str) -> object:

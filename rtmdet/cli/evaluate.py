@@ -3,54 +3,58 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from pathlib import Path
 
 from rtmdet.cli.model_options import load_detector
-from rtmdet.config.schema import EvaluationConfig
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.loader import EvaluationLoader
-from rtmdet.data.samples import EvaluationSamples
-from rtmdet.evaluation.coco import format_metrics
-from rtmdet.runs.measure import describe, describe_interval, detect_all, stored_settings
+from rtmdet.runs.ground_truth import open_ground_truth
+from rtmdet.runs.measure import describe, describe_interval, evaluate_detector
 from rtmdet.viz.score_curves import draw_score_curves
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the 12 numbers and the table of classes; returns 0."""
-    if arguments.batch < 1 or arguments.workers < 0:
-        raise InputError(f"--batch {arguments.batch} --workers {arguments.workers}: expected at least 1 and 0")
+    if arguments.run_folder is not None:
+        arguments.weights = str(weights_of_run(arguments.run_folder))
     detector = load_detector(arguments)
+    data = arguments.data or arguments.annotations
     if not detector.named:
         raise InputError(
             f"{arguments.weights} does not name its {len(detector.classes)} classes, by which they are found in "
-            f"{arguments.annotations}: give the names in order, --classes a,b,c"
+            f"{data}: give the names in order, --classes a,b,c"
         )
-    dataset = CocoDataset(
-        arguments.annotations,
-        arguments.images,
-        classes=detector.classes,
-        training=False,
-        value_range=detector.value_range,
+    dataset = open_ground_truth(
+        detector, Path(arguments.weights), data=data, images=arguments.images, split=arguments.split
     )
     for remark in dataset.remarks:
         print(remark)
-    samples = EvaluationSamples(dataset, input_size=detector.input_size)
-    loader = EvaluationLoader(samples, batch_size=arguments.batch, workers=arguments.workers)
-    stored = stored_settings(detector, arguments.weights)
-    settings = stored or EvaluationConfig()
-    settings = replace(settings, backend=arguments.backend or settings.backend)
-    evaluator = detect_all(detector.model, dataset, loader, settings=settings, device=detector.device)
-    origin = "as in the training run" if stored else "defaults"
-    print(f"{len(dataset)} images, {evaluator.detection_count} detections: {describe(settings)} ({origin})")
-    metrics, matches = evaluator.evaluate_with_matches()
-    print(format_metrics(metrics))
+    found = evaluate_detector(
+        detector,
+        dataset,
+        name=arguments.weights,
+        batch_size=arguments.batch,
+        workers=arguments.workers,
+        backend=arguments.backend,
+    )
+    count = found.evaluator.detection_count
+    print(f"{found.images} images, {count} detections: {describe(found.settings)} ({found.origin})")
+    print(found)
     if not arguments.no_interval:
-        print(f"\n{describe_interval(metrics, matches)}")
+        print(f"\n{describe_interval(found.metrics, found.matches)}")
     if arguments.f1 is not None:
-        draw_score_curves(metrics.classes, arguments.f1)
+        draw_score_curves(found.metrics.classes, arguments.f1)
         print(f"F1 over the score: {arguments.f1}")
     if arguments.out is not None:
-        evaluator.write_results(arguments.out)
+        found.evaluator.write_results(arguments.out)
         print(f"detections: {arguments.out}")
     return 0
+
+
+def weights_of_run(folder: str) -> Path:
+    """The last weights of a run's folder: its best ones were chosen on the images that would measure them."""
+    path = Path(folder).expanduser()
+    if path.is_file():
+        return path
+    if not (path / "last.pth").is_file():
+        raise InputError(f"{folder}: expected the folder of a run, found no last.pth in it; give --weights")
+    return path / "last.pth"

@@ -113,7 +113,7 @@ def _command(commands: argparse._SubParsersAction, name: str, text: str, module:
 def _add_train(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "train", "Train or fine-tune a detector.", "train")
     _add_run_options(parser)
-    parser.add_argument("--resume", action="store_true", help="go on from last.pth of the output folder")
+    parser.add_argument("--resume", action="store_true", help="continue from last.pth of the output folder")
     parser.add_argument("--minutes", type=float, metavar="N",
                         help="with --data: choose the epochs, and where needed a smaller input, so that the command "
                         "ends after N minutes")  # fmt: skip
@@ -124,28 +124,35 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 def _add_check(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "check", "Check data, classes and first loss of a run, as its start does.", "check")
     _add_run_options(parser)
-    parser.add_argument("--overfit", action="store_true", help="learn at most 8 boxes by heart, in under two minutes")
+    parser.add_argument("--overfit", action="store_true", help="overfit at most 8 boxes, in under two minutes")
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", type=_path, help="YAML file, see configs/")
     what.add_argument("--data", type=_path, metavar="PATH",
-                      help="data set of your own, a folder or file of any known format; settings are chosen by rule "
-                      "and said")  # fmt: skip
-    parser.add_argument("--weights", help="checkpoint path or published name to start from; none: from nothing "
-                        "(default: the configuration's, with --data rtmdet-tiny-coco)")  # fmt: skip
+                      help="your own data set, a folder or file in any known format; settings are derived from the "
+                      "data and printed")  # fmt: skip
+    parser.add_argument("--images", type=_path, metavar="FOLDER",
+                        help="with a COCO file as --data: its images' folder (default: found beside it)")  # fmt: skip
+    parser.add_argument("--weights", help="checkpoint file or published name to start from; 'none' trains from "
+                        "scratch (default: the configuration's, with --data rtmdet-tiny-coco)")  # fmt: skip
     parser.add_argument("--keep-classes", action="store_true",
-                        help="with --data: go on with the weights' classes, new ones after them")  # fmt: skip
+                        help="with --data: keep the classes of the weights, new ones follow them")  # fmt: skip
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                         help="override one setting, e.g. --set train.epochs=10; may be repeated")  # fmt: skip
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "evaluate", "Print the 12 COCO numbers of a detector.", "evaluate")
+    parser.add_argument("run_folder", nargs="?", metavar="RUN",
+                        help="folder of a run: its last.pth, on its own validation images by default")  # fmt: skip
     _add_model_options(parser)
-    parser.add_argument("--annotations", type=_path, required=True, help="COCO JSON with the ground truth")
-    parser.add_argument("--images", type=_path, required=True, help="folder of the images")
+    truth = parser.add_mutually_exclusive_group()
+    truth.add_argument("--data", type=_path, metavar="PATH", help="data set, a folder or file in any known format")
+    truth.add_argument("--annotations", type=_path, help="COCO JSON with the ground truth")
+    parser.add_argument("--images", type=_path, help="folder of the images of a COCO file (default: found beside it)")
+    parser.add_argument("--split", choices=("train", "val"), help="split of --data (default: val, else its only one)")
     parser.add_argument("--batch", type=int, default=8, help="images at a time (default 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
     parser.add_argument("--backend", choices=EVALUATION_BACKENDS,
@@ -158,7 +165,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "compare", "Tell which of two runs is better, or that it cannot be told.", "compare")
+    parser = _command(commands, "compare", "Which of two runs is better, if the images can show it.", "compare")
     what = "folder of a run, checkpoint, published name, or COCO results JSON of evaluate --out"
     parser.add_argument("run_a", metavar="RUN_A", help=what)
     parser.add_argument("run_b", metavar="RUN_B", help="the same")

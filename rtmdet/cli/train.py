@@ -1,219 +1,22 @@
-"""`rtmdet train`: one process of a run, from its configuration to the AP of its last epoch."""
+"""`rtmdet train`: fine-tune a detector, or train one from scratch."""
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 
-import numpy as np
-import torch
-
-from rtmdet.config.file import differences
-from rtmdet.config.schema import Config
-from rtmdet.core.console import say, write_above_bar
-from rtmdet.core.distributed import gather, is_main_process, lost_another, process_group, world_size
-from rtmdet.core.errors import InputError
-from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.detector import Detector
-from rtmdet.models.rtmdet import RTMDet
-from rtmdet.runs.budget import course_of
-from rtmdet.runs.build_trainer import build_trainer, training_device
-from rtmdet.runs.duration import DurationEstimate
-from rtmdet.runs.facts import collect_facts
-from rtmdet.runs.folder import prepare_folder
-from rtmdet.runs.folds import cross_validate
-from rtmdet.runs.minutes import TimedRun, time_limit
-from rtmdet.runs.open_data import open_data
-from rtmdet.runs.outcome import describe_outcome
-from rtmdet.runs.own_data import configuration, configurations, given_settings, run_folder
-from rtmdet.runs.start_check import check_start
-from rtmdet.runs.validation import choice_cost, detection_size
-from rtmdet.runs.weights_file import forget_weights, read_first_weights
-from rtmdet.training.engine import Trainer
+from rtmdet.cli.run_options import read_run_options
+from rtmdet.core.console import say
+from rtmdet.runs.train import carry_out
 from rtmdet.training.interruption import Interrupted, StoppedByAnother
-from rtmdet.training.log import RunLog, read_log
-from rtmdet.training.progress_bar import TrainingBar
-from rtmdet.training.records import Observer
-from rtmdet.training.tensorboard import TensorBoardLog
-from rtmdet.training.watch import ProgressWatch
-from rtmdet.viz.curves import CurvePicture
-from rtmdet.viz.draw import draw_detections
-from rtmdet.viz.score_curves import ScoreCurvePicture
-from rtmdet.weights.checkpoint import has_checkpoint, newest_checkpoint
-from rtmdet.weights.load import LoadedWeights
-
-PICTURES = 8  # validation images that TensorBoard shows
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train as the configuration says; returns 0, or 128 + the signal's number where one stopped the run."""
+    """Train; returns 0, 128 + the signal's number where one stopped the run, 2 where another process failed."""
     try:
-        limit = time_limit(arguments)
-        if arguments.folds is not None:
-            cross_validate(arguments, lambda config, timed: train(config, timed, resume=arguments.resume), limit)
-        elif limit is not None:
-            configure = configurations(arguments, run_folder(arguments))
-            timed = TimedRun(limit, configure, frozenset(given_settings(arguments)))
-            train(configure([]), timed, resume=arguments.resume)
-        else:
-            train(configuration(arguments), resume=arguments.resume, estimate=arguments.data is not None)
+        carry_out(read_run_options(arguments))
     except Interrupted as stopped:
-        say("go on with: the same command and --resume")
+        say("to continue, run the same command with --resume")
         return 128 + stopped.number
     except StoppedByAnother:
         return 2
     return 0
-
-
-def train(
-    config: Config,
-    timed: TimedRun | None = None,
-    *,
-    resume: bool = False,
-    observers: Sequence[Observer] = (),
-    estimate: bool = False,
-) -> Path:
-    """Train, alone or as one of the processes of torchrun; returns the folder of the run.
-
-    `timed` fits a new run to a time. `resume` continues from the folder's newest checkpoint. `observers` hear of
-    every step and validation, beside the log files and the progress bar: give one of your own for an experiment
-    tracker. `estimate` prints how long a new run will take. Raises InputError where the configuration or the data
-    cannot be used, and Interrupted after SIGTERM or Ctrl-C, with everything saved.
-    """
-    began = time.monotonic()
-    folder = Path(config.train.output)
-    goes_on = resume and has_checkpoint(folder)
-    if not resume and (has_checkpoint(folder) or (folder / "best.pth").exists()):
-        raise InputError(f"{folder} holds a run already: go on with --resume, or give another --set train.output=...")
-    device = training_device(config.train.device)
-    with process_group(device):
-        config = gather(config)[0]  # what was measured for it may differ between processes
-        torch.manual_seed(config.train.seed)
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
-        train_data, val_data = open_data(config)
-        opened = time.monotonic()
-        trainer = build_trainer(config, train_data, val_data, device, resumed=goes_on)
-        build = time.monotonic() - opened
-        if goes_on:
-            resume_newest(trainer, folder)
-        elif resume:
-            say(f"{folder} holds no checkpoint to go on from: the run begins at the beginning")
-        check_start_together(config, trainer, train_data, val_data, resumed=goes_on)
-        check_same_place(trainer)
-        correction: list[Observer] = []
-        if timed is not None and not goes_on:
-            ready, before = time.monotonic() - began, config.data.input_size
-            config, trainer, last = timed.fit(config, trainer, (train_data, val_data), ready=ready, build=build)
-            correction.append(last)
-            if config.data.input_size != before:
-                check_start_together(config, trainer, train_data, val_data, resumed=False)
-        if is_main_process():
-            prepare_folder(folder, config)
-            trainer.observers = [*build_observers(config, trainer, train_data, val_data), *observers]
-            if estimate and not goes_on:
-                batches = -(-len(val_data) // (config.data.batch_size * world_size()))
-                choice = choice_cost(config, train=len(train_data), val=len(val_data))
-                trainer.observers.append(DurationEstimate(course_of(config, trainer.steps), batches, choice))
-        trainer.observers = [*trainer.observers, *correction]
-        forget_weights()
-        run_to_the_end(trainer)
-        say(f"curves: {folder / 'curves.png'}")
-        used = trainer.meta.input_size
-        other = None if used == detection_size(config) else used
-        say(describe_outcome(read_log(folder / "log.jsonl"), folder, other))
-    return folder
-
-
-def check_start_together(
-    config: Config, trainer: Trainer, train_data: CocoDataset, val_data: CocoDataset, *, resumed: bool
-) -> None:
-    """The start check; where it stops one process the others end without a word."""
-    try:
-        check_start(config, trainer, train_data, val_data, resumed=resumed)
-    except RuntimeError as error:
-        if lost_another(error):
-            raise StoppedByAnother from error
-        raise
-
-
-def run_to_the_end(trainer: Trainer) -> None:
-    """Run the loop, and close what the observers hold open however it ends."""
-    try:
-        trainer.run()
-    except Interrupted:
-        say(f"stopped by a signal in epoch {trainer.epoch + 1}, after iteration {trainer.iteration}; all is saved")
-        raise
-    except RuntimeError as error:
-        if lost_another(error):
-            raise StoppedByAnother from error
-        if any(kind.__module__.startswith(("torch._dynamo", "torch._inductor")) for kind in type(error).__mro__):
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"train.compile: the network cannot be compiled here ({reason}): install a C++ compiler, or set false"
-            ) from error
-        raise
-    finally:
-        for observer in trainer.observers:
-            observer.close()
-    if trainer.stopped_early:
-        say(f"stopped early, after epoch {trainer.epoch}: no better AP in {trainer.plan.patience} validations")
-
-
-def resume_newest(trainer: Trainer, folder: Path) -> None:
-    """Take up the run of a folder."""
-    path, fault = newest_checkpoint(folder)
-    if fault is not None:
-        say(f"{fault}; going on from the one before it, {path}")
-    before = trainer.resume(path)
-    changed = differences(before.config, trainer.meta.config)
-    if changed:
-        say(f"settings that differ from the checkpoint's: {', '.join(changed)}")
-    say(f"resumed after epoch {trainer.epoch} of {trainer.plan.epochs}, iteration {trainer.iteration}")
-
-
-def check_same_place(trainer: Trainer) -> None:
-    """Refuse processes that begin at different places: several machines need the run's folder in common."""
-    places = gather(trainer.iteration)
-    if len(set(places)) > 1:
-        raise InputError(
-            f"{trainer.folder}: the processes would go on from iterations {', '.join(map(str, places))}: give all "
-            "machines the same folder as train.output"
-        )
-
-
-def build_observers(
-    config: Config, trainer: Trainer, train_data: CocoDataset, val_data: CocoDataset
-) -> list[Observer]:
-    """Log files, progress bar, warnings, curves, and TensorBoard if configured."""
-    train, folder = config.train, Path(config.train.output)
-    log = RunLog(folder, log_every=train.log_every, iterations=trainer.iteration, epochs=trainer.epoch)
-    bar = TrainingBar(epochs=train.epochs, iterations=trainer.steps, done=trainer.iteration)
-    rate = float(trainer.learning_rates.max())
-    facts = collect_facts(config, train_data, first_weights(config), steps=trainer.steps, learning_rate=rate)
-    watch = ProgressWatch(folder, facts, report=write_above_bar, history=read_log(log.path))
-    curves, f1 = CurvePicture(log.path, folder / "curves.png"), ScoreCurvePicture(folder / "f1.png")
-    observers: list[Observer] = [log, bar, watch, curves, f1]
-    if train.tensorboard:
-        pictures = partial(predicted_pictures, trainer, val_data)
-        observers.append(TensorBoardLog(folder, log_every=train.log_every, pictures=pictures))
-    return observers
-
-
-def first_weights(config: Config) -> LoadedWeights | None:
-    """What a run starts from; None without weights, or if those of a resumed run are gone: it needs them no more."""
-    try:
-        return read_first_weights(config)
-    except InputError:
-        return None
-
-
-def predicted_pictures(trainer: Trainer, dataset: CocoDataset) -> list[np.ndarray]:
-    """The first validation images with what the averaged model finds in them."""
-    model, input_size, device = trainer.averaged, trainer.meta.input_size, trainer.stepper.device
-    assert isinstance(model, RTMDet), "build_trainer made it"
-    detector = Detector(model, classes=dataset.classes, input_size=input_size, device=device)
-    images = [dataset.load(index).image for index in range(min(PICTURES, len(dataset)))]
-    return [draw_detections(image, detector([image])[0], dataset.classes) for image in images]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sized
 from typing import Protocol, TypeVar
 
@@ -23,6 +24,12 @@ def say(text: str) -> None:
     """Print a line; of several processes only the main one speaks."""
     if is_main_process():
         print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    """Print a line on standard error; of several processes only the main one speaks."""
+    if is_main_process():
+        print(text, file=sys.stderr, flush=True)
 
 
 def write_above_bar(text: str) -> None:

@@ -15,13 +15,13 @@ from rtmdet.data.image_names import place_images
 Objects = dict[str, Counter[tuple[object, ...]]]  # of each image's file name: class and box, and how often
 
 
-def say_what_changed(path: Path, folder: Path) -> None:
+def say_what_changed(path: Path, images: Path | None, folder: Path) -> None:
     """Print how the data set at `path` differs from the copies in `folder`, with which a resumed run goes on."""
     copies = {name: folder / f"{name}.json" for name in ("train", "val") if (folder / f"{name}.json").is_file()}
     if not copies:
         return  # the run reads the files themselves
     try:
-        splits = open_source(path).splits
+        splits = open_source(path, images).splits
         for split in splits.values():
             if split.annotations is not None:
                 place_images(split.annotations, split.coco, split.images)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from rtmdet.core.console import write_above_bar
 from rtmdet.runs.budget import END, Course, Speed, described, pace
-from rtmdet.training.records import StepRecord, ValidationRecord
+from rtmdet.training.records import Callback, StepRecord
 
 LEAST_STEPS, LEAST_SECONDS = 8, 5.0
 FORWARD = 0.4  # of the time of a step: an image of the validation, which is not learned from
 SAVE = 0.2  # seconds
 
 
-class DurationEstimate:
-    """An observer that prints one line, when there are steps enough to tell."""
+class DurationEstimate(Callback):
+    """An callback that prints one line, when there are steps enough to tell."""
 
     def __init__(self, course: Course, validation_batches: int, choice: float = 0.0) -> None:
         """`choice`: how many validations more the choice of the input size of detection takes."""
@@ -39,15 +39,3 @@ class DurationEstimate:
         start = max(self._durations[0] - step, 0.0)
         validation = self._batches * FORWARD * step
         return self._course.seconds(Speed(start, step, step, validation, SAVE, END + self._choice * validation))
-
-    def on_validation(self, record: ValidationRecord) -> None:
-        """Nothing to note."""
-
-    def on_epoch_end(self, epoch: int) -> None:
-        """Nothing to note."""
-
-    def on_save(self) -> None:
-        """Nothing to note."""
-
-    def close(self) -> None:
-        """Nothing is held open."""

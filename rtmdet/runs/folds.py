@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,12 +26,11 @@ from rtmdet.runs.folder import load_run
 from rtmdet.runs.measure import describe_interval, detect_all
 from rtmdet.runs.minutes import Configure, TimedRun, TimeLimit, settings_of_first_fold
 from rtmdet.runs.open_data import open_split
+from rtmdet.runs.options import RunOptions
 from rtmdet.runs.own_data import (
     check_may_go_on,
     choose_classes,
-    given_settings,
     holds_run,
-    run_folder,
     split_configurations,
 )
 from rtmdet.runs.own_splits import SPLIT_SEED, open_data_set, prepare_to_split
@@ -42,7 +40,7 @@ ANNOTATIONS, DETECTIONS = "pooled_annotations.json", "pooled_detections.json"
 
 
 def cross_validate(
-    arguments: argparse.Namespace, train: Callable[[Config, TimedRun | None], Path], limit: TimeLimit | None
+    options: RunOptions, train: Callable[[Config, TimedRun | None], Path], limit: TimeLimit | None
 ) -> None:
     """Train on all folds but one, K times, and print and keep the numbers of the pooled detections.
 
@@ -51,39 +49,40 @@ def cross_validate(
     The pooled detections and the ground truth stand in the folder of the runs, for rtmdet compare.
     Raises InputError where the folds cannot be made, or the folder holds others.
     """
-    if arguments.data is None:
+    if options.data is None:
         raise InputError("--folds goes with --data: a configuration names its splits itself")
     if started_processes() > 1:
         raise InputError("--folds: expected one process, found several; start it without torchrun")
-    source = open_data_set(arguments.data)
+    source = open_data_set(options.data_set, options.images)
     whole = source.splits["train"]
     if "val" in source.splits:
         say(f"the {len(source.splits['val'].coco['images'])} images for validation are left out: folds are of train")
-    classes = choose_classes(arguments, whole)  # of all, so that labels mean the same in every fold
-    parts = fold_coco(whole.coco, arguments.folds, SPLIT_SEED, prepare_to_split(whole))
+    classes = choose_classes(options, whole)  # of all, so that labels mean the same in every fold
+    assert options.folds is not None, "asked for"
+    parts = fold_coco(whole.coco, options.folds, SPLIT_SEED, prepare_to_split(whole))
     pooled: CocoEvaluator | None = None
     precisions = []
     measured: dict[str, Choice] = {}  # by the first fold, for all of them
     for number, part in enumerate(parts, start=1):
         say(f"fold {number} of {len(parts)}: measured on {len(part['images'])} images")
-        folder = run_folder(arguments) / f"fold_{number}"
+        folder = options.folder / f"fold_{number}"
         learned = Split(without(whole.coco, part), whole.images)
         if holds_run(folder):
-            check_may_go_on(arguments, folder)
+            check_may_go_on(options, folder)
             check_same_images(folder, learned, part)
-        configure = split_configurations(arguments, learned, Split(part, whole.images), folder, classes, measured)
+        configure = split_configurations(options, learned, Split(part, whole.images), folder, classes, measured)
         if holds_run(folder):  # it goes on with its own settings
-            config, timed = load_run(folder, arguments.overrides), None
+            config, timed = load_run(folder, options.overrides), None
             config = replace(config, train=replace(config.train, output=str(folder)))
         else:
-            config, timed = first_configuration(configure, arguments, limit, number=number, runs=len(parts))
+            config, timed = first_configuration(configure, options, limit, number=number, runs=len(parts))
         found, category_ids = detect_fold(config, train(config, timed))
         precisions.append(found.evaluate(curves=False).ap)
         pooled = pooled or CocoEvaluator(index_coco(whole.coco), category_ids, config.evaluation.backend)
         for image, rows in found.rows.items():
             pooled.add_rows(image, rows)
     assert pooled is not None, "there are two folds or more"
-    write_json(run_folder(arguments) / ANNOTATIONS, whole.coco)  # before the evaluation leaves its marks there
+    write_json(options.folder / ANNOTATIONS, whole.coco)  # before the evaluation leaves its marks there
     metrics, matches = pooled.evaluate_with_matches()
     say(f"all {len(whole.coco['images'])} images, each measured by the run that did not learn it:")
     say(format_metrics(metrics))
@@ -93,19 +92,19 @@ def cross_validate(
         f"AP of the folds, each with its last.pth: {each}; mean {mean(precisions):.3f}, "
         f"standard deviation {stdev(precisions):.3f}"
     )
-    keep(pooled, metrics, run_folder(arguments))
+    keep(pooled, metrics, options.folder)
 
 
 def first_configuration(
-    configure: Configure, arguments: argparse.Namespace, limit: TimeLimit | None, *, number: int, runs: int
+    configure: Configure, options: RunOptions, limit: TimeLimit | None, *, number: int, runs: int
 ) -> tuple[Config, TimedRun | None]:
     """What run `number` begins with, and how its length is found where it is the one that is fitted to the time."""
     if limit is None:
         return configure([]), None
-    first = run_folder(arguments) / "fold_1"
+    first = options.folder / "fold_1"
     if number > 1 or holds_run(first):
         return configure(settings_of_first_fold(first)), None
-    return configure([]), TimedRun(limit, configure, frozenset(given_settings(arguments)), runs)
+    return configure([]), TimedRun(limit, configure, frozenset(options.given), runs)
 
 
 def check_same_images(folder: Path, learned: Split, part: CocoFile) -> None:

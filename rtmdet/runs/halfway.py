@@ -19,12 +19,12 @@ from rtmdet.runs.build_trainer import base_learning_rate, build_learning_rates, 
 from rtmdet.runs.folder import prepare_folder, stored_text
 from rtmdet.training.engine import Trainer
 from rtmdet.training.progress_bar import TrainingBar
-from rtmdet.training.records import StepRecord, ValidationRecord
+from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 from rtmdet.training.watch import ProgressWatch
 
 
-class Correction:
-    """An observer, the last one of every process, that times the first half of a run and sets the second.
+class Correction(Callback):
+    """An callback, the last one of every process, that times the first half of a run and sets the second.
 
     `speed` is what was measured before the run, `end` the time of `clock` at which the run is to end.
     """
@@ -72,12 +72,6 @@ class Correction:
         if epoch == self.epoch:
             self._correct(epoch)
 
-    def on_save(self) -> None:
-        """Nothing to note."""
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
     def speed(self) -> Speed:
         """What the parts of the run took so far; what it did not have yet, in proportion to the measurement."""
         before = self._before
@@ -122,10 +116,10 @@ class Correction:
         trainer.meta = replace(trainer.meta, config=stored_text(corrected))
         if is_main_process():
             prepare_folder(trainer.folder, corrected)
-            for observer in trainer.observers:
-                if isinstance(observer, TrainingBar):
-                    observer.lengthen(epochs, epochs * trainer.steps)
-                elif isinstance(observer, ProgressWatch):
-                    observer.lengthen(epochs, plain_start)
+            for callback in trainer.callbacks:
+                if isinstance(callback, TrainingBar):
+                    callback.lengthen(epochs, epochs * trainer.steps)
+                elif isinstance(callback, ProgressWatch):
+                    callback.lengthen(epochs, plain_start)
             write_above_bar(f"half of the run: {epochs} epochs instead of {config.train.epochs}, to end in time")
         self._config = corrected

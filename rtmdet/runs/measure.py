@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from rtmdet.config.file import parse_config
 from rtmdet.config.schema import EvaluationConfig
-from rtmdet.core.console import SizedIterable, track
+from rtmdet.core.console import SizedIterable, track, warn
 from rtmdet.core.errors import InputError
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import Batch
 from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.loader import EvaluationLoader
+from rtmdet.data.samples import EvaluationSamples
 from rtmdet.detector import Detector
-from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics
-from rtmdet.evaluation.intervals import LEAST_IMAGES, interval
+from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics
+from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, interval
 from rtmdet.evaluation.matches import ClassMatches
 
 
@@ -46,6 +48,59 @@ def detect_all(
     return evaluator
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What was measured of a detector on annotated images; `print` shows the 12 COCO numbers and a row a class."""
+
+    metrics: CocoMetrics
+    matches: tuple[ClassMatches, ...]  # by class, for intervals
+    evaluator: CocoEvaluator  # holds the detections
+    images: int
+    settings: EvaluationConfig
+    origin: str  # of the settings
+    remarks: tuple[str, ...]  # about the annotations
+
+    @property
+    def ap(self) -> float:
+        """AP over IoU 0.50:0.95; -1 where the images have no object."""
+        return self.metrics.ap
+
+    @property
+    def interval(self) -> Interval | None:
+        """The 95 % interval of AP, by resampling the images; None with too few of them."""
+        return interval(self.matches)
+
+    def __str__(self) -> str:
+        return format_metrics(self.metrics)
+
+
+def evaluate_detector(
+    detector: Detector,
+    dataset: CocoDataset,
+    *,
+    name: str,
+    batch_size: int = 8,
+    workers: int = 2,
+    backend: str | None = None,
+) -> Evaluation:
+    """Run a detector over the images of a data set and compare with its boxes.
+
+    `name` is that of the weights in messages; score and NMS thresholds are those of the training run's evaluation
+    where the weights know them, and `backend` (None: the run's) computes. Raises InputError.
+    """
+    if batch_size < 1 or workers < 0:
+        raise InputError(f"batch {batch_size}, workers {workers}: expected at least 1 image and 0 processes")
+    stored = stored_settings(detector, name)
+    settings = stored or EvaluationConfig()
+    settings = replace(settings, backend=backend or settings.backend)
+    samples = EvaluationSamples(dataset, input_size=detector.input_size)
+    loader = EvaluationLoader(samples, batch_size=batch_size, workers=workers)
+    evaluator = detect_all(detector.model, dataset, loader, settings=settings, device=detector.device)
+    metrics, matches = evaluator.evaluate_with_matches()
+    origin = "as in the training run" if stored else "defaults"
+    return Evaluation(metrics, tuple(matches), evaluator, len(dataset), settings, origin, tuple(dataset.remarks))
+
+
 def describe(settings: EvaluationConfig) -> str:
     """What counts as a detection, and who computes."""
     return (
@@ -61,7 +116,7 @@ def stored_settings(detector: Detector, weights: str) -> EvaluationConfig | None
     try:
         return parse_config(detector.config, f"settings stored in {weights}").evaluation
     except InputError as error:
-        print(f"the default settings are used: {error}", file=sys.stderr)
+        warn(f"the default settings are used: {error}")
         return None
 
 

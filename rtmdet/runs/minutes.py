@@ -6,7 +6,6 @@ What ran for the timing is thrown away: the run is the one that its config.yaml 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import math
@@ -37,7 +36,8 @@ from rtmdet.runs.budget import (
 from rtmdet.runs.build_trainer import build_trainer
 from rtmdet.runs.folder import load_run
 from rtmdet.runs.halfway import Correction
-from rtmdet.runs.own_data import check_may_go_on, given_settings, holds_run, run_folder
+from rtmdet.runs.options import RunOptions
+from rtmdet.runs.own_data import check_may_go_on, holds_run
 from rtmdet.runs.timing import measure_speed
 from rtmdet.training.engine import Trainer
 from rtmdet.training.interruption import StoppedByAnother
@@ -72,22 +72,22 @@ class TimeLimit:
         return gather(self.began + 60 * self.minutes - time.monotonic())[0]
 
 
-def time_limit(arguments: argparse.Namespace) -> TimeLimit | None:
+def time_limit(options: RunOptions) -> TimeLimit | None:
     """What --minutes asks for; None without it, and for a run that is resumed. Raises InputError."""
-    minutes = arguments.minutes
+    minutes = options.minutes
     if minutes is None:
         return None
-    if arguments.data is None:
+    if options.data is None:
         raise InputError("--minutes goes with --data: with --config set the length, --set train.epochs=...")
     if not 0 < minutes <= LONGEST:  # NaN is neither
         raise InputError(f"--minutes is {minutes:g}: expected a number of minutes above 0 and at most {LONGEST}")
-    if "train.epochs" in given_settings(arguments):
+    if "train.epochs" in options.given:
         raise InputError("--minutes and --set train.epochs both give the length of the run: leave one of them out")
-    if arguments.folds is None and holds_run(folder := run_folder(arguments)):
-        check_may_go_on(arguments, folder)
+    if options.folds is None and holds_run(folder := options.folder):
+        check_may_go_on(options, folder)
         say(f"--minutes is not used: the resumed run keeps the epochs of {folder / 'config.yaml'}")
         return None
-    return TimeLimit(minutes, arguments.began)
+    return TimeLimit(minutes, options.began)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class TimedRun:
     def fit(
         self, config: Config, trainer: Trainer, data: tuple[CocoDataset, CocoDataset], *, ready: float, build: float
     ) -> tuple[Config, Trainer, Correction]:
-        """The configuration that ends in time, its trainer, and the observer that corrects its length at half.
+        """The configuration that ends in time, its trainer, and the callback that corrects its length at half.
 
         `trainer`, which `config` describes, is used up. `ready` and `build` are the seconds that the preparation of
         a run took, and in it that of the trainer. Raises InputError where no epoch fits.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Container, Sequence
 from functools import cache
@@ -24,6 +23,7 @@ from rtmdet.runs.facts import start_of
 from rtmdet.runs.first_weights import FirstWeights, size_from_boxes
 from rtmdet.runs.folder import is_run, load_run
 from rtmdet.runs.open_data import open_split
+from rtmdet.runs.options import RunOptions
 from rtmdet.runs.own_splits import open_data_set, two_splits, used_images, write_split
 from rtmdet.runs.weights_file import read_weights
 from rtmdet.weights.checkpoint import has_checkpoint
@@ -35,54 +35,55 @@ NO_WEIGHTS = "none"
 NULLS = ("", NO_WEIGHTS, "null", "~")
 
 
-def configuration(arguments: argparse.Namespace) -> Config:
+def configuration(options: RunOptions) -> Config:
     """What `--config` says, or what is chosen for `--data`; a run that is resumed has its own config.yaml.
 
     Raises InputError for what does not fit together, and where the folder of the run holds one already.
     """
-    if arguments.data is None:
-        return read_configuration(arguments)
-    folder = run_folder(arguments)
+    if options.data is None:
+        return read_configuration(options)
+    folder = options.folder
     if not holds_run(folder):
-        return configure(arguments, folder)
-    check_may_go_on(arguments, folder)
-    say_what_changed(arguments.data, folder / "data")
-    return load_run(folder, arguments.overrides)
+        return configure(options, folder)
+    check_may_go_on(options, folder)
+    say_what_changed(options.data_set, options.images, folder / "data")
+    return load_run(folder, options.overrides)
 
 
-def read_configuration(arguments: argparse.Namespace) -> Config:
+def read_configuration(options: RunOptions) -> Config:
     """What `--config` says, with `--weights` and `--set`."""
-    if arguments.keep_classes:
+    assert options.config is not None, "given where no data set is"
+    if options.keep_classes:
         raise InputError("--keep-classes goes with --data: with --config list the classes in data.classes")
     weights = []
-    if arguments.weights is not None:
-        name = "null" if arguments.weights.lower() == NO_WEIGHTS else json.dumps(arguments.weights)
+    if options.weights is not None:
+        name = "null" if options.weights.lower() == NO_WEIGHTS else json.dumps(options.weights)
         weights = [f"model.weights={name}"]
-    overrides = [*weights, *arguments.overrides]
-    if is_run(arguments.config):
-        return load_run(arguments.config.parent, overrides)
-    return load_config(arguments.config, overrides)
+    overrides = [*weights, *options.overrides]
+    if is_run(options.config):
+        return load_run(options.config.parent, overrides)
+    return load_config(options.config, overrides)
 
 
-def configure(arguments: argparse.Namespace, folder: Path) -> Config:
+def configure(options: RunOptions, folder: Path) -> Config:
     """The configuration for `--data PATH`, with what `--weights` and `--set` say.
 
     COCO files for data of other formats, and for a validation split that is made here, are written into `folder`.
     Raises InputError where the data or the weights cannot be used.
     """
-    return configurations(arguments, folder)([])
+    return configurations(options, folder)([])
 
 
-def configurations(arguments: argparse.Namespace, folder: Path) -> Callable[[Sequence[str]], Config]:
+def configurations(options: RunOptions, folder: Path) -> Callable[[Sequence[str]], Config]:
     """What makes the configuration for `--data PATH` with further settings, such as train.epochs=12."""
-    source = open_data_set(arguments.data)
-    classes = choose_classes(arguments, source.splits["train"])
-    splits = two_splits(source, arguments.data, one_is_enough=vars(arguments).get("overfit", False))
-    return split_configurations(arguments, *splits, folder, classes)
+    source = open_data_set(options.data_set, options.images)
+    classes = choose_classes(options, source.splits["train"])
+    splits = two_splits(source, options.data_set, one_is_enough=options.one_image_is_enough)
+    return split_configurations(options, *splits, folder, classes)
 
 
 def split_configurations(
-    arguments: argparse.Namespace,
+    options: RunOptions,
     train: Split,
     val: Split,
     folder: Path,
@@ -96,8 +97,7 @@ def split_configurations(
     measured = {} if measured is None else measured
 
     def configured(settings: Sequence[str]) -> Config:
-        more = argparse.Namespace(**{**vars(arguments), "overrides": [*arguments.overrides, *settings]})
-        return configure_splits(more, train, val, folder, classes, measured)
+        return configure_splits(options.with_settings(settings), train, val, folder, classes, measured)
 
     return configured
 
@@ -107,52 +107,27 @@ def holds_run(folder: Path) -> bool:
     return has_checkpoint(folder) or (folder / "best.pth").exists()
 
 
-def check_may_go_on(arguments: argparse.Namespace, folder: Path) -> None:
+def check_may_go_on(options: RunOptions, folder: Path) -> None:
     """Refuse to begin in the folder of another run, and to go on with a run of other data. Raises InputError."""
-    if not arguments.resume:
+    if not options.resume:
         raise InputError(f"{folder} holds a run already: go on with --resume, or --set train.output=...")
     origin = folder / "data" / ORIGIN
-    if origin.exists() and (begun := read_json(origin)) != str(arguments.data.resolve()):
-        raise InputError(f"{folder} holds a run on {begun}, not on {arguments.data}: give --set train.output=...")
+    if origin.exists() and (begun := read_json(origin)) != str(options.data_set.resolve()):
+        raise InputError(f"{folder} holds a run on {begun}, not on {options.data_set}: give --set train.output=...")
 
 
-def run_folder(arguments: argparse.Namespace) -> Path:
-    """The folder of the run: what `--set train.output` says, or runs/ with the name of the data.
-
-    A file's name begins with that of its folder: many data sets have a data.yaml.
-    """
-    data = arguments.data.resolve()
-    name = data.name if data.is_dir() else f"{data.parent.name}-{data.stem}"
-    return Path(given_settings(arguments).get("train.output") or f"runs/{name}").expanduser()
-
-
-def given_settings(arguments: argparse.Namespace) -> dict[str, str]:
-    """What the user sets, by its dotted key; texts as YAML reads them, without quotes."""
-    pairs = (part.partition("=") for part in arguments.overrides)
-    return {key.strip(): _unquoted(value) for key, _, value in pairs}
-
-
-def _unquoted(value: str) -> str:
-    """A text without its quotes; what is no text is left for the configuration to read or to refuse."""
-    try:
-        found = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return value
-    return found if isinstance(found, str) else value
-
-
-def choose_classes(arguments: argparse.Namespace, train: Split) -> list[str]:
+def choose_classes(options: RunOptions, train: Split) -> list[str]:
     """The classes in the order of their labels: the data's by rising id, with --keep-classes after the weights' own.
 
     Raises InputError where the weights' classes cannot be kept.
     """
-    if arguments.keep_classes:
-        return joined_classes(train, weights_of(arguments, given_settings(arguments)))
+    if options.keep_classes:
+        return joined_classes(train, weights_of(options, options.given))
     return [category["name"] for category in sorted(train.coco["categories"], key=lambda category: category["id"])]
 
 
 def configure_splits(
-    arguments: argparse.Namespace,
+    options: RunOptions,
     train: Split,
     val: Split,
     folder: Path,
@@ -163,8 +138,8 @@ def configure_splits(
 
     `measured` keeps the choices that take seconds of measuring, by key: what it holds is not measured again.
     """
-    given = given_settings(arguments)
-    weights = weights_of(arguments, given)
+    given = options.given
+    weights = weights_of(options, given)
     found = None if weights is None else read_weights(weights)
     names = given_classes(given) or classes
     settings: dict[str, object] = {
@@ -176,10 +151,10 @@ def configure_splits(
         "model.weights": weights,
         "model.size": given.get("model.size") or size_of(found),
     }
-    overrides = [*arguments.overrides, f"train.output={json.dumps(str(folder))}"]
+    overrides = [*options.overrides, f"train.output={json.dumps(str(folder))}"]
 
     def resolved() -> Config:
-        return parse_config(yaml.safe_dump(nested(settings)), f"--data {arguments.data}", overrides)
+        return parse_config(yaml.safe_dump(nested(settings)), f"--data {options.data_set}", overrides)
 
     start = start_of(found, resolved().model)
     choices = choose_recipe(
@@ -200,7 +175,7 @@ def configure_splits(
             add(choice)
     measure_choices(resolved, found if start == "detector" else None, given, measured, add)
     config = resolved()
-    write_json(folder / "data" / ORIGIN, str(arguments.data.resolve()))
+    write_json(folder / "data" / ORIGIN, str(options.data_set.resolve()))
     return config
 
 
@@ -243,10 +218,10 @@ def measure_choices(
             add(measured[key])
 
 
-def weights_of(arguments: argparse.Namespace, given: dict[str, str]) -> str | None:
+def weights_of(options: RunOptions, given: dict[str, str]) -> str | None:
     """The first weights: as given, or those of RTMDet-tiny; None for 'none' and for a timm backbone without any."""
     default = NO_WEIGHTS if is_given(given, "model.backbone") else DEFAULT_WEIGHTS
-    weights = (arguments.weights or given.get("model.weights", default)).strip()
+    weights = (options.weights or given.get("model.weights", default)).strip()
     return None if weights.lower() in NULLS else weights
 
 

@@ -16,9 +16,9 @@ VALIDATION_SHARE = 0.2  # of the images, where the data has no validation split
 SPLIT_SEED = 0
 
 
-def open_data_set(path: Path) -> Source:
-    """The data set of a path, with a line about what it is."""
-    source = open_source(path)
+def open_data_set(path: Path, images: Path | None = None) -> Source:
+    """The data set of a path, with a line about what it is; `images` as `open_source` takes it."""
+    source = open_source(path, images)
     say(f"data: {path} is {source.format}, with {' and '.join(source.splits)}")
     for split in source.splits.values():
         if split.annotations is None:  # COCO files say theirs when the run reads them

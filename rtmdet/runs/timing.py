@@ -20,7 +20,7 @@ from rtmdet.runs.budget import END, Speed, pace
 from rtmdet.runs.measure import detect_all
 from rtmdet.runs.validation import build_validation_loader, choice_cost, detection_size
 from rtmdet.training.engine import Trainer
-from rtmdet.training.records import StepRecord, ValidationRecord
+from rtmdet.training.records import Callback, StepRecord
 from rtmdet.viz.curves import Run, draw_curves
 from rtmdet.viz.score_curves import draw_score_curves
 
@@ -67,8 +67,8 @@ class _StopTimingError(Exception):
     """Enough steps are timed."""
 
 
-class _Stopwatch:
-    """An observer that ends the training after `seconds`, at the same step on all processes."""
+class _Stopwatch(Callback):
+    """An callback that ends the training after `seconds`, at the same step on all processes."""
 
     def __init__(self, seconds: float) -> None:
         self.durations: list[float] = []
@@ -84,23 +84,11 @@ class _Stopwatch:
         if gather(enough)[0]:
             raise _StopTimingError
 
-    def on_validation(self, record: ValidationRecord) -> None:
-        """Nothing is validated."""
-
-    def on_epoch_end(self, epoch: int) -> None:
-        """Nothing to note."""
-
-    def on_save(self) -> None:
-        """Nothing to note."""
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
 
 def time_steps(trainer: Trainer, epochs: range, *, seconds: float) -> list[float]:
     """The durations of real steps in some epochs, counted from 0, one after the other and again."""
     watch = _Stopwatch(seconds)
-    observers, trainer.observers = trainer.observers, [watch]
+    callbacks, trainer.callbacks = trainer.callbacks, [watch]
     try:
         for epoch in cycle(epochs):  # another one each time: samples of the same one may still be in memory
             trainer.epoch, trainer.step, trainer.iteration = epoch, 0, 0  # the first learning rates serve for all
@@ -108,7 +96,7 @@ def time_steps(trainer: Trainer, epochs: range, *, seconds: float) -> list[float
     except _StopTimingError:
         return watch.durations
     finally:
-        trainer.observers = observers
+        trainer.callbacks = callbacks
     raise AssertionError("ended by the watch")
 
 

@@ -29,7 +29,7 @@ from rtmdet.training.ema import ExponentialMovingAverage
 from rtmdet.training.interruption import Interrupted, SignalWatch
 from rtmdet.training.plan import Plan
 from rtmdet.training.random_state import random_states, restore_random_states
-from rtmdet.training.records import Observer, StepRecord, ValidationRecord
+from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 from rtmdet.training.step import NotFiniteError, StepLosses, Stepper
 from rtmdet.weights.checkpoint import LAST, CheckpointMeta, TrainingState, read_training_checkpoint, save_checkpoint
 
@@ -71,7 +71,7 @@ class Trainer:
         folder: Path,
         meta: CheckpointMeta,
         frozen: Sequence[nn.Module] = (),
-        observers: Sequence[Observer] = (),
+        callbacks: Sequence[Callback] = (),
         choose_input_size: Callable[[nn.Module], tuple[int, int]] | None = None,
     ) -> None:
         self.model = model
@@ -84,7 +84,7 @@ class Trainer:
         self.folder = folder
         self.meta = meta
         self.frozen = frozen
-        self.observers = observers
+        self.callbacks = callbacks
         self.choose_input_size = choose_input_size
         self.steps = -(-len(loader) // plan.accumulate)  # of an epoch
         self.epoch = 0  # finished epochs
@@ -127,8 +127,8 @@ class Trainer:
             rate = float(self.learning_rates[self.iteration])
             losses = self._make_step(batches, rate)
             record = self._record(losses, rate, seconds=time.perf_counter() - began, data_seconds=waited)
-            for observer in self.observers:
-                observer.on_step(record)
+            for callback in self.callbacks:
+                callback.on_step(record)
             self._save_on_the_way()
             began = time.perf_counter()
 
@@ -148,8 +148,8 @@ class Trainer:
                 self.validations_since_best = waited
         self.epoch, self.step = self.epoch + 1, 0
         self.save_state()
-        for observer in self.observers:
-            observer.on_epoch_end(self.epoch)
+        for callback in self.callbacks:
+            callback.on_epoch_end(self.epoch)
         if self.epoch < self.plan.epochs:
             self._stop_where_asked()
 
@@ -167,8 +167,8 @@ class Trainer:
             self.save_weights(f"epoch_{self.epoch + 1:04d}.pth", metrics)
             self._remove_old_weights()
         record = ValidationRecord(self.epoch + 1, self.iteration, metrics, best, self.meta.input_size)
-        for observer in self.observers:
-            observer.on_validation(record)
+        for callback in self.callbacks:
+            callback.on_validation(record)
 
     def _choose_input_size(self) -> None:
         if self.choose_input_size is not None:
@@ -184,8 +184,8 @@ class Trainer:
 
     def save_state(self) -> None:
         """Write last.pth with all that a resumed run needs."""
-        for observer in self.observers:
-            observer.on_save()
+        for callback in self.callbacks:
+            callback.on_save()
         rng = gather(random_states(self.stepper.device))
         if not is_main_process():
             return

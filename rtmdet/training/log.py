@@ -14,7 +14,7 @@ from typing import IO
 
 from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import NAMES
-from rtmdet.training.records import StepRecord, ValidationRecord
+from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 
 Row = dict[str, str | int | float | bool]
 MEANS = (
@@ -24,7 +24,7 @@ MEANS = (
 VALIDATION = ("epoch", "iteration", "best", "input_height", "input_width")  # what says where a validation stands
 
 
-class RunLog:
+class RunLog(Callback):
     """Writes log.jsonl, train.csv and val.csv into a folder.
 
     Of an earlier run's rows those of `iterations` steps and of the validations of `epochs` epochs stay.

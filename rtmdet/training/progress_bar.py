@@ -5,11 +5,11 @@ from __future__ import annotations
 from tqdm import tqdm
 
 from rtmdet.evaluation.coco import CocoMetrics, format_metrics
-from rtmdet.training.records import StepRecord, ValidationRecord
+from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 
 
-class TrainingBar:
-    """An observer that draws one bar for the whole run: epoch, it/s, time left, losses, rate, memory."""
+class TrainingBar(Callback):
+    """An callback that draws one bar for the whole run: epoch, it/s, time left, losses, rate, memory."""
 
     def __init__(self, *, epochs: int, iterations: int, done: int) -> None:
         self._epochs = epochs
@@ -38,12 +38,6 @@ class TrainingBar:
         numbers = ", ".join(f"{n} {v:.3f}" for n, v in zip(names, record.metrics.numbers[:3], strict=True))
         tqdm.write(f"epoch {record.epoch}: {numbers}" + (" (best so far)" if record.best else ""))
         self._last = record.metrics
-
-    def on_epoch_end(self, epoch: int) -> None:
-        """Nothing to draw."""
-
-    def on_save(self) -> None:
-        """Nothing to draw."""
 
     def close(self) -> None:
         """Leave the bar as it stands and end its line; print all numbers of the last validation."""

@@ -1,9 +1,8 @@
-"""What a run reports while it goes on, and who listens."""
+"""What a run reports while it goes on, and the callbacks that hear it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from rtmdet.evaluation.coco import CocoMetrics
 
@@ -37,11 +36,11 @@ class ValidationRecord:
     input_size: tuple[int, int]  # (H, W) in pixels, at which it was measured
 
 
-class Observer(Protocol):
-    """Whoever wants to know how a run goes: log files, a progress bar, an experiment tracker."""
+class Callback:
+    """Hears how a run goes: log files, the progress bar, an experiment tracker. Override what you need."""
 
     def on_step(self, record: StepRecord) -> None:
-        """After every optimiser step."""
+        """After every optimizer step."""
 
     def on_validation(self, record: ValidationRecord) -> None:
         """After every validation."""
@@ -50,7 +49,7 @@ class Observer(Protocol):
         """After an epoch, counted from 1, was validated (where due) and saved."""
 
     def on_save(self) -> None:
-        """Before a checkpoint is written: a resumed run will not tell again what came before it."""
+        """Before a checkpoint is written: a resumed run will not repeat what came before it."""
 
     def close(self) -> None:
         """After the run's end, also one that came early."""

@@ -13,7 +13,7 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.training.log import MEANS
-from rtmdet.training.records import StepRecord, ValidationRecord
+from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 SCALARS = [field.name for field in fields(StepRecord) if field.name not in ("epoch", "iteration")]
 
 
-class TensorBoardLog:
-    """An observer that writes into folder/tensorboard; the step of every value is the run's iteration.
+class TensorBoardLog(Callback):
+    """An callback that writes into folder/tensorboard; the step of every value is the run's iteration.
 
     Training scalars are those of log.jsonl, every `log_every` steps. After each validation come its 12 numbers,
     without the undefined ones, and the `pictures`, RGB uint8 (H, W, 3) of any sizes. A resumed run hides what

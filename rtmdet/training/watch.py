@@ -18,7 +18,7 @@ from rtmdet.training.causes import (
     shorten,
 )
 from rtmdet.training.log import Row
-from rtmdet.training.records import StepRecord, ValidationRecord
+from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 from rtmdet.training.trend import LossCourse, Trend
 
 NEAR_ZERO = 0.01  # AP
@@ -31,8 +31,8 @@ LEVEL = 0.98  # of the highest window: at or above it, the loss has not fallen
 RISEN = 1.25  # of the highest window: no validation is needed to call it a fault
 
 
-class ProgressWatch:
-    """An observer that reports what is wrong with a run, and appends it to warnings.txt in the run's folder.
+class ProgressWatch(Callback):
+    """An callback that reports what is wrong with a run, and appends it to warnings.txt in the run's folder.
 
     Near-zero AP: below 0.01 at the first validation after a third of the epochs.
 
@@ -97,12 +97,6 @@ class ProgressWatch:
         elif now - start >= FALL_JUDGED_FROM * (end - start) and self._does_not_fall(trend):
             text = f"the loss does not fall: {trend.loss:.3g}, at most {trend.highest_loss:.3g} before"
             self._warn("flat-loss", epoch, text, cause_of_flat_loss(self._facts, trend))
-
-    def on_save(self) -> None:
-        """Nothing to write: warnings are written at once."""
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
     def _judge_ap(self, record: ValidationRecord) -> None:
         if 0 <= record.metrics.ap < NEAR_ZERO:  # -1: no objects to find

@@ -16,7 +16,7 @@ from matplotlib.typing import HashableList
 
 from rtmdet.core.errors import InputError
 from rtmdet.training.log import Row, read_log
-from rtmdet.training.records import StepRecord, ValidationRecord
+from rtmdet.training.records import Callback, ValidationRecord
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#8c564b")  # for every eye
 LINE_STYLES = ("-", "--", ":", "-.")  # of the first, second ... eight runs
@@ -71,16 +71,13 @@ class Run:
         return float(epochs[index]), float(values[index])
 
 
-class CurvePicture:
-    """An observer that draws the curves of a log.jsonl anew after every epoch with a validation."""
+class CurvePicture(Callback):
+    """An callback that draws the curves of a log.jsonl anew after every epoch with a validation."""
 
     def __init__(self, log: Path, picture: Path) -> None:
         self.log = log
         self.picture = picture
         self._due = False
-
-    def on_step(self, record: StepRecord) -> None:
-        """Nothing to draw yet."""
 
     def on_validation(self, record: ValidationRecord) -> None:
         """Draw at the end of this epoch."""
@@ -91,12 +88,6 @@ class CurvePicture:
         if self._due:
             draw_curves([Run(self.log.parent.resolve().name, read_log(self.log))], self.picture)
             self._due = False
-
-    def on_save(self) -> None:
-        """Nothing to draw."""
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
 
 def draw_curves(runs: Sequence[Run], path: Path) -> None:

@@ -12,34 +12,22 @@ from matplotlib.figure import Figure
 from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import ClassMetrics
 from rtmdet.evaluation.score_curve import THRESHOLDS
-from rtmdet.training.records import StepRecord, ValidationRecord
+from rtmdet.training.records import Callback, ValidationRecord
 from rtmdet.viz.curves import COLORS
 
 OTHERS = "0.75"  # a grey, for the classes beyond the colours
 
 
-class ScoreCurvePicture:
-    """An observer that draws the curves of the best validation: they belong to best.pth."""
+class ScoreCurvePicture(Callback):
+    """An callback that draws the curves of the best validation: they belong to best.pth."""
 
     def __init__(self, picture: Path) -> None:
         self.picture = picture
-
-    def on_step(self, record: StepRecord) -> None:
-        """Nothing to draw."""
 
     def on_validation(self, record: ValidationRecord) -> None:
         """Draw where it is the best so far."""
         if record.best:
             draw_score_curves(record.metrics.classes, self.picture)
-
-    def on_epoch_end(self, epoch: int) -> None:
-        """Nothing to draw."""
-
-    def on_save(self) -> None:
-        """Nothing to draw."""
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
 
 def draw_score_curves(classes: Sequence[ClassMetrics], path: Path) -> None:

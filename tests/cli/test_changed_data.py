@@ -57,7 +57,7 @@ def test_changes_are_said(
 ) -> None:
     data, copies = folders
     (data / "all.json").write_text(json.dumps(now))
-    say_what_changed(data, copies)
+    say_what_changed(data, None, copies)
     said = capsys.readouterr().out
     assert said.startswith(f"data: {data} has changed since the run began: {words}") if words else not said
 
@@ -65,7 +65,7 @@ def test_changes_are_said(
 def test_data_that_is_gone_is_no_fault(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     data, copies = folders
     (data / "all.json").write_text("{")
-    say_what_changed(data, copies)
+    say_what_changed(data, None, copies)
     assert "the run continues with its own copies; the data set cannot be read any more" in capsys.readouterr().out
-    say_what_changed(data, data)
+    say_what_changed(data, None, data)
     assert not capsys.readouterr().out, "no copies: the run reads the files themselves"

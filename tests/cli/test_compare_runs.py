@@ -92,7 +92,7 @@ def test_a_run_and_the_results_that_it_wrote_are_equal(
         result = command("compare", a, b, "--workers", 0, "--device", "cpu")
         assert result.returncode == 0, result.stderr
         assert "AP +0.000   no interval: it takes 5 images with objects" in result.stdout
-        assert result.stdout.splitlines()[-1] == "verdict: cannot be told with 3 images"
+        assert result.stdout.splitlines()[-1] == "verdict: inconclusive with 3 images"
 
 
 def refused(result: CompletedProcess[str], *parts: str) -> None:
@@ -151,7 +151,7 @@ def test_runs_with_files_of_their_own_that_say_the_same(
     save_checkpoint(other, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
     result = command("compare", finished[0] / "run", other, "--workers", 0, "--device", "cpu")
     assert result.returncode == 0, result.stderr
-    assert f"{other}: trained on 3 of the 3 images: its AP says little of other images" in result.stdout
+    assert f"{other}: trained on 3 of the 3 images: its AP says little about other images" in result.stdout
     assert "best.pth: trained on" not in result.stdout
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from rtmdet.runs.duration import FORWARD, LEAST_SECONDS, LEAST_STEPS, DurationEs
 from rtmdet.runs.halfway import Correction
 from rtmdet.runs.minutes import TimeLimit
 from rtmdet.runs.open_data import open_data
+from rtmdet.runs.options import RunOptions
 from rtmdet.runs.own_data import configure
 from rtmdet.runs.timing import measure_speed
 from rtmdet.training.records import StepRecord, ValidationRecord
@@ -145,8 +145,8 @@ def test_times_that_mean_nothing_are_one_line(
 def parts(dataset: Path, checkpoint: Path, tmp_path: Path) -> tuple:
     """Configuration, trainer and data of a run of 4 epochs with two steps."""
     overrides = [*QUICK, "data.input_size=[64, 64]", "train.epochs=4", f"train.output={tmp_path / 'run'}"]
-    arguments = argparse.Namespace(data=dataset, weights=str(checkpoint), overrides=overrides, keep_classes=False)
-    config = configure(arguments, tmp_path / "run")
+    options = RunOptions(data=dataset, weights=str(checkpoint), overrides=tuple(overrides))
+    config = configure(options, tmp_path / "run")
     torch.manual_seed(0)
     train_data, val_data = open_data(config)
     return config, build_trainer(config, train_data, val_data, torch.device("cpu")), val_data

@@ -46,7 +46,7 @@ def test_a_run_that_ends_below_its_best_says_so(tmp_path: Path) -> None:
     scores = iter([0.1, 0.4, 0.2, 0.3])
     log = RunLog(tmp_path, log_every=2)
     make_trainer(
-        tmp_path, plan=replace(PLAN, epochs=4), evaluate=lambda _: metrics(next(scores)), observers=[log]
+        tmp_path, plan=replace(PLAN, epochs=4), evaluate=lambda _: metrics(next(scores)), callbacks=[log]
     ).run()
     line = describe_outcome(read_log(log.path), tmp_path)
     assert line.startswith(f"AP of the last epoch 0.300 ({tmp_path / 'last.pth'}), best of 4 validations 0.400 (")

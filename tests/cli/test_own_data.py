@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from rtmdet.config.file import load_config
-from rtmdet.runs.own_data import given_settings
+from rtmdet.runs.options import RunOptions
 
 Command = Callable[..., CompletedProcess[str]]
 QUICK = ("data.input_size=[64, 64]", "train.epochs=1", "data.workers=0", "train.device=cpu")
@@ -227,15 +226,15 @@ def test_folds_that_cannot_be_made_are_refused(command: Command, dataset: Path, 
 
 
 def test_settings_in_quotes_mean_the_same() -> None:
-    overrides = [
+    overrides = (
         'train.output="runs/x y"',
         "model.weights='none'",
         "train.epochs=3",
         "data.classes=[a, b]",
         "x=[",
         "y=",
-    ]
-    assert given_settings(argparse.Namespace(overrides=overrides)) == {
+    )
+    assert RunOptions(overrides=overrides).given == {
         "train.output": "runs/x y",
         "model.weights": "none",
         "train.epochs": "3",

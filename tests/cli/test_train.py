@@ -19,11 +19,11 @@ import torch
 import yaml
 from training.small_run import Recorder
 
-from rtmdet.cli.train import train
 from rtmdet.config.file import load_config
 from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.runs.folder import load_run
+from rtmdet.runs.train import train
 from rtmdet.training.interruption import Interrupted
 from rtmdet.training.log import read_log
 from rtmdet.training.records import StepRecord
@@ -201,7 +201,7 @@ def test_a_signal_saves_and_a_resumed_run_ends_as_if_there_was_none(
                 os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted):
-        train(load_config(config), observers=[Signal()])
+        train(load_config(config), callbacks=[Signal()])
     assert f"after iteration {iteration}; all is saved" in capsys.readouterr().out
     assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].iteration == iteration
     result = command("train", "--config", config, "--resume")
@@ -226,7 +226,7 @@ def test_a_stopped_command_says_how_to_go_on(config: Path, tmp_path: Path) -> No
     out, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
     assert "all is saved" in out
-    assert out.splitlines()[-1] == "go on with: the same command and --resume"
+    assert out.splitlines()[-1] == "to continue, run the same command with --resume"
     assert "Traceback" not in err
     assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].iteration >= 1
 
@@ -252,7 +252,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     with pytest.raises(
         InputError, match=r"last\.pth: the checkpoint cannot be written .*, the previous file is kept"
     ):
-        train(load_config(config), observers=[Full()])
+        train(load_config(config), callbacks=[Full()])
     assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].epoch == 1
 
 

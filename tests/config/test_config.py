@@ -11,7 +11,7 @@ from rtmdet.config.file import dump_config, load_config
 from rtmdet.config.schema import Config, TransformConfig
 from rtmdet.core.errors import InputError
 
-EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
+EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
 DATA = """\
 data:
   train: {annotations: train.json, images: train}

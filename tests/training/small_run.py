@@ -1,4 +1,4 @@
-"""A training run of milliseconds: a detector of a few hundred weights, random batches, an observer that notes all.
+"""A training run of milliseconds: a detector of a few hundred weights, random batches, an callback that notes all.
 
 Dimension legend: B batch, K classes.
 """
@@ -21,7 +21,7 @@ from rtmdet.training.criterion import Criterion
 from rtmdet.training.ema import ExponentialMovingAverage
 from rtmdet.training.engine import Trainer
 from rtmdet.training.plan import Plan
-from rtmdet.training.records import Observer, StepRecord, ValidationRecord
+from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 from rtmdet.training.step import Stepper
 from rtmdet.weights.checkpoint import CheckpointMeta
 
@@ -91,7 +91,7 @@ class SameBatchLoader(RandomLoader):
             yield Batch(images, targets, metas)
 
 
-class Recorder(Observer):
+class Recorder(Callback):
     """Keeps what it is told, in order."""
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ def make_trainer(
     seed: int = 0,
     plan: Plan = PLAN,
     evaluate: Callable[[nn.Module], CocoMetrics] = lambda _: metrics(0.5),
-    observers: Sequence[Observer] = (),
+    callbacks: Sequence[Callback] = (),
     frozen: bool = False,
     batches: int = BATCHES,
     meta: CheckpointMeta = META,
@@ -154,7 +154,7 @@ def make_trainer(
         folder=folder,
         meta=meta,
         frozen=stem,
-        observers=observers,
+        callbacks=callbacks,
     )
 
 

@@ -51,7 +51,7 @@ def test_plan_of_validations(epochs: int, validate_every: int, dense: int, valid
 
 def test_loss_goes_down(tmp_path: Path) -> None:
     recorder = Recorder()
-    make_trainer(tmp_path, plan=replace(PLAN, epochs=12, validate_every=100), observers=[recorder]).run()
+    make_trainer(tmp_path, plan=replace(PLAN, epochs=12, validate_every=100), callbacks=[recorder]).run()
     losses = [record.loss_classification + record.loss_box for record in recorder.steps]
     assert np.mean(losses[-BATCHES:]) < 0.7 * np.mean(losses[:BATCHES])
 
@@ -62,7 +62,7 @@ def test_a_real_detector_learns(tmp_path: Path) -> None:
     torch.manual_seed(0)
     recorder, plan = Recorder(), replace(PLAN, validate_every=100)
     model, meta = build_rtmdet("nano", 2), replace(META, size="nano")
-    trainer = make_trainer(tmp_path, plan=plan, observers=[recorder], meta=meta, model=model, batches=18)
+    trainer = make_trainer(tmp_path, plan=plan, callbacks=[recorder], meta=meta, model=model, batches=18)
     trainer.loader = SameBatchLoader(18)
     trainer.learning_rates = np.full(36, 0.004)
     trainer.run()
@@ -85,7 +85,7 @@ def test_a_frozen_backbone_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_observers_hear_every_step_validation_and_epoch(tmp_path: Path) -> None:
     first, second = Recorder(), Recorder()
-    trainer = make_trainer(tmp_path, plan=replace(PLAN, validate_every=2), observers=[first, second])
+    trainer = make_trainer(tmp_path, plan=replace(PLAN, validate_every=2), callbacks=[first, second])
     trainer.run()
     assert first.told == ["step"] * 3 + ["end 1"] + ["step"] * 3 + ["validation", "end 2"]
     assert second.told == first.told
@@ -158,7 +158,7 @@ def test_the_size_of_detection_is_chosen_once_before_the_last_validation(tmp_pat
     trainer = make_trainer(tmp_path, plan=replace(PLAN, epochs=3), evaluate=evaluate, meta=meta)
     trainer.choose_input_size = choose
     log = RunLog(tmp_path, log_every=1)
-    trainer.observers = [log]
+    trainer.callbacks = [log]
     trainer.run()
     assert told == ["evaluate", "evaluate", "choose", "evaluate"]
     sizes = [(row["input_height"], row["input_width"]) for row in read_log(log.path) if row["kind"] == "val"]
@@ -200,7 +200,7 @@ def test_best_weights_are_kept(tmp_path: Path) -> None:
         return metrics(next(scores))
 
     recorder = Recorder()
-    trainer = make_trainer(tmp_path, plan=replace(PLAN, epochs=4), evaluate=evaluate, observers=[recorder])
+    trainer = make_trainer(tmp_path, plan=replace(PLAN, epochs=4), evaluate=evaluate, callbacks=[recorder])
     trainer.run()
     assert [record.best for record in recorder.validations] == [True, True, False, False]
     content = torch.load(tmp_path / "best.pth", weights_only=True)
@@ -239,7 +239,7 @@ def test_gradients_are_clipped_where_the_plan_says_so(tmp_path: Path) -> None:
     for clip in (None, 0.01):
         recorder = Recorder()
         plan = Plan(epochs=1, validate_every=1)
-        trainer = make_trainer(tmp_path, plan=plan, observers=[recorder], batches=1, clip_gradient=clip)
+        trainer = make_trainer(tmp_path, plan=plan, callbacks=[recorder], batches=1, clip_gradient=clip)
         trainer.stepper.optimizer = torch.optim.SGD(trainer.model.parameters())
         trainer.learning_rates = np.ones(1)
         before = nn.utils.parameters_to_vector(trainer.model.parameters()).detach().clone()
@@ -258,7 +258,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
             if record.iteration == 4:
                 nn.init.constant_(trainer.model.logits.bias, torch.nan)  # type: ignore[union-attr, arg-type]
 
-    trainer.observers = [Poison()]
+    trainer.callbacks = [Poison()]
     with pytest.raises(InputError) as caught:
         trainer.run()
     message = str(caught.value)
@@ -288,7 +288,7 @@ def test_patience_ends_a_run_early_and_for_good(tmp_path: Path) -> None:
     trainer.run()
     assert (trainer.epoch, trainer.stopped_early, trainer.best_ap) == (4, True, 0.4)
     recorder = Recorder()
-    resumed = make_trainer(tmp_path, plan=plan, observers=[recorder])
+    resumed = make_trainer(tmp_path, plan=plan, callbacks=[recorder])
     resumed.resume(tmp_path / "last.pth")
     resumed.run()
     assert recorder.told == []
@@ -321,7 +321,7 @@ def test_without_averaging_the_weights_themselves_are_measured_and_saved(tmp_pat
 def test_joined_batches_make_one_step(tmp_path: Path) -> None:
     recorder = Recorder()
     plan = Plan(epochs=2, validate_every=2, accumulate=2)
-    trainer = make_trainer(tmp_path, plan=plan, observers=[recorder])
+    trainer = make_trainer(tmp_path, plan=plan, callbacks=[recorder])
     trainer.run()
     assert [(record.epoch, record.iteration) for record in recorder.steps] == [(1, 1), (1, 2), (2, 3), (2, 4)]
     np.testing.assert_allclose([record.learning_rate for record in recorder.steps], trainer.learning_rates[:4])
@@ -331,7 +331,7 @@ def test_joined_batches_make_one_step(tmp_path: Path) -> None:
 
 def test_records_tell_how_many_priors_an_object_has(tmp_path: Path) -> None:
     recorder = Recorder()
-    make_trainer(tmp_path, observers=[recorder]).run()
+    make_trainer(tmp_path, callbacks=[recorder]).run()
     for record in recorder.steps:  # one object a batch
         assert record.positives_per_object == record.positives > 0
         assert record.unassigned == 0

@@ -40,7 +40,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> N
 
     torch.manual_seed(5)
     with pytest.raises(KeyboardInterrupt):
-        make_trainer(first, observers=[Interruption()]).run()
+        make_trainer(first, callbacks=[Interruption()]).run()
     torch.manual_seed(99)
     resumed = make_trainer(second, seed=1)
     resumed.resume(first / "last.pth")
@@ -86,9 +86,9 @@ LONG = Plan(epochs=3, validate_every=2, accumulate=2, save_every=2)  # 3 steps a
 
 def make_long(folder: Path, *, seed: int = 0, action: AtStep | None = None) -> Trainer:
     scores = iter([0.5, 0.4])
-    observers = [] if action is None else [action]
+    callbacks = [] if action is None else [action]
     return make_trainer(
-        folder, seed=seed, plan=LONG, batches=5, evaluate=lambda _: metrics(next(scores)), observers=observers
+        folder, seed=seed, plan=LONG, batches=5, evaluate=lambda _: metrics(next(scores)), callbacks=callbacks
     )
 
 
@@ -136,7 +136,7 @@ def test_a_run_that_was_killed_in_its_validation_only_validates_again(tmp_path: 
     with pytest.raises(KeyboardInterrupt):
         make_trainer(tmp_path, evaluate=die).run()
     recorder = Recorder()
-    resumed = make_trainer(tmp_path, seed=1, observers=[recorder])
+    resumed = make_trainer(tmp_path, seed=1, callbacks=[recorder])
     resumed.resume(tmp_path / "last.pth")
     resumed.run()
     assert recorder.told == ["validation", "end 1", *["step"] * 3, "validation", "end 2"]
@@ -153,7 +153,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
         send(signal.SIGTERM)()
 
     with pytest.raises(KeyboardInterrupt):
-        make_trainer(tmp_path, observers=[AtStep(1, twice)]).run()
+        make_trainer(tmp_path, callbacks=[AtStep(1, twice)]).run()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -224,7 +224,7 @@ def test_a_signal_before_a_validation_does_not_wait_for_it(tmp_path: Path) -> No
     def never(_: nn.Module) -> CocoMetrics:
         raise AssertionError
 
-    trainer = make_trainer(tmp_path, evaluate=never, observers=[AtStep(3, send(signal.SIGTERM))])
+    trainer = make_trainer(tmp_path, evaluate=never, callbacks=[AtStep(3, send(signal.SIGTERM))])
     with pytest.raises(Interrupted):
         trainer.run()
     assert read_training_checkpoint(tmp_path / "last.pth")[2].step == 3
@@ -251,7 +251,7 @@ def test_a_scaler_goes_on_with_its_scale(tmp_path: Path) -> None:
 def test_a_finished_run_has_nothing_to_resume(tmp_path: Path) -> None:
     make_trainer(tmp_path).run()
     recorder = Recorder()
-    resumed = make_trainer(tmp_path, observers=[recorder])
+    resumed = make_trainer(tmp_path, callbacks=[recorder])
     resumed.resume(tmp_path / "last.pth")
     resumed.run()
     assert recorder.told == []

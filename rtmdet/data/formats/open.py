@@ -52,14 +52,17 @@ class Source:
     splits: Mapping[str, Split]  # train, and val where there is one
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, images: Path | None = None) -> Source:
     """Find out the format of a file or folder, and read its train and val splits.
 
     A folder may hold COCO files with their images beside, in the layouts of COCO, Roboflow or `rtmdet data`; a
     YOLO data.yaml or list of names; VIA region files; LabelMe files; CVAT's XML file; or Pascal VOC, with the lists
     of ImageSets/ or a folder a split. Where no name says train or val, the one file is train. Raises InputError where
-    nothing is recognised, a split has several files, or what is found cannot be used.
+    nothing is recognised, a split has several files, or what is found cannot be used. With `images`, the folder of
+    its images, the path must be one COCO file.
     """
+    if images is not None:
+        return _one_coco_file(path, images)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder of data; check the path")
     if (description := find_layout(path)) is not None:
@@ -82,6 +85,14 @@ def open_source(path: Path) -> Source:
     if find_names(path) is not None:
         return Source("YOLO", _yolo_splits(path))
     raise InputError(f"{path}: expected {LAYOUTS} annotations, recognised none; {_what_is_there(path)}")
+
+
+def _one_coco_file(path: Path, images: Path) -> Source:
+    if not path.is_file():
+        raise InputError(f"{path}: expected one COCO file where the folder of its images is given, found no file")
+    if not images.is_dir():
+        raise InputError(f"{images}: expected the folder of the images of {path}, found none; check the path")
+    return Source("COCO", _coco_splits({"train": (path, images)}))
 
 
 def _coco_splits(found: Mapping[str, tuple[Path, Path]]) -> dict[str, Split]:

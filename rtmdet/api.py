@@ -1,0 +1,149 @@
+"""What the commands do, for Python: train, evaluate, compare, check data.
+
+    run = rtmdet.train("data/balloon", weights="rtmdet-tiny-coco", epochs=40, output="runs/balloon")
+    print(rtmdet.evaluate(run.last, "data/balloon", split="val"))
+
+Like the commands they print what they choose and how it goes. Whatever a user's input can cause is an InputError.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtmdet.core.errors import InputError
+from rtmdet.detector import Detector
+from rtmdet.evaluation.coco import NAMES
+from rtmdet.runs.compare import Comparison, Loading, compare_runs
+from rtmdet.runs.ground_truth import open_ground_truth
+from rtmdet.runs.measure import Evaluation, evaluate_detector
+from rtmdet.runs.options import RunOptions
+from rtmdet.runs.train import carry_out
+from rtmdet.training.log import read_log
+from rtmdet.training.records import Callback
+
+PathLike = str | Path
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedRun:
+    """A finished run."""
+
+    folder: Path
+
+    @property
+    def last(self) -> Path:
+        """The weights of the last epoch: report their AP."""
+        return self.folder / "last.pth"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best validation, whose AP is chosen on the images that measure it."""
+        return self.folder / "best.pth"
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The 12 COCO numbers of the last validation by their names, AP first; -1 where undefined."""
+        rows = [row for row in read_log(self.folder / "log.jsonl") if row["kind"] == "val"]
+        return {name: float(rows[-1][name]) for name in NAMES} if rows else {}
+
+
+def train(
+    data: PathLike | None = None,
+    *,
+    config: PathLike | None = None,
+    images: PathLike | None = None,
+    weights: PathLike | None = None,
+    keep_classes: bool = False,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    output: PathLike | None = None,
+    resume: bool = False,
+    settings: Mapping[str, object] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> TrainedRun:
+    """Fine-tune a detector, or train one from scratch; returns the run.
+
+    `data` is a data set in any known format, a file or folder (`images` the folder of a COCO file's images), for
+    which all settings are chosen; or `config` is a YAML file as in configs/. `weights` is a checkpoint file, a
+    published name, or "none" to train from scratch. `settings` has further ones by their dotted keys, such as
+    {"data.input_size": 320}; `minutes` fits the run on `data` to a time. `callbacks` hear of every step and
+    validation. Raises InputError where something cannot be used, and
+    `rtmdet.training.interruption.Interrupted` after Ctrl-C or SIGTERM, with everything saved for `resume`.
+    """
+    if (data is None) == (config is None):
+        raise InputError("train: expected either data or config, found both or neither; give one of them")
+    given = {"train.epochs": epochs, "train.output": None if output is None else str(output), **(settings or {})}
+    options = RunOptions(
+        config=_path(config),
+        data=_path(data),
+        images=_path(images),
+        weights=None if weights is None else str(weights),
+        keep_classes=keep_classes,
+        overrides=tuple(f"{key}={_as_yaml(value)}" for key, value in given.items() if value is not None),
+        resume=resume,
+        minutes=minutes,
+    )
+    return TrainedRun(carry_out(options, callbacks))
+
+
+def evaluate(
+    detector: Detector | PathLike,
+    data: PathLike | None = None,
+    *,
+    split: str | None = None,
+    images: PathLike | None = None,
+    batch_size: int = 8,
+    workers: int = 2,
+    backend: str | None = None,
+) -> Evaluation:
+    """Measure a detector, or the weights of one, on annotated images; `print` the result for COCO's 12 numbers.
+
+    `data` is a data set in any known format, of which `split` is taken (val, or train where there is no other);
+    without it, what the detector's run was validated on. Raises InputError.
+    """
+    found = detector if isinstance(detector, Detector) else Detector.from_weights(str(detector))
+    name = "the detector" if isinstance(detector, Detector) else str(detector)
+    dataset = open_ground_truth(found, Path(name), data=_path(data), images=_path(images), split=split)
+    return evaluate_detector(found, dataset, name=name, batch_size=batch_size, workers=workers, backend=backend)
+
+
+def compare(
+    a: PathLike,
+    b: PathLike,
+    *,
+    annotations: PathLike | None = None,
+    images: PathLike | None = None,
+    input_size: tuple[int, int] | None = None,
+    device: str = "auto",
+    batch_size: int = 8,
+    workers: int = 2,
+    backend: str | None = None,
+) -> Comparison:
+    """Measure two runs on the same images; `print` the result for the difference of AP with its 95 % interval.
+
+    Each is the folder of a run, a checkpoint, a published name, or COCO results in a file. Without `annotations`, a
+    COCO file, and `images`, its folder, they are measured on the validation images of both. Raises InputError.
+    """
+    return compare_runs(
+        (str(a), str(b)),
+        annotations=_path(annotations),
+        images=_path(images),
+        input_size=input_size,
+        device=device,
+        loading=Loading(batch_size, workers, backend),
+    )
+
+
+def _path(path: PathLike | None) -> Path | None:
+    return None if path is None else Path(path).expanduser()
+
+
+def _as_yaml(value: object) -> str:
+    """A setting's value as --set takes it. Raises InputError for what no configuration can hold."""
+    try:
+        return json.dumps(str(value) if isinstance(value, Path) else value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"settings: {value!r} is not a number, text, list or mapping ({error})") from error

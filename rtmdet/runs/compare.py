@@ -1,0 +1,246 @@
+"""Comparing: which of two runs is better, and whether so few images can tell."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pycocotools.coco import COCO
+
+from rtmdet.config.schema import EvaluationConfig, SplitConfig
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.dataset import CocoDataset, index_coco
+from rtmdet.data.coco.file import read_coco
+from rtmdet.data.coco.layout import file_names, is_coco
+from rtmdet.data.image_names import ImageNames
+from rtmdet.data.json_file import read_json
+from rtmdet.data.loader import EvaluationLoader
+from rtmdet.data.samples import EvaluationSamples
+from rtmdet.detector import Detector
+from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics
+from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
+from rtmdet.runs.folds import ANNOTATIONS, DETECTIONS
+from rtmdet.runs.ground_truth import stored_split
+from rtmdet.runs.measure import describe, detect_all, stored_settings
+from rtmdet.runs.open_data import count_learned, shortened
+from rtmdet.runs.results_file import read_results
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One side of the comparison: a detector, or where that is None, a file of its detections."""
+
+    path: Path
+    detector: Detector | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Images:
+    """What both sides are measured on; `folder` None: both have their detections already."""
+
+    annotations: Path
+    folder: Path | None
+    coco: COCO
+    category_ids: tuple[int, ...]  # of the classes that are measured
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What two runs are worth on the same images; `print` shows AP of both, the difference and the verdict."""
+
+    paths: tuple[Path, Path]
+    input_sizes: tuple[tuple[int, int] | None, tuple[int, int] | None]  # (H, W); None: detections from a file
+    metrics: tuple[CocoMetrics, CocoMetrics]
+    interval: Interval | None  # 95 % interval of B - A, by resampling the images; None with too few of them
+    images: int
+    annotations: Path
+    remarks: tuple[str, ...]
+
+    @property
+    def difference(self) -> float:
+        """AP of B less AP of A."""
+        first, second = self.metrics
+        return second.ap - first.ap
+
+    @property
+    def verdict(self) -> str:
+        """What the interval allows to say."""
+        spread = self.interval
+        sign = 0 if spread is None else spread.sign
+        if spread is not None and spread.low == spread.high == 0:
+            return "no difference"
+        if not sign:
+            return f"inconclusive with {self.images} {'image' if self.images == 1 else 'images'}"
+        return f"B is {'better' if sign > 0 else 'worse'}"
+
+    def __str__(self) -> str:
+        names = shortened([row.name for row in self.metrics[0].classes])
+        lines = [f"{self.images} images of {self.annotations}, classes: {names}"]
+        for letter, path, size, metrics in zip("AB", self.paths, self.input_sizes, self.metrics, strict=True):
+            side = "" if size is None else f" at {size[1]} x {size[0]} pixels"
+            lines.append(f"{letter}      AP {metrics.ap:.3f}   AP50 {metrics.numbers[1]:.3f}   {path}{side}")
+        return "\n".join([*lines, self._describe_difference(), f"verdict: {self.verdict}"])
+
+    def _describe_difference(self) -> str:
+        spread, text = self.interval, f"B - A  AP {self.difference:+.3f}"
+        if spread is None:
+            return f"{text}   no interval: it takes {LEAST_IMAGES} images with objects"
+        return f"{text}   95 % interval {spread} from {spread.resamples} resamples of the images, the same for both"
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How images are loaded, and what computes the numbers."""
+
+    batch_size: int = 8
+    workers: int = 2
+    backend: str | None = None  # None: the default of the evaluation
+
+
+def compare_runs(
+    names: tuple[str, str],
+    *,
+    annotations: Path | None = None,
+    images: Path | None = None,
+    input_size: tuple[int, int] | None = None,
+    device: str = "auto",
+    loading: Loading | None = None,
+) -> Comparison:
+    """Measure two runs on the same images; without `annotations` on the validation images that they share.
+
+    A name is that of a run's folder, a checkpoint, published weights, or a COCO results file. Raises InputError.
+    """
+    loading = loading or Loading()
+    if loading.batch_size < 1 or loading.workers < 0:
+        raise InputError(f"--batch {loading.batch_size} --workers {loading.workers}: expected at least 1 and 0")
+    runs = [open_run(name, device, input_size) for name in names]
+    check_classes(runs)
+    truth, remarks = open_images(runs, annotations, images)
+    found = [measure(one, truth, loading, remarks).evaluate_with_matches() for one in runs]
+    (first, first_matches), (second, second_matches) = found
+    first_size, second_size = (None if one.detector is None else one.detector.input_size for one in runs)
+    return Comparison(
+        paths=(runs[0].path, runs[1].path),
+        input_sizes=(first_size, second_size),
+        metrics=(first, second),
+        interval=paired_interval(first_matches, second_matches),
+        images=len(truth.coco.imgs),
+        annotations=truth.annotations,
+        remarks=tuple(remarks),
+    )
+
+
+def open_run(name: str, device: str, input_size: tuple[int, int] | None = None) -> Run:
+    """A run's folder, that of `train --folds`, a checkpoint, a published name, or a COCO results file.
+
+    A detector takes the `input_size` that is given, else its own. Raises InputError.
+    """
+    path = Path(name).expanduser()
+    if path.suffix.lower() == ".json":
+        return Run(path, None)
+    if path.is_dir():
+        if (path / DETECTIONS).is_file() and not (path / "best.pth").is_file():
+            return Run(path / DETECTIONS, None)
+        path = path / "best.pth"
+        if not path.is_file():
+            raise InputError(
+                f"{name}: expected a run's folder with best.pth, found none: train first, or give a file"
+            )
+    return Run(path, Detector.from_weights(str(path), device=device, input_size=input_size))
+
+
+def check_classes(runs: Sequence[Run]) -> None:
+    """Refuse detectors of different classes: their AP would be means over different things."""
+    found = [one for one in runs if one.detector is not None]
+    names = [", ".join(sorted(one.detector.classes)) for one in found if one.detector is not None]
+    if len(set(names)) > 1:
+        raise InputError(
+            f"{found[0].path} finds {names[0]}, but {found[1].path} finds {names[1]}: compare the same classes"
+        )
+
+
+def open_images(runs: Sequence[Run], annotations: Path | None, folder: Path | None) -> tuple[Images, list[str]]:
+    """The images that are named, or else the validation images of the runs, with remarks. Raises InputError."""
+    detectors = [one.detector for one in runs if one.detector is not None]
+    if annotations is None or (folder is None and detectors):
+        split = validation_of(runs)
+        annotations, folder = annotations or Path(split.annotations), folder or Path(split.images)
+    if detectors:
+        assert folder is not None, "given, or that of the validation data"
+        dataset = CocoDataset(annotations, folder, classes=detectors[0].classes, training=False)
+        remarks = [remark for one in runs if (remark := describe_learned(one, dataset))]
+        return Images(annotations, folder, dataset.coco, dataset.category_ids), remarks
+    coco = index_coco(read_coco(annotations))
+    return Images(annotations, None, coco, tuple(sorted(coco.cats))), []
+
+
+def validation_of(runs: Sequence[Run]) -> SplitConfig:
+    """The validation data that all runs which say it agree on. Raises InputError."""
+    named = {one.path: split for one in runs if (split := stored_data(one, "val")) is not None}
+    if not named:
+        raise InputError("the runs do not say which images they were validated on: give --annotations and --images")
+    first, *others = named.values()
+    if not all(same_images(first, other) for other in others):
+        names = " and ".join(map(str, named))
+        raise InputError(f"{names} were validated on different images: give --annotations and --images")
+    return first
+
+
+def stored_data(one: Run, split: str) -> SplitConfig | None:
+    """The train or val data of a run; None where it does not say. Pooled folds keep theirs beside the detections."""
+    if one.detector is None:
+        beside = one.path.with_name(ANNOTATIONS)
+        pooled = split == "val" and one.path.name == DETECTIONS and beside.is_file()
+        return SplitConfig(str(beside), str(one.path.parent)) if pooled else None
+    return stored_split(one.detector.config, one.path, split)
+
+
+def same_images(first: SplitConfig, second: SplitConfig) -> bool:
+    """Whether two files say the same, as each run's own file of a split that was made for it."""
+    paths = [Path(one.annotations) for one in (first, second)]
+    if os.path.realpath(paths[0]) == os.path.realpath(paths[1]):
+        return True
+    try:
+        return read_json(paths[0]) == read_json(paths[1])
+    except InputError as error:
+        raise InputError(f"{error}: give --annotations and --images") from error
+
+
+def describe_learned(one: Run, dataset: CocoDataset) -> str:
+    """A line where a run was trained on images that it is measured on, if it stores which they were."""
+    try:
+        split = stored_data(one, "train")
+        document = None if split is None else read_json(Path(split.annotations))
+    except InputError:  # settings of another version, data that are gone: the comparison continues without
+        return ""
+    if split is None or not is_coco(document):
+        return ""
+    index = ImageNames(Path(split.images))
+    files = (Path(split.images) / file for name in file_names(document) for file in index.find(name))
+    common = count_learned(files, dataset)
+    if not common:
+        return ""
+    return f"{one.path}: trained on {common} of the {len(dataset)} images: its AP says little about other images"
+
+
+def measure(one: Run, images: Images, loading: Loading, remarks: list[str]) -> CocoEvaluator:
+    """An evaluator with the detections of one side on all images; `remarks` gets how they were made."""
+    backend = loading.backend or EvaluationConfig().backend
+    if one.detector is None:
+        evaluator = CocoEvaluator(images.coco, images.category_ids, backend)
+        for image, rows in read_results(one.path, images.coco, images.category_ids).items():
+            evaluator.add_rows(image, rows)
+        return evaluator
+    assert images.folder is not None, "a detector needs images"
+    detector = one.detector
+    dataset = CocoDataset(
+        images.annotations, images.folder, classes=detector.classes, training=False, value_range=detector.value_range
+    )
+    samples = EvaluationSamples(dataset, input_size=detector.input_size)
+    loader = EvaluationLoader(samples, batch_size=loading.batch_size, workers=loading.workers)
+    settings = stored_settings(detector, str(one.path)) or EvaluationConfig()
+    settings = replace(settings, backend=backend)
+    remarks.append(f"{one.path}: {describe(settings)}")
+    return detect_all(detector.model, dataset, loader, settings=settings, device=detector.device)

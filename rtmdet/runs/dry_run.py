@@ -1,0 +1,146 @@
+"""The start of a run without the run: its start check, and whether its model can overfit a few boxes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import nn
+
+from rtmdet.config.schema import Config
+from rtmdet.core.console import say
+from rtmdet.core.errors import InputError
+from rtmdet.core.postprocess import postprocess
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.evaluation.coco import CocoEvaluator
+from rtmdet.models.head import RTMDetHead
+from rtmdet.runs.build_trainer import (
+    build_model,
+    build_stepper,
+    build_trainer,
+    freeze_parts,
+    recalibrate_norms,
+    training_device,
+)
+from rtmdet.runs.open_data import open_data
+from rtmdet.runs.options import RunOptions
+from rtmdet.runs.own_data import configure, read_configuration
+from rtmdet.runs.plain_images import plain_batches
+from rtmdet.runs.start_check import check_start, index_of, set_training, target_of
+from rtmdet.runs.weights_file import starts_from_detector
+from rtmdet.training.preflight import fit_boxes
+
+OVERFIT_SIDE = 320  # pixels of the square input
+OVERFIT_BOXES = 8  # at most, all images together
+OVERFIT_AP50 = 0.99
+OVERFIT_STEPS = 400  # at most
+OVERFIT_RATE = 2e-3
+FIRST_DISTANCE = 3.0  # strides
+SMALLEST_SIDE = 8  # pixels of the input; smaller boxes may hold no prior
+CHECK_EVERY = 20  # steps
+
+
+def dry_run(options: RunOptions, *, overfits: bool = False) -> bool:
+    """Check what a run would start from, and write nothing; with `overfits` whether the model learns a few boxes.
+
+    Returns False where it did not learn them. Raises InputError where the run would.
+    """
+    if options.data is None:
+        return check(read_configuration(options), overfits=overfits)
+    with TemporaryDirectory() as folder:  # for converted annotations: the run's folder is left to the run
+        try:
+            return check(configure(options, Path(folder)), overfits=overfits)
+        except InputError as error:  # its file is gone when the message is read
+            raise InputError(str(error).replace(f"{folder}/data/", f"{options.data}, as COCO: ")) from error
+
+
+def check(config: Config, *, overfits: bool) -> bool:
+    """The start check, and with `overfits` the batch that must be overfit."""
+    torch.manual_seed(config.train.seed)
+    device = training_device(config.train.device)
+    train_data, val_data = open_data(config)
+    trainer = build_trainer(config, train_data, val_data, device)
+    check_start(config, trainer, train_data, val_data, resumed=False)
+    return overfit(config, train_data, device) if overfits else True
+
+
+def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> bool:
+    """Overfit one batch: a model, its loss and the data that cannot do this cannot learn anything else."""
+    indices = few_boxes(dataset)
+    size = (OVERFIT_SIDE, OVERFIT_SIDE)
+    (batch,) = plain_batches(dataset, size, indices, batch_size=len(indices))
+    batch = batch.to(device)
+    model = build_model(config, dataset.classes, device, first_weights=True).to(device)
+    if not starts_from_detector(config):
+        spread_boxes(model.bbox_head)
+    frozen = freeze_parts(model, config)
+    recalibrate_norms(model, config, dataset, device)
+    plain = dataclasses.replace(config.train, class_rate_factor=1.0, precision="float32", compile=False)
+    stepper = build_stepper(dataclasses.replace(config, train=plain), model, OVERFIT_RATE, device)
+    index = index_of(dataset, batch.metas)
+    boxes = sum(len(target.labels) for target in batch.targets)
+    set_training(model, frozen)
+    began = time.perf_counter()
+    for step in range(1, OVERFIT_STEPS + 1):
+        stepper([batch], iteration=step, learning_rate=OVERFIT_RATE)
+        if step % CHECK_EVERY:
+            continue
+        evaluator = CocoEvaluator(index, dataset.category_ids)
+        with torch.no_grad():  # the batch norms see the very batch that they learn from
+            outputs = model(batch.images)
+        scales = [meta.scale for meta in batch.metas]
+        found = postprocess(outputs, input_size=size, scales=scales)
+        evaluator.add(batch.metas, found)
+        ap50 = evaluator.evaluate().numbers[1]
+        if ap50 >= OVERFIT_AP50:
+            break
+    seconds = time.perf_counter() - began
+    say(f"overfit: {boxes} boxes of {len(indices)} images, AP50 {ap50:.3f} after {step} steps, {seconds:.0f} s")
+    if ap50 < OVERFIT_AP50:
+        say("the few boxes could not be overfit: look at them with rtmdet data show, and check --weights")
+        return False
+    return True
+
+
+def few_boxes(dataset: CocoDataset) -> Sequence[int]:
+    """As few images as hold OVERFIT_BOXES boxes together, two or more where that can be; none of the boxes a speck.
+
+    Raises InputError where no image is fit.
+    """
+    counts: dict[int, int] = {}
+    for index in range(len(dataset)):
+        meta, target = target_of(dataset, index)
+        boxes, _ = fit_boxes(target.boxes, meta.original_size, (OVERFIT_SIDE, OVERFIT_SIDE))
+        sides = boxes[:, 2:] - boxes[:, :2]
+        if 0 < len(boxes) <= OVERFIT_BOXES and bool((sides >= SMALLEST_SIDE).all()):
+            counts[index] = len(boxes)
+    if not counts:
+        raise InputError(
+            f"--overfit: expected an image with at most {OVERFIT_BOXES} boxes, all of at least {SMALLEST_SIDE} "
+            f"pixels at {OVERFIT_SIDE} x {OVERFIT_SIDE}, found none; check without it"
+        )
+    chosen: list[int] = []
+    left = OVERFIT_BOXES
+    for index, count in sorted(counts.items(), key=lambda item: (item[1] > OVERFIT_BOXES // 2, -item[1])):
+        if count <= left:
+            chosen.append(index)
+            left -= count
+    return chosen
+
+
+def spread_boxes(head: RTMDetHead) -> None:
+    """Let a box branch without trained weights begin with boxes of some size.
+
+    A predicted box that does not touch its object gets no gradient, and boxes begin as points: a run leaves that
+    behind with the variety of its images, a batch that never changes may keep it for good.
+    """
+    distance = math.log(FIRST_DISTANCE) if head.exponential else FIRST_DISTANCE
+    for conv in head.rtm_reg:
+        assert isinstance(conv, nn.Conv2d)
+        assert conv.bias is not None
+        nn.init.constant_(conv.bias, distance)

@@ -1,0 +1,75 @@
+"""The annotated images that a detector is measured on: a data set in any format, or what its run was validated on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rtmdet.config.file import parse_config
+from rtmdet.config.schema import SplitConfig
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.formats.open import open_source
+from rtmdet.data.json_file import write_json
+from rtmdet.detector import Detector
+from rtmdet.runs.folder import moved
+
+
+def open_ground_truth(
+    detector: Detector,
+    weights: Path,
+    *,
+    data: Path | None = None,
+    images: Path | None = None,
+    split: str | None = None,
+) -> CocoDataset:
+    """The images and boxes of the classes that a detector knows.
+
+    `data` is a file or folder in any known format (`images` the folder of a COCO file's images), of which `split` is
+    taken, by default val, or train where there is no other. Without `data` it is the validation data of the run that
+    made the `weights`. Raises InputError.
+    """
+    if data is None:
+        if images is not None or split is not None:
+            raise InputError("images and split go with a data set: give --data")
+        stored = stored_split(detector.config, weights, "val")
+        if stored is None:
+            raise InputError(f"{weights} does not store what it was validated on: give --data, or --annotations")
+        return _open(detector, Path(stored.annotations), Path(stored.images))
+    source = open_source(data, images)
+    name = split or ("val" if "val" in source.splits else "train")
+    if name not in source.splits:
+        raise InputError(
+            f"{data}: expected the split {name}, found only {', '.join(source.splits)}; leave --split out"
+        )
+    found = source.splits[name]
+    if found.annotations is not None:
+        return _open(detector, found.annotations, found.images)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / f"{name}.json"
+        write_json(file, found.coco)
+        try:
+            dataset = _open(detector, file, found.images)
+        except InputError as error:  # its file is gone when the message is read
+            raise InputError(str(error).replace(str(file), f"{data}, as COCO")) from error
+        dataset.remarks[:0] = found.remarks
+        return dataset
+
+
+def stored_split(config: str, weights: Path, name: str) -> SplitConfig | None:
+    """The train or val data that weights were trained with, from the `config` in them; None where it is empty.
+
+    What lay in the run's folder is looked for in the folder that the weights are in now. Raises InputError for a
+    configuration of another version.
+    """
+    if not config:
+        return None
+    found = parse_config(config, f"settings stored in {weights}")
+    data = moved(found, found.train.output, weights.parent).data
+    return data.val if name == "val" else data.train
+
+
+def _open(detector: Detector, annotations: Path, images: Path) -> CocoDataset:
+    return CocoDataset(
+        annotations, images, classes=detector.classes, training=False, value_range=detector.value_range
+    )

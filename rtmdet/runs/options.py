@@ -1,0 +1,62 @@
+"""What is asked of a run, whether by the command line or from Python."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import yaml
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """A configuration file or a data set, exactly one of them, and what changes the run that they describe."""
+
+    config: Path | None = None
+    data: Path | None = None
+    images: Path | None = None  # with data that is a COCO file: the folder of its images
+    weights: str | None = None  # file or published name; "none" trains from scratch; None: the default
+    keep_classes: bool = False  # with data: keep all classes of the weights, new ones after them
+    overrides: tuple[str, ...] = ()  # settings as key.subkey=value
+    resume: bool = False
+    minutes: float | None = None  # with data: how long the run may take
+    folds: int | None = None  # with data: number of runs, each measured on another part of the images
+    one_image_is_enough: bool = False  # the only labeled image is for training and for validation
+    began: float = field(default_factory=time.monotonic)  # what the minutes count from
+
+    @property
+    def given(self) -> dict[str, str]:
+        """The settings of `overrides` by their dotted keys; texts as YAML loads them, without quotes."""
+        pairs = (part.partition("=") for part in self.overrides)
+        return {key.strip(): _unquoted(value) for key, _, value in pairs}
+
+    @property
+    def data_set(self) -> Path:
+        """The path of `data`, where it is known to be given."""
+        assert self.data is not None, "asked only of runs on a data set"
+        return self.data
+
+    @property
+    def folder(self) -> Path:
+        """The folder of a run on `data`: the setting train.output, or runs/ with the name of the data.
+
+        A file's name begins with that of its folder: many data sets have a data.yaml.
+        """
+        data = self.data_set.resolve()
+        name = data.name if data.is_dir() else f"{data.parent.name}-{data.stem}"
+        return Path(self.given.get("train.output") or f"runs/{name}").expanduser()
+
+    def with_settings(self, settings: Sequence[str]) -> RunOptions:
+        """The same with further settings, which win over earlier ones."""
+        return replace(self, overrides=(*self.overrides, *settings))
+
+
+def _unquoted(value: str) -> str:
+    """A text without its quotes; what is no text is left for the configuration to load or to refuse."""
+    try:
+        found = yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return value
+    return found if isinstance(found, str) else value

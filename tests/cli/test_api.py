@@ -1,0 +1,77 @@
+"""The functions of Python: train, evaluate and compare, with what they return and refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import rtmdet
+from rtmdet.api import TrainedRun
+from rtmdet.evaluation.coco import NAMES
+
+QUICK: dict[str, object] = {
+    "data.input_size": 64,
+    "data.batch_size": 2,
+    "data.workers": 0,
+    "train.device": "cpu",
+    "model.norm_statistics": "keep",
+    "evaluation.choose_input_size": False,
+}
+
+
+class Heard(rtmdet.Callback):
+    """Counts steps; the other calls fall on the class's own empty methods."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def on_step(self, record: object) -> None:
+        self.steps += 1
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, dataset: Path, checkpoint: Path) -> tuple[TrainedRun, Heard]:
+    """A run of one epoch on the six scenes."""
+    heard, folder = Heard(), tmp_path_factory.mktemp("api") / "run"
+    found = rtmdet.train(dataset, weights=checkpoint, epochs=1, output=folder, settings=QUICK, callbacks=[heard])
+    return found, heard
+
+
+def test_train_returns_the_run_and_calls_the_callbacks(run: tuple[TrainedRun, Heard]) -> None:
+    found, heard = run
+    assert found.last.is_file()
+    assert found.best.is_file()
+    assert list(found.metrics) == list(NAMES)
+    assert heard.steps == 3
+
+
+def test_evaluate_takes_a_detector_or_weights_and_any_split(run: tuple[TrainedRun, Heard], dataset: Path) -> None:
+    last = run[0].last
+    found = rtmdet.evaluate(last, dataset, split="val", workers=0)
+    assert found.ap == run[0].metrics["AP"]
+    assert found.images == 3
+    assert str(found).splitlines()[0].startswith("AP ")
+    assert rtmdet.evaluate(last, workers=0).metrics == found.metrics, "its own validation images"
+    detector = rtmdet.Detector.from_weights(last)
+    assert rtmdet.evaluate(detector, dataset, split="train", workers=0).images == 6
+
+
+def test_compare_gives_the_difference_and_a_verdict(run: tuple[TrainedRun, Heard]) -> None:
+    found = rtmdet.compare(run[0].folder, run[0].best, workers=0)
+    assert found.difference == 0
+    assert found.verdict == "inconclusive with 3 images"
+    assert str(found).splitlines()[-1] == "verdict: inconclusive with 3 images"
+
+
+def test_what_cannot_be_used_is_one_clear_error(dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(rtmdet.InputError, match="expected either data or config, found both or neither"):
+        rtmdet.train()
+    with pytest.raises(rtmdet.InputError, match="is not a number, text, list or mapping"):
+        rtmdet.train(dataset, settings={"train.epochs": object()})
+    with pytest.raises(rtmdet.InputError, match="expected the split val, found only train"):
+        rtmdet.evaluate(checkpoint, dataset / "train", split="val")
+    with pytest.raises(rtmdet.InputError, match="does not store what it was validated on"):
+        rtmdet.evaluate(checkpoint)
+    with pytest.raises(rtmdet.InputError, match="no such file or folder"):
+        rtmdet.evaluate(checkpoint, tmp_path / "missing")
