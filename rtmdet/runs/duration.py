@@ -1,6 +1,8 @@
-"""How long a run on own data will take, printed after its first steps."""
+"""How long a run will take, printed after its first steps."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from rtmdet.core.console import write_above_bar
 from rtmdet.runs.budget import END, Course, Speed, described, pace
@@ -9,16 +11,21 @@ from rtmdet.training.records import Callback, StepRecord
 LEAST_STEPS, LEAST_SECONDS = 8, 5.0
 FORWARD = 0.4  # of the time of a step: an image of the validation, which is not learned from
 SAVE = 0.2  # seconds
+LONG = 15 * 60  # seconds, from which on the estimate names a shorter run
 
 
 class DurationEstimate(Callback):
-    """An callback that prints one line, when there are steps enough to tell."""
+    """Prints one line as soon as there are steps enough for an estimate."""
 
-    def __init__(self, course: Course, validation_batches: int, choice: float = 0.0) -> None:
-        """`choice`: how many validations more the choice of the input size of detection takes."""
+    def __init__(self, course: Course, validation_batches: int, choice: float = 0.0, *, fits: bool = True) -> None:
+        """`choice`: how many validations more the choice of the input size for detection takes.
+
+        `fits`: whether the command has --minutes, which fits a run to a time.
+        """
         self._course = course
         self._choice = choice
         self._batches = validation_batches
+        self._fits = fits
         self._durations: list[float] = []
         self._printed = False
 
@@ -28,14 +35,33 @@ class DurationEstimate(Callback):
             return
         self._durations.append(record.seconds)
         if len(self._durations) >= LEAST_STEPS and sum(self._durations) >= LEAST_SECONDS:
-            write_above_bar(
-                f"the run takes about {described(self.seconds())} on this machine; --minutes N fits it to a time"
-            )
+            write_above_bar(self.describe())
             self._printed = True
 
-    def seconds(self) -> float:
-        """The estimated time from the first step to the end of the run."""
-        step = pace(self._durations, self._course.steps)
+    def describe(self) -> str:
+        """The estimate, and for a long run what shortens it."""
+        seconds, epochs = self.seconds(self._course), self._course.epochs
+        text = f"the run takes about {described(seconds)} on this machine"
+        fewer = epochs // 4
+        if seconds >= LONG and fewer:
+            short = self.seconds(_shortened(self._course, fewer))
+            text += f"; --set train.epochs={fewer} takes {described(short)}"
+        return f"{text}; --minutes N fits it to a time" if self._fits else text
+
+    def seconds(self, course: Course) -> float:
+        """The estimated time from the first step to the end of a run."""
+        step = pace(self._durations, course.steps)
         start = max(self._durations[0] - step, 0.0)
         validation = self._batches * FORWARD * step
-        return self._course.seconds(Speed(start, step, step, validation, SAVE, END + self._choice * validation))
+        return course.seconds(Speed(start, step, step, validation, SAVE, END + self._choice * validation))
+
+
+def _shortened(course: Course, epochs: int) -> Course:
+    """The same with fewer epochs."""
+    share = epochs / course.epochs
+    return replace(
+        course,
+        epochs=epochs,
+        plain_epochs=round(course.plain_epochs * share),
+        validations=max(1, round(course.validations * share)),
+    )

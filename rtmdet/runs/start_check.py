@@ -41,6 +41,8 @@ BOXES = 100  # of each, at most: COCO counts no more detections
 HEADERS = 1000  # images of a split whose size is looked at, at most
 BATCH = 4  # images of the forward pass
 EXACT, USABLE = 0.995, 0.5  # AP of the ground truth: below the one it is said, below the other refused
+LARGER_INPUT = 1.5  # times the pixels of the weights' own input, from which on a run says so
+TIME_OF_PIXELS = 0.9  # exponent: small inputs use a machine less well
 MOST_WITHOUT_PRIOR = 0.01  # share of boxes from which on a larger input is advised
 
 
@@ -67,6 +69,7 @@ def _check_start(
     new = None
     if not resumed:
         weights = read_first_weights(config)
+        compare_sizes(weights, input_size)
         check_norms(config, trainer, train_data, weights)
         new = compare_classes(weights, train_data.classes)
     batch = gather(first_batch(config, train_data) if is_main_process() else None)[0]
@@ -157,6 +160,20 @@ def check_norms(config: Config, trainer: Trainer, dataset: CocoDataset, weights:
         say(
             f"batch norms: the first weights {what}: training and evaluation mode agree to a correlation of "
             f"{found:.2f} here; --set model.norm_statistics=recalibrate measures them on the training images"
+        )
+
+
+def compare_sizes(weights: LoadedWeights | None, input_size: tuple[int, int]) -> None:
+    """Print what a much larger input than that of the first weights' training costs."""
+    trained = None if weights is None else weights.trained_size or weights.input_size
+    if trained is None:
+        return
+    ratio = input_size[0] * input_size[1] / (trained[0] * trained[1])
+    if ratio >= LARGER_INPUT:
+        sides = f"{trained[0]},{trained[1]}" if trained[0] != trained[1] else str(trained[0])
+        say(
+            f"input {input_size[0]} x {input_size[1]} pixels; the weights were trained at {trained[0]} x {trained[1]}"
+            f": --set data.input_size={sides} is about {ratio**TIME_OF_PIXELS:.1f} times faster"
         )
 
 

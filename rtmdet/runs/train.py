@@ -62,8 +62,7 @@ def carry_out(options: RunOptions, callbacks: Sequence[Callback] = ()) -> Path:
         configure = configurations(options, options.folder)
         timed = TimedRun(limit, configure, frozenset(options.given))
         return train(configure([]), timed, resume=options.resume, callbacks=callbacks)
-    estimate = options.data is not None
-    return train(configuration(options), resume=options.resume, callbacks=callbacks, estimate=estimate)
+    return train(configuration(options), resume=options.resume, callbacks=callbacks, fits=options.data is not None)
 
 
 def _train_fold(callbacks: Sequence[Callback], resume: bool, config: Config, timed: TimedRun | None) -> Path:
@@ -76,13 +75,14 @@ def train(
     *,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
-    estimate: bool = False,
+    fits: bool = False,
 ) -> Path:
     """Train, alone or as one of the processes of torchrun; returns the folder of the run.
 
     `timed` fits a new run to a time. `resume` continues from the folder's newest checkpoint. `callbacks` hear of
     every step and validation, beside the log files and the progress bar: give one of your own for an experiment
-    tracker. `estimate` prints how long a new run will take. Raises InputError where the configuration or the data
+    tracker. `fits`: whether --minutes may be
+    advised. Raises InputError where the configuration or the data
     cannot be used, and Interrupted after SIGTERM or Ctrl-C, with everything saved.
     """
     began = time.monotonic()
@@ -115,10 +115,11 @@ def train(
         if is_main_process():
             prepare_folder(folder, config)
             trainer.callbacks = [*build_callbacks(config, trainer, train_data, val_data), *callbacks]
-            if estimate and not goes_on:
+            if timed is None and not goes_on:
                 batches = -(-len(val_data) // (config.data.batch_size * world_size()))
                 choice = choice_cost(config, train=len(train_data), val=len(val_data))
-                trainer.callbacks.append(DurationEstimate(course_of(config, trainer.steps), batches, choice))
+                course = course_of(config, trainer.steps)
+                trainer.callbacks.append(DurationEstimate(course, batches, choice, fits=fits))
         trainer.callbacks = [*trainer.callbacks, *correction]
         forget_weights()
         run_to_the_end(trainer)

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from rtmdet.runs import start_check
+from rtmdet.weights.load import LoadedWeights
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -95,3 +96,17 @@ def test_dark_images_of_16_bits_are_said_and_can_be_scaled(
     result = command(*words, "--set", advice)
     assert result.returncode == 0, result.stderr
     assert "16 bits" not in result.stdout
+
+
+@pytest.mark.parametrize(("trained", "said"), [((320, 320), "about 3.5 times faster"), ((640, 640), ""), (None, "")])
+def test_an_input_much_larger_than_that_of_the_weights_names_its_price(
+    trained: tuple[int, int] | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = LoadedWeights(Path("a.pth"), {}, ("balloon",), size="nano", input_size=trained)
+    start_check.compare_sizes(weights, (640, 640))
+    out = capsys.readouterr().out
+    if not said:
+        assert not out
+        return
+    assert said in out
+    assert out.startswith("input 640 x 640 pixels; the weights were trained at 320 x 320: --set data.input_size=320")

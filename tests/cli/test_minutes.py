@@ -232,7 +232,17 @@ def test_the_duration_is_estimated_once_after_the_first_steps(capsys: pytest.Cap
     assert not capsys.readouterr().out
     for _ in range(3):
         estimate.on_step(step_record(LEAST_SECONDS))
-    assert capsys.readouterr().out == "the run takes about 50 min on this machine; --minutes N fits it to a time\n"
+    shorter = "--set train.epochs=2 takes 10 min"
+    expected = f"the run takes about 50 min on this machine; {shorter}; --minutes N fits it to a time\n"
+    assert capsys.readouterr().out == expected
+
+
+def test_a_short_run_is_not_offered_shorter_nor_a_configuration_minutes(capsys: pytest.CaptureFixture[str]) -> None:
+    course = Course(epochs=10, plain_epochs=5, steps=6, validations=2)
+    estimate = DurationEstimate(course, validation_batches=5, fits=False)
+    for _ in range(LEAST_STEPS):
+        estimate.on_step(step_record(LEAST_SECONDS))
+    assert capsys.readouterr().out == "the run takes about 5.4 min on this machine\n"
 
 
 def test_the_estimate_counts_the_choice_of_the_size_of_detection() -> None:
@@ -242,5 +252,5 @@ def test_the_estimate_counts_the_choice_of_the_size_of_detection() -> None:
         estimate = DurationEstimate(course, 5, choice)
         for _ in range(LEAST_STEPS - 1):
             estimate.on_step(step_record(1.0))
-        seconds.append(estimate.seconds())
+        seconds.append(estimate.seconds(course))
     assert seconds[1] - seconds[0] == pytest.approx(4 * 5 * FORWARD)
