@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.boxes import clip_boxes
+from rtmdet.core.instances import Instances
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,7 @@ class Sample:
     """One image with its ground truth, boxes in the pixels of `image`."""
 
     image: np.ndarray  # (H, W, 3) uint8 RGB
-    boxes: np.ndarray  # (N, 4) float32 xyxy
-    labels: np.ndarray  # (N,) int64, 0 .. K-1
+    instances: Instances
     meta: ImageMeta
 
 

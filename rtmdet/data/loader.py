@@ -19,7 +19,8 @@ from rtmdet.data.samples import EvaluationSamples, TrainingSamples
 def collate(samples: Sequence[Sample]) -> Batch:
     """Samples of one size -> a batch whose images (B, 3, H, W) lie channels-last in memory."""
     images = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
-    targets = [Target(torch.from_numpy(s.boxes).float(), torch.from_numpy(s.labels)) for s in samples]
+    truths = [sample.instances for sample in samples]
+    targets = [Target(torch.from_numpy(truth.boxes).float(), torch.from_numpy(truth.labels)) for truth in truths]
     return Batch(images, targets, [sample.meta for sample in samples])
 
 

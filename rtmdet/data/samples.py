@@ -98,7 +98,7 @@ class TrainingSamples(Dataset[Sample]):
         mirrored = rng.random() > 0.5
         for _ in range(PARTNER_DRAWS):
             partner = self.unmixed(place - self._age(rng, place, self.mixup_cache))
-            if len(partner.labels):
+            if len(partner.instances):
                 return mixup(sample, partner, mirrored=mirrored)
         return sample
 
@@ -109,9 +109,9 @@ class TrainingSamples(Dataset[Sample]):
             index = self.order.index(place) if attempt == 0 else int(rng.integers(len(self.dataset)))
             composition = self._compose(index, place, rng)
             last = attempt == CROP_ATTEMPTS - 1  # whatever it shows is taken
-            if len(composition.labels) or self.keep_empty or last:
+            if len(composition.instances) or self.keep_empty or last:
                 sample = self._finish(render(composition), rng)
-                if len(sample.labels) or self.keep_empty:
+                if len(sample.instances) or self.keep_empty:
                     break
         return sample
 
@@ -171,5 +171,5 @@ class EvaluationSamples(Dataset[Sample]):
         sample = self.dataset.load(index)
         image, scale = letterbox(sample.image, self.input_size)
         content = fitted_size(sample.meta.original_size, self.input_size)
-        boxes = sample.boxes * np.array([*scale, *scale], dtype=np.float32)
-        return Sample(image, boxes, sample.labels, replace(sample.meta, scale=scale, content=content))
+        meta = replace(sample.meta, scale=scale, content=content)
+        return Sample(image, sample.instances.affine(scale), meta)

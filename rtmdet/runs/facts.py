@@ -62,9 +62,9 @@ def count_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> dict[str, 
     """The training boxes of each class, and how many are too small for a prior at this input size."""
     boxes, labels = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)]
     for index in range(len(dataset)):
-        meta, found, classes = dataset.boxes(index)
-        boxes.append(fit_boxes(torch.from_numpy(found), meta.original_size, input_size)[0])
-        labels.append(torch.from_numpy(classes))
+        meta, truth = dataset.truth(index)
+        boxes.append(fit_boxes(torch.from_numpy(truth.boxes), meta.original_size, input_size)[0])
+        labels.append(torch.from_numpy(truth.labels))
     fitted, label = torch.cat(boxes), torch.cat(labels)  # (N, 4), (N,)
     counts = {}
     for number, name in enumerate(dataset.classes):

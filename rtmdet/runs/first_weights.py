@@ -55,7 +55,7 @@ class FirstWeights:
     def choose_input_size(self) -> Choice:
         """The size that the objects ask for, or another one at which these weights box them clearly better."""
         start, reason = side_and_reason(self.dataset)
-        indices = spread([i for i in range(len(self.dataset)) if len(self.dataset.boxes(i)[1])], PROBE_IMAGES)
+        indices = spread([i for i in range(len(self.dataset)) if len(self.dataset.truth(i)[1])], PROBE_IMAGES)
         side, overlaps = climb(start, partial(self._overlap, indices))
         measured = ", ".join(f"{overlap:.2f} at {side} px" for side, overlap in overlaps.items())
         return size_choice(side, self.dataset, f"{reason}; the first weights box the objects with IoU {measured}")
@@ -124,7 +124,7 @@ def size_choice(side: int, dataset: CocoDataset, reason: str) -> Choice:
         side, reason = least, f"{reason}; larger because many objects are small"
     if share > MOST_SMALL:
         reason += f"; {share:.0%} of the objects of a class stay under {SMALL_SIDE:g} px: cut the photos into tiles"
-    shapes = [dataset.boxes(index)[0].original_size for index in range(len(dataset))]
+    shapes = [dataset.truth(index)[0].original_size for index in range(len(dataset))]
     return Choice("data.input_size", list(fit_shape(side, shapes)), reason)
 
 
@@ -132,8 +132,9 @@ def relative_sizes(dataset: CocoDataset) -> tuple[np.ndarray, np.ndarray]:
     """Square roots of the areas of all objects (N,), in shares of the longer side of their image; labels (N,)."""
     sizes, labels = [], []
     for index in range(len(dataset)):
-        meta, boxes, found = dataset.boxes(index)
-        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        meta, truth = dataset.truth(index)
+        x1, y1, x2, y2 = truth.boxes.T
+        areas = (x2 - x1) * (y2 - y1)
         sizes.append(np.sqrt(areas) / max(meta.original_size))
-        labels.append(found)
+        labels.append(truth.labels)
     return np.concatenate(sizes), np.concatenate(labels)

@@ -108,8 +108,8 @@ def check_evaluation(dataset: CocoDataset, input_size: tuple[int, int]) -> float
 
 def target_of(dataset: CocoDataset, index: int, most: int | None = None) -> tuple[ImageMeta, Target]:
     """The ground truth of an image in its own pixels, or the `most` first of it."""
-    meta, boxes, labels = dataset.boxes(index)
-    return meta, Target(torch.from_numpy(boxes[:most]), torch.from_numpy(labels[:most]))
+    meta, truth = dataset.truth(index)
+    return meta, Target(torch.from_numpy(truth.boxes[:most]), torch.from_numpy(truth.labels[:most]))
 
 
 def index_of(dataset: CocoDataset, metas: Sequence[ImageMeta], most: int | None = None) -> COCO:

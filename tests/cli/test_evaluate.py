@@ -58,7 +58,7 @@ def test_prints_the_12_numbers_and_writes_results(words: list[object], tmp_path:
 def find_everything(monkeypatch: pytest.MonkeyPatch, split: Path, *, lost: int = 0) -> None:
     """Let the detector find all boxes of a split in place of its own, but for the last `lost` of each image."""
     data = CocoDataset(split / "annotations.json", split / "images", training=False)
-    truth = iter([data.load(number).boxes for number in range(len(data))])
+    truth = iter([data.load(number).instances.boxes for number in range(len(data))])
 
     def find(_: object, *, scales: list[tuple[float, float]], **_settings: object) -> list[Detections]:
         found = [torch.from_numpy(next(truth)) * 64 / 96 / torch.tensor([*scale, *scale]) for scale in scales]

@@ -66,17 +66,17 @@ def test_loads_rgb_boxes_and_contiguous_labels(folder: Path) -> None:
     data = dataset(folder, sound())
     sample = data.load(0)
     assert (sample.image.shape, sample.image.dtype, sample.image.max()) == ((60, 80, 3), np.uint8, 7)
-    assert (sample.boxes.dtype, sample.labels.dtype) == (np.float32, np.int64)
-    np.testing.assert_array_equal(sample.boxes, [[10.25, 5, 40.25, 25.5], [60, 40, 80, 60]])
-    np.testing.assert_array_equal(sample.labels, [1, 0])
+    assert (sample.instances.boxes.dtype, sample.instances.labels.dtype) == (np.float32, np.int64)
+    np.testing.assert_array_equal(sample.instances.boxes, [[10.25, 5, 40.25, 25.5], [60, 40, 80, 60]])
+    np.testing.assert_array_equal(sample.instances.labels, [1, 0])
     assert (sample.meta.image_id, sample.meta.original_size, sample.meta.path) == (7, (60, 80), str(folder / "7.png"))
     assert (data.classes, data.category_ids) == (("cat", "dog"), (4, 20))
 
 
 def test_what_a_caller_does_to_a_sample_stays_there(folder: Path) -> None:
     data = dataset(folder, sound())
-    data.load(0).boxes[:] = 0
-    assert data.load(0).boxes.any()
+    data.load(0).instances.boxes[:] = 0
+    assert data.load(0).instances.boxes.any()
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_filters(folder: Path, options: dict[str, object], image_ids: tuple[int,
 
 def test_empty_images_give_empty_arrays(folder: Path) -> None:
     sample = dataset(folder, sound(), training=False).load(1)
-    assert (sample.boxes.shape, sample.labels.shape) == ((0, 4), (0,))
-    assert (sample.boxes.dtype, sample.labels.dtype) == (np.float32, np.int64)
+    assert (sample.instances.boxes.shape, sample.instances.labels.shape) == ((0, 4), (0,))
+    assert (sample.instances.boxes.dtype, sample.instances.labels.dtype) == (np.float32, np.int64)
 
 
 def test_a_part_has_its_images_alone_and_shares_nothing_that_changes(folder: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_part_has_its_images_alone_and_shares_nothing_that_changes(folder: Pat
     assert set(part.coco.imgs) == {5, 7}
     assert {entry["image_id"] for entry in part.coco.anns.values()} == {5, 7}
     assert (part.load(1).image == whole.load(0).image).all()
-    assert (part.load(1).boxes == whole.load(0).boxes).all()
+    assert (part.load(1).instances.boxes == whole.load(0).instances.boxes).all()
     part.coco.anns[1]["bbox"][0] = part.coco.anns[1]["ignore"] = 1
     assert "ignore" not in whole.coco.anns[1]
     assert whole.coco.anns[1]["bbox"][0] == 10.25
@@ -116,9 +116,9 @@ def test_a_part_has_its_images_alone_and_shares_nothing_that_changes(folder: Pat
 
 def test_classes_pick_and_order(folder: Path) -> None:
     swapped = dataset(folder, sound(), classes=["dog", "cat"])
-    assert (swapped.category_ids, swapped.load(0).labels.tolist()) == ((20, 4), [0, 1])
+    assert (swapped.category_ids, swapped.load(0).instances.labels.tolist()) == ((20, 4), [0, 1])
     only = dataset(folder, sound(), classes=["dog"])
-    assert (only.classes, only.category_ids, only.load(0).labels.tolist()) == (("dog",), (20,), [0])
+    assert (only.classes, only.category_ids, only.load(0).instances.labels.tolist()) == (("dog",), (20,), [0])
 
 
 def test_unknown_class_shows_both_lists(folder: Path) -> None:
@@ -134,7 +134,7 @@ def test_missing_area_and_crowd_are_filled_in(folder: Path) -> None:
     for entry in document["annotations"][:2]:
         del entry["area"], entry["iscrowd"]
     data = dataset(folder, document)
-    assert len(data.load(0).boxes) == 2
+    assert len(data.load(0).instances.boxes) == 2
     assert data.coco.anns[1]["area"] == 30 * 20.5
 
 
@@ -173,7 +173,7 @@ def test_repeated_annotation_ids_are_numbered_anew_and_counted(folder: Path) -> 
         "5 annotations had the id of another one: all are numbered anew, from 1"
     ]
     assert sorted(data.coco.anns) == [1, 2, 3, 4, 5, 6, 7, 8]
-    np.testing.assert_array_equal(data.load(0).boxes, [[10.25, 5, 40.25, 25.5], [60, 40, 80, 60]])
+    np.testing.assert_array_equal(data.load(0).instances.boxes, [[10.25, 5, 40.25, 25.5], [60, 40, 80, 60]])
     assert dataset(folder, sound()).remarks == []
 
 
@@ -360,7 +360,7 @@ def test_balloon_set(shared: Path, tmp_path: Path, part: str, images: int, boxes
     assert (len(data), data.classes) == (images, ("balloon",))
     assert sum(len(data.coco.imgToAnns[i]) for i in data.image_ids) == boxes
     samples = [data.load(index) for index in (0, len(data) - 1)]
-    assert all(len(sample.boxes) and not sample.labels.any() for sample in samples)
+    assert all(len(sample.instances.boxes) and not sample.instances.labels.any() for sample in samples)
 
 
 def test_boxes_over_the_edge_are_cut_there(folder: Path) -> None:
@@ -373,7 +373,7 @@ def test_boxes_over_the_edge_are_cut_there(folder: Path) -> None:
     ]
     data = dataset(folder, document, classes=["dog", "cat"], training=True)
     boxes = [[0, 5, 24, 25], [70, 50, 80, 60], [60.5, 10, 80.5, 30]]
-    np.testing.assert_array_equal(data.load(0).boxes, boxes)
+    np.testing.assert_array_equal(data.load(0).instances.boxes, boxes)
     assert [data.coco.anns[number]["area"] for number in (1, 2, 10)] == [480, 300, 400]
     assert [remark for remark in data.remarks if "hang over the edge" in remark] == [
         f"{folder / 'annotations.json'}: 2 boxes hang over the edge of their image: cut there"

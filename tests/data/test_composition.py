@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rtmdet.core.instances import Instances
 from rtmdet.core.structures import ImageMeta, Sample
 from rtmdet.data.augment.composition import Composition, Layer, compose, crop, render, resize
 from rtmdet.data.augment.mixing import make_tile, mosaic
@@ -26,7 +27,7 @@ def photo(number: int, size: tuple[int, int]) -> Sample:
     image = cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
     corners = np.sort(rng.uniform(0, 1, (3, 2, 2)), axis=1) * size[::-1]
     labels = rng.integers(0, 9, 3)
-    return Sample(image, corners.reshape(3, 4).astype(np.float32), labels, ImageMeta(number, "", size))
+    return Sample(image, Instances(corners.reshape(3, 4).astype(np.float32), labels), ImageMeta(number, "", size))
 
 
 def clip(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -69,9 +70,9 @@ def carried_out(tiles: list[Sample], cut: Cut) -> tuple[Sample, np.ndarray]:
         y = cut.center[1] - (h if number < 2 else 0)
         rows, columns = slice(height + y, height + y + h), slice(width + x, width + x + w)
         roomy[rows, columns], owner[rows, columns] = tile.image, number + 1
-        boxes.append(tile.boxes + np.array([x, y, x, y], np.float32))
+        boxes.append(tile.instances.boxes + np.array([x, y, x, y], np.float32))
     canvas, owner = (a[height : 2 * height, width : 2 * width] for a in (roomy, owner))
-    all_boxes, labels = np.concatenate(boxes), np.concatenate([tile.labels for tile in tiles])
+    all_boxes, labels = np.concatenate(boxes), np.concatenate([tile.instances.labels for tile in tiles])
     inside = (all_boxes[:, 0] < width) & (all_boxes[:, 1] < height) & (all_boxes[:, 2:] > 0).all(1)
     all_boxes, labels = clip(all_boxes[inside], height, width), labels[inside]
     factor = min(cut.largest[0] / height, cut.largest[1] / width)
@@ -85,7 +86,7 @@ def carried_out(tiles: list[Sample], cut: Cut) -> tuple[Sample, np.ndarray]:
     all_boxes = clip(all_boxes - np.array([cut.left, cut.top] * 2, np.float32), *image.shape[:2])
     keep = (all_boxes[:, 2:] > all_boxes[:, :2]).all(1)
     seam = cv2.morphologyEx(owner[window], cv2.MORPH_GRADIENT, np.ones((7, 7), np.uint8)) > 0
-    return Sample(image, all_boxes[keep], labels[keep], tiles[0].meta), seam
+    return Sample(image, Instances(all_boxes[keep], labels[keep]), tiles[0].meta), seam
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -94,9 +95,9 @@ def test_planned_mosaic_is_that_of_all_operations_carried_out(seed: int) -> None
     cut = draw_cut(seed)
     expected, seam = carried_out(tiles, cut)
     sample = render(planned(tiles, cut))
-    np.testing.assert_array_equal(sample.boxes, expected.boxes)
-    np.testing.assert_array_equal(sample.labels, expected.labels)
-    assert (sample.boxes.dtype, sample.meta) == (np.float32, tiles[0].meta)
+    np.testing.assert_array_equal(sample.instances.boxes, expected.instances.boxes)
+    np.testing.assert_array_equal(sample.instances.labels, expected.instances.labels)
+    assert (sample.instances.boxes.dtype, sample.meta) == (np.float32, tiles[0].meta)
     difference = np.abs(sample.image.astype(int) - expected.image).max(axis=2)
     assert difference[~seam].max() <= 2  # rounding
     assert difference[~seam].mean() < 0.5
@@ -111,8 +112,8 @@ def test_tiles_meet_without_a_gap(seed: int) -> None:
     assert (render(planned(white, middle)).image == 255).all()
 
 
-def nothing() -> tuple[np.ndarray, np.ndarray, ImageMeta]:
-    return np.zeros((0, 4), np.float32), np.zeros(0, np.int64), ImageMeta(0, "", SIZE)
+def nothing() -> tuple[Instances, ImageMeta]:
+    return Instances(np.zeros((0, 4), np.float32), np.zeros(0, np.int64)), ImageMeta(0, "", SIZE)
 
 
 @pytest.mark.parametrize("largest", [(75, 90), (200, 333), (301, 117), (110, 150), (640, 640)])
@@ -153,10 +154,10 @@ def test_a_pixel_shows_a_layer_if_its_centre_lies_there() -> None:
 
 def test_what_was_given_is_left_as_it_was() -> None:
     sample = photo(0, (110, 150))
-    image, boxes = sample.image.copy(), sample.boxes.copy()
+    image, boxes = sample.image.copy(), sample.instances.boxes.copy()
     for composition in (compose(sample), planned([sample] * 4, draw_cut(0))):
         result = render(crop(composition, 0, 0, (50, 50)))
         result.image[:] = 0
-        result.boxes[:] = 0
+        result.instances.boxes[:] = 0
     np.testing.assert_array_equal(sample.image, image)
-    np.testing.assert_array_equal(sample.boxes, boxes)
+    np.testing.assert_array_equal(sample.instances.boxes, boxes)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.instances import Instances
 from rtmdet.core.structures import ImageMeta, Sample
 from rtmdet.data.augment.albumentations import ExtraTransforms
 
@@ -21,7 +22,7 @@ def sample() -> Sample:
     image[20:40, 30:50] = 255
     image[50:64, 80:96] = 255
     boxes = np.array([[30, 20, 50, 40], [80, 50, 120, 70]], np.float32)
-    return Sample(image, boxes, np.array([3, 1]), ImageMeta(1, "a.png", (64, 96)))
+    return Sample(image, Instances(boxes, np.array([3, 1])), ImageMeta(1, "a.png", (64, 96)))
 
 
 def apply(sample: Sample, *transforms: tuple[str, Mapping[str, object]], seed: int = 0) -> Sample:
@@ -32,35 +33,47 @@ def test_blur_changes_pixels_and_no_box(sample: Sample) -> None:
     before = sample.image.copy()
     blurred = apply(sample, ("GaussianBlur", {"blur_limit": [5, 5], "p": 1}))
     assert set(np.unique(blurred.image)) > {0, 255}
-    np.testing.assert_allclose(blurred.boxes, [[30, 20, 50, 40], [80, 50, 96, 64]], atol=1e-3)  # cut at the border
-    np.testing.assert_array_equal(blurred.labels, [3, 1])
+    np.testing.assert_allclose(
+        blurred.instances.boxes, [[30, 20, 50, 40], [80, 50, 96, 64]], atol=1e-3
+    )  # cut at the border
+    np.testing.assert_array_equal(blurred.instances.labels, [3, 1])
     np.testing.assert_array_equal(sample.image, before)
-    np.testing.assert_array_equal(sample.boxes[1], [80, 50, 120, 70])
+    np.testing.assert_array_equal(sample.instances.boxes[1], [80, 50, 120, 70])
 
 
 def test_turn_takes_the_boxes_along(sample: Sample) -> None:
     turned = apply(sample, ("Rotate", {"limit": [90, 90], "p": 1}))
-    for box, label in zip(turned.boxes, turned.labels, strict=True):
+    for box, label in zip(turned.instances.boxes, turned.instances.labels, strict=True):
         x1, y1, x2, y2 = box.round().astype(int)
         assert turned.image[y1 + 1 : y2 - 1, x1 + 1 : x2 - 1].mean() > 200
         assert label in (3, 1)
-    assert 3 in turned.labels
-    assert (turned.boxes.dtype, turned.labels.dtype, turned.image.dtype) == (np.float32, np.int64, np.uint8)
+    assert 3 in turned.instances.labels
+    assert (turned.instances.boxes.dtype, turned.instances.labels.dtype, turned.image.dtype) == (
+        np.float32,
+        np.int64,
+        np.uint8,
+    )
 
 
 def test_order_is_as_given(sample: Sample) -> None:
     crop: tuple[str, Mapping[str, object]] = ("Crop", {"x_max": 64, "y_max": 64})
     flip: tuple[str, Mapping[str, object]] = ("HorizontalFlip", {"p": 1})
-    np.testing.assert_allclose(apply(sample, crop, flip).boxes, [[14, 20, 34, 40]], atol=1e-3)
-    np.testing.assert_allclose(apply(sample, flip, crop).boxes, [[46, 20, 64, 40], [0, 50, 16, 64]], atol=1e-3)
+    np.testing.assert_allclose(apply(sample, crop, flip).instances.boxes, [[14, 20, 34, 40]], atol=1e-3)
+    np.testing.assert_allclose(
+        apply(sample, flip, crop).instances.boxes, [[46, 20, 64, 40], [0, 50, 16, 64]], atol=1e-3
+    )
 
 
 def test_box_that_vanishes_is_dropped_with_its_label(sample: Sample) -> None:
     cut = apply(sample, ("Crop", {"x_max": 64, "y_max": 39}))
-    np.testing.assert_allclose(cut.boxes, [[30, 20, 50, 39]], atol=1e-3)
-    np.testing.assert_array_equal(cut.labels, [3])
-    none = apply(sample, ("Crop", {"x_max": 20, "y_max": 20}))
-    assert (none.boxes.shape, none.boxes.dtype, none.labels.dtype) == ((0, 4), np.float32, np.int64)
+    np.testing.assert_allclose(cut.instances.boxes, [[30, 20, 50, 39]], atol=1e-3)
+    np.testing.assert_array_equal(cut.instances.labels, [3])
+    none = apply(sample, ("Crop", {"x_max": 20, "y_max": 20})).instances
+    assert (none.boxes.shape, none.boxes.dtype, none.labels.dtype) == (
+        (0, 4),
+        np.float32,
+        np.int64,
+    )
 
 
 def test_same_generator_state_same_result(sample: Sample) -> None:
@@ -70,7 +83,7 @@ def test_same_generator_state_same_result(sample: Sample) -> None:
     copy = pickle.loads(pickle.dumps(extra))  # as it reaches a loader process
     for other in (results[2], copy(sample, np.random.default_rng(1))):
         np.testing.assert_array_equal(results[0].image, other.image)
-        np.testing.assert_array_equal(results[0].boxes, other.boxes)
+        np.testing.assert_array_equal(results[0].instances.boxes, other.instances.boxes)
     assert (results[0].image != results[1].image).any()
 
 

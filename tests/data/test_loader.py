@@ -14,6 +14,7 @@ import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.instances import Instances
 from rtmdet.core.structures import Batch, ImageMeta, Sample
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader, TrainingLoader, collate
@@ -55,8 +56,7 @@ def test_collate_stacks_images_and_keeps_targets_apart() -> None:
     samples = [
         Sample(
             rng.integers(0, 256, (32, 64, 3), np.uint8),
-            rng.uniform(0, 32, (count, 4)).astype(np.float32),
-            np.arange(count),
+            Instances(rng.uniform(0, 32, (count, 4)).astype(np.float32), np.arange(count)),
             ImageMeta(count, f"{count}.png", (32, 64)),
         )
         for count in (2, 0)
@@ -66,8 +66,8 @@ def test_collate_stacks_images_and_keeps_targets_apart() -> None:
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     for image, target, meta, sample in zip(batch.images, batch.targets, batch.metas, samples, strict=True):
         np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), sample.image)
-        np.testing.assert_array_equal(target.boxes.numpy(), sample.boxes)
-        np.testing.assert_array_equal(target.labels.numpy(), sample.labels)
+        np.testing.assert_array_equal(target.boxes.numpy(), sample.instances.boxes)
+        np.testing.assert_array_equal(target.labels.numpy(), sample.instances.labels)
         assert (target.boxes.dtype, target.labels.dtype) == (torch.float32, torch.int64)
         assert meta == sample.meta
     assert batch.targets[1].boxes.shape == (0, 4)
@@ -190,7 +190,7 @@ def test_a_batch_is_pinned_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     pinned: list[torch.Tensor] = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
     meta = ImageMeta(1, "a.png", (4, 4))
-    batch = collate([Sample(np.zeros((4, 4, 3), np.uint8), np.ones((1, 4)), np.ones(1, int), meta)] * 2)
+    batch = collate([Sample(np.zeros((4, 4, 3), np.uint8), Instances(np.ones((1, 4)), np.ones(1, int)), meta)] * 2)
     again = pin_memory(batch)
     assert isinstance(again, Batch)
     assert [tensor.shape for tensor in pinned] == [(2, 3, 4, 4), (1, 4), (1,), (1, 4), (1,)]
@@ -202,5 +202,5 @@ def test_the_index_stays_out_of_loader_processes(folder: Path) -> None:
     sent = pickle.loads(pickle.dumps(data))
     assert not hasattr(sent, "coco")
     assert len(sent) == len(data)
-    np.testing.assert_array_equal(sent.load(1).boxes, data.load(1).boxes)
+    np.testing.assert_array_equal(sent.load(1).instances.boxes, data.load(1).instances.boxes)
     assert data.coco.imgs

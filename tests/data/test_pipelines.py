@@ -59,8 +59,8 @@ def build(dataset: CocoDataset, **options: object) -> TrainingSamples:
 
 def assert_same(a: Sample, b: Sample) -> None:
     np.testing.assert_array_equal(a.image, b.image)
-    np.testing.assert_array_equal(a.boxes, b.boxes)
-    np.testing.assert_array_equal(a.labels, b.labels)
+    np.testing.assert_array_equal(a.instances.boxes, b.instances.boxes)
+    np.testing.assert_array_equal(a.instances.labels, b.instances.labels)
     assert a.meta == b.meta
 
 
@@ -151,13 +151,13 @@ def test_form_of_a_sample(dataset: CocoDataset) -> None:
     for key in all_keys(dataset, 5):
         sample = samples[key]
         assert (sample.image.shape, sample.image.dtype) == ((*INPUT, 3), np.uint8)
-        assert (sample.boxes.dtype, sample.labels.dtype) == (np.float32, np.int64)
-        assert sample.boxes.shape == (len(sample.labels), 4)
-        assert len(sample.labels) > 0
-        assert (sample.boxes >= 0).all()
-        assert (sample.boxes[:, 2:] <= [INPUT[1], INPUT[0]]).all()
-        assert (sample.boxes[:, 2:] > sample.boxes[:, :2]).all()
-        assert set(sample.labels.tolist()) <= {0, 1}
+        assert (sample.instances.boxes.dtype, sample.instances.labels.dtype) == (np.float32, np.int64)
+        assert sample.instances.boxes.shape == (len(sample.instances.labels), 4)
+        assert len(sample.instances.labels) > 0
+        assert (sample.instances.boxes >= 0).all()
+        assert (sample.instances.boxes[:, 2:] <= [INPUT[1], INPUT[0]]).all()
+        assert (sample.instances.boxes[:, 2:] > sample.instances.boxes[:, :2]).all()
+        assert set(sample.instances.labels.tolist()) <= {0, 1}
 
 
 def bright_bounds(image: np.ndarray, box: np.ndarray, threshold: int) -> np.ndarray:
@@ -173,10 +173,10 @@ def test_second_stage_keeps_the_box_on_its_object(dataset: CocoDataset, flip: fl
     samples = build(dataset, stage2_start=0, hsv=(0, 0, 0), flip_probability=flip)
     for key in all_keys(dataset, 6):
         sample = samples[key]
-        assert len(sample.boxes) == 1
-        bounds = bright_bounds(sample.image, sample.boxes[0], 200)
-        np.testing.assert_allclose(sample.boxes[0], bounds, atol=2, err_msg=str(key))
-        assert sample.labels[0] == sample.meta.image_id % 2
+        assert len(sample.instances.boxes) == 1
+        bounds = bright_bounds(sample.image, sample.instances.boxes[0], 200)
+        np.testing.assert_allclose(sample.instances.boxes[0], bounds, atol=2, err_msg=str(key))
+        assert sample.instances.labels[0] == sample.meta.image_id % 2
         rows, columns = np.nonzero(sample.image.min(axis=2) > 200)  # no bright pixel lies elsewhere
         assert (columns.min() >= bounds[0]) & (columns.max() < bounds[2])
         assert (rows.min() >= bounds[1]) & (rows.max() < bounds[3])
@@ -185,7 +185,7 @@ def test_second_stage_keeps_the_box_on_its_object(dataset: CocoDataset, flip: fl
 def uncovered(sample: Sample, threshold: int) -> int:
     """Number of bright pixels that lie 2 pixels or more outside of every box."""
     bright = sample.image.min(axis=2) > threshold
-    for x1, y1, x2, y2 in sample.boxes:
+    for x1, y1, x2, y2 in sample.instances.boxes:
         bright[max(int(y1) - 2, 0) : int(np.ceil(y2)) + 2, max(int(x1) - 2, 0) : int(np.ceil(x2)) + 2] = False
     return int(bright.sum())
 
@@ -197,10 +197,10 @@ def test_mosaic_keeps_the_boxes_on_their_objects(dataset: CocoDataset, flip: flo
     for key in all_keys(dataset, 3)[4:]:
         sample = samples[key]
         assert uncovered(sample, 200) == 0
-        for x1, y1, x2, y2 in sample.boxes:
+        for x1, y1, x2, y2 in sample.instances.boxes:
             inside = sample.image[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))]
             assert inside.max() > 120 or min(x2 - x1, y2 - y1) < 2  # a sliver at the border may be blurred away
-        several += len(sample.boxes) > 1
+        several += len(sample.instances.boxes) > 1
     assert several > 5
 
 
@@ -208,7 +208,7 @@ def test_mixup_keeps_the_boxes_of_both_images(dataset: CocoDataset) -> None:
     mixed = build(dataset, use_mosaic=False, mixup_probability=1.0, mixup_cache=7, **STILL)
     for key in all_keys(dataset, 3)[1:]:
         sample = mixed[key]
-        assert len(sample.boxes) == 2
+        assert len(sample.instances.boxes) == 2
         assert uncovered(sample, 120) == 0  # an object over black: 127, over padding: 184; padding alone: 114
 
 
@@ -237,9 +237,9 @@ def test_crop_without_objects_is_drawn_again_unless_empty_images_are_wanted(tmp_
     corners = [[(w - 6, h - 6, w, h)] for h, w in SIZES]
     data = draw_dataset(tmp_path, corners)
     zoomed = {"stage2_start": 0, "resize_range": (2.0, 2.0)}
-    found = [len(build(data, **zoomed)[key].labels) for key in all_keys(data, 3)]
+    found = [len(build(data, **zoomed)[key].instances.labels) for key in all_keys(data, 3)]
     assert min(found) == 1
-    with_empty = [len(build(data, keep_empty=True, **zoomed)[key].labels) for key in all_keys(data, 3)]
+    with_empty = [len(build(data, keep_empty=True, **zoomed)[key].instances.labels) for key in all_keys(data, 3)]
     assert 0 < sum(with_empty) < len(with_empty)
 
 
@@ -273,8 +273,8 @@ def test_images_without_objects_are_kept_only_where_wanted(tmp_path: Path) -> No
     assert data.image_ids == (1, 2, 3)
     samples = build(data, keep_empty=True, stage2_start=0)
     empty = next(samples[0, p] for p in range(3) if samples[0, p].meta.image_id == 2)
-    assert (empty.boxes.shape, empty.boxes.dtype) == ((0, 4), np.float32)
-    assert (empty.labels.shape, empty.labels.dtype) == ((0,), np.int64)
+    assert (empty.instances.boxes.shape, empty.instances.boxes.dtype) == ((0, 4), np.float32)
+    assert (empty.instances.labels.shape, empty.instances.labels.dtype) == ((0,), np.int64)
     for key in all_keys(data, 3):
         build(data, keep_empty=True)[key]  # mosaic and mixup take empty images, too
 
@@ -285,7 +285,7 @@ def test_extra_transforms_follow_the_box_and_keep_the_size(dataset: CocoDataset)
     for position in range(len(dataset)):
         sample = samples[0, position]
         assert sample.image.shape == (*INPUT, 3)
-        for box in sample.boxes:
+        for box in sample.instances.boxes:
             np.testing.assert_allclose(box, bright_bounds(sample.image, box, 200), atol=2)
 
 
@@ -298,8 +298,12 @@ def test_evaluation_samples_come_in_order_and_know_the_way_back(dataset: CocoDat
         assert meta.image_id == dataset.image_ids[number]
         assert meta.original_size == original.image.shape[:2]
         assert sample.image.shape == (*INPUT, 3)
-        np.testing.assert_allclose(sample.boxes / np.array(meta.scale * 2), original.boxes, rtol=1e-5)
-        np.testing.assert_allclose(sample.boxes[0], bright_bounds(sample.image, sample.boxes[0], 200), atol=2)
+        np.testing.assert_allclose(
+            sample.instances.boxes / np.array(meta.scale * 2), original.instances.boxes, rtol=1e-5
+        )
+        np.testing.assert_allclose(
+            sample.instances.boxes[0], bright_bounds(sample.image, sample.instances.boxes[0], 200), atol=2
+        )
         assert meta.content is not None
         height, width = meta.content
         assert height == INPUT[0] or width == INPUT[1]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from golden import reference
 
+from rtmdet.core.instances import Instances
 from rtmdet.core.letterbox import letterbox
 from rtmdet.core.structures import ImageMeta, Sample
 from rtmdet.data.augment import transforms
@@ -22,7 +23,7 @@ def source(number: int) -> Sample:
     image = NOISY(height, width, seed)[:, :, ::-1]  # the reference stores BGR
     boxes = GOLDEN[f"src{number}_boxes"].reshape(-1, 4).astype(np.float32)
     labels = GOLDEN[f"src{number}_labels"].astype(np.int64)
-    return Sample(np.ascontiguousarray(image), boxes, labels, ImageMeta(number, "", (height, width)))
+    return Sample(np.ascontiguousarray(image), Instances(boxes, labels), ImageMeta(number, "", (height, width)))
 
 
 def letterboxed(number: int) -> Sample:
@@ -36,9 +37,9 @@ def check(sample: Sample, key: str, boxes: bool = True) -> None:
     assert np.abs(image[::step, ::step].astype(int) - GOLDEN[f"{key}_sub8"].astype(int)).max() <= 1
     np.testing.assert_allclose(image.reshape(-1, 3).mean(0), GOLDEN[f"{key}_mean"], atol=0.02)
     if boxes:
-        np.testing.assert_allclose(sample.boxes, GOLDEN[f"{key}_boxes"].reshape(-1, 4), atol=1e-3)
-        np.testing.assert_array_equal(sample.labels, GOLDEN[f"{key}_labels"])
-    assert sample.boxes.dtype == np.float32
+        np.testing.assert_allclose(sample.instances.boxes, GOLDEN[f"{key}_boxes"].reshape(-1, 4), atol=1e-3)
+        np.testing.assert_array_equal(sample.instances.labels, GOLDEN[f"{key}_labels"])
+    assert sample.instances.boxes.dtype == np.float32
 
 
 @pytest.mark.parametrize("number", range(4))

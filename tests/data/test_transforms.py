@@ -6,13 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
+from rtmdet.core.instances import Instances
 from rtmdet.core.structures import ImageMeta, Sample
 from rtmdet.data.augment.transforms import pad, shift_hsv
 
 
 def sample(*size: int) -> Sample:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    return Sample(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), ImageMeta(0, "", size[:2]))
+    return Sample(image, Instances(np.zeros((0, 4), np.float32), np.zeros(0, np.int64)), ImageMeta(0, "", size[:2]))
 
 
 @pytest.mark.parametrize("size", [(64, 48), (1, 1), (4, 1), (1, 4)])

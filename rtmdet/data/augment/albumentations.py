@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.instances import Instances
 from rtmdet.core.structures import Sample
-from rtmdet.data.augment.transforms import clip_boxes, has_area
 
 
 class ExtraTransforms:
@@ -41,22 +41,19 @@ class ExtraTransforms:
         Raises InputError where a transform cannot be used on the image, or gives no uint8 RGB image.
         """
         self._compose.set_random_seed(int(rng.integers(2**31)))
-        boxes = clip_boxes(sample.boxes, sample.image.shape[:2])
-        keep = has_area(boxes)
+        height, width = sample.image.shape[:2]
+        inside = sample.instances.clip((height, width)).with_area()
         try:
-            out = self._compose(image=sample.image, bboxes=boxes[keep], labels=sample.labels[keep])
+            out = self._compose(image=sample.image, bboxes=inside.boxes, labels=inside.labels)
         except Exception as error:  # whatever a transform raises
             raise self._error(sample, " ".join(str(error).split())) from error
         image = out["image"]
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
             kind = f"{getattr(image, 'dtype', type(image).__name__)} of shape {tuple(image.shape)}"
             raise self._error(sample, f"expected a uint8 image of three channels afterwards, found {kind}")
-        return replace(
-            sample,
-            image=np.ascontiguousarray(image),
-            boxes=np.asarray(out["bboxes"], dtype=np.float32).reshape(-1, 4),
-            labels=np.asarray(out["labels"], dtype=np.int64).reshape(-1),
-        )
+        boxes = np.asarray(out["bboxes"], dtype=np.float32).reshape(-1, 4)
+        labels = np.asarray(out["labels"], dtype=np.int64).reshape(-1)
+        return replace(sample, image=np.ascontiguousarray(image), instances=Instances(boxes, labels))
 
     def _error(self, sample: Sample, reason: str) -> InputError:
         return InputError(f"augmentation.extra ({self._names}) cannot be used on {sample.meta.path}: {reason}")

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from rtmdet.core.instances import Instances
 from rtmdet.core.letterbox import PAD_VALUE, fitted_size, resize_image
 from rtmdet.core.structures import ImageMeta, Sample
-from rtmdet.data.augment.transforms import clip_boxes, has_area
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,8 +39,7 @@ class Composition:
 
     layers: tuple[Layer, ...]
     size: tuple[int, int]  # (H, W) of the canvas
-    boxes: np.ndarray  # (N, 4) float32 xyxy
-    labels: np.ndarray  # (N,) int64
+    instances: Instances
     meta: ImageMeta
 
 
@@ -48,29 +47,27 @@ def compose(sample: Sample) -> Composition:
     """A single image that fills the canvas."""
     height, width = sample.image.shape[:2]
     layer = Layer(sample.image, np.array([0.0, 0.0, width, height]))
-    return Composition((layer,), (height, width), sample.boxes, sample.labels, sample.meta)
+    return Composition((layer,), (height, width), sample.instances, sample.meta)
 
 
 def resize(composition: Composition, largest: tuple[int, int]) -> Composition:
     """Scale to fit (H, W), the canvas' shape kept; boxes follow per axis and are clipped."""
     height, width = composition.size
     size = fitted_size((height, width), largest)
-    factor = np.array([size[1] / width, size[0] / height] * 2, dtype=np.float32)
-    boxes = clip_boxes(composition.boxes * factor, size)
+    instances = composition.instances.affine((size[1] / width, size[0] / height)).clip(size)
     new, old = np.array([*size[::-1]] * 2), np.array([width, height] * 2)
     # Product before quotient: an edge of the canvas stays a whole number.
     layers = tuple(replace(layer, place=layer.place * new / old) for layer in composition.layers)
-    return replace(composition, layers=layers, size=size, boxes=boxes)
+    return replace(composition, layers=layers, size=size, instances=instances)
 
 
 def crop(composition: Composition, top: int, left: int, size: tuple[int, int]) -> Composition:
     """Cut the window of at most (H, W) at (top, left); boxes are cut too, those outside are dropped."""
     corner = np.array([left, top] * 2)
     size = min(size[0], composition.size[0] - top), min(size[1], composition.size[1] - left)
-    boxes = clip_boxes(composition.boxes - corner.astype(np.float32), size)
-    keep = has_area(boxes)
+    instances = composition.instances.affine((1.0, 1.0), (-left, -top)).clip(size).with_area()
     layers = tuple(replace(layer, place=layer.place - corner) for layer in composition.layers)
-    return replace(composition, layers=layers, size=size, boxes=boxes[keep], labels=composition.labels[keep])
+    return replace(composition, layers=layers, size=size, instances=instances)
 
 
 def render(composition: Composition) -> Sample:
@@ -84,7 +81,7 @@ def render(composition: Composition) -> Sample:
         if x1 < x2 and y1 < y2:
             paint = _resize_and_cut if layer.is_whole else _sample
             paint(layer, canvas[y1:y2, x1:x2], (x1, y1))
-    return Sample(canvas, composition.boxes, composition.labels, composition.meta)
+    return Sample(canvas, composition.instances, composition.meta)
 
 
 def _resize_and_cut(layer: Layer, window: np.ndarray, corner: tuple[int, int]) -> None:

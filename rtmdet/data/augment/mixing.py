@@ -10,10 +10,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from rtmdet.core.instances import Instances
 from rtmdet.core.letterbox import resize_image
 from rtmdet.core.structures import Sample
 from rtmdet.data.augment.composition import Composition, Layer
-from rtmdet.data.augment.transforms import clip_boxes, flip, has_area
+from rtmdet.data.augment.transforms import flip
 
 
 def make_tile(sample: Sample, size: tuple[int, int]) -> Sample:
@@ -21,8 +22,8 @@ def make_tile(sample: Sample, size: tuple[int, int]) -> Sample:
     height, width = sample.image.shape[:2]
     factor = min(size[0] / height, size[1] / width)
     tile_size = max(int(height * factor), 1), max(int(width * factor), 1)
-    boxes = sample.boxes * np.float32(factor)
-    return replace(sample, image=resize_image(sample.image, tile_size), boxes=boxes)
+    instances = sample.instances.affine((factor, factor))
+    return replace(sample, image=resize_image(sample.image, tile_size), instances=instances)
 
 
 def mosaic(tiles: Sequence[Sample], center: tuple[int, int], size: tuple[int, int]) -> Composition:
@@ -32,17 +33,17 @@ def mosaic(tiles: Sequence[Sample], center: tuple[int, int], size: tuple[int, in
     is cut at the canvas; boxes are cut at the canvas, not at their tile, and dropped only if outside of it.
     """
     canvas = 2 * size[0], 2 * size[1]
-    layers, boxes = [], []
+    layers, parts = [], []
     for number, tile in enumerate(tiles):
         height, width = tile.image.shape[:2]
         left = center[0] - width if number % 2 == 0 else center[0]
         top = center[1] - height if number < 2 else center[1]
         layers.append(Layer(tile.image, np.array([left, top, left + width, top + height], dtype=np.float64)))
-        boxes.append(tile.boxes + np.array([left, top] * 2, dtype=np.float32))
-    joined = clip_boxes(np.concatenate(boxes), canvas)
-    inside = (joined[:, :2] < canvas[::-1]).all(1) & (joined[:, 2:] > 0).all(1)
-    labels = np.concatenate([tile.labels for tile in tiles])
-    return Composition(tuple(layers), canvas, joined[inside], labels[inside], tiles[0].meta)
+        parts.append(tile.instances.affine((1.0, 1.0), (left, top)))
+    joined = Instances.join(parts).clip(canvas)
+    x1, y1, x2, y2 = joined.boxes.T
+    inside = (x1 < canvas[1]) & (y1 < canvas[0]) & (x2 > 0) & (y2 > 0)
+    return Composition(tuple(layers), canvas, joined.select(inside), tiles[0].meta)
 
 
 def mixup(sample: Sample, partner: Sample, *, mirrored: bool) -> Sample:
@@ -52,7 +53,5 @@ def mixup(sample: Sample, partner: Sample, *, mirrored: bool) -> Sample:
         partner = flip(partner)
     a, b = sample.image, partner.image
     image = (a & b) + ((a ^ b) >> 1)  # (a + b) // 2 without leaving uint8
-    boxes = np.concatenate([sample.boxes, clip_boxes(partner.boxes, image.shape[:2])])
-    labels = np.concatenate([sample.labels, partner.labels])
-    keep = has_area(boxes)
-    return replace(sample, image=image, boxes=boxes[keep], labels=labels[keep])
+    instances = Instances.join([sample.instances, partner.instances.clip((image.shape[0], image.shape[1]))])
+    return replace(sample, image=image, instances=instances.with_area())

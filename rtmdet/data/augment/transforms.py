@@ -15,17 +15,6 @@ from rtmdet.core.letterbox import pad_image
 from rtmdet.core.structures import Sample
 
 
-def clip_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Boxes (N, 4) with their corners moved into an image of (H, W)."""
-    height, width = size
-    return np.clip(boxes, 0, np.array([width, height, width, height], dtype=np.float32))
-
-
-def has_area(boxes: np.ndarray) -> np.ndarray:
-    """(N,) bool: boxes wider and higher than nothing."""
-    return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-
-
 def shift_hsv(sample: Sample, shift: tuple[int, int, int]) -> Sample:
     """Add whole numbers to hue (of 180, wrapping), saturation and value (of 255, clipped) of every pixel."""
     hsv = cv2.cvtColor(sample.image, cv2.COLOR_RGB2HSV)
@@ -43,9 +32,7 @@ def shift_hsv(sample: Sample, shift: tuple[int, int, int]) -> Sample:
 def flip(sample: Sample) -> Sample:
     """Mirror left and right."""
     width = sample.image.shape[1]
-    x1, y1, x2, y2 = sample.boxes.T
-    boxes = np.stack([width - x2, y1, width - x1, y2], axis=1)
-    return replace(sample, image=cv2.flip(sample.image, 1), boxes=boxes)
+    return replace(sample, image=cv2.flip(sample.image, 1), instances=sample.instances.flip(width))
 
 
 def pad(sample: Sample, size: tuple[int, int]) -> Sample:

@@ -16,6 +16,7 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.instances import Instances
 from rtmdet.core.structures import ImageMeta, Sample
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, read_and_repair
 from rtmdet.data.image_names import place_images
@@ -38,8 +39,7 @@ class _Item:
     """What `load` needs of one image."""
 
     image: CocoImage
-    boxes: np.ndarray  # (N, 4) float32 xyxy
-    labels: np.ndarray  # (N,) int64
+    instances: Instances
 
 
 class CocoDataset:
@@ -96,12 +96,12 @@ class CocoDataset:
     @property
     def box_count(self) -> int:
         """Number of usable boxes of all images."""
-        return sum(len(item.boxes) for item in self._items)
+        return sum(len(item.instances) for item in self._items)
 
     @property
     def class_counts(self) -> list[int]:
         """Number of usable boxes of each class, by label."""
-        labels = np.concatenate([item.labels for item in self._items])
+        labels = np.concatenate([item.instances.labels for item in self._items])
         return np.bincount(labels, minlength=len(self.classes)).tolist()
 
     def part(self, indices: Sequence[int]) -> CocoDataset:
@@ -123,21 +123,21 @@ class CocoDataset:
         """The file of an image, by its place in the data set."""
         return self._folder / self._items[index].image["file_name"]
 
-    def boxes(self, index: int) -> tuple[ImageMeta, np.ndarray, np.ndarray]:
-        """Boxes (N, 4) and labels (N,) of an image, by its place in the data set, without decoding it."""
+    def truth(self, index: int) -> tuple[ImageMeta, Instances]:
+        """The ground truth of an image, by its place in the data set, without decoding it."""
         item = self._items[index]
         meta = ImageMeta(item.image["id"], str(self.path(index)), (item.image["height"], item.image["width"]))
-        return meta, item.boxes.copy(), item.labels.copy()
+        return meta, Instances(item.instances.boxes.copy(), item.instances.labels.copy())
 
     def load(self, index: int) -> Sample:
         """The decoded image with its boxes, by its place in the data set.
 
         Raises InputError where the image cannot be read or has another size than the annotation file says.
         """
-        meta, boxes, labels = self.boxes(index)
+        meta, instances = self.truth(index)
         entry = self._items[index].image
         image = read_annotated_image(self.path(index), entry, self._annotations, self._value_range)
-        return Sample(image, boxes, labels, meta)
+        return Sample(image, instances, meta)
 
     def check_size(self, index: int) -> None:
         """Raise InputError as `load` does where the header of an image's file says another size than the file."""
@@ -152,12 +152,12 @@ class CocoDataset:
         for image_id, image in self.coco.imgs.items():
             item = _make_item(image, self.coco.imgToAnns[image_id], labels, reasons)
             if training and min(image["width"], image["height"]) < LEAST_SIDE:
-                reasons[f"in images with a side under {LEAST_SIDE} pixels"] += len(item.boxes)
-            elif keep_empty or not training or len(item.boxes):
+                reasons[f"in images with a side under {LEAST_SIDE} pixels"] += len(item.instances)
+            elif keep_empty or not training or len(item.instances):
                 # Differs from mmdet: an image with nothing but crowds or specks counts as empty, too; it would
                 # teach that they are background.
                 items.append(item)
-        if not any(len(item.boxes) for item in items):
+        if not any(len(item.instances) for item in items):
             why = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count) or "the file has none"
             raise InputError(f"{self._annotations}: no usable box of {list(self.classes)}: {why}; check the file")
         return items
@@ -248,7 +248,8 @@ def _make_item(
         x, y, width, height = annotation["bbox"]
         boxes.append((x, y, x + width, y + height))
         box_labels.append(labels[annotation["category_id"]])
-    return _Item(image, np.array(boxes, np.float32).reshape(-1, 4), np.array(box_labels, np.int64))
+    corners = np.array(boxes, np.float32).reshape(-1, 4)
+    return _Item(image, Instances(corners, np.array(box_labels, np.int64)))
 
 
 def reason_against(annotation: CocoAnnotation, wanted: Container[int]) -> Unusable | None:
