@@ -44,7 +44,7 @@ class EpochOrder:
         self._seed = seed
         self._edges = None if factors is None else np.cumsum(factors)  # (M,)
         self._length = count if self._edges is None else int(self._edges[-1])
-        self._epoch = Recent(self._draw, capacity=4)
+        self._epochs: Recent[np.ndarray] = Recent(4)
 
     def __len__(self) -> int:
         return self._length
@@ -52,7 +52,7 @@ class EpochOrder:
     def index(self, place: int) -> int:
         """The image shown at a place."""
         epoch, position = divmod(place, self._length)
-        return int(self._epoch(epoch)[position])
+        return int(self._epochs.get(epoch, self._draw)[position])
 
     def _draw(self, epoch: int) -> np.ndarray:
         """The images of an epoch, (n,)."""

@@ -10,21 +10,21 @@ Value = TypeVar("Value")
 
 
 class Recent(Generic[Value]):
-    """Calls `make(key)` for what it does not hold; forgets what was not asked for the longest time.
+    """Holds the last values; forgets what was not asked for the longest time.
 
     Unlike functools.lru_cache it can be sent to loader processes.
     """
 
-    def __init__(self, make: Callable[[int], Value], capacity: int) -> None:
-        self._make = make
+    def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._held: OrderedDict[int, Value] = OrderedDict()
 
-    def __call__(self, key: int) -> Value:
+    def get(self, key: int, make: Callable[[int], Value]) -> Value:
+        """The value of a key, made by `make(key)` where it is not held."""
         if key in self._held:
             self._held.move_to_end(key)
             return self._held[key]
-        value = self._make(key)
+        value = make(key)
         self._held[key] = value
         if len(self._held) > self._capacity:
             self._held.popitem(last=False)

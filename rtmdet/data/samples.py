@@ -76,8 +76,8 @@ class TrainingSamples(Dataset[Sample]):
         # Tiles rather than the photos themselves: none is larger than the input, and a mosaic's pixels have been
         # scaled twice, as the original's. Each loader process has its own: of small sets all, none is made twice.
         fits = 3 * input_size[0] * input_size[1] * len(dataset) <= TILE_MEMORY
-        self.tile = Recent(self._make_tile, capacity=len(dataset) if fits else 2 * mosaic_cache)
-        self.unmixed = Recent(self._make_unmixed, capacity=2 * mixup_cache)
+        self._tiles: Recent[Sample] = Recent(len(dataset) if fits else 2 * mosaic_cache)
+        self._unmixed: Recent[Sample] = Recent(2 * mixup_cache)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -85,7 +85,7 @@ class TrainingSamples(Dataset[Sample]):
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, position = key
         place = epoch * len(self.order) + position
-        sample = self.unmixed(place)
+        sample = self._unmixed.get(place, self._make_unmixed)
         if epoch >= self.stage2_start or place == 0:
             return sample
         rng = np.random.default_rng([self.seed, place, MIXUP_STREAM])
@@ -97,7 +97,8 @@ class TrainingSamples(Dataset[Sample]):
         """Mixup with one of the last places, this one included, that has objects."""
         mirrored = rng.random() > 0.5
         for _ in range(PARTNER_DRAWS):
-            partner = self.unmixed(place - self._age(rng, place, self.mixup_cache))
+            earlier = place - self._age(rng, place, self.mixup_cache)
+            partner = self._unmixed.get(earlier, self._make_unmixed)
             if len(partner.instances):
                 return mixup(sample, partner, mirrored=mirrored)
         return sample
@@ -131,7 +132,8 @@ class TrainingSamples(Dataset[Sample]):
         partners = [self.order.index(place - self._age(rng, place, self.mosaic_cache)) for _ in range(3)]
         height, width = self.input_size
         center = int(rng.uniform(0.5, 1.5) * width), int(rng.uniform(0.5, 1.5) * height)
-        return mosaic([self.tile(i) for i in (index, *partners)], center, self.input_size)
+        tiles = [self._tiles.get(i, self._make_tile) for i in (index, *partners)]
+        return mosaic(tiles, center, self.input_size)
 
     def _random_crop(self, composition: Composition, rng: np.random.Generator) -> Composition:
         height, width = composition.size
