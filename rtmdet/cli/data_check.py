@@ -16,7 +16,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.coco.layout import find_coco, read_documents
 from rtmdet.data.doctor.finding import SEVERITIES, Finding, Purpose, Source
 from rtmdet.data.doctor.report import Report, Summary, check_data
-from rtmdet.data.formats.faults import collect_faults
+from rtmdet.data.formats.faults import Fault, collect_faults
 from rtmdet.data.formats.open import open_source
 from rtmdet.data.formats.yolo_layout import find_layout
 from rtmdet.data.json_file import write_json
@@ -35,14 +35,14 @@ def run(arguments: argparse.Namespace) -> int:
             try:
                 sources = read_sources(arguments, Path(folder))
             except InputError:  # what is left of so many faults may be nothing
-                for fault in dict.fromkeys(map(str, faults)):
-                    print(fault)
+                for fault in dict.fromkeys(faults):
+                    print(fault.text)
                 raise
-        return check(sources, purpose, arguments, list(dict.fromkeys(map(str, faults))))
+        return check(sources, purpose, arguments, list(dict.fromkeys(faults)))
 
 
 def check(
-    sources: Sequence[Source], purpose: Purpose, arguments: argparse.Namespace, faults: Sequence[str] = ()
+    sources: Sequence[Source], purpose: Purpose, arguments: argparse.Namespace, faults: Sequence[Fault] = ()
 ) -> int:
     """The report in all forms that were asked for; the exit code. `faults` are those of label files."""
     report = check_data(sources, purpose, faults=faults, decode=arguments.decode, watch=track)

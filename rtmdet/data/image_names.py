@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.files import comparable, files_below
+from rtmdet.data.formats.faults import report
 from rtmdet.data.images import IMAGE_SUFFIXES
 
 
@@ -71,10 +72,11 @@ class ImageNames:
         return [file for file, rank in ranks.items() if rank == best]
 
 
-def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The files that an annotation file `source` names, relative to `folder`, in order, and remarks, a line each.
+def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The files that an annotation file `source` names, by these names, relative to `folder`; remarks, a line each.
 
     Raises InputError where the folder or a file is missing, or a name fits several files, or two names one file.
+    Where faults are collected, missing and ambiguous names have no file.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of images; check the path")
@@ -82,25 +84,19 @@ def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[lis
     found = {name: index.find(name) for name in dict.fromkeys(names)}
     if missing := [name for name, files in found.items() if not files]:
         few = ", ".join(map(repr, missing[:3])) + (", ..." if len(missing) > 3 else "")
-        raise InputError(
-            f"{source}: {len(missing)} of {len(names)} image files are not in {folder} ({few}); "
-            "check the folder or take the images out of the file"
-        )
-    chosen: dict[str, str] = {}
-    taken: dict[str, str] = {}
+        text = f"{len(missing)} of {len(names)} image files are not in {folder} ({few})"
+        report(f"{source}: {text}; check the folder or take the images out of the file", "missing-image")
     for name, files in found.items():
         if len(files) > 1:
-            raise InputError(
-                f"{source}: the image {name!r} could be any of {', '.join(map(repr, files[:3]))} in {folder}; "
-                "write the one that is meant"
-            )
-        chosen[name] = files[0]
-        if (other := taken.setdefault(files[0], name)) != name:
-            raise InputError(
-                f"{source}: expected a file for each image, found only {files[0]!r} in {folder} for both {other!r} "
-                f"and {name!r}; add the other one"
-            )
-    return [chosen[name] for name in names], _remarks(source, folder, chosen)
+            text = f"the image {name!r} could be any of {', '.join(map(repr, files[:3]))} in {folder}"
+            report(f"{source}: {text}; write the one that is meant", "ambiguous-image")
+    chosen = {name: files[0] for name, files in found.items() if len(files) == 1}
+    taken: dict[str, str] = {}
+    for name, file in chosen.items():
+        if (other := taken.setdefault(file, name)) != name:
+            text = f"expected a file for each image, found only {file!r} in {folder} for both {other!r} and {name!r}"
+            report(f"{source}: {text}; add the other one", "shared-image")
+    return chosen, _remarks(source, folder, chosen)
 
 
 def place_images(source: Path, file: CocoFile, folder: Path) -> list[str]:
@@ -108,9 +104,9 @@ def place_images(source: Path, file: CocoFile, folder: Path) -> list[str]:
 
     Raises InputError as `locate_images` does.
     """
-    names, remarks = locate_images(source, folder, [image["file_name"] for image in file["images"]])
-    for image, name in zip(file["images"], names, strict=True):
-        image["file_name"] = name
+    found, remarks = locate_images(source, folder, [image["file_name"] for image in file["images"]])
+    for image in file["images"]:
+        image["file_name"] = found.get(image["file_name"], image["file_name"])
     return remarks
 
 

@@ -81,7 +81,7 @@ def test_one_file_is_not_taken_for_two_images(folder: Path) -> None:
 
 def test_a_remark_says_it_once(folder: Path) -> None:
     names, remarks = locate_images(Path("set.json"), folder, ["a/x.png", "/old/one.png", "img1.png"])
-    assert names == ["a/x.png", "b/one.png", "img1.PNG"]
+    assert names == {"a/x.png": "a/x.png", "/old/one.png": "b/one.png", "img1.png": "img1.PNG"}
     (remark,) = remarks
     assert remark.startswith("set.json: 2 of 3 image names are not written as their files in")
     assert "such as '/old/one.png' for 'b/one.png'" in remark

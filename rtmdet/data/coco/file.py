@@ -6,13 +6,14 @@ detection".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict, TypeGuard, cast
 
 from rtmdet.core.errors import InputError
 from rtmdet.data.class_names import describe_similar
 from rtmdet.data.coco.repairs import clip_boxes, find_headings, number_annotations
+from rtmdet.data.formats.faults import one_entry, report
 from rtmdet.data.json_file import read_json
 
 
@@ -64,34 +65,56 @@ def read_coco(path: Path) -> CocoFile:
 
 
 def read_and_repair(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile, list[str]]:
-    """Read and check an annotation file; also says, a line each, what had to be mended.
+    """Read and check an annotation file; also says, a line each, what had to be repaired.
 
-    Annotations of repeated ids, as where an export counts anew in every image, are all numbered from 1 in their
-    order; ids of images and classes must not be repeated. Categories that only name a group of others are left out,
-    unless they are among `classes`. Where `area` or `iscrowd` are missing they are filled in (the box's area, 0).
-    File names get forward slashes. Boxes are cut at the edge of their image.
+    If annotation ids repeat (some exporters restart in every image), all are renumbered from 1; ids of images and
+    classes must not repeat. Categories that only name a group of others are left out, unless they are among
+    `classes`. Boxes are cut at the edge of their image.
 
     Raises InputError at the first fault, with the file, the entry's id and what to do.
+    """
+    file, headings = read_sound(path, classes)
+    images = {image["id"]: image for image in file["images"]}
+    for annotation in file["annotations"]:
+        _check_inside(f"{path}: annotation {annotation['id']}", annotation, images[annotation["image_id"]])
+    annotations = cast("list[Entry]", file["annotations"])
+    repeated, cut = number_annotations(annotations), clip_boxes(annotations, images)
+    remarks = [f"{repeated} annotations had the id of another one: all are numbered anew, from 1"] if repeated else []
+    remarks += [f"{cut} boxes hang over the edge of their image: cut there"] if cut else []
+    remarks += [
+        f"category {heading['id']}, {heading['name']!r}, has no objects and is the supercategory of others: "
+        "not a class"
+        for heading in headings
+    ]
+    similar = describe_similar(category["name"] for category in file["categories"])
+    return file, [f"{path}: {text}" for text in (*remarks, *similar)]
+
+
+def read_sound(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile, list[CocoCategory]]:
+    """The entries that can be used, and the categories that only name a group of others and are not in `classes`.
+
+    Every annotation has its image and its category among them; its box may lie outside of the image. Where `area` or
+    `iscrowd` are missing they are filled in (the box's area, 0). File names get forward slashes.
+
+    Raises InputError at the first fault, or only where the file holds no list of images if faults are collected.
     """
     document = read_json(path)
     if not isinstance(document, dict):
         raise InputError(f"{path}: expected a COCO object {{...}}, found {shown(document)}; check the path")
-    categories = _index(path, document, "categories", _check_category)
-    images = _index(path, document, "images", _check_image)
-    annotations = _entries(path, document, "annotations", _check_annotation)
-    headings = _take_out_headings(document, categories, classes)
-    _check_unique_names(path, categories)
-    for key, entries in (("images", images), ("categories", categories)):
-        if not entries:
-            raise InputError(f"{path}: expected at least one entry in {key!r}, found none; check the export")
-    for identifier, annotation in annotations:
-        _check_references(f"{path}: annotation {identifier}", annotation, images, categories)
-    repeated = number_annotations([annotation for _, annotation in annotations])
-    cut = clip_boxes([annotation for _, annotation in annotations], images)
-    remarks = [f"{repeated} annotations had the id of another one: all are numbered anew, from 1"] if repeated else []
-    remarks += [f"{cut} boxes hang over the edge of their image: cut there"] if cut else []
-    similar = describe_similar(category["name"] for category in cast(CocoFile, document)["categories"])
-    return cast(CocoFile, document), [f"{path}: {text}" for text in (*remarks, *headings, *similar)]
+    _list(path, document, "images")  # without them there is nothing to go on with
+    given = {
+        key: _read_entries(path, document, key, check)
+        for key, check in (
+            ("categories", _check_category),
+            ("images", _check_image),
+            ("annotations", _check_annotation),
+        )
+    }
+    file = cast(CocoFile, document)
+    headings = _take_out_headings(file, classes)
+    _check_unique_names(path, file["categories"])
+    _check_references(path, file, given)
+    return file, headings
 
 
 def box_annotation(
@@ -118,46 +141,50 @@ def box_annotation(
     return annotation
 
 
-def _index(path: Path, document: Entry, key: str, check: Callable[[str, Entry], None]) -> dict[int, Entry]:
-    """The checked entries of one list of the file by their ids, which differ."""
-    by_id: dict[int, Entry] = {}
-    for identifier, entry in _entries(path, document, key, check):
-        if identifier in by_id:
-            raise InputError(f"{path}: {KINDS[key]} id {identifier} stands twice; number the {key} through the file")
-        by_id[identifier] = entry
-    return by_id
-
-
-def _entries(path: Path, document: Entry, key: str, check: Callable[[str, Entry], None]) -> list[tuple[int, Entry]]:
-    """The checked entries of one list of the file, each after its id."""
+def _list(path: Path, document: Entry, key: str) -> list[object]:
     entries = document.get(key)
     if not isinstance(entries, list):
         found = shown(entries) if key in document else "no such key"
         raise InputError(
             f"{path}: expected a list under {key!r}, found {found}; is this COCO? see rtmdet data convert"
         )
-    numbered = []
+    return entries
+
+
+def _read_entries(path: Path, document: Entry, key: str, check: Callable[[str, Entry], None]) -> set[int]:
+    """Leave only the sound entries in one list of the file; the ids of all that have one."""
+    entries: list[object] = []
+    with one_entry("missing-list"):
+        entries = _list(path, document, key)
+        if not entries and key != "annotations":
+            report(f"{path}: expected at least one entry in {key!r}, found none; check the export", "empty-list")
+    sound: list[Entry] = []
+    given: set[int] = set()
+    document[key] = sound
     for position, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise InputError(f"{path}: {key}[{position}]: expected an object, found {shown(entry)}; correct it")
-        identifier = _integer(f"{path}: {key}[{position}]", entry, "id")
-        check(f"{path}: {KINDS[key]} {identifier}", entry)
-        numbered.append((identifier, entry))
-    return numbered
+        place = f"{key}[{position}]"
+        identifier = entry["id"] if isinstance(entry, dict) and _is_integer(entry.get("id")) else None
+        if identifier in given and key != "annotations":
+            text = f"{KINDS[key]} id {identifier} stands twice, again at {place}; number the {key} through the file"
+            report(f"{path}: {text}", f"repeated-{KINDS[key]}-id", key, identifier)
+            continue
+        with one_entry("broken-entry", key, identifier):
+            if not isinstance(entry, dict):
+                raise InputError(f"{path}: {place}: expected an object, found {shown(entry)}; correct it")
+            given.add(_integer(f"{path}: {place}", entry, "id"))
+            check(f"{path}: {KINDS[key]} {identifier}", entry)
+            sound.append(entry)
+    return given
 
 
-def _take_out_headings(document: Entry, categories: dict[int, Entry], classes: Collection[str]) -> list[str]:
-    """Leave out of both what is no class but a group's name; a line about each."""
-    used = {annotation["category_id"] for annotation in cast(CocoFile, document)["annotations"]}
-    found = find_headings(categories.values(), used)
-    names = [category["name"] for identifier, category in categories.items() if identifier not in found]
-    kept = set(classes) - set(names)  # a group may bear the name of a class of its own
-    headings = {number: categories.pop(number) for number in found if categories[number]["name"] not in kept}
-    document["categories"] = list(categories.values())
-    return [
-        f"category {identifier}, {entry['name']!r}, has no objects and is the supercategory of others: not a class"
-        for identifier, entry in headings.items()
-    ]
+def _take_out_headings(file: CocoFile, classes: Collection[str]) -> list[CocoCategory]:
+    """Leave out and return what is no class but the name of a group of classes."""
+    found = find_headings(file["categories"], (annotation["category_id"] for annotation in file["annotations"]))
+    names = {category["name"] for category in file["categories"] if category["id"] not in found}
+    kept = set(classes) - names  # a group may bear the name of a class of its own
+    headings = [one for one in file["categories"] if one["id"] in found and one["name"] not in kept]
+    file["categories"] = [category for category in file["categories"] if category not in headings]
+    return headings
 
 
 def _check_category(where: str, entry: Entry) -> None:
@@ -166,15 +193,14 @@ def _check_category(where: str, entry: Entry) -> None:
         raise InputError(f"{where}: expected a text for 'name', found {shown(name)}; name the class")
 
 
-def _check_unique_names(path: Path, categories: dict[int, Entry]) -> None:
-    first: dict[object, int] = {}
-    for identifier, entry in categories.items():
-        other = first.setdefault(entry["name"], identifier)
+def _check_unique_names(path: Path, categories: Iterable[CocoCategory]) -> None:
+    first: dict[str, int] = {}
+    for category in categories:
+        name, identifier = category["name"], category["id"]
+        other = first.setdefault(name, identifier)
         if other != identifier:
-            name = entry["name"]
-            raise InputError(
-                f"{path}: categories {other} and {identifier} are both named {name!r}; rename or merge them"
-            )
+            text = f"categories {other} and {identifier} are both named {name!r}; rename or merge them"
+            report(f"{path}: {text}", "repeated-name")
 
 
 def _check_image(where: str, entry: Entry) -> None:
@@ -209,20 +235,28 @@ def _check_annotation(where: str, entry: Entry) -> None:
         raise InputError(f"{where}: expected 0 or 1 for 'iscrowd', found {shown(crowd)}; correct it")
 
 
-def _check_references(where: str, entry: Entry, images: dict[int, Entry], categories: dict[int, Entry]) -> None:
-    """The annotation's image and category stand in the file, and its box touches the image."""
-    category, image = (cast(int, entry[key]) for key in ("category_id", "image_id"))
-    if category not in categories:
-        known = ", ".join(f"{identifier}" for identifier in categories)
+def _check_references(path: Path, file: CocoFile, given: Mapping[str, set[int]]) -> None:
+    """Leave only annotations whose image and category are in the file; an entry that is broken is a fault itself."""
+    images, categories = ({entry["id"]: entry for entry in file[key]} for key in ("images", "categories"))
+    for one in file["annotations"]:
+        place, category, image = f"{path}: annotation {one['id']}", one["category_id"], one["image_id"]
+        if category not in given["categories"]:
+            known = ", ".join(map(str, categories))
+            text = f"unknown category_id {category} (the file has {known}); correct it or add the category"
+            report(f"{place}: {text}", "unknown-category", "annotations", one["id"])
+        if image not in given["images"]:
+            text = f"unknown image_id {image}; correct it or add the image to 'images'"
+            report(f"{place}: {text}", "unknown-image", "annotations", one["id"])
+    file["annotations"] = [
+        one for one in file["annotations"] if one["image_id"] in images and one["category_id"] in categories
+    ]
+
+
+def _check_inside(where: str, entry: CocoAnnotation, image: CocoImage) -> None:
+    if is_outside(entry, image):
         raise InputError(
-            f"{where}: unknown category_id {category} (the file has {known}); correct it or add the category"
-        )
-    if image not in images:
-        raise InputError(f"{where}: unknown image_id {image}; correct it or add the image to 'images'")
-    if is_outside(cast(CocoAnnotation, entry), cast(CocoImage, images[image])):
-        raise InputError(
-            f"{where}: box {entry['bbox']} (x, y, width, height) lies outside its image {image} of "
-            f"{images[image]['width']} x {images[image]['height']} pixels; correct the box or take it out"
+            f"{where}: box {entry['bbox']} (x, y, width, height) lies outside its image {image['id']} of "
+            f"{image['width']} x {image['height']} pixels; correct the box or take it out"
         )
 
 
@@ -242,9 +276,13 @@ def _value(where: str, entry: Entry, key: str) -> object:
 
 def _integer(where: str, entry: Entry, key: str) -> int:
     value = _value(where, entry, key)
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not _is_integer(value):
         raise InputError(f"{where}: expected an integer for {key!r}, found {shown(value)}; correct it")
     return value
+
+
+def _is_integer(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -256,19 +294,3 @@ def shown(value: object) -> str:
     """A value as messages quote it: on one line and not long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def entry_fault(key: str, where: str, entry: object) -> str | None:
-    """What `read_coco` would refuse in an entry of the list `key`, in the words of its message; None: nothing.
-
-    `where` begins the message. Fills in what `read_coco` fills in.
-    """
-    check = {"images": _check_image, "annotations": _check_annotation, "categories": _check_category}[key]
-    if not isinstance(entry, dict):
-        return f"{where}: expected an object, found {shown(entry)}; correct it"
-    try:
-        _integer(where, entry, "id")
-        check(where, entry)
-    except InputError as error:
-        return str(error)
-    return None

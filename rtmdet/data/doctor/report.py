@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoImage
 from rtmdet.data.doctor.annotation_file import AnnotationFile, read_annotation_file
 from rtmdet.data.doctor.box_sizes import check_small_boxes, shares_of_strides, sides_at_input
@@ -30,6 +29,7 @@ from rtmdet.data.doctor.image_files import (
     of_wrong_size,
 )
 from rtmdet.data.doctor.learning import find_crowded_images, find_dropped_images, trained_images, usable_annotations
+from rtmdet.data.formats.faults import Fault
 
 Watch = Callable[[Sequence[CocoImage], str], Iterable[CocoImage]]  # goes through images, with a name for the work
 
@@ -65,7 +65,7 @@ def check_data(
     sources: Sequence[Source],
     purpose: Purpose,
     *,
-    faults: Sequence[str] = (),
+    faults: Sequence[Fault] = (),
     decode: bool = False,
     watch: Watch = lambda images, _: images,
 ) -> Report:
@@ -75,13 +75,11 @@ def check_data(
     `watch` may show progress. Nothing that a data set can hold stops it: raises InputError only where an annotation
     file is missing, no JSON or without images, or there is no such folder.
     """
-    broken = tuple(Item(without_remedy(fault)) for fault in faults)
+    broken = tuple(Item(without_remedy(fault.text)) for fault in faults)
     message, advice = "entries of label files that cannot be used", "correct them, or take them out"
     findings = [Finding("error", "broken-label", ALL, message, advice, broken)]
     files, looked, summaries = [], [], []
     for source in sources:
-        if not source.images.is_dir():
-            raise InputError(f"{source.images}: no such folder of images; check the path")
         file, found = read_annotation_file(source)
         findings += found
         files.append(file)

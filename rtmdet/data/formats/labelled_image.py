@@ -14,7 +14,7 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, box_annotation
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.image_names import ImageNames, locate_images
+from rtmdet.data.image_names import locate_images
 from rtmdet.data.images import image_size
 
 
@@ -83,14 +83,15 @@ def assemble(
     `annotations` is what a message about missing files names. Raises InputError for an image file that is missing or
     of another size than its label file says, and for an object outside of its image.
     """
-    files, renamed = _place(annotations, folder, images)
+    files, renamed = locate_images(annotations, folder, [image.file_name for image in images])
+    placed = ((files[image.file_name], image) for image in images if image.file_name in files)
     ids = {name: number for number, name in enumerate(names, start=1)}
     coco: CocoFile = {
         "images": [],
         "annotations": [],
         "categories": [{"id": number, "name": name} for name, number in ids.items()],
     }
-    for image_id, (file, image) in enumerate(files, start=1):
+    for image_id, (file, image) in enumerate(placed, start=1):
         with one_entry():
             height, width = _checked_size(image, folder / file)
             coco["images"].append({"id": image_id, "file_name": file, "width": width, "height": height})
@@ -100,17 +101,6 @@ def assemble(
                     inside = _cut(found, (height, width))
                     coco["annotations"].append(_annotation(number, image_id, ids[found.name], inside))
     return ConvertedSet(coco, folder, [*remarks, *renamed])
-
-
-def _place(
-    annotations: Path, folder: Path, images: Sequence[LabelledImage]
-) -> tuple[list[tuple[str, LabelledImage]], list[str]]:
-    """The images, each after the name of its file in the folder, and remarks."""
-    with one_entry():
-        names, renamed = locate_images(annotations, folder, [image.file_name for image in images])
-        return list(zip(names, images, strict=True)), renamed
-    index = ImageNames(folder)  # where faults are collected: those that are there
-    return [(files[0], image) for image in images if len(files := index.find(image.file_name)) == 1], []
 
 
 def _checked_size(image: LabelledImage, path: Path) -> tuple[int, int]:

@@ -69,10 +69,10 @@ def convert_via(annotations: Path, images: Path, *, class_name: str, class_key: 
         "annotations": [],
         "categories": [{"id": number, "name": name} for name, number in ids.items()],
     }
-    for image_id, (file, of_image) in enumerate(zip(files, regions_of.values(), strict=True)):
+    for image_id, (name, file) in enumerate(files.items()):
         image = _coco_image(image_id, file, images)
         coco["images"].append(image)
-        for found in of_image:
+        for found in regions_of[name]:
             # Differs from mmdet: annotations count from 1, since COCOeval takes a match with annotation 0 for
             # no match; and so do categories, as everywhere in COCO.
             number = len(coco["annotations"]) + 1

@@ -17,19 +17,19 @@ def test_a_sound_data_set_has_no_finding(patient) -> None:
 ENTRY_FAULTS = [
     ("images", lambda d: d["images"][3].pop("width"), "broken-entry", "image 4: the key 'width' is missing"),
     ("images", lambda d: d["images"].append("x"), "broken-entry", "images[4]: expected an object, found 'x'"),
-    ("images", lambda d: d["images"].append(d["images"][0]), "repeated-image-id", "image 1, again at images[4]"),
+    ("images", lambda d: d["images"].append(d["images"][0]), "repeated-image-id", "stands twice, again at images[4]"),
     ("annotations", lambda d: d["annotations"][5].update(bbox=[1, 2, 3]), "broken-entry", "expected 4 finite"),
     ("annotations", lambda d: d["annotations"][5].update(bbox=[0, 0, -3, 4]), "broken-entry", "the negative size"),
     ("annotations", lambda d: d["annotations"][5].update(iscrowd=7), "broken-entry", "expected 0 or 1 for 'iscrowd'"),
     ("annotations", lambda d: d["annotations"][5].update(id=[1]), "broken-entry", "annotations[5]: expected an"),
     ("annotations", lambda d: d["annotations"][5].update(image_id="6"), "broken-entry", "integer for 'image_id'"),
-    ("annotations", lambda d: d["annotations"][5].update(id=1), "repeated-annotation-id", "annotation 1, again at"),
-    ("annotations", lambda d: d["annotations"][5].update(image_id=9), "unknown-image", "annotation 6: image_id 9"),
-    ("annotations", lambda d: d["annotations"][5].update(category_id=9), "unknown-category", "6: category_id 9"),
+    ("annotations", lambda d: d["annotations"][5].update(id=1), "repeated-annotation-id", "annotation 1, 2 times"),
+    ("annotations", lambda d: d["annotations"][5].update(image_id=9), "unknown-image", "6: unknown image_id 9"),
+    ("annotations", lambda d: d["annotations"][5].update(category_id=9), "unknown-category", "9 (the file has 1, 2)"),
     ("categories", lambda d: d["categories"].append({"id": 3}), "broken-entry", "the key 'name' is missing"),
-    ("categories", lambda d: d["categories"].append({"id": 3, "name": "dog"}), "repeated-name", "'dog' has the ids"),
-    ("categories", lambda d: d.pop("categories"), "missing-list", "'categories'"),
-    ("images", lambda d: d["images"].clear(), "empty-list", "'images'"),
+    ("categories", lambda d: d["categories"].append({"id": 3, "name": "dog"}), "repeated-name", "1 and 3 are both"),
+    ("categories", lambda d: d.pop("categories"), "missing-list", "expected a list under 'categories'"),
+    ("images", lambda d: d["images"].clear(), "empty-list", "expected at least one entry in 'images'"),
 ]  # fmt: skip
 
 
