@@ -20,7 +20,7 @@ $(VENV)/installed: setup.cfg pyproject.toml
 # The main job without any download: generate scenes, train, evaluate, detect, look inside.
 demo: install
 	rm -rf demo
-	$(BIN)/rtmdet data synthesize --out demo/data --train 400 --val 100 --size 192 192 --level easy
+	$(BIN)/rtmdet data synthesize --out demo/data --train 400 --val 100 --size 192 192
 	$(BIN)/rtmdet data show demo/data/val/annotations.json --images demo/data/val/images --out demo
 	$(BIN)/python train.py --config configs/demo.yaml
 	$(BIN)/rtmdet evaluate --weights demo/run/best.pth --annotations demo/data/val/annotations.json \

@@ -24,7 +24,7 @@ from pathlib import Path
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.synthetic.scenes import LEVELS, write_dataset
+from rtmdet.data.synthetic import write_dataset
 from rtmdet.weights.checkpoint import has_checkpoint, newest_checkpoint, read_training_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +34,7 @@ THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 def write_config(folder: Path) -> Path:
     """The scenes and the configuration of the run."""
     for seed, (split, count) in enumerate((("train", 22), ("val", 6))):
-        write_dataset(folder / split, count=count, seed=seed, size=(96, 128), level=LEVELS["easy"])
+        write_dataset(folder / split, count=count, seed=seed, size=(96, 128))
     splits = {
         split: {"annotations": str(folder / split / "annotations.json"), "images": str(folder / split / "images")}
         for split in ("train", "val")

@@ -27,7 +27,7 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.images import read_image
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.data.samples import EvaluationSamples, TrainingSamples
-from rtmdet.data.synthetic.scenes import LEVELS, write_dataset
+from rtmdet.data.synthetic import write_dataset
 
 PHOTO = (768, 1024)  # (H, W)
 INPUT = (640, 640)
@@ -46,7 +46,7 @@ Rates = list[float]
 
 def make_dataset(folder: Path) -> CocoDataset:
     """The painted photographs, each listed several times."""
-    path = write_dataset(folder, count=PHOTOS, seed=0, size=PHOTO, level=LEVELS["hard"])
+    path = write_dataset(folder, count=PHOTOS, seed=0, size=PHOTO)
     content = json.loads(path.read_text())
     images, annotations = content["images"], content["annotations"]
     content["images"] = [i | {"id": i["id"] + k * len(images)} for k in range(COPIES) for i in images]

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.synthetic.scenes import LEVELS, write_dataset
+from rtmdet.data.synthetic import write_dataset
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,7 +26,6 @@ def run(arguments: argparse.Namespace) -> int:
             count=count,
             seed=seed,
             size=tuple(arguments.size),
-            level=LEVELS[arguments.level],
         )
         content = json.loads(path.read_text())
         print(f"{path}: {len(content['images'])} images, {len(content['annotations'])} objects")

@@ -271,7 +271,6 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     scenes.add_argument("--train", type=int, default=200, help="training images (default 200)")
     scenes.add_argument("--val", type=int, default=50, help="validation images (default 50)")
     scenes.add_argument("--size", type=int, nargs=2, default=(320, 320), metavar=("H", "W"))
-    scenes.add_argument("--level", choices=("easy", "hard"), default="easy")
     scenes.add_argument("--seed", type=int, default=0)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rtmdet.cli.main import main
-from rtmdet.data.synthetic.scenes import LEVELS, write_dataset
+from rtmdet.data.synthetic import write_dataset
 from rtmdet.models.freezing import batch_norms
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
@@ -43,7 +43,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train/ (6 scenes) and val/ (3 scenes) of 96 x 96 pixels, each images/ and annotations.json."""
     folder = tmp_path_factory.mktemp("scenes")
     for seed, (split, count) in enumerate((("train", 6), ("val", 3))):
-        write_dataset(folder / split, count=count, seed=seed, size=(96, 96), level=LEVELS["easy"])
+        write_dataset(folder / split, count=count, seed=seed, size=(96, 96))
     return folder
 
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import torch
 import yaml
 
-from rtmdet.data.synthetic.scenes import LEVELS, write_dataset
+from rtmdet.data.synthetic import write_dataset
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 
@@ -20,7 +20,7 @@ def write_material(folder: Path) -> Path:
     """Write folder/data, which is copied for every case, and folder/nano.pth; returns the checkpoint."""
     data = folder / "data"
     for seed, (split, count) in enumerate((("train", 4), ("val", 2))):
-        path = write_dataset(data / split, count=count, seed=seed, size=(SIDE, SIDE), level=LEVELS["easy"])
+        path = write_dataset(data / split, count=count, seed=seed, size=(SIDE, SIDE))
         _write_labels(data / split, json.loads(path.read_text()))
     description = {"path": "", "train": "train/images", "val": "val/images", "nc": 1, "names": ["balloon"]}
     (data / "data.yaml").write_text(yaml.safe_dump(description))

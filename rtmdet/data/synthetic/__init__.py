@@ -1,1 +1,0 @@
-"""Photo-like balloon scenes, generated: scenes and their data set, made of things on a canvas before a scenery."""
