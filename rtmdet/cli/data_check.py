@@ -16,7 +16,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.coco.layout import find_coco, read_documents
 from rtmdet.data.doctor.finding import SEVERITIES, Finding, Purpose, Source
 from rtmdet.data.doctor.report import Report, Summary, check_data
-from rtmdet.data.formats.faults import Fault, collect_faults
+from rtmdet.data.formats.faults import collect_faults
 from rtmdet.data.formats.open import open_source
 from rtmdet.data.formats.yolo_layout import find_layout
 from rtmdet.data.json_file import write_json
@@ -27,58 +27,55 @@ from rtmdet.weights.load import read_checkpoint
 EXAMPLES = 3  # cases of a finding that the table names
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(given: argparse.Namespace) -> int:
     """Print the findings; returns 1 where training would stop, be misled or suffer, else 0."""
-    purpose = read_purpose(arguments)
+    purpose = read_purpose(given.config, given.weights, given.input)
     with TemporaryDirectory() as folder:  # for annotations of other formats
         with collect_faults() as faults:
             try:
-                sources = read_sources(arguments, Path(folder))
+                sources = read_sources(given.annotations, given.images, given.config, Path(folder))
             except InputError:  # what is left of so many faults may be nothing
                 for fault in dict.fromkeys(faults):
                     print(fault.text)
                 raise
-        return check(sources, purpose, arguments, list(dict.fromkeys(faults)))
-
-
-def check(
-    sources: Sequence[Source], purpose: Purpose, arguments: argparse.Namespace, faults: Sequence[Fault] = ()
-) -> int:
-    """The report in all forms that were asked for; the exit code. `faults` are those of label files."""
-    report = check_data(sources, purpose, faults=faults, decode=arguments.decode, watch=track)
+        sources = with_validation(sources, given.val_annotations, given.val_images)
+        report = check_data(sources, purpose, faults=list(dict.fromkeys(faults)), decode=given.decode, watch=track)
     for source, summary in zip(sources, report.summaries, strict=True):
         print(describe(source, summary, purpose))
     for finding in report.findings:
         print(format_finding(finding))
     print(conclude(report))
-    if arguments.json is not None:
-        write_json(arguments.json, plain(report, sources, purpose), indent=2)
-        print(f"findings: {arguments.json}")
-    if arguments.out is not None:
-        draw_report(report, arguments.out)
+    if given.json is not None:
+        write_json(given.json, plain(report, sources, purpose), indent=2)
+        print(f"findings: {given.json}")
+    if given.out is not None:
+        draw_report(report, given.out)
     return int(report.harmful)
 
 
-def read_sources(arguments: argparse.Namespace, folder: Path) -> list[Source]:
+def read_sources(annotations: Path | None, images: Path | None, config: Path | None, folder: Path) -> list[Source]:
     """The splits that the options, the configuration or the data set itself name.
 
     Annotations of other formats become COCO files in `folder`. Raises InputError where nothing is named.
     """
-    if arguments.annotations is None:
-        if arguments.config is None or arguments.images or arguments.val_annotations or arguments.val_images:
-            raise InputError("expected a data set, or --config alone with the paths of one; give --help to see how")
-        data = load_config(arguments.config).data
-        splits = {"train": data.train, "val": data.val}
-        return [Source(name, Path(one.annotations), Path(one.images)) for name, one in splits.items()]
-    if arguments.images is None:
-        sources = find_sources(arguments.annotations, folder)
-    else:
-        sources = [Source("train", arguments.annotations, arguments.images)]
-    if (arguments.val_annotations is None) != (arguments.val_images is None):
+    if annotations is not None:
+        return find_sources(annotations, folder) if images is None else [Source("train", annotations, images)]
+    if config is None or images is not None:
+        raise InputError("expected a data set, or --config alone with the paths of one; give --help to see how")
+    data = load_config(config).data
+    return [
+        Source(name, Path(one.annotations), Path(one.images))
+        for name, one in (("train", data.train), ("val", data.val))
+    ]
+
+
+def with_validation(sources: list[Source], annotations: Path | None, images: Path | None) -> list[Source]:
+    """The first of the sources, with the validation split that the options name; all of them where none is named."""
+    if annotations is None and images is None:
+        return sources
+    if annotations is None or images is None:
         raise InputError("--val-annotations and --val-images: expected both or neither; give the other one too")
-    if arguments.val_annotations is not None:
-        sources = [sources[0], Source("val", arguments.val_annotations, arguments.val_images)]
-    return sources
+    return [sources[0], Source("val", annotations, images)]
 
 
 def find_sources(path: Path, folder: Path) -> list[Source]:
@@ -94,15 +91,13 @@ def find_sources(path: Path, folder: Path) -> list[Source]:
     return [Source(name, folder / f"{name}.json", split.images, path) for name, split in source.splits.items()]
 
 
-def read_purpose(arguments: argparse.Namespace) -> Purpose:
-    """What the data are for, by the configuration or the checkpoint; --input goes before both."""
-    given = None if arguments.input is None else (arguments.input, arguments.input)
-    if given is not None and (arguments.input < 64 or arguments.input % 32):
-        raise InputError(
-            f"--input: expected a multiple of 32, at least 64, found {arguments.input}; give such a side"
-        )
-    if arguments.config is not None:
-        data = load_config(arguments.config).data
+def read_purpose(config: Path | None, weights: str | None, side: int | None) -> Purpose:
+    """What the data are for, by the configuration or the checkpoint; a given side of the input goes before both."""
+    if side is not None and (side < 64 or side % 32):
+        raise InputError(f"--input: expected a multiple of 32, at least 64, found {side}; give such a side")
+    given = None if side is None else (side, side)
+    if config is not None:
+        data = load_config(config).data
         return Purpose(
             input_size=given or data.input_size,
             classes=data.classes,
@@ -110,14 +105,14 @@ def read_purpose(arguments: argparse.Namespace) -> Purpose:
             repeat_threshold=data.repeat_threshold,
         )
     default = Purpose().input_size
-    if arguments.weights is None:
+    if weights is None:
         return Purpose(input_size=given or default)
-    weights = read_checkpoint(resolve(arguments.weights, progress=True))
-    if weights.classes is None:
-        raise InputError(f"{arguments.weights}: the checkpoint names no classes to compare with; leave --weights out")
+    checkpoint = read_checkpoint(resolve(weights, progress=True))
+    if checkpoint.classes is None:
+        raise InputError(f"{weights}: the checkpoint names no classes to compare with; leave --weights out")
     return Purpose(
-        input_size=given or weights.trained_size or weights.input_size or default,
-        known_classes=tuple(weights.classes),
+        input_size=given or checkpoint.trained_size or checkpoint.input_size or default,
+        known_classes=tuple(checkpoint.classes),
     )
 
 

@@ -242,13 +242,13 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     show.add_argument("--images", type=_path, required=True, help="folder of the images")
     show.add_argument("--count", type=int, default=12, help="number of images (default 12)")
     show.add_argument("--out", type=_path, default=Path("outputs/data"), help="folder for the pictures")
-    split = _command(actions, "split", "One COCO JSON -> train.json and val.json, alike in classes.", "data_split")
+    split = _command(actions, "split", "One COCO JSON -> train.json and val.json, alike in classes.", "data")
     split.add_argument("annotations", type=_path, help="COCO JSON")
     split.add_argument("--images", type=_path, help="folder of the images (default: found beside the file)")
     split.add_argument("--val", type=float, default=0.2, help="share of the validation images (default 0.2)")
     split.add_argument("--seed", type=int, default=0, help="another seed gives another split (default 0)")
     split.add_argument("--out", type=_path, required=True, help="folder for train.json and val.json")
-    merge = _command(actions, "merge", "Several COCO JSONs -> one; classes are joined by name.", "data_merge")
+    merge = _command(actions, "merge", "Several COCO JSONs -> one; classes are joined by name.", "data")
     merge.add_argument("annotations", type=_path, nargs="+", metavar="FILE", help="COCO JSON")
     merge.add_argument("--images", type=_path, action="append", metavar="FOLDER",
                        help="folder of the images, once for each FILE (default: where they usually are)")  # fmt: skip
@@ -258,7 +258,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
     export = actions.add_parser("export", help="Write a COCO JSON and its images in another format.")
     targets = export.add_subparsers(dest="format", required=True, metavar="FORMAT")
     for name, text in (("yolo", "COCO JSON -> YOLO data set."), ("voc", "COCO JSON -> Pascal VOC folders.")):
-        target = _command(targets, name, text, "data_export")
+        target = _command(targets, name, text, "data")
         target.add_argument("annotations", type=_path, help="COCO JSON")
         target.add_argument("--images", type=_path, required=True, help="folder of the images, which are copied")
         target.add_argument(
@@ -266,7 +266,7 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
         )
         target.add_argument("--out", type=_path, required=True, help="folder to write; may hold other splits already")
     _add_data_check(actions)
-    scenes = _command(actions, "synthesize", "Generate photo-like balloon scenes.", "data_synthesize")
+    scenes = _command(actions, "synthesize", "Generate photo-like balloon scenes.", "data")
     scenes.add_argument("--out", type=_path, required=True, help="folder for train/, val/ and their JSON")
     scenes.add_argument("--train", type=int, default=200, help="training images (default 200)")
     scenes.add_argument("--val", type=int, default=50, help="validation images (default 50)")
@@ -276,25 +276,28 @@ def _add_data(commands: argparse._SubParsersAction) -> None:
 
 def _add_data_convert(actions: argparse._SubParsersAction) -> None:
     convert = actions.add_parser("convert", help="Convert annotations to COCO JSON.")
+    convert.set_defaults(images=None, classes=None, split=None)  # which not every format has
     formats = convert.add_subparsers(dest="format", required=True, metavar="FORMAT")
-    via = _command(formats, "via", "VGG Image Annotator region JSON -> COCO JSON.", "data_convert")
+    via = _command(formats, "via", "VGG Image Annotator region JSON -> COCO JSON.", "data")
     via.add_argument("annotations", type=_path, help="VIA region JSON")
     via.add_argument("--images", type=_path, help="folder of the images (default: where they usually are)")
     via.add_argument("--class-name", help="class of every region (default: object, where regions have no attributes)")
     via.add_argument("--class-key", help="region attribute that holds the class (default: the one that all have)")
     via.add_argument("--out", type=_path, required=True, help="COCO JSON to write")
-    yolo = _command(formats, "yolo", "One split of a YOLO data set -> COCO JSON.", "data_convert")
-    yolo.add_argument("data", type=_path, help="data.yaml, list of names, or the folder that holds it")
+    yolo = _command(formats, "yolo", "One split of a YOLO data set -> COCO JSON.", "data")
+    yolo.add_argument(
+        "annotations", type=_path, metavar="data", help="data.yaml, list of names, or the folder that holds it"
+    )
     yolo.add_argument("--split", choices=("train", "val", "test"), default="train", help="which one (default train)")
     yolo.add_argument("--out", type=_path, required=True, help="COCO JSON to write")
-    voc = _command(formats, "voc", "A folder of Pascal VOC XML files -> COCO JSON.", "data_convert")
+    voc = _command(formats, "voc", "A folder of Pascal VOC XML files -> COCO JSON.", "data")
     voc.add_argument("annotations", type=_path, help="folder of the XML files, or the one that holds Annotations/")
     voc.add_argument("--split", help="only the images of ImageSets/Main/SPLIT.txt (default: all)")
     _add_labelled_images(voc)
-    labelme = _command(formats, "labelme", "A folder of LabelMe JSON files -> COCO JSON.", "data_convert")
+    labelme = _command(formats, "labelme", "A folder of LabelMe JSON files -> COCO JSON.", "data")
     labelme.add_argument("annotations", type=_path, help="folder of the JSON files")
     _add_labelled_images(labelme)
-    cvat = _command(formats, "cvat", "A 'CVAT for images' XML file -> COCO JSON.", "data_convert")
+    cvat = _command(formats, "cvat", "A 'CVAT for images' XML file -> COCO JSON.", "data")
     cvat.add_argument("annotations", type=_path, help="XML file")
     _add_labelled_images(cvat)
 

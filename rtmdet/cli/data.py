@@ -1,0 +1,166 @@
+"""`rtmdet data` convert, export, split, merge and synthesize: from data sets to others, with a line about what came.
+
+All functions raise InputError for files that cannot be read, used or written; images stay where they are, except
+those of `export`, which are copied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rtmdet.core.errors import InputError
+from rtmdet.data.class_names import describe_similar
+from rtmdet.data.coco.file import CocoFile, read_and_repair, read_coco
+from rtmdet.data.coco.layout import find_folder, find_images
+from rtmdet.data.coco.merging import merge_coco
+from rtmdet.data.coco.splitting import split_coco
+from rtmdet.data.copies import group_copies
+from rtmdet.data.formats.cvat import convert_cvat
+from rtmdet.data.formats.labelled_image import ConvertedSet
+from rtmdet.data.formats.labelme import convert_labelme
+from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via, via_file_names
+from rtmdet.data.formats.voc import convert_voc
+from rtmdet.data.formats.voc_writer import write_voc
+from rtmdet.data.formats.yolo import convert_yolo
+from rtmdet.data.formats.yolo_writer import write_yolo
+from rtmdet.data.image_names import place_images
+from rtmdet.data.json_file import write_json
+from rtmdet.data.synthetic import write_dataset
+
+WRITERS = {"yolo": write_yolo, "voc": write_voc}
+
+
+def run(given: argparse.Namespace) -> int:
+    """The action that was named, with its options."""
+    if given.action == "convert" and given.format == "via":
+        report(convert_regions(given.annotations, given.images, given.class_name, given.class_key), given.out)
+    elif given.action == "convert":
+        classes = None if given.classes is None else [name.strip() for name in given.classes.split(",")]
+        report(convert(given.format, given.annotations, given.images, classes, given.split), given.out)
+    elif given.action == "export":
+        export(given.format, given.annotations, given.images, given.out, given.split)
+    elif given.action == "split":
+        split(given.annotations, given.images, given.out, share=given.val, seed=given.seed)
+    elif given.action == "merge":
+        merge(given.annotations, given.images, given.out, similar=given.merge_similar)
+    else:
+        height, width = given.size
+        synthesize(given.out, train=given.train, val=given.val, size=(height, width), seed=given.seed)
+    return 0
+
+
+def convert_regions(path: Path, images: Path | None, class_name: str | None, class_key: str | None) -> ConvertedSet:
+    """VIA's regions as COCO: all of one class, or named by the attribute `class_key` (default: the one all have)."""
+    folder = images or find_folder(path, via_file_names(path))
+    if class_name is None and class_key is None:
+        class_key = class_attribute(path)
+    return convert_via(path, folder, class_name=class_name or DEFAULT_CLASS, class_key=class_key)
+
+
+def convert(
+    format_name: str, path: Path, images: Path | None, classes: Sequence[str] | None, split: str | None
+) -> ConvertedSet:
+    """A data set of another format as COCO; `classes` in the order of their ids, None: all, sorted."""
+    if format_name == "yolo":
+        return convert_yolo(path, split or "train")
+    if format_name == "voc":
+        return convert_voc(path, images, classes, split=split)
+    return (convert_cvat if format_name == "cvat" else convert_labelme)(path, images, classes)
+
+
+def report(converted: ConvertedSet, out: Path) -> None:
+    """Write what was converted, and count it."""
+    write_json(out, converted.coco)
+    names = [category["name"] for category in converted.coco["categories"]]
+    classes = f"{len(names)} class{'' if len(names) == 1 else 'es'} ({', '.join(names)})"
+    print(f"{_counts(converted.coco)}, {classes} -> {out}")
+    _print_all([*converted.remarks, *describe_similar(names), f"images: {converted.images}"])
+
+
+def export(format_name: str, path: Path, images: Path, out: Path, split: str) -> None:
+    """Write a COCO file and its images in another format, as the split of that name; one that is there is kept."""
+    if not split.isidentifier():
+        raise InputError(f"--split {split}: expected a word such as train, val or test; give another name")
+    file = _read(path)
+    _print_all(place_images(path, file, images))
+    losses = WRITERS[format_name](file, images, out, split)
+    _print_all([f"{_counts(file)} -> {out}", *losses])
+
+
+def split(path: Path, images: Path | None, out: Path, *, share: float, seed: int) -> None:
+    """Write OUT/train.json and OUT/val.json; `share` of the images is for validation, copies stay on one side."""
+    targets = [out / "train.json", out / "val.json"]
+    file = _read(path)
+    if any(target.exists() and target.samefile(path) for target in targets):
+        raise InputError(f"{path} would be overwritten by its own part; give another --out")
+    parts = split_coco(file, share, seed, _find_copies(path, file, images))
+    for target, part, other in zip(targets, parts, reversed(parts), strict=True):
+        write_json(target, part)
+        alone = sorted(_used_classes(part) - _used_classes(other))
+        print(f"{target}: {_counts(part)}" + (f"; only here: {', '.join(alone)}" if alone else ""))
+
+
+def merge(paths: Sequence[Path], images: Sequence[Path] | None, out: Path, *, similar: bool) -> None:
+    """Write several COCO files as one; `similar` joins classes that differ in letter case or spaces only."""
+    if images and len(images) != len(paths):
+        raise InputError(f"--images: expected a folder for each of {len(paths)} files, found {len(images)}; name all")
+    files = [_read(path) for path in paths]
+    folders = images or [find_images(path, file) for path, file in zip(paths, files, strict=True)]
+    for path, file, folder in zip(paths, files, folders, strict=True):
+        _print_all(place_images(path, file, folder))
+    folders = [Path(os.path.abspath(folder)) for folder in folders]  # links keep their place
+    common = Path(os.path.commonpath(folders))
+    merged = merge_coco(files, [folder.relative_to(common).as_posix() for folder in folders], similar=similar)
+    write_json(out, merged)
+    names = ", ".join(category["name"] for category in merged["categories"])
+    _print_all([f"{_counts(merged)}, classes: {names} -> {out}", f"images: {common}"])
+
+
+def synthesize(out: Path, *, train: int, val: int, size: tuple[int, int], seed: int) -> None:
+    """Write OUT/train and OUT/val, balloon scenes of `size` (H, W), each with images/ and annotations.json."""
+    for option, least, found in (("train", 1, train), ("val", 1, val), ("seed", 0, seed)):
+        if found < least:
+            raise InputError(f"--{option}: expected at least {least}, found {found}; give a larger number")
+    # Two split seeds for each seed of the user: no scene is in two splits, whatever seeds are chosen.
+    for name, count, split_seed in (("train", train, 2 * seed), ("val", val, 2 * seed + 1)):
+        path = write_dataset(out / name, count=count, seed=split_seed, size=size)
+        print(f"{path}: {_counts(read_coco(path))}")
+
+
+def _read(path: Path) -> CocoFile:
+    """A COCO file, with a line about what had to be repaired."""
+    file, remarks = read_and_repair(path)
+    _print_all(remarks)
+    return file
+
+
+def _print_all(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def _counts(file: CocoFile) -> str:
+    return f"{len(file['images'])} images, {len(file['annotations'])} objects"
+
+
+def _find_copies(path: Path, file: CocoFile, images: Path | None) -> list[set[int]]:
+    """The images that show one photo, which stay on one side, with a line about them."""
+    if images is not None and not images.is_dir():
+        raise InputError(f"{images}: no such folder of images; check --images")
+    try:
+        folder = images or find_images(path, file)
+    except InputError:
+        print("the images are not found: copies may come to both sides; name their folder with --images")
+        return []
+    together, remark = group_copies(file, folder)
+    _print_all([remark] if remark else [])
+    return together
+
+
+def _used_classes(file: CocoFile) -> set[str]:
+    """The classes of the file's objects."""
+    used = {annotation["category_id"] for annotation in file["annotations"]}
+    return {category["name"] for category in file["categories"] if category["id"] in used}
