@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.training.log import Row
-from rtmdet.viz.curves import RECENT, Run, draw_curves
+from rtmdet.training.log import read_log
+from rtmdet.viz.curves import Run, draw_curves
 
 SUFFIXES = (".png", ".pdf", ".svg")
-PLACE = ("epoch", "iteration")
-REQUIRED = {
-    "train": (*PLACE, "learning_rate", "loss_classification", "loss_box"),
-    "val": (*PLACE, "AP", "AP50"),
-}
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -29,7 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
     if len(set(logs)) < len(logs):
         double = next(log for log in logs if logs.count(log) > 1)
         raise InputError(f"{double}: given twice: name each run once")
-    runs = [Run(name, read_rows(log)) for name, log in zip(short_names(logs), logs, strict=True)]
+    runs = [Run(name, read_log(log, strict=True)) for name, log in zip(short_names(logs), logs, strict=True)]
+    if empty := next((log for log, one in zip(logs, runs, strict=True) if not one.rows), None):
+        raise InputError(f"{empty}: no rows: the run has not come to its first one, due after train.log_every steps")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     draw_curves(runs, arguments.out)
     width = max(len(run.name) for run in runs)
@@ -59,44 +55,6 @@ def short_names(logs: Sequence[Path]) -> list[str]:
     return ["/".join(path) for path in paths]
 
 
-def read_rows(log: Path) -> list[Row]:
-    """The rows of a log, checked; a last line that a crash cut short is left out.
-
-    Raises InputError, with the line's number, for a broken row, and for a log without rows.
-    """
-    lines = log.read_bytes().decode(errors="replace").splitlines()
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line, parse_int=float)  # whole numbers without end would not fit a float later
-        except (ValueError, RecursionError) as error:
-            if number == len(lines):
-                break
-            raise InputError(f"{log}, line {number}: not JSON: restore the log or take the line out") from error
-        rows.append(check_row(row, f"{log}, line {number}"))
-    if not rows:
-        raise InputError(f"{log}: no rows: the run has not come to its first one, due after train.log_every steps")
-    return rows
-
-
-def check_row(row: object, place: str) -> Row:
-    """The row, where it has what the picture needs; `place` names it in errors."""
-    if not isinstance(row, dict):
-        raise InputError(f"{place}: expected an object, found {_short(row)}: is this the log.jsonl of a run?")
-    kind = row.get("kind")
-    if kind not in ("train", "val"):
-        raise InputError(f"{place}: kind: expected train or val, found {_short(kind)}: is this the log of a run?")
-    for name in (*REQUIRED[kind], *(name for name in RECENT if name in row)):
-        value = row.get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            found = _short(value) if name in row else "nothing"
-            raise InputError(f"{place}: {name}: expected a number, found {found}: take the line out")
-    for name in PLACE:
-        if not (1 <= row[name] < 1e12 and row[name] == int(row[name])):
-            raise InputError(f"{place}: {name}: expected a whole number from 1, found {row[name]}: take the line out")
-    return row
-
-
 def describe(run: Run, width: int) -> str:
     """One line: how far the run has come, and its best and last AP."""
     epochs = max(int(row["epoch"]) for row in run.rows)
@@ -106,8 +64,3 @@ def describe(run: Run, width: int) -> str:
         return f"{line}  no AP yet"
     last = values[-1]
     return f"{line}  best AP {best[1]:.3f} (epoch {best[0]:.0f})  last AP {'-' if np.isnan(last) else f'{last:.3f}'}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -21,7 +21,13 @@ MEANS = (
     "loss_classification", "loss_box", "gradient_norm", "positives", "positives_per_object", "unassigned",
     "seconds", "data_seconds",
 )  # fmt: skip
-VALIDATION = ("epoch", "iteration", "best", "input_height", "input_width")  # what says where a validation stands
+PLACE = ("epoch", "iteration")
+REQUIRED = {
+    "train": (*PLACE, "learning_rate", "loss_classification", "loss_box"),
+    "val": (*PLACE, "AP", "AP50"),
+}
+RECENT = ("positives_per_object", "unassigned")  # older logs lack them
+VALIDATION = (*PLACE, "best", "input_height", "input_width")  # what says where a validation stands
 
 
 class RunLog(Callback):
@@ -102,16 +108,45 @@ def _opened(path: Path, mode: str) -> Iterator[IO[str]]:
         os.replace(target, path)
 
 
-def read_log(path: Path) -> list[Row]:
-    """The rows of a log.jsonl; none where the file is absent. What is no row, as a line cut short, is left out."""
-    if not path.is_file():
-        return []
+def read_log(path: Path, *, strict: bool = False) -> list[Row]:
+    """The rows of a log.jsonl; none where the file is absent. What is no row, as a line cut short, is left out.
+
+    `strict` raises InputError with the line's number instead, except for a last line that is cut short.
+    """
+    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
     rows = []
-    for line in path.read_text(errors="replace").splitlines():
+    for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and row.get("kind") in ("train", "val") and {"epoch", "iteration"} <= row.keys():
+        except (ValueError, RecursionError):
+            row, fault = {}, "" if number == len(lines) else "not JSON: restore the log or take the line out"
+        else:
+            fault = _fault(row)
+        if fault and strict:
+            raise InputError(f"{path}, line {number}: {fault}")
+        if row and not fault:
             rows.append(row)
     return rows
+
+
+def _fault(row: object) -> str:
+    """What a row lacks that its readers need, and what to do; empty where it is sound."""
+    if not isinstance(row, dict):
+        return f"expected an object, found {_short(row)}: is this the log.jsonl of a run?"
+    kind = row.get("kind")
+    if kind not in ("train", "val"):
+        return f"kind: expected train or val, found {_short(kind)}: is this the log of a run?"
+    for name in (*REQUIRED[kind], *(name for name in RECENT if name in row)):
+        value = row.get(name)
+        if type(value) not in (int, float) or (isinstance(value, int) and abs(value) > 1e300):
+            found = _short(value) if name in row else "nothing"
+            return f"{name}: expected a number, found {found}: take the line out"
+    for name in PLACE:
+        if not (1 <= row[name] < 1e12 and row[name] == int(row[name])):
+            return f"{name}: expected a whole number from 1, found {row[name]}: take the line out"
+    return ""
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

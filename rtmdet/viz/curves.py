@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from matplotlib.typing import HashableList
 
 from rtmdet.core.errors import InputError
-from rtmdet.training.log import Row, read_log
+from rtmdet.training.log import RECENT, Row, read_log
 from rtmdet.training.records import Callback, ValidationRecord
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#8c564b")  # for every eye
@@ -31,7 +31,6 @@ TITLES = {
 }
 VALIDATION = ("AP", "AP50")
 NOISY = ("loss_classification", "loss_box", "positives_per_object", "unassigned")  # drawn as running means
-RECENT = ("positives_per_object", "unassigned")  # older logs lack them
 BOTTOM = ("learning_rate", *RECENT)
 SMOOTHING = 0.03  # share of all rows in a running mean
 
