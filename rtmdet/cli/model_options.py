@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import shortened
 from rtmdet.detector import Detector
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 
@@ -21,9 +22,8 @@ def load_detector(arguments: argparse.Namespace, *, fold: bool = True) -> Detect
         fold=fold,
     )
     height, width = detector.input_size
-    few = ", ".join(detector.classes[:8]) + (", ..." if len(detector.classes) > 8 else "")
     count = f"{len(detector.classes)} class{'es' if len(detector.classes) > 1 else ''}"
-    print(f"{arguments.weights}: {count} ({few}), input {width} x {height} pixels")
+    print(f"{arguments.weights}: {count} ({shortened(detector.classes)}), input {width} x {height} pixels")
     return detector
 
 
@@ -44,6 +44,5 @@ def describe_score(score: float | str, detector: Detector) -> str:
         return f"score above {score:g}"
     if not detector.score_thresholds:
         return f"score above {DEFAULT_SCORE:g}: the checkpoint knows no thresholds of its own"
-    pairs = list(zip(detector.classes, detector.score_thresholds, strict=True))
-    shown = ", ".join(f"{name} {threshold:.3f}" for name, threshold in pairs[:8]) + (" ..." if len(pairs) > 8 else "")
-    return f"score above the best F1 of validation: {shown}"
+    pairs = zip(detector.classes, detector.score_thresholds, strict=True)
+    return f"score above the best F1 of validation: {shortened(f'{name} {least:.3f}' for name, least in pairs)}"

@@ -15,6 +15,7 @@ from pathlib import Path, PureWindowsPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.files import comparable, files_below
 from rtmdet.data.formats.faults import report
@@ -83,12 +84,12 @@ def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dic
     index = ImageNames(folder)
     found = {name: index.find(name) for name in dict.fromkeys(names)}
     if missing := [name for name, files in found.items() if not files]:
-        few = ", ".join(map(repr, missing[:3])) + (", ..." if len(missing) > 3 else "")
+        few = shortened(map(repr, missing), 3)
         text = f"{len(missing)} of {len(names)} image files are not in {folder} ({few})"
         report(f"{source}: {text}; check the folder or take the images out of the file", "missing-image")
     for name, files in found.items():
         if len(files) > 1:
-            text = f"the image {name!r} could be any of {', '.join(map(repr, files[:3]))} in {folder}"
+            text = f"the image {name!r} could be any of {shortened(map(repr, files), 3)} in {folder}"
             report(f"{source}: {text}; write the one that is meant", "ambiguous-image")
     chosen = {name: files[0] for name, files in found.items() if len(files) == 1}
     taken: dict[str, str] = {}

@@ -11,6 +11,7 @@ from pycocotools.coco import COCO
 
 from rtmdet.config.schema import EvaluationConfig, SplitConfig
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset, index_coco
 from rtmdet.data.coco.file import read_coco
 from rtmdet.data.coco.layout import file_names, is_coco
@@ -24,7 +25,7 @@ from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
 from rtmdet.runs.folds import ANNOTATIONS, DETECTIONS
 from rtmdet.runs.ground_truth import stored_split
 from rtmdet.runs.measure import describe, detect_all, stored_settings
-from rtmdet.runs.open_data import count_learned, shortened
+from rtmdet.runs.open_data import count_learned
 from rtmdet.runs.results_file import read_results
 
 

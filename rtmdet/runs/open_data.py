@@ -8,6 +8,7 @@ from pathlib import Path
 from rtmdet.config.schema import Config, SplitConfig
 from rtmdet.core.console import say
 from rtmdet.core.distributed import is_main_process
+from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.copies import count_equal
 from rtmdet.data.images import DARK, DEEP_SUFFIXES, used_range
@@ -71,8 +72,3 @@ def describe(name: str, dataset: CocoDataset) -> str:
     if left_out := len(dataset.coco.imgs) - len(dataset):
         text += f"; left out: {left_out} images without a usable box (data.keep_empty=true shows them, too)"
     return text
-
-
-def shortened(names: Sequence[str]) -> str:
-    """The first of the names."""
-    return ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")

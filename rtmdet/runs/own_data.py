@@ -14,6 +14,7 @@ from rtmdet.config.recipe import Choice, choose_recipe
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.formats.open import Split
 from rtmdet.data.json_file import read_json, write_json
@@ -243,10 +244,9 @@ def joined_classes(train: Split, weights: str | None) -> list[str]:
     names = [category["name"] for category in train.coco["categories"] if category["id"] in used]
     missing = [name for name in known if name not in names]
     if missing:
-        few = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise InputError(
-            f"--keep-classes: {few} of {weights}: without objects in the training data, which has "
-            f"{', '.join(names[:8])}; what has none would be forgotten: annotate it too, or leave the option out"
+            f"--keep-classes: {shortened(missing, 5)} of {weights}: without objects in the training data, which has "
+            f"{shortened(names)}; what has none would be forgotten: annotate it too, or leave the option out"
         )
     return [*known, *(name for name in names if name not in known)]
 

@@ -14,6 +14,7 @@ from rtmdet.core.console import say
 from rtmdet.core.distributed import gather, is_main_process, rank, world_size
 from rtmdet.core.errors import InputError
 from rtmdet.core.structures import Batch, DenseOutputs, ImageMeta, Target
+from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset, index_coco, reason_against
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile
 from rtmdet.data.loader import collate
@@ -184,8 +185,8 @@ def compare_classes(weights: LoadedWeights | None, classes: Sequence[str]) -> bo
     new = new_classes(weights, classes)
     if not new and weights.classes is not None and not set(weights.classes) & set(classes):
         say(
-            f"classes: what the weights know as {', '.join(weights.classes[:8])} goes on as "
-            f"{', '.join(classes[:8])}, in this order"
+            f"classes: what the weights know as {shortened(weights.classes)} goes on as "
+            f"{shortened(classes)}, in this order"
         )
     return len(new) == len(classes)
 

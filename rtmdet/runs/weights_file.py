@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say
+from rtmdet.core.wording import shortened
 from rtmdet.models.rtmdet import RTMDet
-from rtmdet.runs.open_data import shortened
 from rtmdet.weights.download import resolve
 from rtmdet.weights.load import LoadedWeights, keep_known_classes, load_weights, read_checkpoint
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rtmdet.core.wording import shortened
 from rtmdet.training.trend import Trend
 
 MANY_UNMATCHED = 0.5  # share of the objects; from scratch a fifth is usual
@@ -13,7 +14,6 @@ CLEARLY_LOWER = 0.8
 HUGE_GRADIENT = 300.0  # norm of all gradients together; 1 to 30 is usual, from scratch 100 at first
 NO_BOX_LOSS = 1e-3
 FEW_BOXES = 20  # of a class
-NAMED = 8  # classes in a warning at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +97,7 @@ def causes_of_missing_classes(facts: RunFacts, names: Sequence[str]) -> str:
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(_cause_of_missing_class(facts, facts.classes.get(name, ClassBoxes(0, 0))), []).append(name)
-    return "; ".join(f"{shorten(group)}: {cause}" for cause, group in groups.items())
-
-
-def shorten(texts: Sequence[str]) -> str:
-    """The first few, separated by commas, and the number of the others."""
-    rest = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
-    return ", ".join(texts[:NAMED]) + rest
+    return "; ".join(f"{shortened(group)}: {cause}" for cause, group in groups.items())
 
 
 def _cause_of_missing_class(facts: RunFacts, boxes: ClassBoxes) -> str:

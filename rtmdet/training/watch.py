@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import shortened
 from rtmdet.training.causes import (
     NO_BOX_LOSS,
     RunFacts,
@@ -15,7 +16,6 @@ from rtmdet.training.causes import (
     cause_of_no_box_loss,
     cause_of_no_match,
     causes_of_missing_classes,
-    shorten,
 )
 from rtmdet.training.log import Row
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
@@ -122,7 +122,7 @@ class ProgressWatch(Callback):
             f"{row.objects} validation boxes)"
             for row in missing
         ]
-        text = f"never found after {record.epoch} of {self._facts.epochs} epochs: {shorten(counts)}"
+        text = f"never found after {record.epoch} of {self._facts.epochs} epochs: {shortened(counts)}"
         cause = causes_of_missing_classes(self._facts, [row.name for row in missing])
         self._warn("missing-class", record.epoch, text, cause)
 

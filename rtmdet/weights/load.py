@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import shortened
 from rtmdet.models.backbone import CSPNeXt, scaled_channels
 from rtmdet.models.norm_statistics import is_blank
 from rtmdet.models.rtmdet import RTMDet
@@ -302,7 +303,6 @@ def _check_shared(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], p
 
 
 def _listed(names: Iterable[str], what: str) -> str:
-    """'5 missing: a, b, c, d ...', or nothing where there are none."""
+    """'5 missing: a, b, c, d and 1 more', or nothing where there are none."""
     names = list(names)
-    dots = " ..." if len(names) > NAMES_SHOWN else ""
-    return f"{len(names)} {what}: {', '.join(names[:NAMES_SHOWN])}{dots}" if names else ""
+    return f"{len(names)} {what}: {shortened(names, NAMES_SHOWN)}" if names else ""

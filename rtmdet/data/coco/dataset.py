@@ -18,6 +18,7 @@ from pycocotools.coco import COCO
 from rtmdet.core.errors import InputError
 from rtmdet.core.instances import Instances
 from rtmdet.core.structures import ImageMeta, Sample
+from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, read_and_repair
 from rtmdet.data.image_names import place_images
 from rtmdet.data.images import ValueRange, image_size, read_image
@@ -212,11 +213,7 @@ def _join_classes(path: Path, file: CocoFile, classes: Sequence[str]) -> list[st
         (missing, "no category", "nothing is measured of that"),
         (others, "not among the classes", "left out"),
     )
-    return [f"{path}: {what}: {_few(names)}: {so}" for names, what, so in said if names]
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return [f"{path}: {what}: {shortened(map(repr, names), 5)}: {so}" for names, what, so in said if names]
 
 
 def _category_ids(path: Path, file: CocoFile, classes: Sequence[str] | None) -> dict[str, int]:
@@ -229,8 +226,8 @@ def _category_ids(path: Path, file: CocoFile, classes: Sequence[str] | None) -> 
     unknown = [name for name in classes if name not in in_file]
     if unknown:
         raise InputError(
-            f"{path}: no category is named {_few(unknown)}; the file's are {_few(list(in_file))}; write the names as "
-            "the file does"
+            f"{path}: no category is named {shortened(map(repr, unknown), 5)}; the file's are "
+            f"{shortened(map(repr, in_file), 5)}; write the names as the file does"
         )
     return {name: in_file[name] for name in classes}
 

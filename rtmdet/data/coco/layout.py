@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.formats.image_folder import IMAGE_FOLDERS
@@ -73,8 +74,9 @@ def _only(path: Path, name: str, files: list[Path]) -> Path:
     """The one file of a split; of COCO's own several, the one with boxes."""
     chosen = [file for file in files if file.name.startswith("instances")] or files
     if len(chosen) > 1:
-        names = ", ".join(map(str, chosen[:3])) + (", ..." if len(chosen) > 3 else "")
-        raise InputError(f"{path}: expected one annotation file for {name}, found {names}; give --data one file")
+        raise InputError(
+            f"{path}: expected one annotation file for {name}, found {shortened(chosen, 3)}; give --data one file"
+        )
     return chosen[0]
 
 

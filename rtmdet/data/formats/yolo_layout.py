@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import shown
 from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
@@ -53,7 +54,7 @@ def find_layout(path: Path) -> Path | None:
     for levels in (0, 1):
         described = [file for file in files_below(path, YAML_SUFFIXES, levels=levels) if _is_description(file)]
         if len(described) > 1:
-            few = ", ".join(map(str, described[:3]))
+            few = shortened(described, 3)
             raise InputError(f"{path}: expected one YOLO description, found {few}; give --data the one that is meant")
         if described:
             return described[0]
