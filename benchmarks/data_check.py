@@ -19,8 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtmdet.data.doctor.finding import Purpose, Source
-from rtmdet.data.doctor.report import check_data
+from rtmdet.data.doctor.finding import Purpose, SplitFiles
+from rtmdet.data.doctor.report import examine
 
 SIZE = (480, 640)  # (H, W) of every image
 OBJECTS = 10  # an image
@@ -46,7 +46,7 @@ def main() -> None:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
-def write_images(folder: Path, count: int) -> tuple[Source, int]:
+def write_images(folder: Path, count: int) -> tuple[SplitFiles, int]:
     """A data set of `count` images with boxes, and the bytes of its images."""
     rng = np.random.default_rng(0)
     annotations: list[dict[str, object]] = []
@@ -67,13 +67,13 @@ def write_images(folder: Path, count: int) -> tuple[Source, int]:
     ]
     document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "thing"}]}
     (folder / "annotations.json").write_text(json.dumps(document))
-    return Source("train", folder / "annotations.json", folder), size
+    return SplitFiles("train", folder / "annotations.json", folder), size
 
 
-def measure(source: Source, *, decode: bool) -> float:
+def measure(source: SplitFiles, *, decode: bool) -> float:
     """Seconds of one whole check."""
     start = time.perf_counter()
-    report = check_data([source], Purpose(), decode=decode)
+    report = examine([source], Purpose(), decode=decode)
     seconds = time.perf_counter() - start
     assert all(finding.severity != "error" for finding in report.findings), report.findings
     return seconds

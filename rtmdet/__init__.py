@@ -17,6 +17,7 @@ _HOMES = {
     "InputError": "rtmdet.core.errors",
     "RTMDet": "rtmdet.models.rtmdet",
     "build_rtmdet": "rtmdet.models.rtmdet",
+    "check_data": "rtmdet.api",
     "compare": "rtmdet.api",
     "evaluate": "rtmdet.api",
     "train": "rtmdet.api",
@@ -30,13 +31,14 @@ __all__ = [
     "RTMDet",
     "__version__",
     "build_rtmdet",
+    "check_data",
     "compare",
     "evaluate",
     "train",
 ]
 
 if TYPE_CHECKING:
-    from rtmdet.api import compare, evaluate, train
+    from rtmdet.api import check_data, compare, evaluate, train
     from rtmdet.core.errors import InputError
     from rtmdet.core.structures import Detections
     from rtmdet.detector import Detector

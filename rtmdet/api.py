@@ -13,10 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rtmdet.core.console import track
 from rtmdet.core.errors import InputError
+from rtmdet.data.doctor.finding import Report
+from rtmdet.data.doctor.report import examine_path
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.runs.compare import Comparison, Loading, compare_runs
+from rtmdet.runs.data_purpose import read_purpose
 from rtmdet.runs.ground_truth import open_ground_truth
 from rtmdet.runs.measure import Evaluation, evaluate_detector
 from rtmdet.runs.options import RunOptions
@@ -135,6 +139,24 @@ def compare(
         device=device,
         loading=Loading(batch_size, workers, backend),
     )
+
+
+def check_data(
+    data: PathLike,
+    *,
+    images: PathLike | None = None,
+    weights: PathLike | None = None,
+    input_size: int | None = None,
+    decode: bool = False,
+) -> Report:
+    """Look for faults in a data set of any known format; `print` the result for the findings and what helps.
+
+    `images` is the folder of a COCO file's images. What is too small, missing or in another order is judged for a
+    training from `weights`, with a square input of `input_size` pixels. `decode` looks at the pixels, too. Raises
+    InputError only where nothing of the data set can be read.
+    """
+    purpose = read_purpose(None, None if weights is None else str(weights), input_size)
+    return examine_path(Path(data).expanduser(), purpose, images=_path(images), decode=decode, watch=track)
 
 
 def _path(path: PathLike | None) -> Path | None:

@@ -64,6 +64,15 @@ def test_compare_gives_the_difference_and_a_verdict(run: tuple[TrainedRun, Heard
     assert str(found).splitlines()[-1] == "verdict: inconclusive with 3 images"
 
 
+def test_check_data_reports_what_training_would_make_of_it(dataset: Path, tmp_path: Path) -> None:
+    found = rtmdet.check_data(dataset, input_size=96)
+    assert not found.harmful
+    assert [summary.kept_images for summary in found.summaries] == [6, 3]
+    assert str(found).splitlines()[-1].endswith("training would run well on these data")
+    with pytest.raises(rtmdet.InputError, match="no such file"):
+        rtmdet.check_data(tmp_path / "missing")
+
+
 def test_what_cannot_be_used_is_one_clear_error(dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(rtmdet.InputError, match="expected either data or config, found both or neither"):
         rtmdet.train()

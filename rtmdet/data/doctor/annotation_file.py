@@ -9,7 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, CocoImage, read_sound
-from rtmdet.data.doctor.finding import Finding, Item, Source, without_remedy
+from rtmdet.data.doctor.finding import Finding, Item, SplitFiles, without_remedy
 from rtmdet.data.formats.faults import Fault, collect_faults
 from rtmdet.data.image_names import place_images
 
@@ -39,7 +39,7 @@ HINTS = {
 class AnnotationFile:
     """The sound entries of a file; every annotation belongs to an image and a category of them."""
 
-    source: Source
+    source: SplitFiles
     images: dict[int, CocoImage]
     annotations: tuple[CocoAnnotation, ...]
     categories: dict[int, CocoCategory]  # by rising id, the order of the labels
@@ -68,7 +68,7 @@ class AnnotationFile:
         return found
 
 
-def read_annotation_file(source: Source) -> tuple[AnnotationFile, list[Finding]]:
+def read_annotation_file(source: SplitFiles) -> tuple[AnnotationFile, list[Finding]]:
     """The sound entries of a file, and what is wrong with the others.
 
     Raises InputError only where the file or the folder is missing, or the file is no JSON or has no list of images.
@@ -100,7 +100,7 @@ def read_annotation_file(source: Source) -> tuple[AnnotationFile, list[Finding]]
     return AnnotationFile(source, images, tuple(file["annotations"]), categories), findings
 
 
-def list_faults(source: Source, faults: Iterable[Fault]) -> list[Finding]:
+def list_faults(source: SplitFiles, faults: Iterable[Fault]) -> list[Finding]:
     """A finding for each kind of fault; the texts lose the path, which the split tells, and the remedy."""
     items: dict[str, list[Item]] = {code: [] for code in FAULTS}
     for one in faults:

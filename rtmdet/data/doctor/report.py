@@ -1,13 +1,17 @@
-"""The whole look at a data set: `check_data` joins all checks and tells what training would keep."""
+"""The whole look at a data set: `examine` joins all checks and says what training would keep."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoImage
+from rtmdet.data.coco.layout import find_coco, read_documents
 from rtmdet.data.doctor.annotation_file import AnnotationFile, read_annotation_file
 from rtmdet.data.doctor.box_sizes import check_small_boxes, shares_of_strides, sides_at_input
 from rtmdet.data.doctor.boxes import check_boxes, check_unusable
@@ -19,7 +23,17 @@ from rtmdet.data.doctor.classes import (
     wanted_categories,
 )
 from rtmdet.data.doctor.copies import find_copies
-from rtmdet.data.doctor.finding import ALL, SEVERITIES, Finding, Item, Purpose, Source, without_remedy
+from rtmdet.data.doctor.finding import (
+    ALL,
+    SEVERITIES,
+    Finding,
+    Item,
+    Purpose,
+    Report,
+    SplitFiles,
+    Summary,
+    without_remedy,
+)
 from rtmdet.data.doctor.hotcoco_health import check_health
 from rtmdet.data.doctor.image_files import (
     ImageFile,
@@ -29,40 +43,58 @@ from rtmdet.data.doctor.image_files import (
     of_wrong_size,
 )
 from rtmdet.data.doctor.learning import find_crowded_images, find_dropped_images, trained_images, usable_annotations
-from rtmdet.data.formats.faults import Fault
+from rtmdet.data.formats.faults import Fault, collect_faults
+from rtmdet.data.formats.open import open_source
+from rtmdet.data.formats.yolo_layout import find_layout
+from rtmdet.data.json_file import write_json
 
 Watch = Callable[[Sequence[CocoImage], str], Iterable[CocoImage]]  # goes through images, with a name for the work
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One split in numbers."""
+def examine_path(
+    path: Path,
+    purpose: Purpose,
+    *,
+    images: Path | None = None,
+    validation: SplitFiles | None = None,
+    decode: bool = False,
+    watch: Watch = lambda images, _: images,
+) -> Report:
+    """Look at every split of a data set in any known format; `images` is the folder of a COCO file's images.
 
-    split: str
-    images: int
-    objects: int
-    classes: tuple[str, ...]
-    kept_images: int  # that training would show, or the evaluation measure
-    kept_objects: int  # that it would learn from, or look for
-    shorter_sides: dict[str, float]  # share of the usable boxes by shorter side at the input
-    aspect_ratios: tuple[float, ...]  # 5 %, 50 %, 95 % quantiles of width / height; () without usable boxes
+    `validation` takes the place of the data set's own. Raises InputError as `examine` does, and where nothing of the
+    data set can be read; its notes are the faults that were found until then.
+    """
+    with TemporaryDirectory() as folder:  # for annotations of other formats
+        with collect_faults() as faults:
+            try:
+                splits, remarks = _open(path, images, Path(folder))
+            except InputError as error:  # what is left of so many faults may be nothing
+                for fault in dict.fromkeys(faults):
+                    error.add_note(fault.text)
+                raise
+        if validation is not None:
+            splits = [splits[0], validation]
+        found = examine(splits, purpose, faults=list(dict.fromkeys(faults)), decode=decode, watch=watch)
+    return replace(found, remarks=tuple(remarks))
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What the doctor found: findings by falling severity."""
+def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFiles], list[str]]:
+    """The splits, COCO files as they are, with all their faults, and remarks about the format."""
+    if images is not None:
+        return [SplitFiles("train", path, images)], []
+    if path.exists() and find_layout(path) is None and (coco := find_coco(path, dict(read_documents(path)))):
+        return [SplitFiles(name, file, place) for name, (file, place) in coco.items()], []
+    source = open_source(path)
+    for name, split in source.splits.items():
+        write_json(folder / f"{name}.json", split.coco)
+    splits = [SplitFiles(name, folder / f"{name}.json", one.images, path) for name, one in source.splits.items()]
+    remarks = [remark for split in source.splits.values() for remark in split.remarks]
+    return splits, [f"{path} is {source.format}", *remarks]
 
-    summaries: tuple[Summary, ...]
-    findings: tuple[Finding, ...]
 
-    @property
-    def harmful(self) -> bool:
-        """Whether training would stop, be misled or suffer."""
-        return any(finding.severity != "hint" for finding in self.findings)
-
-
-def check_data(
-    sources: Sequence[Source],
+def examine(
+    sources: Sequence[SplitFiles],
     purpose: Purpose,
     *,
     faults: Sequence[Fault] = (),
@@ -90,7 +122,8 @@ def check_data(
         summaries.append(_summarize(file, purpose))
     findings += [*check_same_classes(files, purpose), *find_copies(files, looked), *find_unnamed_files(files)]
     real = [finding for finding in findings if finding.items]
-    return Report(tuple(summaries), tuple(sorted(real, key=lambda finding: SEVERITIES.index(finding.severity))))
+    by_severity = sorted(real, key=lambda finding: SEVERITIES.index(finding.severity))
+    return Report(tuple(sources), purpose, tuple(summaries), tuple(by_severity))
 
 
 def _check_split(file: AnnotationFile, looked: dict[int, ImageFile], purpose: Purpose) -> Iterator[Finding]:

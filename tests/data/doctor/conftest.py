@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rtmdet.data.doctor.finding import Finding, Purpose, Source
-from rtmdet.data.doctor.report import check_data
+from rtmdet.data.doctor.finding import Finding, Purpose, SplitFiles
+from rtmdet.data.doctor.report import examine
 
 Document = dict[str, list]
 HEIGHT, WIDTH = 120, 160
@@ -38,13 +38,13 @@ class Patient:
     def write_image(self, split: str, number: int, image: np.ndarray, quality: int = 90) -> None:
         cv2.imwrite(str(self.path(split, number)), image, [cv2.IMWRITE_JPEG_QUALITY, quality])
 
-    def sources(self, splits: Sequence[str] = ("train", "val")) -> list[Source]:
+    def sources(self, splits: Sequence[str] = ("train", "val")) -> list[SplitFiles]:
         for split, document in self.documents.items():
             (self.folder / f"{split}.json").write_text(json.dumps(document))
-        return [Source(split, self.folder / f"{split}.json", self.folder / split) for split in splits]
+        return [SplitFiles(split, self.folder / f"{split}.json", self.folder / split) for split in splits]
 
     def check(self, purpose: Purpose = PURPOSE, *, decode: bool = False) -> list[Finding]:
-        return list(check_data(self.sources(), purpose, decode=decode).findings)
+        return list(examine(self.sources(), purpose, decode=decode).findings)
 
 
 def smooth_noise(rng: np.random.Generator) -> np.ndarray:

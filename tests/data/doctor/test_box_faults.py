@@ -11,7 +11,7 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.doctor.annotation_file import read_annotation_file
 from rtmdet.data.doctor.box_sizes import shares_of_strides, sides_at_input
 from rtmdet.data.doctor.finding import Purpose
-from rtmdet.data.doctor.report import check_data
+from rtmdet.data.doctor.report import examine
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_what_training_drops_is_what_the_data_set_drops(patient) -> None:
     document["annotations"][-2]["bbox"][2] = 0.3
     sources = patient.sources()
     for keep_empty in (False, True):
-        report = check_data(sources, Purpose(keep_empty=keep_empty))
+        report = examine(sources, Purpose(keep_empty=keep_empty))
         for source, summary in zip(sources, report.summaries, strict=True):
             training = source.name == "train"
             dataset = CocoDataset(source.annotations, source.images, training=training, keep_empty=keep_empty)

@@ -1,0 +1,36 @@
+"""What a data set is examined for: the input size, classes and settings of the run that it is meant for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rtmdet.config.file import load_config
+from rtmdet.core.errors import InputError
+from rtmdet.data.doctor.finding import Purpose
+from rtmdet.weights.download import resolve
+from rtmdet.weights.load import read_checkpoint
+
+
+def read_purpose(config: Path | None, weights: str | None, side: int | None) -> Purpose:
+    """What the data are for, by the configuration or the checkpoint; a given side of the input goes before both."""
+    if side is not None and (side < 64 or side % 32):
+        raise InputError(f"--input: expected a multiple of 32, at least 64, found {side}; give such a side")
+    given = None if side is None else (side, side)
+    if config is not None:
+        data = load_config(config).data
+        return Purpose(
+            input_size=given or data.input_size,
+            classes=data.classes,
+            keep_empty=data.keep_empty,
+            repeat_threshold=data.repeat_threshold,
+        )
+    default = Purpose().input_size
+    if weights is None:
+        return Purpose(input_size=given or default)
+    checkpoint = read_checkpoint(resolve(weights, progress=True))
+    if checkpoint.classes is None:
+        raise InputError(f"{weights}: the checkpoint names no classes to compare with; leave --weights out")
+    return Purpose(
+        input_size=given or checkpoint.trained_size or checkpoint.input_size or default,
+        known_classes=tuple(checkpoint.classes),
+    )
