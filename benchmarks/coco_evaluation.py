@@ -29,7 +29,8 @@ import numpy as np
 import torch
 from pycocotools.coco import COCO
 
-from rtmdet.core.structures import Detections, ImageMeta
+from rtmdet.core.detections import Detections
+from rtmdet.core.structures import ImageMeta
 from rtmdet.evaluation.coco import NAMES, CocoEvaluator, CocoMetrics
 
 SIZE = (480, 640)  # (H, W) of every image

@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Callback": "rtmdet.training.records",
-    "Detections": "rtmdet.core.structures",
+    "Detections": "rtmdet.core.detections",
     "Detector": "rtmdet.detector",
     "InputError": "rtmdet.core.errors",
     "RTMDet": "rtmdet.models.rtmdet",
@@ -39,8 +39,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from rtmdet.api import check_data, compare, evaluate, train
+    from rtmdet.core.detections import Detections
     from rtmdet.core.errors import InputError
-    from rtmdet.core.structures import Detections
     from rtmdet.detector import Detector
     from rtmdet.models.rtmdet import RTMDet, build_rtmdet
     from rtmdet.training.records import Callback

@@ -108,7 +108,7 @@ def evaluate(
     `data` is a data set in any known format, of which `split` is taken (val, or train where there is no other);
     without it, what the detector's run was validated on. Raises InputError.
     """
-    found = detector if isinstance(detector, Detector) else Detector.from_weights(str(detector))
+    found = detector if isinstance(detector, Detector) else Detector(str(detector))
     name = "the detector" if isinstance(detector, Detector) else str(detector)
     dataset = open_ground_truth(found, Path(name), data=_path(data), images=_path(images), split=split)
     return evaluate_detector(found, dataset, name=name, batch_size=batch_size, workers=workers, backend=backend)

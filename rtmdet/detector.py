@@ -1,24 +1,33 @@
 """Detector: weights in, ready to be called on images of any size. What scripts and notebooks use.
 
-    detector = Detector.from_weights("rtmdet-tiny-coco")
-    detections = detector([image])[0]
+    detector = Detector("rtmdet-tiny-coco")
+    detections = detector("photo.jpg")
 
-Dimension legend: B images, H, W of the network's input.
+Dimension legend: B images at a time, K classes, H, W height and width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import letterbox
+from rtmdet.core.pictures import COLORS, Picture, ValueRange, to_rgb
 from rtmdet.core.postprocess import postprocess
-from rtmdet.core.structures import Detections
+from rtmdet.data.files import files_below
+from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
@@ -26,29 +35,67 @@ from rtmdet.weights.download import resolve
 from rtmdet.weights.load import LoadedWeights, load_weights, read_checkpoint
 
 DEFAULT_INPUT_SIZE = (640, 640)
+FilePath = str | os.PathLike[str]
+Score = float | str | Sequence[float]
 
 
 class Detector:
     """A model in evaluation mode with its class names and input size (H, W), on its device.
 
-    `named` is false where nobody named the classes: they have numbers then. `config` is the YAML of the run that
-    trained it, `category_ids` are those of the classes in its annotation file,
-    `score_thresholds` where its validation says each class is best cut; they are empty where that is not known.
-    `value_range` is how the training read images of 16 bits (`read_image`).
+    Several threads may call one detector. Its attributes: `classes`, K names, and `named`, false where nobody named
+    them and they have numbers; `input_size`; `device`; `model`; `config`, the YAML of the run that trained it;
+    `category_ids` of the classes in its annotation file; `score_thresholds`, where the validation says each class is
+    best cut; `value_range`, how the training read images of 16 bits (`read_image`). What is not known is empty.
     """
+
+    category_ids: tuple[int, ...]
+    score_thresholds: tuple[float, ...]
+    value_range: ValueRange | None
 
     def __init__(
         self,
-        model: RTMDet,
+        weights: FilePath,
         *,
-        classes: Sequence[str],
-        input_size: tuple[int, int],
-        device: torch.device,
-        named: bool = True,
-        config: str = "",
-        category_ids: Sequence[int] = (),
-        score_thresholds: Sequence[float] = (),
-        value_range: tuple[int, int] | None = None,
+        size: str | None = None,
+        classes: Sequence[str] | None = None,
+        input_size: tuple[int, int] | None = None,
+        device: str = "auto",
+        fold: bool = True,
+    ) -> None:
+        """A detector from a checkpoint file or a published name (zoo.WEIGHTS).
+
+        Model size, class names and input size (H, W) come from the checkpoint where they are not given. `device` is
+        cpu, cuda, cuda:1, mps or auto. `fold` merges batch norms into convolutions: the same numbers, faster. Raises
+        InputError where the weights do not fit or do not say enough.
+        """
+        checkpoint = read_checkpoint(resolve(str(weights), progress=True))
+        backbone = checkpoint.backbone or None  # its weights are in the checkpoint: nothing is fetched
+        model = build_rtmdet(_size_of(checkpoint, size), _num_classes_of(checkpoint), backbone=backbone)
+        load_weights(model, checkpoint)
+        names = classes or checkpoint.classes
+        self._hold(
+            fold_batch_norms(model) if fold else model,
+            classes=names or [f"class {k}" for k in range(model.bbox_head.num_classes)],
+            input_size=input_size or checkpoint.input_size or DEFAULT_INPUT_SIZE,
+            device=choose_device(device),
+        )
+        self.named = bool(names)
+        self.config = checkpoint.config
+        self.category_ids = tuple(checkpoint.category_ids)
+        self.score_thresholds = tuple(checkpoint.score_thresholds)
+        self.value_range = checkpoint.value_range
+
+    @classmethod
+    def from_model(
+        cls, model: RTMDet, *, classes: Sequence[str], input_size: tuple[int, int], device: torch.device
+    ) -> Detector:
+        """A detector around a model that is there already, which it moves to the device. Raises InputError."""
+        detector = cls.__new__(cls)
+        detector._hold(model, classes=classes, input_size=input_size, device=device)
+        return detector
+
+    def _hold(
+        self, model: RTMDet, *, classes: Sequence[str], input_size: tuple[int, int], device: torch.device
     ) -> None:
         if len(classes) != model.bbox_head.num_classes:
             raise InputError(
@@ -58,49 +105,15 @@ class Detector:
         if any(side < 32 or side % 32 for side in input_size):
             raise InputError(f"input size {input_size}: each side must be a multiple of 32 pixels")
         self.classes = tuple(classes)
-        self.named = named
+        self.named = True
         self.input_size = input_size
         self.device = device
-        self.config = config
-        self.category_ids = tuple(category_ids)
-        self.score_thresholds = tuple(score_thresholds)
-        self.value_range = value_range
+        self.config = ""
+        self.category_ids = ()
+        self.score_thresholds = ()
+        self.value_range = None
         memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         self.model = model.eval().to(device).to(memory_format=memory_format)
-
-    @classmethod
-    def from_weights(
-        cls,
-        weights: str | Path,
-        *,
-        size: str | None = None,
-        classes: Sequence[str] | None = None,
-        input_size: tuple[int, int] | None = None,
-        device: str = "auto",
-        fold: bool = True,
-    ) -> Detector:
-        """A detector from a checkpoint file or a published name (zoo.WEIGHTS).
-
-        Size, class names and input size come from the checkpoint where they are not given. `fold` merges
-        batch norms into convolutions: the same numbers, faster. Raises InputError where the weights do not
-        fit or do not say enough.
-        """
-        checkpoint = read_checkpoint(resolve(str(weights), progress=True))
-        backbone = checkpoint.backbone or None  # its weights are in the checkpoint: nothing is fetched
-        model = build_rtmdet(_size_of(checkpoint, size), _num_classes_of(checkpoint), backbone=backbone)
-        load_weights(model, checkpoint)
-        names = classes or checkpoint.classes
-        return cls(
-            fold_batch_norms(model) if fold else model,
-            classes=names or [f"class {k}" for k in range(model.bbox_head.num_classes)],
-            named=bool(names),
-            input_size=input_size or checkpoint.input_size or DEFAULT_INPUT_SIZE,
-            device=choose_device(device),
-            config=checkpoint.config,
-            category_ids=checkpoint.category_ids,
-            score_thresholds=checkpoint.score_thresholds,
-            value_range=checkpoint.value_range,
-        )
 
     def preprocess(self, images: Sequence[np.ndarray]) -> tuple[Tensor, list[tuple[float, float]]]:
         """Letterbox RGB uint8 images: (B, 3, H, W) uint8 on the device, and each image's scale (x, y)."""
@@ -108,38 +121,140 @@ class Detector:
         stack = torch.from_numpy(np.stack([canvas for canvas, _ in boxed]))  # (B, H, W, 3)
         return stack.permute(0, 3, 1, 2).to(self.device), [scale for _, scale in boxed]
 
-    @torch.inference_mode()
+    def thresholds(self, score: Score = "auto") -> tuple[float, ...]:
+        """The least score of a detection, one for all classes or K of them.
+
+        "auto" is where the validation of the training says each class is best cut, DEFAULT_SCORE where that is not
+        known; a number is for all classes. Raises InputError.
+        """
+        if isinstance(score, str):
+            if score != "auto":
+                raise InputError(f'score {score!r}: expected "auto", a number 0 .. 1 or one a class')
+            return self.score_thresholds or (DEFAULT_SCORE,)
+        least = tuple(map(float, score)) if isinstance(score, Iterable) else (float(score),)
+        if len(least) != 1 and len(least) != len(self.classes):
+            raise InputError(f"{len(least)} score thresholds for {len(self.classes)} classes: give one a class")
+        if not all(0 <= one <= 1 for one in least):
+            raise InputError(f"score {score}: expected 0 .. 1")
+        return least
+
+    # Whether a path gives Detections (a file) or a list (a folder), only the disk knows: Any.
+    @overload
+    def __call__(self, images: FilePath, *, score: Score = ..., iou_threshold: float = ...,
+                 max_detections: int = ..., batch_size: int = ..., color: str = ...) -> Any: ...  # fmt: skip
+
+    @overload  # arrays and tensors are iterables too, but this comes first
+    def __call__(self, images: Picture, *, score: Score = ...,  # type: ignore[overload-overlap]
+                 iou_threshold: float = ..., max_detections: int = ..., batch_size: int = ..., color: str = ...
+                 ) -> Detections: ...  # fmt: skip
+
+    @overload
+    def __call__(self, images: Iterable[FilePath | Picture], *, score: Score = ..., iou_threshold: float = ...,
+                 max_detections: int = ..., batch_size: int = ..., color: str = ...
+                 ) -> list[Detections]: ...  # fmt: skip
+
     def __call__(
         self,
-        images: Sequence[np.ndarray],
+        images: FilePath | Picture | Iterable[FilePath | Picture],
         *,
-        score_threshold: float | Sequence[float] = DEFAULT_SCORE,
+        score: Score = "auto",
         iou_threshold: float = 0.65,
         max_detections: int = 100,
-    ) -> list[Detections]:
-        """Objects in RGB uint8 images (H, W, 3) of any sizes, boxes in each image's own pixels, on the CPU.
+        batch_size: int = 8,
+        color: str = "rgb",
+    ) -> Any:
+        """The objects in one image, or a list of them for several; boxes in each image's own pixels, on the CPU.
 
-        `score_threshold` is one for all classes or one a class, for instance `score_thresholds`. Boxes are cut at
-        the image's border, as users expect of pixels; evaluation leaves them uncut.
+        An image is a file's path, a PIL image, a uint8 array (H, W), (H, W, 3) or (H, W, 4), or a uint8 tensor
+        (H, W), (3, H, W) or (4, H, W). Several are a list or any other iterable of them, or the path of a folder:
+        its image files in the order of their names. `batch_size` of them are opened and detected at a time. The
+        channels of arrays and tensors are RGB, which nothing can check; `color="bgr"` is for those of OpenCV.
+
+        `score` is the least score of a detection: "auto", a number or one a class (see `thresholds`). A box that
+        overlaps a better one of its class by more than `iou_threshold` is dropped; the best `max_detections` of an
+        image are kept. Boxes end at the image's border; evaluation leaves them uncut. Raises InputError, with the
+        image's path or place in the list, for what is no image.
         """
-        thresholds = [score_threshold] if isinstance(score_threshold, float | int) else list(score_threshold)
-        if len(thresholds) not in (1, len(self.classes)):
-            raise InputError(f"{len(thresholds)} score thresholds for {len(self.classes)} classes: give one a class")
-        if not images:
-            return []
-        batch, scales = self.preprocess(images)
-        found = postprocess(
-            self.model(batch),
-            input_size=self.input_size,
-            scales=scales,
-            score_threshold=min(thresholds),
-            iou_threshold=iou_threshold,
-            nms_pre=1000,
-            max_detections=max_detections,
-        )
-        if len(thresholds) > 1:
-            found = [detections.above(thresholds) for detections in found]
-        return [detections.cpu().clipped(image.shape[:2]) for detections, image in zip(found, images, strict=True)]
+        thresholds = self.thresholds(score)
+        _check_options(iou_threshold, max_detections, batch_size, color)
+        single, inputs = _list_inputs(images)
+        waiting = (self._open(image, name, color) for name, image in inputs)
+        found: list[Detections] = []
+        while batch := list(islice(waiting, batch_size)):
+            found += self._detect(batch, thresholds, iou_threshold, max_detections)
+        return found[0] if single else found
+
+    def _open(self, image: object, name: str, color: str) -> _Opened:
+        if isinstance(image, str | os.PathLike):
+            path = Path(image).expanduser()
+            read = partial(read_image, path, self.value_range)
+            return _Opened(read(), read, path)
+        pixels = to_rgb(image, name, color=color, value_range=self.value_range)
+        return _Opened(pixels, partial(np.asarray, pixels), None)
+
+    def _detect(
+        self, images: Sequence[_Opened], thresholds: Sequence[float], iou_threshold: float, max_detections: int
+    ) -> list[Detections]:
+        batch, scales = self.preprocess([image.pixels for image in images])
+        with torch.inference_mode():
+            batched = postprocess(
+                self.model(batch),
+                input_size=self.input_size,
+                scales=scales,
+                score_threshold=min(thresholds),
+                iou_threshold=iou_threshold,
+                nms_pre=1000,
+                max_detections=max_detections,
+            )
+        complete = []  # outside of inference mode, whose tensors could not be changed in place
+        for found, image in zip(batched, images, strict=True):
+            size = image.pixels.shape[0], image.pixels.shape[1]
+            kept = found.above(thresholds) if len(thresholds) > 1 else found
+            complete.append(
+                replace(
+                    kept.to("cpu").clipped(size),
+                    classes=self.classes,
+                    category_ids=self.category_ids,
+                    image_size=size,
+                    path=image.path,
+                    picture=image.read,
+                )
+            )
+        return complete
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Opened:
+    """One image on its way through the network."""
+
+    pixels: np.ndarray  # (H, W, 3) uint8 RGB
+    read: Callable[[], np.ndarray]  # gives the same again
+    path: Path | None
+
+
+def _list_inputs(images: object) -> tuple[bool, Iterator[tuple[str, object]]]:
+    """Whether it is one image alone; and every image with what messages call it."""
+    if isinstance(images, str | os.PathLike):
+        path = Path(images).expanduser()
+        if not path.is_dir():
+            return True, iter([(str(path), path)])
+        files = files_below(path, IMAGE_SUFFIXES, levels=0)
+        if not files:
+            raise InputError(f"{path}: expected a folder with images, found none in it: give another folder")
+        return False, ((str(file), file) for file in files)
+    if isinstance(images, bytes | np.ndarray | Tensor | Image.Image) or not isinstance(images, Iterable):
+        return True, iter([("image", images)])
+    return False, ((f"images[{place}]", image) for place, image in enumerate(images))
+
+
+def _check_options(iou_threshold: float, max_detections: int, batch_size: int, color: str) -> None:
+    if not 0 <= iou_threshold <= 1:
+        raise InputError(f"iou_threshold {iou_threshold}: expected 0 .. 1")
+    for name, number in (("max_detections", max_detections), ("batch_size", batch_size)):
+        if number < 1:
+            raise InputError(f"{name} {number}: expected at least 1")
+    if color not in COLORS:
+        raise InputError(f"color {color!r}: expected {' or '.join(COLORS)}")
 
 
 def choose_device(name: str) -> torch.device:

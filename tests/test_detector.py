@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import rtmdet
+from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import letterbox
-from rtmdet.core.structures import Detections
 from rtmdet.detector import Detector, choose_device
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
@@ -51,7 +51,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def detector(weights: Path) -> Detector:
-    return Detector.from_weights(weights, device="cpu")
+    return Detector(weights, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_the_checkpoint_says_what_it_is(detector: Detector) -> None:
 
 
 def test_form_of_detections(detector: Detector, images: list[np.ndarray]) -> None:
-    for image, found in zip(images, detector(images, score_threshold=0.2), strict=True):
+    for image, found in zip(images, detector(images, score=0.2), strict=True):
         height, width = image.shape[:2]
         assert 0 < len(found) <= 100
         assert (found.boxes.dtype, found.scores.dtype, found.labels.dtype) == (
@@ -94,15 +94,15 @@ def test_boxes_are_those_of_the_input_in_the_images_own_pixels(detector: Detecto
     """An image of twice the size has boxes of twice the size."""
     small = np.random.default_rng(1).integers(0, 256, (32, 48, 3), np.uint8).repeat(2, axis=0).repeat(2, axis=1)
     large = small.repeat(2, axis=0).repeat(2, axis=1)  # (128, 192), which shrinks to `small` exactly
-    found, twice = (detector([image], score_threshold=0.1)[0] for image in (small, large))
+    found, twice = (detector([image], score=0.1)[0] for image in (small, large))
     assert len(found) > 3
     assert_close(Detections(found.boxes * 2, found.scores, found.labels), twice)
 
 
 def test_together_equals_alone(detector: Detector, images: list[np.ndarray]) -> None:
-    for image, together in zip(images, detector(images, score_threshold=0.1), strict=True):
+    for image, together in zip(images, detector(images, score=0.1), strict=True):
         assert len(together) > 0
-        assert_close(detector([image], score_threshold=0.1)[0], together)
+        assert_close(detector([image], score=0.1)[0], together)
 
 
 def test_no_images(detector: Detector) -> None:
@@ -118,29 +118,29 @@ def test_images_are_not_changed(detector: Detector, images: list[np.ndarray]) ->
 
 def test_thresholds(detector: Detector, images: list[np.ndarray]) -> None:
     image = images[:1]
-    many = detector(image, score_threshold=0.05)[0]
-    assert_close(detector(image, score_threshold=0.5)[0], many.above(0.5))
-    assert len(detector(image, score_threshold=0.05, max_detections=3)[0]) == 3
-    assert len(detector(image, score_threshold=0.05, iou_threshold=0.1)[0]) < len(many)
-    assert len(detector(image, score_threshold=1.0)[0]) == 0
+    many = detector(image, score=0.05)[0]
+    assert_close(detector(image, score=0.5)[0], many.above(0.5))
+    assert len(detector(image, score=0.05, max_detections=3)[0]) == 3
+    assert len(detector(image, score=0.05, iou_threshold=0.1)[0]) < len(many)
+    assert len(detector(image, score=1.0)[0]) == 0
 
 
 def test_one_threshold_a_class(detector: Detector, images: list[np.ndarray]) -> None:
     thresholds = (0.3, 0.9, 0.1)
-    found, many = (detector(images[:1], score_threshold=least)[0] for least in (thresholds, 0.1))
+    found, many = (detector(images[:1], score=least)[0] for least in (thresholds, 0.1))
     assert_close(found, many.above(thresholds))
     for label, threshold in enumerate(thresholds):
         kept = many.scores[(many.labels == label) & (many.scores >= threshold)]
         torch.testing.assert_close(found.scores[found.labels == label], kept)
     assert 0 < len(found) < len(many)
     with pytest.raises(InputError, match="2 score thresholds for 3 classes"):
-        detector(images, score_threshold=[0.1, 0.2])
+        detector(images, score=[0.1, 0.2])
 
 
 def test_score_thresholds_come_from_the_checkpoint(tmp_path: Path, detector: Detector) -> None:
     meta = CheckpointMeta(CLASSES, "nano", SIZE, score_thresholds=(0.1, 0.2, 0.3))
     save_checkpoint(tmp_path / "a.pth", model_state=lively_model().state_dict(), meta=meta)
-    assert Detector.from_weights(tmp_path / "a.pth", device="cpu").score_thresholds == (0.1, 0.2, 0.3)
+    assert Detector(tmp_path / "a.pth", device="cpu").score_thresholds == (0.1, 0.2, 0.3)
     assert detector.score_thresholds == ()
 
 
@@ -154,11 +154,11 @@ def test_preprocessing_is_the_one_letterbox(detector: Detector, images: list[np.
 
 
 def test_folded_equals_unfolded(weights: Path, detector: Detector, images: list[np.ndarray]) -> None:
-    whole = Detector.from_weights(weights, device="cpu", fold=False)
+    whole = Detector(weights, device="cpu", fold=False)
     names = set(whole.model.state_dict())
     assert any("bn.running_mean" in name for name in names)
     assert len(detector.model.state_dict()) < len(names)
-    for a, b in zip(*(one(images, score_threshold=0.1) for one in (whole, detector)), strict=True):
+    for a, b in zip(*(one(images, score=0.1) for one in (whole, detector)), strict=True):
         assert len(a) > 0
         assert_close(a, b)
 
@@ -179,11 +179,11 @@ def test_a_backbone_of_timm_comes_back_with_its_checkpoint(
     monkeypatch.delattr("timm.models._builder.load_pretrained")
     model = lively_model(backbone=TIMM)
     path = save(tmp_path / "a.pth", model, backbone=model.backbone_name)
-    expected = Detector(model, classes=CLASSES, input_size=SIZE, device=torch.device("cpu"))
+    expected = Detector.from_model(model, classes=CLASSES, input_size=SIZE, device=torch.device("cpu"))
     for fold in (False, True):
-        again = Detector.from_weights(path, device="cpu", fold=fold)
+        again = Detector(path, device="cpu", fold=fold)
         assert again.model.backbone_name == model.backbone_name
-        for a, b in zip(*(one(images, score_threshold=0.1) for one in (again, expected)), strict=True):
+        for a, b in zip(*(one(images, score=0.1) for one in (again, expected)), strict=True):
             assert len(a) > 3
             assert_close(a, b)
 
@@ -223,19 +223,19 @@ def test_bare_tensors_of_a_backbone_of_timm_fit_by_their_names(tmp_path: Path) -
 
 
 def test_what_the_user_says_goes_before_the_checkpoint(weights: Path) -> None:
-    given = Detector.from_weights(weights, classes=["x", "y", "z"], input_size=(32, 64), device="cpu")
+    given = Detector(weights, classes=["x", "y", "z"], input_size=(32, 64), device="cpu")
     assert (given.classes, given.input_size) == (("x", "y", "z"), (32, 64))
 
 
 def test_bare_tensors_have_numbered_classes_and_the_default_input(tmp_path: Path) -> None:
     torch.save(lively_model(2).state_dict(), tmp_path / "bare.pth")
-    bare = Detector.from_weights(tmp_path / "bare.pth", device="cpu")
+    bare = Detector(tmp_path / "bare.pth", device="cpu")
     assert (bare.classes, bare.input_size) == (("class 0", "class 1"), (640, 640))
 
 
 def refusal(path: Path, **options: object) -> str:
     with pytest.raises(InputError) as caught:
-        Detector.from_weights(path, device="cpu", **options)  # type: ignore[arg-type]
+        Detector(path, device="cpu", **options)  # type: ignore[arg-type]
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
 

@@ -7,36 +7,18 @@ import glob
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NotRequired, TypedDict
 
 from tqdm import tqdm
 
-from rtmdet.cli.model_options import check_score, choose_score, describe_score, load_detector
+from rtmdet.cli.model_options import check_score, describe_score, load_detector
+from rtmdet.core.detections import DetectedImage
 from rtmdet.core.errors import InputError
-from rtmdet.core.structures import Detections
+from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.data.json_file import write_json
-from rtmdet.detector import Detector
-from rtmdet.viz.draw import draw_detections, save_image
-
-
-class DetectedObject(TypedDict):
-    """One object; the box is x1, y1, x2, y2 in pixels of the original image."""
-
-    class_name: str
-    category_id: NotRequired[int]  # of the class in the annotation file of the training, where it is known
-    score: float
-    box: list[float]
-
-
-class DetectedImage(TypedDict):
-    """One image with what was found in it."""
-
-    file: str
-    width: int
-    height: int
-    objects: list[DetectedObject]
+from rtmdet.viz.draw import save_image
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,7 +26,6 @@ def run(arguments: argparse.Namespace) -> int:
     check_score(arguments.score)
     paths = find_images(arguments.paths)
     detector = load_detector(arguments)
-    score = choose_score(arguments.score, detector)
     images: list[DetectedImage] = []
     failures: list[InputError] = []
     for path, picture in tqdm(name_pictures(paths, arguments.out), desc="detecting", disable=len(paths) == 1):
@@ -53,9 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
         except InputError as error:
             failures.append(error)
             continue
-        found = detector([image], score_threshold=score)[0]
-        images.append(describe(path, (image.shape[0], image.shape[1]), found, detector))
-        save_image(picture, draw_detections(image, found, detector.classes))
+        found = replace(detector(image, score=arguments.score), path=path)
+        images.append(found.to_dict())
+        save_image(picture, found.draw())
     if failures and not images:
         raise failures[0]
     write_json(arguments.out / "detections.json", {"images": images}, indent=1)
@@ -71,7 +52,7 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
         pattern = os.path.expanduser(pattern)
         path = Path(pattern)
         if path.is_dir():
-            matches = sorted(filter(_is_image, path.iterdir()))
+            matches = files_below(path, IMAGE_SUFFIXES, levels=0)
         elif path.exists():
             matches = [path]
         else:
@@ -102,18 +83,6 @@ def name_pictures(paths: Sequence[Path], folder: Path) -> list[tuple[Path, Path]
             raise InputError(f"--out {folder}: {name} would replace the photo itself: choose another folder")
         pairs.append((path, folder / name))
     return pairs
-
-
-def describe(path: Path, size: tuple[int, int], found: Detections, detector: Detector) -> DetectedImage:
-    """The detections of one image of (H, W) as plain values."""
-    objects = []
-    for label, score, box in zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True):
-        rounded = [round(side, 2) for side in box]
-        item = DetectedObject(class_name=detector.classes[label], score=round(score, 5), box=rounded)
-        if detector.category_ids:
-            item["category_id"] = detector.category_ids[label]
-        objects.append(item)
-    return DetectedImage(file=str(path), width=size[1], height=size[0], objects=objects)
 
 
 def report(images: Sequence[DetectedImage], failures: Sequence[InputError], folder: Path) -> None:

@@ -13,7 +13,7 @@ from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 def load_detector(arguments: argparse.Namespace, *, fold: bool = True) -> Detector:
     """The detector that the options describe, with a line about it."""
     classes = [name.strip() for name in arguments.classes.split(",")] if arguments.classes else None
-    detector = Detector.from_weights(
+    detector = Detector(
         arguments.weights,
         size=arguments.size,
         classes=classes,
@@ -31,11 +31,6 @@ def check_score(score: float | str) -> None:
     """Raise InputError unless --score is `auto` or a number that scores can have."""
     if not isinstance(score, str) and not 0 <= score <= 1:
         raise InputError(f"--score {score}: expected 0 .. 1")
-
-
-def choose_score(score: float | str, detector: Detector) -> float | tuple[float, ...]:
-    """The threshold that --score means for a detector, or one a class."""
-    return (detector.score_thresholds or DEFAULT_SCORE) if isinstance(score, str) else score
 
 
 def describe_score(score: float | str, detector: Detector) -> str:

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from rtmdet.cli.model_options import check_score, choose_score, describe_score, load_detector
+from rtmdet.cli.model_options import check_score, describe_score, load_detector
+from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import fitted_size
-from rtmdet.core.structures import Detections
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
 from rtmdet.viz.box_targets import BoxTarget, box_loss_target, class_score_target, detection_target
-from rtmdet.viz.draw import draw_detections, save_image
+from rtmdet.viz.draw import save_image
 from rtmdet.viz.feature_maps import select_max, squeeze_mean, top_channels
 from rtmdet.viz.grid import grid
 from rtmdet.viz.heatmap import brighten, heat_map, on_picture, overlay
@@ -48,8 +48,8 @@ def draw_feature_maps(detector: Detector, image: np.ndarray, arguments: argparse
     """One picture a layer: a tile for each of its maps, or for each of their best channels."""
     layers = _unique(arguments.layers or FEATURE_LAYERS)
     with capture(detector.model, layers) as outputs:
-        found = detector([image], score_threshold=choose_score(arguments.score, detector))[0]
-    photo = draw_detections(image, found, detector.classes)
+        found = detector(image, score=arguments.score)
+    photo = found.draw()
     for layer in layers:
         titles, tiles = [], []
         for title, heat in reduce_maps(layer, outputs[layer], arguments.reduction, arguments.topk):
@@ -103,7 +103,7 @@ def draw_box_am(detector: Detector, image: np.ndarray, arguments: argparse.Names
         if arguments.norm_in_box:
             heat = normalize_in_boxes(heat, found.boxes.numpy())
         picture = brighten(overlay(image, heat_map(heat, _size(image))))
-        _save(draw_detections(picture, found, detector.classes), arguments, f"{name}_{arguments.method}")
+        _save(found.draw(picture), arguments, f"{name}_{arguments.method}")
 
 
 def choose_target(
@@ -121,12 +121,11 @@ def choose_target(
 
 def _find_boxes(detector: Detector, image: np.ndarray, score: float | str) -> Detections:
     """The detections that --score keeps; InputError with the best score where there are none."""
-    threshold = choose_score(score, detector)
-    found = detector([image], score_threshold=threshold)[0]
+    found = detector(image, score=score)
     if not len(found):
-        best = detector([image], score_threshold=0.0)[0].scores
+        best = detector(image, score=0.0).scores
         text = f"{best[0]:.3f}" if len(best) else "none"
-        least = threshold if isinstance(threshold, float) else min(threshold)
+        least = min(detector.thresholds(score))
         raise InputError(
             f"Box AM needs a box to explain: no detection above score {least:g}, the best is {text}: lower --score"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class InputError(Exception):
+class InputError(ValueError):
     """A user's input cannot be used.
 
     The message is one line that names the item, what was expected, what was found and what to do; the

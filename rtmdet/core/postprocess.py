@@ -13,8 +13,9 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from rtmdet.core.boxes import clip_boxes, decode_distances
+from rtmdet.core.detections import Detections
 from rtmdet.core.priors import STRIDES
-from rtmdet.core.structures import DenseOutputs, Detections
+from rtmdet.core.structures import DenseOutputs
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """The types that the rooms of this package hand to each other.
 
 Boxes are always absolute xyxy float32 pixels, sizes always (H, W), images always RGB uint8.
-Dimension legend: B batch, K classes, L levels, P priors, N ground truths, D detections.
+Dimension legend: B batch, K classes, L levels, P priors, N ground truths.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rtmdet.core.boxes import clip_boxes
 from rtmdet.core.instances import Instances
 
 
@@ -112,32 +111,3 @@ class Losses:
     def total(self) -> Tensor:
         """Scalar to back-propagate."""
         return self.classification + self.box
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Detections:
-    """The objects found in one image, sorted by falling score."""
-
-    boxes: Tensor  # (D, 4) float32 xyxy
-    scores: Tensor  # (D,) float32 in 0 .. 1
-    labels: Tensor  # (D,) int64, 0 .. K-1
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def above(self, score: float | Sequence[float]) -> Detections:
-        """Only the detections with a score of at least `score`: one for all, or one a class."""
-        keep = self.scores >= (
-            score if isinstance(score, float | int) else self.scores.new_tensor(score)[self.labels]
-        )
-        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep])
-
-    def clipped(self, size: tuple[int, int]) -> Detections:
-        """The detections with their boxes cut at the border of an image of (H, W), without those outside of it."""
-        boxes = clip_boxes(self.boxes, size)
-        inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
-        return Detections(boxes[inside], self.scores[inside], self.labels[inside])
-
-    def cpu(self) -> Detections:
-        """The same detections in the CPU's memory."""
-        return Detections(self.boxes.cpu(), self.scores.cpu(), self.labels.cpu())

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.pictures import ValueRange, exif_orientation, to_8_bits
 
 # Once and for the whole process: OpenCV's own lines about files that we report. To set it back after each file would
 # leave it, among threads, at what another one had set.
@@ -28,12 +29,10 @@ IMAGE_SUFFIXES = (
 
 DEEP_SUFFIXES = (".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff")  # which may hold 16 bits a value
 DARK = 2**15  # of 65536: pictures that stay below are less than half as bright as they may be
-ValueRange = tuple[int, int]  # values of 16 bits that become black and white
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_SCAN = 0xDA
 _PNG_START = b"\x89PNG\r\n\x1a\n"
-_ORIENTATION = 0x0112  # EXIF tag
 _TURNED = (5, 6, 7, 8)  # orientations that swap height and width
 _REMEDY = "replace the file or take it out of the data"
 
@@ -59,10 +58,7 @@ def decode_image(path: str | Path, data: bytes, value_range: ValueRange | None =
         image = None
     if image is None:
         raise InputError(f"{path}: expected an image, found a file that cannot be decoded; {_REMEDY}")
-    if value_range is not None and image.dtype != np.uint8:
-        low, high = value_range
-        image = ((image.astype(np.float32) - low) * (255 / (high - low))).round().clip(0, 255).astype(np.uint8)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(to_8_bits(image, value_range), cv2.COLOR_BGR2RGB)
 
 
 def used_range(data: bytes) -> ValueRange | None:
@@ -109,7 +105,7 @@ def read_header(path: str | Path, data: bytes) -> ImageHeader:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of half the limit
             with Image.open(io.BytesIO(data)) as image:
                 width, height = image.size
-                orientation = _orientation(image)
+                orientation = exif_orientation(image)
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise InputError(
@@ -136,20 +132,6 @@ def read_image_bytes(path: str | Path) -> bytes:
     if _is_cut_short(data):
         raise InputError(f"{path}: the image is truncated (its end is missing); copy the file again or {_REMEDY}")
     return data
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation 1 .. 8 that OpenCV obeys; 1 for TIFF, whose size Pillow gives as turned already.
-
-    Pillow's own getexif() would also look into XMP, which OpenCV does not.
-    """
-    exif = Image.Exif()
-    try:
-        exif.load(image.info.get("exif", b""))
-        orientation = exif.get(_ORIENTATION, 1)
-        return orientation if orientation in range(1, 9) else 1
-    except Exception:  # damaged EXIF data turns nothing in OpenCV either; the pixels are sound
-        return 1
 
 
 def _is_cut_short(data: bytes) -> bool:

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 from pycocotools.coco import COCO
 
+from rtmdet.core.detections import CocoResult, Detections
 from rtmdet.core.distributed import gather, is_main_process
 from rtmdet.core.errors import InputError
-from rtmdet.core.structures import Detections, ImageMeta
+from rtmdet.core.structures import ImageMeta
 from rtmdet.evaluation.hotcoco import evaluate_with_hotcoco
 from rtmdet.evaluation.matches import COCO_IOUS, ClassMatches, Measured
 from rtmdet.evaluation.pycocotools import evaluate_with_pycocotools
@@ -33,15 +33,6 @@ DESCRIPTIONS = (
     "recall with 1 box an image", "recall with 10 boxes", "recall with 100 boxes",
     "recall, small", "recall, medium", "recall, large",
 )  # fmt: skip
-
-
-class CocoResult(TypedDict):
-    """One detection in COCO's results format: bbox is x, y, width, height in original pixels."""
-
-    image_id: int
-    category_id: int
-    bbox: list[float]
-    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +89,7 @@ class CocoEvaluator:
     def add(self, metas: Sequence[ImageMeta], detections: Sequence[Detections]) -> None:
         """Take the detections of some images, boxes in original pixels; each image once."""
         for meta, found in zip(metas, detections, strict=True):
-            self.add_rows(meta.image_id, _as_rows(found.cpu()))
+            self.add_rows(meta.image_id, _as_rows(found.to("cpu")))
 
     def add_rows(self, image: int, rows: np.ndarray) -> None:
         """Take the detections of one image: (D, 6) float64 x, y, width, height, score, label, by falling score."""

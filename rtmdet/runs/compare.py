@@ -149,7 +149,7 @@ def open_run(name: str, device: str, input_size: tuple[int, int] | None = None) 
             raise InputError(
                 f"{name}: expected a run's folder with best.pth, found none: train first, or give a file"
             )
-    return Run(path, Detector.from_weights(str(path), device=device, input_size=input_size))
+    return Run(path, Detector(str(path), device=device, input_size=input_size))
 
 
 def check_classes(runs: Sequence[Run]) -> None:

@@ -134,7 +134,7 @@ def without(coco: CocoFile, part: CocoFile) -> CocoFile:
 
 def detect_fold(config: Config, folder: Path) -> tuple[CocoEvaluator, tuple[int, ...]]:
     """The detections of a finished run on its validation images, and the category ids of its labels."""
-    detector = Detector.from_weights(folder / "last.pth", device=config.train.device)
+    detector = Detector(folder / "last.pth", device=config.train.device)
     dataset = open_split(config.data.val, config, detector.classes, training=False)
     samples = EvaluationSamples(dataset, input_size=detector.input_size)
     loader = EvaluationLoader(samples, batch_size=config.data.batch_size, workers=config.data.workers)

@@ -40,7 +40,6 @@ from rtmdet.training.records import Callback
 from rtmdet.training.tensorboard import TensorBoardLog
 from rtmdet.training.watch import ProgressWatch
 from rtmdet.viz.curves import CurvePicture
-from rtmdet.viz.draw import draw_detections
 from rtmdet.viz.score_curves import ScoreCurvePicture
 from rtmdet.weights.checkpoint import has_checkpoint, newest_checkpoint
 from rtmdet.weights.load import LoadedWeights
@@ -217,6 +216,6 @@ def predicted_pictures(trainer: Trainer, dataset: CocoDataset) -> list[np.ndarra
     """The first validation images with what the averaged model finds in them."""
     model, input_size, device = trainer.averaged, trainer.meta.input_size, trainer.stepper.device
     assert isinstance(model, RTMDet), "build_trainer made it"
-    detector = Detector(model, classes=dataset.classes, input_size=input_size, device=device)
-    images = [dataset.load(index).image for index in range(min(PICTURES, len(dataset)))]
-    return [draw_detections(image, detector([image])[0], dataset.classes) for image in images]
+    detector = Detector.from_model(model, classes=dataset.classes, input_size=input_size, device=device)
+    images = (dataset.load(index).image for index in range(min(PICTURES, len(dataset))))
+    return [found.draw() for found in detector(images, batch_size=1)]

@@ -239,6 +239,8 @@ class Trainer:
                 group.update(settings)
             if self.stepper.scaler.is_enabled() and state.scaler:
                 self.stepper.scaler.load_state_dict(state.scaler)
+        except InputError:
+            raise
         except (RuntimeError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{path}: does not fit this run ({reason}): give the run a new train.output") from error

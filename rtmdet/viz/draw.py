@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.structures import Detections
 
 Color = tuple[int, int, int]  # RGB, 0 .. 255
 
@@ -59,13 +58,6 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, texts: Sequence[str], color
         if text:
             _draw_label(canvas, (float(box[0]), float(box[1])), text, color)
     return canvas
-
-
-def draw_detections(image: np.ndarray, found: Detections, classes: Sequence[str]) -> np.ndarray:
-    """Frames with class name and score for detections in the image's pixels; each class has its colour."""
-    colors, labels = palette(len(classes)), found.labels.tolist()
-    texts = [f"{classes[label]} {score:.2f}" for label, score in zip(labels, found.scores.tolist(), strict=True)]
-    return draw_boxes(image, found.boxes.cpu().numpy(), texts, [colors[label] for label in labels])
 
 
 def draw_polygons(

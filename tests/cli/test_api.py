@@ -53,7 +53,7 @@ def test_evaluate_takes_a_detector_or_weights_and_any_split(run: tuple[TrainedRu
     assert found.images == 3
     assert str(found).splitlines()[0].startswith("AP ")
     assert rtmdet.evaluate(last, workers=0).metrics == found.metrics, "its own validation images"
-    detector = rtmdet.Detector.from_weights(last)
+    detector = rtmdet.Detector(last)
     assert rtmdet.evaluate(detector, dataset, split="train", workers=0).images == 6
 
 

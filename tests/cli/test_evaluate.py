@@ -13,7 +13,7 @@ import torch
 
 from rtmdet.cli.main import EVALUATION_BACKENDS
 from rtmdet.config.schema import EVALUATION_BACKENDS as CONFIGURED_BACKENDS
-from rtmdet.core.structures import Detections
+from rtmdet.core.detections import Detections
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.evaluation.coco import BACKENDS, NAMES
 from rtmdet.models.rtmdet import build_rtmdet

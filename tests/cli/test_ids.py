@@ -62,7 +62,7 @@ def test_an_epoch_and_an_evaluation_with_any_ids(
     assert {entry["category_id"] for entry in found} == set(ids)
     assert {entry["image_id"] for entry in found} == {0, 1, 2}
 
-    best = Detector.from_weights(tmp_path / "run" / "best.pth", device="cpu")
+    best = Detector(tmp_path / "run" / "best.pth", device="cpu")
     assert best.category_ids == tuple(sorted(ids))
     photo = sorted((dataset / "val" / "images").iterdir())[0]
     detected = command("infer", photo, *weights, "--score", "0", "--out", tmp_path / "out")

@@ -51,7 +51,7 @@ def test_a_run_on_own_data_chooses_the_size_that_its_checkpoints_detect_at(
     assert finished.stdout.splitlines()[-1] == last
     weights = read_checkpoint(run / "last.pth")
     assert weights.input_size == (96, 96)
-    assert Detector.from_weights(run / "last.pth", device="cpu").input_size == (96, 96)
+    assert Detector(run / "last.pth", device="cpu").input_size == (96, 96)
 
     again = command(*begin, "--resume", *words(run, "train.epochs=3"))
     assert again.returncode == 0, again.stderr
@@ -101,7 +101,7 @@ def test_a_real_choice_measures_training_images_and_then_the_validation(config: 
     train_data, val_data = open_data(config)
     validation = Validation(config, val_data, torch.device("cpu"))
     assert validation.input_size == (64, 64)
-    detector = Detector.from_weights(checkpoint, device="cpu")
+    detector = Detector(checkpoint, device="cpu")
     seen: list[tuple[int, ...]] = []
     detector.model.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
     chosen = validation.choose_input_size(detector.model, train_data)

@@ -16,7 +16,7 @@ from torch import nn
 
 from rtmdet.cli import visualize
 from rtmdet.cli.main import main
-from rtmdet.core.structures import Detections
+from rtmdet.core.detections import Detections
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.viz.heatmap import on_picture
@@ -31,7 +31,7 @@ def small_detector(monkeypatch: pytest.MonkeyPatch) -> Detector:
     model = build_rtmdet("nano", 2)
     for conv in model.bbox_head.rtm_reg:
         nn.init.ones_(conv.bias)
-    detector = Detector(model, classes=["cat", "dog"], input_size=(64, 64), device=torch.device("cpu"))
+    detector = Detector.from_model(model, classes=["cat", "dog"], input_size=(64, 64), device=torch.device("cpu"))
     monkeypatch.setattr(visualize, "load_detector", lambda arguments, *, fold: detector if not fold else None)
     return detector
 

@@ -14,9 +14,10 @@ import torch
 from golden import reference
 
 from rtmdet.core.boxes import clip_boxes
+from rtmdet.core.detections import Detections
 from rtmdet.core.postprocess import _select, postprocess
 from rtmdet.core.priors import STRIDES
-from rtmdet.core.structures import DenseOutputs, Detections
+from rtmdet.core.structures import DenseOutputs
 
 SIZE = (64, 64)
 

@@ -21,8 +21,9 @@ import torch.multiprocessing
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
-from rtmdet.core.structures import Detections, ImageMeta
+from rtmdet.core.structures import ImageMeta
 from rtmdet.evaluation.coco import BACKENDS, NAMES, ClassMetrics, CocoEvaluator, CocoMetrics, format_metrics
 from rtmdet.evaluation.score_curve import ScoreCurve
 

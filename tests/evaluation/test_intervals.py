@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from test_evaluation import CATEGORY_IDS, detections, hard_run, index, meta, perfect, random_run
 
-from rtmdet.core.structures import Detections
+from rtmdet.core.detections import Detections
 from rtmdet.evaluation import intervals as bootstrap
 from rtmdet.evaluation.coco import BACKENDS, CocoEvaluator
 from rtmdet.evaluation.intervals import Interval, average_precisions, draw, interval, paired_interval

@@ -1,0 +1,204 @@
+"""What was found in one image: boxes with scores and classes, as tensors, rows, a picture or plain values.
+
+Boxes are absolute xyxy pixels. Dimension legend: D detections, K classes, H, W height and width of the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from operator import index as as_index
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rtmdet.core.boxes import clip_boxes
+from rtmdet.core.errors import InputError
+from rtmdet.core.pictures import Picture, to_rgb
+from rtmdet.viz.draw import draw_boxes, palette, save_image
+
+
+class CocoResult(TypedDict):
+    """One detection in COCO's results format: bbox is x, y, width, height in original pixels."""
+
+    image_id: int
+    category_id: int
+    bbox: list[float]
+    score: float
+
+
+class DetectedObject(TypedDict):
+    """One object; the box is x1, y1, x2, y2 in pixels of the original image."""
+
+    class_name: str
+    category_id: NotRequired[int]  # of the class in the annotation file of the training, where it is known
+    score: float
+    box: list[float]
+
+
+class DetectedImage(TypedDict):
+    """One image with what was found in it."""
+
+    file: str | None  # None for a picture in memory
+    width: int
+    height: int
+    objects: list[DetectedObject]
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One object: box x1, y1, x2, y2 in pixels, score 0 .. 1, label 0 .. K-1 and the name of that class."""
+
+    box: tuple[float, float, float, float]
+    score: float
+    label: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Detections:
+    """The objects found in one image, sorted by falling score. Those of a Detector are on the CPU.
+
+    A sequence: `len`; one Detection for a number; Detections for a slice, a mask (`found[found.scores > 0.5]`) or
+    several numbers. Those of a picture in memory hold it, not a copy, for `draw` and `save`; those of a file read the
+    file again.
+    """
+
+    boxes: Tensor  # (D, 4) float32 xyxy
+    scores: Tensor  # (D,) float32 in 0 .. 1
+    labels: Tensor  # (D,) int64, 0 .. K-1
+    classes: tuple[str, ...] = ()  # K names; empty: not known
+    category_ids: tuple[int, ...] = ()  # of the classes in the annotation file of the training; empty: not known
+    image_size: tuple[int, int] | None = None  # (H, W)
+    path: Path | None = None  # of the image file
+    picture: Callable[[], np.ndarray] | None = None  # gives the image's pixels, (H, W, 3) uint8 RGB
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __repr__(self) -> str:
+        return f"Detections({self.summary})"
+
+    def __iter__(self) -> Iterator[Detection]:
+        rows = zip(self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), self.names, strict=True)
+        return (Detection((x1, y1, x2, y2), score, label, name) for (x1, y1, x2, y2), score, label, name in rows)
+
+    @overload
+    def __getitem__(self, index: int | np.integer) -> Detection: ...
+
+    @overload
+    def __getitem__(self, index: slice | Tensor | np.ndarray | list[int] | list[bool]) -> Detections: ...
+
+    def __getitem__(self, index: Any) -> Detection | Detections:
+        if isinstance(index, slice):
+            index = list(range(len(self)))[index]  # tensors know no negative steps
+        elif isinstance(index, np.ndarray) and index.ndim:
+            index = torch.from_numpy(np.ascontiguousarray(index))
+        if isinstance(index, list) or (isinstance(index, Tensor) and index.ndim):
+            return replace(self, boxes=self.boxes[index], scores=self.scores[index], labels=self.labels[index])
+        place = range(len(self))[as_index(index)]
+        return next(iter(self[[place]]))
+
+    @property
+    def names(self) -> list[str]:
+        """The class name of each detection."""
+        return [self.classes[label] if self.classes else f"class {label}" for label in self.labels.tolist()]
+
+    @property
+    def summary(self) -> str:
+        """Counts in words, such as "2 person, 1 dog"; "nothing" without any."""
+        names = self.names
+        return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "nothing"
+
+    def above(self, score: float | Sequence[float]) -> Detections:
+        """Only the detections with a score of at least `score`: one for all, or one a class."""
+        least = score if isinstance(score, float | int) else self.scores.new_tensor(score)[self.labels]
+        return self[self.scores >= least]
+
+    def clipped(self, size: tuple[int, int]) -> Detections:
+        """The detections with their boxes cut at the border of an image of (H, W), without those outside of it."""
+        boxes = clip_boxes(self.boxes, size)
+        return replace(self, boxes=boxes)[(boxes[:, 2:] > boxes[:, :2]).all(1)]
+
+    def to(self, device: torch.device | str) -> Detections:
+        """The same detections on another device."""
+        return replace(
+            self, boxes=self.boxes.to(device), scores=self.scores.to(device), labels=self.labels.to(device)
+        )
+
+    def draw(self, image: Picture | None = None) -> np.ndarray:
+        """A new (H, W, 3) uint8 RGB picture: the image with frames, class names and scores.
+
+        Without `image` it is the one that the detections are of; another one must have its size. Raises InputError
+        where the image cannot be used, or the file can no longer be read.
+        """
+        if image is None and self.picture is None:
+            raise InputError("these detections hold no picture to draw on: give one, draw(image)")
+        pixels = self.picture() if image is None and self.picture else to_rgb(image, "image to draw on")
+        height, width = pixels.shape[:2]
+        if self.image_size not in (None, (height, width)):
+            raise InputError(
+                f"image to draw on: expected the size (H, W) {self.image_size} of the image that the boxes are of, "
+                f"found {height, width}: give the same image"
+            )
+        labels = self.labels.tolist()
+        colors = palette(max(labels, default=-1) + 1)
+        texts = [f"{name} {score:.2f}" for name, score in zip(self.names, self.scores.tolist(), strict=True)]
+        return draw_boxes(pixels, self.boxes.cpu().numpy(), texts, [colors[label] for label in labels])
+
+    def save(self, path: str | Path) -> None:
+        """Write the drawn picture, in the format that the suffix names. Raises InputError as `draw` does, or where it
+        cannot be written.
+        """
+        save_image(Path(path).expanduser(), self.draw())
+
+    def to_coco(self, image_id: int) -> list[CocoResult]:
+        """Rows of COCO's results format; category ids are the training's, 1 .. K where those are not known."""
+        corners = self.boxes.double().cpu()
+        boxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1).tolist()  # x, y, width, height
+        return [
+            CocoResult(image_id=image_id, category_id=self._category_id(label), bbox=box, score=score)
+            for box, score, label in zip(boxes, self.scores.tolist(), self.labels.tolist(), strict=True)
+        ]
+
+    def to_dict(self) -> DetectedImage:
+        """Plain values for JSON, as `rtmdet infer` writes them: pixels to 1/100, scores to 5 digits.
+
+        Raises InputError where the image's size is not known.
+        """
+        if self.image_size is None:
+            raise InputError("these detections do not know their image's size: take those that a Detector gives")
+        objects = []
+        for found in self:
+            item = DetectedObject(
+                class_name=found.name, score=round(found.score, 5), box=[round(side, 2) for side in found.box]
+            )
+            if self.category_ids:
+                item["category_id"] = self._category_id(found.label)
+            objects.append(item)
+        height, width = self.image_size
+        return DetectedImage(file=str(self.path) if self.path else None, width=width, height=height, objects=objects)
+
+    def to_supervision(self) -> Any:
+        """The same as `supervision.Detections`, for its trackers and annotators, with `data["class_name"]`.
+
+        Raises InputError where supervision is not installed.
+        """
+        try:
+            import supervision  # no requirement of this package
+        except ImportError as error:
+            raise InputError(
+                "to_supervision needs the package supervision, which is missing: pip install supervision"
+            ) from error
+        return supervision.Detections(
+            xyxy=self.boxes.cpu().numpy(),
+            confidence=self.scores.cpu().numpy(),
+            class_id=self.labels.cpu().numpy(),
+            data={"class_name": np.array(self.names, dtype=np.str_)},
+        )
+
+    def _category_id(self, label: int) -> int:
+        return self.category_ids[label] if self.category_ids else label + 1

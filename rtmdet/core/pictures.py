@@ -1,0 +1,116 @@
+"""Pictures in memory, of every usual kind, as RGB pixels; one clear line for what cannot be used.
+
+Legend: H, W height and width after the turn that the EXIF orientation asks for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from rtmdet.core.errors import InputError
+
+Picture = np.ndarray | Tensor | Image.Image
+ValueRange = tuple[int, int]  # values of 16 bits that become black and white
+COLORS = ("rgb", "bgr")
+
+_ORIENTATION = 0x0112  # EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+
+
+def to_rgb(picture: object, name: str, *, color: str = "rgb", value_range: ValueRange | None = None) -> np.ndarray:
+    """The picture as (H, W, 3) uint8 RGB; `name` is what messages call it.
+
+    A PIL image is turned as its EXIF orientation says. An array is (H, W), (H, W, 3) or (H, W, 4), a tensor (H, W),
+    (3, H, W) or (4, H, W), both uint8, their channels in the order `color`, "rgb" or "bgr". Gray becomes three equal
+    channels, transparency is left out. Of 16 bits `value_range` becomes 0 .. 255; without one the high 8 bits of a
+    PIL image remain, and arrays are refused. RGB arrays are not copied. Raises InputError for anything else.
+    """
+    if isinstance(picture, Image.Image):
+        return _from_values(_read_pil(picture, name, value_range), name, None)
+    if not isinstance(picture, np.ndarray | Tensor):
+        found = "None, which cv2.imread gives for a file that it cannot read" if picture is None else ""
+        raise InputError(
+            f"{name}: expected a path, a PIL image, a uint8 array or a uint8 tensor, "
+            f"found {found or type(picture).__name__}: give one of these"
+        )
+    rgb = _from_values(picture, name, value_range)
+    return rgb if color == "rgb" else np.ascontiguousarray(rgb[..., ::-1])
+
+
+def to_8_bits(values: np.ndarray, value_range: ValueRange | None) -> np.ndarray:
+    """16-bit values as uint8: `value_range` spread over 0 .. 255, without one the high 8 bits. uint8 stays."""
+    if values.dtype == np.uint8:
+        return values
+    if value_range is None:
+        return (values >> 8).astype(np.uint8)
+    low, high = value_range
+    return ((values.astype(np.float32) - low) * (255 / (high - low))).round().clip(0, 255).astype(np.uint8)
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """The EXIF orientation 1 .. 8 that OpenCV obeys; 1 for TIFF, which Pillow gives as turned already.
+
+    Pillow's own getexif() would also look into XMP, which OpenCV does not.
+    """
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get("exif", b""))
+        orientation = exif.get(_ORIENTATION, 1)
+        return orientation if orientation in range(1, 9) else 1
+    except Exception:  # damaged EXIF data turns nothing in OpenCV either; the pixels are sound
+        return 1
+
+
+def _read_pil(image: Image.Image, name: str, value_range: ValueRange | None) -> np.ndarray:
+    """The upright uint8 pixels (H, W) or (H, W, 3) of a PIL image."""
+    deep = image.mode.startswith("I;16")
+    if image.mode in ("I", "F"):  # Pillow would cut all values above 255
+        raise InputError(f"{name}: the PIL image has mode {image.mode}, whose white is unknown: give the file's path")
+    try:
+        plain = image if deep or image.mode == "L" else image.convert("RGB")
+        turn = _TURNS.get(exif_orientation(image))
+        return to_8_bits(np.asarray(plain if turn is None else plain.transpose(turn)), value_range if deep else None)
+    except Exception as error:  # a damaged file, which is read only now, or a mode without a way to RGB
+        raise InputError(
+            f"{name}: the PIL image of mode {image.mode} cannot be made RGB ({error}): replace or convert it"
+        ) from error
+
+
+def _from_values(values: np.ndarray | Tensor, name: str, value_range: ValueRange | None) -> np.ndarray:
+    """(H, W, 3) uint8 of an array or a tensor, the channels in their order."""
+    is_tensor = isinstance(values, Tensor)
+    shape, kind = tuple(values.shape), str(values.dtype).removeprefix("torch.")
+    if kind != "uint8" and not (kind == "uint16" and value_range):
+        cast = "image.to(torch.uint8)" if is_tensor else "image.astype(np.uint8)"
+        raise InputError(
+            f"{name}: expected uint8 values 0 .. 255, found {kind}: bring the values to 0 .. 255 (times 255 where "
+            f"they are 0 .. 1), then {cast}"
+        )
+    channels = 1 if len(shape) == 2 else shape[0 if is_tensor else -1] if len(shape) == 3 else 0
+    if channels not in (1, 3, 4) or 0 in shape:
+        expected = "(H, W), (3, H, W) or (4, H, W)" if is_tensor else "(H, W), (H, W, 3) or (H, W, 4)"
+        thing = "a tensor" if is_tensor else "an array"
+        raise InputError(f"{name}: expected {thing} {expected}, found {shape}: {_shape_remedy(shape, is_tensor)}")
+    pixels = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    elif is_tensor:
+        pixels = pixels.transpose(1, 2, 0)
+    pixels = to_8_bits(pixels, value_range)
+    return np.ascontiguousarray(pixels[..., :3] if channels > 1 else np.repeat(pixels, 3, axis=2))
+
+
+def _shape_remedy(shape: tuple[int, ...], is_tensor: bool) -> str:
+    if 0 in shape:
+        return "it is empty; check where it comes from"
+    if len(shape) == 4:
+        return "for a batch give the list of its images, list(batch)"
+    if len(shape) == 3 and shape[-1 if is_tensor else 0] in (1, 3, 4):
+        return f"move the channels, image.{'permute(2, 0, 1)' if is_tensor else 'transpose(1, 2, 0)'}"
+    return "give gray, RGB or RGBA pixels"
