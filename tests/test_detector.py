@@ -5,17 +5,25 @@ Dimension legend: B images.
 
 from __future__ import annotations
 
+import gc
+import pickle
+import re
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import rtmdet
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import letterbox
 from rtmdet.detector import Detector, choose_device
+from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import load_weights, read_checkpoint
@@ -109,6 +117,135 @@ def test_no_images(detector: Detector) -> None:
     assert detector([]) == []
 
 
+@pytest.fixture
+def folder(tmp_path: Path, images: list[np.ndarray]) -> Path:
+    """The images as files b0.png, b1.png and b2.png, and others that are none or not for the eye."""
+    (tmp_path / "deeper").mkdir()
+    for place, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"b{place}.png")
+    Image.fromarray(images[0]).save(tmp_path / "deeper" / "c.png")
+    (tmp_path / "._b0.png").write_bytes(b"what a system keeps")
+    (tmp_path / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+def test_one_in_one_out_and_many_in_many_out(
+    detector: Detector, images: list[np.ndarray], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every kind the same boxes, by itself and among others, whatever the size of a batch."""
+    expected = detector(images, score=0.1)
+    files = [folder / f"b{place}.png" for place in range(3)]
+    tensor = torch.from_numpy(images[2]).permute(2, 0, 1)
+    mixed = [str(files[0]), Image.fromarray(images[1]), tensor]
+    for many in (files, folder, str(folder), mixed, tuple(mixed), (image for image in mixed)):
+        for found, other in zip(detector(many, score=0.1, batch_size=2), expected, strict=True):
+            assert len(found) > 0
+            assert_close(found, other)
+    for one, other in zip(mixed, expected, strict=True):
+        assert_close(detector(one, score=0.1), other)
+    monkeypatch.setenv("HOME", str(folder))
+    assert_close(detector("~/b0.png", score=0.1), expected[0])
+
+
+def test_where_detections_come_from(detector: Detector, images: list[np.ndarray], folder: Path) -> None:
+    found = detector(folder, score=0.1)
+    assert [one.path for one in found] == [folder / f"b{place}.png" for place in range(3)]
+    assert [one.image_size for one in found] == [image.shape[:2] for image in images]
+    assert {one.classes for one in found} == {CLASSES}
+    in_memory = detector(images, score=0.1)
+    for one, same, image in zip(found, in_memory, images, strict=True):
+        np.testing.assert_array_equal(one.draw(), same.draw())
+        assert (one.draw() != image).any()
+        assert same.path is None
+    again = pickle.loads(pickle.dumps(found[0]))
+    np.testing.assert_array_equal(again.draw(), found[0].draw())
+    in_memory[0].boxes.add_(1)  # as of any tensor; those of inference mode would refuse
+
+
+def test_bgr(detector: Detector, images: list[np.ndarray]) -> None:
+    bgr = [image[..., ::-1] for image in images]
+    for found, other in zip(detector(bgr, score=0.1, color="bgr"), detector(images, score=0.1), strict=True):
+        assert_close(found, other)
+        np.testing.assert_array_equal(found.draw(), other.draw())
+
+
+def test_images_are_opened_a_batch_at_a_time(detector: Detector, images: list[np.ndarray]) -> None:
+    """The next ones are asked for after the boxes of the former: so many are in memory, however many there are."""
+    events: list[str] = []
+    detect = detector._detect
+
+    def stream() -> Iterator[np.ndarray]:
+        for image in images * 2:
+            events.append("image")
+            yield image
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detector, "_detect", lambda *words: (events.append("boxes"), detect(*words))[1])
+        assert len(detector(stream(), batch_size=4)) == 6
+    assert events == ["image"] * 4 + ["boxes"] + ["image"] * 2 + ["boxes"]
+
+
+def test_nothing_of_a_call_stays(detector: Detector) -> None:
+    """Neither the picture nor its detections, once the caller lets go of them."""
+    image = np.zeros((40, 40, 3), np.uint8)
+    found = detector(image, score=0.0)
+    references = [weakref.ref(image), weakref.ref(found.boxes)]
+    del image, found
+    gc.collect()
+    assert [reference() for reference in references] == [None, None]
+
+
+def test_threads_share_a_detector(detector: Detector) -> None:
+    rng = np.random.default_rng(2)
+    many = [rng.integers(0, 256, (40, 60, 3), np.uint8) for _ in range(40)]
+    expected = [detector(image, score=0.1) for image in many]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda image: detector(image, score=0.1), many))
+    for one, other in zip(found, expected, strict=True):
+        assert len(one) > 0
+        assert_close(one, other)
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("score 'high': expected \"auto\", a number 0 .. 1 or one a class", {"score": "high"}),
+        ("score 1.5: expected 0 .. 1", {"score": 1.5}),
+        ("score [0.1, nan, 0.1]: expected 0 .. 1", {"score": [0.1, float("nan"), 0.1]}),
+        ("iou_threshold -1: expected 0 .. 1", {"iou_threshold": -1}),
+        ("max_detections 0: expected at least 1", {"max_detections": 0}),
+        ("batch_size 0: expected at least 1", {"batch_size": 0}),
+        ("color 'gbr': expected rgb or bgr", {"color": "gbr"}),
+    ],
+)
+def test_options_are_checked(
+    detector: Detector, images: list[np.ndarray], words: str, options: dict[str, object]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        detector(images, **options)  # type: ignore[arg-type]
+    assert str(caught.value) == words
+
+
+def test_the_image_that_cannot_be_used_is_named(
+    detector: Detector, images: list[np.ndarray], folder: Path, tmp_path: Path
+) -> None:
+    for given, name in (
+        (images[0] / 255, "image"),
+        ([*images, None], "images[3]"),
+        (images[0].tolist(), "images[0]"),
+        (b"bytes", "image"),
+        (5, "image"),
+        (folder / "none.png", folder / "none.png"),
+        ([images[0], str(folder / "deeper")], folder / "deeper"),
+    ):
+        with pytest.raises(InputError, match=f"^{re.escape(str(name))}: ") as caught:
+            detector(given)  # type: ignore[call-overload]
+        assert "\n" not in str(caught.value)
+    (folder / "deeper" / "c.png").unlink()
+    with pytest.raises(InputError, match="deeper: expected a folder with images, found none in it"):
+        detector(folder / "deeper")
+
+
 def test_images_are_not_changed(detector: Detector, images: list[np.ndarray]) -> None:
     before = [image.copy() for image in images]
     detector(images)
@@ -137,11 +274,20 @@ def test_one_threshold_a_class(detector: Detector, images: list[np.ndarray]) -> 
         detector(images, score=[0.1, 0.2])
 
 
-def test_score_thresholds_come_from_the_checkpoint(tmp_path: Path, detector: Detector) -> None:
+def test_score_thresholds_come_from_the_checkpoint(
+    tmp_path: Path, detector: Detector, images: list[np.ndarray]
+) -> None:
     meta = CheckpointMeta(CLASSES, "nano", SIZE, score_thresholds=(0.1, 0.2, 0.3))
     save_checkpoint(tmp_path / "a.pth", model_state=lively_model().state_dict(), meta=meta)
-    assert Detector(tmp_path / "a.pth", device="cpu").score_thresholds == (0.1, 0.2, 0.3)
+    knowing = Detector(tmp_path / "a.pth", device="cpu")
+    assert knowing.score_thresholds == (0.1, 0.2, 0.3)
     assert detector.score_thresholds == ()
+    assert knowing.thresholds() == (0.1, 0.2, 0.3)
+    assert detector.thresholds() == (DEFAULT_SCORE,)
+    for image in images:  # whose scores are all below the default
+        assert len(knowing(image)) > 0
+        assert_close(knowing(image), detector(image, score=(0.1, 0.2, 0.3)))
+        assert len(detector(image)) == len(detector(image, score=DEFAULT_SCORE)) == 0
 
 
 def test_preprocessing_is_the_one_letterbox(detector: Detector, images: list[np.ndarray]) -> None:

@@ -68,12 +68,13 @@ def exif_orientation(image: Image.Image) -> int:
 
 
 def _read_pil(image: Image.Image, name: str, value_range: ValueRange | None) -> np.ndarray:
-    """The upright uint8 pixels (H, W) or (H, W, 3) of a PIL image."""
+    """The upright uint8 pixels of a PIL image, (H, W), (H, W, 3) or (H, W, 4)."""
     deep = image.mode.startswith("I;16")
     if image.mode in ("I", "F"):  # Pillow would cut all values above 255
         raise InputError(f"{name}: the PIL image has mode {image.mode}, whose white is unknown: give the file's path")
     try:
-        plain = image if deep or image.mode == "L" else image.convert("RGB")
+        mode = "RGBA" if image.mode == "P" else "RGB"  # Pillow warns where a palette's transparency is left out
+        plain = image if deep else image.convert(mode)
         turn = _TURNS.get(exif_orientation(image))
         return to_8_bits(np.asarray(plain if turn is None else plain.transpose(turn)), value_range if deep else None)
     except Exception as error:  # a damaged file, which is read only now, or a mode without a way to RGB

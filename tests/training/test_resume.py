@@ -290,5 +290,7 @@ def test_a_checkpoint_with_other_groups_of_parameters_is_of_an_earlier_version(t
     make_trainer(tmp_path).run()
     resumed = make_trainer(tmp_path)
     resumed.stepper.optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
-    with pytest.raises(InputError, match="saved by an earlier version, with other groups of parameters: begin a new"):
+    with pytest.raises(
+        InputError, match="pth: saved by an earlier version, with other groups of parameters: begin a new"
+    ):
         resumed.resume(tmp_path / "last.pth")
