@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 import rtmdet
 from rtmdet.core.detections import Detections
@@ -35,18 +36,22 @@ SIZE = (64, 96)  # (H, W) of the network's input
 def lively_model(num_classes: int = 3, *, backbone: str | None = None) -> RTMDet:
     """A nano model that gives various scores and boxes of tens of pixels, as a trained one does."""
     generator = torch.Generator().manual_seed(0)
-    model = build_rtmdet("nano", num_classes, backbone=backbone)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build_rtmdet("nano", num_classes, backbone=backbone)
+    norms = [layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    noise = (torch.randint(0, 256, (3, 3, 64 // s, 96 // s), generator=generator) for s in (1, 4, 16))
+    images = torch.cat([F.interpolate(part.byte(), SIZE) for part in noise])  # coarse and fine
     with torch.no_grad():
-        for name, value in model.state_dict().items():
-            if "running_var" in name:
-                value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
-            elif name.endswith("bn.weight"):
-                value.copy_(torch.rand(value.shape, generator=generator) + 0.7)
-        for branch, weight, bias in (("rtm_cls", 1.0, -1.0), ("rtm_reg", 0.2, 1.5)):
+        for norm in norms:
+            norm.momentum = 1.0
+            norm.weight.uniform_(0.7, 1.7, generator=generator)
+        model.train()(images)  # statistics of real activations, so that the image comes through all layers
+        for branch, weight, bias in (("rtm_cls", 0.2, -1.0), ("rtm_reg", 0.05, 1.0)):
             for layer in getattr(model.bbox_head, branch):
                 layer.weight.normal_(0, weight, generator=generator)
                 layer.bias.fill_(bias)
-    return model
+    return model.eval()
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +75,12 @@ def images() -> list[np.ndarray]:
 
 
 def assert_close(a: Detections, b: Detections) -> None:
-    torch.testing.assert_close(a.boxes, b.boxes, atol=2e-3, rtol=1e-4)
-    torch.testing.assert_close(a.scores, b.scores, atol=1e-5, rtol=1e-4)
-    assert torch.equal(a.labels, b.labels)
+    """The same up to rounding, which may exchange detections of nearly equal scores."""
+    assert len(a) == len(b)
+    rows = [torch.column_stack([one.boxes, 100 * one.scores, 1000 * one.labels]) for one in (a, b)]
+    distances = torch.cdist(*rows, p=float("inf"))
+    if len(a):
+        assert max(distances.amin(0).max(), distances.amin(1).max()) < 0.1  # pixels, hundredths of a score
 
 
 def test_the_checkpoint_says_what_it_is(detector: Detector) -> None:
@@ -277,17 +285,17 @@ def test_one_threshold_a_class(detector: Detector, images: list[np.ndarray]) -> 
 def test_score_thresholds_come_from_the_checkpoint(
     tmp_path: Path, detector: Detector, images: list[np.ndarray]
 ) -> None:
-    meta = CheckpointMeta(CLASSES, "nano", SIZE, score_thresholds=(0.1, 0.2, 0.3))
+    meta = CheckpointMeta(CLASSES, "nano", SIZE, score_thresholds=(0.6, 0.7, 0.8))
     save_checkpoint(tmp_path / "a.pth", model_state=lively_model().state_dict(), meta=meta)
     knowing = Detector(tmp_path / "a.pth", device="cpu")
-    assert knowing.score_thresholds == (0.1, 0.2, 0.3)
+    assert knowing.score_thresholds == (0.6, 0.7, 0.8)
     assert detector.score_thresholds == ()
-    assert knowing.thresholds() == (0.1, 0.2, 0.3)
+    assert knowing.thresholds() == (0.6, 0.7, 0.8)
     assert detector.thresholds() == (DEFAULT_SCORE,)
-    for image in images:  # whose scores are all below the default
-        assert len(knowing(image)) > 0
-        assert_close(knowing(image), detector(image, score=(0.1, 0.2, 0.3)))
-        assert len(detector(image)) == len(detector(image, score=DEFAULT_SCORE)) == 0
+    for image in images:
+        assert_close(knowing(image), detector(image, score=(0.6, 0.7, 0.8)))
+        assert_close(detector(image), detector(image, score=DEFAULT_SCORE))
+        assert 0 < len(knowing(image)) < len(detector(image))
 
 
 def test_preprocessing_is_the_one_letterbox(detector: Detector, images: list[np.ndarray]) -> None:
