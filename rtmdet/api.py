@@ -109,7 +109,7 @@ def evaluate(
     without it, what the detector's run was validated on. Raises InputError.
     """
     found = detector if isinstance(detector, Detector) else Detector(str(detector))
-    name = "the detector" if isinstance(detector, Detector) else str(detector)
+    name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=_path(data), images=_path(images), split=split)
     return evaluate_detector(found, dataset, name=name, batch_size=batch_size, workers=workers, backend=backend)
 

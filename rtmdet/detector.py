@@ -51,6 +51,7 @@ class Detector:
     category_ids: tuple[int, ...]
     score_thresholds: tuple[float, ...]
     value_range: ValueRange | None
+    path: Path | None
 
     def __init__(
         self,
@@ -84,6 +85,7 @@ class Detector:
         self.category_ids = tuple(checkpoint.category_ids)
         self.score_thresholds = tuple(checkpoint.score_thresholds)
         self.value_range = checkpoint.value_range
+        self.path = checkpoint.path
 
     @classmethod
     def from_model(
@@ -112,6 +114,7 @@ class Detector:
         self.category_ids = ()
         self.score_thresholds = ()
         self.value_range = None
+        self.path = None
         memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         self.model = model.eval().to(device).to(memory_format=memory_format)
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rtmdet.detections import Detection, Detections
 
 from rtmdet.core.errors import InputError
 from rtmdet.data.images import read_image
-from rtmdet.detections import Detection, Detections
 
 FOUND = Detections(
     boxes=torch.tensor([[10.0, 20, 40, 50], [5, 5, 30, 25.125], [0, 0, 60, 80]]),

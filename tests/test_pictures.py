@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rtmdet.pictures import to_rgb
 
 from rtmdet.core.errors import InputError
 from rtmdet.data.images import read_image
-from rtmdet.pictures import to_rgb
 
 RGB = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), (64, 48))  # (48, 64, 3)
 TENSOR = torch.from_numpy(RGB).permute(2, 0, 1)
