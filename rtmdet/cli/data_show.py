@@ -13,7 +13,8 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import read_annotated_image
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, read_coco
 from rtmdet.data.image_names import place_images
-from rtmdet.viz.draw import Color, draw_boxes, draw_polygons, palette, save_image
+from rtmdet.viz.class_colors import Color, class_colors
+from rtmdet.viz.draw import draw_boxes, draw_polygons, save_image
 from rtmdet.viz.grid import fit_image, grid
 
 CELL = (300, 400)  # (H, W) pixels of each image in the picture
@@ -53,7 +54,7 @@ def _draw_annotations(
     """Each picture with the outlines, boxes and names of its objects."""
     categories = sorted(coco["categories"], key=lambda category: category["id"])
     names = {category["id"]: category["name"] for category in categories}
-    colors = dict(zip(names, palette(len(names)), strict=True))
+    colors = dict(zip(names, class_colors(list(names.values())), strict=True))
     of_image: dict[int, list[CocoAnnotation]] = {image["id"]: [] for image in chosen}
     for annotation in coco["annotations"]:
         if annotation["image_id"] in of_image:

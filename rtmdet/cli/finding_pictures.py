@@ -14,7 +14,8 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import PAD_VALUE
 from rtmdet.data.doctor.finding import Finding, Item
 from rtmdet.data.images import read_image
-from rtmdet.viz.draw import draw_boxes, palette
+from rtmdet.viz.class_colors import palette
+from rtmdet.viz.draw import draw_boxes
 from rtmdet.viz.grid import fit_image, grid
 
 CELL = (240, 320)  # (H, W) pixels of each image in the picture

@@ -18,7 +18,8 @@ from torch import Tensor
 from rtmdet.core.boxes import clip_boxes
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import Picture, to_rgb
-from rtmdet.viz.draw import draw_boxes, palette, save_image
+from rtmdet.viz.class_colors import class_colors
+from rtmdet.viz.draw import draw_boxes, save_image
 
 
 class CocoResult(TypedDict):
@@ -129,11 +130,11 @@ class Detections:
             self, boxes=self.boxes.to(device), scores=self.scores.to(device), labels=self.labels.to(device)
         )
 
-    def draw(self, image: Picture | None = None) -> np.ndarray:
-        """A new (H, W, 3) uint8 RGB picture: the image with frames, class names and scores.
+    def draw(self, image: Picture | None = None, *, labels: bool = True) -> np.ndarray:
+        """A new (H, W, 3) uint8 RGB picture: the image with a frame in the color of each class, its name and score.
 
-        Without `image` it is the one that the detections are of; another one must have its size. Raises InputError
-        where the image cannot be used, or the file can no longer be read.
+        `labels=False` leaves name and score out. Without `image` it is the one that the detections are of; another
+        one must have its size. Raises InputError where the image cannot be used, or the file can no longer be read.
         """
         if image is None and self.picture is None:
             raise InputError("these detections hold no picture to draw on: give one, draw(image)")
@@ -144,16 +145,18 @@ class Detections:
                 f"image to draw on: expected the size (H, W) {self.image_size} of the image that the boxes are of, "
                 f"found {height, width}: give the same image"
             )
-        labels = self.labels.tolist()
-        colors = palette(max(labels, default=-1) + 1)
-        texts = [f"{name} {score:.2f}" for name, score in zip(self.names, self.scores.tolist(), strict=True)]
-        return draw_boxes(pixels, self.boxes.cpu().numpy(), texts, [colors[label] for label in labels])
+        names = self.names
+        all_names = self.classes or tuple(sorted(set(names)))
+        colors = dict(zip(all_names, class_colors(all_names), strict=True))
+        texts = [f"{name} {score:.2f}" for name, score in zip(names, self.scores.tolist(), strict=True)]
+        texts = texts if labels else [""] * len(texts)
+        return draw_boxes(pixels, self.boxes.cpu().numpy(), texts, [colors[name] for name in names])
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, labels: bool = True) -> None:
         """Write the drawn picture, in the format that the suffix names. Raises InputError as `draw` does, or where it
         cannot be written.
         """
-        save_image(Path(path).expanduser(), self.draw())
+        save_image(Path(path).expanduser(), self.draw(labels=labels))
 
     def to_coco(self, image_id: int) -> list[CocoResult]:
         """Rows of COCO's results format; category ids are the training's, 1 .. K where those are not known."""

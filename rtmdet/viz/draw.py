@@ -1,4 +1,4 @@
-"""Drawing on photos: boxes with their names, translucent outlines, and the colours for them.
+"""Drawing on photos: boxes with their names, and translucent outlines.
 
 All images are (H, W, 3) uint8 RGB and stay as they are: every function returns a new array. Coordinates are
 pixels of the image that is drawn on. Dimension legend: N boxes or outlines, V vertices.
@@ -6,57 +6,39 @@ pixels of the image that is drawn on. Dimension legend: N boxes or outlines, V v
 
 from __future__ import annotations
 
-import colorsys
-import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from rtmdet.core.errors import InputError
-
-Color = tuple[int, int, int]  # RGB, 0 .. 255
+from rtmdet.viz.class_colors import Color
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BLACK: Color = (20, 20, 20)
 _WHITE: Color = (255, 255, 255)
-_HUES = 30  # of the palette, times the tones: so many colours before they repeat
-_TONES = ((0.85, 0.95), (0.5, 1.0), (0.95, 0.62), (0.45, 0.78))  # saturation, value
 _SUBPIXEL_BITS = 4  # cv2 takes coordinates in 1/16 pixel
 
 
-def palette(count: int) -> list[Color]:
-    """`count` colours, well apart; the colour of a class does not depend on how many there are."""
-    colors = _ordered_colors()
-    return [colors[index % len(colors)] for index in range(count)]
-
-
-@functools.cache
-def _ordered_colors() -> list[Color]:
-    """All colours of the palette, each the one that differs most to the eye from those before it."""
-    hues = [(0.93 + index / _HUES) % 1 for index in range(_HUES)]  # the first is a pink that few photos hold
-    hsv = [(hue, saturation, value) for saturation, value in _TONES for hue in hues]
-    rgb = np.array([colorsys.hsv_to_rgb(*color) for color in hsv], np.float32)
-    lab = cv2.cvtColor(rgb[None], cv2.COLOR_RGB2LAB)[0]  # distances as the eye sees them
-    order = [0]
-    nearest = np.linalg.norm(lab - lab[0], axis=1)
-    while len(order) < len(lab):
-        order.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, np.linalg.norm(lab - lab[order[-1]], axis=1))
-    return [(int(red), int(green), int(blue)) for red, green, blue in np.round(255 * rgb[order])]
-
-
 def draw_boxes(image: np.ndarray, boxes: np.ndarray, texts: Sequence[str], colors: Sequence[Color]) -> np.ndarray:
-    """Frames for boxes (N, 4) xyxy with a label each ("" for none), later ones on top; lines grow with the image."""
+    """Frames for boxes (N, 4) xyxy with a label each ("" for none), the first on top.
+
+    Lines and letters grow with the image and are finer for small boxes. Labels lie inside the picture and never on
+    each other: the first boxes choose their place first, a label that finds none is left out.
+    """
     canvas = image.copy()
-    thickness = line_width(image)
-    for box, color in zip(boxes, colors, strict=True):
+    for box, color in reversed(list(zip(boxes, colors, strict=True))):
         corners = np.array([[box[0], box[1]], [box[2], box[1]], [box[2], box[3]], [box[0], box[3]]])
+        thickness = max(1, min(line_width(image), round(_side(box) / 16)))
         cv2.polylines(canvas, [_fixed_point(corners)], True, color, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+    taken: list[_Label] = []
     for box, text, color in zip(boxes, texts, colors, strict=True):
-        if text:
-            _draw_label(canvas, (float(box[0]), float(box[1])), text, color)
+        label = _place_label(image.shape[:2], box, text, taken) if text else None
+        if label is not None:
+            taken.append(label)
+            _draw_label(canvas, label, color)
     return canvas
 
 
@@ -117,20 +99,70 @@ def save_image(path: Path, image: np.ndarray) -> None:
         raise InputError(f"{path}: the picture cannot be written ({error.strerror}); choose another path") from error
 
 
-def _draw_label(canvas: np.ndarray, corner: tuple[float, float], text: str, color: Color) -> None:
-    """Write on the canvas itself: text on a filled ground above `corner` (x, y), or below where no room is."""
-    height, width = canvas.shape[:2]
-    capital = max(8.0, min(height, width) / 40)
-    scale, thickness, margin = text_scale(capital), max(1, round(capital / 10)), max(2, round(capital / 4))
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """A line of text on a filled ground, in whole pixels of the picture."""
+
+    text: str
+    left: int
+    top: int
+    width: int
+    height: int
+    capital: float  # height of its capitals
+
+    def meets(self, other: _Label) -> bool:
+        """Whether two labels overlap."""
+        apart = self.left >= other.left + other.width or other.left >= self.left + self.width
+        return not (apart or self.top >= other.top + other.height or other.top >= self.top + self.height)
+
+
+def _place_label(size: tuple[int, int], box: np.ndarray, text: str, taken: Sequence[_Label]) -> _Label | None:
+    """Where the label of a box fits into a picture of (H, W) beside the labels already there; None: nowhere."""
+    largest = max(8.0, min(size) / 40)
+    least = max(8.0, min(size) / 75)
+    wanted = float(np.clip(_side(box) / 6, least, largest))
+    for capital in dict.fromkeys((wanted, least)):
+        for label in _places(size, box, text, capital):
+            if not any(label.meets(other) for other in taken):
+                return label
+    return None
+
+
+def _places(size: tuple[int, int], box: np.ndarray, text: str, capital: float) -> Iterator[_Label]:
+    """The places for a label, best first: above the box, below it, and inside where it hides little of the object."""
+    height, width = size
+    scale, thickness, margin = _type(capital)
     text = shorten_text(text, width - 2 * margin, scale, thickness)
     (text_width, text_height), descent = cv2.getTextSize(text, FONT, scale, thickness)
-    label_width, label_height = text_width + 2 * margin, text_height + descent + 2 * margin
-    left = round(min(max(corner[0], 0), max(width - label_width, 0)))
-    top = corner[1] - label_height if corner[1] >= label_height else corner[1]
-    top = round(min(max(top, 0), max(height - label_height, 0)))
-    cv2.rectangle(canvas, (left, top), (left + label_width - 1, top + label_height - 1), color, cv2.FILLED)
-    origin = (left + margin, top + margin + text_height)
-    cv2.putText(canvas, text, origin, FONT, scale, contrasting(color), thickness, cv2.LINE_AA)
+    wide, high = text_width + 2 * margin, text_height + descent + 2 * margin
+    x1, x2 = np.clip(box[[0, 2]], 0, width).round().astype(int).tolist()
+    y1, y2 = np.clip(box[[1, 3]], 0, height).round().astype(int).tolist()
+    inside = wide <= x2 - x1 and 3 * high <= y2 - y1
+    tops = [y1 - high, *([y1] if inside else []), y2, *([y2 - high] if inside else [])]
+    for top in tops:
+        for left in dict.fromkeys((x1, x2 - wide)):
+            if 0 <= top <= height - high:
+                yield _Label(text, max(min(left, width - wide), 0), top, wide, high, capital)
+
+
+def _draw_label(canvas: np.ndarray, label: _Label, color: Color) -> None:
+    """Write on the canvas itself."""
+    scale, thickness, margin = _type(label.capital)
+    right, bottom = label.left + label.width - 1, label.top + label.height - 1
+    cv2.rectangle(canvas, (label.left, label.top), (right, bottom), color, cv2.FILLED)
+    (_, text_height), _ = cv2.getTextSize(label.text, FONT, scale, thickness)
+    origin = (label.left + margin, label.top + margin + text_height)
+    cv2.putText(canvas, label.text, origin, FONT, scale, contrasting(color), thickness, cv2.LINE_AA)
+
+
+def _type(capital: float) -> tuple[float, int, int]:
+    """Font scale, thickness and margin for capitals of that height in pixels."""
+    return text_scale(capital), max(1, round(capital / 10)), max(2, round(capital / 4))
+
+
+def _side(box: np.ndarray) -> float:
+    """The shorter side of a box in pixels, at most a million."""
+    return float(min(max(min(box[2] - box[0], box[3] - box[1]), 0), 1e6))
 
 
 def _fixed_point(points: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from pycocotools import mask as run_lengths
 
 from rtmdet.cli.data_show import CELL, _unpack
 from rtmdet.cli.main import main
-from rtmdet.viz.draw import palette
+from rtmdet.viz.class_colors import class_colors
 
 HEIGHT, WIDTH = CELL  # one image pixel is one pixel of the picture
 SQUARE = [100, 120, 200, 120, 200, 220, 100, 220]
@@ -73,7 +73,7 @@ def test_pictures_and_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_masks_are_drawn_in_the_colour_of_the_class(tmp_path: Path, segmentation: object) -> None:
     _, out = show(tmp_path, segmentation)
     picture = annotated(out)
-    cat, dog = palette(3)[:2]
+    cat, dog = class_colors(["cat", "dog"])
     np.testing.assert_allclose(picture[170, 150], 0.6 * 90 + 0.4 * np.array(cat), atol=1)
     np.testing.assert_array_equal(picture[170, 230], [90, 90, 90])
     np.testing.assert_array_equal(picture[170, 300], [90, 90, 90])  # the dog has no mask,

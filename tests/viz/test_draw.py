@@ -7,9 +7,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
-from rtmdet.viz.draw import contrasting, draw_boxes, draw_polygons, line_width, palette, save_image
+from rtmdet.viz.draw import (
+    _place_label,
+    contrasting,
+    draw_boxes,
+    draw_polygons,
+    line_width,
+    save_image,
+)
 from rtmdet.viz.grid import fit_image, grid
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -23,21 +32,6 @@ def changed(before: np.ndarray, after: np.ndarray) -> tuple[int, int, int, int]:
     """The xyxy bounds of the pixels that differ."""
     rows, columns = np.nonzero((before != after).any(axis=2))
     return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
-
-
-def test_palette_does_not_depend_on_the_count() -> None:
-    many = palette(300)
-    assert many[:7] == palette(7)
-    assert palette(0) == []
-    assert len(many) == 300
-
-
-@pytest.mark.parametrize(("count", "distance"), [(8, 50), (20, 30), (80, 10)])
-def test_palette_is_well_apart_to_the_eye(count: int, distance: float) -> None:
-    rgb = np.array(palette(count), np.float32)[None] / 255
-    lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)[0]
-    apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1)[~np.eye(count, dtype=bool)]
-    assert apart.min() > distance
 
 
 def test_box_is_a_frame_in_its_colour() -> None:
@@ -98,6 +92,51 @@ def test_lines_and_letters_grow_with_the_image() -> None:
         _, top, _, bottom = changed(frame, draw_boxes(grey(side, side), box, ["name"], [RED]))
         heights.append(bottom - top)
     assert heights[1] > 4 * heights[0]
+
+
+def test_labels_of_a_crowd_lie_inside_the_picture_and_never_on_each_other() -> None:
+    corners = np.random.default_rng(0).uniform(-20, 150, (60, 2))
+    boxes = np.concatenate([corners, corners + 40], axis=1)
+    labels = []
+    for box in boxes:
+        if (label := _place_label((120, 160), box, "name 0.50", labels)) is not None:
+            labels.append(label)
+    assert 10 < len(labels) < 60, "some find no place"
+    covered = np.zeros((120, 160), int)
+    for label in labels:
+        covered[label.top : label.top + label.height, label.left : label.left + label.width] += 1
+    assert covered.max() == 1
+    assert covered.sum() == sum(label.width * label.height for label in labels), "none is cut by the border"
+
+
+def test_a_second_label_of_the_same_box_goes_below_it() -> None:
+    box = np.array([40.0, 50, 80, 80])
+    first = _place_label((120, 160), box, "cat 0.5", [])
+    assert first is not None
+    assert first.top + first.height == 50
+    second = _place_label((120, 160), box, "dog 0.4", [first])
+    assert second is not None
+    assert second.top == 80
+    assert _place_label((30, 60), np.array([0.0, 0, 60, 30]), "x", []) is None, "it would hide half of the object"
+
+
+def test_small_boxes_have_small_letters_and_fine_lines() -> None:
+    large, small = (
+        _place_label((1000, 1000), np.array([300.0, 300, 300 + side, 300 + side]), "name", []) for side in (400, 40)
+    )
+    assert large is not None
+    assert small is not None
+    assert small.capital < 0.7 * large.capital
+    thin, thick = (draw_boxes(grey(1000, 1000), np.array([[300, 300, end, end]]), [""], [RED]) for end in (330, 700))
+    assert (thin[315, 290:315] != 90).any(-1).sum() < (thick[315, 290:315] != 90).any(-1).sum()
+
+
+def test_labels_can_be_hidden() -> None:
+    box, score, label = torch.tensor([[20.0, 60, 100, 90]]), torch.tensor([0.5]), torch.tensor([1])
+    found = Detections(box, score, label, classes=("cat", "dog"))
+    frame, labeled = (found.draw(grey(), labels=shown) for shown in (False, True))
+    assert changed(grey(), frame)[1] >= 58
+    assert changed(grey(), labeled)[1] < 50
 
 
 def test_text_contrasts_with_its_ground() -> None:

@@ -1,0 +1,72 @@
+"""The color of a class follows its name, so that it is the same in every picture and every data set.
+
+COCO's 80 names have fixed colors. Any other name chooses one of the FIRST colors of the palette by its hash; where
+another class of the same list has that color or one that looks alike, it takes the next free one.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import functools
+import zlib
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+Color = tuple[int, int, int]  # RGB, 0 .. 255
+
+COCO = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
+    "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard",
+    "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
+    "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet",
+    "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
+    "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)  # fmt: skip
+FIRST = 24  # colors that nobody confuses
+_ALIKE = 40.0  # distance in CIELAB below which two colors are hard to tell apart
+_HUES = 30  # of the palette, times the tones: this many colors before they repeat
+_TONES = ((0.85, 0.95), (0.5, 1.0), (0.95, 0.62), (0.45, 0.78))  # saturation, value
+
+
+def class_colors(names: Sequence[str]) -> list[Color]:
+    """A color for each name of one list; letter case makes no difference. The order of the list makes none either."""
+    colors, lab = _ordered_colors()
+    chosen = {name: COCO.index(name) for name in map(str.casefold, names) if name in COCO}
+    for name in sorted({name.casefold() for name in names} - chosen.keys()):
+        chosen[name] = _choose(zlib.crc32(name.encode(errors="replace")) % FIRST, list(chosen.values()), lab)
+    return [colors[chosen[name.casefold()]] for name in names]
+
+
+def palette(count: int) -> list[Color]:
+    """`count` colors, well apart; the first ones do not depend on how many there are."""
+    colors, _ = _ordered_colors()
+    return [colors[index % len(colors)] for index in range(count)]
+
+
+def _choose(wanted: int, taken: Sequence[int], lab: np.ndarray) -> int:
+    """The first color from `wanted` on that looks like none of the taken ones, or else the one least like them."""
+    if not taken:
+        return wanted
+    order = np.roll(np.arange(len(lab)), -wanted)
+    apart = np.linalg.norm(lab[order][:, None] - lab[list(taken)], axis=-1).min(1)
+    free = np.flatnonzero(apart >= _ALIKE)
+    return int(order[free[0] if len(free) else apart.argmax()])
+
+
+@functools.cache
+def _ordered_colors() -> tuple[list[Color], np.ndarray]:
+    """All colors of the palette, each the one that differs most to the eye from those before it, and their CIELAB."""
+    hues = [(0.93 + index / _HUES) % 1 for index in range(_HUES)]  # the first is a pink that few photos hold
+    hsv = [(hue, saturation, value) for saturation, value in _TONES for hue in hues]
+    rgb = np.array([colorsys.hsv_to_rgb(*color) for color in hsv], np.float32)
+    lab = cv2.cvtColor(rgb[None], cv2.COLOR_RGB2LAB)[0]  # distances as the eye sees them
+    order = [0]
+    nearest = np.linalg.norm(lab - lab[0], axis=1)
+    while len(order) < len(lab):
+        order.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, np.linalg.norm(lab - lab[order[-1]], axis=1))
+    return [(int(red), int(green), int(blue)) for red, green, blue in np.round(255 * rgb[order])], lab[order]
