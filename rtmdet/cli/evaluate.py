@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not detector.named:
         raise InputError(
             f"{arguments.weights} does not name its {len(detector.classes)} classes, by which they are found in "
-            f"{data}: give the names in order, --classes a,b,c"
+            f"{data}: give the names in order, --class-names a,b,c"
         )
     dataset = open_ground_truth(
         detector, Path(arguments.weights), data=data, images=arguments.images, split=arguments.split

@@ -1,4 +1,8 @@
-"""`rtmdet infer`: objects in images, as drawn pictures and one JSON of boxes."""
+"""`rtmdet infer`: objects in images, as drawn pictures and one detections.json.
+
+The layout of detections.json is that of DetectionsFile below; docs/detections.md explains it to users. Fields may be
+added, those that are there keep their names and meaning.
+"""
 
 from __future__ import annotations
 
@@ -6,95 +10,169 @@ import argparse
 import glob
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict
 
+import torch
 from tqdm import tqdm
 
-from rtmdet.cli.model_options import check_score, describe_score, load_detector
+from rtmdet.cli.model_options import check_score, describe_score, hint_class, load_detector
 from rtmdet.core.detections import DetectedImage
 from rtmdet.core.errors import InputError
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.data.json_file import write_json
+from rtmdet.detector import Detector
 from rtmdet.viz.draw import save_image
+from rtmdet.viz.picture_source import free_path
+
+
+class DetectedFile(DetectedImage):
+    """An image file, and the picture with its detections."""
+
+    picture: str  # relative to the folder of detections.json
+
+
+class InputSide(TypedDict):
+    """Size of the network's input in pixels."""
+
+    width: int
+    height: int
+
+
+class DetectionsFile(TypedDict):
+    """What was asked, then an entry an image; images that could not be read have none."""
+
+    weights: str
+    input: InputSide
+    score_thresholds: dict[str, float]  # of each class that was looked for
+    images: list[DetectedFile]
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Detect in every image; returns 0, or 1 where an image among several could not be read."""
     check_score(arguments.score)
-    paths = find_images(arguments.paths)
+    places = find_images(arguments.paths, recursive=arguments.recursive, skip=arguments.out)
+    pictures = name_pictures(places, arguments.out)
     detector = load_detector(arguments)
-    images: list[DetectedImage] = []
+    thresholds = choose_thresholds(arguments, detector)
+    cut = [thresholds.get(name, 1.0) for name in detector.classes]
+    wanted = torch.tensor([name in thresholds for name in detector.classes])
+    images: list[DetectedFile] = []
     failures: list[InputError] = []
-    for path, picture in tqdm(name_pictures(paths, arguments.out), desc="detecting", disable=len(paths) == 1):
+    # None: only where stderr is a terminal
+    for path, picture in tqdm(pictures, desc="detecting", disable=True if len(pictures) == 1 else None):
         try:
             image = read_image(path, detector.value_range)
         except InputError as error:
             failures.append(error)
             continue
-        found = replace(detector(image, score=arguments.score), path=path)
-        images.append(found.to_dict())
-        save_image(picture, found.draw())
+        found = detector(image, score=cut)
+        found = replace(found[wanted[found.labels]], path=path)
+        images.append({**found.to_dict(), "picture": picture.relative_to(arguments.out).as_posix()})
+        save_image(picture, found.draw(labels=not arguments.hide_labels), source=path)
     if failures and not images:
         raise failures[0]
-    write_json(arguments.out / "detections.json", {"images": images}, indent=1)
-    print(describe_score(arguments.score, detector))
+    height, width = detector.input_size
+    document = DetectionsFile(
+        weights=str(arguments.weights),
+        input=InputSide(width=width, height=height),
+        score_thresholds=thresholds,
+        images=images,
+    )
+    write_json(arguments.out / "detections.json", document, indent=1)
+    print(describe_score(arguments.score, detector, list(thresholds)))
     report(images, failures, arguments.out)
     return 1 if failures else 0
 
 
-def find_images(patterns: Sequence[str]) -> list[Path]:
-    """The image files that paths, folders and glob patterns name, each once, sorted within each."""
-    found: dict[Path, None] = {}
+def choose_thresholds(arguments: argparse.Namespace, detector: Detector) -> dict[str, float]:
+    """The score threshold of each class that is looked for. Raises InputError for a class that there is not."""
+    scores = detector.thresholds(arguments.score)
+    scores = scores * len(detector.classes) if len(scores) == 1 else scores
+    thresholds = dict(zip(detector.classes, scores, strict=True))
+    if arguments.classes is None:
+        return thresholds
+    wanted = [name.strip() for name in arguments.classes.split(",") if name.strip()]
+    for name in wanted:
+        if name not in thresholds:
+            raise InputError(f"--classes {name}: no class of these weights: {hint_class(name, detector)}")
+    if not wanted:
+        raise InputError(f"--classes {arguments.classes!r}: expected names separated by commas, found none")
+    return {name: thresholds[name] for name in wanted}
+
+
+def find_images(patterns: Sequence[str], *, recursive: bool = False, skip: Path | None = None) -> dict[Path, Path]:
+    """The image files that paths, folders and glob patterns name, each once, sorted within each.
+
+    Each with the sub-folder, relative to the folder that was named, that it comes from. Nothing is taken from the
+    folder `skip` inside of another: there the pictures are written.
+    """
+    found: dict[Path, Path] = {}
     for pattern in patterns:
-        pattern = os.path.expanduser(pattern)
-        path = Path(pattern)
+        path = Path(os.path.expanduser(pattern))
         if path.is_dir():
-            matches = files_below(path, IMAGE_SUFFIXES, levels=0)
+            matches = {match: match.parent.relative_to(path) for match in _images_in(path, recursive, skip)}
         elif path.exists():
-            matches = [path]
+            matches = {path: Path()}
         else:
-            matches = sorted(filter(_is_image, map(Path, glob.glob(pattern, recursive=True))))
+            globbed = map(Path, glob.glob(str(path), recursive=True))
+            matches = {match: Path() for match in sorted(filter(_is_image, globbed))}
         if not matches:
-            raise InputError(f"{pattern}: expected an image, a folder with images or a glob pattern, found no image")
-        found.update(dict.fromkeys(matches))
-    return list(found)
+            raise InputError(f"{path}: expected an image, a folder with images or a glob pattern, found no image")
+        found |= {match: place for match, place in matches.items() if match not in found}
+    return found
+
+
+def _images_in(folder: Path, recursive: bool, skip: Path | None) -> list[Path]:
+    """The images of a folder, with a line about sub-folders that are not searched."""
+    below = [
+        path
+        for path in filter(_is_image, files_below(folder, IMAGE_SUFFIXES))
+        if skip is None or folder.resolve() == skip.resolve() or skip.resolve() not in path.resolve().parents
+    ]
+    here = below if recursive else [path for path in below if path.parent == folder]
+    if count := len({path.parent for path in below} - {path.parent for path in here} - {folder}):
+        what = "1 sub-folder with images was" if count == 1 else f"{count} sub-folders with images were"
+        text = f"{what} not searched: --recursive searches {'it' if count == 1 else 'them'}"
+        if not here:
+            raise InputError(f"{folder}: no image in the folder itself: {text}")
+        print(text)
+    return here
 
 
 def _is_image(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def name_pictures(paths: Sequence[Path], folder: Path) -> list[tuple[Path, Path]]:
-    """Each image with the file of its drawn picture; images of one name in several folders get numbers.
+def name_pictures(places: Mapping[Path, Path], folder: Path) -> list[tuple[Path, Path]]:
+    """Each image with the file of its drawn picture: in its sub-folder, with a number where the name is taken.
 
     Raises InputError where a picture would replace a photo.
     """
-    pairs, taken = [], set()
-    photos = {path.resolve() for path in paths}
-    for path in paths:
-        name, number = f"{path.stem}.jpg", 2
-        while name in taken:
-            name, number = f"{path.stem}_{number}.jpg", number + 1
-        taken.add(name)
-        if (folder / name).resolve() in photos:
-            raise InputError(f"--out {folder}: {name} would replace the photo itself: choose another folder")
-        pairs.append((path, folder / name))
+    pairs: list[tuple[Path, Path]] = []
+    taken: set[str] = set()
+    photos = {path.resolve() for path in places}
+    for path, place in places.items():
+        wanted = folder / place / f"{path.stem}.jpg"
+        if wanted.resolve() in photos:
+            raise InputError(f"--out {folder}: {wanted.name} would replace the photo itself: choose another folder")
+        pairs.append((path, free_path(wanted, path, taken)))
     return pairs
 
 
-def report(images: Sequence[DetectedImage], failures: Sequence[InputError], folder: Path) -> None:
-    """Say what was found and what could not be read."""
+def report(images: Sequence[DetectedFile], failures: Sequence[InputError], folder: Path) -> None:
+    """Print what was found, where each picture is, and what could not be read."""
     for entry in images[:20]:
         counts: dict[str, int] = {}
         for item in entry["objects"]:
             counts[item["class_name"]] = counts.get(item["class_name"], 0) + 1
         summary = ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
-        print(f"{entry['file']}: {summary}")
+        print(f"{entry['file']}: {summary} -> {folder / entry['picture']}")
     if len(images) > 20:
-        print(f"... and {len(images) - 20} more images")
+        print(f"... and {len(images) - 20} more images: detections.json names the picture of each")
     for failure in failures:
-        print(f"passed over: {failure}", file=sys.stderr)
+        print(f"skipped: {failure}", file=sys.stderr)
     print(f"pictures and detections.json: {folder}")

@@ -183,7 +183,12 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image, folder or glob pattern")
     _add_model_options(parser)
     _add_score(parser)
-    parser.add_argument("--out", type=_path, default=Path("outputs/infer"), help="folder for pictures and JSON")
+    parser.add_argument("--classes", metavar="A,B", help="only detections of these classes")
+    parser.add_argument("--recursive", action="store_true", help="search sub-folders, too")
+    parser.add_argument("--hide-labels", action="store_true", help="draw frames without names and scores")
+    parser.add_argument("--out", type=_path, default=Path("outputs/infer"),
+                        help="folder for the pictures, in sub-folders as the photos, and detections.json "
+                        "(default outputs/infer)")  # fmt: skip
 
 
 def _add_visualize(commands: argparse._SubParsersAction) -> None:
@@ -207,8 +212,8 @@ def _add_visualize(commands: argparse._SubParsersAction) -> None:
 
 def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--score", type=_score, default="auto",
-                        help="only detections that score higher: a number, or auto (default), the best F1 of each "
-                        "class in the validation of the training run, 0.3 where that is not known")  # fmt: skip
+                        help="score threshold: a number, or auto (default): for each class the one with the best F1 "
+                        "in the validation of the training run, 0.3 where that is not known")  # fmt: skip
 
 
 def _score(text: str) -> float | str:
@@ -221,7 +226,8 @@ def _score(text: str) -> float | str:
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="rtmdet-tiny-coco", help="checkpoint path or published name")
     parser.add_argument("--size", help="model size where the checkpoint does not say it (nano tiny s m l x)")
-    parser.add_argument("--classes", help="class names, separated by commas, where the checkpoint has none")
+    parser.add_argument("--class-names", metavar="A,B,C",
+                        help="names for the classes, in order, where the checkpoint has none")  # fmt: skip
     parser.add_argument("--input", type=int, help="side of the square network input in pixels")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps or auto (default)")
 

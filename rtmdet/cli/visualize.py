@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(layer_names(detector.model)))
         return 0
     image = read_image(arguments.image, detector.value_range)
-    print(describe_score(arguments.score, detector))
+    print(describe_score(arguments.score, detector, detector.classes))
     if arguments.method:
         draw_box_am(detector, image, arguments)
     else:

@@ -15,6 +15,7 @@ import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.viz.class_colors import Color
+from rtmdet.viz.picture_source import with_source
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BLACK: Color = (20, 20, 20)
@@ -81,8 +82,8 @@ def contrasting(color: Color) -> Color:
     return _BLACK if luminance > 140 else _WHITE
 
 
-def save_image(path: Path, image: np.ndarray) -> None:
-    """Write RGB pixels in the format that the suffix names, making the folder.
+def save_image(path: Path, image: np.ndarray, source: Path | None = None) -> None:
+    """Write RGB pixels in the format that the suffix names, making the folder; `source` is the photo they show.
 
     Raises InputError for an unknown suffix or a place that cannot be written.
     """
@@ -94,7 +95,7 @@ def save_image(path: Path, image: np.ndarray) -> None:
         ) from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded.tobytes())
+        path.write_bytes(encoded.tobytes() if source is None else with_source(encoded.tobytes(), source))
     except OSError as error:
         raise InputError(f"{path}: the picture cannot be written ({error.strerror}); choose another path") from error
 

@@ -238,5 +238,5 @@ def test_classes_without_names_are_asked_for(words: list[object], tmp_path: Path
     result = command(*words, "--weights", tmp_path / "bare.pth")
     assert result.returncode == 2
     assert f"{tmp_path}/bare.pth does not name its 80 classes" in result.stderr
-    assert "give the names in order, --classes a,b,c" in result.stderr
+    assert "give the names in order, --class-names a,b,c" in result.stderr
     assert len(result.stderr) < 500

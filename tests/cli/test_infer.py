@@ -11,9 +11,11 @@ from subprocess import CompletedProcess
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from rtmdet.cli.infer import find_images
 from rtmdet.data.images import read_image
+from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import read_checkpoint
 
@@ -88,6 +90,106 @@ def test_folder_takes_its_images_only(infer: Command, photos: Path, tmp_path: Pa
     assert pictures(tmp_path) == {"C.jpg", "a.jpg", "b.jpg"}
 
 
+def test_sub_folders_are_told_of_or_searched(infer: Command, photos: Path, tmp_path: Path) -> None:
+    for folder in ("left", "right/far", ".hidden"):
+        (photos / folder).mkdir(parents=True)
+        shutil.copy(photos / "a.jpg", photos / folder / "a.jpg")
+    (photos / "empty").mkdir()
+    text = "2 sub-folders with images were not searched: --recursive searches them"
+    assert text in infer(photos).stdout
+    result = infer(photos, "--recursive")
+    assert text not in result.stdout
+    entries = {str(entry["file"]): entry["picture"] for entry in found(tmp_path)}
+    assert len(entries) == 5
+    assert entries[str(photos / "right" / "far" / "a.jpg")] == "right/far/a.jpg"
+    for picture in entries.values():
+        assert (tmp_path / "out" / str(picture)).is_file()
+    only = infer(photos / "right")
+    assert only.returncode == 2
+    assert "1 sub-folder with images was not searched: --recursive searches it" in only.stderr
+
+
+def test_pictures_of_an_earlier_run_are_not_searched(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b/c.jpg", "out/a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    images = find_images([str(tmp_path)], recursive=True, skip=tmp_path / "out")
+    assert images == {tmp_path / "a.jpg": Path(), tmp_path / "b" / "c.jpg": Path("b")}
+
+
+def test_pictures_of_other_runs_stay(infer: Command, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "more")
+    for _ in range(2):  # the same photo again replaces its own picture
+        infer(photos / "a.jpg")
+        result = infer(tmp_path / "more" / "a.jpg", "--hide-labels")
+    assert pictures(tmp_path) == {"a.jpg", "a_2.jpg"}
+    assert f"{tmp_path / 'more' / 'a.jpg'}: nothing -> {tmp_path / 'out' / 'a_2.jpg'}" in result.stdout
+    (tmp_path / "out" / "b.jpg").write_bytes(b"of another program")
+    infer(photos / "b.png")
+    assert (tmp_path / "out" / "b.jpg").read_bytes() == b"of another program"
+    assert found(tmp_path)[0]["picture"] == "b_2.jpg"
+
+
+def test_the_top_of_the_file_tells_what_was_asked(
+    infer: Command, photos: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    infer(photos / "a.jpg", "--score", 0.4)
+    document = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert list(document) == ["weights", "input", "score_thresholds", "images"]
+    assert document["weights"] == str(checkpoint)
+    assert document["input"] == {"width": 64, "height": 64}
+    assert document["score_thresholds"] == {"balloon": 0.4}
+    assert list(document["images"][0]) == ["file", "picture", "width", "height", "objects"]
+
+
+@pytest.fixture
+def two_classes(tmp_path: Path) -> Path:
+    """A checkpoint of two classes, with a threshold for each that all scores pass."""
+    meta = CheckpointMeta(("cat", "dog"), "nano", (64, 64), score_thresholds=(1e-6, 2e-6))
+    torch.manual_seed(0)
+    model = build_rtmdet("nano", 2)
+    for convolution in model.bbox_head.rtm_reg:
+        torch.nn.init.ones_(convolution.bias)  # boxes with an area
+    save_checkpoint(tmp_path / "two.pth", model_state=model.state_dict(), meta=meta)
+    return tmp_path / "two.pth"
+
+
+def test_only_some_classes(infer: Command, photos: Path, two_classes: Path, tmp_path: Path) -> None:
+    def names(*options: object) -> set[str]:
+        result = infer(photos / "a.jpg", "--weights", two_classes, *options)
+        assert result.returncode == 0, result.stderr
+        objects = found(tmp_path)[0]["objects"]
+        assert isinstance(objects, list)
+        return {item["class_name"] for item in objects}
+
+    assert names() == {"cat", "dog"}
+    assert names("--classes", "dog") == {"dog"}
+    assert json.loads((tmp_path / "out" / "detections.json").read_text())["score_thresholds"] == {"dog": 2e-6}
+    assert names("--classes", "dog, cat", "--score", 0) == {"cat", "dog"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("dgo", "--classes dgo: no class of these weights: did you mean dog? the 2 are cat, dog"),
+        ("cat,Dog", "--classes Dog: no class of these weights: did you mean dog?"),
+        (" ,", "expected names separated by commas, found none"),
+    ],
+)
+def test_unknown_classes_are_named(infer: Command, photos: Path, two_classes: Path, words: str, message: str) -> None:
+    result = infer(photos / "a.jpg", "--weights", two_classes, "--classes", words)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert message in result.stderr
+
+
+def test_hidden_labels(infer: Command, photos: Path, tmp_path: Path) -> None:
+    images = []
+    for options in ([], ["--hide-labels"]):
+        infer(photos / "C.JPEG", "--score", 0.001, *options)
+        images.append(read_image(tmp_path / "out" / "C.jpg"))
+    assert (images[0] != images[1]).any()
+
+
 def test_patterns_and_repetitions(infer: Command, photos: Path, tmp_path: Path) -> None:
     assert infer(f"{photos}/*.png", photos / "a.jpg", f"{photos}/?.jpg", f"{photos.parent}/**/b.png").returncode == 0
     assert [entry["file"] for entry in found(tmp_path)] == [str(photos / "b.png"), str(photos / "a.jpg")]
@@ -100,12 +202,12 @@ def test_images_of_one_name_keep_their_own_pictures(infer: Command, photos: Path
     assert pictures(tmp_path) == {f"{stem}{number}.jpg" for stem in "abC" for number in ("", "_2")}
 
 
-def test_corrupt_image_among_good_ones_is_passed_over_and_named(infer: Command, photos: Path, tmp_path: Path) -> None:
+def test_corrupt_image_among_good_ones_is_skipped_and_named(infer: Command, photos: Path, tmp_path: Path) -> None:
     whole = (photos / "a.jpg").read_bytes()
     (photos / "a.jpg").write_bytes(whole[: len(whole) // 2])
     result = infer(photos)
     assert result.returncode == 1
-    told = [line for line in result.stderr.splitlines() if line.startswith("passed over: ")]
+    told = [line for line in result.stderr.splitlines() if line.startswith("skipped: ")]
     assert len(told) == 1
     assert str(photos / "a.jpg") in told[0]
     assert pictures(tmp_path) == {"C.jpg", "b.jpg"}
@@ -153,7 +255,7 @@ def test_names_a_path_without_images(infer: Command, photos: Path, pattern: str)
 
 
 def test_class_names_of_the_user(infer: Command, photos: Path, tmp_path: Path) -> None:
-    assert infer(photos / "a.jpg", "--score", 0.001, "--classes", "hot air balloon").returncode == 0
+    assert infer(photos / "a.jpg", "--score", 0.001, "--class-names", "hot air balloon").returncode == 0
     objects = found(tmp_path)[0]["objects"]
     assert isinstance(objects, list)
     assert {item["class_name"] for item in objects} == {"hot air balloon"}
@@ -164,8 +266,8 @@ def test_patterns_and_folders_take_image_files_only(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "folder.jpg").mkdir()
     images = [tmp_path / "a.jpg", tmp_path / "b.PNG"]
-    assert find_images([str(tmp_path / "*")]) == images
-    assert find_images([str(tmp_path)]) == images
+    assert list(find_images([str(tmp_path / "*")])) == images
+    assert list(find_images([str(tmp_path)])) == images
 
 
 def with_thresholds(checkpoint: Path, path: Path, thresholds: tuple[float, ...]) -> Path:
@@ -181,14 +283,18 @@ def test_score_auto_takes_the_threshold_of_the_checkpoint(
 ) -> None:
     """The scores are all near 0.01: the default 0.3 finds nothing, 0.002 everything."""
     nothing = infer(photos / "a.jpg")
-    assert "score above 0.3: the checkpoint knows no thresholds of its own\n" in nothing.stdout
+    assert (
+        "showing detections above 0.3 (these weights store no tuned thresholds; change with --score)\n"
+        in nothing.stdout
+    )
     assert not found(tmp_path)[0]["objects"]
     known = with_thresholds(checkpoint, tmp_path / "known.pth", (0.002,))
     result = infer(photos / "a.jpg", "--weights", known)
-    assert "score above the best F1 of validation: balloon 0.002\n" in result.stdout
+    assert "thresholds tuned on your validation images: balloon 0.002\n" in result.stdout
     assert found(tmp_path)[0]["objects"]
     assert result.returncode == 0
-    assert infer(photos / "a.jpg", "--weights", known, "--score", 0.5).stdout.splitlines()[1] == "score above 0.5"
+    lines = infer(photos / "a.jpg", "--weights", known, "--score", 0.5).stdout.splitlines()
+    assert lines[1] == "showing detections above 0.5"
     assert not found(tmp_path)[0]["objects"]
 
 

@@ -1,0 +1,52 @@
+"""Pictures remember which photo they show, so that one of an equal name never replaces them.
+
+A PNG or JPEG carries a comment with a digest of the photo's path: the path itself may be private.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zlib
+from pathlib import Path
+
+_BEGINNING = 1024  # bytes of a file that hold the comment
+_PNG_HEADER = 33  # signature and IHDR
+
+
+def with_source(encoded: bytes, source: Path) -> bytes:
+    """An encoded PNG or JPEG that remembers its photo; other formats come back as they are."""
+    mark = _mark(source)
+    if encoded.startswith(b"\x89PNG"):
+        body = b"tEXt" + b"Comment\0" + mark
+        chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        return encoded[:_PNG_HEADER] + chunk + encoded[_PNG_HEADER:]
+    if encoded.startswith(b"\xff\xd8\xff\xe0"):
+        end = 4 + int.from_bytes(encoded[4:6], "big")  # of the JFIF header, which comes first
+        return encoded[:end] + b"\xff\xfe" + struct.pack(">H", len(mark) + 2) + mark + encoded[end:]
+    return encoded
+
+
+def free_path(wanted: Path, source: Path, taken: set[str]) -> Path:
+    """The wanted path, or that path with a number where a picture of another photo or any other file has it.
+
+    `taken` holds the paths given away before, in lower case, and takes the new one.
+    """
+    path, number = wanted, 2
+    while str(path).casefold() in taken or (path.exists() and not _shows(path, source)):
+        path, number = wanted.with_name(f"{wanted.stem}_{number}{wanted.suffix}"), number + 1
+    taken.add(str(path).casefold())
+    return path
+
+
+def _shows(path: Path, source: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return _mark(source) in file.read(_BEGINNING)
+
+
+def _mark(source: Path) -> bytes:
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(source))).hexdigest()
+    return f"rtmdet: of photo {digest[:32]}".encode()
