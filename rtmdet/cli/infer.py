@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         found = detector(image, score=cut)
         found = replace(found[wanted[found.labels]], path=path)
-        images.append({**found.to_dict(), "picture": picture.relative_to(arguments.out).as_posix()})
+        images.append(_entry(found.to_dict(), picture.relative_to(arguments.out)))
         save_image(picture, found.draw(labels=not arguments.hide_labels), source=path)
     if failures and not images:
         raise failures[0]
@@ -86,6 +86,16 @@ def run(arguments: argparse.Namespace) -> int:
     print(describe_score(arguments.score, detector, list(thresholds)))
     report(images, failures, arguments.out)
     return 1 if failures else 0
+
+
+def _entry(image: DetectedImage, picture: Path) -> DetectedFile:
+    return DetectedFile(
+        file=image["file"],
+        picture=picture.as_posix(),
+        width=image["width"],
+        height=image["height"],
+        objects=image["objects"],
+    )
 
 
 def choose_thresholds(arguments: argparse.Namespace, detector: Detector) -> dict[str, float]:

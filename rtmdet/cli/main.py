@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import io
 import os
@@ -18,15 +19,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from rtmdet import __version__
+
 BOX_AM_METHODS = ("gradcam", "gradcam++", "eigencam", "ablationcam")
 EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
 REDUCTIONS = ("squeeze_mean", "select_max", "topk")
+COMMANDS = ("train", "check", "evaluate", "compare", "infer", "visualize", "plot", "data", "info")
+OTHER_WORDS = {  # what other programs call the commands
+    **dict.fromkeys(("predict", "detect", "inference"), "infer"),
+    **dict.fromkeys(("val", "validate", "eval", "test"), "evaluate"),
+    **dict.fromkeys(("fit", "finetune", "fine-tune"), "train"),
+    **dict.fromkeys(("cam", "boxam", "explain"), "visualize"),
+    **dict.fromkeys(("convert", "dataset", "split", "merge"), "data"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 done with something to look at, 2 unusable input."""
     began = time.monotonic()
-    arguments = build_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    if not words:
+        parser.print_help()
+        return 0
+    if (unknown := _unknown_command(words[0])) is not None:
+        _print_error(unknown)
+        return 2
+    arguments = parser.parse_args(words)
     arguments.began = began  # what --minutes counts from
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a busy neighbour costs 8 x otherwise; before torch
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -78,6 +97,15 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _unknown_command(word: str) -> str | None:
+    """What to tell about a first word that is neither a command nor an option; None for one that is."""
+    if word in COMMANDS or word.startswith("-"):
+        return None
+    near = difflib.get_close_matches(word.lower(), [*COMMANDS, *OTHER_WORDS], n=1)
+    meant = f"did you mean {OTHER_WORDS.get(near[0], near[0])}? " if near else ""
+    return f"{word}: no such command: {meant}the commands are {', '.join(COMMANDS)}"
+
+
 def _print_error(text: str) -> None:
     """One line, whatever names from files are in it: what would break or turn the line is shown escaped."""
     letters = (letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
@@ -91,6 +119,7 @@ def _path(text: str) -> Path:
 def build_parser() -> argparse.ArgumentParser:
     """All commands with their options."""
     parser = argparse.ArgumentParser(prog="rtmdet", description="RTMDet in plain PyTorch.")
+    parser.add_argument("--version", action="version", version=f"rtmdet {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_check(commands)

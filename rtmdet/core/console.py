@@ -1,4 +1,4 @@
-"""What a user sees while something runs: lines on standard output, progress bars on standard error."""
+"""Progress bars of the commands: on standard error, so that results can be piped, and only if that is a terminal."""
 
 from __future__ import annotations
 
@@ -40,4 +40,4 @@ def write_above_bar(text: str) -> None:
 
 def track(items: SizedIterable[Item], text: str) -> Iterator[Item]:
     """Go through `items` with a bar that vanishes at the end."""
-    return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True, disable=not is_main_process()))
+    return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True, disable=None if is_main_process() else True))

@@ -177,19 +177,24 @@ class CocoEvaluator:
 def format_metrics(metrics: CocoMetrics) -> str:
     """The 12 numbers as lines, then a table with a row a class: the best F1 at IoU 0.5, and the score to cut at."""
     lines = [
-        f"{name:<9} {number:6.3f}   {text}"
+        f"{name:<9} {shown(number):>6}   {text}"
         for name, number, text in zip(NAMES, metrics.numbers, DESCRIPTIONS, strict=True)
     ]
     width = max(len("class"), *(len(row.name) for row in metrics.classes))
     lines += ["", f"{'class':<{width}}  objects     AP   AP50     F1  score"]
-    lines += [f"{row.name:<{width}}  {row.objects:7d} {_shown(row)}" for row in metrics.classes]
+    lines += [f"{row.name:<{width}}  {row.objects:7d} {_row(row)}" for row in metrics.classes]
     return "\n".join(lines)
 
 
-def _shown(row: ClassMetrics) -> str:
-    """The numbers of a class; the best F1 and its score are -1 where they are not known."""
+def shown(number: float) -> str:
+    """A number of CocoMetrics as people read it: an undefined one is "-"."""
+    return "-" if number < 0 else f"{number:.3f}"
+
+
+def _row(row: ClassMetrics) -> str:
+    """The numbers of a class; the best F1 and its score are undefined where they are not known."""
     best, score = (-1.0, -1.0) if row.curve is None else (row.curve.best, row.curve.threshold)
-    return " ".join(f"{number:6.3f}" for number in (row.ap, row.ap50, best, score))
+    return " ".join(f"{shown(number):>6}" for number in (row.ap, row.ap50, best, score))
 
 
 def _mean(precision: np.ndarray) -> float:

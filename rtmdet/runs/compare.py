@@ -20,7 +20,7 @@ from rtmdet.data.json_file import read_json
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
 from rtmdet.detector import Detector
-from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics
+from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, shown
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
 from rtmdet.runs.folds import ANNOTATIONS, DETECTIONS
 from rtmdet.runs.ground_truth import stored_split
@@ -81,11 +81,12 @@ class Comparison:
         lines = [f"{self.images} images of {self.annotations}, classes: {names}"]
         for letter, path, size, metrics in zip("AB", self.paths, self.input_sizes, self.metrics, strict=True):
             side = "" if size is None else f" at {size[1]} x {size[0]} pixels"
-            lines.append(f"{letter}      AP {metrics.ap:.3f}   AP50 {metrics.numbers[1]:.3f}   {path}{side}")
+            lines.append(f"{letter}      AP {shown(metrics.ap)}   AP50 {shown(metrics.numbers[1])}   {path}{side}")
         return "\n".join([*lines, self._describe_difference(), f"verdict: {self.verdict}"])
 
     def _describe_difference(self) -> str:
-        spread, text = self.interval, f"B - A  AP {self.difference:+.3f}"
+        undefined = min(metrics.ap for metrics in self.metrics) < 0
+        spread, text = self.interval, f"B - A  AP {'-' if undefined else f'{self.difference:+.3f}'}"
         if spread is None:
             return f"{text}   no interval: it takes {LEAST_IMAGES} images with objects"
         return f"{text}   95 % interval {spread} from {spread.resamples} resamples of the images, the same for both"

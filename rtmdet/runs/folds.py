@@ -21,7 +21,7 @@ from rtmdet.data.json_file import read_json, write_json
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
 from rtmdet.detector import Detector
-from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics
+from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, shown
 from rtmdet.runs.folder import load_run
 from rtmdet.runs.measure import describe_interval, detect_all
 from rtmdet.runs.minutes import Configure, TimedRun, TimeLimit, settings_of_first_fold
@@ -87,11 +87,11 @@ def cross_validate(
     say(f"all {len(whole.coco['images'])} images, each measured by the run that did not learn it:")
     say(format_metrics(metrics))
     say(describe_interval(metrics, matches))
-    each = ", ".join(f"{ap:.3f}" for ap in precisions)
-    say(
-        f"AP of the folds, each with its last.pth: {each}; mean {mean(precisions):.3f}, "
-        f"standard deviation {stdev(precisions):.3f}"
-    )
+    defined = [ap for ap in precisions if ap >= 0]  # a fold may have no object
+    text = f"AP of the folds, each with its last.pth: {', '.join(map(shown, precisions))}"
+    if len(defined) > 1:
+        text += f"; mean {mean(defined):.3f}, standard deviation {stdev(defined):.3f}"
+    say(text)
     keep(pooled, metrics, options.folder)
 
 

@@ -18,6 +18,7 @@ from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset, index_coco, reason_against
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile
 from rtmdet.data.loader import collate
+from rtmdet.evaluation.coco import shown
 from rtmdet.models.norm_statistics import lack_statistics
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.build_trainer import build_training_samples
@@ -76,7 +77,9 @@ def _check_start(
     batch = gather(first_batch(config, train_data) if is_main_process() else None)[0]
     assert batch is not None, "the main process has one"
     loss = check_first_loss(trainer, batch, config.train.precision, new=new)
-    say(f"start check: AP of the ground truth itself {ap:.3f}, boxes without prior {lost:.1%}, first loss {loss:.2f}")
+    say(
+        f"start check: AP of the ground truth itself {shown(ap)}, boxes without prior {lost:.1%}, first loss {loss:.2f}"
+    )
 
 
 def check_sizes(dataset: CocoDataset) -> None:

@@ -11,7 +11,7 @@ from rtmdet.core.distributed import rank, world_size
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
-from rtmdet.evaluation.coco import CocoMetrics
+from rtmdet.evaluation.coco import CocoMetrics, shown
 from rtmdet.runs.measure import detect_all
 from rtmdet.runs.plain_images import spread
 from rtmdet.training.detection_size import best_size
@@ -45,7 +45,7 @@ class Validation:
 
         self.input_size, measured = best_size(self._config.data.input_size, precision, limit=LARGEST_SIDE)
         self._loader = build_validation_loader(self._config, self._dataset, self.input_size)
-        found = ", ".join(f"{ap:.3f} at {height} x {width}" for (height, width), ap in measured.items())
+        found = ", ".join(f"{shown(ap)} at {height} x {width}" for (height, width), ap in measured.items())
         height, width = self.input_size
         write_above_bar(
             f"input size of detection: {height} x {width} pixels (AP on {len(part)} training images {found})"

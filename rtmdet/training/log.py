@@ -37,6 +37,9 @@ class RunLog(Callback):
 
     A training row is the mean of the steps since the row before; its other fields are the last step's. Rows end
     at multiples of `log_every`, so that a resumed run goes on in the same rhythm.
+
+    An undefined number of a validation is written as -1, as pycocotools does, and not as null: logs of earlier
+    versions hold it so, and the columns stay numbers. Whoever shows one prints "-" (`evaluation.shown`).
     """
 
     def __init__(self, folder: Path, *, log_every: int, iterations: int = 0, epochs: int = 0) -> None:

@@ -14,7 +14,7 @@ class TrainingBar(Callback):
     def __init__(self, *, epochs: int, iterations: int, done: int) -> None:
         self._epochs = epochs
         self._last: CocoMetrics | None = None
-        self._bar = tqdm(total=epochs * iterations, initial=done, unit="it", dynamic_ncols=True)
+        self._bar = tqdm(total=epochs * iterations, initial=done, unit="it", dynamic_ncols=True, disable=None)
 
     def on_step(self, record: StepRecord) -> None:
         """Move on by one."""
@@ -35,8 +35,10 @@ class TrainingBar(Callback):
     def on_validation(self, record: ValidationRecord) -> None:
         """Print the main numbers above the bar."""
         names = ("AP", "AP50", "AP75")
-        numbers = ", ".join(f"{n} {v:.3f}" for n, v in zip(names, record.metrics.numbers[:3], strict=True))
-        tqdm.write(f"epoch {record.epoch}: {numbers}" + (" (best so far)" if record.best else ""))
+        numbers = ", ".join(f"{n} {shown(v)}" for n, v in zip(names, record.metrics.numbers[:3], strict=True))
+        tqdm.write(
+            f"epoch {record.epoch}: {numbers}" + (" (best so far)" if record.best and record.metrics.ap > 0 else "")
+        )
         self._last = record.metrics
 
     def close(self) -> None:

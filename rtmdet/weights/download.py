@@ -102,7 +102,13 @@ def _fetch(url: str, target: Path, *, progress: bool) -> str:
     digest = hashlib.sha256()
     with urllib.request.urlopen(url, timeout=TIMEOUT) as response, target.open("wb") as file:
         length = int(response.headers.get("Content-Length") or 0)  # 0: the server does not say
-        bar = tqdm(total=length or None, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1], disable=not progress)
+        bar = tqdm(
+            total=length or None,
+            unit="B",
+            unit_scale=True,
+            desc=url.rsplit("/", 1)[-1],
+            disable=None if progress else True,
+        )
         with bar:
             while chunk := response.read(CHUNK):
                 file.write(chunk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import configparser
 import importlib
 import os
 import signal
@@ -16,7 +17,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from rtmdet.cli.main import build_parser, main
+import rtmdet
+from rtmdet.cli.main import COMMANDS, build_parser, main
 from rtmdet.models.zoo import SIZES, WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,11 +93,50 @@ def test_every_option_is_explained() -> None:
             assert action.help or action.choices or action.default is not None or action.nargs, action.dest
 
 
-@pytest.mark.parametrize("words", [[], ["fly"], ["infer"], ["train"], ["data"], ["infer", "a.jpg", "--score", "x"]])
+@pytest.mark.parametrize("words", [["infer"], ["train"], ["data"], ["infer", "a.jpg", "--score", "x"]])
 def test_wrong_words_end_with_2(command: Command, words: list[str]) -> None:
     result = command(*words)
     assert result.returncode == 2
     assert result.stderr.startswith("usage: rtmdet")
+
+
+def test_nothing_asked_prints_the_help(command: Command) -> None:
+    result = command()
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == command("--help").stdout
+
+
+def test_version(command: Command) -> None:
+    result = command("--version")
+    assert (result.returncode, result.stdout) == (0, f"rtmdet {rtmdet.__version__}\n")
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    assert settings["metadata"]["version"] == rtmdet.__version__
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("predict", "infer"),
+        ("detect", "infer"),
+        ("inferr", "infer"),
+        ("val", "evaluate"),
+        ("evalute", "evaluate"),
+        ("trian", "train"),
+        ("Train", "train"),
+        ("visualise", "visualize"),
+    ],
+)
+def test_unknown_commands_get_the_nearest_one(command: Command, word: str, meant: str) -> None:
+    result = command(word, "photo.jpg")
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert result.stderr.startswith(f"error: {word}: no such command: did you mean {meant}? the commands are train, ")
+
+
+def test_other_words_get_the_list(command: Command) -> None:
+    assert command("fly").stderr == f"error: fly: no such command: the commands are {', '.join(COMMANDS)}\n"
+    (actions,) = [one for one in build_parser()._actions if isinstance(one, argparse._SubParsersAction)]
+    assert tuple(actions.choices) == COMMANDS
 
 
 def test_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
