@@ -33,7 +33,7 @@ def words(checkpoint: Path, dataset: Path) -> list[object]:
 def numbers(result: CompletedProcess[str]) -> dict[str, float]:
     """The 12 numbers by name."""
     rows = [line.split() for line in result.stdout.splitlines() if line[:2] in ("AP", "AR")]
-    return {row[0]: float(row[1]) for row in rows}
+    return {row[0]: -1.0 if row[1] == "-" else float(row[1]) for row in rows}
 
 
 def test_prints_the_12_numbers_and_writes_results(words: list[object], tmp_path: Path, command: Command) -> None:
