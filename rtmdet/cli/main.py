@@ -225,12 +225,17 @@ def _add_visualize(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("image", nargs="?", type=_path, help="image file")
     _add_model_options(parser)
     parser.add_argument("--layer", dest="layers", action="append", metavar="NAME",
-                        help="module path such as backbone, neck or neck.out_convs[0]; may be repeated")  # fmt: skip
+                        help="module path such as backbone, neck or neck.out_convs[0]; may be repeated (default "
+                        "neck, with --method the three of neck.out_convs, from which all boxes come)")  # fmt: skip
     parser.add_argument("--list-layers", action="store_true", help="print the names of all layers and stop")
     parser.add_argument("--reduction", choices=REDUCTIONS, default="squeeze_mean",
                         help="how the channels of a feature map become one picture")  # fmt: skip
-    parser.add_argument("--topk", type=int, default=4, help="channels in the grid of --reduction topk")
-    parser.add_argument("--method", choices=BOX_AM_METHODS, help="draw Box AM by this method instead")
+    parser.add_argument("--topk", type=int, default=4, help="channels of each map with --reduction topk (default 4)")
+    parser.add_argument("--method", choices=BOX_AM_METHODS,
+                        help="draw Box AM by this method instead: where in the layer the boxes come from. eigencam "
+                        "explains no detection: it shows what varies most in the layer. ablationcam leaves out one "
+                        "channel after the other (slow): it shows the channels that all boxes together need, not "
+                        "what a single box depends on")  # fmt: skip
     parser.add_argument("--target", choices=("loss", "score"), default="score",
                         help="what the gradient methods explain: the box loss, as the original, or the "
                         "boxes' class scores (steadier, the default)")  # fmt: skip

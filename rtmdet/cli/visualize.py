@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from rtmdet.cli.model_options import check_score, describe_score, load_detector
@@ -15,17 +16,25 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import fitted_size
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
-from rtmdet.viz.box_targets import BoxTarget, box_loss_target, class_score_target, detection_target
+from rtmdet.viz.box_targets import BoxTarget, box_loss_target, class_score_target, detection_target, source_levels
 from rtmdet.viz.draw import save_image
 from rtmdet.viz.feature_maps import select_max, squeeze_mean, top_channels
-from rtmdet.viz.grid import grid
+from rtmdet.viz.grid import add_caption, grid
 from rtmdet.viz.heatmap import brighten, heat_map, on_picture, overlay
 from rtmdet.viz.hooks import capture, find_layer, layer_names
+from rtmdet.viz.picture_source import free_path
 
 FEATURE_LAYERS = ["neck"]
-BOX_AM_LAYERS = ["neck.out_convs[2]"]
+BOX_AM_LAYERS = [f"neck.out_convs[{level}]" for level in range(3)]  # together they feed every box
 CELL = (640, 640)  # (H, W) pixels that a feature map's picture is fitted into
-COLUMNS = 2
+MOST_COLUMNS = 4
+CAPTIONS = {
+    "gradcam": "where the {target} of the boxes depends on the layer",
+    "gradcam++": "where the {target} of the boxes depends on the layer, gradients weighted by the second order",
+    "eigencam": "what varies most in the layer; it explains no detection",
+    "ablationcam": "the channels without which all boxes together lose most; it does not show what a single box "
+    "depends on",
+}
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,14 +58,15 @@ def draw_feature_maps(detector: Detector, image: np.ndarray, arguments: argparse
     layers = _unique(arguments.layers or FEATURE_LAYERS)
     with capture(detector.model, layers) as outputs:
         found = detector(image, score=arguments.score)
-    photo = found.draw()
     for layer in layers:
         titles, tiles = [], []
         for title, heat in reduce_maps(layer, outputs[layer], arguments.reduction, arguments.topk):
             heat = on_picture(heat, _size(image), detector.input_size)
             titles.append(title)
-            tiles.append(overlay(photo, heat_map(heat, _size(image))))
-        picture = grid(tiles, COLUMNS, fitted_size(_size(image), CELL), titles)
+            tinted = overlay(image, heat_map(heat, _size(image)))
+            tiles.append(draw_detections(tinted, found, detector.classes))
+        columns = min(arguments.topk if arguments.reduction == "topk" else len(tiles), MOST_COLUMNS)
+        picture = grid(tiles, columns, fitted_size(_size(image), CELL), titles)
         _save(picture, arguments, f"{layer}_{arguments.reduction}")
 
 
@@ -83,7 +93,7 @@ def reduce_maps(layer: str, maps: Sequence[Tensor], reduction: str, topk: int) -
 
 
 def draw_box_am(detector: Detector, image: np.ndarray, arguments: argparse.Namespace) -> None:
-    """One picture a layer, and one of their mean where there are several."""
+    """By default one picture of all levels; of layers that were named one each, and one of their mean."""
     from rtmdet.viz.box_am import box_am, merge_maps, normalize_in_boxes  # seconds to import
 
     layers = _unique(arguments.layers or BOX_AM_LAYERS)
@@ -91,11 +101,22 @@ def draw_box_am(detector: Detector, image: np.ndarray, arguments: argparse.Names
         find_layer(detector.model, layer)  # an unknown one is told before the work begins
     found = _find_boxes(detector, image, arguments.score)
     images, scales = detector.preprocess([image])
-    target = choose_target(detector, found, scales[0], arguments)
-    maps = {layer: box_am(detector.model, layer, images, target, arguments.method) for layer in layers}
-    pictures = {layer: [raw] for layer, raw in maps.items()}
+    boxes = (found.boxes * found.boxes.new_tensor([*scales[0], *scales[0]])).to(detector.device)
+    labels = found.labels.clone().to(detector.device)  # inference tensors take no part in gradients, copies do
+    content = fitted_size(_size(image), detector.input_size)
+    fed = {layer: np.ones(len(found), bool) for layer in layers}  # the boxes that each layer has to do with
+    if arguments.method != "eigencam":
+        fed = fed_boxes(detector, layers, images, boxes, content)
+    if count := int((~np.any(list(fed.values()), axis=0)).sum()):
+        what = "this layer does" if len(layers) == 1 else "these layers do"
+        print(f"note: {count} of {len(found)} boxes come from levels that {what} not feed: no heat there")
+    maps = {}
+    for layer, of_layer in fed.items():
+        target = choose_target(detector, boxes[of_layer], labels[of_layer], content, arguments)
+        maps[layer] = box_am(detector.model, layer, images, target, arguments.method)
+    pictures = {layer: [raw] for layer, raw in maps.items()} if arguments.layers else {}
     if len(layers) > 1:
-        pictures["mean"] = list(maps.values())
+        pictures["mean" if arguments.layers else "all_levels"] = list(maps.values())
     for name, raws in pictures.items():
         if not any((raw > 0).any() for raw in raws):
             print(f"note: the map of {name} is empty, as none of the boxes depends on it: try another layer")
@@ -103,20 +124,32 @@ def draw_box_am(detector: Detector, image: np.ndarray, arguments: argparse.Names
         if arguments.norm_in_box:
             heat = normalize_in_boxes(heat, found.boxes.numpy())
         picture = brighten(overlay(image, heat_map(heat, _size(image))))
-        _save(found.draw(picture), arguments, f"{name}_{arguments.method}")
+        picture = found.draw(picture)
+        of = ", ".join(layers) if name in ("mean", "all_levels") else name
+        what = CAPTIONS[arguments.method].format(target="box loss" if arguments.target == "loss" else "class score")
+        _save(add_caption(picture, f"{arguments.method} of {of}: {what}"), arguments, f"{name}_{arguments.method}")
+
+
+def fed_boxes(
+    detector: Detector, layers: Sequence[str], images: Tensor, boxes: Tensor, content: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """For each layer which of boxes (N, 4), in the input's pixels, come from a level that it feeds: (N,) bool."""
+    from rtmdet.viz.box_am import fed_levels
+
+    with torch.no_grad():
+        levels = source_levels(detector.model(images), boxes, content).cpu().numpy()
+    return {layer: np.isin(levels, list(fed_levels(detector.model, layer, images))) for layer in layers}
 
 
 def choose_target(
-    detector: Detector, found: Detections, scale: tuple[float, float], arguments: argparse.Namespace
+    detector: Detector, boxes: Tensor, labels: Tensor, content: tuple[int, int], arguments: argparse.Namespace
 ) -> BoxTarget:
-    """What the method explains, for boxes in the image's pixels and the image's scale (x, y)."""
-    boxes = (found.boxes * found.boxes.new_tensor([*scale, *scale])).to(detector.device)
-    labels = found.labels.clone().to(detector.device)  # inference tensors take no part in gradients, copies do
+    """What the method explains, for boxes in the input's pixels; `content` (H, W) of the input shows the image."""
     if arguments.method in ("eigencam", "ablationcam"):
         return detection_target(boxes, labels, detector.input_size)
     if arguments.target == "loss":
         return box_loss_target(boxes, labels, len(detector.classes))
-    return class_score_target(boxes, labels, detector.input_size)
+    return class_score_target(boxes, labels, content)
 
 
 def _find_boxes(detector: Detector, image: np.ndarray, score: float | str) -> Detections:
@@ -141,8 +174,9 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _save(picture: np.ndarray, arguments: argparse.Namespace, name: str) -> None:
-    path: Path = arguments.out / f"{arguments.image.stem}_{name}.png"
-    save_image(path, picture)
+    image: Path = arguments.image
+    path = free_path(arguments.out / f"{image.stem}_{name}.png", image, set())
+    save_image(path, picture, source=image)
     print(path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tqdm import tqdm
 
-from rtmdet.evaluation.coco import CocoMetrics, format_metrics
+from rtmdet.evaluation.coco import CocoMetrics, format_metrics, shown
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 
 

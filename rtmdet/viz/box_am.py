@@ -8,22 +8,28 @@ Dimension legend: C channels, H, W of the layer's map, N boxes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pytorch_grad_cam import ablation_cam
 from pytorch_grad_cam.ablation_cam import AblationCAM
 from pytorch_grad_cam.ablation_layer import AblationLayer
 from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.find_layers import replace_layer_recursive
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.structures import DenseOutputs
 from rtmdet.viz.box_targets import BoxTarget
 from rtmdet.viz.heatmap import on_picture, unit_range
-from rtmdet.viz.hooks import capture, find_layer
+from rtmdet.viz.hooks import capture, find_layer, flatten_outputs
 
+# Its bar would be drawn even where standard error is no terminal.
+ablation_cam.tqdm = SimpleNamespace(tqdm=partial(tqdm, disable=None, leave=False, desc="leaving out channels"))
 GRADIENT_METHODS = ("gradcam", "gradcam++")
 
 
@@ -43,7 +49,29 @@ def box_am(model: nn.Module, layer: str, images: Tensor, target: BoxTarget, meth
             f"layer {layer!r} gives {len(maps)} maps, {method} needs a layer of one map: "
             "choose others, such as neck.out_convs[0]; several layers can be given"
         )
+    if method == "ablationcam":
+        with torch.no_grad():
+            if not target(model(images)):  # nothing to lose, and the library would divide by it
+                return np.zeros(tuple(maps[0].shape[2:]), np.float32)
     return _METHODS[method](model, find_layer(model, layer)).raw_map(images, target)
+
+
+def fed_levels(model: nn.Module, layer: str, images: Tensor) -> set[int]:
+    """The levels of the DenseOutputs, 0 the finest, that depend on what a layer gives for images (1, 3, H, W)."""
+    given: list[Tensor] = []
+    hook = find_layer(model, layer).register_forward_hook(lambda _, __, output: given.extend(flatten_outputs(output)))
+    try:
+        outputs = model(images)
+    finally:
+        hook.remove()
+    given = [output for output in given if output.requires_grad]
+    totals = [logits.sum() + distances.sum() for logits, distances in zip(*outputs, strict=True)]
+    return {
+        level
+        for level, total in enumerate(totals)
+        if given
+        and any(part is not None for part in torch.autograd.grad(total, given, retain_graph=True, allow_unused=True))
+    }
 
 
 def merge_maps(maps: Sequence[np.ndarray], picture_size: tuple[int, int], input_size: tuple[int, int]) -> np.ndarray:

@@ -73,6 +73,19 @@ def detection_target(boxes: Tensor, labels: Tensor, input_size: tuple[int, int])
     return target
 
 
+@torch.no_grad()
+def source_levels(outputs: DenseOutputs, boxes: Tensor, input_size: tuple[int, int]) -> Tensor:
+    """The level (N,) int64, 0 the finest, whose prior made each of boxes (N, 4): its prediction is the most alike.
+
+    `input_size` (H, W) is what the boxes were cut at.
+    """
+    likest = [
+        pairwise_iou(boxes.to(decoded.dtype), clip_boxes(decoded, input_size)).amax(1)
+        for _, decoded in _levels(outputs)
+    ]
+    return torch.stack(likest).argmax(0)
+
+
 def _levels(outputs: DenseOutputs) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits (P, K) and boxes (P, 4), without gradient, of the first image's levels, one after the other."""
     sizes = [(level.shape[2], level.shape[3]) for level in outputs.logits]

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from matplotlib.typing import HashableList
 
 from rtmdet.core.errors import InputError
@@ -33,6 +33,7 @@ VALIDATION = ("AP", "AP50")
 NOISY = ("loss_classification", "loss_box", "positives_per_object", "unassigned")  # drawn as running means
 BOTTOM = ("learning_rate", *RECENT)
 SMOOTHING = 0.03  # share of all rows in a running mean
+TOWER = 5  # times the median: a loss above it would press the others down
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +144,7 @@ def _label(run: Run) -> str:
 def _finish_panel(axes: Axes, name: str, runs: Sequence[Run]) -> None:
     """Title, grid and range of a panel."""
     axes.set_title(TITLES[name], loc="left", fontsize=11, fontweight="bold")
-    axes.set_ylim(0, _top(name, runs))
+    _scale(axes, name, runs)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins="auto"))
     axes.tick_params(labelbottom=True)
     axes.grid(color="0.9")
@@ -155,13 +156,19 @@ def _finish_panel(axes: Axes, name: str, runs: Sequence[Run]) -> None:
         axes.text(0.5, 0.5, "nothing yet", transform=axes.transAxes, ha="center", color="0.5")
 
 
-def _top(name: str, runs: Sequence[Run]) -> float | None:
-    """Upper end of a panel: where the first steps tower over all others, they are cut off."""
-    if name not in NOISY:
-        return None
-    smooth = np.concatenate([_smooth(run.column(name)[1]) for run in runs])
-    finite = smooth[np.isfinite(smooth)]
-    return float(np.quantile(finite, 0.95)) * 1.25 or None if len(finite) else None
+def _scale(axes: Axes, name: str, runs: Sequence[Run]) -> None:
+    """From 0 to the greatest value; of losses whose first steps tower over the others, logarithmic."""
+    values = np.concatenate([run.column(name)[1] for run in runs])
+    positive = values[values > 0]
+    if name in NOISY[:2] and len(positive) and positive.max() > TOWER * np.median(positive):
+        axes.set_yscale("log", nonpositive="mask")
+        axes.set_ylim(float(positive.min()) / 1.1, float(positive.max()) * 1.1)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_title(f"{TITLES[name]}, logarithmic", loc="left", fontsize=11, fontweight="bold")
+    else:
+        axes.set_ylim(0, None)
 
 
 def _epoch_label(runs: Sequence[Run]) -> str:

@@ -39,6 +39,24 @@ def grid(
     return canvas
 
 
+def add_caption(image: np.ndarray, text: str) -> np.ndarray:
+    """The image with lines of text on a strip below it, letters as large as it needs: a new (H, W, 3) image."""
+    width = image.shape[1]
+    capital = max(_CAPITAL, min(image.shape[:2]) // 60)
+    scale, thickness, step = text_scale(capital), max(1, capital // 10), 2 * capital
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        fits = shorten_text(longer, width - capital, scale, thickness) == longer
+        lines[-1:] = [longer] if fits or not lines[-1] else [lines[-1], word]
+    strip = _blank((len(lines) * step + capital // 2, width))
+    for number, line in enumerate(lines):
+        shown = shorten_text(line, width - capital, scale, thickness)
+        place = (capital // 2, number * step + capital + capital // 2)
+        cv2.putText(strip, shown, place, FONT, scale, _INK, thickness, cv2.LINE_AA)
+    return np.concatenate([image, strip])
+
+
 def fit_image(image: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
     """The image resized to fit `cell` (H, W), its shape kept; shrinking averages pixels."""
     size = fitted_size(image.shape[:2], cell)

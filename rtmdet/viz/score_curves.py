@@ -35,13 +35,17 @@ def draw_score_curves(classes: Sequence[ClassMetrics], path: Path) -> None:
 
     The classes with the most objects have colours and a place in the legend, all others are grey.
     """
-    figure = Figure(figsize=(9, 5), layout="constrained")
+    figure = Figure(figsize=(9, 6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     drawn = sorted((row for row in classes if row.curve is not None), key=lambda row: -row.objects)
     for place, row in reversed(list(enumerate(drawn))):  # the coloured ones last, on top
         _draw_class(axes, row, COLORS[place] if place < len(COLORS) else OTHERS, named=place < len(COLORS))
     _finish(axes, len(drawn))
+    if drawn:
+        handles, labels = axes.get_legend_handles_labels()
+        columns = 2 if len(labels) > 2 and max(map(len, labels)) < 60 else 1
+        figure.legend(handles[::-1], labels[::-1], loc="outside lower left", frameon=False, fontsize=9, ncols=columns)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
@@ -59,16 +63,11 @@ def _draw_class(axes: Axes, row: ClassMetrics, color: str, *, named: bool) -> No
 
 
 def _finish(axes: Axes, count: int) -> None:
-    """Titles, grid and legend."""
-    axes.set_title(
-        "F1 at IoU 0.5, and the score that the class is cut at", loc="left", fontsize=11, fontweight="bold"
-    )
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="least score of a detection", ylabel="F1")
+    """Titles and grid."""
+    axes.set_title("F1 at IoU 0.5, and the threshold chosen", loc="left", fontsize=11, fontweight="bold")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score threshold", ylabel="F1")
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    if count:
-        handles, labels = axes.get_legend_handles_labels()
-        axes.legend(handles[::-1], labels[::-1], frameon=False, fontsize=9)
-    else:
+    if not count:
         axes.text(0.5, 0.5, "nothing found yet", transform=axes.transAxes, ha="center", color="0.5")

@@ -26,7 +26,8 @@ def test_check_says_what_a_run_would_start_from_and_writes_nothing(
     result = command("check", "--config", config)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1].startswith(
-        "start check: AP of the ground truth itself 1.000, boxes without prior 0.0%, "
+        "start check passed: your labels, scored as if they were detections, reach AP 1.000; boxes too small to be "
+        "matched: 0.0%; "
     )
     assert not (tmp_path / "run").exists()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -12,13 +11,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rtmdet.cli import visualize
 from rtmdet.cli.main import main
 from rtmdet.core.detections import Detections
+from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import build_rtmdet
+from rtmdet.viz.box_targets import BoxTarget, class_score_target
+from rtmdet.viz.class_colors import class_colors
 from rtmdet.viz.heatmap import on_picture
 
 ANY = "--score=0"  # a fresh model scores 0.01 everywhere
@@ -65,10 +67,13 @@ def test_layers_are_listed_without_an_image(capsys: pytest.CaptureFixture[str]) 
 def test_feature_maps_of_the_neck_by_default(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, names = visualize_photo(photo, ANY)
     assert (code, names) == (0, ["photo_neck_squeeze_mean.png"])
-    assert capsys.readouterr().out.splitlines() == ["score above 0", str(photo.parent / "out" / names[0])]
+    assert capsys.readouterr().out.splitlines() == [
+        "showing detections above 0",
+        str(photo.parent / "out" / names[0]),
+    ]
     height, width = picture_size(photo, names[0])
-    assert width > 2 * 640  # two tiles a row,
-    assert height > 2 * 320  # two rows for three maps
+    assert width > 3 * 640  # three maps in one row
+    assert height < 2 * 320
 
 
 def test_several_layers_and_channels(photo: Path) -> None:
@@ -86,6 +91,18 @@ def test_titles_of_channels() -> None:
     [(title, heat)] = visualize.reduce_maps("neck.out_convs[0]", maps, "select_max", 2)
     assert title == "neck.out_convs[0], select_max of 3 x 2 x 2"
     assert heat.tolist() == [[8, 9], [10, 11]]
+
+
+def boxes_of_levels(photo: Path, monkeypatch: pytest.MonkeyPatch) -> Detections:
+    """What is found in the photo from now on: three boxes, which come from level 0, 1 and 2."""
+    found = Detections(
+        torch.tensor([[4.0, 4, 20, 20], [30, 10, 60, 30], [40, 5, 75, 38]]),
+        torch.full((3,), 0.5),
+        torch.zeros(3).long(),
+    )
+    monkeypatch.setattr(visualize, "_find_boxes", lambda *_: found)
+    monkeypatch.setattr(visualize, "source_levels", lambda *_: torch.arange(3))
+    return found
 
 
 @pytest.fixture
@@ -119,12 +136,19 @@ def test_the_padding_is_cut_off_feature_maps(
     ],
 )
 def test_targets_get_boxes_in_input_pixels(
-    method: str, target: str, maker: str, small_detector: Detector, monkeypatch: pytest.MonkeyPatch
+    method: str, target: str, maker: str, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = Detections(torch.tensor([[1.0, 2, 3, 4]]), torch.tensor([0.5]), torch.tensor([1]))
-    monkeypatch.setattr(visualize, maker, lambda boxes, labels, _: (boxes.tolist(), labels.tolist()))
-    options = argparse.Namespace(method=method, target=target)
-    assert visualize.choose_target(small_detector, found, (10, 100), options) == ([[10, 200, 30, 400]], [1])
+    asked: list[Tensor] = []
+
+    def make(boxes: Tensor, labels: Tensor, _: object) -> BoxTarget:
+        asked.append(boxes)
+        return class_score_target(boxes, labels, (32, 64))
+
+    monkeypatch.setattr(visualize, maker, make)
+    found = Detections(torch.tensor([[10.0, 5, 60, 40]]), torch.tensor([0.5]), torch.tensor([1]))
+    monkeypatch.setattr(visualize, "_find_boxes", lambda *_: found)
+    visualize_photo(photo, "--method", method, "--target", target)
+    assert torch.cat(asked).tolist() == [[8, 4, 48, 32]]  # 80 x 40 pixels in 64 x 64
 
 
 def test_norm_in_box_changes_the_map(photo: Path, drawn: list[np.ndarray]) -> None:
@@ -140,10 +164,87 @@ def test_feature_maps_need_no_detection(photo: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["gradcam", "gradcam++", "eigencam", "ablationcam"])
-def test_box_am_of_the_last_level_by_default(photo: Path, method: str) -> None:
+def test_box_am_of_all_levels_by_default(photo: Path, method: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, names = visualize_photo(photo, ANY, "--method", method)
-    assert (code, names) == (0, [f"photo_neck.out_convs[2]_{method}.png"])
-    assert picture_size(photo, names[0]) == (40, 80)
+    assert (code, names) == (0, [f"photo_all_levels_{method}.png"])
+    height, width = picture_size(photo, names[0])
+    assert width == 80
+    assert height > 40  # a caption below the photo
+    out, err = capsys.readouterr()
+    assert "note" not in out
+    assert err == "", "no bar without a terminal"
+
+
+@pytest.mark.shared
+def test_every_box_has_heat_by_default(
+    shared: Path, tmp_path: Path, drawn: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last level alone finds 2 of these 8 people."""
+    detector = Detector.from_weights(shared / "weights" / "rtmdet_nano_person_bn.pth", device="cpu", fold=False)
+    monkeypatch.setattr(visualize, "load_detector", lambda *_, **__: detector)
+    photo = shared / "data" / "balloon" / "val" / "4838031651_3e7b5ea5c7_b.jpg"
+    assert main(["visualize", str(photo), "--method", "gradcam", "--out", str(tmp_path)]) == 0
+    boxes = detector([read_image(photo)])[0].boxes.int().tolist()
+    assert len(boxes) == 8
+    assert min(drawn[0][y1 : y2 + 1, x1 : x2 + 1].max() for x1, y1, x2, y2 in boxes) > 0.3
+
+
+@pytest.mark.parametrize(
+    ("layers", "note"),
+    [
+        (["neck.out_convs[0]"], "2 of 3 boxes come from levels that this layer does not feed: no heat there"),
+        (["neck.out_convs[0]", "neck.out_convs[2]"], "1 of 3 boxes come from levels that these layers do not feed"),
+        (["neck.out_convs[0]", "backbone.stage4[0]"], None),
+    ],
+)
+def test_boxes_that_the_layers_do_not_feed_are_counted(
+    photo: Path,
+    layers: list[str],
+    note: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    boxes_of_levels(photo, monkeypatch)
+    words = [word for layer in layers for word in ("--layer", layer)]
+    assert visualize_photo(photo, "--method", "gradcam", *words)[0] == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert len(lines) == (note is not None)
+    assert note is None or f"note: {note}" in lines[0]
+    visualize_photo(photo, "--method", "eigencam", *words)
+    assert "note" not in capsys.readouterr().out, "eigencam explains no box"
+
+
+def test_captions_say_what_a_method_does_not_show(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    captions: list[str] = []
+
+    def record(image: np.ndarray, text: str) -> np.ndarray:
+        captions.append(text)
+        return image
+
+    monkeypatch.setattr(visualize, "add_caption", record)
+    for options in (["eigencam"], ["ablationcam"], ["gradcam", "--target", "loss"]):
+        visualize_photo(photo, ANY, "--layer", "neck.out_convs[1]", "--method", *options)
+    assert captions[0] == "eigencam of neck.out_convs[1]: what varies most in the layer; it explains no detection"
+    assert "not show what a single box depends on" in captions[1]
+    assert captions[2] == "gradcam of neck.out_convs[1]: where the box loss of the boxes depends on the layer"
+
+
+def test_photos_of_one_name_keep_their_pictures(photo: Path) -> None:
+    other = photo.parent / "other" / "photo.png"
+    other.parent.mkdir()
+    other.write_bytes(photo.read_bytes())
+    for path in (photo, other, photo):
+        assert main(["visualize", str(path), "--out", str(photo.parent / "out")]) == 0
+    names = sorted(path.name for path in (photo.parent / "out").iterdir())
+    assert names == ["photo_neck_squeeze_mean.png", "photo_neck_squeeze_mean_2.png"]
+
+
+def test_labels_are_not_tinted_by_the_heat(photo: Path) -> None:
+    visualize_photo(photo, ANY)
+    picture = cv2.imread(str(photo.parent / "out" / "photo_neck_squeeze_mean.png"))
+    assert picture is not None
+    colors = class_colors(["cat", "dog"])
+    assert max((picture[..., ::-1] == color).all(-1).sum() for color in colors) > 100
 
 
 def test_several_layers_give_their_mean_too(photo: Path) -> None:

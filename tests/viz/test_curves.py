@@ -8,11 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import NAMES, CocoMetrics
 from rtmdet.training.records import ValidationRecord
-from rtmdet.viz.curves import COLORS, CurvePicture, Run, _smooth, _top, draw_curves
+from rtmdet.viz.curves import COLORS, CurvePicture, Run, _scale, _smooth, draw_curves
 
 Row = dict[str, str | int | float | bool]
 STEPS = 10  # an epoch
@@ -90,13 +92,24 @@ def test_running_mean_steps_over_what_is_no_number() -> None:
     assert np.isnan(_smooth(np.full(10, np.nan))).all()
 
 
-def test_first_steps_that_tower_do_not_press_the_rest_down() -> None:
+def test_first_losses_that_tower_are_neither_cut_nor_hide_the_rest() -> None:
     rows = train_rows(300)
     for row in rows:
         row["loss_box"] = 1.0
-    assert _top("loss_box", [Run("a", rows)]) == 1.25
+
+    def axes() -> Axes:
+        drawn = Figure().add_subplot()
+        _scale(drawn, "loss_box", [Run("a", rows)])
+        return drawn
+
+    assert axes().get_yscale() == "linear"
+    assert axes().get_ylim()[0] == 0
     rows[0]["loss_box"] = 1000.0
-    assert _top("loss_box", [Run("a", rows)]) == 1.25
+    rows[1]["loss_box"] = 0.0
+    assert axes().get_yscale() == "log"
+    low, high = axes().get_ylim()
+    assert 0.5 < low < 1
+    assert high > 1000
 
 
 def test_draws_losses_rates_and_precision(tmp_path: Path) -> None:
