@@ -16,8 +16,8 @@ from rtmdet.core.letterbox import letterbox
 from rtmdet.core.structures import DenseOutputs, Target
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.training.criterion import Criterion
-from rtmdet.viz.box_am import GRADIENT_METHODS, box_am, merge_maps, normalize_in_boxes
-from rtmdet.viz.box_targets import box_loss_target, class_score_target, detection_target
+from rtmdet.viz.box_am import GRADIENT_METHODS, box_am, fed_levels, merge_maps, normalize_in_boxes
+from rtmdet.viz.box_targets import box_loss_target, class_score_target, detection_target, source_levels
 from rtmdet.weights.load import load_weights, read_checkpoint
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "boxam_nano_person.npz"
@@ -214,6 +214,52 @@ def test_box_loss_target_is_the_box_loss_of_training() -> None:
     expected = Criterion(2)(dense_outputs(), [Target(boxes, labels)]).box
     assert expected > 0
     assert box_loss_target(boxes, labels, 2)(dense_outputs()) == expected
+
+
+@pytest.mark.parametrize(
+    ("layer", "levels"),
+    [
+        ("neck.out_convs[0]", {0}),
+        ("neck.out_convs[2]", {2}),
+        ("neck.bottom_up_blocks[0]", {1, 2}),
+        ("bbox_head.rtm_reg[1]", {1}),
+        ("backbone.stage4", {0, 1, 2}),
+        ("neck", {0, 1, 2}),
+    ],
+)
+def test_levels_that_a_layer_feeds(layer: str, levels: set[int]) -> None:
+    torch.manual_seed(0)
+    model = build_rtmdet("nano", 1).eval()
+    before = fingerprint(model)
+    assert fed_levels(model, layer, IMAGES) == levels
+    assert fingerprint(model) == before
+
+
+def test_a_layer_without_gradients_feeds_nothing() -> None:
+    assert fed_levels(Toy(), "layer", TOY_IMAGE) == {0}
+    assert fed_levels(Toy(), "unused", TOY_IMAGE) == set()
+    with torch.no_grad():
+        assert fed_levels(Toy().requires_grad_(False), "layer", TOY_IMAGE) == set()
+
+
+def test_source_levels_are_those_of_the_priors() -> None:
+    """Level k predicts boxes that reach 4, 20 and 100 pixels from each prior."""
+    sizes = ((8, 8), (4, 4), (2, 2))
+    distances = tuple(torch.full((1, 4, *size), reach) for size, reach in zip(sizes, (4.0, 20, 100), strict=True))
+    outputs = DenseOutputs(tuple(torch.zeros(1, 2, *size) for size in sizes), distances)
+    boxes = torch.tensor([[0.0, 0, 64, 64], [12, 12, 20, 20], [0, 0, 36, 36]])
+    assert source_levels(outputs, boxes, (64, 64)).tolist() == [2, 0, 1]
+    assert source_levels(outputs, boxes[:0], (64, 64)).tolist() == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_boxes_the_map_of_an_explaining_method_is_empty(method: str) -> None:
+    torch.manual_seed(0)
+    boxes, labels = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
+    make = detection_target if method == "ablationcam" else class_score_target
+    found = box_am(build_rtmdet("nano", 1).eval(), "neck.out_convs[2]", IMAGES, make(boxes, labels, (64, 64)), method)
+    assert found.shape == (2, 2)
+    assert (method == "eigencam") == bool(found.any())
 
 
 def test_merged_maps_are_clipped_scaled_and_averaged() -> None:
