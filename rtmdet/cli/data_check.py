@@ -9,12 +9,12 @@ from pathlib import Path
 from rtmdet.cli.finding_pictures import draw_finding
 from rtmdet.config.file import load_config
 from rtmdet.core.console import track
+from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.data.doctor.finding import SEVERITIES, Report, SplitFiles
 from rtmdet.data.doctor.report import examine, examine_path
 from rtmdet.data.json_file import write_json
 from rtmdet.runs.data_purpose import read_purpose
-from rtmdet.viz.draw import save_image
 
 
 def run(given: argparse.Namespace) -> int:

@@ -9,12 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rtmdet.core.class_colors import Color, class_colors
+from rtmdet.core.draw import draw_boxes, draw_polygons, save_image
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import read_annotated_image
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, read_coco
 from rtmdet.data.image_names import place_images
-from rtmdet.viz.class_colors import Color, class_colors
-from rtmdet.viz.draw import draw_boxes, draw_polygons, save_image
 from rtmdet.viz.grid import fit_image, grid
 
 CELL = (300, 400)  # (H, W) pixels of each image in the picture

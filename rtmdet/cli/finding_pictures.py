@@ -10,12 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rtmdet.core.class_colors import palette
+from rtmdet.core.draw import draw_boxes
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import PAD_VALUE
 from rtmdet.data.doctor.finding import Finding, Item
 from rtmdet.data.images import read_image
-from rtmdet.viz.class_colors import palette
-from rtmdet.viz.draw import draw_boxes
 from rtmdet.viz.grid import fit_image, grid
 
 CELL = (240, 320)  # (H, W) pixels of each image in the picture

@@ -20,13 +20,13 @@ from tqdm import tqdm
 
 from rtmdet.cli.model_options import check_score, describe_score, hint_class, load_detector
 from rtmdet.core.detections import DetectedImage
+from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
+from rtmdet.core.picture_source import free_path
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.data.json_file import write_json
 from rtmdet.detector import Detector
-from rtmdet.viz.draw import save_image
-from rtmdet.viz.picture_source import free_path
 
 
 class DetectedFile(DetectedImage):

@@ -12,17 +12,17 @@ from torch import Tensor
 
 from rtmdet.cli.model_options import check_score, describe_score, load_detector
 from rtmdet.core.detections import Detections
+from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import fitted_size
+from rtmdet.core.picture_source import free_path
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
 from rtmdet.viz.box_targets import BoxTarget, box_loss_target, class_score_target, detection_target, source_levels
-from rtmdet.viz.draw import save_image
 from rtmdet.viz.feature_maps import select_max, squeeze_mean, top_channels
 from rtmdet.viz.grid import add_caption, grid
 from rtmdet.viz.heatmap import brighten, heat_map, on_picture, overlay
 from rtmdet.viz.hooks import capture, find_layer, layer_names
-from rtmdet.viz.picture_source import free_path
 
 FEATURE_LAYERS = ["neck"]
 BOX_AM_LAYERS = [f"neck.out_convs[{level}]" for level in range(3)]  # together they feed every box
@@ -64,7 +64,7 @@ def draw_feature_maps(detector: Detector, image: np.ndarray, arguments: argparse
             heat = on_picture(heat, _size(image), detector.input_size)
             titles.append(title)
             tinted = overlay(image, heat_map(heat, _size(image)))
-            tiles.append(draw_detections(tinted, found, detector.classes))
+            tiles.append(found.draw(tinted))
         columns = min(arguments.topk if arguments.reduction == "topk" else len(tiles), MOST_COLUMNS)
         picture = grid(tiles, columns, fitted_size(_size(image), CELL), titles)
         _save(picture, arguments, f"{layer}_{arguments.reduction}")

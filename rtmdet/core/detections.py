@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.boxes import clip_boxes
+from rtmdet.core.class_colors import class_colors
+from rtmdet.core.draw import draw_boxes, save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import Picture, to_rgb
-from rtmdet.viz.class_colors import class_colors
-from rtmdet.viz.draw import draw_boxes, save_image
 
 
 class CocoResult(TypedDict):

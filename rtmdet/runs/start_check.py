@@ -78,8 +78,8 @@ def _check_start(
     assert batch is not None, "the main process has one"
     loss = check_first_loss(trainer, batch, config.train.precision, new=new)
     say(
-        f"start check: AP of the ground truth itself {shown(ap)}, boxes without prior {lost:.1%}, "
-        f"first loss {loss:.2f}"
+        f"start check passed: your labels, scored as if they were detections, reach AP {shown(ap)}; boxes too small "
+        f"to be matched: {lost:.1%}; first loss {loss:.2f}"
     )
 
 

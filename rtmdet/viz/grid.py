@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from rtmdet.core.draw import FONT, shorten_text, text_scale
 from rtmdet.core.letterbox import fitted_size
-from rtmdet.viz.draw import FONT, shorten_text, text_scale
 
 _GROUND = 245  # the grey around the images
 _INK = (40, 40, 40)

@@ -12,7 +12,7 @@ from pycocotools import mask as run_lengths
 
 from rtmdet.cli.data_show import CELL, _unpack
 from rtmdet.cli.main import main
-from rtmdet.viz.class_colors import class_colors
+from rtmdet.core.class_colors import class_colors
 
 HEIGHT, WIDTH = CELL  # one image pixel is one pixel of the picture
 SQUARE = [100, 120, 200, 120, 200, 220, 100, 220]

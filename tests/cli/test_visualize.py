@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from rtmdet.cli import visualize
 from rtmdet.cli.main import main
+from rtmdet.core.class_colors import class_colors
 from rtmdet.core.detections import Detections
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.viz.box_targets import BoxTarget, class_score_target
-from rtmdet.viz.class_colors import class_colors
 from rtmdet.viz.heatmap import on_picture
 
 ANY = "--score=0"  # a fresh model scores 0.01 everywhere
@@ -180,7 +180,7 @@ def test_every_box_has_heat_by_default(
     shared: Path, tmp_path: Path, drawn: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last level alone finds 2 of these 8 people."""
-    detector = Detector.from_weights(shared / "weights" / "rtmdet_nano_person_bn.pth", device="cpu", fold=False)
+    detector = Detector(shared / "weights" / "rtmdet_nano_person_bn.pth", device="cpu", fold=False)
     monkeypatch.setattr(visualize, "load_detector", lambda *_, **__: detector)
     photo = shared / "data" / "balloon" / "val" / "4838031651_3e7b5ea5c7_b.jpg"
     assert main(["visualize", str(photo), "--method", "gradcam", "--out", str(tmp_path)]) == 0

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rtmdet.viz.draw import save_image
-from rtmdet.viz.picture_source import free_path
+from rtmdet.core.draw import save_image
+from rtmdet.core.picture_source import free_path
 
 PIXELS = np.full((4, 5, 3), (250, 120, 10), np.uint8)
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtmdet.viz.class_colors import COCO, Color, class_colors, palette
+from rtmdet.core.class_colors import COCO, Color, class_colors, palette
 
 
 def distances(colors: list[Color]) -> np.ndarray:

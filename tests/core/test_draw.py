@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from rtmdet.core.detections import Detections
-from rtmdet.core.errors import InputError
-from rtmdet.viz.draw import (
+from rtmdet.core.draw import (
     _place_label,
     contrasting,
     draw_boxes,
@@ -19,6 +18,7 @@ from rtmdet.viz.draw import (
     line_width,
     save_image,
 )
+from rtmdet.core.errors import InputError
 from rtmdet.viz.grid import fit_image, grid
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)

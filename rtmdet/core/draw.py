@@ -13,9 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rtmdet.core.class_colors import Color
 from rtmdet.core.errors import InputError
-from rtmdet.viz.class_colors import Color
-from rtmdet.viz.picture_source import with_source
+from rtmdet.core.picture_source import with_source
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BLACK: Color = (20, 20, 20)
