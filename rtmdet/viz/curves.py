@@ -168,7 +168,8 @@ def _scale(axes: Axes, name: str, runs: Sequence[Run]) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(f"{TITLES[name]}, logarithmic", loc="left", fontsize=11, fontweight="bold")
     else:
-        axes.set_ylim(0, None)
+        top = float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
+        axes.set_ylim(0, 1.05 * top or None)
 
 
 def _epoch_label(runs: Sequence[Run]) -> str:
