@@ -257,7 +257,7 @@ def _add_visualize(commands: argparse._SubParsersAction) -> None:
                         "shows the channels that all boxes together need, not those of a single box")  # fmt: skip
     parser.add_argument("--target", choices=("loss", "score"), default="score",
                         help="what gradcam and gradcam++ explain: the class scores of the boxes (default, more "
-                        "stable) or the box loss (as the original)")  # fmt: skip
+                        "stable) or the box loss (as in mmyolo)")  # fmt: skip
     parser.add_argument("--norm-in-box", action="store_true", help="normalize Box AM within each box")
     _add_score(parser)
     parser.add_argument("--out", type=_path, default=Path("outputs/visualize"), help="folder for the pictures")
@@ -278,13 +278,11 @@ def _score(text: str) -> float | str:
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--weights", default="rtmdet-tiny-coco", help="checkpoint file or published name (default rtmdet-tiny-coco)"
+        "--weights", default="rtmdet-tiny-coco", help="checkpoint or published name (default %(default)s)"
     )
     parser.add_argument("--size", help="model size (nano tiny s m l x), if the checkpoint does not store it")
-    parser.add_argument("--class-names", metavar="A,B,C",
-                        help="class names in order, if the checkpoint stores none")  # fmt: skip
-    parser.add_argument("--input", type=int, help="side of the square network input in pixels (default: "
-                        "the checkpoint's)")  # fmt: skip
+    parser.add_argument("--class-names", metavar="A,B,C", help="class names in order, if the checkpoint stores none")
+    parser.add_argument("--input", type=int, help="side of the square input in pixels (default: the checkpoint's)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps or auto (default)")
 
 
@@ -353,13 +351,13 @@ def _add_data_convert(actions: argparse._SubParsersAction) -> None:
     voc = _command(formats, "voc", "A folder of Pascal VOC XML files -> COCO JSON.", "data")
     voc.add_argument("annotations", type=_path, help="folder of the XML files, or the one with Annotations/")
     voc.add_argument("--split", help="only the images of ImageSets/Main/SPLIT.txt (default: all)")
-    _add_labelled_images(voc)
+    _add_labeled_images(voc)
     labelme = _command(formats, "labelme", "A folder of LabelMe JSON files -> COCO JSON.", "data")
     labelme.add_argument("annotations", type=_path, help="folder of the JSON files")
-    _add_labelled_images(labelme)
+    _add_labeled_images(labelme)
     cvat = _command(formats, "cvat", "A 'CVAT for images' XML file -> COCO JSON.", "data")
     cvat.add_argument("annotations", type=_path, help="XML file")
-    _add_labelled_images(cvat)
+    _add_labeled_images(cvat)
 
 
 def _add_data_check(actions: argparse._SubParsersAction) -> None:
@@ -377,18 +375,14 @@ def _add_data_check(actions: argparse._SubParsersAction) -> None:
     purpose.add_argument("--weights", help="checkpoint or published name, whose classes are compared with the data's")
     parser.add_argument("--input", type=int, help="side of the square input in pixels (default: the configuration's "
                         "or the checkpoint's, else 640)")  # fmt: skip
-    parser.add_argument(
-        "--decode", action="store_true", help="also read the pixels: finds damage and near copies (slower)"
-    )
+    parser.add_argument("--decode", action="store_true", help="also decode: finds damage and near copies (slower)")
     parser.add_argument("--json", type=_path, help="write all findings with all cases as JSON")
     parser.add_argument("--out", type=_path, help="folder for pictures of the worst cases")
 
 
-def _add_labelled_images(parser: argparse.ArgumentParser) -> None:
+def _add_labeled_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=_path, help="folder of the images (default: where the format keeps them)")
-    parser.add_argument(
-        "--classes", help="class names in the order of the ids, separated by commas (default: all, sorted)"
-    )
+    parser.add_argument("--classes", help="class names in the order of the ids: A,B,C (default: all, sorted)")
     parser.add_argument("--out", type=_path, required=True, help="COCO JSON to write")
 
 

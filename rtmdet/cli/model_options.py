@@ -57,4 +57,4 @@ def hint_class(name: str, detector: Detector) -> str:
     meant = [one for one in detector.classes if one.casefold() in near][:1]
     text = f"did you mean {meant[0]}? " if meant else ""
     naming = "" if detector.named else "; name them with --class-names"
-    return f"{text}the {len(detector.classes)} are {shortened(detector.classes)}{naming}"
+    return f"{text}known classes: {shortened(detector.classes)}{naming}"

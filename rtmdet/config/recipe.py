@@ -74,7 +74,7 @@ def choose_recipe(
         Choice(
             "evaluation.choose_input_size",
             True,
-            "tried after training: detection often works better at a larger input than training",
+            "tried after training: detection often works better at a larger input",
         ),
         *_average(epochs * steps),
         *_start(start),
@@ -106,7 +106,7 @@ def _average(steps: int) -> list[Choice]:
     momentum = float(f"{min(20 / steps, 0.1):.2g}")
     return [
         Choice("train.ema_momentum", momentum, "EMA over about 5 % of the run"),
-        Choice("train.ema_gamma", float(max(steps // 20, 1)), "the EMA is that slow after this many steps"),
+        Choice("train.ema_gamma", float(max(steps // 20, 1)), "warm-up of the EMA, in steps"),
     ]
 
 

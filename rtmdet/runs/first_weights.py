@@ -59,9 +59,10 @@ class FirstWeights:
         indices = spread([i for i in range(len(self.dataset)) if len(self.dataset.truth(i)[1])], PROBE_IMAGES)
         side, overlaps = climb(start, partial(self._overlap, indices))
         measured = ", ".join(f"{overlap:.2f} at {side} px" for side, overlap in overlaps.items())
-        return size_choice(
-            side, self.dataset, f"{reason}; the weights' best boxes overlap the objects with IoU {measured}"
+        reason += (
+            f"; IoU of the weights' best boxes with the objects: {measured} (another size must be clearly better)"
         )
+        return size_choice(side, self.dataset, reason)
 
     def _overlap(self, indices: Sequence[int], side: int) -> float:
         values, labels = [], []
@@ -116,7 +117,7 @@ def size_from_boxes(dataset: CocoDataset) -> Choice:
 def side_and_reason(dataset: CocoDataset) -> tuple[int, str]:
     """The longer side of the input that suits the size of the objects, and why."""
     side, smallest, pixels = side_for_boxes(*relative_sizes(dataset))
-    return side, f"at {side} px, 90 % of the {dataset.classes[smallest]} objects measure {pixels:.0f} px or more"
+    return side, f"at {side} px, 90 % of the boxes of {dataset.classes[smallest]} measure {pixels:.0f} px or more"
 
 
 def size_choice(side: int, dataset: CocoDataset, reason: str) -> Choice:

@@ -19,7 +19,7 @@ SPLIT_SEED = 0
 def open_data_set(path: Path, images: Path | None = None) -> Source:
     """Open a data set and print what it is; `images` as for `open_source`."""
     source = open_source(path, images)
-    say(f"data: {path} is {source.format}, with {' and '.join(source.splits)}")
+    say(f"data: {path} is in {source.format} format, with {' and '.join(source.splits)}")
     for split in source.splits.values():
         if split.annotations is None:  # remarks on COCO files are printed when the run reads them
             print_remarks(split)

@@ -78,8 +78,8 @@ def _check_start(
     assert batch is not None, "the main process has one"
     loss = check_first_loss(trainer, batch, config.train.precision, new=new)
     say(
-        f"start check passed: your labels, scored as if they were detections, reach AP {metric_text(ap)}; boxes too small "
-        f"to be matched: {lost:.1%}; first loss {loss:.2f}"
+        "start check passed: your labels, scored as if they were detections, reach AP "
+        f"{metric_text(ap)}; boxes too small to be matched: {lost:.1%}; first loss {loss:.2f}"
     )
 
 

@@ -14,7 +14,7 @@ from rtmdet.data.samples import EvaluationSamples
 from rtmdet.evaluation.coco import CocoMetrics, metric_text
 from rtmdet.runs.measure import detect_all
 from rtmdet.runs.plain_images import spread
-from rtmdet.training.detection_size import best_size
+from rtmdet.training.detection_size import LEAST_GAIN, best_size
 
 CHOICE_IMAGES = 64  # training images
 USUAL_CHOICE = (
@@ -50,7 +50,8 @@ class Validation:
         found = ", ".join(f"{metric_text(ap)} at {height} x {width}" for (height, width), ap in measured.items())
         height, width = self.input_size
         write_above_bar(
-            f"input size for detection: {height} x {width} pixels (AP on {len(part)} training images: {found})"
+            f"input size for detection: {height} x {width} pixels (AP on {len(part)} training images: {found}; "
+            f"a larger size must gain {LEAST_GAIN})"
         )
         return self.input_size
 

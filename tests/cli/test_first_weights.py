@@ -89,7 +89,7 @@ def test_the_input_size_is_measured_and_printed(
     assert result.returncode == 0, result.stderr
     [line] = [line for line in result.stdout.splitlines() if line.startswith("  data.input_size: ")]
     assert "nine of ten balloon have " in line
-    assert "; the weights' best boxes overlap the objects with IoU " in line
+    assert "; IoU of the weights' best boxes with the objects: " in line
 
 
 def test_without_trained_objects_the_boxes_decide(scenes: CocoDataset) -> None:

@@ -171,7 +171,7 @@ def test_only_some_classes(infer: Command, photos: Path, two_classes: Path, tmp_
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("dgo", "--classes dgo: these weights have no such class: did you mean dog? the 2 are cat, dog"),
+        ("dgo", "--classes dgo: these weights have no such class: did you mean dog? known classes: cat, dog"),
         ("cat,Dog", "--classes Dog: these weights have no such class: did you mean dog?"),
         (" ,", "expected names separated by commas, found none"),
     ],

@@ -29,7 +29,7 @@ def test_a_folder_is_enough_and_the_written_configuration_starts_the_same_run(
     result = command("train", "--data", dataset, *words)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert lines[0] == f"data: {dataset} is COCO, with train and val"
+    assert lines[0] == f"data: {dataset} is in COCO format, with train and val"
     assert any(line.startswith("  model.norm_statistics: ") for line in lines)
     assert not any("data.input_size:" in line for line in lines), "given, not measured"
     assert not any("train.epochs:" in line for line in lines), "given, not chosen"
