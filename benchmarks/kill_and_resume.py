@@ -4,7 +4,7 @@
 
 The run: nano at 96 px on generated scenes, mosaic and mixup with a stage switch, two loader processes, checkpoints
 inside the epochs, validations. Every trial is killed once at a moment drawn from the length of a whole run, and then
-resumed to its end; the uninterrupted run's hash is that of all weights, averages and optimiser states.
+resumed to its end; the uninterrupted run's hash is that of all weights, averages and optimizer states.
 """
 
 from __future__ import annotations

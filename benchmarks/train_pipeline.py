@@ -39,7 +39,7 @@ BATCH = 16
 WORKERS = 2
 STAGE2 = 1  # epoch
 DECODE_EPOCHS = 8
-PARTS = {"decode": read_image, "tiles": make_tile, "render": render, "colours": shift_hsv, "mixup": mixup}
+PARTS = {"decode": read_image, "tiles": make_tile, "render": render, "colors": shift_hsv, "mixup": mixup}
 
 Rates = list[float]
 

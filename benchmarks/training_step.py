@@ -1,8 +1,8 @@
-"""One training step of RTMDet-tiny at 640 px, and where its time goes: forward, loss, backward, optimiser and EMA.
+"""One training step of RTMDet-tiny at 640 px, and where its time goes: forward, loss, backward, optimizer and EMA.
 
     OMP_WAIT_POLICY=passive python benchmarks/training_step.py [--size tiny] [--batch 4] [--repeats 10] [--json PATH]
 
-On a CPU: float32, channels last, beside a plain step without fused optimiser, joined EMA and channels last. With a
+On a CPU: float32, channels last, beside a plain step without fused optimizer, joined EMA and channels last. With a
 GPU: float32, bf16 and bf16 with torch.compile. Random images and 20 objects of 80 classes an image; medians.
 """
 
@@ -78,7 +78,7 @@ def plain_step(
 def measure_parts(
     model: RTMDet, stepper: Stepper, batch: Batch, repeats: int, device: torch.device
 ) -> dict[str, float]:
-    """Forward, loss and backward alone; the optimiser and the EMA."""
+    """Forward, loss and backward alone; the optimizer and the EMA."""
     criterion, average = Criterion(CLASSES), ExponentialMovingAverage(model)
     outputs = model(batch.images)
     forward = median_seconds(lambda: model(batch.images), repeats, device)

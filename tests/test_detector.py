@@ -317,7 +317,7 @@ def test_folded_equals_unfolded(weights: Path, detector: Detector, images: list[
         assert_close(a, b)
 
 
-TIMM = "timm/tf_efficientnet_lite0"  # normalises unlike RTMDet
+TIMM = "timm/tf_efficientnet_lite0"  # normalizes unlike RTMDet
 
 
 def save(path: Path, model: RTMDet, *, backbone: str, size: str = "nano") -> Path:

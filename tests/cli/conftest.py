@@ -49,7 +49,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A nano detector of one class, balloon, for 64 px, as initialised: every score is near 0.01."""
+    """A nano detector of one class, balloon, for 64 px, as initialized: every score is near 0.01."""
     path = tmp_path_factory.mktemp("checkpoint") / "nano.pth"
     meta = CheckpointMeta(("balloon",), "nano", (64, 64))
     save_checkpoint(path, model_state=build_nano().state_dict(), meta=meta)

@@ -164,7 +164,7 @@ def test_every_box_can_be_viewed(box: tuple[float, float, float, float]) -> None
     assert (cell == 50).all(2).mean() > least  # of a box outside of it the image is shown, too
     frame = (
         (np.abs(cell.astype(int) - cell.mean(2, keepdims=True)) > 20).any(2).sum()
-    )  # the image is grey, the frame is not
+    )  # the image is gray, the frame is not
     assert frame > 12 if box[0] > -1e6 else frame == 0
 
 

@@ -70,7 +70,7 @@ def test_pictures_and_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize("segmentation", [[SQUARE], plain_runs(), packed_runs()], ids=["polygon", "plain", "packed"])
-def test_masks_are_drawn_in_the_colour_of_the_class(tmp_path: Path, segmentation: object) -> None:
+def test_masks_are_drawn_in_the_color_of_the_class(tmp_path: Path, segmentation: object) -> None:
     _, out = show(tmp_path, segmentation)
     picture = annotated(out)
     cat, dog = class_colors(["cat", "dog"])

@@ -107,7 +107,7 @@ def boxes_of_levels(photo: Path, monkeypatch: pytest.MonkeyPatch) -> Detections:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
-    """The maps that were given colours."""
+    """The maps that were given colors."""
     maps: list[np.ndarray] = []
 
     def record(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -162,7 +162,7 @@ def test_names_what_is_out_of_range(tmp_path: Path, override: str) -> None:
     assert text.startswith(f"--set {override}: ")
 
 
-def test_override_changes_one_setting_and_keeps_its_neighbours(tmp_path: Path) -> None:
+def test_override_changes_one_setting_and_keeps_its_neighbors(tmp_path: Path) -> None:
     config = load(tmp_path, "train: {epochs: 3, seed: 7}\n", "train.epochs=10", "data.val.images=other")
     assert (config.train.epochs, config.train.seed) == (10, 7)
     assert (config.data.val.images, config.data.val.annotations) == ("other", "val.json")

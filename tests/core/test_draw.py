@@ -24,7 +24,7 @@ from rtmdet.viz.grid import fit_image, grid
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 
 
-def grey(height: int = 120, width: int = 160) -> np.ndarray:
+def gray(height: int = 120, width: int = 160) -> np.ndarray:
     return np.full((height, width, 3), 90, np.uint8)
 
 
@@ -34,8 +34,8 @@ def changed(before: np.ndarray, after: np.ndarray) -> tuple[int, int, int, int]:
     return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 
-def test_box_is_a_frame_in_its_colour() -> None:
-    image = grey()
+def test_box_is_a_frame_in_its_color() -> None:
+    image = gray()
     drawn = draw_boxes(image, np.array([[20, 30, 100, 90]], np.float32), [""], [RED])
     np.testing.assert_allclose(changed(image, drawn), (19, 29, 101, 91), atol=1)  # the line lies on the border
     np.testing.assert_array_equal(drawn[35:85, 25:95], image[35:85, 25:95])
@@ -46,7 +46,7 @@ def test_box_is_a_frame_in_its_colour() -> None:
 
 
 def test_no_boxes_change_nothing() -> None:
-    image = grey()
+    image = gray()
     for drawn in (draw_boxes(image, np.zeros((0, 4)), [], []), draw_polygons(image, [], [])):
         assert drawn is not image
         np.testing.assert_array_equal(drawn, image)
@@ -64,7 +64,7 @@ def test_no_boxes_change_nothing() -> None:
     ],
 )
 def test_labels_stay_inside_the_picture(box: tuple[int, int, int, int]) -> None:
-    image = grey()
+    image = gray()
     frame = draw_boxes(image, np.array([box]), [""], [GREEN])
     label = draw_boxes(image, np.array([box]), ["name"], [GREEN])
     left, top, right, bottom = changed(frame, label)
@@ -76,7 +76,7 @@ def test_labels_stay_inside_the_picture(box: tuple[int, int, int, int]) -> None:
 
 
 def test_long_names_are_shortened_to_the_picture() -> None:
-    drawn = draw_boxes(grey(), np.array([[70, 50, 90, 70]]), ["a very long name " * 20], [GREEN])
+    drawn = draw_boxes(gray(), np.array([[70, 50, 90, 70]]), ["a very long name " * 20], [GREEN])
     label = (drawn[:, -1] != 90).any(axis=1)  # at the border of the picture there is margin, not a cut letter
     assert not label.all()
     assert (drawn[label, -1] == GREEN).all()
@@ -84,12 +84,12 @@ def test_long_names_are_shortened_to_the_picture() -> None:
 
 
 def test_lines_and_letters_grow_with_the_image() -> None:
-    assert (line_width(grey(10, 10)), line_width(grey(1000, 2000))) == (1, 4)
+    assert (line_width(gray(10, 10)), line_width(gray(1000, 2000))) == (1, 4)
     heights = []
     for side in (200, 2000):
         box = np.array([[side / 4, side / 2, side / 2, side * 0.75]])
-        frame = draw_boxes(grey(side, side), box, [""], [RED])
-        _, top, _, bottom = changed(frame, draw_boxes(grey(side, side), box, ["name"], [RED]))
+        frame = draw_boxes(gray(side, side), box, [""], [RED])
+        _, top, _, bottom = changed(frame, draw_boxes(gray(side, side), box, ["name"], [RED]))
         heights.append(bottom - top)
     assert heights[1] > 4 * heights[0]
 
@@ -127,16 +127,16 @@ def test_small_boxes_have_small_letters_and_fine_lines() -> None:
     assert large is not None
     assert small is not None
     assert small.capital < 0.7 * large.capital
-    thin, thick = (draw_boxes(grey(1000, 1000), np.array([[300, 300, end, end]]), [""], [RED]) for end in (330, 700))
+    thin, thick = (draw_boxes(gray(1000, 1000), np.array([[300, 300, end, end]]), [""], [RED]) for end in (330, 700))
     assert (thin[315, 290:315] != 90).any(-1).sum() < (thick[315, 290:315] != 90).any(-1).sum()
 
 
 def test_labels_can_be_hidden() -> None:
     box, score, label = torch.tensor([[20.0, 60, 100, 90]]), torch.tensor([0.5]), torch.tensor([1])
     found = Detections(box, score, label, classes=("cat", "dog"))
-    frame, labeled = (found.draw(grey(), labels=shown) for shown in (False, True))
-    assert changed(grey(), frame)[1] >= 58
-    assert changed(grey(), labeled)[1] < 50
+    frame, labeled = (found.draw(gray(), labels=shown) for shown in (False, True))
+    assert changed(gray(), frame)[1] >= 58
+    assert changed(gray(), labeled)[1] < 50
 
 
 def test_text_contrasts_with_its_ground() -> None:
@@ -145,7 +145,7 @@ def test_text_contrasts_with_its_ground() -> None:
 
 
 def test_polygons_are_translucent_inside_and_absent_outside() -> None:
-    image = grey()
+    image = gray()
     square = np.array([[20.0, 30], [100, 30], [100, 90], [20, 90]])
     drawn = draw_polygons(image, [square], [RED], 0.4)
     np.testing.assert_allclose(drawn[60, 60], [0.6 * 90 + 0.4 * 255, 54, 54], atol=1)
@@ -154,7 +154,7 @@ def test_polygons_are_translucent_inside_and_absent_outside() -> None:
 
 
 def test_coordinates_far_away_do_no_harm() -> None:
-    image = grey()
+    image = gray()
     drawn = draw_boxes(image, np.array([[20, 30, 1e11, 1e11]]), ["far"], [RED])
     assert drawn[100, 19:22, 0].max() > 150  # the left side is seen down to the border
     drawn = draw_polygons(image, [np.array([[-1e11, 60], [1e11, 60], [60, 1e11]])], [RED])
@@ -191,9 +191,9 @@ def test_long_titles_end_in_dots() -> None:
 
 
 def test_fit_image_fits_and_copies() -> None:
-    assert fit_image(grey(300, 100), (60, 60)).shape == (60, 20, 3)
-    assert fit_image(grey(3, 1), (60, 60)).shape == (60, 20, 3)
-    image = grey(60, 20)
+    assert fit_image(gray(300, 100), (60, 60)).shape == (60, 20, 3)
+    assert fit_image(gray(3, 1), (60, 60)).shape == (60, 20, 3)
+    image = gray(60, 20)
     fit_image(image, (60, 60))[:] = 0
     assert (image == 90).all()
 
@@ -207,7 +207,7 @@ def test_save_image_makes_the_folder_and_keeps_rgb(tmp_path: Path) -> None:
 def test_save_image_tells_what_is_wrong(tmp_path: Path) -> None:
     for name in ("a", "a.unknown"):
         with pytest.raises(InputError, match="expected an image suffix"):
-            save_image(tmp_path / name, grey())
+            save_image(tmp_path / name, gray())
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        save_image(tmp_path / "file" / "a.png", grey())
+        save_image(tmp_path / "file" / "a.png", gray())

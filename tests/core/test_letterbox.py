@@ -51,7 +51,7 @@ def test_scales_are_the_reference(name: str) -> None:
     np.testing.assert_allclose(scale, golden[f"{name}_scale_factor"], rtol=1e-12)
 
 
-def test_the_image_stands_top_left_and_the_rest_is_grey() -> None:
+def test_the_image_stands_top_left_and_the_rest_is_gray() -> None:
     image = random_image(20, 40)
     before = image.copy()
     canvas, scale = letterbox(image, (64, 96))

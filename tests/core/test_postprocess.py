@@ -171,7 +171,7 @@ def test_suppression_needs_more_than_the_threshold() -> None:
 
 
 def test_suppression_does_not_mix_classes_of_far_boxes() -> None:
-    """With boxes shifted by class * (largest coordinate + 1) neighbours of other classes must not touch."""
+    """With boxes shifted by class * (largest coordinate + 1) neighbors of other classes must not touch."""
     outputs = silent(classes=80)
     for label in range(80):
         put(outputs, 0.5 + label / 200, label=label, cell=(0, 0), box=(0, 0, 64, 64))

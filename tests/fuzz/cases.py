@@ -175,7 +175,7 @@ def _joined(line: object) -> str:
 
 
 def _picture(path: Path, random: Random) -> bytes:
-    """The image in some format and colour mode, with EXIF data."""
+    """The image in some format and color mode, with EXIF data."""
     file = io.BytesIO()
     exif = Image.Exif()
     exif[0x0112] = random.randrange(10)

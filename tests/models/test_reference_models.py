@@ -124,7 +124,7 @@ def test_maps_of_every_room_are_the_reference(name: str) -> None:
             assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max(), (room, i)
 
 
-def test_normalisation_is_the_reference_and_takes_rgb() -> None:
+def test_normalization_is_the_reference_and_takes_rgb() -> None:
     model, golden = build_rtmdet("nano", 1), reference.load("test_pipeline")
     bgr, _ = adapter.letterbox(RULES.noisy_img(*(int(number) for number in golden["arr0_gen"])))
     images = torch.from_numpy(bgr[:, :, ::-1].copy()).permute(2, 0, 1)[None]  # (1, 3, H, W) RGB
@@ -133,7 +133,7 @@ def test_normalisation_is_the_reference_and_takes_rgb() -> None:
     np.testing.assert_array_equal(found[0, :, ::32, ::32], golden["arr0_norm_sub32"])
 
 
-def test_forward_is_normalisation_backbone_neck_and_head() -> None:
+def test_forward_is_normalization_backbone_neck_and_head() -> None:
     model, bgr = build_rtmdet("nano", 2).eval(), RULES.shapes_img(64, 96, 3)
     images = torch.from_numpy(bgr[:, :, ::-1].copy()).permute(2, 0, 1)[None]
     with torch.no_grad():

@@ -235,7 +235,7 @@ def test_models_of_cspnext_do_not_import_timm() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_initialisation_follows_the_seed() -> None:
+def test_initialization_follows_the_seed() -> None:
     def weights() -> np.ndarray:
         torch.manual_seed(3)
         model = build_rtmdet("nano", 1, backbone=SMALL)

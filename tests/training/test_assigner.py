@@ -87,7 +87,7 @@ def test_assignments_are_the_reference(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["assign_normal", "assign_overlapping"])
 def test_costs_are_the_reference(name: str) -> None:
-    """The class cost is what is left of the reference's cost without IoU and centre."""
+    """The class cost is what is left of the reference's cost without IoU and center."""
     golden = {key: torch.from_numpy(array).double() for key, array in reference.load(name).items() if array.ndim}
     valid, boxes = golden["valid_mask"].bool(), golden["gt_bboxes"]
     iou = golden["ious"]
@@ -165,7 +165,7 @@ def test_no_prior_inside() -> None:
     assert not found.soft_target.any()
 
 
-def test_a_ground_truth_without_a_prior_inside_takes_one_from_its_neighbour() -> None:
+def test_a_ground_truth_without_a_prior_inside_takes_one_from_its_neighbor() -> None:
     """The reference's habit: candidates are inside any ground truth, at least one goes to each."""
     points, strides = torch.tensor([[8.0, 8.0], [16.0, 8.0], [8.0, 16.0], [16.0, 16.0]]), torch.full((4,), 8.0)
     target = Target(torch.tensor([[4.0, 4.0, 20.0, 20.0], [17.0, 17.0, 19.0, 19.0]]), torch.tensor([0, 0]))
@@ -197,7 +197,7 @@ def test_good_boxes_win_more_priors() -> None:
     poor = torch.cat([points - 0.5, points + 0.5], dim=1)
     found = assign(torch.zeros(5, 1), poor, points, strides, target)
     assert (found.gt_index == 0).sum() == 1
-    assert found.gt_index[2] == 0, "the one nearest to the centre"
+    assert found.gt_index[2] == 0, "the one nearest to the center"
     most = assign(torch.zeros(5, 1), gt.repeat(5, 1), points, strides, target, topk=2)
     assert (most.gt_index == 0).sum() == 2
 

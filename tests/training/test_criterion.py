@@ -140,7 +140,7 @@ def test_all_images_without_objects() -> None:
 
 
 def test_an_image_without_objects_adds_only_background() -> None:
-    """The normaliser is the batch's: an empty image changes neither it nor the box loss."""
+    """The normalizer is the batch's: an empty image changes neither it nor the box loss."""
     outputs, (target,) = random_outputs(2), random_targets(4)
     first = DenseOutputs(*(tuple(level[:1] for level in levels) for levels in outputs))
     alone, mixed = compute(first, [target]), compute(outputs, [target, EMPTY])

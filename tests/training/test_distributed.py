@@ -62,7 +62,7 @@ def train(accumulate: bool = False) -> tuple[list[StepLosses], torch.Tensor]:
     """Five steps in float64 with the norms in evaluation mode: the losses and all weights."""
     torch.manual_seed(0)
     model = build_rtmdet("nano", CLASSES).double().train()
-    for convolution in model.bbox_head.rtm_reg:  # boxes that overlap objects: the normaliser is not its least value 1
+    for convolution in model.bbox_head.rtm_reg:  # boxes that overlap objects: the normalizer is not its least value 1
         nn.init.constant_(convolution.bias, 1.5)
     for module in model.modules():
         if isinstance(module, _BatchNorm):

@@ -64,7 +64,7 @@ def test_mixed_up_ids_and_shifted_boxes_are_found_out() -> None:
     assert max(swapped, shifted) < 0.5
 
 
-def test_ground_truths_of_one_centre_have_priors_of_their_own() -> None:
+def test_ground_truths_of_one_center_have_priors_of_their_own() -> None:
     boxes = torch.tensor([[0.0, 0, 64, 64]]).repeat(5, 1)
     outputs = encode(Target(boxes, torch.zeros(5, dtype=torch.int64)), (64, 64), 1)
     assert int((outputs.logits[0] > 0).sum()) == 5

@@ -1,4 +1,4 @@
-"""One optimiser step: joined batches, short floats, and what is not a number.
+"""One optimizer step: joined batches, short floats, and what is not a number.
 
 Dimension legend: B batch, K classes.
 """
@@ -48,7 +48,7 @@ def make_model(seed: int = 0) -> nn.Module:
 
 
 def make_detecting_model() -> nn.Module:
-    """First boxes that overlap objects, so that normalisers exceed their least value 1 and differ among batches."""
+    """First boxes that overlap objects, so that normalizers exceed their least value 1 and differ among batches."""
     model = make_model().double().eval()
     for convolution in model.get_submodule("bbox_head.rtm_reg").children():
         nn.init.constant_(convolution.get_parameter("bias"), 1.5)
@@ -90,7 +90,7 @@ def test_joined_batches_learn_as_one_does(cuts: Sequence[int]) -> None:
 
 
 def test_first_step_of_batches_without_objects_is_that_of_one(tmp_path: object) -> None:
-    """The normaliser's least value 1 holds for the step, not for each of its batches."""
+    """The normalizer's least value 1 holds for the step, not for each of its batches."""
     batch = make_batch([None, None])
     norms = []
     for batches in ([batch], [part_of(batch, 0, 1), part_of(batch, 1, 2)]):

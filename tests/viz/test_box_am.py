@@ -74,7 +74,7 @@ def test_ablationcam_by_hand() -> None:
 
 
 def test_eigencam_by_hand() -> None:
-    # channels x and 2 x lie on one line: the component is their centred length along it
+    # channels x and 2 x lie on one line: the component is their centered length along it
     found = box_am(Toy(), "layer", TOY_IMAGE, sum_of_logits, "eigencam")
     expected = (TOY_IMAGE[0, 0] - 2.5).numpy() * 5**0.5
     assert min(np.abs(found - expected).max(), np.abs(found + expected).max()) < 1e-5

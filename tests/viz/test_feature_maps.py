@@ -44,7 +44,7 @@ def test_heat_map_runs_from_blue_to_red() -> None:
     assert heat_map(np.zeros((2, 3)), (20, 30)).shape == (20, 30, 3)
 
 
-def test_a_constant_map_is_one_colour() -> None:
+def test_a_constant_map_is_one_color() -> None:
     assert np.unique(heat_map(np.full((4, 4), 7.0), (8, 8)).reshape(-1, 3), axis=0).tolist() == [[0, 0, 128]]
     assert (unit_range(np.full((2, 2), -1.0)) == 0).all()
 
@@ -53,7 +53,7 @@ def test_padding_is_cut_at_the_pixel() -> None:
     ramp = np.arange(8, dtype=np.float32)[None].repeat(8, 0)  # cells of 8 pixels
     cropped = crop_padding(ramp, (64, 13), (64, 64))
     assert cropped.shape == (64, 13)
-    # cell c is centred on pixel 8 c + 3.5: the last kept pixel lies within the second cell
+    # cell c is centered on pixel 8 c + 3.5: the last kept pixel lies within the second cell
     assert cropped[0, 12] == pytest.approx((12 - 3.5) / 8)
 
 
@@ -66,8 +66,8 @@ def test_heat_stays_where_the_object_is(picture: tuple[int, int]) -> None:
     assert drawn.shape == picture
     assert drawn[-1, -1] > 0.2
     assert drawn[: picture[0] // 2].max() == 0
-    centre = np.argwhere(drawn > 0.5).mean(0) / picture
-    assert np.allclose(centre, [1 - 1 / content[0], 1 - 1 / content[1]], atol=0.03)
+    center = np.argwhere(drawn > 0.5).mean(0) / picture
+    assert np.allclose(center, [1 - 1 / content[0], 1 - 1 / content[1]], atol=0.03)
 
 
 def test_overlay_mixes_and_leaves_its_inputs() -> None:
