@@ -78,7 +78,7 @@ def time_limit(options: RunOptions) -> TimeLimit | None:
     if minutes is None:
         return None
     if options.data is None:
-        raise InputError("--minutes works with --data only: with --config set train.epochs")
+        raise InputError("--minutes works with --data only: with --config use --set train.epochs=...")
     if not 0 < minutes <= LONGEST:  # NaN is neither
         raise InputError(f"--minutes is {minutes:g}: expected a number of minutes above 0 and at most {LONGEST}")
     if "train.epochs" in options.given:

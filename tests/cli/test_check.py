@@ -1,4 +1,4 @@
-"""`rtmdet check`: the start check without a run, and the batch that is learned by heart."""
+"""`rtmdet check`: the start check without a run, and the batch that is overfit."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ def test_dark_images_of_16_bits_are_said_and_can_be_scaled(
     result = command(*words)
     assert result.returncode == 0, result.stderr
     assert "6 of 6 checked images are 16-bit and use only " in result.stdout
-    advice = next(line for line in result.stdout.splitlines() if "16 bits" in line).rpartition("--set ")[2].split()[0]
+    advice = next(line for line in result.stdout.splitlines() if "16-bit" in line).rpartition("--set ")[2].split()[0]
     result = command(*words, "--set", advice)
     assert result.returncode == 0, result.stderr
-    assert "16 bits" not in result.stdout
+    assert "16-bit" not in result.stdout
 
 
 @pytest.mark.parametrize(("trained", "said"), [((320, 320), "about 3.5 times faster"), ((640, 640), ""), (None, "")])

@@ -88,7 +88,7 @@ def test_the_input_size_is_measured_and_printed(
     result = command("check", "--data", dataset, "--weights", checkpoint, *QUICK)
     assert result.returncode == 0, result.stderr
     [line] = [line for line in result.stdout.splitlines() if line.startswith("  data.input_size: ")]
-    assert "nine of ten balloon have " in line
+    assert "90 % of the boxes of balloon measure " in line
     assert "; IoU of the weights' best boxes with the objects: " in line
 
 

@@ -202,7 +202,7 @@ def test_info_of_a_file(checkpoint: Path, command: Command, tmp_path: Path) -> N
     assert result.returncode == 0, result.stderr
     said = dict(line.split(maxsplit=1) for line in result.stdout.replace("batch norms", "norms").splitlines())
     assert said["file"] == f"{checkpoint}, a checkpoint of this package"
-    assert said["model"].startswith("RTMDet-nano, 1.01 million numbers")
+    assert said["model"].startswith("RTMDet-nano, 1.01 million parameters")
     assert (said["classes"], said["input"], said["thresholds"]) == ("1: balloon", "64 x 64 pixels", "not stated")
     assert command("info", tmp_path / "none.pth").returncode == 2
 
@@ -211,5 +211,5 @@ def test_info_of_a_file(checkpoint: Path, command: Command, tmp_path: Path) -> N
 def test_info_tells_weights_without_statistics(shared: Path, command: Command) -> None:
     said = [command("info", shared / "weights" / f"rtmdet_nano_person{end}.pth").stdout for end in ("", "_bn")]
     assert "batch norms  without running statistics (some exports drop them)" in said[0]
-    assert "batch norms  with statistics" in said[1]
+    assert "batch norms  with running statistics" in said[1]
     assert "classes      1: person" in said[1]

@@ -84,7 +84,7 @@ def test_the_run_has_the_epochs_that_fit_and_is_the_run_of_its_config(
     assert re.search("--minutes: 2 epochs in .*, instead of the default 400", result.stdout)
     assert ("halfway: 3 epochs instead of 2, to end in time" in result.stdout) == corrected
     assert "  train.epochs 400 -> " in result.stdout
-    assert result.stdout.count("start check: ") == 1
+    assert result.stdout.count("start check passed: ") == 1
     assert not [path for path in run.iterdir() if path.name.startswith("timing")]
 
     again = command("train", "--config", run / "config.yaml", *settings(f"train.output={tmp_path / 'again'}"))
@@ -103,9 +103,9 @@ def test_a_short_time_gets_a_smaller_input(
     result = command("train", "--data", dataset, "--minutes", 1.5, *words)
     assert result.returncode == 0, result.stderr
     assert load_config(tmp_path / "runs" / dataset.name / "config.yaml").data.input_size == (160, 160)
-    assert "of the default epochs: a smaller input allows more" in result.stdout
+    assert "of the default epochs; a smaller input allows more" in result.stdout
     assert "  data.input_size [320, 320] -> [160, 160]" in result.stdout
-    assert result.stdout.count("start check: ") == 2, "of each size"
+    assert result.stdout.count("start check passed: ") == 2, "of each size"
 
 
 def test_folds_share_the_time_and_have_one_length(

@@ -21,7 +21,7 @@ from training.small_run import Recorder
 
 from rtmdet.config.file import load_config
 from rtmdet.core.errors import InputError
-from rtmdet.evaluation.coco import NAMES
+from rtmdet.evaluation.coco import NAMES, metric_text
 from rtmdet.runs.folder import load_run
 from rtmdet.runs.train import train
 from rtmdet.training.interruption import Interrupted
@@ -355,7 +355,7 @@ def test_two_processes_write_one_run(config: Path, dataset: Path, tmp_path: Path
     assert measured.returncode == 0, measured.stderr
     words = [line.split() for line in measured.stdout.splitlines()]
     found = {line[0]: line[1] for line in words if line and line[0] in NAMES}
-    assert found == {name: f"{number:.3f}" for name, number in zip(NAMES, numbers, strict=True)}
+    assert found == {name: metric_text(float(number)) for name, number in zip(NAMES, numbers, strict=True)}
 
 
 def test_starts_from_weights_of_other_classes(

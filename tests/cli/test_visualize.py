@@ -276,7 +276,7 @@ def test_an_empty_map_is_said(photo: Path, capsys: pytest.CaptureFixture[str]) -
         ([ANY, "--layer", "nekc"], "did you mean neck"),
         ([ANY, "--layer", "__import__('os')"], "not a module path"),
         (["--topk", "0"], "--topk 0: expected at least 1"),
-        (["--score", "2"], "--score 2.0: expected 0 .. 1"),
+        (["--score", "2"], "--score 2.0: expected a number from 0 to 1"),
     ],
 )
 def test_unusable_input_is_one_line(
