@@ -1,6 +1,6 @@
-"""Runs every command of the README as a user would, the long ones for one epoch. Needs shared/ (photos, weights).
+"""Runs every command of README and docs/ as a user would, the long ones for one epoch. Needs shared/.
 
-A command that this file does not know how to run makes it fail, so the README cannot grow untested ones.
+A command that this file does not know how to run makes it fail, so the documents cannot grow untested ones.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ BIN = Path(sys.executable).parent
 ONE_EPOCH = ["--set", "train.epochs=1", "--set", "data.workers=0"]
 SMALL = [*ONE_EPOCH, "--set", "data.input_size=[256,256]"]  # of larger networks, whose weights no later command uses
 
+DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in ("own-data", "training", "looking-inside", "models")))
 RUN_BY_CI_ITSELF = ("make demo", "make test")
 PERSON = ["--set", shlex.quote(f"model.weights={WEIGHTS}")]
 TWO = "torchrun --nproc-per-node 2 train.py --config configs/balloon_nano.yaml --set data.batch_size=2"
@@ -42,8 +43,9 @@ SHORT = (*FETCH, "pip install -e .", "python train.py --help", "python infer.py"
 
 
 def commands() -> list[str]:
-    """The lines of the README's shell blocks, comments cut off."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    """The lines of the documents' shell blocks, comments cut off."""
+    text = "\n".join((ROOT / name).read_text() for name in DOCUMENTS)
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.S)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line]
 
