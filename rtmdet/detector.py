@@ -23,7 +23,7 @@ from torch import Tensor
 
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
-from rtmdet.core.letterbox import letterbox
+from rtmdet.core.letterbox import Letterbox, letterbox
 from rtmdet.core.pictures import COLORS, Picture, ValueRange, to_rgb
 from rtmdet.core.postprocess import postprocess
 from rtmdet.data.files import files_below
@@ -118,11 +118,11 @@ class Detector:
         memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         self.model = model.eval().to(device).to(memory_format=memory_format)
 
-    def preprocess(self, images: Sequence[np.ndarray]) -> tuple[Tensor, list[tuple[float, float]]]:
-        """Letterbox RGB uint8 images: (B, 3, H, W) uint8 on the device, and each image's scale (x, y)."""
+    def preprocess(self, images: Sequence[np.ndarray]) -> tuple[Tensor, list[Letterbox]]:
+        """RGB uint8 images as (B, 3, H, W) uint8 on the device, and where each one lies in it."""
         boxed = [letterbox(image, self.input_size) for image in images]
         stack = torch.from_numpy(np.stack([canvas for canvas, _ in boxed]))  # (B, H, W, 3)
-        return stack.permute(0, 3, 1, 2).to(self.device), [scale for _, scale in boxed]
+        return stack.permute(0, 3, 1, 2).to(self.device), [place for _, place in boxed]
 
     def thresholds(self, score: Score = "auto") -> tuple[float, ...]:
         """The least score of a detection, one for all classes or K of them.
@@ -198,12 +198,12 @@ class Detector:
     def _detect(
         self, images: Sequence[_Opened], thresholds: Sequence[float], iou_threshold: float, max_detections: int
     ) -> list[Detections]:
-        batch, scales = self.preprocess([image.pixels for image in images])
+        batch, places = self.preprocess([image.pixels for image in images])
         with torch.inference_mode():
             batched = postprocess(
                 self.model(batch),
                 input_size=self.input_size,
-                scales=scales,
+                letterboxes=places,
                 score_threshold=min(thresholds),
                 iou_threshold=iou_threshold,
                 nms_pre=1000,

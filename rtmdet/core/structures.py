@@ -15,21 +15,17 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.instances import Instances
+from rtmdet.core.letterbox import Letterbox
 
 
 @dataclass(frozen=True, slots=True)
 class ImageMeta:
-    """Where an image came from and how it was brought to the network's input.
-
-    `scale` is (x, y): input pixels per original pixel, so original = input / scale. `content` is the
-    (H, W) of the input that shows the image; the rest, right and below, is padding.
-    """
+    """Where an image came from and, once it is in the network's input, where it lies there."""
 
     image_id: int
     path: str
     original_size: tuple[int, int]
-    scale: tuple[float, float] = (1.0, 1.0)
-    content: tuple[int, int] | None = None
+    letterbox: Letterbox | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

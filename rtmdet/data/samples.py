@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from torch.utils.data import Dataset
 
-from rtmdet.core.letterbox import fitted_size, letterbox
+from rtmdet.core.letterbox import letterbox
 from rtmdet.core.structures import Sample
 from rtmdet.data.augment import transforms
 from rtmdet.data.augment.albumentations import ExtraTransforms
@@ -171,7 +171,5 @@ class EvaluationSamples(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.dataset.load(index)
-        image, scale = letterbox(sample.image, self.input_size)
-        content = fitted_size(sample.meta.original_size, self.input_size)
-        meta = replace(sample.meta, scale=scale, content=content)
-        return Sample(image, sample.instances.affine(scale), meta)
+        image, place = letterbox(sample.image, self.input_size)
+        return Sample(image, sample.instances.affine(place.scale), replace(sample.meta, letterbox=place))

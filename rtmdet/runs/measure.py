@@ -12,6 +12,7 @@ from rtmdet.config.file import parse_config
 from rtmdet.config.schema import EvaluationConfig
 from rtmdet.core.console import SizedIterable, track, warn
 from rtmdet.core.errors import InputError
+from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import Batch
 from rtmdet.data.coco.dataset import CocoDataset
@@ -38,7 +39,7 @@ def detect_all(
         found = postprocess(
             model(batch.images.to(device)),
             input_size=(batch.images.shape[2], batch.images.shape[3]),
-            scales=[meta.scale for meta in batch.metas],
+            letterboxes=places_of(batch),
             score_threshold=settings.score_threshold,
             iou_threshold=settings.iou_threshold,
             nms_pre=settings.nms_pre,
@@ -99,6 +100,13 @@ def evaluate_detector(
     metrics, matches = evaluator.evaluate_with_matches()
     origin = "as in the training run" if stored else "defaults"
     return Evaluation(metrics, tuple(matches), evaluator, len(dataset), settings, origin, tuple(dataset.remarks))
+
+
+def places_of(batch: Batch) -> list[Letterbox]:
+    """Where each image of a batch of `EvaluationSamples` lies in the input."""
+    places = [meta.letterbox for meta in batch.metas if meta.letterbox is not None]
+    assert len(places) == len(batch.metas), "a training batch has none"
+    return places
 
 
 def describe(settings: EvaluationConfig) -> str:

@@ -14,6 +14,7 @@ import torch
 from rtmdet.cli.main import EVALUATION_BACKENDS
 from rtmdet.config.schema import EVALUATION_BACKENDS as CONFIGURED_BACKENDS
 from rtmdet.core.detections import Detections
+from rtmdet.core.letterbox import Letterbox
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.evaluation.coco import BACKENDS, NAMES
 from rtmdet.models.rtmdet import build_rtmdet
@@ -60,8 +61,8 @@ def find_everything(monkeypatch: pytest.MonkeyPatch, split: Path, *, lost: int =
     data = CocoDataset(split / "annotations.json", split / "images", training=False)
     truth = iter([data.load(number).instances.boxes for number in range(len(data))])
 
-    def find(_: object, *, scales: list[tuple[float, float]], **_settings: object) -> list[Detections]:
-        found = [torch.from_numpy(next(truth)) * 64 / 96 / torch.tensor([*scale, *scale]) for scale in scales]
+    def find(_: object, *, letterboxes: list[Letterbox], **_settings: object) -> list[Detections]:
+        found = [place.to_image(torch.from_numpy(next(truth)) * 64 / 96) for place in letterboxes]
         kept = [boxes[: len(boxes) - lost] for boxes in found]
         return [Detections(box, torch.ones(len(box)), torch.zeros(len(box), dtype=torch.int64)) for box in kept]
 

@@ -298,16 +298,15 @@ def test_evaluation_samples_come_in_order_and_know_the_way_back(dataset: CocoDat
         assert meta.image_id == dataset.image_ids[number]
         assert meta.original_size == original.image.shape[:2]
         assert sample.image.shape == (*INPUT, 3)
-        np.testing.assert_allclose(
-            sample.instances.boxes / np.array(meta.scale * 2), original.instances.boxes, rtol=1e-5
-        )
+        assert meta.letterbox is not None
+        scale = meta.letterbox.scale
+        np.testing.assert_allclose(sample.instances.boxes / np.array(scale * 2), original.instances.boxes, rtol=1e-5)
         np.testing.assert_allclose(
             sample.instances.boxes[0], bright_bounds(sample.image, sample.instances.boxes[0], 200), atol=2
         )
-        assert meta.content is not None
-        height, width = meta.content
+        height, width = meta.letterbox.content
         assert height == INPUT[0] or width == INPUT[1]
         assert (sample.image[height:] == 114).all()
         assert (sample.image[:, width:] == 114).all()
         assert (sample.image[:height, :width] != 114).any(axis=2).mean() > 0.9
-        np.testing.assert_allclose(meta.scale, (width / original.image.shape[1], height / original.image.shape[0]))
+        np.testing.assert_allclose(scale, (width / original.image.shape[1], height / original.image.shape[0]))

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from rtmdet.core.letterbox import fitted_size
+from rtmdet.core.letterbox import Letterbox
 from rtmdet.data.coco.file import CocoAnnotation
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding
@@ -28,8 +28,7 @@ def sides_at_input(
     """The sides (N, 2) of boxes as (width, height) in pixels of the letterboxed input of (H, W)."""
     scales = {}
     for image_id, image in file.images.items():
-        height, width = fitted_size((image["height"], image["width"]), input_size)
-        scales[image_id] = width / image["width"], height / image["height"]
+        scales[image_id] = Letterbox.fit((image["height"], image["width"]), input_size).scale
     sides = np.array([annotation["bbox"][2:] for annotation in annotations], np.float64).reshape(-1, 2)
     return sides * np.array([scales[annotation["image_id"]] for annotation in annotations]).reshape(-1, 2)
 
