@@ -28,6 +28,7 @@ from rtmdet.core.pictures import COLORS, Picture, ValueRange, to_rgb
 from rtmdet.core.postprocess import postprocess
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
+from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
@@ -117,6 +118,7 @@ class Detector:
         self.path = None
         memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         self.model = model.eval().to(device).to(memory_format=memory_format)
+        self.backend = TorchBackend(self.model, device)
 
     def preprocess(self, images: Sequence[np.ndarray]) -> tuple[Tensor, list[Letterbox]]:
         """RGB uint8 images as (B, 3, H, W) uint8 on the device, and where each one lies in it."""
@@ -201,7 +203,7 @@ class Detector:
         batch, places = self.preprocess([image.pixels for image in images])
         with torch.inference_mode():
             batched = postprocess(
-                self.model(batch),
+                self.backend(batch),
                 input_size=self.input_size,
                 letterboxes=places,
                 score_threshold=min(thresholds),

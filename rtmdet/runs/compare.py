@@ -245,4 +245,4 @@ def measure(one: Run, images: Images, loading: Loading, remarks: list[str]) -> C
     settings = stored_settings(detector, str(one.path)) or EvaluationConfig()
     settings = replace(settings, backend=backend)
     remarks.append(f"{one.path}: {describe(settings)}")
-    return detect_all(detector.model, dataset, loader, settings=settings, device=detector.device)
+    return detect_all(detector.backend, dataset, loader, settings)

@@ -11,6 +11,7 @@ from rtmdet.core.distributed import rank, world_size
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
+from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.evaluation.coco import CocoMetrics, shown
 from rtmdet.runs.measure import detect_all
 from rtmdet.runs.plain_images import spread
@@ -34,7 +35,8 @@ class Validation:
     def __call__(self, model: nn.Module) -> CocoMetrics:
         """The numbers of all images, the same on every process."""
         settings = self._config.evaluation
-        return detect_all(model, self._dataset, self._loader, settings=settings, device=self._device).evaluate()
+        backend = TorchBackend(model, self._device)
+        return detect_all(backend, self._dataset, self._loader, settings).evaluate()
 
     def choose_input_size(self, model: nn.Module, train_data: CocoDataset) -> tuple[int, int]:
         """From now on measure at the size where the model finds most on training images; returns it."""
@@ -93,4 +95,4 @@ def training_precision(
 ) -> float:
     """AP on training images without augmentation."""
     loader = build_validation_loader(config, part, input_size)
-    return detect_all(model, part, loader, settings=config.evaluation, device=device).evaluate(curves=False).ap
+    return detect_all(TorchBackend(model, device), part, loader, config.evaluation).evaluate(curves=False).ap
