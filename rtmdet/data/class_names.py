@@ -20,7 +20,7 @@ def similar_names(names: Iterable[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def describe_similar(names: Iterable[str]) -> list[str]:
+def similar_name_remarks(names: Iterable[str]) -> list[str]:
     """A line about each such group."""
     return [
         f"the classes {', '.join(map(repr, group))} differ in letter case or spaces only: if they are one, join them "

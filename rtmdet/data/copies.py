@@ -15,14 +15,14 @@ import numpy as np
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.image_names import ImageNames
 
-GRID = 16  # fingerprints compare neighbours on a grid of 16 x 16
+GRID = 16  # fingerprints compare neighbors on a grid of 16 x 16
 NEAR = 20  # bits of 256 that near copies may differ in
-_STEP = 2  # grey levels that count as a difference
+_STEP = 2  # gray levels that count as a difference
 _PLAIN = 24  # bits that must be set, and not set: fingerprints of plain pictures say too little
 _BLOCK = 1024  # fingerprints that are compared with all others at a time
-_LEAST_SIDE = 4 * GRID  # pixels of a picture whose fingerprints do not depend on how it was made smaller
-_MOST = 0.5  # share of the images that near copies of one photo may be: more are scenes of one video
-_MOST_LOOKED_AT = 10_000  # images that are decoded for it: minutes on one core
+_MIN_SIDE = 4 * GRID  # pixels of a picture whose fingerprints do not depend on how it was made smaller
+_MAX_SHARE = 0.5  # share of the images that near copies of one photo may be: more are scenes of one video
+_MAX_DECODED = 10_000  # images that are decoded for it: minutes on one core
 VIDEO = (
     "most images look alike, as the pictures of one video do: they are split all the same, and AP says little of "
     "other scenes"
@@ -38,7 +38,7 @@ def fingerprints(image: np.ndarray) -> np.ndarray:
     return np.stack([(np.diff(view, axis=1) > _STEP).reshape(-1) for view in (small, small[:, ::-1])])
 
 
-def says_enough(bits: np.ndarray | None) -> bool:
+def is_distinctive(bits: np.ndarray | None) -> bool:
     """Whether fingerprints tell a picture from others; those of plain ones do not."""
     return bits is not None and _PLAIN <= int(bits[0].sum()) <= bits[0].size - _PLAIN
 
@@ -65,11 +65,11 @@ def group_copies(file: CocoFile, folder: Path) -> tuple[list[set[int]], str]:
     for name in found.values():
         content = (folder / name).read_bytes()
         digests.append(digest(content))
-        prints.append(_look(content) if len(found) <= _MOST_LOOKED_AT else None)
+        prints.append(_look(content) if len(found) <= _MAX_DECODED else None)
     first = {value: place for place, value in reversed(list(enumerate(digests)))}
     equal = np.array([first[value] for value in digests], np.int64)  # (M,) the first image of the same content
     groups = _sets(list(found), _join_near(equal, prints))
-    if max(map(len, groups), default=0) > _MOST * len(file["images"]):
+    if max(map(len, groups), default=0) > _MAX_SHARE * len(file["images"]):
         return _sets(list(found), equal), VIDEO
     if not groups:
         return [], ""
@@ -101,7 +101,7 @@ def digest(content: bytes) -> bytes:
 def _join_near(labels: np.ndarray, prints: Sequence[np.ndarray | None]) -> np.ndarray:
     """The labels (M,) of groups, those of near copies made one."""
     labels = labels.copy()
-    rich = np.array([place for place, bits in enumerate(prints) if says_enough(bits)], np.int64)
+    rich = np.array([place for place, bits in enumerate(prints) if is_distinctive(bits)], np.int64)
     bits = np.array([prints[place] for place in rich]).reshape(-1, 2, GRID * GRID)
     for start in range(0, len(rich), _BLOCK):
         near = differing_bits(bits, start, min(_BLOCK, len(rich) - start)) <= NEAR
@@ -125,7 +125,7 @@ def _look(content: bytes) -> np.ndarray | None:
     data = np.frombuffer(content, np.uint8)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
-        if image is not None and min(image.shape) < _LEAST_SIDE:
+        if image is not None and min(image.shape) < _MIN_SIDE:
             image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
     except cv2.error:
         return None

@@ -18,7 +18,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.files import comparable, files_below
-from rtmdet.data.formats.faults import report
+from rtmdet.data.formats.faults import raise_or_collect
 from rtmdet.data.images import IMAGE_SUFFIXES
 
 
@@ -86,17 +86,17 @@ def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dic
     if missing := [name for name, files in found.items() if not files]:
         few = shortened(map(repr, missing), 3)
         text = f"{len(missing)} of {len(names)} image files are not in {folder} ({few})"
-        report(f"{source}: {text}; check the folder or take the images out of the file", "missing-image")
+        raise_or_collect(f"{source}: {text}; check the folder or take the images out of the file", "missing-image")
     for name, files in found.items():
         if len(files) > 1:
             text = f"the image {name!r} could be any of {shortened(map(repr, files), 3)} in {folder}"
-            report(f"{source}: {text}; write the one that is meant", "ambiguous-image")
+            raise_or_collect(f"{source}: {text}; write the one that is meant", "ambiguous-image")
     chosen = {name: files[0] for name, files in found.items() if len(files) == 1}
     taken: dict[str, str] = {}
     for name, file in chosen.items():
         if (other := taken.setdefault(file, name)) != name:
             text = f"expected a file for each image, found only {file!r} in {folder} for both {other!r} and {name!r}"
-            report(f"{source}: {text}; add the other one", "shared-image")
+            raise_or_collect(f"{source}: {text}; add the other one", "shared-image")
     return chosen, _remarks(source, folder, chosen)
 
 

@@ -135,7 +135,7 @@ def read_image_bytes(path: str | Path) -> bytes:
 
 
 def _is_cut_short(data: bytes) -> bool:
-    """Whether the end of a JPEG or PNG is missing: decoders may pass over it and leave the rest grey."""
+    """Whether the end of a JPEG or PNG is missing: decoders may pass over it and leave the rest gray."""
     if data.startswith(_JPEG_START):
         return _is_cut_short_jpeg(data)
     if data.startswith(_PNG_START):

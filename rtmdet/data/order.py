@@ -12,7 +12,7 @@ from math import sqrt
 import numpy as np
 
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.recent import Recent
+from rtmdet.data.lru_cache import LruCache
 
 
 def image_classes(dataset: CocoDataset) -> list[set[int]]:
@@ -44,7 +44,7 @@ class EpochOrder:
         self._seed = seed
         self._edges = None if factors is None else np.cumsum(factors)  # (M,)
         self._length = count if self._edges is None else int(self._edges[-1])
-        self._epochs: Recent[np.ndarray] = Recent(4)
+        self._epochs: LruCache[np.ndarray] = LruCache(4)
 
     def __len__(self) -> int:
         return self._length

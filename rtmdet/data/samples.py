@@ -19,8 +19,8 @@ from rtmdet.data.augment.albumentations import ExtraTransforms
 from rtmdet.data.augment.composition import Composition, compose, crop, render, resize
 from rtmdet.data.augment.mixing import make_tile, mixup, mosaic
 from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.lru_cache import LruCache
 from rtmdet.data.order import EpochOrder, image_classes, repeat_factors
-from rtmdet.data.recent import Recent
 
 CROP_ATTEMPTS = 100  # crops without any object are drawn again, this often at most
 PARTNER_DRAWS = 15  # mixup looks this often for a partner with objects
@@ -31,7 +31,7 @@ MIXUP_STREAM = 1_000_003  # keeps mixup's random numbers apart from those of the
 class TrainingSamples(Dataset[Sample]):
     """Augmented samples of the network's input size, indexed by (epoch, position).
 
-    Stage 1: mosaic, resize, crop, colours, flip, mixup; stage 2, from epoch `stage2_start` on: the same without
+    Stage 1: mosaic, resize, crop, colors, flip, mixup; stage 2, from epoch `stage2_start` on: the same without
     mosaic and mixup. Differs from mmdet: partners come from the last `mosaic_cache` (`mixup_cache`) places of the
     sampler's order, where the original keeps a cache in every loader process and, in the sizes s to x, drops
     random elements of it; a crop without objects draws another image for this place only.
@@ -76,8 +76,8 @@ class TrainingSamples(Dataset[Sample]):
         # Tiles rather than the photos themselves: none is larger than the input, and a mosaic's pixels have been
         # scaled twice, as the original's. Each loader process has its own: of small sets all, none is made twice.
         fits = 3 * input_size[0] * input_size[1] * len(dataset) <= TILE_MEMORY
-        self._tiles: Recent[Sample] = Recent(len(dataset) if fits else 2 * mosaic_cache)
-        self._unmixed: Recent[Sample] = Recent(2 * mixup_cache)
+        self._tiles: LruCache[Sample] = LruCache(len(dataset) if fits else 2 * mosaic_cache)
+        self._unmixed: LruCache[Sample] = LruCache(2 * mixup_cache)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -128,7 +128,7 @@ class TrainingSamples(Dataset[Sample]):
         return self._random_crop(composition, rng)
 
     def _mosaic(self, index: int, place: int, rng: np.random.Generator) -> Composition:
-        """The image with three partners around a random centre."""
+        """The image with three partners around a random center."""
         partners = [self.order.index(place - self._age(rng, place, self.mosaic_cache)) for _ in range(3)]
         height, width = self.input_size
         center = int(rng.uniform(0.5, 1.5) * width), int(rng.uniform(0.5, 1.5) * height)
@@ -142,7 +142,7 @@ class TrainingSamples(Dataset[Sample]):
         return crop(composition, top, left, self.input_size)
 
     def _finish(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Colours, flip and the user's own transforms, padded to the input."""
+        """Colors, flip and the user's own transforms, padded to the input."""
         shift = np.trunc(rng.uniform(-1, 1, 3) * self.hsv * rng.integers(0, 2, 3)).astype(int)
         sample = transforms.shift_hsv(sample, tuple(shift))
         if rng.random() < self.flip_probability:

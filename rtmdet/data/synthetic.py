@@ -127,17 +127,17 @@ def _add_balloons(canvas: Canvas, rng: Generator) -> None:
             share = np.clip(typical * rng.lognormal(0, 0.3), *RADIUS)
             radius = max(share * side, SMALLEST_BALLOON * FINE * 0.7)
             hung = bunch + rng.normal(0, 1.6 * radius, 2)
-            centre = hung if bunched else rng.uniform(0.04, 0.96, 2) * (width, height)
+            center = hung if bunched else rng.uniform(0.04, 0.96, 2) * (width, height)
             string = np.array([0, 0.35 * side]) if bunched else np.array([rng.normal(0, radius), 3.5 * radius])
-            if _add_balloon(canvas, rng, centre, radius, (bunch if bunched else centre) + string):
+            if _add_balloon(canvas, rng, center, radius, (bunch if bunched else center) + string):
                 break
 
 
-def _add_balloon(canvas: Canvas, rng: Generator, centre: np.ndarray, radius: float, end: np.ndarray) -> bool:
+def _add_balloon(canvas: Canvas, rng: Generator, center: np.ndarray, radius: float, end: np.ndarray) -> bool:
     """Paint a balloon whose string runs to `end`; False where it does not fit."""
     tall, taper = rng.uniform(1.08, 1.35), rng.uniform(0.08, 0.28)
-    lean = np.arctan2(centre[0] - end[0], end[1] - centre[1])  # the knot points down the string
-    thing = Thing(balloon_outline(tall, taper), centre, radius, 0.8 * lean + rng.normal(0, 0.15))
+    lean = np.arctan2(center[0] - end[0], end[1] - center[1])  # the knot points down the string
+    thing = Thing(balloon_outline(tall, taper), center, radius, 0.8 * lean + rng.normal(0, 0.15))
     if not canvas.add(thing, latex(rng, tall, taper), rng, balloon=True):
         return False
     _draw_string(canvas, thing.placed(np.array([[0.0, tall * 1.1]]))[0], end, rng)
@@ -152,8 +152,8 @@ def _add_thing(canvas: Canvas, rng: Generator) -> None:
     shape, painter = LOOK_ALIKES[name]
     outline = shape * (1, rng.uniform(0.6, 1.6) if name == "brick" else 1)
     upright = name == "brick"  # it stands on something, so it is low in the picture
-    centre = rng.uniform((0, 0.5 if upright else 0), 1) * (width, height)
-    thing = Thing(outline, centre, radius, rng.normal(0, 0.1) if upright else rng.uniform(-np.pi, np.pi))
+    center = rng.uniform((0, 0.5 if upright else 0), 1) * (width, height)
+    thing = Thing(outline, center, radius, rng.normal(0, 0.1) if upright else rng.uniform(-np.pi, np.pi))
     canvas.add(thing, painter, rng, balloon=False)
 
 
@@ -162,7 +162,7 @@ def _draw_string(canvas: Canvas, start: np.ndarray, end: np.ndarray, rng: Genera
     sag = (start + end) / 2 + rng.normal(0, 0.12, 2) * np.linalg.norm(end - start)
     share = np.linspace(0, 1, 24)[:, None]
     curve = (1 - share) ** 2 * start + 2 * share * (1 - share) * sag + share**2 * end
-    window, coverage = rasterise(curve, canvas.owners.shape, filled=False)
+    window, coverage = rasterize(curve, canvas.owners.shape, filled=False)
     canvas.blend(window, rgb(0, 0, rng.uniform(0.1, 0.95)), coverage * np.float32(rng.uniform(0.4, 0.8)))
 
 
@@ -184,10 +184,10 @@ def _photograph(canvas: np.ndarray, rng: Generator) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Thing:
-    """A shape in its place: unit outline (V, 2), centre (2,) and radius in canvas pixels, tilt in radians."""
+    """A shape in its place: unit outline (V, 2), center (2,) and radius in canvas pixels, tilt in radians."""
 
     outline: np.ndarray
-    centre: np.ndarray
+    center: np.ndarray
     radius: float
     tilt: float
 
@@ -199,7 +199,7 @@ class Thing:
 
     def placed(self, points: np.ndarray) -> np.ndarray:
         """Unit points (V, 2) on the canvas."""
-        return self.centre + self.radius * points @ self.turn.T
+        return self.center + self.radius * points @ self.turn.T
 
 
 @dataclass(slots=True, eq=False)
@@ -207,7 +207,7 @@ class Canvas:
     """What has been painted so far, and which balloon each of its pixels shows."""
 
     image: np.ndarray  # (2H, 2W, 3) float32 RGB, 0 .. 1
-    light: np.ndarray  # (3,) unit vector towards the lamp or the sun: x, y, viewer
+    light: np.ndarray  # (3,) unit vector toward the lamp or the sun: x, y, viewer
     owners: np.ndarray = field(init=False)  # (2H, 2W) int16, -1 = none
     polygons: dict[int, np.ndarray] = field(default_factory=dict)  # (V, 2) image pixels, by balloon
     areas: list[float] = field(default_factory=list)  # canvas pixels, of the whole balloons
@@ -218,29 +218,29 @@ class Canvas:
     def add(self, thing: Thing, painter: Painter, rng: Generator, *, balloon: bool) -> bool:
         """Paint a thing, unless a balloon, itself included, would be left with too little to see."""
         outline = thing.placed(thing.outline)
-        window, coverage = rasterise(outline, self.owners.shape, filled=True)
-        colour = painter(rng, *self._unit_frame(thing, window))  # (h, w, 4)
-        opacity = coverage * colour[..., 3]
+        window, coverage = rasterize(outline, self.owners.shape, filled=True)
+        color = painter(rng, *self._unit_frame(thing, window))  # (h, w, 4)
+        opacity = coverage * color[..., 3]
         if balloon:
             self.areas.append(cv2.contourArea(outline.astype(np.float32)))
         if not self._claim(window, opacity > 0.5, len(self.areas) - 1 if balloon else -1):
             if balloon:
                 self.areas.pop()
             return False
-        self.blend(window, colour[..., :3], opacity)
+        self.blend(window, color[..., :3], opacity)
         return True
 
     def _unit_frame(self, thing: Thing, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where a window's pixel centres lie in a thing's unit frame, u and v (h, w), and the light there (3,)."""
-        rows, columns = np.mgrid[window].astype(np.float32) + 0.5  # (h, w) pixel centres
-        offset = np.stack((columns, rows), axis=-1) - np.float32(thing.centre)
+        """Where a window's pixel centers lie in a thing's unit frame, u and v (h, w), and the light there (3,)."""
+        rows, columns = np.mgrid[window].astype(np.float32) + 0.5  # (h, w) pixel centers
+        offset = np.stack((columns, rows), axis=-1) - np.float32(thing.center)
         u, v = np.moveaxis(offset @ np.float32(thing.turn / thing.radius), -1, 0)
         return u, v, np.append(self.light[:2] @ thing.turn, self.light[2]).astype(np.float32)
 
-    def blend(self, window: Window, colour: np.ndarray, opacity: np.ndarray) -> None:
-        """Lay a colour (h, w, 3) or (3,) over a window of the canvas with an opacity (h, w)."""
+    def blend(self, window: Window, color: np.ndarray, opacity: np.ndarray) -> None:
+        """Lay a color (h, w, 3) or (3,) over a window of the canvas with an opacity (h, w)."""
         patch = self.image[window]
-        patch += opacity[..., None] * (colour - patch)
+        patch += opacity[..., None] * (color - patch)
 
     def _claim(self, window: Window, solid: np.ndarray, owner: int) -> bool:
         """Give pixels to a balloon (or to none, -1) and trace anew all it concerns; undone when one is lost."""
@@ -265,7 +265,7 @@ class Canvas:
         if sizes.max(initial=0) < VISIBLE * self.areas[index]:
             return None
         largest = (parts == 1 + sizes.argmax()).view(np.uint8)
-        # A pixel's four corners, rather than its centre: the outline then runs around the pixels.
+        # A pixel's four corners, rather than its center: the outline then runs around the pixels.
         corners = cv2.dilate(largest, np.ones((2, 2), np.uint8), anchor=(1, 1))
         contours = cv2.findContours(corners, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
         contour = cv2.approxPolyDP(contours[0], 0.7, True)[:, 0] + np.array([left, top])
@@ -273,7 +273,7 @@ class Canvas:
         return polygon if np.ptp(polygon, axis=0).min() >= SMALLEST_BALLOON else None
 
 
-def rasterise(points: np.ndarray, size: tuple[int, ...], *, filled: bool) -> tuple[Window, np.ndarray]:
+def rasterize(points: np.ndarray, size: tuple[int, ...], *, filled: bool) -> tuple[Window, np.ndarray]:
     """An outline filled, or a curve drawn thinly, on a canvas of `size`.
 
     Returns the window that it touches and how far it covers the window's pixels, (h, w) 0 .. 1.
@@ -282,7 +282,7 @@ def rasterise(points: np.ndarray, size: tuple[int, ...], *, filled: bool) -> tup
     low = np.clip(np.floor(points.min(axis=0)).astype(int) - 2, 0, edge - 1)
     high = np.clip(np.ceil(points.max(axis=0)).astype(int) + 2, low + 1, edge)
     mask = np.zeros((high - low)[::-1], np.uint8)
-    shifted = [np.round((points - low - 0.5) * 16).astype(np.int32)]  # cv2 counts from pixel centres, in 1/16
+    shifted = [np.round((points - low - 0.5) * 16).astype(np.int32)]  # cv2 counts from pixel centers, in 1/16
     if filled:
         cv2.fillPoly(mask, shifted, 255, cv2.LINE_AA, shift=4)
     else:

@@ -12,7 +12,7 @@ import pytest
 
 from rtmdet.cli.finding_pictures import view_box
 from rtmdet.core.errors import InputError
-from rtmdet.data.formats.open import open_source
+from rtmdet.data.formats.open import open_dataset
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_every_fault_of_label_files_is_listed(tmp_path: Path, command, kind: str
         True,
     )
     with pytest.raises(InputError) as caught:
-        open_source(folder)
+        open_dataset(folder)
     assert str(caught.value).startswith(texts[0])
 
 

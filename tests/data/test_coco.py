@@ -49,7 +49,7 @@ def sound() -> Document:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with the images of the sound file, grey in the value of their id."""
+    """A folder with the images of the sound file, gray in the value of their id."""
     for image in sound()["images"]:
         pixels = np.full((image["height"], image["width"], 3), image["id"], np.uint8)
         cv2.imwrite(str(tmp_path / image["file_name"]), pixels)

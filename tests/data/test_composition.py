@@ -143,7 +143,7 @@ def test_slivers(size: tuple[int, int]) -> None:
     assert (render(Composition((layer,), size, *nothing())).image == 200).all()
 
 
-def test_a_pixel_shows_a_layer_if_its_centre_lies_there() -> None:
+def test_a_pixel_shows_a_layer_if_its_center_lies_there() -> None:
     image = np.full((4, 4, 3), 200, np.uint8)
     layer = Layer(image, np.array([2.4, 1.6, 7.6, 6.4]))
     shown = render(Composition((layer,), (9, 9), *nothing())).image == 200

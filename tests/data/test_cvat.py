@@ -100,7 +100,7 @@ def test_other_shapes_are_passed_over_and_counted(tmp_path: Path) -> None:
         (BOX, '<polygon label="dog" points="1,2;3,4;5,nan"/>', "expected 'points' x,y;x,y;... of 3 or more"),
         (BOX, '<ellipse label="dog" cx="9" cy="9" rx="-1" ry="1"/>', "no negative size, for 'rx', found '-1'"),
         (BOX, '<box label="dog" xtl="80" ytl="1" xbr="90" ybr="9"/>', "shape 1: the box .* lies outside its image"),
-        (BOX, "", r"annotations\.xml: expected objects on 2 labelled images, found none"),
+        (BOX, "", r"annotations\.xml: expected objects on 2 labeled images, found none"),
         ('width="80"', 'width="81"', r"expected the size of .*a\.png, 80 x 60 pixels .*, found 81 x 60"),
         ('width="80"', "", r"annotations\.xml: a\.png: expected a finite number.* for 'width'"),
         ('name="a.png"', 'name=""', "image 0: expected a file under 'name'"),

@@ -12,7 +12,7 @@ import pytest
 
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.formats.open import open_source
+from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.image_names import ImageNames, locate_images
 
 ACCENT = unicodedata.normalize("NFC", "café.png")
@@ -98,7 +98,7 @@ def test_a_data_set_of_another_machine_is_opened(folder: Path) -> None:
     }
     file = folder.parent / "train.json"
     file.write_text(json.dumps(document))
-    split = open_source(folder.parent).splits["train"]
+    split = open_dataset(folder.parent).splits["train"]
     assert split.images == folder
     dataset = CocoDataset(file, split.images, training=True)
     assert [dataset.path(index).relative_to(folder).as_posix() for index in (0, 1)] == ["b/one.png", "my pic.png"]

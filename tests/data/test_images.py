@@ -19,7 +19,7 @@ ORIENTATION = 0x0112
 
 
 def photo(height: int = 48, width: int = 64) -> np.ndarray:
-    """A smooth colourful (H, W, 3) image."""
+    """A smooth colorful (H, W, 3) image."""
     coarse = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 

@@ -25,7 +25,7 @@ COUNT = 5
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Five images of 40 x 40 pixels, grey in ten times their id, an object in each."""
+    """Five images of 40 x 40 pixels, gray in ten times their id, an object in each."""
     images, annotations = [], []
     for number in range(1, COUNT + 1):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((40, 40, 3), 10 * number, np.uint8))

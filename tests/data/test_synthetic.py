@@ -92,13 +92,13 @@ def filled(mask: np.ndarray) -> np.ndarray:
 
 
 def test_annotated_balloons_are_where_the_picture_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Colour changes at the outlines more than beside them: the annotation follows the painted pixels."""
+    """Color changes at the outlines more than beside them: the annotation follows the painted pixels."""
     change(monkeypatch, CLUTTER=(0, 0), OCCLUDERS=(0, 0), BLUR=(0.0, 0.0))
     at, beside = [], []
     for index in range(12):
         scene = render_scene(scene_seed(4, index), size=SIZE)
-        grey = cv2.cvtColor(scene.image, cv2.COLOR_RGB2LAB).astype(np.float32)
-        steps = sum(np.hypot(cv2.Sobel(c, -1, 1, 0), cv2.Sobel(c, -1, 0, 1)) for c in cv2.split(grey))
+        gray = cv2.cvtColor(scene.image, cv2.COLOR_RGB2LAB).astype(np.float32)
+        steps = sum(np.hypot(cv2.Sobel(c, -1, 1, 0), cv2.Sobel(c, -1, 0, 1)) for c in cv2.split(gray))
         inner = np.s_[6:-6, 6:-6]  # an outline along the image's border has no step
         for shift, found in ((0, at), (3, beside), (-3, beside)):
             line = np.zeros(SIZE, np.uint8)

@@ -96,9 +96,9 @@ def test_regions_as_dict_and_project_files_are_the_same(folder: Path) -> None:
 
 
 def test_classes_from_an_attribute(folder: Path) -> None:
-    regions = [region(TRIANGLE, kind=kind) for kind in ("red", "blue", "red", "tan", "jade", "grey")]
+    regions = [region(TRIANGLE, kind=kind) for kind in ("red", "blue", "red", "tan", "jade", "gray")]
     coco = convert(folder, entry("a.png", *regions), key="kind")
-    names = ["blue", "grey", "jade", "red", "tan"]
+    names = ["blue", "gray", "jade", "red", "tan"]
     assert coco["categories"] == [{"id": number, "name": name} for number, name in enumerate(names, 1)]
     assert [annotation["category_id"] for annotation in coco["annotations"]] == [4, 1, 4, 5, 3, 2]
     assert [annotation["id"] for annotation in coco["annotations"]] == [1, 2, 3, 4, 5, 6]

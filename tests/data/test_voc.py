@@ -193,7 +193,7 @@ def test_faults_of_the_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none: expected VOC label files \(<annotation> in \*\.xml\), found none"):
         convert_voc(tmp_path / "none")
     write_voc(tmp_path, {"a": SIZE})
-    with pytest.raises(InputError, match="expected objects on 1 labelled images, found none"):
+    with pytest.raises(InputError, match="expected objects on 1 labeled images, found none"):
         convert_voc(tmp_path)
     (tmp_path / "JPEGImages" / "a.png").unlink()
     with pytest.raises(InputError, match=r"a\.xml: expected an image of the same name, or its name inside"):
@@ -232,7 +232,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_rotated_boxes_give_their_upright_box(tmp_path: Path) -> None:
-    """roLabelImg's, by centre, size and angle; a quarter turn swaps the sides."""
+    """roLabelImg's, by center, size and angle; a quarter turn swaps the sides."""
     numbers = {"cx": 40, "cy": 30, "w": 20, "h": 10, "angle": np.pi / 2}
     box = "".join(f"<{key}>{value}</{key}>" for key, value in numbers.items())
     content = f"<object><name>dog</name><robndbox>{box}</robndbox></object>"

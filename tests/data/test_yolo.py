@@ -13,7 +13,7 @@ import yaml
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import read_coco
-from rtmdet.data.formats.open import open_source
+from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.formats.yolo import convert_yolo
 from rtmdet.data.json_file import write_json
 
@@ -149,7 +149,7 @@ def test_a_list_of_names_in_place_of_a_description(tmp_path: Path, file: str, fo
     (tmp_path / "data.yaml").unlink()
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text("dog\ncat\ncow\n\n")
-    source = open_source(tmp_path)
+    source = open_dataset(tmp_path)
     assert (source.format, list(source.splits)) == ("YOLO", list(folders))
     for number, (split, folder) in enumerate(folders.items()):
         coco = source.splits[split].coco
@@ -164,7 +164,7 @@ def test_lists_of_names_that_differ_are_refused(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "_darknet.labels").write_text(f"dog\n{folder}\n")
     with pytest.raises(InputError, match=r"valid/_darknet\.labels: expected the class names of .*train/_darknet"):
-        open_source(tmp_path)
+        open_dataset(tmp_path)
 
 
 def test_labels_beside_images_below_a_folder_called_images(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_label_files_without_an_image_are_counted(tmp_path: Path, capsys: pytest
     (remark,) = convert_yolo(path, "train").remarks
     lost = tmp_path / "labels" / "train" / "gone.txt"
     assert remark == f"2 label files have no image, such as {lost}: not used; are images missing?"
-    assert open_source(path).splits["train"].remarks == (remark,)
+    assert open_dataset(path).splits["train"].remarks == (remark,)
     assert main(["data", "convert", "yolo", str(path), "--split", "train", "--out", str(tmp_path / "x.json")]) == 0
     assert remark in capsys.readouterr().out
     main(["data", "check", str(path)])

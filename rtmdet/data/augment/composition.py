@@ -35,7 +35,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Composition:
-    """Layers that do not overlap, on grey, with the ground truth of all of them."""
+    """Layers that do not overlap, on gray, with the ground truth of all of them."""
 
     layers: tuple[Layer, ...]
     size: tuple[int, int]  # (H, W) of the canvas
@@ -75,7 +75,7 @@ def render(composition: Composition) -> Sample:
     canvas = np.full((*composition.size, 3), PAD_VALUE, dtype=np.uint8)  # (H, W, 3)
     height, width = composition.size
     for layer in composition.layers:
-        # A pixel shows the layer in which its centre lies.
+        # A pixel shows the layer in which its center lies.
         edges = np.clip(np.ceil(layer.place - 0.5).astype(int), 0, [width, height, width, height])
         x1, y1, x2, y2 = edges.tolist()
         if x1 < x2 and y1 < y2:
@@ -101,7 +101,7 @@ def _sample(layer: Layer, window: np.ndarray, corner: tuple[int, int]) -> None:
     """
     (x1, y1, x2, y2), (height, width) = layer.place, layer.image.shape[:2]
     step_x, step_y = width / (x2 - x1), height / (y2 - y1)  # pixels of the image per pixel of the canvas
-    # Centres of pixels lie at halves; cv2 counts from the centre of the first.
+    # Centers of pixels lie at halves; cv2 counts from the center of the first.
     start_x = (corner[0] + 0.5 - x1) * step_x - 0.5
     start_y = (corner[1] + 0.5 - y1) * step_y - 0.5
     cv2.warpAffine(

@@ -27,9 +27,9 @@ def make_tile(sample: Sample, size: tuple[int, int]) -> Sample:
 
 
 def mosaic(tiles: Sequence[Sample], center: tuple[int, int], size: tuple[int, int]) -> Composition:
-    """Four tiles around a centre (x, y) on a grey canvas of twice `size` (H, W).
+    """Four tiles around a center (x, y) on a gray canvas of twice `size` (H, W).
 
-    Order: top left, top right, bottom left, bottom right. Each tile touches the centre with its corner and
+    Order: top left, top right, bottom left, bottom right. Each tile touches the center with its corner and
     is cut at the canvas; boxes are cut at the canvas, not at their tile, and dropped only if outside of it.
     """
     canvas = 2 * size[0], 2 * size[1]

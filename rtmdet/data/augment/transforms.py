@@ -36,7 +36,7 @@ def flip(sample: Sample) -> Sample:
 
 
 def pad(sample: Sample, size: tuple[int, int]) -> Sample:
-    """Grey to the right and below, up to (H, W)."""
+    """Gray to the right and below, up to (H, W)."""
     if sample.image.shape[:2] == size:
         return sample
     return replace(sample, image=pad_image(sample.image, size))

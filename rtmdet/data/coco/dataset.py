@@ -23,7 +23,7 @@ from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, read_and_
 from rtmdet.data.image_names import place_images
 from rtmdet.data.images import ValueRange, image_size, read_image
 
-LEAST_SIDE = 32  # pixels; smaller images are left out of training
+MIN_SIDE = 32  # pixels; smaller images are left out of training
 
 
 class Unusable(StrEnum):
@@ -31,12 +31,12 @@ class Unusable(StrEnum):
 
     OTHER_CLASS = "of other classes"
     CROWD = "crowds"
-    SPECK = "under 1 pixel wide or high"
+    TOO_SMALL = "under 1 pixel wide or high"
     WITHOUT_AREA = "without area"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Item:
+class _Record:
     """What `load` needs of one image."""
 
     image: CocoImage
@@ -84,11 +84,11 @@ class CocoDataset:
         self._annotations = annotations
         self._value_range = value_range
         self.unused: Counter[str] = Counter()
-        self._items = self._select(training=training, keep_empty=keep_empty)
-        self.image_ids = tuple(item.image["id"] for item in self._items)
+        self._records = self._select(training=training, keep_empty=keep_empty)
+        self.image_ids = tuple(record.image["id"] for record in self._records)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._records)
 
     def __getstate__(self) -> dict[str, object]:
         """What loader processes need, where they are not forked: all but the index, which is large."""
@@ -97,20 +97,20 @@ class CocoDataset:
     @property
     def box_count(self) -> int:
         """Number of usable boxes of all images."""
-        return sum(len(item.instances) for item in self._items)
+        return sum(len(record.instances) for record in self._records)
 
     @property
     def class_counts(self) -> list[int]:
         """Number of usable boxes of each class, by label."""
-        labels = np.concatenate([item.instances.labels for item in self._items])
+        labels = np.concatenate([record.instances.labels for record in self._records])
         return np.bincount(labels, minlength=len(self.classes)).tolist()
 
     def part(self, indices: Sequence[int]) -> CocoDataset:
         """A data set of some of the images, given by their places in this one."""
         part = object.__new__(type(self))
         vars(part).update(vars(self))
-        part._items = [self._items[index] for index in indices]
-        part.image_ids = tuple(item.image["id"] for item in part._items)
+        part._records = [self._records[index] for index in indices]
+        part.image_ids = tuple(record.image["id"] for record in part._records)
         kept = set(part.image_ids)
         file = copy.copy(self.coco.dataset)
         file["images"] = [image for image in file["images"] if image["id"] in kept]
@@ -122,13 +122,13 @@ class CocoDataset:
 
     def path(self, index: int) -> Path:
         """The file of an image, by its place in the data set."""
-        return self._folder / self._items[index].image["file_name"]
+        return self._folder / self._records[index].image["file_name"]
 
     def truth(self, index: int) -> tuple[ImageMeta, Instances]:
         """The ground truth of an image, by its place in the data set, without decoding it."""
-        item = self._items[index]
-        meta = ImageMeta(item.image["id"], str(self.path(index)), (item.image["height"], item.image["width"]))
-        return meta, Instances(item.instances.boxes.copy(), item.instances.labels.copy())
+        record = self._records[index]
+        meta = ImageMeta(record.image["id"], str(self.path(index)), (record.image["height"], record.image["width"]))
+        return meta, Instances(record.instances.boxes.copy(), record.instances.labels.copy())
 
     def load(self, index: int) -> Sample:
         """The decoded image with its boxes, by its place in the data set.
@@ -136,32 +136,32 @@ class CocoDataset:
         Raises InputError where the image cannot be read or has another size than the annotation file says.
         """
         meta, instances = self.truth(index)
-        entry = self._items[index].image
+        entry = self._records[index].image
         image = read_annotated_image(self.path(index), entry, self._annotations, self._value_range)
         return Sample(image, instances, meta)
 
     def check_size(self, index: int) -> None:
         """Raise InputError as `load` does where the header of an image's file says another size than the file."""
         path = self.path(index)
-        _check_size(path, image_size(path), self._items[index].image, self._annotations)
+        _check_size(path, image_size(path), self._records[index].image, self._annotations)
 
-    def _select(self, *, training: bool, keep_empty: bool) -> list[_Item]:
+    def _select(self, *, training: bool, keep_empty: bool) -> list[_Record]:
         """The images to use; raises InputError where they hold no usable box."""
-        items: list[_Item] = []
+        records: list[_Record] = []
         reasons = self.unused
         labels = {category: label for label, category in enumerate(self.category_ids)}
-        for image_id, image in self.coco.imgs.items():
-            item = _make_item(image, self.coco.imgToAnns[image_id], labels, reasons)
-            if training and min(image["width"], image["height"]) < LEAST_SIDE:
-                reasons[f"in images with a side under {LEAST_SIDE} pixels"] += len(item.instances)
-            elif keep_empty or not training or len(item.instances):
+        for image_id, image in self.coco.imgs.records():
+            record = _make_record(image, self.coco.imgToAnns[image_id], labels, reasons)
+            if training and min(image["width"], image["height"]) < MIN_SIDE:
+                reasons[f"in images with a side under {MIN_SIDE} pixels"] += len(record.instances)
+            elif keep_empty or not training or len(record.instances):
                 # Differs from mmdet: an image with nothing but crowds or specks counts as empty, too; it would
                 # teach that they are background.
-                items.append(item)
-        if not any(len(item.instances) for item in items):
+                records.append(record)
+        if not any(len(record.instances) for record in records):
             why = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count) or "the file has none"
             raise InputError(f"{self._annotations}: no usable box of {list(self.classes)}: {why}; check the file")
-        return items
+        return records
 
 
 def read_annotated_image(
@@ -232,9 +232,9 @@ def _category_ids(path: Path, file: CocoFile, classes: Sequence[str] | None) -> 
     return {name: in_file[name] for name in classes}
 
 
-def _make_item(
+def _make_record(
     image: CocoImage, annotations: Sequence[CocoAnnotation], labels: Mapping[int, int], reasons: Counter[str]
-) -> _Item:
+) -> _Record:
     """The usable boxes of one image; the reasons against the others are counted."""
     boxes, box_labels = [], []
     for annotation in annotations:
@@ -246,7 +246,7 @@ def _make_item(
         boxes.append((x, y, x + width, y + height))
         box_labels.append(labels[annotation["category_id"]])
     corners = np.array(boxes, np.float32).reshape(-1, 4)
-    return _Item(image, Instances(corners, np.array(box_labels, np.int64)))
+    return _Record(image, Instances(corners, np.array(box_labels, np.int64)))
 
 
 def reason_against(annotation: CocoAnnotation, wanted: Container[int]) -> Unusable | None:
@@ -257,5 +257,5 @@ def reason_against(annotation: CocoAnnotation, wanted: Container[int]) -> Unusab
     if annotation["iscrowd"]:
         return Unusable.CROWD
     if width < 1 or height < 1:
-        return Unusable.SPECK
+        return Unusable.TOO_SMALL
     return Unusable.WITHOUT_AREA if annotation["area"] <= 0 else None

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NotRequired, TypedDict, TypeGuard, cast
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.class_names import describe_similar
-from rtmdet.data.coco.repairs import clip_boxes, find_headings, number_annotations
-from rtmdet.data.formats.faults import one_entry, report
+from rtmdet.data.class_names import similar_name_remarks
+from rtmdet.data.coco.repairs import clip_overhanging_boxes, find_group_categories, renumber_annotations
+from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.json_file import read_json
 
 
@@ -73,20 +73,19 @@ def read_and_repair(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile
 
     Raises InputError at the first fault, with the file, the entry's id and what to do.
     """
-    file, headings = read_sound(path, classes)
+    file, groups = read_sound(path, classes)
     images = {image["id"]: image for image in file["images"]}
     for annotation in file["annotations"]:
         _check_inside(f"{path}: annotation {annotation['id']}", annotation, images[annotation["image_id"]])
     annotations = cast("list[Entry]", file["annotations"])
-    repeated, cut = number_annotations(annotations), clip_boxes(annotations, images)
+    repeated, cut = renumber_annotations(annotations), clip_overhanging_boxes(annotations, images)
     remarks = [f"{repeated} annotations had the id of another one: all are numbered anew, from 1"] if repeated else []
     remarks += [f"{cut} boxes hang over the edge of their image: cut there"] if cut else []
     remarks += [
-        f"category {heading['id']}, {heading['name']!r}, has no objects and is the supercategory of others: "
-        "not a class"
-        for heading in headings
+        f"category {group['id']}, {group['name']!r}, has no objects and is the supercategory of others: not a class"
+        for group in groups
     ]
-    similar = describe_similar(category["name"] for category in file["categories"])
+    similar = similar_name_remarks(category["name"] for category in file["categories"])
     return file, [f"{path}: {text}" for text in (*remarks, *similar)]
 
 
@@ -111,10 +110,10 @@ def read_sound(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile, lis
         )
     }
     file = cast(CocoFile, document)
-    headings = _take_out_headings(file, classes)
+    groups = _remove_group_categories(file, classes)
     _check_unique_names(path, file["categories"])
     _check_references(path, file, given)
-    return file, headings
+    return file, groups
 
 
 def box_annotation(
@@ -157,7 +156,9 @@ def _read_entries(path: Path, document: Entry, key: str, check: Callable[[str, E
     with one_entry("missing-list"):
         entries = _list(path, document, key)
         if not entries and key != "annotations":
-            report(f"{path}: expected at least one entry in {key!r}, found none; check the export", "empty-list")
+            raise_or_collect(
+                f"{path}: expected at least one entry in {key!r}, found none; check the export", "empty-list"
+            )
     sound: list[Entry] = []
     given: set[int] = set()
     document[key] = sound
@@ -166,7 +167,7 @@ def _read_entries(path: Path, document: Entry, key: str, check: Callable[[str, E
         identifier = entry["id"] if isinstance(entry, dict) and _is_integer(entry.get("id")) else None
         if identifier in given and key != "annotations":
             text = f"{KINDS[key]} id {identifier} stands twice, again at {place}; number the {key} through the file"
-            report(f"{path}: {text}", f"repeated-{KINDS[key]}-id", key, identifier)
+            raise_or_collect(f"{path}: {text}", f"repeated-{KINDS[key]}-id", key, identifier)
             continue
         with one_entry("broken-entry", key, identifier):
             if not isinstance(entry, dict):
@@ -177,14 +178,16 @@ def _read_entries(path: Path, document: Entry, key: str, check: Callable[[str, E
     return given
 
 
-def _take_out_headings(file: CocoFile, classes: Collection[str]) -> list[CocoCategory]:
+def _remove_group_categories(file: CocoFile, classes: Collection[str]) -> list[CocoCategory]:
     """Leave out and return what is no class but the name of a group of classes."""
-    found = find_headings(file["categories"], (annotation["category_id"] for annotation in file["annotations"]))
+    found = find_group_categories(
+        file["categories"], (annotation["category_id"] for annotation in file["annotations"])
+    )
     names = {category["name"] for category in file["categories"] if category["id"] not in found}
     kept = set(classes) - names  # a group may bear the name of a class of its own
-    headings = [one for one in file["categories"] if one["id"] in found and one["name"] not in kept]
-    file["categories"] = [category for category in file["categories"] if category not in headings]
-    return headings
+    groups = [one for one in file["categories"] if one["id"] in found and one["name"] not in kept]
+    file["categories"] = [category for category in file["categories"] if category not in groups]
+    return groups
 
 
 def _check_category(where: str, entry: Entry) -> None:
@@ -200,7 +203,7 @@ def _check_unique_names(path: Path, categories: Iterable[CocoCategory]) -> None:
         other = first.setdefault(name, identifier)
         if other != identifier:
             text = f"categories {other} and {identifier} are both named {name!r}; rename or merge them"
-            report(f"{path}: {text}", "repeated-name")
+            raise_or_collect(f"{path}: {text}", "repeated-name")
 
 
 def _check_image(where: str, entry: Entry) -> None:
@@ -243,10 +246,10 @@ def _check_references(path: Path, file: CocoFile, given: Mapping[str, set[int]])
         if category not in given["categories"]:
             known = ", ".join(map(str, categories))
             text = f"unknown category_id {category} (the file has {known}); correct it or add the category"
-            report(f"{place}: {text}", "unknown-category", "annotations", one["id"])
+            raise_or_collect(f"{place}: {text}", "unknown-category", "annotations", one["id"])
         if image not in given["images"]:
             text = f"unknown image_id {image}; correct it or add the image to 'images'"
-            report(f"{place}: {text}", "unknown-image", "annotations", one["id"])
+            raise_or_collect(f"{place}: {text}", "unknown-image", "annotations", one["id"])
     file["annotations"] = [
         one for one in file["annotations"] if one["image_id"] in images and one["category_id"] in categories
     ]

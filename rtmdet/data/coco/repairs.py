@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-Entry = Mapping[str, Any]  # as JSON has it; its id is an integer
 ROUNDING = 1.0  # pixels that a box may hang over the edge: tools round
 
 
-def number_annotations(annotations: Sequence[dict[str, Any]]) -> int:
+def renumber_annotations(annotations: Sequence[dict[str, Any]]) -> int:
     """Give annotations ids of their own, from 1; returns how many had the id of another.
 
     COCOeval would take annotations of one id for one, and a match with annotation 0 for no match. Nothing refers to
@@ -26,7 +25,7 @@ def number_annotations(annotations: Sequence[dict[str, Any]]) -> int:
     return repeated
 
 
-def clip_boxes(annotations: Iterable[dict[str, Any]], images: Mapping[int, Entry]) -> int:
+def clip_overhanging_boxes(annotations: Iterable[dict[str, Any]], images: Mapping[int, Mapping[str, Any]]) -> int:
     """Cut boxes that hang over the edge of their image by more than a pixel; returns how many did.
 
     Differs from mmdet: it leaves them as they are. Detections end at the edge, so such a box could not be found at a
@@ -49,7 +48,7 @@ def clip_boxes(annotations: Iterable[dict[str, Any]], images: Mapping[int, Entry
     return cut
 
 
-def find_headings(categories: Collection[Entry], used: Iterable[int]) -> list[int]:
+def find_group_categories(categories: Collection[Mapping[str, Any]], used: Iterable[int]) -> list[int]:
     """The ids of categories that are no classes but the name of a group of them.
 
     Roboflow writes the name of the project as category 0, and under `supercategory` of every class. Such an entry
@@ -69,7 +68,7 @@ def find_headings(categories: Collection[Entry], used: Iterable[int]) -> list[in
     ]
 
 
-def _supercategory(category: Entry) -> str | None:
+def _supercategory(category: Mapping[str, Any]) -> str | None:
     """The name of the group, None where there is none; Roboflow writes "none"."""
     name = category.get("supercategory")
     return name if isinstance(name, str) and name not in ("", "none") else None

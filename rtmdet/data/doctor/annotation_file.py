@@ -31,7 +31,7 @@ HINTS = {
         "training renumbers them; other tools may count such objects wrongly: number them through the file",
     ),
     "renamed-image": ("image names not written as their files are", "nothing: they are matched by their last parts"),
-    "heading": ("categories that only name a group of others", "nothing: they are not counted as classes"),
+    "group-category": ("categories that only name a group of others", "nothing: they are not counted as classes"),
 }
 
 
@@ -74,7 +74,7 @@ def read_annotation_file(source: SplitFiles) -> tuple[AnnotationFile, list[Findi
     Raises InputError only where the file or the folder is missing, or the file is no JSON or has no list of images.
     """
     with collect_faults() as faults:
-        file, headings = read_sound(source.annotations)
+        file, groups = read_sound(source.annotations)
         names = [image["file_name"] for image in file["images"]]
         place_images(source.annotations, file, source.images)
     # missing images are told one by one where their files are read
@@ -90,10 +90,14 @@ def read_annotation_file(source: SplitFiles) -> tuple[AnnotationFile, list[Findi
         for name, image in zip(names, file["images"], strict=True)
         if name != image["file_name"]
     ]
-    groups = [Item(f"{heading['name']!r} (id {heading['id']})") for heading in headings]
+    group_items = [Item(f"{group['name']!r} (id {group['id']})") for group in groups]
     findings += [
         Finding("hint", code, source.name, *HINTS[code], tuple(items))
-        for code, items in (("repeated-annotation-id", repeated), ("renamed-image", renamed), ("heading", groups))
+        for code, items in (
+            ("repeated-annotation-id", repeated),
+            ("renamed-image", renamed),
+            ("group-category", group_items),
+        )
     ]
     images = {image["id"]: image for image in file["images"]}
     categories = {one["id"]: one for one in sorted(file["categories"], key=itemgetter("id"))}

@@ -34,7 +34,7 @@ def sides_at_input(
     return sides * np.array([scales[annotation["image_id"]] for annotation in annotations]).reshape(-1, 2)
 
 
-def shares_of_strides(sides: np.ndarray) -> dict[str, float]:
+def fractions_by_stride(sides: np.ndarray) -> dict[str, float]:
     """The share 0 .. 1 of boxes (N, 2) whose shorter side lies under 8 px, between the strides, and above."""
     shorter = sides.min(1)
     edges = (0, *STRIDES, math.inf)
@@ -43,10 +43,10 @@ def shares_of_strides(sides: np.ndarray) -> dict[str, float]:
     return {name: float(count) / max(len(sides), 1) for name, count in zip(names, counts, strict=True)}
 
 
-def check_small_boxes(
+def find_small_boxes(
     file: AnnotationFile, annotations: Sequence[CocoAnnotation], sides: np.ndarray, input_size: tuple[int, int]
 ) -> Iterator[Finding]:
-    """Boxes that may lie between the centres of the finest priors, with the input size that would mend it."""
+    """Boxes that may lie between the centers of the finest priors, with the input size that would mend it."""
     shorter = sides.min(1)
     small = [int(place) for place in np.argsort(shorter, kind="stable") if shorter[place] < STRIDES[0]]
     items = tuple(file.box_item(annotations[k], f"{sides[k, 0]:.1f} x {sides[k, 1]:.1f} px") for k in small)

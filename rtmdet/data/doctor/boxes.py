@@ -12,16 +12,16 @@ from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item, Severity
 
 MANY_OVER_EDGE = 0.2  # share of the boxes that does not come from careless drawing
-AREA_SLACK = 1.01  # an object fills at most its box
+AREA_TOLERANCE = 1.01  # an object fills at most its box
 UNUSABLE: dict[Unusable, tuple[Severity, str, str]] = {
     Unusable.OTHER_CLASS: ("hint", "other-class", "nothing, if data.classes leaves them out on purpose"),
     Unusable.CROWD: ("hint", "crowd", "nothing: training leaves them out, the evaluation ignores what lies on them"),
-    Unusable.SPECK: ("warning", "degenerate-box", "draw them again or take them out: training leaves them out"),
+    Unusable.TOO_SMALL: ("warning", "degenerate-box", "draw them again or take them out: training leaves them out"),
     Unusable.WITHOUT_AREA: ("warning", "no-area", "write the area in square pixels: training leaves them out"),
 }
 
 
-def check_boxes(file: AnnotationFile, of_wrong_size: Container[int]) -> Iterator[Finding]:
+def find_misplaced_boxes(file: AnnotationFile, of_wrong_size: Container[int]) -> Iterator[Finding]:
     """Boxes that do not fit their image or their area; those of images of a wrong size are not looked at."""
     outside, areas = [], []
     over: list[tuple[float, Item]] = []
@@ -34,7 +34,7 @@ def check_boxes(file: AnnotationFile, of_wrong_size: Container[int]) -> Iterator
             outside.append(file.box_item(annotation, f"{annotation['bbox']}, image {_size_text(image)}"))
         elif (overhang := _overhang(annotation, image)) > ROUNDING:
             over.append((overhang, file.box_item(annotation, f"{overhang:.0f} px over")))
-        if annotation["area"] > width * height * AREA_SLACK:
+        if annotation["area"] > width * height * AREA_TOLERANCE:
             areas.append(file.box_item(annotation, f"area {annotation['area']:.0f}, box {width * height:.0f}"))
     name = file.source.name
     advice = "correct the boxes or take them out; is 'bbox' x, y, width, height?"
@@ -55,7 +55,7 @@ def _report_over_edge(file: AnnotationFile, over: list[tuple[float, Item]]) -> F
     return Finding("hint", "over-edge", file.source.name, message, advice, items)
 
 
-def check_unusable(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
+def find_unusable_objects(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
     """Objects that give nothing to learn from, by reason; `wanted` are the category ids to learn."""
     items: defaultdict[Unusable, list[Item]] = defaultdict(list)
     for annotation in file.annotations:
@@ -65,7 +65,7 @@ def check_unusable(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
             items[reason].append(file.box_item(annotation, f"{category} {annotation['bbox']}"))
     for reason, cases in items.items():
         severity, code, advice = UNUSABLE[reason]
-        if reason is Unusable.SPECK and all(max(annotation["bbox"]) <= 1 for annotation in file.annotations):
+        if reason is Unusable.TOO_SMALL and all(max(annotation["bbox"]) <= 1 for annotation in file.annotations):
             advice = "they look like shares of the image's size: multiply by its width and height"
         yield Finding(severity, code, file.source.name, f"objects not learned from: {reason}", advice, tuple(cases))
 

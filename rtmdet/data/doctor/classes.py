@@ -23,19 +23,19 @@ def wanted_categories(file: AnnotationFile, purpose: Purpose) -> set[int]:
     return {identifier for identifier, category in file.categories.items() if category["name"] in names}
 
 
-def check_classes(file: AnnotationFile, purpose: Purpose) -> Iterator[Finding]:
+def find_class_differences(file: AnnotationFile, purpose: Purpose) -> Iterator[Finding]:
     """The file's classes against those of the configuration and of the checkpoint, and against each other."""
     groups = similar_names(class_names(file))
     items = tuple(Item(" and ".join(map(repr, group))) for group in groups)
     message, advice = "classes that differ in letter case or spaces only", "join them: data merge --merge-similar"
     yield Finding("warning", "similar-class", file.source.name, message, advice, items)
     if purpose.classes is not None:
-        yield from _check_configured(file, purpose.classes)
+        yield from _find_unconfigured(file, purpose.classes)
     if purpose.known_classes is not None and file.source.name == "train":
-        yield from _check_known(file, purpose.known_classes)
+        yield from _find_unknown_to_checkpoint(file, purpose.known_classes)
 
 
-def check_same_classes(files: Sequence[AnnotationFile], purpose: Purpose) -> Iterator[Finding]:
+def find_unshared_classes(files: Sequence[AnnotationFile], purpose: Purpose) -> Iterator[Finding]:
     """Classes that only one of the splits has; they are joined by name."""
     first, *others = files
     if purpose.classes is not None:
@@ -74,7 +74,7 @@ def find_rare_classes(file: AnnotationFile, wanted: set[int], purpose: Purpose) 
     yield Finding("hint", "rare-class", file.source.name, "classes that few images show", advice, items)
 
 
-def _check_configured(file: AnnotationFile, wanted: tuple[str, ...]) -> Iterator[Finding]:
+def _find_unconfigured(file: AnnotationFile, wanted: tuple[str, ...]) -> Iterator[Finding]:
     names = class_names(file)
     missing = tuple(Item(repr(name)) for name in wanted if name not in names)
     advice = f"write data.classes as the file does: {', '.join(names)}"
@@ -87,7 +87,7 @@ def _check_configured(file: AnnotationFile, wanted: tuple[str, ...]) -> Iterator
     yield Finding("hint", "class-order", file.source.name, "classes in another order", advice, items)
 
 
-def _check_known(file: AnnotationFile, known: tuple[str, ...]) -> Iterator[Finding]:
+def _find_unknown_to_checkpoint(file: AnnotationFile, known: tuple[str, ...]) -> Iterator[Finding]:
     """Classes of the same name go on with what was learned; without any, as many classes go on by their place."""
     names = class_names(file)
     items = tuple(Item(repr(name)) for name in names if name not in known)

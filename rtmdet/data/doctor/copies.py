@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from rtmdet.data.copies import GRID, NEAR, differing_bits, says_enough
+from rtmdet.data.copies import GRID, NEAR, differing_bits, is_distinctive
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item
 from rtmdet.data.doctor.image_files import ImageFile
@@ -26,7 +26,7 @@ class _Picture:
 
     file: AnnotationFile
     image_id: int
-    looked: ImageFile
+    inspected: ImageFile
     objects: int
 
     @property
@@ -38,10 +38,10 @@ class _Picture:
         return self.file.images[self.image_id]["file_name"]
 
 
-def find_copies(files: Sequence[AnnotationFile], looked: Sequence[Mapping[int, ImageFile]]) -> Iterator[Finding]:
-    """Copies of images; `looked` has what was seen of the images of each file, by image id."""
+def find_copies(files: Sequence[AnnotationFile], inspected: Sequence[Mapping[int, ImageFile]]) -> Iterator[Finding]:
+    """Copies of images; `inspected` has what was seen of the images of each file, by image id."""
     pictures = []
-    for file, found in zip(files, looked, strict=True):
+    for file, found in zip(files, inspected, strict=True):
         objects = file.annotations_of_images()
         pictures += [_Picture(file, key, one, len(objects[key])) for key, one in found.items() if one.digest]
     yield from _report_pairs(_equal_pairs(pictures), near=False)
@@ -79,17 +79,19 @@ def _equal_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]
     splits = list(dict.fromkeys(picture.split for picture in pictures))
     for picture in pictures:
         for split in splits[: splits.index(picture.split) + 1]:
-            other = first_of.get((split, picture.looked.digest))
+            other = first_of.get((split, picture.inspected.digest))
             if other is not None:
                 pairs.append((other, picture))
-        first_of.setdefault((picture.split, picture.looked.digest), picture)
+        first_of.setdefault((picture.split, picture.inspected.digest), picture)
     return pairs
 
 
 def _near_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]]:
     """Each picture with the nearest earlier one of each split, mirrored or not, where that is near but not equal."""
-    rich = [picture for picture in pictures if says_enough(picture.looked.fingerprints)]
-    bits_of = np.array([picture.looked.fingerprints for picture in rich]).reshape(-1, 2, GRID * GRID)  # (M, 2, 256)
+    rich = [picture for picture in pictures if is_distinctive(picture.inspected.fingerprints)]
+    bits_of = np.array([picture.inspected.fingerprints for picture in rich]).reshape(
+        -1, 2, GRID * GRID
+    )  # (M, 2, 256)
     starts = {split: place for place, split in reversed(list(enumerate(picture.split for picture in rich)))}
     pairs = []
     for start in range(0, len(rich), _BLOCK):
@@ -99,6 +101,6 @@ def _near_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]]
             edges = [*sorted(edge for edge in starts.values() if edge < place), place]
             for first, last in pairwise(edges):  # the earlier pictures of one split
                 nearest = first + int(bits[first:last].argmin())
-                if bits[nearest] <= NEAR and rich[nearest].looked.digest != rich[place].looked.digest:
+                if bits[nearest] <= NEAR and rich[nearest].inspected.digest != rich[place].inspected.digest:
                     pairs.append((rich[nearest], rich[place]))
     return pairs

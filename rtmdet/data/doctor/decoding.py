@@ -26,11 +26,11 @@ def decode_strictly(path: Path, data: bytes) -> np.ndarray:
     """The (H, W, 3) uint8 RGB pixels of an image file's bytes; `path` is what messages name.
 
     Raises InputError as `decode_image` does, and where the decoder only complains: it fills what is damaged with
-    grey or stripes, and training would learn from that.
+    gray or stripes, and training would learn from that.
     """
-    with _captured_stderr() as said:
+    with _captured_stderr() as captured:
         image = decode_image(path, data)
-    complaint = _DAMAGE.search(said[0])
+    complaint = _DAMAGE.search(captured[0])
     if complaint:
         raise InputError(f"{path}: the pixels are damaged ({complaint[0]}); copy the file again or take it out")
     return image

@@ -28,7 +28,7 @@ CLASS_FINDINGS = {
 }
 
 
-def check_health(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
+def find_with_hotcoco(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
     """Findings about boxes, and about the classes of the ids `wanted`. Raises InputError where hotcoco fails."""
     affected = _ask_hotcoco(file)
     name, training = file.source.name, file.source.name == "train"

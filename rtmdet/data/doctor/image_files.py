@@ -44,7 +44,7 @@ class ImageFile:
     used: ValueRange | None = None  # of images of 16 bits: the values that they have
 
 
-def look_at_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
+def inspect_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
     """Read the file of an entry; `decode` looks at its pixels too. Faults become part of the answer."""
     name = entry["file_name"]
     path = folder / name
@@ -64,45 +64,45 @@ def look_at_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
     return ImageFile(size=header.size, turned=header.orientation > 1, digest=content, fingerprints=pixels, used=used)
 
 
-def check_image_files(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> Iterator[Finding]:
-    """Files that cannot be used, sizes that differ from the entries, and turned images; `looked` is by image id."""
+def find_broken_images(file: AnnotationFile, inspected: Mapping[int, ImageFile]) -> Iterator[Finding]:
+    """Files that cannot be used, sizes that differ from the entries, and turned images; `inspected` is by image id."""
     name = file.source.name
     for code, message, advice in (
         ("missing-image", f"image files that are not in {file.source.images}", REPLACE),
         ("unreadable-image", "image files that are cut short or have no readable header", REPLACE),
         ("broken-pixels", "image files with damaged pixels", REPLACE),
     ):
-        items = tuple(Item(one.reason, image_id) for image_id, one in looked.items() if one.fault == code)
+        items = tuple(Item(one.reason, image_id) for image_id, one in inspected.items() if one.fault == code)
         yield Finding("error", code, name, message, advice, items)
-    yield _find_wrong_sizes(file, looked)
-    yield _find_dark(file, looked)
+    yield _find_wrong_sizes(file, inspected)
+    yield _find_dark(file, inspected)
     turned = tuple(
         file.image_item(image_id)
-        for image_id, one in looked.items()
+        for image_id, one in inspected.items()
         if one.turned and _size_of(file.images[image_id]) == one.size
     )
     advice = "see with rtmdet data show that boxes fit: some tools draw on the image before its turn"
     yield Finding("hint", "turned-image", name, "images that EXIF turns", advice, turned)
 
 
-def _find_dark(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> Finding:
+def _find_dark(file: AnnotationFile, inspected: Mapping[int, ImageFile]) -> Finding:
     """Images of 16 bits that use a small part of their values: read as they are, they are nearly black."""
-    dark = {key: one.used for key, one in looked.items() if one.used is not None and one.used[1] < DARK}
+    dark = {key: one.used for key, one in inspected.items() if one.used is not None and one.used[1] < DARK}
     low, high = min((low for low, _ in dark.values()), default=0), max((high for _, high in dark.values()), default=0)
     items = tuple(file.image_item(key, f"{low} .. {high} of 65535") for key, (low, high) in dark.items())
     message, advice = "images of 16 bits that are nearly black", f"data.value_range=[{low}, {high}] scales them"
     return Finding("warning", "dark-image", file.source.name, message, advice, items)
 
 
-def of_wrong_size(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> set[int]:
+def of_wrong_size(file: AnnotationFile, inspected: Mapping[int, ImageFile]) -> set[int]:
     """The ids of images whose files have another size than their entries say."""
-    return {key for key, one in looked.items() if one.size not in (None, _size_of(file.images[key]))}
+    return {key for key, one in inspected.items() if one.size not in (None, _size_of(file.images[key]))}
 
 
-def _find_wrong_sizes(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> Finding:
+def _find_wrong_sizes(file: AnnotationFile, inspected: Mapping[int, ImageFile]) -> Finding:
     items = []
-    for image_id in sorted(of_wrong_size(file, looked)):
-        one, given = looked[image_id], _size_of(file.images[image_id])
+    for image_id in sorted(of_wrong_size(file, inspected)):
+        one, given = inspected[image_id], _size_of(file.images[image_id])
         assert one.size is not None, "it was compared"
         why = EXIF if one.turned and one.size == given[::-1] else ""
         text = f"{one.size[1]} x {one.size[0]}, the file says {given[1]} x {given[0]}{why}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 
-from rtmdet.data.coco.dataset import LEAST_SIDE, reason_against
+from rtmdet.data.coco.dataset import MIN_SIDE, reason_against
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding
 
-MOST_DETECTIONS = 100  # of an image that count in COCO's numbers
+MAX_DETECTIONS = 100  # of an image that count in COCO's numbers
 
 
 def usable_annotations(file: AnnotationFile, wanted: Container[int]) -> list[CocoAnnotation]:
@@ -31,7 +31,7 @@ def find_dropped_images(
     """Images that training leaves out."""
     name = file.source.name
     tiny = tuple(file.image_item(image_id) for image_id in file.images if _is_tiny(file.images[image_id]))
-    message = f"images not trained on: a side under {LEAST_SIDE} px"
+    message = f"images not trained on: a side under {MIN_SIDE} px"
     yield Finding("warning", "tiny-image", name, message, "take them out, or find them in full size", tiny)
     with_box = {annotation["image_id"] for annotation in usable}
     empty = tuple(file.image_item(image_id) for image_id in file.images if image_id not in with_box)
@@ -46,12 +46,12 @@ def find_crowded_images(file: AnnotationFile, usable: Sequence[CocoAnnotation]) 
     items = tuple(
         file.image_item(image_id, f"{count} objects")
         for image_id, count in counts.most_common()
-        if count > MOST_DETECTIONS
+        if count > MAX_DETECTIONS
     )
-    message = f"images with more than {MOST_DETECTIONS} objects"
-    advice = f"AP and AR count {MOST_DETECTIONS} detections an image, and stay under 1: cut the images into tiles"
+    message = f"images with more than {MAX_DETECTIONS} objects"
+    advice = f"AP and AR count {MAX_DETECTIONS} detections an image, and stay under 1: cut the images into tiles"
     return Finding("hint", "crowded-image", file.source.name, message, advice, items)
 
 
 def _is_tiny(image: CocoImage) -> bool:
-    return min(image["width"], image["height"]) < LEAST_SIDE
+    return min(image["width"], image["height"]) < MIN_SIDE

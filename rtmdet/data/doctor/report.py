@@ -13,13 +13,13 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoImage
 from rtmdet.data.coco.layout import find_coco, read_documents
 from rtmdet.data.doctor.annotation_file import AnnotationFile, read_annotation_file
-from rtmdet.data.doctor.box_sizes import check_small_boxes, shares_of_strides, sides_at_input
-from rtmdet.data.doctor.boxes import check_boxes, check_unusable
+from rtmdet.data.doctor.box_sizes import find_small_boxes, fractions_by_stride, sides_at_input
+from rtmdet.data.doctor.boxes import find_misplaced_boxes, find_unusable_objects
 from rtmdet.data.doctor.classes import (
-    check_classes,
-    check_same_classes,
     class_names,
+    find_class_differences,
     find_rare_classes,
+    find_unshared_classes,
     wanted_categories,
 )
 from rtmdet.data.doctor.copies import find_copies
@@ -34,17 +34,17 @@ from rtmdet.data.doctor.finding import (
     Summary,
     without_remedy,
 )
-from rtmdet.data.doctor.hotcoco_health import check_health
+from rtmdet.data.doctor.hotcoco_health import find_with_hotcoco
 from rtmdet.data.doctor.image_files import (
     ImageFile,
-    check_image_files,
+    find_broken_images,
     find_unnamed_files,
-    look_at_image,
+    inspect_image,
     of_wrong_size,
 )
 from rtmdet.data.doctor.learning import find_crowded_images, find_dropped_images, trained_images, usable_annotations
 from rtmdet.data.formats.faults import Fault, collect_faults
-from rtmdet.data.formats.open import open_source
+from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.formats.yolo_layout import find_layout
 from rtmdet.data.json_file import write_json
 
@@ -85,7 +85,7 @@ def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFile
         return [SplitFiles("train", path, images)], []
     if path.exists() and find_layout(path) is None and (coco := find_coco(path, dict(read_documents(path)))):
         return [SplitFiles(name, file, place) for name, (file, place) in coco.items()], []
-    source = open_source(path)
+    source = open_dataset(path)
     for name, split in source.splits.items():
         write_json(folder / f"{name}.json", split.coco)
     splits = [SplitFiles(name, folder / f"{name}.json", one.images, path) for name, one in source.splits.items()]
@@ -110,34 +110,34 @@ def examine(
     broken = tuple(Item(without_remedy(fault.text)) for fault in faults)
     message, advice = "entries of label files that cannot be used", "correct them, or take them out"
     findings = [Finding("error", "broken-label", ALL, message, advice, broken)]
-    files, looked, summaries = [], [], []
+    files, inspected, summaries = [], [], []
     for source in sources:
         file, found = read_annotation_file(source)
         findings += found
         files.append(file)
     for file in files:
         images = watch(list(file.images.values()), file.source.name)
-        looked.append({image["id"]: look_at_image(file.source.images, image, decode=decode) for image in images})
-        findings += _check_split(file, looked[-1], purpose)
+        inspected.append({image["id"]: inspect_image(file.source.images, image, decode=decode) for image in images})
+        findings += _find_in_split(file, inspected[-1], purpose)
         summaries.append(_summarize(file, purpose))
-    findings += [*check_same_classes(files, purpose), *find_copies(files, looked), *find_unnamed_files(files)]
+    findings += [*find_unshared_classes(files, purpose), *find_copies(files, inspected), *find_unnamed_files(files)]
     real = [finding for finding in findings if finding.items]
     by_severity = sorted(real, key=lambda finding: SEVERITIES.index(finding.severity))
     return Report(tuple(sources), purpose, tuple(summaries), tuple(by_severity))
 
 
-def _check_split(file: AnnotationFile, looked: dict[int, ImageFile], purpose: Purpose) -> Iterator[Finding]:
+def _find_in_split(file: AnnotationFile, inspected: dict[int, ImageFile], purpose: Purpose) -> Iterator[Finding]:
     """All that can be said about one split alone."""
     wanted = wanted_categories(file, purpose)
     usable = usable_annotations(file, wanted)
     sides = sides_at_input(file, usable, purpose.input_size)
-    yield from check_image_files(file, looked)
-    yield from check_boxes(file, of_wrong_size(file, looked))
-    yield from check_unusable(file, wanted)
-    yield from check_health(file, wanted)
-    yield from check_classes(file, purpose)
+    yield from find_broken_images(file, inspected)
+    yield from find_misplaced_boxes(file, of_wrong_size(file, inspected))
+    yield from find_unusable_objects(file, wanted)
+    yield from find_with_hotcoco(file, wanted)
+    yield from find_class_differences(file, purpose)
     yield find_crowded_images(file, usable)
-    yield from check_small_boxes(file, usable, sides, purpose.input_size)
+    yield from find_small_boxes(file, usable, sides, purpose.input_size)
     if file.source.name == "train":
         yield from find_rare_classes(file, wanted, purpose)
         yield from find_dropped_images(file, usable, keep_empty=purpose.keep_empty)
@@ -160,6 +160,6 @@ def _summarize(file: AnnotationFile, purpose: Purpose) -> Summary:
         classes=class_names(file),
         kept_images=len(kept),
         kept_objects=sum(annotation["image_id"] in kept for annotation in usable),
-        shorter_sides=shares_of_strides(sides),
+        shorter_sides=fractions_by_stride(sides),
         aspect_ratios=tuple(ratios),
     )

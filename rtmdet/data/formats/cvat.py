@@ -18,12 +18,12 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import is_number, shown
 from rtmdet.data.formats.ellipse import ellipse
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
+from rtmdet.data.formats.labeled_image import ConvertedSet, LabeledImage, LabeledObject, assemble, choose_classes
 from rtmdet.data.formats.xml_file import read_xml
 from rtmdet.data.image_names import ImageNames
 
 OBJECTS = ("box", "polygon", "ellipse", "mask")
-PASSED_OVER = ("polyline", "points", "cuboid", "skeleton")
+SKIPPED = ("polyline", "points", "cuboid", "skeleton")
 
 Outline = tuple[np.ndarray | None, tuple[float, float, float, float]]  # polygon (V, 2), where there is one; xyxy
 
@@ -67,18 +67,18 @@ def convert_cvat(
     beside = annotations.parent / "images"
     folder = images or (beside if beside.is_dir() else annotations.parent)
     entries = [entry for entry in entries if subsets is None or entry.get("subset", "") in subsets]
-    labelled = []
+    labeled = []
     for entry in entries:
         with one_entry():
-            labelled.append(_read_image(annotations, entry, folder))
+            labeled.append(_read_image(annotations, entry, folder))
     labels = [(element.text or "").strip() for element in root.findall("meta//labels/label/name")]
-    classes = class_names(labelled, names or list(dict.fromkeys(labels)) or None)
-    passed_over = Counter(shape.tag for entry in entries for shape in entry if shape.tag in PASSED_OVER)
-    remarks = [f"skipped: {count} x {kind}" for kind, count in passed_over.items()]
-    return assemble(annotations, labelled, folder, classes, remarks)
+    classes = choose_classes(labeled, names or list(dict.fromkeys(labels)) or None)
+    skipped = Counter(shape.tag for entry in entries for shape in entry if shape.tag in SKIPPED)
+    remarks = [f"skipped: {count} x {kind}" for kind, count in skipped.items()]
+    return assemble(annotations, labeled, folder, classes, remarks)
 
 
-def _read_image(path: Path, entry: Element, folder: Path) -> LabelledImage:
+def _read_image(path: Path, entry: Element, folder: Path) -> LabeledImage:
     name = entry.get("name", "").strip().replace("\\", "/")
     if not name:
         raise InputError(f"{path}: image {entry.get('id')}: expected a file under 'name', found nothing; add it")
@@ -92,15 +92,15 @@ def _read_image(path: Path, entry: Element, folder: Path) -> LabelledImage:
     within = f"{entry.get('subset')}/{name}"
     if entry.get("subset") and ImageNames(folder).has(within):
         name = within
-    return LabelledImage(path, name, (int(height), int(width)), objects)
+    return LabeledImage(path, name, (int(height), int(width)), objects)
 
 
-def _read_shape(where: str, shape: Element) -> LabelledObject:
+def _read_shape(where: str, shape: Element) -> LabeledObject:
     label = shape.get("label", "").strip()
     if not label:
         raise InputError(f"{where}: expected a class under 'label', found nothing; name it")
     polygon, box = {"box": _box, "polygon": _polygon, "ellipse": _ellipse, "mask": _mask}[shape.tag](where, shape)
-    return LabelledObject(where, label, box, polygon)
+    return LabeledObject(where, label, box, polygon)
 
 
 def _box(where: str, shape: Element) -> Outline:
@@ -141,9 +141,9 @@ def _angle(where: str, shape: Element) -> float:
     return math.radians(_numbers(where, shape, ("rotation",))[0]) if "rotation" in shape.attrib else 0.0
 
 
-def _turned(points: np.ndarray, centre: np.ndarray, angle: float) -> np.ndarray:
+def _turned(points: np.ndarray, center: np.ndarray, angle: float) -> np.ndarray:
     cosine, sine = math.cos(angle), math.sin(angle)
-    return (points - centre) @ np.array([[cosine, sine], [-sine, cosine]]) + centre
+    return (points - center) @ np.array([[cosine, sine], [-sine, cosine]]) + center
 
 
 def _around(polygon: np.ndarray) -> Outline:

@@ -50,7 +50,7 @@ def one_entry(code: str = "broken-label", key: str = "", identifier: int | None 
         found.append(Fault(str(error), code, key, identifier))
 
 
-def report(text: str, code: str = "broken-label", key: str = "", identifier: int | None = None) -> None:
+def raise_or_collect(text: str, code: str = "broken-label", key: str = "", identifier: int | None = None) -> None:
     """A fault that is found between entries: raised as InputError, or collected."""
     with one_entry(code, key, identifier):
         raise InputError(text)

@@ -63,20 +63,20 @@ def named_like(stem: str, names: Mapping[str, list[str]]) -> list[str]:
     return [name for name in alike if PurePosixPath(name).with_suffix("").as_posix() == stem] or alike
 
 
-def choose_image(label_file: Path, said: str, named_alike: Sequence[str]) -> str:
+def choose_image(label_file: Path, named_inside: str, named_alike: Sequence[str]) -> str:
     """The image of a label file: one that is named alike, among these the one that the file names, else that one.
 
     What the file names comes second, since images are renamed together with their label files, which then still
     say the old name. Raises InputError where there is neither.
     """
-    said = said.replace("\\", "/")
+    named_inside = named_inside.replace("\\", "/")
     if named_alike:
-        return said if said in named_alike else named_alike[0]
-    if not said:
+        return named_inside if named_inside in named_alike else named_alike[0]
+    if not named_inside:
         raise InputError(
             f"{label_file}: expected an image of the same name, or its name inside, found neither; add it"
         )
-    return said
+    return named_inside
 
 
 def label_names(file: CocoFile) -> list[str]:

@@ -28,12 +28,12 @@ from rtmdet.data.formats.image_folder import (
     named_like,
     without_suffix,
 )
-from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
+from rtmdet.data.formats.labeled_image import ConvertedSet, LabeledImage, LabeledObject, assemble, choose_classes
 from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.json_file import read_json
 
-PASSED_OVER = ("point", "points", "line", "linestrip")  # they enclose nothing
-LEAST_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}  # any other kind: those of a polygon
+SKIPPED = ("point", "points", "line", "linestrip")  # they enclose nothing
+MIN_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}  # any other kind: those of a polygon
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +41,7 @@ class _Part:
     """One shape; those of equal class and group_id are one object."""
 
     group: object
-    outline: LabelledObject
+    outline: LabeledObject
 
 
 def is_labelme(document: object) -> TypeGuard[dict[str, Any]]:
@@ -82,14 +82,14 @@ def convert_labelme(
     images = images or _image_folder(folder, files)
     file_names = images_by_name(images)
     others = len(documents) - len(files)
-    passed_over = Counter({"JSON file of another kind": others} if others else {})
-    labelled = []
+    skipped = Counter({"JSON file of another kind": others} if others else {})
+    labeled = []
     for path, content in files.items():
         with one_entry():
             alike = named_like(without_suffix(path, folder), file_names)
-            labelled.append(_read_image(path, content, images, alike, passed_over))
-    remarks = [f"skipped: {count} x {kind}" for kind, count in passed_over.items()]
-    return assemble(annotations, labelled, images, class_names(labelled, names), remarks)
+            labeled.append(_read_image(path, content, images, alike, skipped))
+    remarks = [f"skipped: {count} x {kind}" for kind, count in skipped.items()]
+    return assemble(annotations, labeled, images, choose_classes(labeled, names), remarks)
 
 
 def _image_folder(folder: Path, files: Mapping[Path, Mapping[str, Any]]) -> Path:
@@ -102,28 +102,28 @@ def _image_folder(folder: Path, files: Mapping[Path, Mapping[str, Any]]) -> Path
 
 def _named_image(path: Path, document: Mapping[str, Any]) -> str:
     """The image that a file names, which LabelMe does relative to the file."""
-    said = document.get("imagePath")
-    if not isinstance(said, str) or PureWindowsPath(said).anchor:  # of another machine
+    image_path = document.get("imagePath")
+    if not isinstance(image_path, str) or PureWindowsPath(image_path).anchor:  # of another machine
         return ""
-    return os.path.abspath(path.parent / said.replace("\\", "/"))
+    return os.path.abspath(path.parent / image_path.replace("\\", "/"))
 
 
 def _read_image(
-    path: Path, document: Mapping[str, Any], images: Path, file_names: Sequence[str], passed_over: Counter[str]
-) -> LabelledImage:
+    path: Path, document: Mapping[str, Any], images: Path, file_names: Sequence[str], skipped: Counter[str]
+) -> LabeledImage:
     parts = []
     for number, shape in enumerate(document["shapes"]):
         kind = shape.get("shape_type") if isinstance(shape, dict) else None
-        if kind in PASSED_OVER or (str(kind) not in LEAST_POINTS and _has_few_points(shape)):
-            passed_over[str(kind)] += 1
+        if kind in SKIPPED or (str(kind) not in MIN_POINTS and _has_few_points(shape)):
+            skipped[str(kind)] += 1
         else:
             with one_entry():
                 parts.append(_read_shape(f"{path}: shape {number}", shape))
-    said, named = document.get("imagePath"), _named_image(path, document)
+    image_path, named = document.get("imagePath"), _named_image(path, document)
     if os.path.isfile(named) and Path(named).is_relative_to(os.path.abspath(images)):
-        said = os.path.relpath(named, images)
-    name = choose_image(path, said if isinstance(said, str) else "", file_names)
-    return LabelledImage(path, name, _size(path, document), _join_groups(parts))
+        image_path = os.path.relpath(named, images)
+    name = choose_image(path, image_path if isinstance(image_path, str) else "", file_names)
+    return LabeledImage(path, name, _size(path, document), _join_groups(parts))
 
 
 def _size(path: Path, document: Mapping[str, object]) -> tuple[int, int] | None:
@@ -146,7 +146,7 @@ def _read_shape(where: str, shape: object) -> _Part:
     if not isinstance(name, str) or not name.strip():
         raise InputError(f"{where}: expected a class as text under 'label', found {shown(name)}; name it")
     polygon, box = _outline(where, shape.get("shape_type", "polygon"), _points(where, shape.get("points")))
-    return _Part(shape.get("group_id"), LabelledObject(where, name.strip(), box, polygon))
+    return _Part(shape.get("group_id"), LabeledObject(where, name.strip(), box, polygon))
 
 
 def _points(where: str, points: object) -> np.ndarray:
@@ -160,16 +160,16 @@ def _points(where: str, points: object) -> np.ndarray:
 def _has_few_points(shape: object) -> bool:
     """Whether a shape of a kind that is not known cannot be an outline."""
     points = shape.get("points") if isinstance(shape, dict) and shape.get("shape_type") is not None else None
-    return isinstance(points, list) and len(points) < LEAST_POINTS["polygon"]
+    return isinstance(points, list) and len(points) < MIN_POINTS["polygon"]
 
 
 def _outline(
     where: str, kind: object, points: np.ndarray
 ) -> tuple[np.ndarray | None, tuple[float, float, float, float]]:
     """The polygon (V, 2), where there is one, and the xyxy box of a shape."""
-    if len(points) < (least := LEAST_POINTS.get(str(kind), LEAST_POINTS["polygon"])):
+    if len(points) < (least := MIN_POINTS.get(str(kind), MIN_POINTS["polygon"])):
         raise InputError(f"{where}: expected a {kind} of at least {least} points, found {len(points)}; draw it again")
-    if kind == "circle":  # its centre and a point of its rim
+    if kind == "circle":  # its center and a point of its rim
         (x, y), rim = points[0].tolist(), points[1].tolist()
         radius = math.dist((x, y), rim)
         return ellipse((x, y), (radius, radius))
@@ -179,9 +179,9 @@ def _outline(
     return (None if kind in ("rectangle", "mask") else points), (left, top, right, bottom)
 
 
-def _join_groups(parts: Sequence[_Part]) -> list[LabelledObject]:
+def _join_groups(parts: Sequence[_Part]) -> list[LabeledObject]:
     """The objects, each where its first part stands."""
-    groups: dict[object, list[LabelledObject]] = {}
+    groups: dict[object, list[LabeledObject]] = {}
     for number, part in enumerate(parts):
         alone = part.group is None
         key = number if alone else (part.outline.name, str(part.group))
@@ -189,6 +189,6 @@ def _join_groups(parts: Sequence[_Part]) -> list[LabelledObject]:
     return [_join(group) if len(group) > 1 else group[0] for group in groups.values()]
 
 
-def _join(parts: Sequence[LabelledObject]) -> LabelledObject:
+def _join(parts: Sequence[LabeledObject]) -> LabeledObject:
     lefts, tops, rights, bottoms = zip(*(part.box for part in parts), strict=True)
-    return LabelledObject(parts[0].where, parts[0].name, (min(lefts), min(tops), max(rights), max(bottoms)))
+    return LabeledObject(parts[0].where, parts[0].name, (min(lefts), min(tops), max(rights), max(bottoms)))

@@ -1,6 +1,6 @@
 """What a path holds: the annotation format of a data set, its splits, and where their images lie.
 
-A format is recognised by the content of its files, a split by the names of file and folders.
+A format is recognized by the content of its files, a split by the names of file and folders.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from rtmdet.data.coco.file import CocoFile, read_and_repair
 from rtmdet.data.coco.layout import file_by_split, find_coco, find_folder, read_documents
 from rtmdet.data.files import files_below
 from rtmdet.data.formats.cvat import convert_cvat, cvat_subsets, is_cvat
-from rtmdet.data.formats.foreign import describe_foreign
 from rtmdet.data.formats.image_folder import label_folder
-from rtmdet.data.formats.labelled_image import ConvertedSet
+from rtmdet.data.formats.labeled_image import ConvertedSet
 from rtmdet.data.formats.labelme import convert_labelme, is_labelme
+from rtmdet.data.formats.unsupported import describe_unsupported
 from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via, is_via, via_file_names
 from rtmdet.data.formats.voc import LISTS, convert_voc
 from rtmdet.data.formats.yolo import convert_yolo
@@ -45,20 +45,20 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
+class OpenedDataset:
     """A data set as it was found."""
 
     format: str  # COCO, YOLO, ...
     splits: Mapping[str, Split]  # train, and val where there is one
 
 
-def open_source(path: Path, images: Path | None = None) -> Source:
+def open_dataset(path: Path, images: Path | None = None) -> OpenedDataset:
     """Find out the format of a file or folder, and read its train and val splits.
 
     A folder may hold COCO files with their images beside, in the layouts of COCO, Roboflow or `rtmdet data`; a
     YOLO data.yaml or list of names; VIA region files; LabelMe files; CVAT's XML file; or Pascal VOC, with the lists
     of ImageSets/ or a folder a split. Where no name says train or val, the one file is train. Raises InputError where
-    nothing is recognised, a split has several files, or what is found cannot be used. With `images`, the folder of
+    nothing is recognized, a split has several files, or what is found cannot be used. With `images`, the folder of
     its images, the path must be one COCO file.
     """
     if images is not None:
@@ -66,33 +66,33 @@ def open_source(path: Path, images: Path | None = None) -> Source:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder of data; check the path")
     if (description := find_layout(path)) is not None:
-        return Source("YOLO", _yolo_splits(description))
+        return OpenedDataset("YOLO", _yolo_splits(description))
     documents = dict(read_documents(path))
     if coco := find_coco(path, documents):
-        return Source("COCO", _coco_splits(coco))
+        return OpenedDataset("COCO", _coco_splits(coco))
     if via := [file for file, content in documents.items() if is_via(content)]:
         files = file_by_split(path, via)
         key = class_attribute(*files.values())
-        return Source("VIA", _joined((name, partial(_via, file, key)) for name, file in files.items()))
+        return OpenedDataset("VIA", _joined((name, partial(_via, file, key)) for name, file in files.items()))
     if labelme := [file for file, content in documents.items() if is_labelme(content)]:
         above = {file.parent for file in labelme}
         groups = group_by_split(path, above) if path.is_dir() else {"train": list(above)}
-        return Source("LabelMe", _joined(_folder_places(convert_labelme, groups)))
+        return OpenedDataset("LabelMe", _joined(_folder_places(convert_labelme, groups)))
     if cvat := _cvat_places(path):
-        return Source("CVAT", _joined(cvat))
+        return OpenedDataset("CVAT", _joined(cvat))
     if voc := _voc_places(path):
-        return Source("VOC", _joined(voc))
+        return OpenedDataset("VOC", _joined(voc))
     if find_names(path) is not None:
-        return Source("YOLO", _yolo_splits(path))
-    raise InputError(f"{path}: expected {LAYOUTS} annotations, recognised none; {_what_is_there(path)}")
+        return OpenedDataset("YOLO", _yolo_splits(path))
+    raise InputError(f"{path}: expected {LAYOUTS} annotations, recognized none; {_what_is_there(path)}")
 
 
-def _one_coco_file(path: Path, images: Path) -> Source:
+def _one_coco_file(path: Path, images: Path) -> OpenedDataset:
     if not path.is_file():
         raise InputError(f"{path}: expected one COCO file where the folder of its images is given, found no file")
     if not images.is_dir():
         raise InputError(f"{images}: expected the folder of the images of {path}, found none; check the path")
-    return Source("COCO", _coco_splits({"train": (path, images)}))
+    return OpenedDataset("COCO", _coco_splits({"train": (path, images)}))
 
 
 def _coco_splits(found: Mapping[str, tuple[Path, Path]]) -> dict[str, Split]:
@@ -203,9 +203,9 @@ def _what_is_there(path: Path) -> str:
     if path.is_file():
         if path.suffix.lower() in ARCHIVES:
             return "it is an archive: unpack it and give the folder"
-        return describe_foreign(path) or "give the folder, or the annotation file; see rtmdet data convert"
+        return describe_unsupported(path) or "give the folder, or the annotation file; see rtmdet data convert"
     for file in files_below(path, (".json", ".csv"), levels=1):
-        if known := describe_foreign(file):
+        if known := describe_unsupported(file):
             return f"{file}: {known}"
     counts = {suffix: len(files_below(path, (suffix,))) for suffix in (".json", ".xml", ".txt")}
     found = [f"{count} {suffix}" for suffix, count in counts.items() if count]

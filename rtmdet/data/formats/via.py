@@ -17,7 +17,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, box_annotation, is_number, is_outside, shown
 from rtmdet.data.formats.ellipse import ellipse
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.labelled_image import ConvertedSet
+from rtmdet.data.formats.labeled_image import ConvertedSet
 from rtmdet.data.image_names import locate_images
 from rtmdet.data.images import image_size
 from rtmdet.data.json_file import read_json
@@ -245,6 +245,6 @@ def _coco_image(number: int, name: str, folder: Path) -> CocoImage:
 
 
 def _coco_annotation(number: int, image_id: int, category_id: int, outline: _Outline) -> CocoAnnotation:
-    """The box is min and max of the vertices; the polygon runs through the centres of the pixels, hence + 0.5."""
+    """The box is min and max of the vertices; the polygon runs through the centers of the pixels, hence + 0.5."""
     polygon = (outline.polygon + 0.5).reshape(-1).tolist()
     return box_annotation(number, image_id, category_id, box=outline.box, polygon=polygon)

@@ -25,7 +25,7 @@ from rtmdet.data.formats.image_folder import (
     named_like,
     without_suffix,
 )
-from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
+from rtmdet.data.formats.labeled_image import ConvertedSet, LabeledImage, LabeledObject, assemble, choose_classes
 from rtmdet.data.formats.xml_file import read_xml
 
 LISTS = Path("ImageSets", "Main")
@@ -68,7 +68,7 @@ def convert_voc(
     for stem, path in files.items():
         with one_entry():
             everything[stem] = _read_image(path, roots[path], named_like(stem, file_names))
-    classes = class_names(list(everything.values()), names)
+    classes = choose_classes(list(everything.values()), names)
     chosen = list(everything.values())
     if split is not None:
         home = annotations if (annotations / LISTS).is_dir() else folder.parent
@@ -100,14 +100,14 @@ def _listed(path: Path, folder: Path, files: Container[str]) -> list[str]:
     return list(dict.fromkeys(stems))
 
 
-def _read_image(path: Path, root: Element, file_names: Sequence[str]) -> LabelledImage:
+def _read_image(path: Path, root: Element, file_names: Sequence[str]) -> LabeledImage:
     """One XML file; `file_names` are those of the images that have its name."""
     name = choose_image(path, (root.findtext("filename") or "").strip(), file_names)
     objects = []
     for number, element in enumerate(root.findall("object"), start=1):
         with one_entry():
             objects.append(_read_object(f"{path}: object {number}", element))
-    return LabelledImage(path, name, _size(path, root), objects)
+    return LabeledImage(path, name, _size(path, root), objects)
 
 
 def _size(path: Path, root: Element) -> tuple[int, int] | None:
@@ -119,7 +119,7 @@ def _size(path: Path, root: Element) -> tuple[int, int] | None:
     return (height, width) if height or width else None
 
 
-def _read_object(where: str, element: Element) -> LabelledObject:
+def _read_object(where: str, element: Element) -> LabeledObject:
     name = (element.findtext("name") or "").strip()
     if not name:
         raise InputError(f"{where}: expected a class under <name>, found nothing; name it")
@@ -127,7 +127,7 @@ def _read_object(where: str, element: Element) -> LabelledObject:
     if (rotated := element.find("robndbox")) is not None:
         corners = _rotated_corners(where, rotated)
         (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()
-        return LabelledObject(where, name, (left, top, right, bottom), corners, crowd=difficult)
+        return LabeledObject(where, name, (left, top, right, bottom), corners, crowd=difficult)
     box = element.find("bndbox")
     if box is None:
         raise InputError(f"{where}: expected a <bndbox>, found none; draw the box again")
@@ -137,11 +137,11 @@ def _read_object(where: str, element: Element) -> LabelledObject:
             f"{where}: expected xmin <= xmax and ymin <= ymax, found {left:g}, {top:g}, {right:g}, {bottom:g}; "
             "correct the box"
         )
-    return LabelledObject(where, name, (left - 1, top - 1, right, bottom), crowd=difficult)
+    return LabeledObject(where, name, (left - 1, top - 1, right, bottom), crowd=difficult)
 
 
 def _rotated_corners(where: str, box: Element) -> np.ndarray:
-    """The corners (4, 2) of roLabelImg's <robndbox>: centre, size, and the angle in radians from x to y."""
+    """The corners (4, 2) of roLabelImg's <robndbox>: center, size, and the angle in radians from x to y."""
     x, y, width, height, angle = (_number(where, box, key) for key in ("cx", "cy", "w", "h", "angle"))
     if width < 0 or height < 0:
         raise InputError(f"{where}: expected no negative <w> or <h>, found {width:g}, {height:g}; correct the box")

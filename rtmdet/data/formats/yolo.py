@@ -1,6 +1,6 @@
 """YOLO label files -> COCO. Format: Ultralytics, "Object Detection Datasets Overview".
 
-A label file has a line for each object: the class, then x centre, y centre, width, height, or a polygon
+A label file has a line for each object: the class, then x center, y center, width, height, or a polygon
 x y x y ... of three points or more, all as shares of the image's width and height.
 """
 
@@ -17,12 +17,12 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoFile, box_annotation, shown
 from rtmdet.data.files import as_on_disk, comparable, files_below
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.labelled_image import ConvertedSet
+from rtmdet.data.formats.labeled_image import ConvertedSet
 from rtmdet.data.formats.yolo_layout import YoloLayout, read_layout, split_images
 from rtmdet.data.images import IMAGE_SUFFIXES, image_size
 
-SLACK = 0.01  # shares may lie so far outside 0 .. 1: tools round
-FEWEST_POSES = 5  # lines that tell keypoints from polygons
+TOLERANCE = 0.01  # shares may lie so far outside 0 .. 1: tools round
+MIN_POSES = 5  # lines that tell keypoints from polygons
 CORNERS = 8  # numbers of a rotated box
 
 
@@ -173,7 +173,7 @@ def _are_poses(lines: Iterable[np.ndarray]) -> bool:
             count += 1
     except InputError:  # a file that cannot be read: told where its labels are read
         return False
-    return count >= FEWEST_POSES
+    return count >= MIN_POSES
 
 
 def _has_points_inside(values: np.ndarray, width: int) -> bool:
@@ -183,8 +183,8 @@ def _has_points_inside(values: np.ndarray, width: int) -> bool:
     points = values[4:].reshape(-1, width)
     marked = points[(points[:, :2] != 0).any(1)]
     center, half = values[:2], values[2:4] / 2
-    in_image = (center - half >= -SLACK).all() and (center + half <= 1 + SLACK).all()
-    inside = np.abs(marked[:, :2] - center) <= half + SLACK
+    in_image = (center - half >= -TOLERANCE).all() and (center + half <= 1 + TOLERANCE).all()
+    inside = np.abs(marked[:, :2] - center) <= half + TOLERANCE
     seen = width == 2 or np.isin(points[:, 2], (0, 1, 2)).all()
     return bool(in_image and inside.all() and seen)
 
@@ -203,7 +203,9 @@ def _read_object(line: _Line, layout: YoloLayout, *, box_only: bool) -> tuple[in
             f"{where}: class {text.split()[0]} is not in 'names' (it has {shown(sorted(layout.names))}); correct the "
             f"line or {layout.file}"
         )
-    if not ((values >= -SLACK) & (values <= 1 + SLACK)).all() or (len(values) == 4 and (values[2:] < 0).any()):
+    if not ((values >= -TOLERANCE) & (values <= 1 + TOLERANCE)).all() or (
+        len(values) == 4 and (values[2:] < 0).any()
+    ):
         raise InputError(
             f"{where}: expected shares of the image's size within 0 .. 1, found {shown(text)}; are they pixels?"
         )
@@ -212,7 +214,7 @@ def _read_object(line: _Line, layout: YoloLayout, *, box_only: bool) -> tuple[in
 
 
 def _corners(values: np.ndarray) -> np.ndarray:
-    """Centre and size (4,) -> top left, top right, bottom right, bottom left (4, 2)."""
+    """Center and size (4,) -> top left, top right, bottom right, bottom left (4, 2)."""
     (x, y), (half_width, half_height) = values[:2], values[2:] / 2
     left, top, right, bottom = x - half_width, y - half_height, x + half_width, y + half_height
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])

@@ -52,7 +52,7 @@ def find_layout(path: Path) -> Path | None:
     if (usual := path / "data.yaml").is_file():
         return usual
     for levels in (0, 1):
-        described = [file for file in files_below(path, YAML_SUFFIXES, levels=levels) if _is_description(file)]
+        described = [file for file in files_below(path, YAML_SUFFIXES, levels=levels) if _is_data_yaml(file)]
         if len(described) > 1:
             few = shortened(described, 3)
             raise InputError(f"{path}: expected one YOLO description, found {few}; give --data the one that is meant")
@@ -61,9 +61,9 @@ def find_layout(path: Path) -> Path | None:
     return None
 
 
-def _is_description(path: Path) -> bool:
+def _is_data_yaml(path: Path) -> bool:
     try:
-        return {"names", "train"} <= read_description(path).keys()
+        return {"names", "train"} <= read_data_yaml(path).keys()
     except InputError:
         return False
 
@@ -87,7 +87,7 @@ def read_layout(path: Path) -> YoloLayout:
     """
     file = find_layout(path) or find_names(path) or path / "data.yaml"
     if file.suffix.lower() in YAML_SUFFIXES:
-        return _described(file, read_description(file))
+        return _from_data_yaml(file, read_data_yaml(file))
     root = path if path.is_dir() else file.parent
     names = dict(enumerate(_lines(file)))
     return YoloLayout(file, _distinct(file, names), _folders(root), root, levels=0)  # each folder is named
@@ -118,7 +118,7 @@ def split_images(layout: YoloLayout, split: str) -> tuple[Path, list[Path]]:
     return Path(os.path.commonpath([file.parent for file in files])), files
 
 
-def read_description(path: Path) -> dict[str, object]:
+def read_data_yaml(path: Path) -> dict[str, object]:
     """The content of a data.yaml. Raises InputError for a file that is none."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
@@ -134,7 +134,7 @@ def read_description(path: Path) -> dict[str, object]:
     return document
 
 
-def _described(path: Path, description: dict[str, object]) -> YoloLayout:
+def _from_data_yaml(path: Path, description: dict[str, object]) -> YoloLayout:
     """What a data.yaml says."""
     names = _numbered(path, description.get("names"))
     root = description.get("path") or ""

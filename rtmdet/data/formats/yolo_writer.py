@@ -12,7 +12,7 @@ import yaml
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage
 from rtmdet.data.formats.image_folder import copy_image, label_names
-from rtmdet.data.formats.yolo_layout import read_description
+from rtmdet.data.formats.yolo_layout import read_data_yaml
 
 
 def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
@@ -28,7 +28,7 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
         raise InputError(f"{out / 'labels' / split} is there already; give another --out or --split")
     categories = sorted(file["categories"], key=lambda category: category["id"])
     numbers = {category["id"]: number for number, category in enumerate(categories)}
-    description = _description(out, [category["name"] for category in categories])
+    description = _current_data_yaml(out, [category["name"] for category in categories])
     stems = label_names(file)
     annotations_of: dict[int, list[CocoAnnotation]] = {image["id"]: [] for image in file["images"]}
     for annotation in file["annotations"]:
@@ -46,19 +46,19 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
     return [f"left out: {crowds} crowds"] if crowds else []
 
 
-def _description(out: Path, names: list[str]) -> dict[str, object]:
+def _current_data_yaml(out: Path, names: list[str]) -> dict[str, object]:
     """The content of the data.yaml that is there, or of a new one."""
     path = out / "data.yaml"
     if not path.exists():
         return {"names": names}
-    found = read_description(path)
+    found = read_data_yaml(path)
     if found.get("names") != names:
         raise InputError(f"{path}: expected the classes {names}, found {found.get('names')}; give another --out")
     return found
 
 
 def _line(number: int, annotation: CocoAnnotation, image: CocoImage) -> str:
-    """Class, centre and size as shares of the image."""
+    """Class, center and size as shares of the image."""
     x, y, width, height = annotation["bbox"]
     left, right = (min(max(value / image["width"], 0.0), 1.0) for value in (x, x + width))
     top, bottom = (min(max(value / image["height"], 0.0), 1.0) for value in (y, y + height))

@@ -53,8 +53,8 @@ def test_the_name_of_a_group_is_told_and_counts_as_no_class(patient) -> None:
         document["categories"].insert(0, {"id": 0, "name": "pets", "supercategory": "none"})
     findings = patient.check()
     assert [(one.code, one.severity, one.split) for one in findings] == [
-        ("heading", "hint", "train"),
-        ("heading", "hint", "val"),
+        ("group-category", "hint", "train"),
+        ("group-category", "hint", "val"),
     ]
     assert findings[0].items[0].text == "'pets' (id 0)"
 

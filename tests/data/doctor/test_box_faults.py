@@ -9,7 +9,7 @@ import pytest
 
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.doctor.annotation_file import read_annotation_file
-from rtmdet.data.doctor.box_sizes import shares_of_strides, sides_at_input
+from rtmdet.data.doctor.box_sizes import fractions_by_stride, sides_at_input
 from rtmdet.data.doctor.finding import Purpose
 from rtmdet.data.doctor.report import examine
 
@@ -88,8 +88,8 @@ def test_sides_are_those_of_the_letterboxed_input(patient) -> None:
 
 def test_shares_of_strides() -> None:
     sides = np.array([[7.9, 100], [8, 8], [100, 15.9], [16, 20], [32, 33]])
-    assert list(shares_of_strides(sides).values()) == [0.2, 0.4, 0.2, 0.2]
-    assert list(shares_of_strides(np.zeros((0, 2))).values()) == [0, 0, 0, 0]
+    assert list(fractions_by_stride(sides).values()) == [0.2, 0.4, 0.2, 0.2]
+    assert list(fractions_by_stride(np.zeros((0, 2))).values()) == [0, 0, 0, 0]
 
 
 def test_advice_for_small_boxes(patient) -> None:

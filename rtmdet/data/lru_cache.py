@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 Value = TypeVar("Value")
 
 
-class Recent(Generic[Value]):
+class LruCache(Generic[Value]):
     """Holds the last values; forgets what was not asked for the longest time.
 
     Unlike functools.lru_cache it can be sent to loader processes.

@@ -14,7 +14,7 @@ HEADS = {  # how the first line of a CSV file begins, without spaces and quotes
 }
 
 
-def describe_foreign(path: Path) -> str:
+def describe_unsupported(path: Path) -> str:
     """The name of a format that is not read, with what to do; empty where the file is none that is known."""
     if path.suffix.lower() == ".csv":
         return _describe_csv(path)

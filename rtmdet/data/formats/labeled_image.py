@@ -19,7 +19,7 @@ from rtmdet.data.images import image_size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LabelledObject:
+class LabeledObject:
     """One object; its numbers are finite."""
 
     where: str  # its place in the label file, in words
@@ -30,13 +30,13 @@ class LabelledObject:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LabelledImage:
+class LabeledImage:
     """One image with its objects."""
 
     source: Path  # the label file
     file_name: str  # of the image, relative to the images' folder
     size: tuple[int, int] | None  # (H, W) that the label file says
-    objects: Sequence[LabelledObject]
+    objects: Sequence[LabeledObject]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +48,7 @@ class ConvertedSet:
     remarks: Sequence[str] = ()  # what became of entries that COCO has no equal for, a line each
 
 
-def class_names(images: Sequence[LabelledImage], wanted: Sequence[str] | None) -> list[str]:
+def choose_classes(images: Sequence[LabeledImage], wanted: Sequence[str] | None) -> list[str]:
     """The classes of one image or more in the order of their ids: `wanted`, or those of all objects, sorted.
 
     Raises InputError where an object is of another class than the wanted ones, and where there is no object.
@@ -58,7 +58,7 @@ def class_names(images: Sequence[LabelledImage], wanted: Sequence[str] | None) -
         if not objects:
             sources = sorted({image.source for image in images})
             where = sources[0] if len(sources) == 1 else sources[0].parent
-            raise InputError(f"{where}: expected objects on {len(images)} labelled images, found none; label them")
+            raise InputError(f"{where}: expected objects on {len(images)} labeled images, found none; label them")
         return sorted({found.name for found in objects})
     if not wanted or len(set(wanted)) < len(wanted):
         raise InputError(f"classes: expected names without repetition, found {list(wanted)}; list each class once")
@@ -72,7 +72,7 @@ def class_names(images: Sequence[LabelledImage], wanted: Sequence[str] | None) -
 
 def assemble(
     annotations: Path,
-    images: Sequence[LabelledImage],
+    images: Sequence[LabeledImage],
     folder: Path,
     names: Sequence[str],
     remarks: Sequence[str] = (),
@@ -103,7 +103,7 @@ def assemble(
     return ConvertedSet(coco, folder, [*remarks, *renamed])
 
 
-def _checked_size(image: LabelledImage, path: Path) -> tuple[int, int]:
+def _checked_size(image: LabeledImage, path: Path) -> tuple[int, int]:
     """(H, W) of the image file, as its label file says."""
     height, width = image_size(path)
     if image.size is not None and image.size != (height, width):
@@ -114,7 +114,7 @@ def _checked_size(image: LabelledImage, path: Path) -> tuple[int, int]:
     return height, width
 
 
-def _cut(found: LabelledObject, size: tuple[int, int]) -> LabelledObject:
+def _cut(found: LabeledObject, size: tuple[int, int]) -> LabeledObject:
     """The object without what hangs over the border: tools round, and hands slip."""
     height, width = size
     left, top, right, bottom = found.box
@@ -128,6 +128,6 @@ def _cut(found: LabelledObject, size: tuple[int, int]) -> LabelledObject:
     return replace(found, box=box, polygon=polygon)
 
 
-def _annotation(number: int, image_id: int, category_id: int, found: LabelledObject) -> CocoAnnotation:
+def _annotation(number: int, image_id: int, category_id: int, found: LabeledObject) -> CocoAnnotation:
     polygon = None if found.polygon is None else found.polygon.reshape(-1).tolist()
     return box_annotation(number, image_id, category_id, box=found.box, polygon=polygon, crowd=found.crowd)
