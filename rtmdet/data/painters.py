@@ -1,4 +1,4 @@
-"""What generated scenes show: balloons, what looks like them, and what lies behind: meadows, walls and nights.
+"""Paints the parts of synthetic scenes: balloons, objects that look like them, and backgrounds.
 
 Unit frame (u, v): the radius of a thing is 1, v points down to a balloon's knot. Painters return RGBA 0 .. 1.
 Dimension legend: H, W image; V vertices of an outline; h, w patch of the canvas.
@@ -16,7 +16,7 @@ Painter = Callable[[Generator, np.ndarray, np.ndarray, np.ndarray], np.ndarray] 
 
 
 def balloon_outline(tall: float, taper: float) -> np.ndarray:
-    """Unit outline (V, 2): an egg, narrower below, with the flared knot under it."""
+    """Unit outline (V, 2): an egg, narrower at the bottom, with a flared knot below."""
     angle = np.linspace(np.pi + 0.08, 3 * np.pi - 0.08, 72)  # around the top, open where the knot is
     egg = np.stack((np.sin(angle) * (1 + taper * np.cos(angle)), -tall * np.cos(angle)), axis=1)
     knot = np.array([[0.06, 1.03], [0.13, 1.13], [-0.13, 1.13], [-0.06, 1.03]]) * (1, tall)
@@ -24,7 +24,7 @@ def balloon_outline(tall: float, taper: float) -> np.ndarray:
 
 
 def _color(rng: Generator) -> np.ndarray:
-    """A color (3,) that balloons and their look-alikes share: mostly bright, some pale or dark."""
+    """A random color (3,) of balloons and look-alikes: mostly bright, some pale or dark."""
     pale = rng.random() < 0.2
     hue = rng.choice((0, 25, 52, 100, 175, 215, 280, 325)) + rng.uniform(-15, 15)
     saturation = rng.uniform(0.03, 0.35) if pale else rng.uniform(0.65, 1.0)
@@ -32,7 +32,7 @@ def _color(rng: Generator) -> np.ndarray:
 
 
 def _rgba(color: np.ndarray, opacity: np.ndarray | float = 1.0) -> np.ndarray:
-    """Color (h, w, 3) and opacity (h, w) as one (h, w, 4)."""
+    """Color (h, w, 3) and opacity (h, w) -> RGBA (h, w, 4)."""
     return np.dstack((np.clip(color, 0, 1), np.broadcast_to(opacity, color.shape[:2]))).astype(np.float32)
 
 
@@ -42,7 +42,7 @@ def _bump(u: np.ndarray, v: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def latex(rng: Generator, tall: float, taper: float) -> Painter:
-    """The painter of one balloon's skin: light that falls on it, shines through it and is mirrored in it."""
+    """The painter of one balloon's skin: diffuse light, light shining through, and reflections."""
     color, clarity, gloss = _color(rng), rng.uniform(0.0, 0.15), rng.uniform(0.4, 0.95)
 
     def paint(rng: Generator, u: np.ndarray, v: np.ndarray, light: np.ndarray) -> np.ndarray:
@@ -68,7 +68,7 @@ def _paint_disc(rng: Generator, u: np.ndarray, v: np.ndarray, light: np.ndarray)
 
 
 def _paint_lamp(rng: Generator, u: np.ndarray, v: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """A light out of focus: bright and without an edge."""
+    """A blurred light: bright, without an edge."""
     distance = u**2 + v**2
     warm = rgb(rng.uniform(20, 60), rng.uniform(0.1, 0.6), 1.0)
     core = np.exp(-distance / 0.05)[..., None]
@@ -76,7 +76,7 @@ def _paint_lamp(rng: Generator, u: np.ndarray, v: np.ndarray, light: np.ndarray)
 
 
 def _paint_brick(rng: Generator, u: np.ndarray, v: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """A box or a brick with one bright and one dark side."""
+    """A box or brick with one bright and one dark side."""
     color = rgb(rng.uniform(0, 40), rng.uniform(0.2, 0.7), rng.uniform(0.3, 0.8))
     grain = 0.05 * texture(rng, (u.shape[0], u.shape[1]), 24)
     return _rgba(color * (0.9 + grain - 0.15 * np.sign(light[0]) * (u > 0.7))[..., None])
@@ -114,14 +114,14 @@ def texture(rng: Generator, size: tuple[int, int], cells: int, stretch: float = 
 
 
 def backdrop(rng: Generator, size: tuple[int, int]) -> np.ndarray:
-    """What lies behind a scene, (H, W, 3) float32: meadow under a sky, a wall, or a party at night."""
+    """The background of a scene, (H, W, 3) float32: a meadow under the sky, a wall, or a party at night."""
     paint = (_meadow, _wall, _night)[rng.choice(3, p=(0.45, 0.35, 0.2))]
     picture = paint(rng, size)
     return np.clip(picture * (1 + 0.06 * texture(rng, size, 3))[..., None], 0, 1).astype(np.float32)
 
 
 def _fade(first: np.ndarray, last: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """From one color (3,) or picture to another by a share 0 .. 1 that broadcasts to (H, W)."""
+    """Blends two colors (3,) or pictures; `share` 0 .. 1 of the second broadcasts to (H, W)."""
     share = np.clip(share, 0, 1)[..., None]
     return first * (1 - share) + last * share
 
@@ -167,7 +167,7 @@ def _bricks(rng: Generator, rows: np.ndarray, columns: np.ndarray) -> np.ndarray
 
 
 def _night(rng: Generator, size: tuple[int, int]) -> np.ndarray:
-    """A dark room or street with lights out of focus."""
+    """A dark room or street with blurred lights."""
     rows = np.linspace(0, 1, size[0], dtype=np.float32)[:, None]  # how far down
     dark = [rgb(rng.uniform(0, 360), rng.uniform(0.3, 0.8), rng.uniform(0.08, 0.35)) for _ in range(2)]
     picture = np.ascontiguousarray(_fade(dark[0], dark[1], rows + 0.2 * texture(rng, size, 3)), np.float32)

@@ -23,14 +23,14 @@ from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, read_and_
 from rtmdet.data.image_names import place_images
 from rtmdet.data.images import ValueRange, image_size, read_image
 
-MIN_SIDE = 32  # pixels; smaller images are left out of training
+MIN_SIDE = 32  # pixels; training skips smaller images
 
 
 class Unusable(StrEnum):
-    """Why an object is not learned from, in the words of the messages."""
+    """Why training skips an object, in the words of the messages."""
 
     OTHER_CLASS = "of other classes"
-    CROWD = "crowds"
+    CROWD = "crowd regions"
     TOO_SMALL = "under 1 pixel wide or high"
     WITHOUT_AREA = "without area"
 
@@ -44,15 +44,15 @@ class _Record:
 
 
 class CocoDataset:
-    """Images of a COCO annotation file with the boxes of the wanted classes.
+    """Images of a COCO annotation file with the boxes of the chosen classes.
 
-    For training, images without a usable box (unless `keep_empty`) and images with a side under 32 pixels
-    are left out; for validation every image of the file stays. A box is usable where it is no crowd, has an
-    area and is at least 1 pixel wide and high.
+    For training, images without a usable box (unless `keep_empty`) and images with a side under 32 pixels are
+    skipped; validation uses every image of the file. A box is usable if it is not a crowd region, has an area and is
+    at least 1 pixel wide and high.
 
-    Public attributes: `classes` the K names in the order of the labels, `category_ids` the file's id of each
-    label, `image_ids` in the order of the index, `coco` the file's index for COCOeval, `unused` of each reason
-    against a box how many boxes it concerns, `remarks` what of the file had to be mended, a line each.
+    Public attributes: `classes` the K names in the order of the labels, `category_ids` the file's id of each label,
+    `image_ids` in the order of the data set, `coco` pycocotools' index of the file for COCOeval, `unused` the skipped
+    boxes counted by reason, `remarks` one line about each repair of the file.
     """
 
     def __init__(
@@ -65,13 +65,12 @@ class CocoDataset:
         keep_empty: bool = False,
         value_range: ValueRange | None = None,
     ) -> None:
-        """Read and check the whole file; `classes` picks and orders some of its classes (None: all, by id).
+        """Read and check the whole file; `classes` chooses and orders its classes (None: all, by id).
 
-        `value_range` is for images of 16 bits, as `read_image` takes it.
+        For training the file must have all of `classes`, for validation at least one: AP of the others is not
+        measured. `value_range` is for 16-bit images, see `read_image`.
 
-        For training the file must have all of them, for validation one: nothing is measured of the others.
-        Raises InputError for a fault in the file, a class that it must have, a missing image file, or where no
-        usable box is left.
+        Raises InputError for a fault in the file, a missing class, a missing image file, or if no box is usable.
         """
         file, self.remarks = read_and_repair(annotations, classes or ())
         self.remarks += place_images(annotations, file, images)
@@ -91,7 +90,7 @@ class CocoDataset:
         return len(self._records)
 
     def __getstate__(self) -> dict[str, object]:
-        """What loader processes need, where they are not forked: all but the index, which is large."""
+        """What loader processes need if they are not forked: everything except the index, which is large."""
         return {name: value for name, value in vars(self).items() if name != "coco"}
 
     @property
@@ -106,7 +105,7 @@ class CocoDataset:
         return np.bincount(labels, minlength=len(self.classes)).tolist()
 
     def part(self, indices: Sequence[int]) -> CocoDataset:
-        """A data set of some of the images, given by their places in this one."""
+        """A data set of some of the images, chosen by index."""
         part = object.__new__(type(self))
         vars(part).update(vars(self))
         part._records = [self._records[index] for index in indices]
@@ -121,19 +120,19 @@ class CocoDataset:
         return part
 
     def path(self, index: int) -> Path:
-        """The file of an image, by its place in the data set."""
+        """The file of the image at an index."""
         return self._folder / self._records[index].image["file_name"]
 
     def truth(self, index: int) -> tuple[ImageMeta, Instances]:
-        """The ground truth of an image, by its place in the data set, without decoding it."""
+        """The ground truth of the image at an index, without decoding it."""
         record = self._records[index]
         meta = ImageMeta(record.image["id"], str(self.path(index)), (record.image["height"], record.image["width"]))
         return meta, Instances(record.instances.boxes.copy(), record.instances.labels.copy())
 
     def load(self, index: int) -> Sample:
-        """The decoded image with its boxes, by its place in the data set.
+        """The decoded image at an index, with its boxes.
 
-        Raises InputError where the image cannot be read or has another size than the annotation file says.
+        Raises InputError if the image cannot be read or its size differs from the annotation file.
         """
         meta, instances = self.truth(index)
         entry = self._records[index].image
@@ -141,12 +140,12 @@ class CocoDataset:
         return Sample(image, instances, meta)
 
     def check_size(self, index: int) -> None:
-        """Raise InputError as `load` does where the header of an image's file says another size than the file."""
+        """Raise InputError if the size in the image file's header differs from the annotation file."""
         path = self.path(index)
         _check_size(path, image_size(path), self._records[index].image, self._annotations)
 
     def _select(self, *, training: bool, keep_empty: bool) -> list[_Record]:
-        """The images to use; raises InputError where they hold no usable box."""
+        """The images to use; raises InputError if none has a usable box."""
         records: list[_Record] = []
         reasons = self.unused
         labels = {category: label for label, category in enumerate(self.category_ids)}
@@ -155,8 +154,8 @@ class CocoDataset:
             if training and min(image["width"], image["height"]) < MIN_SIDE:
                 reasons[f"in images with a side under {MIN_SIDE} pixels"] += len(record.instances)
             elif keep_empty or not training or len(record.instances):
-                # Differs from mmdet: an image with nothing but crowds or specks counts as empty, too; it would
-                # teach that they are background.
+                # Differs from mmdet: an image with only crowd regions or boxes under 1 pixel counts as empty, too;
+                # it would teach that they are background.
                 records.append(record)
         if not any(len(record.instances) for record in records):
             why = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count) or "the file has none"
@@ -169,7 +168,7 @@ def read_annotated_image(
 ) -> np.ndarray:
     """Decode the image of an entry of the annotation file: (H, W, 3) uint8 RGB.
 
-    Raises InputError where it cannot be read or has another size than the entry says: its boxes would be off.
+    Raises InputError if it cannot be read or its size differs from the entry: its boxes would be misplaced.
     """
     image = read_image(path, value_range)
     _check_size(path, image.shape[:2], entry, annotations)
@@ -180,14 +179,13 @@ def _check_size(path: Path, size: Sequence[int], entry: CocoImage, annotations: 
     height, width = size
     if (height, width) != (entry["height"], entry["width"]):
         raise InputError(
-            f"{path}: expected {entry['width']} x {entry['height']} pixels as {annotations} says of image "
-            f"{entry['id']}, found {width} x {height} after turning by EXIF orientation; "
-            "restore the file or annotate it as it is now"
+            f"{path}: expected {entry['width']} x {entry['height']} pixels (image {entry['id']} in {annotations}), "
+            f"found {width} x {height} after EXIF rotation; restore the image or annotate it again"
         )
 
 
 def index_coco(file: CocoFile) -> COCO:
-    """pycocotools' index of a file that is already read, as its own createIndex makes it, which prints."""
+    """pycocotools' index of a file in memory. Its own createIndex would print."""
     coco = COCO()
     coco.dataset = file
     coco.imgs = {image["id"]: image for image in file["images"]}
@@ -201,23 +199,20 @@ def index_coco(file: CocoFile) -> COCO:
 
 
 def _join_classes(path: Path, file: CocoFile, classes: Sequence[str]) -> list[str]:
-    """Give the file the categories that it lacks, unless it has none of them; a line about either difference."""
+    """Add the missing categories to the file, unless all are missing; returns one line about each difference."""
     names = [category["name"] for category in file["categories"]]
     missing = [name for name in classes if name not in names]
     others = [name for name in names if name not in classes]
     if len(missing) == len(classes):
         return []
     free = max(category["id"] for category in file["categories"]) + 1
-    file["categories"] += [{"id": free + place, "name": name, "absent": True} for place, name in enumerate(missing)]
-    said = (
-        (missing, "no category", "nothing is measured of that"),
-        (others, "not among the classes", "left out"),
-    )
-    return [f"{path}: {what}: {shortened(map(repr, names), 5)}: {so}" for names, what, so in said if names]
+    file["categories"] += [{"id": free + k, "name": name, "absent": True} for k, name in enumerate(missing)]
+    differences = ((missing, "not in this file, so not measured"), (others, "not among the classes, so skipped"))
+    return [f"{path}: {what}: {shortened(map(repr, names), 5)}" for names, what in differences if names]
 
 
 def _category_ids(path: Path, file: CocoFile, classes: Sequence[str] | None) -> dict[str, int]:
-    """The file's category id of each wanted class, in the order of the labels."""
+    """The file's category id of each chosen class, in the order of the labels."""
     in_file = {category["name"]: category["id"] for category in sorted(file["categories"], key=lambda c: c["id"])}
     if classes is None:
         return in_file
@@ -226,7 +221,7 @@ def _category_ids(path: Path, file: CocoFile, classes: Sequence[str] | None) -> 
     unknown = [name for name in classes if name not in in_file]
     if unknown:
         raise InputError(
-            f"{path}: no category is named {shortened(map(repr, unknown), 5)}; the file's are "
+            f"{path}: expected a category {shortened(map(repr, unknown), 5)}, found "
             f"{shortened(map(repr, in_file), 5)}; write the names as the file does"
         )
     return {name: in_file[name] for name in classes}
@@ -235,7 +230,7 @@ def _category_ids(path: Path, file: CocoFile, classes: Sequence[str] | None) -> 
 def _make_record(
     image: CocoImage, annotations: Sequence[CocoAnnotation], labels: Mapping[int, int], reasons: Counter[str]
 ) -> _Record:
-    """The usable boxes of one image; the reasons against the others are counted."""
+    """The usable boxes of one image; the others are counted in `reasons`."""
     boxes, box_labels = [], []
     for annotation in annotations:
         reason = reason_against(annotation, labels)
@@ -250,7 +245,7 @@ def _make_record(
 
 
 def reason_against(annotation: CocoAnnotation, wanted: Container[int]) -> Unusable | None:
-    """Why an annotation gives no box to learn from, None where it does; `wanted` has the category ids to learn."""
+    """Why training skips an annotation, None if it does not; `wanted` has the category ids to learn."""
     _, _, width, height = annotation["bbox"]
     if annotation["category_id"] not in wanted:
         return Unusable.OTHER_CLASS

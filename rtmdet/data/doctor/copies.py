@@ -1,6 +1,6 @@
-"""Images that stand more than once: equal files inside a split and across splits, and near copies by fingerprint.
+"""Duplicate images inside a split and across splits: identical files, and near copies found by fingerprint.
 
-Legend: M images with fingerprints, each of 256 bits.
+Legend: M images with fingerprints of 256 bits each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item
 from rtmdet.data.doctor.image_files import ImageFile
 
-_BLOCK = 1024  # fingerprints that are compared with all others at a time
+_BLOCK = 1024  # fingerprints compared with all others at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +39,7 @@ class _Picture:
 
 
 def find_copies(files: Sequence[AnnotationFile], inspected: Sequence[Mapping[int, ImageFile]]) -> Iterator[Finding]:
-    """Copies of images; `inspected` has what was seen of the images of each file, by image id."""
+    """Copies of images; `inspected` has the image files of each annotation file, by image id."""
     pictures = []
     for file, found in zip(files, inspected, strict=True):
         objects = file.annotations_of_images()
@@ -49,19 +49,19 @@ def find_copies(files: Sequence[AnnotationFile], inspected: Sequence[Mapping[int
 
 
 def _report_pairs(pairs: Sequence[tuple[_Picture, _Picture]], *, near: bool) -> Iterator[Finding]:
-    """Findings about (earlier, later) pictures, apart for each split and for pairs across splits."""
+    """Findings about (earlier, later) pictures: one per split, and one per split for pairs across splits."""
     items: defaultdict[tuple[str, bool], list[Item]] = defaultdict(list)
     for first, second in pairs:
         items[second.split, first.split != second.split].append(_pair_item(first, second, "near" if near else "="))
     for (split, leak), cases in items.items():
         if leak:
             kind = "near-leak" if near else "leak"
-            message = f"images that are {'near' if near else 'equal'} copies of training images"
-            advice = "take them out of one split: numbers measured on what was learned are too good"
+            message = f"{'near' if near else 'identical'} copies of training images"
+            advice = "remove them from one split: AP measured on training images is too high"
             yield Finding("warning" if near else "error", kind, split, message, advice, tuple(cases))
         else:
-            message = f"images that are {'near' if near else 'equal'} copies of others of the split"
-            advice = "keep one of each, with all its objects: copies count double and may contradict each other"
+            message = f"{'near' if near else 'identical'} copies of other images of the split"
+            advice = "keep one of each, with all its objects: copies count twice and their labels may differ"
             kind = "near-copy" if near else "copy"
             yield Finding("hint" if near else "warning", kind, split, message, advice, tuple(cases))
 
@@ -73,7 +73,7 @@ def _pair_item(first: _Picture, second: _Picture, relation: str) -> Item:
 
 
 def _equal_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]]:
-    """Each picture whose bytes an earlier one has: with the first of its own split, and of the split before."""
+    """Pairs of identical files: each later picture with the first such one of its own and of the earlier split."""
     pairs = []
     first_of: dict[tuple[str, bytes], _Picture] = {}
     splits = list(dict.fromkeys(picture.split for picture in pictures))
@@ -87,20 +87,20 @@ def _equal_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]
 
 
 def _near_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]]:
-    """Each picture with the nearest earlier one of each split, mirrored or not, where that is near but not equal."""
-    rich = [picture for picture in pictures if is_distinctive(picture.inspected.fingerprints)]
-    bits_of = np.array([picture.inspected.fingerprints for picture in rich]).reshape(
+    """Each picture with the nearest earlier one of each split, mirrored or not, if near but not identical."""
+    distinct = [picture for picture in pictures if is_distinctive(picture.inspected.fingerprints)]
+    bits_of = np.array([picture.inspected.fingerprints for picture in distinct]).reshape(
         -1, 2, GRID * GRID
     )  # (M, 2, 256)
-    starts = {split: place for place, split in reversed(list(enumerate(picture.split for picture in rich)))}
+    starts = {split: index for index, split in reversed(list(enumerate(picture.split for picture in distinct)))}
     pairs = []
-    for start in range(0, len(rich), _BLOCK):
-        block = min(_BLOCK, len(rich) - start)
-        for row, bits in enumerate(differing_bits(bits_of, start, block)):
-            place = start + row
-            edges = [*sorted(edge for edge in starts.values() if edge < place), place]
+    for start in range(0, len(distinct), _BLOCK):
+        block = min(_BLOCK, len(distinct) - start)
+        for index, bits in enumerate(differing_bits(bits_of, start, block), start=start):
+            edges = [*sorted(edge for edge in starts.values() if edge < index), index]
             for first, last in pairwise(edges):  # the earlier pictures of one split
                 nearest = first + int(bits[first:last].argmin())
-                if bits[nearest] <= NEAR and rich[nearest].inspected.digest != rich[place].inspected.digest:
-                    pairs.append((rich[nearest], rich[place]))
+                first_one, second = distinct[nearest], distinct[index]
+                if bits[nearest] <= NEAR and first_one.inspected.digest != second.inspected.digest:
+                    pairs.append((first_one, second))
     return pairs

@@ -1,4 +1,4 @@
-"""The whole look at a data set: `examine` joins all checks and says what training would keep."""
+"""Examines a whole data set: `examine` collects all findings and counts what training would use."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.formats.yolo_layout import find_layout
 from rtmdet.data.json_file import write_json
 
-Watch = Callable[[Sequence[CocoImage], str], Iterable[CocoImage]]  # goes through images, with a name for the work
+Watch = Callable[[Sequence[CocoImage], str], Iterable[CocoImage]]  # iterates images and shows progress under a title
 
 
 def examine_path(
@@ -60,16 +60,16 @@ def examine_path(
     decode: bool = False,
     watch: Watch = lambda images, _: images,
 ) -> Report:
-    """Look at every split of a data set in any known format; `images` is the folder of a COCO file's images.
+    """Examine every split of a data set in any known format; `images` is the image folder of a COCO file.
 
-    `validation` takes the place of the data set's own. Raises InputError as `examine` does, and where nothing of the
-    data set can be read; its notes are the faults that were found until then.
+    `validation` replaces the data set's own. Raises InputError as `examine` does, and if nothing of the data set can
+    be read; its notes are then the faults found so far.
     """
     with TemporaryDirectory() as folder:  # for annotations of other formats
         with collect_faults() as faults:
             try:
                 splits, remarks = _open(path, images, Path(folder))
-            except InputError as error:  # what is left of so many faults may be nothing
+            except InputError as error:  # perhaps because no entry is left after these faults
                 for fault in dict.fromkeys(faults):
                     error.add_note(fault.text)
                 raise
@@ -80,7 +80,7 @@ def examine_path(
 
 
 def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFiles], list[str]]:
-    """The splits, COCO files as they are, with all their faults, and remarks about the format."""
+    """The splits and remarks about the format. COCO files are not converted, so that all their faults are found."""
     if images is not None:
         return [SplitFiles("train", path, images)], []
     if path.exists() and find_layout(path) is None and (coco := find_coco(path, dict(read_documents(path)))):
@@ -88,9 +88,9 @@ def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFile
     source = open_dataset(path)
     for name, split in source.splits.items():
         write_json(folder / f"{name}.json", split.coco)
-    splits = [SplitFiles(name, folder / f"{name}.json", one.images, path) for name, one in source.splits.items()]
+    splits = [SplitFiles(name, folder / f"{name}.json", split.images, path) for name, split in source.splits.items()]
     remarks = [remark for split in source.splits.values() for remark in split.remarks]
-    return splits, [f"{path} is {source.format}", *remarks]
+    return splits, [f"{path}: {source.format} format", *remarks]
 
 
 def examine(
@@ -101,14 +101,14 @@ def examine(
     decode: bool = False,
     watch: Watch = lambda images, _: images,
 ) -> Report:
-    """Look at every image and annotation of one split or of training and validation.
+    """Examine every image and annotation of one split, or of training and validation.
 
-    `faults` are those of entries of label files, which their reader left out. `decode` looks at the pixels, too.
-    `watch` may show progress. Nothing that a data set can hold stops it: raises InputError only where an annotation
-    file is missing, no JSON or without images, or there is no such folder.
+    `faults` are those of label files, whose entries were skipped. `decode` examines the pixels, too. `watch` may show
+    progress. Raises InputError only if an annotation file or an image folder is missing, or the file is not JSON or
+    has no images.
     """
     broken = tuple(Item(without_remedy(fault.text)) for fault in faults)
-    message, advice = "entries of label files that cannot be used", "correct them, or take them out"
+    message, advice = "unusable entries of label files", "correct or remove them"
     findings = [Finding("error", "broken-label", ALL, message, advice, broken)]
     files, inspected, summaries = [], [], []
     for source in sources:
@@ -127,7 +127,7 @@ def examine(
 
 
 def _find_in_split(file: AnnotationFile, inspected: dict[int, ImageFile], purpose: Purpose) -> Iterator[Finding]:
-    """All that can be said about one split alone."""
+    """The findings about one split."""
     wanted = wanted_categories(file, purpose)
     usable = usable_annotations(file, wanted)
     sides = sides_at_input(file, usable, purpose.input_size)
@@ -143,8 +143,8 @@ def _find_in_split(file: AnnotationFile, inspected: dict[int, ImageFile], purpos
         yield from find_dropped_images(file, usable, keep_empty=purpose.keep_empty)
     if not usable:
         missing = (Item(f"{len(file.annotations)} objects, none of them usable"),)
-        advice = "see the other findings: training and evaluation stop without a box"
-        yield Finding("error", "no-usable-box", file.source.name, "no box to learn from", advice, missing)
+        advice = "see the other findings: training and evaluation need at least one usable box"
+        yield Finding("error", "no-usable-box", file.source.name, "split without a usable box", advice, missing)
 
 
 def _summarize(file: AnnotationFile, purpose: Purpose) -> Summary:

@@ -6,15 +6,15 @@ import math
 
 import numpy as np
 
-ROUND_VERTICES = 64  # of the polygon that stands for a circle or an ellipse
+ROUND_VERTICES = 64  # vertices of the polygon for a circle or an ellipse
 
 
 def ellipse(
     center: tuple[float, float], radii: tuple[float, float], *, angle: float = 0.0
 ) -> tuple[np.ndarray, tuple[float, float, float, float]]:
-    """The polygon (V, 2) and the xyxy box of an ellipse turned by `angle` radians from x to y.
+    """The polygon (V, 2) and the xyxy box of an ellipse rotated by `angle` radians from x to y.
 
-    The box is that of the curve, not of its polygon.
+    The box encloses the exact curve, not the polygon.
     """
     cosine, sine = math.cos(angle), math.sin(angle)
     turns = np.arange(ROUND_VERTICES) * (2 * math.pi / ROUND_VERTICES)
