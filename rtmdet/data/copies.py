@@ -72,7 +72,7 @@ def group_copies(file: CocoFile, folder: Path) -> tuple[list[set[int]], str]:
     if not groups:
         return [], ""
     count = sum(map(len, groups))
-    return groups, f"{count} images are copies or near copies of {len(groups)} photos: kept in the same split"
+    return groups, f"copies and near copies: {count} images of {len(groups)} different photos, kept in the same split"
 
 
 def count_equal(first: Iterable[Path], second: Iterable[Path]) -> int:

@@ -79,7 +79,7 @@ def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dic
     While faults are collected, missing and ambiguous names have no file.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such image folder; check the path")
+        raise InputError(f"{folder}: no such folder of images; check the path")
     index = ImageNames(folder)
     found = {name: index.find(name) for name in dict.fromkeys(names)}
     if missing := [name for name, files in found.items() if not files]:

@@ -1,4 +1,4 @@
-"""What a path holds: every layout is recognized, its splits and images found, and what is unclear refused."""
+"""Opening data sets: every layout is recognized, its splits and images are found, unclear ones are rejected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rtmdet.data.image_names import locate_images
 
 
 def write_coco(file: Path, folder: Path, name: str = "a.png") -> None:
-    """A COCO file of one image, which lies in `folder`."""
+    """A COCO file of one image, which is in `folder`."""
     for place in (file.parent, folder):
         place.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(folder / name), np.zeros((40, 60, 3), np.uint8))
@@ -55,7 +55,7 @@ def test_one_file_without_a_name_is_for_training_and_test_is_left_alone(tmp_path
     assert list(open_dataset(tmp_path / "hats.json").splits) == ["train"]
 
 
-def test_of_cocos_several_files_the_instances_count(tmp_path: Path) -> None:
+def test_the_instances_file_of_coco_is_chosen(tmp_path: Path) -> None:
     write_coco(tmp_path / "annotations/instances_train2017.json", tmp_path / "train2017")
     write_coco(tmp_path / "annotations/person_keypoints_train2017.json", tmp_path / "train2017")
     assert open_dataset(tmp_path).splits["train"].annotations == tmp_path / "annotations/instances_train2017.json"
@@ -104,7 +104,7 @@ def sizes(folder: Path) -> dict[str, int]:
     return {name: len(split.coco["images"]) for name, split in open_dataset(folder).splits.items()}
 
 
-def test_what_systems_leave_in_folders_is_passed_over(tmp_path: Path) -> None:
+def test_hidden_files_of_operating_systems_are_skipped(tmp_path: Path) -> None:
     write_coco(tmp_path / "train" / "_annotations.coco.json", tmp_path / "train")
     for file in ("__MACOSX/train/._annotations.coco.json", "train/.ipynb_checkpoints/annotations-checkpoint.json"):
         (tmp_path / file).parent.mkdir(parents=True)
@@ -114,14 +114,14 @@ def test_what_systems_leave_in_folders_is_passed_over(tmp_path: Path) -> None:
     assert sizes(tmp_path) == {"train": 1}
 
 
-def test_a_damaged_file_of_a_split_is_not_passed_over(tmp_path: Path) -> None:
+def test_a_damaged_file_of_a_split_is_not_skipped(tmp_path: Path) -> None:
     write_coco(tmp_path / "train.json", tmp_path / "images")
     (tmp_path / "val.json").write_text("{")
     with pytest.raises(InputError, match=r"val\.json: not JSON"):
         open_dataset(tmp_path)
 
 
-def test_the_folder_with_the_most_of_the_images_is_theirs(tmp_path: Path) -> None:
+def test_the_folder_with_most_of_the_images_is_chosen(tmp_path: Path) -> None:
     write_coco(tmp_path / "train.json", tmp_path / "images")
     document = json.loads((tmp_path / "train.json").read_text())
     missing = {"id": 2, "file_name": "gone.png", "width": 60, "height": 40}
@@ -181,7 +181,7 @@ def test_voc_layouts(tmp_path: Path, labels: str, images: str) -> None:
     assert sizes(tmp_path) == ({"train": 1, "val": 1} if "train" in labels else {"train": 2})
 
 
-def test_splits_inside_the_folder_of_another_are_not_learned(tmp_path: Path) -> None:
+def test_splits_inside_the_folder_of_another_are_kept_apart(tmp_path: Path) -> None:
     for at, images in (("", "ab"), ("val", "c"), ("test", "d")):
         for stem in images:
             write_voc(tmp_path / "voc" / "Annotations" / at, tmp_path / "voc" / "JPEGImages" / at, stem, "hat")
@@ -214,7 +214,7 @@ def test_voc_beside_other_xml_files_and_with_lists_of_other_names(tmp_path: Path
     assert sizes(tmp_path / "lists") == {"train": 1, "val": 1}
 
 
-def test_the_name_of_a_group_is_a_class_where_any_split_has_objects_of_it(tmp_path: Path) -> None:
+def test_a_group_category_is_a_class_if_any_split_has_objects_of_it(tmp_path: Path) -> None:
     groups = [
         {"id": 1, "name": "vehicle", "supercategory": "none"},
         {"id": 2, "name": "car", "supercategory": "vehicle"},
@@ -282,7 +282,7 @@ def test_voc_with_lists(tmp_path: Path) -> None:
     assert source.splits["val"].coco["categories"] == source.splits["train"].coco["categories"]
 
 
-def test_voc_with_a_folder_a_split_has_the_classes_of_train(tmp_path: Path) -> None:
+def test_voc_with_a_folder_per_split_has_the_classes_of_train(tmp_path: Path) -> None:
     write_voc(tmp_path / "train", tmp_path / "train", "a", "cap")
     write_voc(tmp_path / "train", tmp_path / "train", "b", "hat")
     write_voc(tmp_path / "valid", tmp_path / "valid", "c", "hat")
@@ -295,7 +295,7 @@ def test_voc_without_splits(tmp_path: Path) -> None:
     assert list(open_dataset(tmp_path).splits) == ["train"]
 
 
-def test_labelme_with_a_folder_a_split(tmp_path: Path) -> None:
+def test_labelme_with_a_folder_per_split(tmp_path: Path) -> None:
     for folder, stem, label in (("train", "a", "cap"), ("train", "b", "hat"), ("val", "c", "hat")):
         (tmp_path / folder).mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / folder / f"{stem}.png"), np.zeros((40, 60, 3), np.uint8))
@@ -330,7 +330,7 @@ def test_cvat_projects_have_subsets(tmp_path: Path) -> None:
     assert open_dataset(tmp_path).splits["val"].coco["images"][0]["file_name"] == "Validation/a.png"
 
 
-def test_cvat_subsets_of_other_names_and_files_a_split(tmp_path: Path) -> None:
+def test_cvat_subsets_of_other_names_and_a_file_per_split(tmp_path: Path) -> None:
     def write(path: Path, subsets: list[str]) -> None:
         box = '<box label="hat" xtl="3" ytl="4" xbr="20" ybr="30" occluded="0"/>'
         images = ""
@@ -366,7 +366,7 @@ def test_cvat(tmp_path: Path) -> None:
         assert len(source.splits["train"].coco["annotations"]) == 1
 
 
-def test_what_is_unclear_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_unclear_data_are_rejected_in_one_line(tmp_path: Path) -> None:
     write_coco(tmp_path / "two" / "a.json", tmp_path / "two")
     write_coco(tmp_path / "two" / "b.json", tmp_path / "two")
     write_coco(tmp_path / "val" / "val.json", tmp_path / "val")
@@ -380,11 +380,11 @@ def test_what_is_unclear_is_refused_in_one_line(tmp_path: Path) -> None:
     for name, words in {
         "two": "expected one annotation file for train, found",
         "val": "expected annotations for training",
-        "lost": "lie in none of the folders",
+        "lost": r"expected its images \(the first is 'a.png'\) in a folder such as",
         "empty": r"recognized none; the folder has 0 images and no \.json, \.xml or \.txt files",
         "other": r"recognized none; the folder has 0 images and 1 \.json files",
         "data.zip": "it is an archive: unpack it",
-        "texts": r"1 \.txt files; YOLO labels want a data\.yaml or a classes\.txt",
+        "texts": r"1 \.txt files; YOLO labels need a data\.yaml or a classes\.txt",
         "nowhere": "no such file or folder",
     }.items():
         with pytest.raises(InputError, match=words) as caught:
@@ -398,13 +398,13 @@ def test_what_is_unclear_is_refused_in_one_line(tmp_path: Path) -> None:
         ("via.csv", "#filename,file_size,file_attributes,region_count,x\n", "VIA's CSV: choose 'Export Annotations"),
         ("boxes.csv", '"filename", "width","height","class","xmin"\n', "TensorFlow's CSV"),
         ("oid.csv", "ImageID,Source,LabelName,Confidence,XMin\n", "Open Images' CSV"),
-        ("r.json", '[{"image_id": 1, "category_id": 1, "bbox": [], "score": 1}]', "a COCO list of results"),
+        ("r.json", '[{"image_id": 1, "category_id": 1, "bbox": [], "score": 1}]', "COCO detection results"),
         ("c.json", '[{"image": "a.png", "annotations": []}]', "CreateML's JSON"),
-        ("l.json", '[{"id": 1, "data": {"image": "/a"}, "annotations": []}]', "Label Studio's own JSON: choose"),
-        ("m.json", '[{"image": "/a", "annotator": 1, "label": []}]', "Label Studio's own JSON: choose"),
+        ("l.json", '[{"id": 1, "data": {"image": "/a"}, "annotations": []}]', "Label Studio's own JSON: export"),
+        ("m.json", '[{"image": "/a", "annotator": 1, "label": []}]', "Label Studio's own JSON: export"),
     ],
 )
-def test_formats_that_are_not_read_are_named(tmp_path: Path, name: str, text: str, words: str) -> None:
+def test_unsupported_formats_are_named(tmp_path: Path, name: str, text: str, words: str) -> None:
     (tmp_path / "set").mkdir()
     file = tmp_path / "set" / name
     file.write_text(text)

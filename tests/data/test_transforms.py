@@ -1,4 +1,4 @@
-"""Colors and padding, where the reference's numbers leave room: every shift, every shape of image."""
+"""Colors and padding beyond the reference's cases: every shift, every shape of image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_colors_are_shifted_exactly(size: tuple[int, int], shift: tuple[int, int
     np.testing.assert_array_equal(given.image, before)
 
 
-def test_padding_is_grey_to_the_right_and_below() -> None:
+def test_padding_is_gray_on_the_right_and_at_the_bottom() -> None:
     given = sample(20, 30)
     padded = pad(given, (32, 64)).image
     np.testing.assert_array_equal(padded[:20, :30], given.image)

@@ -149,7 +149,7 @@ class CocoDataset:
         records: list[_Record] = []
         reasons = self.unused
         labels = {category: label for label, category in enumerate(self.category_ids)}
-        for image_id, image in self.coco.imgs.records():
+        for image_id, image in self.coco.imgs.items():
             record = _make_record(image, self.coco.imgToAnns[image_id], labels, reasons)
             if training and min(image["width"], image["height"]) < MIN_SIDE:
                 reasons[f"in images with a side under {MIN_SIDE} pixels"] += len(record.instances)

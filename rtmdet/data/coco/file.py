@@ -79,8 +79,8 @@ def read_and_repair(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile
         _check_inside(f"{path}: annotation {annotation['id']}", annotation, images[annotation["image_id"]])
     annotations = cast("list[Entry]", file["annotations"])
     repeated, clipped = renumber_annotations(annotations), clip_overhanging_boxes(annotations, images)
-    remarks = [f"{repeated} annotations repeat an id: all are renumbered from 1"] if repeated else []
-    remarks += [f"{clipped} boxes extend beyond their image: clipped"] if clipped else []
+    remarks = [f"repeated annotation ids: {repeated}; all are renumbered from 1"] if repeated else []
+    remarks += [f"boxes beyond the edge of their image: {clipped}, clipped"] if clipped else []
     remarks += [
         f"category {group['id']}, {group['name']!r}, has no objects and is the supercategory of others: not a class"
         for group in groups

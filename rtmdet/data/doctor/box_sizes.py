@@ -66,7 +66,7 @@ def _advice_for_small(shorter: np.ndarray, input_size: tuple[int, int]) -> str:
     factor = STRIDES[0] / max(float(np.quantile(shorter, FEW_SMALL)), 1e-3)
     if factor <= LARGEST_FACTOR:
         height, width = (math.ceil(side * factor / 32) * 32 for side in input_size)
-        return f"with data.input_size=[{height}, {width}] only {FEW_SMALL:.0%} of all boxes are that small"
+        return f"data.input_size=[{height}, {width}] leaves only {FEW_SMALL:.0%} of all boxes that small"
     return (
         f"it would take {factor:.1f} times the input size until only {FEW_SMALL:.0%} of all boxes are that small: "
         f"cut the images into {math.ceil(factor)} x {math.ceil(factor)} overlapping tiles"

@@ -73,9 +73,11 @@ def convert_voc(
         stems = _listed(home / LISTS / f"{split}.txt", folder, files.keys() | unread)
         chosen = [everything[stem] for stem in stems if stem in everything]
     difficult = sum(found.crowd for image in chosen for found in image.objects)
-    remarks = [f"{difficult} difficult objects became crowd regions: not used for training"] if difficult else []
+    remarks = (
+        [f"difficult objects: {difficult}, treated as crowd regions (not used for training)"] if difficult else []
+    )
     if others := len(roots) - len(files):
-        remarks.append(f"skipped: {others} XML files that are not VOC labels")
+        remarks.append(f"skipped: {others} x XML file of another kind")
     return assemble(folder, chosen, images, classes, remarks)
 
 

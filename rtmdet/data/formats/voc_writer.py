@@ -41,7 +41,7 @@ def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
     (out / LISTS).mkdir(parents=True, exist_ok=True)
     (out / LISTS / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
     crowds = sum(annotation["iscrowd"] for annotation in file["annotations"])
-    return [f"{crowds} crowd regions became difficult objects"] if crowds else []
+    return [f"crowd regions: {crowds}, written as difficult objects"] if crowds else []
 
 
 def _path(out: Path, stem: str) -> Path:
