@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.class_names import describe_similar
+from rtmdet.data.class_names import similar_name_remarks
 from rtmdet.data.coco.file import CocoFile, read_and_repair, read_coco
 from rtmdet.data.coco.layout import find_folder, find_images, is_coco
 from rtmdet.data.coco.merging import merge_coco
 from rtmdet.data.coco.splitting import split_coco
 from rtmdet.data.copies import group_copies
 from rtmdet.data.formats.cvat import convert_cvat
-from rtmdet.data.formats.labelled_image import ConvertedSet
+from rtmdet.data.formats.labeled_image import ConvertedSet
 from rtmdet.data.formats.labelme import convert_labelme
 from rtmdet.data.formats.open import Split, open_source
 from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via, via_file_names
@@ -78,7 +78,7 @@ def report(converted: ConvertedSet, out: Path) -> None:
     names = [category["name"] for category in converted.coco["categories"]]
     classes = f"{len(names)} class{'' if len(names) == 1 else 'es'} ({', '.join(names)})"
     print(f"{_counts(converted.coco)}, {classes} -> {out}")
-    _print_all([*converted.remarks, *describe_similar(names), f"images: {converted.images}"])
+    _print_all([*converted.remarks, *similar_name_remarks(names), f"images: {converted.images}"])
 
 
 def export(format_name: str, path: Path, images: Path, out: Path, split: str) -> None:

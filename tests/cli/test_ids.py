@@ -50,7 +50,7 @@ def test_an_epoch_and_an_evaluation_with_any_ids(
     said = trained.stdout + trained.stderr
     assert f"classes: {names}" in said
     assert f"{files['train']}: " in said
-    assert said.count("annotations had the id of another one: all are numbered anew, from 1") == 2
+    assert said.count("; all are renumbered from 1") == 2
 
     results = tmp_path / "results.json"
     options = ["--annotations", files["val"], "--images", dataset / "val" / "images", "--workers", 0]

@@ -109,8 +109,8 @@ def test_classes_of_the_validation_are_joined_by_name_and_learned_images_told(
     Path("images").symlink_to(images)
     result = command("check", "--data", tmp_path, *words)
     assert result.returncode == 0, result.stderr
-    assert f"{tmp_path}/val.json: no category: 'kite': nothing is measured of that" in result.stdout
-    assert f"{tmp_path}/val.json: not among the classes: 'cow': left out" in result.stdout
+    assert f"{tmp_path}/val.json: not in this file, so not measured: 'kite'" in result.stdout
+    assert f"{tmp_path}/val.json: not among the classes, so skipped: 'cow'" in result.stdout
     assert "6 of 6 validation images are copies of training images" in result.stdout
 
 

@@ -1,4 +1,4 @@
-"""The training operations one by one, with prescribed random numbers, against golden/train_ops.npz."""
+"""The training operations one by one, with given random numbers, compared with golden/train_ops.npz."""
 
 from __future__ import annotations
 
