@@ -21,7 +21,7 @@ from rtmdet.data.copies import group_copies
 from rtmdet.data.formats.cvat import convert_cvat
 from rtmdet.data.formats.labeled_image import ConvertedSet
 from rtmdet.data.formats.labelme import convert_labelme
-from rtmdet.data.formats.open import Split, open_source
+from rtmdet.data.formats.open import Split, open_dataset
 from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via, via_file_names
 from rtmdet.data.formats.voc import convert_voc
 from rtmdet.data.formats.voc_writer import write_voc
@@ -156,7 +156,7 @@ def _counts(file: CocoFile) -> str:
 
 def _open_whole(path: Path, images: Path | None) -> Split:
     """The only split of a data set of any format."""
-    source = open_source(path, images)
+    source = open_dataset(path, images)
     if len(source.splits) > 1:
         raise InputError(f"{path}: expected one split, found {' and '.join(source.splits)}; it needs no other one")
     return source.splits["train"]

@@ -14,7 +14,7 @@ from rtmdet.core.draw import draw_boxes, draw_polygons, save_image
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import read_annotated_image
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage
-from rtmdet.data.formats.open import open_source
+from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.image_names import place_images
 from rtmdet.viz.grid import fit_image, grid
 
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Draw both pictures and count the objects of each class."""
     if arguments.count < 1:
         raise InputError(f"--count: expected at least 1, found {arguments.count}; give the number of images to show")
-    source = open_source(arguments.data, arguments.images)
+    source = open_dataset(arguments.data, arguments.images)
     if arguments.split not in source.splits:
         found = ", ".join(source.splits)
         raise InputError(f"{arguments.data}: expected the split {arguments.split}, found {found}; check --split")
