@@ -3,7 +3,7 @@
     run = rtmdet.train("data/balloon", weights="rtmdet-tiny-coco", epochs=40, output="runs/balloon")
     print(rtmdet.evaluate(run.last, "data/balloon", split="val"))
 
-Like the commands they print what they choose and how it goes. Whatever a user's input can cause is an InputError.
+Like the commands, they print their choices and their progress. Bad input raises InputError.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class TrainedRun:
 
     @property
     def best(self) -> Path:
-        """The weights of the best validation, whose AP is chosen on the images that measure it."""
+        """The weights of the best validation; its AP is too optimistic, as it was chosen on the same images."""
         return self.folder / "best.pth"
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The 12 COCO numbers of the last validation by their names, AP first; -1 where undefined."""
+        """The 12 COCO metrics of the last validation by name, AP first; -1 if undefined."""
         rows = [row for row in read_log(self.folder / "log.jsonl") if row["kind"] == "val"]
         return {name: float(rows[-1][name]) for name in NAMES} if rows else {}
 
@@ -70,11 +70,11 @@ def train(
 ) -> TrainedRun:
     """Fine-tune a detector, or train one from scratch; returns the run.
 
-    `data` is a data set in any known format, a file or folder (`images` the folder of a COCO file's images), for
-    which all settings are chosen; or `config` is a YAML file as in configs/. `weights` is a checkpoint file, a
-    published name, or "none" to train from scratch. `settings` has further ones by their dotted keys, such as
-    {"data.input_size": 320}; `minutes` fits the run on `data` to a time. `callbacks` hear of every step and
-    validation. Raises InputError where something cannot be used, and
+    `data` is a data set in any known format, a file or folder (`images` the folder of a COCO file's images), with
+    hyper-parameters derived from it; or `config` is a YAML file as in configs/. `weights` is a checkpoint file, a
+    published name, or "none" to train from scratch. `settings` maps dotted keys to values, such as
+    {"data.input_size": 320}; `minutes` fits the run on `data` to a time. `callbacks` are called at every step and
+    validation. Raises InputError if something cannot be used, and
     `rtmdet.training.interruption.Interrupted` after Ctrl-C or SIGTERM, with everything saved for `resume`.
     """
     if (data is None) == (config is None):
@@ -103,10 +103,10 @@ def evaluate(
     workers: int = 2,
     backend: str | None = None,
 ) -> Evaluation:
-    """Measure a detector, or the weights of one, on annotated images; `print` the result for COCO's 12 numbers.
+    """Measure a detector, or the weights of one, on annotated images; `print` the result for the 12 COCO metrics.
 
-    `data` is a data set in any known format, of which `split` is taken (val, or train where there is no other);
-    without it, what the detector's run was validated on. Raises InputError.
+    `data` is a data set in any known format; `split` defaults to val, or train if there is none. Without `data`, the
+    validation images of the detector's run. Raises InputError.
     """
     found = detector if isinstance(detector, Detector) else Detector(str(detector))
     name = str(found.path or "the detector")
@@ -129,7 +129,7 @@ def compare(
     """Measure two runs on the same images; `print` the result for the difference of AP with its 95 % interval.
 
     Each is the folder of a run, a checkpoint, a published name, or COCO results in a file. Without `annotations`, a
-    COCO file, and `images`, its folder, they are measured on the validation images of both. Raises InputError.
+    COCO file, and `images`, its folder, they are measured on their common validation images. Raises InputError.
     """
     return compare_runs(
         (str(a), str(b)),
@@ -149,11 +149,11 @@ def check_data(
     input_size: int | None = None,
     decode: bool = False,
 ) -> Report:
-    """Look for faults in a data set of any known format; `print` the result for the findings and what helps.
+    """Look for faults in a data set of any known format; `print` the result for the findings and their remedies.
 
-    `images` is the folder of a COCO file's images. What is too small, missing or in another order is judged for a
-    training from `weights`, with a square input of `input_size` pixels. `decode` looks at the pixels, too. Raises
-    InputError only where nothing of the data set can be read.
+    `images` is the folder of a COCO file's images. Object sizes and classes are judged for a training from `weights`
+    with a square input of `input_size` pixels. `decode` also reads the pixels. Raises InputError only if nothing of
+    the data set can be read.
     """
     purpose = read_purpose(None, None if weights is None else str(weights), input_size)
     return examine_path(Path(data).expanduser(), purpose, images=_path(images), decode=decode, watch=track)
@@ -164,7 +164,7 @@ def _path(path: PathLike | None) -> Path | None:
 
 
 def _as_yaml(value: object) -> str:
-    """A setting's value as --set takes it. Raises InputError for what no configuration can hold."""
+    """A setting's value as text for --set. Raises InputError for values that no configuration can hold."""
     try:
         return json.dumps(str(value) if isinstance(value, Path) else value)
     except (TypeError, ValueError) as error:

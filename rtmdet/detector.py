@@ -1,4 +1,4 @@
-"""Detector: weights in, ready to be called on images of any size. What scripts and notebooks use.
+"""Detector: loads weights and detects in images of any size, for scripts and notebooks.
 
     detector = Detector("rtmdet-tiny-coco")
     detections = detector("photo.jpg")
@@ -43,10 +43,10 @@ Score = float | str | Sequence[float]
 class Detector:
     """A model in evaluation mode with its class names and input size (H, W), on its device.
 
-    Several threads may call one detector. Its attributes: `classes`, K names, and `named`, false where nobody named
-    them and they have numbers; `input_size`; `device`; `model`; `config`, the YAML of the run that trained it;
-    `category_ids` of the classes in its annotation file; `score_thresholds`, where the validation says each class is
-    best cut; `value_range`, how the training read images of 16 bits (`read_image`). What is not known is empty.
+    Several threads may call one detector. Attributes: `classes`, K names; `named`, false if these are only numbers;
+    `input_size`; `device`; `model`; `config`, the YAML of the training run; `category_ids` of the classes in its
+    annotation file; `score_thresholds`, tuned per class in its validation; `value_range` of 16-bit images
+    (`read_image`). Unknown ones are empty.
     """
 
     category_ids: tuple[int, ...]
@@ -66,12 +66,12 @@ class Detector:
     ) -> None:
         """A detector from a checkpoint file or a published name (zoo.WEIGHTS).
 
-        Model size, class names and input size (H, W) come from the checkpoint where they are not given. `device` is
-        cpu, cuda, cuda:1, mps or auto. `fold` merges batch norms into convolutions: the same numbers, faster. Raises
-        InputError where the weights do not fit or do not say enough.
+        Model size, class names and input size (H, W) default to those in the checkpoint. `device` is cpu, cuda,
+        cuda:1, mps or auto. `fold` merges batch norms into convolutions: same results, faster. Raises InputError if
+        the weights do not fit or lack metadata.
         """
         checkpoint = read_checkpoint(resolve(str(weights), progress=True))
-        backbone = checkpoint.backbone or None  # its weights are in the checkpoint: nothing is fetched
+        backbone = checkpoint.backbone or None  # its weights are in the checkpoint: no download
         model = build_rtmdet(_size_of(checkpoint, size), _num_classes_of(checkpoint), backbone=backbone)
         load_weights(model, checkpoint)
         names = classes or checkpoint.classes
@@ -92,7 +92,7 @@ class Detector:
     def from_model(
         cls, model: RTMDet, *, classes: Sequence[str], input_size: tuple[int, int], device: torch.device
     ) -> Detector:
-        """A detector around a model that is there already, which it moves to the device. Raises InputError."""
+        """A detector for an existing model, which is moved to the device. Raises InputError."""
         detector = cls.__new__(cls)
         detector._hold(model, classes=classes, input_size=input_size, device=device)
         return detector
@@ -103,7 +103,7 @@ class Detector:
         if len(classes) != model.bbox_head.num_classes:
             raise InputError(
                 f"the detector has {model.bbox_head.num_classes} classes, found {len(classes)} names "
-                f"({', '.join(classes)}): give one name a class"
+                f"({', '.join(classes)}): give as many names as there are classes"
             )
         if any(side < 32 or side % 32 for side in input_size):
             raise InputError(f"input size {input_size}: each side must be a multiple of 32 pixels")
@@ -127,23 +127,23 @@ class Detector:
         return stack.permute(0, 3, 1, 2).to(self.device), [place for _, place in boxed]
 
     def thresholds(self, score: Score = "auto") -> tuple[float, ...]:
-        """The least score of a detection, one for all classes or K of them.
+        """The score thresholds, one for all classes or K of them.
 
-        "auto" is where the validation of the training says each class is best cut, DEFAULT_SCORE where that is not
-        known; a number is for all classes. Raises InputError.
+        "auto": those tuned in the validation of the training, DEFAULT_SCORE if unknown; a number is for all classes.
+        Raises InputError.
         """
         if isinstance(score, str):
             if score != "auto":
-                raise InputError(f'score {score!r}: expected "auto", a number 0 .. 1 or one a class')
+                raise InputError(f'score {score!r}: expected "auto", a number 0 .. 1 or one per class')
             return self.score_thresholds or (DEFAULT_SCORE,)
         least = tuple(map(float, score)) if isinstance(score, Iterable) else (float(score),)
         if len(least) != 1 and len(least) != len(self.classes):
-            raise InputError(f"{len(least)} score thresholds for {len(self.classes)} classes: give one a class")
+            raise InputError(f"{len(least)} score thresholds for {len(self.classes)} classes: give one per class")
         if not all(0 <= one <= 1 for one in least):
             raise InputError(f"score {score}: expected 0 .. 1")
         return least
 
-    # Whether a path gives Detections (a file) or a list (a folder), only the disk knows: Any.
+    # Any: a path gives Detections for a file and a list for a folder, which types cannot tell.
     @overload
     def __call__(self, images: FilePath, *, score: Score = ..., iou_threshold: float = ...,
                  max_detections: int = ..., batch_size: int = ..., color: str = ...) -> Any: ...  # fmt: skip
@@ -168,17 +168,17 @@ class Detector:
         batch_size: int = 8,
         color: str = "rgb",
     ) -> Any:
-        """The objects in one image, or a list of them for several; boxes in each image's own pixels, on the CPU.
+        """The objects in one image, or a list for several images; boxes in each image's own pixels, on the CPU.
 
         An image is a file's path, a PIL image, a uint8 array (H, W), (H, W, 3) or (H, W, 4), or a uint8 tensor
-        (H, W), (3, H, W) or (4, H, W). Several are a list or any other iterable of them, or the path of a folder:
-        its image files in the order of their names. `batch_size` of them are opened and detected at a time. The
-        channels of arrays and tensors are RGB, which nothing can check; `color="bgr"` is for those of OpenCV.
+        (H, W), (3, H, W) or (4, H, W). Several images are an iterable of these, or the path of a folder: its image
+        files in the order of their names. They are opened and processed in batches of `batch_size`. The channels of
+        arrays and tensors must be RGB, which cannot be checked; `color="bgr"` is for those of OpenCV.
 
-        `score` is the least score of a detection: "auto", a number or one a class (see `thresholds`). A box that
-        overlaps a better one of its class by more than `iou_threshold` is dropped; the best `max_detections` of an
-        image are kept. Boxes end at the image's border; evaluation leaves them uncut. Raises InputError, with the
-        image's path or place in the list, for what is no image.
+        `score` is the score threshold: "auto", a number or one per class (see `thresholds`). NMS drops a box that
+        overlaps a better one of its class by more than `iou_threshold`; the best `max_detections` per image are kept.
+        Boxes are clipped to the image (evaluation does not clip). Raises InputError, with the image's path or index,
+        for anything that is not an image.
         """
         thresholds = self.thresholds(score)
         _check_options(iou_threshold, max_detections, batch_size, color)
@@ -211,7 +211,7 @@ class Detector:
                 nms_pre=1000,
                 max_detections=max_detections,
             )
-        complete = []  # outside of inference mode, whose tensors could not be changed in place
+        complete = []  # outside of inference mode, whose tensors cannot be changed in place
         for found, image in zip(batched, images, strict=True):
             size = image.pixels.shape[0], image.pixels.shape[1]
             kept = found.above(thresholds) if len(thresholds) > 1 else found
@@ -233,12 +233,12 @@ class _Opened:
     """One image on its way through the network."""
 
     pixels: np.ndarray  # (H, W, 3) uint8 RGB
-    read: Callable[[], np.ndarray]  # gives the same again
+    read: Callable[[], np.ndarray]  # returns the same pixels again
     path: Path | None
 
 
 def _list_inputs(images: object) -> tuple[bool, Iterator[tuple[str, object]]]:
-    """Whether it is one image alone; and every image with what messages call it."""
+    """Whether the input is a single image; and all images with their names for messages."""
     if isinstance(images, str | os.PathLike):
         path = Path(images).expanduser()
         if not path.is_dir():
@@ -263,7 +263,7 @@ def _check_options(iou_threshold: float, max_detections: int, batch_size: int, c
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch device of a name; `auto` is CUDA where there is one, else the CPU. Raises InputError."""
+    """The torch device of a name; `auto` is CUDA if available, else the CPU. Raises InputError."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -277,11 +277,13 @@ def choose_device(name: str) -> torch.device:
 def _size_of(checkpoint: LoadedWeights, size: str | None) -> str:
     found = size or checkpoint.size
     if found is None:
-        raise InputError(f"{checkpoint.path} does not say its model size: give one with --size")
+        raise InputError(f"{checkpoint.path} stores no model size: give it with --size")
     return found
 
 
 def _num_classes_of(checkpoint: LoadedWeights) -> int:
     if checkpoint.num_classes is None:
-        raise InputError(f"{checkpoint.path} has no class branch: it is a backbone to train from, not a detector")
+        raise InputError(
+            f"{checkpoint.path} has no class layers: it is a backbone to start training from, not a detector"
+        )
     return checkpoint.num_classes

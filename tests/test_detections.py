@@ -90,13 +90,13 @@ def test_a_class_keeps_its_color() -> None:
 
 
 def test_what_cannot_be_drawn_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"hold no picture to draw on: give one, draw\(image\)"):
+    with pytest.raises(InputError, match=r"store no image to draw on: give one, draw\(image\)"):
         FOUND.draw()
     with pytest.raises(InputError, match=r"expected the size \(H, W\) \(80, 60\) .* found \(60, 80\)"):
         FOUND.draw(np.zeros((60, 80, 3), np.uint8))
     with pytest.raises(InputError, match="image to draw on: expected uint8"):
         FOUND.draw(np.zeros((80, 60, 3)))
-    with pytest.raises(InputError, match="expected a picture's suffix"):
+    with pytest.raises(InputError, match="expected an image suffix"):
         replace(FOUND, picture=lambda: np.zeros((80, 60, 3), np.uint8)).save(tmp_path / "found")
 
 
@@ -113,7 +113,7 @@ def test_plain_values() -> None:
     assert content["objects"][1] == {"class_name": "cat", "score": 0.5, "box": [5, 5, 30, 25.12]}
     known = replace(FOUND, category_ids=(18, 3), path=None).to_dict()
     assert (known["file"], known["objects"][0]["category_id"]) == (None, 3)
-    with pytest.raises(InputError, match="do not know their image's size"):
+    with pytest.raises(InputError, match="store no image size"):
         replace(FOUND, image_size=None).to_dict()
 
 

@@ -217,7 +217,7 @@ def test_threads_share_a_detector(detector: Detector) -> None:
 @pytest.mark.parametrize(
     ("words", "options"),
     [
-        ("score 'high': expected \"auto\", a number 0 .. 1 or one a class", {"score": "high"}),
+        ("score 'high': expected \"auto\", a number 0 .. 1 or one per class", {"score": "high"}),
         ("score 1.5: expected 0 .. 1", {"score": 1.5}),
         ("score [0.1, nan, 0.1]: expected 0 .. 1", {"score": [0.1, float("nan"), 0.1]}),
         ("iou_threshold -1: expected 0 .. 1", {"iou_threshold": -1}),
@@ -409,9 +409,9 @@ def test_names_what_does_not_fit(weights: Path, tmp_path: Path) -> None:
 def test_names_what_the_weights_do_not_say(tmp_path: Path) -> None:
     backbone = {name: value for name, value in lively_model().state_dict().items() if name.startswith("backbone.")}
     torch.save(backbone, tmp_path / "backbone.pth")
-    assert "it is a backbone to train from, not a detector" in refusal(tmp_path / "backbone.pth")
+    assert "it is a backbone to start training from, not a detector" in refusal(tmp_path / "backbone.pth")
     torch.save({**backbone, "backbone.more": torch.zeros(1)}, tmp_path / "odd.pth")
-    assert "does not say its model size: give one with --size" in refusal(tmp_path / "odd.pth")
+    assert "stores no model size: give it with --size" in refusal(tmp_path / "odd.pth")
 
 
 def test_choice_of_a_device() -> None:

@@ -112,10 +112,10 @@ SHAPES = r"expected an array \(H, W\), \(H, W, 3\) or \(H, W, 4\), found"
         (TENSOR[:, :0], "it is empty"),
         (None, "found None, which cv2.imread gives"),
         ([RGB], "expected a path, a PIL image, a uint8 array or a uint8 tensor, found list"),
-        (Image.new("I", (4, 4)), "mode I, whose white is unknown: give the file's path"),
-        (Image.new("F", (4, 4)), "mode F, whose white is unknown: give the file's path"),
+        (Image.new("I", (4, 4)), "mode I, whose value range is unknown: give the file's path"),
+        (Image.new("F", (4, 4)), "mode F, whose value range is unknown: give the file's path"),
         (Image.new("RGB", (0, 4)), "it is empty"),
-        (Image.open(io.BytesIO(CUT.getvalue()[:-300])), "mode RGB cannot be made RGB .*truncated"),
+        (Image.open(io.BytesIO(CUT.getvalue()[:-300])), "mode RGB cannot be converted to RGB .*truncated"),
     ],
 )
 def test_what_cannot_be_used_is_told(picture: object, words: str) -> None:

@@ -1,1 +1,1 @@
-"""The commands: each module turns argv into objects and calls them; the only place that prints."""
+"""The commands: each module reads its arguments, calls the package and prints the result."""

@@ -1,4 +1,4 @@
-"""`rtmdet check`: the start of a run without the run."""
+"""`rtmdet check`: the checks before the first training step, without the training."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from rtmdet.runs.dry_run import dry_run
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check what a run would start from; returns 0, or 1 where --overfit did not learn its few boxes."""
+    """Run the checks; returns 0, or 1 if --overfit did not overfit its few boxes."""
     return 0 if dry_run(read_run_options(arguments), overfits=arguments.overfit) else 1

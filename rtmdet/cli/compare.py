@@ -1,4 +1,4 @@
-"""`rtmdet compare`: which of two runs is better, and whether so few images can show it."""
+"""`rtmdet compare`: which of two runs is better, and whether the difference is more than chance."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""`rtmdet data` convert, export, split, merge and synthesize: from data sets to others, with a line about what came.
+"""`rtmdet data` convert, export, split, merge and synthesize; each prints a line about its result.
 
-All functions raise InputError for files that cannot be read, used or written; images stay where they are, except
-those of `export`, which are copied.
+All functions raise InputError for files that cannot be read, used or written. Only `export` copies images.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ WRITERS = {"yolo": write_yolo, "voc": write_voc}
 
 
 def run(given: argparse.Namespace) -> int:
-    """The action that was named, with its options."""
+    """Run the chosen action; returns 0."""
     if given.action == "convert" and given.format == "via":
         report(convert_regions(given.annotations, given.images, given.class_name, given.class_key), given.out)
     elif given.action == "convert":
@@ -54,7 +53,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def convert_regions(path: Path, images: Path | None, class_name: str | None, class_key: str | None) -> ConvertedSet:
-    """VIA's regions as COCO: all of one class, or named by the attribute `class_key` (default: the one all have)."""
+    """VIA regions as COCO: of one class, or of classes in the attribute `class_key` (default: the one all have)."""
     folder = images or find_folder(path, via_file_names(path))
     if class_name is None and class_key is None:
         class_key = class_attribute(path)
@@ -73,7 +72,7 @@ def convert(
 
 
 def report(converted: ConvertedSet, out: Path) -> None:
-    """Write what was converted, and count it."""
+    """Write the converted data set, and print its counts."""
     write_json(out, converted.coco)
     names = [category["name"] for category in converted.coco["categories"]]
     classes = f"{len(names)} class{'' if len(names) == 1 else 'es'} ({', '.join(names)})"
@@ -82,7 +81,7 @@ def report(converted: ConvertedSet, out: Path) -> None:
 
 
 def export(format_name: str, path: Path, images: Path, out: Path, split: str) -> None:
-    """Write a COCO file and its images in another format, as the split of that name; one that is there is kept."""
+    """Write a COCO file and its images in another format, as the split of that name; existing splits are kept."""
     if not split.isidentifier():
         raise InputError(f"--split {split}: expected a word such as train, val or test; give another name")
     file = _read(path)
@@ -92,7 +91,7 @@ def export(format_name: str, path: Path, images: Path, out: Path, split: str) ->
 
 
 def split(path: Path, images: Path | None, out: Path, *, share: float, seed: int) -> None:
-    """Write OUT/train.json and OUT/val.json; `share` of the images is for validation, copies stay on one side."""
+    """Write OUT/train.json and OUT/val.json; `share` is the validation fraction; copies of a photo stay together."""
     targets = [out / "train.json", out / "val.json"]
     if path.suffix.lower() == ".json" and is_coco(read_json(path)):
         file = _read(path)
@@ -103,7 +102,7 @@ def split(path: Path, images: Path | None, out: Path, *, share: float, seed: int
         copies, remark = group_copies(file, whole.images)
         _print_all([*whole.remarks, *([remark] if remark else []), f"images: {whole.images}"])
     if any(target.exists() and target.samefile(path) for target in targets):
-        raise InputError(f"{path} would be overwritten by its own part; give another --out")
+        raise InputError(f"{path} would be overwritten by its own split; give another --out")
     parts = split_coco(file, share, seed, copies)
     for target, part, other in zip(targets, parts, reversed(parts), strict=True):
         write_json(target, part)
@@ -112,14 +111,16 @@ def split(path: Path, images: Path | None, out: Path, *, share: float, seed: int
 
 
 def merge(paths: Sequence[Path], images: Sequence[Path] | None, out: Path, *, similar: bool) -> None:
-    """Write several COCO files as one; `similar` joins classes that differ in letter case or spaces only."""
+    """Write several COCO files as one; `similar` joins classes that differ only in letter case or spaces."""
     if images and len(images) != len(paths):
-        raise InputError(f"--images: expected a folder for each of {len(paths)} files, found {len(images)}; name all")
+        raise InputError(
+            f"--images: expected a folder for each of {len(paths)} files, found {len(images)}; give one each"
+        )
     files = [_read(path) for path in paths]
     folders = images or [find_images(path, file) for path, file in zip(paths, files, strict=True)]
     for path, file, folder in zip(paths, files, folders, strict=True):
         _print_all(place_images(path, file, folder))
-    folders = [Path(os.path.abspath(folder)) for folder in folders]  # links keep their place
+    folders = [Path(os.path.abspath(folder)) for folder in folders]  # symbolic links are not resolved
     common = Path(os.path.commonpath(folders))
     merged = merge_coco(files, [folder.relative_to(common).as_posix() for folder in folders], similar=similar)
     write_json(out, merged)
@@ -139,7 +140,7 @@ def synthesize(out: Path, *, train: int, val: int, size: tuple[int, int], seed: 
 
 
 def _read(path: Path) -> CocoFile:
-    """A COCO file, with a line about what had to be repaired."""
+    """Read a COCO file, and print what had to be repaired."""
     file, remarks = read_and_repair(path)
     _print_all(remarks)
     return file
@@ -163,13 +164,13 @@ def _open_whole(path: Path, images: Path | None) -> Split:
 
 
 def _find_copies(path: Path, file: CocoFile, images: Path | None) -> list[set[int]]:
-    """The images that show one photo, which stay on one side, with a line about them."""
+    """Groups of images that show the same photo, with a printed line about them."""
     if images is not None and not images.is_dir():
         raise InputError(f"{images}: no such folder of images; check --images")
     try:
         folder = images or find_images(path, file)
     except InputError:
-        print("the images are not found: copies may come to both sides; name their folder with --images")
+        print("images not found: copies of a photo may end up in both splits; give their folder with --images")
         return []
     together, remark = group_copies(file, folder)
     _print_all([remark] if remark else [])

@@ -1,4 +1,4 @@
-"""`rtmdet data check`: what is wrong with a data set, what training would make of it, and what helps."""
+"""`rtmdet data check`: what is wrong with a data set, how it affects training, and how to repair it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rtmdet.runs.data_purpose import read_purpose
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print the findings; returns 1 where training would stop, be misled or suffer, else 0."""
+    """Print the findings; returns 1 if any would stop or harm training, else 0."""
     purpose = read_purpose(given.config, given.weights, given.input)
     validation = read_validation(given.val_annotations, given.val_images)
     if given.annotations is None:
@@ -43,9 +43,9 @@ def run(given: argparse.Namespace) -> int:
 
 
 def read_splits(config: Path | None, images: Path | None) -> list[SplitFiles]:
-    """The splits that the configuration names. Raises InputError where nothing is named."""
+    """The splits that the configuration names. Raises InputError if nothing is named."""
     if config is None or images is not None:
-        raise InputError("expected a data set, or --config alone with the paths of one; give --help to see how")
+        raise InputError("expected a data set, or --config alone with its paths; see --help")
     data = load_config(config).data
     return [
         SplitFiles(name, Path(one.annotations), Path(one.images))
@@ -58,12 +58,12 @@ def read_validation(annotations: Path | None, images: Path | None) -> SplitFiles
     if annotations is None and images is None:
         return None
     if annotations is None or images is None:
-        raise InputError("--val-annotations and --val-images: expected both or neither; give the other one too")
+        raise InputError("--val-annotations and --val-images: expected both or neither; give the other one as well")
     return SplitFiles("val", annotations, images)
 
 
 def plain(report: Report) -> dict[str, object]:
-    """The report as JSON can hold it."""
+    """The report as values for JSON."""
     findings = [
         {
             **asdict(finding),
@@ -91,7 +91,7 @@ def _plain_item(item: dict[str, object]) -> dict[str, object]:
 
 
 def draw_report(report: Report, folder: Path) -> None:
-    """A picture of every finding that can be drawn; those of an earlier report go."""
+    """Draw every finding that has images; pictures of an earlier report are removed."""
     for severity in SEVERITIES:
         for old in folder.glob(f"{severity}_*_*.png"):
             old.unlink()

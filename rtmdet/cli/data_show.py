@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _spread(images: Sequence[CocoImage], count: int) -> list[CocoImage]:
-    """At most `count` images, evenly over the file."""
+    """At most `count` images, evenly spread over the file."""
     places = np.linspace(0, len(images) - 1, min(count, len(images)))
     return [images[round(place)] for place in places]
 
@@ -95,36 +95,36 @@ def _draw_objects(
 
 
 def _outlines(annotation: CocoAnnotation, size: tuple[int, int]) -> list[np.ndarray]:
-    """The polygons (V, 2) of an object in an image of (H, W); none where its segmentation cannot be used."""
+    """The polygons (V, 2) of an object in an image of (H, W); none if its segmentation cannot be used."""
     segmentation = annotation.get("segmentation")
     try:
         if isinstance(segmentation, dict):
             return _outlines_of_runs(segmentation, size)
         polygons = [np.array(flat, np.float64).reshape(-1, 2) for flat in segmentation or []]
-    except Exception:  # boxes are what we train on: a picture with the box alone is still of use
+    except Exception:  # the box alone is still useful: boxes are what training uses
         return []
     return [polygon for polygon in polygons if len(polygon) >= 3 and np.isfinite(polygon).all()]
 
 
 def _outlines_of_runs(segmentation: dict[str, object], size: tuple[int, int]) -> list[np.ndarray]:
-    """The outer borders of a mask in COCO's run lengths, plain or packed; raises ValueError for other counts."""
+    """The outer contours of a COCO RLE mask, compressed or not; raises ValueError for invalid counts."""
     found = segmentation["counts"]
     counts = found if isinstance(found, list) else _unpack(found)
-    if sum(counts) != size[0] * size[1] or min(counts) < 0:  # asked first: a damaged count could take all memory
+    if sum(counts) != size[0] * size[1] or min(counts) < 0:  # checked first: a damaged count could exhaust the memory
         raise ValueError("the runs do not fill the image")
-    runs = np.repeat(np.arange(len(counts)) % 2, counts)  # by turns background and object, down the columns
+    runs = np.repeat(np.arange(len(counts)) % 2, counts)  # alternating background and object, down the columns
     mask = np.ascontiguousarray(runs.reshape(size[::-1]).T, np.uint8)  # (H, W)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return [contour.reshape(-1, 2) + 0.5 for contour in contours]
 
 
 def _unpack(text: object) -> list[int]:
-    """The counts of COCO's packed run lengths. Format: rleFrString of cocoapi.
+    """The counts of a compressed COCO RLE. Format: rleFrString of cocoapi. Raises ValueError for invalid text.
 
-    Each letter holds five bits of a number, the lowest first, and whether more follow; from the fourth number on it
-    is the difference to the one before the last. Read here, since pycocotools writes beyond its memory where counts
-    are damaged. Raises ValueError for a text that is none.
+    Each letter holds five bits of a number, lowest first, and a continuation bit; from the fourth number on, the
+    value is the difference to the number before the last.
     """
+    # Not by pycocotools, which writes out of bounds if counts are damaged.
     if not isinstance(text, str):
         raise ValueError("counts are neither a list nor a text")
     counts: list[int] = []
@@ -132,7 +132,7 @@ def _unpack(text: object) -> list[int]:
     for letter in text:
         bits = ord(letter) - 48
         if not 0 <= bits < 64 or shift > 60:
-            raise ValueError(f"{letter!r} is no part of packed counts")
+            raise ValueError(f"{letter!r} is not valid in compressed counts")
         value |= (bits & 31) << shift
         shift += 5
         if not bits & 32:

@@ -1,4 +1,4 @@
-"""`rtmdet evaluate`: the 12 COCO numbers of a detector on annotated images."""
+"""`rtmdet evaluate`: the 12 COCO metrics of a detector on annotated images."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 from rtmdet.cli.model_options import load_detector
 from rtmdet.core.errors import InputError
 from rtmdet.runs.ground_truth import open_ground_truth
-from rtmdet.runs.measure import describe, describe_interval, evaluate_detector
+from rtmdet.runs.measure import describe_interval, describe_settings, evaluate_detector
 from rtmdet.viz.score_curves import draw_score_curves
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the 12 numbers and the table of classes; returns 0."""
+    """Print the 12 metrics and the table of classes; returns 0."""
     if arguments.run_folder is not None:
         arguments.weights = str(weights_of_run(arguments.run_folder))
     detector = load_detector(arguments)
     data = arguments.data or arguments.annotations
     if not detector.named:
         raise InputError(
-            f"{arguments.weights} does not name its {len(detector.classes)} classes, by which they are found in "
-            f"{data}: give the names in order, --class-names a,b,c"
+            f"{arguments.weights} stores no names for its {len(detector.classes)} classes, which are matched by name "
+            f"with {data}: give them in order, --class-names a,b,c"
         )
     dataset = open_ground_truth(
         detector, Path(arguments.weights), data=data, images=arguments.images, split=arguments.split
@@ -37,13 +37,13 @@ def run(arguments: argparse.Namespace) -> int:
         backend=arguments.backend,
     )
     count = found.evaluator.detection_count
-    print(f"{found.images} images, {count} detections: {describe(found.settings)} ({found.origin})")
+    print(f"{found.images} images, {count} detections: {describe_settings(found.settings)} ({found.origin})")
     print(found)
     if not arguments.no_interval:
         print(f"\n{describe_interval(found.metrics, found.matches)}")
     if arguments.f1 is not None:
         draw_score_curves(found.metrics.classes, arguments.f1)
-        print(f"F1 over the score: {arguments.f1}")
+        print(f"F1 against the score threshold: {arguments.f1}")
     if arguments.out is not None:
         found.evaluator.write_results(arguments.out)
         print(f"detections: {arguments.out}")
@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def weights_of_run(folder: str) -> Path:
-    """The last weights of a run's folder: its best ones were chosen on the images that would measure them."""
+    """last.pth of a run's folder, or the file itself. Raises InputError."""
+    # Not best.pth: it was chosen on the very images that would measure it.
     path = Path(folder).expanduser()
     if path.is_file():
         return path

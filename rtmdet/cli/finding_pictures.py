@@ -1,4 +1,4 @@
-"""Pictures of what the doctor found: a grid of the first cases, boxes at fault in the middle of a crop.
+"""Pictures of what data check found: a grid of the first cases, faulty boxes in the middle of a crop.
 
 Images are (H, W, 3) uint8 RGB, boxes xyxy in pixels of the whole image.
 """
@@ -20,16 +20,16 @@ from rtmdet.viz.grid import fit_image, grid
 
 CELL = (240, 320)  # (H, W) pixels of each image in the picture
 COLUMNS = 4
-CASES = 12  # of a finding, the first
-CONTEXT = 1.0  # sides of a box that are shown around it
-LEAST_FRAME = 4  # pixels of the cell, so that a speck is seen
-LEAST_CROP = 128  # pixels; smaller crops show too little to know the place
+CASES = 12  # drawn per finding
+CONTEXT = 1.0  # shown around a box, in multiples of its longer side
+LEAST_FRAME = 4  # pixels of the cell: keeps tiny boxes visible
+LEAST_CROP = 128  # pixels; smaller crops show too little context
 
 Box = tuple[float, float, float, float]
 
 
 def draw_finding(finding: Finding) -> np.ndarray | None:
-    """The first cases with readable images side by side, both images of a pair; None where there are none."""
+    """The first cases with readable images side by side, both images of a pair; None if there are none."""
     pictures, titles = [], []
     for item in (item for item in finding.items if item.files):
         shown = _draw_item(item)
@@ -41,9 +41,9 @@ def draw_finding(finding: Finding) -> np.ndarray | None:
 
 
 def view_box(image: np.ndarray, box: Box) -> np.ndarray:
-    """The surroundings of a box, enlarged to fit CELL, with its frame; grey where there is no image.
+    """The surroundings of a box, enlarged to fit CELL, with its frame; gray outside of the image.
 
-    Of a box outside of the image the whole image is shown, and as much of the way as another image would take.
+    For a box outside of the image the whole image is shown, and at most one image size beyond each edge.
     """
     height, width = image.shape[:2]
     left, top, right, bottom = _surroundings(box, (height, width))
@@ -56,10 +56,10 @@ def view_box(image: np.ndarray, box: Box) -> np.ndarray:
 
 
 def _draw_item(item: Item) -> list[np.ndarray]:
-    """One cell an image of the case; none where one of them cannot be read."""
+    """One cell per image of the case; none if one of them cannot be read."""
     try:
         images = [read_image(path) for path in item.files]
-    except InputError:  # the finding itself says so
+    except InputError:  # the finding itself reports it
         return []
     if item.box is not None:
         return [view_box(images[0], item.box)]
@@ -78,7 +78,7 @@ def _surroundings(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     edges = [x - reach, y - reach, x + reach, y + reach]
     if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
         edges = [min(edges[0], 0), min(edges[1], 0), max(edges[2], width), max(edges[3], height)]
-    else:  # no more grey than the frame needs
+    else:  # no more gray than the frame needs
         rim = reach / 16
         around = (min(box[0] - rim, 0), min(box[1] - rim, 0), max(box[2] + rim, width), max(box[3] + rim, height))
         edges = [

@@ -1,7 +1,7 @@
 """`rtmdet infer`: objects in images, as drawn pictures and one detections.json.
 
-The layout of detections.json is that of DetectionsFile below; docs/detections.md explains it to users. Fields may be
-added, those that are there keep their names and meaning.
+DetectionsFile below defines detections.json; docs/detections.md explains it to users. Fields may be added; existing
+ones keep their names and meaning.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ class InputSide(TypedDict):
 
 
 class DetectionsFile(TypedDict):
-    """What was asked, then an entry an image; images that could not be read have none."""
+    """The settings, then one entry per image; images that could not be read have none."""
 
     weights: str
     input: InputSide
-    score_thresholds: dict[str, float]  # of each class that was looked for
+    score_thresholds: dict[str, float]  # of each class that was detected
     images: list[DetectedFile]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Detect in every image; returns 0, or 1 where an image among several could not be read."""
+    """Detect in every image; returns 0, or 1 if some of several images could not be read."""
     check_score(arguments.score)
     places = find_images(arguments.paths, recursive=arguments.recursive, skip=arguments.out)
     pictures = name_pictures(places, arguments.out)
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = torch.tensor([name in thresholds for name in detector.classes])
     images: list[DetectedFile] = []
     failures: list[InputError] = []
-    # None: only where stderr is a terminal
+    # None: draws the bar only if stderr is a terminal
     for path, picture in tqdm(pictures, desc="detecting", disable=True if len(pictures) == 1 else None):
         try:
             image = read_image(path, detector.value_range)
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         found = detector(image, score=cut)
         found = replace(found[wanted[found.labels]], path=path)
-        images.append(_entry(found.to_dict(), picture.relative_to(arguments.out)))
+        images.append(_detected_file(found.to_dict(), picture.relative_to(arguments.out)))
         save_image(picture, found.draw(labels=not arguments.hide_labels), source=path)
     if failures and not images:
         raise failures[0]
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _entry(image: DetectedImage, picture: Path) -> DetectedFile:
+def _detected_file(image: DetectedImage, picture: Path) -> DetectedFile:
     return DetectedFile(
         file=image["file"],
         picture=picture.as_posix(),
@@ -99,7 +99,7 @@ def _entry(image: DetectedImage, picture: Path) -> DetectedFile:
 
 
 def choose_thresholds(arguments: argparse.Namespace, detector: Detector) -> dict[str, float]:
-    """The score threshold of each class that is looked for. Raises InputError for a class that there is not."""
+    """The score threshold of each chosen class. Raises InputError for unknown classes."""
     scores = detector.thresholds(arguments.score)
     scores = scores * len(detector.classes) if len(scores) == 1 else scores
     thresholds = dict(zip(detector.classes, scores, strict=True))
@@ -108,17 +108,17 @@ def choose_thresholds(arguments: argparse.Namespace, detector: Detector) -> dict
     wanted = [name.strip() for name in arguments.classes.split(",") if name.strip()]
     for name in wanted:
         if name not in thresholds:
-            raise InputError(f"--classes {name}: no class of these weights: {hint_class(name, detector)}")
+            raise InputError(f"--classes {name}: these weights have no such class: {hint_class(name, detector)}")
     if not wanted:
         raise InputError(f"--classes {arguments.classes!r}: expected names separated by commas, found none")
     return {name: thresholds[name] for name in wanted}
 
 
 def find_images(patterns: Sequence[str], *, recursive: bool = False, skip: Path | None = None) -> dict[Path, Path]:
-    """The image files that paths, folders and glob patterns name, each once, sorted within each.
+    """The image files of paths, folders and glob patterns, each once, sorted within each pattern.
 
-    Each with the sub-folder, relative to the folder that was named, that it comes from. Nothing is taken from the
-    folder `skip` inside of another: there the pictures are written.
+    Maps each file to its subfolder below the given folder. Files below `skip`, the output folder, are left out unless
+    it is the given folder itself.
     """
     found: dict[Path, Path] = {}
     for pattern in patterns:
@@ -137,7 +137,7 @@ def find_images(patterns: Sequence[str], *, recursive: bool = False, skip: Path 
 
 
 def _images_in(folder: Path, recursive: bool, skip: Path | None) -> list[Path]:
-    """The images of a folder, with a line about sub-folders that are not searched."""
+    """The images of a folder; prints a line about subfolders that are not searched."""
     below = [
         path
         for path in filter(_is_image, files_below(folder, IMAGE_SUFFIXES))
@@ -145,8 +145,8 @@ def _images_in(folder: Path, recursive: bool, skip: Path | None) -> list[Path]:
     ]
     here = below if recursive else [path for path in below if path.parent == folder]
     if count := len({path.parent for path in below} - {path.parent for path in here} - {folder}):
-        what = "1 sub-folder with images was" if count == 1 else f"{count} sub-folders with images were"
-        text = f"{what} not searched: --recursive searches {'it' if count == 1 else 'them'}"
+        what = "1 subfolder with images was" if count == 1 else f"{count} subfolders with images were"
+        text = f"{what} not searched: add --recursive to include {'it' if count == 1 else 'them'}"
         if not here:
             raise InputError(f"{folder}: no image in the folder itself: {text}")
         print(text)
@@ -158,9 +158,9 @@ def _is_image(path: Path) -> bool:
 
 
 def name_pictures(places: Mapping[Path, Path], folder: Path) -> list[tuple[Path, Path]]:
-    """Each image with the file of its drawn picture: in its sub-folder, with a number where the name is taken.
+    """Each image with the path of its drawn picture: in its subfolder, with a number if the name is taken.
 
-    Raises InputError where a picture would replace a photo.
+    Raises InputError if a picture would replace a photo.
     """
     pairs: list[tuple[Path, Path]] = []
     taken: set[str] = set()
@@ -174,7 +174,7 @@ def name_pictures(places: Mapping[Path, Path], folder: Path) -> list[tuple[Path,
 
 
 def report(images: Sequence[DetectedFile], failures: Sequence[InputError], folder: Path) -> None:
-    """Print what was found, where each picture is, and what could not be read."""
+    """Print what was found, where each picture is, and which images could not be read."""
     for entry in images[:20]:
         counts: dict[str, int] = {}
         for item in entry["objects"]:
@@ -182,7 +182,7 @@ def report(images: Sequence[DetectedFile], failures: Sequence[InputError], folde
         summary = ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
         print(f"{entry['file']}: {summary} -> {folder / entry['picture']}")
     if len(images) > 20:
-        print(f"... and {len(images) - 20} more images: detections.json names the picture of each")
+        print(f"... and {len(images) - 20} more images: see detections.json")
     for failure in failures:
         print(f"skipped: {failure}", file=sys.stderr)
     print(f"pictures and detections.json: {folder}")

@@ -1,4 +1,4 @@
-"""`rtmdet info`: what a weights file says about itself, or the model sizes as a table."""
+"""`rtmdet info`: what a weights file holds, or a table of the model sizes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def describe_file(weights: LoadedWeights) -> list[tuple[str, str]]:
-    """What a weights file says, as pairs of key and text."""
+    """The contents of a weights file, as pairs of key and text."""
     count = weights.num_classes
     names = ", ".join(weights.classes or ()) or "without names"
     known = {
@@ -31,7 +31,9 @@ def describe_file(weights: LoadedWeights) -> list[tuple[str, str]]:
         "thresholds": ", ".join(f"{score:.3f}" for score in weights.score_thresholds),
         "input": describe_sizes(weights),
         "epoch": "" if weights.epoch is None else str(weights.epoch),
-        "batch norms": "with statistics" if weights.has_statistics else "without statistics, as after some exports",
+        "batch norms": "with running statistics"
+        if weights.has_statistics
+        else "without running statistics (some exports drop them)",
     }
     return [(key, text or "not stated") for key, text in known.items()]
 
@@ -40,11 +42,12 @@ def describe_model(weights: LoadedWeights) -> str:
     """Size and backbone."""
     size = f"RTMDet-{weights.size}" if weights.size else "an RTMDet of no published size"
     backbone = f" with the backbone {weights.backbone}" if weights.backbone else ""
-    return f"{size}{backbone}, {sum(t.numel() for t in weights.tensors.values()) / 1e6:.2f} million numbers"
+    values = sum(t.numel() for t in weights.tensors.values())
+    return f"{size}{backbone}, {values / 1e6:.2f} million parameters and buffers"
 
 
 def describe_sizes(weights: LoadedWeights) -> str:
-    """The input for detection, and that of the training where it was another."""
+    """The input size of detection, and that of the training if it differs."""
     if weights.input_size is None:
         return ""
     text = "{1} x {0} pixels".format(*weights.input_size)

@@ -13,7 +13,7 @@ from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 
 
 def load_detector(arguments: argparse.Namespace, *, fold: bool = True) -> Detector:
-    """The detector that the options describe, with a line about it."""
+    """Load the detector that the options name, and print a line about it."""
     names = arguments.class_names
     classes = [name.strip() for name in names.split(",")] if names else None
     detector = Detector(
@@ -33,11 +33,11 @@ def load_detector(arguments: argparse.Namespace, *, fold: bool = True) -> Detect
 def check_score(score: float | str) -> None:
     """Raise InputError unless --score is `auto` or a number that scores can have."""
     if not isinstance(score, str) and not 0 <= score <= 1:
-        raise InputError(f"--score {score}: expected 0 .. 1")
+        raise InputError(f"--score {score}: expected a number from 0 to 1, or auto")
 
 
 def describe_score(score: float | str, detector: Detector, classes: Sequence[str]) -> str:
-    """One line with the thresholds in use of some classes, and where they are from."""
+    """One line with the thresholds of these classes, and where they come from."""
     if not isinstance(score, str):
         return f"showing detections above {score:g}"
     if not detector.score_thresholds:
@@ -52,9 +52,9 @@ def describe_score(score: float | str, detector: Detector, classes: Sequence[str
 
 
 def hint_class(name: str, detector: Detector) -> str:
-    """What to do about a name that no class has: the nearest one, and which there are."""
+    """Help for an unknown class name: the nearest one, and the list."""
     near = difflib.get_close_matches(name.casefold(), [one.casefold() for one in detector.classes], n=1)
     meant = [one for one in detector.classes if one.casefold() in near][:1]
     text = f"did you mean {meant[0]}? " if meant else ""
-    naming = "" if detector.named else "; --class-names gives them names"
+    naming = "" if detector.named else "; name them with --class-names"
     return f"{text}the {len(detector.classes)} are {shortened(detector.classes)}{naming}"

@@ -1,4 +1,4 @@
-"""`rtmdet plot`: the courses of one run or of several in one picture."""
+"""`rtmdet plot`: the curves of one or more runs in one picture."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.training.log import read_log
-from rtmdet.viz.curves import Run, draw_curves
+from rtmdet.viz.curves import LoggedRun, draw_curves
 
 SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw the picture and print a line a run; returns 0."""
+    """Draw the picture and print one line per run; returns 0."""
     if arguments.out.suffix.lower() not in SUFFIXES:
         raise InputError(f"--out {arguments.out}: expected a name that ends in {', '.join(SUFFIXES)}")
     logs = [find_log(path) for path in arguments.runs]
     if len(set(logs)) < len(logs):
         double = next(log for log in logs if logs.count(log) > 1)
         raise InputError(f"{double}: given twice: name each run once")
-    runs = [Run(name, read_log(log, strict=True)) for name, log in zip(short_names(logs), logs, strict=True)]
+    runs = [LoggedRun(name, read_log(log, strict=True)) for name, log in zip(short_names(logs), logs, strict=True)]
     if empty := next((log for log, one in zip(logs, runs, strict=True) if not one.rows), None):
-        raise InputError(f"{empty}: no rows: the run has not come to its first one, due after train.log_every steps")
+        raise InputError(f"{empty}: no rows yet: the first one is written after train.log_every steps")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     draw_curves(runs, arguments.out)
     width = max(len(run.name) for run in runs)
     for run in runs:
-        print(describe(run, width))
+        print(progress_line(run, width))
     print(arguments.out)
     return 0
 
 
 def find_log(path: Path) -> Path:
-    """The log of a run, given as its folder or as the log itself. Raises InputError where there is none."""
+    """The log of a run, given as its folder or as the log itself. Raises InputError if there is none."""
     log = path / "log.jsonl" if path.is_dir() else path
     if not log.is_file():
         raise InputError(f"{log}: no such file: expected the folder of a run, or its log.jsonl")
@@ -44,7 +44,7 @@ def find_log(path: Path) -> Path:
 
 
 def short_names(logs: Sequence[Path]) -> list[str]:
-    """What tells the runs apart: their folders without the parts that all paths begin and end with."""
+    """Short distinct names of the runs: their folders without the parts that all paths have in common."""
     paths = [list((log.parent if log.name == "log.jsonl" else log.with_suffix("")).parts) for log in logs]
     if len(paths) == 1:
         return [paths[0][-1]]
@@ -55,8 +55,8 @@ def short_names(logs: Sequence[Path]) -> list[str]:
     return ["/".join(path) for path in paths]
 
 
-def describe(run: Run, width: int) -> str:
-    """One line: how far the run has come, and its best and last AP."""
+def progress_line(run: LoggedRun, width: int) -> str:
+    """One line: epochs and iterations so far, best and last AP."""
     epochs = max(int(row["epoch"]) for row in run.rows)
     line = f"{run.name:<{width}}  epochs {epochs:4d}  iterations {run.iterations:7d}"
     best, values = run.best(), run.column("AP")[1]

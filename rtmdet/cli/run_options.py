@@ -8,7 +8,7 @@ from rtmdet.runs.options import RunOptions
 
 
 def read_run_options(arguments: argparse.Namespace) -> RunOptions:
-    """What the arguments ask of a run."""
+    """The options of a run, from the arguments."""
     check = arguments.command == "check"
     return RunOptions(
         config=arguments.config,

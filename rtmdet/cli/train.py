@@ -11,7 +11,7 @@ from rtmdet.training.interruption import Interrupted, StoppedByAnother
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train; returns 0, 128 + the signal's number where one stopped the run, 2 where another process failed."""
+    """Train; returns 0, 128 + the number of the signal that stopped the run, or 2 if another process failed."""
     try:
         carry_out(read_run_options(arguments))
     except Interrupted as stopped:

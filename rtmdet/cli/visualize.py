@@ -25,15 +25,14 @@ from rtmdet.viz.heatmap import brighten, heat_map, on_picture, overlay
 from rtmdet.viz.hooks import capture, find_layer, layer_names
 
 FEATURE_LAYERS = ["neck"]
-BOX_AM_LAYERS = [f"neck.out_convs[{level}]" for level in range(3)]  # together they feed every box
+BOX_AM_LAYERS = [f"neck.out_convs[{level}]" for level in range(3)]  # together they feed all boxes
 CELL = (640, 640)  # (H, W) pixels that a feature map's picture is fitted into
 MOST_COLUMNS = 4
 CAPTIONS = {
     "gradcam": "where the {target} of the boxes depends on the layer",
     "gradcam++": "where the {target} of the boxes depends on the layer, gradients weighted by the second order",
-    "eigencam": "what varies most in the layer; it explains no detection",
-    "ablationcam": "the channels without which all boxes together lose most; it does not show what a single box "
-    "depends on",
+    "eigencam": "what varies most in the layer; explains no detection",
+    "ablationcam": "the channels that all boxes together need most; not what a single box depends on",
 }
 
 
@@ -54,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def draw_feature_maps(detector: Detector, image: np.ndarray, arguments: argparse.Namespace) -> None:
-    """One picture a layer: a tile for each of its maps, or for each of their best channels."""
+    """One picture per layer: a tile for each of its maps, or for each of their strongest channels."""
     layers = _unique(arguments.layers or FEATURE_LAYERS)
     with capture(detector.model, layers) as outputs:
         found = detector(image, score=arguments.score)
@@ -73,11 +72,11 @@ def draw_feature_maps(detector: Detector, image: np.ndarray, arguments: argparse
 def reduce_maps(layer: str, maps: Sequence[Tensor], reduction: str, topk: int) -> list[tuple[str, np.ndarray]]:
     """Titles and maps (h, w) to draw of a layer's outputs (1, C, h, w).
 
-    Raises InputError where the layer gave nothing that is a map.
+    Raises InputError if the layer's outputs are not maps.
     """
     if not maps or any(output.ndim != 4 for output in maps):
         shapes = ", ".join(str(tuple(output.shape)) for output in maps) or "nothing"
-        raise InputError(f"layer {layer!r} gives {shapes}, expected maps (1, C, H, W): choose another layer")
+        raise InputError(f"layer {layer!r} outputs {shapes}, expected maps (1, C, H, W): choose another layer")
     reduced = []
     for index, output in enumerate(maps):
         channels = output[0].float().cpu()
@@ -93,22 +92,22 @@ def reduce_maps(layer: str, maps: Sequence[Tensor], reduction: str, topk: int) -
 
 
 def draw_box_am(detector: Detector, image: np.ndarray, arguments: argparse.Namespace) -> None:
-    """By default one picture of all levels; of layers that were named one each, and one of their mean."""
+    """One picture of all levels by default; for named layers one each, and one of their mean."""
     from rtmdet.viz.box_am import box_am, merge_maps, normalize_in_boxes  # seconds to import
 
     layers = _unique(arguments.layers or BOX_AM_LAYERS)
     for layer in layers:
-        find_layer(detector.model, layer)  # an unknown one is told before the work begins
+        find_layer(detector.model, layer)  # unknown layers fail before the work begins
     found = _find_boxes(detector, image, arguments.score)
     images, (place,) = detector.preprocess([image])
     boxes = place.to_input(found.boxes).to(detector.device)
-    labels = found.labels.clone().to(detector.device)  # inference tensors take no part in gradients, copies do
-    fed = {layer: np.ones(len(found), bool) for layer in layers}  # the boxes that each layer has to do with
+    labels = found.labels.clone().to(detector.device)  # inference tensors cannot take part in autograd, copies can
+    fed = {layer: np.ones(len(found), bool) for layer in layers}  # the boxes that depend on each layer
     if arguments.method != "eigencam":
         fed = fed_boxes(detector, layers, images, boxes, place.content)
     if count := int((~np.any(list(fed.values()), axis=0)).sum()):
         what = "this layer does" if len(layers) == 1 else "these layers do"
-        print(f"note: {count} of {len(found)} boxes come from levels that {what} not feed: no heat there")
+        print(f"note: {count} of {len(found)} boxes come from pyramid levels that {what} not feed; they show no heat")
     maps = {}
     for layer, of_layer in fed.items():
         target = choose_target(detector, boxes[of_layer], labels[of_layer], place.content, arguments)
@@ -118,7 +117,7 @@ def draw_box_am(detector: Detector, image: np.ndarray, arguments: argparse.Names
         pictures["mean" if arguments.layers else "all_levels"] = list(maps.values())
     for name, raws in pictures.items():
         if not any((raw > 0).any() for raw in raws):
-            print(f"note: the map of {name} is empty, as none of the boxes depends on it: try another layer")
+            print(f"note: the map of {name} is empty: no box depends on this layer; try another one")
         heat = merge_maps(raws, _size(image), detector.input_size)
         if arguments.norm_in_box:
             heat = normalize_in_boxes(heat, found.boxes.numpy())
@@ -132,7 +131,7 @@ def draw_box_am(detector: Detector, image: np.ndarray, arguments: argparse.Names
 def fed_boxes(
     detector: Detector, layers: Sequence[str], images: Tensor, boxes: Tensor, content: tuple[int, int]
 ) -> dict[str, np.ndarray]:
-    """For each layer which of boxes (N, 4), in the input's pixels, come from a level that it feeds: (N,) bool."""
+    """(N,) bool per layer: which boxes (N, 4), in input pixels, come from a pyramid level that the layer feeds."""
     from rtmdet.viz.box_am import fed_levels
 
     with torch.no_grad():
@@ -143,7 +142,7 @@ def fed_boxes(
 def choose_target(
     detector: Detector, boxes: Tensor, labels: Tensor, content: tuple[int, int], arguments: argparse.Namespace
 ) -> BoxTarget:
-    """What the method explains, for boxes in the input's pixels; `content` (H, W) of the input shows the image."""
+    """What the method explains, for boxes in input pixels; `content` (H, W) is the input without padding."""
     if arguments.method in ("eigencam", "ablationcam"):
         return detection_target(boxes, labels, detector.input_size)
     if arguments.target == "loss":
@@ -152,7 +151,7 @@ def choose_target(
 
 
 def _find_boxes(detector: Detector, image: np.ndarray, score: float | str) -> Detections:
-    """The detections that --score keeps; InputError with the best score where there are none."""
+    """The detections that --score keeps. Raises InputError with the best score if there are none."""
     found = detector(image, score=score)
     if not len(found):
         best = detector(image, score=0.0).scores
@@ -166,7 +165,7 @@ def _find_boxes(detector: Detector, image: np.ndarray, score: float | str) -> De
 
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.image is None and not arguments.list_layers:
-        raise InputError("visualize needs an image file, found none: name one, or ask for --list-layers")
+        raise InputError("visualize: expected an image file, found none: give one, or use --list-layers")
     check_score(arguments.score)
     if arguments.topk < 1:
         raise InputError(f"--topk {arguments.topk}: expected at least 1 channel")

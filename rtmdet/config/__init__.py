@@ -1,1 +1,1 @@
-"""Every setting with its default, the YAML files that name them, and the rules that choose them."""
+"""All settings with their defaults, reading them from YAML, and the rules that derive them from the data."""

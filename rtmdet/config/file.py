@@ -1,4 +1,4 @@
-"""Reading and writing configurations: YAML -> Config, with the place of everything that does not fit.
+"""Reading and writing configurations: YAML -> Config.
 
 Every error names the file, the line and the dotted key. Nothing in a file is executed.
 """
@@ -33,10 +33,10 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def parse_config(text: str, name: str, overrides: Sequence[str] = ()) -> Config:
-    """The same for YAML text that is already read; `name` is what messages call it. Raises InputError."""
+    """Like `load_config`, for YAML text; `name` stands for the file in messages. Raises InputError."""
     root = _compose(text, name)
     if not isinstance(root, yaml.MappingNode):
-        raise InputError(f"{name}: expected settings such as `train:`, found none or no mapping")
+        raise InputError(f"{name}: expected settings such as `train:`, found none")
     for override in overrides:
         _apply_override(root, override)
     try:
@@ -53,7 +53,7 @@ def dump_config(config: Config) -> str:
 
 
 def differences(before: str, after: str) -> list[str]:
-    """What two texts of `dump_config` differ in, as `train.epochs 10 -> 20`; text that is no YAML has no settings."""
+    """Differences between two texts of `dump_config`, as `train.epochs 10 -> 20`; invalid YAML counts as empty."""
     old, new = _flat(_parse_or_empty(before)), _flat(_parse_or_empty(after))
     return [f"{key} {old.get(key)} -> {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)]
 
@@ -73,7 +73,7 @@ def _flat(settings: object, prefix: str = "") -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    """Tuples become lists, which YAML knows."""
+    """Tuples become lists: plain YAML has no tuples."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
@@ -87,7 +87,7 @@ def _read_text(path: Path) -> str:
 
 
 def _compose(text: str, name: str) -> yaml.Node | None:
-    """YAML text as nodes that know their lines; several documents are refused."""
+    """YAML text as nodes with line numbers; several documents are refused."""
     try:
         loader = yaml.SafeLoader(text)
         loader.name = name
@@ -97,7 +97,7 @@ def _compose(text: str, name: str) -> yaml.Node | None:
 
 
 def _apply_override(root: yaml.MappingNode, override: str) -> None:
-    """Put the value of `a.b=value` where the file has, or would have, the key a.b."""
+    """Set the key a.b to the value of `a.b=value`."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise InputError(f"--set {override}: expected KEY=VALUE, such as train.epochs=10")
@@ -111,7 +111,9 @@ def _apply_override(root: yaml.MappingNode, override: str) -> None:
             child = yaml.MappingNode("tag:yaml.org,2002:map", [], value.start_mark)
         if not isinstance(child, yaml.MappingNode):
             raise InputError(f"--set {override}: {section} is a value, not a section")
-        child = yaml.MappingNode(child.tag, [*child.value], child.start_mark)  # an alias may name it elsewhere, too
+        child = yaml.MappingNode(
+            child.tag, [*child.value], child.start_mark
+        )  # a copy: a YAML alias may use the section elsewhere
         _set_child(parent, section, child)
         parent = child
     _set_child(parent, last, value)
@@ -122,10 +124,10 @@ def _child(node: yaml.MappingNode, key: str) -> yaml.Node | None:
 
 
 def _set_child(node: yaml.MappingNode, key: str, value: yaml.Node) -> None:
-    """Put a value under a key, in the place of the old one where there is one."""
+    """Set or replace the value of a key."""
     for place, (name, _) in enumerate(node.value):
         if name.value == key:
-            if not isinstance(value, yaml.MappingNode):  # a key that --set gives is no longer that of the line
+            if not isinstance(value, yaml.MappingNode):  # errors then point to --set
                 name = yaml.ScalarNode("tag:yaml.org,2002:str", key, value.start_mark)
             node.value[place] = (name, value)
             return
@@ -133,7 +135,7 @@ def _set_child(node: yaml.MappingNode, key: str, value: yaml.Node) -> None:
 
 
 def _find(root: yaml.MappingNode, key: str) -> yaml.Node | None:
-    """What a dotted key has as its value; None where the file and the overrides leave it out."""
+    """The value of a dotted key; None if file and overrides leave it out."""
     node: yaml.Node | None = root
     for part in key.split("."):
         node = _child(node, part) if isinstance(node, yaml.MappingNode) else None
@@ -179,19 +181,19 @@ def _build_dataclass(kind: type, node: yaml.Node, key: str) -> object:
             missing = f"{key}.{item.name}".lstrip(".")
             if item.name not in values:
                 raise InputError(
-                    f"{_where(node, missing)} is missing: give it in the file or with --set {missing}=..."
+                    f"{_where(node, missing)} is missing: set it in the file or with --set {missing}=..."
                 )
     return kind(**values)
 
 
 def _suggest(name: str, known: Iterable[str], dotted: str) -> str:
-    """What a setting that does not exist may have meant: one of the section, of another section, or any of them."""
+    """A hint for an unknown setting: the nearest name, or all names of the section."""
     if near := difflib.get_close_matches(name, known, n=1):
         return f"did you mean {near[0]}?"
     elsewhere = {key.rpartition(".")[2]: key for key in _all_settings(Config, "")}
     if near := difflib.get_close_matches(name, elsewhere, n=1, cutoff=0.8):
         return f"did you mean {elsewhere[near[0]]}?"
-    return f"known here: {', '.join(known)}"
+    return f"this section has {', '.join(known)}"
 
 
 def _all_settings(kind: type, key: str) -> Iterator[str]:
@@ -217,7 +219,7 @@ def _build_tuple(arguments: tuple[typing.Any, ...], node: yaml.Node, key: str) -
 
 
 def _read_pair(node: yaml.ScalarNode, key: str) -> tuple[int, ...]:
-    """Two numbers of `480,640` or `480x640`; of an input size `640` is both. () for anything else."""
+    """Two numbers of `480,640` or `480x640`; `640` stands for both sides of an input size. () for anything else."""
     words = node.value.replace("x", ",").split(",")
     least = {"input_size": 1, "value_range": 2}.get(key.rpartition(".")[2], 3)
     if not least <= len(words) <= 2 or not all(word.strip().isdecimal() and len(word) < 10 for word in words):
@@ -227,14 +229,14 @@ def _read_pair(node: yaml.ScalarNode, key: str) -> tuple[int, ...]:
 
 
 def _build_parameters(node: yaml.Node, key: str) -> dict[str, Plain]:
-    """A mapping of plain values, taken as it is: arguments for another library."""
+    """A mapping of plain values: arguments for another library, not checked further."""
     try:
         value = yaml.SafeLoader("").construct_document(node)
         plain = isinstance(value, dict) and _is_plain(value)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{_where(node, key)}: {' '.join(str(error).split())}") from error
     if not plain:
-        raise InputError(f"{_where(node, key)} should be a mapping of names to plain values, found {_shown(node)}")
+        raise InputError(f"{_where(node, key)} should map names to plain values, found {_shown(node)}")
     return value
 
 
@@ -246,7 +248,7 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, str | int | float | bool)
 
 
-_EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 def _build_scalar(kind: type, node: yaml.Node, key: str) -> object:

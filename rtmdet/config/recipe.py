@@ -1,4 +1,4 @@
-"""The settings of a run on own data, chosen by rule from how much of it there is. Study: docs/small-data.md."""
+"""Hyper-parameters of a run on your own data, derived from the number of images. Study: docs/small-data.md."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import math
 from typing import Literal, NamedTuple
 
 BATCH = 8
-FEW_IMAGES = 24  # with fewer, a batch of 8 leaves less than three steps an epoch
+FEW_IMAGES = 24  # with fewer, a batch of 8 gives less than three steps per epoch
 EPOCHS = 40
-LEAST_IMAGES_SEEN = 2400  # passes of one image through the network
-NEW_CLASSES, IMAGES_SEEN_NEW_CLASSES = 5, 12_000  # layers that begin anew for so many classes need so many passes
-LEAST_NEW_CLASSES, MOST_NEW_CLASSES = 6000, 20_000  # and with fewer or more classes these at least and at most
+LEAST_IMAGES_SEEN = 2400  # in the whole run, repetitions included
+NEW_CLASSES, IMAGES_SEEN_NEW_CLASSES = 5, 12_000  # images seen for this many new classes
+LEAST_NEW_CLASSES, MOST_NEW_CLASSES = 6000, 20_000  # bounds for fewer and for more new classes
 MOST_IMAGES_SEEN = 40_000
-PASSES = {"detector": 1, "backbone": 3, "nothing": 5}  # factor on the passes, by what the first weights hold
-LEARNING_RATE = 1e-3  # of AdamW, for a batch of 8
+PASSES = {"detector": 1, "backbone": 3, "nothing": 5}  # factor on the images seen, by what the initial weights hold
+LEARNING_RATE = 1e-3  # AdamW, batch of 8
 LEARNING_RATE_NEW_CLASSES = 2e-3
 CLASS_RATE_FACTOR = 5.0
-MANY_STEPS = 20_000  # steps from which on the original's slow average fits
+MANY_STEPS = 20_000  # from here on the original's slow EMA is kept
 
 
-Start = Literal["detector", "backbone", "nothing"]  # what the first weights hold
+Start = Literal["detector", "backbone", "nothing"]  # what the initial weights hold
 
 
 class Choice(NamedTuple):
-    """A setting with what speaks for it."""
+    """A setting with the reason for its value."""
 
     key: str
     value: str | int | float | bool | list[int]
@@ -38,30 +38,29 @@ def choose_recipe(
     batch_size: int | None = None,
     epochs: int | None = None,
 ) -> list[Choice]:
-    """The settings for `images` training images, from what the first weights hold.
+    """Hyper-parameters for `images` training images.
 
-    `start`: a whole detector, a backbone only (neck and head start from scratch), or nothing.
+    `start`: the initial weights hold a detector, a backbone only (neck and head start from scratch), or nothing.
 
-    `new_classes`: of so many classes of the data the trained detector knows nothing, so that the layers that predict
-    them begin anew.
+    `new_classes`: number of classes unknown to the checkpoint; their prediction layers start from scratch.
 
-    `batch_size` and `epochs` are the user's, where given; the rest follows from them.
+    `batch_size` and `epochs`: the user's values, if given; the rest follows from them.
     """
     choices = []
     new_classes = new_classes if start == "detector" else 0
     if batch_size is None:
         batch_size = BATCH if images >= FEW_IMAGES else BATCH // 2
-        choices.append(Choice("data.batch_size", batch_size, f"steps enough an epoch of {images} images"))
+        choices.append(Choice("data.batch_size", batch_size, f"enough steps per epoch with {images} images"))
     steps = math.ceil(images / batch_size)
     if epochs is None:
         epochs = _epochs(images, start=start, new_classes=new_classes)
         reason = f"{epochs * images} images seen, {epochs * steps} steps"
         if start == "backbone":
-            reason += "; the weights are of a backbone only: neck and head start from scratch, which takes more"
+            reason += "; longer because neck and head start from scratch: the weights are a backbone only"
         elif start == "nothing":
-            reason += "; without first weights it takes more"
+            reason += "; longer because everything starts from scratch"
         elif new_classes:
-            reason += f"; {new_classes} new classes take more"
+            reason += f"; longer because {new_classes} classes are new to the weights"
         choices.append(Choice("train.epochs", epochs, reason))
     base = LEARNING_RATE_NEW_CLASSES if new_classes else LEARNING_RATE
     rate = float(f"{base * math.sqrt(batch_size / BATCH):.2g}")
@@ -69,13 +68,13 @@ def choose_recipe(
     return [
         *choices,
         Choice("train.learning_rate", rate, f"{base:g} x sqrt(batch / {BATCH})"),
-        Choice("train.warmup_iterations", warm_up, "one step in twenty"),
-        Choice("augmentation.stage2_epochs", epochs // 2, "the second half without mosaic and mixup"),
-        Choice("train.validate_every", math.ceil(epochs / 8), "at most eight times a run"),
+        Choice("train.warmup_iterations", warm_up, "5 % of all steps"),
+        Choice("augmentation.stage2_epochs", epochs // 2, "the second half of the epochs without mosaic and mixup"),
+        Choice("train.validate_every", math.ceil(epochs / 8), "at most eight validations per run"),
         Choice(
             "evaluation.choose_input_size",
             True,
-            "measured at the end: a larger input than the training's often finds more",
+            "tried after training: detection often works better at a larger input than training",
         ),
         *_average(epochs * steps),
         *_start(start),
@@ -84,7 +83,7 @@ def choose_recipe(
 
 
 def usual_passes(start: Start, new_classes: int) -> int:
-    """How often images are shown at least, all together; with many images it is more."""
+    """Least number of images seen in a whole run, repetitions included; more with many images."""
     return PASSES[start] * _least_passes(new_classes if start == "detector" else 0)
 
 
@@ -101,23 +100,29 @@ def _least_passes(new_classes: int) -> int:
 
 
 def _average(steps: int) -> list[Choice]:
-    """Weights averaged over about the last twentieth of the run."""
+    """EMA over about the last 5 % of the run; the original's in long runs."""
     if steps >= MANY_STEPS:
         return []
     momentum = float(f"{min(20 / steps, 0.1):.2g}")
     return [
-        Choice("train.ema_momentum", momentum, "averages over about a twentieth of the run"),
-        Choice("train.ema_gamma", float(max(steps // 20, 1)), "reached after as many steps"),
+        Choice("train.ema_momentum", momentum, "EMA over about 5 % of the run"),
+        Choice("train.ema_gamma", float(max(steps // 20, 1)), "the EMA is that slow after this many steps"),
     ]
 
 
 def _start(start: Start) -> list[Choice]:
-    """Settings that the first weights require; layers that start from scratch have no statistics to freeze."""
+    """Settings for layers that start from scratch."""
     if start != "detector":
         layers = "neck and head" if start == "backbone" else "all layers"
-        return [Choice("train.clip_gradient", 35.0, f"{layers} start from scratch: the first gradients are large")]
+        return [Choice("train.clip_gradient", 35.0, f"{layers} start from scratch: gradients are large at first")]
     return []
 
 
 def _new_classes() -> list[Choice]:
-    return [Choice("train.class_rate_factor", CLASS_RATE_FACTOR, "the layers that predict the classes are new")]
+    return [
+        Choice(
+            "train.class_rate_factor",
+            CLASS_RATE_FACTOR,
+            "higher learning rate for the class layers, which start from scratch",
+        )
+    ]

@@ -1,6 +1,6 @@
 """Every setting of a training run, with its default and what it means.
 
-YAML files name only what differs: rtmdet/config/file.py reads them. Nothing is inherited.
+YAML files name only what differs from the defaults; rtmdet/config/file.py reads them. Files do not inherit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
 
 
 class RangeError(InputError):
-    """A value that a setting cannot have; the message begins with the dotted key of the setting."""
+    """A value out of range; the message begins with the dotted key of the setting."""
 
     @property
     def key(self) -> str:
@@ -40,25 +40,25 @@ class ModelConfig:
     size: str = "tiny"
     """nano, tiny, s, m, l or x"""
     weights: str | None = None
-    """checkpoint file or published name to start from; none: random initialisation"""
+    """checkpoint file or published name to start from; null: train from scratch"""
     backbone: str | None = None
-    """`timm/<name>`, any timm model with maps of strides 8, 16 and 32; none: the CSPNeXt of the size"""
+    """`timm/<name>`, any timm model with feature maps of strides 8, 16 and 32; null: the CSPNeXt of the size"""
     backbone_pretrained: bool = True
-    """fetch timm's published weights for a timm backbone; false: random initialisation"""
+    """download timm's published weights for a timm backbone; false: random initialization"""
     backbone_weights: str | None = None
-    """local file (.pth, .pt or .safetensors) with the timm backbone's ImageNet weights, instead of fetching them"""
+    """local file (.pth, .pt or .safetensors) with the timm backbone's ImageNet weights, instead of the download"""
     frozen_stages: int = -1
-    """backbone parts that do not learn, batch norms included: -1 none, 0 the stem, n the stem and stages 1 .. n"""
+    """backbone stages to freeze, batch norms included: -1 none, 0 the stem, n the stem and stages 1 .. n"""
     freeze: tuple[str, ...] = ()
-    """name patterns of what else does not learn, batch norms included, e.g. [neck.*, bbox_head.reg_convs.*]"""
+    """name patterns of other parts to freeze, batch norms included, e.g. [neck.*, bbox_head.reg_convs.*]"""
     norm_statistics: str = "keep"
-    """running statistics of the batch norms: keep (start from those of the first weights, then they follow the
-    batches, as in the original), recalibrate (measure them again on the training images before the first step; scales
-    and shifts compensate, so predictions stay the same), freeze (never change: for batches of one or two images)"""
+    """batch-norm running statistics: keep (start from those of the weights and update them, as in the original),
+    recalibrate (first measure them again on the training images; scales and shifts compensate, so predictions stay
+    the same) or freeze (never update them: for batches of one or two images)"""
 
     @property
     def backbone_is_trained(self) -> bool:
-        """Whether first weights of the backbone at least are loaded."""
+        """Whether trained weights are loaded, at least for the backbone."""
         published = self.backbone_weights is not None or self.backbone_pretrained
         return self.weights is not None or (self.backbone is not None and published)
 
@@ -99,29 +99,29 @@ class SplitConfig:
 @dataclass(frozen=True, slots=True)
 class DataConfig:
     train: SplitConfig
-    """what is learned"""
+    """training split"""
     val: SplitConfig
-    """what is measured"""
+    """validation split"""
     classes: tuple[str, ...] | None = None
-    """class names in the order of their labels; none: as the training file lists them"""
+    """class names in the order of their labels; null: as in the training file"""
     input_size: tuple[int, int] = (640, 640)
     """(H, W) of the network's input, multiples of 32"""
     batch_size: int = 32
-    """images a batch of each process; train.accumulate and torchrun multiply it"""
+    """images per batch and process; train.accumulate and torchrun multiply it"""
     workers: int = 2
-    """loader processes of each process; samples do not depend on their number"""
+    """loader processes per training process; samples do not depend on their number"""
     repeat_threshold: float = 0.0
-    """show images with a class that fewer than this share of the images have more often; 0: all once an epoch"""
+    """oversample images with a class present in less than this share of images (LVIS); 0 = off"""
     keep_empty: bool = False
-    """train on images without objects too"""
+    """also train on images without objects"""
     value_range: tuple[int, int] | None = None
-    """of images of 16 bits, which often use 10 to 14: the values that become black and white; none: 0 and 65535"""
+    """for 16-bit images, which often use only 10 to 14 bits: values that become black and white; null: 0 and 65535"""
 
     def __post_init__(self) -> None:
         low, high = self.value_range or (0, 1)
         _require(0 <= low < high, f"data.value_range is {[low, high]}: expected 0 <= low < high")
         _require_sides("data.input_size", self.input_size)
-        # On a map of 1 x 1 the batch norms of a single left-over image have nothing to normalise.
+        # With a 1 x 1 map and a single image in the batch, a batch norm has nothing to normalize.
         _require(
             max(self.input_size) >= 64, f"data.input_size is {list(self.input_size)}: one side must be 64 or more"
         )
@@ -147,23 +147,23 @@ class TransformConfig:
 @dataclass(frozen=True, slots=True)
 class AugmentationConfig:
     stage2_epochs: int = 20
-    """last epochs, without mosaic and mixup; counted from the end, all epochs where there are fewer"""
+    """number of last epochs without mosaic and mixup; all epochs if there are fewer"""
     mosaic: bool = True
-    """four images on a canvas of twice the input size"""
+    """combine four images on a canvas of twice the input size"""
     mosaic_cache: int = 20
-    """partners come from this many images before, in the sampler's order"""
+    """partner images are drawn from this many preceding images in the sampler's order"""
     mixup_probability: float = 0.5
-    """chance of mixing two images, half and half; 0 never"""
+    """probability of blending two images half and half; 0 = off"""
     mixup_cache: int = 10
-    """partners come from this many images before, in the sampler's order"""
+    """partner images are drawn from this many preceding images in the sampler's order"""
     resize_range: tuple[float, float] = (0.5, 2.0)
-    """range of the random scale; on twice the input size while there is mosaic, else on the input size"""
+    """range of the random scale factor, relative to twice the input size with mosaic, else to the input size"""
     hsv: tuple[int, int, int] = (5, 30, 30)
     """largest change of hue (of 180), saturation and value (of 255)"""
     flip_probability: float = 0.5
-    """chance of a horizontal flip"""
+    """probability of a horizontal flip"""
     multi_scale: tuple[float, float] | None = None
-    """resize each step's batch by a random factor of this range, to multiples of 32; none: always input_size"""
+    """resize each step's batch by a random factor of this range, to multiples of 32; null: always input_size"""
     extra: tuple[TransformConfig, ...] = ()
     """albumentations transforms, applied to each image after the flip"""
 
@@ -185,57 +185,57 @@ class TrainingConfig:
     epochs: int = 300
     """passes over the training images"""
     learning_rate: float = 0.004
-    """of AdamW, for a batch of 256 images"""
+    """of AdamW; the default belongs to 256 images per step"""
     scale_learning_rate: bool = False
-    """multiply learning_rate by the images of a step (batch size x accumulate x processes) / 256"""
+    """multiply learning_rate by images per step (batch size x accumulate x processes) / 256"""
     class_rate_factor: float = 1.0
-    """the layers that predict the classes learn so many times as fast: where they are new among trained weights"""
+    """learning-rate multiplier of the class-prediction layers; for new classes on top of trained weights"""
     weight_decay: float = 0.05
-    """on weights of convolutions; norms and biases do not decay"""
+    """of convolution weights; norms and biases do not decay"""
     warmup_iterations: int = 1000
     """steps of linear warm-up"""
     warmup_start: float = 1e-5
-    """factor on the learning rate in the first step"""
+    """learning-rate factor at the first step"""
     cosine_start: int | None = None
-    """epoch in which the cosine begins; none: at half of the epochs"""
+    """epoch in which cosine decay begins; null: half of the epochs"""
     final_factor: float = 0.05
-    """factor on the learning rate at the end"""
+    """learning-rate factor at the end"""
     clip_gradient: float | None = None
-    """largest norm of all gradients together; none: not clipped"""
+    """largest total gradient norm; null: no clipping"""
     accumulate: int = 1
-    """batches a step: the gradients of so many are joined, as if they were one"""
+    """gradient accumulation: batches per optimizer step"""
     precision: str = "float32"
-    """of the network's forward and backward pass: float32, bf16 or fp16 (with a scaler); for GPUs"""
+    """of the network's forward and backward pass: float32, bf16 or fp16 (with loss scaling); for GPUs"""
     tf32: bool = True
-    """on CUDA, convolutions and matrix products of float32 with TF32's shorter mantissa, faster"""
+    """on CUDA, run float32 convolutions and matrix products in TF32: faster, less precise"""
     compile: bool = False
-    """torch.compile the network: minutes at the start, faster steps"""
+    """torch.compile the network: a start of minutes, then faster steps"""
     sync_batch_norm: bool = True
-    """with several GPUs, statistics of batch norms over all of them; CPU processes keep their own"""
+    """with several GPUs, batch-norm statistics over all of them; CPU processes keep their own"""
     ema: bool = True
-    """validate and save averaged weights; false: the weights as they are"""
+    """validate and save averaged weights; false: the weights themselves"""
     ema_momentum: float = 0.0002
-    """weight of the newest model in the averaged one"""
+    """weight of the newest model in the average"""
     ema_gamma: float = 2000.0
-    """steps over which the average becomes slow"""
+    """warm-up of the EMA: time constant in steps with which the newest model's weight falls to ema_momentum"""
     validate_every: int = 10
     """epochs between validations"""
     dense_validation: int = 0
-    """last epochs that are validated every time"""
+    """number of last epochs that are all validated"""
     patience: int | None = None
-    """validations without a better AP after which the run ends early; none: it never does"""
+    """early stopping: validations without a better AP before the run ends; null: off"""
     save_every: int | None = None
-    """steps between checkpoints inside an epoch; none: at the end of epochs only"""
+    """steps between checkpoints within an epoch; null: only at the end of epochs"""
     keep_epochs: int = 0
-    """weights of so many validated epochs are kept beside last.pth and best.pth, as epoch_0010.pth; older go"""
+    """how many epoch_*.pth (weights of validated epochs) to keep; older ones are deleted"""
     tensorboard: bool = False
-    """write TensorBoard's files too, with pictures of detections; needs the extra `tensorboard`"""
+    """also write TensorBoard files, with pictures of detections; needs the extra `tensorboard`"""
     log_every: int = 10
-    """steps a row of the log"""
+    """steps per log row"""
     seed: int = 0
-    """of weights, order and augmentation"""
+    """of initial weights, data order and augmentation"""
     device: str = "auto"
-    """cpu, cuda, cuda:1 ...; auto: CUDA where there is one"""
+    """cpu, cuda, cuda:1 ...; auto: CUDA if available"""
     output: str = "runs/train"
     """folder of checkpoints, logs and pictures"""
 
@@ -273,19 +273,19 @@ class TrainingConfig:
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig:
     backend: str = "pycocotools"
-    """what computes the 12 numbers: pycocotools or hotcoco (the same numbers, more than fifty times as fast)"""
+    """library that computes the 12 metrics: pycocotools or hotcoco (same numbers, over fifty times faster)"""
     score_threshold: float = 0.001
-    """least score of a detection that counts"""
+    """score threshold: detections below it are dropped"""
     iou_threshold: float = 0.65
-    """overlap above which the lesser of two boxes of a class is dropped"""
+    """NMS: IoU above which the lower-scoring of two boxes of a class is dropped"""
     nms_pre: int = 30000
-    """most candidates of a level"""
+    """most candidates per pyramid level before NMS"""
     max_detections: int = 300
-    """most boxes of an image"""
+    """most detections per image"""
     input_size: tuple[int, int] | None = None
-    """(H, W) at which images are validated, and detected with the checkpoints; none: data.input_size"""
+    """(H, W) for validation, and for detection with the checkpoints; null: data.input_size"""
     choose_input_size: bool = False
-    """before the last validation try larger sizes than the training's, while AP on training images gains"""
+    """before the last validation, try larger input sizes as long as AP on training images improves"""
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "iou_threshold"):

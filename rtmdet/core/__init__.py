@@ -1,1 +1,1 @@
-"""The types and the arithmetic that every room shares; imports nothing else of the package."""
+"""Types and arithmetic shared by all subpackages; imports nothing else of the package."""

@@ -1,4 +1,4 @@
-"""Geometry of boxes: xyxy, absolute pixels. Paper: section 3.3; reference: GIoU, arXiv 1902.09630.
+"""Geometry of boxes: xyxy, absolute pixels. Paper: section 3.3; GIoU: arXiv 1902.09630; mmdet 3.3.0.
 
 Dimension legend: N, M numbers of boxes, P priors.
 """
@@ -12,7 +12,7 @@ EPSILON = 1e-6  # least union and enclosing area, in square pixels, as in the re
 
 
 def box_area(boxes: Tensor) -> Tensor:
-    """(..., 4) -> (...): width x height; inverted boxes give what the product gives."""
+    """(..., 4) -> (...): width x height, not checked for inverted boxes."""
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
@@ -26,7 +26,7 @@ def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def generalized_iou(a: Tensor, b: Tensor) -> Tensor:
-    """GIoU of boxes pair by pair: (N, 4), (N, 4) -> (N,), -1 .. 1. Boxes of negative size are not mended."""
+    """GIoU of boxes pair by pair: (N, 4), (N, 4) -> (N,), -1 .. 1. Boxes of negative size are not repaired."""
     overlap = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(-1)
     union = (box_area(a) + box_area(b) - overlap).clamp(min=EPSILON)
     hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).clamp(min=0).prod(-1)
@@ -45,7 +45,7 @@ def encode_distances(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Boxes (..., 4) with their corners moved into an image of (H, W)."""
+    """Boxes (..., 4) clipped to an image of (H, W)."""
     height, width = size
     return torch.stack(
         [boxes[..., 0].clamp(0, width), boxes[..., 1].clamp(0, height),

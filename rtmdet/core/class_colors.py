@@ -1,7 +1,7 @@
-"""The color of a class follows its name, so that it is the same in every picture and every data set.
+"""The color of a class depends on its name, so that it is the same in all pictures and data sets.
 
-COCO's 80 names have fixed colors. Any other name chooses one of the FIRST colors of the palette by its hash; where
-another class of the same list has that color or one that looks alike, it takes the next free one.
+COCO's 80 names have fixed colors. Any other name gets one of the FIRST colors of the palette by its hash, or the next
+free one if another class of the same list has a similar color.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ COCO = (
     "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
     "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
-FIRST = 24  # colors that nobody confuses
+FIRST = 24  # colors that are easy to tell apart
 _ALIKE = 40.0  # distance in CIELAB below which two colors are hard to tell apart
-_HUES = 30  # of the palette, times the tones: this many colors before they repeat
+_HUES = 30  # times the tones: the number of colors in the palette
 _TONES = ((0.85, 0.95), (0.5, 1.0), (0.95, 0.62), (0.45, 0.78))  # saturation, value
 
 
 def class_colors(names: Sequence[str]) -> list[Color]:
-    """A color for each name of one list; letter case makes no difference. The order of the list makes none either."""
+    """A color for each name of one list; independent of letter case and of the order of the list."""
     colors, lab = _ordered_colors()
     chosen = {name: COCO.index(name) for name in map(str.casefold, names) if name in COCO}
     for name in sorted({name.casefold() for name in names} - chosen.keys()):
@@ -42,13 +42,13 @@ def class_colors(names: Sequence[str]) -> list[Color]:
 
 
 def palette(count: int) -> list[Color]:
-    """`count` colors, well apart; the first ones do not depend on how many there are."""
+    """`count` distinct colors; the first ones do not depend on `count`."""
     colors, _ = _ordered_colors()
     return [colors[index % len(colors)] for index in range(count)]
 
 
 def _choose(wanted: int, taken: Sequence[int], lab: np.ndarray) -> int:
-    """The first color from `wanted` on that looks like none of the taken ones, or else the one least like them."""
+    """The first color from `wanted` on that differs clearly from the taken ones, else the most different one."""
     if not taken:
         return wanted
     order = np.roll(np.arange(len(lab)), -wanted)
@@ -59,8 +59,8 @@ def _choose(wanted: int, taken: Sequence[int], lab: np.ndarray) -> int:
 
 @functools.cache
 def _ordered_colors() -> tuple[list[Color], np.ndarray]:
-    """All colors of the palette, each the one that differs most to the eye from those before it, and their CIELAB."""
-    hues = [(0.93 + index / _HUES) % 1 for index in range(_HUES)]  # the first is a pink that few photos hold
+    """All colors of the palette, each the most different from those before it, and their CIELAB values."""
+    hues = [(0.93 + index / _HUES) % 1 for index in range(_HUES)]  # the first is a pink that is rare in photos
     hsv = [(hue, saturation, value) for saturation, value in _TONES for hue in hues]
     rgb = np.array([colorsys.hsv_to_rgb(*color) for color in hsv], np.float32)
     lab = cv2.cvtColor(rgb[None], cv2.COLOR_RGB2LAB)[0]  # distances as the eye sees them

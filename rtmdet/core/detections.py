@@ -35,13 +35,13 @@ class DetectedObject(TypedDict):
     """One object; the box is x1, y1, x2, y2 in pixels of the original image."""
 
     class_name: str
-    category_id: NotRequired[int]  # of the class in the annotation file of the training, where it is known
+    category_id: NotRequired[int]  # of the class in the training annotation file, if known
     score: float
     box: list[float]
 
 
 class DetectedImage(TypedDict):
-    """One image with what was found in it."""
+    """One image with its detections."""
 
     file: str | None  # None for a picture in memory
     width: int
@@ -61,21 +61,20 @@ class Detection:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Detections:
-    """The objects found in one image, sorted by falling score. Those of a Detector are on the CPU.
+    """The objects found in one image, sorted by falling score. A Detector returns them on the CPU.
 
-    A sequence: `len`; one Detection for a number; Detections for a slice, a mask (`found[found.scores > 0.5]`) or
-    several numbers. Those of a picture in memory hold it, not a copy, for `draw` and `save`; those of a file read the
-    file again.
+    A sequence: `len`; an integer gives one Detection; a slice, a mask (`found[found.scores > 0.5]`) or a list of
+    indices gives Detections. `draw` and `save` use the image in memory (no copy), or read the file again.
     """
 
     boxes: Tensor  # (D, 4) float32 xyxy
     scores: Tensor  # (D,) float32 in 0 .. 1
     labels: Tensor  # (D,) int64, 0 .. K-1
-    classes: tuple[str, ...] = ()  # K names; empty: not known
-    category_ids: tuple[int, ...] = ()  # of the classes in the annotation file of the training; empty: not known
+    classes: tuple[str, ...] = ()  # K names; empty: unknown
+    category_ids: tuple[int, ...] = ()  # of the classes in the training annotation file; empty: unknown
     image_size: tuple[int, int] | None = None  # (H, W)
     path: Path | None = None  # of the image file
-    picture: Callable[[], np.ndarray] | None = None  # gives the image's pixels, (H, W, 3) uint8 RGB
+    picture: Callable[[], np.ndarray] | None = None  # returns the image's pixels, (H, W, 3) uint8 RGB
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -95,7 +94,7 @@ class Detections:
 
     def __getitem__(self, index: Any) -> Detection | Detections:
         if isinstance(index, slice):
-            index = list(range(len(self)))[index]  # tensors know no negative steps
+            index = list(range(len(self)))[index]  # tensors do not support negative steps
         elif isinstance(index, np.ndarray) and index.ndim:
             index = torch.from_numpy(np.ascontiguousarray(index))
         if isinstance(index, list) or (isinstance(index, Tensor) and index.ndim):
@@ -110,17 +109,17 @@ class Detections:
 
     @property
     def summary(self) -> str:
-        """Counts in words, such as "2 person, 1 dog"; "nothing" without any."""
+        """Counts as text, such as "2 person, 1 dog"; "nothing" without any."""
         names = self.names
         return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "nothing"
 
     def above(self, score: float | Sequence[float]) -> Detections:
-        """Only the detections with a score of at least `score`: one for all, or one a class."""
+        """Only the detections with a score of at least `score`: one for all, or one per class."""
         least = score if isinstance(score, float | int) else self.scores.new_tensor(score)[self.labels]
         return self[self.scores >= least]
 
     def clipped(self, size: tuple[int, int]) -> Detections:
-        """The detections with their boxes cut at the border of an image of (H, W), without those outside of it."""
+        """The detections with boxes clipped to an image of (H, W), without those outside of it."""
         boxes = clip_boxes(self.boxes, size)
         return replace(self, boxes=boxes)[(boxes[:, 2:] > boxes[:, :2]).all(1)]
 
@@ -131,18 +130,18 @@ class Detections:
         )
 
     def draw(self, image: Picture | None = None, *, labels: bool = True) -> np.ndarray:
-        """A new (H, W, 3) uint8 RGB picture: the image with a frame in the color of each class, its name and score.
+        """A new (H, W, 3) uint8 RGB picture: the image with boxes in class colors, labeled with name and score.
 
-        `labels=False` leaves name and score out. Without `image` it is the one that the detections are of; another
-        one must have its size. Raises InputError where the image cannot be used, or the file can no longer be read.
+        `labels=False` omits name and score. `image` defaults to the one that was detected on; another one must have
+        its size. Raises InputError if the image cannot be used, or the file can no longer be read.
         """
         if image is None and self.picture is None:
-            raise InputError("these detections hold no picture to draw on: give one, draw(image)")
+            raise InputError("these detections store no image to draw on: give one, draw(image)")
         pixels = self.picture() if image is None and self.picture else to_rgb(image, "image to draw on")
         height, width = pixels.shape[:2]
         if self.image_size not in (None, (height, width)):
             raise InputError(
-                f"image to draw on: expected the size (H, W) {self.image_size} of the image that the boxes are of, "
+                f"image to draw on: expected the size (H, W) {self.image_size} of the image that was detected on, "
                 f"found {height, width}: give the same image"
             )
         names = self.names
@@ -153,13 +152,11 @@ class Detections:
         return draw_boxes(pixels, self.boxes.cpu().numpy(), texts, [colors[name] for name in names])
 
     def save(self, path: str | Path, *, labels: bool = True) -> None:
-        """Write the drawn picture, in the format that the suffix names. Raises InputError as `draw` does, or where it
-        cannot be written.
-        """
+        """Write the drawn picture in the format of the suffix. Raises InputError as `draw` does, or if that fails."""
         save_image(Path(path).expanduser(), self.draw(labels=labels))
 
     def to_coco(self, image_id: int) -> list[CocoResult]:
-        """Rows of COCO's results format; category ids are the training's, 1 .. K where those are not known."""
+        """Rows of COCO's results format; category ids are those of the training, or 1 .. K if unknown."""
         corners = self.boxes.double().cpu()
         boxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1).tolist()  # x, y, width, height
         return [
@@ -168,12 +165,12 @@ class Detections:
         ]
 
     def to_dict(self) -> DetectedImage:
-        """Plain values for JSON, as `rtmdet infer` writes them: pixels to 1/100, scores to 5 digits.
+        """Plain values for JSON, as in `rtmdet infer`: pixels rounded to 1/100, scores to 5 digits.
 
-        Raises InputError where the image's size is not known.
+        Raises InputError if the image's size is unknown.
         """
         if self.image_size is None:
-            raise InputError("these detections do not know their image's size: take those that a Detector gives")
+            raise InputError("these detections store no image size: use those returned by a Detector")
         objects = []
         for found in self:
             item = DetectedObject(
@@ -188,10 +185,10 @@ class Detections:
     def to_supervision(self) -> Any:
         """The same as `supervision.Detections`, for its trackers and annotators, with `data["class_name"]`.
 
-        Raises InputError where supervision is not installed.
+        Raises InputError if supervision is not installed.
         """
         try:
-            import supervision  # no requirement of this package
+            import supervision  # not a requirement of this package
         except ImportError as error:
             raise InputError(
                 "to_supervision needs the package supervision, which is missing: pip install supervision"

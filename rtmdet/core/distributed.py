@@ -1,6 +1,6 @@
-"""The processes of one run (torchrun): joining them, and the few questions that code asks about the others.
+"""The processes of one run (torchrun): the process group, and the collective operations that the code needs.
 
-Alone, every answer is trivial and nothing is sent. gloo joins processes on the CPU, nccl those on CUDA.
+With a single process nothing is sent. gloo connects processes on the CPU, nccl those on CUDA.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 Value = TypeVar("Value")
-PATIENCE = timedelta(hours=2)  # the others wait this long while the main process evaluates or saves
+PATIENCE = timedelta(hours=2)  # timeout: the others wait while the main process evaluates or saves
 
 
 def started_processes() -> int:
@@ -31,7 +31,7 @@ def local_rank() -> int:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the processes that torchrun started, and part at the end; alone there is nothing to do."""
+    """Connect the processes that torchrun started, if any, until the end of the block."""
     if started_processes() == 1:
         yield
         return
@@ -45,7 +45,7 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 
 def lost_another(error: RuntimeError) -> bool:
-    """Whether an error of torch tells that another process went away, which then has said why."""
+    """Whether an error of torch means that another process ended, which has then reported why."""
     lost = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
     return world_size() > 1 and (isinstance(error, dist.DistError) or any(text in str(error) for text in lost))
 
@@ -56,7 +56,7 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Number of this process, 0 .. world_size - 1; as torchrun gave it while they are not joined."""
+    """Number of this process, 0 .. world_size - 1; torchrun's number before they are connected."""
     joined = dist.is_available() and dist.is_initialized()
     return dist.get_rank() if joined else int(os.environ.get("RANK", "0"))
 
@@ -77,7 +77,7 @@ def sum_over_processes(value: Tensor) -> Tensor:
 
 
 def any_process(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is raised on at least one process; `device` is where the processes talk."""
+    """Whether the flag is set on at least one process; `device` is used for communication."""
     if world_size() == 1:
         return flag
     return bool(sum_over_processes(torch.tensor(float(flag), device=device)).item())

@@ -1,7 +1,7 @@
 """Drawing on photos: boxes with their names, and translucent outlines.
 
-All images are (H, W, 3) uint8 RGB and stay as they are: every function returns a new array. Coordinates are
-pixels of the image that is drawn on. Dimension legend: N boxes or outlines, V vertices.
+All images are (H, W, 3) uint8 RGB and are not modified: every function returns a new array. Coordinates are
+pixels of the drawn image. Dimension legend: N boxes or outlines, V vertices.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _SUBPIXEL_BITS = 4  # cv2 takes coordinates in 1/16 pixel
 
 
 def draw_boxes(image: np.ndarray, boxes: np.ndarray, texts: Sequence[str], colors: Sequence[Color]) -> np.ndarray:
-    """Frames for boxes (N, 4) xyxy with a label each ("" for none), the first on top.
+    """Draw boxes (N, 4) xyxy with a label each ("" for none), the first on top.
 
-    Lines and letters grow with the image and are finer for small boxes. Labels lie inside the picture and never on
-    each other: the first boxes choose their place first, a label that finds none is left out.
+    Lines and letters scale with the image and are finer for small boxes. Labels stay inside the picture and never
+    overlap: they are placed in the order of the boxes, and left out if there is no space.
     """
     canvas = image.copy()
     for box, color in reversed(list(zip(boxes, colors, strict=True))):
@@ -46,7 +46,7 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, texts: Sequence[str], color
 def draw_polygons(
     image: np.ndarray, polygons: Sequence[np.ndarray], colors: Sequence[Color], alpha: float = 0.4
 ) -> np.ndarray:
-    """Outlines (V, 2) as (x, y), filled with their colour at the opacity `alpha` 0 .. 1."""
+    """Outlines (V, 2) as (x, y), filled with their color at the opacity `alpha` 0 .. 1."""
     canvas = image.copy()
     shapes = [_fixed_point(polygon) for polygon in polygons]
     for shape, color in zip(shapes, colors, strict=True):
@@ -58,7 +58,7 @@ def draw_polygons(
 
 
 def line_width(image: np.ndarray) -> int:
-    """Width in pixels of a line that is well seen on the image, at least 1."""
+    """Width in pixels of a line that is clearly visible on the image, at least 1."""
     return max(1, round(min(image.shape[:2]) / 250))
 
 
@@ -77,22 +77,20 @@ def shorten_text(text: str, width: int, scale: float, thickness: int = 1) -> str
 
 
 def contrasting(color: Color) -> Color:
-    """Black or white, whichever is easier to read on the colour."""
+    """Black or white, whichever is easier to read on the color."""
     luminance = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
     return _BLACK if luminance > 140 else _WHITE
 
 
 def save_image(path: Path, image: np.ndarray, source: Path | None = None) -> None:
-    """Write RGB pixels in the format that the suffix names, making the folder; `source` is the photo they show.
+    """Write RGB pixels in the format of the suffix, creating the folder; `source` is the photo they show.
 
-    Raises InputError for an unknown suffix or a place that cannot be written.
+    Raises InputError for an unknown suffix or a path that cannot be written.
     """
     try:
         encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
     except cv2.error as error:
-        raise InputError(
-            f"{path}: expected a picture's suffix such as .png or .jpg, found {path.suffix!r}"
-        ) from error
+        raise InputError(f"{path}: expected an image suffix such as .png or .jpg, found {path.suffix!r}") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded.tobytes() if source is None else with_source(encoded.tobytes(), source))
@@ -102,7 +100,7 @@ def save_image(path: Path, image: np.ndarray, source: Path | None = None) -> Non
 
 @dataclass(frozen=True, slots=True)
 class _Label:
-    """A line of text on a filled ground, in whole pixels of the picture."""
+    """A line of text on a filled background, in whole pixels of the picture."""
 
     text: str
     left: int
@@ -111,26 +109,26 @@ class _Label:
     height: int
     capital: float  # height of its capitals
 
-    def meets(self, other: _Label) -> bool:
+    def overlaps(self, other: _Label) -> bool:
         """Whether two labels overlap."""
         apart = self.left >= other.left + other.width or other.left >= self.left + self.width
         return not (apart or self.top >= other.top + other.height or other.top >= self.top + self.height)
 
 
 def _place_label(size: tuple[int, int], box: np.ndarray, text: str, taken: Sequence[_Label]) -> _Label | None:
-    """Where the label of a box fits into a picture of (H, W) beside the labels already there; None: nowhere."""
+    """A place for the label of a box in a picture of (H, W) without overlapping others; None if there is none."""
     largest = max(8.0, min(size) / 40)
     least = max(8.0, min(size) / 75)
     wanted = float(np.clip(_side(box) / 6, least, largest))
     for capital in dict.fromkeys((wanted, least)):
         for label in _places(size, box, text, capital):
-            if not any(label.meets(other) for other in taken):
+            if not any(label.overlaps(other) for other in taken):
                 return label
     return None
 
 
 def _places(size: tuple[int, int], box: np.ndarray, text: str, capital: float) -> Iterator[_Label]:
-    """The places for a label, best first: above the box, below it, and inside where it hides little of the object."""
+    """Candidate places for a label, best first: above the box, below it, inside if it hides little of the object."""
     height, width = size
     scale, thickness, margin = _type(capital)
     text = shorten_text(text, width - 2 * margin, scale, thickness)
@@ -147,7 +145,7 @@ def _places(size: tuple[int, int], box: np.ndarray, text: str, capital: float) -
 
 
 def _draw_label(canvas: np.ndarray, label: _Label, color: Color) -> None:
-    """Write on the canvas itself."""
+    """Draw the label in place."""
     scale, thickness, margin = _type(label.capital)
     right, bottom = label.left + label.width - 1, label.top + label.height - 1
     cv2.rectangle(canvas, (label.left, label.top), (right, bottom), color, cv2.FILLED)
@@ -167,6 +165,6 @@ def _side(box: np.ndarray) -> float:
 
 
 def _fixed_point(points: np.ndarray) -> np.ndarray:
-    """Points (V, 2) as cv2 takes them: counted from pixel centres, in 1/16 pixel, (V, 1, 2) int32."""
-    near = np.clip(np.asarray(points, np.float64) - 0.5, -1e6, 1e6)  # what lies farther would overflow
+    """Points (V, 2) as cv2 takes them: relative to pixel centers, in 1/16 pixel, (V, 1, 2) int32."""
+    near = np.clip(np.asarray(points, np.float64) - 0.5, -1e6, 1e6)  # larger values would overflow
     return np.round(near * 2**_SUBPIXEL_BITS).astype(np.int32).reshape(-1, 1, 2)

@@ -1,4 +1,4 @@
-"""The ground truth of one image, and the only place where it is moved: scaled, shifted, mirrored, clipped, selected.
+"""The ground truth of one image, and all its transforms: scale, shift, mirror, clip, select.
 
 Dimension legend: N objects. Boxes are xyxy in the pixels of the image that they belong to.
 """
@@ -32,22 +32,22 @@ class Instances:
         return replace(self, boxes=np.stack([width - x2, y1, width - x1, y2], axis=1))
 
     def clip(self, size: tuple[int, int]) -> Instances:
-        """With all corners moved into an image of (H, W); boxes outside of it lose their area and stay."""
+        """Corners clipped to an image of (H, W); boxes outside of it remain, with zero area."""
         height, width = size
         return replace(self, boxes=np.clip(self.boxes, 0, np.array([width, height, width, height], np.float32)))
 
     def select(self, keep: np.ndarray) -> Instances:
-        """Those that a mask (N,) bool or indices name."""
+        """Those selected by a mask (N,) bool or by indices."""
         return Instances(self.boxes[keep], self.labels[keep])
 
     def with_area(self) -> Instances:
-        """Those whose boxes have an area."""
+        """Those whose boxes have a positive area."""
         x1, y1, x2, y2 = self.boxes.T
         return self.select((x2 > x1) & (y2 > y1))
 
     @staticmethod
     def join(parts: Sequence[Instances]) -> Instances:
-        """All of several, in their order; at least one part, in the same pixels."""
+        """The concatenation of one or more parts, all in the same pixels."""
         return Instances(
             np.concatenate([part.boxes for part in parts]), np.concatenate([part.labels for part in parts])
         )

@@ -1,6 +1,6 @@
-"""Letterbox: an image of any size to the network's input, its shape kept. Frame: top left, padding right and below.
+"""Letterbox: fits an image of any size into the network's input, keeping its aspect ratio; padding right and below.
 
-The one function that training, prediction, visualizers and export share. Reference: test pipeline of mmdet.
+Shared by training, prediction, visualizers and export. Reference: test pipeline of mmdet 3.3.0.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-PAD_VALUE = 114  # the grey of the padding, all channels
+PAD_VALUE = 114  # gray of the padding, all channels
 
 
 def fitted_size(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
-    """The (H, W) that an image of `size` (H, W) takes inside `target` (H, W): enlarged too, at least 1 pixel.
+    """The (H, W) of an image of `size` (H, W) fitted into `target` (H, W), enlarged if needed; at least 1 pixel.
 
-    Differs from mmdet: for a target that is not square the image fits it side by side; mmdet compares long
-    edge with long edge, so that a portrait image overflows a landscape target. Square targets are equal.
+    Differs from mmdet for targets that are not square: height is fitted to height and width to width; mmdet compares
+    the long edges, so that a portrait image overflows a landscape target.
     """
     factor = min(target[0] / size[0], target[1] / size[1])
     return max(int(size[0] * factor + 0.5), 1), max(int(size[1] * factor + 0.5), 1)
@@ -30,7 +30,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def pad_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The image at the top left of a grey canvas of `size` (H, W), which must not be smaller than the image."""
+    """The image at the top left of a gray canvas of `size` (H, W), which must not be smaller than the image."""
     canvas = np.full((*size, 3), PAD_VALUE, dtype=np.uint8)
     canvas[: image.shape[0], : image.shape[1]] = image
     return canvas

@@ -1,6 +1,6 @@
-"""Pictures remember which photo they show, so that one of an equal name never replaces them.
+"""Marks drawn pictures with their photo, so that the picture of another photo of the same name never replaces them.
 
-A PNG or JPEG carries a comment with a digest of the photo's path: the path itself may be private.
+A PNG or JPEG gets a comment with a digest of the photo's path, because the path itself may be private.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PNG_HEADER = 33  # signature and IHDR
 
 
 def with_source(encoded: bytes, source: Path) -> bytes:
-    """An encoded PNG or JPEG that remembers its photo; other formats come back as they are."""
+    """The encoded PNG or JPEG with a mark of its photo; other formats are returned unchanged."""
     mark = _mark(source)
     if encoded.startswith(b"\x89PNG"):
         body = b"tEXt" + b"Comment\0" + mark
@@ -29,9 +29,9 @@ def with_source(encoded: bytes, source: Path) -> bytes:
 
 
 def free_path(wanted: Path, source: Path, taken: set[str]) -> Path:
-    """The wanted path, or that path with a number where a picture of another photo or any other file has it.
+    """The wanted path, or with a number added if a picture of another photo or another file has it.
 
-    `taken` holds the paths given away before, in lower case, and takes the new one.
+    `taken` holds the paths used so far, in lower case; the new one is added.
     """
     path, number = wanted, 2
     while str(path).casefold() in taken or (path.exists() and not _shows(path, source)):

@@ -1,6 +1,6 @@
-"""Pictures in memory, of every usual kind, as RGB pixels; one clear line for what cannot be used.
+"""Converts pictures in memory of all usual types to RGB pixels.
 
-Legend: H, W height and width after the turn that the EXIF orientation asks for.
+Legend: H, W height and width after EXIF orientation is applied.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 from rtmdet.core.errors import InputError
 
 Picture = np.ndarray | Tensor | Image.Image
-ValueRange = tuple[int, int]  # values of 16 bits that become black and white
+ValueRange = tuple[int, int]  # 16-bit values that become black and white
 COLORS = ("rgb", "bgr")
 
 _ORIENTATION = 0x0112  # EXIF tag
@@ -24,12 +24,12 @@ _TURNS = {
 
 
 def to_rgb(picture: object, name: str, *, color: str = "rgb", value_range: ValueRange | None = None) -> np.ndarray:
-    """The picture as (H, W, 3) uint8 RGB; `name` is what messages call it.
+    """The picture as (H, W, 3) uint8 RGB; messages call it `name`.
 
-    A PIL image is turned as its EXIF orientation says. An array is (H, W), (H, W, 3) or (H, W, 4), a tensor (H, W),
-    (3, H, W) or (4, H, W), both uint8, their channels in the order `color`, "rgb" or "bgr". Gray becomes three equal
-    channels, transparency is left out. Of 16 bits `value_range` becomes 0 .. 255; without one the high 8 bits of a
-    PIL image remain, and arrays are refused. RGB arrays are not copied. Raises InputError for anything else.
+    A PIL image is rotated by its EXIF orientation. An array is (H, W), (H, W, 3) or (H, W, 4), a tensor (H, W),
+    (3, H, W) or (4, H, W), both uint8, with channels in the order `color`, "rgb" or "bgr". Gray becomes three equal
+    channels; transparency is dropped. 16-bit values: `value_range` is mapped to 0 .. 255; without it PIL images keep
+    their high 8 bits, and arrays are refused. RGB arrays are not copied. Raises InputError for anything else.
     """
     if isinstance(picture, Image.Image):
         return _from_values(_read_pil(picture, name, value_range), name, None)
@@ -44,7 +44,7 @@ def to_rgb(picture: object, name: str, *, color: str = "rgb", value_range: Value
 
 
 def to_8_bits(values: np.ndarray, value_range: ValueRange | None) -> np.ndarray:
-    """16-bit values as uint8: `value_range` spread over 0 .. 255, without one the high 8 bits. uint8 stays."""
+    """16-bit values as uint8: `value_range` mapped to 0 .. 255, or the high 8 bits. uint8 is returned unchanged."""
     if values.dtype == np.uint8:
         return values
     if value_range is None:
@@ -54,37 +54,37 @@ def to_8_bits(values: np.ndarray, value_range: ValueRange | None) -> np.ndarray:
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """The EXIF orientation 1 .. 8 that OpenCV obeys; 1 for TIFF, which Pillow gives as turned already.
-
-    Pillow's own getexif() would also look into XMP, which OpenCV does not.
-    """
+    """The EXIF orientation 1 .. 8 as OpenCV applies it; 1 for TIFF, which Pillow has already rotated."""
+    # Not by Pillow's getexif(), which also reads XMP; OpenCV does not.
     exif = Image.Exif()
     try:
         exif.load(image.info.get("exif", b""))
         orientation = exif.get(_ORIENTATION, 1)
         return orientation if orientation in range(1, 9) else 1
-    except Exception:  # damaged EXIF data turns nothing in OpenCV either; the pixels are sound
+    except Exception:  # OpenCV ignores damaged EXIF data too; the pixels are fine
         return 1
 
 
 def _read_pil(image: Image.Image, name: str, value_range: ValueRange | None) -> np.ndarray:
     """The upright uint8 pixels of a PIL image, (H, W), (H, W, 3) or (H, W, 4)."""
     deep = image.mode.startswith("I;16")
-    if image.mode in ("I", "F"):  # Pillow would cut all values above 255
-        raise InputError(f"{name}: the PIL image has mode {image.mode}, whose white is unknown: give the file's path")
+    if image.mode in ("I", "F"):  # Pillow would clip all values above 255
+        raise InputError(
+            f"{name}: the PIL image has mode {image.mode}, whose value range is unknown: give the file's path"
+        )
     try:
-        mode = "RGBA" if image.mode == "P" else "RGB"  # Pillow warns where a palette's transparency is left out
+        mode = "RGBA" if image.mode == "P" else "RGB"  # Pillow warns if a palette's transparency is dropped
         plain = image if deep else image.convert(mode)
         turn = _TURNS.get(exif_orientation(image))
         return to_8_bits(np.asarray(plain if turn is None else plain.transpose(turn)), value_range if deep else None)
-    except Exception as error:  # a damaged file, which is read only now, or a mode without a way to RGB
+    except Exception as error:  # a damaged file, which is decoded only now, or a mode without conversion to RGB
         raise InputError(
-            f"{name}: the PIL image of mode {image.mode} cannot be made RGB ({error}): replace or convert it"
+            f"{name}: the PIL image of mode {image.mode} cannot be converted to RGB ({error}): replace or convert it"
         ) from error
 
 
 def _from_values(values: np.ndarray | Tensor, name: str, value_range: ValueRange | None) -> np.ndarray:
-    """(H, W, 3) uint8 of an array or a tensor, the channels in their order."""
+    """(H, W, 3) uint8 of an array or a tensor, with its order of channels."""
     is_tensor = isinstance(values, Tensor)
     shape, kind = tuple(values.shape), str(values.dtype).removeprefix("torch.")
     if kind != "uint8" and not (kind == "uint16" and value_range):

@@ -1,4 +1,4 @@
-"""From dense outputs to detections: select, decode, clip, rescale, suppress. Reference: prediction of mmdet's head.
+"""From dense outputs to detections: select, decode, clip, rescale, NMS. Reference: RTMDetHead of mmdet 3.3.0.
 
 Dimension legend: B batch, K classes, L levels, H, W of a level, S selected (prior, class) pairs, D detections.
 """
@@ -32,10 +32,10 @@ def postprocess(
 ) -> list[Detections]:
     """The detections of each of B images, sorted by falling score.
 
-    Boxes are clipped to `input_size` (H, W) and then brought to the image's own pixels by its letterbox; without
+    Boxes are clipped to `input_size` (H, W) and then mapped to the image's own pixels by its letterbox; without
     letterboxes they stay in input pixels. They are not clipped to the original image, so they can reach a little
-    beyond it. A prior gives several detections where several classes score above the threshold. `nms_pre` is the
-    most pairs a level hands on to the suppression.
+    beyond it. A prior gives several detections if several classes score above the threshold. At most `nms_pre`
+    (prior, class) pairs per level enter NMS.
     """
     images = []
     for b in range(len(outputs.logits[0])):
@@ -56,14 +56,14 @@ def _select(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Boxes (S, 4), scores (S,) and labels (S,) of one level, (K, H, W) logits and (4, H, W) distances.
 
-    Logits are compared with the threshold's logit, so that only what passes is decoded.
+    Logits are compared with the threshold's logit, so that only selected pairs are decoded.
     """
     classes, _, width = logits.shape
     flat = logits.permute(1, 2, 0).flatten()  # (H * W * K,)
     chosen = (flat > _logit(score_threshold)).nonzero().squeeze(1)
     scores = flat[chosen].to(torch.promote_types(flat.dtype, torch.float32)).sigmoid()
-    # Sorted as the reference does, scores and not logits: where many scores saturate at 1, the order of equals
-    # decides which of them the suppression keeps.
+    # Sorted by score as in the reference, not by logit: if many scores saturate at 1, the order of ties decides which
+    # of them NMS keeps.
     scores, order = scores.sort(descending=True)
     scores, chosen = scores[:most], chosen[order[:most]]
     prior, labels = chosen // classes, chosen % classes
@@ -81,11 +81,11 @@ def _logit(probability: float) -> float:
 
 
 def _suppress(found: Detections, iou_threshold: float, most: int) -> Detections:
-    """Drop boxes without area, then those that overlap a better one of their class; keep the best `most`."""
+    """Drop boxes without area, apply NMS per class, and keep the best `most`."""
     sides = found.boxes[:, 2:] - found.boxes[:, :2]
     real = (sides > 0).all(1)
     boxes, scores, labels = found.boxes[real], found.scores[real], found.labels[real]
     keep = batched_nms(boxes, scores, labels, iou_threshold).sort().values
-    # Equal scores stay in the order of their levels and priors; batched_nms alone leaves it open.
+    # Equal scores stay in the order of their levels and priors; batched_nms does not guarantee it.
     keep = keep[scores[keep].sort(descending=True, stable=True).indices][:most]
     return Detections(boxes[keep], scores[keep], labels[keep])

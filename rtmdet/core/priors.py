@@ -1,7 +1,7 @@
-"""Prior points: the places of the feature maps that predict boxes. Paper: section 3.3.
+"""Prior points: the positions of the feature maps that predict boxes. Paper: section 3.3; mmdet 3.3.0.
 
-A prior stands at the top left corner of its cell (offset 0), not at its centre. Order: level by level,
-within a level row by row. Dimension legend: L levels, P priors of all levels.
+A prior is at the top left corner of its cell (offset 0), not at its center. Order: level by level, within a
+level row by row. Dimension legend: L levels, P priors of all levels.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def valid_priors(
     strides: Sequence[int] = STRIDES,
     device: torch.device | None = None,
 ) -> Tensor:
-    """(P,) bool: the priors whose cell touches the first (H, W) pixels of the input, the rest being padding."""
+    """(P,) bool: the priors whose cell overlaps the first (H, W) pixels of the input; the rest is padding."""
     flags = []
     for (height, width), (rows, columns) in zip(sizes, level_sizes(image_size, strides), strict=True):
         flag = torch.zeros(height, width, dtype=torch.bool, device=device)

@@ -1,4 +1,4 @@
-"""The types that the rooms of this package hand to each other.
+"""The types that the subpackages exchange.
 
 Boxes are always absolute xyxy float32 pixels, sizes always (H, W), images always RGB uint8.
 Dimension legend: B batch, K classes, L levels, P priors, N ground truths.
@@ -20,7 +20,7 @@ from rtmdet.core.letterbox import Letterbox
 
 @dataclass(frozen=True, slots=True)
 class ImageMeta:
-    """Where an image came from and, once it is in the network's input, where it lies there."""
+    """The origin of an image and, once it is in the network's input, its place there."""
 
     image_id: int
     path: str
@@ -55,7 +55,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Images of one size with their ground truths; pixels stay uint8 until the model normalises them."""
+    """Images of one size with their ground truths; pixels stay uint8 until the model normalizes them."""
 
     images: Tensor  # (B, 3, H, W) uint8 RGB
     targets: Sequence[Target]
@@ -67,18 +67,18 @@ class Batch:
         return Batch(images, [target.to(device) for target in self.targets], self.metas)
 
     def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory, from which copies to a GPU run beside the computation."""
+        """The same batch in page-locked memory, which allows asynchronous copies to a GPU."""
         return Batch(self.images.pin_memory(), [target.pin_memory() for target in self.targets], self.metas)
 
 
 class DenseOutputs(NamedTuple):
-    """What the model predicts at every prior, one tensor a level (strides 8, 16, 32).
+    """The model's predictions at every prior, one tensor per level (strides 8, 16, 32).
 
-    A NamedTuple, not a dataclass: tracing, export and compile take it as it is.
+    A NamedTuple, because tracing, export and compile support it, unlike dataclasses.
     """
 
     logits: tuple[Tensor, ...]  # L x (B, K, H, W), before the sigmoid
-    distances: tuple[Tensor, ...]  # L x (B, 4, H, W): left, top, right, bottom of the prior, input pixels
+    distances: tuple[Tensor, ...]  # L x (B, 4, H, W): from the prior to left, top, right, bottom, input pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,17 +91,17 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Losses:
-    """The two losses of a batch, already weighted and normalised; their sum is what is minimised."""
+    """The two losses of a batch, weighted and normalized; training minimizes their sum."""
 
     classification: Tensor  # ()
     box: Tensor  # ()
     classification_per_level: Tensor  # (L,) detached, for logs
     box_per_level: Tensor  # (L,) detached, for logs
-    normalizer: Tensor  # () what both sums were divided by
+    normalizer: Tensor  # () divisor of both sums
     quality: Tensor  # () sum of the soft targets of this process
-    positives: int  # priors that a ground truth was assigned to
+    positives: int  # priors matched to a ground truth
     ground_truths: int
-    unassigned: int  # ground truths without any prior
+    unassigned: int  # ground truths without a matched prior
 
     @property
     def total(self) -> Tensor:

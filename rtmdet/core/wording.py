@@ -1,4 +1,4 @@
-"""How messages shorten what is long."""
+"""Shortens long lists in messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def shortened(names: Iterable[object], most: int = 8) -> str:
-    """The first `most` names, separated by commas, and the number of the others."""
+    """The first `most` names, separated by commas, and how many more there are."""
     texts = list(map(str, names))
     rest = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + rest

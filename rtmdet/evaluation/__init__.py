@@ -1,1 +1,1 @@
-"""From detections to numbers: COCO metrics, matches, curves over the score, intervals."""
+"""From detections to numbers: COCO metrics, matches, F1 curves, confidence intervals."""

@@ -1,4 +1,4 @@
-"""COCO evaluation: this file gathers detections and maps ids; pycocotools or hotcoco computes.
+"""COCO evaluation: collects detections and maps ids; pycocotools or hotcoco computes the metrics.
 
 Dimension legend: D detections of one image, K classes.
 """
@@ -28,18 +28,18 @@ NAMES = (
     "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large",
 )  # fmt: skip
 DESCRIPTIONS = (
-    "IoU 0.50:0.95, all areas, 100 boxes", "IoU 0.50", "IoU 0.75",
+    "IoU 0.50:0.95, all areas, 100 detections per image", "IoU 0.50", "IoU 0.75",
     "area under 32 x 32 pixels", "area 32 x 32 to 96 x 96", "area over 96 x 96",
-    "recall with 1 box an image", "recall with 10 boxes", "recall with 100 boxes",
+    "recall with 1 detection per image", "recall with 10", "recall with 100",
     "recall, small", "recall, medium", "recall, large",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class ClassMetrics:
-    """Average precision of one class; -1 where the data set has no object of it.
+    """Average precision of one class; -1 if the data set has no objects of it.
 
-    `curve` is None where it was not asked for, and where F1 is 0 at every threshold or undefined.
+    `curve` is None if not computed, and if F1 is 0 at every threshold or undefined.
     """
 
     name: str
@@ -50,13 +50,13 @@ class ClassMetrics:
 
     @property
     def score_threshold(self) -> float:
-        """Where to cut the detections of the class."""
+        """The chosen score threshold of the class."""
         return DEFAULT_SCORE if self.curve is None else self.curve.threshold
 
 
 @dataclass(frozen=True, slots=True)
 class CocoMetrics:
-    """COCO's 12 numbers in the order of NAMES, 0 .. 1, -1 where undefined; and a row a class."""
+    """COCO's 12 metrics in the order of NAMES, 0 .. 1, -1 if undefined; and a row per class."""
 
     numbers: tuple[float, ...]
     classes: tuple[ClassMetrics, ...]
@@ -68,13 +68,13 @@ class CocoMetrics:
 
     @property
     def score_thresholds(self) -> tuple[float, ...]:
-        """The threshold of each label; empty where nothing is known of any."""
+        """The threshold of each label; empty if none was tuned."""
         known = any(row.curve is not None for row in self.classes)
         return tuple(row.score_threshold for row in self.classes) if known else ()
 
 
 class CocoEvaluator:
-    """Gathers detections image by image, then evaluates them against a COCO index.
+    """Collects detections image by image, then evaluates them against a COCO index.
 
     `category_ids` gives the file's category id of each label 0 .. K-1; only these categories are evaluated.
     `backend` is pycocotools, the reference, or hotcoco: the same numbers, much faster.
@@ -87,31 +87,31 @@ class CocoEvaluator:
         self._found: dict[int, np.ndarray] = {}  # image id: (D, 6) float64 x, y, width, height, score, label
 
     def add(self, metas: Sequence[ImageMeta], detections: Sequence[Detections]) -> None:
-        """Take the detections of some images, boxes in original pixels; each image once."""
+        """Add the detections of some images, boxes in original pixels; each image once."""
         for meta, found in zip(metas, detections, strict=True):
             self.add_rows(meta.image_id, _as_rows(found.to("cpu")))
 
     def add_rows(self, image: int, rows: np.ndarray) -> None:
-        """Take the detections of one image: (D, 6) float64 x, y, width, height, score, label, by falling score."""
+        """Add the detections of one image: (D, 6) float64 x, y, width, height, score, label, by falling score."""
         assert image in self._coco.imgs, f"image {image} is not in the index"
         assert image not in self._found, f"image {image} is added twice"
         self._found[image] = rows
 
     @property
     def rows(self) -> Mapping[int, np.ndarray]:
-        """Of each image that this process was given its detections, as `add_rows` takes them."""
+        """Image id -> detections in this process, as for `add_rows`."""
         return self._found
 
     @property
     def detection_count(self) -> int:
-        """Number of all detections that this process was given."""
+        """Number of detections in this process."""
         return sum(map(len, self._found.values()))
 
     @property
     def results(self) -> list[CocoResult]:
-        """All detections that this process was given, in COCO's results format.
+        """The detections in this process, in COCO's results format.
 
-        But for those of classes that the annotation file lacks: it has no id for them.
+        Detections of classes absent from the file are omitted: they have no category id.
         """
         absent = {key for key, category in self._coco.cats.items() if category.get("absent")}
         ids = [None if number in absent else number for number in self._category_ids]
@@ -123,11 +123,11 @@ class CocoEvaluator:
         ]
 
     def evaluate(self, *, curves: bool = True) -> CocoMetrics:
-        """The 12 numbers and the class table of all images of the index, also of those never added.
+        """The 12 metrics and the class table over all images of the index, including those never added.
 
-        `curves` False leaves out F1 over the score, which takes hotcoco some seconds on thousands of images.
-        Of several processes, each calls this with its own images added. The main process computes, all get the
-        same answer. Raises InputError where the backend cannot use the detections.
+        `curves` False skips the F1 curves, which take hotcoco some seconds on thousands of images. With several
+        processes, each calls this with its own images added; the main process computes, and all get the same result.
+        Raises InputError if the backend cannot use the detections.
         """
         found = self._gather()
         metrics = self._metrics(self._measure(found), curves) if is_main_process() else None
@@ -136,7 +136,7 @@ class CocoEvaluator:
         return metrics
 
     def evaluate_with_matches(self) -> tuple[CocoMetrics, tuple[ClassMatches, ...]]:
-        """In one process: what `evaluate` gives, and the matches at COCO_IOUS of the classes by rising id."""
+        """In a single process: the result of `evaluate`, and the matches at COCO_IOUS of all classes, by id."""
         measured = self._measure(self._found)
         return self._metrics(measured, curves=True), measured.matches(COCO_IOUS)
 
@@ -166,7 +166,7 @@ class CocoEvaluator:
         return CocoMetrics(measured.numbers, tuple(rows))
 
     def write_results(self, path: Path) -> None:
-        """All detections that this process was given, as COCO results JSON."""
+        """Write the detections in this process as COCO results JSON. Raises InputError."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(self.results))
@@ -175,30 +175,32 @@ class CocoEvaluator:
 
 
 def format_metrics(metrics: CocoMetrics) -> str:
-    """The 12 numbers as lines, then a table with a row a class: the best F1 at IoU 0.5, and the score to cut at."""
+    """The 12 metrics as lines, then a table of the classes with the best F1 at IoU 0.5 and its score threshold."""
     lines = [
-        f"{name:<9} {shown(number):>6}   {text}"
+        f"{name:<9} {metric_text(number):>6}   {text}"
         for name, number, text in zip(NAMES, metrics.numbers, DESCRIPTIONS, strict=True)
     ]
     width = max(len("class"), *(len(row.name) for row in metrics.classes))
-    lines += ["", f"{'class':<{width}}  objects     AP   AP50     F1  score"]
+    lines += ["", f"{'class':<{width}}  objects     AP   AP50     F1  threshold"]
     lines += [f"{row.name:<{width}}  {row.objects:7d} {_row(row)}" for row in metrics.classes]
     return "\n".join(lines)
 
 
-def shown(number: float) -> str:
-    """A number of CocoMetrics as people read it: an undefined one is "-"."""
+def metric_text(number: float) -> str:
+    """A metric as text; "-" if undefined."""
     return "-" if number < 0 else f"{number:.3f}"
 
 
 def _row(row: ClassMetrics) -> str:
-    """The numbers of a class; the best F1 and its score are undefined where they are not known."""
-    best, score = (-1.0, -1.0) if row.curve is None else (row.curve.best, row.curve.threshold)
-    return " ".join(f"{shown(number):>6}" for number in (row.ap, row.ap50, best, score))
+    """The metrics of a class as text; best F1 and threshold are "-" if unknown."""
+    best, threshold = (-1.0, -1.0) if row.curve is None else (row.curve.best, row.curve.threshold)
+    return (
+        " ".join(f"{metric_text(number):>6}" for number in (row.ap, row.ap50, best)) + f"{metric_text(threshold):>11}"
+    )
 
 
 def _mean(precision: np.ndarray) -> float:
-    """Mean of the defined values; -1 where there is none, as COCO writes it."""
+    """Mean of the defined values; -1 if there are none, as in COCO."""
     defined = precision[precision > -1]
     return float(defined.mean()) if defined.size else -1.0
 

@@ -1,7 +1,7 @@
-"""The 12 COCO numbers by hotcoco, a fast evaluator of one author: no other module evaluates with it.
+"""The 12 COCO metrics by hotcoco, a fast evaluator; no other module imports it to evaluate.
 
-Its numbers are tested against pycocotools'. Ids are handed over as places 0, 1, 2 ... in their rising order: hotcoco
-takes detections as one table of floats, which cannot hold every id that a file may have.
+Tests compare its numbers with pycocotools'. Ids are passed as positions 0, 1, 2 ... in sorted order, because hotcoco
+takes detections as one table of floats, which cannot represent every id.
 Dimension legend: D detections, N ground truths, K categories, T IoU thresholds.
 """
 
@@ -18,10 +18,10 @@ from rtmdet.evaluation.matches import ClassMatches, Measured, collect_matches
 
 
 def evaluate_with_hotcoco(coco: COCO, category_ids: Sequence[int], found: Mapping[int, np.ndarray]) -> Measured:
-    """The 12 numbers with what they are made of; the matches are computed again where they are asked for.
+    """The 12 metrics with the tables behind them; matches are computed again on request.
 
     `found` maps image ids to (D, 6) float64 rows of x, y, width, height, score, label; `category_ids` gives
-    the category of each label. Raises InputError where hotcoco cannot use the values, for instance a NaN score.
+    the category of each label. Raises InputError if hotcoco cannot use the values, for instance a NaN score.
     """
     images = {image: place for place, image in enumerate(sorted(coco.imgs))}
     categories = {category: place for place, category in enumerate(sorted(category_ids))}
@@ -36,7 +36,7 @@ def evaluate_with_hotcoco(coco: COCO, category_ids: Sequence[int], found: Mappin
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"hotcoco cannot evaluate the detections ({reason}): check the weights, or take pycocotools"
+            f"hotcoco cannot evaluate the detections ({reason}): check the weights, or use pycocotools"
         ) from error
     tables = evaluation.eval
     assert tables is not None, "accumulate fills the tables"
@@ -48,7 +48,7 @@ def evaluate_with_hotcoco(coco: COCO, category_ids: Sequence[int], found: Mappin
 
 
 def _matches(truth: hotcoco.COCO, detections: hotcoco.COCO, ious: Sequence[float]) -> tuple[ClassMatches, ...]:
-    """An evaluation of all areas alone: handing the matches of the others to Python takes many times as long."""
+    """Matches from an evaluation of all areas only: passing those of other areas to Python takes far longer."""
     evaluation = hotcoco.COCOeval(truth, detections, "bbox")
     evaluation.params.area_rng = [[0, 1e10]]
     evaluation.params.area_rng_lbl = ["all"]
@@ -59,7 +59,7 @@ def _matches(truth: hotcoco.COCO, detections: hotcoco.COCO, ious: Sequence[float
 
 
 def _ground_truth(coco: COCO, images: Mapping[int, int], categories: Mapping[int, int]) -> hotcoco.COCO:
-    """hotcoco's index of the annotations of these categories, without a dict an annotation."""
+    """hotcoco's index of the annotations of these categories, without a dict per annotation."""
     objects = [entry for entry in coco.anns.values() if entry["category_id"] in categories]
     return hotcoco.COCO.from_arrays(
         [{"id": place} for place in images.values()],
@@ -73,7 +73,7 @@ def _ground_truth(coco: COCO, images: Mapping[int, int], categories: Mapping[int
 
 
 def _table(images: Mapping[int, int], categories: np.ndarray, found: Mapping[int, np.ndarray]) -> np.ndarray:
-    """(D, 7) rows of image, x, y, width, height, score, category; `categories` are the places of the labels."""
+    """(D, 7) rows of image, x, y, width, height, score, category; `categories` are the positions of the labels."""
     places = np.repeat([images[image] for image in found], [len(rows) for rows in found.values()])
     rows = np.concatenate([np.empty((0, 6)), *found.values()])
     return np.column_stack([places, rows[:, :5], categories[rows[:, 5].astype(np.int64)]])

@@ -1,15 +1,14 @@
-"""How far AP could have come out otherwise with other images: the bootstrap over images.
+"""Confidence interval of AP: the bootstrap over images.
 
-The images are drawn anew with replacement, many times, and AP is computed of each draw. An image that is drawn
-twice counts as two images with the same boxes, so its matches are weighted and nothing is matched again.
-A draw has fewer different images, and the best precision at a recall or a higher one rises where there is more chance
-in it: draws have a higher AP on average than the images themselves, with many classes by more than they scatter. So
-the middle 95 % of the draws are moved by their mean's distance from the measured AP, which then
-lies inside. On generated data 91, 96 and 95 % of the intervals of 13, 30 and 100 images held the mean AP of such sets
-of images; unmoved ones 89, 92 and 95 %. Where a class stands in few images it is less, down to 81 %: many draws miss
-the class, and the mean is then over the others.
-Of a difference the middle 95 % stay where they are: both sides rise alike, and a class that many draws miss must not
-move the many draws without a difference away from 0. Two equally good detectors are told apart wrongly in 3 to 12 %.
+Images are resampled many times with replacement, and AP is computed for each resample. An image that is drawn twice
+counts as two images with the same boxes, so its matches are weighted and nothing is matched again.
+A resample has fewer distinct images. Interpolated precision is a maximum, so noise biases it upward; the interval is
+shifted by that bias (the resamples' mean minus the measured AP). On generated data 91, 96 and 95 % of the intervals
+from 13, 30 and 100 images contained the mean AP of such sets of images; without the shift 89, 92 and 95 %. If a class
+is in few images it is less, down to 81 %: many resamples miss the class, and average over the others.
+The interval of a difference is not shifted: both sides have the same bias, and a class that many resamples miss must
+not move the many resamples without a difference away from 0. Of two equally good detectors, 3 to 12 % of the
+comparisons wrongly call one better.
 Reference: Efron and Tibshirani, An Introduction to the Bootstrap, chapters 10 (bias) and 13 (percentile intervals).
 
 Dimension legend: D detections and F found objects of one class, I images, K classes, R resamples, T IoU thresholds.
@@ -26,17 +25,17 @@ from rtmdet.evaluation.matches import ClassMatches
 
 RESAMPLES = 1000
 LEAST_RESAMPLES = 100
-WORK = 2_500_000_000  # weighted detections in all resamples: some ten seconds
+WORK = 2_500_000_000  # weighted detections in all resamples: about ten seconds
 CHUNK = 4_000_000  # weighted detections at a time: bounds the memory
 RECALLS = np.linspace(0.0, 1.0, 101)  # COCO's
 CONFIDENCE = 0.95
-LEAST_IMAGES = 5  # with objects: of fewer, draws repeat each other and tell nothing of other images
+LEAST_IMAGES = 5  # with objects; resamples of fewer are too alike to say anything about other images
 EPSILON = np.spacing(1.0)  # COCO's, in place of a division by zero
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The range that holds the middle 95 % of the resamples."""
+    """The range of the middle 95 % of the resamples."""
 
     low: float
     high: float
@@ -47,12 +46,12 @@ class Interval:
 
     @property
     def sign(self) -> int:
-        """1 where all of the interval is above 0, -1 where all is below, 0 where it cannot be told."""
+        """1 if the whole interval is above 0, -1 if below, 0 if inconclusive."""
         return int(self.low > 0) - int(self.high < 0)
 
 
 def interval(matches: Sequence[ClassMatches], *, seed: int = 0) -> Interval | None:
-    """The interval of AP, around it and inside 0 .. 1; None where fewer than LEAST_IMAGES have objects."""
+    """The interval of AP, within 0 .. 1; None if fewer than LEAST_IMAGES images have objects."""
     weights = draw(matches, seed=seed)
     if weights is None:
         return None
@@ -66,7 +65,7 @@ def interval(matches: Sequence[ClassMatches], *, seed: int = 0) -> Interval | No
 def paired_interval(
     first: Sequence[ClassMatches], second: Sequence[ClassMatches], *, seed: int = 0
 ) -> Interval | None:
-    """The interval of AP of the second less AP of the first, both of the same drawn images; None as above."""
+    """The interval of the second AP minus the first, both on the same resamples; None as above."""
     weights = draw([*first, *second], seed=seed)
     if weights is None:
         return None
@@ -75,21 +74,21 @@ def paired_interval(
 
 
 def draw(matches: Sequence[ClassMatches], *, seed: int) -> np.ndarray | None:
-    """How often each image is drawn in each resample: (R, I) int64. R falls where there is much to count."""
+    """How often each image is in each resample: (R, I) int64. R is smaller for large data."""
     images = len(matches[0].objects)
     if np.any([one.objects for one in matches], axis=0).sum() < LEAST_IMAGES:
         return None
-    # A resample passes over the detections once, and over the found objects at each IoU in several steps.
+    # A resample processes the detections once, and the found objects at each IoU in several steps.
     cost = sum(images + len(one.scores) + 6 * int(one.found.sum()) for one in matches)
     resamples = int(np.clip(WORK // cost, LEAST_RESAMPLES, RESAMPLES))
     return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
 
 
 def average_precisions(matches: Sequence[ClassMatches], weights: np.ndarray) -> np.ndarray:
-    """AP of each draw, (R,), as COCOeval would compute it of a file with the repeated images under new ids.
+    """AP of each resample, (R,), as COCOeval would compute it with the repeated images under new ids.
 
-    The mean over the classes that the draw has an object of; NaN where it has none. (COCOeval may order detections
-    of one image otherwise where their scores are equal to the last bit.)
+    The mean over the classes with objects in the resample; NaN if it has none. (COCOeval may order detections of one
+    image differently if their scores are equal to the last bit.)
     """
     precisions = np.stack([_class_precisions(one, weights) for one in matches])  # (K, R)
     defined = ~np.isnan(precisions)
@@ -99,7 +98,7 @@ def average_precisions(matches: Sequence[ClassMatches], weights: np.ndarray) -> 
 
 
 def _class_precisions(matches: ClassMatches, weights: np.ndarray) -> np.ndarray:
-    """AP of one class in each draw, (R,); NaN where the draw has no object of it."""
+    """AP of one class in each resample, (R,); NaN if it has no objects of it."""
     objects = weights @ matches.objects  # (R,)
     size = max(1, CHUNK // max(1, len(matches.scores)))
     parts = [
@@ -110,12 +109,12 @@ def _class_precisions(matches: ClassMatches, weights: np.ndarray) -> np.ndarray:
 
 
 def _mean_precision(matches: ClassMatches, weights: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """Mean over IoU and recall of the precisions of some draws: (R,)."""
+    """Mean over IoU and recall of the precisions of some resamples: (R,)."""
     by_detection = weights[:, matches.images]  # (R, D)
     total = np.zeros(len(weights))
     plain = np.cumsum(by_detection, axis=1)
     for found, ignored in zip(matches.found, matches.ignored, strict=True):
-        places = np.flatnonzero(found)  # (F,) elsewhere the curve of precision over recall only falls
+        places = np.flatnonzero(found)  # (F,) at other places the precision-recall curve only falls
         counted = np.cumsum(by_detection * ~ignored, axis=1) if ignored.any() else plain
         right = np.cumsum(by_detection[:, places], axis=1)  # (R, F)
         total += _interpolated(right, counted[:, places], objects)
@@ -123,9 +122,9 @@ def _mean_precision(matches: ClassMatches, weights: np.ndarray, objects: np.ndar
 
 
 def _interpolated(right: np.ndarray, counted: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """Mean over RECALLS of the best precision at that recall or a higher one, 0 where it is not reached: (R,).
+    """Mean over RECALLS of the interpolated precision, 0 where the recall is not reached: (R,).
 
-    `right` and `counted` are the right ones and all among the detections up to each found object, (R, F).
+    `right` and `counted`: true positives and all detections up to each found object, (R, F).
     """
     precision = right / (counted + EPSILON)
     precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]

@@ -1,4 +1,4 @@
-"""The 12 COCO numbers by pycocotools, the reference for every other evaluator.
+"""The 12 COCO metrics by pycocotools, the reference for every other evaluator.
 
 Dimension legend: D detections of one image, T IoU thresholds, K categories.
 """
@@ -18,7 +18,7 @@ from rtmdet.evaluation.matches import COCO_IOUS, ClassMatches, Measured, collect
 
 
 def evaluate_with_pycocotools(coco: COCO, category_ids: Sequence[int], found: Mapping[int, np.ndarray]) -> Measured:
-    """The 12 numbers with all that they are made of.
+    """The 12 metrics with the tables and matches behind them.
 
     `found` maps image ids to (D, 6) float64 rows of x, y, width, height, score, label; `category_ids` gives
     the category of each label.
@@ -37,7 +37,7 @@ def evaluate_with_pycocotools(coco: COCO, category_ids: Sequence[int], found: Ma
 
 
 def _matches(evaluation: COCOeval, ious: Sequence[float]) -> tuple[ClassMatches, ...]:
-    """Read off the entries of all areas, which stand before those of the other areas of each category."""
+    """Matches from the results for all areas, which come before the other areas in each category."""
     images, categories = evaluation.params.imgIds, sorted(evaluation.params.catIds)
     blocks = range(0, len(evaluation.evalImgs), len(images) * len(evaluation.params.areaRng))
     rows = [COCO_IOUS.index(iou) for iou in ious]
@@ -50,8 +50,8 @@ def _matches(evaluation: COCOeval, ious: Sequence[float]) -> tuple[ClassMatches,
 
 
 def _index_detections(category_ids: Sequence[int], found: Mapping[int, np.ndarray]) -> COCO:
-    """What COCOeval reads of pycocotools' own index of detections, which takes longer and refuses an empty list."""
-    numbers = itertools.count(1)  # COCOeval takes a match with detection 0 for no match
+    """The part of a detection index that COCOeval uses. pycocotools' own is slower and refuses an empty list."""
+    numbers = itertools.count(1)  # from 1: COCOeval treats a match with detection id 0 as none
     index = COCO()
     for image, rows in found.items():
         for *box, score, label in rows.tolist():

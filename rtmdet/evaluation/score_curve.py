@@ -1,6 +1,6 @@
-"""F1 over the score threshold, and the threshold that a class is best cut at. IoU 0.5.
+"""F1 against the score threshold, and the chosen threshold of a class. IoU 0.5.
 
-F1 is the harmonic mean of precision and recall: 2 x found / (detections + objects).
+F1 is the harmonic mean of precision and recall: 2 x true positives / (detections + objects).
 Dimension legend: D detections, S thresholds.
 """
 
@@ -12,14 +12,14 @@ import numpy as np
 
 from rtmdet.evaluation.matches import ClassMatches
 
-DEFAULT_SCORE = 0.3  # where validation says nothing: no object of a class, or none found
+DEFAULT_SCORE = 0.3  # without a tuned threshold: no objects of a class, or none found
 THRESHOLDS = tuple(step / 1000 for step in range(1, 1000))  # S of them
 LARGEST_NOISE = 0.05  # of F1
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreCurve:
-    """F1 of one class at each of THRESHOLDS, 0 .. 1, and the threshold to cut at."""
+    """F1 of one class at each of THRESHOLDS, 0 .. 1, and the chosen threshold."""
 
     f1: tuple[float, ...]  # (S,)
     threshold: float
@@ -31,29 +31,29 @@ class ScoreCurve:
 
 
 def score_curve(matches: ClassMatches) -> ScoreCurve | None:
-    """The curve of one class, from its matches at one IoU; None where F1 is 0 everywhere or has no object.
+    """The curve of one class, from its matches at one IoU; None if F1 is 0 everywhere or there are no objects.
 
-    With few images the maximum stands on a flat top with accidental peaks, and one object more or less would
-    move it: the threshold is the middle of the longest stretch on which F1 is within the weight of one object
-    (1 / objects, at most LARGEST_NOISE, and at most half of the maximum) of the maximum.
+    The threshold is the middle of the longest stretch on which F1 is within one object's weight (1 / objects, at most
+    LARGEST_NOISE, and at most half of the maximum) of the maximum.
     """
+    # Not the maximum itself: with few images the top is flat, with random peaks that a single object would move.
     objects = int(matches.objects.sum())
     if not objects or not matches.found.any():
         return None
     counted = ~matches.ignored[0]
     rising = matches.scores[counted][::-1]  # (D,)
     found = matches.found[0][counted][::-1]
-    first = np.searchsorted(rising, THRESHOLDS)  # (S,) a detection at the threshold itself stays
+    first = np.searchsorted(rising, THRESHOLDS)  # (S,) a detection at the threshold itself is kept
     right = np.append(np.cumsum(found[::-1])[::-1], 0)[first]
     f1 = 2 * right / (len(rising) - first + objects)
     if not f1.any():
-        return None  # what was found scores less than the least threshold
+        return None  # all true positives score below the least threshold
     start, end = _longest_stretch(f1 >= f1.max() - min(1 / objects, LARGEST_NOISE, f1.max() / 2))
     return ScoreCurve(tuple(f1.tolist()), THRESHOLDS[(start + end) // 2])
 
 
 def _longest_stretch(high: np.ndarray) -> tuple[int, int]:
-    """First and last place of the longest run of True; the first of equally long ones."""
+    """First and last index of the longest run of True; the first of equally long ones."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], high, [False]])))
     starts, ends = edges[::2], edges[1::2] - 1
     longest = int(np.argmax(ends - starts))

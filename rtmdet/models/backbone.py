@@ -1,4 +1,4 @@
-"""CSPNeXt, the backbone: image -> feature maps of strides 8, 16 and 32. Paper: section 3.2.
+"""CSPNeXt, the backbone: image -> feature maps of strides 8, 16 and 32. Paper: section 3.2; mmdet 3.3.0.
 
 Dimension legend: B batch, C channels, H, W height and width of the input.
 """
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rtmdet.models.layers import ConvBNAct, CSPLayer, SPPBottleneck, initialize_convolutions, spatial_conv
 
-STAGE_CHANNELS = (64, 128, 256, 512, 1024)  # stem and stages 1-4 of the size l, before widening
+STAGE_CHANNELS = (64, 128, 256, 512, 1024)  # stem and stages 1-4 of size l, before widening
 STAGE_BLOCKS = (3, 6, 6, 3)  # before deepening
 
 
@@ -41,16 +41,16 @@ class CSPNeXt(nn.Module):
         initialize_convolutions(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 3, H, W) normalised BGR -> maps of strides 8, 16, 32 with `out_channels` channels."""
+        """(B, 3, H, W) normalized BGR -> maps of strides 8, 16, 32 with `out_channels` channels."""
         stride4 = self.stage1(self.stem(x))
         stride8 = self.stage2(stride4)
         stride16 = self.stage3(stride8)
         return stride8, stride16, self.stage4(stride16)
 
     def freeze(self, stages: int) -> list[nn.Module]:
-        """Stop the learning of the stem and the first `stages` stages (0: the stem alone, -1: nothing).
+        """Freeze the stem and the first `stages` stages (0: only the stem, -1: nothing).
 
-        Returns the frozen modules: their batch norms must be kept in evaluation mode while training.
+        Returns the frozen modules: keep their batch norms in evaluation mode while training.
         """
         frozen = [self.stem, self.stage1, self.stage2, self.stage3, self.stage4][: stages + 1]
         for module in frozen:
@@ -59,7 +59,7 @@ class CSPNeXt(nn.Module):
 
 
 def _stage(in_channels: int, out_channels: int, *, blocks: int, last: bool, depthwise: bool) -> nn.Sequential:
-    """Halve the resolution, then a CSP layer; the last stage pools a pyramid first and adds no residuals."""
+    """Halve the resolution, then a CSP layer; the last stage has pyramid pooling and no residuals."""
     layers: list[nn.Module] = [spatial_conv(in_channels, out_channels, stride=2, depthwise=depthwise)]
     if last:
         layers.append(SPPBottleneck(out_channels))

@@ -1,7 +1,7 @@
-"""Counting a model: parameters, and multiply-adds of one image as the published tables count them.
+"""Counts parameters, and multiply-adds per image as in the published tables.
 
-The published counter adds the multiply-adds of the convolutions, 2 x the outputs of batch norms, the inputs
-of the attention's global pools and the outputs of the upsamplings; activations and additions cost nothing.
+The published counter adds the multiply-adds of convolutions, 2 x the outputs of batch norms, the inputs of the
+attention's global pools and the outputs of upsamplings; activations and additions are not counted.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from rtmdet.models.rtmdet import RTMDet
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of learned values, shared ones once."""
+    """Number of parameters, shared ones counted once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def count_multiply_adds(model: RTMDet, image_size: tuple[int, int]) -> int:
-    """Multiply-adds of one image of (H, W) pixels; the model is left as it was."""
+    """Multiply-adds of one image of (H, W) pixels; the model is not changed."""
     total = 0
 
     def add_layer(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Batch norms folded into the convolutions before them: the same outputs with fewer passes over memory."""
+"""Folding batch norms into the convolutions before them: same outputs, less memory traffic."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rtmdet.models.rtmdet import RTMDet
 
 
 def fold_batch_norms(model: RTMDet) -> RTMDet:
-    """A copy of the model, in evaluation mode, whose ConvBNAct layers hold a convolution with bias and no norm.
+    """A copy of the model, in evaluation mode, whose ConvBNAct layers have a convolution with bias and no norm.
 
-    Convolutions that levels of the head share become one a level, because each level has its own norm.
+    Convolutions shared between levels of the head are duplicated, because each level has its own norm.
     """
     folded = copy.deepcopy(model).eval()
     for layer in folded.modules():

@@ -1,4 +1,4 @@
-"""Freezing by name: what does not learn in a fine-tuning, batch norms included."""
+"""Freezing layers by name for fine-tuning, batch norms included."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from rtmdet.core.errors import InputError
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
-    """Stop the learning of all parameters that a pattern names, in place.
+    """Freeze all parameters that match a pattern, in place.
 
-    A pattern (`*`, `?`, `[...]`) names parameters, or modules and with them all below: `neck` does what `neck.*`
-    does. A parameter with several names, as the head's shared convolutions, is frozen if one of them matches.
-    Returns the batch norms whose parameters are all frozen: keep them in evaluation mode while training. Raises
-    InputError for a pattern that names nothing, and where nothing is left to learn.
+    A pattern (`*`, `?`, `[...]`) matches parameters, or modules with everything below: `neck` equals `neck.*`. A
+    parameter with several names, such as the head's shared convolutions, is frozen if one of them matches. Returns
+    the batch norms whose parameters are all frozen: keep them in evaluation mode while training. Raises InputError
+    for a pattern that matches nothing, and if nothing is left to train.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
     for pattern in patterns:
         matched = [name for name in parameters if any(fnmatchcase(part, pattern) for part in _owners(name))]
         if not matched:
             raise InputError(
-                f"model.freeze: {pattern!r} names no parameter or module: {_nearest(pattern, parameters)}"
+                f"model.freeze: {pattern!r} matches no parameter or module: {_nearest(pattern, parameters)}"
             )
         for name in matched:
             parameters[name].requires_grad_(False)
     if not any(parameter.requires_grad for parameter in parameters.values()):
-        raise InputError(f"model.freeze: {', '.join(patterns)} leave nothing to learn: freeze less")
+        raise InputError(f"model.freeze: {', '.join(patterns)} leave nothing to train: freeze less")
     return [layer for layer in batch_norms(model) if _is_frozen(layer)]
 
 
@@ -51,7 +51,7 @@ def _is_frozen(layer: nn.Module) -> bool:
 
 
 def _nearest(pattern: str, parameters: Iterable[str]) -> str:
-    """Names like the pattern without its wildcards at the end, or the model's parts."""
+    """Names similar to the pattern, or the model's parts."""
     known = list(dict.fromkeys(part for name in parameters for part in _owners(name)))
     near = difflib.get_close_matches(pattern.rstrip(".*"), known, n=3)
     return f"nearest: {', '.join(near)}" if near else f"the model has {', '.join(n for n in known if '.' not in n)}"

@@ -1,6 +1,6 @@
-"""RTMDet head: feature maps -> class logits and box distances at every prior. Paper: section 3.2.
+"""RTMDet head: feature maps -> class logits and box distances at every prior. Paper: section 3.2; mmdet 3.3.0.
 
-Convolutions are shared between the three levels, batch norms are not (SepBN); nano shares neither.
+The three levels share convolutions but not batch norms (RTMDetSepBNHead); nano shares neither.
 Dimension legend: B batch, K classes, C channels, L levels, H, W height and width of a level's map.
 """
 
@@ -15,7 +15,7 @@ from rtmdet.core.priors import STRIDES
 from rtmdet.core.structures import DenseOutputs
 from rtmdet.models.layers import ConvBNAct, DepthwiseSeparableConv, spatial_conv
 
-PRIOR_PROBABILITY = 0.01  # score of every class before training: bias -4.595, or the first loss explodes
+PRIOR_PROBABILITY = 0.01  # score of every class before training (bias -4.595), or the first loss explodes
 STACKED_CONVS = 2
 
 
@@ -55,7 +55,7 @@ class RTMDetHead(nn.Module):
         return DenseOutputs(tuple(logits), tuple(distances))
 
     def initialize(self) -> None:
-        """Draw every weight anew: normal with deviation 0.01, biases 0, and the prior bias for the classes."""
+        """Initialize all weights: normal with deviation 0.01, biases 0, and the prior bias for the classes."""
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.normal_(layer.weight, std=0.01)
@@ -64,7 +64,7 @@ class RTMDetHead(nn.Module):
         self.initialize_class_branch()
 
     def initialize_class_branch(self) -> None:
-        """Draw the class predictors anew, as a change of the classes needs it: every score starts at 0.01."""
+        """Initialize the class layers, e.g. for other classes: every score starts at 0.01."""
         bias = -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)
         for conv in self.rtm_cls:
             assert isinstance(conv, nn.Conv2d)
@@ -74,7 +74,7 @@ class RTMDetHead(nn.Module):
 
 
 def _level_towers(channels: int, *, shared: bool, depthwise: bool) -> nn.ModuleList:
-    """Per level a tower of two 3 x 3 convolutions; `shared` makes all levels use the first one's weights."""
+    """A tower of two 3 x 3 convolutions per level; `shared`: all levels use the weights of the first."""
     towers = [[spatial_conv(channels, channels, depthwise=depthwise) for _ in range(STACKED_CONVS)] for _ in STRIDES]
     if shared:
         for tower in towers[1:]:
@@ -84,7 +84,7 @@ def _level_towers(channels: int, *, shared: bool, depthwise: bool) -> nn.ModuleL
 
 
 def _share_convolution(layer: ConvBNAct | DepthwiseSeparableConv, source: ConvBNAct | DepthwiseSeparableConv) -> None:
-    """Let `layer` use the convolutions of `source` while it keeps its own batch norms."""
+    """Let `layer` use the convolutions of `source` but keep its own batch norms."""
     if isinstance(layer, DepthwiseSeparableConv) and isinstance(source, DepthwiseSeparableConv):
         layer.depthwise_conv.conv = source.depthwise_conv.conv
         layer.pointwise_conv.conv = source.pointwise_conv.conv

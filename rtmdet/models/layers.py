@@ -1,6 +1,6 @@
-"""The building blocks of CSPNeXt and its neck. Paper: section 3.2, figure 3.
+"""The building blocks of CSPNeXt and its neck. Paper: section 3.2, figure 3; mmdet 3.3.0.
 
-Attribute names are those of OpenMMLab's state_dict, so that published weights load by equal names.
+Attribute names are those of OpenMMLab's state_dict, so that published weights load by name.
 Dimension legend: B batch, C channels, H, W height and width of the feature map.
 """
 
@@ -30,7 +30,7 @@ class ConvBNAct(nn.Module):
 
 
 class DepthwiseSeparableConv(nn.Module):
-    """A k x k convolution of each channel alone, then a 1 x 1 convolution over channels, each with BN and SiLU."""
+    """A k x k depthwise convolution, then a 1 x 1 convolution over channels, each with BN and SiLU."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def spatial_conv(
 
 
 class ChannelAttention(nn.Module):
-    """Weight every channel by a gate 0 .. 1 computed from the channels' means."""
+    """Multiply each channel by a gate 0 .. 1 computed from the channel means."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class ChannelAttention(nn.Module):
 
 
 class SPPBottleneck(nn.Module):
-    """Spatial pyramid pooling: max pools of 5, 9 and 13 pixels beside the map itself, mixed by a 1 x 1 conv."""
+    """Spatial pyramid pooling: the map and its max pools of 5, 9 and 13 pixels, mixed by a 1 x 1 convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class SPPBottleneck(nn.Module):
 
 
 class CSPNeXtBlock(nn.Module):
-    """3 x 3 convolution, then a 5 x 5 depthwise separable one; the input is added where `residual`."""
+    """3 x 3 convolution, then a 5 x 5 depthwise separable one; the input is added if `residual`."""
 
     def __init__(self, channels: int, *, residual: bool, depthwise: bool) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class CSPNeXtBlock(nn.Module):
 
 
 class CSPLayer(nn.Module):
-    """Cross stage partial layer: half of the channels pass `blocks`, half go around, a 1 x 1 conv joins them."""
+    """Cross stage partial layer: half of the channels pass `blocks`, half bypass them, a 1 x 1 conv joins both."""
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class CSPLayer(nn.Module):
 def initialize_convolutions(module: nn.Module) -> None:
     """Weights of every convolution below `module` uniform in +-1 / sqrt(fan in), biases 0.
 
-    The reference's initialisation of backbone and neck (Kaiming uniform with a = sqrt(5)).
+    The reference's initialization of backbone and neck (Kaiming uniform with a = sqrt(5)).
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):

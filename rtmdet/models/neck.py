@@ -1,4 +1,4 @@
-"""CSPPAFPN, the neck: mixes the backbone's three maps top-down, then bottom-up. Paper: section 3.2.
+"""CSPPAFPN, the neck: mixes the backbone's three maps top-down, then bottom-up. Paper: section 3.2; mmdet 3.3.0.
 
 Dimension legend: B batch, C channels, H, W height and width of a feature map.
 """

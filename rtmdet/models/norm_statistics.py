@@ -1,8 +1,8 @@
-"""Batch-norm statistics of first weights: are there any, do they fit these images, and measuring them again.
+"""Batch-norm statistics of initial weights: are there any, do they fit these images, and measuring them again.
 
-Fine-tuning starts in training mode, where a batch norm normalizes with its batch. Where the batches differ much
-from what the weights were trained on, the network that starts to learn is not the network
-that was loaded. Dimension legend: B batch, C channels, H, W height and width.
+Fine-tuning starts in training mode, where a batch norm normalizes with its batch. If the batches differ much from
+the original training data, the network in training mode no longer behaves like the one that was loaded.
+Dimension legend: B batch, C channels, H, W height and width.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rtmdet.models.freezing import batch_norms
 
-BLANK = 2e-3  # of a variance's distance from 1; no measured norm is so near in all channels
+BLANK = 2e-3  # distance of a variance from 1; no measured norm is this near in all channels
 Maps = Callable[[Tensor], Sequence[Tensor]]  # images -> feature maps (B, C, H, W)
 
 
@@ -26,22 +26,22 @@ def tracking_norms(model: nn.Module) -> list[_BatchNorm]:
 
 
 def lack_statistics(model: nn.Module) -> bool:
-    """Whether all norms have mean 0 and variance 1: nothing was ever measured, or exporting folded it away."""
+    """Whether all norms have mean 0 and variance 1: never measured, or folded away by an export."""
     norms = tracking_norms(model)
     return bool(norms) and all(is_blank(_mean(layer), _variance(layer)) for layer in norms)
 
 
 def is_blank(mean: Tensor, variance: Tensor) -> bool:
-    """Whether means are 0 and variances 1, but for an epsilon that exporters add to the variance."""
+    """Whether means are 0 and variances 1, except for an epsilon that exporters add to the variance."""
     return bool((mean == 0).all()) and bool(((variance - 1).abs() < BLANK).all())
 
 
 @torch.no_grad()
 def agreement(model: nn.Module, maps: Maps, batches: Iterable[Tensor], *, frozen: Sequence[nn.Module] = ()) -> float:
-    """How alike the feature maps are in training and in evaluation mode: their correlation, at most 1.
+    """Correlation of the feature maps in training and in evaluation mode, at most 1.
 
-    `maps` computes them with `model`. Each channel is centered, so that constant offsets between channels do not
-    count. `frozen` modules stay in evaluation mode. Buffers and mode of the model are restored.
+    `maps` computes them with `model`. Each channel is centered, so that constant offsets do not count.
+    `frozen` modules stay in evaluation mode. Buffers and mode of the model are restored.
     """
     product = squares = others = torch.zeros((), dtype=torch.float64)
     with _unchanged(model):
@@ -60,10 +60,10 @@ def agreement(model: nn.Module, maps: Maps, batches: Iterable[Tensor], *, frozen
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, forward: Callable[[Tensor], object], batches: Iterable[Tensor]) -> int:
-    """Give the norms the statistics of their inputs on these images, in place; returns how many norms.
+    """Set the norms' statistics to those of these images, in place; returns the number of norms.
 
-    Scales and shifts absorb the change, so the outputs in evaluation mode stay the same, and training mode starts
-    from the same function. `forward` runs the model on images. Norms without scale and shift keep what they have.
+    Scales and shifts compensate, so the outputs in evaluation mode stay the same, and training mode starts from the
+    same function. `forward` runs the model on images. Norms without scale and shift are unchanged.
     """
     norms = [layer for layer in tracking_norms(model) if layer.affine]
     sums: dict[_BatchNorm, tuple[int, Tensor, Tensor]] = {}
@@ -95,7 +95,7 @@ def recalibrate(model: nn.Module, forward: Callable[[Tensor], object], batches: 
 def _replace_statistics(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
     """Set mean and variance (C,); scale and shift change so that the layer computes the same in evaluation mode."""
     old_deviation = (_variance(layer).cpu().double() + layer.eps).sqrt()
-    slope = layer.weight.cpu().double() / old_deviation  # what an input is multiplied with
+    slope = layer.weight.cpu().double() / old_deviation  # the factor on an input
     layer.bias.copy_(layer.bias.cpu().double() + slope * (mean - _mean(layer).cpu().double()))
     layer.weight.copy_(slope * (variance + layer.eps).sqrt())
     _mean(layer).copy_(mean)

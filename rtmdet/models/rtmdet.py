@@ -16,7 +16,7 @@ from rtmdet.models.neck import CSPPAFPN
 from rtmdet.models.timm_backbone import TimmBackbone, build_timm_backbone
 from rtmdet.models.zoo import SIZES
 
-# ImageNet statistics in the order blue, green, red, on 0 .. 255: what the published weights were trained with.
+# ImageNet statistics in the order blue, green, red, on 0 .. 255: as used to train the published weights.
 BGR_MEAN = (103.53, 116.28, 123.675)
 BGR_STD = (57.375, 57.12, 58.395)
 
@@ -37,7 +37,7 @@ class RTMDet(nn.Module):
 
     @property
     def backbone_name(self) -> str:
-        """`timm/<name>`, all that rebuilds such a backbone; empty for CSPNeXt."""
+        """`timm/<name>`, which is enough to rebuild the backbone; empty for CSPNeXt."""
         return self.backbone.name if isinstance(self.backbone, TimmBackbone) else ""
 
     def forward(self, images: Tensor) -> DenseOutputs:
@@ -45,17 +45,17 @@ class RTMDet(nn.Module):
         return self.bbox_head(self.neck(self.backbone(self.normalize(images))))
 
     def normalize(self, images: Tensor) -> Tensor:
-        """uint8 RGB -> normalised BGR in the model's dtype: the one place where channels change their order."""
+        """uint8 RGB -> normalized BGR in the model's dtype: the only place where channels are reordered."""
         return (images.flip(1).to(self.mean.dtype) - self.mean) / self.std
 
 
 def build_rtmdet(size: str, num_classes: int, *, backbone: str | None = None, pretrained: bool = False) -> RTMDet:
-    """A published size (a key of zoo.SIZES) with fresh weights.
+    """A model of a published size (a key of zoo.SIZES), randomly initialized.
 
-    With `backbone` = `timm/<name>`, that model stands in CSPNeXt's place, neck and head are the size's: the neck
-    takes and mixes the channels of its maps and gives the size's. `pretrained` fetches timm's weights for it, and
-    means nothing without it. Raises InputError for a size or backbone that does not exist or cannot be used, for
-    weights that cannot be fetched and for fewer than one class.
+    `backbone` = `timm/<name>` replaces CSPNeXt; neck and head stay those of the size, and the neck's input channels
+    follow the backbone's maps. `pretrained` downloads timm's weights for it and has no effect without it. Raises
+    InputError for a size or backbone that does not exist or cannot be used, for weights that cannot be downloaded and
+    for fewer than one class.
     """
     if size not in SIZES:
         raise InputError(f"model size {size!r} does not exist: choose one of {', '.join(SIZES)}")
@@ -74,9 +74,9 @@ def build_rtmdet(size: str, num_classes: int, *, backbone: str | None = None, pr
 
 
 def synchronize_batch_norms(model: RTMDet) -> RTMDet:
-    """The model with batch norms that take their statistics over all processes; for CUDA."""
+    """The model with synchronized batch norms: statistics over all processes; for CUDA."""
     if not isinstance(model.backbone, TimmBackbone):
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    from timm.layers import convert_sync_batchnorm  # torch's own drops the activations inside timm's batch norms
+    from timm.layers import convert_sync_batchnorm  # torch's version drops the activations inside timm's batch norms
 
     return convert_sync_batchnorm(model)

@@ -1,6 +1,6 @@
-"""Backbones of timm: every model of it with feature maps of strides 8, 16 and 32, as `timm/<name>`.
+"""Backbones of timm: any of its models with feature maps of strides 8, 16 and 32, as `timm/<name>`.
 
-timm is imported inside functions, because that takes seconds: `rtmdet --help` and models of CSPNeXt do without.
+timm is imported inside functions, because that takes seconds and CSPNeXt models do not need it.
 Dimension legend: B batch, C channels, H, W height and width of the input.
 """
 
@@ -21,24 +21,24 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.priors import STRIDES
 
 PREFIX = "timm/"
-TRIAL_SIZE = (96, 160)  # (H, W): multiples of 32, not square and no classifier's size
+TRIAL_SIZE = (96, 160)  # (H, W): multiples of 32, not square, not the usual size of a classifier
 
 
 @dataclass(frozen=True, slots=True)
 class MapLayout:
-    """Where the three maps stand among all that a timm model can return, and what they look like."""
+    """Position and layout of the three feature maps among all outputs of a timm model."""
 
     indices: tuple[int, ...]  # for timm's out_indices
     channels: tuple[int, ...]
     channels_last: bool  # maps are (B, H, W, C)
-    strict_img_size: bool | None  # False frees models of windows from their classifier's size; None: no such option
+    strict_img_size: bool | None  # False lets window models take any size; None: no such option
 
 
 class TimmBackbone(nn.Module):
-    """A features_only model of timm in the place of CSPNeXt.
+    """A features_only model of timm in place of CSPNeXt.
 
-    `scale` and `shift` (R, G, B) turn RTMDet's normalised input into what the model was trained with. `name` is
-    timm/<architecture>.<weights>: with a later timm, too, it means the same model and the same normalisation.
+    `scale` and `shift` (R, G, B) convert RTMDet's normalized input to the normalization of the model. `name` is
+    timm/<architecture>.<weights>, so that later versions of timm give the same model and normalization.
     """
 
     scale: Tensor
@@ -56,7 +56,7 @@ class TimmBackbone(nn.Module):
         self.register_buffer("shift", torch.tensor(shift).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) normalised BGR -> maps of strides 8, 16, 32 with `out_channels` channels."""
+        """(B, 3, H, W) normalized BGR -> maps of strides 8, 16, 32 with `out_channels` channels."""
         maps = self.features(x.flip(1) * self.scale + self.shift)
         return tuple(y.permute(0, 3, 1, 2) if self.channels_last else y for y in maps)  # (B, C, H, W)
 
@@ -64,10 +64,10 @@ class TimmBackbone(nn.Module):
 def build_timm_backbone(
     name: str, *, pretrained: bool, bgr_mean: Sequence[float], bgr_std: Sequence[float]
 ) -> TimmBackbone:
-    """The backbone `timm/<name>`, with timm's published weights or with its random initialisation.
+    """The backbone `timm/<name>`, with timm's published weights or randomly initialized.
 
-    Raises InputError for names that timm does not know, for models without maps of strides 8, 16 and 32 or of
-    one fixed input size, and for weights that cannot be fetched.
+    Raises InputError for names unknown to timm, for models without maps of strides 8, 16 and 32 or with a fixed
+    input size, and for weights that cannot be downloaded.
     """
     import timm
 
@@ -85,7 +85,7 @@ def build_timm_backbone(
     except Exception as error:
         raise InputError(
             f"backbone {name}: timm's pretrained weights cannot be loaded ({_one_line(error)}): set "
-            "model.backbone_pretrained=false, or fetch them once with a network and keep the cache (HF_HOME)"
+            "model.backbone_pretrained=false, or download them once and keep the cache (HF_HOME)"
         ) from error
     trained: Any = features.pretrained_cfg
     name = PREFIX + ".".join(filter(None, (trained["architecture"], trained.get("tag"))))
@@ -94,11 +94,9 @@ def build_timm_backbone(
 
 
 def freeze_unused(backbone: TimmBackbone) -> list[str]:
-    """Stop the learning of parameters that no feature map depends on; returns their names.
-
-    Some networks have layers behind their last map. Joined training processes would wait for the gradients of these.
-    Shapes alone are computed, with a copy on the meta device.
-    """
+    """Freeze parameters that no feature map depends on; returns their names."""
+    # Some networks have layers after their last map; DDP would wait for their gradients. A copy on the meta device
+    # computes shapes only.
     outline = copy.deepcopy(backbone).to("meta").eval().requires_grad_(True)
     maps = outline(torch.zeros(1, 3, *TRIAL_SIZE, device="meta"))
     torch.stack([y.sum() for y in maps]).sum().backward()
@@ -120,7 +118,7 @@ def _normalization(
 
 
 def _check_name(name: str) -> None:
-    """Refuse what is not in timm's own list; so no address of a hub and no folder is opened either."""
+    """Raise InputError for names not in timm's list, which also rules out hub addresses and folders."""
     import timm
 
     architecture, _, weights = name.removeprefix(PREFIX).partition(".")
@@ -134,12 +132,12 @@ def _check_name(name: str) -> None:
         published = timm.list_models(f"{architecture}.*", pretrained=True)
         known = ", ".join(PREFIX + other for other in published) or "none"
         raise InputError(
-            f"backbone {name}: timm has no weights {weights!r} of {architecture}, it has: {known}"
+            f"backbone {name}: timm has no weights {weights!r} for {architecture}, only: {known}"
         ) from error
 
 
 def _find_layout(name: str) -> MapLayout:
-    """Try the model on the meta device: shapes without weights and without arithmetic."""
+    """Try the model on the meta device, which computes shapes only."""
     import timm
 
     model = name.removeprefix(PREFIX)
@@ -147,7 +145,7 @@ def _find_layout(name: str) -> MapLayout:
         with torch.device("meta"):
             info: Any = timm.create_model(model, features_only=True).feature_info
     except Exception as error:
-        raise InputError(f"backbone {name}: timm gives no feature maps of it ({_one_line(error)})") from error
+        raise InputError(f"backbone {name}: timm provides no feature maps for it ({_one_line(error)})") from error
     strides = info.reduction(list(range(len(info))))
     if not set(STRIDES) <= set(strides):
         found = ", ".join(map(str, dict.fromkeys(strides)))
@@ -160,7 +158,7 @@ def _find_layout(name: str) -> MapLayout:
     try:
         return _try_maps(model, indices, strict_img_size=None)
     except Exception as error:
-        with contextlib.suppress(Exception):  # the first trial's reason is the one that tells
+        with contextlib.suppress(Exception):  # the reason of the first trial is the informative one
             return _try_maps(model, indices, strict_img_size=False)
         height, width = TRIAL_SIZE
         raise InputError(
@@ -170,7 +168,7 @@ def _find_layout(name: str) -> MapLayout:
 
 
 def _try_maps(model: str, indices: tuple[int, ...], *, strict_img_size: bool | None) -> MapLayout:
-    """The layout of a model that gives maps of the right sizes for TRIAL_SIZE; raises whatever stands against it."""
+    """The layout of a model that gives maps of the right sizes for TRIAL_SIZE; raises any error of the model."""
     import timm
 
     with torch.device("meta"), torch.no_grad():
@@ -182,14 +180,14 @@ def _try_maps(model: str, indices: tuple[int, ...], *, strict_img_size: bool | N
     sizes = [tuple(shape[1:3] if channels_last else shape[2:]) for shape in shapes]
     expected = [(TRIAL_SIZE[0] // stride, TRIAL_SIZE[1] // stride) for stride in STRIDES]
     if sizes != expected:
-        raise ValueError(f"its maps are of {sizes} instead of {expected}")
+        raise ValueError(f"its maps have sizes {sizes} instead of {expected}")
     channels = tuple(shape[-1 if channels_last else 1] for shape in shapes)
     return MapLayout(indices, channels, channels_last, strict_img_size)
 
 
 @contextlib.contextmanager
 def _tensors_only() -> Iterator[None]:
-    """Let torch.load refuse code however it is called: some of timm's ways to a file fall back to full pickles."""
+    """Make torch.load refuse code in any call: some loaders of timm fall back to full pickles."""
     key = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(key)
     os.environ[key] = "1"

@@ -1,4 +1,4 @@
-"""The published models: their sizes and the addresses of their weights, as two tables.
+"""The published models: their sizes and the addresses of their weights, as tables.
 
 Sources: paper, table 2; the model zoos of mmdetection and mmpose. Nothing is downloaded here.
 """
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """What distinguishes one published size from another."""
+    """The parameters of a published size."""
 
     deepen: float  # factor on the backbone's blocks
     widen: float  # factor on all channels
     neck_blocks: int  # blocks in each CSP layer of the neck
     exponential: bool  # distances are exp(raw) * stride, else raw * stride
     depthwise: bool = False  # every 3 x 3 convolution after the stem is depthwise separable
-    shared_head: bool = True  # the head's convolutions are shared between the levels
+    shared_head: bool = True  # the levels share the head's convolutions
 
 
 SIZES = {
@@ -32,19 +32,19 @@ SIZES = {
 
 @dataclass(frozen=True, slots=True)
 class ModelCost:
-    """What a published model costs; the multiply-adds of an image grow with its pixels, but for a small part."""
+    """Parameters and multiply-adds of a published model."""
 
     classes: int
     parameters: int
-    of_cell: int  # multiply-adds of each 32 x 32 pixels of the input
-    of_image: int  # multiply-adds that do not depend on the input's size: the channel attention
+    of_cell: int  # multiply-adds per 32 x 32 pixels of the input
+    of_image: int  # multiply-adds independent of the input size: channel attention
 
     def multiply_adds(self, image_size: tuple[int, int]) -> int:
-        """Those of one image of (H, W) pixels, multiples of 32."""
+        """Multiply-adds for one image of (H, W) pixels, multiples of 32."""
         return self.of_cell * (image_size[0] // 32) * (image_size[1] // 32) + self.of_image
 
 
-COSTS = {  # as models/complexity counts them; nano is published as a detector of persons
+COSTS = {  # as counted by models/complexity; nano is published as a person detector
     "nano": ModelCost(1, 994_423, 3_198_912, 87_040),
     "tiny": ModelCost(80, 4_896_168, 20_222_016, 195_840),
     "s": ModelCost(80, 8_886_924, 37_086_464, 348_160),
@@ -56,13 +56,13 @@ COSTS = {  # as models/complexity counts them; nano is published as a detector o
 
 @dataclass(frozen=True, slots=True)
 class PublishedWeights:
-    """A published checkpoint: where it is and how to know that it arrived whole."""
+    """A published checkpoint: its address, and the hash to verify a download."""
 
     size: str
     url: str
     sha256_prefix: str | None  # None: the publisher gave no hash
     backbone_only: bool = False
-    box_ap: float | None = None  # COCO val2017, as the publisher states it
+    box_ap: float | None = None  # COCO val2017, as published
 
 
 _DETECTION = "https://download.openmmlab.com/mmdetection/v3.0/rtmdet"

@@ -1,1 +1,1 @@
-"""What one training run is put together from: data, first weights, settings, time, checks, folder."""
+"""The parts of a training run: data, initial weights, settings, time, checks, folder."""

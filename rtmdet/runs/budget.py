@@ -13,32 +13,32 @@ from rtmdet.config.schema import Config
 from rtmdet.training.plan import Plan
 
 SIDE = 32  # pixels that the sides of the input are multiples of
-LATE = 1.05  # a run may be planned to end later by this factor, where that is nearer to the time than ending early
-VALIDATION_SHARE = 0.12  # of the time, at most; one validation at the end is always made
-FEW_PASSES = 0.25  # of the default epochs: with fewer, a smaller input that allows more of them is better
-MOST_PASSES = 3  # times the default epochs; more of them seldom raise AP
-END = 1.0  # seconds for closing files and ending processes
+LATE = 1.05  # a run may end later by this factor if that is nearer to the limit than ending early
+VALIDATION_SHARE = 0.12  # of the time, at most; the last validation is always made
+FEW_PASSES = 0.25  # of the default epochs: if fewer fit, a smaller input is better
+MOST_PASSES = 3  # times the default epochs; more rarely improve AP
+END = 1.0  # seconds to close files and end processes
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
     """Measured seconds on this machine."""
 
-    start: float  # before the first step: the trainer is built, loader processes start
-    mixed_step: float  # a step with mosaic and mixup, the wait for its images included
+    start: float  # before the first step: building the trainer, starting loader processes
+    mixed_step: float  # a step with mosaic and mixup, including the wait for its images
     plain_step: float  # a step of stage 2, without them
     validation: float  # all validation images, the evaluation and the pictures
     save: float  # writing a checkpoint
-    end: float = END  # after the last step, beside its validation: the choice of the size, closing files
+    end: float = END  # after the last step, besides its validation: choosing the input size, closing files
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How much of everything a run has."""
+    """How many epochs, steps and validations a run has."""
 
     epochs: int
     plain_epochs: int  # of them, without mosaic and mixup
-    steps: int  # of an epoch
+    steps: int  # per epoch
     validations: int
 
     def seconds(self, speed: Speed) -> float:
@@ -51,14 +51,14 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The length of a run that ends in time; 0 epochs where none does."""
+    """The length of a run that ends in time; 0 epochs if none does."""
 
     epochs: int
     validate_every: int
 
 
 def course_of(config: Config, steps: int) -> Course:
-    """What a configuration has of everything, with `steps` an epoch."""
+    """The course of a configuration with `steps` per epoch."""
     train = config.train
     plan = Plan(train.epochs, train.validate_every, train.dense_validation)
     validations = sum(plan.is_validated(epoch) for epoch in range(1, train.epochs + 1))
@@ -70,8 +70,8 @@ def fit_epochs(
 ) -> Fit:
     """The number of epochs, at most `most`, whose end is nearest to `seconds` from now.
 
-    Stage 2 has the same share of the epochs as in the `default` course. Without a given `validate_every` there are
-    as many validations as there, or fewer where they would take more than VALIDATION_SHARE of the time.
+    Stage 2 keeps its share of the epochs from the `default` course. Without `validate_every` so does the number of
+    validations, unless they would take more than VALIDATION_SHARE of the time.
     """
     most = MOST_PASSES * default.epochs if most is None else most
     cost = speed.validation + 2 * speed.save
@@ -99,15 +99,15 @@ def fit_epochs(
 
 
 def share_that_fits(seconds: float, speed: Speed, default: Course) -> float:
-    """About which share of the default epochs can be made in `seconds`, with the validations they can afford."""
+    """Roughly the share of the default epochs that fits into `seconds`, with the validations that fit."""
     steps = replace(default, validations=0).seconds(speed) - speed.start - speed.end
     return max((1 - VALIDATION_SHARE) * (seconds - speed.start - speed.end), 0.0) / steps
 
 
 def fit_rest(seconds: float, speed: Speed, *, planned: int, steps: int, done: int, validate_every: int) -> int:
-    """How many of the `planned` plain epochs that are left to make, so that the run ends in `seconds`.
+    """How many more plain epochs to run, so that the run ends in `seconds`; `planned` were left, `done` are finished.
 
-    Between half and twice of them: the parts of the schedule stay in proportion. `done` epochs were made before.
+    Between half and twice `planned`, so that the parts of the schedule stay in proportion.
     """
 
     def total(epochs: int) -> float:
@@ -118,9 +118,9 @@ def fit_rest(seconds: float, speed: Speed, *, planned: int, steps: int, done: in
 
 
 def smaller_input(size: tuple[int, int], passes: float) -> tuple[int, int]:
-    """The input (H, W) at which FEW_PASSES of the default epochs fit, where a share `passes` of them does at `size`.
+    """The input (H, W) at which FEW_PASSES of the default epochs fit, if a share `passes` of them fits at `size`.
 
-    The time of a step is about proportional to the pixels. Each side keeps at least half its length.
+    A step's time is roughly proportional to the pixels. Each side keeps at least half its length.
     """
     height, width = size
     found = size
@@ -139,11 +139,10 @@ def _whole(side: float, *, least: float) -> int:
 
 
 def pace(durations: Sequence[float], steps: int) -> float:
-    """Seconds a step in the long run, from the durations of the first steps of a loader, in order.
+    """Seconds per step in the long run, from the durations of the first steps of a loader, in order.
 
-    The first step starts the loader processes and does not count. Whole epochs are averaged where there is one,
-    their first steps included, which wait for the first batch; otherwise the later two thirds of what there is: in
-    the first steps the loader processes fill their queues.
+    The first step, which starts the loader processes, does not count. Then the mean over whole epochs if there is
+    one, else over the later two thirds: at first the loader processes fill their queues.
     """
     later = durations[1:]
     if not later:
@@ -154,8 +153,8 @@ def pace(durations: Sequence[float], steps: int) -> float:
     return sum(kept) / len(kept)
 
 
-def described(seconds: float) -> str:
-    """A duration for people: 40 s, 6.5 min, 2 h 10 min."""
+def duration_text(seconds: float) -> str:
+    """A duration as text: 40 s, 6.5 min, 2 h 10 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 600:

@@ -1,4 +1,4 @@
-"""A configuration -> data, model, optimiser and schedule, joined into a Trainer: the wiring of training."""
+"""Builds the Trainer of a configuration: data, model, optimizer and schedule."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ from rtmdet.weights.checkpoint import CheckpointMeta
 from rtmdet.weights.load import DETECTOR_PARTS
 from rtmdet.weights.timm import load_timm_weights
 
-MOST_STEPS = 20_000_000  # of a run: the learning rate of each is known beforehand
-RECALIBRATION_IMAGES = 64  # their pixels, not their number, are the sample: hundreds of positions an image
+MOST_STEPS = 20_000_000  # of a run: the learning rates of all are computed beforehand
+RECALIBRATION_IMAGES = 64  # enough: each image contributes hundreds of positions
 RECALIBRATION_BATCH = 8
 
 
 def training_device(name: str) -> torch.device:
-    """The device of this process: each of several on CUDA has a GPU of its own. Raises InputError."""
+    """The device of this process; with several processes on CUDA, each gets its own GPU. Raises InputError."""
     if started_processes() == 1 or name == "cpu" or not torch.cuda.is_available():
         return choose_device(name)
     if name not in ("auto", "cuda"):
-        raise InputError(f"train.device is {name!r}: several processes have a GPU each, give cuda, cpu or auto")
+        raise InputError(f"train.device is {name!r}: several processes use one GPU each: give cuda, cpu or auto")
     return choose_device(f"cuda:{local_rank()}")
 
 
 def build_trainer(
     config: Config, train_data: CocoDataset, val_data: CocoDataset, device: torch.device, *, resumed: bool = False
 ) -> Trainer:
-    """Everything joined. A `resumed` run takes its weights from a checkpoint, so none are looked for here."""
+    """The Trainer of a run. A `resumed` run gets its weights from a checkpoint later, so none are loaded here."""
     train = config.train
     model = build_model(config, train_data.classes, device, first_weights=not resumed).to(device)
     if device.type == "cpu":
@@ -103,18 +103,18 @@ def build_trainer(
 
 
 def freeze_parts(model: RTMDet, config: Config) -> list[nn.Module]:
-    """Stop the learning of what the configuration names; returns what keeps its batch norms in evaluation mode."""
+    """Freeze the parts that the configuration names; returns the modules to keep in evaluation mode."""
     stages: list[nn.Module] = []
-    if isinstance(model.backbone, CSPNeXt):  # the configuration counts no stages of other backbones
+    if isinstance(model.backbone, CSPNeXt):  # frozen_stages is refused for other backbones
         stages = model.backbone.freeze(config.model.frozen_stages)
     elif isinstance(model.backbone, TimmBackbone) and (unused := freeze_unused(model.backbone)):
-        say(f"backbone: {len(unused)} parameters, such as {unused[0]}, serve no feature map: they do not learn")
+        say(f"backbone: {len(unused)} parameters, such as {unused[0]}, affect no feature map and are frozen")
     frozen = [*stages, *freeze(model, config.model.freeze)]
     return [*frozen, *batch_norms(model)] if config.model.norm_statistics == "freeze" else frozen
 
 
 def recalibrate_norms(model: RTMDet, config: Config, dataset: CocoDataset, device: torch.device) -> None:
-    """Where the configuration says so, measure norm statistics on training images; predictions stay the same."""
+    """Measure norm statistics on training images, if configured; predictions stay the same."""
     if config.model.norm_statistics != "recalibrate":
         return
     indices = spread(range(len(dataset)), RECALIBRATION_IMAGES)
@@ -124,7 +124,7 @@ def recalibrate_norms(model: RTMDet, config: Config, dataset: CocoDataset, devic
 
 
 def check_frozen(model: RTMDet, config: Config) -> None:
-    """Refuse to freeze a neck and head that start from scratch: they could never learn. Raises InputError."""
+    """Raise InputError if a neck or head that starts from scratch is frozen: it could never learn."""
     settings = config.model
     fixed = [
         name
@@ -133,16 +133,12 @@ def check_frozen(model: RTMDet, config: Config) -> None:
     ]
     if not (fixed or settings.norm_statistics != "keep") or starts_from_detector(config):
         return
-    why = (
-        "there are no first weights for them"
-        if settings.weights is None
-        else f"{settings.weights} is a backbone only"
-    )
+    why = "there are no weights for them" if settings.weights is None else f"{settings.weights} is a backbone only"
     remedy = "or give the weights of a whole detector as model.weights"
     if settings.norm_statistics != "keep":
         raise InputError(
             f"model.norm_statistics is {settings.norm_statistics}, but neck and head start from scratch ({why}): "
-            f"they have no trained function to preserve and would not learn; leave it at keep, {remedy}"
+            f"it suits trained layers only; leave it at keep, {remedy}"
         )
     raise InputError(
         f"model.freeze: {', '.join(settings.freeze)} freezes {len(fixed)} parameters of a neck and head that start "
@@ -162,7 +158,7 @@ def build_training_loader(config: Config, dataset: CocoDataset) -> TrainingLoade
 
 
 def build_stepper(config: Config, model: RTMDet, rate: float, device: torch.device) -> Stepper:
-    """Loss, optimiser and precision of a step."""
+    """Loss, optimizer and precision of a step."""
     train, factors = config.train, config.augmentation.multi_scale
     optimizer = build_optimizer(
         model,
@@ -183,7 +179,7 @@ def build_stepper(config: Config, model: RTMDet, rate: float, device: torch.devi
 
 
 def build_learning_rates(config: Config, rate: float, *, steps: int) -> np.ndarray:
-    """The learning rate of every step of the run, with `steps` an epoch."""
+    """The learning rate of every step of the run, with `steps` per epoch."""
     train = config.train
     if train.epochs * steps > MOST_STEPS:
         raise InputError(
@@ -204,13 +200,13 @@ def build_learning_rates(config: Config, rate: float, *, steps: int) -> np.ndarr
 def cosine_start(train: TrainingConfig) -> int:
     """The epoch in which the cosine begins.
 
-    Differs from mmdet: with an odd number of epochs, too, the minimum is at the end, not before it.
+    Differs from mmdet: the minimum is at the end also with an odd number of epochs, not before it.
     """
     return train.epochs // 2 if train.cosine_start is None else train.cosine_start
 
 
 def wrap(model: nn.Module, config: Config, device: torch.device) -> nn.Module:
-    """What the training calls in the model's place: compiled, and joined with the other processes' models."""
+    """The network that training calls: the model, compiled and wrapped in DDP if needed."""
     network: nn.Module = torch.compile(model) if config.train.compile else model  # type: ignore[assignment]
     if world_size() == 1:
         return network
@@ -218,7 +214,7 @@ def wrap(model: nn.Module, config: Config, device: torch.device) -> nn.Module:
 
 
 def base_learning_rate(config: Config) -> float:
-    """The configured rate; scaled to the images of a step only where the configuration asks for it."""
+    """The configured learning rate, scaled to the images per step if configured."""
     rate = config.train.learning_rate
     if not config.train.scale_learning_rate:
         return rate
@@ -229,29 +225,29 @@ def base_learning_rate(config: Config) -> float:
 
 
 def build_model(config: Config, classes: Sequence[str], device: torch.device, *, first_weights: bool) -> RTMDet:
-    """The model with its first weights, where they are wanted; the same on every process."""
+    """The model, with its initial weights unless `first_weights` is false; the same on every process."""
     settings = config.model
     local = settings.weights is not None or settings.backbone_weights is not None
     pretrained = settings.backbone_pretrained and not local and first_weights
     model = build_rtmdet(settings.size, len(classes), backbone=settings.backbone, pretrained=pretrained)
     if not first_weights:
-        pass  # the checkpoint's follow
+        pass  # the checkpoint is loaded later
     elif settings.weights is not None:
         load_first_weights(model, settings.weights, classes)
     elif settings.backbone_weights is not None:
         assert isinstance(model.backbone, TimmBackbone), "the configuration refuses others"
         say(load_timm_weights(model.backbone, Path(settings.backbone_weights)))
     elif settings.backbone is not None and pretrained:
-        say(f"weights: {settings.backbone} as timm publishes it, neck and head random initialisation")
+        say(f"weights: timm's for {settings.backbone}; neck and head start from scratch")
     else:
-        say("weights: random initialisation")
+        say("weights: none, training starts from scratch")
     if world_size() > 1 and device.type == "cuda" and config.train.sync_batch_norm:
         return synchronize_batch_norms(model)
     return model
 
 
 def build_training_samples(config: Config, dataset: CocoDataset) -> TrainingSamples:
-    """The augmentation that the configuration describes."""
+    """Training samples with the configured augmentation."""
     augmentation = config.augmentation
     return TrainingSamples(
         dataset,

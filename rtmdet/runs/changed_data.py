@@ -1,4 +1,4 @@
-"""Whether the data of a resumed run is still what the run began with: it learns from copies in its own folder."""
+"""Whether the data of a resumed run has changed: the run continues with the copies in its own folder."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from rtmdet.data.coco.file import CocoFile, read_coco
 from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.image_names import place_images
 
-Objects = dict[str, Counter[tuple[object, ...]]]  # of each image's file name: class and box, and how often
+Objects = dict[str, Counter[tuple[object, ...]]]  # file name -> (class, box) -> how often
 
 
-def say_what_changed(path: Path, images: Path | None, folder: Path) -> None:
-    """Print how the data set at `path` differs from the copies in `folder`, with which a resumed run goes on."""
+def report_changes(path: Path, images: Path | None, folder: Path) -> None:
+    """Print how the data set at `path` differs from the copies in `folder`, which a resumed run uses."""
     copies = {name: folder / f"{name}.json" for name in ("train", "val") if (folder / f"{name}.json").is_file()}
     if not copies:
-        return  # the run reads the files themselves
+        return  # the run reads the original files
     try:
         splits = open_dataset(path, images).splits
         for split in splits.values():
             if split.annotations is not None:
                 place_images(split.annotations, split.coco, split.images)
     except InputError as error:
-        say(f"data: the run continues with its own copies; the data set cannot be read any more ({error})")
+        say(f"data: the run continues with its own copies; the data set can no longer be read ({error})")
         return
     begun = _objects(read_coco(copy) for copy in copies.values())
     now = _objects(split.coco for name, split in splits.items() if name in copies)
-    if changes := _describe(begun, now):
+    if changes := _changes(begun, now):
         say(
-            f"data: {path} has changed since the run began: {changes}; the run continues with what it began with: "
-            "for the new data start another one with --set train.output=..."
+            f"data: {path} has changed since the run started: {changes}; the run continues with the data it started "
+            "with: to use the new data, start another run with --set train.output=..."
         )
 
 
@@ -48,8 +48,8 @@ def _objects(files: Iterable[CocoFile]) -> Objects:
     return found
 
 
-def _describe(begun: Objects, now: Objects) -> str:
-    """The differences in words; empty where there are none."""
+def _changes(begun: Objects, now: Objects) -> str:
+    """The differences as text; empty if there are none."""
     counts = {
         "new": len(now.keys() - begun.keys()),
         "gone": len(begun.keys() - now.keys()),

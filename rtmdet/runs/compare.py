@@ -1,4 +1,4 @@
-"""Comparing: which of two runs is better, and whether so few images can tell."""
+"""Comparing two runs: which is better, and whether the difference is more than chance."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from rtmdet.data.json_file import read_json
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
 from rtmdet.detector import Detector
-from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, shown
+from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, metric_text
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
 from rtmdet.runs.folds import ANNOTATIONS, DETECTIONS
 from rtmdet.runs.ground_truth import stored_split
-from rtmdet.runs.measure import describe, detect_all, stored_settings
+from rtmdet.runs.measure import describe_settings, detect_all, stored_settings
 from rtmdet.runs.open_data import count_learned
 from rtmdet.runs.results_file import read_results
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Run:
-    """One side of the comparison: a detector, or where that is None, a file of its detections."""
+class ComparedRun:
+    """One side of the comparison: a detector or, if that is None, a file with its detections."""
 
     path: Path
     detector: Detector | None
@@ -39,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Images:
-    """What both sides are measured on; `folder` None: both have their detections already."""
+    """What both sides are measured on; `folder` None: both sides are files of detections."""
 
     annotations: Path
     folder: Path | None
@@ -49,25 +49,25 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What two runs are worth on the same images; `print` shows AP of both, the difference and the verdict."""
+    """Two runs on the same images; `print` shows AP of both, the difference and the verdict."""
 
     paths: tuple[Path, Path]
     input_sizes: tuple[tuple[int, int] | None, tuple[int, int] | None]  # (H, W); None: detections from a file
     metrics: tuple[CocoMetrics, CocoMetrics]
-    interval: Interval | None  # 95 % interval of B - A, by resampling the images; None with too few of them
+    interval: Interval | None  # 95 % interval of B - A, by bootstrap over the images; None with too few images
     images: int
     annotations: Path
     remarks: tuple[str, ...]
 
     @property
     def difference(self) -> float:
-        """AP of B less AP of A."""
+        """AP of B minus AP of A."""
         first, second = self.metrics
         return second.ap - first.ap
 
     @property
     def verdict(self) -> str:
-        """What the interval allows to say."""
+        """The conclusion that the interval supports."""
         spread = self.interval
         sign = 0 if spread is None else spread.sign
         if spread is not None and spread.low == spread.high == 0:
@@ -81,20 +81,22 @@ class Comparison:
         lines = [f"{self.images} images of {self.annotations}, classes: {names}"]
         for letter, path, size, metrics in zip("AB", self.paths, self.input_sizes, self.metrics, strict=True):
             side = "" if size is None else f" at {size[1]} x {size[0]} pixels"
-            lines.append(f"{letter}      AP {shown(metrics.ap)}   AP50 {shown(metrics.numbers[1])}   {path}{side}")
-        return "\n".join([*lines, self._describe_difference(), f"verdict: {self.verdict}"])
+            lines.append(
+                f"{letter}      AP {metric_text(metrics.ap)}   AP50 {metric_text(metrics.numbers[1])}   {path}{side}"
+            )
+        return "\n".join([*lines, self._difference_line(), f"verdict: {self.verdict}"])
 
-    def _describe_difference(self) -> str:
+    def _difference_line(self) -> str:
         undefined = min(metrics.ap for metrics in self.metrics) < 0
         spread, text = self.interval, f"B - A  AP {'-' if undefined else f'{self.difference:+.3f}'}"
         if spread is None:
-            return f"{text}   no interval: it takes {LEAST_IMAGES} images with objects"
-        return f"{text}   95 % interval {spread} from {spread.resamples} resamples of the images, the same for both"
+            return f"{text}   no interval: it needs at least {LEAST_IMAGES} images with objects"
+        return f"{text}   95 % confidence interval {spread} (paired bootstrap, {spread.resamples} resamples)"
 
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """How images are loaded, and what computes the numbers."""
+    """How images are loaded, and which library computes the metrics."""
 
     batch_size: int = 8
     workers: int = 2
@@ -134,27 +136,27 @@ def compare_runs(
     )
 
 
-def open_run(name: str, device: str, input_size: tuple[int, int] | None = None) -> Run:
+def open_run(name: str, device: str, input_size: tuple[int, int] | None = None) -> ComparedRun:
     """A run's folder, that of `train --folds`, a checkpoint, a published name, or a COCO results file.
 
-    A detector takes the `input_size` that is given, else its own. Raises InputError.
+    `input_size` replaces a detector's own. Raises InputError.
     """
     path = Path(name).expanduser()
     if path.suffix.lower() == ".json":
-        return Run(path, None)
+        return ComparedRun(path, None)
     if path.is_dir():
         if (path / DETECTIONS).is_file() and not (path / "best.pth").is_file():
-            return Run(path / DETECTIONS, None)
+            return ComparedRun(path / DETECTIONS, None)
         path = path / "best.pth"
         if not path.is_file():
             raise InputError(
                 f"{name}: expected a run's folder with best.pth, found none: train first, or give a file"
             )
-    return Run(path, Detector(str(path), device=device, input_size=input_size))
+    return ComparedRun(path, Detector(str(path), device=device, input_size=input_size))
 
 
-def check_classes(runs: Sequence[Run]) -> None:
-    """Refuse detectors of different classes: their AP would be means over different things."""
+def check_classes(runs: Sequence[ComparedRun]) -> None:
+    """Raise InputError for detectors of different classes: their AP would be means over different things."""
     found = [one for one in runs if one.detector is not None]
     names = [", ".join(sorted(one.detector.classes)) for one in found if one.detector is not None]
     if len(set(names)) > 1:
@@ -163,26 +165,28 @@ def check_classes(runs: Sequence[Run]) -> None:
         )
 
 
-def open_images(runs: Sequence[Run], annotations: Path | None, folder: Path | None) -> tuple[Images, list[str]]:
-    """The images that are named, or else the validation images of the runs, with remarks. Raises InputError."""
+def open_images(
+    runs: Sequence[ComparedRun], annotations: Path | None, folder: Path | None
+) -> tuple[Images, list[str]]:
+    """The given images, else the validation images of the runs, with remarks. Raises InputError."""
     detectors = [one.detector for one in runs if one.detector is not None]
     if annotations is None or (folder is None and detectors):
         split = validation_of(runs)
         annotations, folder = annotations or Path(split.annotations), folder or Path(split.images)
     if detectors:
-        assert folder is not None, "given, or that of the validation data"
+        assert folder is not None, "given, or from the validation data"
         dataset = CocoDataset(annotations, folder, classes=detectors[0].classes, training=False)
-        remarks = [remark for one in runs if (remark := describe_learned(one, dataset))]
+        remarks = [remark for one in runs if (remark := overlap_remark(one, dataset))]
         return Images(annotations, folder, dataset.coco, dataset.category_ids), remarks
     coco = index_coco(read_coco(annotations))
     return Images(annotations, None, coco, tuple(sorted(coco.cats))), []
 
 
-def validation_of(runs: Sequence[Run]) -> SplitConfig:
-    """The validation data that all runs which say it agree on. Raises InputError."""
+def validation_of(runs: Sequence[ComparedRun]) -> SplitConfig:
+    """The validation data of the runs that store it. Raises InputError unless they agree."""
     named = {one.path: split for one in runs if (split := stored_data(one, "val")) is not None}
     if not named:
-        raise InputError("the runs do not say which images they were validated on: give --annotations and --images")
+        raise InputError("the runs do not store which images they were validated on: give --annotations and --images")
     first, *others = named.values()
     if not all(same_images(first, other) for other in others):
         names = " and ".join(map(str, named))
@@ -190,8 +194,8 @@ def validation_of(runs: Sequence[Run]) -> SplitConfig:
     return first
 
 
-def stored_data(one: Run, split: str) -> SplitConfig | None:
-    """The train or val data of a run; None where it does not say. Pooled folds keep theirs beside the detections."""
+def stored_data(one: ComparedRun, split: str) -> SplitConfig | None:
+    """The train or val data of a run; None if not stored. Pooled folds have theirs next to the detections."""
     if one.detector is None:
         beside = one.path.with_name(ANNOTATIONS)
         pooled = split == "val" and one.path.name == DETECTIONS and beside.is_file()
@@ -200,7 +204,7 @@ def stored_data(one: Run, split: str) -> SplitConfig | None:
 
 
 def same_images(first: SplitConfig, second: SplitConfig) -> bool:
-    """Whether two files say the same, as each run's own file of a split that was made for it."""
+    """Whether two annotation files have equal content: each run may have its own copy."""
     paths = [Path(one.annotations) for one in (first, second)]
     if os.path.realpath(paths[0]) == os.path.realpath(paths[1]):
         return True
@@ -210,12 +214,12 @@ def same_images(first: SplitConfig, second: SplitConfig) -> bool:
         raise InputError(f"{error}: give --annotations and --images") from error
 
 
-def describe_learned(one: Run, dataset: CocoDataset) -> str:
-    """A line where a run was trained on images that it is measured on, if it stores which they were."""
+def overlap_remark(one: ComparedRun, dataset: CocoDataset) -> str:
+    """A line if the run was trained on some of these images; empty if not, or if it does not store its images."""
     try:
         split = stored_data(one, "train")
         document = None if split is None else read_json(Path(split.annotations))
-    except InputError:  # settings of another version, data that are gone: the comparison continues without
+    except InputError:  # settings of another version, or missing data: not needed for the comparison
         return ""
     if split is None or not is_coco(document):
         return ""
@@ -224,11 +228,11 @@ def describe_learned(one: Run, dataset: CocoDataset) -> str:
     common = count_learned(files, dataset)
     if not common:
         return ""
-    return f"{one.path}: trained on {common} of the {len(dataset)} images: its AP says little about other images"
+    return f"{one.path}: trained on {common} of the {len(dataset)} images: its AP is too optimistic"
 
 
-def measure(one: Run, images: Images, loading: Loading, remarks: list[str]) -> CocoEvaluator:
-    """An evaluator with the detections of one side on all images; `remarks` gets how they were made."""
+def measure(one: ComparedRun, images: Images, loading: Loading, remarks: list[str]) -> CocoEvaluator:
+    """An evaluator with the detections of one side on all images; appends its settings to `remarks`."""
     backend = loading.backend or EvaluationConfig().backend
     if one.detector is None:
         evaluator = CocoEvaluator(images.coco, images.category_ids, backend)
@@ -244,5 +248,5 @@ def measure(one: Run, images: Images, loading: Loading, remarks: list[str]) -> C
     loader = EvaluationLoader(samples, batch_size=loading.batch_size, workers=loading.workers)
     settings = stored_settings(detector, str(one.path)) or EvaluationConfig()
     settings = replace(settings, backend=backend)
-    remarks.append(f"{one.path}: {describe(settings)}")
+    remarks.append(f"{one.path}: {describe_settings(settings)}")
     return detect_all(detector.backend, dataset, loader, settings)

@@ -1,4 +1,4 @@
-"""What a data set is examined for: the input size, classes and settings of the run that it is meant for."""
+"""The training that a data set is checked for: its input size, classes and settings."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rtmdet.weights.load import read_checkpoint
 
 
 def read_purpose(config: Path | None, weights: str | None, side: int | None) -> Purpose:
-    """What the data are for, by the configuration or the checkpoint; a given side of the input goes before both."""
+    """The planned training, from a configuration or a checkpoint; `side` overrides their input size."""
     if side is not None and (side < 64 or side % 32):
-        raise InputError(f"--input: expected a multiple of 32, at least 64, found {side}; give such a side")
+        raise InputError(f"--input: expected a multiple of 32, at least 64, found {side}; give another size")
     given = None if side is None else (side, side)
     if config is not None:
         data = load_config(config).data
@@ -29,7 +29,7 @@ def read_purpose(config: Path | None, weights: str | None, side: int | None) -> 
         return Purpose(input_size=given or default)
     checkpoint = read_checkpoint(resolve(weights, progress=True))
     if checkpoint.classes is None:
-        raise InputError(f"{weights}: the checkpoint names no classes to compare with; leave --weights out")
+        raise InputError(f"{weights}: the checkpoint stores no class names to compare with; leave --weights out")
     return Purpose(
         input_size=given or checkpoint.trained_size or checkpoint.input_size or default,
         known_classes=tuple(checkpoint.classes),

@@ -1,4 +1,4 @@
-"""The start of a run without the run: its start check, and whether its model can overfit a few boxes."""
+"""The start check of a run without the run, and a test whether its model can overfit a few boxes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from rtmdet.runs.start_check import check_start, index_of, set_training, target_
 from rtmdet.runs.weights_file import starts_from_detector
 
 OVERFIT_SIDE = 320  # pixels of the square input
-OVERFIT_BOXES = 8  # at most, all images together
+OVERFIT_BOXES = 8  # at most, in all images together
 OVERFIT_AP50 = 0.99
 OVERFIT_STEPS = 400  # at most
 OVERFIT_RATE = 2e-3
@@ -47,21 +47,21 @@ CHECK_EVERY = 20  # steps
 
 
 def dry_run(options: RunOptions, *, overfits: bool = False) -> bool:
-    """Check what a run would start from, and write nothing; with `overfits` whether the model learns a few boxes.
+    """Run the start check without writing anything; with `overfits` also try to overfit a few boxes.
 
-    Returns False where it did not learn them. Raises InputError where the run would.
+    Returns False if the boxes were not overfit. Raises InputError where the run would.
     """
     if options.data is None:
-        return check(read_configuration(options), overfits=overfits)
-    with TemporaryDirectory() as folder:  # for converted annotations: the run's folder is left to the run
+        return check_run(read_configuration(options), overfits=overfits)
+    with TemporaryDirectory() as folder:  # for converted annotations, to leave the run's folder untouched
         try:
-            return check(configure(options, Path(folder)), overfits=overfits)
-        except InputError as error:  # its file is gone when the message is read
+            return check_run(configure(options, Path(folder)), overfits=overfits)
+        except InputError as error:  # the temporary file will be gone
             raise InputError(str(error).replace(f"{folder}/data/", f"{options.data}, as COCO: ")) from error
 
 
-def check(config: Config, *, overfits: bool) -> bool:
-    """The start check, and with `overfits` the batch that must be overfit."""
+def check_run(config: Config, *, overfits: bool) -> bool:
+    """The start check, and with `overfits` the overfitting test."""
     torch.manual_seed(config.train.seed)
     device = training_device(config.train.device)
     train_data, val_data = open_data(config)
@@ -71,7 +71,7 @@ def check(config: Config, *, overfits: bool) -> bool:
 
 
 def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> bool:
-    """Overfit one batch: a model, its loss and the data that cannot do this cannot learn anything else."""
+    """Overfit one batch: if model, loss and data fail here, training cannot work. Returns whether it succeeded."""
     indices = few_boxes(dataset)
     size = (OVERFIT_SIDE, OVERFIT_SIDE)
     (batch,) = plain_batches(dataset, size, indices, batch_size=len(indices))
@@ -92,7 +92,7 @@ def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> bool:
         if step % CHECK_EVERY:
             continue
         evaluator = CocoEvaluator(index, dataset.category_ids)
-        with torch.no_grad():  # the batch norms see the very batch that they learn from
+        with torch.no_grad():  # training mode: batch norms see the batch that they learn from
             outputs = model(batch.images)
         found = postprocess(outputs, input_size=size, letterboxes=places_of(batch))
         evaluator.add(batch.metas, found)
@@ -102,15 +102,15 @@ def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> bool:
     seconds = time.perf_counter() - began
     say(f"overfit: {boxes} boxes of {len(indices)} images, AP50 {ap50:.3f} after {step} steps, {seconds:.0f} s")
     if ap50 < OVERFIT_AP50:
-        say("the few boxes could not be overfit: look at them with rtmdet data show, and check --weights")
+        say("the model could not overfit these boxes: look at them with rtmdet data show, and check --weights")
         return False
     return True
 
 
 def few_boxes(dataset: CocoDataset) -> Sequence[int]:
-    """As few images as hold OVERFIT_BOXES boxes together, two or more where that can be; none of the boxes a speck.
+    """Few images with at most OVERFIT_BOXES boxes together, none of them tiny; two or more images if possible.
 
-    Raises InputError where no image is fit.
+    Raises InputError if no image is suitable.
     """
     counts: dict[int, int] = {}
     for index in range(len(dataset)):
@@ -122,7 +122,7 @@ def few_boxes(dataset: CocoDataset) -> Sequence[int]:
     if not counts:
         raise InputError(
             f"--overfit: expected an image with at most {OVERFIT_BOXES} boxes, all of at least {SMALLEST_SIDE} "
-            f"pixels at {OVERFIT_SIDE} x {OVERFIT_SIDE}, found none; check without it"
+            f"pixels at {OVERFIT_SIDE} x {OVERFIT_SIDE}, found none; leave --overfit out"
         )
     chosen: list[int] = []
     left = OVERFIT_BOXES
@@ -134,11 +134,9 @@ def few_boxes(dataset: CocoDataset) -> Sequence[int]:
 
 
 def spread_boxes(head: RTMDetHead) -> None:
-    """Let a box branch without trained weights begin with boxes of some size.
-
-    A predicted box that does not touch its object gets no gradient, and boxes begin as points: a run leaves that
-    behind with the variety of its images, a batch that never changes may keep it for good.
-    """
+    """Let an untrained box branch start with boxes of some size instead of points."""
+    # A predicted box that does not overlap its object gets no gradient. The variety of images in a run resolves that;
+    # a single batch that never changes may not.
     distance = math.log(FIRST_DISTANCE) if head.exponential else FIRST_DISTANCE
     for conv in head.rtm_reg:
         assert isinstance(conv, nn.Conv2d)

@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rtmdet.core.console import write_above_bar
-from rtmdet.runs.budget import END, Course, Speed, described, pace
+from rtmdet.runs.budget import END, Course, Speed, duration_text, pace
 from rtmdet.training.records import Callback, StepRecord
 
 LEAST_STEPS, LEAST_SECONDS = 8, 5.0
-FORWARD = 0.4  # of the time of a step: an image of the validation, which is not learned from
+FORWARD = 0.4  # time per validation image, relative to a training step's
 SAVE = 0.2  # seconds
-LONG = 15 * 60  # seconds, from which on the estimate names a shorter run
+LONG = 15 * 60  # seconds; for longer runs the estimate suggests fewer epochs
 
 
 class DurationEstimate(Callback):
-    """Prints one line as soon as there are steps enough for an estimate."""
+    """Prints one line as soon as enough steps were timed."""
 
     def __init__(self, course: Course, validation_batches: int, choice: float = 0.0, *, fits: bool = True) -> None:
-        """`choice`: how many validations more the choice of the input size for detection takes.
+        """`choice`: the cost of choosing the input size for detection, in validations.
 
-        `fits`: whether the command has --minutes, which fits a run to a time.
+        `fits`: whether to mention --minutes.
         """
         self._course = course
         self._choice = choice
@@ -30,23 +30,23 @@ class DurationEstimate(Callback):
         self._printed = False
 
     def on_step(self, record: StepRecord) -> None:
-        """Note the time of the step."""
+        """Record the time of the step."""
         if self._printed:
             return
         self._durations.append(record.seconds)
         if len(self._durations) >= LEAST_STEPS and sum(self._durations) >= LEAST_SECONDS:
-            write_above_bar(self.describe())
+            write_above_bar(self.estimate())
             self._printed = True
 
-    def describe(self) -> str:
-        """The estimate, and for a long run what shortens it."""
+    def estimate(self) -> str:
+        """The estimate as one line, with a shorter alternative for long runs."""
         seconds, epochs = self.seconds(self._course), self._course.epochs
-        text = f"the run takes about {described(seconds)} on this machine"
+        text = f"the run takes about {duration_text(seconds)} on this machine"
         fewer = epochs // 4
         if seconds >= LONG and fewer:
             short = self.seconds(_shortened(self._course, fewer))
-            text += f"; --set train.epochs={fewer} takes {described(short)}"
-        return f"{text}; --minutes N fits it to a time" if self._fits else text
+            text += f"; --set train.epochs={fewer} takes {duration_text(short)}"
+        return f"{text}; --minutes N limits the time" if self._fits else text
 
     def seconds(self, course: Course) -> float:
         """The estimated time from the first step to the end of a run."""
@@ -57,7 +57,7 @@ class DurationEstimate(Callback):
 
 
 def _shortened(course: Course, epochs: int) -> Course:
-    """The same with fewer epochs."""
+    """The same course with fewer epochs."""
     share = epochs / course.epochs
     return replace(
         course,

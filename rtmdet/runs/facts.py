@@ -1,4 +1,4 @@
-"""What the warnings of a run know of it beforehand: its length, its frozen parts, and the boxes of each class.
+"""What is known of a run before its first step, for its warnings: length, frozen parts, boxes of each class.
 
 Dimension legend: N ground truths of all training images.
 """
@@ -19,9 +19,9 @@ from rtmdet.weights.load import LoadedWeights, new_classes
 def collect_facts(
     config: Config, dataset: CocoDataset, weights: LoadedWeights | None, *, steps: int, learning_rate: float
 ) -> RunFacts:
-    """From the configuration, the training data and the first weights.
+    """Facts from the configuration, the training data and the initial weights.
 
-    `steps` per epoch, `learning_rate` the highest of the run.
+    `steps` per epoch; `learning_rate`: the highest of the run.
     """
     train = config.train
     start = start_of(weights, config.model)
@@ -43,24 +43,24 @@ def collect_facts(
 
 
 def frozen_random(config: Config) -> str | None:
-    """The setting that freezes what starts from random weights; None if there is none."""
+    """The setting that freezes randomly initialized layers; None if there is none."""
     model = config.model
     if model.backbone_is_trained:
-        return None  # a neck and head without first weights are refused where they are frozen
+        return None  # a frozen neck or head that starts from scratch was refused before
     if model.frozen_stages >= 0:
         return "model.frozen_stages"
     return "model.freeze" if model.freeze else None
 
 
 def start_of(weights: LoadedWeights | None, settings: ModelConfig) -> Start:
-    """What the first weights hold; `weights` are those of model.weights, None where there are none."""
+    """What the initial weights hold; `weights` are those of model.weights, None if there are none."""
     if weights is not None and not weights.backbone_only:
         return "detector"
     return "backbone" if settings.backbone_is_trained else "nothing"
 
 
 def count_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> dict[str, ClassBoxes]:
-    """The training boxes of each class, and how many are too small for a prior at this input size."""
+    """The training boxes of each class, and how many are too small to be matched at this input size."""
     boxes, labels = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)]
     for index in range(len(dataset)):
         meta, truth = dataset.truth(index)

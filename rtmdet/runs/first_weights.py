@@ -1,4 +1,4 @@
-"""Measuring first weights on the training images before a run: the input size, and the batch-norm statistics."""
+"""Measuring the initial weights on the training images: which input size, and do the batch-norm statistics fit?"""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from rtmdet.weights.load import LoadedWeights, load_weights
 
 PROBE_IMAGES = 24  # with objects
 AGREEMENT_IMAGES = 16
-LEAST_AGREEMENT = 0.3  # of training and evaluation mode; below it, the trained network does not survive training mode
+MODES = "correlation of the feature maps in training and evaluation mode"
+LEAST_AGREEMENT = 0.3  # of training and evaluation mode; below it, training mode destroys what was learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class FirstWeights:
     def build(
         cls, weights: LoadedWeights, settings: ModelConfig, dataset: CocoDataset, device: torch.device
     ) -> FirstWeights:
-        """Load the weights into the run's model, but with as many classes as the file has. Raises InputError."""
+        """Load the weights into the run's model with the classes of the file. Raises InputError."""
         classes = weights.num_classes or len(dataset.classes)
         with torch.random.fork_rng(devices=[]):  # the run draws its own initial weights
             model = build_rtmdet(settings.size, classes, backbone=settings.backbone)
@@ -53,12 +54,14 @@ class FirstWeights:
         return cls(model.eval().to(device).to(memory_format=torch.channels_last), dataset, device)
 
     def choose_input_size(self) -> Choice:
-        """The size that the objects ask for, or another one at which these weights box them clearly better."""
+        """The size that suits the objects, or another one at which these weights localize them clearly better."""
         start, reason = side_and_reason(self.dataset)
         indices = spread([i for i in range(len(self.dataset)) if len(self.dataset.truth(i)[1])], PROBE_IMAGES)
         side, overlaps = climb(start, partial(self._overlap, indices))
         measured = ", ".join(f"{overlap:.2f} at {side} px" for side, overlap in overlaps.items())
-        return size_choice(side, self.dataset, f"{reason}; the first weights box the objects with IoU {measured}")
+        return size_choice(
+            side, self.dataset, f"{reason}; the weights' best boxes overlap the objects with IoU {measured}"
+        )
 
     def _overlap(self, indices: Sequence[int], side: int) -> float:
         values, labels = [], []
@@ -70,25 +73,24 @@ class FirstWeights:
         return mean_over_classes(torch.cat(values).cpu().numpy(), torch.cat(labels).numpy())
 
     def choose_norm_statistics(self, input_size: tuple[int, int], batch_size: int) -> Choice:
-        """What to do with the statistics of the batch norms, from how alike training and evaluation mode are.
+        """How to treat the batch-norm statistics, from how well training and evaluation mode agree.
 
-        Measures the statistics of this model again where those of the file do not fit; call it last.
+        May replace the statistics of this model, so call it last.
         """
         batch_size = min(batch_size, AGREEMENT_IMAGES)
         found = norm_agreement(self.model, self._images(input_size, batch_size))
         if lack_statistics(self.model):
-            why = "the file's batch norms hold no statistics (all means 0, all variances 1), as after some exports"
-            why += f": training and evaluation mode agree to a correlation of {found:.2f}"
+            why = f"the file has no batch-norm statistics (some exports drop them): {MODES} {found:.2f}"
         elif found >= LEAST_AGREEMENT:
-            why = f"training and evaluation mode agree well enough on these images: correlation {found:.2f}"
+            why = f"the batch-norm statistics fit these images: {MODES} {found:.2f}"
             return Choice("model.norm_statistics", "keep", why)
         else:
-            why = f"training and evaluation mode differ on these images: correlation {found:.2f}"
+            why = f"the batch-norm statistics do not fit these images: {MODES} {found:.2f}"
         recalibrate(self.model, self.model, self._images(input_size, batch_size))
         after = norm_agreement(self.model, self._images(input_size, batch_size))
-        why += f", {after:.2f} after measuring the statistics on them"
+        why += f", {after:.2f} with statistics measured on these images"
         if after < LEAST_AGREEMENT:
-            return Choice("model.norm_statistics", "freeze", f"{why}: batches of {batch_size} are too small")
+            return Choice("model.norm_statistics", "freeze", f"{why}, still too low with batches of {batch_size}")
         return Choice("model.norm_statistics", "recalibrate", why)
 
     def _images(self, input_size: tuple[int, int], batch_size: int) -> Iterator[Tensor]:
@@ -97,7 +99,7 @@ class FirstWeights:
 
 
 def norm_agreement(model: RTMDet, images: Iterable[Tensor], *, frozen: Sequence[nn.Module] = ()) -> float:
-    """How alike the neck's maps are in training and in evaluation mode, 1 at most."""
+    """Correlation of the neck's feature maps in training and evaluation mode, at most 1."""
 
     def maps(batch: Tensor) -> Sequence[Tensor]:
         return model.neck(model.backbone(model.normalize(batch)))
@@ -106,30 +108,32 @@ def norm_agreement(model: RTMDet, images: Iterable[Tensor], *, frozen: Sequence[
 
 
 def size_from_boxes(dataset: CocoDataset) -> Choice:
-    """The input size for weights that know no objects yet: from the size of the objects alone."""
+    """The input size from the size of the objects alone, without a detector to measure."""
     side, reason = side_and_reason(dataset)
     return size_choice(side, dataset, reason)
 
 
 def side_and_reason(dataset: CocoDataset) -> tuple[int, str]:
-    """The longer side of the input that the size of the objects asks for."""
+    """The longer side of the input that suits the size of the objects, and why."""
     side, smallest, pixels = side_for_boxes(*relative_sizes(dataset))
-    return side, f"nine of ten {dataset.classes[smallest]} have {pixels:.0f} px or more at {side} px"
+    return side, f"at {side} px, 90 % of the {dataset.classes[smallest]} objects measure {pixels:.0f} px or more"
 
 
 def size_choice(side: int, dataset: CocoDataset, reason: str) -> Choice:
-    """The input size for a longer side, made larger where many objects would be too small for any detector."""
+    """The input size for a longer side, enlarged if many objects would be too small for any detector."""
     least, share = least_side(*relative_sizes(dataset))
     if least > side:
-        side, reason = least, f"{reason}; larger because many objects are small"
+        side, reason = least, f"{reason}; enlarged because many objects are small"
     if share > MOST_SMALL:
-        reason += f"; {share:.0%} of the objects of a class stay under {SMALL_SIDE:g} px: cut the photos into tiles"
+        reason += (
+            f"; {share:.0%} of the objects of one class are still under {SMALL_SIDE:g} px: cut the photos into tiles"
+        )
     shapes = [dataset.truth(index)[0].original_size for index in range(len(dataset))]
     return Choice("data.input_size", list(fit_shape(side, shapes)), reason)
 
 
 def relative_sizes(dataset: CocoDataset) -> tuple[np.ndarray, np.ndarray]:
-    """Square roots of the areas of all objects (N,), in shares of the longer side of their image; labels (N,)."""
+    """Square roots of the areas of all objects (N,), as fractions of their image's longer side; labels (N,)."""
     sizes, labels = [], []
     for index in range(len(dataset)):
         meta, truth = dataset.truth(index)

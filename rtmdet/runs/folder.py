@@ -16,7 +16,7 @@ CONFIG = "config.yaml"
 
 
 def prepare_folder(folder: Path, config: Config) -> None:
-    """Make the run's folder with its resolved configuration, which replaces an earlier one as a whole."""
+    """Create the run's folder and write the resolved configuration atomically."""
     part = folder / f"{CONFIG}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def prepare_folder(folder: Path, config: Config) -> None:
 
 
 def stored_text(config: Config) -> str:
-    """The configuration as YAML, with absolute paths: a run may be used from another folder than it began in."""
+    """The configuration as YAML, with absolute paths: the run may later be used from another folder."""
     data, model = config.data, config.model
     weights, backbone = (_absolute_file(path) for path in (model.weights, model.backbone_weights))
     return dump_config(
@@ -48,7 +48,7 @@ def is_run(config: Path) -> bool:
 def load_run(folder: Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration of the run in a folder, which may have been moved, with `key.subkey=value` overrides.
 
-    Raises InputError as `load_config` does, and where the data of the run are gone.
+    Raises InputError as `load_config` does, and if the data of the run is gone.
     """
     path = folder / CONFIG
     before = load_config(path).train.output
@@ -57,14 +57,14 @@ def load_run(folder: Path, overrides: Sequence[str] = ()) -> Config:
         for key in ("annotations", "images"):
             if not os.path.exists(place := getattr(split, key)):
                 raise InputError(
-                    f"{path}: the {key} of {name}, {place}, are not there any more: if they were moved, give "
+                    f"{path}: the {key} of {name}, {place}, no longer exist: if they were moved, give "
                     f"--set data.{name}.{key}=..."
                 )
     return config
 
 
 def moved(config: Config, before: str, folder: Path) -> Config:
-    """The configuration of a run that was made in the folder `before` and is in `folder` now, with its contents."""
+    """The configuration of a run that was moved with its contents from the folder `before` to `folder`."""
     output = config.train.output
     train, val = (_moved_split(split, before, folder) for split in (config.data.train, config.data.val))
     return replace(
@@ -79,7 +79,7 @@ def _absolute_split(split: SplitConfig) -> SplitConfig:
 
 
 def _absolute_file(path: str | None) -> str | None:
-    """A path that is one; the name of published weights stays."""
+    """The absolute path of a file that exists; names of published weights stay."""
     return path if path is None or not os.path.exists(path) else os.path.abspath(path)
 
 

@@ -1,4 +1,4 @@
-"""`rtmdet train --data --folds K`: every image is measured once, by a run that did not learn it."""
+"""`rtmdet train --data --folds K`: K-fold cross-validation; every image is in one validation split."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from rtmdet.data.json_file import read_json, write_json
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
 from rtmdet.detector import Detector
-from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, shown
+from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, metric_text
 from rtmdet.runs.folder import load_run
 from rtmdet.runs.measure import describe_interval, detect_all
 from rtmdet.runs.minutes import Configure, TimedRun, TimeLimit, settings_of_first_fold
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.own_data import (
-    check_may_go_on,
+    check_resumable,
     choose_classes,
     holds_run,
     split_configurations,
@@ -42,36 +42,37 @@ ANNOTATIONS, DETECTIONS = "pooled_annotations.json", "pooled_detections.json"
 def cross_validate(
     options: RunOptions, train: Callable[[Config, TimedRun | None], Path], limit: TimeLimit | None
 ) -> None:
-    """Train on all folds but one, K times, and print and keep the numbers of the pooled detections.
+    """Train K times on all folds except one; print and save the metrics of the pooled detections.
 
-    Each run is measured with its last weights: the best ones would be chosen on the images that measure them.
-    With a `limit` the first run is fitted to its part of the time, and the others get the same length.
-    The pooled detections and the ground truth stand in the folder of the runs, for rtmdet compare.
-    Raises InputError where the folds cannot be made, or the folder holds others.
+    With a `limit` the first run is fitted to its part of the time, and the others get the same length. The pooled
+    detections and the ground truth are written into the folder of the runs, for rtmdet compare. Raises InputError if
+    the folds cannot be made, or the folder holds other runs.
     """
     if options.data is None:
-        raise InputError("--folds goes with --data: a configuration names its splits itself")
+        raise InputError("--folds works with --data only: a configuration names its own splits")
     if started_processes() > 1:
         raise InputError("--folds: expected one process, found several; start it without torchrun")
     source = open_data_set(options.data_set, options.images)
     whole = source.splits["train"]
     if "val" in source.splits:
-        say(f"the {len(source.splits['val'].coco['images'])} images for validation are left out: folds are of train")
-    classes = choose_classes(options, whole)  # of all, so that labels mean the same in every fold
-    assert options.folds is not None, "asked for"
+        say(
+            f"the {len(source.splits['val'].coco['images'])} validation images are not used: folds are parts of train"
+        )
+    classes = choose_classes(options, whole)  # from all images, so that labels are the same in every fold
+    assert options.folds is not None, "checked by the caller"
     parts = fold_coco(whole.coco, options.folds, SPLIT_SEED, prepare_to_split(whole))
     pooled: CocoEvaluator | None = None
     precisions = []
-    measured: dict[str, Choice] = {}  # by the first fold, for all of them
+    measured: dict[str, Choice] = {}  # in the first fold, reused in the others
     for number, part in enumerate(parts, start=1):
-        say(f"fold {number} of {len(parts)}: measured on {len(part['images'])} images")
+        say(f"fold {number} of {len(parts)}: validated on {len(part['images'])} images")
         folder = options.folder / f"fold_{number}"
         learned = Split(without(whole.coco, part), whole.images)
         if holds_run(folder):
-            check_may_go_on(options, folder)
+            check_resumable(options, folder)
             check_same_images(folder, learned, part)
         configure = split_configurations(options, learned, Split(part, whole.images), folder, classes, measured)
-        if holds_run(folder):  # it goes on with its own settings
+        if holds_run(folder):  # it resumes with its own settings
             config, timed = load_run(folder, options.overrides), None
             config = replace(config, train=replace(config.train, output=str(folder)))
         else:
@@ -82,23 +83,23 @@ def cross_validate(
         for image, rows in found.rows.items():
             pooled.add_rows(image, rows)
     assert pooled is not None, "there are two folds or more"
-    write_json(options.folder / ANNOTATIONS, whole.coco)  # before the evaluation leaves its marks there
+    write_json(options.folder / ANNOTATIONS, whole.coco)  # pycocotools adds keys to these dicts, so write first
     metrics, matches = pooled.evaluate_with_matches()
-    say(f"all {len(whole.coco['images'])} images, each measured by the run that did not learn it:")
+    say(f"all {len(whole.coco['images'])} images, each measured by the run that was not trained on it:")
     say(format_metrics(metrics))
     say(describe_interval(metrics, matches))
-    defined = [ap for ap in precisions if ap >= 0]  # a fold may have no object
-    text = f"AP of the folds, each with its last.pth: {', '.join(map(shown, precisions))}"
+    defined = [ap for ap in precisions if ap >= 0]  # a fold may have no objects
+    text = f"AP of the folds, each with its last.pth: {', '.join(map(metric_text, precisions))}"
     if len(defined) > 1:
         text += f"; mean {mean(defined):.3f}, standard deviation {stdev(defined):.3f}"
     say(text)
-    keep(pooled, metrics, options.folder)
+    save_pooled(pooled, metrics, options.folder)
 
 
 def first_configuration(
     configure: Configure, options: RunOptions, limit: TimeLimit | None, *, number: int, runs: int
 ) -> tuple[Config, TimedRun | None]:
-    """What run `number` begins with, and how its length is found where it is the one that is fitted to the time."""
+    """The configuration that run `number` starts with; the first one is also fitted to the time limit."""
     if limit is None:
         return configure([]), None
     first = options.folder / "fold_1"
@@ -108,18 +109,18 @@ def first_configuration(
 
 
 def check_same_images(folder: Path, learned: Split, part: CocoFile) -> None:
-    """Refuse to go on with a run of other images: it may have learned those that it would be measured on now."""
+    """Raise InputError for a run on other images: it may be trained on those that it would be measured on now."""
     for name, file in (("train", learned.coco), ("val", part)):
         path = folder / "data" / f"{name}.json"
         if not path.exists() or read_json(path) != json.loads(json.dumps(file)):
-            raise InputError(f"{folder} holds a run on other images: give --set train.output=...")
+            raise InputError(f"{folder} holds a run on other images: set another train.output")
 
 
-def keep(pooled: CocoEvaluator, metrics: CocoMetrics, folder: Path) -> None:
-    """Write the pooled detections and F1 over the score, beside what they are measured against."""
+def save_pooled(pooled: CocoEvaluator, metrics: CocoMetrics, folder: Path) -> None:
+    """Write the pooled detections and the F1 curves, next to the ground truth."""
     pooled.write_results(folder / DETECTIONS)
     draw_score_curves(metrics.classes, folder / "f1.png")
-    say(f"pooled: {folder / DETECTIONS}, of {folder / ANNOTATIONS} (see rtmdet compare); {folder / 'f1.png'}")
+    say(f"pooled detections: {folder / DETECTIONS} (for rtmdet compare); F1 curves: {folder / 'f1.png'}")
 
 
 def without(coco: CocoFile, part: CocoFile) -> CocoFile:
@@ -134,6 +135,7 @@ def without(coco: CocoFile, part: CocoFile) -> CocoFile:
 
 def detect_fold(config: Config, folder: Path) -> tuple[CocoEvaluator, tuple[int, ...]]:
     """The detections of a finished run on its validation images, and the category ids of its labels."""
+    # Not best.pth: it was chosen on the images that it would be measured on.
     detector = Detector(folder / "last.pth", device=config.train.device)
     dataset = open_split(config.data.val, config, detector.classes, training=False)
     samples = EvaluationSamples(dataset, input_size=detector.input_size)

@@ -1,4 +1,4 @@
-"""The annotated images that a detector is measured on: a data set in any format, or what its run was validated on."""
+"""The annotated images that a detector is measured on: a data set in any format, or its run's validation split."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ def open_ground_truth(
     images: Path | None = None,
     split: str | None = None,
 ) -> CocoDataset:
-    """The images and boxes of the classes that a detector knows.
+    """The images and boxes of the classes that a detector has.
 
-    `data` is a file or folder in any known format (`images` the folder of a COCO file's images), of which `split` is
-    taken, by default val, or train where there is no other. Without `data` it is the validation data of the run that
-    made the `weights`. Raises InputError.
+    `data` is a file or folder in any known format (`images` the folder of a COCO file's images), with its `split`,
+    by default val, or train if that is the only one. Without `data`, the validation data of the run that made the
+    `weights`. Raises InputError.
     """
     if data is None:
         if images is not None or split is not None:
-            raise InputError("images and split go with a data set: give --data")
+            raise InputError("images and split belong to a data set: give --data, too")
         stored = stored_split(detector.config, weights, "val")
         if stored is None:
-            raise InputError(f"{weights} does not store what it was validated on: give --data, or --annotations")
+            raise InputError(
+                f"{weights} does not store which images it was validated on: give --data, or --annotations"
+            )
         return _open(detector, Path(stored.annotations), Path(stored.images))
     source = open_dataset(data, images)
     name = split or ("val" if "val" in source.splits else "train")
@@ -50,16 +52,16 @@ def open_ground_truth(
         write_json(file, found.coco)
         try:
             dataset = _open(detector, file, found.images)
-        except InputError as error:  # its file is gone when the message is read
+        except InputError as error:  # the temporary file will be gone
             raise InputError(str(error).replace(str(file), f"{data}, as COCO")) from error
         dataset.remarks[:0] = found.remarks
         return dataset
 
 
 def stored_split(config: str, weights: Path, name: str) -> SplitConfig | None:
-    """The train or val data that weights were trained with, from the `config` in them; None where it is empty.
+    """The train or val data that weights were trained with, from the `config` in them; None if that is empty.
 
-    What lay in the run's folder is looked for in the folder that the weights are in now. Raises InputError for a
+    Paths inside the run's folder are resolved to the present folder of the weights. Raises InputError for a
     configuration of another version.
     """
     if not config:

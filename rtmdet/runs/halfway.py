@@ -1,7 +1,7 @@
-"""Corrects the length of a run with --minutes once, at half, from the speed of the run itself.
+"""Corrects the length of a run with --minutes once, halfway, from the speed of the run itself.
 
-Until the cosine and stage 2 begin nothing in the schedule depends on the number of epochs. So the corrected
-configuration, which replaces config.yaml, starts exactly the run that has been made so far.
+Nothing in the schedule depends on the number of epochs until the cosine and stage 2 begin. So the corrected
+configuration, which replaces config.yaml, describes the first half exactly as it was run.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from rtmdet.training.watch import ProgressWatch
 
 
 class Correction(Callback):
-    """An callback, the last one of every process, that times the first half of a run and sets the second.
+    """A callback, the last one of each process, that times the first half of a run and sets the length of the second.
 
-    `speed` is what was measured before the run, `end` the time of `clock` at which the run is to end.
+    `speed` was measured before the run; `end` is the value of `clock` at which the run should end.
     """
 
     def __init__(
@@ -51,35 +51,35 @@ class Correction(Callback):
 
     @property
     def epoch(self) -> int | None:
-        """After which epoch the length is corrected; None where the user's schedule forbids it."""
+        """The epoch after which the length is corrected; None if the user's schedule does not allow it."""
         train = self._config.train
         half = cosine_start(train)
         plain_start = max(train.epochs - self._config.augmentation.stage2_epochs, 0)
         return half if 1 <= half < train.epochs and plain_start <= half + 1 else None
 
     def on_step(self, record: StepRecord) -> None:
-        """Note the time of the step."""
+        """Record the time of the step."""
         self._durations.append(self._passed())
 
     def on_validation(self, record: ValidationRecord) -> None:
-        """The end of this epoch has a validation in it."""
+        """Remember that the end of this epoch includes a validation."""
         self._validated = True
 
     def on_epoch_end(self, epoch: int) -> None:
-        """Note the time after the last step; at half, correct the rest."""
+        """Record the time after the last step; halfway, correct the length."""
         (self._validations if self._validated else self._saves).append(self._passed())
         self._validated = False
         if epoch == self.epoch:
             self._correct(epoch)
 
     def speed(self) -> Speed:
-        """What the parts of the run took so far; what it did not have yet, in proportion to the measurement."""
+        """The measured speed of the run so far; parts not run yet are scaled from the measurement before it."""
         before = self._before
         plain_only = self._config.augmentation.stage2_epochs >= self._config.train.epochs
         found = pace(self._durations, self._trainer.steps)
         ratio = found / (before.plain_step if plain_only else before.mixed_step)
         save = sum(self._saves) / len(self._saves) if self._saves else before.save
-        # The latest: with less to find at first, a detector of new classes has the more candidates.
+        # The latest validation: at first a detector of new classes has more candidates, and takes longer.
         validation = max(self._validations[-1] - 3 * save, 0.0) if self._validations else before.validation * ratio
         return Speed(0.0, before.mixed_step * ratio, before.plain_step * ratio, validation, save, before.end * ratio)
 
@@ -89,7 +89,7 @@ class Correction(Callback):
         return passed
 
     def _correct(self, done: int) -> None:
-        """Give the trainer the number of epochs with which it ends in time, and write it into config.yaml."""
+        """Set the number of epochs with which the run ends in time, and write it into config.yaml."""
         config, trainer = self._config, self._trainer
         left = self._end - self._clock()
         found = fit_rest(
@@ -121,5 +121,5 @@ class Correction(Callback):
                     callback.lengthen(epochs, epochs * trainer.steps)
                 elif isinstance(callback, ProgressWatch):
                     callback.lengthen(epochs, plain_start)
-            write_above_bar(f"half of the run: {epochs} epochs instead of {config.train.epochs}, to end in time")
+            write_above_bar(f"halfway: {epochs} epochs instead of {config.train.epochs}, to end in time")
         self._config = corrected

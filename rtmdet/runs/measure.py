@@ -1,4 +1,4 @@
-"""Measuring a model on validation images: the loop that train, evaluate and compare share."""
+"""Measuring a model on validation images, for train, evaluate and compare."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from rtmdet.evaluation.matches import ClassMatches
 def detect_all(
     backend: Backend, dataset: CocoDataset, loader: SizedIterable[Batch], settings: EvaluationConfig
 ) -> CocoEvaluator:
-    """Run the network over every image of the loader; the evaluator returned holds the detections of this process."""
+    """Run the network over every image of the loader; returns an evaluator with the detections of this process."""
     evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
     for batch in track(loader, "validating"):
         found = postprocess(
@@ -46,7 +46,7 @@ def detect_all(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """What was measured of a detector on annotated images; `print` shows the 12 COCO numbers and a row a class."""
+    """A detector measured on annotated images; `print` shows the 12 COCO metrics and one row per class."""
 
     metrics: CocoMetrics
     matches: tuple[ClassMatches, ...]  # by class, for intervals
@@ -58,12 +58,12 @@ class Evaluation:
 
     @property
     def ap(self) -> float:
-        """AP over IoU 0.50:0.95; -1 where the images have no object."""
+        """AP over IoU 0.50:0.95; -1 if the images have no objects."""
         return self.metrics.ap
 
     @property
     def interval(self) -> Interval | None:
-        """The 95 % interval of AP, by resampling the images; None with too few of them."""
+        """The 95 % interval of AP, by bootstrap over the images; None with too few images."""
         return interval(self.matches)
 
     def __str__(self) -> str:
@@ -79,10 +79,10 @@ def evaluate_detector(
     workers: int = 2,
     backend: str | None = None,
 ) -> Evaluation:
-    """Run a detector over the images of a data set and compare with its boxes.
+    """Run a detector over the images of a data set and compare with its boxes. Raises InputError.
 
-    `name` is that of the weights in messages; score and NMS thresholds are those of the training run's evaluation
-    where the weights know them, and `backend` (None: the run's) computes. Raises InputError.
+    `name` names the weights in messages. Score and NMS thresholds are those stored in the weights, else the defaults;
+    `backend` None: the stored one.
     """
     if batch_size < 1 or workers < 0:
         raise InputError(f"batch {batch_size}, workers {workers}: expected at least 1 image and 0 processes")
@@ -104,31 +104,34 @@ def places_of(batch: Batch) -> list[Letterbox]:
     return places
 
 
-def describe(settings: EvaluationConfig) -> str:
-    """What counts as a detection, and who computes."""
+def describe_settings(settings: EvaluationConfig) -> str:
+    """Thresholds, limits and backend of an evaluation as one line."""
     return (
-        f"score above {settings.score_threshold:g}, NMS IoU {settings.iou_threshold:g}, {settings.nms_pre} "
-        f"candidates a level, at most {settings.max_detections} an image, numbers by {settings.backend}"
+        f"score above {settings.score_threshold:g}, NMS IoU {settings.iou_threshold:g}, at most {settings.nms_pre} "
+        f"candidates per level and {settings.max_detections} detections per image, computed by {settings.backend}"
     )
 
 
 def stored_settings(detector: Detector, weights: str) -> EvaluationConfig | None:
-    """The evaluation settings of the run that trained the detector; None where they are not known or not readable."""
+    """The evaluation settings of the run that trained the detector; None if they are not stored or not readable."""
     if not detector.config:
         return None
     try:
         return parse_config(detector.config, f"settings stored in {weights}").evaluation
     except InputError as error:
-        warn(f"the default settings are used: {error}")
+        warn(f"using the default evaluation settings: {error}")
         return None
 
 
 def describe_interval(metrics: CocoMetrics, matches: Sequence[ClassMatches]) -> str:
-    """How far AP could have come out otherwise with other images of the same kind."""
+    """One line: the 95 % confidence interval of AP for other images of the same kind."""
     spread = interval(matches)
     if spread is None:
-        return f"no interval of AP: it takes {LEAST_IMAGES} images with objects"
+        return f"no confidence interval of AP: it needs at least {LEAST_IMAGES} images with objects"
     if spread.low == spread.high:
-        return f"no interval of AP {metrics.ap:.3f}: all resamples of the images have the same"
+        return f"no confidence interval of AP {metrics.ap:.3f}: all resamples of the images give the same AP"
     images = len(matches[0].objects)
-    return f"95 % interval of AP {metrics.ap:.3f}: {spread}, from {spread.resamples} resamples of the {images} images"
+    return (
+        f"95 % confidence interval of AP {metrics.ap:.3f}: {spread} "
+        f"(bootstrap, {spread.resamples} resamples of the {images} images)"
+    )

@@ -1,7 +1,7 @@
-"""`rtmdet train --data --minutes N`: the configuration whose run ends in the time asked for.
+"""`rtmdet train --data --minutes N`: fits a run to a time.
 
 The run is configured as always, its parts are timed (timing.py), and it is configured again with the epochs that fit.
-What ran for the timing is thrown away: the run is the one that its config.yaml starts without --minutes.
+The timed steps are thrown away: the run equals the one that its config.yaml starts without --minutes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rtmdet.runs.budget import (
     Course,
     Speed,
     course_of,
-    described,
+    duration_text,
     fit_epochs,
     share_that_fits,
     smaller_input,
@@ -37,15 +37,15 @@ from rtmdet.runs.build_trainer import build_trainer
 from rtmdet.runs.folder import load_run
 from rtmdet.runs.halfway import Correction
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.own_data import check_may_go_on, holds_run
+from rtmdet.runs.own_data import check_resumable, holds_run
 from rtmdet.runs.timing import measure_speed
 from rtmdet.training.engine import Trainer
 from rtmdet.training.interruption import StoppedByAnother
 
 LONGEST = 60 * 24 * 365  # minutes
-MEASURED_SHARE, LEAST_MEASURED, MOST_MEASURED = 0.05, 3.0, 30.0  # of the time asked for; seconds
-MARGIN = 1.1  # on a time that is proposed
-COARSE = 0.1  # of the time: longer epochs make the end inexact
+MEASURED_SHARE, LEAST_MEASURED, MOST_MEASURED = 0.05, 3.0, 30.0  # of the given time; seconds
+MARGIN = 1.1  # on a suggested time
+COARSE = 0.1  # of the time; longer epochs make the end inexact
 SAME_IN_FOLDS = (  # settings that follow from the time
     "data.input_size",
     "train.epochs",
@@ -62,37 +62,37 @@ Configure = Callable[[Sequence[str]], Config]  # settings as of --set, beside th
 
 @dataclass(frozen=True, slots=True)
 class TimeLimit:
-    """The time that a command has, from its start on."""
+    """The time limit of a command, from its start on."""
 
     minutes: float
     began: float  # time.monotonic() at the start of the command
 
     def left(self) -> float:
-        """Seconds until the end, the main process's on all."""
+        """Seconds until the end, the main process's value on all processes."""
         return gather(self.began + 60 * self.minutes - time.monotonic())[0]
 
 
 def time_limit(options: RunOptions) -> TimeLimit | None:
-    """What --minutes asks for; None without it, and for a run that is resumed. Raises InputError."""
+    """The limit of --minutes; None without it, and for a resumed run. Raises InputError."""
     minutes = options.minutes
     if minutes is None:
         return None
     if options.data is None:
-        raise InputError("--minutes goes with --data: with --config set the length, --set train.epochs=...")
+        raise InputError("--minutes works with --data only: with --config set train.epochs")
     if not 0 < minutes <= LONGEST:  # NaN is neither
         raise InputError(f"--minutes is {minutes:g}: expected a number of minutes above 0 and at most {LONGEST}")
     if "train.epochs" in options.given:
-        raise InputError("--minutes and --set train.epochs both give the length of the run: leave one of them out")
+        raise InputError("--minutes and --set train.epochs both set the length of the run: leave one of them out")
     if options.folds is None and holds_run(folder := options.folder):
-        check_may_go_on(options, folder)
-        say(f"--minutes is not used: the resumed run keeps the epochs of {folder / 'config.yaml'}")
+        check_resumable(options, folder)
+        say(f"--minutes is ignored: a resumed run keeps the epochs of {folder / 'config.yaml'}")
         return None
     return TimeLimit(minutes, options.began)
 
 
 @dataclass(frozen=True, slots=True)
 class TimedRun:
-    """The first, or only, of `runs` runs that have a time together."""
+    """The first, or only, of `runs` runs that share a time limit."""
 
     limit: TimeLimit
     configure: Configure
@@ -102,17 +102,17 @@ class TimedRun:
     def fit(
         self, config: Config, trainer: Trainer, data: tuple[CocoDataset, CocoDataset], *, ready: float, build: float
     ) -> tuple[Config, Trainer, Correction]:
-        """The configuration that ends in time, its trainer, and the callback that corrects its length at half.
+        """The configuration that fits, its trainer, and the callback that corrects the length halfway.
 
-        `trainer`, which `config` describes, is used up. `ready` and `build` are the seconds that the preparation of
-        a run took, and in it that of the trainer. Raises InputError where no epoch fits.
+        `trainer` was built from `config` and cannot be used afterwards. `ready`: seconds that the preparation of the
+        run took; `build`: those of building the trainer in it. Raises InputError if no epoch fits.
         """
         default, course = config, course_of(config, trainer.steps)
         speed = self._measure(config, trainer, data[1], build)
         passes = share_that_fits(self._seconds(speed, ready), speed, course)
         size = smaller_input(config.data.input_size, passes)
         if size != config.data.input_size and "data.input_size" not in self.given:
-            say(f"  the time is enough for {passes:.0%} of the default epochs: a smaller input allows more")
+            say(f"  the time allows {passes:.0%} of the default epochs; a smaller input allows more")
             config = self._configured([f"data.input_size={list(size)}"])
             trainer = rebuild(config, data, trainer.stepper.device)
             speed = self._measure(config, trainer, data[1], build)
@@ -129,20 +129,21 @@ class TimedRun:
         return config, trainer, Correction(trainer, config, speed, end=end)
 
     def _measure(self, config: Config, trainer: Trainer, val_data: CocoDataset, build: float) -> Speed:
-        """Time the parts of a run, and print what they take."""
+        """Time the parts of a run, and print the result."""
         if self.limit.left() <= 0:
             self._refuse(2 * self._passed())
         seconds = min(max(MEASURED_SHARE * 60 * self.limit.minutes, LEAST_MEASURED), MOST_MEASURED)
         speed = measure_speed(config, trainer, val_data, seconds=seconds, build_seconds=build)
         height, width = config.data.input_size
         say(
-            f"timed at {height} x {width} pixels: {speed.mixed_step:.2f} s a step with mosaic and mixup, "
-            f"{speed.plain_step:.2f} s without, {speed.validation:.1f} s a validation, {speed.save:.2f} s a save"
+            f"timed at {height} x {width} pixels: {speed.mixed_step:.2f} s per step with mosaic and mixup, "
+            f"{speed.plain_step:.2f} s without, {speed.validation:.1f} s per validation, "
+            f"{speed.save:.2f} s per checkpoint"
         )
         return speed
 
     def _seconds(self, speed: Speed, ready: float) -> float:
-        """What is left for this run from now on; each of several is prepared and measured on its own."""
+        """Seconds left for this run; each of several runs has its own preparation and final measurement."""
         others = (self.runs - 1) * ready
         measured = speed.validation if self.runs > 1 else 0.0
         return (self.limit.left() - others) / self.runs - measured
@@ -154,7 +155,7 @@ class TimedRun:
         return config.train.validate_every if "train.validate_every" in self.given else None
 
     def _configured(self, settings: Sequence[str]) -> Config:
-        """The configuration with these settings where the user gives none, without a word."""
+        """The configuration with those of these settings that the user does not set; prints nothing."""
         with contextlib.redirect_stdout(None):
             wanted = [setting for setting in settings if setting.partition("=")[0] not in self.given]
             return gather(self.configure(wanted))[0]
@@ -164,13 +165,13 @@ class TimedRun:
             raise StoppedByAnother
         minutes = math.ceil(needed * MARGIN / 6) / 10
         raise InputError(
-            f"--minutes {self.limit.minutes:g}: expected time for at least one epoch, found that it needs about "
-            f"{described(needed)} here: give --minutes {minutes:g} or more"
+            f"--minutes {self.limit.minutes:g}: too short: one epoch needs about {duration_text(needed)} on this "
+            f"machine: give --minutes {minutes:g} or more"
         )
 
 
 def rebuild(config: Config, data: tuple[CocoDataset, CocoDataset], device: torch.device) -> Trainer:
-    """The trainer of a configuration from the same random state as at the beginning, without a word."""
+    """Build the trainer from the same random state as at the start; prints nothing."""
     torch.manual_seed(config.train.seed)
     with contextlib.redirect_stdout(None):
         return build_trainer(config, *data, device)
@@ -181,20 +182,20 @@ def report(default: Config, config: Config, seconds: float, speed: Speed, course
     before, epochs = default.train.epochs, config.train.epochs
     takes = course_of(config, course.steps).seconds(speed)
     say(
-        f"--minutes: {epochs} epochs instead of the {before} of the default plan, which would take "
-        f"{described(course.seconds(speed))} from here at this input size; these take {described(takes)}"
+        f"--minutes: {epochs} epochs in {duration_text(takes)}, instead of the default {before}, which would take "
+        f"{duration_text(course.seconds(speed))} at this input size"
     )
     for difference in differences(dump_config(default), dump_config(config)):
         say(f"  {difference}")
     one = (takes - speed.start) / epochs
     if epochs == MOST_PASSES * before:
-        say(f"  the run ends early: more than {MOST_PASSES} times the default epochs seldom raise AP")
+        say(f"  the run will end early: more than {MOST_PASSES} times the default epochs rarely improve AP")
     elif one > COARSE * seconds:
-        say(f"  an epoch takes {described(one)}, and only whole ones are made: the end is that inexact")
+        say(f"  an epoch takes {duration_text(one)} and only whole epochs are run: the end may be off by that much")
 
 
 def settings_of_first_fold(folder: Path) -> list[str]:
-    """What the time determined in the first of several runs, for the others."""
+    """The settings that the time limit determined in the first of several runs, for the others."""
     settings = load_run(folder)
     found = []
     for key in SAME_IN_FOLDS:

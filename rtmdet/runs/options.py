@@ -1,4 +1,4 @@
-"""What is asked of a run, whether by the command line or from Python."""
+"""The options of a run, from the command line or from Python."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """A configuration file or a data set, exactly one of them, and what changes the run that they describe."""
+    """A configuration file or a data set, exactly one of them, and further options."""
 
     config: Path | None = None
     data: Path | None = None
@@ -22,8 +22,8 @@ class RunOptions:
     overrides: tuple[str, ...] = ()  # settings as key.subkey=value
     resume: bool = False
     minutes: float | None = None  # with data: how long the run may take
-    folds: int | None = None  # with data: number of runs, each measured on another part of the images
-    one_image_is_enough: bool = False  # the only labeled image is for training and for validation
+    folds: int | None = None  # with data: cross-validation with this many runs
+    one_image_is_enough: bool = False  # a single labeled image serves for training and validation
     began: float = field(default_factory=time.monotonic)  # what the minutes count from
 
     @property
@@ -34,27 +34,27 @@ class RunOptions:
 
     @property
     def data_set(self) -> Path:
-        """The path of `data`, where it is known to be given."""
-        assert self.data is not None, "asked only of runs on a data set"
+        """The path of `data`, which must be given."""
+        assert self.data is not None, "only for runs on a data set"
         return self.data
 
     @property
     def folder(self) -> Path:
         """The folder of a run on `data`: the setting train.output, or runs/ with the name of the data.
 
-        A file's name begins with that of its folder: many data sets have a data.yaml.
+        For a file, the name of its folder is put before its own: many data sets have a data.yaml.
         """
         data = self.data_set.resolve()
         name = data.name if data.is_dir() else f"{data.parent.name}-{data.stem}"
         return Path(self.given.get("train.output") or f"runs/{name}").expanduser()
 
     def with_settings(self, settings: Sequence[str]) -> RunOptions:
-        """The same with further settings, which win over earlier ones."""
+        """The same with further settings, which override earlier ones."""
         return replace(self, overrides=(*self.overrides, *settings))
 
 
 def _unquoted(value: str) -> str:
-    """A text without its quotes; what is no text is left for the configuration to load or to refuse."""
+    """Text without its quotes; other values are returned unchanged."""
     try:
         found = yaml.safe_load(value)
     except (yaml.YAMLError, ValueError, RecursionError):

@@ -9,11 +9,9 @@ from rtmdet.training.log import Row
 
 
 def describe_outcome(rows: Iterable[Row], folder: Path, input_size: tuple[int, int] | None = None) -> str:
-    """One line from the rows of a run's log; `input_size` (H, W): one chosen for the last validation only.
-
-    best.pth is chosen as the highest of several validations, all on the same images, so its AP is biased upwards.
-    The last epoch is fixed before anything is measured. `train` always validates it.
-    """
+    """One line from the rows of a run's log; `input_size` (H, W): one chosen for the last validation only."""
+    # best.pth is the maximum of several validations on the same images, so its AP is biased upward; that of the last
+    # epoch, which `train` always validates, is not.
     values = [float(row["AP"]) for row in rows if row["kind"] == "val"]
     last_file, best_file = folder / "last.pth", folder / "best.pth"
     if not values:
@@ -23,12 +21,12 @@ def describe_outcome(rows: Iterable[Row], folder: Path, input_size: tuple[int, i
         return f"AP undefined: the validation images contain no objects; weights: {last_file}"
     if input_size is not None:
         text = f"AP of the last epoch {last:.3f} at {input_size[0]} x {input_size[1]} pixels ({last_file})"
-        return text + ("; earlier validations were at the training's size" if len(values) > 1 else "")
+        return text + ("; earlier validations used the training size" if len(values) > 1 else "")
     if len(values) == 1:
         return f"AP {last:.3f} after the last epoch ({last_file})"
     if last == best:
         return f"AP of the last epoch {last:.3f} ({last_file}), the best of {len(values)} validations"
     return (
         f"AP of the last epoch {last:.3f} ({last_file}), best of {len(values)} validations {best:.3f} ({best_file}); "
-        "the best of several is chosen on these images and reads too high with few of them: report the last"
+        "the best is chosen on these same images, so its AP is too optimistic: report the last"
     )

@@ -1,4 +1,4 @@
-"""`rtmdet train --data`: from the path of a data set to the whole configuration of a run, each choice said."""
+"""`rtmdet train --data`: from the path of a data set to the configuration of a run; each choice is printed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.formats.open import Split
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.runs.build_trainer import training_device
-from rtmdet.runs.changed_data import say_what_changed
+from rtmdet.runs.changed_data import report_changes
 from rtmdet.runs.facts import start_of
 from rtmdet.runs.first_weights import FirstWeights, size_from_boxes
 from rtmdet.runs.folder import is_run, load_run
@@ -30,32 +30,32 @@ from rtmdet.runs.weights_file import read_weights
 from rtmdet.weights.checkpoint import has_checkpoint
 from rtmdet.weights.load import LoadedWeights, new_classes
 
-ORIGIN = "origin.json"  # says where the data of a run came from
+ORIGIN = "origin.json"  # the path of the data set that a run was started on
 DEFAULT_WEIGHTS = "rtmdet-tiny-coco"
 NO_WEIGHTS = "none"
 NULLS = ("", NO_WEIGHTS, "null", "~")
 
 
 def configuration(options: RunOptions) -> Config:
-    """What `--config` says, or what is chosen for `--data`; a run that is resumed has its own config.yaml.
+    """The configuration of `--config`, or the one derived for `--data`; a resumed run uses its own config.yaml.
 
-    Raises InputError for what does not fit together, and where the folder of the run holds one already.
+    Raises InputError for options that contradict each other, and if the folder already holds a run.
     """
     if options.data is None:
         return read_configuration(options)
     folder = options.folder
     if not holds_run(folder):
         return configure(options, folder)
-    check_may_go_on(options, folder)
-    say_what_changed(options.data_set, options.images, folder / "data")
+    check_resumable(options, folder)
+    report_changes(options.data_set, options.images, folder / "data")
     return load_run(folder, options.overrides)
 
 
 def read_configuration(options: RunOptions) -> Config:
-    """What `--config` says, with `--weights` and `--set`."""
+    """The configuration of `--config` with `--weights` and `--set`."""
     assert options.config is not None, "given where no data set is"
     if options.keep_classes:
-        raise InputError("--keep-classes goes with --data: with --config list the classes in data.classes")
+        raise InputError("--keep-classes works with --data only: with --config list the classes in data.classes")
     weights = []
     if options.weights is not None:
         name = "null" if options.weights.lower() == NO_WEIGHTS else json.dumps(options.weights)
@@ -67,16 +67,16 @@ def read_configuration(options: RunOptions) -> Config:
 
 
 def configure(options: RunOptions, folder: Path) -> Config:
-    """The configuration for `--data PATH`, with what `--weights` and `--set` say.
+    """The configuration for `--data PATH` with `--weights` and `--set`.
 
-    COCO files for data of other formats, and for a validation split that is made here, are written into `folder`.
-    Raises InputError where the data or the weights cannot be used.
+    COCO files of data in other formats, and of a validation split that is made here, are written into `folder`.
+    Raises InputError if the data or the weights cannot be used.
     """
     return configurations(options, folder)([])
 
 
 def configurations(options: RunOptions, folder: Path) -> Callable[[Sequence[str]], Config]:
-    """What makes the configuration for `--data PATH` with further settings, such as train.epochs=12."""
+    """A function that makes the configuration for `--data PATH` with further settings, such as train.epochs=12."""
     source = open_data_set(options.data_set, options.images)
     classes = choose_classes(options, source.splits["train"])
     splits = two_splits(source, options.data_set, one_is_enough=options.one_image_is_enough)
@@ -91,9 +91,9 @@ def split_configurations(
     classes: Sequence[str],
     measured: dict[str, Choice] | None = None,
 ) -> Callable[[Sequence[str]], Config]:
-    """What makes the configuration of a run on these splits with further settings.
+    """A function that makes the configuration of a run on these splits with further settings.
 
-    `measured` holds the choices of an earlier run that are taken over, and takes those of this one.
+    `measured` holds choices to reuse from an earlier run; those of this run are added.
     """
     measured = {} if measured is None else measured
 
@@ -104,23 +104,23 @@ def split_configurations(
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a run has begun to save into a folder."""
+    """Whether a folder holds checkpoints of a run."""
     return has_checkpoint(folder) or (folder / "best.pth").exists()
 
 
-def check_may_go_on(options: RunOptions, folder: Path) -> None:
-    """Refuse to begin in the folder of another run, and to go on with a run of other data. Raises InputError."""
+def check_resumable(options: RunOptions, folder: Path) -> None:
+    """Raise InputError for a folder that holds a run that is not to be resumed, or one on other data."""
     if not options.resume:
-        raise InputError(f"{folder} holds a run already: go on with --resume, or --set train.output=...")
+        raise InputError(f"{folder} already holds a run: continue it with --resume, or set another train.output")
     origin = folder / "data" / ORIGIN
     if origin.exists() and (begun := read_json(origin)) != str(options.data_set.resolve()):
-        raise InputError(f"{folder} holds a run on {begun}, not on {options.data_set}: give --set train.output=...")
+        raise InputError(f"{folder} holds a run on {begun}, not on {options.data_set}: set another train.output")
 
 
 def choose_classes(options: RunOptions, train: Split) -> list[str]:
-    """The classes in the order of their labels: the data's by rising id, with --keep-classes after the weights' own.
+    """The classes in label order: the data's by id; with --keep-classes the weights' classes first.
 
-    Raises InputError where the weights' classes cannot be kept.
+    Raises InputError if the classes of the weights cannot be kept.
     """
     if options.keep_classes:
         return joined_classes(train, weights_of(options, options.given))
@@ -135,9 +135,9 @@ def configure_splits(
     classes: Sequence[str],
     measured: dict[str, Choice],
 ) -> Config:
-    """The configuration of a run into `folder` on these splits, each choice printed. Raises InputError.
+    """The configuration of a run in `folder` on these splits; prints each choice. Raises InputError.
 
-    `measured` keeps the choices that take seconds of measuring, by key: what it holds is not measured again.
+    `measured` caches, by key, the choices that take seconds to measure.
     """
     given = options.given
     weights = weights_of(options, given)
@@ -187,11 +187,11 @@ def measure_choices(
     measured: dict[str, Choice],
     add: Callable[[Choice], None],
 ) -> None:
-    """Input size and norm statistics, measured where the user gives none, each handed to `add`.
+    """Measure input size and norm statistics where the user sets none, and pass each choice to `add`.
 
-    `resolved` is the configuration so far; `detector` the first weights, None where neck and head start from scratch.
+    `resolved` gives the configuration so far; `detector` is None if neck and head start from scratch.
     """
-    config = resolved()  # refuses bad settings before anything takes time
+    config = resolved()  # bad settings fail before anything takes time
 
     @cache
     def dataset() -> CocoDataset:
@@ -199,7 +199,7 @@ def measure_choices(
 
     @cache
     def first_weights() -> FirstWeights:
-        assert detector is not None, "asked only where there is one"
+        assert detector is not None, "only called with a detector"
         device = training_device(config.train.device)
         return FirstWeights.build(detector, config.model, dataset(), device)
 
@@ -220,7 +220,7 @@ def measure_choices(
 
 
 def weights_of(options: RunOptions, given: dict[str, str]) -> str | None:
-    """The first weights: as given, or those of RTMDet-tiny; None for 'none' and for a timm backbone without any."""
+    """The initial weights: as given, else RTMDet-tiny's; None for 'none' and for a timm backbone without weights."""
     default = NO_WEIGHTS if is_given(given, "model.backbone") else DEFAULT_WEIGHTS
     weights = (options.weights or given.get("model.weights", default)).strip()
     return None if weights.lower() in NULLS else weights
@@ -232,36 +232,35 @@ def is_given(given: dict[str, str], key: str) -> bool:
 
 
 def joined_classes(train: Split, weights: str | None) -> list[str]:
-    """The classes of the first weights in their order, then the data's new ones.
+    """The classes of the initial weights in their order, then the data's new ones.
 
-    Raises InputError where the weights name no classes, or one of theirs has no objects in the data: it would be
-    forgotten, since its objects would count as background.
+    Raises InputError if the weights name no classes, or if the data has no objects of one of theirs.
     """
     known = None if weights is None else read_weights(weights).classes
     if known is None:
-        raise InputError("--keep-classes: expected first weights that name their classes, found none; leave it out")
+        raise InputError("--keep-classes: expected weights that store class names, found none; leave it out")
     used = {entry["category_id"] for entry in train.coco["annotations"]}
     names = [category["name"] for category in train.coco["categories"] if category["id"] in used]
-    missing = [name for name in known if name not in names]
+    missing = [name for name in known if name not in names]  # they would be trained as background
     if missing:
         raise InputError(
-            f"--keep-classes: {shortened(missing, 5)} of {weights}: without objects in the training data, which has "
-            f"{shortened(names)}; what has none would be forgotten: annotate it too, or leave the option out"
+            f"--keep-classes: {weights} knows {shortened(missing, 5)}, but the training data has only "
+            f"{shortened(names)}, so the others would be unlearned: label them too, or leave the option out"
         )
     return [*known, *(name for name in names if name not in known)]
 
 
 def size_of(weights: LoadedWeights | None) -> str:
-    """The model size of first weights; that of the default weights where there are none."""
+    """The model size of the initial weights; tiny without any."""
     if weights is None:
         return "tiny"
     if weights.size is None:
-        raise InputError(f"{weights.path} does not say its model size: give it with --set model.size=...")
+        raise InputError(f"{weights.path} stores no model size: give it with --set model.size=...")
     return weights.size
 
 
 def given_classes(given: dict[str, str]) -> list[str]:
-    """The classes that the user sets, if so; what is no list is left for the configuration to refuse."""
+    """The classes that the user sets, if any; the configuration refuses what is not a list."""
     try:
         names = yaml.safe_load(given.get("data.classes", "null"))
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -270,7 +269,7 @@ def given_classes(given: dict[str, str]) -> list[str]:
 
 
 def int_of(given: dict[str, str], key: str) -> int | None:
-    """A whole number among the overrides; what is none is left for the configuration to refuse."""
+    """A positive whole number among the overrides, else None; the configuration refuses other values."""
     value = given.get(key, "").strip()
     return int(value) if value.isascii() and value.isdigit() and int(value) > 0 else None
 

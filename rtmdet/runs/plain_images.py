@@ -1,4 +1,4 @@
-"""Training images without augmentation, at the network's input size: what first weights are examined on."""
+"""Training images without augmentation at the network's input size, to examine initial weights on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rtmdet.data.samples import EvaluationSamples
 
 
 def spread(items: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the items, evenly spread."""
+    """At most `count` of the items, evenly spread over them."""
     count = min(count, len(items))
     return [items[place * len(items) // count] for place in range(count)]
 
@@ -24,7 +24,7 @@ def plain_batches(
 ) -> Iterator[Batch]:
     """Batches of these images, letterboxed, boxes in input pixels.
 
-    A last batch that would be smaller than the others is left out, except if it is the only one.
+    A smaller last batch is left out, unless it is the only one.
     """
     samples = EvaluationSamples(dataset, input_size=input_size)
     for first in range(0, len(indices), batch_size):

@@ -1,4 +1,4 @@
-"""COCO results files: detections that `rtmdet evaluate --out`, or any other detector, wrote.
+"""COCO results files: detections written by `rtmdet evaluate --out` or by any other detector.
 
 Dimension legend: D detections of one image.
 """

@@ -1,4 +1,4 @@
-"""The check of every run before its first step: data, classes, geometry and first loss, in seconds."""
+"""The check before the first step of every run: data, classes, geometry and first loss, in seconds."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset, index_coco, reason_against
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile
 from rtmdet.data.loader import collate
-from rtmdet.evaluation.coco import shown
+from rtmdet.evaluation.coco import metric_text
 from rtmdet.models.norm_statistics import lack_statistics
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.build_trainer import build_training_samples
-from rtmdet.runs.first_weights import AGREEMENT_IMAGES, LEAST_AGREEMENT, norm_agreement
+from rtmdet.runs.first_weights import AGREEMENT_IMAGES, LEAST_AGREEMENT, MODES, norm_agreement
 from rtmdet.runs.plain_images import plain_images, spread
 from rtmdet.runs.weights_file import read_first_weights
 from rtmdet.training.engine import Trainer
@@ -38,25 +38,25 @@ from rtmdet.training.preflight import (
 )
 from rtmdet.weights.load import LoadedWeights, new_classes
 
-IMAGES = 200  # at most so many are evaluated
-BOXES = 100  # of each, at most: COCO counts no more detections
-HEADERS = 1000  # images of a split whose size is looked at, at most
+IMAGES = 200  # evaluated at most
+BOXES = 100  # per image at most: COCO counts no more detections
+HEADERS = 1000  # images per split whose size is checked, at most
 BATCH = 4  # images of the forward pass
-EXACT, USABLE = 0.995, 0.5  # AP of the ground truth: below the one it is said, below the other refused
-LARGER_INPUT = 1.5  # times the pixels of the weights' own input, from which on a run says so
-TIME_OF_PIXELS = 0.9  # exponent: small inputs use a machine less well
-MOST_WITHOUT_PRIOR = 0.01  # share of boxes from which on a larger input is advised
+EXACT, USABLE = 0.995, 0.5  # AP of the ground truth: reported below the first, refused below the second
+LARGER_INPUT = 1.5  # reported from this many times the pixels that the weights were trained with
+TIME_OF_PIXELS = 0.9  # exponent: small inputs use the hardware less efficiently
+MOST_WITHOUT_PRIOR = 0.01  # share of boxes; above it, a larger input is recommended
 
 
 def check_start(
     config: Config, trainer: Trainer, train_data: CocoDataset, val_data: CocoDataset, *, resumed: bool
 ) -> None:
-    """Say what is unusual and refuse what cannot be learned or measured. Raises InputError.
+    """Report what is unusual, and raise InputError for what cannot be learned or measured.
 
-    A `resumed` run has passed what concerns its first weights. Neither weights nor random states change.
+    A `resumed` run skips the checks of its initial weights. Neither weights nor random states change.
     """
     device = trainer.stepper.device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout in a backbone draws
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout in a backbone draws numbers
         _check_start(config, trainer, train_data, val_data, resumed=resumed)
 
 
@@ -66,59 +66,59 @@ def _check_start(
     input_size = config.data.input_size
     for dataset in (train_data, val_data) if is_main_process() else ():
         check_sizes(dataset)
-    ap = check_evaluation(val_data, input_size)
-    lost = check_priors(train_data, input_size)
+    ap = check_labels(val_data, input_size)
+    lost = report_small_boxes(train_data, input_size)
     new = None
     if not resumed:
         weights = read_first_weights(config)
-        compare_sizes(weights, input_size)
-        check_norms(config, trainer, train_data, weights)
-        new = compare_classes(weights, train_data.classes)
+        report_larger_input(weights, input_size)
+        report_norms(config, trainer, train_data, weights)
+        new = report_classes(weights, train_data.classes)
     batch = gather(first_batch(config, train_data) if is_main_process() else None)[0]
     assert batch is not None, "the main process has one"
     loss = check_first_loss(trainer, batch, config.train.precision, new=new)
     say(
-        f"start check passed: your labels, scored as if they were detections, reach AP {shown(ap)}; boxes too small "
-        f"to be matched: {lost:.1%}; first loss {loss:.2f}"
+        f"start check passed: your labels, scored as if they were detections, reach AP {metric_text(ap)}; boxes too "
+        f"small to be matched: {lost:.1%}; first loss {loss:.2f}"
     )
 
 
 def check_sizes(dataset: CocoDataset) -> None:
-    """Refuse images of other sizes than the annotation file says, before a run meets them in its first epoch.
+    """Raise InputError for images whose size differs from the annotation file.
 
-    Of more than HEADERS images some are looked at, evenly over the file.
+    Of more than HEADERS images only some are checked, evenly spread over the file.
     """
     step = -(-len(dataset) // HEADERS)
     for index in range(0, len(dataset), step):
         dataset.check_size(index)
 
 
-def check_evaluation(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
-    """Feed the ground truth through encoding, decoding and evaluation; returns its AP."""
+def check_labels(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
+    """Pass the ground truth through encoding, decoding and evaluation; returns its AP. Raises InputError."""
     images = [target_of(dataset, index, most=BOXES) for index in range(min(IMAGES, len(dataset)))]
     index = index_of(dataset, [meta for meta, _ in images], most=BOXES)
     ap = ground_truth_ap(index, dataset.category_ids, images[rank() :: world_size()], input_size)
     if -1 < ap < USABLE:
         raise InputError(
-            f"the validation boxes, measured against themselves, reach AP {ap:.3f} of 1: they lie outside their "
-            "images, or their ids are mixed up: look with rtmdet data show"
+            f"the validation labels, scored as if they were detections, reach AP {ap:.3f}, expected 1: boxes lie "
+            "outside of their images, or ids are mixed up: look with rtmdet data show"
         )
     if -1 < ap < EXACT:
         say(
-            f"the validation boxes, measured against themselves, reach AP {ap:.3f} of 1: some reach out of their "
-            "images"
+            f"the validation labels, scored as if they were detections, reach AP {ap:.3f} instead of 1: some boxes "
+            "extend beyond their images"
         )
     return ap
 
 
 def target_of(dataset: CocoDataset, index: int, most: int | None = None) -> tuple[ImageMeta, Target]:
-    """The ground truth of an image in its own pixels, or the `most` first of it."""
+    """The ground truth of an image in its own pixels, or the first `most` objects."""
     meta, truth = dataset.truth(index)
     return meta, Target(torch.from_numpy(truth.boxes[:most]), torch.from_numpy(truth.labels[:most]))
 
 
 def index_of(dataset: CocoDataset, metas: Sequence[ImageMeta], most: int | None = None) -> COCO:
-    """The index of these images alone, with the annotations that the data set uses, or the `most` first of each."""
+    """A COCO index of these images with the annotations that are used, or the first `most` of each."""
     annotations: list[CocoAnnotation] = []
     for meta in metas:
         found = dataset.coco.imgToAnns[meta.image_id]
@@ -131,8 +131,8 @@ def index_of(dataset: CocoDataset, metas: Sequence[ImageMeta], most: int | None 
     return index_coco(file)
 
 
-def check_priors(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
-    """The share 0 .. 1 of training boxes that are too small for this input size; many are said."""
+def report_small_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
+    """The share 0 .. 1 of training boxes too small to be matched at this input size; prints a line if many are."""
     images = [target_of(dataset, index) for index in range(len(dataset))]
     boxes = torch.cat(
         [Letterbox.fit(meta.original_size, input_size).to_input(target.boxes) for meta, target in images]
@@ -141,14 +141,14 @@ def check_priors(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
     if lost > MOST_WITHOUT_PRIOR * len(boxes):
         height, width = input_size
         say(
-            f"{lost} of {len(boxes)} training boxes are so small at {height} x {width} pixels that no prior lies in "
-            "them: a larger data.input_size lets them learn (rtmdet data check names one)"
+            f"{lost} of {len(boxes)} training boxes are too small at {height} x {width} pixels to be matched: use a "
+            "larger data.input_size (rtmdet data check suggests one)"
         )
     return lost / len(boxes)
 
 
-def check_norms(config: Config, trainer: Trainer, dataset: CocoDataset, weights: LoadedWeights | None) -> None:
-    """Report first weights that are another network in training mode than in evaluation mode on these images."""
+def report_norms(config: Config, trainer: Trainer, dataset: CocoDataset, weights: LoadedWeights | None) -> None:
+    """Print a line if the batch-norm statistics of the initial weights do not fit these images."""
     model = trainer.model
     if config.model.norm_statistics != "keep" or weights is None or weights.backbone_only:
         return
@@ -163,15 +163,15 @@ def check_norms(config: Config, trainer: Trainer, dataset: CocoDataset, weights:
     lacking = lack_statistics(model)
     found = norm_agreement(model, images, frozen=trainer.frozen)
     if found < LEAST_AGREEMENT or lacking:
-        what = "hold no statistics" if lacking else "have statistics of other images"
+        what = "have no running statistics" if lacking else "have statistics that do not fit these images"
         say(
-            f"batch norms: the first weights {what}: training and evaluation mode agree to a correlation of "
-            f"{found:.2f} here; --set model.norm_statistics=recalibrate measures them on the training images"
+            f"the batch norms of the weights {what} ({MODES} {found:.2f}): to measure them on the training images, "
+            "--set model.norm_statistics=recalibrate"
         )
 
 
-def compare_sizes(weights: LoadedWeights | None, input_size: tuple[int, int]) -> None:
-    """Print what a much larger input than that of the first weights' training costs."""
+def report_larger_input(weights: LoadedWeights | None, input_size: tuple[int, int]) -> None:
+    """Print the cost of an input much larger than the one the weights were trained with."""
     trained = None if weights is None else weights.trained_size or weights.input_size
     if trained is None:
         return
@@ -184,15 +184,15 @@ def compare_sizes(weights: LoadedWeights | None, input_size: tuple[int, int]) ->
         )
 
 
-def compare_classes(weights: LoadedWeights | None, classes: Sequence[str]) -> bool:
-    """Say how the classes of the first weights and of the data differ; whether the class branch is new."""
+def report_classes(weights: LoadedWeights | None, classes: Sequence[str]) -> bool:
+    """Print which classes start from those of the weights; returns whether the class layers start from scratch."""
     if weights is None:
         return True
     new = new_classes(weights, classes)
     if not new and weights.classes is not None and not set(weights.classes) & set(classes):
         say(
-            f"classes: what the weights know as {shortened(weights.classes)} goes on as "
-            f"{shortened(classes)}, in this order"
+            f"{shortened(classes)} start{'s' if len(classes) == 1 else ''} from what the weights learned about "
+            f"{shortened(weights.classes)}{'' if len(classes) == 1 else ', in this order'}"
         )
     return len(new) == len(classes)
 
@@ -206,10 +206,9 @@ def first_batch(config: Config, dataset: CocoDataset) -> Batch:
 
 @torch.no_grad()
 def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: bool | None) -> float:
-    """The loss of a batch before any step: finite, neither too high nor too low, and of outputs that vary.
+    """Check loss and outputs of a batch before any step; returns the loss. Raises InputError.
 
-    With a `new` class branch the classification loss must be near that of its prior score. None: of a resumed run,
-    whose losses have no expected value.
+    `new`: the class layers start from scratch, so that their loss is known; None: resumed, nothing is expected.
     """
     stepper = trainer.stepper
     batch = batch.to(stepper.device)
@@ -223,15 +222,15 @@ def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: boo
     total = float(losses.total)
     if not math.isfinite(total):
         raise InputError(
-            f"the first loss is {total:g} with train.precision {precision}: give other first weights, or float32"
+            f"the first loss is {total:g} with train.precision {precision}: use float32, or other weights"
         )
     check_outputs(outputs)
     expected = expected_loss(stepper.criterion, outputs, batch.targets)
     found = float(losses.classification)
     if new and not expected / LOSS_FACTOR <= found <= expected * LOSS_FACTOR:
         raise InputError(
-            f"the first classification loss is {found:.3g}, where a new class branch with its prior score of 0.01 "
-            f"has about {expected:.3g}: the first weights do not fit this model"
+            f"the first classification loss is {found:.3g}, expected about {expected:.3g} for class layers that "
+            "start from scratch: the weights do not fit this model"
         )
     if new is False and found > expected * LOSS_FACTOR:
         say(
@@ -240,15 +239,15 @@ def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: boo
         )
     if new is False and finds_nothing(losses, expected):
         say(
-            f"the weights find no object in the first images, which have {losses.ground_truths} (classification loss "
-            f"{found:.3g}; from scratch it would be {expected:.3g}; box loss {float(losses.box):.3g}): they may not "
-            "learn; check --weights and the input size"
+            f"the weights find none of the {losses.ground_truths} objects in the first images (classification loss "
+            f"{found:.3g}; from scratch it would be {expected:.3g}; box loss {float(losses.box):.3g}): training may "
+            "fail; check --weights and the input size"
         )
     return total
 
 
 def check_outputs(outputs: DenseOutputs) -> None:
-    """Refuse a network whose outputs are the same everywhere, whatever it is shown. Raises InputError."""
+    """Raise InputError for a network whose outputs are the same everywhere, whatever the image."""
     logits, distances = output_spread(outputs)
     if min(logits, distances) < LEAST_SPREAD:
         raise InputError(
@@ -260,7 +259,7 @@ def check_outputs(outputs: DenseOutputs) -> None:
 
 
 def set_training(model: nn.Module, frozen: Sequence[nn.Module]) -> None:
-    """Training mode, but for the frozen parts."""
+    """Training mode, except for frozen parts."""
     model.train()
     for module in frozen:
         module.eval()

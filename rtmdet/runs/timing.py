@@ -1,4 +1,4 @@
-"""Measures what the parts of a run cost on this machine, with a trainer that is thrown away afterwards."""
+"""Measures how long the parts of a run take on this machine, with a trainer that is then thrown away."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from rtmdet.runs.measure import detect_all
 from rtmdet.runs.validation import build_validation_loader, choice_cost, detection_size
 from rtmdet.training.engine import Trainer
 from rtmdet.training.records import Callback, StepRecord
-from rtmdet.viz.curves import Run, draw_curves
+from rtmdet.viz.curves import LoggedRun, draw_curves
 from rtmdet.viz.score_curves import draw_score_curves
 
-LEAST_STEPS = 3  # that are timed in each stage
-SEEN_SCORE = 0.02  # of detections looked at here: new class layers begin with 0.01 everywhere, and many candidates
+LEAST_STEPS = 3  # timed in each stage
+SEEN_SCORE = 0.02  # score threshold here: new class layers start with scores of 0.01, and too many candidates
 
 
 def measure_speed(
     config: Config, trainer: Trainer, val_data: CocoDataset, *, seconds: float, build_seconds: float
 ) -> Speed:
-    """Time real steps of both stages, part of a validation and a checkpoint, in about `seconds` all together.
+    """Time real steps of both stages, part of a validation and a checkpoint, in about `seconds` in total.
 
-    The trainer is of no use afterwards: its weights have moved. The same numbers on all processes: the main one's.
+    Changes the weights of the trainer. All processes get the numbers of the main one.
     """
     folder = trainer.folder
     try:
@@ -58,18 +58,18 @@ def _measure(config: Config, trainer: Trainer, val_data: CocoDataset, seconds: f
     trainer.save_state()
     save = time.perf_counter() - began
     detection, rest = time_validation(config, trainer, val_data, seconds=0.2 * seconds, step=plain_step)
-    learned = len(trainer.loader) * config.data.batch_size * world_size()  # images, a few too many at most
+    learned = len(trainer.loader) * config.data.batch_size * world_size()  # images, rounded up to whole batches
     end = END + choice_cost(config, train=learned, val=len(val_data)) * detection
     start = build_seconds + max(plain[0] - plain_step, 0.0)
     return Speed(start, mixed_step, plain_step, detection + rest, save, end)
 
 
 class _StopTimingError(Exception):
-    """Enough steps are timed."""
+    """Enough steps were timed."""
 
 
 class _Stopwatch(Callback):
-    """An callback that ends the training after `seconds`, at the same step on all processes."""
+    """A callback that ends the training after `seconds`, at the same step on all processes."""
 
     def __init__(self, seconds: float) -> None:
         self.durations: list[float] = []
@@ -77,7 +77,7 @@ class _Stopwatch(Callback):
         self._began = self._last = time.perf_counter()
 
     def on_step(self, record: StepRecord) -> None:
-        """Note the time since the step before, with what lay between them."""
+        """Record the time since the previous step."""
         now = time.perf_counter()
         self.durations.append(now - self._last)
         self._last = now
@@ -87,12 +87,12 @@ class _Stopwatch(Callback):
 
 
 def time_steps(trainer: Trainer, epochs: range, *, seconds: float) -> list[float]:
-    """The durations of real steps in some epochs, counted from 0, one after the other and again."""
+    """The durations of real steps, cycling through some epochs, counted from 0."""
     watch = _Stopwatch(seconds)
     callbacks, trainer.callbacks = trainer.callbacks, [watch]
     try:
-        for epoch in cycle(epochs):  # another one each time: samples of the same one may still be in memory
-            trainer.epoch, trainer.step, trainer.iteration = epoch, 0, 0  # the first learning rates serve for all
+        for epoch in cycle(epochs):  # a new epoch each time: the loader may still hold samples of the last one
+            trainer.epoch, trainer.step, trainer.iteration = epoch, 0, 0  # reuses the first learning rates
             trainer.train_epoch()
     except _StopTimingError:
         return watch.durations
@@ -104,9 +104,9 @@ def time_steps(trainer: Trainer, epochs: range, *, seconds: float) -> list[float
 def time_validation(
     config: Config, trainer: Trainer, val_data: CocoDataset, *, seconds: float, step: float
 ) -> tuple[float, float]:
-    """Seconds of a whole validation, from a part of the images: the detection, and the numbers and pictures.
+    """Seconds of a whole validation, extrapolated from some images: detection, and metrics with pictures.
 
-    The number of batches is chosen beforehand: several processes must not wait for each other.
+    The number of batches is fixed beforehand, so that processes do not wait for each other.
     """
     loader = build_validation_loader(config, val_data, detection_size(config))
     batches = min(len(loader), gather(max(2, round(seconds / step)))[0])
@@ -123,7 +123,7 @@ def time_validation(
 
 
 class _Part:
-    """The first batches of a loader, each with the time that was spent on it."""
+    """The first batches of a loader, with the time spent on each."""
 
     def __init__(self, loader: EvaluationLoader, batches: int) -> None:
         self.durations: list[float] = []
@@ -147,5 +147,5 @@ def time_pictures(metrics: CocoMetrics, folder: Path) -> float:
     draw_score_curves(metrics.classes, folder / "f1.png")  # the first picture prepares fonts
     began = time.perf_counter()
     draw_score_curves(metrics.classes, folder / "f1.png")
-    draw_curves([Run("timing", [])], folder / "curves.png")
+    draw_curves([LoggedRun("timing", [])], folder / "curves.png")
     return time.perf_counter() - began

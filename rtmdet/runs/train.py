@@ -48,10 +48,10 @@ PICTURES = 8  # validation images that TensorBoard shows
 
 
 def carry_out(options: RunOptions, callbacks: Sequence[Callback] = ()) -> Path:
-    """Train as the options say; returns the folder of the run, or of the runs where there are folds.
+    """Train; returns the folder of the run, or the common folder of all folds.
 
-    Raises InputError where something cannot be used, Interrupted after a signal, with everything saved, and
-    StoppedByAnother in all processes of torchrun but the one that reports why.
+    Raises InputError if something cannot be used, Interrupted after a signal, with everything saved, and
+    StoppedByAnother in all processes of torchrun except the one that reports why.
     """
     limit = time_limit(options)
     if options.folds is not None:
@@ -78,34 +78,33 @@ def train(
 ) -> Path:
     """Train, alone or as one of the processes of torchrun; returns the folder of the run.
 
-    `timed` fits a new run to a time. `resume` continues from the folder's newest checkpoint. `callbacks` hear of
-    every step and validation, beside the log files and the progress bar: give one of your own for an experiment
-    tracker. `fits`: whether --minutes may be
-    advised. Raises InputError where the configuration or the data
-    cannot be used, and Interrupted after SIGTERM or Ctrl-C, with everything saved.
+    `timed` fits a new run to a time. `resume` continues from the folder's newest checkpoint. `callbacks` are called
+    at every step and validation, in addition to the log files and the progress bar, e.g. for an experiment tracker.
+    `fits`: whether to mention --minutes. Raises InputError if the configuration or the data cannot be used, and
+    Interrupted after SIGTERM or Ctrl-C, with everything saved.
     """
     began = time.monotonic()
     folder = Path(config.train.output)
-    goes_on = resume and has_checkpoint(folder)
+    resumed = resume and has_checkpoint(folder)
     if not resume and (has_checkpoint(folder) or (folder / "best.pth").exists()):
-        raise InputError(f"{folder} holds a run already: go on with --resume, or give another --set train.output=...")
+        raise InputError(f"{folder} already holds a run: continue it with --resume, or set another train.output")
     device = training_device(config.train.device)
     with process_group(device):
-        config = gather(config)[0]  # what was measured for it may differ between processes
+        config = gather(config)[0]  # choices from measurements may differ between processes
         torch.manual_seed(config.train.seed)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
         train_data, val_data = open_data(config)
         opened = time.monotonic()
-        trainer = build_trainer(config, train_data, val_data, device, resumed=goes_on)
+        trainer = build_trainer(config, train_data, val_data, device, resumed=resumed)
         build = time.monotonic() - opened
-        if goes_on:
+        if resumed:
             resume_newest(trainer, folder)
         elif resume:
-            say(f"{folder} holds no checkpoint to go on from: the run begins at the beginning")
-        check_start_together(config, trainer, train_data, val_data, resumed=goes_on)
-        check_same_place(trainer)
+            say(f"{folder} holds no checkpoint to resume from: the run starts at the beginning")
+        check_start_together(config, trainer, train_data, val_data, resumed=resumed)
+        check_same_iteration(trainer)
         correction: list[Callback] = []
-        if timed is not None and not goes_on:
+        if timed is not None and not resumed:
             ready, before = time.monotonic() - began, config.data.input_size
             config, trainer, last = timed.fit(config, trainer, (train_data, val_data), ready=ready, build=build)
             correction.append(last)
@@ -114,14 +113,14 @@ def train(
         if is_main_process():
             prepare_folder(folder, config)
             trainer.callbacks = [*build_callbacks(config, trainer, train_data, val_data), *callbacks]
-            if timed is None and not goes_on:
+            if timed is None and not resumed:
                 batches = -(-len(val_data) // (config.data.batch_size * world_size()))
                 choice = choice_cost(config, train=len(train_data), val=len(val_data))
                 course = course_of(config, trainer.steps)
                 trainer.callbacks.append(DurationEstimate(course, batches, choice, fits=fits))
         trainer.callbacks = [*trainer.callbacks, *correction]
         forget_weights()
-        run_to_the_end(trainer)
+        run_loop(trainer)
         say(f"curves: {folder / 'curves.png'}")
         used = trainer.meta.input_size
         other = None if used == detection_size(config) else used
@@ -132,7 +131,7 @@ def train(
 def check_start_together(
     config: Config, trainer: Trainer, train_data: CocoDataset, val_data: CocoDataset, *, resumed: bool
 ) -> None:
-    """The start check; where it stops one process the others end without a word."""
+    """The start check; if it stops one process, the others end silently."""
     try:
         check_start(config, trainer, train_data, val_data, resumed=resumed)
     except RuntimeError as error:
@@ -141,12 +140,12 @@ def check_start_together(
         raise
 
 
-def run_to_the_end(trainer: Trainer) -> None:
-    """Run the loop, and close what the callbacks hold open however it ends."""
+def run_loop(trainer: Trainer) -> None:
+    """Run the training loop, and close the callbacks however it ends."""
     try:
         trainer.run()
     except Interrupted:
-        say(f"stopped by a signal in epoch {trainer.epoch + 1}, after iteration {trainer.iteration}; all is saved")
+        say(f"stopped by a signal in epoch {trainer.epoch + 1}, after iteration {trainer.iteration}; state saved")
         raise
     except RuntimeError as error:
         if lost_another(error):
@@ -154,21 +153,22 @@ def run_to_the_end(trainer: Trainer) -> None:
         if any(kind.__module__.startswith(("torch._dynamo", "torch._inductor")) for kind in type(error).__mro__):
             reason = str(error).strip().splitlines()[0]
             raise InputError(
-                f"train.compile: the network cannot be compiled here ({reason}): install a C++ compiler, or set false"
+                f"train.compile: the network cannot be compiled here ({reason}): install a C++ compiler, "
+                "or set train.compile=false"
             ) from error
         raise
     finally:
         for callback in trainer.callbacks:
             callback.close()
     if trainer.stopped_early:
-        say(f"stopped early, after epoch {trainer.epoch}: no better AP in {trainer.plan.patience} validations")
+        say(f"stopped early after epoch {trainer.epoch}: no better AP in {trainer.plan.patience} validations")
 
 
 def resume_newest(trainer: Trainer, folder: Path) -> None:
-    """Take up the run of a folder."""
+    """Resume the run of a folder."""
     path, fault = newest_checkpoint(folder)
     if fault is not None:
-        say(f"{fault}; going on from the one before it, {path}")
+        say(f"{fault}; continuing from the previous checkpoint, {path}")
     before = trainer.resume(path)
     changed = differences(before.config, trainer.meta.config)
     if changed:
@@ -176,12 +176,12 @@ def resume_newest(trainer: Trainer, folder: Path) -> None:
     say(f"resumed after epoch {trainer.epoch} of {trainer.plan.epochs}, iteration {trainer.iteration}")
 
 
-def check_same_place(trainer: Trainer) -> None:
-    """Refuse processes that begin at different places: several machines need the run's folder in common."""
+def check_same_iteration(trainer: Trainer) -> None:
+    """Raise InputError if processes start at different iterations: all machines need the same run folder."""
     places = gather(trainer.iteration)
     if len(set(places)) > 1:
         raise InputError(
-            f"{trainer.folder}: the processes would go on from iterations {', '.join(map(str, places))}: give all "
+            f"{trainer.folder}: the processes would start at iterations {', '.join(map(str, places))}: give all "
             "machines the same folder as train.output"
         )
 
@@ -205,7 +205,7 @@ def build_callbacks(
 
 
 def first_weights(config: Config) -> LoadedWeights | None:
-    """What a run starts from; None without weights, or if those of a resumed run are gone: it needs them no more."""
+    """The initial weights; None without any, and if the file is gone, which a resumed run no longer needs."""
     try:
         return read_first_weights(config)
     except InputError:
@@ -213,7 +213,7 @@ def first_weights(config: Config) -> LoadedWeights | None:
 
 
 def predicted_pictures(trainer: Trainer, dataset: CocoDataset) -> list[np.ndarray]:
-    """The first validation images with what the averaged model finds in them."""
+    """The first validation images with the detections of the averaged model."""
     model, input_size, device = trainer.averaged, trainer.meta.input_size, trainer.stepper.device
     assert isinstance(model, RTMDet), "build_trainer made it"
     detector = Detector.from_model(model, classes=dataset.classes, input_size=input_size, device=device)

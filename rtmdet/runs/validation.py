@@ -1,4 +1,4 @@
-"""What measures a model while it trains, and the choice of the input size that it is measured and used at."""
+"""Validation during training, and the choice of the input size for detection."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
 from rtmdet.deploy.torch_backend import TorchBackend
-from rtmdet.evaluation.coco import CocoMetrics, shown
+from rtmdet.evaluation.coco import CocoMetrics, metric_text
 from rtmdet.runs.measure import detect_all
 from rtmdet.runs.plain_images import spread
 from rtmdet.training.detection_size import best_size
 
 CHOICE_IMAGES = 64  # training images
-USUAL_CHOICE = 4.0  # images at the training's size for each at two sizes, 1 + 1.25², or at three, 1 + 1.25² + 1.5²
-LARGER_VALIDATION = 1.0  # validations: what the last one takes more at the chosen size, about
+USUAL_CHOICE = (
+    4.0  # cost of trying sizes, in images at the training size: 1 + 1.25² for two, 1 + 1.25² + 1.5² for three
+)
+LARGER_VALIDATION = 1.0  # extra cost of the last validation at the chosen size, in validations, roughly
 
 
 class Validation:
@@ -33,13 +35,13 @@ class Validation:
         self._loader = build_validation_loader(config, dataset, self.input_size)
 
     def __call__(self, model: nn.Module) -> CocoMetrics:
-        """The numbers of all images, the same on every process."""
+        """The metrics of all images, the same on every process."""
         settings = self._config.evaluation
         backend = TorchBackend(model, self._device)
         return detect_all(backend, self._dataset, self._loader, settings).evaluate()
 
     def choose_input_size(self, model: nn.Module, train_data: CocoDataset) -> tuple[int, int]:
-        """From now on measure at the size where the model finds most on training images; returns it."""
+        """Validate from now on at the size with the best AP on training images; returns it."""
         part = train_data.part(spread(range(len(train_data)), CHOICE_IMAGES))
 
         def precision(size: tuple[int, int]) -> float:
@@ -47,28 +49,28 @@ class Validation:
 
         self.input_size, measured = best_size(self._config.data.input_size, precision, limit=LARGEST_SIDE)
         self._loader = build_validation_loader(self._config, self._dataset, self.input_size)
-        found = ", ".join(f"{shown(ap)} at {height} x {width}" for (height, width), ap in measured.items())
+        found = ", ".join(f"{metric_text(ap)} at {height} x {width}" for (height, width), ap in measured.items())
         height, width = self.input_size
         write_above_bar(
-            f"input size of detection: {height} x {width} pixels (AP on {len(part)} training images {found})"
+            f"input size for detection: {height} x {width} pixels (AP on {len(part)} training images: {found})"
         )
         return self.input_size
 
 
 def detection_size(config: Config) -> tuple[int, int]:
-    """The input size (H, W) of validation and detection, before any is chosen."""
+    """The input size (H, W) of validation and detection, before a larger one is chosen."""
     return config.evaluation.input_size or config.data.input_size
 
 
 def chooses_input_size(config: Config) -> bool:
-    """Whether the size is chosen before the last validation; one that is given wins."""
+    """Whether the size is chosen before the last validation; not if the user sets one."""
     return config.evaluation.choose_input_size and config.evaluation.input_size is None
 
 
 def choice_cost(config: Config, *, train: int, val: int) -> float:
-    """About how many validations, without numbers and pictures, take as long as the choice.
+    """The cost of the choice and of the larger last validation, in validations without metrics and pictures.
 
-    With what the larger validation after it takes more. `train` and `val`: the numbers of images.
+    `train` and `val`: the numbers of images.
     """
     if not chooses_input_size(config):
         return 0.0

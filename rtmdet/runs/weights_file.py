@@ -1,4 +1,4 @@
-"""The file of the first weights of a run: read once, whoever looks at it, and loaded into the model."""
+"""The file of the initial weights of a run: cached, because several parts of a run read it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rtmdet.weights.load import LoadedWeights, keep_known_classes, load_weights,
 
 
 def read_weights(name: str) -> LoadedWeights:
-    """The weights of a published name or a path; the same object again until the file changes. Do not change it.
+    """The weights of a published name or a path; cached until the file changes, so do not modify them.
 
-    Raises InputError where there is no such file, or it holds no weights.
+    Raises InputError if there is no such file, or it holds no weights.
     """
     path = resolve(name, progress=True)
     if not path.is_file():
-        return read_checkpoint(path)  # which says what is there instead
+        return read_checkpoint(path)  # raises InputError
     state = path.stat()
     return _read(path, path.resolve(), state.st_mtime_ns, state.st_size)
 
@@ -33,23 +33,23 @@ def read_first_weights(config: Config) -> LoadedWeights | None:
 
 
 def starts_from_detector(config: Config) -> bool:
-    """Whether neck and head, too, come from the first weights; otherwise they start from scratch."""
+    """Whether the initial weights include neck and head; otherwise these start from scratch."""
     weights = read_first_weights(config)
     return weights is not None and not weights.backbone_only
 
 
 def load_first_weights(model: RTMDet, name: str, classes: Sequence[str]) -> None:
-    """Load a checkpoint; classes that it knows by name go on with what it learned of them."""
+    """Load a checkpoint; classes that it knows by name keep what it learned about them."""
     weights = read_weights(name)
     say(load_weights(model, weights).summary)
     known = keep_known_classes(model, weights, classes)
     if known and weights.classes != tuple(classes):
         new = len(classes) - len(known)
-        say(f"classes: {shortened(known)} known by name and kept, {new} new")
+        say(f"classes: {shortened(known)} known to the weights and kept, {new} new")
 
 
 def forget_weights() -> None:
-    """Give the memory of the weights back."""
+    """Empty the cache, which frees the memory."""
     _read.cache_clear()
 
 

@@ -1,1 +1,1 @@
-"""From dense outputs to better weights: assigner, losses, criterion, optimiser, EMA and the loop."""
+"""From dense outputs to better weights: assigner, losses, criterion, optimizer, EMA and the loop."""

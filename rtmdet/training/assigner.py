@@ -1,7 +1,9 @@
 """Dynamic soft label assignment: which priors learn which ground truth. Paper: section 3.3, equations 2-5.
 
+Follows DynamicSoftLabelAssigner of mmdet 3.3.0.
+
 Dimension legend: P priors, K classes, N ground truths, C candidates (priors strictly inside any ground truth).
-Matrices are (N, C), a row a ground truth, so that its candidates lie side by side in memory.
+Matrices are (N, C), one row per ground truth, so that its candidates are adjacent in memory.
 """
 
 from __future__ import annotations
@@ -15,20 +17,20 @@ from rtmdet.core.structures import Assignment, Target
 
 TOPK = 13  # at most this many priors for one ground truth
 IOU_WEIGHT = 3.0
-SOFT_CENTER_RADIUS = 3.0  # in strides: the distance at which the centre's cost is 1
+SOFT_CENTER_RADIUS = 3.0  # in strides: the distance at which the center cost is 1
 EPSILON = 1e-7
-GROUP = 256  # ground truths at a time: a matrix of 1000 x 8400 has 34 MB, and its making takes several of them
+GROUP = 256  # ground truths at a time: a matrix of 1000 x 8400 has 34 MB, and computing it takes several
 
 
 @torch.no_grad()
 def assign(
     logits: Tensor, boxes: Tensor, points: Tensor, strides: Tensor, target: Target, *, topk: int = TOPK
 ) -> Assignment:
-    """Match the priors of one image with its ground truths.
+    """Match the priors of one image to its ground truths.
 
     logits (P, K) before the sigmoid, boxes (P, 4) decoded, points (P, 2) and strides (P,) of the priors, all
-    in the pixels of the network's input, float32 or wider. Without ground truth, or without a prior strictly
-    inside one, everything is background.
+    in the pixels of the network's input, float32 or wider. Without ground truth, or if no prior lies
+    strictly inside one, everything is background.
     """
     gt_index = torch.full((len(points),), -1, dtype=torch.int64, device=points.device)
     soft_target = torch.zeros(len(points), dtype=boxes.dtype, device=points.device)
@@ -59,9 +61,9 @@ def _costs(logits: Tensor, boxes: Tensor, points: Tensor, strides: Tensor, targe
 def classification_cost(logits: Tensor, iou: Tensor, labels: Tensor) -> Tensor:
     """Soft label cost (N, C) of logits (C, K) against ground truths of `labels` (N,) with targets `iou` (N, C).
 
-    The sum over classes of cross entropy x (target - score)^2 has target 0 in all columns but the ground
-    truth's own, so it is a prior's sum with one term exchanged: no (N, C, K) tensor is made, and every
-    logarithm is taken once a class, not once a ground truth.
+    The sum over classes of cross entropy x (target - score)^2 has target 0 in all columns except the ground
+    truth's own. So it is the prior's background sum with one term exchanged: no (N, C, K) tensor is made, and
+    logarithms are taken once per class instead of once per ground truth.
     """
     logits = logits.t().contiguous()  # (K, C)
     scores, log_scores = logits.sigmoid(), F.logsigmoid(logits)
@@ -80,7 +82,7 @@ def _inside_any(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _center_cost(points: Tensor, strides: Tensor, boxes: Tensor) -> Tensor:
-    """10^(distance - 3) with the distance (N, C) from each box's centre to each point in strides."""
+    """10^(distance - 3) with the distance (N, C) from each box's center to each point in strides."""
     x, y = points.t().contiguous()  # (C,)
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2  # (N, 2)
     distance = (x - centers[:, :1]).square_().add_((y - centers[:, 1:]).square_()).sqrt_().div_(strides)
@@ -91,7 +93,7 @@ def _match(cost: Tensor, iou: Tensor, topk: int) -> Tensor:
     """Index of the ground truth of each candidate (C,), -1 = none, from cost and IoU (N, C).
 
     A ground truth takes as many candidates of least cost as its best IoUs sum up to. A candidate taken by
-    several goes to its cheapest one, be that one of the takers or not.
+    several goes to the ground truth of least cost, which need not be one of the takers.
     """
     number, candidates = cost.shape
     most = min(topk, candidates)

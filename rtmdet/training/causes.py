@@ -1,4 +1,4 @@
-"""Likely causes of a run that does not learn, each with its remedy, chosen by what is known of the run."""
+"""Likely causes of a run that does not learn, each with its remedy, chosen from the facts and losses of the run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rtmdet.training.trend import Trend
 MANY_UNMATCHED = 0.5  # share of the objects; from scratch a fifth is usual
 MUCH_HIGHER = 1.25  # factor between two losses
 CLEARLY_LOWER = 0.8
-HUGE_GRADIENT = 300.0  # norm of all gradients together; 1 to 30 is usual, from scratch 100 at first
+HUGE_GRADIENT = 300.0  # total norm; 1 to 30 is usual, 100 at the start from scratch
 NO_BOX_LOSS = 1e-3
 FEW_BOXES = 20  # of a class
 
@@ -21,7 +21,7 @@ class ClassBoxes:
     """The training boxes of one class."""
 
     count: int
-    too_small: int  # boxes without a prior inside, at the network's input size
+    too_small: int  # boxes too small to be matched at the network's input size
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class RunFacts:
     learning_rate: float
     clip_gradient: float | None
     from_scratch: bool  # neck and head start from random weights
-    usual_passes: int  # that the recipe for small data sets takes at least
-    frozen_random: str | None  # the setting that freezes layers or batch norms which start from random weights
+    usual_passes: int  # least number in the recipe for small data sets
+    frozen_random: str | None  # the setting that freezes randomly initialized layers
     classes: Mapping[str, ClassBoxes]
 
     @property
@@ -117,7 +117,7 @@ def _cause_of_missing_class(facts: RunFacts, boxes: ClassBoxes) -> str:
 
 
 def _cause_for_certain(facts: RunFacts, trend: Trend) -> str | None:
-    """The causes that the records prove, the surest first."""
+    """The causes that the records prove, most certain first."""
     if facts.frozen_random is not None:
         return _frozen_random(facts.frozen_random)
     if not trend.ever_matched:

@@ -1,4 +1,4 @@
-"""From dense outputs and ground truth to the two losses of a batch. Paper: section 3.3.
+"""From dense outputs and ground truth to the two losses of a batch. Paper: section 3.3; mmdet 3.3.0: RTMDetHead.
 
 Everything here runs in float32 or wider, whatever the precision of the network: the area of a box of
 640 x 640 pixels overflows fp16. Dimension legend: B batch, K classes, L levels, P priors of all levels.
@@ -29,15 +29,15 @@ class DenseTargets:
     classes: Tensor  # (B, P) int64, K = background
     quality: Tensor  # (B, P) IoU of the prior's box with its ground truth, 0 = background
     boxes: Tensor  # (B, P, 4) ground truth box of positives, 0 elsewhere
-    counted: Tensor  # (B, P) bool: False where a cell shows padding only
-    unassigned: int  # ground truths that no prior learns
+    counted: Tensor  # (B, P) bool: False for cells that show only padding
+    unassigned: int  # ground truths without a matched prior
 
 
 class Criterion:
     """RTMDet's training loss: quality focal loss on classes plus 2 x GIoU loss on boxes.
 
-    Called with the model's outputs and B targets in input pixels. `shown` gives the (H, W) of each input that
-    is not padding, where cells beyond it must not count; None counts every cell, as training does.
+    Called with the model's outputs and B targets in input pixels. `shown` gives the (H, W) of each input
+    without padding, if cells beyond must not count; None counts every cell, as in training.
     """
 
     def __init__(self, num_classes: int, *, topk: int = TOPK) -> None:
@@ -63,7 +63,7 @@ class Criterion:
         per_positive_box = BOX_WEIGHT * per_positive_box / normalizer
         return Losses(
             classification=per_prior_class.sum(),
-            box=per_positive_box.sum(),  # without positives, too, a zero that has a gradient
+            box=per_positive_box.sum(),  # has a gradient even without positives
             classification_per_level=_sum_levels(per_prior_class.detach(), sizes),
             box_per_level=_sum_levels(_spread(per_positive_box.detach(), positive), sizes),
             normalizer=normalizer,
@@ -107,11 +107,11 @@ class Criterion:
 
 
 def loss_normalizer(quality: Tensor) -> Tensor:
-    """What the sums of both losses are divided by, from this process's sum of soft targets.
+    """The normalizer of both losses, from this process's sum of soft targets.
 
-    Gradients are averaged over processes, so it is the sum over all of them, at least 1, divided by their
-    number: several processes learn as one with all their images would. Differs from mmdet: the least value 1
-    is that of the sum over all processes; there it is that of each process's share.
+    The sum over all processes, at least 1, divided by their number. As DDP averages gradients, several processes
+    equal one with all images. Differs from mmdet: the minimum of 1 applies to the sum over all processes; there it
+    applies to their mean.
     """
     return sum_over_processes(quality).clamp(min=1) / world_size()
 
@@ -123,7 +123,7 @@ def flatten_levels(levels: Sequence[Tensor]) -> Tensor:
 
 
 def _spread(values: Tensor, mask: Tensor) -> Tensor:
-    """Values of the True places of `mask`, zero elsewhere."""
+    """`values` at the True places of `mask`, zero elsewhere."""
     return torch.zeros(mask.shape, dtype=values.dtype, device=mask.device).masked_scatter(mask, values)
 
 

@@ -1,9 +1,9 @@
-"""At which input size a trained detector finds most.
+"""Choosing the input size at which a trained detector works best.
 
 Training with random resizing shows objects larger than detection does at the same input size: factors of 0.5 to 2 are
-1.25 on average. So the trained weights are often better at a larger input than that of the training; how much larger
-differs from data to data. The effect is known as the train-test resolution discrepancy (Touvron et al., 2019,
-arXiv:1906.06423). AP on training images ranks sizes like AP on others does: docs/small-data.md.
+1.25 on average. So the trained weights are often better at a larger input size; how much larger
+depends on the data. The effect is known as the train-test resolution discrepancy (Touvron et al., 2019,
+arXiv:1906.06423). AP on training images ranks the sizes as AP on other images does: docs/small-data.md.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable
 from rtmdet.core.priors import STRIDES
 
 STEP = 1.25  # from one size to the next
-LARGEST = 2.0  # times the training's
-LEAST_GAIN = 0.003  # of AP, for the pixels that the next size costs
+LARGEST = 2.0  # times the training size
+LEAST_GAIN = 0.003  # of AP, to justify the cost of the next size
 
 Size = tuple[int, int]  # (H, W)
 
@@ -27,7 +27,7 @@ def larger(size: Size) -> Size:
 
 
 def best_size(start: Size, precision: Callable[[Size], float], *, limit: int) -> tuple[Size, dict[Size, float]]:
-    """From the training's size upwards while AP gains enough; the size, and the AP of every size that was tried.
+    """Enlarge from the training size while AP gains enough; returns the size, and the AP of every tried size.
 
     `precision` measures AP at a size. No side becomes longer than LARGEST times its length, nor than `limit`.
     """

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights: what is validated and saved. Paper: section 4.1."""
+"""Exponential moving average of the weights, to validate and save. Paper: section 4.1; mmdet 3.3.0."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ GAMMA = 2000  # updates over which the average becomes slow
 class ExponentialMovingAverage:
     """Keeps `model`, an average of the source's parameters and floating buffers (BN statistics included).
 
-    The first update copies. Differs from mmdet: a parameter that stands under three names (shared head
-    convolutions) is averaged once an update; the original does so three times.
+    The first update copies. Differs from mmdet: a parameter with three names (shared head convolutions)
+    is averaged once per update; the original does so three times.
     """
 
     def __init__(self, source: nn.Module, *, momentum: float = MOMENTUM, gamma: float = GAMMA) -> None:
@@ -31,7 +31,7 @@ class ExponentialMovingAverage:
 
     @torch.no_grad()
     def update(self, source: nn.Module) -> None:
-        """Move the average towards the source's present weights; call after each optimiser step."""
+        """Move the average toward the current weights of the source; call after each optimizer step."""
         weight = 1.0 if self.updates == 0 else self.weight(self.updates)
         averages, values = [], []
         for average, value in zip(_tensors(self.model), _tensors(source), strict=True):

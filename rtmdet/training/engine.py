@@ -1,8 +1,8 @@
 """The training loop. It receives built objects and builds nothing. Paper: section 4.1.
 
 Steps, EMA, validations, checkpoints. Samples are pure functions of epoch and position and a checkpoint holds
-every other state, so a run goes on after any interruption as if there had been none. Of several processes
-all run this loop; the main one alone writes files.
+every other state, so a run resumes after any interruption as if there had been none. All processes run
+this loop; only the main one writes files.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 from rtmdet.training.step import NotFiniteError, StepLosses, Stepper
 from rtmdet.weights.checkpoint import LAST, CheckpointMeta, TrainingState, read_training_checkpoint, save_checkpoint
 
-CONFIGURED = ("weight_decay", "rate_factor")  # of an optimizer's groups: by the configuration, also on resume
+CONFIGURED = ("weight_decay", "rate_factor")  # of parameter groups: from the configuration, also on resume
 
 
 class EpochLoader(Protocol):
-    """Batches of one epoch after the other."""
+    """Batches, epoch by epoch."""
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch, and the batch to begin with; both counted from 0."""
+        """Choose the epoch and the first batch, both counted from 0."""
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of the chosen epoch."""
 
 
 class Trainer:
-    """Trains `model` in place. `learning_rates` has one value a step of the whole run.
+    """Trains `model` in place. `learning_rates` has one value per step of the whole run.
 
-    `frozen` modules keep their batch norms in evaluation mode. `ema` None: the weights are measured and saved
-    as they are. `evaluate` measures a model on the validation images. For the last validation
-    `choose_input_size` names the size (H, W) at which the averaged model is measured and used. Checkpoints in
-    `folder`: last.pth after every epoch, previous.pth the one before it, best.pth after the best validation.
+    `frozen` modules keep their batch norms in evaluation mode. `ema` None: the weights themselves are validated and
+    saved. `evaluate` measures a model on the validation images. `choose_input_size` returns the size (H, W) at which
+    the averaged model is validated last, and then used. Checkpoints in `folder`: last.pth after every epoch,
+    previous.pth the one before it, best.pth after the best validation.
     """
 
     def __init__(
@@ -86,9 +86,9 @@ class Trainer:
         self.frozen = frozen
         self.callbacks = callbacks
         self.choose_input_size = choose_input_size
-        self.steps = -(-len(loader) // plan.accumulate)  # of an epoch
+        self.steps = -(-len(loader) // plan.accumulate)  # per epoch
         self.epoch = 0  # finished epochs
-        self.step = 0  # finished steps of the epoch under way
+        self.step = 0  # finished steps of the current epoch
         self.iteration = 0  # finished steps of the whole run
         self.best_ap = -math.inf  # below the -1 of a validation without objects
         self.validations_since_best = 0
@@ -97,7 +97,7 @@ class Trainer:
 
     @property
     def averaged(self) -> nn.Module:
-        """The model that is measured and saved."""
+        """The model that is validated and saved."""
         return self.model if self.ema is None else self.ema.model
 
     @property
@@ -108,7 +108,7 @@ class Trainer:
     def run(self) -> None:
         """Train until the plan's last epoch.
 
-        Raises Interrupted after SIGTERM or SIGINT, with everything saved; InputError where a loss is not finite.
+        Raises Interrupted after SIGTERM or SIGINT, with everything saved; InputError if a loss is not finite.
         """
         with self._signals:
             while self.epoch < self.plan.epochs and not self.stopped_early:
@@ -116,7 +116,7 @@ class Trainer:
                 self.finish_epoch()
 
     def train_epoch(self) -> None:
-        """The rest of a pass over the training images."""
+        """The rest of an epoch over the training images."""
         self.loader.set_epoch(self.epoch, self.step * self.plan.accumulate)
         self.model.train()
         for module in self.frozen:
@@ -129,20 +129,20 @@ class Trainer:
             record = self._record(losses, rate, seconds=time.perf_counter() - began, data_seconds=waited)
             for callback in self.callbacks:
                 callback.on_step(record)
-            self._save_on_the_way()
+            self._save_within_epoch()
             began = time.perf_counter()
 
     def finish_epoch(self) -> None:
-        """Validate where the plan says so, and save."""
+        """Validate, if planned, and save."""
         if self.plan.is_validated(self.epoch + 1):
-            self.save_state()  # an interrupted validation begins anew, not the epoch
-            self._stop_where_asked()
+            self.save_state()  # an interrupted validation then repeats without its epoch
+            self._stop_if_requested()
             last = self.epoch + 1 == self.plan.epochs
             if last:
                 self._choose_input_size()
             self.validate()
             if not last and self.stopped_early and self.choose_input_size is not None:
-                waited = self.validations_since_best  # at the size that it was waited for
+                waited = self.validations_since_best  # counted at the training size
                 self._choose_input_size()
                 self.validate()
                 self.validations_since_best = waited
@@ -151,10 +151,10 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_epoch_end(self.epoch)
         if self.epoch < self.plan.epochs:
-            self._stop_where_asked()
+            self._stop_if_requested()
 
     def validate(self) -> None:
-        """Measure the averaged weights; the best so far are kept as best.pth."""
+        """Validate the averaged weights; the best so far are saved as best.pth."""
         copy_from_main(self.averaged.buffers())  # statistics of batch norms, which differ without SyncBN
         metrics = self.evaluate(self.averaged.eval())
         self._measured = self.iteration, metrics
@@ -176,14 +176,14 @@ class Trainer:
             self.meta = replace(self.meta, input_size=self.choose_input_size(self.averaged.eval()))
 
     def save_weights(self, name: str, metrics: CocoMetrics) -> None:
-        """Write the averaged weights alone, with the score thresholds of their validation."""
+        """Write only the averaged weights, with the score thresholds of their validation."""
         if is_main_process():
             place = replace(self.meta, epoch=self.epoch + 1, iteration=self.iteration)
             meta = replace(place, score_thresholds=metrics.score_thresholds)
             save_checkpoint(self.folder / name, model_state=self.averaged.state_dict(), meta=meta)
 
     def save_state(self) -> None:
-        """Write last.pth with all that a resumed run needs."""
+        """Write last.pth with everything that a resumed run needs."""
         for callback in self.callbacks:
             callback.on_save()
         rng = gather(random_states(self.stepper.device))
@@ -209,9 +209,9 @@ class Trainer:
         save_checkpoint(self.folder / LAST, model_state=self.averaged.state_dict(), meta=meta, training=state)
 
     def resume(self, path: Path) -> CheckpointMeta:
-        """Take up the run that wrote `path`; returns what its checkpoint says of it.
+        """Resume the run that wrote `path`; returns the metadata of the checkpoint.
 
-        Raises InputError where the checkpoint is of another kind of run.
+        Raises InputError if the checkpoint is of a different run.
         """
         averaged, meta, state = read_training_checkpoint(path)
         if state.steps != self.steps:
@@ -221,7 +221,7 @@ class Trainer:
             )
         theirs, ours = _kind(meta), _kind(self.meta)
         if theirs != ours:
-            raise InputError(f"{path}: is of {theirs}, this run is of {ours}: give the run a new train.output")
+            raise InputError(f"{path}: is of {theirs}, this run is of {ours}: set another train.output")
         try:
             if self.ema is not None:
                 self.ema.model.load_state_dict(averaged)
@@ -230,8 +230,8 @@ class Trainer:
             groups = self.stepper.optimizer.param_groups
             if len(groups) != len(state.optimizer["param_groups"]):
                 raise InputError(
-                    f"{path}: saved by an earlier version, with other groups of parameters: begin a new run with "
-                    "these weights, --weights and a new train.output"
+                    f"{path}: saved by an earlier version, with other parameter groups: start a new run from "
+                    "it, with --weights and another train.output"
                 )
             configured = [{key: group[key] for key in CONFIGURED if key in group} for group in groups]
             self.stepper.optimizer.load_state_dict(state.optimizer)
@@ -243,13 +243,13 @@ class Trainer:
             raise
         except (RuntimeError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())
-            raise InputError(f"{path}: does not fit this run ({reason}): give the run a new train.output") from error
+            raise InputError(f"{path}: does not fit this run ({reason}): set another train.output") from error
         restore_random_states(state, self.stepper.device)
         self.epoch, self.step, self.iteration = state.epoch, state.step, state.iteration
         self.best_ap, self.validations_since_best = state.best_ap, state.validations_since_best
         if self.epoch >= self.plan.epochs or self.stopped_early:
             self.meta = replace(self.meta, input_size=meta.input_size)
-        elif meta.input_size != self.meta.input_size:  # of a finished run: its AP does not compare
+        elif meta.input_size != self.meta.input_size:  # of a finished run: its AP is not comparable
             self.best_ap, self.validations_since_best = -math.inf, 0
         return meta
 
@@ -285,15 +285,15 @@ class Trainer:
             data_seconds=data_seconds,
         )
 
-    def _save_on_the_way(self) -> None:
-        """Save inside an epoch: where a signal came, and every `save_every` steps."""
+    def _save_within_epoch(self) -> None:
+        """Save within an epoch: after a signal, and every `save_every` steps."""
         if self.step == self.steps:
             return
-        self._stop_where_asked(save=True)
+        self._stop_if_requested(save=True)
         if self.plan.save_every is not None and self.iteration % self.plan.save_every == 0:
             self.save_state()
 
-    def _stop_where_asked(self, *, save: bool = False) -> None:
+    def _stop_if_requested(self, *, save: bool = False) -> None:
         if any_process(self._signals.received > 0, self.stepper.device):
             if save:
                 self.save_state()
@@ -323,7 +323,7 @@ def _kind(meta: CheckpointMeta) -> str:
 
 
 def _memory_mb(device: torch.device) -> float:
-    """Largest memory so far: allocated on the GPU, or resident in this process."""
+    """Peak memory: allocated on the GPU, or resident in this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     if sys.platform == "win32":

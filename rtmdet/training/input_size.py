@@ -1,8 +1,8 @@
-"""Which input size suits the data and the first weights.
+"""Choosing the input size that suits the data and the initial weights.
 
-The size of the objects gives a first choice. A detector boxes objects best at about the pixel sizes that it was
-trained on: the best overlap of each object with the class-agnostic boxes of the first weights shows whether the next
-size up or down is clearly better.
+The size of the objects gives a first choice. A detector works best at about the pixel sizes that it was
+trained on: the overlap of each object with the best class-agnostic box of the initial weights shows whether the
+next size up or down is clearly better.
 Dimension legend: B batch, K classes, N ground truths, D detections, H, W of a level.
 """
 
@@ -20,15 +20,15 @@ from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs, Target
 
 SIDES = (320, 416, 512, 640, 800, 960)  # pixels of the longer side, each about 1.25 times the one before
-PROPOSALS = 100  # boxes of an image
+PROPOSALS = 100  # boxes per image
 LEAST_SCORE = 1e-4
-TOLERANCE = 0.2  # share of the overlap that must be lost before another side is taken: less did not pay
-SMALL_SIDE = 8.0  # pixels, a stride of the finest level: smaller objects are mostly lost
-MOST_SMALL = 0.1  # share of the objects of a class that may be smaller
-LARGEST_START = 640  # pixels: what detectors are mostly trained at; only the first weights show that more is better
-GOOD_SIZE = 18.0  # pixels, square root of the area: two strides of the finest level and a little
-SQUARE = 0.98  # of the aspect ratio: nearer to 1 is a square input
-SAME_SHAPE = 1.1  # of the largest to the smallest aspect ratio
+TOLERANCE = 0.2  # relative loss of overlap that justifies another side; smaller values did not pay off
+SMALL_SIDE = 8.0  # pixels, the stride of the finest level; smaller objects are mostly missed
+MOST_SMALL = 0.1  # share of a class's objects that may be smaller
+LARGEST_START = 640  # pixels: the usual training size; larger ones must be measured to be better
+GOOD_SIZE = 18.0  # pixels, square root of the area: a little over two strides of the finest level
+SQUARE = 0.98  # aspect ratio; nearer to 1 the input is square
+SAME_SHAPE = 1.1  # largest aspect ratio / smallest
 
 
 @torch.no_grad()
@@ -51,12 +51,12 @@ def best_overlaps(outputs: DenseOutputs, targets: Sequence[Target], input_size: 
 
 
 def mean_over_classes(values: np.ndarray, labels: np.ndarray) -> float:
-    """The mean of (N,) values of each class, averaged over the classes that occur: AP counts classes alike."""
+    """The mean of (N,) values of each class, averaged over the classes present, as AP is."""
     return float(np.mean([values[labels == label].mean() for label in np.unique(labels)]))
 
 
 def climb(start: int, overlap: Callable[[int], float]) -> tuple[int, dict[int, float]]:
-    """From one of SIDES to the next one up or down while that is clearly better; the side, and what was measured.
+    """Move along SIDES while the next one is clearly better; returns the side, and all measurements.
 
     `overlap` measures a side. Within the tolerance the side stays: it was chosen for the size of the objects.
     """
@@ -76,8 +76,8 @@ def climb(start: int, overlap: Callable[[int], float]) -> tuple[int, dict[int, f
 def least_side(sizes: np.ndarray, labels: np.ndarray) -> tuple[int, float]:
     """The smallest of SIDES at which few objects of any class are too small, and the largest share of such objects.
 
-    `sizes` (N,): square root of the area of each object, in shares of the image's longer side. The largest side where
-    none is enough.
+    `sizes` (N,): square root of the area of each object, as a fraction of the image's longer side. If no side is
+    enough, the largest.
     """
     share = 0.0
     for side in SIDES:
@@ -89,9 +89,9 @@ def least_side(sizes: np.ndarray, labels: np.ndarray) -> tuple[int, float]:
 
 
 def side_for_boxes(sizes: np.ndarray, labels: np.ndarray) -> tuple[int, int, float]:
-    """The smallest of SIDES, at most LARGEST_START, where nine of ten objects of every class have GOOD_SIZE pixels.
+    """The smallest of SIDES up to LARGEST_START at which 90 % of the objects of every class have GOOD_SIZE pixels.
 
-    Also the class with the smallest objects, and the pixels that nine of ten of them have there at least.
+    Also the class with the smallest objects, and the pixels that 90 % of them reach there.
     `sizes` and `labels` as for `least_side`.
     """
     tenths = {int(label): float(np.quantile(sizes[labels == label], 0.1)) for label in np.unique(labels)}
@@ -104,7 +104,7 @@ def side_for_boxes(sizes: np.ndarray, labels: np.ndarray) -> tuple[int, int, flo
 def fit_shape(side: int, shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """(H, W) of the input with this longer side for images of these shapes (H, W).
 
-    Where all images have nearly the same shape the shorter side is cut to it, which saves the padding.
+    If all images have nearly the same shape, the shorter side is reduced to it, which saves padding.
     """
     ratios = np.array([height / width for height, width in shapes])
     low, high = ratios.min(), ratios.max()

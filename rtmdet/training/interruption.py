@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish: the run finishes its step, saves and stops; a second one stops it at once."""
+"""SIGTERM and Ctrl-C as requests: the run finishes its step, saves and stops; a second signal stops it at once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import threading
 from types import FrameType, TracebackType
 
 
-class Interrupted(Exception):  # noqa: N818 - no error
-    """The run stopped at a signal, with everything saved."""
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """The run stopped after a signal, with everything saved."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -16,11 +16,11 @@ class Interrupted(Exception):  # noqa: N818 - no error
 
 
 class StoppedByAnother(Exception):  # noqa: N818 - reported elsewhere
-    """Another process of the run found a fault and reports it."""
+    """Another process of the run failed and reports why."""
 
 
 class SignalWatch:
-    """While it is entered, `received` holds the number of the first signal that came, 0 before it comes."""
+    """Context manager: `received` is the number of the first signal, 0 until one comes."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -28,7 +28,7 @@ class SignalWatch:
 
     def __enter__(self) -> SignalWatch:
         self.received = 0
-        if threading.current_thread() is threading.main_thread():  # Python takes signals nowhere else
+        if threading.current_thread() is threading.main_thread():  # Python handles signals only there
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)
         return self

@@ -27,19 +27,18 @@ REQUIRED = {
     "val": (*PLACE, "AP", "AP50"),
 }
 RECENT = ("positives_per_object", "unassigned")  # older logs lack them
-VALIDATION = (*PLACE, "best", "input_height", "input_width")  # what says where a validation stands
+VALIDATION = (*PLACE, "best", "input_height", "input_width")  # identifies a validation
 
 
 class RunLog(Callback):
     """Writes log.jsonl, train.csv and val.csv into a folder.
 
-    Of an earlier run's rows those of `iterations` steps and of the validations of `epochs` epochs stay.
+    Rows of an earlier part of the run are kept up to `iterations` steps and validations of `epochs` epochs.
 
-    A training row is the mean of the steps since the row before; its other fields are the last step's. Rows end
-    at multiples of `log_every`, so that a resumed run goes on in the same rhythm.
+    A training row is the mean of the steps since the previous row; its other fields are the last step's. Rows end at
+    multiples of `log_every`, so that a resumed run continues with the same rows.
 
-    An undefined number of a validation is written as -1, as pycocotools does, and not as null: logs of earlier
-    versions hold it so, and the columns stay numbers. Whoever shows one prints "-" (`evaluation.shown`).
+    Undefined metrics are written as -1, as in pycocotools, so that the columns stay numeric; they are shown as "-".
     """
 
     def __init__(self, folder: Path, *, log_every: int, iterations: int = 0, epochs: int = 0) -> None:
@@ -52,31 +51,31 @@ class RunLog(Callback):
         self._write([row for row, column, most in places if int(row[column]) <= most], mode="w")
 
     def on_step(self, record: StepRecord) -> None:
-        """Count a step; every `log_every` steps write a row."""
+        """Collect a step; every `log_every` steps write a row."""
         self._window.append(record)
         if record.iteration % self._log_every == 0:
             self.flush()
 
     def on_validation(self, record: ValidationRecord) -> None:
-        """Write the 12 numbers, and the input size at which they were measured."""
+        """Write the 12 metrics, and the input size at which they were measured."""
         place = (record.epoch, record.iteration, record.best, *record.input_size)
         numbers = dict(zip((*VALIDATION, *NAMES), (*place, *record.metrics.numbers), strict=True))
         self._write([{"kind": "val", **numbers}])
 
     def on_epoch_end(self, epoch: int) -> None:
-        """Write what is left of the epoch, so that no row spans two."""
+        """Write the rest of the epoch, so that no row spans two."""
         self.flush()
 
     def on_save(self) -> None:
-        """Write what is left, since a resumed run begins after it."""
+        """Write the rest, because a resumed run starts after it."""
         self.flush()
 
     def close(self) -> None:
-        """Write what is left where the run ended inside an epoch."""
+        """Write the rest if the run ended within an epoch."""
         self.flush()
 
     def flush(self) -> None:
-        """Write a row of the steps since the last one, where there are any."""
+        """Write a row for the steps since the last one, if any."""
         if self._window:
             means = {name: fmean(getattr(step, name) for step in self._window) for name in MEANS}
             self._write([{"kind": "train", **asdict(self._window[-1]), **means}])
@@ -103,7 +102,7 @@ class RunLog(Callback):
 
 @contextmanager
 def _opened(path: Path, mode: str) -> Iterator[IO[str]]:
-    """A file to append to, or (mode w) to replace once the new one is whole."""
+    """A file to append to, or (mode w) to replace once the new one is complete."""
     target = path.with_name(path.name + ".part") if mode == "w" else path
     with target.open(mode, newline="") as file:
         yield file
@@ -112,9 +111,9 @@ def _opened(path: Path, mode: str) -> Iterator[IO[str]]:
 
 
 def read_log(path: Path, *, strict: bool = False) -> list[Row]:
-    """The rows of a log.jsonl; none where the file is absent. What is no row, as a line cut short, is left out.
+    """The rows of a log.jsonl; none if the file is missing. Invalid lines, such as truncated ones, are skipped.
 
-    `strict` raises InputError with the line's number instead, except for a last line that is cut short.
+    `strict` raises InputError with the line's number instead, except for a truncated last line.
     """
     lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
     rows = []
@@ -122,7 +121,7 @@ def read_log(path: Path, *, strict: bool = False) -> list[Row]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
-            row, fault = {}, "" if number == len(lines) else "not JSON: restore the log or take the line out"
+            row, fault = {}, "" if number == len(lines) else "not JSON: restore the log or delete the line"
         else:
             fault = _fault(row)
         if fault and strict:
@@ -133,7 +132,7 @@ def read_log(path: Path, *, strict: bool = False) -> list[Row]:
 
 
 def _fault(row: object) -> str:
-    """What a row lacks that its readers need, and what to do; empty where it is sound."""
+    """What is wrong with a row, and what to do; empty if it is valid."""
     if not isinstance(row, dict):
         return f"expected an object, found {_short(row)}: is this the log.jsonl of a run?"
     kind = row.get("kind")
@@ -143,10 +142,10 @@ def _fault(row: object) -> str:
         value = row.get(name)
         if type(value) not in (int, float) or (isinstance(value, int) and abs(value) > 1e300):
             found = _short(value) if name in row else "nothing"
-            return f"{name}: expected a number, found {found}: take the line out"
+            return f"{name}: expected a number, found {found}: delete the line"
     for name in PLACE:
         if not (1 <= row[name] < 1e12 and row[name] == int(row[name])):
-            return f"{name}: expected a whole number from 1, found {row[name]}: take the line out"
+            return f"{name}: expected a whole number from 1, found {row[name]}: delete the line"
     return ""
 
 

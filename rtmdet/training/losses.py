@@ -1,5 +1,7 @@
 """The two losses, per prior and not reduced. Paper: section 3.3; quality focal loss: arXiv 2006.04388.
 
+Follows QualityFocalLoss and GIoULoss of mmdet 3.3.0.
+
 Dimension legend: P priors (of one or many images), K classes.
 """
 

@@ -1,4 +1,4 @@
-"""Batches of another size every step. RTMDet's own recipe has one size; for objects of very different sizes.
+"""Multi-scale training: a random input size per step, for objects of very different sizes. Not in RTMDet's recipe.
 
 Dimension legend: B batch, H, W height and width of the network's input.
 """
@@ -18,9 +18,9 @@ from rtmdet.core.structures import Batch, Target
 
 @dataclass(frozen=True, slots=True)
 class MultiScale:
-    """Resizes the batches of a step by a factor of `factors` (low, high), sides rounded to multiples of 32.
+    """Resizes the batches of a step by a random factor of the range `factors`; sides are multiples of 32.
 
-    The size is a pure function of seed and iteration: all processes and all batches of a step have the same.
+    The size is a pure function of seed and iteration, the same for all processes and batches of a step.
     """
 
     input_size: tuple[int, int]  # (H, W)
@@ -46,5 +46,5 @@ class MultiScale:
 
 
 def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, 3, H, W) uint8 -> uint8 of another size; by way of float32, which CUDA asks for."""
+    """(B, 3, H, W) uint8 -> uint8 of another size; via float32, which CUDA requires."""
     return F.interpolate(images.float(), size, mode="bilinear", align_corners=False).round().to(torch.uint8)

@@ -1,4 +1,4 @@
-"""AdamW with its parameter groups, and the learning rate of every iteration. Paper: section 4.1, table 1."""
+"""AdamW with its parameter groups, and the learning rate of every step. Paper: section 4.1, table 1; mmdet 3.3.0."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import nn
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, list[nn.Parameter] | float]]:
-    """Two groups of the learning parameters: weights of convolutions decay, norms and biases do not.
+    """Two groups of trainable parameters: convolution weights decay, norms and biases do not.
 
-    Parameters that do not require a gradient (frozen stages) are left out; shared ones stand once.
+    Parameters without gradient (frozen stages) are left out; shared ones are listed once.
     """
     decaying: dict[int, nn.Parameter] = {}
     other: dict[int, nn.Parameter] = {}
@@ -32,7 +32,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, li
 def split_groups(
     groups: Iterable[dict[str, list[nn.Parameter] | float]], apart: Iterable[nn.Parameter], factor: float
 ) -> list[dict[str, list[nn.Parameter] | float]]:
-    """The groups with the parameters `apart` in groups of their own, whose rate is `factor` times as high."""
+    """The groups, with the parameters `apart` in separate groups at `factor` times the learning rate."""
     chosen = {id(parameter) for parameter in apart}
     halves = []
     for group in groups:
@@ -51,9 +51,9 @@ def build_optimizer(
     faster: Iterable[nn.Parameter] = (),
     factor: float = 1.0,
 ) -> torch.optim.AdamW:
-    """AdamW with betas 0.9 and 0.999 over the model's parameter groups; `faster` ones `factor` times as fast.
+    """AdamW with betas 0.9 and 0.999 over the model's parameter groups; `faster` ones learn at `factor` x the rate.
 
-    Those have groups of their own whatever their factor, so that a resumed run may change it.
+    They always have separate groups, so that a resumed run may change the factor.
     """
     groups = parameter_groups(model, weight_decay)
     if apart := list(faster):
@@ -79,9 +79,9 @@ def learning_rates(
     """Learning rate (epochs * iterations,) of every step: linear warm-up, flat, cosine down to the final factor.
 
     `iterations` are per epoch, `warmup` counts iterations. The cosine begins at epoch `cosine_start`; None
-    is the reference's: it begins at half of the epochs (rounded down) and is as long as that, so that with an
-    odd number of epochs it passes its minimum. Warm-up and cosine each act on the rate that they find, step
-    by step, so where they overlap the result is not their product.
+    is the reference's: begin at half of the epochs (rounded down) and last as long, so that an odd number of epochs
+    passes the minimum. Warm-up and cosine each change the current rate step by step, so where they overlap the result
+    is not their product.
     """
     begin = (epochs // 2 if cosine_start is None else cosine_start) * iterations
     length = begin if cosine_start is None else epochs * iterations - begin
@@ -99,8 +99,8 @@ def learning_rates(
 
 
 def _cosine_step(rate: float, step: int, length: int, *, base: float, eta: float) -> float:
-    """The rate of a cosine's step (1 ...) from that of the step before; after its minimum it climbs again."""
-    if (step - 1) % (2 * length) == length:  # at the minimum the quotient below has no value
+    """The rate at a step (1 ...) of the cosine from the previous step's; after its minimum it rises again."""
+    if (step - 1) % (2 * length) == length:  # at the minimum the quotient below is undefined
         return rate + (base - eta) * (1 - math.cos(math.pi / length)) / 2
     fall = (1 + math.cos(math.pi * step / length)) / (1 + math.cos(math.pi * (step - 1) / length))
     return eta + (rate - eta) * fall

@@ -1,4 +1,4 @@
-"""The plan of a run: its length, and when it is measured and saved."""
+"""The plan of a run: its length, and when it is validated and saved."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long a run goes, when it is measured and when it is saved."""
+    """The length of a run, and when it is validated and saved."""
 
     epochs: int
     validate_every: int
-    dense_validation: int = 0  # last epochs that are validated every time
-    accumulate: int = 1  # batches a step
+    dense_validation: int = 0  # number of last epochs that are all validated
+    accumulate: int = 1  # batches per step
     patience: int | None = None  # validations without a better AP that end the run
     save_every: int | None = None  # steps between checkpoints inside an epoch
     keep_epochs: int = 0  # validated epochs whose weights are kept

@@ -1,4 +1,4 @@
-"""What must hold before the first step: ids and boxes survive the way to the evaluation, and the loss starts sanely.
+"""Checks before the first step: ids and boxes survive encoding and evaluation, and the first loss is plausible.
 
 Dimension legend: B batch, K classes, N ground truths, H, W of a feature map.
 """
@@ -20,26 +20,26 @@ from rtmdet.core.structures import DenseOutputs, ImageMeta, Losses, Target
 from rtmdet.evaluation.coco import CocoEvaluator
 from rtmdet.training.criterion import Criterion
 
-PRIOR_LOGIT = -math.log((1 - 0.01) / 0.01)  # of a new class branch everywhere: a score of 0.01
-SURE = 10.0  # logit of the priors that speak for a ground truth
-LOSS_FACTOR = 4.0  # how far from the loss at PRIOR_LOGIT the first one may be
-LEAST_SPREAD = 1e-3  # of logits or of distances in strides; random layers give 0.005 or more, dead ones under 1e-5
-LEAST_QUALITY = 0.1  # mean IoU of matched priors below which a detector's boxes are those of no object
+PRIOR_LOGIT = -math.log((1 - 0.01) / 0.01)  # of untrained class layers: a score of 0.01
+SURE = 10.0  # logit of the priors that predict a ground truth
+LOSS_FACTOR = 4.0  # allowed between the first loss and the one at PRIOR_LOGIT
+LEAST_SPREAD = 1e-3  # of logits or distances in strides; random layers have 0.005 or more, dead ones under 1e-5
+LEAST_QUALITY = 0.1  # mean IoU of matched priors; below it, the boxes fit no objects
 
 
 def encode(target: Target, input_size: tuple[int, int], num_classes: int) -> DenseOutputs:
-    """The outputs (B = 1) of a perfect model: each ground truth is said by the free prior nearest to its centre.
+    """The outputs (B = 1) of a perfect model: the free prior nearest to its center predicts each ground truth.
 
-    Priors of the finest level only. Of more ground truths than that has priors the rest are left out.
+    Only priors of the finest level are used; ground truths beyond their number are left out.
     """
     sizes = level_sizes(input_size)
     logits = [torch.full((1, num_classes, *size), -SURE) for size in sizes]
     distances = [torch.zeros(1, 4, *size) for size in sizes]
     points, _ = grid_priors(sizes[:1], strides=STRIDES[:1])
-    centres = (target.boxes[:, :2] + target.boxes[:, 2:]) / 2  # (N, 2)
+    centers = (target.boxes[:, :2] + target.boxes[:, 2:]) / 2  # (N, 2)
     free = torch.ones(len(points), dtype=torch.bool)
-    for centre, box, label in zip(centres[: len(points)], target.boxes, target.labels.tolist(), strict=False):
-        away = (points - centre).square().sum(1).where(free, math.inf)
+    for center, box, label in zip(centers[: len(points)], target.boxes, target.labels.tolist(), strict=False):
+        away = (points - center).square().sum(1).where(free, math.inf)
         prior = int(away.argmin())
         free[prior] = False
         row, column = divmod(prior, sizes[0][1])
@@ -54,10 +54,9 @@ def ground_truth_ap(
     images: Sequence[tuple[ImageMeta, Target]],
     input_size: tuple[int, int],
 ) -> float:
-    """The AP of the ground truth itself, encoded, decoded and evaluated: 1 where ids and boxes are in order.
+    """The AP of the ground truth itself, encoded, decoded and evaluated: 1 if ids and boxes are correct.
 
-    `images` are those of the index, of several processes each has its share; boxes in original pixels. -1 where
-    there is no box.
+    `images`: those of the index, or this process's share of them; boxes in original pixels. -1 without any box.
     """
     evaluator = CocoEvaluator(coco, category_ids)
     for meta, target in images:
@@ -77,7 +76,7 @@ def ground_truth_ap(
 
 
 def without_prior(boxes: Tensor, input_size: tuple[int, int]) -> int:
-    """How many boxes (N, 4), in input pixels, have no prior strictly inside: none can learn them."""
+    """How many boxes (N, 4), in input pixels, have no prior strictly inside and cannot be matched."""
     inside = torch.zeros(len(boxes), dtype=torch.bool)
     for stride, (height, width) in zip(STRIDES, level_sizes(input_size), strict=True):
         first = (boxes[:, :2] / stride).floor() + 1  # the first point right of and below the corner
@@ -89,10 +88,10 @@ def without_prior(boxes: Tensor, input_size: tuple[int, int]) -> int:
 
 
 def output_spread(outputs: DenseOutputs) -> tuple[float, float]:
-    """How much logits and distances (in strides) differ from place to place: the largest deviation of any channel.
+    """Spatial standard deviation of logits and of distances (in strides), the largest of any channel.
 
-    Both are near 0 where nothing of the images reaches the outputs, as with frozen batch norms in front of layers
-    that start from scratch. Such a network has no gradient to learn from, while its loss looks like any other's.
+    Both are near 0 if the outputs do not depend on the image, as with frozen batch norms before layers that start
+    from scratch. Such a network has no useful gradient, although its loss looks normal.
     """
     spreads = []
     for levels in (outputs.logits, tuple(d / s for d, s in zip(outputs.distances, STRIDES, strict=True))):
@@ -104,8 +103,8 @@ def output_spread(outputs: DenseOutputs) -> tuple[float, float]:
 def finds_nothing(losses: Losses, expected: float) -> bool:
     """Whether trained class layers predict no object although there are some.
 
-    A classification loss far below `expected`, that of new class layers, is right for a detector of these very
-    objects, whose boxes then overlap them. Where they do not, all scores are 0 or the weights do not fit.
+    A classification loss far below `expected`, that of untrained class layers, is right for a detector of these
+    objects, whose boxes then overlap them. If they do not, all scores are 0 or the weights do not fit.
     """
     quality = float(losses.quality) / max(losses.positives, 1)
     low = float(losses.classification) < expected / LOSS_FACTOR
@@ -113,6 +112,6 @@ def finds_nothing(losses: Losses, expected: float) -> bool:
 
 
 def expected_loss(criterion: Criterion, outputs: DenseOutputs, targets: Sequence[Target]) -> float:
-    """The classification loss of these outputs, were all logits those of a new class branch."""
+    """The classification loss of these outputs if all logits were those of untrained class layers."""
     flat = tuple(torch.full_like(level, PRIOR_LOGIT, dtype=torch.float32) for level in outputs.logits)
     return float(criterion(DenseOutputs(flat, outputs.distances), targets).classification)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from tqdm import tqdm
 
-from rtmdet.evaluation.coco import CocoMetrics, format_metrics, shown
+from rtmdet.evaluation.coco import CocoMetrics, format_metrics, metric_text
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 
 
 class TrainingBar(Callback):
-    """An callback that draws one bar for the whole run: epoch, it/s, time left, losses, rate, memory."""
+    """A callback that draws one bar for the whole run: epoch, it/s, time left, losses, rate, memory."""
 
     def __init__(self, *, epochs: int, iterations: int, done: int) -> None:
         self._epochs = epochs
@@ -17,17 +17,17 @@ class TrainingBar(Callback):
         self._bar = tqdm(total=epochs * iterations, initial=done, unit="it", dynamic_ncols=True, disable=None)
 
     def on_step(self, record: StepRecord) -> None:
-        """Move on by one."""
+        """Advance by one step."""
         self._bar.set_description(f"epoch {record.epoch}/{self._epochs}", refresh=False)
         self._bar.set_postfix_str(
             f"cls {record.loss_classification:.3f}, box {record.loss_box:.3f}, {record.positives_per_object:.1f} "
-            f"positives an object, lr {record.learning_rate:.2e}, {record.memory_mb:.0f} MB",
+            f"matched priors per object, lr {record.learning_rate:.2e}, {record.memory_mb:.0f} MB",
             refresh=False,
         )
         self._bar.update()
 
     def lengthen(self, epochs: int, iterations: int) -> None:
-        """Another number of epochs, with `iterations` steps all together."""
+        """Change the number of epochs; `iterations`: steps in total."""
         self._epochs = epochs
         self._bar.total = iterations
         self._bar.refresh()
@@ -35,14 +35,14 @@ class TrainingBar(Callback):
     def on_validation(self, record: ValidationRecord) -> None:
         """Print the main numbers above the bar."""
         names = ("AP", "AP50", "AP75")
-        numbers = ", ".join(f"{n} {shown(v)}" for n, v in zip(names, record.metrics.numbers[:3], strict=True))
+        numbers = ", ".join(f"{n} {metric_text(v)}" for n, v in zip(names, record.metrics.numbers[:3], strict=True))
         tqdm.write(
             f"epoch {record.epoch}: {numbers}" + (" (best so far)" if record.best and record.metrics.ap > 0 else "")
         )
         self._last = record.metrics
 
     def close(self) -> None:
-        """Leave the bar as it stands and end its line; print all numbers of the last validation."""
+        """End the line of the bar; print all metrics of the last validation."""
         self._bar.close()
         if self._last is not None:
             tqdm.write(format_metrics(self._last))

@@ -1,6 +1,6 @@
-"""The state of torch's random numbers, process by process: what a resumed run needs to draw the same ones.
+"""torch's random states of all processes, so that a resumed run draws the same numbers.
 
-Samples do not depend on it (they are pure functions of seed, epoch and position); dropout in a backbone does.
+Samples do not depend on them (they are pure functions of seed, epoch and position); dropout in a backbone does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def random_states(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def restore_random_states(state: TrainingState, device: torch.device) -> None:
-    """Set this process's random states; with more processes than before, some begin like others."""
+    """Set this process's random states; with more processes than before, some share a state."""
     number = rank() % len(state.torch_rng)
     torch.set_rng_state(state.torch_rng[number].clone())
     if device.type == "cuda" and state.cuda_rng[number].numel():

@@ -1,4 +1,4 @@
-"""What a run reports while it goes on, and the callbacks that hear it."""
+"""The records of a training run, and the callbacks that receive them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from rtmdet.evaluation.coco import CocoMetrics
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One optimiser step. Epochs and iterations are counted from 1, as people do."""
+    """One optimizer step. Epochs and iterations count from 1."""
 
     epoch: int
     iteration: int
     learning_rate: float
     loss_classification: float
     loss_box: float
-    gradient_norm: float  # before clipping; 0 where fp16 overflowed and the step was passed over
-    positives: int  # priors that learned a box
-    positives_per_object: float  # of them, for each ground truth of the step; 0 where it has none
-    unassigned: float  # share of the ground truths that no prior learned
-    memory_mb: float  # largest so far: of the GPU where there is one, else of the process
+    gradient_norm: float  # before clipping; 0 if fp16 overflowed and the step was skipped
+    positives: int  # priors matched to an object
+    positives_per_object: float  # matched priors per ground truth of the step; 0 without any
+    unassigned: float  # share of the ground truths without a matched prior
+    memory_mb: float  # peak so far: of the GPU if there is one, else of the process
     seconds: float  # of the whole step
-    data_seconds: float  # of it, waiting for the batch
+    data_seconds: float  # the part spent waiting for the batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class ValidationRecord:
 
 
 class Callback:
-    """Hears how a run goes: log files, the progress bar, an experiment tracker. Override what you need."""
+    """Receives the events of a run, e.g. for an experiment tracker. Override the methods you need."""
 
     def on_step(self, record: StepRecord) -> None:
         """After every optimizer step."""
@@ -46,10 +46,10 @@ class Callback:
         """After every validation."""
 
     def on_epoch_end(self, epoch: int) -> None:
-        """After an epoch, counted from 1, was validated (where due) and saved."""
+        """After an epoch, counted from 1, was validated (if due) and saved."""
 
     def on_save(self) -> None:
-        """Before a checkpoint is written: a resumed run will not repeat what came before it."""
+        """Before a checkpoint is written; a resumed run does not repeat earlier events."""
 
     def close(self) -> None:
-        """After the run's end, also one that came early."""
+        """After the run ends, normally or early."""

@@ -1,7 +1,7 @@
-"""One optimiser step: batches -> network -> criterion -> gradients -> optimiser, in the chosen precision.
+"""One optimizer step: batches -> network -> criterion -> gradients -> optimizer, in the chosen precision.
 
-Several batches (gradient accumulation) and several processes (DDP) make the step that one process would make
-with all their images in one batch, but for batch norms, which see one batch of one process at a time.
+Several batches (gradient accumulation) and several processes (DDP) make the same step as one process with all
+images in one batch, except for batch norms, which see one batch of one process at a time.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float1
 
 
 class NotFiniteError(Exception):
-    """A loss or a gradient is not a finite number; nothing of this step has reached the weights."""
+    """A loss or a gradient is not finite; the weights are unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepLosses:
-    """What a step learned from, over all its batches and processes."""
+    """Losses and counts of a step, over all its batches and processes."""
 
     classification: float
     box: float
-    gradient_norm: float  # before clipping; 0 where fp16 overflowed and the step was passed over
+    gradient_norm: float  # before clipping; 0 if fp16 overflowed and the step was skipped
     positives: int
     ground_truths: int
-    unassigned: int  # ground truths without any prior
+    unassigned: int  # ground truths without a matched prior
 
 
 class Stepper:
-    """Makes optimiser steps on `network`: the model, or what DDP or torch.compile wrapped around it.
+    """Makes optimizer steps on `network`: the model, or its DDP or torch.compile wrapper.
 
-    `precision` is float32, bf16 or fp16 and holds for the network alone: decoding, assignment and losses stay
-    in float32. `resize` brings a batch to the size of an iteration.
+    `precision` (float32, bf16 or fp16) applies to the network alone: decoding, assignment and losses stay in
+    float32. `resize` brings a batch to the size of an iteration.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Stepper:
     def __call__(self, batches: Sequence[Batch], *, iteration: int, learning_rate: float) -> StepLosses:
         """Make step number `iteration`, counted from 0, of one or more batches.
 
-        Raises NotFiniteError where a loss or the gradient is not; the weights are then as before.
+        Raises NotFiniteError for a loss or gradient that is not finite; the weights are then unchanged.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group.get("rate_factor", 1.0)
@@ -86,18 +86,18 @@ class Stepper:
             gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
             torch._foreach_mul_(gradients, parts[0].normalizer / normalizer)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_gradient or math.inf)
-        if not self.scaler.is_enabled() and not torch.isfinite(norm):  # the scaler passes over such steps
+        if not self.scaler.is_enabled() and not torch.isfinite(norm):  # the scaler skips such steps
             raise NotFiniteError(
-                f"the gradient is not finite: its norm is {norm.item():g}, {_describe(parts, batches)}"
+                f"the gradient is not finite: its norm is {norm.item():g}, {_batch_losses(parts, batches)}"
             )
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.scaler.is_enabled() and self.scaler.get_scale() < 1:
-            raise NotFiniteError(f"the gradient overflows fp16 at every scale: {_describe(parts, batches)}")
+            raise NotFiniteError(f"the gradient overflows fp16 at every scale: {_batch_losses(parts, batches)}")
         return self._total(parts, normalizer, norm.nan_to_num(nan=0.0, posinf=0.0))
 
     def _backward(self, batch: Batch, iteration: int, before: Sequence[Losses]) -> Losses:
-        """Add a batch's gradients, in the scale of the step's first batch."""
+        """Add a batch's gradients, scaled like those of the step's first batch."""
         if self.resize is not None:
             batch = self.resize(batch, iteration)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
@@ -107,7 +107,7 @@ class Stepper:
         if any_process(not finite, self.device):
             if finite:
                 raise StoppedByAnother
-            raise NotFiniteError(f"the loss is not finite: {_describe([losses], [batch])}")
+            raise NotFiniteError(f"the loss is not finite: {_batch_losses([losses], [batch])}")
         weight = losses.normalizer / (before[0] if before else losses).normalizer  # 1 for the first
         self.scaler.scale(losses.total * weight).backward()
         return losses
@@ -120,7 +120,7 @@ class Stepper:
                 raise
             raise InputError(
                 f"a batch of {len(batch.images)} image(s) of {batch.images.shape[2]} x {batch.images.shape[3]} "
-                "pixels gives a batch norm a single value: choose data.batch_size so that no batch is left with one "
+                "pixels gives a batch norm a single value: choose data.batch_size so that no batch has only one "
                 "image, or a larger data.input_size"
             ) from error
 
@@ -131,7 +131,7 @@ class Stepper:
         return nullcontext()
 
     def _total(self, parts: Sequence[Losses], normalizer: Tensor, norm: Tensor) -> StepLosses:
-        """Sum up the batches, then the processes."""
+        """Sum over the batches, then over the processes."""
         shares = [part.normalizer / normalizer / world_size() for part in parts]
         losses = [
             torch.stack([part.classification.detach(), part.box.detach()]) * share
@@ -144,7 +144,7 @@ class Stepper:
         return StepLosses(classification, box, norm.item(), int(positives), int(ground_truths), int(unassigned))
 
 
-def _describe(parts: Sequence[Losses], batches: Sequence[Batch]) -> str:
+def _batch_losses(parts: Sequence[Losses], batches: Sequence[Batch]) -> str:
     """The losses of each batch with the ids of its images."""
     return "; ".join(
         f"classification {losses.classification.item():g}, box {losses.box.item():g}, image ids "

@@ -22,12 +22,11 @@ SCALARS = [field.name for field in fields(StepRecord) if field.name not in ("epo
 
 
 class TensorBoardLog(Callback):
-    """An callback that writes into folder/tensorboard; the step of every value is the run's iteration.
+    """A callback that writes into folder/tensorboard; the step of every value is the run's iteration.
 
-    Training scalars are those of log.jsonl, every `log_every` steps. After each validation come its 12 numbers,
-    without the undefined ones, and the `pictures`, RGB uint8 (H, W, 3) of any sizes. A resumed run hides what
-    the run before it wrote from the same step on. Raises InputError where TensorBoard is not installed or the
-    folder cannot be written.
+    Training scalars are those of log.jsonl, every `log_every` steps. After each validation come its 12 metrics,
+    except undefined ones, and the `pictures`, RGB uint8 (H, W, 3) of any sizes. A resumed run hides earlier values
+    from the same step on. Raises InputError if TensorBoard is not installed or the folder cannot be written.
     """
 
     def __init__(self, folder: Path, *, log_every: int, pictures: Callable[[], Sequence[np.ndarray]]) -> None:
@@ -36,34 +35,34 @@ class TensorBoardLog(Callback):
         self._log_every = log_every
         self._pictures = pictures
         self._window: list[StepRecord] = []
-        self._writer: SummaryWriter | None = None  # opened by the first record: it knows where the run goes on
+        self._writer: SummaryWriter | None = None  # opened at the first record, which knows the first step
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"TensorBoard folder {self.folder} cannot be written: {error}") from error
 
     def on_step(self, record: StepRecord) -> None:
-        """Count a step; every `log_every` steps write their means."""
+        """Collect a step; every `log_every` steps write their means."""
         self._open(record.iteration)
         self._window.append(record)
         if record.iteration % self._log_every == 0:
             self.flush()
 
     def on_validation(self, record: ValidationRecord) -> None:
-        """Write the 12 numbers and the pictures."""
-        writer = self._open(record.iteration + 1)  # where a resumed run begins with it, the step's losses stay
+        """Write the 12 metrics and the pictures."""
+        writer = self._open(record.iteration + 1)  # + 1: a resumed run that starts here keeps the step's losses
         for name, number in zip(NAMES, record.metrics.numbers, strict=True):
-            if number >= 0:  # -1 stands for undefined
+            if number >= 0:  # -1 means undefined
                 writer.add_scalar(f"val/{name}", number, record.iteration)
         for index, picture in enumerate(self._pictures()):
             writer.add_image(f"predictions/{index}", picture, record.iteration, dataformats="HWC")
 
     def on_epoch_end(self, epoch: int) -> None:
-        """Write what is left of the epoch."""
+        """Write the rest of the epoch."""
         self.flush()
 
     def on_save(self) -> None:
-        """Write what is left, since a resumed run begins after it."""
+        """Write the rest, because a resumed run starts after it."""
         self.flush()
 
     def flush(self) -> None:
@@ -78,13 +77,13 @@ class TensorBoardLog(Callback):
         self._writer.flush()
 
     def close(self) -> None:
-        """Write what is left, and end the file."""
+        """Write the rest, and close the file."""
         self.flush()
         if self._writer is not None:
             self._writer.close()
 
     def _open(self, iteration: int) -> SummaryWriter:
-        """The writer; a new one declares everything from `iteration` on, that earlier files hold, as void."""
+        """The writer; a new one invalidates what earlier files hold from `iteration` on."""
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 

@@ -1,4 +1,4 @@
-"""The course of a run's losses: points kept of its steps, and medians of windows of them."""
+"""The loss history of a run: a sample of its steps, and medians over windows of steps."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from statistics import fmean, median
 from rtmdet.training.log import Row
 from rtmdet.training.records import StepRecord
 
-MOST_POINTS = 4000  # kept of a run
+MOST_POINTS = 4000  # kept per run
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """What the losses did in a stretch of steps. All losses and norms are medians of windows."""
+    """The losses over a range of steps. Losses and norms are medians over windows."""
 
     iteration: int  # the last step
-    first_loss: float  # of the first window; 0 if there is none before the newest
+    first_loss: float  # of the first window; 0 if the newest is the only one
     highest_loss: float  # of the windows before the newest
-    loss: float  # of the newest window, as all that follows
+    loss: float  # of the newest window, like all below
     box_loss: float  # of the steps with matched priors; infinite if there are none
     gradient_norm: float  # before clipping
     unmatched: float  # mean share of the objects without a matched prior
@@ -29,7 +29,7 @@ class Trend:
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """One step, or a row of the log: the means of several."""
+    """One step, or a log row with the means of several."""
 
     iteration: int
     loss: float
@@ -51,7 +51,7 @@ class LossCourse:
 
     @property
     def first_iteration(self) -> int | None:
-        """The first step that is known; None without any."""
+        """The first known step; None without any."""
         return self._points[0].iteration if self._points else None
 
     @property
@@ -60,16 +60,16 @@ class LossCourse:
         return self._ever_matched or not self._points
 
     def add(self, record: StepRecord) -> None:
-        """Take a step."""
+        """Add a step."""
         self._ever_matched |= record.positives > 0
         if record.iteration % self._every == 0:
             self._points.append(_from_record(record))
 
     def trend(self, start: int, now: int, *, window: float) -> Trend:
-        """The steps (start, now] in windows of `window` steps, the newest of which ends at `now`."""
+        """The trend over the steps (start, now] in windows of `window` steps; the newest ends at `now`."""
         window = max(window, 1)
         newest = [point for point in self._points if now - window < point.iteration <= now]
-        newest = newest or self._points[-1:]  # rows of the log may be farther apart
+        newest = newest or self._points[-1:]  # log rows may be farther apart
         before = list(self._medians(start, now - window, window))
         return Trend(
             iteration=now,

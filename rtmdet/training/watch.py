@@ -22,28 +22,28 @@ from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 from rtmdet.training.trend import LossCourse, Trend
 
 NEAR_ZERO = 0.01  # AP
-USEFUL = 0.1  # AP from which on a level loss is no fault
-LEAST_STEPS = 200  # of a stage, after the warm-up, to judge its loss
+USEFUL = 0.1  # AP; from here on a flat loss is not reported
+LEAST_STEPS = 200  # of a stage after the warm-up, to judge its loss
 LEAST_STEPS_FOR_MATCHES = 50
 WINDOWS = 10  # per stage
 ZERO_JUDGED_FROM, FALL_JUDGED_FROM = 0.3, 0.7  # share of a stage
-LEVEL = 0.98  # of the highest window: at or above it, the loss has not fallen
-RISEN = 1.25  # of the highest window: no validation is needed to call it a fault
+LEVEL = 0.98  # of the highest window; at or above it, the loss has not fallen
+RISEN = 1.25  # of the highest window; reported even before the first validation
 
 
 class ProgressWatch(Callback):
-    """An callback that reports what is wrong with a run, and appends it to warnings.txt in the run's folder.
+    """A callback that reports what is wrong with a run, and appends it to warnings.txt in the run's folder.
 
     Near-zero AP: below 0.01 at the first validation after a third of the epochs.
 
-    A loss that does not fall: each stage (with mosaic, then without) is judged by itself after the warm-up, where
-    it has 200 steps or more, at the ends of epochs from 70 % of it on. The median of the newest tenth must be below
-    98 % of the highest tenth before it. The highest one, because from scratch the loss rises first. There is no
-    warning while the AP is at least 0.1 and more than half of the best one: fine-tuning may start with a low loss.
-    Before the first validation the loss must have risen by a quarter.
+    A loss that does not fall: each stage (with mosaic, then without) of 200 steps or more after the warm-up is
+    judged separately, at epoch ends from 70 % of the stage on. The median of the newest tenth must be below 98 % of
+    the highest earlier tenth (the highest, because from scratch the loss rises first). No warning while AP is at
+    least 0.1 and more than half of the best one: fine-tuning may start with a low loss. Before the first validation
+    the loss must have risen by a quarter.
 
-    A box loss of 0 although priors are matched, judged like that from 30 % of a stage on; no matched prior at all
-    in the first 50 steps and the first epoch.
+    A box loss of 0 although priors are matched, judged likewise from 30 % of a stage on; no matched prior at all in
+    the first 50 steps and the first epoch.
 
     Classes that are never found: validation objects, but an AP of exactly 0, after two thirds of the epochs.
 
@@ -65,11 +65,11 @@ class ProgressWatch(Callback):
             _remove(self.path)
 
     def lengthen(self, epochs: int, stage2_start: int) -> None:
-        """Another number of epochs, of which those from `stage2_start` on are without mosaic and mixup."""
+        """Change the number of epochs; those after `stage2_start` are without mosaic and mixup."""
         self._facts = replace(self._facts, epochs=epochs, stage2_start=stage2_start)
 
     def on_step(self, record: StepRecord) -> None:
-        """Remember the losses."""
+        """Store the losses."""
         self._course.add(record)
 
     def on_validation(self, record: ValidationRecord) -> None:
@@ -153,7 +153,7 @@ class ProgressWatch(Callback):
 
 
 def _codes(path: Path) -> set[str]:
-    """The warnings that an earlier part of the run gave."""
+    """The codes of the warnings that an earlier part of the run gave."""
     if not path.is_file():
         return set()
     return {line[1:].partition("]")[0] for line in path.read_text(errors="replace").splitlines() if line[:1] == "["}

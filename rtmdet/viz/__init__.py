@@ -1,1 +1,1 @@
-"""Looking inside: forward hooks, feature maps, Box AM, and the drawing of boxes."""
+"""Looking inside the network: forward hooks, feature maps, Box AM; and plots of runs."""

@@ -1,7 +1,7 @@
-"""Box AM: where the network looked for its boxes. Class activation maps with a target made for detectors.
+"""Box AM: where the network looked for its boxes. Class activation maps with a target for detectors.
 
-pytorch-grad-cam takes activations and gradients and ablates channels; the maps follow the Box AM demo of
-mmyolo. Importing it takes seconds, so this module is imported only where a map is wanted.
+pytorch-grad-cam provides activations, gradients and channel ablation; the maps follow the Box AM demo of mmyolo.
+Importing it takes seconds, so this module is imported only when needed.
 Dimension legend: C channels, H, W of the layer's map, N boxes.
 """
 
@@ -28,7 +28,7 @@ from rtmdet.viz.box_targets import BoxTarget
 from rtmdet.viz.heatmap import on_picture, unit_range
 from rtmdet.viz.hooks import capture, find_layer, flatten_outputs
 
-# Its bar would be drawn even where standard error is no terminal.
+# The library's own progress bar would be drawn even without a terminal.
 ablation_cam.tqdm = SimpleNamespace(tqdm=partial(tqdm, disable=None, leave=False, desc="leaving out channels"))
 GRADIENT_METHODS = ("gradcam", "gradcam++")
 
@@ -36,28 +36,28 @@ GRADIENT_METHODS = ("gradcam", "gradcam++")
 def box_am(model: nn.Module, layer: str, images: Tensor, target: BoxTarget, method: str) -> np.ndarray:
     """The raw activation map (H, W) of a layer for one image, float32: neither clipped nor scaled.
 
-    `model` is in evaluation mode and maps `images` (1, 3, H, W) to DenseOutputs, of which `target` makes the
-    number to explain; eigencam explains no number, it shows what varies most. `method` is gradcam,
-    gradcam++, eigencam or ablationcam. Raises InputError where the layer does not exist, gives no maps, or
-    gives several to a method other than eigencam.
+    `model` is in evaluation mode and maps `images` (1, 3, H, W) to DenseOutputs, from which `target` computes the
+    number to explain; eigencam explains no number, it shows what varies most. `method` is gradcam, gradcam++,
+    eigencam or ablationcam. Raises InputError if the layer does not exist or outputs no maps, or several maps with a
+    method other than eigencam.
     """
     maps = _maps_of(model, layer, images)
     if method == "eigencam":
         return _principal_component(_join(maps))
     if len(maps) > 1:
         raise InputError(
-            f"layer {layer!r} gives {len(maps)} maps, {method} needs a layer of one map: "
-            "choose others, such as neck.out_convs[0]; several layers can be given"
+            f"layer {layer!r} outputs {len(maps)} maps, {method} needs a layer with one map: "
+            "choose another, such as neck.out_convs[0]; --layer may be repeated"
         )
     if method == "ablationcam":
         with torch.no_grad():
-            if not target(model(images)):  # nothing to lose, and the library would divide by it
+            if not target(model(images)):  # avoids a division by zero in the library
                 return np.zeros(tuple(maps[0].shape[2:]), np.float32)
     return _METHODS[method](model, find_layer(model, layer)).raw_map(images, target)
 
 
 def fed_levels(model: nn.Module, layer: str, images: Tensor) -> set[int]:
-    """The levels of the DenseOutputs, 0 the finest, that depend on what a layer gives for images (1, 3, H, W)."""
+    """The levels of the DenseOutputs, 0 the finest, that depend on a layer's output for images (1, 3, H, W)."""
     given: list[Tensor] = []
     hook = find_layer(model, layer).register_forward_hook(lambda _, __, output: given.extend(flatten_outputs(output)))
     try:
@@ -81,9 +81,9 @@ def merge_maps(maps: Sequence[np.ndarray], picture_size: tuple[int, int], input_
 
 
 def normalize_in_boxes(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """The map (H, W) scaled to 0 .. 1 inside each of boxes (N, 4) alone, in its pixels, and 0 elsewhere.
+    """The map (H, W) scaled to 0 .. 1 within each of boxes (N, 4), in its pixels, and 0 elsewhere.
 
-    Where boxes overlap the greater value stands.
+    Where boxes overlap, the greater value is used.
     """
     result = np.zeros_like(heat)
     for x1, y1, x2, y2 in boxes.clip(min=0).astype(int):
@@ -94,7 +94,7 @@ def normalize_in_boxes(heat: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 class _OneImage(nn.Module):
-    """The model as pytorch-grad-cam wants it: with outputs that can be counted off, one item an image."""
+    """The model with outputs as pytorch-grad-cam expects them: a list with one item per image."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -105,13 +105,13 @@ class _OneImage(nn.Module):
 
 
 class _RawCAM(BaseCAM):
-    """pytorch-grad-cam as far as the raw map: it would stretch the map over the letterbox padding too."""
+    """pytorch-grad-cam up to the raw map: its own scaling would include the letterbox padding."""
 
     def __init__(self, model: nn.Module, layer: nn.Module) -> None:
         super().__init__(_OneImage(model), [layer], reshape_transform=torch.abs)
 
     def raw_map(self, images: Tensor, target: BoxTarget) -> np.ndarray:
-        """Run the method; hooks and the parameters' gradients are gone afterwards, whatever happens."""
+        """Run the method; hooks and the parameters' gradients are always removed afterward."""
         try:
             return self(images, [target])[0]
         finally:
@@ -120,7 +120,7 @@ class _RawCAM(BaseCAM):
 
     def compute_cam_per_layer(self, input_tensor: Tensor, targets: list[BoxTarget], eigen_smooth: bool) -> np.ndarray:
         activations = self.activations_and_grads.activations[0].numpy()  # (1, C, H, W)
-        # A layer that the target does not depend on receives no gradient at all.
+        # A layer that does not affect the target receives no gradient at all.
         gradients = [gradient.numpy() for gradient in self.activations_and_grads.gradients]
         gradient = gradients[0] if gradients else np.zeros_like(activations)
         return self.get_cam_image(input_tensor, self.target_layers[0], targets, activations, gradient)
@@ -157,10 +157,10 @@ class _GradCAMPlusPlus(_GradCAM):
 
 
 class _AblationCAM(_RawCAM, AblationCAM):
-    """Each channel weighs as much of the target as is lost without it."""
+    """The weight of a channel is the share of the target that is lost without it."""
 
     def __init__(self, model: nn.Module, layer: nn.Module) -> None:
-        # One channel at a time: in a larger batch the library's ablation value sinks with every channel.
+        # One channel at a time: in larger batches the library's ablation value decreases with every channel.
         AblationCAM.__init__(self, _OneImage(model), [layer], torch.abs, ablation_layer=AblationLayer(), batch_size=1)
 
     def raw_map(self, images: Tensor, target: BoxTarget) -> np.ndarray:
@@ -177,13 +177,13 @@ _METHODS = {"gradcam": _GradCAM, "gradcam++": _GradCAMPlusPlus, "ablationcam": _
 
 
 def _maps_of(model: nn.Module, layer: str, images: Tensor) -> list[Tensor]:
-    """Absolute values of the maps (1, C, H, W) that a layer gives."""
+    """Absolute values of the maps (1, C, H, W) that a layer outputs."""
     with torch.no_grad(), capture(model, [layer]) as outputs:
         model(images)
     maps = outputs[layer]
     if not maps or any(map.ndim != 4 for map in maps):
         shapes = ", ".join(str(tuple(map.shape)) for map in maps) or "nothing"
-        raise InputError(f"layer {layer!r} gives {shapes}, Box AM needs maps (1, C, H, W): choose another layer")
+        raise InputError(f"layer {layer!r} outputs {shapes}, Box AM needs maps (1, C, H, W): choose another layer")
     return [map.abs() for map in maps]
 
 
@@ -194,12 +194,10 @@ def _join(maps: Sequence[Tensor]) -> Tensor:
 
 
 def _principal_component(maps: Tensor) -> np.ndarray:
-    """The first principal component (H, W) of maps (C, H, W) over their places, its greater peak positive.
-
-    Not the library's projection: that one computes all H x W left singular vectors, in seconds, to use none.
-    """
+    """The first principal component (H, W) of maps (C, H, W) over their positions, its greater peak positive."""
+    # Not the library's: it takes seconds to compute all H x W left singular vectors, which are not needed.
     values = maps.flatten(1).T.cpu().numpy()  # (H * W, C)
-    centred = values - values.mean(0)
-    direction = np.linalg.svd(centred, full_matrices=False)[2][0]  # (C,)
-    component = (centred @ direction).reshape(maps.shape[1:])
+    centered = values - values.mean(0)
+    direction = np.linalg.svd(centered, full_matrices=False)[2][0]  # (C,)
+    component = (centered @ direction).reshape(maps.shape[1:])
     return component if component.max() >= -component.min() else -component

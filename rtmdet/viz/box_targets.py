@@ -1,6 +1,6 @@
-"""What a Box AM explains: for detected boxes, one number of the model's outputs that says how well they are found.
+"""Targets of Box AM: one number, computed from the model's outputs, that measures how well given boxes are detected.
 
-Each maker closes over the boxes of one image, xyxy in the pixels of the network's input, and their labels.
+Each function returns a target for the boxes of one image, xyxy in input pixels, and their labels.
 Reference: the Box AM demo of mmyolo. Dimension legend: N boxes, K classes, P priors of all levels.
 """
 
@@ -25,8 +25,8 @@ LEAST_OVERLAP = 0.5  # IoU above which a prediction counts as the same object
 def box_loss_target(boxes: Tensor, labels: Tensor, num_classes: int) -> BoxTarget:
     """The training loss of boxes (N, 4) with the detections themselves as ground truth: mmyolo's target.
 
-    It stands on a kink: at the prior that made a box, prediction and ground truth are equal, and the
-    gradient of GIoU there depends on rounding. `class_score_target` has no kink.
+    Its gradient is unstable: at the prior that predicts a box, prediction and ground truth are equal, where GIoU has
+    a kink. `class_score_target` has none.
     """
     criterion = Criterion(num_classes)
 
@@ -37,11 +37,11 @@ def box_loss_target(boxes: Tensor, labels: Tensor, num_classes: int) -> BoxTarge
 
 
 def class_score_target(boxes: Tensor, labels: Tensor, input_size: tuple[int, int]) -> BoxTarget:
-    """The sum of the class logits with which every level sees boxes (N, 4), weighted by their scores.
+    """The sum over all levels of the class logits of boxes (N, 4), weighted by their scores.
 
-    A level sees a box at the prior whose prediction, cut at `input_size` (H, W), overlaps it most: in the level that
-    made the box, the very prior it came from. Each logit weighs as much as its score, so that the boxes a level finds
-    itself outshine those that it only confirms.
+    In each level, the logit is that of the prior whose prediction, clipped to `input_size` (H, W), overlaps the box
+    most; in the box's own level this is the prior that predicted it. The weights make the boxes that a level itself
+    predicts dominate.
     """
 
     def target(outputs: DenseOutputs) -> Tensor:
@@ -56,10 +56,10 @@ def class_score_target(boxes: Tensor, labels: Tensor, input_size: tuple[int, int
 
 
 def detection_target(boxes: Tensor, labels: Tensor, input_size: tuple[int, int]) -> BoxTarget:
-    """How well the current detections still show boxes (N, 4): the sum over boxes of IoU + score.
+    """How well the current detections still cover boxes (N, 4): the sum over boxes of IoU + score.
 
-    A box counts where the detection that overlaps it most has its label and an IoU above 0.5. There is no
-    gradient through the non-maximum suppression: for the methods that need none.
+    A box counts if the detection that overlaps it most has its label and an IoU above 0.5. NMS has no gradient, so
+    this is for methods that need none.
     """
 
     def target(outputs: DenseOutputs) -> Tensor:
@@ -75,19 +75,19 @@ def detection_target(boxes: Tensor, labels: Tensor, input_size: tuple[int, int])
 
 @torch.no_grad()
 def source_levels(outputs: DenseOutputs, boxes: Tensor, input_size: tuple[int, int]) -> Tensor:
-    """The level (N,) int64, 0 the finest, whose prior made each of boxes (N, 4): its prediction is the most alike.
+    """The level (N,) int64, 0 the finest, that predicted each of boxes (N, 4): the one with the closest prediction.
 
-    `input_size` (H, W) is what the boxes were cut at.
+    The boxes were clipped to `input_size` (H, W).
     """
-    likest = [
+    best_overlap = [
         pairwise_iou(boxes.to(decoded.dtype), clip_boxes(decoded, input_size)).amax(1)
         for _, decoded in _levels(outputs)
     ]
-    return torch.stack(likest).argmax(0)
+    return torch.stack(best_overlap).argmax(0)
 
 
 def _levels(outputs: DenseOutputs) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits (P, K) and boxes (P, 4), without gradient, of the first image's levels, one after the other."""
+    """Logits (P, K) and boxes (P, 4), without gradient, of the first image, level by level."""
     sizes = [(level.shape[2], level.shape[3]) for level in outputs.logits]
     logits, distances = flatten_levels(outputs.logits)[0], flatten_levels(outputs.distances)[0]
     points, _ = grid_priors(sizes, device=distances.device, dtype=distances.dtype)

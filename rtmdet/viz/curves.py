@@ -1,4 +1,4 @@
-"""The course of runs as one picture: AP, losses, learning rate and assignment over epochs, a colour a run."""
+"""Training curves of runs in one picture: AP, losses, learning rate and assignment, one color per run."""
 
 from __future__ import annotations
 
@@ -18,26 +18,35 @@ from rtmdet.core.errors import InputError
 from rtmdet.training.log import RECENT, Row, read_log
 from rtmdet.training.records import Callback, ValidationRecord
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#8c564b")  # for every eye
-LINE_STYLES = ("-", "--", ":", "-.")  # of the first, second ... eight runs
+COLORS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#555555",
+    "#8c564b",
+)  # safe for color blindness
+LINE_STYLES = ("-", "--", ":", "-.")  # of runs 1 - 8, 9 - 16 ...
 TITLES = {
     "AP": "AP",
     "AP50": "AP50",
     "loss_classification": "classification loss",
     "loss_box": "box loss",
     "learning_rate": "learning rate",
-    "positives_per_object": "positives per object",
-    "unassigned": "objects without a prior",
+    "positives_per_object": "matched priors per object",
+    "unassigned": "objects without a matched prior",
 }
 VALIDATION = ("AP", "AP50")
 NOISY = ("loss_classification", "loss_box", "positives_per_object", "unassigned")  # drawn as running means
 BOTTOM = ("learning_rate", *RECENT)
-SMOOTHING = 0.03  # share of all rows in a running mean
-TOWER = 5  # times the median: a loss above it would press the others down
+SMOOTHING = 0.03  # window of the running mean, as a share of all rows
+TOWER = 5  # times the median; a higher loss would squeeze the rest of the curve
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Run:
+class LoggedRun:
     """A run's name, and the rows of its log.jsonl."""
 
     name: str
@@ -49,21 +58,21 @@ class Run:
         return max((int(row["iteration"]) for row in self.rows), default=0)
 
     @property
-    def iterations_an_epoch(self) -> float:
-        """Exact where the log holds a whole epoch; before that, what there is of the first."""
+    def iterations_per_epoch(self) -> float:
+        """Exact once the log holds a whole epoch; before, the iterations so far."""
         return max((float(row["iteration"]) / float(row["epoch"]) for row in self.rows), default=1.0)
 
     def column(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Epochs and values of all rows with this column; what is undefined or no number is NaN."""
+        """Epochs and values of all rows with this column; undefined values are NaN."""
         kind = "val" if name in VALIDATION else "train"
         rows = [row for row in self.rows if row["kind"] == kind and name in row]
-        epochs = np.array([float(row["iteration"]) for row in rows]) / self.iterations_an_epoch
+        epochs = np.array([float(row["iteration"]) for row in rows]) / self.iterations_per_epoch
         values = np.array([float(row[name]) for row in rows])
-        undefined = ~np.isfinite(values) | (values < 0)  # an AP of -1 stands for a data set without objects
+        undefined = ~np.isfinite(values) | (values < 0)  # AP is -1 without objects
         return epochs, np.where(undefined, np.nan, values)
 
     def best(self) -> tuple[float, float] | None:
-        """Epoch and value of the best AP, the first of equal ones; None without a defined one."""
+        """Epoch and value of the best AP, the first of equal ones; None if no AP is defined."""
         epochs, values = self.column("AP")
         if np.isnan(values).all():
             return None
@@ -72,7 +81,7 @@ class Run:
 
 
 class CurvePicture(Callback):
-    """An callback that draws the curves of a log.jsonl anew after every epoch with a validation."""
+    """A callback that redraws the curves of a log.jsonl after every validated epoch."""
 
     def __init__(self, log: Path, picture: Path) -> None:
         self.log = log
@@ -84,16 +93,16 @@ class CurvePicture(Callback):
         self._due = True
 
     def on_epoch_end(self, epoch: int) -> None:
-        """Draw where the epoch was validated."""
+        """Draw if the epoch was validated."""
         if self._due:
-            draw_curves([Run(self.log.parent.resolve().name, read_log(self.log))], self.picture)
+            draw_curves([LoggedRun(self.log.parent.resolve().name, read_log(self.log))], self.picture)
             self._due = False
 
 
-def draw_curves(runs: Sequence[Run], path: Path) -> None:
-    """Write a picture of one run or of several; raises InputError where the file cannot be written.
+def draw_curves(runs: Sequence[LoggedRun], path: Path) -> None:
+    """Write a picture of one or more runs; raises InputError if the file cannot be written.
 
-    Quantities that no log has are left out.
+    Quantities that are in no log are left out.
     """
     figure = Figure(figsize=(11, 9.5), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
     FigureCanvasAgg(figure)
@@ -116,15 +125,15 @@ def draw_curves(runs: Sequence[Run], path: Path) -> None:
         raise InputError(f"picture {path} cannot be written: {error}") from error
 
 
-def _layout(runs: Sequence[Run]) -> list[HashableList[str]]:
+def _layout(runs: Sequence[LoggedRun]) -> list[HashableList[str]]:
     """Names of the panels on a grid of six columns."""
     bottom = [name for name in BOTTOM if name not in RECENT or any(len(run.column(name)[0]) for run in runs)]
     rows: Iterable[Sequence[str]] = (VALIDATION, NOISY[:2], bottom)
     return [[name for name in row for _ in range(6 // len(row))] for row in rows]
 
 
-def _draw_run(axes: Axes, run: Run, name: str, color: str, style: str, *, alone: bool) -> None:
-    """One line of a panel; below the running mean of a noisy quantity the values themselves, pale."""
+def _draw_run(axes: Axes, run: LoggedRun, name: str, color: str, style: str, *, alone: bool) -> None:
+    """One line of a panel; for noisy quantities a running mean over the pale raw values."""
     epochs, values = run.column(name)
     if name in NOISY:
         axes.plot(epochs, values, color=color, alpha=0.25 if alone else 0.1, linewidth=0.7)
@@ -136,12 +145,12 @@ def _draw_run(axes: Axes, run: Run, name: str, color: str, style: str, *, alone:
         axes.plot(*best, marker="*", color=color, markersize=12, markeredgecolor="white", zorder=3)
 
 
-def _label(run: Run) -> str:
+def _label(run: LoggedRun) -> str:
     best = run.best()
     return f"{run.name}: best AP {best[1]:.3f} (epoch {best[0]:.0f})" if best else f"{run.name}: no AP yet"
 
 
-def _finish_panel(axes: Axes, name: str, runs: Sequence[Run]) -> None:
+def _finish_panel(axes: Axes, name: str, runs: Sequence[LoggedRun]) -> None:
     """Title, grid and range of a panel."""
     axes.set_title(TITLES[name], loc="left", fontsize=11, fontweight="bold")
     _scale(axes, name, runs)
@@ -156,8 +165,8 @@ def _finish_panel(axes: Axes, name: str, runs: Sequence[Run]) -> None:
         axes.text(0.5, 0.5, "nothing yet", transform=axes.transAxes, ha="center", color="0.5")
 
 
-def _scale(axes: Axes, name: str, runs: Sequence[Run]) -> None:
-    """From 0 to the greatest value; of losses whose first steps tower over the others, logarithmic."""
+def _scale(axes: Axes, name: str, runs: Sequence[LoggedRun]) -> None:
+    """From 0 to the maximum; logarithmic for losses whose first steps are far above the rest."""
     values = np.concatenate([run.column(name)[1] for run in runs])
     positive = values[values > 0]
     if name in NOISY[:2] and len(positive) and positive.max() > TOWER * np.median(positive):
@@ -172,14 +181,14 @@ def _scale(axes: Axes, name: str, runs: Sequence[Run]) -> None:
         axes.set_ylim(0, 1.05 * top or None)
 
 
-def _epoch_label(runs: Sequence[Run]) -> str:
-    """The epochs' length is told where it is the same for all."""
-    lengths = {run.iterations_an_epoch for run in runs if run.rows}
+def _epoch_label(runs: Sequence[LoggedRun]) -> str:
+    """The axis label, with the length of an epoch if it is the same for all runs."""
+    lengths = {run.iterations_per_epoch for run in runs if run.rows}
     return f"epoch of {lengths.pop():.0f} iterations" if len(lengths) == 1 else "epoch"
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """Running mean over the last rows; NaN is left out, and stays where the window holds nothing else."""
+    """Running mean over the last rows; ignores NaN, and is NaN if the window holds nothing else."""
     window = max(1, int(len(values) * SMOOTHING))
     good = np.isfinite(values)
     sums = np.cumsum(np.concatenate([[0.0], np.where(good, values, 0)]))

@@ -1,4 +1,4 @@
-"""Feature maps made visible: many channels reduced to a few that can be drawn.
+"""Reduces the many channels of feature maps to a few that can be drawn.
 
 The reductions of OpenMMLab's feature map demo. Dimension legend: C channels, H, W of the map.
 """
@@ -21,7 +21,7 @@ def select_max(maps: Tensor) -> Tensor:
 def top_channels(maps: Tensor, k: int) -> list[tuple[int, Tensor]]:
     """The k channels with the greatest sums over the area, greatest first: their index and map (H, W).
 
-    All channels of (C, H, W) where there are fewer than k.
+    All channels of (C, H, W) if there are fewer than k.
     """
     best = maps.sum((1, 2)).topk(min(k, len(maps))).indices
     return [(channel, maps[channel]) for channel in best.tolist()]

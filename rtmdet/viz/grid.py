@@ -1,4 +1,4 @@
-"""Pictures side by side: images of any sizes in equal cells, with a title each.
+"""A grid of pictures: images of any sizes in equal cells, each with a title.
 
 All images are (H, W, 3) uint8 RGB, sizes (H, W).
 """
@@ -13,7 +13,7 @@ import numpy as np
 from rtmdet.core.draw import FONT, shorten_text, text_scale
 from rtmdet.core.letterbox import fitted_size
 
-_GROUND = 245  # the grey around the images
+_GROUND = 245  # gray around the images
 _INK = (40, 40, 40)
 _CAPITAL = 9  # height of the titles' capitals in pixels
 _GAP = 8  # pixels between the cells
@@ -40,7 +40,7 @@ def grid(
 
 
 def add_caption(image: np.ndarray, text: str) -> np.ndarray:
-    """The image with lines of text on a strip below it, letters as large as it needs: a new (H, W, 3) image."""
+    """The image with lines of text on a strip below it, sized to the image: a new (H, W, 3) image."""
     width = image.shape[1]
     capital = max(_CAPITAL, min(image.shape[:2]) // 60)
     scale, thickness, step = text_scale(capital), max(1, capital // 10), 2 * capital
@@ -58,7 +58,7 @@ def add_caption(image: np.ndarray, text: str) -> np.ndarray:
 
 
 def fit_image(image: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
-    """The image resized to fit `cell` (H, W), its shape kept; shrinking averages pixels."""
+    """The image resized to fit `cell` (H, W), keeping its aspect ratio; shrinking averages pixels."""
     size = fitted_size(image.shape[:2], cell)
     if size == image.shape[:2]:
         return image.copy()
@@ -67,7 +67,7 @@ def fit_image(image: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
 
 
 def _tile(image: np.ndarray, cell: tuple[int, int], title: str, *, titled: bool) -> np.ndarray:
-    """One cell with the line of its title."""
+    """One cell with its title."""
     header = 2 * _CAPITAL + 2 if titled else 0
     tile = _blank((header + cell[0], cell[1]))
     fitted = fit_image(image, cell)

@@ -1,6 +1,6 @@
-"""Heat maps: maps of the network brought onto the picture they belong to.
+"""Heat maps: maps of the network drawn on their picture.
 
-A map spans the network's input, the letterbox padding included; a picture shows the content only. Sizes are
+A map spans the network's input, including the letterbox padding; a picture has no padding. Sizes are
 (H, W), pictures RGB uint8. Reference: the visualizers of mmyolo.
 """
 
@@ -11,29 +11,29 @@ import numpy as np
 
 from rtmdet.core.letterbox import fitted_size
 
-EPSILON = 1e-7  # keeps constant maps from a division by zero
+EPSILON = 1e-7  # avoids a division by zero for constant maps
 
 
 def crop_padding(heat: np.ndarray, content: tuple[int, int], input_size: tuple[int, int]) -> np.ndarray:
     """The part of a map (h, w) over the network's input that shows the image: float32 of size `content`.
 
-    The map is stretched over the input first, so that the cut falls on a pixel and not on a cell.
+    The map is first resized to the input, so that cropping is exact to a pixel, not a cell.
     """
     stretched = resize_map(heat, input_size)
     return stretched[: content[0], : content[1]]
 
 
 def on_picture(heat: np.ndarray, picture_size: tuple[int, int], input_size: tuple[int, int]) -> np.ndarray:
-    """A map (h, w) over the network's input as a map over the letterboxed picture of `picture_size`, float32.
+    """A map (h, w) over the network's input as a map over the original picture of `picture_size`, float32.
 
-    Differs from mmyolo: the padding is cut off, where mmyolo stretches it over the picture and shifts the heat.
+    Differs from mmyolo: the padding is cropped; mmyolo stretches it over the picture, which shifts the heat.
     """
     content = fitted_size(picture_size, input_size)
     return resize_map(crop_padding(heat, content, input_size), picture_size)
 
 
 def resize_map(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear resize (pixel centres aligned, not corners) of a map (h, w) to `size`, float32."""
+    """Bilinear resize (pixel centers aligned, not corners) of a map (h, w) to `size`, float32."""
     return cv2.resize(heat.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
 
 
@@ -44,13 +44,13 @@ def unit_range(heat: np.ndarray) -> np.ndarray:
 
 
 def heat_map(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Colours for a map (h, w), stretched to `size`: (H, W, 3), blue at its least value, red at its greatest."""
+    """Colors for a map (h, w), resized to `size`: (H, W, 3), blue at its minimum, red at its maximum."""
     level = (unit_range(resize_map(heat, size)) * 255).astype(np.uint8)
     return cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
 
 
 def overlay(image: np.ndarray, colors: np.ndarray, alpha: float = 0.5) -> np.ndarray:
-    """A mix of two (H, W, 3) pictures: `alpha` of the colours, the rest of the image."""
+    """A mix of two (H, W, 3) pictures: `alpha` of the colors, the rest of the image."""
     return cv2.addWeighted(image, 1 - alpha, colors, alpha, 0)
 
 

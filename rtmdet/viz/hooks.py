@@ -1,6 +1,6 @@
-"""Layers by name and the outputs they give, through forward hooks. Works on any nn.Module.
+"""Layers by name, and their outputs through forward hooks. Works on any nn.Module.
 
-A name is a module path as it is written in Python: `backbone`, `neck.out_convs[0]`, `backbone.stage4[2].blocks[0]`.
+A name is a module path as written in Python: `backbone`, `neck.out_convs[0]`, `backbone.stage4[2].blocks[0]`.
 It is parsed, never evaluated.
 """
 
@@ -22,7 +22,7 @@ _PART = re.compile(r"\w+", re.ASCII)
 def parse_layer_name(name: str) -> tuple[str | int, ...]:
     """The attributes and indices of a layer's path: `neck.out_convs[0]` or `neck.out_convs.0` -> neck, out_convs, 0.
 
-    Raises InputError for anything that is not such a path.
+    Raises InputError for anything else.
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"layer name {name!r} is not a module path: write it like neck.out_convs[0]")
@@ -30,32 +30,32 @@ def parse_layer_name(name: str) -> tuple[str | int, ...]:
 
 
 def layer_names(model: nn.Module) -> list[str]:
-    """The names of all layers below `model` that are run, in the order of their definition.
+    """The names of all layers below `model` that are called, in the order of their definition.
 
-    Lists of layers are left out, as nothing passes through a list itself.
+    Lists of layers are left out: they are never called themselves.
     """
     return [_bracketed(path) for path, layer in model.named_modules(remove_duplicate=False) if path and _runs(layer)]
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
-    """The layer of that name. Raises InputError, with the nearest names, where there is none that is run."""
+    """The layer of that name. Raises InputError, with the nearest names, if no such layer is ever called."""
     path = ".".join(str(part) for part in parse_layer_name(name))
     layer = dict(model.named_modules(remove_duplicate=False)).get(path)
     if layer is not None and _runs(layer):
         return layer
     near = difflib.get_close_matches(_bracketed(path), layer_names(model), n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}? " if near else ""
-    found = "does not exist" if layer is None else "is a list of layers and gives no output itself"
+    found = "does not exist" if layer is None else "is a list of layers and has no output itself"
     raise InputError(f"layer {name!r} {found}: {hint}--list-layers prints all names")
 
 
 @contextmanager
 def capture(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
-    """Record what the layers of these names give while the block runs.
+    """Record the outputs of the layers of these names while the block runs.
 
-    Yields a dictionary that each forward pass fills: name -> the layer's outputs as detached copies. Tuples
-    and lists of maps are flattened; a layer that is run several times adds its outputs each time. The hooks
-    are removed when the block ends, by an exception too. Raises InputError for unknown names.
+    Yields a dictionary that each forward pass fills: name -> the layer's outputs as detached copies. Tuples and lists
+    are flattened; a layer that is called several times adds its outputs each time. The hooks are always removed at
+    the end of the block. Raises InputError for unknown names.
     """
     outputs: dict[str, list[Tensor]] = {name: [] for name in names}
     layers = {name: find_layer(model, name) for name in outputs}

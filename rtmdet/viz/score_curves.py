@@ -1,4 +1,4 @@
-"""F1 over the score threshold as a picture: a line a class, a dot where the class is cut."""
+"""Plot of F1 against the score threshold: one curve per class, a dot at the chosen threshold."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from rtmdet.evaluation.score_curve import THRESHOLDS
 from rtmdet.training.records import Callback, ValidationRecord
 from rtmdet.viz.curves import COLORS
 
-OTHERS = "0.75"  # a grey, for the classes beyond the colours
+OTHERS = "0.75"  # gray, for classes beyond the colors
 
 
 class ScoreCurvePicture(Callback):
-    """An callback that draws the curves of the best validation: they belong to best.pth."""
+    """A callback that draws the curves of the best validation, which belong to best.pth."""
 
     def __init__(self, picture: Path) -> None:
         self.picture = picture
 
     def on_validation(self, record: ValidationRecord) -> None:
-        """Draw where it is the best so far."""
+        """Draw if it is the best so far."""
         if record.best:
             draw_score_curves(record.metrics.classes, self.picture)
 
 
 def draw_score_curves(classes: Sequence[ClassMetrics], path: Path) -> None:
-    """Write the picture; raises InputError where the file cannot be written.
+    """Write the picture; raises InputError if the file cannot be written.
 
-    The classes with the most objects have colours and a place in the legend, all others are grey.
+    The classes with the most objects have colors and are in the legend; all others are gray.
     """
     figure = Figure(figsize=(9, 6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     drawn = sorted((row for row in classes if row.curve is not None), key=lambda row: -row.objects)
-    for place, row in reversed(list(enumerate(drawn))):  # the coloured ones last, on top
+    for place, row in reversed(list(enumerate(drawn))):  # colored ones last, on top
         _draw_class(axes, row, COLORS[place] if place < len(COLORS) else OTHERS, named=place < len(COLORS))
     _finish(axes, len(drawn))
     if drawn:
@@ -49,7 +49,7 @@ def draw_score_curves(classes: Sequence[ClassMetrics], path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
-    except (OSError, ValueError) as error:  # ValueError: a suffix that is no picture's
+    except (OSError, ValueError) as error:  # ValueError: not an image suffix
         raise InputError(f"picture {path} cannot be written: {error}") from error
 
 

@@ -1,6 +1,6 @@
-"""Our own checkpoints: the weights with what their use needs, and optionally all that a resumed training needs.
+"""Our own checkpoints: weights with the metadata for their use, and optionally the state to resume training.
 
-The layout, which OpenMMLab's tools read too and torch.load(weights_only=True) reads whole:
+The layout, which OpenMMLab's tools can read and torch.load(weights_only=True) accepts:
     state_dict  averaged (EMA) weights
     meta        format, epoch, iteration, config, score_thresholds,
                 dataset_meta: {classes, category_ids},
@@ -31,24 +31,24 @@ LAST, PREVIOUS = "last.pth", "previous.pth"  # the newest training state of a ru
 
 @dataclass(frozen=True, slots=True)
 class CheckpointMeta:
-    """What shapes the numbers beside the weights, and where in the training they were taken."""
+    """Everything besides the weights that affects predictions, and the point in training."""
 
     classes: tuple[str, ...]
     size: str  # a key of zoo.SIZES
     input_size: tuple[int, int]  # (H, W) of the network's input, for detection
-    category_ids: tuple[int, ...] = ()  # of the classes, in the annotation file; empty: not known
+    category_ids: tuple[int, ...] = ()  # of the classes, in the annotation file; empty: unknown
     backbone: str = ""  # timm/<name>; empty: the CSPNeXt of the size
     config: str = ""  # the resolved configuration as YAML
     epoch: int = 0  # finished epochs
     iteration: int = 0  # finished iterations
-    score_thresholds: tuple[float, ...] = ()  # where each class is best cut, 0 .. 1; empty: not known
+    score_thresholds: tuple[float, ...] = ()  # tuned threshold of each class, 0 .. 1; empty: unknown
     trained_size: tuple[int, int] | None = None  # (H, W) in training; None: input_size
-    value_range: tuple[int, int] | None = None  # of images of 16 bits: what becomes black and white
+    value_range: tuple[int, int] | None = None  # of 16-bit images: values that become black and white
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingState:
-    """What a resumed training needs beside the averaged weights."""
+    """The state besides the averaged weights that is needed to resume training."""
 
     model: dict[str, Tensor]  # the weights that the optimizer works on
     optimizer: dict[str, Any]  # the optimizer's own state_dict
@@ -56,8 +56,8 @@ class TrainingState:
     ema_updates: int
     iteration: int  # finished steps of the whole run
     epoch: int  # finished epochs
-    step: int  # finished steps of the epoch under way
-    steps: int  # steps of an epoch
+    step: int  # finished steps of the current epoch
+    steps: int  # steps per epoch
     best_ap: float
     validations_since_best: int
     torch_rng: Tensor  # (processes, n) uint8, torch.get_rng_state()
@@ -67,10 +67,10 @@ class TrainingState:
 def save_checkpoint(
     path: Path, *, model_state: Mapping[str, Tensor], meta: CheckpointMeta, training: TrainingState | None = None
 ) -> None:
-    """Write a checkpoint; until it is whole, the previous file of that name stays.
+    """Write a checkpoint; it replaces a previous file of that name only once complete.
 
-    With a training state, the previous file is kept as PREVIOUS beside it.
-    Raises InputError where the file cannot be written, for instance on a full disk.
+    With a training state, the previous file is kept as PREVIOUS. Raises InputError if the file cannot be written,
+    for instance on a full disk.
     """
     content: dict[str, object] = {"state_dict": dict(model_state), "meta": _meta_to_dict(meta)}
     if training is not None:
@@ -87,13 +87,13 @@ def save_checkpoint(
         previous = ", the previous file is kept" if path.is_file() else ""
         raise InputError(f"{path}: the checkpoint cannot be written ({_one_line(reason)}){previous}") from error
     finally:
-        with contextlib.suppress(OSError):  # nothing to remove: finished, or never begun
+        with contextlib.suppress(OSError):  # nothing to remove: finished, or never started
             part.unlink()
 
 
 def _move_into_place(part: Path, path: Path, *, keep: bool) -> None:
-    """Give a finished file its name; wherever this is cut off, a whole checkpoint stands under a known name."""
-    if keep and zipfile.is_zipfile(path):  # one that was cut short must not replace the whole one before it
+    """Rename a finished file; if interrupted anywhere, a complete checkpoint remains under a known name."""
+    if keep and zipfile.is_zipfile(path):  # a truncated one must not replace its complete predecessor
         os.replace(path, path.with_name(PREVIOUS))
     os.replace(part, path)
 
@@ -104,9 +104,9 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, InputError | None]:
-    """The newest whole training checkpoint of a run's folder, and what is wrong with a newer one.
+    """The newest intact training checkpoint of a run's folder, and the fault of a newer one, if any.
 
-    Raises InputError where none is whole.
+    Raises InputError if none is intact.
     """
     try:
         read_training_checkpoint(folder / LAST)
@@ -119,14 +119,16 @@ def newest_checkpoint(folder: Path) -> tuple[Path, InputError | None]:
 
 
 def read_training_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointMeta, TrainingState]:
-    """The averaged weights, what belongs to them, and the state to resume training from.
+    """The averaged weights, their metadata, and the state to resume training from.
 
-    Raises InputError where the file is damaged, is not ours, or holds weights only.
+    Raises InputError if the file is damaged, is not ours, or holds only weights.
     """
     _verify(path)
     content = read_pickled(path)
     if not isinstance(content, dict) or not is_ours(content):
-        raise InputError(f"{path}: expected a checkpoint of {FORMAT}, found another file: give it as weights")
+        raise InputError(
+            f"{path}: expected a checkpoint of {FORMAT}, found another file: give it with --weights instead"
+        )
     meta = parse_meta(content["meta"], path)
     training, state = content.get("training"), content.get("state_dict")
     if not isinstance(training, dict) or not isinstance(state, dict):
@@ -138,7 +140,7 @@ def read_training_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointM
 
 
 def _verify(path: Path) -> None:
-    """Compare the file's contents with their checksums, which torch.load passes over."""
+    """Verify the checksums of the file, which torch.load does not do."""
     try:
         with zipfile.ZipFile(path) as file:
             damaged = file.testzip()
@@ -157,7 +159,7 @@ def is_ours(content: Mapping[Any, Any]) -> bool:
 
 
 def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
-    """The `meta` of one of our checkpoints; raises InputError where a part is missing or of another type."""
+    """The `meta` of one of our checkpoints; raises InputError if a part is missing or of another type."""
     try:
         model = meta["model"]
         trained = model.get("trained_size")

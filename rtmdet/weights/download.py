@@ -27,10 +27,10 @@ CHUNK = 1 << 20  # bytes
 
 
 def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
-    """The file behind a path or a published name; a path that exists wins, and a name is fetched once.
+    """The file of a path or a published name; an existing path has priority, and a name is downloaded once.
 
     `progress` draws a progress bar on stderr. Raises InputError for what is neither a file nor a published
-    name, and where a download fails.
+    name, and if a download fails.
     """
     path = Path(name_or_path).expanduser()
     if path.exists():
@@ -42,21 +42,21 @@ def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
     target = cached_path(name)
     if not target.is_file():
         with _alone(target.parent):
-            if not target.is_file():  # another process may have fetched it meanwhile
+            if not target.is_file():  # another process may have downloaded it meanwhile
                 download(WEIGHTS[name].url, target, sha256_prefix=WEIGHTS[name].sha256_prefix, progress=progress)
     return target
 
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Let other processes that ask for the same folder wait, where the system can do that."""
+    """Make other processes wait for the same folder, if the system supports locks."""
     if fcntl is None:
         yield
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # the download says why
+    except OSError:  # the download will report why
         yield
         return
     try:
@@ -68,16 +68,16 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def cached_path(name: str) -> Path:
-    """Where the weights of a published name lie once they are fetched, or can be put by hand."""
+    """Where the weights of a published name are stored, by download or by hand."""
     return Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS[name].url.rsplit("/", 1)[-1]
 
 
 def download(url: str, target: Path, *, sha256_prefix: str | None, progress: bool = False) -> None:
-    """Fetch `url` to `target`, which appears only once it is whole and its hash begins as stated.
+    """Download `url` to `target`, which appears only when complete and with the right hash.
 
-    Raises InputError where the address cannot be reached, and for a file that is cut short or another one.
+    Raises InputError if the address cannot be reached, and for a truncated or different file.
     """
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")  # processes may fetch the same file at once
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")  # several processes may download the same file
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         digest = _fetch(url, part, progress=progress)
@@ -93,15 +93,15 @@ def download(url: str, target: Path, *, sha256_prefix: str | None, progress: boo
             f"{url}: cannot be fetched ({reason}): download it elsewhere and put it at {target}"
         ) from error
     finally:
-        with contextlib.suppress(OSError):  # nothing to remove: finished, or never begun
+        with contextlib.suppress(OSError):  # nothing to remove: finished, or never started
             part.unlink()
 
 
 def _fetch(url: str, target: Path, *, progress: bool) -> str:
-    """Write what `url` answers to `target`; returns its SHA-256 in hexadecimal digits."""
+    """Write the response of `url` to `target`; returns its SHA-256 in hexadecimal digits."""
     digest = hashlib.sha256()
     with urllib.request.urlopen(url, timeout=TIMEOUT) as response, target.open("wb") as file:
-        length = int(response.headers.get("Content-Length") or 0)  # 0: the server does not say
+        length = int(response.headers.get("Content-Length") or 0)  # 0: unknown
         bar = tqdm(
             total=length or None,
             unit="B",

@@ -1,6 +1,6 @@
-"""Weights into a model: OpenMMLab's files as they are, our own checkpoints, bare state_dicts and safetensors.
+"""Loads weights into a model: OpenMMLab's files, our own checkpoints, bare state_dicts and safetensors.
 
-Names are OpenMMLab's, so loading is by equality and every tensor is accounted for.
+Tensor names are OpenMMLab's, so they must match exactly, and every tensor is accounted for.
 Dimension legend: K classes.
 """
 
@@ -27,36 +27,36 @@ from rtmdet.weights.unpickling import read_pickled
 
 CLASS_BRANCH = "bbox_head.rtm_cls."
 DETECTOR_PARTS = ("neck.", "bbox_head.")
-NAMES_SHOWN = 20  # of a long list of tensors
+NAMES_SHOWN = 20  # of a list of tensors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedWeights:
-    """The weights of a file, on the CPU, with what the file says about them."""
+    """The weights of a file, on the CPU, with the metadata of the file."""
 
     path: Path
     tensors: dict[str, Tensor]  # names of RTMDet's state_dict
-    classes: tuple[str, ...] | None = None  # K names; None where the file's names do not fit its class branch
-    category_ids: tuple[int, ...] = ()  # of the classes; only our checkpoints state them
-    size: str | None = None  # a key of zoo.SIZES; None where no published size fits
-    input_size: tuple[int, int] | None = None  # (H, W) for detection, where the file says it
-    trained_size: tuple[int, int] | None = None  # (H, W) in training, where it was another one
-    value_range: tuple[int, int] | None = None  # of images of 16 bits: what becomes black and white
-    backbone: str = ""  # timm/<name>, which only our checkpoints state; empty: CSPNeXt, or not known
-    config: str = ""  # YAML of the run that made our checkpoint; empty: not known
-    score_thresholds: tuple[float, ...] = ()  # where each class is best cut; empty: not known
-    epoch: int | None = None  # finished epochs of the training, where the file says it
-    origin: str = "tensors alone"  # what wrote the file, in words
+    classes: tuple[str, ...] | None = None  # K names; None if the file has none that fit its class layers
+    category_ids: tuple[int, ...] = ()  # of the classes; only in our checkpoints
+    size: str | None = None  # a key of zoo.SIZES; None if no published size fits
+    input_size: tuple[int, int] | None = None  # (H, W) for detection, if stored
+    trained_size: tuple[int, int] | None = None  # (H, W) in training, if it differs
+    value_range: tuple[int, int] | None = None  # of 16-bit images: values that become black and white
+    backbone: str = ""  # timm/<name>, only in our checkpoints; empty: CSPNeXt, or unknown
+    config: str = ""  # YAML of the run that made our checkpoint; empty: unknown
+    score_thresholds: tuple[float, ...] = ()  # tuned threshold of each class; empty: unknown
+    epoch: int | None = None  # finished epochs of the training, if stored
+    origin: str = "tensors without metadata"  # the program that wrote the file
 
     @property
     def num_classes(self) -> int | None:
-        """K, read off the class branch; None for backbones."""
+        """K, from the class layers; None for backbones."""
         bias = self.tensors.get(f"{CLASS_BRANCH}0.bias")
         return None if bias is None else bias.numel()
 
     @property
     def has_statistics(self) -> bool:
-        """Whether the batch norms hold statistics: exported files have all means 0 and all variances 1."""
+        """Whether the batch norms hold statistics: some exports leave all means 0 and all variances 1."""
         means = [name for name in self.tensors if name.endswith(".running_mean")]
         variances = [f"{name.removesuffix('mean')}var" for name in means]
         pairs = [
@@ -66,37 +66,38 @@ class LoadedWeights:
 
     @property
     def backbone_only(self) -> bool:
-        """Whether this is a backbone, as the ImageNet files are, and not a detector."""
+        """Whether this is only a backbone, like the ImageNet files, and not a detector."""
         return not any(name.startswith(DETECTOR_PARTS) for name in self.tensors)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What load_weights did."""
+    """The result of load_weights."""
 
     path: Path
     loaded: int  # tensors
     backbone_only: bool = False
-    replaced_classes: int | None = None  # K of the file, where its class branch did not fit
+    replaced_classes: int | None = None  # K of the file, if its class layers did not fit
     num_classes: int = 0  # K of the model
 
     @property
     def summary(self) -> str:
         """One line for the user."""
-        part = " of the backbone" if self.backbone_only else ""
-        text = f"{self.path.name}: loaded {self.loaded} tensors{part}"
         if self.backbone_only:
-            text += "; neck and head keep their initial weights"
-        if self.replaced_classes is not None:
-            text += f"; class branch initialised anew (classes: {self.replaced_classes} in the file, "
-            text += f"{self.num_classes} in the model)"
-        return text
+            return f"{self.path.name}: backbone loaded ({self.loaded} tensors); neck and head start from scratch"
+        if self.replaced_classes is None:
+            return f"{self.path.name}: weights loaded completely ({self.loaded} tensors)"
+        classes = f"{self.num_classes} class{'' if self.num_classes == 1 else 'es'}"
+        return (
+            f"{self.path.name}: weights loaded ({self.loaded} tensors); the class layers start from scratch: "
+            f"{classes} instead of {self.replaced_classes}"
+        )
 
 
 def read_checkpoint(path: Path) -> LoadedWeights:
     """Read a .pth, .pt or .safetensors file; no code in it runs.
 
-    Raises InputError where the file is no checkpoint, is damaged, would run code or holds no weights.
+    Raises InputError if the file is not a checkpoint, is damaged, would run code or holds no weights.
     """
     content = _read_safetensors(path) if path.suffix == ".safetensors" else read_pickled(path)
     if not isinstance(content, Mapping):
@@ -120,10 +121,12 @@ def read_checkpoint(path: Path) -> LoadedWeights:
             origin="a checkpoint of this package",
         )
     check_network(path, tensors)
-    said = content.get("meta")
-    weights = LoadedWeights(path, tensors, class_names(said), size=find_size(tensors), input_size=input_size(said))
-    if isinstance(said, Mapping):
-        epoch = said.get("epoch")
+    metadata = content.get("meta")
+    weights = LoadedWeights(
+        path, tensors, class_names(metadata), size=find_size(tensors), input_size=input_size(metadata)
+    )
+    if isinstance(metadata, Mapping):
+        epoch = metadata.get("epoch")
         weights = replace(
             weights, origin="a checkpoint of OpenMMLab", epoch=epoch if isinstance(epoch, int) else None
         )
@@ -135,9 +138,9 @@ def read_checkpoint(path: Path) -> LoadedWeights:
 def load_weights(model: RTMDet, weights: LoadedWeights) -> LoadReport:
     """Copy weights into a model, all or nothing: either everything fits or the model stays as it was.
 
-    Where only the number of classes differs, the class branch is initialised anew. Files without neck and
-    head load into the backbone. Raises InputError for tensors that are missing, unexpected, of another
-    shape or type, or not finite.
+    If only the number of classes differs, the class layers start from scratch. Files without neck and head load
+    into the backbone. Raises InputError for tensors that are missing, unexpected, of another shape or type, or
+    not finite.
     """
     expected = model.state_dict(keep_vars=True)
     found = {name: t for name, t in weights.tensors.items() if not name.startswith("data_preprocessor.")}
@@ -165,10 +168,10 @@ def load_weights(model: RTMDet, weights: LoadedWeights) -> LoadReport:
 
 
 def keep_known_classes(model: RTMDet, weights: LoadedWeights, classes: Sequence[str]) -> list[str]:
-    """Give each class that the file knows by name its own row of the file's class branch; returns their names.
+    """Copy the class-layer rows of classes that the file knows by name; returns their names.
 
-    `classes` are the model's K, whose order may differ; the others' rows are initialised anew. Where no name is
-    known, or all are in the same order, the model stays as `load_weights` left it.
+    `classes` are the model's K names, in any order; the rows of the others start from scratch. If no name is known,
+    or all are in the same order, the model stays as `load_weights` left it.
     """
     theirs = weights.classes or ()
     known = [name for name in classes if name in theirs]
@@ -184,21 +187,21 @@ def keep_known_classes(model: RTMDet, weights: LoadedWeights, classes: Sequence[
 
 
 def new_classes(weights: LoadedWeights, classes: Sequence[str]) -> list[str]:
-    """The classes that a model with these first weights begins anew: those that the file does not know.
+    """The classes that are unknown to these initial weights and start from scratch.
 
-    It knows classes by name or, where it knows none of the names, as many as it has by their place.
+    Classes are matched by name. If no name matches but the number does, all are matched by position.
     """
     new = [name for name in classes if name not in (weights.classes or ())]
     return [] if len(new) == len(classes) == weights.num_classes else new
 
 
 def find_size(tensors: Mapping[str, Tensor]) -> str | None:
-    """The published size whose backbone has exactly these shapes; None where there is none."""
+    """The published size whose backbone has exactly these shapes; None if there is none."""
     found = {name: t.shape for name, t in tensors.items() if name.startswith("backbone.")}
     stem = found.get("backbone.stem.2.conv.weight")
     for name, size in SIZES.items():
         if not stem or stem[0] != scaled_channels(size.widen)[0]:
-            continue  # the width tells the sizes apart, and spares building them all
+            continue  # the width distinguishes the sizes, so not all need to be built
         with torch.device("meta"):
             backbone = CSPNeXt(size.deepen, size.widen, depthwise=size.depthwise)
         if found == {f"backbone.{key}": t.shape for key, t in backbone.state_dict().items()}:
@@ -211,38 +214,40 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: expected a safetensors file, found a damaged or other one ({reason})") from error
+        raise InputError(
+            f"{path}: expected a safetensors file, found a damaged or different one ({reason})"
+        ) from error
 
 
 def _state_dict(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint or of a bare state_dict, by their plain names.
 
-    Where a file has the average of the weights only, as `ema_state_dict` or as it stands, that is taken.
+    If a file holds only averaged weights, as `ema_state_dict` or in mmengine's wrapper, those are used.
     """
     state = content.get("state_dict", content.get("ema_state_dict", content))
     if not isinstance(state, Mapping) or not state:
         raise InputError(f"{path}: expected tensors under state_dict, found none")
     if any(isinstance(name, str) and name.startswith("module.") for name in state):
-        state = {name: value for name, value in state.items() if name != "steps"}  # mmengine's count of an average
+        state = {name: value for name, value in state.items() if name != "steps"}  # mmengine's update counter
     for name, value in state.items():
         usable = isinstance(value, Tensor) and value.layout is torch.strided and value.device.type == "cpu"
         if not usable or not isinstance(name, str):
             raise InputError(f"{path}: expected a state_dict of tensors, found {type(value).__name__} at {name!r}")
     tensors = {plain_name(name): value for name, value in state.items()}
     if len(tensors) < len(state):
-        raise InputError(f"{path}: some tensors are there twice, as those of a part within another: save one of them")
+        raise InputError(f"{path}: some tensors appear twice, under different prefixes: save only one of them")
     return tensors
 
 
 def _is_other_class_branch(name: str, found: Tensor, expected: Tensor, classes: int | None) -> bool:
-    """Whether a tensor of the class branch fits but for its number of classes."""
+    """Whether a class-layer tensor fits except for its number of classes."""
     return name.startswith(CLASS_BRANCH) and found.shape == (classes, *expected.shape[1:])
 
 
 def _check_backbone(weights: LoadedWeights, model: RTMDet) -> None:
-    """Where file and model have different networks as backbones say that, instead of listing all their tensors."""
+    """Report different backbones of file and model, instead of listing all their tensors."""
     theirs, ours = (name.partition(".")[0] for name in (weights.backbone, model.backbone_name))  # without the weights
-    if theirs != ours and (theirs or weights.size):  # bare tensors do not say what they are of
+    if theirs != ours and (theirs or weights.size):  # bare tensors do not name their network
         raise InputError(
             f"{weights.path}: its backbone is {theirs or 'a CSPNeXt'}, the model's is {ours or 'a CSPNeXt'}: give "
             "weights of the same backbone, or none"
@@ -261,7 +266,7 @@ def _check_names(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], we
 
 
 def _check_size(expected: Mapping[str, Tensor], weights: LoadedWeights) -> None:
-    """Name the sizes of file and model where they differ, instead of the tensors."""
+    """Report different sizes of file and model, instead of listing tensors."""
     size = find_size(expected)
     if weights.size and size and weights.size != size:
         raise InputError(
@@ -294,7 +299,7 @@ def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], 
 
 
 def _check_shared(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
-    """One parameter can stand under several names: a file with differing values is of another model."""
+    """A parameter may have several names; raise InputError if their values differ in the file."""
     first: dict[int, str] = {}
     for name in found:
         other = first.setdefault(id(expected[name]), name)
@@ -303,6 +308,6 @@ def _check_shared(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], p
 
 
 def _listed(names: Iterable[str], what: str) -> str:
-    """'5 missing: a, b, c, d and 1 more', or nothing where there are none."""
+    """'5 missing: a, b, c, d and 1 more', or '' without names."""
     names = list(names)
     return f"{len(names)} {what}: {shortened(names, NAMES_SHOWN)}" if names else ""

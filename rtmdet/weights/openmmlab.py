@@ -1,4 +1,4 @@
-"""What weights files of OpenMMLab say about themselves: class names, the input size of tests, and other networks."""
+"""Metadata of OpenMMLab's weights files: class names, test input size, and detection of other networks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from rtmdet.core.errors import InputError
 
-OTHER_NETWORKS = {  # parts of tensor names that RTMDet's detectors do not have
+OTHER_NETWORKS = {  # tensor name prefixes that RTMDet's detectors do not have
     "bbox_head.rtm_kernel": "an RTMDet-Ins, which finds masks",
     "bbox_head.mask_head": "an RTMDet-Ins, which finds masks",
     "bbox_head.rtm_ang": "an RTMDet-R, which finds rotated boxes",
@@ -15,8 +15,8 @@ OTHER_NETWORKS = {  # parts of tensor names that RTMDet's detectors do not have
     "backbone.patch_embed": "an RTMDet with a Swin backbone",
     "backbone.downsample_layers": "an RTMDet with a ConvNeXt backbone",
 }
-ROOTS = ("backbone.", "neck.", "bbox_head.", "head.", "data_preprocessor.")  # of the names of a state_dict
-WRAPPERS = ("module", "_orig_mod")  # parts of names that parallel training and torch.compile add
+ROOTS = ("backbone.", "neck.", "bbox_head.", "head.", "data_preprocessor.")  # prefixes in a state_dict
+WRAPPERS = ("module", "_orig_mod")  # name parts added by parallel training and torch.compile
 
 
 def class_names(meta: object) -> tuple[str, ...] | None:
@@ -32,10 +32,10 @@ def class_names(meta: object) -> tuple[str, ...] | None:
 
 
 def input_size(meta: object) -> tuple[int, int] | None:
-    """(H, W) of the input in tests, from the configuration in `meta.cfg`; None where that does not say a usable one.
+    """(H, W) of the test input, from the configuration in `meta.cfg`; None if it has no usable one.
 
-    The configuration is Python, of which the syntax tree is read; nothing is run. The size is that of
-    `test_pipeline`: of its Pad, which makes the whole input, else of its Resize.
+    The configuration is Python code; its syntax tree is read, nothing is executed. The size is that of the Pad in
+    `test_pipeline`, else of its Resize.
     """
     text = meta.get("cfg") if isinstance(meta, Mapping) else None
     try:
@@ -77,12 +77,12 @@ def _literal(node: ast.expr) -> object:
 
 
 def plain_name(name: str) -> str:
-    """A tensor's name without the parts that parallel training and torch.compile add."""
+    """A tensor's name without the parts added by parallel training and torch.compile."""
     return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
 def check_network(path: object, names: Collection[str]) -> None:
-    """Raise InputError for tensors of another network than RTMDet's detectors, or below a part of a larger model."""
+    """Raise InputError for tensors of a different network, or of a detector inside a larger model."""
     for start, network in OTHER_NETWORKS.items():
         if any(name.startswith(start) for name in names):
             raise InputError(f"{path}: the file holds {network}: expected an RTMDet that finds upright boxes")

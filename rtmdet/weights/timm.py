@@ -1,7 +1,7 @@
-"""ImageNet weights from a local file into a timm backbone: by name, or in order where another library named them.
+"""ImageNet weights from a local file into a timm backbone: by name, or by order if the names are not timm's.
 
-Names are timm's own for most files. Other libraries store the same network under other names; there the tensors are
-mapped by their order in the file, and every shape and every kind (weight, bias, running_mean, ...) must agree.
+Most files use timm's names. Other libraries store the same network under other names; then tensors are matched by
+their order in the file, and every shape and kind (weight, bias, running_mean, ...) must agree.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from rtmdet.core.errors import InputError
 from rtmdet.models.timm_backbone import PREFIX, TimmBackbone
 from rtmdet.weights.load import read_checkpoint
 
-COUNTER = "num_batches_tracked"  # never read by batch norms with a momentum, and older files lack it
+COUNTER = "num_batches_tracked"  # not used by batch norms with a momentum; older files lack it
 
 
 @dataclass(frozen=True, slots=True)
 class WholeModel:
-    """The tensors of a timm classifier in their order, and which of them its backbone keeps."""
+    """The tensors of a timm classifier in order, and which of them its backbone keeps."""
 
     shapes: dict[str, tuple[int, ...]]  # of the whole model, without counters
     kept: dict[str, str]  # name here -> name in the backbone
-    classifier: tuple[str, ...]  # prefixes of the layers whose number of classes may differ
+    classifier: tuple[str, ...]  # prefixes of layers whose number of classes may differ
 
 
 def load_timm_weights(backbone: TimmBackbone, path: Path) -> str:
     """Copy the weights of a .pth, .pt or .safetensors file into a backbone; returns one line for the user.
 
-    The classifier and whatever else the backbone does without may be in the file or not. Raises InputError for a
-    file that cannot be read or does not hold exactly this model's weights; the backbone stays as it was then.
+    The classifier and other parts that the backbone does not use may be missing. Raises InputError, with the
+    backbone unchanged, for a file that cannot be read or does not hold exactly this model's weights.
     """
     weights = read_checkpoint(path)
     if not weights.backbone_only:
@@ -52,15 +52,15 @@ def load_timm_weights(backbone: TimmBackbone, path: Path) -> str:
     left = backbone.features.load_state_dict(state, strict=False)
     assert all(name.endswith(COUNTER) for name in left.missing_keys), left
     assert not left.unexpected_keys, left
-    how = "by name" if by_name else "in the order of the file, whose names are not timm's"
+    how = "by name" if by_name else "in the order of the file, because its names are not timm's"
     return (
-        f"{path.name}: {len(state)} tensors loaded into {backbone.name} {how}; {len(found) - len(state)} of the "
-        "classifier skipped; neck and head start from scratch"
+        f"{path.name}: {len(state)} tensors loaded into {backbone.name} {how}; {len(found) - len(state)} tensors "
+        "of the classifier skipped; neck and head start from scratch"
     )
 
 
 def _whole_model(backbone: TimmBackbone) -> WholeModel:
-    """The whole model's tensors, from shapes alone."""
+    """The tensors of the whole model, computed from shapes only."""
     import timm
 
     with torch.device("meta"):
@@ -68,7 +68,7 @@ def _whole_model(backbone: TimmBackbone) -> WholeModel:
     shapes = {name: tuple(t.shape) for name, t in model.state_dict().items() if not name.endswith(COUNTER)}
     classifier = model.pretrained_cfg.get("classifier") or ()
     prefixes = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    # timm's wrappers flatten stages.0 to stages_0, or put the whole model under `model`.
+    # timm's wrappers rename stages.0 to stages_0, or put the whole model under `model`.
     flat = {name.replace(".", "_"): name for name in shapes}
     kept = {}
     for name, tensor in backbone.features.state_dict().items():
@@ -130,4 +130,6 @@ def _check_values(tensors: Mapping[str, Tensor], path: Path) -> None:
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
             what = "NaN or inf" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
-            raise InputError(f"{path}: expected finite floating-point weights, found {what} in {name}: get it again")
+            raise InputError(
+                f"{path}: expected finite floating-point weights, found {what} in {name}: get the file again"
+            )

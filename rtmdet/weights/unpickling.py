@@ -1,9 +1,9 @@
-"""Reading files of torch.save without running anything that is written in them.
+"""Reading files of torch.save without running any code in them.
 
-A pickle is a program: it names functions and has them called. torch.load(weights_only=True) reads plain
-files; those of OpenMMLab's training runs, which carry logging objects beside the tensors, go through the
-reader below. It hands out containers, numbers and tensors, a dead object for every name of OpenMMLab's
-packages and of numpy's arrays, and refuses the file at any other name. Nothing is imported at a file's wish.
+A pickle is a program: it can call any function that it names. torch.load(weights_only=True) reads plain files;
+those of OpenMMLab's training runs, which hold logging objects besides the tensors, are read by the restricted
+reader below. It builds containers, numbers and tensors, puts a dead object in place of names from OpenMMLab's
+packages and of numpy arrays, and refuses any other name. It never imports what a file names.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from torch import Tensor
 
 from rtmdet.core.errors import InputError
 
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first number in the files of PyTorch before 1.6, still OpenMMLab's choice
+LEGACY_MAGIC = (
+    0x1950A86A20F9469CFC6C  # first number of files in the format before PyTorch 1.6, which OpenMMLab still uses
+)
 
-# Types written in C only: a pickle can set attributes, and on these it fails.
+# Only types implemented in C: a pickle can set attributes, which fails on these.
 _BUILTIN_TYPES = (bool, int, float, complex, str, list, tuple, dict, set, frozenset, slice)
 _TYPES: dict[tuple[str, str], object] = {
     ("collections", "OrderedDict"): OrderedDict,
@@ -45,7 +47,7 @@ _STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-# Functions a file may call, and the method of ours that is called instead.
+# Functions that a file may call, and our method that is called instead.
 _FUNCTIONS = {
     ("torch._utils", "_rebuild_tensor"): "rebuild_tensor",
     ("torch._utils", "_rebuild_tensor_v2"): "rebuild_tensor",
@@ -68,7 +70,7 @@ LoadStorage = Callable[[torch.dtype, str, int], Tensor]  # dtype, key, length ->
 
 
 class DeadObject:
-    """Stands for an object that is not built: takes whatever a pickle does to it and keeps nothing."""
+    """Placeholder for an object that is not built: accepts everything a pickle does and keeps nothing."""
 
     __slots__ = ()
 
@@ -85,16 +87,16 @@ class DeadObject:
         pass
 
     def append(self, item: object) -> None:
-        """An item of a list, forgotten."""
+        """Discard an item of a list."""
 
     def add(self, item: object) -> None:
-        """An item of a set, forgotten."""
+        """Discard an item of a set."""
 
 
 def read_pickled(path: Path) -> object:
     """The content of a file of torch.save, tensors on the CPU.
 
-    Raises InputError where the file is no such file, is damaged, or names what would run code.
+    Raises InputError if it is not such a file, is damaged, or names functions that could run code.
     """
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
@@ -103,16 +105,16 @@ def read_pickled(path: Path) -> object:
         if _may_allocate(path):
             return read_restricted(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's advice to the author of the file
+            warnings.simplefilter("ignore")  # torch's warnings address the author of the file
             return torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
-    except Exception:  # plain files end above; the restricted reader says what is wrong with the others
+    except Exception:  # plain files are read above; the restricted reader reports what is wrong with others
         return read_restricted(path)
 
 
 def _may_allocate(path: Path) -> bool:
-    """Whether a file names bytearray, of which torch.load would make one of any length that it asks for."""
+    """Whether a file names bytearray: torch.load would allocate one of any size."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             return _names_bytearray(file)
@@ -126,7 +128,7 @@ def _may_allocate(path: Path) -> bool:
 
 
 def _names_bytearray(file: IO[bytes]) -> bool:
-    """Whether the word stands in a file, which is read piece by piece."""
+    """Whether the word is in a file, which is read in pieces."""
     end = b""
     while piece := file.read(1 << 20):
         if _BYTEARRAY in end + piece:
@@ -136,7 +138,7 @@ def _names_bytearray(file: IO[bytes]) -> bool:
 
 
 def read_restricted(path: Path) -> object:
-    """As read_pickled, by the restricted reader alone."""
+    """Like read_pickled, by the restricted reader only."""
     try:
         return _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
     except InputError:
@@ -158,7 +160,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         self.load_storage = load_storage
 
     def find_class(self, module_name: str, global_name: str) -> Any:
-        """What stands for `module_name.global_name`: looked up in tables, never imported."""
+        """The replacement of `module_name.global_name`: looked up in tables, never imported."""
         module = "builtins" if module_name == "__builtin__" else module_name
         key = (module, global_name)
         if key in _TYPES:
@@ -179,7 +181,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         return self.load_storage(dtype, str(key), int(length))
 
     def rebuild_tensor(self, flat: Tensor, offset: int, size: Any, stride: Any, *_: object) -> Tensor:
-        """A tensor of `size` in the values `flat`; fails where it would reach beyond them."""
+        """A tensor of `size` over the values `flat`; fails if it would reach beyond them."""
         return torch.as_strided(flat, size, stride, offset)
 
     def rebuild_parameter(self, data: Tensor, *_: object) -> Tensor:
@@ -193,9 +195,9 @@ class RestrictedUnpickler(pickle.Unpickler):
         return str.encode(text, "latin-1")
 
     def bytes_of(self, *content: Any) -> bytes:
-        """Bytes of what the file holds; a number would ask for as many zeros."""
+        """Bytes of the given content; not of a number, which would allocate that many zeros."""
         if not all(isinstance(part, str | bytes | bytearray | list | tuple) for part in content[:1]):
-            raise pickle.UnpicklingError(f"asks for {content[0]} bytes that it does not hold")
+            raise pickle.UnpicklingError(f"asks for {content[0]} bytes that it does not contain")
         return bytes(*content)
 
     def bytearray_of(self, *content: Any) -> bytearray:
@@ -203,7 +205,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         return bytearray(self.bytes_of(*content))
 
     def dead_attribute(self, owner: object, name: str) -> DeadObject:
-        """An attribute of a dead object is dead too; of anything else it is refused."""
+        """An attribute of a dead object is a dead object; of anything else it is refused."""
         if owner is not DeadObject and type(owner) is not DeadObject:
             raise self.refusal(f"builtins.getattr with {name!r}")
         return DeadObject()
@@ -217,7 +219,7 @@ class RestrictedUnpickler(pickle.Unpickler):
 
 
 def _read_zip(path: Path) -> object:
-    """Since PyTorch 1.6: an archive of one pickle and one uncompressed entry for each storage."""
+    """Since PyTorch 1.6: a zip archive with one pickle and one uncompressed entry per storage."""
     with zipfile.ZipFile(path) as archive:
         pickled = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
         if pickled is None:
@@ -267,10 +269,10 @@ def _fill(storage: Tensor, file: BinaryIO) -> None:
         raise pickle.UnpicklingError("a storage's length is not the one that its tensors state")
     content = bytearray(file.read(storage.nbytes))
     if len(content) != storage.nbytes:
-        raise pickle.UnpicklingError(f"it ends {storage.nbytes - len(content)} bytes too early")
+        raise pickle.UnpicklingError(f"it is {storage.nbytes - len(content)} bytes too short")
     storage.copy_(_flat_tensor(content, storage.dtype))
 
 
 def _flat_tensor(content: bytearray, dtype: torch.dtype) -> Tensor:
-    """The values that `content` holds, (length,); it is shared, not copied."""
+    """The values in `content`, (length,); the memory is shared, not copied."""
     return torch.frombuffer(content, dtype=dtype) if content else torch.empty(0, dtype=dtype)

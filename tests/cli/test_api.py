@@ -80,7 +80,7 @@ def test_what_cannot_be_used_is_one_clear_error(dataset: Path, checkpoint: Path,
         rtmdet.train(dataset, settings={"train.epochs": object()})
     with pytest.raises(rtmdet.InputError, match="expected the split val, found only train"):
         rtmdet.evaluate(checkpoint, dataset / "train", split="val")
-    with pytest.raises(rtmdet.InputError, match="does not store what it was validated on"):
+    with pytest.raises(rtmdet.InputError, match="does not store which images it was validated on"):
         rtmdet.evaluate(checkpoint)
     with pytest.raises(rtmdet.InputError, match="no such file or folder"):
         rtmdet.evaluate(checkpoint, tmp_path / "missing")

@@ -67,7 +67,7 @@ def test_a_neck_and_head_from_scratch_cannot_be_frozen(
 ) -> None:
     for weights, why in (
         (backbone, f"{backbone} is a backbone only"),
-        ("none", "there are no first weights for them"),
+        ("none", "there are no weights for them"),
     ):
         result = command("check", *words, "--set", "model.size=nano", "--weights", weights, "--set", setting)
         assert_refused(result, message)
@@ -105,8 +105,8 @@ def test_a_detector_that_finds_nothing_is_reported(
     save_checkpoint(path, model_state=state, meta=CheckpointMeta(("balloon",), "nano", (64, 64)))
     result = command("check", *words, "--weights", path, "--set", "model.norm_statistics=keep")
     assert result.returncode == 0, result.stderr
-    assert "the weights find no object in the first images, which have " in result.stdout
-    assert "the weights find no object" not in command("check", *words, "--weights", checkpoint).stdout
+    assert "the weights find none of the " in result.stdout
+    assert "the weights find none" not in command("check", *words, "--weights", checkpoint).stdout
 
 
 def test_a_detector_that_is_sure_of_the_wrong_is_reported(

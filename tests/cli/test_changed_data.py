@@ -11,7 +11,7 @@ import pytest
 
 from rtmdet.data.coco.file import CocoFile, box_annotation
 from rtmdet.data.coco.splitting import split_coco
-from rtmdet.runs.changed_data import say_what_changed
+from rtmdet.runs.changed_data import report_changes
 
 COUNT = 6
 
@@ -57,15 +57,15 @@ def test_changes_are_said(
 ) -> None:
     data, copies = folders
     (data / "all.json").write_text(json.dumps(now))
-    say_what_changed(data, None, copies)
+    report_changes(data, None, copies)
     said = capsys.readouterr().out
-    assert said.startswith(f"data: {data} has changed since the run began: {words}") if words else not said
+    assert said.startswith(f"data: {data} has changed since the run started: {words}") if words else not said
 
 
 def test_data_that_is_gone_is_no_fault(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     data, copies = folders
     (data / "all.json").write_text("{")
-    say_what_changed(data, None, copies)
-    assert "the run continues with its own copies; the data set cannot be read any more" in capsys.readouterr().out
-    say_what_changed(data, None, data)
+    report_changes(data, None, copies)
+    assert "the run continues with its own copies; the data set can no longer be read" in capsys.readouterr().out
+    report_changes(data, None, data)
     assert not capsys.readouterr().out, "no copies: the run reads the files themselves"

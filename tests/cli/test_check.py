@@ -62,7 +62,7 @@ def test_one_labelled_image_is_too_few_for_a_run_and_enough_for_overfitting(
     words = ("--data", tmp_path / "few.json", "--weights", checkpoint, "--set", "train.device=cpu")
     result = command("check", *words)
     assert result.returncode == 2
-    assert f"{tmp_path}/few.json: expected at least 2 images with objects, one to learn from" in result.stderr
+    assert f"{tmp_path}/few.json: expected at least 2 images with objects, one for training" in result.stderr
     assert f"found 1 among {len(content['images'])} images; label more" in result.stderr
     result = command("check", *words, "--overfit", "--set", "data.input_size=64")
     assert result.returncode == 0, result.stdout + result.stderr
@@ -92,7 +92,7 @@ def test_dark_images_of_16_bits_are_said_and_can_be_scaled(
     words = (*words, "--set", "train.device=cpu")
     result = command(*words)
     assert result.returncode == 0, result.stderr
-    assert "6 of 6 images looked at have 16 bits a value and use " in result.stdout
+    assert "6 of 6 checked images are 16-bit and use only " in result.stdout
     advice = next(line for line in result.stdout.splitlines() if "16 bits" in line).rpartition("--set ")[2].split()[0]
     result = command(*words, "--set", advice)
     assert result.returncode == 0, result.stderr
@@ -104,7 +104,7 @@ def test_an_input_much_larger_than_that_of_the_weights_names_its_price(
     trained: tuple[int, int] | None, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = LoadedWeights(Path("a.pth"), {}, ("balloon",), size="nano", input_size=trained)
-    start_check.compare_sizes(weights, (640, 640))
+    start_check.report_larger_input(weights, (640, 640))
     out = capsys.readouterr().out
     if not said:
         assert not out

@@ -68,8 +68,8 @@ def test_results_files_need_no_images(
     by_shift = {0: 1.0, 1: 0.9, 5: 0.5}  # IoU 1, 29 / 31 and 25 / 35
     assert ap == pytest.approx([by_shift[int(shift)] for shift in shifts])
     match = re.fullmatch(
-        rf"B - A  AP ({NUMBER})   95 % interval ({NUMBER}) \.\. ({NUMBER}) from 1000 resamples of the images, "
-        "the same for both", lines[3],
+        rf"B - A  AP ({NUMBER})   95 % confidence interval ({NUMBER}) \.\. ({NUMBER}) "
+        r"\(paired bootstrap, 1000 resamples\)", lines[3],
     )  # fmt: skip
     assert match is not None
     difference, low, high = map(float, match.groups())
@@ -91,7 +91,7 @@ def test_a_run_and_the_results_that_it_wrote_are_equal(
     for a, b in ((folder, folder / "best.pth"), (results, folder)):
         result = command("compare", a, b, "--workers", 0, "--device", "cpu")
         assert result.returncode == 0, result.stderr
-        assert "AP +0.000   no interval: it takes 5 images with objects" in result.stdout
+        assert "AP +0.000   no interval: it needs at least 5 images with objects" in result.stdout
         assert result.stdout.splitlines()[-1] == "verdict: inconclusive with 3 images"
 
 
@@ -107,7 +107,7 @@ def test_refuses_what_is_no_run(tmp_path: Path, checkpoint: Path, truth: Path, c
     refused(command("compare", tmp_path, results), f"{tmp_path}: expected a run's folder with best.pth")
     refused(
         command("compare", results, results),
-        "the runs do not say which images they were validated on: give --annotations",
+        "the runs do not store which images they were validated on: give --annotations",
     )
     refused(command("compare", checkpoint, results, "--annotations", truth), "give --annotations and --images")
     refused(command("compare", tmp_path / "no.json", results, "--annotations", truth), "no.json: no such file")
@@ -151,7 +151,7 @@ def test_runs_with_files_of_their_own_that_say_the_same(
     save_checkpoint(other, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
     result = command("compare", finished[0] / "run", other, "--workers", 0, "--device", "cpu")
     assert result.returncode == 0, result.stderr
-    assert f"{other}: trained on 3 of the 3 images: its AP says little about other images" in result.stdout
+    assert f"{other}: trained on 3 of the 3 images: its AP is too optimistic" in result.stdout
     assert "best.pth: trained on" not in result.stdout
 
 

@@ -32,7 +32,7 @@ def words(checkpoint: Path, dataset: Path) -> list[object]:
 
 
 def numbers(result: CompletedProcess[str]) -> dict[str, float]:
-    """The 12 numbers by name."""
+    """The 12 computed by name."""
     rows = [line.split() for line in result.stdout.splitlines() if line[:2] in ("AP", "AR")]
     return {row[0]: -1.0 if row[1] == "-" else float(row[1]) for row in rows}
 
@@ -44,8 +44,8 @@ def test_prints_the_12_numbers_and_writes_results(words: list[object], tmp_path:
     assert list(numbers(result)) == list(NAMES)
     assert result.stdout.splitlines()[-1] == f"detections: {out}"
     results = json.loads(out.read_text())
-    settings = "score above 0.001, NMS IoU 0.65, 30000 candidates a level, at most 300 an image"
-    first = f"3 images, {len(results)} detections: {settings}, numbers by pycocotools (defaults)"
+    settings = "score above 0.001, NMS IoU 0.65, at most 30000 candidates per level and 300 detections per image"
+    first = f"3 images, {len(results)} detections: {settings}, computed by pycocotools (defaults)"
     assert result.stdout.splitlines()[1] == first
     assert {entry["image_id"] for entry in results} == {1, 2, 3}
     assert {entry["category_id"] for entry in results} == {1}
@@ -125,7 +125,7 @@ def test_each_backend_prints_the_same_numbers(
                 patch.delitem(BACKENDS, other)
             result = command(*words, "--backend", backend)
         _, first, *lines = result.stdout.splitlines()
-        assert f"numbers by {backend} " in first
+        assert f"computed by {backend} " in first
         assert len(numbers(result)) == 12
         answers.append(lines)
     assert answers[0] == answers[1]
@@ -155,8 +155,8 @@ def test_uses_the_settings_of_the_training_run(
     monkeypatch.setattr("rtmdet.runs.measure.postprocess", find_nothing)
     result = command(*words)
     assert {name: used[name] for name in stored} == stored
-    settings = "score above 0.005, NMS IoU 0.5, 40 candidates a level, at most 7 an image"
-    first = f"3 images, 0 detections: {settings}, numbers by hotcoco (as in the training run)"
+    settings = "score above 0.005, NMS IoU 0.5, at most 40 candidates per level and 7 detections per image"
+    first = f"3 images, 0 detections: {settings}, computed by hotcoco (as in the training run)"
     assert result.stdout.splitlines()[1] == first
     assert "default" not in result.stderr
 
@@ -171,7 +171,7 @@ def test_says_that_stored_settings_cannot_be_read(
     assert result.returncode == 0
     assert "score above 0.001" in result.stdout
     assert "(defaults)" in result.stdout
-    assert result.stderr.startswith(f"the default settings are used: settings stored in {path}")
+    assert result.stderr.startswith(f"using the default evaluation settings: settings stored in {path}")
     assert result.stderr.count("\n") == 1  # no progress bar where nobody watches
 
 
@@ -187,18 +187,21 @@ def test_interval_of_ap_comes_last_and_can_be_left_out(
     line = with_interval.splitlines()[-1]
     assert with_interval == f"{without}\n{line}\n"
     match = re.fullmatch(
-        r"95 % interval of AP (0\.\d+): (0\.\d+) \.\. (0\.\d+), from 1000 resamples of the 6 images", line
+        r"95 % confidence interval of AP (0\.\d+): (0\.\d+) \.\. (0\.\d+) "
+        r"\(bootstrap, 1000 resamples of the 6 images\)",
+        line,
     )
     assert match is not None
     ap, low, high = map(float, match.groups())
     assert low <= ap <= high
     find_everything(monkeypatch, dataset / "train")
-    said = "no interval of AP 1.000: all resamples of the images have the same"
+    said = "no confidence interval of AP 1.000: all resamples of the images give the same AP"
     assert command(*words).stdout.splitlines()[-1] == said
 
 
 def test_few_images_have_no_interval(words: list[object], command: Command) -> None:
-    assert command(*words).stdout.splitlines()[-1] == "no interval of AP: it takes 5 images with objects"
+    line = command(*words).stdout.splitlines()[-1]
+    assert line == "no confidence interval of AP: it needs at least 5 images with objects"
 
 
 def test_a_file_without_some_of_the_classes_is_measured(
@@ -227,7 +230,7 @@ def test_a_file_without_some_of_the_classes_is_measured(
 
 def test_draws_f1_where_asked(words: list[object], tmp_path: Path, command: Command) -> None:
     result = command(*words, "--f1", tmp_path / "new" / "f1.png")
-    assert result.stdout.splitlines()[-1] == f"F1 over the score: {tmp_path / 'new' / 'f1.png'}"
+    assert result.stdout.splitlines()[-1] == f"F1 against the score threshold: {tmp_path / 'new' / 'f1.png'}"
     assert (tmp_path / "new" / "f1.png").stat().st_size > 5000
     wrong = command(*words, "--f1", tmp_path / "f1.txt")
     assert wrong.returncode == 2
@@ -238,6 +241,6 @@ def test_classes_without_names_are_asked_for(words: list[object], tmp_path: Path
     torch.save(build_rtmdet("nano", 80).state_dict(), tmp_path / "bare.pth")
     result = command(*words, "--weights", tmp_path / "bare.pth")
     assert result.returncode == 2
-    assert f"{tmp_path}/bare.pth does not name its 80 classes" in result.stderr
-    assert "give the names in order, --class-names a,b,c" in result.stderr
+    assert f"{tmp_path}/bare.pth stores no names for its 80 classes" in result.stderr
+    assert "give them in order, --class-names a,b,c" in result.stderr
     assert len(result.stderr) < 500

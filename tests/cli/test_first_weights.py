@@ -63,7 +63,7 @@ def test_weights_without_statistics_are_recognized_and_measured_again(
     result = command("check", "--data", dataset, "--weights", folded, *QUICK, *SMALL)
     assert result.returncode == 0, result.stderr
     chosen = next(line for line in result.stdout.splitlines() if "model.norm_statistics:" in line)
-    assert "recalibrate  (the file's batch norms hold no statistics" in chosen
+    assert "recalibrate  (the file has no batch-norm statistics" in chosen
     assert "layers measured again on the training images" in result.stdout
     assert "hold no statistics: training" not in result.stdout, "mended, so no warning"
 
@@ -76,8 +76,8 @@ def test_a_given_setting_wins_and_the_start_check_warns(
     result = command("check", "--data", dataset, "--weights", folded, *QUICK, *SMALL, *keep)
     assert result.returncode == 0, result.stderr
     assert "model.norm_statistics:" not in result.stdout
-    assert "batch norms: the first weights hold no statistics" in result.stdout
-    assert "--set model.norm_statistics=recalibrate measures them" in result.stdout
+    assert "the batch norms of the weights have no running statistics" in result.stdout
+    assert "--set model.norm_statistics=recalibrate" in result.stdout
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_the_input_size_is_measured_and_printed(
     assert result.returncode == 0, result.stderr
     [line] = [line for line in result.stdout.splitlines() if line.startswith("  data.input_size: ")]
     assert "nine of ten balloon have " in line
-    assert "; the first weights box the objects with IoU " in line
+    assert "; the weights' best boxes overlap the objects with IoU " in line
 
 
 def test_without_trained_objects_the_boxes_decide(scenes: CocoDataset) -> None:
@@ -102,9 +102,9 @@ def test_small_objects_overrule_the_measurement(scenes: CocoDataset, monkeypatch
     monkeypatch.setattr("rtmdet.runs.first_weights.relative_sizes", lambda _: tiny)
     choice = size_choice(320, scenes, "measured")
     assert choice.value == [800, 800]  # 0.012 x 800 px = 9.6 px
-    assert choice.reason == "measured; larger because many objects are small"
+    assert choice.reason == "measured; enlarged because many objects are small"
     tiny[0][:20] = 0.004
     assert (
-        "50% of the objects of a class stay under 8 px: cut the photos into tiles"
+        "50% of the objects of one class are still under 8 px: cut the photos into tiles"
         in size_choice(320, scenes, "measured").reason
     )

@@ -95,7 +95,7 @@ def test_sub_folders_are_told_of_or_searched(infer: Command, photos: Path, tmp_p
         (photos / folder).mkdir(parents=True)
         shutil.copy(photos / "a.jpg", photos / folder / "a.jpg")
     (photos / "empty").mkdir()
-    text = "2 sub-folders with images were not searched: --recursive searches them"
+    text = "2 subfolders with images were not searched: add --recursive to include them"
     assert text in infer(photos).stdout
     result = infer(photos, "--recursive")
     assert text not in result.stdout
@@ -106,7 +106,7 @@ def test_sub_folders_are_told_of_or_searched(infer: Command, photos: Path, tmp_p
         assert (tmp_path / "out" / str(picture)).is_file()
     only = infer(photos / "right")
     assert only.returncode == 2
-    assert "1 sub-folder with images was not searched: --recursive searches it" in only.stderr
+    assert "1 subfolder with images was not searched: add --recursive to include it" in only.stderr
 
 
 def test_pictures_of_an_earlier_run_are_not_searched(tmp_path: Path) -> None:
@@ -171,8 +171,8 @@ def test_only_some_classes(infer: Command, photos: Path, two_classes: Path, tmp_
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("dgo", "--classes dgo: no class of these weights: did you mean dog? the 2 are cat, dog"),
-        ("cat,Dog", "--classes Dog: no class of these weights: did you mean dog?"),
+        ("dgo", "--classes dgo: these weights have no such class: did you mean dog? the 2 are cat, dog"),
+        ("cat,Dog", "--classes Dog: these weights have no such class: did you mean dog?"),
         (" ,", "expected names separated by commas, found none"),
     ],
 )
@@ -241,7 +241,7 @@ def test_drawn_pictures_never_replace_the_photos(
 def test_refuses_a_score_out_of_range(infer: Command, photos: Path, score: float) -> None:
     result = infer(photos, "--score", score)
     assert result.returncode == 2
-    assert result.stderr == f"error: --score {score}: expected 0 .. 1\n"
+    assert result.stderr == f"error: --score {score}: expected a number from 0 to 1, or auto\n"
 
 
 @pytest.mark.parametrize("pattern", ["none.jpg", "*.bmp", ""])

@@ -16,7 +16,7 @@ from rtmdet.weights.load import read_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
 RUN = Path("run")
-ADVICE = "the best of several is chosen on these images and reads too high with few of them: report the last"
+ADVICE = "the best is chosen on these same images, so its AP is too optimistic: report the last"
 
 
 def validations(*precisions: float) -> list[Row]:

@@ -43,7 +43,7 @@ def test_a_folder_is_enough_and_the_written_configuration_starts_the_same_run(
     assert (run / "val.csv").read_text() == (tmp_path / "again" / "val.csv").read_text()
 
     refused = command("train", "--data", dataset, *words)
-    assert (refused.returncode, "holds a run already" in refused.stderr) == (2, True)
+    assert (refused.returncode, "already holds a run" in refused.stderr) == (2, True)
     resumed = command("train", "--data", dataset, *words, "--resume", "--set", "train.epochs=2")
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed after epoch 1 of 2" in resumed.stdout
@@ -54,7 +54,7 @@ def test_without_a_validation_split_one_is_made_and_said(
 ) -> None:
     result = command("train", "--data", dataset / "train", *words)
     assert result.returncode == 0, result.stderr
-    assert "no validation split: 1 of the 6 images are put aside" in result.stdout
+    assert "no validation split: 1 of the 6 images are held out" in result.stdout
     files = [json.loads((tmp_path / "runs/train/data" / name).read_text()) for name in ("train.json", "val.json")]
     names = [{image["file_name"] for image in file["images"]} for file in files]
     assert [len(each) for each in names] == [5, 1]
@@ -74,8 +74,8 @@ def test_what_teaches_nothing_is_said(command: Command, dataset: Path, words: li
     assert result.stdout.count("kites.json: 1 annotations had the id of another one") == 1, (
         "of the file that was split"
     )
-    assert "no object to learn from: kite: never found; leave them out with data.classes" in result.stdout
-    assert "left out: 1 images without a usable box (data.keep_empty=true shows them, too)" in result.stdout
+    assert "no examples of kite: they cannot be learned; remove them from data.classes" in result.stdout
+    assert "1 images without usable boxes skipped (data.keep_empty=true includes them)" in result.stdout
 
 
 def test_runs_have_names_of_their_own_and_go_on_with_their_data_only(
@@ -159,7 +159,7 @@ def test_keep_classes_goes_on_with_the_old_ones_and_adds_the_new(
         (tmp_path / "two" / split).symlink_to(dataset / split / "images")
     result = command("train", "--data", tmp_path / "two", "--keep-classes", *words)
     assert result.returncode == 0, result.stderr
-    assert "classes: balloon known by name and kept, 1 new" in result.stdout
+    assert "classes: balloon known to the weights and kept, 1 new" in result.stdout
     assert load_config(tmp_path / "runs/two/config.yaml").data.classes == ("balloon", "apple")
 
 
@@ -171,7 +171,7 @@ def test_keep_classes_wants_objects_of_every_old_class(command: Command, dataset
     result = command("train", "--data", "apples.json", "--keep-classes", *words)
     assert result.returncode == 2
     assert "--keep-classes: balloon of " in result.stderr
-    assert "without objects in the training data" in result.stderr
+    assert "but the training data has only " in result.stderr
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_folds_measure_every_image_once(
     files = [json.loads((tmp_path / f"runs/train/fold_{k}/data/val.json").read_text()) for k in (1, 2, 3)]
     names = [image["file_name"] for file in files for image in file["images"]]
     assert sorted(names) == sorted({path.name for path in (dataset / "train" / "images").iterdir()})
-    assert "all 6 images, each measured by the run that did not learn it:" in result.stdout
+    assert "all 6 images, each measured by the run that was not trained on it:" in result.stdout
     configs = [load_config(tmp_path / f"runs/train/fold_{k}/config.yaml") for k in (1, 2, 3)]
     assert {config.data.classes for config in configs} == {("toy", "balloon")}, "also where train has no toy"
     last, pooled = result.stdout.splitlines()[-2:]

@@ -56,7 +56,7 @@ def test_a_real_run_has_all_that_is_drawn(
     text = (tmp_path / "plot.svg").read_text()
     for title in ("classification loss", "box loss", "learning rate", "AP50", "positives per object"):
         assert f"<!-- {title} -->" in text
-    assert "<!-- objects without a prior -->" in text
+    assert "<!-- objects without a matched prior -->" in text
 
 
 def test_run_without_validation(tmp_path: Path, command: Command) -> None:

@@ -60,7 +60,7 @@ def test_run_says_what_it_reads_and_prints_the_12_numbers(finished: Finished, da
     boxes = len(json.loads((dataset / "train" / "annotations.json").read_text())["annotations"])
     assert lines[0] == f"train: 6 images, {boxes} boxes, classes: balloon"
     assert lines[1].startswith("val: 3 images, ")
-    assert lines[2] == "weights: random initialisation"
+    assert lines[2] == "weights: none, training starts from scratch"
     assert [line.split()[0] for line in lines[:-1] if line[:2] in ("AP", "AR")] == list(NAMES)
     last = read_log(finished[0] / "run" / "log.jsonl")[-1]["AP"]
     assert lines[-1].startswith(f"AP of the last epoch {last:.3f} ({finished[0] / 'run' / 'last.pth'}), ")
@@ -121,7 +121,7 @@ def test_second_run_does_not_overwrite_the_first(again: list[object], tmp_path: 
     result = command(*again, "--set", "train.epochs=1")
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
-    assert line.startswith(f"error: {tmp_path / 'run'} holds a run already")
+    assert line.startswith(f"error: {tmp_path / 'run'} already holds a run")
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
@@ -173,7 +173,7 @@ def test_without_a_checkpoint_a_resumed_run_begins(
     """A run that was killed before its first checkpoint is started again by the same command."""
     result = command("train", "--config", config, "--resume")
     assert result.returncode == 0, result.stderr
-    assert f"{tmp_path / 'run'} holds no checkpoint to go on from: the run begins at the beginning" in result.stdout
+    assert f"{tmp_path / 'run'} holds no checkpoint to resume from: the run starts at the beginning" in result.stdout
     assert same_weights(tmp_path / "run", finished[0] / "run")
 
 
@@ -202,7 +202,7 @@ def test_a_signal_saves_and_a_resumed_run_ends_as_if_there_was_none(
 
     with pytest.raises(Interrupted):
         train(load_config(config), callbacks=[Signal()])
-    assert f"after iteration {iteration}; all is saved" in capsys.readouterr().out
+    assert f"after iteration {iteration}; state saved" in capsys.readouterr().out
     assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].iteration == iteration
     result = command("train", "--config", config, "--resume")
     assert result.returncode == 0, result.stderr
@@ -225,7 +225,7 @@ def test_a_stopped_command_says_how_to_go_on(config: Path, tmp_path: Path) -> No
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
-    assert "all is saved" in out
+    assert "state saved" in out
     assert out.splitlines()[-1] == "to continue, run the same command with --resume"
     assert "Traceback" not in err
     assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].iteration >= 1
@@ -237,7 +237,7 @@ def test_a_damaged_newest_checkpoint_is_named(again: list[object], tmp_path: Pat
     result = command(*again, "--resume")
     assert result.returncode == 0, result.stderr
     assert f"{last}: not a checkpoint, or a damaged one" in result.stdout
-    assert "going on from the one before it" in result.stdout
+    assert "continuing from the previous checkpoint" in result.stdout
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(
@@ -317,8 +317,8 @@ def test_two_processes_stop_together_at_a_signal(config: Path, tmp_path: Path) -
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
-    assert out.count("all is saved") == 1
-    assert out.count("go on with: ") == 1
+    assert out.count("state saved") == 1
+    assert out.count("to continue, run") == 1
     assert "[rank" not in err, "no traceback of ours"
     assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].iteration >= 1
 
@@ -343,7 +343,7 @@ def test_two_processes_write_one_run(config: Path, dataset: Path, tmp_path: Path
     process = start_two(config, "data.batch_size=1", "train.learning_rate=0.01")
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert out.count("weights: random initialisation") == 1
+    assert out.count("weights: none, training starts from scratch") == 1
     rows = read_log(tmp_path / "run" / "log.jsonl")
     assert [(row["epoch"], row["iteration"]) for row in rows if row["kind"] == "val"] == [(1, 3), (2, 6)]
     numbers = [row[name] for row in rows[-1:] for name in NAMES]
@@ -361,7 +361,7 @@ def test_two_processes_write_one_run(config: Path, dataset: Path, tmp_path: Path
 def test_starts_from_weights_of_other_classes(
     config: Path, checkpoint: Path, dataset: Path, tmp_path: Path, command: Command
 ) -> None:
-    """The class branch is initialised anew, and the user is told so."""
+    """The class layers start from scratch, and the user is told so."""
     content = json.loads((dataset / "train" / "annotations.json").read_text())
     content["categories"].append({"id": 7, "name": "kite"})
     (tmp_path / "two.json").write_text(json.dumps(content))
@@ -369,7 +369,7 @@ def test_starts_from_weights_of_other_classes(
     words = [f"data.train={split}", f"data.val={split}", f"model.weights={checkpoint}", "train.epochs=1"]
     result = command("train", "--config", config, *(word for pair in words for word in ("--set", pair)))
     assert result.returncode == 0, result.stderr
-    assert "class branch initialised anew (classes: 1 in the file, 2 in the model)" in result.stdout
+    assert "the class layers start from scratch: 2 classes instead of 1" in result.stdout
     assert read_checkpoint(tmp_path / "run" / "best.pth").classes == ("balloon", "kite")
 
 
@@ -409,7 +409,7 @@ def test_a_run_is_used_from_elsewhere_and_after_a_move(
     (run / "config.yaml").write_text(yaml.safe_dump(before))
     result = command("train", "--config", run / "config.yaml", "--resume")
     assert result.returncode == 2
-    assert "the images of train, /gone/photos, are not there any more: if they were moved, give" in result.stderr
+    assert "the images of train, /gone/photos, no longer exist: if they were moved, give" in result.stderr
 
 
 def test_training_works_where_loader_processes_are_spawned(config: Path, tmp_path: Path) -> None:

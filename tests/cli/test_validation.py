@@ -1,4 +1,4 @@
-"""The input size of detection: given, or chosen on training images before the last validation."""
+"""The input size for detection: given, or chosen on training images before the last validation."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def test_a_run_on_own_data_chooses_the_size_that_its_checkpoints_detect_at(
     result = command(*begin, *words(run))
     assert result.returncode == 0, result.stderr
     assert "  evaluation.choose_input_size: True  (" in result.stdout
-    line = "input size of detection: 96 x 96 pixels (AP on 6 training images "
+    line = "input size for detection: 96 x 96 pixels (AP on 6 training images: "
     assert f"{line}0.500 at 64 x 64, 0.600 at 96 x 96, 0.550 at 128 x 128)" in result.stdout
-    assert result.stdout.count("input size of detection: ") == 1
+    assert result.stdout.count("input size for detection: ") == 1
     last = result.stdout.splitlines()[-1]
-    assert f" at 96 x 96 pixels ({run / 'last.pth'}); earlier validations were at the training's size" in last
+    assert f" at 96 x 96 pixels ({run / 'last.pth'}); earlier validations used the training size" in last
     finished = command(*begin, "--resume", *words(run))
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.splitlines()[-1] == last
@@ -66,7 +66,7 @@ def test_a_size_that_is_given_wins(
     result = command("train", "--data", dataset, "--weights", checkpoint, *words(run, given))
     assert result.returncode == 0, result.stderr
     assert "choose_input_size" not in result.stdout
-    assert "input size of detection" not in result.stdout
+    assert "input size for detection" not in result.stdout
     assert "earlier validations" not in result.stdout, "all were at this size"
     assert read_checkpoint(run / "last.pth").input_size == (128, 160)
     config = load_config(run / "config.yaml")

@@ -192,8 +192,14 @@ def test_every_box_has_heat_by_default(
 @pytest.mark.parametrize(
     ("layers", "note"),
     [
-        (["neck.out_convs[0]"], "2 of 3 boxes come from levels that this layer does not feed: no heat there"),
-        (["neck.out_convs[0]", "neck.out_convs[2]"], "1 of 3 boxes come from levels that these layers do not feed"),
+        (
+            ["neck.out_convs[0]"],
+            "2 of 3 boxes come from pyramid levels that this layer does not feed; they show no heat",
+        ),
+        (
+            ["neck.out_convs[0]", "neck.out_convs[2]"],
+            "1 of 3 boxes come from pyramid levels that these layers do not feed",
+        ),
         (["neck.out_convs[0]", "backbone.stage4[0]"], None),
     ],
 )
@@ -224,8 +230,8 @@ def test_captions_say_what_a_method_does_not_show(photo: Path, monkeypatch: pyte
     monkeypatch.setattr(visualize, "add_caption", record)
     for options in (["eigencam"], ["ablationcam"], ["gradcam", "--target", "loss"]):
         visualize_photo(photo, ANY, "--layer", "neck.out_convs[1]", "--method", *options)
-    assert captions[0] == "eigencam of neck.out_convs[1]: what varies most in the layer; it explains no detection"
-    assert "not show what a single box depends on" in captions[1]
+    assert captions[0] == "eigencam of neck.out_convs[1]: what varies most in the layer; explains no detection"
+    assert "not what a single box depends on" in captions[1]
     assert captions[2] == "gradcam of neck.out_convs[1]: where the box loss of the boxes depends on the layer"
 
 
@@ -284,7 +290,7 @@ def test_unusable_input_is_one_line(
 
 def test_an_image_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["visualize"]) == 2
-    assert "needs an image file" in capsys.readouterr().err
+    assert "expected an image file" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -79,7 +79,7 @@ def test_there_are_examples() -> None:
     [
         ("train:\n  learing_rate: 1\n", "line 5: train.learing_rate is not a setting: did you mean learning_rate?"),
         ("trian: {}\n", "line 4: trian is not a setting: did you mean train?"),
-        ("zzz: 1\n", "line 4: zzz is not a setting: known here: data, model,"),
+        ("zzz: 1\n", "line 4: zzz is not a setting: this section has data, model,"),
         ("? [a]\n: 1\n", "line 4: a list of 1 is not a setting"),
         ("train:\n  epochs: 3\n  epochs: 4\n", "line 6: train.epochs is given twice"),
         ("train: 3\n", "line 4: train should be a section with settings, found '3'"),
@@ -111,7 +111,7 @@ def test_names_line_and_key_of_a_fault(tmp_path: Path, added: str, expected: str
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("model: {size: nano}\n", "line 1: data is missing: give it in the file or with --set data=..."),
+        ("model: {size: nano}\n", "line 1: data is missing: set it in the file or with --set data=..."),
         ("\ndata: {train: {annotations: a, images: b}}\n", "line 2: data.val is missing"),
         ("data:\n  train: {images: b}\n", "line 2: data.train.annotations is missing"),
     ],

@@ -206,7 +206,7 @@ def test_save_image_makes_the_folder_and_keeps_rgb(tmp_path: Path) -> None:
 
 def test_save_image_tells_what_is_wrong(tmp_path: Path) -> None:
     for name in ("a", "a.unknown"):
-        with pytest.raises(InputError, match="expected a picture's suffix"):
+        with pytest.raises(InputError, match="expected an image suffix"):
             save_image(tmp_path / name, grey())
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):

@@ -90,7 +90,7 @@ def test_the_command_finds_the_images_beside_the_file(tmp_path: Path, capsys: py
     assert "nowhere: no such folder of images; check --images" in capsys.readouterr().err
     (tmp_path / "images").rename(tmp_path.parent / f"{tmp_path.name}-moved")
     assert main(words) == 0
-    assert "the images are not found: copies may come to both sides" in capsys.readouterr().out
+    assert "images not found: copies of a photo may end up in both splits" in capsys.readouterr().out
 
 
 def test_identical_files_are_counted(tmp_path: Path) -> None:

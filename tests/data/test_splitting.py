@@ -132,7 +132,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "split", str(whole), "--val", "0.4", "--out", str(out)]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said == [
-        "the images are not found: copies may come to both sides; name their folder with --images",
+        "images not found: copies of a photo may end up in both splits; give their folder with --images",
         f"{out}/train.json: 3 images, 4 objects; only here: class 2",
         f"{out}/val.json: 2 images, 2 objects",
     ]

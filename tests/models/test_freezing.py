@@ -118,13 +118,13 @@ def test_a_pattern_that_names_nothing(pattern: str, hint: str) -> None:
         freeze(model, ["backbone.stem", pattern])
     message = str(caught.value)
     assert len(message.splitlines()) == 1
-    assert f"{pattern!r} names no parameter or module: " in message
+    assert f"{pattern!r} matches no parameter or module: " in message
     assert hint in message
 
 
 def test_everything_frozen_is_refused() -> None:
     for patterns in (["*"], ["backbone", "neck", "bbox_head"]):
-        with pytest.raises(InputError, match="leave nothing to learn: freeze less") as caught:
+        with pytest.raises(InputError, match="leave nothing to train: freeze less") as caught:
             freeze(build_rtmdet("nano", 1), patterns)
         assert ", ".join(patterns) in str(caught.value)
 

@@ -163,7 +163,7 @@ def test_synchronized_batch_norms_keep_activations(small: RTMDet, images: Tensor
         ),
         (
             "timm/inception_v3",
-            "at 96 x 160 it does not (its maps are of [(9, 17), (4, 8), (1, 3)] instead of [(12, 20)",
+            "at 96 x 160 it does not (its maps have sizes [(9, 17), (4, 8), (1, 3)] instead of [(12, 20)",
         ),
     ],
 )

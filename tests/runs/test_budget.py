@@ -12,7 +12,7 @@ from rtmdet.runs.budget import (
     Course,
     Speed,
     course_of,
-    described,
+    duration_text,
     fit_epochs,
     fit_rest,
     pace,
@@ -124,4 +124,9 @@ def test_pace_averages_whole_epochs_and_leaves_out_the_first_step() -> None:
 
 
 def test_durations_are_written_for_people() -> None:
-    assert [described(seconds) for seconds in (40, 390, 1200, 7800)] == ["40 s", "6.5 min", "20 min", "2 h 10 min"]
+    assert [duration_text(seconds) for seconds in (40, 390, 1200, 7800)] == [
+        "40 s",
+        "6.5 min",
+        "20 min",
+        "2 h 10 min",
+    ]

@@ -266,7 +266,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_one_line(tmp_path: Path) ->
         (make_trainer(tmp_path, batches=5), r"its epochs have 3 steps, but an epoch has 5 here: resume with"),
         (
             make_trainer(tmp_path, meta=replace(META, classes=("kite", "balloon"))),
-            r"is of size tiny for balloon, kite at 64 x 64 .*, this run is of size tiny for kite, balloon at .* give",
+            r"is of size tiny for balloon, kite at 64 x 64 .*, this run is of size tiny for kite, balloon at .* set",
         ),
         (
             make_trainer(tmp_path, meta=replace(META, size="s")),
@@ -274,7 +274,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_one_line(tmp_path: Path) ->
         ),
         (
             make_trainer(tmp_path, meta=replace(META, input_size=(64, 96))),
-            r"is of .* at 64 x 64 pixels, this run is of .* at 64 x 96 pixels: give .* train\.output",
+            r"is of .* at 64 x 64 pixels, this run is of .* at 64 x 96 pixels: set .* train\.output",
         ),
         (make_trainer(tmp_path, model=wider), r"does not fit this run \(.*logits\.weight.*\): give"),
         (make_trainer(tmp_path, frozen=True), r"does not fit this run \(.*parameter group.*\): give"),
@@ -291,6 +291,6 @@ def test_a_checkpoint_with_other_groups_of_parameters_is_of_an_earlier_version(t
     resumed = make_trainer(tmp_path)
     resumed.stepper.optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
     path = tmp_path / "last.pth"
-    with pytest.raises(InputError, match="with other groups of parameters: begin a new") as caught:
+    with pytest.raises(InputError, match="with other parameter groups: start a new") as caught:
         resumed.resume(path)
     assert str(caught.value).startswith(f"{path}: saved by an earlier version")

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import NAMES, CocoMetrics
 from rtmdet.training.records import ValidationRecord
-from rtmdet.viz.curves import COLORS, CurvePicture, Run, _scale, _smooth, draw_curves
+from rtmdet.viz.curves import COLORS, CurvePicture, LoggedRun, _scale, _smooth, draw_curves
 
 Row = dict[str, str | int | float | bool]
 STEPS = 10  # an epoch
@@ -44,7 +44,7 @@ def val_rows(precision: list[float], steps: int = STEPS) -> list[Row]:
 
 
 def picture(folder: Path, *runs: list[Row]) -> np.ndarray:
-    draw_curves([Run(f"run {number}", rows) for number, rows in enumerate(runs)], folder / "curves.png")
+    draw_curves([LoggedRun(f"run {number}", rows) for number, rows in enumerate(runs)], folder / "curves.png")
     image = cv2.imread(str(folder / "curves.png"))
     assert image is not None
     return image
@@ -57,29 +57,29 @@ def has_color(image: np.ndarray, color: str) -> bool:
 
 
 def test_epochs_of_runs_with_other_batches_are_comparable() -> None:
-    small, large = Run("a", train_rows(40, steps=10)), Run("b", train_rows(20, steps=5))
-    assert (small.iterations_an_epoch, large.iterations_an_epoch) == (10, 5)
+    small, large = LoggedRun("a", train_rows(40, steps=10)), LoggedRun("b", train_rows(20, steps=5))
+    assert (small.iterations_per_epoch, large.iterations_per_epoch) == (10, 5)
     assert (small.iterations, large.iterations) == (40, 20)
     assert small.column("loss_box")[0][-1] == large.column("loss_box")[0][-1] == 4
     np.testing.assert_allclose(small.column("loss_box")[0][:3], [0.1, 0.2, 0.3])
 
 
 def test_validations_stand_at_the_ends_of_their_epochs() -> None:
-    epochs, values = Run("a", train_rows(35) + val_rows([0.1, 0.3, 0.2])).column("AP")
+    epochs, values = LoggedRun("a", train_rows(35) + val_rows([0.1, 0.3, 0.2])).column("AP")
     assert epochs.tolist() == [1, 2, 3]
     assert values.tolist() == [0.1, 0.3, 0.2]
 
 
 def test_best_ap_is_the_first_of_the_highest_and_skips_undefined_ones() -> None:
-    assert Run("a", val_rows([-1.0, 0.2, 0.4, 0.4, -1.0])).best() == (3, 0.4)
-    assert Run("a", val_rows([-1.0])).best() is None
-    assert Run("a", train_rows(3)).best() is None
+    assert LoggedRun("a", val_rows([-1.0, 0.2, 0.4, 0.4, -1.0])).best() == (3, 0.4)
+    assert LoggedRun("a", val_rows([-1.0])).best() is None
+    assert LoggedRun("a", train_rows(3)).best() is None
 
 
 def test_columns_that_old_logs_lack_are_empty() -> None:
-    mixed = Run("a", train_rows(10, old=True) + train_rows(20)[10:])
+    mixed = LoggedRun("a", train_rows(10, old=True) + train_rows(20)[10:])
     assert mixed.column("unassigned")[0].tolist() == [1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0]
-    assert len(Run("a", train_rows(10, old=True)).column("unassigned")[0]) == 0
+    assert len(LoggedRun("a", train_rows(10, old=True)).column("unassigned")[0]) == 0
 
 
 def test_running_mean_steps_over_what_is_no_number() -> None:
@@ -99,7 +99,7 @@ def test_first_losses_that_tower_are_neither_cut_nor_hide_the_rest() -> None:
 
     def axes() -> Axes:
         drawn = Figure().add_subplot()
-        _scale(drawn, "loss_box", [Run("a", rows)])
+        _scale(drawn, "loss_box", [LoggedRun("a", rows)])
         return drawn
 
     assert axes().get_yscale() == "linear"
@@ -142,13 +142,13 @@ def test_losses_that_are_no_numbers_are_gaps(tmp_path: Path) -> None:
     rows = train_rows(10)
     rows[4]["loss_box"] = float("nan")
     rows[5]["loss_classification"] = float("inf")
-    assert np.isnan(Run("a", rows).column("loss_box")[1]).nonzero()[0].tolist() == [4]
+    assert np.isnan(LoggedRun("a", rows).column("loss_box")[1]).nonzero()[0].tolist() == [4]
     assert picture(tmp_path, rows).std() > 0
 
 
 def test_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written") as caught:
-        draw_curves([Run("a", train_rows(3))], tmp_path / "none" / "curves.png")
+        draw_curves([LoggedRun("a", train_rows(3))], tmp_path / "none" / "curves.png")
     assert str(tmp_path / "none" / "curves.png") in str(caught.value)
 
 

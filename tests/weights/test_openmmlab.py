@@ -87,7 +87,7 @@ def test_round_trips(
     model = build_rtmdet("nano", 1)
     report = load_weights(model, weights)
     assert equal(model, state)
-    assert report.summary == f"{name}: loaded 698 tensors"
+    assert report.summary == f"{name}: weights loaded completely (698 tensors)"
 
 
 def test_other_number_of_classes_starts_the_class_branch_anew(state: State) -> None:
@@ -103,7 +103,7 @@ def test_other_number_of_classes_starts_the_class_branch_anew(state: State) -> N
         assert torch.allclose(conv.bias, torch.tensor(-4.59512))
         assert 0.005 < conv.weight.std().item() < 0.02
     assert report.summary == (
-        "a.pth: loaded 692 tensors; class branch initialised anew (classes: 1 in the file, 3 in the model)"
+        "a.pth: weights loaded (692 tensors); the class layers start from scratch: 3 classes instead of 1"
     )
 
 
@@ -188,9 +188,7 @@ def test_imagenet_file_loads_into_the_backbone_only(tmp_path: Path, state: State
     report = load_weights(model, weights)
     assert all(torch.equal(model.state_dict()[name], value) for name, value in backbone.items())
     assert torch.equal(model.bbox_head.rtm_cls[0].weight, head)
-    assert report.summary == (
-        f"a.pth: loaded {len(backbone)} tensors of the backbone; neck and head keep their initial weights"
-    )
+    assert report.summary == (f"a.pth: backbone loaded ({len(backbone)} tensors); neck and head start from scratch")
     with pytest.raises(InputError, match=r"missing: backbone\.stem"):
         load_weights(build_rtmdet("tiny", 2), LoadedWeights(Path("a.pth"), {"head.fc.weight": torch.zeros(1)}))
 
@@ -298,7 +296,7 @@ def test_the_detector_inside_a_larger_model_is_named(tmp_path: Path, state: Stat
         read_checkpoint(tmp_path / "a.pth")
     doubled = dict(state) | {f"module.{name}": value for name, value in state.items()}
     torch.save(doubled, tmp_path / "a.pth")
-    with pytest.raises(InputError, match="some tensors are there twice"):
+    with pytest.raises(InputError, match="some tensors appear twice"):
         read_checkpoint(tmp_path / "a.pth")
 
 
