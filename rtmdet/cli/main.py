@@ -354,13 +354,13 @@ def _add_data_convert(actions: argparse._SubParsersAction) -> None:
     voc = _command(formats, "voc", "A folder of Pascal VOC XML files -> COCO JSON.", "data")
     voc.add_argument("annotations", type=_path, help="folder of the XML files, or the one with Annotations/")
     voc.add_argument("--split", help="only the images of ImageSets/Main/SPLIT.txt (default: all)")
-    _add_labelled_images(voc)
+    _add_labeled_images(voc)
     labelme = _command(formats, "labelme", "A folder of LabelMe JSON files -> COCO JSON.", "data")
     labelme.add_argument("annotations", type=_path, help="folder of the JSON files")
-    _add_labelled_images(labelme)
+    _add_labeled_images(labelme)
     cvat = _command(formats, "cvat", "A 'CVAT for images' XML file -> COCO JSON.", "data")
     cvat.add_argument("annotations", type=_path, help="XML file")
-    _add_labelled_images(cvat)
+    _add_labeled_images(cvat)
 
 
 def _add_data_check(actions: argparse._SubParsersAction) -> None:
@@ -385,7 +385,7 @@ def _add_data_check(actions: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", type=_path, help="folder for pictures of the worst cases")
 
 
-def _add_labelled_images(parser: argparse.ArgumentParser) -> None:
+def _add_labeled_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=_path, help="folder of the images (default: where the format keeps them)")
     parser.add_argument(
         "--classes", help="class names in the order of the ids, separated by commas (default: all, sorted)"

@@ -145,10 +145,11 @@ def test_a_configuration_says_what_the_data_are_for(scenes: Path, command, tmp_p
     config.write_text(f"data: {{train: {split}, val: {split}, classes: [kite], input_size: [64, 96]}}\n")
     done = command("data", "check", *options(scenes)[:2], f"--config={config}")
     assert done.returncode == 1
-    assert "96 x 64" in done.stdout
+    assert "at input size 96 x 64" in done.stdout
     assert "(unknown-class)" in done.stdout
     assert (
-        "at 128 x 128" in command("data", "check", *options(scenes)[:2], f"--config={config}", "--input=128").stdout
+        "at input size 128 x 128"
+        in command("data", "check", *options(scenes)[:2], f"--config={config}", "--input=128").stdout
     )
 
 

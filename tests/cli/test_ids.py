@@ -57,7 +57,7 @@ def test_an_epoch_and_an_evaluation_with_any_ids(
     weights = ["--weights", tmp_path / "run" / "best.pth", "--device", "cpu"]
     evaluated = command("evaluate", *weights, *options, "--out", results)
     assert evaluated.returncode == 0, evaluated.stderr
-    assert "had the id of another one" in evaluated.stdout
+    assert "repeated annotation ids" in evaluated.stdout
     found = json.loads(results.read_text())
     assert {entry["category_id"] for entry in found} == set(ids)
     assert {entry["image_id"] for entry in found} == {0, 1, 2}

@@ -35,7 +35,7 @@ def images(tmp_path: Path) -> Path:
 
 
 def sound() -> CocoFile:
-    """Equal image names in two folders, one without objects; sparse ids, odd characters, a box beyond the edge."""
+    """Equal image names in two folders, one without objects; sparse ids, special characters, a box over the edge."""
     boxes = [
         (5, 90, [10.25, 5.4, 30.5, 20.125]), (5, 7, [70, 50, 40, 30]), (8, 7, [0, 0, 81, 61]), (8, 90, [3, 4, 1, 1]),
     ]  # fmt: skip

@@ -125,5 +125,5 @@ class Report:
         counts = ", ".join(f"{numbers[kind]} {kind}{'s' * (numbers[kind] != 1)}" for kind in SEVERITIES)
         if numbers["error"]:
             return f"{counts}: training would stop or learn from wrong data"
-        result = "run, but with worse results" if self.harmful else "run well on these data"
+        result = "run, but with worse or misleading results" if self.harmful else "run well on these data"
         return f"{counts}: training would {result}"
