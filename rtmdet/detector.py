@@ -23,11 +23,12 @@ from torch import Tensor
 
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
-from rtmdet.core.letterbox import letterbox
+from rtmdet.core.letterbox import Letterbox, letterbox
 from rtmdet.core.pictures import COLORS, Picture, ValueRange, to_rgb
 from rtmdet.core.postprocess import postprocess
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
+from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
@@ -117,12 +118,13 @@ class Detector:
         self.path = None
         memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         self.model = model.eval().to(device).to(memory_format=memory_format)
+        self.backend = TorchBackend(self.model, device)
 
-    def preprocess(self, images: Sequence[np.ndarray]) -> tuple[Tensor, list[tuple[float, float]]]:
-        """Letterbox RGB uint8 images: (B, 3, H, W) uint8 on the device, and each image's scale (x, y)."""
+    def preprocess(self, images: Sequence[np.ndarray]) -> tuple[Tensor, list[Letterbox]]:
+        """RGB uint8 images as (B, 3, H, W) uint8 on the device, and where each one lies in it."""
         boxed = [letterbox(image, self.input_size) for image in images]
         stack = torch.from_numpy(np.stack([canvas for canvas, _ in boxed]))  # (B, H, W, 3)
-        return stack.permute(0, 3, 1, 2).to(self.device), [scale for _, scale in boxed]
+        return stack.permute(0, 3, 1, 2).to(self.device), [place for _, place in boxed]
 
     def thresholds(self, score: Score = "auto") -> tuple[float, ...]:
         """The score thresholds, one for all classes or K of them.
@@ -198,12 +200,12 @@ class Detector:
     def _detect(
         self, images: Sequence[_Opened], thresholds: Sequence[float], iou_threshold: float, max_detections: int
     ) -> list[Detections]:
-        batch, scales = self.preprocess([image.pixels for image in images])
+        batch, places = self.preprocess([image.pixels for image in images])
         with torch.inference_mode():
             batched = postprocess(
-                self.model(batch),
+                self.backend(batch),
                 input_size=self.input_size,
-                scales=scales,
+                letterboxes=places,
                 score_threshold=min(thresholds),
                 iou_threshold=iou_threshold,
                 nms_pre=1000,

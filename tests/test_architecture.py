@@ -19,7 +19,8 @@ ALLOWED = {
     "evaluation": {"core"},
     "weights": {"core", "models"},
     "training": {"core", "evaluation", "weights"},  # of weights the checkpoints: they hold the state of a training
-    "detector": {"core", "data", "evaluation", "models", "weights"},  # of data the image files
+    "deploy": {"core"},
+    "detector": {"core", "data", "deploy", "evaluation", "models", "weights"},  # of data the image files
     "viz": {"core", "evaluation", "training"},  # of training the records and the log that the curves are drawn from
 }
 JOINERS = {"runs", "api", "cli"}

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rtmdet.detections import Detection, Detections
 
+from rtmdet.core.detections import Detection, Detections
 from rtmdet.core.errors import InputError
 from rtmdet.data.images import read_image
 

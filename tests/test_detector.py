@@ -299,12 +299,12 @@ def test_score_thresholds_come_from_the_checkpoint(
 
 
 def test_preprocessing_is_the_one_letterbox(detector: Detector, images: list[np.ndarray]) -> None:
-    batch, scales = detector.preprocess(images)
+    batch, places = detector.preprocess(images)
     assert (batch.shape, batch.dtype) == ((3, 3, *SIZE), torch.uint8)
-    for tensor, scale, image in zip(batch, scales, images, strict=True):
+    for tensor, place, image in zip(batch, places, images, strict=True):
         canvas, expected = letterbox(image, SIZE)
         np.testing.assert_array_equal(tensor.permute(1, 2, 0).numpy(), canvas)
-        assert scale == expected
+        assert place == expected
 
 
 def test_folded_equals_unfolded(weights: Path, detector: Detector, images: list[np.ndarray]) -> None:

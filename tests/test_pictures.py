@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rtmdet.pictures import to_rgb
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.pictures import to_rgb
 from rtmdet.data.images import read_image
 
 RGB = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), (64, 48))  # (48, 64, 3)

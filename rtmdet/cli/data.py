@@ -11,22 +11,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.class_names import describe_similar
+from rtmdet.data.class_names import similar_name_remarks
 from rtmdet.data.coco.file import CocoFile, read_and_repair, read_coco
-from rtmdet.data.coco.layout import find_folder, find_images
+from rtmdet.data.coco.layout import find_folder, find_images, is_coco
 from rtmdet.data.coco.merging import merge_coco
 from rtmdet.data.coco.splitting import split_coco
 from rtmdet.data.copies import group_copies
 from rtmdet.data.formats.cvat import convert_cvat
-from rtmdet.data.formats.labelled_image import ConvertedSet
+from rtmdet.data.formats.labeled_image import ConvertedSet
 from rtmdet.data.formats.labelme import convert_labelme
+from rtmdet.data.formats.open import Split, open_dataset
 from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via, via_file_names
 from rtmdet.data.formats.voc import convert_voc
 from rtmdet.data.formats.voc_writer import write_voc
 from rtmdet.data.formats.yolo import convert_yolo
 from rtmdet.data.formats.yolo_writer import write_yolo
 from rtmdet.data.image_names import place_images
-from rtmdet.data.json_file import write_json
+from rtmdet.data.json_file import read_json, write_json
 from rtmdet.data.synthetic import write_dataset
 
 WRITERS = {"yolo": write_yolo, "voc": write_voc}
@@ -42,7 +43,7 @@ def run(given: argparse.Namespace) -> int:
     elif given.action == "export":
         export(given.format, given.annotations, given.images, given.out, given.split)
     elif given.action == "split":
-        split(given.annotations, given.images, given.out, share=given.val, seed=given.seed)
+        split(given.data, given.images, given.out, share=given.val, seed=given.seed)
     elif given.action == "merge":
         merge(given.annotations, given.images, given.out, similar=given.merge_similar)
     else:
@@ -76,7 +77,7 @@ def report(converted: ConvertedSet, out: Path) -> None:
     names = [category["name"] for category in converted.coco["categories"]]
     classes = f"{len(names)} class{'' if len(names) == 1 else 'es'} ({', '.join(names)})"
     print(f"{_counts(converted.coco)}, {classes} -> {out}")
-    _print_all([*converted.remarks, *describe_similar(names), f"images: {converted.images}"])
+    _print_all([*converted.remarks, *similar_name_remarks(names), f"images: {converted.images}"])
 
 
 def export(format_name: str, path: Path, images: Path, out: Path, split: str) -> None:
@@ -92,10 +93,17 @@ def export(format_name: str, path: Path, images: Path, out: Path, split: str) ->
 def split(path: Path, images: Path | None, out: Path, *, share: float, seed: int) -> None:
     """Write OUT/train.json and OUT/val.json; `share` is the validation fraction; copies of a photo stay together."""
     targets = [out / "train.json", out / "val.json"]
-    file = _read(path)
+    if path.suffix.lower() == ".json" and is_coco(read_json(path)):
+        file = _read(path)
+        copies = _find_copies(path, file, images)
+    else:
+        whole = _open_whole(path, images)
+        file = whole.coco
+        copies, remark = group_copies(file, whole.images)
+        _print_all([*whole.remarks, *([remark] if remark else []), f"images: {whole.images}"])
     if any(target.exists() and target.samefile(path) for target in targets):
         raise InputError(f"{path} would be overwritten by its own split; give another --out")
-    parts = split_coco(file, share, seed, _find_copies(path, file, images))
+    parts = split_coco(file, share, seed, copies)
     for target, part, other in zip(targets, parts, reversed(parts), strict=True):
         write_json(target, part)
         alone = sorted(_used_classes(part) - _used_classes(other))
@@ -145,6 +153,14 @@ def _print_all(lines: Sequence[str]) -> None:
 
 def _counts(file: CocoFile) -> str:
     return f"{len(file['images'])} images, {len(file['annotations'])} objects"
+
+
+def _open_whole(path: Path, images: Path | None) -> Split:
+    """The only split of a data set of any format."""
+    source = open_dataset(path, images)
+    if len(source.splits) > 1:
+        raise InputError(f"{path}: expected one split, found {' and '.join(source.splits)}; it needs no other one")
+    return source.splits["train"]
 
 
 def _find_copies(path: Path, file: CocoFile, images: Path | None) -> list[set[int]]:

@@ -13,7 +13,8 @@ from rtmdet.core.class_colors import Color, class_colors
 from rtmdet.core.draw import draw_boxes, draw_polygons, save_image
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import read_annotated_image
-from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, read_coco
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage
+from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.image_names import place_images
 from rtmdet.viz.grid import fit_image, grid
 
@@ -25,13 +26,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Draw both pictures and count the objects of each class."""
     if arguments.count < 1:
         raise InputError(f"--count: expected at least 1, found {arguments.count}; give the number of images to show")
-    coco = read_coco(arguments.annotations)
-    for remark in place_images(arguments.annotations, coco, arguments.images):
+    source = open_dataset(arguments.data, arguments.images)
+    if arguments.split not in source.splits:
+        found = ", ".join(source.splits)
+        raise InputError(f"{arguments.data}: expected the split {arguments.split}, found {found}; check --split")
+    split = source.splits[arguments.split]
+    path, coco = split.annotations or arguments.data, split.coco
+    for remark in (*split.remarks, *place_images(path, coco, split.images)):
         print(remark)
     chosen = _spread(coco["images"], arguments.count)
     plain = [
-        fit_image(read_annotated_image(arguments.images / image["file_name"], image, arguments.annotations), CELL)
-        for image in chosen
+        fit_image(read_annotated_image(split.images / image["file_name"], image, path), CELL) for image in chosen
     ]
     annotated = _draw_annotations(coco, chosen, plain)
     titles = [Path(image["file_name"]).name for image in chosen]

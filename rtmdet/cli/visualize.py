@@ -99,19 +99,18 @@ def draw_box_am(detector: Detector, image: np.ndarray, arguments: argparse.Names
     for layer in layers:
         find_layer(detector.model, layer)  # unknown layers fail before the work begins
     found = _find_boxes(detector, image, arguments.score)
-    images, scales = detector.preprocess([image])
-    boxes = (found.boxes * found.boxes.new_tensor([*scales[0], *scales[0]])).to(detector.device)
+    images, (place,) = detector.preprocess([image])
+    boxes = place.to_input(found.boxes).to(detector.device)
     labels = found.labels.clone().to(detector.device)  # inference tensors cannot take part in autograd, copies can
-    content = fitted_size(_size(image), detector.input_size)
     fed = {layer: np.ones(len(found), bool) for layer in layers}  # the boxes that depend on each layer
     if arguments.method != "eigencam":
-        fed = fed_boxes(detector, layers, images, boxes, content)
+        fed = fed_boxes(detector, layers, images, boxes, place.content)
     if count := int((~np.any(list(fed.values()), axis=0)).sum()):
         what = "this layer does" if len(layers) == 1 else "these layers do"
         print(f"note: {count} of {len(found)} boxes come from pyramid levels that {what} not feed; they show no heat")
     maps = {}
     for layer, of_layer in fed.items():
-        target = choose_target(detector, boxes[of_layer], labels[of_layer], content, arguments)
+        target = choose_target(detector, boxes[of_layer], labels[of_layer], place.content, arguments)
         maps[layer] = box_am(detector.model, layer, images, target, arguments.method)
     pictures = {layer: [raw] for layer, raw in maps.items()} if arguments.layers else {}
     if len(layers) > 1:

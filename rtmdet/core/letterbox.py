@@ -5,8 +5,11 @@ Shared by training, prediction, visualizers and export. Reference: test pipeline
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
+from torch import Tensor
 
 PAD_VALUE = 114  # gray of the padding, all channels
 
@@ -33,13 +36,29 @@ def pad_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return canvas
 
 
-def letterbox(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, tuple[float, float]]:
-    """Fit a (H, W, 3) uint8 image into `size` (H, W).
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """Where an image lies in the network's input: at the top left, padding to its right and below it."""
 
-    Returns the (size[0], size[1], 3) canvas and the scale (x, y): input pixels per original pixel;
-    rounding makes the axes differ.
-    """
-    height, width = image.shape[:2]
-    content = fitted_size((height, width), size)
-    canvas = pad_image(resize_image(image, content), size)
-    return canvas, (content[1] / width, content[0] / height)
+    content: tuple[int, int]  # (H, W) of the input that shows the image
+    scale: tuple[float, float]  # (x, y): input pixels per original pixel; the axes differ by rounding
+
+    @classmethod
+    def fit(cls, size: tuple[int, int], input_size: tuple[int, int]) -> Letterbox:
+        """That of an image of `size` (H, W) in an input of (H, W)."""
+        content = fitted_size(size, input_size)
+        return cls(content, (content[1] / size[1], content[0] / size[0]))
+
+    def to_input(self, boxes: Tensor) -> Tensor:
+        """Boxes (N, 4) xyxy of the image in input pixels."""
+        return boxes * boxes.new_tensor([*self.scale, *self.scale])
+
+    def to_image(self, boxes: Tensor) -> Tensor:
+        """Boxes (N, 4) xyxy of the input in the image's own pixels."""
+        return boxes / boxes.new_tensor([*self.scale, *self.scale])
+
+
+def letterbox(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, Letterbox]:
+    """Fit a (H, W, 3) uint8 image into `size` (H, W): the (size[0], size[1], 3) canvas, and where the image lies."""
+    place = Letterbox.fit((image.shape[0], image.shape[1]), size)
+    return pad_image(resize_image(image, place.content), size), place

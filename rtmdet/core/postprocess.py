@@ -14,6 +14,7 @@ from torchvision.ops import batched_nms
 
 from rtmdet.core.boxes import clip_boxes, decode_distances
 from rtmdet.core.detections import Detections
+from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.priors import STRIDES
 from rtmdet.core.structures import DenseOutputs
 
@@ -23,7 +24,7 @@ def postprocess(
     outputs: DenseOutputs,
     *,
     input_size: tuple[int, int],
-    scales: Sequence[tuple[float, float]] | None = None,
+    letterboxes: Sequence[Letterbox] | None = None,
     score_threshold: float = 0.001,
     iou_threshold: float = 0.65,
     nms_pre: int = 30000,
@@ -31,10 +32,10 @@ def postprocess(
 ) -> list[Detections]:
     """The detections of each of B images, sorted by falling score.
 
-    Boxes are clipped to `input_size` (H, W) and then divided by the image's scale (x, y); with scales None
-    they stay in input pixels. They are not clipped to the original image, so they can reach a little beyond
-    it. A prior gives several detections if several classes score above the threshold. At most `nms_pre` (prior,
-    class) pairs per level enter NMS.
+    Boxes are clipped to `input_size` (H, W) and then mapped to the image's own pixels by its letterbox; without
+    letterboxes they stay in input pixels. They are not clipped to the original image, so they can reach a little
+    beyond it. A prior gives several detections if several classes score above the threshold. At most `nms_pre`
+    (prior, class) pairs per level enter NMS.
     """
     images = []
     for b in range(len(outputs.logits[0])):
@@ -44,8 +45,8 @@ def postprocess(
         ]
         boxes, scores, labels = (torch.cat(parts) for parts in zip(*levels, strict=True))
         boxes = clip_boxes(boxes, input_size)
-        if scales is not None:
-            boxes = boxes / boxes.new_tensor([*scales[b], *scales[b]])
+        if letterboxes is not None:
+            boxes = letterboxes[b].to_image(boxes)
         images.append(_suppress(Detections(boxes, scores, labels), iou_threshold, max_detections))
     return images
 

@@ -15,21 +15,17 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.instances import Instances
+from rtmdet.core.letterbox import Letterbox
 
 
 @dataclass(frozen=True, slots=True)
 class ImageMeta:
-    """The origin of an image and its mapping to the network's input.
-
-    `scale` is (x, y): input pixels per original pixel, so original = input / scale. `content` is the
-    (H, W) of the image within the input; the rest, right and below, is padding.
-    """
+    """The origin of an image and, once it is in the network's input, its place there."""
 
     image_id: int
     path: str
     original_size: tuple[int, int]
-    scale: tuple[float, float] = (1.0, 1.0)
-    content: tuple[int, int] | None = None
+    letterbox: Letterbox | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,6 @@
-"""Images of one photo: equal files, and near copies as bursts, videos and re-saved files have them.
+"""Finds images of the same photo: identical files, and near copies such as bursts, video frames and re-saved files.
 
-Legend: H, W height and width, M images with fingerprints, each of 256 bits.
+Legend: H, W height and width, M images with fingerprints of 256 bits each.
 """
 
 from __future__ import annotations
@@ -15,36 +15,34 @@ import numpy as np
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.image_names import ImageNames
 
-GRID = 16  # fingerprints compare neighbours on a grid of 16 x 16
-NEAR = 20  # bits of 256 that near copies may differ in
-_STEP = 2  # grey levels that count as a difference
-_PLAIN = 24  # bits that must be set, and not set: fingerprints of plain pictures say too little
-_BLOCK = 1024  # fingerprints that are compared with all others at a time
-_LEAST_SIDE = 4 * GRID  # pixels of a picture whose fingerprints do not depend on how it was made smaller
-_MOST = 0.5  # share of the images that near copies of one photo may be: more are scenes of one video
-_MOST_LOOKED_AT = 10_000  # images that are decoded for it: minutes on one core
+GRID = 16  # fingerprints compare neighbors on a grid of 16 x 16
+NEAR = 20  # near copies differ in at most this many of 256 bits
+_STEP = 2  # gray levels that count as a difference
+_PLAIN = 24  # at least this many bits must be set, and unset: fingerprints of plain pictures all look alike
+_BLOCK = 1024  # fingerprints compared with all others at a time
+_MIN_SIDE = 4 * GRID  # pixels: fingerprints of smaller pictures depend on how they were scaled down
+_MAX_SHARE = 0.5  # if near copies of one photo are more than this fraction of the images, they come from one video
+_MAX_DECODED = 10_000  # decode at most this many images: minutes on one core
 VIDEO = (
-    "most images look alike, as the pictures of one video do: they are split all the same, and AP says little of "
-    "other scenes"
+    "most images look alike, like frames of one video; they are split anyway, so AP says little about other scenes"
 )
 
 
 def fingerprints(image: np.ndarray) -> np.ndarray:
-    """(2, 256) bool of a gray picture (H, W): where it gets brighter to the right, on a grid; then mirrored.
-
-    Copies at another size or quality share nearly all of it.
+    """Difference hash (2, 256) bool of a grayscale picture (H, W) and of its mirror image: where brightness rises to
+    the right, on a grid. Copies at another size or quality share nearly all bits.
     """
     small = cv2.resize(image, (GRID + 1, GRID), interpolation=cv2.INTER_AREA).astype(np.int16)
     return np.stack([(np.diff(view, axis=1) > _STEP).reshape(-1) for view in (small, small[:, ::-1])])
 
 
-def says_enough(bits: np.ndarray | None) -> bool:
-    """Whether fingerprints tell a picture from others; those of plain ones do not."""
+def is_distinctive(bits: np.ndarray | None) -> bool:
+    """Whether fingerprints distinguish a picture from others; those of plain pictures do not."""
     return bits is not None and _PLAIN <= int(bits[0].sum()) <= bits[0].size - _PLAIN
 
 
 def differing_bits(bits: np.ndarray, start: int, count: int) -> np.ndarray:
-    """Bits that differ between fingerprints `start` ... + `count` and all before their end, mirrored or not.
+    """Differing bits, mirrored or not, of `count` fingerprints from index `start` on and all up to the last of them.
 
     `bits` (M, 2, 256) bool -> (`count`, `start` + `count`).
     """
@@ -54,10 +52,10 @@ def differing_bits(bits: np.ndarray, start: int, count: int) -> np.ndarray:
 
 
 def group_copies(file: CocoFile, folder: Path) -> tuple[list[set[int]], str]:
-    """The ids of images that show one photo, a set each, and a line about them; both empty where there are none.
+    """Sets of ids of images that show the same photo, and one line about them; both empty if there are none.
 
-    Images that are missing or cannot be decoded are in no set: reading them says why. Of very many images only equal
-    files are found.
+    Images that are missing or cannot be decoded are in no set. Among more than 10 000 images only identical files are
+    found.
     """
     index = ImageNames(folder)
     found = {image["id"]: names[0] for image in file["images"] if len(names := index.find(image["file_name"])) == 1}
@@ -65,24 +63,25 @@ def group_copies(file: CocoFile, folder: Path) -> tuple[list[set[int]], str]:
     for name in found.values():
         content = (folder / name).read_bytes()
         digests.append(digest(content))
-        prints.append(_look(content) if len(found) <= _MOST_LOOKED_AT else None)
-    first = {value: place for place, value in reversed(list(enumerate(digests)))}
-    equal = np.array([first[value] for value in digests], np.int64)  # (M,) the first image of the same content
+        prints.append(_decode_fingerprints(content) if len(found) <= _MAX_DECODED else None)
+    first = {value: index for index, value in reversed(list(enumerate(digests)))}
+    equal = np.array([first[value] for value in digests], np.int64)  # (M,) the first image with the same content
     groups = _sets(list(found), _join_near(equal, prints))
-    if max(map(len, groups), default=0) > _MOST * len(file["images"]):
+    if max(map(len, groups), default=0) > _MAX_SHARE * len(file["images"]):
         return _sets(list(found), equal), VIDEO
     if not groups:
         return [], ""
-    return groups, f"{sum(map(len, groups))} images are copies or near copies of {len(groups)} photos: kept together"
+    count = sum(map(len, groups))
+    return groups, f"copies and near copies: {count} images of {len(groups)} different photos, kept in the same split"
 
 
 def count_equal(first: Iterable[Path], second: Iterable[Path]) -> int:
-    """How many files of the second have the content of one of the first; files that are missing have none."""
+    """How many files of the second are identical to one of the first; missing files are not."""
     of_size: dict[int, list[Path]] = {}
     for path in first:
         if path.is_file():
             of_size.setdefault(path.stat().st_size, []).append(path)
-    contents: dict[int, set[bytes]] = {}  # of the first, by size, where the second has files of that size
+    contents: dict[int, set[bytes]] = {}  # hashes of the first by size, only of sizes that the second has
     count = 0
     for path in second:
         if not path.is_file() or (size := path.stat().st_size) not in of_size:
@@ -94,38 +93,38 @@ def count_equal(first: Iterable[Path], second: Iterable[Path]) -> int:
 
 
 def digest(content: bytes) -> bytes:
-    """16 bytes that equal contents have in common, and no others."""
+    """A hash of 16 bytes, equal only for equal contents."""
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _join_near(labels: np.ndarray, prints: Sequence[np.ndarray | None]) -> np.ndarray:
-    """The labels (M,) of groups, those of near copies made one."""
+    """The group labels (M,), merged where images are near copies."""
     labels = labels.copy()
-    rich = np.array([place for place, bits in enumerate(prints) if says_enough(bits)], np.int64)
-    bits = np.array([prints[place] for place in rich]).reshape(-1, 2, GRID * GRID)
-    for start in range(0, len(rich), _BLOCK):
-        near = differing_bits(bits, start, min(_BLOCK, len(rich) - start)) <= NEAR
-        for place, row in enumerate(near, start=start):
-            joined = np.unique(labels[rich[: place + 1]][row[: place + 1]])  # the image is near to itself
+    distinct = np.array([index for index, bits in enumerate(prints) if is_distinctive(bits)], np.int64)
+    bits = np.array([prints[index] for index in distinct]).reshape(-1, 2, GRID * GRID)
+    for start in range(0, len(distinct), _BLOCK):
+        near = differing_bits(bits, start, min(_BLOCK, len(distinct) - start)) <= NEAR
+        for index, row in enumerate(near, start=start):
+            joined = np.unique(labels[distinct[: index + 1]][row[: index + 1]])  # includes the image itself
             if len(joined) > 1:
                 labels[np.isin(labels, joined)] = joined[0]
     return labels
 
 
 def _sets(numbers: Sequence[int], labels: np.ndarray) -> list[set[int]]:
-    """The sets of two numbers and more with one label."""
+    """The sets of at least two numbers with the same label."""
     groups: dict[int, set[int]] = {}
     for number, label in zip(numbers, labels.tolist(), strict=True):
         groups.setdefault(label, set()).add(number)
     return sorted((group for group in groups.values() if len(group) > 1), key=min)
 
 
-def _look(content: bytes) -> np.ndarray | None:
-    """The fingerprints of an image file, decoded at an eighth of its size where that is enough."""
+def _decode_fingerprints(content: bytes) -> np.ndarray | None:
+    """The fingerprints of an image file, decoded at an eighth of its size if that is large enough."""
     data = np.frombuffer(content, np.uint8)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
-        if image is not None and min(image.shape) < _LEAST_SIDE:
+        if image is not None and min(image.shape) < _MIN_SIDE:
             image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
     except cv2.error:
         return None

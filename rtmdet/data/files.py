@@ -1,4 +1,4 @@
-"""The files of a data set's folder, without what operating systems and notebooks leave in it."""
+"""Lists the files of a data set's folder, without those that operating systems and notebooks leave there."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 def files_below(folder: Path, suffixes: Container[str], *, levels: int | None = None) -> list[Path]:
-    """The files in a folder and below, by their suffix in lower case, sorted; `levels` of folders deep (None: all).
+    """The sorted files in and below a folder with one of the lowercase `suffixes`, `levels` folders deep (None: all).
 
-    Links to folders are followed, each folder is entered once. Hidden files and folders (.ipynb_checkpoints) are
-    passed over, as are __MACOSX, where an archive keeps a file "._a.jpg" for each a.jpg, and what cannot be listed.
+    Links to folders are followed, each folder is visited once. Skipped are hidden files and folders, __MACOSX (with
+    a file "._a.jpg" for each a.jpg) and folders that cannot be listed.
     """
     found: list[Path] = []
     seen: set[str] = set()
@@ -33,14 +33,14 @@ def _is_shown(name: str) -> bool:
 
 
 def comparable(name: str) -> str:
-    """A file name as it is compared where case or Unicode form (NFC, NFD) may differ, as between systems."""
+    """A form of a file name for comparing without regard to case and Unicode form (NFC, NFD)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def as_on_disk(path: Path, listed: dict[Path, dict[str, list[str]]] | None = None) -> Path:
-    """A path as it is written on disk, where it differs in letter case or Unicode form only; otherwise itself.
+    """The path on disk that differs only in letter case or Unicode form, if there is one; otherwise the path itself.
 
-    `listed` keeps the names in the folders that were looked into, for further calls.
+    `listed` caches folder listings between calls.
     """
     if path.exists() or path == path.parent:
         return path

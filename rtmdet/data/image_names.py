@@ -1,8 +1,7 @@
-"""Finds image files by the names that annotation files have for them.
+"""Finds image files by the names in annotation files.
 
-Tools write paths of other machines, web addresses, another letter case or Unicode form. A name is taken as it is
-written where that is a file in the images' folder; otherwise the file that shares most of its last parts is, where
-there is only one such file.
+Tools write paths of other machines, URLs, another letter case or Unicode form. If a name is not a file in the image
+folder, it matches the file with which it shares the most last parts of the path, if there is only one.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.files import comparable, files_below
-from rtmdet.data.formats.faults import report
+from rtmdet.data.formats.faults import raise_or_collect
 from rtmdet.data.images import IMAGE_SUFFIXES
 
 
 class ImageNames:
-    """The image files in and below a folder, to be found by name."""
+    """Finds the image files in and below a folder by name."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def find(self, name: str) -> list[str]:
-        """The file that is meant, relative to the folder; several where that is ambiguous, none where none fits."""
+        """The matching files, relative to the folder: one, several if ambiguous, none if nothing matches."""
         if self.has(name):
             return [name]
         for spelling in _spellings(name):
@@ -38,12 +37,12 @@ class ImageNames:
         return []
 
     def has(self, name: str) -> bool:
-        """Whether the name, as it is written, is a file inside the folder."""
+        """Whether the name as written is a file inside the folder."""
         return not _leaves_folder(name) and os.path.isfile(os.path.join(self._folder, name))
 
     @cached_property
     def _by_last_part(self) -> dict[str, list[tuple[str, str]]]:
-        """The files, each with its comparable form, by the comparable form of their last part."""
+        """(file, comparable form) by the comparable form of the last part."""
         files: dict[str, list[tuple[str, str]]] = {}
         for path in files_below(self._folder, IMAGE_SUFFIXES):
             name = path.relative_to(self._folder).as_posix()
@@ -52,14 +51,14 @@ class ImageNames:
 
     @cached_property
     def _folders(self) -> set[str]:
-        """The comparable names of the folders that hold files."""
+        """The comparable names of the folders with files."""
         everything = (form for files in self._by_last_part.values() for _, form in files)
         return {form.split("/")[-2] for form in everything if "/" in form}
 
     def _nearest(self, name: str) -> list[str]:
-        """The files of this last part that have most of the other last parts, too.
+        """The files with the same last part that share the most parts before it, too.
 
-        Where the name states a folder that there is, files of other folders are not meant: theirs is missing.
+        If the folder in the name exists, files in other folders do not match: the file is missing.
         """
         form = comparable(name)
         *above, last = form.split("/")
@@ -74,10 +73,10 @@ class ImageNames:
 
 
 def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The files that an annotation file `source` names, by these names, relative to `folder`; remarks, a line each.
+    """The files (relative to `folder`) of the image names in an annotation file `source`, by name; and remarks.
 
-    Raises InputError where the folder or a file is missing, or a name fits several files, or two names one file.
-    Where faults are collected, missing and ambiguous names have no file.
+    Raises InputError if the folder or a file is missing, a name matches several files, or two names match one file.
+    While faults are collected, missing and ambiguous names have no file.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of images; check the path")
@@ -86,22 +85,22 @@ def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dic
     if missing := [name for name, files in found.items() if not files]:
         few = shortened(map(repr, missing), 3)
         text = f"{len(missing)} of {len(names)} image files are not in {folder} ({few})"
-        report(f"{source}: {text}; check the folder or take the images out of the file", "missing-image")
+        raise_or_collect(f"{source}: {text}; check the folder or remove the images from the file", "missing-image")
     for name, files in found.items():
         if len(files) > 1:
             text = f"the image {name!r} could be any of {shortened(map(repr, files), 3)} in {folder}"
-            report(f"{source}: {text}; write the one that is meant", "ambiguous-image")
+            raise_or_collect(f"{source}: {text}; write the path of the right file", "ambiguous-image")
     chosen = {name: files[0] for name, files in found.items() if len(files) == 1}
     taken: dict[str, str] = {}
     for name, file in chosen.items():
         if (other := taken.setdefault(file, name)) != name:
             text = f"expected a file for each image, found only {file!r} in {folder} for both {other!r} and {name!r}"
-            report(f"{source}: {text}; add the other one", "shared-image")
+            raise_or_collect(f"{source}: {text}; add the missing image", "shared-image")
     return chosen, _remarks(source, folder, chosen)
 
 
 def place_images(source: Path, file: CocoFile, folder: Path) -> list[str]:
-    """Give the images of a COCO file, in place, the names of their files in `folder`; returns remarks, a line each.
+    """Replace the image names of a COCO file by those of the matching files in `folder`; returns remarks.
 
     Raises InputError as `locate_images` does.
     """
@@ -112,14 +111,14 @@ def place_images(source: Path, file: CocoFile, folder: Path) -> list[str]:
 
 
 def _remarks(source: Path, folder: Path, found: dict[str, str]) -> list[str]:
-    """A line where files were found under other names than the annotation file has for them."""
+    """One line if files were found under other names than in the annotation file."""
     others = {name: file for name, file in found.items() if name != file}
     if not others:
         return []
     name, file = next(iter(others.items()))
     return [
-        f"{source}: {len(others)} of {len(found)} image names are not written as their files in {folder} are, "
-        f"such as {name!r} for {file!r}: matched by their last parts"
+        f"{source}: {len(others)} of {len(found)} image names differ from the files in {folder}, such as {name!r} "
+        f"for {file!r}: matched by the last parts of their paths"
     ]
 
 
@@ -130,7 +129,7 @@ def _leaves_folder(name: str) -> bool:
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """What a name may mean: itself, the path of an address, or what the address asks for, as Label Studio's ?d=."""
+    """The paths that a name may mean: itself, the path of a URL, or its query parameter ?d= (Label Studio)."""
     written = name.replace("\\", "/")
     yield written
     yield unquote(written)

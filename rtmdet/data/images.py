@@ -1,6 +1,6 @@
-"""Image files: pixels as RGB, sizes from the header, and one clear line for every file that is not whole.
+"""Image files: RGB pixels, sizes from the header, and a one-line error for every damaged file.
 
-Legend: H, W height and width after the turn that the file's EXIF orientation asks for.
+Legend: H, W height and width after EXIF rotation.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from PIL import Image
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import ValueRange, exif_orientation, to_8_bits
 
-# Once and for the whole process: OpenCV's own lines about files that we report. To set it back after each file would
-# leave it, among threads, at what another one had set.
+# OpenCV's own messages about files that we report. Set once for the whole process: restoring the level after each
+# file would race between threads.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 IMAGE_SUFFIXES = (
@@ -27,29 +27,29 @@ IMAGE_SUFFIXES = (
     ".tiff", ".webp",
 )  # fmt: skip
 
-DEEP_SUFFIXES = (".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff")  # which may hold 16 bits a value
-DARK = 2**15  # of 65536: pictures that stay below are less than half as bright as they may be
+DEEP_SUFFIXES = (".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff")  # formats with up to 16 bits per value
+DARK = 2**15  # of 65536: images whose values stay below are less than half as bright as possible
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_SCAN = 0xDA
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _TURNED = (5, 6, 7, 8)  # orientations that swap height and width
-_REMEDY = "replace the file or take it out of the data"
+_REMEDY = "replace the file or remove it from the data"
 
 
 def read_image(path: str | Path, value_range: ValueRange | None = None) -> np.ndarray:
-    """Decode an image file to (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
+    """Decode an image file to (H, W, 3) uint8 RGB, rotated by its EXIF orientation.
 
-    Gray becomes three equal channels, transparency is left out, of a GIF that moves the first picture remains. Of 16
-    bits `value_range` becomes 0 .. 255, what is outside black or white; without one the high 8 bits remain.
-    Raises InputError for a file that is missing, unreadable, empty, cut short, too large or not an image.
+    Grayscale becomes three equal channels, transparency is dropped, an animated GIF gives its first frame. For 16-bit
+    images `value_range` (low, high) is scaled to 0 .. 255 and clipped; without it the high 8 bits are used.
+    Raises InputError for a file that is missing, unreadable, empty, truncated, too large or not an image.
     """
     return decode_image(path, read_image_bytes(path), value_range)
 
 
 def decode_image(path: str | Path, data: bytes, value_range: ValueRange | None = None) -> np.ndarray:
-    """The same from the file's bytes; `path` is what messages name. Raises InputError where they are no image."""
-    with suppress(_UnreadableHeaderError):  # OpenCV may know what Pillow does not
+    """Like `read_image`, from the file's bytes; messages name `path`. Raises InputError if they are not an image."""
+    with suppress(_UnreadableHeaderError):  # OpenCV may read formats that Pillow cannot
         read_header(path, data)
     try:
         depth = 0 if value_range is None else cv2.IMREAD_ANYDEPTH
@@ -62,10 +62,7 @@ def decode_image(path: str | Path, data: bytes, value_range: ValueRange | None =
 
 
 def used_range(data: bytes) -> ValueRange | None:
-    """The values between which all but one in a thousand of an image's 16-bit values are, at either end.
-
-    None for images of 8 bits, and for what cannot be decoded.
-    """
+    """The 0.1 % and 99.9 % quantiles of a 16-bit image's values; None for 8-bit images and undecodable files."""
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
     except cv2.error:
@@ -77,7 +74,7 @@ def used_range(data: bytes) -> ValueRange | None:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(H, W) of the array that `read_image` would give, from the file's header, without decoding.
+    """(H, W) of the array that `read_image` would return, read from the header without decoding.
 
     Raises InputError as `read_image` does, except for damage that only decoding can find.
     """
@@ -85,24 +82,24 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
 
 class _UnreadableHeaderError(InputError):
-    """Pillow knows no such file."""
+    """Pillow cannot read the header."""
 
 
 class ImageHeader(NamedTuple):
-    """What the first bytes of an image file say."""
+    """The header of an image file."""
 
-    size: tuple[int, int]  # (H, W) of the array that `read_image` would give
-    orientation: int  # EXIF's, 1 .. 8: 1 is upright
+    size: tuple[int, int]  # (H, W) of the array that `read_image` would return
+    orientation: int  # EXIF orientation 1 .. 8; 1 is upright
 
 
 def read_header(path: str | Path, data: bytes) -> ImageHeader:
-    """The header in a file's bytes; `path` is what messages name.
+    """The header in a file's bytes; messages name `path`.
 
-    Raises InputError where it is not readable, or the image has more pixels than Pillow's limit.
+    Raises InputError if it is not readable, or the image has more pixels than Pillow's limit.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of half the limit
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # raised already at half the limit
             with Image.open(io.BytesIO(data)) as image:
                 width, height = image.size
                 orientation = exif_orientation(image)
@@ -120,7 +117,7 @@ def read_header(path: str | Path, data: bytes) -> ImageHeader:
 
 
 def read_image_bytes(path: str | Path) -> bytes:
-    """The bytes of an image file, known to be neither empty nor cut short; raises InputError where they are not."""
+    """The bytes of an image file. Raises InputError if it is missing, unreadable, empty or truncated."""
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError as error:
@@ -135,7 +132,7 @@ def read_image_bytes(path: str | Path) -> bytes:
 
 
 def _is_cut_short(data: bytes) -> bool:
-    """Whether the end of a JPEG or PNG is missing: decoders may pass over it and leave the rest grey."""
+    """Whether the end of a JPEG or PNG is missing: decoders may ignore that and leave the rest gray."""
     if data.startswith(_JPEG_START):
         return _is_cut_short_jpeg(data)
     if data.startswith(_PNG_START):
@@ -144,17 +141,15 @@ def _is_cut_short(data: bytes) -> bool:
 
 
 def _is_cut_short_jpeg(data: bytes) -> bool:
-    """Whether no end marker follows the first scan.
-
-    The segments before the scan are stepped over, since an EXIF thumbnail has an end marker of its own; what
-    follows the end does not matter, since phones append videos there.
-    """
+    """Whether no end marker follows the first scan."""
+    # Segments before the scan are skipped: an EXIF thumbnail has an end marker of its own. Data after the end marker
+    # are allowed: phones append videos there.
     position = len(_JPEG_START)
     while position + 4 <= len(data):
         if data[position] != 0xFF:
-            return False  # not the layout of a JPEG: the decoder shall judge
+            return False  # not the layout of a JPEG: leave it to the decoder
         if data[position + 1] == _JPEG_SCAN:
-            return data.rfind(_JPEG_END, position) < 0  # a sound file has it at its very end
+            return data.rfind(_JPEG_END, position) < 0  # searched from the end, where it usually is
         if data[position + 1] == 0xFF:  # a fill byte
             position += 1
         else:

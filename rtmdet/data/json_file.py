@@ -1,4 +1,4 @@
-"""JSON files: read with one clear line for every fault, written whole or not at all."""
+"""JSON files: read with a one-line error for every fault, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rtmdet.core.errors import InputError
 def read_json(path: Path) -> object:
     """The content of a JSON file in UTF-8, with or without a byte order mark.
 
-    Raises InputError where the file is missing, cannot be read or is not JSON (with line and column).
+    Raises InputError if the file is missing, cannot be read or is not JSON (with line and column).
     """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
@@ -28,9 +28,9 @@ def read_json(path: Path) -> object:
 
 
 def write_json(path: Path, content: object, *, indent: int | None = None) -> None:
-    """Write JSON, making the folder; the file appears in one step, so that no reader meets half of it.
+    """Write JSON, creating the folder. The write is atomic: no reader sees half a file.
 
-    Raises InputError where it cannot be written.
+    Raises InputError if it cannot be written.
     """
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     try:

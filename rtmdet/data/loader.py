@@ -1,4 +1,4 @@
-"""From samples to batches: the order of an epoch, loader processes, collation."""
+"""Batches of samples: the order of an epoch, loader processes, collation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rtmdet.data.samples import EvaluationSamples, TrainingSamples
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Samples of one size -> a batch whose images (B, 3, H, W) lie channels-last in memory."""
+    """Samples of one size -> a batch with images (B, 3, H, W) in channels-last memory format."""
     images = torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
     truths = [sample.instances for sample in samples]
     targets = [Target(torch.from_numpy(truth.boxes).float(), torch.from_numpy(truth.labels)) for truth in truths]
@@ -25,13 +25,13 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 class TrainingLoader:
-    """Batches of one epoch; `set_epoch` chooses it, and with it order, augmentation and stage.
+    """Batches of one epoch; `set_epoch` chooses the epoch, which sets order, augmentation and stage.
 
-    The number of loader processes changes the speed, not the samples. Of `world_size` training processes, each
-    takes its share of every joint batch of at most world_size x batch_size.
+    The number of loader processes changes the speed, not the samples. Each of `world_size` training processes takes
+    its part of every global batch of at most world_size x batch_size images.
 
-    Differs from mmdet: the batches of an epoch are of nearly the same size, there is no small last one. Among few
-    images a left-over batch of one is a good part of the steps, and its batch norms see a single image.
+    Differs from mmdet: all batches of an epoch have nearly the same size. With few images a small last batch would be
+    a considerable part of the steps, with batch norm statistics of perhaps a single image.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class TrainingLoader:
         return len(self._batches)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Go to a batch of an epoch, both counted from 0."""
+        """Choose the epoch and its first batch, both counted from 0."""
         self._batches.epoch = epoch
         self._batches.start = start
 
@@ -53,7 +53,7 @@ class TrainingLoader:
 
 
 class EvaluationLoader:
-    """Batches of all images in the data set's order; of several processes each takes every world_size-th image."""
+    """Batches of all images in the data set's order; each process takes every world_size-th image."""
 
     def __init__(
         self, samples: EvaluationSamples, *, batch_size: int, workers: int, rank: int = 0, world_size: int = 1
@@ -70,7 +70,7 @@ class EvaluationLoader:
 
 
 class _EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Lists of (epoch, position): this process's share of each joint batch, from batch `start` on."""
+    """Lists of (epoch, position): this process's part of each global batch, from batch `start` on."""
 
     def __init__(self, count: int, batch_size: int, rank: int, world_size: int) -> None:
         self.epoch = 0
@@ -86,13 +86,13 @@ class _EpochBatches(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for number in range(self.start, len(self)):
             first, end = (n * self._count // len(self) for n in (number, number + 1))
-            size = max(end - first, self._world_size)  # no process may be without an image
+            size = max(end - first, self._world_size)  # at least one image per process
             mine, next_one = (size * rank // self._world_size for rank in (self._rank, self._rank + 1))
             yield [(self.epoch, (first + i) % self._count) for i in range(mine, next_one)]
 
 
 class _Guarded(Dataset[Sample | InputError]):
-    """Hands errors on as values: a loader process would wrap them into a page of traceback."""
+    """Returns an InputError instead of raising it: a loader process would add a page of traceback to it."""
 
     def __init__(self, samples: TrainingSamples | EvaluationSamples) -> None:
         self._samples = samples
@@ -112,7 +112,7 @@ def _collate_guarded(samples: Sequence[Sample | InputError]) -> Batch | InputErr
 def _raise_input_errors(loader: DataLoader) -> Iterator[Batch]:
     for batch in loader:
         if isinstance(batch, InputError):
-            raise InputError(*batch.args)  # a new one: its traceback would keep the loader processes alive
+            raise InputError(*batch.args)  # a new one: the original's traceback would keep the loader processes alive
         yield batch
 
 
@@ -127,12 +127,12 @@ def _build_loader(
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # torch's own state is the model's: a resumed run must find it untouched
+        generator=torch.Generator(),  # torch's global generator must not advance: a resumed run restores its state
     )
 
 
 def _start_worker(_: int) -> None:
-    cv2.setNumThreads(0)  # the processes are the parallelism
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the training decides what it means
+    cv2.setNumThreads(0)  # the loader processes already use all cores
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the training process handles it
     if hasattr(os, "setsid"):
-        os.setsid()  # out of the process group, to which torchrun, shells and `timeout` send SIGTERM
+        os.setsid()  # leave the process group, to which torchrun, shells and `timeout` send SIGTERM

@@ -1,4 +1,4 @@
-"""Which image is shown where in an epoch; images with rare classes more often. Reference: LVIS, arXiv 1908.03195.
+"""The order of the images in an epoch; oversamples images with rare classes. Reference: LVIS, arXiv 1908.03195.
 
 Dimension legend: M images of the data set, n positions of an epoch.
 """
@@ -12,20 +12,20 @@ from math import sqrt
 import numpy as np
 
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.recent import Recent
+from rtmdet.data.lru_cache import LruCache
 
 
 def image_classes(dataset: CocoDataset) -> list[set[int]]:
-    """The category ids, of those the data set wants, that the file annotates in each image; crowds do not count."""
+    """The category ids in each image, without crowd regions and classes that the data set does not use."""
     wanted = set(dataset.category_ids)
     annotations = (dataset.coco.imgToAnns[image_id] for image_id in dataset.image_ids)
     return [wanted & {entry["category_id"] for entry in image if not entry["iscrowd"]} for image in annotations]
 
 
 def repeat_factors(classes: Sequence[Collection[int]], threshold: float) -> np.ndarray:
-    """How often each image is to be shown, (M,) float64, 1 or more, from the classes of each.
+    """LVIS repeat factors (M,) float64 >= 1 from the classes of each image.
 
-    A class that a share f of the images contains asks for sqrt(threshold / f); an image follows its rarest class.
+    A class present in a fraction f of the images has the factor sqrt(threshold / f); an image takes its largest.
     """
     images_with = Counter(label for image in classes for label in set(image))
     of_class = {label: sqrt(threshold * len(classes) / count) for label, count in images_with.items()}
@@ -33,10 +33,10 @@ def repeat_factors(classes: Sequence[Collection[int]], threshold: float) -> np.n
 
 
 class EpochOrder:
-    """The order of the images, new in every epoch, from the seed alone. Places count positions over all epochs.
+    """A new order of the images in every epoch, from the seed alone. A place is a position counted over all epochs.
 
-    Without factors an epoch is a permutation of the images. With them it has as many positions as the factors'
-    sum, rounded down: always the same number, so that schedules hold.
+    Without factors an epoch is a permutation of the images. With factors every epoch has as many positions as their
+    sum, rounded down: a constant number, which learning-rate schedules need.
     """
 
     def __init__(self, count: int, seed: int, factors: np.ndarray | None = None) -> None:
@@ -44,18 +44,18 @@ class EpochOrder:
         self._seed = seed
         self._edges = None if factors is None else np.cumsum(factors)  # (M,)
         self._length = count if self._edges is None else int(self._edges[-1])
-        self._epochs: Recent[np.ndarray] = Recent(4)
+        self._epochs: LruCache[np.ndarray] = LruCache(4)
 
     def __len__(self) -> int:
         return self._length
 
     def index(self, place: int) -> int:
-        """The image shown at a place."""
+        """The index of the image at a place."""
         epoch, position = divmod(place, self._length)
         return int(self._epochs.get(epoch, self._draw)[position])
 
     def _draw(self, epoch: int) -> np.ndarray:
-        """The images of an epoch, (n,)."""
+        """The image indices of an epoch, (n,)."""
         rng = np.random.default_rng([self._seed, epoch])
         if self._edges is None:
             return rng.permutation(self._count)
@@ -63,10 +63,10 @@ class EpochOrder:
 
 
 def _systematic_sample(edges: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw `number` images by their shares, whose upper edges (M,) rise: on average exactly, else rounded up or down.
+    """Systematic sampling: `number` image indices, each as often as its factor, rounded randomly up or down.
 
-    The edges are a ruler, and equal steps from a random start walk along it.
+    `edges` (M,) is the cumulative sum of the factors; equal steps from a random start pick the images.
     """
     steps = (np.arange(number) + rng.random()) * (edges[-1] / number)
     indices = np.searchsorted(edges, steps, side="right")
-    return np.minimum(indices, len(edges) - 1)  # the last step may round up to the ruler's end
+    return np.minimum(indices, len(edges) - 1)  # the last step may round up to the last edge

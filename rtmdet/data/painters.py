@@ -1,4 +1,4 @@
-"""What generated scenes show: balloons, what looks like them, and what lies behind: meadows, walls and nights.
+"""Paints the parts of synthetic scenes: balloons, objects that look like them, and backgrounds.
 
 Unit frame (u, v): the radius of a thing is 1, v points down to a balloon's knot. Painters return RGBA 0 .. 1.
 Dimension legend: H, W image; V vertices of an outline; h, w patch of the canvas.
@@ -16,24 +16,24 @@ Painter = Callable[[Generator, np.ndarray, np.ndarray, np.ndarray], np.ndarray] 
 
 
 def balloon_outline(tall: float, taper: float) -> np.ndarray:
-    """Unit outline (V, 2): an egg, narrower below, with the flared knot under it."""
+    """Unit outline (V, 2): an egg, narrower at the bottom, with a flared knot below."""
     angle = np.linspace(np.pi + 0.08, 3 * np.pi - 0.08, 72)  # around the top, open where the knot is
     egg = np.stack((np.sin(angle) * (1 + taper * np.cos(angle)), -tall * np.cos(angle)), axis=1)
     knot = np.array([[0.06, 1.03], [0.13, 1.13], [-0.13, 1.13], [-0.06, 1.03]]) * (1, tall)
     return np.concatenate((egg, knot))
 
 
-def _colour(rng: Generator) -> np.ndarray:
-    """A colour (3,) that balloons and their look-alikes share: mostly bright, some pale or dark."""
+def _color(rng: Generator) -> np.ndarray:
+    """A random color (3,) of balloons and look-alikes: mostly bright, some pale or dark."""
     pale = rng.random() < 0.2
     hue = rng.choice((0, 25, 52, 100, 175, 215, 280, 325)) + rng.uniform(-15, 15)
     saturation = rng.uniform(0.03, 0.35) if pale else rng.uniform(0.65, 1.0)
     return rgb(hue, saturation, rng.uniform(0.85, 1.0) if pale else rng.uniform(0.6, 1.0))
 
 
-def _rgba(colour: np.ndarray, opacity: np.ndarray | float = 1.0) -> np.ndarray:
-    """Colour (h, w, 3) and opacity (h, w) as one (h, w, 4)."""
-    return np.dstack((np.clip(colour, 0, 1), np.broadcast_to(opacity, colour.shape[:2]))).astype(np.float32)
+def _rgba(color: np.ndarray, opacity: np.ndarray | float = 1.0) -> np.ndarray:
+    """Color (h, w, 3) and opacity (h, w) -> RGBA (h, w, 4)."""
+    return np.dstack((np.clip(color, 0, 1), np.broadcast_to(opacity, color.shape[:2]))).astype(np.float32)
 
 
 def _bump(u: np.ndarray, v: np.ndarray, sigma: float) -> np.ndarray:
@@ -42,8 +42,8 @@ def _bump(u: np.ndarray, v: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def latex(rng: Generator, tall: float, taper: float) -> Painter:
-    """The painter of one balloon's skin: light that falls on it, shines through it and is mirrored in it."""
-    colour, clarity, gloss = _colour(rng), rng.uniform(0.0, 0.15), rng.uniform(0.4, 0.95)
+    """The painter of one balloon's skin: diffuse light, light shining through, and reflections."""
+    color, clarity, gloss = _color(rng), rng.uniform(0.0, 0.15), rng.uniform(0.4, 0.95)
 
     def paint(rng: Generator, u: np.ndarray, v: np.ndarray, light: np.ndarray) -> np.ndarray:
         down = v / tall
@@ -55,7 +55,7 @@ def latex(rng: Generator, tall: float, taper: float) -> Painter:
         spot = _bump(across - 0.62 * light[0], down - 0.62 * light[1], 0.09)
         glow = _bump(across - 0.5 * light[0], down - 0.5 * light[1], 0.3)
         mirrored = gloss * (spot + 0.25 * glow)[..., None]
-        skin = colour * shade[..., None]
+        skin = color * shade[..., None]
         return _rgba(skin + (1 - skin) * np.clip(mirrored, 0, 1), 1 - clarity * depth)
 
     return paint
@@ -64,11 +64,11 @@ def latex(rng: Generator, tall: float, taper: float) -> Painter:
 def _paint_disc(rng: Generator, u: np.ndarray, v: np.ndarray, light: np.ndarray) -> np.ndarray:
     """A flat sign or plate with a ring."""
     inner = (u**2 + v**2 < rng.uniform(0.3, 0.8))[..., None]
-    return _rgba(np.where(inner, _colour(rng), _colour(rng)) * (0.85 + 0.1 * u * light[0])[..., None])
+    return _rgba(np.where(inner, _color(rng), _color(rng)) * (0.85 + 0.1 * u * light[0])[..., None])
 
 
 def _paint_lamp(rng: Generator, u: np.ndarray, v: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """A light out of focus: bright and without an edge."""
+    """A blurred light: bright, without an edge."""
     distance = u**2 + v**2
     warm = rgb(rng.uniform(20, 60), rng.uniform(0.1, 0.6), 1.0)
     core = np.exp(-distance / 0.05)[..., None]
@@ -76,17 +76,17 @@ def _paint_lamp(rng: Generator, u: np.ndarray, v: np.ndarray, light: np.ndarray)
 
 
 def _paint_brick(rng: Generator, u: np.ndarray, v: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """A box or a brick with one bright and one dark side."""
-    colour = rgb(rng.uniform(0, 40), rng.uniform(0.2, 0.7), rng.uniform(0.3, 0.8))
+    """A box or brick with one bright and one dark side."""
+    color = rgb(rng.uniform(0, 40), rng.uniform(0.2, 0.7), rng.uniform(0.3, 0.8))
     grain = 0.05 * texture(rng, (u.shape[0], u.shape[1]), 24)
-    return _rgba(colour * (0.9 + grain - 0.15 * np.sign(light[0]) * (u > 0.7))[..., None])
+    return _rgba(color * (0.9 + grain - 0.15 * np.sign(light[0]) * (u > 0.7))[..., None])
 
 
 def _paint_leaf(rng: Generator, u: np.ndarray, v: np.ndarray, light: np.ndarray) -> np.ndarray:
     """A leaf with its midrib and veins."""
-    colour = rgb(rng.uniform(70, 140), rng.uniform(0.4, 0.8), rng.uniform(0.25, 0.7))
+    color = rgb(rng.uniform(70, 140), rng.uniform(0.4, 0.8), rng.uniform(0.25, 0.7))
     veins = 0.3 * (np.abs(u) < 0.03) + 0.08 * np.sin(24 * (v + np.abs(u)))
-    return _rgba(colour * (0.85 + veins + 0.4 * u * light[0])[..., None])
+    return _rgba(color * (0.85 + veins + 0.4 * u * light[0])[..., None])
 
 
 _ANGLE, _ALONG = np.linspace(0, 2 * np.pi, 48), np.linspace(-1, 1, 20)
@@ -114,14 +114,14 @@ def texture(rng: Generator, size: tuple[int, int], cells: int, stretch: float = 
 
 
 def backdrop(rng: Generator, size: tuple[int, int]) -> np.ndarray:
-    """What lies behind a scene, (H, W, 3) float32: meadow under a sky, a wall, or a party at night."""
+    """The background of a scene, (H, W, 3) float32: a meadow under the sky, a wall, or a party at night."""
     paint = (_meadow, _wall, _night)[rng.choice(3, p=(0.45, 0.35, 0.2))]
     picture = paint(rng, size)
     return np.clip(picture * (1 + 0.06 * texture(rng, size, 3))[..., None], 0, 1).astype(np.float32)
 
 
 def _fade(first: np.ndarray, last: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """From one colour (3,) or picture to another by a share 0 .. 1 that broadcasts to (H, W)."""
+    """Blends two colors (3,) or pictures; `share` 0 .. 1 of the second broadcasts to (H, W)."""
     share = np.clip(share, 0, 1)[..., None]
     return first * (1 - share) + last * share
 
@@ -146,9 +146,7 @@ def _meadow(rng: Generator, size: tuple[int, int]) -> np.ndarray:
 def _wall(rng: Generator, size: tuple[int, int]) -> np.ndarray:
     """A wall, plain or of bricks, lit from one side, above a floor."""
     rows, columns = np.mgrid[: size[0], : size[1]].astype(np.float32) / min(size)  # (H, W)
-    colour = rgb(
-        rng.choice((15, 40, 60, 210)) + rng.uniform(-15, 15), rng.uniform(0.03, 0.45), rng.uniform(0.35, 0.9)
-    )
+    color = rgb(rng.choice((15, 40, 60, 210)) + rng.uniform(-15, 15), rng.uniform(0.03, 0.45), rng.uniform(0.35, 0.9))
     shade = 1 + rng.uniform(-0.4, 0.4) * (columns - 0.5) + 0.06 * texture(rng, size, 6)
     if rng.random() < 0.5:
         courses = rng.uniform(8, 20)
@@ -156,7 +154,7 @@ def _wall(rng: Generator, size: tuple[int, int]) -> np.ndarray:
     floor = rgb(rng.uniform(15, 45), rng.uniform(0.1, 0.6), rng.uniform(0.25, 0.65))
     planks = 1 + 0.08 * texture(rng, size, 40, 0.1) + 0.05 * texture(rng, size, 8)
     edge = rows < rng.uniform(0.65, 1.2)
-    return np.where(edge[..., None], colour * shade[..., None], floor * planks[..., None])
+    return np.where(edge[..., None], color * shade[..., None], floor * planks[..., None])
 
 
 def _bricks(rng: Generator, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -169,13 +167,13 @@ def _bricks(rng: Generator, rows: np.ndarray, columns: np.ndarray) -> np.ndarray
 
 
 def _night(rng: Generator, size: tuple[int, int]) -> np.ndarray:
-    """A dark room or street with lights out of focus."""
+    """A dark room or street with blurred lights."""
     rows = np.linspace(0, 1, size[0], dtype=np.float32)[:, None]  # how far down
     dark = [rgb(rng.uniform(0, 360), rng.uniform(0.3, 0.8), rng.uniform(0.08, 0.35)) for _ in range(2)]
     picture = np.ascontiguousarray(_fade(dark[0], dark[1], rows + 0.2 * texture(rng, size, 3)), np.float32)
     lights = np.zeros_like(picture)
     for _ in range(rng.integers(6, 20)):
-        centre = (int(rng.uniform(0, size[1])), int(rng.uniform(0, 0.8 * size[0])))
-        colour = rgb(rng.uniform(0, 360), rng.uniform(0.2, 0.8), rng.uniform(0.2, 0.6)).tolist()
-        cv2.circle(lights, centre, int(rng.uniform(0.01, 0.05) * min(size)), colour, -1)
+        center = (int(rng.uniform(0, size[1])), int(rng.uniform(0, 0.8 * size[0])))
+        color = rgb(rng.uniform(0, 360), rng.uniform(0.2, 0.8), rng.uniform(0.2, 0.6)).tolist()
+        cv2.circle(lights, center, int(rng.uniform(0.01, 0.05) * min(size)), color, -1)
     return picture + cv2.GaussianBlur(lights, (0, 0), 0.008 * min(size))

@@ -1,7 +1,7 @@
-"""From the data set to the samples of training and evaluation. Paper: section 3.4, table 1 (two stages).
+"""Samples for training and evaluation. Paper: section 3.4, table 1 (two stages).
 
-Every training sample is a pure function of (seed, epoch, position in the epoch): the number of loader
-processes does not matter, and a run can be taken up anywhere. Places count positions over all epochs.
+Every training sample is a pure function of (seed, epoch, position in the epoch): the number of loader processes does
+not matter, and a run can resume anywhere. A "place" is a position counted over all epochs.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from dataclasses import replace
 import numpy as np
 from torch.utils.data import Dataset
 
-from rtmdet.core.letterbox import fitted_size, letterbox
+from rtmdet.core.letterbox import letterbox
 from rtmdet.core.structures import Sample
 from rtmdet.data.augment import transforms
 from rtmdet.data.augment.albumentations import ExtraTransforms
 from rtmdet.data.augment.composition import Composition, compose, crop, render, resize
 from rtmdet.data.augment.mixing import make_tile, mixup, mosaic
 from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.lru_cache import LruCache
 from rtmdet.data.order import EpochOrder, image_classes, repeat_factors
-from rtmdet.data.recent import Recent
 
-CROP_ATTEMPTS = 100  # crops without any object are drawn again, this often at most
-PARTNER_DRAWS = 15  # mixup looks this often for a partner with objects
-TILE_MEMORY = 512 * 2**20  # bytes of tiles that a loader process holds
+CROP_ATTEMPTS = 100  # a crop without objects is drawn again, at most this often
+PARTNER_DRAWS = 15  # mixup draws at most this often for a partner with objects
+TILE_MEMORY = 512 * 2**20  # bytes of cached tiles per loader process
 MIXUP_STREAM = 1_000_003  # keeps mixup's random numbers apart from those of the crop attempts
 
 
 class TrainingSamples(Dataset[Sample]):
     """Augmented samples of the network's input size, indexed by (epoch, position).
 
-    Stage 1: mosaic, resize, crop, colours, flip, mixup; stage 2, from epoch `stage2_start` on: the same without
-    mosaic and mixup. Differs from mmdet: partners come from the last `mosaic_cache` (`mixup_cache`) places of the
-    sampler's order, where the original keeps a cache in every loader process and, in the sizes s to x, drops
-    random elements of it; a crop without objects draws another image for this place only.
+    Stage 1: mosaic, resize, crop, HSV shift, flip, mixup; stage 2, from epoch `stage2_start` on: the same without
+    mosaic and mixup. Differs from mmdet: partners come from the last `mosaic_cache` (`mixup_cache`) places; the
+    original has a cache in every loader process and, for sizes s to x, drops random elements of it. A crop without
+    objects draws another image for this place only.
 
-    With a `repeat_threshold`, images with a class that fewer than this share of the images have come more often
-    (data/order): an epoch is then longer than the data set, by the same number always.
+    `repeat_threshold` oversamples images with a class present in less than this fraction of the images (data/order):
+    every epoch is then longer than the data set, by the same number of positions.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class TrainingSamples(Dataset[Sample]):
         self.flip_probability = flip_probability
         self.extra = ExtraTransforms(extra) if extra else None
         self.keep_empty = keep_empty
-        # Tiles rather than the photos themselves: none is larger than the input, and a mosaic's pixels have been
-        # scaled twice, as the original's. Each loader process has its own: of small sets all, none is made twice.
+        # Tiles rather than whole photos: none is larger than the input, and mosaics are scaled twice, as in the
+        # original. Each loader process has its own cache, which holds all tiles of a small data set.
         fits = 3 * input_size[0] * input_size[1] * len(dataset) <= TILE_MEMORY
-        self._tiles: Recent[Sample] = Recent(len(dataset) if fits else 2 * mosaic_cache)
-        self._unmixed: Recent[Sample] = Recent(2 * mixup_cache)
+        self._tiles: LruCache[Sample] = LruCache(len(dataset) if fits else 2 * mosaic_cache)
+        self._unmixed: LruCache[Sample] = LruCache(2 * mixup_cache)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -94,7 +94,7 @@ class TrainingSamples(Dataset[Sample]):
         return self._mix(sample, place, rng)
 
     def _mix(self, sample: Sample, place: int, rng: np.random.Generator) -> Sample:
-        """Mixup with one of the last places, this one included, that has objects."""
+        """Mixup with one of the last places (this one included) that has objects."""
         mirrored = rng.random() > 0.5
         for _ in range(PARTNER_DRAWS):
             earlier = place - self._age(rng, place, self.mixup_cache)
@@ -109,7 +109,7 @@ class TrainingSamples(Dataset[Sample]):
             rng = np.random.default_rng([self.seed, place, attempt])
             index = self.order.index(place) if attempt == 0 else int(rng.integers(len(self.dataset)))
             composition = self._compose(index, place, rng)
-            last = attempt == CROP_ATTEMPTS - 1  # whatever it shows is taken
+            last = attempt == CROP_ATTEMPTS - 1  # used even without objects
             if len(composition.instances) or self.keep_empty or last:
                 sample = self._finish(render(composition), rng)
                 if len(sample.instances) or self.keep_empty:
@@ -117,9 +117,9 @@ class TrainingSamples(Dataset[Sample]):
         return sample
 
     def _compose(self, index: int, place: int, rng: np.random.Generator) -> Composition:
-        """Plan the window that is shown of one image or mosaic, scaled; no pixels are made."""
+        """Plan the scaled crop of one image or mosaic, without making pixels."""
         large = self.use_mosaic and place < self.stage2_start * len(self.order)
-        mixed = large and place >= 4  # the original's cache needs more than four images to begin
+        mixed = large and place >= 4  # the original's cache needs more than four images to start
         composition = self._mosaic(index, place, rng) if mixed else compose(self.dataset.load(index))
         base = 2 if large else 1
         factor = rng.uniform(*self.resize_range)
@@ -128,7 +128,7 @@ class TrainingSamples(Dataset[Sample]):
         return self._random_crop(composition, rng)
 
     def _mosaic(self, index: int, place: int, rng: np.random.Generator) -> Composition:
-        """The image with three partners around a random centre."""
+        """The image with three partners around a random center."""
         partners = [self.order.index(place - self._age(rng, place, self.mosaic_cache)) for _ in range(3)]
         height, width = self.input_size
         center = int(rng.uniform(0.5, 1.5) * width), int(rng.uniform(0.5, 1.5) * height)
@@ -142,7 +142,7 @@ class TrainingSamples(Dataset[Sample]):
         return crop(composition, top, left, self.input_size)
 
     def _finish(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        """Colours, flip and the user's own transforms, padded to the input."""
+        """HSV shift, flip and the user's own transforms, padded to the input."""
         shift = np.trunc(rng.uniform(-1, 1, 3) * self.hsv * rng.integers(0, 2, 3)).astype(int)
         sample = transforms.shift_hsv(sample, tuple(shift))
         if rng.random() < self.flip_probability:
@@ -152,7 +152,7 @@ class TrainingSamples(Dataset[Sample]):
         return transforms.pad(sample, self.input_size)
 
     def _age(self, rng: np.random.Generator, place: int, window: int) -> int:
-        """How many places back the partner is, 0 being the place itself."""
+        """How many places back the partner is; 0 is the place itself."""
         return int(rng.integers(min(window, place + 1)))
 
     def _make_tile(self, index: int) -> Sample:
@@ -171,7 +171,5 @@ class EvaluationSamples(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.dataset.load(index)
-        image, scale = letterbox(sample.image, self.input_size)
-        content = fitted_size(sample.meta.original_size, self.input_size)
-        meta = replace(sample.meta, scale=scale, content=content)
-        return Sample(image, sample.instances.affine(scale), meta)
+        image, place = letterbox(sample.image, self.input_size)
+        return Sample(image, sample.instances.affine(place.scale), replace(sample.meta, letterbox=place))

@@ -1,4 +1,4 @@
-"""What a file or folder is for, by its name: training, validation or test."""
+"""Tells by its name whether a file or folder is for training, validation or test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def split_name(file: Path) -> str:
-    """What the file's name, or else a folder above it, says: train, val, test or nothing."""
+    """The split in the file's name, or else in a folder above it: train, val, test or ""."""
     for part in (file.stem, *reversed(file.parent.parts)):
         words = re.split(r"[^a-z]+", part.lower())
         if names := [SPLITS[word] for word in words if word in SPLITS]:
@@ -34,7 +34,7 @@ def split_name(file: Path) -> str:
 
 
 def by_split(things: Iterable[T], name: Callable[[T], Path]) -> dict[str, list[T]]:
-    """The things of each split, by a name of each; those without a word for it are train where nothing else is."""
+    """The things of each split, by a name of each. Things without a split's name are train if no other thing is."""
     found: dict[str, list[T]] = {}
     for thing in things:
         found.setdefault(split_name(name(thing)), []).append(thing)
@@ -45,7 +45,7 @@ def by_split(things: Iterable[T], name: Callable[[T], Path]) -> dict[str, list[T
 
 
 def group_by_split(path: Path, files: Iterable[Path]) -> dict[str, list[Path]]:
-    """The files or folders below `path` of each split. Raises InputError where none is for training."""
+    """The files or folders below `path` of each split. Raises InputError if none is for training."""
     found = by_split(sorted(files), lambda file: file.relative_to(path))
     if "train" not in found:
         names = ", ".join(str(file) for group in found.values() for file in group)

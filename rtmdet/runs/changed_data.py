@@ -9,7 +9,7 @@ from pathlib import Path
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoFile, read_coco
-from rtmdet.data.formats.open import open_source
+from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.image_names import place_images
 
 Objects = dict[str, Counter[tuple[object, ...]]]  # file name -> (class, box) -> how often
@@ -21,7 +21,7 @@ def report_changes(path: Path, images: Path | None, folder: Path) -> None:
     if not copies:
         return  # the run reads the original files
     try:
-        splits = open_source(path, images).splits
+        splits = open_dataset(path, images).splits
         for split in splits.values():
             if split.annotations is not None:
                 place_images(split.annotations, split.coco, split.images)

@@ -249,4 +249,4 @@ def measure(one: ComparedRun, images: Images, loading: Loading, remarks: list[st
     settings = stored_settings(detector, str(one.path)) or EvaluationConfig()
     settings = replace(settings, backend=backend)
     remarks.append(f"{one.path}: {describe_settings(settings)}")
-    return detect_all(detector.model, dataset, loader, settings=settings, device=detector.device)
+    return detect_all(detector.backend, dataset, loader, settings)

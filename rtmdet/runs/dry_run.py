@@ -15,6 +15,7 @@ from torch import nn
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
+from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.postprocess import postprocess
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.evaluation.coco import CocoEvaluator
@@ -27,13 +28,13 @@ from rtmdet.runs.build_trainer import (
     recalibrate_norms,
     training_device,
 )
+from rtmdet.runs.measure import places_of
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.own_data import configure, read_configuration
 from rtmdet.runs.plain_images import plain_batches
 from rtmdet.runs.start_check import check_start, index_of, set_training, target_of
 from rtmdet.runs.weights_file import starts_from_detector
-from rtmdet.training.preflight import fit_boxes
 
 OVERFIT_SIDE = 320  # pixels of the square input
 OVERFIT_BOXES = 8  # at most, in all images together
@@ -93,8 +94,7 @@ def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> bool:
         evaluator = CocoEvaluator(index, dataset.category_ids)
         with torch.no_grad():  # training mode: batch norms see the batch that they learn from
             outputs = model(batch.images)
-        scales = [meta.scale for meta in batch.metas]
-        found = postprocess(outputs, input_size=size, scales=scales)
+        found = postprocess(outputs, input_size=size, letterboxes=places_of(batch))
         evaluator.add(batch.metas, found)
         ap50 = evaluator.evaluate().numbers[1]
         if ap50 >= OVERFIT_AP50:
@@ -115,7 +115,7 @@ def few_boxes(dataset: CocoDataset) -> Sequence[int]:
     counts: dict[int, int] = {}
     for index in range(len(dataset)):
         meta, target = target_of(dataset, index)
-        boxes, _ = fit_boxes(target.boxes, meta.original_size, (OVERFIT_SIDE, OVERFIT_SIDE))
+        boxes = Letterbox.fit(meta.original_size, (OVERFIT_SIDE, OVERFIT_SIDE)).to_input(target.boxes)
         sides = boxes[:, 2:] - boxes[:, :2]
         if 0 < len(boxes) <= OVERFIT_BOXES and bool((sides >= SMALLEST_SIDE).all()):
             counts[index] = len(boxes)

@@ -9,9 +9,10 @@ import torch
 
 from rtmdet.config.recipe import Start, usual_passes
 from rtmdet.config.schema import Config, ModelConfig
+from rtmdet.core.letterbox import Letterbox
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.training.causes import ClassBoxes, RunFacts
-from rtmdet.training.preflight import fit_boxes, without_prior
+from rtmdet.training.preflight import without_prior
 from rtmdet.weights.load import LoadedWeights, new_classes
 
 
@@ -63,7 +64,8 @@ def count_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> dict[str, 
     boxes, labels = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)]
     for index in range(len(dataset)):
         meta, truth = dataset.truth(index)
-        boxes.append(fit_boxes(torch.from_numpy(truth.boxes), meta.original_size, input_size)[0])
+        place = Letterbox.fit(meta.original_size, input_size)
+        boxes.append(place.to_input(torch.from_numpy(truth.boxes)))
         labels.append(torch.from_numpy(truth.labels))
     fitted, label = torch.cat(boxes), torch.cat(labels)  # (N, 4), (N,)
     counts = {}

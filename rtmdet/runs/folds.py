@@ -140,5 +140,5 @@ def detect_fold(config: Config, folder: Path) -> tuple[CocoEvaluator, tuple[int,
     dataset = open_split(config.data.val, config, detector.classes, training=False)
     samples = EvaluationSamples(dataset, input_size=detector.input_size)
     loader = EvaluationLoader(samples, batch_size=config.data.batch_size, workers=config.data.workers)
-    found = detect_all(detector.model, dataset, loader, settings=config.evaluation, device=detector.device)
+    found = detect_all(detector.backend, dataset, loader, config.evaluation)
     return found, dataset.category_ids

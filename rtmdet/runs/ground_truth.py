@@ -9,7 +9,7 @@ from rtmdet.config.file import parse_config
 from rtmdet.config.schema import SplitConfig
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.formats.open import open_source
+from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.json_file import write_json
 from rtmdet.detector import Detector
 from rtmdet.runs.folder import moved
@@ -38,7 +38,7 @@ def open_ground_truth(
                 f"{weights} does not store which images it was validated on: give --data, or --annotations"
             )
         return _open(detector, Path(stored.annotations), Path(stored.images))
-    source = open_source(data, images)
+    source = open_dataset(data, images)
     name = split or ("val" if "val" in source.splits else "train")
     if name not in source.splits:
         raise InputError(

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
 from rtmdet.config.file import parse_config
 from rtmdet.config.schema import EvaluationConfig
+from rtmdet.core.backend import Backend
 from rtmdet.core.console import SizedIterable, track, warn
 from rtmdet.core.errors import InputError
+from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import Batch
 from rtmdet.data.coco.dataset import CocoDataset
@@ -25,20 +26,15 @@ from rtmdet.evaluation.matches import ClassMatches
 
 @torch.inference_mode()
 def detect_all(
-    model: nn.Module,
-    dataset: CocoDataset,
-    loader: SizedIterable[Batch],
-    *,
-    settings: EvaluationConfig,
-    device: torch.device,
+    backend: Backend, dataset: CocoDataset, loader: SizedIterable[Batch], settings: EvaluationConfig
 ) -> CocoEvaluator:
-    """Run the model over every image of the loader; returns an evaluator with the detections of this process."""
+    """Run the network over every image of the loader; returns an evaluator with the detections of this process."""
     evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
     for batch in track(loader, "validating"):
         found = postprocess(
-            model(batch.images.to(device)),
+            backend(batch.images),
             input_size=(batch.images.shape[2], batch.images.shape[3]),
-            scales=[meta.scale for meta in batch.metas],
+            letterboxes=places_of(batch),
             score_threshold=settings.score_threshold,
             iou_threshold=settings.iou_threshold,
             nms_pre=settings.nms_pre,
@@ -95,10 +91,17 @@ def evaluate_detector(
     settings = replace(settings, backend=backend or settings.backend)
     samples = EvaluationSamples(dataset, input_size=detector.input_size)
     loader = EvaluationLoader(samples, batch_size=batch_size, workers=workers)
-    evaluator = detect_all(detector.model, dataset, loader, settings=settings, device=detector.device)
+    evaluator = detect_all(detector.backend, dataset, loader, settings)
     metrics, matches = evaluator.evaluate_with_matches()
     origin = "as in the training run" if stored else "defaults"
     return Evaluation(metrics, tuple(matches), evaluator, len(dataset), settings, origin, tuple(dataset.remarks))
+
+
+def places_of(batch: Batch) -> list[Letterbox]:
+    """Where each image of a batch of `EvaluationSamples` lies in the input."""
+    places = [meta.letterbox for meta in batch.metas if meta.letterbox is not None]
+    assert len(places) == len(batch.metas), "a training batch has none"
+    return places
 
 
 def describe_settings(settings: EvaluationConfig) -> str:

@@ -8,7 +8,7 @@ from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.splitting import split_coco
 from rtmdet.data.copies import group_copies
-from rtmdet.data.formats.open import Source, Split, open_source
+from rtmdet.data.formats.open import OpenedDataset, Split, open_dataset
 from rtmdet.data.image_names import place_images
 from rtmdet.data.json_file import write_json
 
@@ -16,9 +16,9 @@ VALIDATION_SHARE = 0.2  # of the images, if the data has no validation split
 SPLIT_SEED = 0
 
 
-def open_data_set(path: Path, images: Path | None = None) -> Source:
-    """Open a data set and print what it is; `images` as for `open_source`."""
-    source = open_source(path, images)
+def open_data_set(path: Path, images: Path | None = None) -> OpenedDataset:
+    """Open a data set and print what it is; `images` as for `open_dataset`."""
+    source = open_dataset(path, images)
     say(f"data: {path} is in {source.format} format, with {' and '.join(source.splits)}")
     for split in source.splits.values():
         if split.annotations is None:  # remarks on COCO files are printed when the run reads them
@@ -32,7 +32,7 @@ def print_remarks(split: Split) -> None:
         say(f"data: {remark}")
 
 
-def two_splits(source: Source, path: Path, *, one_is_enough: bool = False) -> tuple[Split, Split]:
+def two_splits(source: OpenedDataset, path: Path, *, one_is_enough: bool = False) -> tuple[Split, Split]:
     """The train and val splits; a missing val is split off train, independent of train.seed.
 
     Raises InputError if fewer than two images have objects; with `one_is_enough` a single one serves as both splits.

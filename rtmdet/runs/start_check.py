@@ -13,6 +13,7 @@ from rtmdet.config.schema import Config
 from rtmdet.core.console import say
 from rtmdet.core.distributed import gather, is_main_process, rank, world_size
 from rtmdet.core.errors import InputError
+from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.structures import Batch, DenseOutputs, ImageMeta, Target
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset, index_coco, reason_against
@@ -31,7 +32,6 @@ from rtmdet.training.preflight import (
     LOSS_FACTOR,
     expected_loss,
     finds_nothing,
-    fit_boxes,
     ground_truth_ap,
     output_spread,
     without_prior,
@@ -134,7 +134,9 @@ def index_of(dataset: CocoDataset, metas: Sequence[ImageMeta], most: int | None 
 def report_small_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
     """The share 0 .. 1 of training boxes too small to be matched at this input size; prints a line if many are."""
     images = [target_of(dataset, index) for index in range(len(dataset))]
-    boxes = torch.cat([fit_boxes(target.boxes, meta.original_size, input_size)[0] for meta, target in images])
+    boxes = torch.cat(
+        [Letterbox.fit(meta.original_size, input_size).to_input(target.boxes) for meta, target in images]
+    )
     lost = without_prior(boxes, input_size)
     if lost > MOST_WITHOUT_PRIOR * len(boxes):
         height, width = input_size

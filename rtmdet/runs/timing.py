@@ -15,6 +15,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.structures import Batch
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
+from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.evaluation.coco import CocoMetrics
 from rtmdet.runs.budget import END, Speed, pace
 from rtmdet.runs.measure import detect_all
@@ -112,7 +113,7 @@ def time_validation(
     part = _Part(loader, batches)
     device = trainer.stepper.device
     settings = replace(config.evaluation, score_threshold=max(config.evaluation.score_threshold, SEEN_SCORE))
-    found = detect_all(trainer.averaged.eval(), val_data, part, settings=settings, device=device)
+    found = detect_all(TorchBackend(trainer.averaged.eval(), device), val_data, part, settings)
     began = time.perf_counter()
     metrics = found.evaluate()
     if not part.durations:  # fewer validation images than processes

@@ -11,6 +11,7 @@ from rtmdet.core.distributed import rank, world_size
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
+from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.evaluation.coco import CocoMetrics, metric_text
 from rtmdet.runs.measure import detect_all
 from rtmdet.runs.plain_images import spread
@@ -36,7 +37,8 @@ class Validation:
     def __call__(self, model: nn.Module) -> CocoMetrics:
         """The metrics of all images, the same on every process."""
         settings = self._config.evaluation
-        return detect_all(model, self._dataset, self._loader, settings=settings, device=self._device).evaluate()
+        backend = TorchBackend(model, self._device)
+        return detect_all(backend, self._dataset, self._loader, settings).evaluate()
 
     def choose_input_size(self, model: nn.Module, train_data: CocoDataset) -> tuple[int, int]:
         """Validate from now on at the size with the best AP on training images; returns it."""
@@ -96,4 +98,4 @@ def training_precision(
 ) -> float:
     """AP on training images without augmentation."""
     loader = build_validation_loader(config, part, input_size)
-    return detect_all(model, part, loader, settings=config.evaluation, device=device).evaluate(curves=False).ap
+    return detect_all(TorchBackend(model, device), part, loader, config.evaluation).evaluate(curves=False).ap

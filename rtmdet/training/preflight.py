@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from torch import Tensor
 
 from rtmdet.core.boxes import encode_distances
-from rtmdet.core.letterbox import fitted_size
+from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.priors import STRIDES, grid_priors, level_sizes
 from rtmdet.core.structures import DenseOutputs, ImageMeta, Losses, Target
@@ -25,15 +25,6 @@ SURE = 10.0  # logit of the priors that predict a ground truth
 LOSS_FACTOR = 4.0  # allowed between the first loss and the one at PRIOR_LOGIT
 LEAST_SPREAD = 1e-3  # of logits or distances in strides; random layers have 0.005 or more, dead ones under 1e-5
 LEAST_QUALITY = 0.1  # mean IoU of matched priors; below it, the boxes fit no objects
-
-
-def fit_boxes(
-    boxes: Tensor, size: tuple[int, int], input_size: tuple[int, int]
-) -> tuple[Tensor, tuple[float, float]]:
-    """Boxes (N, 4) of an image of `size` (H, W) in the pixels of the letterboxed input, and its scale (x, y)."""
-    height, width = fitted_size(size, input_size)
-    scale = (width / size[1], height / size[0])
-    return boxes * boxes.new_tensor([*scale, *scale]), scale
 
 
 def encode(target: Target, input_size: tuple[int, int], num_classes: int) -> DenseOutputs:
@@ -69,13 +60,13 @@ def ground_truth_ap(
     """
     evaluator = CocoEvaluator(coco, category_ids)
     for meta, target in images:
-        boxes, scale = fit_boxes(target.boxes, meta.original_size, input_size)
-        outputs = encode(Target(boxes, target.labels), input_size, len(category_ids))
+        place = Letterbox.fit(meta.original_size, input_size)
+        outputs = encode(Target(place.to_input(target.boxes), target.labels), input_size, len(category_ids))
         most = max(len(target.labels), 1)
         found = postprocess(
             outputs,
             input_size=input_size,
-            scales=[scale],
+            letterboxes=[place],
             score_threshold=0.5,
             iou_threshold=1.0,
             max_detections=most,

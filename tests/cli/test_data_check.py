@@ -12,7 +12,7 @@ import pytest
 
 from rtmdet.cli.finding_pictures import view_box
 from rtmdet.core.errors import InputError
-from rtmdet.data.formats.open import open_source
+from rtmdet.data.formats.open import open_dataset
 
 
 @pytest.fixture
@@ -59,12 +59,12 @@ def test_other_formats_are_converted_first(scenes: Path, command, tmp_path: Path
         )
     done = command("data", "check", tmp_path / "yolo")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[:2] == [f"{tmp_path / 'yolo'} is YOLO", f"train: {tmp_path / 'yolo'}"]
+    assert done.stdout.splitlines()[:2] == [f"{tmp_path / 'yolo'}: YOLO format", f"train: {tmp_path / 'yolo'}"]
     assert "6 images, 19 objects" in done.stdout
 
 
 def test_nothing_to_check_is_one_line(command, tmp_path: Path) -> None:
-    for words, expected in (([], "expected a data set, or --config alone"), ([tmp_path], "recognised none")):
+    for words, expected in (([], "expected a data set, or --config alone"), ([tmp_path], "recognized none")):
         done = command("data", "check", *words)
         assert done.returncode == 2
         assert expected in done.stderr
@@ -91,7 +91,7 @@ def test_findings_in_all_forms(scenes: Path, command, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.count("error: ") == 0
     assert f"({'leak'})" in done.stdout
-    assert "training would stop or be misled" in done.stdout
+    assert "training would stop or learn from wrong data" in done.stdout
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["harmful"] is True
     assert [split["split"] for split in report["splits"]] == ["train", "val"]
@@ -145,10 +145,11 @@ def test_a_configuration_says_what_the_data_are_for(scenes: Path, command, tmp_p
     config.write_text(f"data: {{train: {split}, val: {split}, classes: [kite], input_size: [64, 96]}}\n")
     done = command("data", "check", *options(scenes)[:2], f"--config={config}")
     assert done.returncode == 1
-    assert "at 96 x 64" in done.stdout
+    assert "at input size 96 x 64" in done.stdout
     assert "(unknown-class)" in done.stdout
     assert (
-        "at 128 x 128" in command("data", "check", *options(scenes)[:2], f"--config={config}", "--input=128").stdout
+        "at input size 128 x 128"
+        in command("data", "check", *options(scenes)[:2], f"--config={config}", "--input=128").stdout
     )
 
 
@@ -213,12 +214,12 @@ def test_every_fault_of_label_files_is_listed(tmp_path: Path, command, kind: str
     texts = [item["text"] for item in finding["items"]]
     assert len(texts) == 4, texts
     assert all(str(folder) in text for text in texts)
-    assert ("error" in result.stdout, "4  entries of label files that cannot be used" in result.stdout) == (
+    assert ("error" in result.stdout, "4  unusable entries of label files" in result.stdout) == (
         True,
         True,
     )
     with pytest.raises(InputError) as caught:
-        open_source(folder)
+        open_dataset(folder)
     assert str(caught.value).startswith(texts[0])
 
 

@@ -13,6 +13,7 @@ from pycocotools import mask as run_lengths
 from rtmdet.cli.data_show import CELL, _unpack
 from rtmdet.cli.main import main
 from rtmdet.core.class_colors import class_colors
+from rtmdet.data.images import read_image
 
 HEIGHT, WIDTH = CELL  # one image pixel is one pixel of the picture
 SQUARE = [100, 120, 200, 120, 200, 220, 100, 220]
@@ -153,3 +154,16 @@ def test_what_is_no_packed_count(text: object) -> None:
         ValueError, match=r"not valid in compressed counts|neither a list nor a text|last number is cut"
     ):
         _unpack(text)
+
+
+@pytest.mark.shared
+def test_shows_and_splits_any_format(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    balloons = shared / "data" / "balloon" / "train"
+    assert main(["data", "show", str(balloons), f"--out={tmp_path}", "--count=2"]) == 0
+    assert read_image(tmp_path / "annotations.png").any()
+    assert main(["data", "split", str(balloons), f"--out={tmp_path / 'parts'}"]) == 0
+    assert "images: " in capsys.readouterr().out
+    parts = [json.loads((tmp_path / "parts" / f"{name}.json").read_text())["images"] for name in ("train", "val")]
+    assert [len(part) for part in parts] == [49, 12]
+    assert main(["data", "split", str(balloons.parent), f"--out={tmp_path / 'parts'}"]) == 2
+    assert "expected one split, found train and val" in capsys.readouterr().err

@@ -14,6 +14,7 @@ import torch
 from rtmdet.cli.main import EVALUATION_BACKENDS
 from rtmdet.config.schema import EVALUATION_BACKENDS as CONFIGURED_BACKENDS
 from rtmdet.core.detections import Detections
+from rtmdet.core.letterbox import Letterbox
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.evaluation.coco import BACKENDS, NAMES
 from rtmdet.models.rtmdet import build_rtmdet
@@ -60,8 +61,8 @@ def find_everything(monkeypatch: pytest.MonkeyPatch, split: Path, *, lost: int =
     data = CocoDataset(split / "annotations.json", split / "images", training=False)
     truth = iter([data.load(number).instances.boxes for number in range(len(data))])
 
-    def find(_: object, *, scales: list[tuple[float, float]], **_settings: object) -> list[Detections]:
-        found = [torch.from_numpy(next(truth)) * 64 / 96 / torch.tensor([*scale, *scale]) for scale in scales]
+    def find(_: object, *, letterboxes: list[Letterbox], **_settings: object) -> list[Detections]:
+        found = [place.to_image(torch.from_numpy(next(truth)) * 64 / 96) for place in letterboxes]
         kept = [boxes[: len(boxes) - lost] for boxes in found]
         return [Detections(box, torch.ones(len(box)), torch.zeros(len(box), dtype=torch.int64)) for box in kept]
 
@@ -219,7 +220,7 @@ def test_a_file_without_some_of_the_classes_is_measured(
     words[words.index(path)] = tmp_path / "cow.json"
     result = command(*words, "--out", tmp_path / "found.json")
     assert result.returncode == 0, result.stderr
-    assert f"{tmp_path}/cow.json: no category: 'kite': nothing is measured of that" in result.stdout
+    assert f"{tmp_path}/cow.json: not in this file, so not measured: 'kite'" in result.stdout
     assert f"{tmp_path}/cow.json: not among the classes: 'cow': left out" in result.stdout
     assert {entry["category_id"] for entry in json.loads((tmp_path / "found.json").read_text())} == {1}
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line[:4] in ("kite", "ball")}

@@ -71,9 +71,7 @@ def test_what_teaches_nothing_is_said(command: Command, dataset: Path, words: li
     Path("images").symlink_to(dataset / "train" / "images")
     result = command("check", "--data", "kites.json", *words)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("kites.json: 1 annotations had the id of another one") == 1, (
-        "of the file that was split"
-    )
+    assert result.stdout.count("kites.json: repeated annotation ids: 1") == 1, "of the file that was split"
     assert "no examples of kite: they cannot be learned; remove them from data.classes" in result.stdout
     assert "1 images without usable boxes skipped (data.keep_empty=true includes them)" in result.stdout
 
@@ -109,8 +107,8 @@ def test_classes_of_the_validation_are_joined_by_name_and_learned_images_told(
     Path("images").symlink_to(images)
     result = command("check", "--data", tmp_path, *words)
     assert result.returncode == 0, result.stderr
-    assert f"{tmp_path}/val.json: no category: 'kite': nothing is measured of that" in result.stdout
-    assert f"{tmp_path}/val.json: not among the classes: 'cow': left out" in result.stdout
+    assert f"{tmp_path}/val.json: not in this file, so not measured: 'kite'" in result.stdout
+    assert f"{tmp_path}/val.json: not among the classes, so skipped: 'cow'" in result.stdout
     assert "6 of 6 validation images are copies of training images" in result.stdout
 
 
@@ -131,7 +129,7 @@ def test_images_of_another_size_are_refused_before_the_run(
 @pytest.mark.parametrize(
     ("arguments", "words_of_error"),
     [
-        (["--data", "nowhere"], "no such file or folder of data"),
+        (["--data", "nowhere"], "no such file or folder"),
         (["--data", "{data}", "--weights", "nothing.pth"], "nothing.pth"),
         (["--data", "{data}", "--config", "a.yaml"], "not allowed with"),
         ([], "required"),

@@ -46,33 +46,33 @@ def test_every_size_fits_and_touches_a_border() -> None:
 def test_scales_are_the_reference(name: str) -> None:
     golden = reference.load("test_pipeline")
     height, width = (int(side) for side in golden[f"{name}_ori_shape"])
-    canvas, scale = letterbox(np.zeros((height, width, 3), np.uint8), (640, 640))
+    canvas, place = letterbox(np.zeros((height, width, 3), np.uint8), (640, 640))
     assert canvas.shape == tuple(golden[f"{name}_shape"])
-    np.testing.assert_allclose(scale, golden[f"{name}_scale_factor"], rtol=1e-12)
+    np.testing.assert_allclose(place.scale, golden[f"{name}_scale_factor"], rtol=1e-12)
 
 
 def test_the_image_stands_top_left_and_the_rest_is_gray() -> None:
     image = random_image(20, 40)
     before = image.copy()
-    canvas, scale = letterbox(image, (64, 96))
+    canvas, place = letterbox(image, (64, 96))
     assert canvas.shape == (64, 96, 3)
     assert canvas.dtype == np.uint8
-    assert scale == (2.4, 2.4)
+    assert place.scale == (2.4, 2.4)
     assert np.array_equal(canvas[:48], resize_image(image, (48, 96)))
     assert (canvas[48:] == PAD_VALUE).all()
     assert np.array_equal(image, before)
 
 
 def test_the_scale_of_each_axis_is_that_of_the_rounded_size() -> None:
-    canvas, scale = letterbox(random_image(30, 7), (64, 64))
-    assert scale == (15 / 7, 64 / 30)  # (x, y); 14.93 columns became 15
+    canvas, place = letterbox(random_image(30, 7), (64, 64))
+    assert place.scale == (15 / 7, 64 / 30)  # (x, y); 14.93 columns became 15
     assert (canvas[:, 15:] == PAD_VALUE).all()
 
 
 def test_an_image_of_the_target_size_stays_as_it_is() -> None:
     image = random_image(64, 96)
-    canvas, scale = letterbox(image, (64, 96))
-    assert scale == (1, 1)
+    canvas, place = letterbox(image, (64, 96))
+    assert place.scale == (1, 1)
     assert np.array_equal(canvas, image)
     canvas[:] = 0
     assert image.any(), "the canvas is a copy"

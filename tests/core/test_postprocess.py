@@ -15,6 +15,7 @@ from golden import reference
 
 from rtmdet.core.boxes import clip_boxes
 from rtmdet.core.detections import Detections
+from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.postprocess import _select, postprocess
 from rtmdet.core.priors import STRIDES
 from rtmdet.core.structures import DenseOutputs
@@ -29,6 +30,11 @@ def silent(classes: int = 2, batch: int = 1) -> DenseOutputs:
         tuple(torch.full((batch, classes, n, n), -20.0) for n in cells),
         tuple(torch.full((batch, 4, n, n), stride / 2) for n, stride in zip(cells, STRIDES, strict=True)),
     )
+
+
+def scaled(x: float, y: float) -> Letterbox:
+    """An image of which the input shows so many pixels per original pixel."""
+    return Letterbox((0, 0), (x, y))
 
 
 def logit(score: float) -> float:
@@ -101,7 +107,7 @@ def test_detections_are_the_reference(name: str) -> None:
     found = postprocess(
         DenseOutputs(*maps),
         input_size=tuple(metas[0]["img_shape"]),
-        scales=[tuple(meta["scale_factor"]) for meta in metas],
+        letterboxes=[scaled(*meta["scale_factor"]) for meta in metas],
         score_threshold=settings["score_thr"],
         iou_threshold=settings["nms"]["iou_threshold"],
         nms_pre=settings["nms_pre"],
@@ -181,7 +187,7 @@ def test_suppression_does_not_mix_classes_of_far_boxes() -> None:
 def test_boxes_are_clipped_to_the_input_and_then_rescaled() -> None:
     outputs = silent()
     put(outputs, 0.9, box=(-10, 16, 100, 32))
-    (found,) = postprocess(outputs, input_size=(48, 56), scales=[(2.0, 0.5)], score_threshold=0.1)
+    (found,) = postprocess(outputs, input_size=(48, 56), letterboxes=[scaled(2.0, 0.5)], score_threshold=0.1)
     assert found.boxes.tolist() == [[0, 32, 28, 64]]  # 56 / 2 and 32 / 0.5: no clipping after the rescaling
 
 
@@ -241,7 +247,7 @@ def test_the_limit_counts_pairs_of_prior_and_class() -> None:
 
 
 def test_nothing_found() -> None:
-    for found in postprocess(silent(batch=2), input_size=SIZE, scales=[(1.0, 1.0)] * 2):
+    for found in postprocess(silent(batch=2), input_size=SIZE, letterboxes=[scaled(1.0, 1.0)] * 2):
         assert (found.boxes.shape, found.scores.shape, found.labels.shape) == ((0, 4), (0,), (0,))
         assert (found.boxes.dtype, found.scores.dtype, found.labels.dtype) == (
             torch.float32,
@@ -254,12 +260,12 @@ def test_batch_gives_what_single_images_give() -> None:
     torch.manual_seed(0)
     logits = tuple(torch.randn(2, 3, n, n) for n in (8, 4, 2))
     distances = tuple(torch.rand(2, 4, n, n) * 30 for n in (8, 4, 2))
-    scales = [(0.5, 0.6), (2.0, 1.0)]
+    places = [scaled(0.5, 0.6), scaled(2.0, 1.0)]
     before = [level.clone() for level in (*logits, *distances)]
-    both = postprocess(DenseOutputs(logits, distances), input_size=SIZE, scales=scales, score_threshold=0.3)
+    both = postprocess(DenseOutputs(logits, distances), input_size=SIZE, letterboxes=places, score_threshold=0.3)
     for i, found in enumerate(both):
         outputs = DenseOutputs(tuple(v[i : i + 1] for v in logits), tuple(v[i : i + 1] for v in distances))
-        (single,) = postprocess(outputs, input_size=SIZE, scales=[scales[i]], score_threshold=0.3)
+        (single,) = postprocess(outputs, input_size=SIZE, letterboxes=[places[i]], score_threshold=0.3)
         assert len(found) > 10
         assert torch.equal(found.boxes, single.boxes)
         assert torch.equal(found.scores, single.scores)

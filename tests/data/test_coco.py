@@ -1,4 +1,4 @@
-"""The COCO data set: what it loads, what it leaves out, and one line for every fault of a file."""
+"""The COCO data set: what it loads, what it skips, and a one-line error for every fault of a file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def annotation(number: int, image: int, category: int, box: list[float], **more:
 
 
 def sound() -> Document:
-    """Image 7 with usable boxes, 3 with none, 5 too small, 9 with a crowd and a speck only."""
+    """Image 7 with usable boxes, 3 with none, 5 too small, 9 with only a crowd region and a box under 1 pixel."""
     sizes = {7: (60, 80), 3: (40, 50), 5: (31, 90), 9: (64, 64)}  # (H, W)
     images = [{"id": i, "file_name": f"{i}.png", "width": w, "height": h} for i, (h, w) in sizes.items()]
     annotations = [
@@ -49,7 +49,7 @@ def sound() -> Document:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with the images of the sound file, grey in the value of their id."""
+    """A folder with the images of the sound file; every gray value is the image's id."""
     for image in sound()["images"]:
         pixels = np.full((image["height"], image["width"], 3), image["id"], np.uint8)
         cv2.imwrite(str(tmp_path / image["file_name"]), pixels)
@@ -73,7 +73,7 @@ def test_loads_rgb_boxes_and_contiguous_labels(folder: Path) -> None:
     assert (data.classes, data.category_ids) == (("cat", "dog"), (4, 20))
 
 
-def test_what_a_caller_does_to_a_sample_stays_there(folder: Path) -> None:
+def test_changing_a_sample_does_not_change_the_data_set(folder: Path) -> None:
     data = dataset(folder, sound())
     data.load(0).instances.boxes[:] = 0
     assert data.load(0).instances.boxes.any()
@@ -100,7 +100,7 @@ def test_empty_images_give_empty_arrays(folder: Path) -> None:
     assert (sample.instances.boxes.dtype, sample.instances.labels.dtype) == (np.float32, np.int64)
 
 
-def test_a_part_has_its_images_alone_and_shares_nothing_that_changes(folder: Path) -> None:
+def test_a_part_has_only_its_images_and_shares_no_mutable_state(folder: Path) -> None:
     whole = dataset(folder, sound(), training=False)
     part = whole.part([2, 0])
     assert part.image_ids == (whole.image_ids[2], whole.image_ids[0]) == (5, 7)
@@ -114,7 +114,7 @@ def test_a_part_has_its_images_alone_and_shares_nothing_that_changes(folder: Pat
     assert len(whole) == 4
 
 
-def test_classes_pick_and_order(folder: Path) -> None:
+def test_classes_select_and_order(folder: Path) -> None:
     swapped = dataset(folder, sound(), classes=["dog", "cat"])
     assert (swapped.category_ids, swapped.load(0).instances.labels.tolist()) == ((20, 4), [0, 1])
     only = dataset(folder, sound(), classes=["dog"])
@@ -122,7 +122,7 @@ def test_classes_pick_and_order(folder: Path) -> None:
 
 
 def test_unknown_class_shows_both_lists(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"no category is named 'Cat'; the file's are 'cat', 'dog'"):
+    with pytest.raises(InputError, match=r"expected a category 'Cat', found 'cat', 'dog'"):
         dataset(folder, sound(), classes=["dog", "Cat"])
     for classes in ([], ["dog", "dog"]):
         with pytest.raises(InputError, match="without repetition"):
@@ -163,28 +163,28 @@ def test_annotation_zero_counts_in_cocoeval(folder: Path, capsys: pytest.Capture
     assert evaluation.stats[0] == pytest.approx(1)
 
 
-def test_repeated_annotation_ids_are_numbered_anew_and_counted(folder: Path) -> None:
-    """Exports that count anew in every image; pycocotools would keep the last annotation of an id only."""
+def test_repeated_annotation_ids_are_renumbered_and_counted(folder: Path) -> None:
+    """Some exports restart ids in every image; pycocotools would keep only the last annotation of an id."""
     document = sound()
     for number, entry in enumerate(document["annotations"]):
         entry["id"] = number % 3
     data = dataset(folder, document, training=False)
     assert [remark.partition(": ")[2] for remark in data.remarks] == [
-        "5 annotations had the id of another one: all are numbered anew, from 1"
+        "repeated annotation ids: 5; all are renumbered from 1"
     ]
     assert sorted(data.coco.anns) == [1, 2, 3, 4, 5, 6, 7, 8]
     np.testing.assert_array_equal(data.load(0).instances.boxes, [[10.25, 5, 40.25, 25.5], [60, 40, 80, 60]])
     assert dataset(folder, sound()).remarks == []
 
 
-ROBOFLOW = [  # how its exports begin: the project, then the classes
+ROBOFLOW = [  # as its exports do: the project first, then the classes
     [{"id": 0, "name": "pets", "supercategory": "none"}, {"id": 4, "name": "cat", "supercategory": "pets"}],
     [{"id": 0, "name": "cat", "supercategory": "none"}, {"id": 4, "name": "cat", "supercategory": "cat"}],
 ]
 
 
 @pytest.mark.parametrize("categories", ROBOFLOW, ids=["of its own name", "of a class's name"])
-def test_the_name_of_a_group_is_no_class(folder: Path, categories: list[dict[str, object]]) -> None:
+def test_a_group_category_is_not_a_class(folder: Path, categories: list[dict[str, object]]) -> None:
     document = sound()
     document["categories"] = [*categories, {"id": 20, "name": "dog", "supercategory": categories[0]["name"]}]
     data = dataset(folder, document)
@@ -199,7 +199,7 @@ def test_the_name_of_a_group_is_no_class(folder: Path, categories: list[dict[str
     [
         {"id": 4, "name": "group"},  # with objects
         {"supercategory": "thing"},  # in a group itself
-        {"name": "empty"},  # nobody's group
+        {"name": "empty"},  # not a supercategory of any
     ],
     ids=str,
 )
@@ -214,10 +214,10 @@ def test_a_class_without_objects_stays_a_class(folder: Path, change: dict[str, o
     assert data.remarks == []
 
 
-def test_a_size_other_than_the_files_is_told(folder: Path) -> None:
+def test_a_size_other_than_the_files_is_an_error(folder: Path) -> None:
     cv2.imwrite(str(folder / "7.png"), np.zeros((80, 60, 3), np.uint8))
     data = dataset(folder, sound())
-    with pytest.raises(InputError, match=r"7\.png: expected 80 x 60 pixels .* image 7, found 60 x 80 .*EXIF"):
+    with pytest.raises(InputError, match=r"7\.png: expected 80 x 60 pixels \(image 7 in .*, found 60 x 80 .*EXIF"):
         data.load(0)
 
 
@@ -239,14 +239,14 @@ FAULTS = [
     (put(categories={"a": 1}), "list under 'categories', found {'a': 1}"),
     (put(images=[], annotations=[]), "at least one entry in 'images'"),
     (put(categories=[], annotations=[]), "at least one entry in 'categories'"),
-    (put(images=[3]), r"images\[0\]: expected an object, found 3"),
+    (put(images=[3]), r"images\[0\]: expected an object {\.\.\.}, found 3"),
     (remove_from("images", 1, "id"), r"images\[1\]: the key 'id' is missing"),
     (set_in("images", 1, id="3"), r"images\[1\]: expected an integer for 'id', found '3'"),
     (set_in("images", 1, id=True), "expected an integer for 'id', found True"),
-    (set_in("images", 1, id=7), "image id 7 stands twice"),
+    (set_in("images", 1, id=7), "image id 7 is used twice"),
     (set_in("images", 1, width=0), "image 3: expected 'width' of at least 1 pixel, found 0"),
     (remove_from("images", 1, "height"), "image 3: the key 'height' is missing"),
-    (set_in("images", 1, file_name=5), "image 3: expected a text for 'file_name', found 5"),
+    (set_in("images", 1, file_name=5), "image 3: expected text for 'file_name', found 5"),
     (set_in("images", 1, file_name="../x.png"), "1 of 4 image files are not in .*'../x.png'"),
     (set_in("images", 1, file_name="/etc/passwd"), "1 of 4 image files are not in .*'/etc/passwd'"),
     (set_in("images", 1, file_name="a\\..\\..\\x.png"), "1 of 4 image files are not in"),
@@ -255,9 +255,9 @@ FAULTS = [
         "only '7.png' in .* for both '7.png' and '/home/other",
     ),
     (set_in("images", 1, file_name="absent.png"), r"1 of 4 image files are not in .*'absent\.png'"),
-    (set_in("categories", 1, id=20), "category id 20 stands twice"),
+    (set_in("categories", 1, id=20), "category id 20 is used twice"),
     (set_in("categories", 1, name="dog"), "categories 20 and 4 are both named 'dog'"),
-    (set_in("categories", 1, name=""), "category 4: expected a text for 'name'"),
+    (set_in("categories", 1, name=""), "category 4: expected text for 'name'"),
     (set_in("annotations", 1, category_id=5), r"annotation 2: unknown category_id 5 \(the file has 20, 4\)"),
     (set_in("annotations", 1, image_id=8), "annotation 2: unknown image_id 8"),
     (remove_from("annotations", 1, "bbox"), "annotation 2: the key 'bbox' is missing"),
@@ -315,7 +315,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_coco(tmp_path / "picture.json")
 
 
-def test_a_missing_folder_is_told(folder: Path) -> None:
+def test_a_missing_folder_is_an_error(folder: Path) -> None:
     dataset(folder, sound())
     with pytest.raises(InputError, match="absent: no such folder of images"):
         CocoDataset(folder / "annotations.json", folder / "absent", training=True)
@@ -328,14 +328,14 @@ def test_many_missing_images_are_counted(folder: Path) -> None:
         dataset(folder, sound())
 
 
-def test_no_usable_box_says_why(folder: Path) -> None:
+def test_no_usable_box_is_explained(folder: Path) -> None:
     document = sound()
     del document["annotations"][:2]
     with pytest.raises(InputError) as caught:
         dataset(folder, document, classes=["dog"])
     message = str(caught.value)
     for reason in (
-        "1 crowds",
+        "1 crowd regions",
         "1 under 1 pixel",
         "1 without area",
         "2 of other classes",
@@ -363,8 +363,8 @@ def test_balloon_set(shared: Path, tmp_path: Path, part: str, images: int, boxes
     assert all(len(sample.instances.boxes) and not sample.instances.labels.any() for sample in samples)
 
 
-def test_boxes_over_the_edge_are_cut_there(folder: Path) -> None:
-    """As all other formats are: a detection ends at the edge, and would not match what reaches beyond it."""
+def test_boxes_beyond_the_edge_are_clipped(folder: Path) -> None:
+    """As in all other formats: detections end at the edge and would not match a box beyond it."""
     document = sound()
     document["annotations"][:2] = [
         annotation(1, 7, 20, [-6, 5, 30, 20]),
@@ -375,8 +375,8 @@ def test_boxes_over_the_edge_are_cut_there(folder: Path) -> None:
     boxes = [[0, 5, 24, 25], [70, 50, 80, 60], [60.5, 10, 80.5, 30]]
     np.testing.assert_array_equal(data.load(0).instances.boxes, boxes)
     assert [data.coco.anns[number]["area"] for number in (1, 2, 10)] == [480, 300, 400]
-    assert [remark for remark in data.remarks if "hang over the edge" in remark] == [
-        f"{folder / 'annotations.json'}: 2 boxes hang over the edge of their image: cut there"
+    assert [remark for remark in data.remarks if "beyond the edge" in remark] == [
+        f"{folder / 'annotations.json'}: boxes beyond the edge of their image: 2, clipped"
     ]
 
 
@@ -389,4 +389,6 @@ def test_the_index_is_pycocotools_own(folder: Path, capsys: pytest.CaptureFixtur
     for name in ("imgs", "cats", "anns", "imgToAnns", "catToImgs"):
         ours, theirs = getattr(index, name), getattr(other, name)
         assert type(ours) is type(theirs)
-        assert {key: value for key, value in ours.items() if value} == theirs, name  # asking makes empty lists
+        assert {key: value for key, value in ours.items() if value} == theirs, (
+            name
+        )  # looking up a key adds an empty list

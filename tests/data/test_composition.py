@@ -1,4 +1,4 @@
-"""Plans of pictures: the same boxes and pixels as when every operation is carried out one after the other.
+"""Lazy image operations: the same boxes and pixels as carrying out one operation after the other.
 
 Dimension legend: N boxes, H, W of a canvas.
 """
@@ -49,7 +49,7 @@ def draw_cut(seed: int) -> Cut:
     center = int(rng.uniform(0.5, 1.5) * SIZE[1]), int(rng.uniform(0.5, 1.5) * SIZE[0])
     factor = rng.uniform(0.5, 2)
     largest = int(2 * SIZE[0] * factor), int(2 * SIZE[1] * factor)
-    # Both sides shrink or grow alike, so the canvas fits to within one pixel.
+    # Both sides are scaled by the same factor, so the canvas fits to within one pixel.
     top, left = (int(rng.integers(max(a - b - 1, 0) + 1)) for a, b in zip(largest, SIZE, strict=True))
     return Cut(center, largest, top, left)
 
@@ -59,7 +59,7 @@ def planned(tiles: list[Sample], cut: Cut) -> Composition:
 
 
 def carried_out(tiles: list[Sample], cut: Cut) -> tuple[Sample, np.ndarray]:
-    """The same with all pixels made on the way, and where (H, W) two images touch or end."""
+    """The same with all intermediate pixels, and a mask (H, W) of where two images touch or end."""
     height, width = 2 * SIZE[0], 2 * SIZE[1]
     roomy = np.full((4 * height, 4 * width, 3), 114, np.uint8)
     owner = np.zeros(roomy.shape[:2], np.uint8)
@@ -90,7 +90,7 @@ def carried_out(tiles: list[Sample], cut: Cut) -> tuple[Sample, np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_planned_mosaic_is_that_of_all_operations_carried_out(seed: int) -> None:
+def test_lazy_mosaic_equals_the_operations_one_by_one(seed: int) -> None:
     tiles = [make_tile(photo(seed + number, size), SIZE) for number, size in enumerate(PHOTOS)]
     cut = draw_cut(seed)
     expected, seam = carried_out(tiles, cut)
@@ -117,7 +117,7 @@ def nothing() -> tuple[Instances, ImageMeta]:
 
 
 @pytest.mark.parametrize("largest", [(75, 90), (200, 333), (301, 117), (110, 150), (640, 640)])
-def test_single_image_is_scaled_and_cut_exactly(largest: tuple[int, int]) -> None:
+def test_single_image_is_scaled_and_cropped_exactly(largest: tuple[int, int]) -> None:
     sample = photo(0, (110, 150))
     scaled = resize(compose(sample), largest)
     expected = cv2.resize(sample.image, scaled.size[::-1], interpolation=cv2.INTER_LINEAR)
@@ -137,13 +137,13 @@ def test_edges_of_a_scaled_canvas_stay_whole_numbers() -> None:
 
 @pytest.mark.parametrize("size", [(1, 50), (50, 1), (1, 1)])
 def test_slivers(size: tuple[int, int]) -> None:
-    """A layer that shows by a pixel's width, from between two of its pixels."""
+    """A layer of which one pixel's width is visible, between two of its pixels."""
     image = np.full((40, 40, 3), 200, np.uint8)
     layer = Layer(image, np.array([size[1] - 60.6, size[0] - 60.6, size[1] - 0.4, size[0] - 0.4]))
     assert (render(Composition((layer,), size, *nothing())).image == 200).all()
 
 
-def test_a_pixel_shows_a_layer_if_its_centre_lies_there() -> None:
+def test_a_pixel_shows_a_layer_if_its_center_lies_there() -> None:
     image = np.full((4, 4, 3), 200, np.uint8)
     layer = Layer(image, np.array([2.4, 1.6, 7.6, 6.4]))
     shown = render(Composition((layer,), (9, 9), *nothing())).image == 200
@@ -152,7 +152,7 @@ def test_a_pixel_shows_a_layer_if_its_centre_lies_there() -> None:
     np.testing.assert_array_equal(shown, expected)
 
 
-def test_what_was_given_is_left_as_it_was() -> None:
+def test_inputs_are_not_changed() -> None:
     sample = photo(0, (110, 150))
     image, boxes = sample.image.copy(), sample.instances.boxes.copy()
     for composition in (compose(sample), planned([sample] * 4, draw_cut(0))):

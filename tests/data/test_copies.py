@@ -1,4 +1,4 @@
-"""Copies of one photo: found among images, and kept on one side of a split."""
+"""Copies of one photo are found and kept on the same side of a split."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def photo(seed: int) -> np.ndarray:
 
 
 def write(folder: Path, pictures: Sequence[np.ndarray | bytes]) -> CocoFile:
-    """Images 1.png, 2.png ... and their file, with an object each."""
+    """Images 1.png, 2.png ... and their annotation file, with an object each."""
     for number, picture in enumerate(pictures, start=1):
         data = picture if isinstance(picture, bytes) else cv2.imencode(".png", picture)[1].tobytes()
         (folder / f"{number}.png").write_bytes(data)
@@ -45,16 +45,16 @@ def test_equal_and_near_copies_are_found(tmp_path: Path) -> None:
     file = write(tmp_path, [*pictures, b"no image", b"nor this"])
     groups, remark = group_copies(file, tmp_path)
     assert groups == [{1, 3}, {2, 4, 7}, {5, 6}]
-    assert remark == "7 images are copies or near copies of 3 photos: kept together"
+    assert remark == "copies and near copies: 7 images of 3 different photos, kept in the same split"
 
 
-def test_without_copies_nothing_is_said(tmp_path: Path) -> None:
+def test_without_copies_nothing_is_reported(tmp_path: Path) -> None:
     file = write(tmp_path, [photo(seed) for seed in range(5)])
     (tmp_path / "3.png").unlink()
     assert group_copies(file, tmp_path) == ([], "")
 
 
-def test_pictures_of_one_video_are_split_all_the_same(tmp_path: Path) -> None:
+def test_frames_of_one_video_are_split_anyway(tmp_path: Path) -> None:
     frames = [cv2.convertScaleAbs(photo(1), alpha=1, beta=brighter) for brighter in range(6)]
     groups, remark = group_copies(write(tmp_path, [*frames, frames[0], photo(2)]), tmp_path)
     assert (groups, remark) == ([{1, 7}], VIDEO)
@@ -74,8 +74,8 @@ def test_copies_stay_on_one_side(tmp_path: Path, seed: int) -> None:
         assert all(group <= ids or not group & ids for group in together)
 
 
-def test_nothing_but_copies_cannot_be_split(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="at least 2 different images to split, all 3 are copies"):
+def test_only_copies_cannot_be_split(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least 2 different images to split, found 3 copies"):
         split_coco(write(tmp_path, [photo(1)] * 3), 0.2, 0, [{1, 2, 3}])
 
 
@@ -85,7 +85,7 @@ def test_the_command_finds_the_images_beside_the_file(tmp_path: Path, capsys: py
     (tmp_path / "all.json").write_text(json.dumps(file))
     words = ["data", "split", str(tmp_path / "all.json"), "--out", str(tmp_path / "out")]
     assert main(words) == 0
-    assert "2 images are copies or near copies of 1 photos: kept together" in capsys.readouterr().out
+    assert "copies and near copies: 2 images of 1 different photos, kept in the same split" in capsys.readouterr().out
     assert main([*words, "--images", str(tmp_path / "nowhere")]) == 2
     assert "nowhere: no such folder of images; check --images" in capsys.readouterr().err
     (tmp_path / "images").rename(tmp_path.parent / f"{tmp_path.name}-moved")
@@ -93,7 +93,7 @@ def test_the_command_finds_the_images_beside_the_file(tmp_path: Path, capsys: py
     assert "images not found: copies of a photo may end up in both splits" in capsys.readouterr().out
 
 
-def test_files_are_counted_by_what_they_hold(tmp_path: Path) -> None:
+def test_identical_files_are_counted(tmp_path: Path) -> None:
     for name, content in {"a": b"12", "b": b"34", "c": b"5", "d": b"12", "e": b"56", "f": b"5"}.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "link").symlink_to(tmp_path / "b")
@@ -104,7 +104,7 @@ def test_files_are_counted_by_what_they_hold(tmp_path: Path) -> None:
 
 
 def test_many_frames_of_one_camera_are_joined_at_once(tmp_path: Path) -> None:
-    """Nearly all pairs are near: to join them one by one would take minutes."""
+    """Nearly all pairs are near: joining them one by one would take minutes."""
     frames = [cv2.convertScaleAbs(photo(1), alpha=1, beta=number % 7) for number in range(600)]
     files = [cv2.imencode(".png", frame)[1].tobytes() + f"{n}".encode() for n, frame in enumerate(frames)]
     assert group_copies(write(tmp_path, files), tmp_path) == ([], VIDEO)

@@ -1,4 +1,4 @@
-"""CVAT for images to COCO: shapes, turned ones too, classes, and one line for every fault."""
+"""CVAT for images to COCO: shapes, also rotated, classes, and a one-line error for every fault."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_shapes(tmp_path: Path) -> None:
     assert objects[1]["segmentation"] == [[1, 2, 21, 2, 11, 12.5]]
 
 
-def test_turned_shapes_have_the_upright_box_around_them(tmp_path: Path) -> None:
+def test_rotated_shapes_have_the_axis_aligned_box_around_them(tmp_path: Path) -> None:
     """Clockwise on the screen: by 30 degrees the right end of a flat shape goes down."""
     flat = '<box label="dog" xtl="20" ytl="30" xbr="60" ybr="30" rotation="30"/>'
     ellipse = '<ellipse label="dog" cx="40" cy="30" rx="20" ry="0" rotation="30"/>'
@@ -70,7 +70,7 @@ def test_labels_of_the_task_give_the_order(tmp_path: Path) -> None:
 
 
 def test_what_hotcoco_writes_comes_back(tmp_path: Path) -> None:
-    """A writer of somebody else."""
+    """Files of an independent writer."""
     shapes = BOX + '<polygon label="cat" points="1,2;21,2;11,12.5"/>'
     first = convert_cvat(write_cvat(tmp_path, shapes, head=LABELS))
     write_json(tmp_path / "first.json", first.coco)
@@ -78,7 +78,7 @@ def test_what_hotcoco_writes_comes_back(tmp_path: Path) -> None:
     assert convert_cvat(tmp_path / "again.xml").coco == first.coco
 
 
-def test_other_shapes_are_passed_over_and_counted(tmp_path: Path) -> None:
+def test_other_shapes_are_skipped_and_counted(tmp_path: Path) -> None:
     more = (
         '<polyline label="dog" points="1,1;2,2"/><points label="dog" points="1,1"/><points label="dog" points="3,3"/>'
     )
@@ -90,20 +90,24 @@ def test_other_shapes_are_passed_over_and_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('xtl="10.5"', "", r"annotations\.xml: a\.png: shape 1: expected a finite number.* for 'xtl', found None"),
-        ('xtl="10.5"', 'xtl="nan"', "for 'xtl', found 'nan'"),
+        ('xtl="10.5"', "", r"annotations\.xml: a\.png: shape 1: expected a finite number.* under 'xtl', found None"),
+        ('xtl="10.5"', 'xtl="nan"', "under 'xtl', found 'nan'"),
         ('xtl="10.5"', 'xtl="31"', "expected xtl <= xbr and ytl <= ybr, found 31, 20, 30, 40"),
-        ('ybr="40"', 'ybr="40" rotation="much"', "for 'rotation', found 'much'"),
-        ('label="dog"', "", "shape 1: expected a class under 'label', found nothing"),
+        ('ybr="40"', 'ybr="40" rotation="much"', "under 'rotation', found 'much'"),
+        ('label="dog"', "", "shape 1: expected a class under 'label', found none"),
         (BOX, '<polygon label="dog" points="1,2;3,4"/>', "expected 'points' x,y;x,y;... of 3 or more"),
         (BOX, '<polygon label="dog" points="1,2;3,4;5"/>', "expected 'points' x,y;x,y;... of 3 or more"),
         (BOX, '<polygon label="dog" points="1,2;3,4;5,nan"/>', "expected 'points' x,y;x,y;... of 3 or more"),
-        (BOX, '<ellipse label="dog" cx="9" cy="9" rx="-1" ry="1"/>', "no negative size, for 'rx', found '-1'"),
+        (
+            BOX,
+            '<ellipse label="dog" cx="9" cy="9" rx="-1" ry="1"/>',
+            "not negative for a size, under 'rx', found '-1'",
+        ),
         (BOX, '<box label="dog" xtl="80" ytl="1" xbr="90" ybr="9"/>', "shape 1: the box .* lies outside its image"),
-        (BOX, "", r"annotations\.xml: expected objects on 2 labelled images, found none"),
+        (BOX, "", r"annotations\.xml: expected objects on 2 labeled images, found none"),
         ('width="80"', 'width="81"', r"expected the size of .*a\.png, 80 x 60 pixels .*, found 81 x 60"),
-        ('width="80"', "", r"annotations\.xml: a\.png: expected a finite number.* for 'width'"),
-        ('name="a.png"', 'name=""', "image 0: expected a file under 'name'"),
+        ('width="80"', "", r"annotations\.xml: a\.png: expected a finite number.* under 'width'"),
+        ('name="a.png"', 'name=""', "image 0: expected a file name under 'name'"),
         ('name="a.png"', 'name="c.png"', r"1 of 2 image files are not in .*\('c\.png'\)"),
         ('name="a.png"', 'name="../x.png"', "image files are not in"),
         ("<annotations>", "<!DOCTYPE a><annotations>", "expected XML without a DOCTYPE"),

@@ -1,4 +1,4 @@
-"""albumentations behind the adapter: boxes follow, the generator decides, faults of a name or argument are told."""
+"""The albumentations adapter: boxes follow, results are reproducible, wrong names and arguments are errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rtmdet.data.augment.albumentations import ExtraTransforms
 
 @pytest.fixture
 def sample() -> Sample:
-    """A black image of 64 x 96 pixels with two white objects, one of them reaching beyond the border."""
+    """A black image of 64 x 96 pixels with two white objects, one of them extending beyond the border."""
     image = np.zeros((64, 96, 3), np.uint8)
     image[20:40, 30:50] = 255
     image[50:64, 80:96] = 255
@@ -35,7 +35,7 @@ def test_blur_changes_pixels_and_no_box(sample: Sample) -> None:
     assert set(np.unique(blurred.image)) > {0, 255}
     np.testing.assert_allclose(
         blurred.instances.boxes, [[30, 20, 50, 40], [80, 50, 96, 64]], atol=1e-3
-    )  # cut at the border
+    )  # clipped at the border
     np.testing.assert_array_equal(blurred.instances.labels, [3, 1])
     np.testing.assert_array_equal(sample.image, before)
     np.testing.assert_array_equal(sample.instances.boxes[1], [80, 50, 120, 70])
@@ -87,7 +87,7 @@ def test_same_generator_state_same_result(sample: Sample) -> None:
     assert (results[0].image != results[1].image).any()
 
 
-def test_says_nothing_about_sound_transforms(sample: Sample) -> None:
+def test_sound_transforms_give_no_warning(sample: Sample) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         apply(sample, ("GaussianBlur", {"p": 1}))
@@ -99,15 +99,15 @@ def test_says_nothing_about_sound_transforms(sample: Sample) -> None:
         ("GausianBlur", {}, "no transform named 'GausianBlur'"),
         ("Compose", {}, "no transform named 'Compose'"),
         ("__doc__", {}, "no transform named '__doc__'"),
-        ("GaussianBlur", {"p": 3}, "GaussianBlur does not take {'p': 3}"),
-        ("GaussianBlur", {"blur_limit": "wide"}, "GaussianBlur does not take {'blur_limit': 'wide'}"),
-        ("GaussianBlur", {"blurlimit": 3}, "GaussianBlur does not take {'blurlimit': 3}"),
-        ("Crop", {"x_min": 9, "x_max": 3}, "Crop does not take"),
+        ("GaussianBlur", {"p": 3}, "GaussianBlur does not accept {'p': 3}"),
+        ("GaussianBlur", {"blur_limit": "wide"}, "GaussianBlur does not accept {'blur_limit': 'wide'}"),
+        ("GaussianBlur", {"blurlimit": 3}, "GaussianBlur does not accept {'blurlimit': 3}"),
+        ("Crop", {"x_min": 9, "x_max": 3}, "Crop does not accept"),
     ],
 )
 def test_names_an_unknown_transform_or_argument(name: str, arguments: dict[str, object], expected: str) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("default")  # albumentations only warns of an argument that it does not know
+        warnings.simplefilter("default")  # albumentations only warns about an unknown argument
         with pytest.raises(InputError) as caught:
             ExtraTransforms([(name, arguments)])
     assert expected in str(caught.value)

@@ -1,4 +1,4 @@
-"""Image files found by what annotation files call them: paths of other machines, addresses, case, Unicode forms."""
+"""Image files are found by the names in annotation files: paths of other machines, URLs, case, Unicode forms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.formats.open import open_source
+from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.image_names import ImageNames, locate_images
 
 ACCENT = unicodedata.normalize("NFC", "café.png")
@@ -20,7 +20,7 @@ ACCENT = unicodedata.normalize("NFC", "café.png")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two files of one name in different folders, and some of names of their own."""
+    """Two files with the same name in different folders, and some with other names."""
     for name in ("a/x.png", "b/x.png", "my pic.png", "img1.PNG", "b/one.png", ACCENT, "100%.png", "q?x.png"):
         (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / "images" / name), np.zeros((40, 50, 3), np.uint8))
@@ -52,13 +52,13 @@ def test_a_name_finds_its_file(folder: Path, name: str, file: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["absent.png", "../../etc/passwd", "http://[x", "", ".", "..", "a", "a/"])
-def test_what_is_no_file_is_not_found(folder: Path, name: str) -> None:
+def test_missing_files_are_not_found(folder: Path, name: str) -> None:
     (folder.parent / "outside.png").write_bytes(b"")
     assert ImageNames(folder).find(name) == []
     assert ImageNames(folder).find("../outside.png") == []
 
 
-def test_the_exact_case_goes_first(folder: Path) -> None:
+def test_the_exact_case_is_preferred(folder: Path) -> None:
     (folder / "IMG1.png").write_bytes(b"")
     if (folder / "img1.png").exists():
         pytest.skip("the file system knows no case")
@@ -71,7 +71,7 @@ def test_several_files_are_named_and_none_is_taken(folder: Path) -> None:
         InputError, match=r"set.json: the image 'c/x.png' could be any of 'a/x.png', 'b/x.png' in"
     ) as caught:
         locate_images(Path("set.json"), folder, ["c/x.png"])
-    assert str(caught.value).endswith("write the one that is meant")
+    assert str(caught.value).endswith("write the path of the right file")
 
 
 def test_one_file_is_not_taken_for_two_images(folder: Path) -> None:
@@ -79,11 +79,11 @@ def test_one_file_is_not_taken_for_two_images(folder: Path) -> None:
         locate_images(Path("set.json"), folder, ["p/one.png", "q/one.png"])
 
 
-def test_a_remark_says_it_once(folder: Path) -> None:
+def test_one_remark_for_all_renamed_files(folder: Path) -> None:
     names, remarks = locate_images(Path("set.json"), folder, ["a/x.png", "/old/one.png", "img1.png"])
     assert names == {"a/x.png": "a/x.png", "/old/one.png": "b/one.png", "img1.png": "img1.PNG"}
     (remark,) = remarks
-    assert remark.startswith("set.json: 2 of 3 image names are not written as their files in")
+    assert remark.startswith("set.json: 2 of 3 image names differ from the files in")
     assert "such as '/old/one.png' for 'b/one.png'" in remark
     assert locate_images(Path("set.json"), folder, ["a/x.png"])[1] == []
 
@@ -98,7 +98,7 @@ def test_a_data_set_of_another_machine_is_opened(folder: Path) -> None:
     }
     file = folder.parent / "train.json"
     file.write_text(json.dumps(document))
-    split = open_source(folder.parent).splits["train"]
+    split = open_dataset(folder.parent).splits["train"]
     assert split.images == folder
     dataset = CocoDataset(file, split.images, training=True)
     assert [dataset.path(index).relative_to(folder).as_posix() for index in (0, 1)] == ["b/one.png", "my pic.png"]
@@ -108,7 +108,7 @@ def test_a_data_set_of_another_machine_is_opened(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["b/y.png", "B/y.png", "/home/other/set/b/y.png"])
 def test_what_is_missing_in_its_folder_is_not_taken_from_another(folder: Path, name: str) -> None:
-    """Frames of several cameras have equal names: the boxes of one would come onto the picture of another."""
+    """Frames of several cameras have equal names: the boxes of one would be placed on the picture of another."""
     (folder / "a" / "y.png").write_bytes((folder / "a" / "x.png").read_bytes())
     assert ImageNames(folder).find(name) == []
     assert ImageNames(folder).find("y.png") == ["a/y.png"]

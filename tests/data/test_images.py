@@ -1,4 +1,4 @@
-"""Reading image files: the right pixels for every kind of file, one clear line for every broken one."""
+"""Reading image files: the right pixels for every kind of file, a one-line error for every broken one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ORIENTATION = 0x0112
 
 
 def photo(height: int = 48, width: int = 64) -> np.ndarray:
-    """A smooth colourful (H, W, 3) image."""
+    """A smooth colorful (H, W, 3) image."""
     coarse = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
@@ -56,7 +56,7 @@ def test_pixels_are_those_of_pillow(tmp_path: Path, kind: str, mode: str, tolera
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_of_16_bits_the_high_byte_remains(tmp_path: Path, channels: int) -> None:
+def test_the_high_byte_of_16_bits_is_used(tmp_path: Path, channels: int) -> None:
     rgb = photo() if channels == 3 else np.repeat(photo()[..., :1], 3, axis=2)
     deep = rgb[..., ::-1].astype(np.uint16) * 256 + 200
     path = written(tmp_path, cv2.imencode(".png", deep if channels == 3 else deep[..., 0])[1].tobytes())
@@ -77,7 +77,7 @@ def test_exif_orientation_turns_pixels_and_size(tmp_path: Path, kind: str, orien
     operation = turns[orientation - 1]
     upright = Image.fromarray(photo())
     expected = np.asarray(upright if operation is None else upright.transpose(operation)).astype(int)
-    assert np.abs(image - expected).mean() < 5  # a wrong turn differs by 40 and more
+    assert np.abs(image - expected).mean() < 5  # a wrong rotation differs by 40 and more
 
 
 def test_orientation_in_xmp_turns_neither_pixels_nor_size(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def jpeg_cuts() -> list[bytes]:
 
 @pytest.mark.parametrize("read", [read_image, image_size])
 @pytest.mark.parametrize("data", [*jpeg_cuts(), *(encoded("PNG")[:-cut] for cut in (1, 12, 2000))])
-def test_truncated_files_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str], read, data: bytes) -> None:
+def test_truncated_files_are_errors(tmp_path: Path, capfd: pytest.CaptureFixture[str], read, data: bytes) -> None:
     path = written(tmp_path, data)
     with pytest.raises(InputError, match="truncated") as caught:
         read(path)
@@ -146,7 +146,7 @@ def enormous() -> bytes:
         (b"\x89PNG\r\n\x1a\n" + b"noise" * 9 + b"IEND\0\0\0\0", "expected an image"),
     ],
 )
-def test_what_is_no_image_is_told(
+def test_files_that_are_not_images_are_errors(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], read, data: bytes, words: str
 ) -> None:
     path = written(tmp_path, data)
@@ -158,14 +158,14 @@ def test_what_is_no_image_is_told(
 
 
 @pytest.mark.parametrize("read", [read_image, image_size])
-def test_missing_files_and_folders_are_told(tmp_path: Path, read) -> None:
+def test_missing_files_and_folders_are_errors(tmp_path: Path, read) -> None:
     with pytest.raises(InputError, match="no such image"):
         read(tmp_path / "absent.jpg")
     with pytest.raises(InputError, match="cannot be read"):
         read(tmp_path)
 
 
-def test_opencv_speaks_again_afterwards(tmp_path: Path) -> None:
+def test_opencv_prints_again_afterwards(tmp_path: Path) -> None:
     logging = cv2.utils.logging
     before = logging.setLogLevel(logging.LOG_LEVEL_WARNING)
     try:
@@ -176,7 +176,7 @@ def test_opencv_speaks_again_afterwards(tmp_path: Path) -> None:
         logging.setLogLevel(before)
 
 
-def test_an_image_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_beyond_the_limit_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, encoded("PNG"))  # 48 x 64 = 3072 pixels
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # Pillow warns from here on, and refuses twice as many
     assert read_image(path).shape[:2] == image_size(path) == (48, 64)
@@ -189,7 +189,7 @@ def test_an_image_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytes
 
 
 def test_reading_leaves_the_log_level_of_opencv_alone(tmp_path: Path) -> None:
-    """It is the whole process's: threads that set it and set it back leave it at what another one had set."""
+    """The level belongs to the whole process: threads that set and restore it would race."""
     before = cv2.utils.logging.getLogLevel()
     for data in (encoded("PNG"), b"no image"):
         with suppress(InputError):
@@ -205,8 +205,8 @@ def deep(low: int, high: int, *, channels: int = 3) -> np.ndarray:
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_range_of_16_bits_is_spread_over_8(tmp_path: Path, suffix: str, channels: int) -> None:
-    """Cameras of 12 bits: read as they are, the high bits alone, the brightest pixel would be 15 of 255."""
+def test_a_16_bit_range_is_scaled_to_8_bits(tmp_path: Path, suffix: str, channels: int) -> None:
+    """For 12-bit cameras the high byte alone would make the brightest pixel 15 of 255."""
     path = tmp_path / f"thermal{suffix}"
     cv2.imwrite(str(path), deep(100, 4095, channels=channels))
     assert read_image(path).max() <= 16
@@ -219,7 +219,7 @@ def test_a_range_of_16_bits_is_spread_over_8(tmp_path: Path, suffix: str, channe
     assert (low, high) == (pytest.approx(100, abs=8), pytest.approx(4095, abs=8))
 
 
-def test_the_range_is_for_16_bits_alone(tmp_path: Path) -> None:
+def test_the_range_affects_only_16_bit_images(tmp_path: Path) -> None:
     path = written(tmp_path, encoded("PNG"))
     np.testing.assert_array_equal(read_image(path, (0, 100)), read_image(path))
     assert used_range(path.read_bytes()) is None

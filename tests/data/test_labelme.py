@@ -1,4 +1,4 @@
-"""LabelMe folders to COCO: shapes, groups, names of images, and one line for every fault."""
+"""LabelMe folders to COCO: shapes, groups, names of images, and a one-line error for every fault."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def test_shapes_of_a_group_are_one_object(tmp_path: Path) -> None:
     assert not any("segmentation" in entry for entry in objects)
 
 
-def test_points_and_lines_are_passed_over_and_counted(tmp_path: Path) -> None:
+def test_points_and_lines_are_skipped_and_counted(tmp_path: Path) -> None:
     more = [shape("point", (1, 1)), shape("line", (1, 1), (2, 2)), shape("point", (3, 3))]
     converted = convert_labelme(write_labelme(tmp_path, {"a": [shape("rectangle", (1, 1), (5, 5)), *more]}))
     assert len(converted.coco["annotations"]) == 1
     assert converted.remarks == ["skipped: 2 x point", "skipped: 1 x line"]
 
 
-def test_what_hangs_over_the_border_is_cut(tmp_path: Path) -> None:
+def test_shapes_are_clipped_to_the_image(tmp_path: Path) -> None:
     converted = convert_labelme(write_labelme(tmp_path, {"a": [shape("polygon", (-2, 5), (90, 5), (90, 70))]}))
     (entry,) = converted.coco["annotations"]
     assert entry["bbox"] == [0, 5, 80, 55]
@@ -130,7 +130,7 @@ def test_absolute_paths_are_of_another_machine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        (3, "a.json: shape 0: expected an object, found 3"),
+        (3, "a.json: shape 0: expected an object {...}, found 3"),
         (shape("rectangle", (1, 1), (5, 5), label=""), "expected a class as text under 'label', found ''"),
         (shape("rectangle", (1, 1), (5, 5), label=4), "expected a class as text under 'label', found 4"),
         (shape("rectangle", (1, math.nan), (5, 5)), "expected 'points' of two finite numbers"),
@@ -150,7 +150,7 @@ def test_faults_of_a_shape(tmp_path: Path, entry: object, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_no_json(tmp_path: Path) -> None:
+def test_a_file_that_is_not_json(tmp_path: Path) -> None:
     write_labelme(tmp_path, {"b": [shape("rectangle", (1, 1), (5, 5))]})
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(InputError, match=r"a\.json: not JSON at"):
@@ -158,7 +158,7 @@ def test_a_file_that_is_no_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[]", '{"images": []}', '{"shapes": {}}'])
-def test_other_json_files_are_passed_over_and_said(tmp_path: Path, text: str) -> None:
+def test_other_json_files_are_skipped_and_reported(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(InputError, match=r"expected LabelMe files .*, found none"):
         convert_labelme(tmp_path)
@@ -199,7 +199,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["rotation", "oriented_rectangle", "star"])
-def test_other_closed_shapes_give_their_upright_box(tmp_path: Path, kind: str) -> None:
+def test_other_closed_shapes_give_their_axis_aligned_box(tmp_path: Path, kind: str) -> None:
     points = [(20, 10), (30, 20), (20, 30), (10, 20)]
     write_labelme(tmp_path, {"a": [shape(kind, *points), shape("dot", (1, 1)), shape("dash", (1, 1), (2, 2))]})
     converted = convert_labelme(tmp_path)

@@ -1,4 +1,4 @@
-"""The loader: what a batch is, the batches of an epoch, and errors of a loader process as one clear line."""
+"""The loader: collation, the batches of an epoch, and one-line errors from loader processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COUNT = 5
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Five images of 40 x 40 pixels, grey in ten times their id, an object in each."""
+    """Five images of 40 x 40 pixels with one object each; every gray value is ten times the image's id."""
     images, annotations = [], []
     for number in range(1, COUNT + 1):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((40, 40, 3), 10 * number, np.uint8))
@@ -99,7 +99,7 @@ def test_epoch_is_a_permutation_and_is_repeatable(folder: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_epoch_can_begin_at_any_batch(folder: Path, workers: int) -> None:
-    """What a run resumed inside an epoch asks for: the very batches that were still to come."""
+    """A run resumed inside an epoch gets exactly the remaining batches."""
     loader = training_loader(folder, workers=workers)
     loader.set_epoch(2)
     whole = list(loader)
@@ -115,8 +115,8 @@ def test_an_epoch_can_begin_at_any_batch(folder: Path, workers: int) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_going_through_an_epoch_leaves_the_random_state_alone(folder: Path, workers: int) -> None:
-    """Otherwise a run that was resumed inside an epoch would draw other numbers than one that was not."""
+def test_iterating_an_epoch_does_not_change_the_random_state(folder: Path, workers: int) -> None:
+    """Otherwise a run resumed inside an epoch would draw other numbers than an uninterrupted one."""
     before = torch.get_rng_state()
     for loader in (training_loader(folder, workers=workers), evaluation_loader(folder, workers=workers)):
         list(loader)
@@ -125,7 +125,7 @@ def test_going_through_an_epoch_leaves_the_random_state_alone(folder: Path, work
 
 @pytest.mark.parametrize(("processes", "batch_size"), [(2, 1), (2, 2), (3, 1), (2, 4)])
 def test_processes_share_the_batches_of_one(folder: Path, processes: int, batch_size: int) -> None:
-    """Joined, the batches of all processes are those of one process with all their images."""
+    """Together, the batches of all processes are those of a single process."""
     data = CocoDataset(folder / "annotations.json", folder, training=True)
     samples = TrainingSamples(data, input_size=(32, 32), seed=0, stage2_start=1)
     alone = TrainingLoader(samples, batch_size=processes * batch_size, workers=0)
@@ -166,7 +166,7 @@ def test_evaluation_goes_through_the_file_in_order(folder: Path) -> None:
 
 
 def test_processes_follow_the_epoch(folder: Path) -> None:
-    """The processes live on between epochs; the epoch must reach them."""
+    """The processes persist between epochs; the new epoch must reach them."""
     loader, alone = training_loader(folder, workers=1), training_loader(folder)
     for epoch in (0, 1):
         loader.set_epoch(epoch)
@@ -186,7 +186,7 @@ def test_error_of_a_loader_process_is_one_line(folder: Path, workers: int, make:
 
 
 def test_a_batch_is_pinned_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As DataLoader asks of a batch: without a GPU there is no such memory, so that the calls are looked at."""
+    """As DataLoader requires of a batch. Without a GPU there is no pinned memory, so only the calls are checked."""
     pinned: list[torch.Tensor] = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
     meta = ImageMeta(1, "a.png", (4, 4))
@@ -197,7 +197,7 @@ def test_a_batch_is_pinned_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_index_stays_out_of_loader_processes(folder: Path) -> None:
-    """Under spawn they get the data set by pickle: the boxes as arrays, and not each annotation as a dict."""
+    """With spawn they get the data set by pickle: the boxes as arrays, not each annotation as a dict."""
     data = CocoDataset(folder / "annotations.json", folder, training=True)
     sent = pickle.loads(pickle.dumps(data))
     assert not hasattr(sent, "coco")

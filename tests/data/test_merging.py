@@ -1,4 +1,4 @@
-"""Merged files: classes by name, images by file, ids anew."""
+"""Merged files: classes by name, images by file, new ids."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def make_file(categories: dict[int, str], objects: list[tuple[int, int]], names:
     }
 
 
-def test_classes_are_joined_by_name_and_equal_file_names_stay_apart() -> None:
+def test_classes_are_merged_by_name_and_equal_file_names_stay_apart() -> None:
     first = make_file({3: "cat", 1: "dog"}, [(0, 3), (1, 1)], ["a.png", "b.png"])
     second = make_file({1: "cow", 2: "dog", 9: "cat"}, [(0, 1), (0, 2), (0, 9)], ["a.png"])
     before = copy.deepcopy((first, second))
@@ -51,7 +51,7 @@ def test_an_image_of_two_files_has_the_objects_of_both_once() -> None:
     assert [image["file_name"] for image in merged["images"]] == ["x/a.png"]
     assert [entry["bbox"] for entry in merged["annotations"]] == [[1, 1, 5, 5], [2, 1, 5, 5], [2, 1, 5, 5]]
     second["images"][0]["width"] = 61
-    with pytest.raises(InputError, match=r"image 'x/a\.png' stands with 60 x 50 pixels in one file and with 61 x 50"):
+    with pytest.raises(InputError, match=r"image 'x/a\.png' has 60 x 50 pixels in one file and 61 x 50"):
         merge_coco([first, second], [".", "x"])
 
 
@@ -79,7 +79,7 @@ def test_images_are_found_by_the_split_that_the_file_is_named_after(tmp_path: Pa
     assert main(["data", "merge", str(tmp_path / "valid.json"), "--out", str(tmp_path / "out.json")]) == 0
 
 
-def test_similar_names_are_joined_where_that_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_similar_names_are_merged_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = {1: "Raccoon", 2: "raccoon", 5: " raccoon ", 7: "cat"}
     file = make_file(names, [(0, 1), (0, 2), (1, 5), (1, 7)], ["a.png", "b.png"])
     other = make_file({1: "RACCOON"}, [(0, 1)], ["c.png"])
@@ -93,7 +93,7 @@ def test_similar_names_are_joined_where_that_is_asked_for(tmp_path: Path, capsys
     write_json(tmp_path / "all.json", file)
     words = ["data", "merge", str(tmp_path / "all.json"), "--out", str(tmp_path / "out.json")]
     assert main(words) == 0
-    said = "the classes 'Raccoon', 'raccoon', ' raccoon ' differ in letter case or spaces only"
+    said = "the classes 'Raccoon', 'raccoon', ' raccoon ' differ only in letter case or spaces"
     assert said in capsys.readouterr().out
     assert main([*words, "--merge-similar"]) == 0
     assert [entry["name"] for entry in read_coco(tmp_path / "out.json")["categories"]] == ["Raccoon", "cat"]

@@ -1,4 +1,4 @@
-"""Training and evaluation samples: pure functions of their place, boxes that stay on their objects, two stages.
+"""Training and evaluation samples: pure functions of their place, boxes stay on their objects, two stages.
 
 Dimension legend: N boxes of one image.
 """
@@ -69,9 +69,9 @@ def all_keys(dataset: CocoDataset, epochs: int) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("options", [{}, {"extra": [("Rotate", {"p": 0.7, "limit": 20})]}], ids=["own", "extra"])
-def test_sample_does_not_depend_on_what_was_asked_before(dataset: CocoDataset, options: dict[str, object]) -> None:
+def test_sample_does_not_depend_on_earlier_samples(dataset: CocoDataset, options: dict[str, object]) -> None:
     keys = all_keys(dataset, 4)
-    options = {"mosaic_cache": 3, "mixup_cache": 2, **options}  # windows that are forgotten on the way
+    options = {"mosaic_cache": 3, "mixup_cache": 2, **options}  # small caches, so that entries are dropped
     samples = build(dataset, **options)
     in_order = {key: samples[key] for key in keys}
     other = build(dataset, **options)
@@ -183,7 +183,7 @@ def test_second_stage_keeps_the_box_on_its_object(dataset: CocoDataset, flip: fl
 
 
 def uncovered(sample: Sample, threshold: int) -> int:
-    """Number of bright pixels that lie 2 pixels or more outside of every box."""
+    """Number of bright pixels at least 2 pixels outside every box."""
     bright = sample.image.min(axis=2) > threshold
     for x1, y1, x2, y2 in sample.instances.boxes:
         bright[max(int(y1) - 2, 0) : int(np.ceil(y2)) + 2, max(int(x1) - 2, 0) : int(np.ceil(x2)) + 2] = False
@@ -229,11 +229,11 @@ def test_partners_come_from_the_places_before(dataset: CocoDataset, monkeypatch:
     seen.clear()
     window = build(dataset, mosaic_cache=2, mixup_probability=0.0)
     before, own = window.order.index(len(dataset) - 1), window.order.index(len(dataset))
-    window[1, 0]  # its window reaches back into the epoch before
+    window[1, 0]  # its window extends into the previous epoch
     assert all(images <= {dataset.image_ids[before], dataset.image_ids[own]} for images in seen)
 
 
-def test_crop_without_objects_is_drawn_again_unless_empty_images_are_wanted(tmp_path: Path) -> None:
+def test_crop_without_objects_is_drawn_again_unless_empty_images_are_kept(tmp_path: Path) -> None:
     corners = [[(w - 6, h - 6, w, h)] for h, w in SIZES]
     data = draw_dataset(tmp_path, corners)
     zoomed = {"stage2_start": 0, "resize_range": (2.0, 2.0)}
@@ -245,7 +245,7 @@ def test_crop_without_objects_is_drawn_again_unless_empty_images_are_wanted(tmp_
 
 @pytest.mark.parametrize("stage2_start", [0, 3])
 def test_pixels_are_made_once_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage2_start: int) -> None:
-    """Crops without objects are found without any."""
+    """Crops without objects are rejected before pixels are made."""
     counts: Counter[str] = Counter()
 
     def spy(name: str) -> Callable[..., object]:
@@ -266,7 +266,7 @@ def test_pixels_are_made_once_a_sample(tmp_path: Path, monkeypatch: pytest.Monke
     assert counts["render"] == 3 * len(data) < counts["crop"]
 
 
-def test_images_without_objects_are_kept_only_where_wanted(tmp_path: Path) -> None:
+def test_images_without_objects_are_kept_on_request(tmp_path: Path) -> None:
     boxes = [[(4, 4, 60, 60)], [], [(4, 4, 60, 60)]]
     assert draw_dataset(tmp_path, boxes).image_ids == (1, 3)
     data = draw_dataset(tmp_path, boxes, keep_empty=True)
@@ -280,7 +280,7 @@ def test_images_without_objects_are_kept_only_where_wanted(tmp_path: Path) -> No
 
 
 def test_extra_transforms_follow_the_box_and_keep_the_size(dataset: CocoDataset) -> None:
-    turned = [("Transpose", {"p": 1})]  # a wide input becomes a high image, cut and padded to the input again
+    turned = [("Transpose", {"p": 1})]  # a wide image becomes a high one, cropped and padded to the input again
     samples = build(dataset, stage2_start=0, extra=turned, keep_empty=True, **STILL)
     for position in range(len(dataset)):
         sample = samples[0, position]
@@ -289,7 +289,7 @@ def test_extra_transforms_follow_the_box_and_keep_the_size(dataset: CocoDataset)
             np.testing.assert_allclose(box, bright_bounds(sample.image, box, 200), atol=2)
 
 
-def test_evaluation_samples_come_in_order_and_know_the_way_back(dataset: CocoDataset) -> None:
+def test_evaluation_samples_come_in_order_and_map_back(dataset: CocoDataset) -> None:
     samples = EvaluationSamples(dataset, input_size=INPUT)
     assert len(samples) == len(dataset)
     for number in range(len(samples)):
@@ -298,16 +298,15 @@ def test_evaluation_samples_come_in_order_and_know_the_way_back(dataset: CocoDat
         assert meta.image_id == dataset.image_ids[number]
         assert meta.original_size == original.image.shape[:2]
         assert sample.image.shape == (*INPUT, 3)
-        np.testing.assert_allclose(
-            sample.instances.boxes / np.array(meta.scale * 2), original.instances.boxes, rtol=1e-5
-        )
+        assert meta.letterbox is not None
+        scale = meta.letterbox.scale
+        np.testing.assert_allclose(sample.instances.boxes / np.array(scale * 2), original.instances.boxes, rtol=1e-5)
         np.testing.assert_allclose(
             sample.instances.boxes[0], bright_bounds(sample.image, sample.instances.boxes[0], 200), atol=2
         )
-        assert meta.content is not None
-        height, width = meta.content
+        height, width = meta.letterbox.content
         assert height == INPUT[0] or width == INPUT[1]
         assert (sample.image[height:] == 114).all()
         assert (sample.image[:, width:] == 114).all()
         assert (sample.image[:height, :width] != 114).any(axis=2).mean() > 0.9
-        np.testing.assert_allclose(meta.scale, (width / original.image.shape[1], height / original.image.shape[0]))
+        np.testing.assert_allclose(scale, (width / original.image.shape[1], height / original.image.shape[0]))

@@ -1,4 +1,4 @@
-"""The training operations one by one, with prescribed random numbers, against golden/train_ops.npz."""
+"""The training operations one by one, with given random numbers, compared with golden/train_ops.npz."""
 
 from __future__ import annotations
 
@@ -83,6 +83,6 @@ def test_flip():
 def test_letterbox_is_equal_byte_by_byte(number):
     golden = reference.load("test_pipeline")
     image = NOISY(*(int(v) for v in golden[f"arr{number}_gen"]))
-    canvas, scale = letterbox(image, SIZE)
+    canvas, place = letterbox(image, SIZE)
     assert reference.crc32(canvas) == int(golden[f"arr{number}_crc32"])
-    np.testing.assert_allclose(scale, golden[f"arr{number}_scale_factor"], rtol=1e-12)
+    np.testing.assert_allclose(place.scale, golden[f"arr{number}_scale_factor"], rtol=1e-12)

@@ -1,4 +1,4 @@
-"""The order of an epoch and repeat factors: worked out by hand, unbiased, pure functions of seed and epoch."""
+"""The order of an epoch and repeat factors: computed by hand, unbiased, pure functions of seed and epoch."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def epoch_of(order: EpochOrder, epoch: int) -> list[int]:
     return [order.index(epoch * len(order) + position) for position in range(len(order))]
 
 
-def test_classes_of_images_are_the_wanted_ones_without_crowds(dataset: CocoDataset) -> None:
+def test_classes_of_images_without_crowd_regions_and_unused_classes(dataset: CocoDataset) -> None:
     assert image_classes(dataset) == [{COMMON, RARE}, *[{COMMON}] * 9]
 
 
 def test_factors_by_hand() -> None:
-    """Shares: a 1, b 1/2, c 1/4; the threshold 0.64 makes sqrt(0.64 / share) 0.8, 1.131 and 1.6."""
+    """Fractions: a 1, b 1/2, c 1/4; with threshold 0.64, sqrt(0.64 / fraction) is 0.8, 1.131 and 1.6."""
     classes = [["a", "b", "b"], ["a", "b", "c"], ["a"], ["a"]]
     index = {"a": 0, "b": 1, "c": 2}
     labels = [[index[name] for name in image] for image in classes]
@@ -67,7 +67,7 @@ def test_without_factors_an_epoch_is_the_permutation_of_seed_and_epoch(count: in
         np.testing.assert_array_equal(epoch_of(EpochOrder(count, seed), epoch), expected)
 
 
-def test_each_image_is_shown_its_share_rounded_up_or_down_and_exactly_on_average() -> None:
+def test_each_image_is_shown_by_its_factor_rounded_and_exactly_on_average() -> None:
     factors = np.array([1.0, 2.7, 1.0, 1.45, 3.2, 1.0, 1.3])
     order = EpochOrder(len(factors), seed=0, factors=factors)
     assert len(order) == 11  # of 11.65
@@ -82,17 +82,17 @@ def test_each_image_is_shown_its_share_rounded_up_or_down_and_exactly_on_average
 def test_order_with_factors_is_mixed_and_a_pure_function_of_seed_and_epoch() -> None:
     factors = np.linspace(1, 3, 50)
     order, other = (EpochOrder(50, seed, factors) for seed in (4, 5))
-    epochs = [epoch_of(order, epoch) for epoch in range(8)]  # more than the order remembers
+    epochs = [epoch_of(order, epoch) for epoch in range(8)]  # more epochs than the order caches
     again = pickle.loads(pickle.dumps(EpochOrder(50, 4, factors)))  # as it reaches a loader process
     for epoch in (6, 0, 3):
         assert epoch_of(again, epoch) == epoch_of(order, epoch) == epochs[epoch]
     assert len({tuple(images) for images in [*epochs, epoch_of(other, 0)]}) == 9
-    assert all(np.corrcoef(images, range(len(order)))[0, 1] < 0.5 for images in epochs)  # not in the ruler's order
+    assert all(np.corrcoef(images, range(len(order)))[0, 1] < 0.5 for images in epochs)  # not in the data set's order
 
 
 @pytest.mark.parametrize("start", [0.0, np.nextafter(1, 0)])
-def test_both_ends_of_the_ruler(monkeypatch: pytest.MonkeyPatch, start: float) -> None:
-    """The extreme starts of the walk stay on the data set."""
+def test_extreme_starts_of_the_systematic_sample(monkeypatch: pytest.MonkeyPatch, start: float) -> None:
+    """No index lies outside the data set."""
 
     class Fixed:
         def random(self) -> float:
@@ -107,11 +107,11 @@ def test_both_ends_of_the_ruler(monkeypatch: pytest.MonkeyPatch, start: float) -
         counts = Counter(epoch_of(order, 0))
         assert set(counts) <= set(range(len(factors)))
         assert sum(counts.values()) == int(sum(factors) + 1e-9)
-    if start == 0:  # the walk treads on every edge
+    if start == 0:  # the steps hit every edge
         assert epoch_of(EpochOrder(12, 0, np.ones(12)), 0) == list(range(12))
 
 
-def test_samples_come_as_often_as_their_factors_say(dataset: CocoDataset) -> None:
+def test_samples_come_as_often_as_their_factors(dataset: CocoDataset) -> None:
     plain, repeated = samples(dataset, 0.0), samples(dataset, 0.9)
     assert len(plain) == 10
     assert len(repeated) == len(TrainingLoader(repeated, batch_size=1, workers=0)) == 12  # 9 + sqrt(0.9 / 0.1)

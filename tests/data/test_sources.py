@@ -1,4 +1,4 @@
-"""What a path holds: every layout is recognised, its splits and images found, and what is unclear refused."""
+"""Opening data sets: every layout is recognized, its splits and images are found, unclear ones are rejected."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.formats.open import open_source
+from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.image_names import locate_images
 
 
 def write_coco(file: Path, folder: Path, name: str = "a.png") -> None:
-    """A COCO file of one image, which lies in `folder`."""
+    """A COCO file of one image, which is in `folder`."""
     for place in (file.parent, folder):
         place.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(folder / name), np.zeros((40, 60, 3), np.uint8))
@@ -40,7 +40,7 @@ def write_coco(file: Path, folder: Path, name: str = "a.png") -> None:
 def test_coco_layouts_are_found(tmp_path: Path, files: list[str], folders: list[str]) -> None:
     for file, folder in zip(files, folders, strict=True):
         write_coco(tmp_path / file, tmp_path / folder, name=f"{Path(file).stem}.png")
-    source = open_source(tmp_path)
+    source = open_dataset(tmp_path)
     assert (source.format, list(source.splits)) == ("COCO", ["train", "val"])
     for split, file, folder in zip(source.splits.values(), files, folders, strict=True):
         assert split.annotations == tmp_path / file
@@ -51,14 +51,14 @@ def test_coco_layouts_are_found(tmp_path: Path, files: list[str], folders: list[
 def test_one_file_without_a_name_is_for_training_and_test_is_left_alone(tmp_path: Path) -> None:
     write_coco(tmp_path / "hats.json", tmp_path / "images")
     write_coco(tmp_path / "test.json", tmp_path / "images")
-    assert list(open_source(tmp_path).splits) == ["train"]
-    assert list(open_source(tmp_path / "hats.json").splits) == ["train"]
+    assert list(open_dataset(tmp_path).splits) == ["train"]
+    assert list(open_dataset(tmp_path / "hats.json").splits) == ["train"]
 
 
-def test_of_cocos_several_files_the_instances_count(tmp_path: Path) -> None:
+def test_the_instances_file_of_coco_is_chosen(tmp_path: Path) -> None:
     write_coco(tmp_path / "annotations/instances_train2017.json", tmp_path / "train2017")
     write_coco(tmp_path / "annotations/person_keypoints_train2017.json", tmp_path / "train2017")
-    assert open_source(tmp_path).splits["train"].annotations == tmp_path / "annotations/instances_train2017.json"
+    assert open_dataset(tmp_path).splits["train"].annotations == tmp_path / "annotations/instances_train2017.json"
 
 
 @pytest.mark.parametrize("at", [".", "data.yaml"])
@@ -69,7 +69,7 @@ def test_yolo(tmp_path: Path, at: str) -> None:
         cv2.imwrite(str(tmp_path / split / "images" / "a.png"), np.zeros((40, 60, 3), np.uint8))
         (tmp_path / split / "labels" / "a.txt").write_text("1 0.5 0.5 0.2 0.2\n")
     (tmp_path / "data.yaml").write_text("train: train/images\nval: valid/images\nnames: [cap, hat]\n")
-    source = open_source(tmp_path / at)
+    source = open_dataset(tmp_path / at)
     assert (source.format, list(source.splits)) == ("YOLO", ["train", "val"])
     assert source.splits["train"].coco["annotations"][0]["category_id"] == 1
 
@@ -83,7 +83,7 @@ def test_via(tmp_path: Path, attributes: dict[str, str], name: str) -> None:
         cv2.imwrite(str(tmp_path / split / "a.png"), np.zeros((40, 60, 3), np.uint8))
         content = {"a.png1": {"filename": "a.png", "regions": [region]}}
         (tmp_path / split / "via_region_data.json").write_text(json.dumps(content))
-    source = open_source(tmp_path)
+    source = open_dataset(tmp_path)
     assert (source.format, list(source.splits)) == ("VIA", ["train", "val"])
     assert [category["name"] for category in source.splits["val"].coco["categories"]] == [name]
 
@@ -101,10 +101,10 @@ def write_voc(labels: Path, images: Path, stem: str, name: str) -> None:
 
 def sizes(folder: Path) -> dict[str, int]:
     """The number of images of each split."""
-    return {name: len(split.coco["images"]) for name, split in open_source(folder).splits.items()}
+    return {name: len(split.coco["images"]) for name, split in open_dataset(folder).splits.items()}
 
 
-def test_what_systems_leave_in_folders_is_passed_over(tmp_path: Path) -> None:
+def test_hidden_files_of_operating_systems_are_skipped(tmp_path: Path) -> None:
     write_coco(tmp_path / "train" / "_annotations.coco.json", tmp_path / "train")
     for file in ("__MACOSX/train/._annotations.coco.json", "train/.ipynb_checkpoints/annotations-checkpoint.json"):
         (tmp_path / file).parent.mkdir(parents=True)
@@ -114,20 +114,20 @@ def test_what_systems_leave_in_folders_is_passed_over(tmp_path: Path) -> None:
     assert sizes(tmp_path) == {"train": 1}
 
 
-def test_a_damaged_file_of_a_split_is_not_passed_over(tmp_path: Path) -> None:
+def test_a_damaged_file_of_a_split_is_not_skipped(tmp_path: Path) -> None:
     write_coco(tmp_path / "train.json", tmp_path / "images")
     (tmp_path / "val.json").write_text("{")
     with pytest.raises(InputError, match=r"val\.json: not JSON"):
-        open_source(tmp_path)
+        open_dataset(tmp_path)
 
 
-def test_the_folder_with_the_most_of_the_images_is_theirs(tmp_path: Path) -> None:
+def test_the_folder_with_most_of_the_images_is_chosen(tmp_path: Path) -> None:
     write_coco(tmp_path / "train.json", tmp_path / "images")
     document = json.loads((tmp_path / "train.json").read_text())
     missing = {"id": 2, "file_name": "gone.png", "width": 60, "height": 40}
     document["images"].insert(0, missing)
     (tmp_path / "train.json").write_text(json.dumps(document))
-    assert open_source(tmp_path).splits["train"].images == tmp_path / "images"
+    assert open_dataset(tmp_path).splits["train"].images == tmp_path / "images"
 
 
 def test_a_single_file_is_for_training_whatever_its_name(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_yolo_without_the_val_folder_that_is_named(tmp_path: Path) -> None:
     (tmp_path / "train" / "labels").mkdir()
     (tmp_path / "train" / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
     (tmp_path / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnames: [cap]\n")
-    splits = open_source(tmp_path).splits
+    splits = open_dataset(tmp_path).splits
     assert list(splits) == ["train"]
     assert "the folder of 'val', ../valid/images, does not exist" in splits["train"].remarks[0]
 
@@ -158,7 +158,7 @@ def test_via_beside_the_images_with_classes_of_both_splits(tmp_path: Path) -> No
         cv2.imwrite(str(tmp_path / split / "images" / "a.png"), np.zeros((40, 60, 3), np.uint8))
         regions = [{"shape_attributes": shape, "region_attributes": {"kind": kind}}]
         (tmp_path / split / "via.json").write_text(json.dumps({"a": {"filename": "a.png", "regions": regions}}))
-    splits = open_source(tmp_path).splits
+    splits = open_dataset(tmp_path).splits
     for split, label in (("train", 1), ("val", 2)):
         assert [category["name"] for category in splits[split].coco["categories"]] == ["hat", "cap"]
         assert splits[split].coco["annotations"][0]["category_id"] == label
@@ -181,7 +181,7 @@ def test_voc_layouts(tmp_path: Path, labels: str, images: str) -> None:
     assert sizes(tmp_path) == ({"train": 1, "val": 1} if "train" in labels else {"train": 2})
 
 
-def test_splits_inside_the_folder_of_another_are_not_learned(tmp_path: Path) -> None:
+def test_splits_inside_the_folder_of_another_are_kept_apart(tmp_path: Path) -> None:
     for at, images in (("", "ab"), ("val", "c"), ("test", "d")):
         for stem in images:
             write_voc(tmp_path / "voc" / "Annotations" / at, tmp_path / "voc" / "JPEGImages" / at, stem, "hat")
@@ -209,12 +209,12 @@ def test_voc_beside_other_xml_files_and_with_lists_of_other_names(tmp_path: Path
     lists.mkdir(parents=True)
     (lists / "Validation.txt").write_text("b\n")
     with pytest.raises(InputError, match=r"expected a list train\.txt or trainval\.txt, found validation"):
-        open_source(tmp_path / "lists")
+        open_dataset(tmp_path / "lists")
     (lists / "Train.txt").write_text("a\n")
     assert sizes(tmp_path / "lists") == {"train": 1, "val": 1}
 
 
-def test_the_name_of_a_group_is_a_class_where_any_split_has_objects_of_it(tmp_path: Path) -> None:
+def test_a_group_category_is_a_class_if_any_split_has_objects_of_it(tmp_path: Path) -> None:
     groups = [
         {"id": 1, "name": "vehicle", "supercategory": "none"},
         {"id": 2, "name": "car", "supercategory": "vehicle"},
@@ -225,7 +225,7 @@ def test_the_name_of_a_group_is_a_class_where_any_split_has_objects_of_it(tmp_pa
         document["categories"] = groups
         document["annotations"][0]["category_id"] = category
         (tmp_path / f"{split}.json").write_text(json.dumps(document))
-    for split in open_source(tmp_path).splits.values():
+    for split in open_dataset(tmp_path).splits.values():
         assert [category["id"] for category in split.coco["categories"]] == [1, 2]
         assert split.remarks == ()
     val = CocoDataset(tmp_path / "val.json", tmp_path / "val", classes=("vehicle", "car"), training=False)
@@ -241,7 +241,7 @@ def test_via_splits_have_the_class_attribute_in_common(tmp_path: Path) -> None:
         (tmp_path / split).mkdir()
         cv2.imwrite(str(tmp_path / split / "a.png"), np.zeros((40, 60, 3), np.uint8))
         (tmp_path / split / "via.json").write_text(json.dumps({"a": {"filename": "a.png", "regions": regions}}))
-    for split in open_source(tmp_path).splits.values():
+    for split in open_dataset(tmp_path).splits.values():
         assert [category["name"] for category in split.coco["categories"]] == ["hat"]
 
 
@@ -276,33 +276,33 @@ def test_voc_with_lists(tmp_path: Path) -> None:
     (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
     (tmp_path / "ImageSets/Main/train.txt").write_text("a\nb\n")
     (tmp_path / "ImageSets/Main/val.txt").write_text("c\n")
-    source = open_source(tmp_path)
+    source = open_dataset(tmp_path)
     assert source.format == "VOC"
     assert {name: len(split.coco["images"]) for name, split in source.splits.items()} == {"train": 2, "val": 1}
     assert source.splits["val"].coco["categories"] == source.splits["train"].coco["categories"]
 
 
-def test_voc_with_a_folder_a_split_has_the_classes_of_train(tmp_path: Path) -> None:
+def test_voc_with_a_folder_per_split_has_the_classes_of_train(tmp_path: Path) -> None:
     write_voc(tmp_path / "train", tmp_path / "train", "a", "cap")
     write_voc(tmp_path / "train", tmp_path / "train", "b", "hat")
     write_voc(tmp_path / "valid", tmp_path / "valid", "c", "hat")
-    splits = open_source(tmp_path).splits
+    splits = open_dataset(tmp_path).splits
     assert splits["val"].coco["annotations"][0]["category_id"] == 2
 
 
 def test_voc_without_splits(tmp_path: Path) -> None:
     write_voc(tmp_path, tmp_path, "a", "hat")
-    assert list(open_source(tmp_path).splits) == ["train"]
+    assert list(open_dataset(tmp_path).splits) == ["train"]
 
 
-def test_labelme_with_a_folder_a_split(tmp_path: Path) -> None:
+def test_labelme_with_a_folder_per_split(tmp_path: Path) -> None:
     for folder, stem, label in (("train", "a", "cap"), ("train", "b", "hat"), ("val", "c", "hat")):
         (tmp_path / folder).mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / folder / f"{stem}.png"), np.zeros((40, 60, 3), np.uint8))
         shape = {"label": label, "points": [[3, 4], [20, 30]], "shape_type": "rectangle"}
         content = {"imagePath": f"{stem}.png", "imageHeight": 40, "imageWidth": 60, "shapes": [shape]}
         (tmp_path / folder / f"{stem}.json").write_text(json.dumps(content))
-    source = open_source(tmp_path)
+    source = open_dataset(tmp_path)
     assert (source.format, list(source.splits)) == ("LabelMe", ["train", "val"])
     assert source.splits["val"].coco["annotations"][0]["category_id"] == 2
 
@@ -327,10 +327,10 @@ def test_cvat_projects_have_subsets(tmp_path: Path) -> None:
         images += f"<image {place}>{box}</image>"
     (tmp_path / "annotations.xml").write_text(f"<annotations>{images}</annotations>")
     assert sizes(tmp_path) == {"train": 2, "val": 1}
-    assert open_source(tmp_path).splits["val"].coco["images"][0]["file_name"] == "Validation/a.png"
+    assert open_dataset(tmp_path).splits["val"].coco["images"][0]["file_name"] == "Validation/a.png"
 
 
-def test_cvat_subsets_of_other_names_and_files_a_split(tmp_path: Path) -> None:
+def test_cvat_subsets_of_other_names_and_a_file_per_split(tmp_path: Path) -> None:
     def write(path: Path, subsets: list[str]) -> None:
         box = '<box label="hat" xtl="3" ytl="4" xbr="20" ybr="30" occluded="0"/>'
         images = ""
@@ -351,7 +351,7 @@ def test_cvat_subsets_of_other_names_and_files_a_split(tmp_path: Path) -> None:
     assert sizes(tmp_path / "files") == {"train": 2, "val": 1}
     write(tmp_path / "none" / "annotations.xml", ["Test", "Validation"])
     with pytest.raises(InputError, match="expected a subset for training, found test, val"):
-        open_source(tmp_path / "none")
+        open_dataset(tmp_path / "none")
 
 
 def test_cvat(tmp_path: Path) -> None:
@@ -361,12 +361,12 @@ def test_cvat(tmp_path: Path) -> None:
     image = f'<image id="0" name="a.png" width="60" height="40">{box}</image>'
     (tmp_path / "annotations.xml").write_text(f"<annotations><version>1.1</version>{image}</annotations>")
     for path in (tmp_path, tmp_path / "annotations.xml"):
-        source = open_source(path)
+        source = open_dataset(path)
         assert (source.format, list(source.splits)) == ("CVAT", ["train"])
         assert len(source.splits["train"].coco["annotations"]) == 1
 
 
-def test_what_is_unclear_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_unclear_data_are_rejected_in_one_line(tmp_path: Path) -> None:
     write_coco(tmp_path / "two" / "a.json", tmp_path / "two")
     write_coco(tmp_path / "two" / "b.json", tmp_path / "two")
     write_coco(tmp_path / "val" / "val.json", tmp_path / "val")
@@ -380,15 +380,15 @@ def test_what_is_unclear_is_refused_in_one_line(tmp_path: Path) -> None:
     for name, words in {
         "two": "expected one annotation file for train, found",
         "val": "expected annotations for training",
-        "lost": "lie in none of the folders",
-        "empty": r"recognised none; the folder has 0 images and no \.json, \.xml or \.txt files",
-        "other": r"recognised none; the folder has 0 images and 1 \.json files",
+        "lost": r"expected its images \(the first is 'a.png'\) in a folder such as",
+        "empty": r"recognized none; the folder has 0 images and no \.json, \.xml or \.txt files",
+        "other": r"recognized none; the folder has 0 images and 1 \.json files",
         "data.zip": "it is an archive: unpack it",
-        "texts": r"1 \.txt files; YOLO labels want a data\.yaml or a classes\.txt",
+        "texts": r"1 \.txt files; YOLO labels need a data\.yaml or a classes\.txt",
         "nowhere": "no such file or folder",
     }.items():
         with pytest.raises(InputError, match=words) as caught:
-            open_source(tmp_path / name)
+            open_dataset(tmp_path / name)
         assert "\n" not in str(caught.value)
 
 
@@ -398,20 +398,20 @@ def test_what_is_unclear_is_refused_in_one_line(tmp_path: Path) -> None:
         ("via.csv", "#filename,file_size,file_attributes,region_count,x\n", "VIA's CSV: choose 'Export Annotations"),
         ("boxes.csv", '"filename", "width","height","class","xmin"\n', "TensorFlow's CSV"),
         ("oid.csv", "ImageID,Source,LabelName,Confidence,XMin\n", "Open Images' CSV"),
-        ("r.json", '[{"image_id": 1, "category_id": 1, "bbox": [], "score": 1}]', "a COCO list of results"),
+        ("r.json", '[{"image_id": 1, "category_id": 1, "bbox": [], "score": 1}]', "COCO detection results"),
         ("c.json", '[{"image": "a.png", "annotations": []}]', "CreateML's JSON"),
-        ("l.json", '[{"id": 1, "data": {"image": "/a"}, "annotations": []}]', "Label Studio's own JSON: choose"),
-        ("m.json", '[{"image": "/a", "annotator": 1, "label": []}]', "Label Studio's own JSON: choose"),
+        ("l.json", '[{"id": 1, "data": {"image": "/a"}, "annotations": []}]', "Label Studio's own JSON: export"),
+        ("m.json", '[{"image": "/a", "annotator": 1, "label": []}]', "Label Studio's own JSON: export"),
     ],
 )
-def test_formats_that_are_not_read_are_named(tmp_path: Path, name: str, text: str, words: str) -> None:
+def test_unsupported_formats_are_named(tmp_path: Path, name: str, text: str, words: str) -> None:
     (tmp_path / "set").mkdir()
     file = tmp_path / "set" / name
     file.write_text(text)
     for path in (file, tmp_path / "set"):
         with pytest.raises(InputError, match=words) as caught:
-            open_source(path)
+            open_dataset(path)
         assert str(caught.value).startswith(f"{path}: expected COCO, YOLO, VIA")
     file.write_text("[1]" if name.endswith("json") else "a,b\n")
-    with pytest.raises(InputError, match="recognised none; "):
-        open_source(file)
+    with pytest.raises(InputError, match="recognized none; "):
+        open_dataset(file)

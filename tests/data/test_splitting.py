@@ -32,7 +32,7 @@ def make_file(classes_of: Sequence[Sequence[int]]) -> CocoFile:
 
 
 def images_by_class(file: CocoFile) -> Counter[int]:
-    """Of each category the number of images that show it, under -1 the number of those without objects."""
+    """The number of images by category; -1: images without objects."""
     pairs = {(annotation["image_id"], annotation["category_id"]) for annotation in file["annotations"]}
     counts = Counter(category for _, category in pairs)
     counts[-1] = len(file["images"]) - len({image for image, _ in pairs})
@@ -48,7 +48,7 @@ def mixed_images(count: int) -> list[list[int]]:
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.8])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_every_class_and_the_empty_images_are_shared_out_alike(share: float, seed: int) -> None:
+def test_every_class_and_the_empty_images_are_split_in_proportion(share: float, seed: int) -> None:
     file = make_file(mixed_images(400))
     train, val = split_coco(file, share, seed)
     assert len(val["images"]) == pytest.approx(400 * share, abs=2)
@@ -81,7 +81,7 @@ def test_equal_seeds_give_equal_splits_whatever_the_order() -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_classes_of_two_images_are_on_both_sides(seed: int) -> None:
-    """Fifty images of class 1, and six classes that two of them show, some of these together."""
+    """Fifty images of class 1; six other classes are on two of them each, some together."""
     images = [[1] for _ in range(50)]
     for number, category in enumerate(range(2, 8)):
         images[number].append(category)
@@ -104,13 +104,13 @@ def test_two_images_are_one_and_one(images: list[list[int]], share: float) -> No
 
 
 def test_a_class_whose_images_all_went_to_training_gets_one_back() -> None:
-    """Images 0 and 1 are in training for their classes 2 and 3; one of them is the only way for class 1."""
+    """Images 0 and 1 are in training because of classes 2 and 3; only moving one of them helps class 1."""
     for part in split_coco(make_file([[1, 2], [1, 3], [4], [4], [4], [4]]), 0.3, 0):
         assert images_by_class(part)[1] == 1
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_crowds_alone_are_no_objects(seed: int) -> None:
+def test_crowd_regions_are_not_counted_as_objects(seed: int) -> None:
     file = make_file([[1]] * 20)
     for annotation in file["annotations"][:10]:
         annotation["iscrowd"] = 1
@@ -120,7 +120,7 @@ def test_crowds_alone_are_no_objects(seed: int) -> None:
 
 @pytest.mark.parametrize("share", [0, 1, -0.2, 20, float("nan")])
 def test_faults(share: float) -> None:
-    with pytest.raises(InputError, match=r"share of validation images .*: expected a number between 0 and 1"):
+    with pytest.raises(InputError, match=r"fraction of validation images: expected between 0 and 1"):
         split_coco(make_file([[1], [1]]), share, 0)
     with pytest.raises(InputError, match="at least 2 images to split, found 1"):
         split_coco(make_file([[1]]), 0.2, 0)
@@ -148,10 +148,10 @@ def test_the_file_itself_is_not_overwritten(tmp_path: Path, capsys: pytest.Captu
     assert not (tmp_path / "val.json").exists()
 
 
-def test_repeated_annotation_ids_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_repeated_annotation_ids_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, file = tmp_path / "all.json", make_file([[1], [1], [1]])
     file["annotations"][1]["id"] = 1
     write_json(whole, file)
     assert main(["data", "split", str(whole), "--out", str(tmp_path)]) == 0
     first = capsys.readouterr().out.splitlines()[0]
-    assert first == f"{whole}: 1 annotations had the id of another one: all are numbered anew, from 1"
+    assert first == f"{whole}: repeated annotation ids: 1; all are renumbered from 1"

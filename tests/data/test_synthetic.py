@@ -1,4 +1,4 @@
-"""The generated balloon scenes: deterministic, exactly annotated, and balloons never hidden too far."""
+"""Synthetic balloon scenes: deterministic, exactly annotated, balloons are never hidden too much."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def scenes() -> list[Scene]:
 
 
 def change(monkeypatch: pytest.MonkeyPatch, **settings: object) -> None:
-    """Make scenes of another kind than those that are published."""
+    """Change the settings of the scenes."""
     for name, value in settings.items():
         monkeypatch.setattr(synthetic, name, value)
 
@@ -86,19 +86,19 @@ def test_polygons_follow_the_visible_mask(scenes: list[Scene]) -> None:
 
 
 def filled(mask: np.ndarray) -> np.ndarray:
-    """The mask without its holes, where something hides a balloon's middle: a polygon cannot have them."""
+    """The mask with holes filled (where something hides a balloon's middle): a polygon has no holes."""
     contours = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
     return cv2.drawContours(np.zeros_like(mask), contours, -1, 1, cv2.FILLED)
 
 
 def test_annotated_balloons_are_where_the_picture_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Colour changes at the outlines more than beside them: the annotation follows the painted pixels."""
+    """Colors change more at the outlines than beside them: the annotation follows the painted pixels."""
     change(monkeypatch, CLUTTER=(0, 0), OCCLUDERS=(0, 0), BLUR=(0.0, 0.0))
     at, beside = [], []
     for index in range(12):
         scene = render_scene(scene_seed(4, index), size=SIZE)
-        grey = cv2.cvtColor(scene.image, cv2.COLOR_RGB2LAB).astype(np.float32)
-        steps = sum(np.hypot(cv2.Sobel(c, -1, 1, 0), cv2.Sobel(c, -1, 0, 1)) for c in cv2.split(grey))
+        gray = cv2.cvtColor(scene.image, cv2.COLOR_RGB2LAB).astype(np.float32)
+        steps = sum(np.hypot(cv2.Sobel(c, -1, 1, 0), cv2.Sobel(c, -1, 0, 1)) for c in cv2.split(gray))
         inner = np.s_[6:-6, 6:-6]  # an outline along the image's border has no step
         for shift, found in ((0, at), (3, beside), (-3, beside)):
             line = np.zeros(SIZE, np.uint8)
@@ -114,7 +114,7 @@ def test_every_scene_has_balloons_and_most_have_several(scenes: list[Scene]) -> 
     assert np.mean([len(scene.polygons) for scene in scenes]) > 2.5
 
 
-def test_balloons_are_never_hidden_too_far(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_balloons_are_never_hidden_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
     change(monkeypatch, BALLOONS=(30, 30), RADIUS=(0.12, 0.16), CLUTTER=(6, 16), OCCLUDERS=(1, 4))
     for seed in range(3):
         scene = render_scene(seed, size=SIZE)
@@ -135,7 +135,7 @@ def test_outline_of_a_balloon_cut_in_two_is_that_of_its_larger_part(monkeypatch:
     assert cut >= 2
 
 
-def test_scene_seeds_never_meet_between_splits() -> None:
+def test_scene_seeds_differ_between_splits() -> None:
     seeds = {scene_seed(split, index) for split in range(40) for index in range(50)}
     assert len(seeds) == 40 * 50
     assert scene_seed(2**32 + 1, 0) != scene_seed(1, 1)  # words of a long seed are not taken for an index
@@ -182,7 +182,7 @@ def test_command_writes_two_different_splits(tmp_path: Path, capsys: pytest.Capt
         (["--size", "320", "63"], "expected sides of at least 64 pixels, found 320 x 63"),
     ],
 )
-def test_command_refuses_what_it_cannot_make(
+def test_command_rejects_impossible_settings(
     options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["data", "synthesize", "--out", str(tmp_path), *options]) == 2
@@ -199,6 +199,6 @@ def test_dataset_names_the_folder_it_cannot_write(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("count", "seed"), [(0, 0), (1, -1)])
-def test_dataset_refuses_a_count_or_seed_out_of_range(count: int, seed: int, tmp_path: Path) -> None:
+def test_dataset_rejects_a_count_or_seed_out_of_range(count: int, seed: int, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"found {count} and {seed}"):
         write_dataset(tmp_path, count=count, seed=seed, size=SIZE)

@@ -1,4 +1,4 @@
-"""Colours and padding, where the reference's numbers leave room: every shift, every shape of image."""
+"""Colors and padding beyond the reference's cases: every shift, every shape of image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def sample(*size: int) -> Sample:
 
 @pytest.mark.parametrize("size", [(64, 48), (1, 1), (4, 1), (1, 4)])
 @pytest.mark.parametrize("shift", [(0, 0, 0), (5, 30, -30), (-5, -30, 30), (-180, 300, -300), (179, 0, 1)])
-def test_colours_are_shifted_exactly(size: tuple[int, int], shift: tuple[int, int, int]) -> None:
+def test_colors_are_shifted_exactly(size: tuple[int, int], shift: tuple[int, int, int]) -> None:
     given = sample(*size)
     before = given.image.copy()
     hsv = cv2.cvtColor(given.image, cv2.COLOR_RGB2HSV).astype(int) + shift
@@ -28,7 +28,7 @@ def test_colours_are_shifted_exactly(size: tuple[int, int], shift: tuple[int, in
     np.testing.assert_array_equal(given.image, before)
 
 
-def test_padding_is_grey_to_the_right_and_below() -> None:
+def test_padding_is_gray_on_the_right_and_at_the_bottom() -> None:
     given = sample(20, 30)
     padded = pad(given, (32, 64)).image
     np.testing.assert_array_equal(padded[:20, :30], given.image)

@@ -1,4 +1,4 @@
-"""VIA region files to COCO: geometry, classes, and one line for every fault."""
+"""VIA region files to COCO: geometry, classes, and a one-line error for every fault."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ def test_regions_as_dict_and_project_files_are_the_same(folder: Path) -> None:
 
 
 def test_classes_from_an_attribute(folder: Path) -> None:
-    regions = [region(TRIANGLE, kind=kind) for kind in ("red", "blue", "red", "tan", "jade", "grey")]
+    regions = [region(TRIANGLE, kind=kind) for kind in ("red", "blue", "red", "tan", "jade", "gray")]
     coco = convert(folder, entry("a.png", *regions), key="kind")
-    names = ["blue", "grey", "jade", "red", "tan"]
+    names = ["blue", "gray", "jade", "red", "tan"]
     assert coco["categories"] == [{"id": number, "name": name} for number, name in enumerate(names, 1)]
     assert [annotation["category_id"] for annotation in coco["annotations"]] == [4, 1, 4, 5, 3, 2]
     assert [annotation["id"] for annotation in coco["annotations"]] == [1, 2, 3, 4, 5, 6]
@@ -126,7 +126,7 @@ def test_unusable_regions(folder: Path, shape: object, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_points_are_passed_over_and_counted(folder: Path) -> None:
+def test_points_are_skipped_and_counted(folder: Path) -> None:
     point = {"name": "point", "cx": 1, "cy": 1}
     convert(folder, entry("a.png", region(point), region(TRIANGLE)))
     converted = convert_via(folder / "via.json", folder, class_name="thing", class_key=None)
@@ -134,7 +134,7 @@ def test_points_are_passed_over_and_counted(folder: Path) -> None:
     assert converted.remarks == ["skipped: 1 x point"]
 
 
-def test_the_one_ticked_box_is_the_class(folder: Path) -> None:
+def test_the_only_ticked_checkbox_is_the_class(folder: Path) -> None:
     kinds = ({"red": True, "blue": False}, {"blue": True})
     coco = convert(folder, entry("a.png", *(region(TRIANGLE, kind=kind) for kind in kinds)), key="kind")
     assert [annotation["category_id"] for annotation in coco["annotations"]] == [2, 1]
@@ -159,9 +159,9 @@ def test_the_attribute_that_all_regions_have_is_the_class(
 @pytest.mark.parametrize(
     ("attributes", "words"),
     [
-        ([{"kind": "red"}, {}], "region 1: expected a text under 'kind', as other regions have it, found none"),
-        ([{"kind": "red", "note": "a"}] * 2, "each of the attributes kind, note could be the class"),
-        ([{"kind": "red"}, {"note": "a"}], "each of the attributes kind, note could be the class"),
+        ([{"kind": "red"}, {}], "region 1: expected a class as text under 'kind', as in other regions, found none"),
+        ([{"kind": "red", "note": "a"}] * 2, "expected one attribute with the class, found kind, note"),
+        ([{"kind": "red"}, {"note": "a"}], "expected one attribute with the class, found kind, note"),
     ],
 )
 def test_a_class_attribute_that_is_not_clear(folder: Path, attributes: list[dict[str, object]], words: str) -> None:
@@ -187,7 +187,7 @@ def test_images_that_cannot_be_used(folder: Path) -> None:
         convert(folder, entry("c.png"))
     with pytest.raises(InputError, match="1 of 1 image files are not in"):
         convert(folder, entry("../x.png"))
-    with pytest.raises(InputError, match=r"one entry for each 'filename', found 'a\.png' again"):
+    with pytest.raises(InputError, match=r"one entry per 'filename', found 'a\.png' twice"):
         convert(folder, entry("a.png"), entry("a.png"))
     with pytest.raises(InputError, match=r"a\.png: expected regions, found 5"):
         convert(folder, entry("a.png") | {"regions": 5})
@@ -220,7 +220,7 @@ def test_balloon_set(shared: Path, part: str, images: int, objects: int) -> None
     assert (len(coco["images"]), len(coco["annotations"])) == (images, objects)
 
 
-def test_kinds_that_are_not_known_are_skipped_and_counted(folder: Path) -> None:
+def test_unknown_shapes_are_skipped_and_counted(folder: Path) -> None:
     (folder / "via.json").write_text(json.dumps({"x": entry("a.png", region(TRIANGLE), region({"name": "star"}))}))
     converted = convert_via(folder / "via.json", folder, class_name="thing", class_key=None)
     assert len(converted.coco["annotations"]) == 1

@@ -1,4 +1,4 @@
-"""Pascal VOC folders to COCO: layouts, geometry, classes, safety of the parser, and one line for every fault."""
+"""Pascal VOC folders to COCO: layouts, geometry, classes, parser safety, and a one-line error for every fault."""
 
 from __future__ import annotations
 
@@ -54,27 +54,27 @@ def test_pixels_count_from_1_and_the_last_one_is_inside(tmp_path: Path) -> None:
 
 
 def test_what_hotcoco_writes_comes_back(tmp_path: Path) -> None:
-    """A writer of somebody else, with the same idea of a pixel."""
+    """An independent writer with the same pixel convention."""
     first = convert_voc(write_voc(tmp_path, {"a": voc_object() + voc_object("cat", (1, 2, 80, 60)), "b": ""}))
     write_json(tmp_path / "first.json", first.coco)
     hotcoco.COCO(str(tmp_path / "first.json")).to_voc(str(tmp_path / "again"))
     assert convert_voc(tmp_path / "again", tmp_path / "JPEGImages").coco == first.coco
 
 
-def test_boxes_are_cut_at_the_border_and_may_be_floats(tmp_path: Path) -> None:
+def test_boxes_are_clipped_and_may_be_floats(tmp_path: Path) -> None:
     """Tools that count from 0 write 0 for the first pixel."""
     converted = convert_voc(write_voc(tmp_path, {"a": voc_object(box=(0, 0.5, 80.5, 30.25))}))
     assert converted.coco["annotations"][0]["bbox"] == [0, 0, 80, 30.25]
 
 
-def test_difficult_objects_become_crowds(tmp_path: Path) -> None:
+def test_difficult_objects_become_crowd_regions(tmp_path: Path) -> None:
     plain, difficult = (voc_object(extra=f"<difficult>{value}</difficult>") for value in (0, 1))
     converted = convert_voc(write_voc(tmp_path, {"a": plain + difficult}))
     assert [annotation["iscrowd"] for annotation in converted.coco["annotations"]] == [0, 1]
-    assert converted.remarks == ["1 difficult objects became crowds: kept out of training"]
+    assert converted.remarks == ["difficult objects: 1, treated as crowd regions (not used for training)"]
 
 
-def test_parts_of_an_object_are_passed_over(tmp_path: Path) -> None:
+def test_parts_of_an_object_are_ignored(tmp_path: Path) -> None:
     part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
     converted = convert_voc(write_voc(tmp_path, {"a": voc_object(extra=part)}))
     assert [category["name"] for category in converted.coco["categories"]] == ["dog"]
@@ -121,14 +121,14 @@ def test_layouts(tmp_path: Path, layout: str) -> None:
 
 
 def test_an_image_has_the_name_of_its_xml_file_else_the_one_inside(tmp_path: Path) -> None:
-    """Images are renamed together with their XML file, which then still says the old name."""
+    """Images are often renamed together with their XML file, which keeps the old name inside."""
     write_voc(tmp_path, {"a": voc_object() + "<filename>old.png</filename>", "b": "<filename>c.png</filename>"})
     (tmp_path / "JPEGImages" / "b.png").rename(tmp_path / "JPEGImages" / "c.png")
     assert [image["file_name"] for image in convert_voc(tmp_path).coco["images"]] == ["a.png", "c.png"]
 
 
 @pytest.mark.parametrize("name", ["../a.png", "/etc/passwd", "C:\\a.png", "..\\a.png"])
-def test_paths_out_of_the_folder_are_refused(tmp_path: Path, name: str) -> None:
+def test_paths_out_of_the_folder_are_rejected(tmp_path: Path, name: str) -> None:
     write_voc(tmp_path, {"a": f"{voc_object()}<filename>{name}</filename>"})
     (tmp_path / "JPEGImages" / "a.png").rename(tmp_path / "a.png")
     (tmp_path / "JPEGImages" / "b.png").touch()
@@ -168,32 +168,32 @@ def test_faults_of_a_file(tmp_path: Path, content: str, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_size_of_0_says_nothing(tmp_path: Path) -> None:
+def test_a_size_of_0_is_ignored(tmp_path: Path) -> None:
     write_voc(tmp_path, {"a": voc_object() + "<size><width>0</width><height>0</height></size>"})
     assert len(convert_voc(tmp_path).coco["annotations"]) == 1
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00\x01", b'<?xml version="1.0" encoding="gbk"?><annotation/>'])
-def test_files_that_are_no_xml(tmp_path: Path, data: bytes) -> None:
+def test_files_that_are_not_xml(tmp_path: Path, data: bytes) -> None:
     write_voc(tmp_path, {"a": voc_object()})
     (tmp_path / "Annotations" / "a.xml").write_bytes(data)
     with pytest.raises(InputError, match=r"a\.xml: (not XML|expected XML in UTF-8)"):
         convert_voc(tmp_path)
 
 
-def test_other_xml_files_are_passed_over_and_said(tmp_path: Path) -> None:
+def test_other_xml_files_are_skipped_and_reported(tmp_path: Path) -> None:
     write_voc(tmp_path, {"a": voc_object()})
     (tmp_path / "Annotations" / "catalog.xml").write_text("<catalog/>")
     converted = convert_voc(tmp_path)
     assert len(converted.coco["images"]) == 1
-    assert converted.remarks == ["skipped: 1 XML files that are not VOC's"]
+    assert converted.remarks == ["skipped: 1 x XML file of another kind"]
 
 
 def test_faults_of_the_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none: expected VOC label files \(<annotation> in \*\.xml\), found none"):
         convert_voc(tmp_path / "none")
     write_voc(tmp_path, {"a": SIZE})
-    with pytest.raises(InputError, match="expected objects on 1 labelled images, found none"):
+    with pytest.raises(InputError, match="expected objects on 1 labeled images, found none"):
         convert_voc(tmp_path)
     (tmp_path / "JPEGImages" / "a.png").unlink()
     with pytest.raises(InputError, match=r"a\.xml: expected an image of the same name, or its name inside"):
@@ -209,11 +209,11 @@ def test_faults_of_a_list(tmp_path: Path) -> None:
     write_voc(tmp_path, {"a": voc_object()})
     write_list(tmp_path, "train", "a\nb\n")
     write_list(tmp_path, "empty", "\n")
-    with pytest.raises(InputError, match=r"val\.txt: no such list of images; the folder has empty, train;"):
+    with pytest.raises(InputError, match=r"val\.txt: no such image list, the folder has empty, train;"):
         convert_voc(tmp_path, split="val")
     with pytest.raises(InputError, match=r"train\.txt: 1 images have no XML file in .*Annotations, 'b' first"):
         convert_voc(tmp_path, split="train")
-    with pytest.raises(InputError, match=r"empty\.txt: expected a name of an image a line"):
+    with pytest.raises(InputError, match=r"empty\.txt: expected one image name per line"):
         convert_voc(tmp_path, split="empty")
 
 
@@ -223,7 +223,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "convert", "voc", str(tmp_path), "--classes", "dog, cat", "--out", str(out)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"2 images, 2 objects, 2 classes (dog, cat) -> {out}",
-        "1 difficult objects became crowds: kept out of training",
+        "difficult objects: 1, treated as crowd regions (not used for training)",
         f"images: {tmp_path / 'JPEGImages'}",
     ]
     assert [annotation["iscrowd"] for annotation in read_coco(out)["annotations"]] == [1, 0]
@@ -231,8 +231,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_rotated_boxes_give_their_upright_box(tmp_path: Path) -> None:
-    """roLabelImg's, by centre, size and angle; a quarter turn swaps the sides."""
+def test_rotated_boxes_give_their_axis_aligned_box(tmp_path: Path) -> None:
+    """roLabelImg's boxes have center, size and angle; a quarter turn swaps the sides."""
     numbers = {"cx": 40, "cy": 30, "w": 20, "h": 10, "angle": np.pi / 2}
     box = "".join(f"<{key}>{value}</{key}>" for key, value in numbers.items())
     content = f"<object><name>dog</name><robndbox>{box}</robndbox></object>"
@@ -243,11 +243,11 @@ def test_rotated_boxes_give_their_upright_box(tmp_path: Path) -> None:
     (found,) = convert_voc(write_voc(tmp_path / "slanted", {"a": slanted})).coco["annotations"]
     side = 30 / np.sqrt(2)
     assert found["bbox"] == pytest.approx([40 - side / 2, 30 - side / 2, side, side])
-    with pytest.raises(InputError, match=r"object 1: expected no negative <w> or <h>, found 20, -1"):
+    with pytest.raises(InputError, match=r"object 1: expected <w> and <h> of at least 0, found 20, -1"):
         convert_voc(write_voc(tmp_path / "wrong", {"a": content.replace("<h>10<", "<h>-1<")}))
 
 
-def test_a_listed_file_of_another_kind_is_no_label_file(tmp_path: Path) -> None:
+def test_a_listed_file_of_another_kind_is_not_a_label_file(tmp_path: Path) -> None:
     folder = write_voc(tmp_path / "set", {"a": voc_object(), "b": voc_object()})
     (folder / "Annotations" / "b.xml").write_text("<project/>")
     lists = folder / "ImageSets" / "Main"

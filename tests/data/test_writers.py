@@ -1,4 +1,4 @@
-"""COCO to YOLO and VOC: what is written comes back through our readers, and nothing is written over."""
+"""COCO to YOLO and VOC: written files load again with our readers, and nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def images(tmp_path: Path) -> Path:
 
 
 def sound() -> CocoFile:
-    """Images of equal name in two folders, one empty; sparse ids, a name with signs, a box over the edge."""
+    """Equal image names in two folders, one without objects; sparse ids, special characters, a box over the edge."""
     boxes = [
         (5, 90, [10.25, 5.4, 30.5, 20.125]), (5, 7, [70, 50, 40, 30]), (8, 7, [0, 0, 81, 61]), (8, 90, [3, 4, 1, 1]),
     ]  # fmt: skip
@@ -51,7 +51,7 @@ def sound() -> CocoFile:
 
 
 def objects(file: CocoFile) -> set[tuple[object, ...]]:
-    """Image, class and box rounded to whole pixels, cut at the border, of all objects."""
+    """Image, class and box (clipped, rounded to whole pixels) of all objects."""
     files = {image["id"]: image for image in file["images"]}
     names = {category["id"]: category["name"] for category in file["categories"]}
     found = set()
@@ -86,19 +86,19 @@ def test_voc_and_back(images: Path, tmp_path: Path) -> None:
         assert [image["file_name"] for image in back["images"]] == ["a.png", "b.png", "deep/a.png"]
 
 
-def test_crowds(images: Path, tmp_path: Path) -> None:
+def test_crowd_regions(images: Path, tmp_path: Path) -> None:
     file = sound()
     file["annotations"][0]["iscrowd"] = 1
-    assert write_yolo(file, images, tmp_path / "yolo", "train") == ["left out: 1 crowds"]
+    assert write_yolo(file, images, tmp_path / "yolo", "train") == ["skipped: 1 x crowd region"]
     assert len(convert_yolo(tmp_path / "yolo", "train").coco["annotations"]) == 3
-    assert write_voc(file, images, tmp_path / "voc", "train") == ["1 crowds became difficult objects"]
+    assert write_voc(file, images, tmp_path / "voc", "train") == ["crowd regions: 1, written as difficult objects"]
     assert objects(convert_voc(tmp_path / "voc").coco) == objects(file)
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_nothing_is_written_over(images: Path, tmp_path: Path, write: Writer) -> None:
+def test_nothing_is_overwritten(images: Path, tmp_path: Path, write: Writer) -> None:
     write(sound(), images, tmp_path / "out", "train")
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists already"):
         write(sound(), images, tmp_path / "out", "train")
 
 
@@ -111,10 +111,10 @@ def test_splits_of_one_data_set_have_the_same_classes(images: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_images_that_would_share_a_label_file_are_refused(tmp_path: Path, write: Writer) -> None:
+def test_images_that_would_share_a_label_file_are_rejected(tmp_path: Path, write: Writer) -> None:
     file = sound()
     file["images"][1]["file_name"] = "a.jpg"
-    with pytest.raises(InputError, match=r"images 'a\.png' and 'a\.jpg' would have the same label file"):
+    with pytest.raises(InputError, match=r"images 'a\.png' and 'a\.jpg' would share a label file"):
         write(file, tmp_path, tmp_path / "out", "train")
     assert not (tmp_path / "out").exists()
 
@@ -126,7 +126,7 @@ def test_command(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     words = ["data", "export", target, str(file), "--images", str(images), "--out", str(out)]
     assert main([*words, "--split", "val"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said == [f"{file}: 1 boxes hang over the edge of their image: cut there", f"3 images, 4 objects -> {out}"]
+    assert said == [f"{file}: boxes beyond the edge of their image: 1, clipped", f"3 images, 4 objects -> {out}"]
     assert main([*words, "--split", "../val"]) == 2
     assert capsys.readouterr().err.startswith("error: --split ../val: expected a word")
     (images / "b.png").unlink()

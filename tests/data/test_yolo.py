@@ -1,4 +1,4 @@
-"""YOLO data sets to COCO: layouts, geometry, classes, and one line for every fault."""
+"""YOLO data sets to COCO: layouts, geometry, classes, and a one-line error for every fault."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import read_coco
-from rtmdet.data.formats.open import open_source
+from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.formats.yolo import convert_yolo
 from rtmdet.data.json_file import write_json
 
@@ -57,14 +57,14 @@ def test_boxes_and_polygons_in_pixels(tmp_path: Path) -> None:
     assert polygon["segmentation"] == [pytest.approx([8, 12, 24, 12, 16, 36])]
 
 
-def test_a_box_over_the_edge_is_cut(tmp_path: Path) -> None:
+def test_a_box_beyond_the_edge_is_clipped(tmp_path: Path) -> None:
     path = write_data(tmp_path, labels={"a": "0 0.05 0.5 0.2 1.0\n"})
     (annotation,) = convert_yolo(path, "train").coco["annotations"]
     assert annotation["bbox"] == pytest.approx([0, 0, 12, 60])
 
 
 def test_what_hotcoco_writes_comes_back(tmp_path: Path) -> None:
-    """A writer of somebody else: the same boxes to the digits that it writes."""
+    """An independent writer: the same boxes to its precision."""
     path = write_data(tmp_path, labels={"a": "1 0.25 0.5 0.5 1\n", "b": "0 0.6 0.6 0.1 0.3\n2 0.3 0.2 0.2 0.2\n"})
     first = convert_yolo(path, "train").coco
     write_json(tmp_path / "first.json", first)
@@ -120,9 +120,9 @@ def test_several_folders_and_lists_of_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("images/train/x.png", "'images/train/x.png' is not in .*correct the list"),
-        ("../a.png", "'../a.png' is not in"),
-        ("/etc/x.png", "'/etc/x.png' is not in"),
+        ("images/train/x.png", "expected 'images/train/x.png' in .*correct or remove the line"),
+        ("../a.png", "expected '../a.png' in"),
+        ("/etc/x.png", "expected '/etc/x.png' in"),
     ],
 )
 def test_lists_of_images_stay_in_the_data_set(tmp_path: Path, line: str, words: str) -> None:
@@ -132,7 +132,7 @@ def test_lists_of_images_stay_in_the_data_set(tmp_path: Path, line: str, words: 
         convert_yolo(path, "train")
 
 
-NAME_LISTS = {  # where tools write the class names, and where the images lie, with their labels by the usual rule
+NAME_LISTS = {  # where tools write the class names; image folders, with labels in the usual place
     "Label Studio": ("classes.txt", {"train": "images"}),
     "LabelImg": ("classes.txt", {"train": "."}),
     "LabelImg, labels apart": ("labels/classes.txt", {"train": "images"}),
@@ -143,13 +143,13 @@ NAME_LISTS = {  # where tools write the class names, and where the images lie, w
 
 
 @pytest.mark.parametrize(("file", "folders"), NAME_LISTS.values(), ids=NAME_LISTS)
-def test_a_list_of_names_in_place_of_a_description(tmp_path: Path, file: str, folders: dict[str, str]) -> None:
+def test_a_list_of_names_instead_of_a_data_yaml(tmp_path: Path, file: str, folders: dict[str, str]) -> None:
     for number, folder in enumerate(folders.values()):
         write_data(tmp_path, labels={"a": f"{number} 0.5 0.5 0.5 0.5\n"}, images=folder)
     (tmp_path / "data.yaml").unlink()
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text("dog\ncat\ncow\n\n")
-    source = open_source(tmp_path)
+    source = open_dataset(tmp_path)
     assert (source.format, list(source.splits)) == ("YOLO", list(folders))
     for number, (split, folder) in enumerate(folders.items()):
         coco = source.splits[split].coco
@@ -159,12 +159,12 @@ def test_a_list_of_names_in_place_of_a_description(tmp_path: Path, file: str, fo
         assert [category["name"] for category in coco["categories"]] == NAMES
 
 
-def test_lists_of_names_that_differ_are_refused(tmp_path: Path) -> None:
+def test_lists_of_names_that_differ_are_rejected(tmp_path: Path) -> None:
     for folder in ("train", "valid"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "_darknet.labels").write_text(f"dog\n{folder}\n")
     with pytest.raises(InputError, match=r"valid/_darknet\.labels: expected the class names of .*train/_darknet"):
-        open_source(tmp_path)
+        open_dataset(tmp_path)
 
 
 def test_labels_beside_images_below_a_folder_called_images(tmp_path: Path) -> None:
@@ -179,9 +179,11 @@ def test_links_to_images_keep_the_labels_of_the_data_set(tmp_path: Path) -> None
     assert len(convert_yolo(path, "train").coco["annotations"]) == 1
 
 
-def test_labels_in_another_place_are_missed(tmp_path: Path) -> None:
+def test_labels_in_another_place_are_missing(tmp_path: Path) -> None:
     path = write_data(tmp_path, labels={"c": "0 0.5 0.5 0.5 0.5\n"})
-    with pytest.raises(InputError, match=r"none of the 2 images has a label file \(such as .*labels.train.a\.txt\)"):
+    with pytest.raises(
+        InputError, match=r"expected label files such as .*labels.train.a\.txt, found none for 2 images"
+    ):
         convert_yolo(path, "train")
 
 
@@ -228,25 +230,25 @@ def test_faults_of_a_label(tmp_path: Path, line: str, words: str) -> None:
         ({"train": "images/train", "names": ["dog", "dog"]}, "expected different class names"),
         ({"val": "images/train", "names": NAMES}, r"images under 'train', found none \(it has val\)"),
         ({"train": "images/train", "names": ["dog", ""]}, "expected different class names"),
-        ({"train": "images/train", "names": ["on", True]}, "expected texts under 'names', found True; put it in quo"),
+        ({"train": "images/train", "names": ["on", True]}, "expected text under 'names', found True; put it in quo"),
         ({"train": "images/other", "names": NAMES}, "the folder of 'train', images/other, does not exist"),
         ({"train": "labels/train", "names": NAMES}, "expected images .*, found none"),
     ],
 )
-def test_faults_of_the_description(tmp_path: Path, description: dict[str, object], words: str) -> None:
+def test_faults_of_the_data_yaml(tmp_path: Path, description: dict[str, object], words: str) -> None:
     path = write_data(tmp_path, labels={}, description=description)
     with pytest.raises(InputError, match=words):
         convert_yolo(path, "train")
 
 
 @pytest.mark.parametrize("text", ["names: [a", "- a\n", "", "names: !!python/object/apply:os.getcwd []"])
-def test_files_that_are_no_description(tmp_path: Path, text: str) -> None:
+def test_files_that_are_not_a_data_yaml(tmp_path: Path, text: str) -> None:
     (tmp_path / "data.yaml").write_text(text)
-    with pytest.raises(InputError, match=r"data\.yaml: (not YAML|expected a YOLO description)"):
+    with pytest.raises(InputError, match=r"data\.yaml: (not YAML|expected a YOLO data.yaml)"):
         convert_yolo(tmp_path, "train")
 
 
-def test_a_label_file_that_is_no_text(tmp_path: Path) -> None:
+def test_a_label_file_that_is_not_text(tmp_path: Path) -> None:
     path = write_data(tmp_path, labels={"b": ""})
     (tmp_path / "labels" / "train" / "a.txt").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(InputError, match=r"a\.txt: expected a text file of labels"):
@@ -280,8 +282,8 @@ def test_label_files_without_an_image_are_counted(tmp_path: Path, capsys: pytest
     path = write_data(tmp_path, labels={"a": line, "lost": line, "gone": line, "empty": "", "classes": "dog\ncat\n"})
     (remark,) = convert_yolo(path, "train").remarks
     lost = tmp_path / "labels" / "train" / "gone.txt"
-    assert remark == f"2 label files have no image, such as {lost}: not used; are images missing?"
-    assert open_source(path).splits["train"].remarks == (remark,)
+    assert remark == f"2 label files have no image, such as {lost}: skipped; are images missing?"
+    assert open_dataset(path).splits["train"].remarks == (remark,)
     assert main(["data", "convert", "yolo", str(path), "--split", "train", "--out", str(tmp_path / "x.json")]) == 0
     assert remark in capsys.readouterr().out
     main(["data", "check", str(path)])
@@ -298,26 +300,26 @@ def test_images_of_a_list_leave_the_other_labels_alone(tmp_path: Path) -> None:
 
 
 def poses(width: int) -> str:
-    """Boxes with three keypoints inside of each, the last one of which is not marked."""
+    """Boxes with three keypoints inside; the last one is not marked."""
     point = "0.52 0.45" if width == 2 else "0.52 0.45 2"
     rest = f"{point} {point} {' '.join('0' * width)}"
     return "".join(f"0 0.5 0.5 0.{size} 0.4 {rest}\n" for size in range(20, 26))
 
 
 @pytest.mark.parametrize("width", [2, 3])
-def test_keypoints_are_told_from_polygons(tmp_path: Path, width: int) -> None:
+def test_keypoints_are_distinguished_from_polygons(tmp_path: Path, width: int) -> None:
     """Without kpt_shape an even number of values after the box looks like a polygon, whose box would be wrong."""
     split = convert_yolo(write_data(tmp_path, labels={"a": poses(width)}), "train")
     assert [entry["bbox"] for entry in split.coco["annotations"]] == [
         pytest.approx([40 - 0.4 * size, 18, 0.8 * size, 24]) for size in range(20, 26)
     ]
     (remark,) = split.remarks
-    assert remark == "the labels are boxes with keypoints, without kpt_shape in the data.yaml: the boxes are used"
+    assert remark == "the labels are boxes with keypoints, although data.yaml has no kpt_shape: only boxes are used"
 
 
 @pytest.mark.parametrize("side", [0.008, 0.03])
 def test_corners_of_small_rotated_boxes_stay_corners(tmp_path: Path, side: float) -> None:
-    """Their second corner, taken for width and height, makes a box so large that the other corners lie in it."""
+    """Their second corner, taken for width and height, gives a box so large that it contains the other corners."""
     rng = np.random.default_rng(0)
     corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * side / 2
     boxes = [(rng.uniform(0.15, 0.6, 2) + corners).reshape(-1).tolist() for _ in range(30)]

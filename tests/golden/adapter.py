@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rtmdet.core import letterbox as letterboxing
+from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs, Target
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
@@ -49,7 +50,7 @@ def predict(
     found = postprocess(
         DenseOutputs(tuple(logits), tuple(distances)),
         input_size=input_size,
-        scales=None if scale is None else [scale] * len(logits[0]),
+        letterboxes=None if scale is None else [Letterbox(input_size, scale)] * len(logits[0]),
         score_threshold=settings["score_thr"],
         iou_threshold=settings["iou_threshold"],
         nms_pre=settings["nms_pre"],
@@ -94,7 +95,8 @@ def train_loss(model: RTMDet, x: Tensor, gt_boxes: Maps, gt_labels: Maps) -> tup
 
 
 def letterbox(image: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-    return letterboxing.letterbox(image, (640, 640))
+    canvas, place = letterboxing.letterbox(image, (640, 640))
+    return canvas, place.scale
 
 
 def lr_curve(epochs: int, iterations: int, base: float, warmup: int) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""The operations of the training pipeline on pixels and boxes."""
+"""Training augmentation of pixels and boxes."""

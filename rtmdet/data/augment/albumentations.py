@@ -1,7 +1,6 @@
-"""Transforms of albumentations that a user names in the configuration, behind one thin adapter.
+"""A thin adapter for the albumentations transforms that a user lists in the configuration.
 
-albumentations knows boxes as float64 in the image's pixels and needs them inside the image. It warns of what it does
-not know and goes on; here that is an error.
+albumentations needs boxes inside the image. It only warns about unknown arguments; here they are an error.
 """
 
 from __future__ import annotations
@@ -19,26 +18,25 @@ from rtmdet.core.structures import Sample
 
 
 class ExtraTransforms:
-    """A list of (class name, constructor arguments) of albumentations, applied in order.
+    """Albumentations transforms, given as (class name, constructor arguments), applied in order.
 
-    Boxes of which less than a tenth remains visible are dropped. Raises InputError for a name or an argument
-    that albumentations does not know.
+    Boxes with less than a tenth of their area left are dropped. Raises InputError for an unknown name or argument.
     """
 
     def __init__(self, transforms: Sequence[tuple[str, Mapping[str, object]]]) -> None:
-        import albumentations  # takes seconds, and only users who name a transform need it
+        import albumentations  # takes seconds, and only users who list a transform need it
 
         self._names = ", ".join(name for name, _ in transforms)
         built = [_build(albumentations, name, arguments) for name, arguments in transforms]
         boxes = albumentations.BboxParams(format="pascal_voc", label_fields=["labels"], min_visibility=0.1)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that a list without geometry has no use for boxes
+            warnings.simplefilter("ignore")  # about boxes given to transforms that do not move them
             self._compose = albumentations.Compose(built, bbox_params=boxes)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The transformed sample; the same generator state gives the same result.
 
-        Raises InputError where a transform cannot be used on the image, or gives no uint8 RGB image.
+        Raises InputError if a transform fails on the image, or does not return a uint8 RGB image.
         """
         self._compose.set_random_seed(int(rng.integers(2**31)))
         height, width = sample.image.shape[:2]
@@ -50,13 +48,13 @@ class ExtraTransforms:
         image = out["image"]
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
             kind = f"{getattr(image, 'dtype', type(image).__name__)} of shape {tuple(image.shape)}"
-            raise self._error(sample, f"expected a uint8 image of three channels afterwards, found {kind}")
+            raise self._error(sample, f"expected a uint8 image with three channels as the result, found {kind}")
         boxes = np.asarray(out["bboxes"], dtype=np.float32).reshape(-1, 4)
         labels = np.asarray(out["labels"], dtype=np.int64).reshape(-1)
         return replace(sample, image=np.ascontiguousarray(image), instances=Instances(boxes, labels))
 
     def _error(self, sample: Sample, reason: str) -> InputError:
-        return InputError(f"augmentation.extra ({self._names}) cannot be used on {sample.meta.path}: {reason}")
+        return InputError(f"augmentation.extra ({self._names}) failed on {sample.meta.path}: {reason}")
 
 
 def _build(library: Any, name: str, arguments: Mapping[str, object]) -> object:
@@ -65,8 +63,8 @@ def _build(library: Any, name: str, arguments: Mapping[str, object]) -> object:
         raise InputError(f"augmentation.extra: albumentations has no transform named {name!r}")
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("error", message="Argument")  # that it does not know
+            warnings.filterwarnings("error", message="Argument")  # about unknown arguments
             return kind(**arguments)
     except Exception as error:  # whatever albumentations or its validation raises
         reason = " ".join(str(error).split())
-        raise InputError(f"augmentation.extra: {name} does not take {dict(arguments)}: {reason}") from error
+        raise InputError(f"augmentation.extra: {name} does not accept {dict(arguments)}: {reason}") from error

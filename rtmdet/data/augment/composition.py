@@ -1,10 +1,9 @@
-"""Pictures as plans: images on a canvas, scaled and cropped by numbers alone until the pixels are wanted.
+"""Lazy image operations: scales and crops images on a canvas by coordinates alone; `render` makes the pixels once.
 
-Most of a mosaic never reaches the network: it is enlarged, and a window is cut out. So boxes and places are worked
-out first, exactly as the reference's operations do it one after the other, and `render` makes the pixels of what
-is left once.
+Most of a mosaic never reaches the network: it is enlarged, then cropped. So the boxes and positions are computed
+first, exactly as the reference's operations would, and pixels are made only for what is left.
 
-Frame: xyxy pixels of the canvas, of which (0, 0) is the outer corner of its first pixel.
+Frame: xyxy pixels of the canvas; (0, 0) is the outer corner of its first pixel.
 Dimension legend: N boxes, H, W canvas, h, w an image on it.
 """
 
@@ -22,20 +21,20 @@ from rtmdet.core.structures import ImageMeta, Sample
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """An image and where all of it lies, though parts may be beyond the canvas."""
+    """An image and its position, which may extend beyond the canvas."""
 
     image: np.ndarray  # (h, w, 3) uint8 RGB
     place: np.ndarray  # (4,) float64 xyxy
 
     @property
     def is_whole(self) -> bool:
-        """Whether its edges fall on edges of the canvas' pixels."""
+        """Whether its edges are at whole pixels of the canvas."""
         return bool((self.place == np.rint(self.place)).all())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Composition:
-    """Layers that do not overlap, on grey, with the ground truth of all of them."""
+    """Layers that do not overlap on a gray canvas, with the ground truth of all."""
 
     layers: tuple[Layer, ...]
     size: tuple[int, int]  # (H, W) of the canvas
@@ -51,18 +50,18 @@ def compose(sample: Sample) -> Composition:
 
 
 def resize(composition: Composition, largest: tuple[int, int]) -> Composition:
-    """Scale to fit (H, W), the canvas' shape kept; boxes follow per axis and are clipped."""
+    """Scale to fit (H, W), keeping the aspect ratio; boxes are scaled per axis and clipped."""
     height, width = composition.size
     size = fitted_size((height, width), largest)
     instances = composition.instances.affine((size[1] / width, size[0] / height)).clip(size)
     new, old = np.array([*size[::-1]] * 2), np.array([width, height] * 2)
-    # Product before quotient: an edge of the canvas stays a whole number.
+    # Multiply before dividing, so that an edge of the canvas stays a whole number.
     layers = tuple(replace(layer, place=layer.place * new / old) for layer in composition.layers)
     return replace(composition, layers=layers, size=size, instances=instances)
 
 
 def crop(composition: Composition, top: int, left: int, size: tuple[int, int]) -> Composition:
-    """Cut the window of at most (H, W) at (top, left); boxes are cut too, those outside are dropped."""
+    """Crop a window of at most (H, W) at (top, left); boxes are clipped, those outside are dropped."""
     corner = np.array([left, top] * 2)
     size = min(size[0], composition.size[0] - top), min(size[1], composition.size[1] - left)
     instances = composition.instances.affine((1.0, 1.0), (-left, -top)).clip(size).with_area()
@@ -71,11 +70,11 @@ def crop(composition: Composition, top: int, left: int, size: tuple[int, int]) -
 
 
 def render(composition: Composition) -> Sample:
-    """The pixels, in memory of their own, with the ground truth as it is."""
+    """The pixels in new memory, with the unchanged ground truth."""
     canvas = np.full((*composition.size, 3), PAD_VALUE, dtype=np.uint8)  # (H, W, 3)
     height, width = composition.size
     for layer in composition.layers:
-        # A pixel shows the layer in which its centre lies.
+        # A pixel shows the layer that contains its center.
         edges = np.clip(np.ceil(layer.place - 0.5).astype(int), 0, [width, height, width, height])
         x1, y1, x2, y2 = edges.tolist()
         if x1 < x2 and y1 < y2:
@@ -85,7 +84,7 @@ def render(composition: Composition) -> Sample:
 
 
 def _resize_and_cut(layer: Layer, window: np.ndarray, corner: tuple[int, int]) -> None:
-    """Fill a window of the canvas, at corner (x, y), with exactly the reference's pixels."""
+    """Fill a window of the canvas, at corner (x, y), with exactly the pixels of the reference."""
     x1, y1, x2, y2 = layer.place.astype(int).tolist()
     left, top = corner[0] - x1, corner[1] - y1
     size = y2 - y1, x2 - x1
@@ -96,12 +95,12 @@ def _resize_and_cut(layer: Layer, window: np.ndarray, corner: tuple[int, int]) -
 def _sample(layer: Layer, window: np.ndarray, corner: tuple[int, int]) -> None:
     """Fill a window of the canvas, at corner (x, y), with pixels interpolated from a layer.
 
-    Differs from mmdet: it scales the whole mosaic and then cuts it. Here only the window is made, so that pixels
-    differ by rounding, and at the seams, where bilinear scaling blends two images, each pixel shows one.
+    Differs from mmdet, which scales the whole mosaic and then crops it: pixels differ by rounding, and at the seams
+    each pixel shows one image where bilinear scaling would blend two.
     """
     (x1, y1, x2, y2), (height, width) = layer.place, layer.image.shape[:2]
     step_x, step_y = width / (x2 - x1), height / (y2 - y1)  # pixels of the image per pixel of the canvas
-    # Centres of pixels lie at halves; cv2 counts from the centre of the first.
+    # Pixel centers are at half coordinates; cv2 counts from the center of the first pixel.
     start_x = (corner[0] + 0.5 - x1) * step_x - 0.5
     start_y = (corner[1] + 0.5 - y1) * step_y - 0.5
     cv2.warpAffine(

@@ -1,6 +1,6 @@
-"""Operations that join several images: mosaic and mixup, each with its random numbers as arguments.
+"""Mosaic and mixup; random numbers are arguments.
 
-Exact to the reference's numbers. Dimension legend: N boxes, H, W of the network's input.
+Exactly equal to the reference. Dimension legend: N boxes, H, W of the network's input.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rtmdet.data.augment.transforms import flip
 
 
 def make_tile(sample: Sample, size: tuple[int, int]) -> Sample:
-    """The image scaled to fit (H, W) for a mosaic: sides are cut to whole pixels, boxes take the exact factor."""
+    """The image scaled to fit (H, W) for a mosaic: sides are rounded down to pixels, boxes use the exact factor."""
     height, width = sample.image.shape[:2]
     factor = min(size[0] / height, size[1] / width)
     tile_size = max(int(height * factor), 1), max(int(width * factor), 1)
@@ -27,10 +27,10 @@ def make_tile(sample: Sample, size: tuple[int, int]) -> Sample:
 
 
 def mosaic(tiles: Sequence[Sample], center: tuple[int, int], size: tuple[int, int]) -> Composition:
-    """Four tiles around a centre (x, y) on a grey canvas of twice `size` (H, W).
+    """Four tiles around a center (x, y) on a gray canvas of twice `size` (H, W).
 
-    Order: top left, top right, bottom left, bottom right. Each tile touches the centre with its corner and
-    is cut at the canvas; boxes are cut at the canvas, not at their tile, and dropped only if outside of it.
+    Order: top left, top right, bottom left, bottom right. Each tile has a corner at the center. Tiles and boxes are
+    clipped to the canvas (boxes not to their tile); only boxes outside the canvas are dropped.
     """
     canvas = 2 * size[0], 2 * size[1]
     layers, parts = [], []

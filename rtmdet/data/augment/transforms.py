@@ -1,7 +1,7 @@
-"""The training pipeline's operations on the pixels of one image, each with its random numbers as arguments.
+"""Augmentations of the pixels of one image; random numbers are arguments.
 
-All are exact to the reference's numbers; resize and crop, which need no pixels, are in composition.py. Boxes are
-xyxy in the pixels of the sample's own image. Dimension legend: N boxes, H, W of the image.
+Exactly equal to the reference; resize and crop are in composition.py. Boxes are xyxy in pixels of the sample's image.
+Dimension legend: N boxes, H, W of the image.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from rtmdet.core.structures import Sample
 
 
 def shift_hsv(sample: Sample, shift: tuple[int, int, int]) -> Sample:
-    """Add whole numbers to hue (of 180, wrapping), saturation and value (of 255, clipped) of every pixel."""
+    """Add integers to hue (modulo 180), saturation and value (clipped to 0 .. 255) of every pixel."""
     hsv = cv2.cvtColor(sample.image, cv2.COLOR_RGB2HSV)
     hue, *others = (int(number) for number in shift)
-    change = np.array([0, *others, 0], dtype=np.float64)  # cv2 wants four numbers
-    # Its sums clip at 0 and 255 by themselves, ten times as fast as tables do. A hue that wraps needs one.
+    change = np.array([0, *others, 0], dtype=np.float64)  # cv2 needs four numbers
+    # cv2's sums saturate at 0 and 255, ten times as fast as lookup tables. Only the hue, which wraps, needs a table.
     hsv = cv2.add(hsv, np.maximum(change, 0), dst=hsv)
     hsv = cv2.subtract(hsv, np.maximum(-change, 0), dst=hsv)
     if hue:
@@ -30,13 +30,13 @@ def shift_hsv(sample: Sample, shift: tuple[int, int, int]) -> Sample:
 
 
 def flip(sample: Sample) -> Sample:
-    """Mirror left and right."""
+    """Mirror horizontally."""
     width = sample.image.shape[1]
     return replace(sample, image=cv2.flip(sample.image, 1), instances=sample.instances.flip(width))
 
 
 def pad(sample: Sample, size: tuple[int, int]) -> Sample:
-    """Grey to the right and below, up to (H, W)."""
+    """Pad with gray on the right and at the bottom, up to (H, W)."""
     if sample.image.shape[:2] == size:
         return sample
     return replace(sample, image=pad_image(sample.image, size))

@@ -23,20 +23,20 @@ from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, read_and_
 from rtmdet.data.image_names import place_images
 from rtmdet.data.images import ValueRange, image_size, read_image
 
-LEAST_SIDE = 32  # pixels; smaller images are left out of training
+MIN_SIDE = 32  # pixels; training skips smaller images
 
 
 class Unusable(StrEnum):
-    """Why an object is not learned from, in the words of the messages."""
+    """Why training skips an object, in the words of the messages."""
 
     OTHER_CLASS = "of other classes"
-    CROWD = "crowds"
-    SPECK = "under 1 pixel wide or high"
+    CROWD = "crowd regions"
+    TOO_SMALL = "under 1 pixel wide or high"
     WITHOUT_AREA = "without area"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Item:
+class _Record:
     """What `load` needs of one image."""
 
     image: CocoImage
@@ -44,15 +44,15 @@ class _Item:
 
 
 class CocoDataset:
-    """Images of a COCO annotation file with the boxes of the wanted classes.
+    """Images of a COCO annotation file with the boxes of the chosen classes.
 
-    For training, images without a usable box (unless `keep_empty`) and images with a side under 32 pixels
-    are left out; for validation every image of the file stays. A box is usable where it is no crowd, has an
-    area and is at least 1 pixel wide and high.
+    For training, images without a usable box (unless `keep_empty`) and images with a side under 32 pixels are
+    skipped; validation uses every image of the file. A box is usable if it is not a crowd region, has an area and is
+    at least 1 pixel wide and high.
 
-    Public attributes: `classes` the K names in the order of the labels, `category_ids` the file's id of each
-    label, `image_ids` in the order of the index, `coco` the file's index for COCOeval, `unused` of each reason
-    against a box how many boxes it concerns, `remarks` what of the file had to be mended, a line each.
+    Public attributes: `classes` the K names in the order of the labels, `category_ids` the file's id of each label,
+    `image_ids` in the order of the data set, `coco` pycocotools' index of the file for COCOeval, `unused` the skipped
+    boxes counted by reason, `remarks` one line about each repair of the file.
     """
 
     def __init__(
@@ -65,13 +65,12 @@ class CocoDataset:
         keep_empty: bool = False,
         value_range: ValueRange | None = None,
     ) -> None:
-        """Read and check the whole file; `classes` picks and orders some of its classes (None: all, by id).
+        """Read and check the whole file; `classes` chooses and orders its classes (None: all, by id).
 
-        `value_range` is for images of 16 bits, as `read_image` takes it.
+        For training the file must have all of `classes`, for validation at least one: AP of the others is not
+        measured. `value_range` is for 16-bit images, see `read_image`.
 
-        For training the file must have all of them, for validation one: nothing is measured of the others.
-        Raises InputError for a fault in the file, a class that it must have, a missing image file, or where no
-        usable box is left.
+        Raises InputError for a fault in the file, a missing class, a missing image file, or if no box is usable.
         """
         file, self.remarks = read_and_repair(annotations, classes or ())
         self.remarks += place_images(annotations, file, images)
@@ -84,33 +83,33 @@ class CocoDataset:
         self._annotations = annotations
         self._value_range = value_range
         self.unused: Counter[str] = Counter()
-        self._items = self._select(training=training, keep_empty=keep_empty)
-        self.image_ids = tuple(item.image["id"] for item in self._items)
+        self._records = self._select(training=training, keep_empty=keep_empty)
+        self.image_ids = tuple(record.image["id"] for record in self._records)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._records)
 
     def __getstate__(self) -> dict[str, object]:
-        """What loader processes need, where they are not forked: all but the index, which is large."""
+        """What loader processes need if they are not forked: everything except the index, which is large."""
         return {name: value for name, value in vars(self).items() if name != "coco"}
 
     @property
     def box_count(self) -> int:
         """Number of usable boxes of all images."""
-        return sum(len(item.instances) for item in self._items)
+        return sum(len(record.instances) for record in self._records)
 
     @property
     def class_counts(self) -> list[int]:
         """Number of usable boxes of each class, by label."""
-        labels = np.concatenate([item.instances.labels for item in self._items])
+        labels = np.concatenate([record.instances.labels for record in self._records])
         return np.bincount(labels, minlength=len(self.classes)).tolist()
 
     def part(self, indices: Sequence[int]) -> CocoDataset:
-        """A data set of some of the images, given by their places in this one."""
+        """A data set of some of the images, chosen by index."""
         part = object.__new__(type(self))
         vars(part).update(vars(self))
-        part._items = [self._items[index] for index in indices]
-        part.image_ids = tuple(item.image["id"] for item in part._items)
+        part._records = [self._records[index] for index in indices]
+        part.image_ids = tuple(record.image["id"] for record in part._records)
         kept = set(part.image_ids)
         file = copy.copy(self.coco.dataset)
         file["images"] = [image for image in file["images"] if image["id"] in kept]
@@ -121,47 +120,47 @@ class CocoDataset:
         return part
 
     def path(self, index: int) -> Path:
-        """The file of an image, by its place in the data set."""
-        return self._folder / self._items[index].image["file_name"]
+        """The file of the image at an index."""
+        return self._folder / self._records[index].image["file_name"]
 
     def truth(self, index: int) -> tuple[ImageMeta, Instances]:
-        """The ground truth of an image, by its place in the data set, without decoding it."""
-        item = self._items[index]
-        meta = ImageMeta(item.image["id"], str(self.path(index)), (item.image["height"], item.image["width"]))
-        return meta, Instances(item.instances.boxes.copy(), item.instances.labels.copy())
+        """The ground truth of the image at an index, without decoding it."""
+        record = self._records[index]
+        meta = ImageMeta(record.image["id"], str(self.path(index)), (record.image["height"], record.image["width"]))
+        return meta, Instances(record.instances.boxes.copy(), record.instances.labels.copy())
 
     def load(self, index: int) -> Sample:
-        """The decoded image with its boxes, by its place in the data set.
+        """The decoded image at an index, with its boxes.
 
-        Raises InputError where the image cannot be read or has another size than the annotation file says.
+        Raises InputError if the image cannot be read or its size differs from the annotation file.
         """
         meta, instances = self.truth(index)
-        entry = self._items[index].image
+        entry = self._records[index].image
         image = read_annotated_image(self.path(index), entry, self._annotations, self._value_range)
         return Sample(image, instances, meta)
 
     def check_size(self, index: int) -> None:
-        """Raise InputError as `load` does where the header of an image's file says another size than the file."""
+        """Raise InputError if the size in the image file's header differs from the annotation file."""
         path = self.path(index)
-        _check_size(path, image_size(path), self._items[index].image, self._annotations)
+        _check_size(path, image_size(path), self._records[index].image, self._annotations)
 
-    def _select(self, *, training: bool, keep_empty: bool) -> list[_Item]:
-        """The images to use; raises InputError where they hold no usable box."""
-        items: list[_Item] = []
+    def _select(self, *, training: bool, keep_empty: bool) -> list[_Record]:
+        """The images to use; raises InputError if none has a usable box."""
+        records: list[_Record] = []
         reasons = self.unused
         labels = {category: label for label, category in enumerate(self.category_ids)}
         for image_id, image in self.coco.imgs.items():
-            item = _make_item(image, self.coco.imgToAnns[image_id], labels, reasons)
-            if training and min(image["width"], image["height"]) < LEAST_SIDE:
-                reasons[f"in images with a side under {LEAST_SIDE} pixels"] += len(item.instances)
-            elif keep_empty or not training or len(item.instances):
-                # Differs from mmdet: an image with nothing but crowds or specks counts as empty, too; it would
-                # teach that they are background.
-                items.append(item)
-        if not any(len(item.instances) for item in items):
+            record = _make_record(image, self.coco.imgToAnns[image_id], labels, reasons)
+            if training and min(image["width"], image["height"]) < MIN_SIDE:
+                reasons[f"in images with a side under {MIN_SIDE} pixels"] += len(record.instances)
+            elif keep_empty or not training or len(record.instances):
+                # Differs from mmdet: an image with only crowd regions or boxes under 1 pixel counts as empty, too;
+                # it would teach that they are background.
+                records.append(record)
+        if not any(len(record.instances) for record in records):
             why = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count) or "the file has none"
             raise InputError(f"{self._annotations}: no usable box of {list(self.classes)}: {why}; check the file")
-        return items
+        return records
 
 
 def read_annotated_image(
@@ -169,7 +168,7 @@ def read_annotated_image(
 ) -> np.ndarray:
     """Decode the image of an entry of the annotation file: (H, W, 3) uint8 RGB.
 
-    Raises InputError where it cannot be read or has another size than the entry says: its boxes would be off.
+    Raises InputError if it cannot be read or its size differs from the entry: its boxes would be misplaced.
     """
     image = read_image(path, value_range)
     _check_size(path, image.shape[:2], entry, annotations)
@@ -180,14 +179,13 @@ def _check_size(path: Path, size: Sequence[int], entry: CocoImage, annotations: 
     height, width = size
     if (height, width) != (entry["height"], entry["width"]):
         raise InputError(
-            f"{path}: expected {entry['width']} x {entry['height']} pixels as {annotations} says of image "
-            f"{entry['id']}, found {width} x {height} after turning by EXIF orientation; "
-            "restore the file or annotate it as it is now"
+            f"{path}: expected {entry['width']} x {entry['height']} pixels (image {entry['id']} in {annotations}), "
+            f"found {width} x {height} after EXIF rotation; restore the image or annotate it again"
         )
 
 
 def index_coco(file: CocoFile) -> COCO:
-    """pycocotools' index of a file that is already read, as its own createIndex makes it, which prints."""
+    """pycocotools' index of a file in memory. Its own createIndex would print."""
     coco = COCO()
     coco.dataset = file
     coco.imgs = {image["id"]: image for image in file["images"]}
@@ -201,23 +199,20 @@ def index_coco(file: CocoFile) -> COCO:
 
 
 def _join_classes(path: Path, file: CocoFile, classes: Sequence[str]) -> list[str]:
-    """Give the file the categories that it lacks, unless it has none of them; a line about either difference."""
+    """Add the missing categories to the file, unless all are missing; returns one line about each difference."""
     names = [category["name"] for category in file["categories"]]
     missing = [name for name in classes if name not in names]
     others = [name for name in names if name not in classes]
     if len(missing) == len(classes):
         return []
     free = max(category["id"] for category in file["categories"]) + 1
-    file["categories"] += [{"id": free + place, "name": name, "absent": True} for place, name in enumerate(missing)]
-    said = (
-        (missing, "no category", "nothing is measured of that"),
-        (others, "not among the classes", "left out"),
-    )
-    return [f"{path}: {what}: {shortened(map(repr, names), 5)}: {so}" for names, what, so in said if names]
+    file["categories"] += [{"id": free + k, "name": name, "absent": True} for k, name in enumerate(missing)]
+    differences = ((missing, "not in this file, so not measured"), (others, "not among the classes, so skipped"))
+    return [f"{path}: {what}: {shortened(map(repr, names), 5)}" for names, what in differences if names]
 
 
 def _category_ids(path: Path, file: CocoFile, classes: Sequence[str] | None) -> dict[str, int]:
-    """The file's category id of each wanted class, in the order of the labels."""
+    """The file's category id of each chosen class, in the order of the labels."""
     in_file = {category["name"]: category["id"] for category in sorted(file["categories"], key=lambda c: c["id"])}
     if classes is None:
         return in_file
@@ -226,16 +221,16 @@ def _category_ids(path: Path, file: CocoFile, classes: Sequence[str] | None) -> 
     unknown = [name for name in classes if name not in in_file]
     if unknown:
         raise InputError(
-            f"{path}: no category is named {shortened(map(repr, unknown), 5)}; the file's are "
+            f"{path}: expected a category {shortened(map(repr, unknown), 5)}, found "
             f"{shortened(map(repr, in_file), 5)}; write the names as the file does"
         )
     return {name: in_file[name] for name in classes}
 
 
-def _make_item(
+def _make_record(
     image: CocoImage, annotations: Sequence[CocoAnnotation], labels: Mapping[int, int], reasons: Counter[str]
-) -> _Item:
-    """The usable boxes of one image; the reasons against the others are counted."""
+) -> _Record:
+    """The usable boxes of one image; the others are counted in `reasons`."""
     boxes, box_labels = [], []
     for annotation in annotations:
         reason = reason_against(annotation, labels)
@@ -246,16 +241,16 @@ def _make_item(
         boxes.append((x, y, x + width, y + height))
         box_labels.append(labels[annotation["category_id"]])
     corners = np.array(boxes, np.float32).reshape(-1, 4)
-    return _Item(image, Instances(corners, np.array(box_labels, np.int64)))
+    return _Record(image, Instances(corners, np.array(box_labels, np.int64)))
 
 
 def reason_against(annotation: CocoAnnotation, wanted: Container[int]) -> Unusable | None:
-    """Why an annotation gives no box to learn from, None where it does; `wanted` has the category ids to learn."""
+    """Why training skips an annotation, None if it does not; `wanted` has the category ids to learn."""
     _, _, width, height = annotation["bbox"]
     if annotation["category_id"] not in wanted:
         return Unusable.OTHER_CLASS
     if annotation["iscrowd"]:
         return Unusable.CROWD
     if width < 1 or height < 1:
-        return Unusable.SPECK
+        return Unusable.TOO_SMALL
     return Unusable.WITHOUT_AREA if annotation["area"] <= 0 else None

@@ -1,4 +1,4 @@
-"""COCO annotation files: the types of their entries, and a check that turns every fault into one clear line.
+"""COCO annotation files: the types of their entries, read and checked with a one-line error for every fault.
 
 Boxes in these files are [x, y, width, height] in pixels of the original image. Format: cocodataset.org, "object
 detection".
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import NotRequired, TypedDict, TypeGuard, cast
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.class_names import describe_similar
-from rtmdet.data.coco.repairs import clip_boxes, find_headings, number_annotations
-from rtmdet.data.formats.faults import one_entry, report
+from rtmdet.data.class_names import similar_name_remarks
+from rtmdet.data.coco.repairs import clip_overhanging_boxes, find_group_categories, renumber_annotations
+from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.json_file import read_json
 
 
 class CocoImage(TypedDict):
-    """One image; width and height are those of the image turned as its EXIF orientation says."""
+    """One image; width and height are those after EXIF rotation."""
 
     id: int
     file_name: str  # relative to the images' folder
@@ -34,8 +34,8 @@ class CocoAnnotation(TypedDict):
     category_id: int
     bbox: list[float]  # x, y, width, height
     area: float  # square pixels
-    iscrowd: int  # 1: a group of objects, kept out of training
-    segmentation: NotRequired[list[list[float]] | dict[str, object]]  # polygons x, y, x, y ... or run lengths
+    iscrowd: int  # 1: a crowd region (a group of objects), not used for training
+    segmentation: NotRequired[list[list[float]] | dict[str, object]]  # polygons x, y, x, y ... or RLE
 
 
 class CocoCategory(TypedDict):
@@ -43,7 +43,7 @@ class CocoCategory(TypedDict):
 
     id: int
     name: str
-    absent: NotRequired[bool]  # the file lacks it, it was added here
+    absent: NotRequired[bool]  # not in the file, added here
 
 
 class CocoFile(TypedDict):
@@ -56,7 +56,7 @@ class CocoFile(TypedDict):
 
 Entry = dict[str, object]
 
-KINDS = {"images": "image", "annotations": "annotation", "categories": "category"}  # an entry of each list
+KINDS = {"images": "image", "annotations": "annotation", "categories": "category"}  # name of an entry of each list
 
 
 def read_coco(path: Path) -> CocoFile:
@@ -65,43 +65,42 @@ def read_coco(path: Path) -> CocoFile:
 
 
 def read_and_repair(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile, list[str]]:
-    """Read and check an annotation file; also says, a line each, what had to be repaired.
+    """Read and check an annotation file; also returns one line about each kind of repair.
 
     If annotation ids repeat (some exporters restart in every image), all are renumbered from 1; ids of images and
-    classes must not repeat. Categories that only name a group of others are left out, unless they are among
-    `classes`. Boxes are cut at the edge of their image.
+    classes must not repeat. Categories that are only the supercategory of others are removed, unless they are among
+    `classes`. Boxes are clipped to their image.
 
     Raises InputError at the first fault, with the file, the entry's id and what to do.
     """
-    file, headings = read_sound(path, classes)
+    file, groups = read_sound(path, classes)
     images = {image["id"]: image for image in file["images"]}
     for annotation in file["annotations"]:
         _check_inside(f"{path}: annotation {annotation['id']}", annotation, images[annotation["image_id"]])
     annotations = cast("list[Entry]", file["annotations"])
-    repeated, cut = number_annotations(annotations), clip_boxes(annotations, images)
-    remarks = [f"{repeated} annotations had the id of another one: all are numbered anew, from 1"] if repeated else []
-    remarks += [f"{cut} boxes hang over the edge of their image: cut there"] if cut else []
+    repeated, clipped = renumber_annotations(annotations), clip_overhanging_boxes(annotations, images)
+    remarks = [f"repeated annotation ids: {repeated}; all are renumbered from 1"] if repeated else []
+    remarks += [f"boxes beyond the edge of their image: {clipped}, clipped"] if clipped else []
     remarks += [
-        f"category {heading['id']}, {heading['name']!r}, has no objects and is the supercategory of others: "
-        "not a class"
-        for heading in headings
+        f"category {group['id']}, {group['name']!r}, has no objects and is the supercategory of others: not a class"
+        for group in groups
     ]
-    similar = describe_similar(category["name"] for category in file["categories"])
+    similar = similar_name_remarks(category["name"] for category in file["categories"])
     return file, [f"{path}: {text}" for text in (*remarks, *similar)]
 
 
 def read_sound(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile, list[CocoCategory]]:
-    """The entries that can be used, and the categories that only name a group of others and are not in `classes`.
+    """The usable entries, and the categories removed because they are only the supercategory of others.
 
-    Every annotation has its image and its category among them; its box may lie outside of the image. Where `area` or
-    `iscrowd` are missing they are filled in (the box's area, 0). File names get forward slashes.
+    Every annotation has its image and its category among them; its box may lie outside the image. Missing `area` and
+    `iscrowd` are filled in (the box's area, 0). File names get forward slashes.
 
-    Raises InputError at the first fault, or only where the file holds no list of images if faults are collected.
+    Raises InputError at the first fault; while faults are collected, only if the file has no list of images.
     """
     document = read_json(path)
     if not isinstance(document, dict):
         raise InputError(f"{path}: expected a COCO object {{...}}, found {shown(document)}; check the path")
-    _list(path, document, "images")  # without them there is nothing to go on with
+    _list(path, document, "images")  # required even while faults are collected
     given = {
         key: _read_entries(path, document, key, check)
         for key, check in (
@@ -111,10 +110,10 @@ def read_sound(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile, lis
         )
     }
     file = cast(CocoFile, document)
-    headings = _take_out_headings(file, classes)
+    groups = _remove_group_categories(file, classes)
     _check_unique_names(path, file["categories"])
     _check_references(path, file, given)
-    return file, headings
+    return file, groups
 
 
 def box_annotation(
@@ -126,7 +125,7 @@ def box_annotation(
     polygon: list[float] | None = None,
     crowd: bool = False,
 ) -> CocoAnnotation:
-    """An object; `box` is xyxy in pixels, from which bbox and area follow, `polygon` its outline x, y, x, y ..."""
+    """An object; `box` is xyxy in pixels and gives bbox and area, `polygon` is its outline x, y, x, y ..."""
     left, top, right, bottom = box
     annotation: CocoAnnotation = {
         "id": number,
@@ -152,45 +151,49 @@ def _list(path: Path, document: Entry, key: str) -> list[object]:
 
 
 def _read_entries(path: Path, document: Entry, key: str, check: Callable[[str, Entry], None]) -> set[int]:
-    """Leave only the sound entries in one list of the file; the ids of all that have one."""
+    """Keep only the usable entries in one list of the file; returns the ids of all entries."""
     entries: list[object] = []
     with one_entry("missing-list"):
         entries = _list(path, document, key)
         if not entries and key != "annotations":
-            report(f"{path}: expected at least one entry in {key!r}, found none; check the export", "empty-list")
+            raise_or_collect(
+                f"{path}: expected at least one entry in {key!r}, found none; check the export", "empty-list"
+            )
     sound: list[Entry] = []
     given: set[int] = set()
     document[key] = sound
     for position, entry in enumerate(entries):
-        place = f"{key}[{position}]"
+        where = f"{key}[{position}]"
         identifier = entry["id"] if isinstance(entry, dict) and _is_integer(entry.get("id")) else None
         if identifier in given and key != "annotations":
-            text = f"{KINDS[key]} id {identifier} stands twice, again at {place}; number the {key} through the file"
-            report(f"{path}: {text}", f"repeated-{KINDS[key]}-id", key, identifier)
+            text = f"{KINDS[key]} id {identifier} is used twice, again at {where}; give each {KINDS[key]} its own id"
+            raise_or_collect(f"{path}: {text}", f"repeated-{KINDS[key]}-id", key, identifier)
             continue
         with one_entry("broken-entry", key, identifier):
             if not isinstance(entry, dict):
-                raise InputError(f"{path}: {place}: expected an object, found {shown(entry)}; correct it")
-            given.add(_integer(f"{path}: {place}", entry, "id"))
+                raise InputError(f"{path}: {where}: expected an object {{...}}, found {shown(entry)}; correct it")
+            given.add(_integer(f"{path}: {where}", entry, "id"))
             check(f"{path}: {KINDS[key]} {identifier}", entry)
             sound.append(entry)
     return given
 
 
-def _take_out_headings(file: CocoFile, classes: Collection[str]) -> list[CocoCategory]:
-    """Leave out and return what is no class but the name of a group of classes."""
-    found = find_headings(file["categories"], (annotation["category_id"] for annotation in file["annotations"]))
+def _remove_group_categories(file: CocoFile, classes: Collection[str]) -> list[CocoCategory]:
+    """Remove and return the categories that are only the supercategory of others."""
+    found = find_group_categories(
+        file["categories"], (annotation["category_id"] for annotation in file["annotations"])
+    )
     names = {category["name"] for category in file["categories"] if category["id"] not in found}
-    kept = set(classes) - names  # a group may bear the name of a class of its own
-    headings = [one for one in file["categories"] if one["id"] in found and one["name"] not in kept]
-    file["categories"] = [category for category in file["categories"] if category not in headings]
-    return headings
+    kept = set(classes) - names  # a group may have the name of one of its classes
+    groups = [one for one in file["categories"] if one["id"] in found and one["name"] not in kept]
+    file["categories"] = [category for category in file["categories"] if category not in groups]
+    return groups
 
 
 def _check_category(where: str, entry: Entry) -> None:
     name = _value(where, entry, "name")
     if not isinstance(name, str) or not name:
-        raise InputError(f"{where}: expected a text for 'name', found {shown(name)}; name the class")
+        raise InputError(f"{where}: expected text for 'name', found {shown(name)}; name the class")
 
 
 def _check_unique_names(path: Path, categories: Iterable[CocoCategory]) -> None:
@@ -200,13 +203,13 @@ def _check_unique_names(path: Path, categories: Iterable[CocoCategory]) -> None:
         other = first.setdefault(name, identifier)
         if other != identifier:
             text = f"categories {other} and {identifier} are both named {name!r}; rename or merge them"
-            report(f"{path}: {text}", "repeated-name")
+            raise_or_collect(f"{path}: {text}", "repeated-name")
 
 
 def _check_image(where: str, entry: Entry) -> None:
     name = _value(where, entry, "file_name")
     if not isinstance(name, str) or not name:
-        raise InputError(f"{where}: expected a text for 'file_name', found {shown(name)}; name the image's file")
+        raise InputError(f"{where}: expected text for 'file_name', found {shown(name)}; name the image's file")
     entry["file_name"] = name.replace("\\", "/")  # as Windows writes it
     for key in ("width", "height"):
         if isinstance(size := entry.get(key), float) and size.is_integer():
@@ -236,17 +239,17 @@ def _check_annotation(where: str, entry: Entry) -> None:
 
 
 def _check_references(path: Path, file: CocoFile, given: Mapping[str, set[int]]) -> None:
-    """Leave only annotations whose image and category are in the file; an entry that is broken is a fault itself."""
+    """Keep only annotations with a usable image and category. Broken images and categories are reported already."""
     images, categories = ({entry["id"]: entry for entry in file[key]} for key in ("images", "categories"))
     for one in file["annotations"]:
         place, category, image = f"{path}: annotation {one['id']}", one["category_id"], one["image_id"]
         if category not in given["categories"]:
             known = ", ".join(map(str, categories))
             text = f"unknown category_id {category} (the file has {known}); correct it or add the category"
-            report(f"{place}: {text}", "unknown-category", "annotations", one["id"])
+            raise_or_collect(f"{place}: {text}", "unknown-category", "annotations", one["id"])
         if image not in given["images"]:
             text = f"unknown image_id {image}; correct it or add the image to 'images'"
-            report(f"{place}: {text}", "unknown-image", "annotations", one["id"])
+            raise_or_collect(f"{place}: {text}", "unknown-image", "annotations", one["id"])
     file["annotations"] = [
         one for one in file["annotations"] if one["image_id"] in images and one["category_id"] in categories
     ]
@@ -256,12 +259,12 @@ def _check_inside(where: str, entry: CocoAnnotation, image: CocoImage) -> None:
     if is_outside(entry, image):
         raise InputError(
             f"{where}: box {entry['bbox']} (x, y, width, height) lies outside its image {image['id']} of "
-            f"{image['width']} x {image['height']} pixels; correct the box or take it out"
+            f"{image['width']} x {image['height']} pixels; correct or remove the box"
         )
 
 
 def is_outside(annotation: CocoAnnotation, image: CocoImage) -> bool:
-    """Whether a box does not touch its image. One of less than a pixel counts as inside: it is left out later."""
+    """Whether a box does not touch its image. A box under 1 pixel counts as inside: it is skipped later."""
     x, y, width, height = annotation["bbox"]
     if width < 1 or height < 1:
         return False
@@ -286,11 +289,11 @@ def _is_integer(value: object) -> TypeGuard[int]:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a number that pixels can hold; NaN fails every comparison."""
+    """Whether a value is a finite number of plausible size."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12
 
 
 def shown(value: object) -> str:
-    """A value as messages quote it: on one line and not long."""
+    """A value as messages quote it: one line of at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

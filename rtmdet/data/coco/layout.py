@@ -1,4 +1,4 @@
-"""Where a data set's COCO files lie, what split each is for, and which folder has its images."""
+"""Finds a data set's COCO files, the split of each, and the folder with its images."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from rtmdet.data.image_names import ImageNames
 from rtmdet.data.json_file import read_json
 from rtmdet.data.split_names import SPLITS, group_by_split, split_name
 
-LOOKED_AT = 10  # images of a file that tell which folder it means
+LOOKED_AT = 10  # image names of a file that are looked for in each candidate folder
 
 
 def find_coco(path: Path, documents: Mapping[Path, object]) -> dict[str, tuple[Path, Path]]:
-    """The COCO file and the image folder of train, and of val where there is one; {} where there is no COCO file.
+    """The COCO file and the image folder of train, and of val if there is one; {} if there is no COCO file.
 
-    `documents` are those of the path. Raises InputError where a split has several files, or its images are not found.
+    `documents` are those of `read_documents(path)`. Raises InputError if a split has several files, or its images
+    are not found.
     """
     coco = {file: content for file, content in documents.items() if is_coco(content)}
     if not coco:
@@ -32,9 +33,9 @@ def find_coco(path: Path, documents: Mapping[Path, object]) -> dict[str, tuple[P
 
 
 def read_documents(path: Path) -> Iterator[tuple[Path, object]]:
-    """The JSON files with what they hold: the path itself, or those of a folder and of two levels below.
+    """The JSON files with their content: the path itself, or those of a folder and two levels below.
 
-    Raises InputError for one that is no JSON, unless it is one among others that are, and says nothing of a split.
+    Raises InputError for a file that is not JSON, unless other files are and its name has no split's name.
     """
     if path.is_file():
         files = [path] if path.suffix.lower() == ".json" else []
@@ -53,16 +54,16 @@ def read_documents(path: Path) -> Iterator[tuple[Path, object]]:
 
 
 def is_coco(document: object) -> TypeGuard[Mapping[str, object]]:
-    """Whether the content of a JSON file is COCO's."""
+    """Whether the content of a JSON file is COCO."""
     if not isinstance(document, dict) or not isinstance(document.get("images"), list):
         return False
     return any(isinstance(document.get(key), list) for key in ("annotations", "categories"))
 
 
 def file_by_split(path: Path, files: Iterable[Path]) -> dict[str, Path]:
-    """The file of train, and of val where there is one; a path that is the file itself is for training.
+    """The file of train, and of val if there is one; if the path itself is the file, it is for training.
 
-    Raises InputError where a split has several.
+    Raises InputError if a split has several files.
     """
     if path.is_file():
         return {"train": path}
@@ -71,7 +72,7 @@ def file_by_split(path: Path, files: Iterable[Path]) -> dict[str, Path]:
 
 
 def _only(path: Path, name: str, files: list[Path]) -> Path:
-    """The one file of a split; of COCO's own several, the one with boxes."""
+    """The only file of a split; among the official COCO files, the one with boxes (instances_*.json)."""
     chosen = [file for file in files if file.name.startswith("instances")] or files
     if len(chosen) > 1:
         raise InputError(
@@ -81,41 +82,41 @@ def _only(path: Path, name: str, files: list[Path]) -> Path:
 
 
 def find_images(file: Path, coco: CocoFile) -> Path:
-    """The folder of the images of a COCO file, in the layouts of `find_coco`. Raises InputError where it has none."""
+    """The image folder of a COCO file. Raises InputError if there is none."""
     return find_folder(file, file_names(coco))
 
 
 def find_folder(file: Path, names: Sequence[str], split: str | None = None) -> Path:
-    """The folder that has the most of the images that an annotation file names; `split` where its name is known.
+    """The folder with the most of the images that an annotation file names; `split` is its split, if known.
 
-    Raises InputError where no folder in question has any of the first ones.
+    Raises InputError if no likely folder has any of the first LOOKED_AT images.
     """
     names = names[:LOOKED_AT]
     likely = _image_folders(file, split or split_name(Path(file.name)))
     folders = [folder for folder in dict.fromkeys(map(as_on_disk, likely)) if folder.is_dir()]
     found = Counter({folder: sum(map(ImageNames(folder).has, names)) for folder in folders})
-    if not found.total():  # the names are those of another machine
-        far = file.resolve().parents[1:]  # may hold anything
+    if not found.total():  # the names may be paths of another machine: match their last parts
+        far = file.resolve().parents[1:]  # too general: may contain anything
         inside = [folder for folder in folders if folder.resolve() not in far]
-        inside.sort(key=lambda folder: len(folder.parts), reverse=True)  # equal names may lie in several below one
+        inside.sort(key=lambda folder: len(folder.parts), reverse=True)  # deepest first: fewer ambiguous names
         found = Counter({folder: _count_found(folder, names) for folder in inside})
     if not found.total():
         first = repr(names[0]) if names else "none"
         raise InputError(
-            f"{file}: its images (the first is {first}) lie in none of the folders in question, such as "
-            f"{file.parent / 'images'}; put them beside the file, or name their folder (--images, or in a config)"
+            f"{file}: expected its images (the first is {first}) in a folder such as {file.parent / 'images'}, found "
+            "none; put them beside the file, or give their folder (--images, or in a config)"
         )
     return max(found, key=lambda folder: found[folder])
 
 
 def _count_found(folder: Path, names: Iterable[str]) -> int:
-    """How many of the names mean one file of the folder."""
+    """How many of the names match exactly one file in the folder."""
     index = ImageNames(folder)
     return sum(len(index.find(name)) == 1 for name in names)
 
 
 def file_names(document: Mapping[str, object]) -> list[str]:
-    """The file names of a COCO file that may have faults."""
+    """The image names of a COCO file, which may have faults."""
     images = document["images"]
     entries = images if isinstance(images, list) else []
     names = [entry.get("file_name") for entry in entries if isinstance(entry, dict)]
@@ -123,9 +124,9 @@ def file_names(document: Mapping[str, object]) -> list[str]:
 
 
 def _image_folders(file: Path, split: str) -> Iterator[Path]:
-    """Where the images of a file may lie, the likeliest first."""
+    """The folders that may hold the images of a file, the likeliest first."""
     words = [file.stem, file.stem.rpartition("_")[2], *(word for word, name in SPLITS.items() if name == split)]
-    above = file.parent.parent if file.parent.name else Path("..")  # of a file in the working folder
+    above = file.parent.parent if file.parent.name else Path("..")  # if the file is in the working folder
     for base in (file.parent, above):
         yield base
         yield from (base / name for name in IMAGE_FOLDERS)

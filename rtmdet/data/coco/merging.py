@@ -1,4 +1,4 @@
-"""Joining annotation files into one: classes by their names, images by their files."""
+"""Merges annotation files: classes are matched by name, images by file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rtmdet.data.coco.file import CocoCategory, CocoFile, CocoImage
 def merge_coco(files: Sequence[CocoFile], folders: Sequence[str], *, similar: bool = False) -> CocoFile:
     """One file with the images, objects and classes of all.
 
-    `folders` says for each file where its images lie, relative to one folder: file names are relative to that folder
-    then, so equal names in different folders stay apart. An image that several files have gets the objects of all of
-    them, equal boxes of a class once. Classes keep the ids of the first file, those that it lacks get the next ones;
-    images and annotations are numbered from 1. With `similar`, classes whose names differ in letter case, spaces or
-    Unicode form only are one, of the first name. Inputs are not changed.
+    `folders` has the image folder of each file, relative to a common folder to which the new file names are relative,
+    so equal names in different folders stay different images. An image of several files gets the objects of all, but
+    equal boxes of a class only once. Classes keep the ids of the first file, further ones get the next free ids;
+    images and annotations are numbered from 1. With `similar`, classes whose names differ only in letter case, spaces
+    or Unicode form are merged under the first name. Inputs are not changed.
 
     Raises InputError where files disagree about the size of an image.
     """
@@ -36,13 +36,13 @@ def merge_coco(files: Sequence[CocoFile], folders: Sequence[str], *, similar: bo
             if key not in seen:
                 number = len(merged["annotations"]) + 1
                 merged["annotations"].append({**annotation, "id": number, "image_id": image, "category_id": category})
-        seen |= of_this_file  # a box that stands twice in one file is that file's own affair
+        seen |= of_this_file  # boxes repeated within one file are kept
     merged["images"], merged["categories"] = list(images.values()), list(categories.values())
     return merged
 
 
 def _join_category(categories: dict[str, CocoCategory], entry: CocoCategory, *, similar: bool) -> int:
-    """The id of the class among all."""
+    """The merged id of a class, added if new."""
     key = name_key(entry["name"]) if similar else entry["name"]
     if key not in categories:
         taken = {category["id"] for category in categories.values()}
@@ -52,12 +52,12 @@ def _join_category(categories: dict[str, CocoCategory], entry: CocoCategory, *, 
 
 
 def _join_image(images: dict[str, CocoImage], entry: CocoImage, folder: str) -> int:
-    """The id of the image among all."""
+    """The merged id of an image, added if new."""
     name = (PurePosixPath(folder) / entry["file_name"].replace("\\", "/")).as_posix()
     image = images.setdefault(name, {**entry, "id": len(images) + 1, "file_name": name})
     if (image["width"], image["height"]) != (entry["width"], entry["height"]):
         raise InputError(
-            f"image {name!r} stands with {image['width']} x {image['height']} pixels in one file and with "
+            f"image {name!r} has {image['width']} x {image['height']} pixels in one file and "
             f"{entry['width']} x {entry['height']} in another; correct the wrong one"
         )
     return image["id"]

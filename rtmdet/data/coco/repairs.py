@@ -1,20 +1,17 @@
-"""Habits of exporting tools that would mislead training or evaluation, mended in a checked COCO file."""
+"""Repairs a COCO file where exporting tools have habits that would harm training or evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-Entry = Mapping[str, Any]  # as JSON has it; its id is an integer
-ROUNDING = 1.0  # pixels that a box may hang over the edge: tools round
+ROUNDING = 1.0  # pixels that a box may extend beyond its image: tools round
 
 
-def number_annotations(annotations: Sequence[dict[str, Any]]) -> int:
-    """Give annotations ids of their own, from 1; returns how many had the id of another.
-
-    COCOeval would take annotations of one id for one, and a match with annotation 0 for no match. Nothing refers to
-    these ids, as it does to those of images and classes.
-    """
+def renumber_annotations(annotations: Sequence[dict[str, Any]]) -> int:
+    """Make annotation ids unique and at least 1; returns how many repeated an id."""
+    # COCOeval takes annotations with equal ids for one, and a match with annotation 0 for no match. Nothing in the
+    # file refers to these ids.
     ids = [annotation["id"] for annotation in annotations]
     repeated, least = len(ids) - len(set(ids)), min(ids, default=1)
     if repeated:
@@ -26,13 +23,12 @@ def number_annotations(annotations: Sequence[dict[str, Any]]) -> int:
     return repeated
 
 
-def clip_boxes(annotations: Iterable[dict[str, Any]], images: Mapping[int, Entry]) -> int:
-    """Cut boxes that hang over the edge of their image by more than a pixel; returns how many did.
+def clip_overhanging_boxes(annotations: Iterable[dict[str, Any]], images: Mapping[int, Mapping[str, Any]]) -> int:
+    """Clip boxes that extend more than a pixel beyond their image, and an area equal to the box's; returns how many.
 
-    Differs from mmdet: it leaves them as they are. Detections end at the edge, so such a box could not be found at a
-    high IoU; all other formats are cut, too. An area that is the box's follows.
+    Differs from mmdet, which leaves them: detections end at the edge, so none could match such a box at a high IoU.
     """
-    cut = 0
+    clipped = 0
     for annotation in annotations:
         x, y, width, height = annotation["bbox"]
         image = images[annotation["image_id"]]
@@ -40,21 +36,20 @@ def clip_boxes(annotations: Iterable[dict[str, Any]], images: Mapping[int, Entry
         if max(-x, -y, right - image["width"], bottom - image["height"]) <= ROUNDING:
             continue
         left, top, right, bottom = max(x, 0), max(y, 0), min(right, image["width"]), min(bottom, image["height"])
-        if right <= left or bottom <= top:  # of less than a pixel, which is not used
+        if right <= left or bottom <= top:  # a box under 1 pixel, which is skipped later
             continue
         if annotation["area"] == width * height:
             annotation["area"] = (right - left) * (bottom - top)
         annotation["bbox"] = [left, top, right - left, bottom - top]
-        cut += 1
-    return cut
+        clipped += 1
+    return clipped
 
 
-def find_headings(categories: Collection[Entry], used: Iterable[int]) -> list[int]:
-    """The ids of categories that are no classes but the name of a group of them.
+def find_group_categories(categories: Collection[Mapping[str, Any]], used: Iterable[int]) -> list[int]:
+    """The ids of categories that are not classes but only the supercategory of others.
 
-    Roboflow writes the name of the project as category 0, and under `supercategory` of every class. Such an entry
-    has no annotation (`used` has the ids of those that have), no supercategory of its own, and is the one of another.
-    It may bear the name of a class.
+    Such a category has no annotations (`used` has the ids of those with some) and no supercategory of its own, and
+    another category has its name as supercategory. Roboflow writes the project's name this way, as category 0.
     """
     with_objects = set(used)
     groups: dict[object, set[int]] = {}
@@ -69,7 +64,7 @@ def find_headings(categories: Collection[Entry], used: Iterable[int]) -> list[in
     ]
 
 
-def _supercategory(category: Entry) -> str | None:
-    """The name of the group, None where there is none; Roboflow writes "none"."""
+def _supercategory(category: Mapping[str, Any]) -> str | None:
+    """The supercategory's name, None if there is none (Roboflow writes "none")."""
     name = category.get("supercategory")
     return name if isinstance(name, str) and name not in ("", "none") else None

@@ -1,7 +1,7 @@
-"""Splitting an annotation file into training and validation images, so that both see all classes.
+"""Splits an annotation file into training and validation images such that both show all classes.
 
-Greedy stratification, after Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", 2011. The
-rarest class chooses first, since its few images leave the least choice. Images without objects count as a class.
+Iterative stratification, after Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", 2011:
+images of the rarest class are assigned first, as they leave the least choice. Images without objects are a class.
 """
 
 from __future__ import annotations
@@ -13,52 +13,52 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoFile
 
-NO_OBJECT = None  # stands among the category ids for "no object"
+NO_OBJECT = None  # the "category id" of images without objects
 
-Strata = Mapping[int, frozenset[int | None]]  # of each image id the category ids of its objects
+Strata = Mapping[int, frozenset[int | None]]  # image id -> category ids of its objects
 
 
 def split_coco(
     file: CocoFile, share: float, seed: int, together: Iterable[Collection[int]] = ()
 ) -> tuple[CocoFile, CocoFile]:
-    """Share the images out to training and validation, of which the second gets about `share` (0 .. 1).
+    """Split the images into training and validation; validation gets about the fraction `share` (0 .. 1).
 
-    Every class is shared out in this proportion, counted in images, and so are the images without objects (or
-    with crowds only). A class of two images or more is on both sides, where that is possible at all by moving
-    one image: with many rare classes validation is larger than `share`. A class of a single image is for training.
-    Of each set of image ids in `together` all are on one side; it counts as one image, that has all of their classes.
-    Categories, ids and the order of entries stay; equal `seed`s give equal splits.
+    So does each class, counted in images, and the images without objects (or with crowd regions only). A class with
+    two or more images is on both sides if moving one image makes that possible, so with many rare classes validation
+    is larger than `share`. A class with a single image is in training. The image ids of each set in `together` are
+    on the same side; a set counts as one image with all of their classes. Categories, ids and the order of entries
+    stay; equal `seed`s give equal splits.
 
-    Raises InputError for a share that is not between 0 and 1, and for fewer than two images.
+    Raises InputError for a share that is not between 0 and 1, and for fewer than two different images.
     """
     if not 0 < share < 1:
-        raise InputError(f"share of validation images {share}: expected a number between 0 and 1; 0.2 is usual")
+        raise InputError(f"fraction of validation images: expected between 0 and 1, found {share}; 0.2 is usual")
     if len(file["images"]) < 2:
         raise InputError(f"expected at least 2 images to split, found {len(file['images'])}; add images")
     strata = _strata(file)
     members = _members(strata, together)
     if len(members) < 2:
-        raise InputError(f"expected at least 2 different images to split, all {len(strata)} are copies; add others")
+        raise InputError(f"expected at least 2 different images to split, found {len(strata)} copies; add others")
     strata = {first: frozenset().union(*map(strata.__getitem__, members[first])) for first in members}
     order = sorted(strata)
     random.Random(seed).shuffle(order)
     chosen = _stratify(strata, order, share)
     _cover(strata, order, chosen)
-    chosen = chosen or {order[0]}  # where every class has a single image
+    chosen = chosen or {order[0]}  # if every class has a single image
     measured = {image for first in chosen for image in members[first]}
     learned = {image["id"] for image in file["images"]} - measured
     return _part(file, learned), _part(file, measured)
 
 
 def fold_coco(file: CocoFile, count: int, seed: int, together: Sequence[Collection[int]] = ()) -> list[CocoFile]:
-    """The images in `count` parts of about equal size, alike in classes; equal seeds give equal parts.
+    """Split the images into `count` folds of about equal size and classes; equal seeds give equal folds.
 
-    Of each set of image ids in `together` all are in one part.
+    The image ids of each set in `together` are in the same fold.
 
-    Raises InputError for fewer than 2 parts, and for fewer images than parts.
+    Raises InputError for fewer than 2 folds, and for fewer images than folds.
     """
     if not 2 <= count <= len(file["images"]):
-        raise InputError(f"{count} folds of {len(file['images'])} images: expected 2 or more, at most one an image")
+        raise InputError(f"{count} folds of {len(file['images'])} images: expected from 2 to one per image")
     parts, rest = [], file
     for left in range(count, 1, -1):
         rest, part = split_coco(rest, 1 / left, seed, together)
@@ -67,7 +67,7 @@ def fold_coco(file: CocoFile, count: int, seed: int, together: Sequence[Collecti
 
 
 def _members(images: Iterable[int], together: Iterable[Collection[int]]) -> dict[int, list[int]]:
-    """The images of each unit of the split under the first of them: those of a set, or one alone."""
+    """The image ids that stay together, a set or a single image, by their smallest id."""
     first = {image: min(group) for group in together for image in group}
     found: dict[int, list[int]] = {}
     for image in sorted(images):
@@ -84,13 +84,13 @@ def _strata(file: CocoFile) -> Strata:
 
 
 def _stratify(strata: Strata, order: Sequence[int], share: float) -> set[int]:
-    """The ids of the validation images. The class with the fewest images left has its images placed, then the next.
+    """The ids of the validation images; images of the class with the fewest images left are assigned first.
 
-    An image goes to the side that lacks more images of its combination of classes, else of its rarest class, of the
-    next one, of all. Under one image nothing is lacking: such a number can be rounded to either side.
+    An image goes to the side that lacks more images of its combination of classes; if neither does, of its rarest
+    class, then of the next class, then of all. A lack under one image does not count: it is rounding.
     """
     counts = _counts(strata, order)
-    # What validation still lacks, less what training lacks: of a class, of a combination, of all.
+    # Images that validation still lacks minus those that training lacks: of a class, of a combination, of all.
     lack = {stratum: 2 * _wanted(count, share) - count for stratum, count in counts.items()}
     combinations = Counter(strata[image] for image in order)
     lack_of_combination = {classes: (2 * share - 1) * count for classes, count in combinations.items()}
@@ -111,7 +111,7 @@ def _stratify(strata: Strata, order: Sequence[int], share: float) -> set[int]:
 
 
 def _rarest_first(strata: Strata, order: Sequence[int]) -> Iterator[int]:
-    """The images of the class with the fewest images, then those of the class that then has the fewest left ..."""
+    """The images of the class with the fewest images, then those of the class with the fewest left, and so on."""
     left = _counts(strata, order)
     images_of: dict[int | None, list[int]] = {stratum: [] for stratum in sorted(left, key=str)}
     for image in order:
@@ -128,12 +128,12 @@ def _rarest_first(strata: Strata, order: Sequence[int]) -> Iterator[int]:
 
 
 def _wanted(count: int, share: float) -> float:
-    """How many of a class's images shall be in validation: neither none nor all, but none of a single one."""
+    """How many of a class's `count` images validation should get: not none and not all, but none of a single one."""
     return min(max(count * share, 1.0), count - 1.0)
 
 
 def _cover(strata: Strata, order: Sequence[int], chosen: set[int]) -> None:
-    """Move single images so that classes reach the side that lacks them, and no other class leaves one."""
+    """Move single images to the side where one of their classes is missing, unless another class would then be."""
     total = _counts(strata, order)
     counts = {
         side: _counts(strata, [image for image in order if (image in chosen) == side]) for side in (True, False)
@@ -145,7 +145,7 @@ def _cover(strata: Strata, order: Sequence[int], chosen: set[int]) -> None:
         images = [image for image in order if stratum in strata[image]]
         free = [i for i in images if all(counts[side][other] > 1 or total[other] == 1 for other in strata[i])]
         if free:
-            # A class of a single image rather stays in training.
+            # Prefer images that have no single-image class: those classes belong in training.
             image = min(free, key=lambda i: sum(total[other] == 1 for other in strata[i]))
             chosen ^= {image}
             counts[side].subtract(strata[image])
@@ -158,7 +158,7 @@ def _counts(strata: Strata, images: Iterable[int]) -> Counter[int | None]:
 
 
 def _part(file: CocoFile, images: set[int]) -> CocoFile:
-    """The file with only these images; its other keys stay."""
+    """The file with only these images and their annotations; other keys stay."""
     return {
         **file,
         "images": [image for image in file["images"] if image["id"] in images],

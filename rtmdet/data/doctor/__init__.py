@@ -1,1 +1,1 @@
-"""The doctor of data sets: looks at every image and annotation and goes on after a fault."""
+"""The data set doctor: checks every image and annotation and lists all faults instead of stopping at the first."""

@@ -1,4 +1,4 @@
-"""A COCO file read to its end: what is sound and what is not, where training stops at the first fault."""
+"""Reads a whole COCO file: its usable entries, and findings about the others. Training stops at the first fault."""
 
 from __future__ import annotations
 
@@ -14,35 +14,41 @@ from rtmdet.data.formats.faults import Fault, collect_faults
 from rtmdet.data.image_names import place_images
 
 FAULTS = {  # by code: what the cases are, and what to do
-    "missing-list": ("lists that the file lacks", "write it again with all three: images, annotations, categories"),
-    "empty-list": ("lists without an entry", "check the export"),
-    "broken-entry": ("entries that cannot be used", "correct the entries, or take them out"),
-    "repeated-image-id": ("image ids that repeat", "number the images through the file"),
-    "repeated-category-id": ("category ids that repeat", "number the categories through the file"),
-    "repeated-name": ("categories of one name", "rename or merge them"),
-    "unknown-category": ("objects of unknown categories", "correct the category_id, or add it to 'categories'"),
-    "unknown-image": ("objects of unknown images", "correct the image_id, or add it to 'images'"),
-    "ambiguous-image": ("image names that fit several files", "write the one that is meant"),
-    "shared-image": ("files that several names fit", "add the other ones"),
+    "missing-list": ("required lists missing from the file", "export again with images, annotations and categories"),
+    "empty-list": ("empty lists", "check the export"),
+    "broken-entry": ("unusable entries", "correct or remove them"),
+    "repeated-image-id": ("repeated image ids", "give every image its own id"),
+    "repeated-category-id": ("repeated category ids", "give every category its own id"),
+    "repeated-name": ("categories with the same name", "rename or merge them"),
+    "unknown-category": ("objects with an unknown category", "correct category_id, or add it to 'categories'"),
+    "unknown-image": ("objects with an unknown image", "correct image_id, or add it to 'images'"),
+    "ambiguous-image": ("image names that match several files", "write the path of the right file"),
+    "shared-image": ("image files that several entries name", "add the missing images"),
 }
 HINTS = {
     "repeated-annotation-id": (
-        "annotation ids that repeat",
-        "training renumbers them; other tools may count such objects wrongly: number them through the file",
+        "repeated annotation ids",
+        "training renumbers them; other tools may count such objects wrongly: give every annotation its own id",
     ),
-    "renamed-image": ("image names not written as their files are", "nothing: they are matched by their last parts"),
-    "heading": ("categories that only name a group of others", "nothing: they are not counted as classes"),
+    "renamed-image": (
+        "image names that differ from their files",
+        "no action needed: they were matched by the last parts of their paths",
+    ),
+    "group-category": (
+        "categories that are only the supercategory of others",
+        "no action needed: they are not counted as classes",
+    ),
 }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnnotationFile:
-    """The sound entries of a file; every annotation belongs to an image and a category of them."""
+    """The usable entries of a file; every annotation has its image and category among them."""
 
     source: SplitFiles
     images: dict[int, CocoImage]
     annotations: tuple[CocoAnnotation, ...]
-    categories: dict[int, CocoCategory]  # by rising id, the order of the labels
+    categories: dict[int, CocoCategory]  # sorted by id, which is the order of the labels
 
     def path(self, image_id: int) -> Path:
         """The file of an image."""
@@ -61,7 +67,7 @@ class AnnotationFile:
         return Item(words, image_id, annotation["id"], (self.path(image_id),), (x, y, x + width, y + height))
 
     def annotations_of_images(self) -> dict[int, list[CocoAnnotation]]:
-        """The objects of every image."""
+        """The objects of every image, by image id."""
         found: dict[int, list[CocoAnnotation]] = {image_id: [] for image_id in self.images}
         for annotation in self.annotations:
             found[annotation["image_id"]].append(annotation)
@@ -69,20 +75,20 @@ class AnnotationFile:
 
 
 def read_annotation_file(source: SplitFiles) -> tuple[AnnotationFile, list[Finding]]:
-    """The sound entries of a file, and what is wrong with the others.
+    """The usable entries of a file, and findings about the others.
 
-    Raises InputError only where the file or the folder is missing, or the file is no JSON or has no list of images.
+    Raises InputError only if the file or the folder is missing, or the file is not JSON or has no list of images.
     """
     with collect_faults() as faults:
-        file, headings = read_sound(source.annotations)
+        file, groups = read_sound(source.annotations)
         names = [image["file_name"] for image in file["images"]]
         place_images(source.annotations, file, source.images)
-    # missing images are told one by one where their files are read
+    # missing images are reported one by one when their files are read
     findings = list_faults(source, [fault for fault in faults if fault.code != "missing-image"])
-    again = Counter(annotation["id"] for annotation in file["annotations"])
+    counts = Counter(annotation["id"] for annotation in file["annotations"])
     repeated = [
         Item(f"annotation {number}, {count} times", annotation_id=number)
-        for number, count in again.items()
+        for number, count in counts.items()
         if count > 1
     ]
     renamed = [
@@ -90,18 +96,16 @@ def read_annotation_file(source: SplitFiles) -> tuple[AnnotationFile, list[Findi
         for name, image in zip(names, file["images"], strict=True)
         if name != image["file_name"]
     ]
-    groups = [Item(f"{heading['name']!r} (id {heading['id']})") for heading in headings]
-    findings += [
-        Finding("hint", code, source.name, *HINTS[code], tuple(items))
-        for code, items in (("repeated-annotation-id", repeated), ("renamed-image", renamed), ("heading", groups))
-    ]
+    only_groups = [Item(f"{group['name']!r} (id {group['id']})") for group in groups]
+    hints = {"repeated-annotation-id": repeated, "renamed-image": renamed, "group-category": only_groups}
+    findings += [Finding("hint", code, source.name, *HINTS[code], tuple(items)) for code, items in hints.items()]
     images = {image["id"]: image for image in file["images"]}
     categories = {one["id"]: one for one in sorted(file["categories"], key=itemgetter("id"))}
     return AnnotationFile(source, images, tuple(file["annotations"]), categories), findings
 
 
 def list_faults(source: SplitFiles, faults: Iterable[Fault]) -> list[Finding]:
-    """A finding for each kind of fault; the texts lose the path, which the split tells, and the remedy."""
+    """One finding per kind of fault. Its texts omit the path and the remedy, which are printed once per finding."""
     items: dict[str, list[Item]] = {code: [] for code in FAULTS}
     for one in faults:
         text = without_remedy(one.text).removeprefix(f"{source.annotations}: ")

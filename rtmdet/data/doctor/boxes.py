@@ -1,4 +1,4 @@
-"""Boxes against their images: outside, over the edge, with an area that does not fit; and those not learned from."""
+"""Findings about boxes: outside their image, beyond its edge, with a wrong area, or not used for training."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from rtmdet.data.coco.repairs import ROUNDING
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item, Severity
 
-MANY_OVER_EDGE = 0.2  # share of the boxes that does not come from careless drawing
-AREA_SLACK = 1.01  # an object fills at most its box
+MANY_OVER_EDGE = 0.2  # fraction of the boxes above which careless drawing is no explanation
+AREA_TOLERANCE = 1.01  # an object fills at most its box
 UNUSABLE: dict[Unusable, tuple[Severity, str, str]] = {
-    Unusable.OTHER_CLASS: ("hint", "other-class", "nothing, if data.classes leaves them out on purpose"),
-    Unusable.CROWD: ("hint", "crowd", "nothing: training leaves them out, the evaluation ignores what lies on them"),
-    Unusable.SPECK: ("warning", "degenerate-box", "draw them again or take them out: training leaves them out"),
-    Unusable.WITHOUT_AREA: ("warning", "no-area", "write the area in square pixels: training leaves them out"),
+    Unusable.OTHER_CLASS: ("hint", "other-class", "no action needed if data.classes omits them on purpose"),
+    Unusable.CROWD: ("hint", "crowd", "no action needed: training skips crowd regions, evaluation ignores matches"),
+    Unusable.TOO_SMALL: ("warning", "degenerate-box", "training skips them: draw them again or remove them"),
+    Unusable.WITHOUT_AREA: ("warning", "no-area", "training skips them: write the area in square pixels"),
 }
 
 
-def check_boxes(file: AnnotationFile, of_wrong_size: Container[int]) -> Iterator[Finding]:
-    """Boxes that do not fit their image or their area; those of images of a wrong size are not looked at."""
+def find_misplaced_boxes(file: AnnotationFile, of_wrong_size: Container[int]) -> Iterator[Finding]:
+    """Boxes that do not fit their image or their area; images in `of_wrong_size` (by id) are skipped."""
     outside, areas = [], []
     over: list[tuple[float, Item]] = []
     for annotation in file.annotations:
@@ -33,30 +33,30 @@ def check_boxes(file: AnnotationFile, of_wrong_size: Container[int]) -> Iterator
         if is_outside(annotation, image):
             outside.append(file.box_item(annotation, f"{annotation['bbox']}, image {_size_text(image)}"))
         elif (overhang := _overhang(annotation, image)) > ROUNDING:
-            over.append((overhang, file.box_item(annotation, f"{overhang:.0f} px over")))
-        if annotation["area"] > width * height * AREA_SLACK:
+            over.append((overhang, file.box_item(annotation, f"{overhang:.0f} px beyond the edge")))
+        if annotation["area"] > width * height * AREA_TOLERANCE:
             areas.append(file.box_item(annotation, f"area {annotation['area']:.0f}, box {width * height:.0f}"))
     name = file.source.name
-    advice = "correct the boxes or take them out; is 'bbox' x, y, width, height?"
-    yield Finding("error", "outside-box", name, "boxes outside of their image", advice, tuple(outside))
+    advice = "correct or remove the boxes; is 'bbox' x, y, width, height?"
+    yield Finding("error", "outside-box", name, "boxes outside their image", advice, tuple(outside))
     yield _report_over_edge(file, over)
-    advice = "write the area of the outline or of the box: AP small, medium and large go by it"
-    yield Finding("hint", "wrong-area", name, "objects with more area than their box", advice, tuple(areas))
+    advice = "write the area of the outline or of the box: AP_small, AP_medium and AP_large depend on it"
+    yield Finding("hint", "wrong-area", name, "objects whose area exceeds their box", advice, tuple(areas))
 
 
 def _report_over_edge(file: AnnotationFile, over: list[tuple[float, Item]]) -> Finding:
-    """The boxes with their overhang in pixels, the worst first."""
+    """A finding about boxes beyond the edge, the worst first; `over` has (pixels beyond the edge, case)."""
     items = tuple(item for _, item in sorted(over, key=lambda pair: -pair[0]))
-    message = "boxes that hang over the edge of their image"
+    message = "boxes that extend beyond their image"
     if len(over) > MANY_OVER_EDGE * len(file.annotations):
-        advice = "see whether 'bbox' is x, y, width, height in pixels of these images: so many are no accident"
+        advice = "too many to be an accident: is 'bbox' x, y, width, height in pixels of these images?"
         return Finding("warning", "over-edge", file.source.name, message, advice, items)
-    advice = "nothing: training and evaluation cut them at the edge"
+    advice = "no action needed: training and evaluation clip them to the image"
     return Finding("hint", "over-edge", file.source.name, message, advice, items)
 
 
-def check_unusable(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
-    """Objects that give nothing to learn from, by reason; `wanted` are the category ids to learn."""
+def find_unusable_objects(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
+    """Objects that training skips, by reason; `wanted` has the category ids to learn."""
     items: defaultdict[Unusable, list[Item]] = defaultdict(list)
     for annotation in file.annotations:
         reason = reason_against(annotation, wanted)
@@ -65,13 +65,13 @@ def check_unusable(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
             items[reason].append(file.box_item(annotation, f"{category} {annotation['bbox']}"))
     for reason, cases in items.items():
         severity, code, advice = UNUSABLE[reason]
-        if reason is Unusable.SPECK and all(max(annotation["bbox"]) <= 1 for annotation in file.annotations):
-            advice = "they look like shares of the image's size: multiply by its width and height"
-        yield Finding(severity, code, file.source.name, f"objects not learned from: {reason}", advice, tuple(cases))
+        if reason is Unusable.TOO_SMALL and all(max(annotation["bbox"]) <= 1 for annotation in file.annotations):
+            advice = "they look like fractions of the image's size: multiply by its width and height"
+        yield Finding(severity, code, file.source.name, f"objects not used: {reason}", advice, tuple(cases))
 
 
 def _overhang(annotation: CocoAnnotation, image: CocoImage) -> float:
-    """How many pixels a box reaches over the edge of its image, at the worst side."""
+    """How many pixels a box extends beyond its image, on the worst side."""
     x, y, width, height = annotation["bbox"]
     return max(-x, -y, x + width - image["width"], y + height - image["height"])
 

@@ -1,4 +1,4 @@
-"""Class names and their order: against a configuration, a checkpoint and the other split; and rare classes."""
+"""Class names and their order, compared with a configuration, a checkpoint and the other split; and rare classes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from rtmdet.data.class_names import similar_names
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item, Purpose
 
-RARE = 0.1  # a class is rare that so few images show, compared with the most frequent class
+RARE = 0.1  # a class is rare if fewer images show it than this fraction of those of the most frequent class
 
 
 def class_names(file: AnnotationFile) -> tuple[str, ...]:
-    """The names in the order that labels have where no configuration names them."""
+    """The names in the order of the labels when no configuration lists the classes."""
     return tuple(category["name"] for category in file.categories.values())
 
 
@@ -23,20 +23,20 @@ def wanted_categories(file: AnnotationFile, purpose: Purpose) -> set[int]:
     return {identifier for identifier, category in file.categories.items() if category["name"] in names}
 
 
-def check_classes(file: AnnotationFile, purpose: Purpose) -> Iterator[Finding]:
-    """The file's classes against those of the configuration and of the checkpoint, and against each other."""
+def find_class_differences(file: AnnotationFile, purpose: Purpose) -> Iterator[Finding]:
+    """Compares the file's classes with each other and with those of the configuration and of the checkpoint."""
     groups = similar_names(class_names(file))
     items = tuple(Item(" and ".join(map(repr, group))) for group in groups)
-    message, advice = "classes that differ in letter case or spaces only", "join them: data merge --merge-similar"
+    message, advice = "classes that differ only in letter case or spaces", "merge them: data merge --merge-similar"
     yield Finding("warning", "similar-class", file.source.name, message, advice, items)
     if purpose.classes is not None:
-        yield from _check_configured(file, purpose.classes)
+        yield from _find_unconfigured(file, purpose.classes)
     if purpose.known_classes is not None and file.source.name == "train":
-        yield from _check_known(file, purpose.known_classes)
+        yield from _find_unknown_to_checkpoint(file, purpose.known_classes)
 
 
-def check_same_classes(files: Sequence[AnnotationFile], purpose: Purpose) -> Iterator[Finding]:
-    """Classes that only one of the splits has; they are joined by name."""
+def find_unshared_classes(files: Sequence[AnnotationFile], purpose: Purpose) -> Iterator[Finding]:
+    """Classes that only one of the splits has, matched by name."""
     first, *others = files
     if purpose.classes is not None:
         return
@@ -47,15 +47,17 @@ def check_same_classes(files: Sequence[AnnotationFile], purpose: Purpose) -> Ite
         more = tuple(Item(repr(name)) for name in measured if name not in learned)
         name, owner = file.source.name, first.source.name
         common = bool(set(learned) & set(measured))
-        advice = "nothing is measured of them: put images of them here too" if common else "write the names alike"
-        message = f"classes of {owner} that the file does not have"
+        advice = (
+            "their AP cannot be measured: add images of them here" if common else "use the same names in both files"
+        )
+        message = f"classes of {owner} missing here"
         yield Finding("hint" if common else "error", "missing-class", name, message, advice, missing)
-        advice = f"their objects are left out: put images of them into {owner}, too, or write the names alike"
-        yield Finding("warning", "unlearned-class", name, f"classes that {owner} does not have", advice, more)
+        advice = f"their objects are skipped: add images of them to {owner}, or use the same names in both files"
+        yield Finding("warning", "unlearned-class", name, f"classes missing in {owner}", advice, more)
 
 
 def find_rare_classes(file: AnnotationFile, wanted: set[int], purpose: Purpose) -> Iterator[Finding]:
-    """Classes that few images show, with the threshold that shows them more often."""
+    """Classes that few images show, with a threshold to oversample them."""
     images: defaultdict[int, set[int]] = defaultdict(set)
     for annotation in file.annotations:
         if annotation["category_id"] in wanted and not annotation["iscrowd"]:
@@ -68,36 +70,39 @@ def find_rare_classes(file: AnnotationFile, wanted: set[int], purpose: Purpose) 
         if len(found) < RARE * most
     )
     if purpose.repeat_threshold:
-        advice = f"data.repeat_threshold is {purpose.repeat_threshold:g} already: look at their AP"
+        advice = f"data.repeat_threshold={purpose.repeat_threshold:g} oversamples them already: watch their AP"
     else:
-        advice = f"data.repeat_threshold={threshold:.3f} shows them more often"
-    yield Finding("hint", "rare-class", file.source.name, "classes that few images show", advice, items)
+        advice = f"data.repeat_threshold={threshold:.3f} oversamples their images"
+    yield Finding("hint", "rare-class", file.source.name, "rare classes", advice, items)
 
 
-def _check_configured(file: AnnotationFile, wanted: tuple[str, ...]) -> Iterator[Finding]:
+def _find_unconfigured(file: AnnotationFile, wanted: tuple[str, ...]) -> Iterator[Finding]:
     names = class_names(file)
     missing = tuple(Item(repr(name)) for name in wanted if name not in names)
-    advice = f"write data.classes as the file does: {', '.join(names)}"
-    message = "classes of the configuration that the file does not have"
+    advice = f"write data.classes like the file: {', '.join(names)}"
+    message = "classes in data.classes missing here"
     stops = file.source.name == "train" or len(missing) == len(wanted)
     yield Finding("error" if stops else "hint", "unknown-class", file.source.name, message, advice, missing)
     kept = tuple(name for name in names if name in wanted)
     items = () if missing else _differences(wanted, kept, "data.classes")
-    advice = "nothing here: labels follow data.classes; give the same list to tools that go by category ids"
-    yield Finding("hint", "class-order", file.source.name, "classes in another order", advice, items)
+    advice = "no action needed: labels follow data.classes; give that list to tools that use category ids"
+    yield Finding(
+        "hint", "class-order", file.source.name, "classes in another order than data.classes", advice, items
+    )
 
 
-def _check_known(file: AnnotationFile, known: tuple[str, ...]) -> Iterator[Finding]:
-    """Classes of the same name go on with what was learned; without any, as many classes go on by their place."""
+def _find_unknown_to_checkpoint(file: AnnotationFile, known: tuple[str, ...]) -> Iterator[Finding]:
+    """Classes that the checkpoint lacks. Equal names keep their weights; if none is equal, equally many keep them in
+    order."""
     names = class_names(file)
     items = tuple(Item(repr(name)) for name in names if name not in known)
     if set(known) & set(names):
-        advice = "nothing: they begin anew, classes of the same name go on with what was learned of them"
+        advice = "no action needed: they start from scratch, classes known by name keep their weights"
     elif len(known) == len(names):
-        advice = f"nothing, if they look like {', '.join(known[:3])}: they go on as these, in order"
+        advice = f"no action needed if they resemble {', '.join(known[:3])}: they start from their weights, in order"
     else:
-        advice = "nothing: the layers that predict the classes begin anew"
-    message = "classes that the checkpoint does not know"
+        advice = "no action needed: the class-prediction layers start from scratch"
+    message = "classes unknown to the checkpoint"
     yield Finding("hint", "checkpoint-classes", file.source.name, message, advice, items)
 
 
@@ -106,7 +111,7 @@ def _differences(expected: tuple[str, ...], found: tuple[str, ...], owner: str) 
     length = max(len(expected), len(found))
     left, right = (list(names) + [None] * (length - len(names)) for names in (expected, found))
     return tuple(
-        Item(f"{place}: {'nothing' if b is None else repr(b)}, {owner} has {'nothing' if a is None else repr(a)}")
-        for place, (a, b) in enumerate(zip(left, right, strict=True))
+        Item(f"{index}: {'nothing' if b is None else repr(b)}, {owner} has {'nothing' if a is None else repr(a)}")
+        for index, (a, b) in enumerate(zip(left, right, strict=True))
         if a != b
     )

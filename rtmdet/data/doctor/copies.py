@@ -1,6 +1,6 @@
-"""Images that stand more than once: equal files inside a split and across splits, and near copies by fingerprint.
+"""Duplicate images inside a split and across splits: identical files, and near copies found by fingerprint.
 
-Legend: M images with fingerprints, each of 256 bits.
+Legend: M images with fingerprints of 256 bits each.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from rtmdet.data.copies import GRID, NEAR, differing_bits, says_enough
+from rtmdet.data.copies import GRID, NEAR, differing_bits, is_distinctive
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item
 from rtmdet.data.doctor.image_files import ImageFile
 
-_BLOCK = 1024  # fingerprints that are compared with all others at a time
+_BLOCK = 1024  # fingerprints compared with all others at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +26,7 @@ class _Picture:
 
     file: AnnotationFile
     image_id: int
-    looked: ImageFile
+    inspected: ImageFile
     objects: int
 
     @property
@@ -38,10 +38,10 @@ class _Picture:
         return self.file.images[self.image_id]["file_name"]
 
 
-def find_copies(files: Sequence[AnnotationFile], looked: Sequence[Mapping[int, ImageFile]]) -> Iterator[Finding]:
-    """Copies of images; `looked` has what was seen of the images of each file, by image id."""
+def find_copies(files: Sequence[AnnotationFile], inspected: Sequence[Mapping[int, ImageFile]]) -> Iterator[Finding]:
+    """Copies of images; `inspected` has the image files of each annotation file, by image id."""
     pictures = []
-    for file, found in zip(files, looked, strict=True):
+    for file, found in zip(files, inspected, strict=True):
         objects = file.annotations_of_images()
         pictures += [_Picture(file, key, one, len(objects[key])) for key, one in found.items() if one.digest]
     yield from _report_pairs(_equal_pairs(pictures), near=False)
@@ -49,19 +49,19 @@ def find_copies(files: Sequence[AnnotationFile], looked: Sequence[Mapping[int, I
 
 
 def _report_pairs(pairs: Sequence[tuple[_Picture, _Picture]], *, near: bool) -> Iterator[Finding]:
-    """Findings about (earlier, later) pictures, apart for each split and for pairs across splits."""
+    """Findings about (earlier, later) pictures: one per split, and one per split for pairs across splits."""
     items: defaultdict[tuple[str, bool], list[Item]] = defaultdict(list)
     for first, second in pairs:
         items[second.split, first.split != second.split].append(_pair_item(first, second, "near" if near else "="))
     for (split, leak), cases in items.items():
         if leak:
             kind = "near-leak" if near else "leak"
-            message = f"images that are {'near' if near else 'equal'} copies of training images"
-            advice = "take them out of one split: numbers measured on what was learned are too good"
+            message = f"{'near' if near else 'identical'} copies of training images"
+            advice = "remove them from one split: AP measured on training images is too high"
             yield Finding("warning" if near else "error", kind, split, message, advice, tuple(cases))
         else:
-            message = f"images that are {'near' if near else 'equal'} copies of others of the split"
-            advice = "keep one of each, with all its objects: copies count double and may contradict each other"
+            message = f"{'near' if near else 'identical'} copies of other images of the split"
+            advice = "keep one of each, with all its objects: copies count twice and their labels may differ"
             kind = "near-copy" if near else "copy"
             yield Finding("hint" if near else "warning", kind, split, message, advice, tuple(cases))
 
@@ -73,32 +73,34 @@ def _pair_item(first: _Picture, second: _Picture, relation: str) -> Item:
 
 
 def _equal_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]]:
-    """Each picture whose bytes an earlier one has: with the first of its own split, and of the split before."""
+    """Pairs of identical files: each later picture with the first such one of its own and of the earlier split."""
     pairs = []
     first_of: dict[tuple[str, bytes], _Picture] = {}
     splits = list(dict.fromkeys(picture.split for picture in pictures))
     for picture in pictures:
         for split in splits[: splits.index(picture.split) + 1]:
-            other = first_of.get((split, picture.looked.digest))
+            other = first_of.get((split, picture.inspected.digest))
             if other is not None:
                 pairs.append((other, picture))
-        first_of.setdefault((picture.split, picture.looked.digest), picture)
+        first_of.setdefault((picture.split, picture.inspected.digest), picture)
     return pairs
 
 
 def _near_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]]:
-    """Each picture with the nearest earlier one of each split, mirrored or not, where that is near but not equal."""
-    rich = [picture for picture in pictures if says_enough(picture.looked.fingerprints)]
-    bits_of = np.array([picture.looked.fingerprints for picture in rich]).reshape(-1, 2, GRID * GRID)  # (M, 2, 256)
-    starts = {split: place for place, split in reversed(list(enumerate(picture.split for picture in rich)))}
+    """Each picture with the nearest earlier one of each split, mirrored or not, if near but not identical."""
+    distinct = [picture for picture in pictures if is_distinctive(picture.inspected.fingerprints)]
+    bits_of = np.array([picture.inspected.fingerprints for picture in distinct]).reshape(
+        -1, 2, GRID * GRID
+    )  # (M, 2, 256)
+    starts = {split: index for index, split in reversed(list(enumerate(picture.split for picture in distinct)))}
     pairs = []
-    for start in range(0, len(rich), _BLOCK):
-        block = min(_BLOCK, len(rich) - start)
-        for row, bits in enumerate(differing_bits(bits_of, start, block)):
-            place = start + row
-            edges = [*sorted(edge for edge in starts.values() if edge < place), place]
+    for start in range(0, len(distinct), _BLOCK):
+        block = min(_BLOCK, len(distinct) - start)
+        for index, bits in enumerate(differing_bits(bits_of, start, block), start=start):
+            edges = [*sorted(edge for edge in starts.values() if edge < index), index]
             for first, last in pairwise(edges):  # the earlier pictures of one split
                 nearest = first + int(bits[first:last].argmin())
-                if bits[nearest] <= NEAR and rich[nearest].looked.digest != rich[place].looked.digest:
-                    pairs.append((rich[nearest], rich[place]))
+                first_one, second = distinct[nearest], distinct[index]
+                if bits[nearest] <= NEAR and first_one.inspected.digest != second.inspected.digest:
+                    pairs.append((first_one, second))
     return pairs

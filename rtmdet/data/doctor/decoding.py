@@ -1,4 +1,4 @@
-"""Pixels of an image file: damage that no header shows. For --decode.
+"""Decodes image files strictly, for --decode: finds damaged pixels behind an intact header.
 
 Legend: H, W height and width of the image.
 """
@@ -17,28 +17,28 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.data.images import decode_image
 
-# A few bytes before the end marker are padding; many are what damage kept the decoder from reading.
+# A few extra bytes before the end marker are padding; many are data that a damaged file kept from being decoded.
 _DAMAGE = re.compile(r"Corrupt JPEG data: (?!(?:\d|1[0-6]) extraneous bytes before marker 0xd9).*|libpng warning: .*")
 _STDERR = 2  # the file descriptor
 
 
 def decode_strictly(path: Path, data: bytes) -> np.ndarray:
-    """The (H, W, 3) uint8 RGB pixels of an image file's bytes; `path` is what messages name.
+    """The (H, W, 3) uint8 RGB pixels of an image file's bytes; messages name `path`.
 
-    Raises InputError as `decode_image` does, and where the decoder only complains: it fills what is damaged with
-    grey or stripes, and training would learn from that.
+    Raises InputError as `decode_image` does, and also where the decoder only prints a warning.
     """
-    with _captured_stderr() as said:
+    # After such a warning the damaged part is gray or striped, and training would learn from it.
+    with _captured_stderr() as captured:
         image = decode_image(path, data)
-    complaint = _DAMAGE.search(said[0])
+    complaint = _DAMAGE.search(captured[0])
     if complaint:
-        raise InputError(f"{path}: the pixels are damaged ({complaint[0]}); copy the file again or take it out")
+        raise InputError(f"{path}: the pixels are damaged ({complaint[0]}); copy the file again or remove it")
     return image
 
 
 @contextmanager
 def _captured_stderr() -> Iterator[list[str]]:
-    """What C libraries write to standard error while the block runs; the text stands in the list afterwards."""
+    """Captures what C libraries write to standard error in the block; the list's one text is set afterwards."""
     text = [""]
     with tempfile.TemporaryFile() as file:
         before = os.dup(_STDERR)

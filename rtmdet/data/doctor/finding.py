@@ -1,4 +1,4 @@
-"""What the doctor says: findings, each of one kind with all its cases, and the data that the findings are about."""
+"""The doctor's report: findings, each of one kind with all its cases, and a summary of each split."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 Severity = Literal["error", "warning", "hint"]
-ALL = "all"  # in the place of a split: a finding about label files, before there are splits
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "hint")  # training stops or is misled; suffers; can be better
-
-
-EXAMPLES = 3  # cases of a finding that are printed
+ALL = "all"  # in place of a split: findings about label files, before there are splits
+# Training stops or learns from wrong data; runs but does worse; could do better.
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "hint")
+EXAMPLES = 3  # printed cases per finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +20,19 @@ class SplitFiles:
 
     name: str  # train or val
     annotations: Path  # COCO JSON
-    images: Path  # folder that its file names are relative to
-    origin: Path | None = None  # what the COCO file was converted from, where it was
+    images: Path  # its file names are relative to this folder
+    origin: Path | None = None  # what the COCO file was converted from, if it was
 
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What the data are meant for."""
+    """The training that the data are checked for."""
 
     input_size: tuple[int, int] = (640, 640)  # (H, W) of the network's input
-    classes: tuple[str, ...] | None = None  # the wanted ones in the order of their labels; None: all, by id
-    known_classes: tuple[str, ...] | None = None  # of the checkpoint that the data are for
-    keep_empty: bool = False  # images without objects are trained on too
-    repeat_threshold: float = 0.0  # of the configuration
+    classes: tuple[str, ...] | None = None  # the classes to learn in the order of their labels; None: all, by id
+    known_classes: tuple[str, ...] | None = None  # classes of the checkpoint to start from
+    keep_empty: bool = False  # train on images without objects too
+    repeat_threshold: float = 0.0  # data.repeat_threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +47,18 @@ class Item:
 
 
 def without_remedy(message: str) -> str:
-    """The message of an InputError up to its last part: a finding gives the advice for all its cases once."""
+    """The message of an InputError without its last part: a finding prints the advice once for all its cases."""
     return message.rpartition("; ")[0] or message
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """All cases of one kind in one split; one without a case is none."""
+    """All cases of one kind in one split; a finding without cases is not reported."""
 
     severity: Severity
-    code: str  # the kind, for programs: lower-case words with hyphens
-    split: str  # or ALL
-    message: str  # what the cases are, in the plural
+    code: str  # the kind, for programs: lowercase words with hyphens
+    split: str  # train, val or ALL
+    message: str  # what the cases are, a plural noun
     advice: str
     items: tuple[Item, ...]
 
@@ -79,52 +78,52 @@ class Summary:
     images: int
     objects: int
     classes: tuple[str, ...]
-    kept_images: int  # that training would show, or the evaluation measure
-    kept_objects: int  # that it would learn from, or look for
-    shorter_sides: dict[str, float]  # share of the usable boxes by shorter side at the input
+    kept_images: int  # used by training or evaluation
+    kept_objects: int  # used by training or evaluation
+    shorter_sides: dict[str, float]  # fraction of the usable boxes by shorter side at the input
     aspect_ratios: tuple[float, ...]  # 5 %, 50 %, 95 % quantiles of width / height; () without usable boxes
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the doctor found: findings by falling severity; `print` shows them with a summary of each split."""
+    """Findings, the most severe first; `print` shows them with a summary of each split."""
 
     splits: tuple[SplitFiles, ...]
     purpose: Purpose
     summaries: tuple[Summary, ...]  # of each split
     findings: tuple[Finding, ...]
-    remarks: tuple[str, ...] = ()  # about the format that was read
+    remarks: tuple[str, ...] = ()  # about reading the format
 
     @property
     def harmful(self) -> bool:
-        """Whether training would stop, be misled or suffer."""
+        """Whether there is an error or a warning."""
         return any(finding.severity != "hint" for finding in self.findings)
 
     def __str__(self) -> str:
-        summaries = [self._describe(*both) for both in zip(self.splits, self.summaries, strict=True)]
+        summaries = [self._summary_text(*both) for both in zip(self.splits, self.summaries, strict=True)]
         return "\n".join([*self.remarks, *summaries, *map(str, self.findings), self._conclusion()])
 
-    def _describe(self, split: SplitFiles, summary: Summary) -> str:
-        """A split in numbers."""
+    def _summary_text(self, split: SplitFiles, summary: Summary) -> str:
         height, width = self.purpose.input_size
-        verb = "training keeps" if summary.split == "train" else "the evaluation takes"
+        verb = "training uses" if summary.split == "train" else "evaluation uses"
         sides = ", ".join(f"{name} {share:.1%}" for name, share in summary.shorter_sides.items())
         classes = "1 class" if len(summary.classes) == 1 else f"{len(summary.classes)} classes"
         lines = [
             f"{summary.split}: {split.origin or split.annotations}",
             f"    {summary.images} images, {summary.objects} objects, {classes}; "
             f"{verb} {summary.kept_images} images, {summary.kept_objects} objects",
-            f"    shorter side of the boxes at {width} x {height}: {sides}",
+            f"    shorter side of the boxes at input size {width} x {height}: {sides}",
         ]
         if summary.aspect_ratios:
             low, middle, high = summary.aspect_ratios
-            lines.append(f"    width / height of the boxes: median {middle:.2f}, 90% in {low:.2f} .. {high:.2f}")
+            lines.append(f"    width / height of the boxes: median {middle:.2f}, 90% within {low:.2f} .. {high:.2f}")
         return "\n".join(lines)
 
     def _conclusion(self) -> str:
-        """How many findings of each severity, and what follows."""
+        """The number of findings of each severity, and what they mean for training."""
         numbers = Counter(finding.severity for finding in self.findings)
         counts = ", ".join(f"{numbers[kind]} {kind}{'s' * (numbers[kind] != 1)}" for kind in SEVERITIES)
         if numbers["error"]:
-            return f"{counts}: training would stop or be misled"
-        return f"{counts}: training would {'suffer' if self.harmful else 'run well on these data'}"
+            return f"{counts}: training would stop or learn from wrong data"
+        result = "run, but with worse or misleading results" if self.harmful else "run well on these data"
+        return f"{counts}: training would {result}"

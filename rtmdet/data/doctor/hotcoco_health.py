@@ -1,6 +1,6 @@
-"""What hotcoco's healthcheck finds: doubled and elongated boxes, classes with no or few objects.
+"""Findings of hotcoco's healthcheck: duplicate and elongated boxes, classes with no or few objects.
 
-Ids are handed over as places, so that no id in a file can trouble it. No other module of the data speaks to hotcoco.
+The only module of rtmdet/data that imports hotcoco.
 """
 
 from __future__ import annotations
@@ -16,49 +16,50 @@ from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item
 
 BOX_FINDINGS = {
-    "near_duplicate": ("double-box", "boxes that lie on another of the same class", "keep one of each"),
+    "near_duplicate": ("double-box", "boxes almost equal to another of the same class", "keep one of each"),
     "extreme_aspect_ratio": (
-        "elongated-box", "boxes that are very long and thin",
-        "look whether they are right: a shift of a few pixels costs them much IoU",
+        "elongated-box", "very long and thin boxes",
+        "check that they are right: a shift of a few pixels costs them much IoU",
     ),
 }  # fmt: skip
 CLASS_FINDINGS = {
-    "zero_instance_category": ("empty-class", "classes without an object", "annotate some, or leave the class out"),
+    "zero_instance_category": ("empty-class", "classes without objects", "annotate some, or remove the class"),
     "low_instance_category": ("few-objects", "classes with fewer than 10 objects", "annotate more of them"),
 }
 
 
-def check_health(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
-    """Findings about boxes, and about the classes of the ids `wanted`. Raises InputError where hotcoco fails."""
+def find_with_hotcoco(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
+    """Findings about boxes, and about the classes with the ids `wanted`. Raises InputError where hotcoco fails."""
     affected = _ask_hotcoco(file)
     name, training = file.source.name, file.source.name == "train"
     for key, (code, message, advice) in BOX_FINDINGS.items():
-        found = [file.annotations[place - 1] for place in sorted(affected.get(key, ()))]  # numbered from 1
+        found = [file.annotations[index - 1] for index in sorted(affected.get(key, ()))]  # numbered from 1
         found = sorted(found, key=_elongation, reverse=True) if key == "extreme_aspect_ratio" else found
         items = tuple(file.box_item(one, f"{one['bbox']}") for one in found)
         double = key == "near_duplicate"
         yield Finding("warning" if double else "hint", code, name, message, advice, items)
     ids = list(file.categories)
     for key, (code, message, advice) in CLASS_FINDINGS.items():
-        categories = [ids[place] for place in sorted(affected.get(key, ())) if ids[place] in wanted]
+        categories = [ids[index] for index in sorted(affected.get(key, ())) if ids[index] in wanted]
         items = tuple(Item(repr(file.categories[one]["name"])) for one in categories)
         yield Finding("warning" if training else "hint", code, name, message, advice, items)
 
 
 def _elongation(annotation: CocoAnnotation) -> float:
-    """The longer side of a box by the shorter one."""
+    """The longer side of a box divided by the shorter one."""
     _, _, width, height = annotation["bbox"]
     return max(width, height) / max(min(width, height), 1e-6)
 
 
 def _ask_hotcoco(file: AnnotationFile) -> dict[str, list[int]]:
-    """The affected places of each warning."""
-    images = {image_id: place for place, image_id in enumerate(file.images)}
-    categories = {category_id: place for place, category_id in enumerate(file.categories)}
+    """The indices affected by each warning."""
+    # Indices instead of ids: hotcoco need not cope with unusual ids in a file.
+    images = {image_id: index for index, image_id in enumerate(file.images)}
+    categories = {category_id: index for index, category_id in enumerate(file.categories)}
     try:
         coco = hotcoco.COCO.from_arrays(
             [{"id": images[key], "width": one["width"], "height": one["height"]} for key, one in file.images.items()],
-            [{"id": place, "name": str(place)} for place in categories.values()],
+            [{"id": index, "name": str(index)} for index in categories.values()],
             np.array([images[one["image_id"]] for one in file.annotations], np.int64),
             np.array([categories[one["category_id"]] for one in file.annotations], np.int64),
             np.array([one["bbox"] for one in file.annotations], np.float64).reshape(-1, 4),

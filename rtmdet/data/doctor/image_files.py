@@ -1,4 +1,4 @@
-"""The files behind the entries of an annotation file: each is read once, its size compared with the entry's."""
+"""Findings about the image files that an annotation file names; each is read once."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from rtmdet.data.images import (
     used_range,
 )
 
-EXIF = ", before the turn by EXIF"
-REPLACE = "copy the files again, or take them out of the annotation file"
+EXIF = ", before EXIF rotation"
+REPLACE = "copy the files again, or remove them from the annotation file"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFile:
-    """What one look at a file says."""
+    """What is known about one image file."""
 
-    fault: str = ""  # the kind of finding: missing-image, unreadable-image, broken-pixels
-    reason: str = ""  # in words
-    size: tuple[int, int] | None = None  # (H, W) after the turn by EXIF
-    turned: bool = False  # EXIF asks for a turn or a flip
-    digest: bytes = b""  # of the bytes; equal for equal files
+    fault: str = ""  # code of a finding: missing-image, unreadable-image, broken-pixels
+    reason: str = ""  # why, for the user
+    size: tuple[int, int] | None = None  # (H, W) after EXIF rotation
+    turned: bool = False  # EXIF asks for a rotation or a flip
+    digest: bytes = b""  # hash of the file; equal for identical files
     fingerprints: np.ndarray | None = None  # (2, 256) bool, see copies.fingerprints
-    used: ValueRange | None = None  # of images of 16 bits: the values that they have
+    used: ValueRange | None = None  # values that a 16-bit image uses
 
 
-def look_at_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
-    """Read the file of an entry; `decode` looks at its pixels too. Faults become part of the answer."""
+def inspect_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
+    """Read the image file of an entry, with `decode` its pixels too. Faults are returned, not raised."""
     name = entry["file_name"]
     path = folder / name
     if not ImageNames(folder).has(name):
@@ -64,65 +64,66 @@ def look_at_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
     return ImageFile(size=header.size, turned=header.orientation > 1, digest=content, fingerprints=pixels, used=used)
 
 
-def check_image_files(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> Iterator[Finding]:
-    """Files that cannot be used, sizes that differ from the entries, and turned images; `looked` is by image id."""
+def find_broken_images(file: AnnotationFile, inspected: Mapping[int, ImageFile]) -> Iterator[Finding]:
+    """Unusable files, sizes that differ from the entries, and rotated images; `inspected` is by image id."""
     name = file.source.name
     for code, message, advice in (
         ("missing-image", f"image files that are not in {file.source.images}", REPLACE),
-        ("unreadable-image", "image files that are cut short or have no readable header", REPLACE),
+        ("unreadable-image", "image files that are truncated or have no readable header", REPLACE),
         ("broken-pixels", "image files with damaged pixels", REPLACE),
     ):
-        items = tuple(Item(one.reason, image_id) for image_id, one in looked.items() if one.fault == code)
+        items = tuple(Item(one.reason, image_id) for image_id, one in inspected.items() if one.fault == code)
         yield Finding("error", code, name, message, advice, items)
-    yield _find_wrong_sizes(file, looked)
-    yield _find_dark(file, looked)
+    yield _find_wrong_sizes(file, inspected)
+    yield _find_dark(file, inspected)
     turned = tuple(
         file.image_item(image_id)
-        for image_id, one in looked.items()
+        for image_id, one in inspected.items()
         if one.turned and _size_of(file.images[image_id]) == one.size
     )
-    advice = "see with rtmdet data show that boxes fit: some tools draw on the image before its turn"
-    yield Finding("hint", "turned-image", name, "images that EXIF turns", advice, turned)
+    advice = "check with rtmdet data show that the boxes fit: some tools ignore EXIF rotation"
+    yield Finding("hint", "turned-image", name, "images rotated by EXIF", advice, turned)
 
 
-def _find_dark(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> Finding:
-    """Images of 16 bits that use a small part of their values: read as they are, they are nearly black."""
-    dark = {key: one.used for key, one in looked.items() if one.used is not None and one.used[1] < DARK}
+def _find_dark(file: AnnotationFile, inspected: Mapping[int, ImageFile]) -> Finding:
+    """16-bit images that use so small a part of the value range that they look nearly black."""
+    dark = {key: one.used for key, one in inspected.items() if one.used is not None and one.used[1] < DARK}
     low, high = min((low for low, _ in dark.values()), default=0), max((high for _, high in dark.values()), default=0)
     items = tuple(file.image_item(key, f"{low} .. {high} of 65535") for key, (low, high) in dark.items())
-    message, advice = "images of 16 bits that are nearly black", f"data.value_range=[{low}, {high}] scales them"
+    message, advice = "16-bit images that are nearly black", f"data.value_range=[{low}, {high}] brightens them"
     return Finding("warning", "dark-image", file.source.name, message, advice, items)
 
 
-def of_wrong_size(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> set[int]:
-    """The ids of images whose files have another size than their entries say."""
-    return {key for key, one in looked.items() if one.size not in (None, _size_of(file.images[key]))}
+def of_wrong_size(file: AnnotationFile, inspected: Mapping[int, ImageFile]) -> set[int]:
+    """The ids of images whose files differ in size from their entries."""
+    return {key for key, one in inspected.items() if one.size not in (None, _size_of(file.images[key]))}
 
 
-def _find_wrong_sizes(file: AnnotationFile, looked: Mapping[int, ImageFile]) -> Finding:
+def _find_wrong_sizes(file: AnnotationFile, inspected: Mapping[int, ImageFile]) -> Finding:
     items = []
-    for image_id in sorted(of_wrong_size(file, looked)):
-        one, given = looked[image_id], _size_of(file.images[image_id])
+    for image_id in sorted(of_wrong_size(file, inspected)):
+        one, given = inspected[image_id], _size_of(file.images[image_id])
         assert one.size is not None, "it was compared"
         why = EXIF if one.turned and one.size == given[::-1] else ""
-        text = f"{one.size[1]} x {one.size[0]}, the file says {given[1]} x {given[0]}{why}"
+        text = f"{one.size[1]} x {one.size[0]}, the annotation file has {given[1]} x {given[0]}{why}"
         items.append(file.image_item(image_id, text))
-    advice = "restore the images that were annotated, or annotate them as they are: their boxes are off"
+    advice = "boxes would be misplaced: restore the images that were annotated, or annotate these"
     if any(EXIF in item.text for item in items):
-        advice += f"; those{EXIF}: write their pixels turned, without the tag"
-    return Finding("error", "wrong-size", file.source.name, "images of another size", advice, tuple(items))
+        advice += "; where EXIF is the reason: save the pixels rotated and remove the EXIF tag"
+    message = "images whose size differs from the annotation file"
+    return Finding("error", "wrong-size", file.source.name, message, advice, tuple(items))
 
 
 def find_unnamed_files(files: list[AnnotationFile]) -> Iterator[Finding]:
-    """Image files that lie in the folders, which splits may share, but stand in no annotation file."""
+    """Image files in the folders (which splits may share) that no annotation file names."""
     named = {os.path.abspath(file.path(image_id)) for file in files for image_id in file.images}
     seen: set[str] = set()
     for file in files:
         found = [path for path in _files_below(file.source.images) if path not in named and path not in seen]
         seen.update(found)
         items = tuple(Item(os.path.relpath(path, file.source.images), files=(Path(path),)) for path in found)
-        message = "image files in the folder that the annotation file does not name"
-        advice = "annotate them, or leave them: they are not used"
+        message = "image files in the folder but not in the annotation file"
+        advice = "they are not used: annotate them, or leave them"
         yield Finding("hint", "unnamed-file", file.source.name, message, advice, items)
 
 

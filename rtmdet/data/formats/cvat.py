@@ -1,7 +1,7 @@
 """CVAT for images 1.1 (one XML file) -> COCO. Format: CVAT's documentation, "XML annotation format".
 
 Frame: continuous pixels from the image's top left corner. Dimension legend: V vertices of one shape.
-Read here and not by hotcoco, which leaves out rotations, ellipses and masks, and takes NaN.
+Not done with hotcoco, which ignores rotations, ellipses and masks, and accepts NaN.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import is_number, shown
 from rtmdet.data.formats.ellipse import ellipse
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
+from rtmdet.data.formats.labeled_image import ConvertedSet, LabeledImage, LabeledObject, assemble, choose_classes
 from rtmdet.data.formats.xml_file import read_xml
 from rtmdet.data.image_names import ImageNames
 
 OBJECTS = ("box", "polygon", "ellipse", "mask")
-PASSED_OVER = ("polyline", "points", "cuboid", "skeleton")
+SKIPPED = ("polyline", "points", "cuboid", "skeleton")
 
-Outline = tuple[np.ndarray | None, tuple[float, float, float, float]]  # polygon (V, 2), where there is one; xyxy
+Outline = tuple[np.ndarray | None, tuple[float, float, float, float]]  # polygon (V, 2) or None, xyxy box
 
 
 def is_cvat(path: Path) -> bool:
@@ -37,7 +37,7 @@ def is_cvat(path: Path) -> bool:
 
 
 def cvat_subsets(path: Path) -> list[str]:
-    """The subsets of the images of a project; those of a task have none, "". Raises InputError where it is no XML."""
+    """The names of the subsets of a project; [""] for a task. Raises InputError if the file is not XML."""
     return sorted({entry.get("subset", "") for entry in read_xml(path).findall("image")})
 
 
@@ -48,12 +48,12 @@ def convert_cvat(
     *,
     subsets: Collection[str] | None = None,
 ) -> ConvertedSet:
-    """The COCO file of a CVAT XML file; the images lie in `images`, by default images/ beside it, else beside it.
+    """Convert a CVAT XML file; the images are in `images`, by default in images/ beside it, else beside it.
 
-    `subsets` takes the images of some subsets of a project, None all; they may lie in a folder of the subset's name.
-    Classes are `names`, or else the labels of the task in CVAT's order, or else, where the file has none, those of
-    all objects, sorted. Boxes, polygons and ellipses are objects, turned ones with the upright box around them; so
-    are masks, by their boxes. Other shapes are skipped and counted. Tags of whole images are no shapes.
+    `subsets` selects subsets of a project, None all; their images may be in a folder with the subset's name. Classes
+    are `names`, else the task's labels in CVAT's order, else those of all objects, sorted. Boxes, polygons, ellipses
+    and masks (by their boxes) become objects; rotated shapes get an axis-aligned box. Other shapes are skipped and
+    counted. Image tags are ignored.
 
     Raises InputError for a file, shape or image that cannot be used.
     """
@@ -67,21 +67,21 @@ def convert_cvat(
     beside = annotations.parent / "images"
     folder = images or (beside if beside.is_dir() else annotations.parent)
     entries = [entry for entry in entries if subsets is None or entry.get("subset", "") in subsets]
-    labelled = []
+    labeled = []
     for entry in entries:
         with one_entry():
-            labelled.append(_read_image(annotations, entry, folder))
+            labeled.append(_read_image(annotations, entry, folder))
     labels = [(element.text or "").strip() for element in root.findall("meta//labels/label/name")]
-    classes = class_names(labelled, names or list(dict.fromkeys(labels)) or None)
-    passed_over = Counter(shape.tag for entry in entries for shape in entry if shape.tag in PASSED_OVER)
-    remarks = [f"skipped: {count} x {kind}" for kind, count in passed_over.items()]
-    return assemble(annotations, labelled, folder, classes, remarks)
+    classes = choose_classes(labeled, names or list(dict.fromkeys(labels)) or None)
+    skipped = Counter(shape.tag for entry in entries for shape in entry if shape.tag in SKIPPED)
+    remarks = [f"skipped: {count} x {kind}" for kind, count in skipped.items()]
+    return assemble(annotations, labeled, folder, classes, remarks)
 
 
-def _read_image(path: Path, entry: Element, folder: Path) -> LabelledImage:
+def _read_image(path: Path, entry: Element, folder: Path) -> LabeledImage:
     name = entry.get("name", "").strip().replace("\\", "/")
     if not name:
-        raise InputError(f"{path}: image {entry.get('id')}: expected a file under 'name', found nothing; add it")
+        raise InputError(f"{path}: image {entry.get('id')}: expected a file name under 'name', found none; add it")
     where = f"{path}: {name}"
     width, height = _numbers(where, entry, ("width", "height"))
     shapes = [shape for shape in entry if shape.tag in OBJECTS]
@@ -92,15 +92,15 @@ def _read_image(path: Path, entry: Element, folder: Path) -> LabelledImage:
     within = f"{entry.get('subset')}/{name}"
     if entry.get("subset") and ImageNames(folder).has(within):
         name = within
-    return LabelledImage(path, name, (int(height), int(width)), objects)
+    return LabeledImage(path, name, (int(height), int(width)), objects)
 
 
-def _read_shape(where: str, shape: Element) -> LabelledObject:
+def _read_shape(where: str, shape: Element) -> LabeledObject:
     label = shape.get("label", "").strip()
     if not label:
-        raise InputError(f"{where}: expected a class under 'label', found nothing; name it")
+        raise InputError(f"{where}: expected a class under 'label', found none; add it")
     polygon, box = {"box": _box, "polygon": _polygon, "ellipse": _ellipse, "mask": _mask}[shape.tag](where, shape)
-    return LabelledObject(where, label, box, polygon)
+    return LabeledObject(where, label, box, polygon)
 
 
 def _box(where: str, shape: Element) -> Outline:
@@ -119,7 +119,7 @@ def _polygon(where: str, shape: Element) -> Outline:
     text = shape.get("points", "")
     try:
         points = np.array([[float(value) for value in pair.split(",")] for pair in text.split(";")])
-    except ValueError:  # no numbers, or not two everywhere
+    except ValueError:  # not numbers, or not in pairs
         points = np.zeros(0)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3 or not np.isfinite(points).all():
         raise InputError(f"{where}: expected 'points' x,y;x,y;... of 3 or more, found {shown(text)}; draw it again")
@@ -141,9 +141,9 @@ def _angle(where: str, shape: Element) -> float:
     return math.radians(_numbers(where, shape, ("rotation",))[0]) if "rotation" in shape.attrib else 0.0
 
 
-def _turned(points: np.ndarray, centre: np.ndarray, angle: float) -> np.ndarray:
+def _turned(points: np.ndarray, center: np.ndarray, angle: float) -> np.ndarray:
     cosine, sine = math.cos(angle), math.sin(angle)
-    return (points - centre) @ np.array([[cosine, sine], [-sine, cosine]]) + centre
+    return (points - center) @ np.array([[cosine, sine], [-sine, cosine]]) + center
 
 
 def _around(polygon: np.ndarray) -> Outline:
@@ -161,6 +161,8 @@ def _numbers(where: str, element: Element, keys: Sequence[str]) -> list[float]:
         except ValueError:
             number = math.nan
         if not is_number(number) or (key in ("width", "height", "rx", "ry") and number < 0):
-            raise InputError(f"{where}: expected a finite number, no negative size, for {key!r}, found {shown(text)}")
+            raise InputError(
+                f"{where}: expected a finite number, not negative for a size, under {key!r}, found {shown(text)}"
+            )
         numbers.append(number)
     return numbers

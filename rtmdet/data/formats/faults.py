@@ -1,7 +1,6 @@
-"""What happens to an entry of a data set that cannot be used: reading stops there, or all such entries are listed.
+"""Handles unusable entries of a data set: training stops at the first, `rtmdet data check` collects them all.
 
-The readers of all formats wrap each entry in `one_entry`. Training stops at the first fault; `rtmdet data check`
-collects them all.
+The readers of all formats wrap each entry in `one_entry`.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from rtmdet.core.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One entry that is left out."""
+    """One unusable entry, which is skipped."""
 
     text: str  # the item, what is wrong with it and what to do
     code: str = "broken-label"  # its kind, for programs
-    key: str = ""  # the list of a COCO file that has the entry
-    identifier: int | None = None  # the entry's id there
+    key: str = ""  # the list of the COCO file with the entry
+    identifier: int | None = None  # the entry's id
 
 
 _collected: ContextVar[list[Fault] | None] = ContextVar("collected", default=None)
@@ -29,7 +28,7 @@ _collected: ContextVar[list[Fault] | None] = ContextVar("collected", default=Non
 
 @contextmanager
 def collect_faults() -> Iterator[list[Fault]]:
-    """While it is entered, faults of entries come into the list, and the readers leave these entries out."""
+    """Inside the block, faults are added to the list instead of raised, and readers skip these entries."""
     found: list[Fault] = []
     token = _collected.set(found)
     try:
@@ -40,7 +39,7 @@ def collect_faults() -> Iterator[list[Fault]]:
 
 @contextmanager
 def one_entry(code: str = "broken-label", key: str = "", identifier: int | None = None) -> Iterator[None]:
-    """Reads one entry: an InputError goes on, or where faults are collected, ends the block alone."""
+    """Wraps the reading of one entry: an InputError is raised, or collected and the rest of the block skipped."""
     try:
         yield
     except InputError as error:
@@ -50,7 +49,7 @@ def one_entry(code: str = "broken-label", key: str = "", identifier: int | None 
         found.append(Fault(str(error), code, key, identifier))
 
 
-def report(text: str, code: str = "broken-label", key: str = "", identifier: int | None = None) -> None:
-    """A fault that is found between entries: raised as InputError, or collected."""
+def raise_or_collect(text: str, code: str = "broken-label", key: str = "", identifier: int | None = None) -> None:
+    """Raise a fault as InputError, or add it to the list while faults are collected."""
     with one_entry(code, key, identifier):
         raise InputError(text)

@@ -1,4 +1,4 @@
-"""Where the images of one label file an image lie, which one belongs to a label file, and the way back."""
+"""For formats with one label file per image: finds the image folder and the image of a label file, and vice versa."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IMAGE_FOLDERS = ("JPEGImages", "images", "imgs", "img", "data")
 
 
 def label_folder(path: Path, suffix: str) -> Path:
-    """The folder of a data set's label files: Annotations/ and the like where it holds some, else the path itself."""
+    """The folder of a data set's label files: Annotations/ or similar if it has some, else the path itself."""
     for folder in (as_on_disk(path / name) for name in LABEL_FOLDERS):
         if folder.is_dir() and files_below(folder, (suffix,)):
             return folder
@@ -24,10 +24,10 @@ def label_folder(path: Path, suffix: str) -> Path:
 
 
 def image_folder(labels: Path) -> Path:
-    """The folder of the images: JPEGImages/ beside Annotations/ and the like, else that of the label files.
+    """The folder of the images: JPEGImages/ beside Annotations/ or similar, else that of the label files.
 
-    Of label files in annotations/train it is images/train, or images/ where there is no such folder; images may lie
-    right above the label files, too.
+    For label files in annotations/train it is images/train, or images/ if there is no such folder. Images may also be
+    in the folder directly above the label files.
     """
     beside = [
         as_on_disk(folder.parent / name / below)
@@ -41,11 +41,11 @@ def image_folder(labels: Path) -> Path:
             return folder
     if labels.name.lower() in LABEL_FOLDERS and files_below(labels.parent, IMAGE_SUFFIXES, levels=0):
         return labels.parent
-    return next((folder for folder in beside if folder.is_dir()), labels)  # for a message about what is missing
+    return next((folder for folder in beside if folder.is_dir()), labels)  # for the message about missing images
 
 
 def without_suffix(path: Path, folder: Path) -> str:
-    """The place of a file inside `folder`, which its image and its label file have in common."""
+    """The path of a file relative to `folder`, without suffix: the same for an image and its label file."""
     return path.relative_to(folder).with_suffix("").as_posix()
 
 
@@ -58,46 +58,44 @@ def images_by_name(folder: Path) -> dict[str, list[str]]:
 
 
 def named_like(stem: str, names: Mapping[str, list[str]]) -> list[str]:
-    """The image files of this name without suffix; those that differ in case or Unicode form where there is none."""
+    """The image files with this name without suffix; if there are none, those that differ in case or Unicode form."""
     alike = names.get(comparable(stem), [])
     return [name for name in alike if PurePosixPath(name).with_suffix("").as_posix() == stem] or alike
 
 
-def choose_image(label_file: Path, said: str, named_alike: Sequence[str]) -> str:
-    """The image of a label file: one that is named alike, among these the one that the file names, else that one.
+def choose_image(label_file: Path, named_inside: str, named_alike: Sequence[str]) -> str:
+    """The image of a label file: one with the same name without suffix, else the one named inside the label file.
 
-    What the file names comes second, since images are renamed together with their label files, which then still
-    say the old name. Raises InputError where there is neither.
+    If several have the same name, the one named inside is preferred. Raises InputError if there is neither.
     """
-    said = said.replace("\\", "/")
+    # The name inside comes second: people rename images and label files together, but not the name inside.
+    named_inside = named_inside.replace("\\", "/")
     if named_alike:
-        return said if said in named_alike else named_alike[0]
-    if not said:
+        return named_inside if named_inside in named_alike else named_alike[0]
+    if not named_inside:
         raise InputError(
             f"{label_file}: expected an image of the same name, or its name inside, found neither; add it"
         )
-    return said
+    return named_inside
 
 
 def label_names(file: CocoFile) -> list[str]:
-    """The names of label files without suffix, one for each image of a COCO file, in their order.
+    """The name of the label file, without suffix, of each image of a COCO file, in order.
 
-    Raises InputError where two images would have the same, as those that differ in their suffix only.
+    Raises InputError if two images would share a label file because they differ only in their suffix.
     """
     names: dict[str, str] = {}
     for image in file["images"]:
         name = image["file_name"].replace("\\", "/")
         stem = PurePosixPath(name).with_suffix("").as_posix()
         if stem in names:
-            raise InputError(
-                f"images {names[stem]!r} and {name!r} would have the same label file; rename one of them"
-            )
+            raise InputError(f"images {names[stem]!r} and {name!r} would share a label file; rename one of them")
         names[stem] = name
     return list(names)
 
 
 def copy_image(folder: Path, name: str, target: Path) -> None:
-    """Copy an image file from one folder to another, with the folders of its name."""
+    """Copy an image file from one folder to another, with the subfolders in its name."""
     copied = target / name.replace("\\", "/")
     copied.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(folder / name, copied)

@@ -1,7 +1,4 @@
-"""What a path holds: the annotation format of a data set, its splits, and where their images lie.
-
-A format is recognised by the content of its files, a split by the names of file and folders.
-"""
+"""Opens a data set: recognizes the annotation format by the content of files, the splits by file and folder names."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ from rtmdet.data.coco.file import CocoFile, read_and_repair
 from rtmdet.data.coco.layout import file_by_split, find_coco, find_folder, read_documents
 from rtmdet.data.files import files_below
 from rtmdet.data.formats.cvat import convert_cvat, cvat_subsets, is_cvat
-from rtmdet.data.formats.foreign import describe_foreign
 from rtmdet.data.formats.image_folder import label_folder
-from rtmdet.data.formats.labelled_image import ConvertedSet
+from rtmdet.data.formats.labeled_image import ConvertedSet
 from rtmdet.data.formats.labelme import convert_labelme, is_labelme
+from rtmdet.data.formats.unsupported import describe_unsupported
 from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via, is_via, via_file_names
 from rtmdet.data.formats.voc import LISTS, convert_voc
 from rtmdet.data.formats.yolo import convert_yolo
@@ -28,7 +25,7 @@ from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.split_names import SPLITS, by_split, group_by_split
 
 LAYOUTS = "COCO, YOLO, VIA, LabelMe, CVAT or Pascal VOC"
-FEW_FILES = 4  # XML files that are looked into for CVAT, where none is called annotations.xml
+FEW_FILES = 4  # XML files checked for CVAT if none is called annotations.xml
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 
 Convert = Callable[[], ConvertedSet]
@@ -39,64 +36,65 @@ class Split:
     """One split of a data set."""
 
     coco: CocoFile
-    images: Path  # the folder that its file names are relative to
-    annotations: Path | None = None  # the COCO file that says it; None where it was converted
-    remarks: tuple[str, ...] = ()  # what had to be mended, and what became of entries that COCO has no equal for
+    images: Path  # its file names are relative to this folder
+    annotations: Path | None = None  # the COCO file; None if the split was converted
+    remarks: tuple[str, ...] = ()  # one line about each kind of repair or skipped entry
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
-    """A data set as it was found."""
+class OpenedDataset:
+    """A data set of a recognized format."""
 
     format: str  # COCO, YOLO, ...
-    splits: Mapping[str, Split]  # train, and val where there is one
+    splits: Mapping[str, Split]  # train, and val if there is one
 
 
-def open_source(path: Path, images: Path | None = None) -> Source:
-    """Find out the format of a file or folder, and read its train and val splits.
+def open_dataset(path: Path, images: Path | None = None) -> OpenedDataset:
+    """Recognize the format of a file or folder, and read its train and val splits.
 
-    A folder may hold COCO files with their images beside, in the layouts of COCO, Roboflow or `rtmdet data`; a
-    YOLO data.yaml or list of names; VIA region files; LabelMe files; CVAT's XML file; or Pascal VOC, with the lists
-    of ImageSets/ or a folder a split. Where no name says train or val, the one file is train. Raises InputError where
-    nothing is recognised, a split has several files, or what is found cannot be used. With `images`, the folder of
-    its images, the path must be one COCO file.
+    A folder may contain COCO files with their images, in the layouts of COCO, Roboflow or `rtmdet data`; a YOLO
+    data.yaml or list of names; VIA region files; LabelMe files; CVAT's XML file; or Pascal VOC, with lists in
+    ImageSets/ or one folder per split. A single file without a split in its name is train. With `images`, an image
+    folder, the path must be one COCO file.
+
+    Raises InputError if no format is recognized, a split has several files, or the data cannot be used.
     """
     if images is not None:
         return _one_coco_file(path, images)
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder of data; check the path")
+        raise InputError(f"{path}: no such file or folder; check the path")
     if (description := find_layout(path)) is not None:
-        return Source("YOLO", _yolo_splits(description))
+        return OpenedDataset("YOLO", _yolo_splits(description))
     documents = dict(read_documents(path))
     if coco := find_coco(path, documents):
-        return Source("COCO", _coco_splits(coco))
+        return OpenedDataset("COCO", _coco_splits(coco))
     if via := [file for file, content in documents.items() if is_via(content)]:
         files = file_by_split(path, via)
         key = class_attribute(*files.values())
-        return Source("VIA", _joined((name, partial(_via, file, key)) for name, file in files.items()))
+        return OpenedDataset("VIA", _joined((name, partial(_via, file, key)) for name, file in files.items()))
     if labelme := [file for file, content in documents.items() if is_labelme(content)]:
         above = {file.parent for file in labelme}
         groups = group_by_split(path, above) if path.is_dir() else {"train": list(above)}
-        return Source("LabelMe", _joined(_folder_places(convert_labelme, groups)))
+        return OpenedDataset("LabelMe", _joined(_folder_places(convert_labelme, groups)))
     if cvat := _cvat_places(path):
-        return Source("CVAT", _joined(cvat))
+        return OpenedDataset("CVAT", _joined(cvat))
     if voc := _voc_places(path):
-        return Source("VOC", _joined(voc))
+        return OpenedDataset("VOC", _joined(voc))
     if find_names(path) is not None:
-        return Source("YOLO", _yolo_splits(path))
-    raise InputError(f"{path}: expected {LAYOUTS} annotations, recognised none; {_what_is_there(path)}")
+        return OpenedDataset("YOLO", _yolo_splits(path))
+    raise InputError(f"{path}: expected {LAYOUTS} annotations, recognized none; {_advice(path)}")
 
 
-def _one_coco_file(path: Path, images: Path) -> Source:
+def _one_coco_file(path: Path, images: Path) -> OpenedDataset:
     if not path.is_file():
-        raise InputError(f"{path}: expected one COCO file where the folder of its images is given, found no file")
+        raise InputError(f"{path}: expected a COCO file, since an image folder is given, found none; check the path")
     if not images.is_dir():
-        raise InputError(f"{images}: expected the folder of the images of {path}, found none; check the path")
-    return Source("COCO", _coco_splits({"train": (path, images)}))
+        raise InputError(f"{images}: expected the image folder of {path}, found none; check the path")
+    return OpenedDataset("COCO", _coco_splits({"train": (path, images)}))
 
 
 def _coco_splits(found: Mapping[str, tuple[Path, Path]]) -> dict[str, Split]:
-    """The COCO files as they are, but for categories that no split takes for a class."""
+    """The COCO files, without categories that are not a class in any split."""
     read = {name: read_and_repair(file) for name, (file, _) in found.items()}
     if len(read) > 1 and any(remarks for _, remarks in read.values()):
         classes = {category["name"] for coco, _ in read.values() for category in coco["categories"]}
@@ -107,26 +105,26 @@ def _coco_splits(found: Mapping[str, tuple[Path, Path]]) -> dict[str, Split]:
 
 
 def _yolo_splits(path: Path) -> dict[str, Split]:
-    """The splits of a YOLO data set; a val folder that does not exist is none, and that is said."""
+    """The splits of a YOLO data set; a val folder that does not exist adds a remark."""
     layout = read_layout(path)
     if "train" not in layout.places:
         found = ", ".join(layout.places) or "no split"
-        raise InputError(f"{path}: expected a folder of images under 'train', found {found}; add it")
+        raise InputError(f"{path}: expected an image folder under 'train', found {found}; add it")
     train = convert_yolo(path, "train")
     splits = {"train": Split(train.coco, train.images, remarks=tuple(train.remarks))}
     if "val" in layout.places:
         try:
             val = convert_yolo(path, "val")
         except MissingFolderError as error:
-            said = (*train.remarks, f"no validation split: {error}")
-            splits["train"] = replace(splits["train"], remarks=said)
+            remarks = (*train.remarks, f"no validation split: {error}")
+            splits["train"] = replace(splits["train"], remarks=remarks)
         else:
             splits["val"] = Split(val.coco, val.images, remarks=tuple(val.remarks))
     return splits
 
 
 def _joined(places: Iterable[tuple[str, Convert]]) -> dict[str, Split]:
-    """The converted splits, all with the classes of all, numbered from 1."""
+    """The converted splits, each with the classes of all splits, numbered from 1."""
     found = {name: convert() for name, convert in places}
     names = [category["name"] for one in found.values() for category in one.coco["categories"]]
     ids = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
@@ -141,7 +139,7 @@ def _joined(places: Iterable[tuple[str, Convert]]) -> dict[str, Split]:
 def _folder_places(
     convert: Callable[..., ConvertedSet], groups: Mapping[str, Sequence[Path]]
 ) -> list[tuple[str, Convert]]:
-    """Of each split the folders of its label files, which may lie inside the folder of another split."""
+    """The conversion of each split from its folders of label files, which may be inside those of another split."""
     return [
         (name, partial(convert, Path(os.path.commonpath(groups[name])), folders=frozenset(groups[name])))
         for name in ("train", "val")
@@ -150,7 +148,7 @@ def _folder_places(
 
 
 def _cvat_places(path: Path) -> list[tuple[str, Convert]]:
-    """The splits of CVAT: a file each, or the subsets of one project; none without a file of CVAT's."""
+    """The splits of CVAT: one file each, or the subsets of a project; none without a CVAT file."""
     files = [path] if path.is_file() else files_below(path, (".xml",), levels=1)
     files = [file for file in files if file.name == "annotations.xml"] or files[:FEW_FILES]
     found = [file for file in files if file.suffix.lower() == ".xml" and is_cvat(file)]
@@ -162,7 +160,7 @@ def _cvat_places(path: Path) -> list[tuple[str, Convert]]:
     groups = by_split(cvat_subsets(files_of["train"]), Path)
     if groups and "train" not in groups:
         raise InputError(f"{path}: expected a subset for training, found {', '.join(groups)}; name one of them train")
-    groups.setdefault("train", [])  # of a file without images, which its reader refuses
+    groups.setdefault("train", [])  # for a file without images, which the reader rejects
     return [
         (name, partial(convert_cvat, files_of["train"], subsets=groups[name]))
         for name in ("train", "val")
@@ -171,7 +169,7 @@ def _cvat_places(path: Path) -> list[tuple[str, Convert]]:
 
 
 def _voc_places(path: Path) -> list[tuple[str, Convert]]:
-    """The splits of Pascal VOC: those of its lists, or of its folders; none without XML files."""
+    """The splits of Pascal VOC, from its lists or its folders; none without XML files."""
     if path.is_file():
         return []
     labels = label_folder(path, ".xml")
@@ -193,24 +191,24 @@ def _voc_places(path: Path) -> list[tuple[str, Convert]]:
 
 
 def _via(file: Path, key: str | None) -> ConvertedSet:
-    """A VIA file with its images, wherever they lie."""
+    """A converted VIA file; its images are searched for."""
     folder = find_folder(file, via_file_names(file))
     return convert_via(file, folder, class_name=DEFAULT_CLASS, class_key=key)
 
 
-def _what_is_there(path: Path) -> str:
-    """What a path holds in place of annotations, and what to do."""
+def _advice(path: Path) -> str:
+    """What the path contains instead of known annotations, and what to do."""
     if path.is_file():
         if path.suffix.lower() in ARCHIVES:
             return "it is an archive: unpack it and give the folder"
-        return describe_foreign(path) or "give the folder, or the annotation file; see rtmdet data convert"
+        return describe_unsupported(path) or "give the folder, or the annotation file; see rtmdet data convert"
     for file in files_below(path, (".json", ".csv"), levels=1):
-        if known := describe_foreign(file):
+        if known := describe_unsupported(file):
             return f"{file}: {known}"
     counts = {suffix: len(files_below(path, (suffix,))) for suffix in (".json", ".xml", ".txt")}
     found = [f"{count} {suffix}" for suffix, count in counts.items() if count]
     images = len(files_below(path, IMAGE_SUFFIXES))
     text = f"the folder has {images} images and {', '.join(found) or 'no .json, .xml or .txt'} files"
     if counts[".txt"]:
-        text += "; YOLO labels want a data.yaml or a classes.txt with the class names"
+        text += "; YOLO labels need a data.yaml or a classes.txt with the class names"
     return text

@@ -17,7 +17,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, box_annotation, is_number, is_outside, shown
 from rtmdet.data.formats.ellipse import ellipse
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.labelled_image import ConvertedSet
+from rtmdet.data.formats.labeled_image import ConvertedSet
 from rtmdet.data.image_names import locate_images
 from rtmdet.data.images import image_size
 from rtmdet.data.json_file import read_json
@@ -28,7 +28,7 @@ OUTLINES = ("polygon", "polyline", "rect", "circle", "ellipse")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Outline:
-    """The geometry of one region."""
+    """The shape of one region."""
 
     polygon: np.ndarray  # (V, 2) float64 as (x, y)
     box: tuple[float, float, float, float]  # xyxy
@@ -38,19 +38,19 @@ class _Outline:
 class _Region:
     """One annotated object."""
 
-    where: str  # its place in the file, in words
+    where: str  # file, image and region, for messages
     outline: _Outline
-    name: str  # of its class
+    name: str  # class name
 
 
 def convert_via(annotations: Path, images: Path, *, class_name: str, class_key: str | None) -> ConvertedSet:
-    """The COCO file of a VIA region file or VIA 2 project.
+    """Convert a VIA region file or VIA 2 project.
 
-    Every region is of class `class_name`, or of the class that its attribute `class_key` names; classes are then
-    numbered in the order of their names. Images without regions stay. The sizes of the images are read from the files
-    in the folder `images`. Points enclose nothing: they, and kinds that are not known, are skipped and counted.
+    Every region has the class `class_name`, or the class in its attribute `class_key`; classes are then numbered in
+    the order of their names. Images without regions are kept. Image sizes are read from the files in the folder
+    `images`. Points and unknown shapes are skipped and counted.
 
-    Raises InputError for a file that is not VIA's, a region that cannot be used or a missing image.
+    Raises InputError for a file that is not from VIA, a region that cannot be used or a missing image.
     """
     entries = _read_entries(annotations)
     everything = [region for regions in entries.values() for _, region in regions]
@@ -74,21 +74,21 @@ def convert_via(annotations: Path, images: Path, *, class_name: str, class_key: 
         coco["images"].append(image)
         for found in regions_of[name]:
             # Differs from mmdet: annotations count from 1, since COCOeval takes a match with annotation 0 for
-            # no match; and so do categories, as everywhere in COCO.
+            # no match; categories count from 1, too, as usual in COCO.
             number = len(coco["annotations"]) + 1
             annotation = _coco_annotation(number, image_id, ids[found.name], found.outline)
             with one_entry():
                 if is_outside(annotation, image):
                     raise InputError(
                         f"{found.where}: it lies outside its image of {image['width']} x {image['height']} pixels; "
-                        "correct it or take it out"
+                        "correct or remove it"
                     )
                 coco["annotations"].append(annotation)
     return ConvertedSet(coco, images, [*(f"skipped: {count} x {kind}" for kind, count in skipped.items()), *remarks])
 
 
 def is_via(document: object) -> bool:
-    """Whether the content of a JSON file is VIA's: a project, or entries with file names and regions."""
+    """Whether the content of a JSON file is from VIA: a project, or entries with file names and regions."""
     if isinstance(document, dict) and "_via_img_metadata" in document:
         return True
     return isinstance(document, dict) and bool(document) and all(map(_is_entry, document.values()))
@@ -99,10 +99,10 @@ def _is_entry(entry: object) -> bool:
 
 
 def class_attribute(*paths: Path) -> str | None:
-    """The one attribute that names the class of every region of VIA files; None where regions have no attributes.
+    """The attribute with the class of every region of VIA files; None if regions have no attributes.
 
-    Raises InputError where several could be the class, where a region lacks the only one, or for a file that is not
-    VIA's.
+    Raises InputError if several attributes could be the class, if a region lacks the only one, or for a file that is
+    not from VIA.
     """
     groups = [group for path in paths for group in _read_entries(path).values()]
     regions = [pair for group in groups for pair in group if not _kind_without_outline(pair[1])]
@@ -111,25 +111,25 @@ def class_attribute(*paths: Path) -> str | None:
     some = sorted(set().union(*texts))
     if len(common) > 1 or (not common and len(some) > 1):
         raise InputError(
-            f"{paths[0]}: each of the attributes {', '.join(common or some)} could be the class: choose with "
+            f"{paths[0]}: expected one attribute with the class, found {', '.join(common or some)}; choose one with "
             "rtmdet data convert via --class-key"
         )
     if some and not common:
         where = next(where for (where, _), found in zip(regions, texts, strict=True) if not found)
         raise InputError(
-            f"{where}: expected a text under {some[0]!r}, as other regions have it, found none; name the region's "
-            "class, or convert with rtmdet data convert via --class-name"
+            f"{where}: expected a class as text under {some[0]!r}, as in other regions, found none; name the class, "
+            "or use rtmdet data convert via --class-name"
         )
     return common[0] if common else None
 
 
 def via_file_names(path: Path) -> list[str]:
-    """The image files that a VIA file names. Raises InputError for a file that is not VIA's."""
+    """The image names in a VIA file. Raises InputError for a file that is not from VIA."""
     return list(_read_entries(path))
 
 
 def _kind_without_outline(region: Mapping[str, object]) -> str:
-    """The kind of a region that encloses nothing, or that is not known; empty for the others."""
+    """The shape name of a region without area or of an unknown kind; "" for usable regions."""
     shape = region.get("shape_attributes")
     kind = shape.get("name") if isinstance(shape, dict) else None
     return kind if isinstance(kind, str) and kind not in OUTLINES else ""
@@ -141,7 +141,7 @@ def _attributes(region: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _class_text(region: Mapping[str, object], key: str) -> str | None:
-    """What a region has under an attribute: a text, or the one box that is ticked."""
+    """The value of a region's attribute: a text, or the only ticked checkbox; None if there is neither."""
     value = _attributes(region).get(key)
     if isinstance(value, dict):
         ticked = [name for name, on in value.items() if on is True]
@@ -150,7 +150,7 @@ def _class_text(region: Mapping[str, object], key: str) -> str | None:
 
 
 def _read_entries(path: Path) -> dict[str, list[tuple[str, Mapping[str, object]]]]:
-    """Of every image's file name the regions, each with its place in words."""
+    """The regions by image name, each with file, image and region number for messages."""
     document = read_json(path)
     if isinstance(document, dict) and "_via_img_metadata" in document:
         document = document["_via_img_metadata"]
@@ -164,11 +164,11 @@ def _read_entries(path: Path) -> dict[str, list[tuple[str, Mapping[str, object]]
     for entry in entries:
         name, regions = entry["filename"], entry["regions"]
         if not isinstance(name, str):
-            raise InputError(f"{path}: expected a text for 'filename', found {shown(name)}; export the file again")
+            raise InputError(f"{path}: expected text for 'filename', found {shown(name)}; export the file again")
         name = name.replace("\\", "/")
         if name in regions_of:
-            raise InputError(f"{path}: expected one entry for each 'filename', found {shown(name)} again; merge them")
-        if isinstance(regions, dict):  # VIA 1 numbers them by keys
+            raise InputError(f"{path}: expected one entry per 'filename', found {shown(name)} twice; merge them")
+        if isinstance(regions, dict):  # VIA 1: a mapping from numbers
             regions = list(regions.values())
         if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
             raise InputError(f"{path}: {name}: expected regions, found {shown(regions)}; export the file again")
@@ -228,7 +228,9 @@ def _numbers(where: str, shape: Mapping[str, object], keys: Sequence[str]) -> li
     usable = [is_number(value) and not (key in sizes and value < 0) for key, value in zip(keys, values, strict=True)]
     if not all(usable):
         found = ", ".join(f"{key}={shown(value)}" for key, value in zip(keys, values, strict=True))
-        raise InputError(f"{where}: expected finite numbers, no negative size, found {found}; draw the region again")
+        raise InputError(
+            f"{where}: expected finite numbers, sizes not negative, found {found}; draw the region again"
+        )
     return [cast(float, value) for value in values]
 
 
@@ -245,6 +247,6 @@ def _coco_image(number: int, name: str, folder: Path) -> CocoImage:
 
 
 def _coco_annotation(number: int, image_id: int, category_id: int, outline: _Outline) -> CocoAnnotation:
-    """The box is min and max of the vertices; the polygon runs through the centres of the pixels, hence + 0.5."""
+    """A COCO annotation. The box is min and max of the vertices; the polygon runs through pixel centers (+ 0.5)."""
     polygon = (outline.polygon + 0.5).reshape(-1).tolist()
     return box_annotation(number, image_id, category_id, box=outline.box, polygon=polygon)

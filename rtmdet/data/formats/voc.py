@@ -1,6 +1,6 @@
 """Pascal VOC XML files -> COCO. Format: "The PASCAL Visual Object Classes Challenge 2012 Development Kit".
 
-Frame: VOC counts pixels from 1, and xmax and ymax are the last ones inside. A box in continuous pixels is hence
+Frame: VOC counts pixels from 1; xmax and ymax are the last pixels inside. So a box in continuous pixels is
 xmin - 1, ymin - 1, xmax, ymax, and a box from 1 to W is as wide as the image.
 """
 
@@ -25,7 +25,7 @@ from rtmdet.data.formats.image_folder import (
     named_like,
     without_suffix,
 )
-from rtmdet.data.formats.labelled_image import ConvertedSet, LabelledImage, LabelledObject, assemble, class_names
+from rtmdet.data.formats.labeled_image import ConvertedSet, LabeledImage, LabeledObject, assemble, choose_classes
 from rtmdet.data.formats.xml_file import read_xml
 
 LISTS = Path("ImageSets", "Main")
@@ -39,16 +39,14 @@ def convert_voc(
     split: str | None = None,
     folders: Collection[Path] | None = None,
 ) -> ConvertedSet:
-    """The COCO file of a folder of VOC XML files, or of the folder that holds Annotations/.
+    """Convert a folder of VOC XML files, or a folder with Annotations/.
 
-    An image has the name of its XML file, or that under <filename> where there is none; it lies in `images`, by
-    default JPEGImages/ beside Annotations/, images/ beside annotations/ and the like, else the folder itself. `split`
-    takes the images that ImageSets/Main/SPLIT.txt lists, None all that have an XML file; `folders` those whose XML
-    file lies directly in one of them. XML files of other kinds are skipped and counted. Classes are `names`, or
-    else those of all XML files, sorted, so that the splits have the same ids. Of a <robndbox> the upright box around
-    it counts, its corners are the outline. Objects that are marked difficult
-    become crowds: as in VOC's own evaluation finding them is neither right nor wrong, and nothing is learned from
-    them.
+    An image has the name of its XML file, else the name in <filename>; it is in `images`, by default JPEGImages/
+    beside Annotations/, images/ beside annotations/ or similar, else in the folder itself. `split` selects the images
+    in ImageSets/Main/SPLIT.txt, None all with an XML file; `folders` selects XML files directly in one of them.
+    Other XML files are skipped and counted. Classes are `names`, else those of all XML files, sorted, so that all
+    splits have the same ids. A <robndbox> gets an axis-aligned box, and its corners as outline. Objects marked
+    difficult become crowd regions: ignored in evaluation, as in VOC's own, and not used for training.
 
     Raises InputError for a folder, list, XML file, object or image that cannot be used.
     """
@@ -59,7 +57,7 @@ def convert_voc(
         with one_entry():
             roots[path] = read_xml(path)
     files = {without_suffix(path, folder): path for path, root in roots.items() if root.tag == "annotation"}
-    unread = {without_suffix(path, folder) for path in paths if path not in roots}  # where faults are collected
+    unread = {without_suffix(path, folder) for path in paths if path not in roots}  # while faults are collected
     if not files:
         raise InputError(f"{folder}: expected VOC label files (<annotation> in *.xml), found none; check the path")
     images = images or image_folder(folder)
@@ -68,30 +66,32 @@ def convert_voc(
     for stem, path in files.items():
         with one_entry():
             everything[stem] = _read_image(path, roots[path], named_like(stem, file_names))
-    classes = class_names(list(everything.values()), names)
+    classes = choose_classes(list(everything.values()), names)
     chosen = list(everything.values())
     if split is not None:
         home = annotations if (annotations / LISTS).is_dir() else folder.parent
         stems = _listed(home / LISTS / f"{split}.txt", folder, files.keys() | unread)
         chosen = [everything[stem] for stem in stems if stem in everything]
     difficult = sum(found.crowd for image in chosen for found in image.objects)
-    remarks = [f"{difficult} difficult objects became crowds: kept out of training"] if difficult else []
+    remarks = (
+        [f"difficult objects: {difficult}, treated as crowd regions (not used for training)"] if difficult else []
+    )
     if others := len(roots) - len(files):
-        remarks.append(f"skipped: {others} XML files that are not VOC's")
+        remarks.append(f"skipped: {others} x XML file of another kind")
     return assemble(folder, chosen, images, classes, remarks)
 
 
 def _listed(path: Path, folder: Path, files: Container[str]) -> list[str]:
-    """The names of the images of a split, all of which have an XML file in the folder."""
+    """The image names of a split. Raises InputError if one has no XML file in the folder."""
     try:
         stems = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except FileNotFoundError as error:
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.txt"))) or "no lists"
-        raise InputError(f"{path}: no such list of images; the folder has {known}; choose another split") from error
+        raise InputError(f"{path}: no such image list, the folder has {known}; choose another split") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected a text file of image names, found {error}; write it again") from error
     if not stems:
-        raise InputError(f"{path}: expected a name of an image a line, found none; fill the list")
+        raise InputError(f"{path}: expected one image name per line, found none; fill the list")
     unknown = [stem for stem in stems if stem not in files]
     if unknown:
         raise InputError(
@@ -100,18 +100,18 @@ def _listed(path: Path, folder: Path, files: Container[str]) -> list[str]:
     return list(dict.fromkeys(stems))
 
 
-def _read_image(path: Path, root: Element, file_names: Sequence[str]) -> LabelledImage:
-    """One XML file; `file_names` are those of the images that have its name."""
+def _read_image(path: Path, root: Element, file_names: Sequence[str]) -> LabeledImage:
+    """One XML file; `file_names` are the images with its name."""
     name = choose_image(path, (root.findtext("filename") or "").strip(), file_names)
     objects = []
     for number, element in enumerate(root.findall("object"), start=1):
         with one_entry():
             objects.append(_read_object(f"{path}: object {number}", element))
-    return LabelledImage(path, name, _size(path, root), objects)
+    return LabeledImage(path, name, _size(path, root), objects)
 
 
 def _size(path: Path, root: Element) -> tuple[int, int] | None:
-    """(H, W) that the file says; some tools leave it out or write 0 where they do not know it."""
+    """(H, W) in the file; None if it is missing or 0, as some tools write it."""
     size = root.find("size")
     if size is None:
         return None
@@ -119,15 +119,15 @@ def _size(path: Path, root: Element) -> tuple[int, int] | None:
     return (height, width) if height or width else None
 
 
-def _read_object(where: str, element: Element) -> LabelledObject:
+def _read_object(where: str, element: Element) -> LabeledObject:
     name = (element.findtext("name") or "").strip()
     if not name:
-        raise InputError(f"{where}: expected a class under <name>, found nothing; name it")
+        raise InputError(f"{where}: expected a class under <name>, found none; add it")
     difficult = (element.findtext("difficult") or "").strip() == "1"
     if (rotated := element.find("robndbox")) is not None:
         corners = _rotated_corners(where, rotated)
         (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()
-        return LabelledObject(where, name, (left, top, right, bottom), corners, crowd=difficult)
+        return LabeledObject(where, name, (left, top, right, bottom), corners, crowd=difficult)
     box = element.find("bndbox")
     if box is None:
         raise InputError(f"{where}: expected a <bndbox>, found none; draw the box again")
@@ -137,14 +137,14 @@ def _read_object(where: str, element: Element) -> LabelledObject:
             f"{where}: expected xmin <= xmax and ymin <= ymax, found {left:g}, {top:g}, {right:g}, {bottom:g}; "
             "correct the box"
         )
-    return LabelledObject(where, name, (left - 1, top - 1, right, bottom), crowd=difficult)
+    return LabeledObject(where, name, (left - 1, top - 1, right, bottom), crowd=difficult)
 
 
 def _rotated_corners(where: str, box: Element) -> np.ndarray:
-    """The corners (4, 2) of roLabelImg's <robndbox>: centre, size, and the angle in radians from x to y."""
+    """The corners (4, 2) of roLabelImg's <robndbox>: center, size, and the angle in radians from x to y."""
     x, y, width, height, angle = (_number(where, box, key) for key in ("cx", "cy", "w", "h", "angle"))
     if width < 0 or height < 0:
-        raise InputError(f"{where}: expected no negative <w> or <h>, found {width:g}, {height:g}; correct the box")
+        raise InputError(f"{where}: expected <w> and <h> of at least 0, found {width:g}, {height:g}; correct the box")
     along = np.array([math.cos(angle), math.sin(angle)]) * width / 2
     across = np.array([-math.sin(angle), math.cos(angle)]) * height / 2
     signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))

@@ -1,7 +1,7 @@
 """COCO -> Pascal VOC folders: Annotations/, JPEGImages/, ImageSets/Main/SPLIT.txt. The reader is in voc.py.
 
-Frame: VOC counts pixels from 1, and xmax and ymax are the last ones inside; boxes are rounded to whole pixels.
-Written here and not by hotcoco, which drops the folders of the images and writes no lists.
+Frame: VOC counts pixels from 1; xmax and ymax are the last pixels inside; boxes are rounded to whole pixels.
+Not done with hotcoco, which drops the folders of the images and writes no lists.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from rtmdet.data.formats.voc import LISTS
 
 
 def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
-    """Write one split of a VOC data set into the folder `out`, images copied; returns remarks, a line each.
+    """Write one split of a VOC data set into the folder `out` and copy its images; returns remarks, a line each.
 
-    Boxes are cut at the borders; crowds become difficult objects, which VOC's evaluation passes over, too.
+    Boxes are clipped to the image; crowd regions become difficult objects, which VOC's evaluation ignores, too.
 
-    Raises InputError where the split or an XML file is there already, and for images that differ in their suffix
-    only: their XML files would be one.
+    Raises InputError if the split or an XML file exists already, and for images that differ only in their suffix:
+    they would share an XML file.
     """
     stems, names = label_names(file), {category["id"]: category["name"] for category in file["categories"]}
     taken = [path for path in (out / LISTS / f"{split}.txt", *(_path(out, stem) for stem in stems)) if path.exists()]
     if taken:
-        raise InputError(f"{taken[0]} is there already; give another --out or --split")
+        raise InputError(f"{taken[0]} exists already; give another --out or --split")
     roots = {image["id"]: _root(image) for image in file["images"]}
     sizes = {image["id"]: (image["width"], image["height"]) for image in file["images"]}
     for annotation in file["annotations"]:
@@ -41,7 +41,7 @@ def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
     (out / LISTS).mkdir(parents=True, exist_ok=True)
     (out / LISTS / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
     crowds = sum(annotation["iscrowd"] for annotation in file["annotations"])
-    return [f"{crowds} crowds became difficult objects"] if crowds else []
+    return [f"crowd regions: {crowds}, written as difficult objects"] if crowds else []
 
 
 def _path(out: Path, stem: str) -> Path:
@@ -60,7 +60,7 @@ def _root(image: CocoImage) -> Element:
 
 
 def _add_object(root: Element, annotation: CocoAnnotation, name: str, size: tuple[int, int]) -> None:
-    """An object of an image of (W, H)."""
+    """Add an object of an image of (W, H)."""
     found = SubElement(root, "object")
     for key, value in (("name", name), ("pose", "Unspecified"), ("truncated", "0")):
         SubElement(found, key).text = value
@@ -74,6 +74,6 @@ def _add_object(root: Element, annotation: CocoAnnotation, name: str, size: tupl
 
 
 def _pixels(start: float, length: float, size: int) -> tuple[int, int]:
-    """The first and the last pixel, 1 .. size, at least one."""
+    """The first and the last pixel of a side, in 1 .. size; at least one pixel."""
     first = min(max(round(start), 0), size - 1) + 1
     return first, max(min(round(start + length), size), first)

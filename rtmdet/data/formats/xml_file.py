@@ -1,4 +1,4 @@
-"""XML files: read with one clear line for every fault, by a parser that expands no entity and fetches nothing."""
+"""XML files: read with a one-line error for every fault, by a parser that expands no entities and loads nothing."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rtmdet.core.errors import InputError
 def read_xml(path: Path) -> Element:
     """The root of an XML document.
 
-    A document with a DOCTYPE is refused: entities can be declared there only, and with them files be read and
-    memory be filled. Raises InputError where the file is missing, cannot be read or is not XML (with its place).
+    Raises InputError if the file is missing, cannot be read, is not XML (with line and column) or has a DOCTYPE.
     """
+    # A DOCTYPE can declare entities, which can read other files or fill the memory.
     builder = TreeBuilder()
 
     def refuse(*_: object) -> None:
-        raise InputError(f"{path}: expected XML without a DOCTYPE, found one; no label file needs it, take it out")
+        raise InputError(f"{path}: expected XML without a DOCTYPE, found one; label files do not need it, remove it")
 
     try:
         parser = expat.ParserCreate()
@@ -37,7 +37,7 @@ def read_xml(path: Path) -> Element:
         place = f"line {error.lineno}, column {error.offset + 1}"
         reason = expat.ErrorString(error.code)
         raise InputError(f"{path}: not XML at {place} ({reason}); correct the file or write it again") from error
-    except (ValueError, LookupError) as error:  # an encoding that Python cannot read for the parser
+    except (ValueError, LookupError) as error:  # an encoding unknown to Python
         raise InputError(
             f"{path}: expected XML in UTF-8, found another encoding ({error}); write it again"
         ) from error

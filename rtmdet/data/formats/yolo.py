@@ -1,7 +1,7 @@
 """YOLO label files -> COCO. Format: Ultralytics, "Object Detection Datasets Overview".
 
-A label file has a line for each object: the class, then x centre, y centre, width, height, or a polygon
-x y x y ... of three points or more, all as shares of the image's width and height.
+A label file has a line for each object: the class, then x center, y center, width, height, or a polygon
+x y x y ... of three points or more, all as fractions of the image's width and height.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoFile, box_annotation, shown
 from rtmdet.data.files import as_on_disk, comparable, files_below
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.labelled_image import ConvertedSet
+from rtmdet.data.formats.labeled_image import ConvertedSet
 from rtmdet.data.formats.yolo_layout import YoloLayout, read_layout, split_images
 from rtmdet.data.images import IMAGE_SUFFIXES, image_size
 
-SLACK = 0.01  # shares may lie so far outside 0 .. 1: tools round
-FEWEST_POSES = 5  # lines that tell keypoints from polygons
+TOLERANCE = 0.01  # fractions may be this far outside 0 .. 1: tools round
+MIN_POSES = 5  # lines needed to distinguish keypoints from polygons
 CORNERS = 8  # numbers of a rotated box
 
 
 def convert_yolo(path: Path, split: str) -> ConvertedSet:
-    """The COCO file of one split of a YOLO data set: from its data.yaml, its list of names, or the folder of either.
+    """Convert one split of a YOLO data set; `path` is its data.yaml, its list of names, or the folder of either.
 
-    Category ids are YOLO's class numbers, from 0. Images without a label file, or with an empty one, stay as
-    images without objects. Raises InputError for a description, a label or an image that cannot be used.
+    Category ids are YOLO's class numbers, from 0. Images without a label file, or with an empty one, become images
+    without objects. Raises InputError for a data.yaml, a label or an image that cannot be used.
     """
     layout = read_layout(path)
     folder, files = split_images(layout, split)
@@ -44,7 +44,8 @@ def convert_yolo(path: Path, split: str) -> ConvertedSet:
     if not any(label_files):
         expected = _label_folder(files[0].parent) / f"{files[0].stem}.txt"
         raise InputError(
-            f"{folder}: none of the {len(files)} images has a label file (such as {expected}); put the labels there"
+            f"{folder}: expected label files such as {expected}, found none for {len(files)} images; "
+            "put the labels there"
         )
     everything = (line.values for label_file in label_files for line in _parse_lines(label_file))
     poses = not layout.has_keypoints and _are_poses(everything)
@@ -67,12 +68,14 @@ def convert_yolo(path: Path, split: str) -> ConvertedSet:
                 coco["annotations"].append(box_annotation(number, image_id, label, box=box, polygon=polygon))
     remarks = labels.remarks()
     if poses:
-        remarks.append("the labels are boxes with keypoints, without kpt_shape in the data.yaml: the boxes are used")
+        remarks.append(
+            "the labels are boxes with keypoints, although data.yaml has no kpt_shape: only boxes are used"
+        )
     return ConvertedSet(coco, folder, remarks)
 
 
 def _label_folder(images: Path) -> Path:
-    """labels/ in the place of the last images/ of the path; itself where there is none."""
+    """The path with its last images/ replaced by labels/; unchanged if there is none."""
     parts = list(images.parts)
     for place in range(len(parts) - 1, -1, -1):
         if parts[place].lower() == "images":
@@ -81,14 +84,14 @@ def _label_folder(images: Path) -> Path:
 
 
 class _LabelFiles:
-    """The label files of images, in whatever letter case and Unicode form; knows which have no image."""
+    """Finds the label files of images without regard to letter case and Unicode form, and those without an image."""
 
     def __init__(self) -> None:
-        self._listed: dict[Path, dict[str, list[Path]]] = {}  # of each folder the files by their comparable stem
-        self._beside: dict[Path, list[Path]] = {}  # of each folder of images those of its labels
+        self._listed: dict[Path, dict[str, list[Path]]] = {}  # folder -> files by comparable stem
+        self._beside: dict[Path, list[Path]] = {}  # image folder -> its label folders
 
     def find(self, image: Path) -> Path | None:
-        """The label file: in labels/ where the image lies in images/, else beside it; None where neither has one."""
+        """The label file: in labels/ if the image is in images/, else beside it; None if there is none."""
         if image.parent not in self._beside:
             self._beside[image.parent] = list(dict.fromkeys((_label_folder(image.parent), image.parent)))
         for folder in self._beside[image.parent]:
@@ -98,7 +101,7 @@ class _LabelFiles:
         return None
 
     def remarks(self) -> list[str]:
-        """A line about label files without an image, in the folders where labels were looked for."""
+        """One line about label files without an image."""
         lost: list[Path] = []
         for images, (folder, *_) in self._beside.items():
             stems = {comparable(image.stem) for image in files_below(images, IMAGE_SUFFIXES, levels=0)}
@@ -106,7 +109,7 @@ class _LabelFiles:
             lost += filter(_holds_labels, files)
         if not lost:
             return []
-        return [f"{len(lost)} label files have no image, such as {lost[0]}: not used; are images missing?"]
+        return [f"{len(lost)} label files have no image, such as {lost[0]}: skipped; are images missing?"]
 
     def _list(self, folder: Path) -> dict[str, list[Path]]:
         if folder not in self._listed:
@@ -118,23 +121,23 @@ class _LabelFiles:
 
 
 def _holds_labels(path: Path) -> bool:
-    """Whether a text file begins as label files do; a list of class names or of images does not."""
+    """Whether the first line of a text file is a label; lists of class names or images are not label files."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         words = file.readline().split()
     return len(words) >= 5 and words[0].isdecimal()
 
 
 class _Line(NamedTuple):
-    """One object as it stands in a label file."""
+    """One line of a label file, an object."""
 
-    where: str  # the place in words
+    where: str  # file and line number
     text: str
-    label: float  # NaN where the line is no numbers
-    values: np.ndarray  # what follows the class
+    label: float  # NaN if the line is not numbers
+    values: np.ndarray  # the numbers after the class
 
 
 def _read_lines(path: Path | None) -> list[_Line]:
-    """The lines of a label file that are not empty; none of an image without one."""
+    """The lines of a label file that are not empty; [] without a file."""
     with one_entry():
         return list(_parse_lines(path))
     return []
@@ -159,11 +162,11 @@ def _parse(where: str, text: str) -> _Line:
 
 
 def _are_poses(lines: Iterable[np.ndarray]) -> bool:
-    """Whether lines are boxes with keypoints: all of one length, with all points inside of their boxes.
+    """Whether lines are boxes with keypoints: all of the same length, with all points inside their boxes.
 
-    Eight numbers are never taken for two points: they are the corners of rotated boxes, too.
+    Lines of eight numbers are never: they may be the corners of rotated boxes.
     """
-    count, length, widths = 0, None, {2, 3}  # x, y, and perhaps how well the point is seen
+    count, length, widths = 0, None, {2, 3}  # numbers per point: x, y, perhaps visibility
     try:
         for values in lines:
             length = len(values) if length is None else length
@@ -171,26 +174,26 @@ def _are_poses(lines: Iterable[np.ndarray]) -> bool:
             if not widths or len(values) != length or length == CORNERS:
                 return False
             count += 1
-    except InputError:  # a file that cannot be read: told where its labels are read
+    except InputError:  # an unreadable file: reported when its labels are read
         return False
-    return count >= FEWEST_POSES
+    return count >= MIN_POSES
 
 
 def _has_points_inside(values: np.ndarray, width: int) -> bool:
-    """Whether the numbers after the first four are points, of `width` numbers each, of the box that these are."""
+    """Whether the first four numbers are a box and the others points of `width` numbers inside it."""
     if len(values) <= 4 or (len(values) - 4) % width:
         return False
     points = values[4:].reshape(-1, width)
     marked = points[(points[:, :2] != 0).any(1)]
     center, half = values[:2], values[2:4] / 2
-    in_image = (center - half >= -SLACK).all() and (center + half <= 1 + SLACK).all()
-    inside = np.abs(marked[:, :2] - center) <= half + SLACK
-    seen = width == 2 or np.isin(points[:, 2], (0, 1, 2)).all()
-    return bool(in_image and inside.all() and seen)
+    in_image = (center - half >= -TOLERANCE).all() and (center + half <= 1 + TOLERANCE).all()
+    inside = np.abs(marked[:, :2] - center) <= half + TOLERANCE
+    has_visibility = width == 2 or np.isin(points[:, 2], (0, 1, 2)).all()
+    return bool(in_image and inside.all() and has_visibility)
 
 
 def _read_object(line: _Line, layout: YoloLayout, *, box_only: bool) -> tuple[int, np.ndarray]:
-    """The class and the points (V, 2), as shares, of an object."""
+    """The class of an object and its points (V, 2), as fractions of the image's size."""
     where, text, label = line.where, line.text, line.label
     values = line.values[:4] if box_only else line.values
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
@@ -203,16 +206,18 @@ def _read_object(line: _Line, layout: YoloLayout, *, box_only: bool) -> tuple[in
             f"{where}: class {text.split()[0]} is not in 'names' (it has {shown(sorted(layout.names))}); correct the "
             f"line or {layout.file}"
         )
-    if not ((values >= -SLACK) & (values <= 1 + SLACK)).all() or (len(values) == 4 and (values[2:] < 0).any()):
+    if not ((values >= -TOLERANCE) & (values <= 1 + TOLERANCE)).all() or (
+        len(values) == 4 and (values[2:] < 0).any()
+    ):
         raise InputError(
-            f"{where}: expected shares of the image's size within 0 .. 1, found {shown(text)}; are they pixels?"
+            f"{where}: expected fractions of the image's size within 0 .. 1, found {shown(text)}; are they pixels?"
         )
     points = _corners(values) if len(values) == 4 else values.reshape(-1, 2)
-    return int(label), points.clip(0, 1)  # a box may hang over the edge
+    return int(label), points.clip(0, 1)  # a box may extend beyond the image
 
 
 def _corners(values: np.ndarray) -> np.ndarray:
-    """Centre and size (4,) -> top left, top right, bottom right, bottom left (4, 2)."""
+    """Center and size (4,) -> top left, top right, bottom right, bottom left (4, 2)."""
     (x, y), (half_width, half_height) = values[:2], values[2:] / 2
     left, top, right, bottom = x - half_width, y - half_height, x + half_width, y + half_height
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])

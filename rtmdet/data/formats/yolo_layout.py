@@ -1,7 +1,7 @@
-"""What makes up a YOLO data set: the class names, and the images of each split.
+"""Finds the class names of a YOLO data set and the images of each split.
 
-Ultralytics and Roboflow have a data.yaml that names both. Other tools have a list of names (classes.txt of LabelImg
-and Label Studio, obj.names of CVAT, _darknet.labels of Roboflow), and the folders say what they are for.
+Ultralytics and Roboflow write both into a data.yaml. Other tools write a list of names (classes.txt of LabelImg and
+Label Studio, obj.names of CVAT, _darknet.labels of Roboflow), and folder names tell the splits.
 """
 
 from __future__ import annotations
@@ -26,77 +26,79 @@ NAME_LISTS = ("classes.txt", "*.names", "_darknet.labels")
 
 
 class MissingFolderError(InputError):
-    """A folder of images that a description names does not exist."""
+    """An image folder that a data.yaml names does not exist."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class YoloLayout:
     """Class names and splits of a data set."""
 
-    file: Path  # that names the classes
-    names: Mapping[int, str]  # of each class number
-    places: Mapping[str, Sequence[str]]  # of each split, as written: folders of images, text files that list images
-    root: Path  # what they are relative to
-    has_keypoints: bool = False  # after the four numbers of a box
-    levels: int | None = None  # how deep images lie below the places
+    file: Path  # with the class names
+    names: Mapping[int, str]  # by class number
+    places: Mapping[str, Sequence[str]]  # by split, as written: image folders, or text files that list images
+    root: Path  # places are relative to it
+    has_keypoints: bool = False  # labels have keypoints after the four numbers of a box
+    levels: int | None = None  # how many folders below the places to search; None: all
 
 
 def find_layout(path: Path) -> Path | None:
-    """The data.yaml that a path is, or that a folder or one below it holds, under this or another name.
+    """The data.yaml, under this or another name, at a path, in a folder or one level below; None if there is none.
 
-    None where there is none. Raises InputError for a data.yaml that is no description; other YAML files may be
-    anything.
+    Raises InputError if there are several.
     """
     if path.is_file():
         return path if path.suffix.lower() in YAML_SUFFIXES else None
     if (usual := path / "data.yaml").is_file():
         return usual
     for levels in (0, 1):
-        described = [file for file in files_below(path, YAML_SUFFIXES, levels=levels) if _is_description(file)]
+        described = [file for file in files_below(path, YAML_SUFFIXES, levels=levels) if _is_data_yaml(file)]
         if len(described) > 1:
             few = shortened(described, 3)
-            raise InputError(f"{path}: expected one YOLO description, found {few}; give --data the one that is meant")
+            raise InputError(f"{path}: expected one YOLO data.yaml, found {few}; give --data the right one")
         if described:
             return described[0]
     return None
 
 
-def _is_description(path: Path) -> bool:
+def _is_data_yaml(path: Path) -> bool:
     try:
-        return {"names", "train"} <= read_description(path).keys()
+        return {"names", "train"} <= read_data_yaml(path).keys()
     except InputError:
         return False
 
 
 def find_names(path: Path) -> Path | None:
-    """The list of class names in a folder or up to two levels below, or which a path is; None where there is none."""
+    """The list of class names at a path, in a folder or up to two levels below; None if there is none.
+
+    Raises InputError if there are different lists.
+    """
     if path.is_file():
         return path if any(path.match(pattern) for pattern in NAME_LISTS) else None
     texts = files_below(path, (".txt", ".names", ".labels"), levels=2)
     files = [file for file in texts if any(file.match(pattern) for pattern in NAME_LISTS)]
     for other in files[1:]:
         if _lines(other) != _lines(files[0]):
-            raise InputError(f"{other}: expected the class names of {files[0]}, found others; which are right?")
+            raise InputError(f"{other}: expected the class names of {files[0]}, found others; remove the wrong list")
     return files[0] if files else None
 
 
 def read_layout(path: Path) -> YoloLayout:
-    """Names and splits, from a data.yaml, a list of names, or the folder that holds one of them.
+    """Names and splits, from a data.yaml, a list of names, or a folder with one of them.
 
-    Raises InputError where there is neither, or one that cannot be used.
+    Raises InputError if there is neither or it cannot be used.
     """
     file = find_layout(path) or find_names(path) or path / "data.yaml"
     if file.suffix.lower() in YAML_SUFFIXES:
-        return _described(file, read_description(file))
+        return _from_data_yaml(file, read_data_yaml(file))
     root = path if path.is_dir() else file.parent
     names = dict(enumerate(_lines(file)))
-    return YoloLayout(file, _distinct(file, names), _folders(root), root, levels=0)  # each folder is named
+    return YoloLayout(file, _distinct(file, names), _folders(root), root, levels=0)  # _folders lists every level
 
 
 def split_images(layout: YoloLayout, split: str) -> tuple[Path, list[Path]]:
-    """The folder that the images of a split lie in or below, and the images.
+    """A folder that contains all images of a split, and the images.
 
-    Raises InputError for a split that is not there or empty.
+    Raises InputError for a split that is missing or empty.
     """
     if split not in layout.places:
         has = ", ".join(layout.places) or "none"
@@ -118,24 +120,24 @@ def split_images(layout: YoloLayout, split: str) -> tuple[Path, list[Path]]:
     return Path(os.path.commonpath([file.parent for file in files])), files
 
 
-def read_description(path: Path) -> dict[str, object]:
-    """The content of a data.yaml. Raises InputError for a file that is none."""
+def read_data_yaml(path: Path) -> dict[str, object]:
+    """The content of a data.yaml. Raises InputError for a file that is not one."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; give a YOLO data.yaml or the folder that holds it") from error
+        raise InputError(f"{path}: no such file; give a YOLO data.yaml or its folder") from error
     except OSError as error:
         raise InputError(f"{path}: the file cannot be read ({error.strerror}); check the path") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not YAML ({reason}); correct the file") from error
     if not isinstance(document, dict):
-        raise InputError(f"{path}: expected a YOLO description with 'names', found {shown(document)}; check the path")
+        raise InputError(f"{path}: expected a YOLO data.yaml with 'names', found {shown(document)}; check the path")
     return document
 
 
-def _described(path: Path, description: dict[str, object]) -> YoloLayout:
-    """What a data.yaml says."""
+def _from_data_yaml(path: Path, description: dict[str, object]) -> YoloLayout:
+    """The layout in the content of a data.yaml."""
     names = _numbered(path, description.get("names"))
     root = description.get("path") or ""
     if not isinstance(root, str):
@@ -148,13 +150,13 @@ def _described(path: Path, description: dict[str, object]) -> YoloLayout:
 
 
 def _numbered(path: Path, names: object) -> dict[int, str]:
-    """The names by class number; the file has a list, or a mapping from numbers, which JSON writes as texts."""
+    """The names by class number, from a list, or from a mapping with numbers (perhaps as text) as keys."""
     found = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(found, dict) or not found or not all(str(number).isdecimal() for number in found):
         raise InputError(f"{path}: expected class names under 'names', found {shown(names)}; list them in order")
-    for name in found.values():  # YAML reads yes, no, on, off and null as something else
+    for name in found.values():  # YAML does not load yes, no, on, off and null as text
         if isinstance(name, bool) or not isinstance(name, str | int | float):
-            raise InputError(f"{path}: expected texts under 'names', found {shown(name)}; put it in quotes")
+            raise InputError(f"{path}: expected text under 'names', found {shown(name)}; put it in quotes")
     return _distinct(path, {int(number): str(found[number]) for number in sorted(found, key=int)})
 
 
@@ -165,20 +167,18 @@ def _distinct(path: Path, names: dict[int, str]) -> dict[int, str]:
 
 
 def _texts(path: Path, split: str, given: object) -> list[str]:
-    """What stands under a split: a text or several."""
+    """The value under a split, one text or a list, as a list."""
     values = given if isinstance(given, list) else [given]
     texts = [value for value in values if isinstance(value, str)]
     if len(texts) < len(values):
-        raise InputError(f"{path}: expected a folder of images under {split!r}, found {shown(given)}; correct it")
+        raise InputError(f"{path}: expected an image folder under {split!r}, found {shown(given)}; correct it")
     return texts
 
 
 def _place(layout: YoloLayout, split: str, given: str) -> Path:
-    """The folder or the list of images that is meant.
-
-    Some exports write ../train/images where train/images is meant, and data sets that were moved still name the
-    folder of another machine: its last parts, two or more, are looked for beside the description.
-    """
+    """The image folder or image list of a path written in a data.yaml. Raises MissingFolderError if there is none."""
+    # Some exports write ../train/images for train/images, and moved data sets still have the path of another machine:
+    # the last parts of the path, two or more, are looked for beside the data.yaml.
     home = layout.file.parent
     given = given.replace("\\", "/")
     parts = [part for part in Path(given).parts if part not in ("..", Path(given).anchor)]
@@ -193,7 +193,7 @@ def _place(layout: YoloLayout, split: str, given: str) -> Path:
 
 
 def _folders(root: Path) -> dict[str, list[str]]:
-    """The folders with images by what their names say; where none is for training, those of no such name are."""
+    """The folders with images by split. If none is named for training, those without a split's name are."""
     folders = sorted({file.parent.relative_to(root) for file in files_below(root, IMAGE_SUFFIXES)})
     found = by_split(map(str, folders), Path)
     return {split: found[split] for split in SPLITS if split in found}
@@ -202,8 +202,7 @@ def _folders(root: Path) -> dict[str, list[str]]:
 def _listed(path: Path, root: Path) -> list[Path]:
     """The images that a text file lists, relative to itself or to the data set's root.
 
-    Of paths that lead elsewhere, as those of another machine, the last parts are looked for in the root. Raises
-    InputError for an image that is not there.
+    Paths of another machine are matched by their last parts inside the root. Raises InputError for a missing image.
     """
     files = []
     home = os.path.abspath(root)
@@ -218,7 +217,7 @@ def _listed(path: Path, root: Path) -> list[Path]:
         alike = (as_on_disk(Path(file), listed) for file in inside)
         found = next(filter(os.path.isfile, inside), None) or next(filter(os.path.isfile, alike), None)
         if found is None:
-            raise InputError(f"{path}: {line!r} is not in {root}; correct the list, or take the line out")
+            raise InputError(f"{path}: expected {line!r} in {root}, found no such image; correct or remove the line")
         files.append(Path(found))
     return files
 

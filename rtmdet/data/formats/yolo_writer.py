@@ -1,6 +1,6 @@
 """COCO -> YOLO data sets: data.yaml, images/SPLIT, labels/SPLIT. The reader is in yolo.py.
 
-Written here and not by hotcoco, which drops the folders of the images and keeps what hangs over their borders.
+Not done with hotcoco, which drops the folders of the images and does not clip boxes.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import yaml
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage
 from rtmdet.data.formats.image_folder import copy_image, label_names
-from rtmdet.data.formats.yolo_layout import read_description
+from rtmdet.data.formats.yolo_layout import read_data_yaml
 
 
 def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
-    """Write one split of a YOLO data set into the folder `out`, images copied; returns remarks, a line each.
+    """Write one split of a YOLO data set into the folder `out` and copy its images; returns remarks, a line each.
 
-    Class numbers count from 0 in the order of the category ids. A data.yaml that is there gets the split beside its
-    others. Boxes are cut at the borders; crowds are left out, since YOLO has no word for them.
+    Class numbers count from 0 in the order of the category ids. An existing data.yaml gets the split added. Boxes are
+    clipped to the image; crowd regions are skipped, since YOLO has no equivalent.
 
-    Raises InputError where the split, or a data.yaml with other classes, is there already, and for images that
-    differ in their suffix only: their label files would be one.
+    Raises InputError if the split, or a data.yaml with other classes, exists already, and for images that differ only
+    in their suffix: they would share a label file.
     """
     if (out / "labels" / split).exists():
-        raise InputError(f"{out / 'labels' / split} is there already; give another --out or --split")
+        raise InputError(f"{out / 'labels' / split} exists already; give another --out or --split")
     categories = sorted(file["categories"], key=lambda category: category["id"])
     numbers = {category["id"]: number for number, category in enumerate(categories)}
-    description = _description(out, [category["name"] for category in categories])
+    description = _current_data_yaml(out, [category["name"] for category in categories])
     stems = label_names(file)
     annotations_of: dict[int, list[CocoAnnotation]] = {image["id"]: [] for image in file["images"]}
     for annotation in file["annotations"]:
@@ -43,22 +43,22 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
     text = yaml.safe_dump(description | {split: f"images/{split}"}, sort_keys=False, allow_unicode=True)
     (out / "data.yaml").write_text(text, encoding="utf-8")
     crowds = sum(annotation["iscrowd"] for annotation in file["annotations"])
-    return [f"left out: {crowds} crowds"] if crowds else []
+    return [f"skipped: {crowds} x crowd region"] if crowds else []
 
 
-def _description(out: Path, names: list[str]) -> dict[str, object]:
-    """The content of the data.yaml that is there, or of a new one."""
+def _current_data_yaml(out: Path, names: list[str]) -> dict[str, object]:
+    """The content of the existing data.yaml, or of a new one."""
     path = out / "data.yaml"
     if not path.exists():
         return {"names": names}
-    found = read_description(path)
+    found = read_data_yaml(path)
     if found.get("names") != names:
         raise InputError(f"{path}: expected the classes {names}, found {found.get('names')}; give another --out")
     return found
 
 
 def _line(number: int, annotation: CocoAnnotation, image: CocoImage) -> str:
-    """Class, centre and size as shares of the image."""
+    """Class, center and size as fractions of the image's size."""
     x, y, width, height = annotation["bbox"]
     left, right = (min(max(value / image["width"], 0.0), 1.0) for value in (x, x + width))
     top, bottom = (min(max(value / image["height"], 0.0), 1.0) for value in (y, y + height))

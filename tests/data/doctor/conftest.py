@@ -1,4 +1,4 @@
-"""A sound data set of two splits that a test may damage before the doctor looks at it."""
+"""A sound data set of two splits that a test may damage before it is examined."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Patient:
 
 
 def smooth_noise(rng: np.random.Generator) -> np.ndarray:
-    """A picture of soft spots, unlike any other."""
+    """A different picture of soft spots for each generator state."""
     coarse = rng.integers(0, 256, (12, 16, 3), np.uint8)
     return cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
 

@@ -1,4 +1,4 @@
-"""The tolerant reader: every fault of a file is told and the rest is still used."""
+"""The tolerant reader: every fault of a file is reported and the rest is still used."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def test_a_sound_data_set_has_no_finding(patient) -> None:
 
 ENTRY_FAULTS = [
     ("images", lambda d: d["images"][3].pop("width"), "broken-entry", "image 4: the key 'width' is missing"),
-    ("images", lambda d: d["images"].append("x"), "broken-entry", "images[4]: expected an object, found 'x'"),
-    ("images", lambda d: d["images"].append(d["images"][0]), "repeated-image-id", "stands twice, again at images[4]"),
+    ("images", lambda d: d["images"].append("x"), "broken-entry", "images[4]: expected an object {...}, found 'x'"),
+    ("images", lambda d: d["images"].append(d["images"][0]), "repeated-image-id", "used twice, again at images[4]"),
     ("annotations", lambda d: d["annotations"][5].update(bbox=[1, 2, 3]), "broken-entry", "expected 4 finite"),
     ("annotations", lambda d: d["annotations"][5].update(bbox=[0, 0, -3, 4]), "broken-entry", "the negative size"),
     ("annotations", lambda d: d["annotations"][5].update(iscrowd=7), "broken-entry", "expected 0 or 1 for 'iscrowd'"),
@@ -46,15 +46,15 @@ def test_faults_of_entries(patient, key: str, damage: Callable, code: str, words
     assert all(len(getattr(file, other)) == (4 if other == "images" else 2) for other in others)
 
 
-def test_the_name_of_a_group_is_told_and_counts_as_no_class(patient) -> None:
+def test_a_group_category_is_reported_and_is_not_a_class(patient) -> None:
     for document in patient.documents.values():
         for category in document["categories"]:
             category["supercategory"] = "pets"
         document["categories"].insert(0, {"id": 0, "name": "pets", "supercategory": "none"})
     findings = patient.check()
     assert [(one.code, one.severity, one.split) for one in findings] == [
-        ("heading", "hint", "train"),
-        ("heading", "hint", "val"),
+        ("group-category", "hint", "train"),
+        ("group-category", "hint", "val"),
     ]
     assert findings[0].items[0].text == "'pets' (id 0)"
 
@@ -69,14 +69,14 @@ def test_what_is_sound_remains(patient) -> None:
     assert [one["id"] for one in file.annotations] == [n + 1 if n != 1 else 3 for n in range(1, 20) if n % 4 != 3]
 
 
-def test_objects_of_a_broken_image_are_not_said_to_be_of_an_unknown_one(patient) -> None:
+def test_objects_of_a_broken_image_are_not_reported_as_of_an_unknown_one(patient) -> None:
     del patient.documents["train"]["images"][3]["width"]
     _, findings = read_annotation_file(patient.sources(["train"])[0])
     assert [finding.code for finding in findings if finding.items] == ["broken-entry"]
 
 
 @pytest.mark.parametrize("text", ["[", "[]", '{"images": 3}', "\xff"])
-def test_files_that_are_no_data_set_are_refused(patient, text: str) -> None:
+def test_files_that_are_not_a_data_set_are_rejected(patient, text: str) -> None:
     source = patient.sources()[0]
     source.annotations.write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=r"train\.json: "):

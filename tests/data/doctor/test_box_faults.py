@@ -1,4 +1,4 @@
-"""Boxes: outside, over the edge, unusable, too small; and which images training leaves out."""
+"""Boxes: outside, beyond the edge, unusable, too small; and which images training skips."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.doctor.annotation_file import read_annotation_file
-from rtmdet.data.doctor.box_sizes import shares_of_strides, sides_at_input
+from rtmdet.data.doctor.box_sizes import fractions_by_stride, sides_at_input
 from rtmdet.data.doctor.finding import Purpose
 from rtmdet.data.doctor.report import examine
 
@@ -28,12 +28,12 @@ from rtmdet.data.doctor.report import examine
     ],
 )
 def test_one_box_at_fault(patient, damage: Callable, code: str | None, severity: str | None) -> None:
-    """Annotation 9; 5 is of the same class and image, for the double."""
+    """Changes annotation 9; 5 has the same class and image, for the duplicate."""
     damage(patient.documents["train"]["annotations"][8])
     if code == "double-box":
         patient.documents["train"]["annotations"][4]["bbox"] = [7, 8, 25, 35]
     findings = {finding.code: finding for finding in patient.check()}
-    findings.pop("few-objects", None)  # the crowd is not counted
+    findings.pop("few-objects", None)  # the crowd region is not counted
     if code is None:
         assert findings == {}
         return
@@ -51,12 +51,12 @@ def test_many_boxes_over_the_edge_are_no_accident(patient, only) -> None:
     assert [item.annotation_id for item in finding.items] == [5, 4, 3, 2, 1]  # the worst first
 
 
-def test_boxes_of_an_image_of_a_wrong_size_are_not_told_again(patient, only) -> None:
+def test_boxes_of_an_image_of_a_wrong_size_are_not_reported_again(patient, only) -> None:
     patient.documents["train"]["images"][0].update(width=50, height=40)
     only(patient.check(), "wrong-size")
 
 
-def test_boxes_as_shares_of_the_image(patient) -> None:
+def test_boxes_as_fractions_of_the_image(patient) -> None:
     for one in patient.documents["train"]["annotations"]:
         one["bbox"] = [value / 160 for value in one["bbox"]]
     found = {finding.code: finding for finding in patient.check()}
@@ -86,10 +86,10 @@ def test_sides_are_those_of_the_letterboxed_input(patient) -> None:
     np.testing.assert_allclose(sides, [[40, 60], [42, 62]])
 
 
-def test_shares_of_strides() -> None:
+def test_fractions_by_stride() -> None:
     sides = np.array([[7.9, 100], [8, 8], [100, 15.9], [16, 20], [32, 33]])
-    assert list(shares_of_strides(sides).values()) == [0.2, 0.4, 0.2, 0.2]
-    assert list(shares_of_strides(np.zeros((0, 2))).values()) == [0, 0, 0, 0]
+    assert list(fractions_by_stride(sides).values()) == [0.2, 0.4, 0.2, 0.2]
+    assert list(fractions_by_stride(np.zeros((0, 2))).values()) == [0, 0, 0, 0]
 
 
 def test_advice_for_small_boxes(patient) -> None:
@@ -102,11 +102,15 @@ def test_advice_for_small_boxes(patient) -> None:
         (found,) = (one for one in patient.check(Purpose(input_size=(side, side))) if one.code == "small-box")
         return found.severity, found.advice, len(found.items)
 
-    assert advice(160) == ("warning", "data.input_size=[224, 224] leaves 5% of them", 20)  # 160 x 8 / 6 = 213.3
+    assert advice(160) == (
+        "warning",
+        "data.input_size=[224, 224] leaves only 5% of all boxes that small",
+        20,
+    )  # 160 x 8 / 6 = 213.3
     severity, tiles, _ = advice(64)  # 2.4 px
     assert severity == "warning"
     assert "3.3 times" in tiles
-    assert "4 x 4 tiles" in tiles
+    assert "4 x 4 overlapping tiles" in tiles
     for one in document["annotations"][1:]:
         one["bbox"][2:] = [16, 16]
     assert advice(160)[0] == "hint"  # one of twenty

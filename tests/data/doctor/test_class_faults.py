@@ -1,4 +1,4 @@
-"""Classes: names and order against a configuration, a checkpoint and the other split; rare ones."""
+"""Classes: names and order compared with a configuration, a checkpoint and the other split; rare ones."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def test_against_a_configuration(patient, classes: tuple[str, ...], codes: list[
     [
         (("dog", "cat"), [], ""),
         (("cat", "dog"), [], ""),  # known by name
-        (("dog", "cow"), ["'cat'"], "they begin anew, classes of the same name go on"),
-        (("person",), ["'dog'", "'cat'"], "the layers that predict the classes begin anew"),
-        (("person", "car"), ["'dog'", "'cat'"], "if they look like person, car"),
+        (("dog", "cow"), ["'cat'"], "they start from scratch, classes known by name keep"),
+        (("person",), ["'dog'", "'cat'"], "the class-prediction layers start from scratch"),
+        (("person", "car"), ["'dog'", "'cat'"], "if they resemble person, car"),
     ],
 )
 def test_against_a_checkpoint(patient, known: tuple[str, ...], unknown: list[str], words: str) -> None:
@@ -39,7 +39,7 @@ def test_against_a_checkpoint(patient, known: tuple[str, ...], unknown: list[str
     assert all(words in finding.advice for finding in findings)
 
 
-def test_splits_are_joined_by_name(patient) -> None:
+def test_splits_are_matched_by_name(patient) -> None:
     first, second = patient.documents["val"]["categories"]
     first["name"], second["name"] = second["name"], first["name"]
     assert patient.check() == []
@@ -78,7 +78,7 @@ def test_rare_classes_and_the_threshold_that_helps(patient) -> None:
         findings = patient.check(Purpose(repeat_threshold=threshold))
         return [(one.advice, one.items[0].text) for one in findings if one.code == "rare-class"]
 
-    assert rare(0) == [("data.repeat_threshold=0.098 shows them more often", "'cat': 1 of 41 images")]
+    assert rare(0) == [("data.repeat_threshold=0.098 oversamples their images", "'cat': 1 of 41 images")]
     assert "already" in rare(0.2)[0][0]
 
 

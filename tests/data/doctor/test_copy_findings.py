@@ -1,4 +1,4 @@
-"""Copies: equal files by their bytes, near ones by their fingerprint."""
+"""Copies: identical files by their bytes, near ones by their fingerprint."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def test_a_leak_is_seen_beside_a_nearer_copy_of_the_same_split(patient) -> None:
     assert [item.image_id for item in found["near-copy"].items] == [3]
 
 
-def test_plain_pictures_are_not_called_copies(patient) -> None:
-    for number, grey in enumerate((100, 140), start=1):
-        picture = np.full((120, 160, 3), grey, np.uint8)
+def test_plain_pictures_are_not_copies(patient) -> None:
+    for number, gray in enumerate((100, 140), start=1):
+        picture = np.full((120, 160, 3), gray, np.uint8)
         picture[50:60, 70 : 70 + 10 * number] = 255
         patient.write_image("train", number, picture)
     assert patient.check(decode=True) == []

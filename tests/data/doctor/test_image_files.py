@@ -1,4 +1,4 @@
-"""Image files: missing, damaged, turned, of another size, and those that no annotation names."""
+"""Image files: missing, damaged, rotated, of another size, and those that no annotation names."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def test_annotated_before_the_turn(patient, only) -> None:
     turn(patient.path("train", 1), 8)
     finding = only(patient.check(), "wrong-size")
     assert finding.severity == "error"
-    assert finding.items[0].text == "1.jpg: 120 x 160, the file says 160 x 120, before the turn by EXIF"
-    assert "write their pixels turned, without the tag" in finding.advice
+    assert finding.items[0].text == "1.jpg: 120 x 160, the annotation file has 160 x 120, before EXIF rotation"
+    assert "save the pixels rotated and remove the EXIF tag" in finding.advice
 
 
 def test_files_without_an_entry_in_any_split_of_the_folder(patient, only) -> None:
@@ -100,7 +100,7 @@ def test_files_without_an_entry_in_any_split_of_the_folder(patient, only) -> Non
         one for one in patient.documents["val"]["annotations"] if one["image_id"] != 4
     ]
     codes = {finding.code for finding in patient.check()}
-    assert "unnamed-file" not in codes  # 5.jpg is named, if by a wrong way
+    assert "unnamed-file" not in codes  # 5.jpg is named, though with a wrong path
     patient.documents["train"]["images"].pop()
     found = [finding for finding in patient.check() if finding.code == "unnamed-file"]
     assert [item.text for item in found[0].items] == ["5.jpg"]

@@ -1,4 +1,4 @@
-"""Annotation files that are not read here: what they are, and which export of the same tool is."""
+"""Recognizes annotation formats that are not supported, and names an export of the same tool that is."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 from rtmdet.core.errors import InputError
 from rtmdet.data.json_file import read_json
 
-HEADS = {  # how the first line of a CSV file begins, without spaces and quotes
+HEADS = {  # start of the first line of a CSV file, without spaces and quotes
     "filename,file_size,file_attributes,region_count": "VIA's CSV: choose 'Export Annotations (as JSON)' in VIA",
     "filename,width,height,class,xmin": "TensorFlow's CSV: export the data as COCO JSON or Pascal VOC",
     "imageid,source,labelname,confidence": "Open Images' CSV: convert it to COCO JSON, for instance with FiftyOne",
 }
 
 
-def describe_foreign(path: Path) -> str:
-    """The name of a format that is not read, with what to do; empty where the file is none that is known."""
+def describe_unsupported(path: Path) -> str:
+    """The name of an unsupported format, with what to do; "" if the file is not recognized."""
     if path.suffix.lower() == ".csv":
         return _describe_csv(path)
     return _describe_json(path) if path.suffix.lower() == ".json" else ""
@@ -36,9 +36,9 @@ def _describe_json(path: Path) -> str:
     if not isinstance(first, dict):
         return ""
     if {"image_id", "category_id", "bbox"} <= first.keys():
-        return "a COCO list of results, without images and classes: give the file of annotations that belongs to it"
+        return "COCO detection results, without images and classes: give the annotation file they belong to"
     if isinstance(first.get("annotations"), list) and ("image" in first or "imagefilename" in first):
         return "CreateML's JSON: export the data as COCO JSON or YOLO"
     if isinstance(first.get("data"), dict) or {"annotation_id", "annotator"} & first.keys():
-        return "Label Studio's own JSON: choose the export 'COCO' or 'YOLO' there"
+        return "Label Studio's own JSON: export as 'COCO' or 'YOLO' there"
     return ""

@@ -1,4 +1,4 @@
-"""A small memory of what was made last, so that windows over the sampler's order are not made twice."""
+"""A least-recently-used cache for samples and epoch orders."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ from typing import Generic, TypeVar
 Value = TypeVar("Value")
 
 
-class Recent(Generic[Value]):
-    """Holds the last values; forgets what was not asked for the longest time.
-
-    Unlike functools.lru_cache it can be sent to loader processes.
-    """
+class LruCache(Generic[Value]):
+    """Keeps the `capacity` most recently used values. Unlike functools.lru_cache it can be pickled."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._held: OrderedDict[int, Value] = OrderedDict()
 
     def get(self, key: int, make: Callable[[int], Value]) -> Value:
-        """The value of a key, made by `make(key)` where it is not held."""
+        """The value of a key, made by `make(key)` if it is not cached."""
         if key in self._held:
             self._held.move_to_end(key)
             return self._held[key]

@@ -1,0 +1,1 @@
+"""What runs a trained network: one type for all, torch as the first."""

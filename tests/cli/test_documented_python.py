@@ -1,0 +1,83 @@
+"""The Python examples of README and docs/, run as a reader would. Commands are run by .ci/readme.py."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from rtmdet.data.images import read_image
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def examples(file: str, section: str) -> str:
+    """The Python blocks of one section."""
+    found = re.search(rf"^##? {section}\n(.*?)(^## |\Z)", (ROOT / file).read_text(), re.S | re.M)
+    assert found, f"{file} has no section {section}"
+    blocks = re.findall(r"```python\n(.*?)```", found[1], re.S)
+    assert blocks
+    return "\n".join(blocks)
+
+
+def run(code: str, replaced: dict[str, str]) -> dict[str, Any]:
+    """Run code in which words are replaced by others; returns its names."""
+    for word, other in replaced.items():
+        assert word in code, f"the example has no {word} any more"
+        code = code.replace(word, other)
+    names: dict[str, Any] = {}
+    exec(compile(code, "example", "exec"), names)
+    return names
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.shared
+def test_detection(shared: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = shared / "data" / "balloon" / "val" / "14898532020_ba6199dd22_k.jpg"  # many people in the evening
+    (folder / "photos").mkdir()
+    for name in ("photo.jpg", "photos/a.jpg", "photos/b.jpg"):
+        shutil.copy(photo, folder / name)
+    (folder / "runs" / "balloon").mkdir(parents=True)
+    shutil.copy(shared / "weights" / "rtmdet_nano_person_bn.pth", folder / "runs" / "balloon" / "last.pth")
+    supervision = ModuleType("supervision")
+    supervision.Detections = dict  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "supervision", supervision)
+    assert len(run(examples("README.md", "From Python"), {})["detections"]) > 3
+    names = run(examples("docs/python.md", "Detecting"), {})
+    detections, sure = names["detections"], names["sure"]
+    assert len(detections) > len(sure) > 3
+    assert names["by_file"].keys() == {Path("photos/a.jpg"), Path("photos/b.jpg")}
+    assert len(names["rows"]) == len(names["theirs"]["class_id"]) == len(sure)
+    drawn = read_image(folder / "photo_with_boxes.jpg")
+    assert drawn.shape == names["picture"].shape == (*detections.image_size, 3)
+
+
+def test_training_and_measuring(dataset: Path, checkpoint: Path, folder: Path) -> None:
+    (folder / "data").mkdir()
+    (folder / "data" / "balloon").symlink_to(dataset)
+    (folder / "runs" / "balloon").mkdir(parents=True)
+    shutil.copy(checkpoint, folder / "runs" / "balloon" / "best.pth")
+    quick = '"train.seed": 1, "data.input_size": 64, "data.workers": 0, "train.device": "cpu"'
+    replaced = {"rtmdet-nano-person": str(checkpoint), "epochs=40": "epochs=1", '"train.seed": 1': quick}
+    names = run(examples("docs/python.md", "Training and measuring"), replaced)
+    assert names["found"].ap == names["run"].metrics["AP"]
+
+
+def test_tracker(config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[dict[str, float]] = []
+    wandb = ModuleType("wandb")
+    wandb.init = lambda project: None  # type: ignore[attr-defined]
+    wandb.log = lambda numbers, step: logged.append(numbers)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    run(examples("docs/training.md", "Comparing runs"), {"configs/balloon_nano.yaml": str(config)})
+    assert {key for numbers in logged for key in numbers} == {"box", "classification", "AP"}
