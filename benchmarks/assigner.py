@@ -1,10 +1,10 @@
-"""Time and memory of the assigner beside the paper's formula written out with a (C, N, K) tensor.
+"""Time and memory of the assigner, compared with the paper's formula on a full (C, N, K) tensor.
 
     OMP_WAIT_POLICY=passive python benchmarks/assigner.py [--threads 1] [--json outputs/assigner.json]
 
-An image of 640 x 640 pixels (8400 priors), 80 classes, random predictions and ground truths. Times are of float32,
-median and minimum. Memory is what the first call adds to a fresh process at its largest (Linux with glibc).
-`equal`: both give every prior the same ground truth in float64.
+An image of 640 x 640 pixels (8400 priors), 80 classes, random predictions and ground truths. Times are for float32,
+median and minimum. Memory is the peak that the first call adds to a fresh process (Linux with glibc).
+`equal`: both assign the same ground truth to every prior in float64.
 Dimension legend: P priors, K classes, N ground truths, C candidates (priors strictly inside any ground truth).
 """
 
@@ -30,8 +30,8 @@ from rtmdet.training.assigner import assign
 
 SIDE, CLASSES, TOPK = 640, 80, 13
 NUMBERS = (10, 50, 200, 1000)
-DENSE_UP_TO = 200  # 1000 ground truths would fill some 15 GB
-GROUP = 10  # ground truths at a time where float64 results are compared
+DENSE_UP_TO = 200  # 1000 ground truths would need about 15 GB
+GROUP = 10  # ground truths at a time when comparing float64 results
 Scene = tuple[Tensor, Tensor, Tensor, Tensor, Target]
 Row = dict[str, int | float | bool | None]
 
@@ -81,20 +81,20 @@ def dense_assign(scene: Scene, group: int | None = None) -> Tensor:
 
 
 def resident_memory(field: str) -> float:
-    """This process's memory in MB: VmRSS now, VmHWM the largest so far."""
+    """This process's memory in MB: VmRSS current, VmHWM peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
 def measure(dense: bool, number: int, threads: int) -> tuple[float, float, float]:
-    """Median and least milliseconds of a call, and the MB that its first one adds."""
+    """Median and minimum milliseconds of a call, and the MB that the first call adds."""
     torch.set_num_threads(threads)
     run = dense_assign if dense else lambda scene: assign(*scene)
-    run(make_scene(1, torch.float32))  # what torch allocates once is not counted
+    run(make_scene(1, torch.float32))  # excludes one-time allocations of torch
     scene = make_scene(number, torch.float32)
     seconds: list[float] = []
-    ctypes.CDLL(None).malloc_trim(0)  # memory that lies free in the process would hide what the call needs
-    Path("/proc/self/clear_refs").write_text("5")  # the largest so far begins anew
+    ctypes.CDLL(None).malloc_trim(0)  # free memory in the process would hide the call's needs
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = resident_memory("VmRSS")
     run(scene)
     memory = resident_memory("VmHWM") - before
@@ -106,7 +106,7 @@ def measure(dense: bool, number: int, threads: int) -> tuple[float, float, float
 
 
 def compare(number: int, threads: int) -> Row:
-    """One row of the table; each side is measured in a process of its own."""
+    """One row of the table; each implementation is measured in its own process."""
     scene = make_scene(number, torch.float64)
     equal = torch.equal(assign(*scene).gt_index, dense_assign(scene, group=GROUP))
     row: Row = {"ground_truths": number, "equal": equal}
@@ -120,7 +120,7 @@ def compare(number: int, threads: int) -> Row:
 
 
 def main() -> None:
-    """Print the table, and write it as JSON where asked to."""
+    """Print the table, and optionally write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch (default 1)")
     parser.add_argument("--json", type=Path, help="write the rows here")

@@ -3,10 +3,10 @@
     python benchmarks/coco_evaluation.py
     python benchmarks/coco_evaluation.py --images 500 --json evaluation.json
 
-Every image has some objects of a few of the 80 classes and 100 detections: jittered objects, doubles of them and
-false alarms. Timed is the whole of CocoEvaluator.evaluate(curves=False), the index of the detections included;
-one more run of hotcoco is profiled. Ends with exit code 1 where the 12 numbers or the class tables differ.
-Dimension legend: N objects and D detections of an image.
+Every image has some objects of a few of the 80 classes and 100 detections: jittered objects, duplicates and false
+positives. CocoEvaluator.evaluate(curves=False) is timed as a whole, including the index of the detections; one more
+run of hotcoco is profiled. Exits with code 1 if the 12 metrics or the class tables differ.
+Dimension legend: N objects and D detections per image.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Truth = list[dict[str, object]]
 
 
 def main() -> int:
-    """Measure both backends, print a table; returns 1 where they differ."""
+    """Measure both backends, print a table; returns 1 if they differ."""
     arguments = parse_arguments()
     evaluators = build_evaluators(arguments)
     runs = {"pycocotools": arguments.slow_runs, "hotcoco": arguments.runs}
@@ -58,7 +58,7 @@ def main() -> int:
         print(f"    {own:6.3f} s in {part}")
     report["faster"] = medians["pycocotools"] / medians["hotcoco"]
     report["largest_difference"] = difference = largest_difference(*metrics.values())
-    print(f"hotcoco is {report['faster']:.0f} times as fast; largest difference of all numbers {difference:.1e}")
+    print(f"hotcoco is {report['faster']:.0f} times as fast; largest difference of any metric {difference:.1e}")
     report["numbers"] = dict(zip(NAMES, metrics["hotcoco"].numbers, strict=True))
     print(", ".join(f"{name} {value:.3f}" for name, value in zip(NAMES, metrics["hotcoco"].numbers, strict=True)))
     if arguments.json is not None:
@@ -70,25 +70,25 @@ def parse_arguments() -> argparse.Namespace:
     """What to generate, and how often to measure."""
     parser = argparse.ArgumentParser(description="pycocotools against hotcoco.")
     parser.add_argument("--images", type=int, default=5000)
-    parser.add_argument("--boxes", type=int, default=100, help="detections of every image (default 100)")
+    parser.add_argument("--boxes", type=int, default=100, help="detections per image (default 100)")
     parser.add_argument("--classes", type=int, default=80)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runs", type=int, default=5, help="of hotcoco (default 5)")
-    parser.add_argument("--slow-runs", type=int, default=1, help="of pycocotools, a minute each (default 1)")
+    parser.add_argument("--runs", type=int, default=5, help="runs of hotcoco (default 5)")
+    parser.add_argument("--slow-runs", type=int, default=1, help="runs of pycocotools, a minute each (default 1)")
     parser.add_argument("--json", type=Path, help="write the measurements here")
     return parser.parse_args()
 
 
 def build_evaluators(arguments: argparse.Namespace) -> dict[str, CocoEvaluator]:
-    """An evaluator of each backend, filled with the same detections."""
+    """An evaluator for each backend, with the same detections."""
     rng = np.random.default_rng(arguments.seed)
-    frequencies = 1 / np.arange(1, arguments.classes + 1)  # few classes are frequent
+    frequencies = 1 / np.arange(1, arguments.classes + 1)  # a few classes are frequent
     annotations: Truth = []
     metas, detections = [], []
     for image in range(1, arguments.images + 1):
         boxes, labels = generate_objects(rng, frequencies / frequencies.sum())
         crowds = rng.random(len(labels)) < 0.01
-        annotations += describe(image, boxes, labels, crowds, first_id=len(annotations) + 1)
+        annotations += coco_annotations(image, boxes, labels, crowds, first_id=len(annotations) + 1)
         metas.append(ImageMeta(image, f"{image}.jpg", SIZE))
         detections.append(generate_detections(rng, boxes, labels, arguments.boxes, arguments.classes))
     coco = index(annotations, arguments.images, arguments.classes)
@@ -116,7 +116,7 @@ def generate_objects(rng: np.random.Generator, frequencies: np.ndarray) -> tuple
 def generate_detections(
     rng: np.random.Generator, boxes: np.ndarray, labels: np.ndarray, count: int, classes: int
 ) -> Detections:
-    """`count` detections: two of most objects, the second less exact and less certain, and false alarms."""
+    """`count` detections: two of most objects, the second less accurate and less confident, and false positives."""
     found = np.flatnonzero(rng.random(len(boxes)) < 0.85).repeat(2)[:count]
     second = np.arange(len(found)) % 2 == 1
     sides = np.tile(boxes[found, 2:] - boxes[found, :2], 2)
@@ -134,7 +134,9 @@ def generate_detections(
     )
 
 
-def describe(image: int, boxes: np.ndarray, labels: np.ndarray, crowds: np.ndarray, *, first_id: int) -> Truth:
+def coco_annotations(
+    image: int, boxes: np.ndarray, labels: np.ndarray, crowds: np.ndarray, *, first_id: int
+) -> Truth:
     """COCO's annotations of the objects of one image; class k has the category id k + 1."""
     return [
         {"id": first_id + number, "image_id": image, "category_id": label + 1, "iscrowd": int(crowd),
@@ -162,7 +164,7 @@ def index(annotations: Truth, images: int, classes: int) -> COCO:
 
 
 def measure(call: Callable[[], CocoMetrics], runs: int) -> tuple[CocoMetrics, list[float]]:
-    """The answer of a call, and the seconds that each run of it took."""
+    """The result of a call, and the seconds of each run."""
     seconds = []
     for _ in range(runs):
         start = time.perf_counter()
@@ -172,7 +174,7 @@ def measure(call: Callable[[], CocoMetrics], runs: int) -> tuple[CocoMetrics, li
 
 
 def largest_parts(call: Callable[[], CocoMetrics], count: int) -> dict[str, float]:
-    """The functions inside a call that take the most seconds of their own."""
+    """The functions with the most own time in a call."""
     profile = cProfile.Profile()
     profile.runcall(call)
     own = {name: part.tottime for name, part in pstats.Stats(profile).get_stats_profile().func_profiles.items()}
@@ -180,7 +182,7 @@ def largest_parts(call: Callable[[], CocoMetrics], count: int) -> dict[str, floa
 
 
 def largest_difference(first: CocoMetrics, second: CocoMetrics) -> float:
-    """Over the 12 numbers and the class tables; names and objects must be equal."""
+    """The largest difference of the 12 metrics and the class tables; names and objects must be equal."""
     assert [(row.name, row.objects) for row in first.classes] == [(row.name, row.objects) for row in second.classes]
     tables = [
         np.array([*metrics.numbers, *(row.ap for row in metrics.classes), *(row.ap50 for row in metrics.classes)])

@@ -1,10 +1,10 @@
-"""How many images a second `rtmdet data check` looks at, without and with --decode, on generated JPEGs.
+"""Images per second of `rtmdet data check`, without and with --decode, on generated JPEGs.
 
     python benchmarks/data_check.py
     python benchmarks/data_check.py --images 500 --json check.json
 
-The whole check is timed, from the annotation file to the findings; files are in the system's cache, as after
-a copy. Noise makes the JPEGs as large as photos of their size.
+The whole check is timed, from the annotation file to the findings, with the files in the system's cache. Noise makes
+the JPEGs as large as real photos.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rtmdet.data.doctor.finding import Purpose, SplitFiles
 from rtmdet.data.doctor.report import examine
 
 SIZE = (480, 640)  # (H, W) of every image
-OBJECTS = 10  # an image
+OBJECTS = 10  # per image
 
 
 def main() -> None:

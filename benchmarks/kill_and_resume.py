@@ -3,8 +3,8 @@
     python benchmarks/kill_and_resume.py [--kills 20] [--seed 0] [--json PATH]
 
 The run: nano at 96 px on generated scenes, mosaic and mixup with a stage switch, two loader processes, checkpoints
-inside the epochs, validations. Every trial is killed once at a moment drawn from the length of a whole run, and then
-resumed to its end; the uninterrupted run's hash is that of all weights, averages and optimizer states.
+within epochs, validations. Each trial is killed once at a random moment of its length, and then resumed to its end.
+The compared hash covers all weights, averages and optimizer states.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def write_config(folder: Path) -> Path:
 
 
 def start(config: Path, run: Path, *, resume: bool) -> subprocess.Popen[bytes]:
-    """The command that a user would give."""
+    """Start the command that a user would type."""
     words = [sys.executable, str(ROOT / "train.py"), "--config", str(config), "--set", f"train.output={run}"]
     log = (run.parent / f"{run.name}.log").open("ab")
     command = [*words, "--resume"] if resume else words
@@ -68,7 +68,7 @@ def finish(config: Path, run: Path, *, resume: bool) -> float:
 
 
 def digest(run: Path) -> str:
-    """One hash of everything that a finished run has learned."""
+    """One hash over the state of a finished run."""
     averaged, _, state = read_training_checkpoint(run / "last.pth")
     parts: list[Tensor] = [*averaged.values(), *state.model.values()]
     for moments in state.optimizer["state"].values():
@@ -80,13 +80,13 @@ def digest(run: Path) -> str:
 
 
 def place(run: Path) -> str:
-    """Where the newest whole checkpoint of a killed run stands."""
+    """Epoch and step of the newest intact checkpoint of a killed run."""
     if not has_checkpoint(run):
         return "no checkpoint yet"
     try:
         path, fault = newest_checkpoint(run)
     except InputError as error:
-        return f"no whole checkpoint: {error}"
+        return f"no intact checkpoint: {error}"
     _, _, state = read_training_checkpoint(path)
     return f"{path.name}: epoch {state.epoch}, step {state.step} of {state.steps}" + (
         " (last.pth damaged)" if fault else ""
@@ -94,7 +94,7 @@ def place(run: Path) -> str:
 
 
 def main() -> int:
-    """Print a line a kill and the verdict; 1 where a hash differs."""
+    """Print a line per kill and the verdict; returns 1 if a hash differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)

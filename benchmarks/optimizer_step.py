@@ -1,10 +1,10 @@
-"""Time of AdamW's step and of the EMA update beside plain loops over the parameters, and what bounds them.
+"""Time of AdamW's step and of the EMA update, compared with plain loops over the parameters, and what limits them.
 
     OMP_WAIT_POLICY=passive python benchmarks/optimizer_step.py [--sizes tiny l] [--threads 1] [--json FILE]
 
-Both read and write every value a few times and hardly compute. So each row says how many GB they move a second, of
-the least time, beside what adding a large tensor to another reaches on this machine (two reads, one write): what has
-a share near 1 is bound by memory and cannot be made faster; a small model that stays in the cache may exceed it.
+Both read and write every value a few times and compute little. So each row gives the GB moved per second (at the
+minimum time), relative to adding two large tensors on this machine (two reads, one write). With a share near 1 the
+code is memory-bound and cannot be made faster; a small model that fits into the cache may exceed 1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Row = dict[str, str | int | float]
 
 
 class LoopAdamW:
-    """AdamW as its paper writes it, a parameter at a time."""
+    """AdamW as in its paper, one parameter at a time."""
 
     def __init__(self, model: nn.Module) -> None:
         self.parameters = [(p, WEIGHT_DECAY if p.ndim == 4 else 0.0) for p in model.parameters()]
@@ -41,7 +41,7 @@ class LoopAdamW:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Update every parameter; weights of convolutions, of four dimensions, decay."""
+        """Update every parameter; convolution weights (four dimensions) decay."""
         self.steps += 1
         corrections = [1 - beta**self.steps for beta in BETAS]
         for parameter, decay in self.parameters:
@@ -59,7 +59,7 @@ class LoopAdamW:
 
 @torch.no_grad()
 def loop_ema(average: nn.Module, source: nn.Module, weight: float) -> None:
-    """The average of parameters and floating buffers, a tensor at a time; others are copied."""
+    """The average of parameters and floating buffers, one tensor at a time; other buffers are copied."""
     averages, sources = ([*model.parameters(), *model.buffers()] for model in (average, source))
     for ours, theirs in zip(averages, sources, strict=True):
         if ours.is_floating_point():
@@ -69,7 +69,7 @@ def loop_ema(average: nn.Module, source: nn.Module, weight: float) -> None:
 
 
 def milliseconds(function: Callable[[], object], seconds: float = 1.5) -> tuple[float, float]:
-    """Median and least time of a call."""
+    """Median and minimum time of a call."""
     function()
     times: list[float] = []
     while len(times) < 5 or sum(times) < seconds:
@@ -80,7 +80,7 @@ def milliseconds(function: Callable[[], object], seconds: float = 1.5) -> tuple[
 
 
 def memory_bandwidth() -> float:
-    """GB a second, reading and writing counted, of adding 256 MB to 256 MB."""
+    """GB per second, reads and writes, of adding 256 MB to 256 MB."""
     source, target = torch.ones(64 * 2**20), torch.ones(64 * 2**20)
     return 3 * source.numel() * FLOAT_BYTES / milliseconds(lambda: target.add_(source))[1] / 1e6
 
@@ -95,7 +95,7 @@ def model_with_gradients(size: str) -> nn.Module:
 
 
 def check(size: str) -> None:
-    """After three steps and updates, both sides hold the same numbers."""
+    """Assert that both implementations agree after three steps and updates."""
     ours, theirs = model_with_gradients(size), model_with_gradients(size)
     optimizer, loop = build_optimizer(ours, learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY), LoopAdamW(theirs)
     ema, average = ExponentialMovingAverage(ours), build_rtmdet(size, CLASSES)
@@ -134,7 +134,7 @@ def measure(size: str, bandwidth: float) -> list[Row]:
 
 
 def main() -> None:
-    """Print the table, and write it as JSON where asked to."""
+    """Print the table, and optionally write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["tiny", "l"], help="model sizes (default tiny l)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch (default 1)")

@@ -1,13 +1,13 @@
-"""Fine-tuning on few images: settings x seeds x real data sets, with the original implementation beside them.
+"""Fine-tuning on few images: settings x seeds x real data sets, compared with the original implementation.
 
     python benchmarks/small_data.py --data bccd --epochs 12 default rate1e-3 side320+rate1e-3 --seeds 0 1 2
     python benchmarks/small_data.py --data bccd --epochs 12 --original ENVIRONMENT/bin/python --grid
 
 Data sets are those of ../shared/data (balloon, bccd, craters), or a folder that `train.py --data` takes. A variant is
-`default`, which is `train.py --data` as it is, or names of CHOICES joined by +, each a setting changed by hand. The
+`default`, i.e. `train.py --data` unchanged, or names of CHOICES joined by +, each of which changes a setting. The
 original is fine-tuned by ../shared/tools/original/finetune.py; --grid runs it with every learning rate, batch and
-input size of GRID. Every finished run is one line of OUT/results.jsonl and not repeated; of a stopped run of ours,
-which is resumed, the seconds count from there.
+input size of GRID. Each finished run is a line of OUT/results.jsonl and is not repeated. A stopped run of ours is
+resumed; its seconds count from there.
 AP is that of the last epoch. Prints a table with the mean over the seeds.
 """
 
@@ -50,13 +50,13 @@ CHOICES: dict[str, dict[str, str]] = {
     **{f"wide{w}": {"data.input_size": f"[{h}, {w}]"} for h, w in ((256, 320), (320, 416), (384, 512), (480, 640))},
 }
 RATES, BATCHES, SIDES = ("5e-4", "1e-3", "2e-3"), ("4", "12"), ("320", "640")
-KEY = ("data", "weights", "epochs", "variant", "seed")  # what tells runs apart
+KEY = ("data", "weights", "epochs", "variant", "seed")  # identifies a run
 GRID = [f"original-{rate}-{batch}-{side}" for side, batch, rate in product(SIDES, BATCHES, RATES)]
 CONVERT = {"balloon": ("via", "{split}/via_region_data.json", ("--class-name", "balloon")), "bccd": ("voc", "", ())}
 
 
 def splits(data: str, folder: Path) -> dict[str, tuple[Path, Path]]:
-    """COCO file and image folder of train and val, converted where the set is in another format."""
+    """COCO file and image folder of train and val, converted if the set is in another format."""
     root = SHARED / "data" / data
     if data not in CONVERT:
         return {split: (root / f"{split}.json", root / split) for split in ("train", "val")}
@@ -111,12 +111,12 @@ def run_original(arguments: argparse.Namespace, variant: str, seed: int, folder:
 
 
 def log_of(folder: Path) -> Path:
-    """What a run prints is written beside its folder."""
+    """The file for the output of a run, next to its folder."""
     return folder.parent / f"{folder.name}.log"
 
 
 def run(command: list[str], folder: Path, log: Path) -> None:
-    """Run a command with its output in a file; ends the program where it fails."""
+    """Run a command with its output in a file; ends the program if it fails."""
     environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "NO_ALBUMENTATIONS_UPDATE": "1"}
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
@@ -128,13 +128,13 @@ def run(command: list[str], folder: Path, log: Path) -> None:
 def main() -> None:
     """Make the runs that are missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("variants", nargs="*", help="choices joined by +, or original-RATE-BATCH-SIDE")
+    parser.add_argument("variants", nargs="*", help="names of CHOICES joined by +, or original-RATE-BATCH-SIDE")
     parser.add_argument("--data", required=True, help="balloon, bccd, craters, or a folder")
-    parser.add_argument("--epochs", type=int, help="passes over the training images (default: as train.py chooses)")
+    parser.add_argument("--epochs", type=int, help="epochs (default: as train.py chooses)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--weights", type=Path, default=SHARED / "weights" / "rtmdet_nano_person_bn.pth")
-    parser.add_argument("--original", type=Path, help="python of the original's environment")
-    parser.add_argument("--grid", action="store_true", help="all of GRID")
+    parser.add_argument("--original", type=Path, help="Python of the original's environment")
+    parser.add_argument("--grid", action="store_true", help="run all variants of GRID")
     parser.add_argument("--out", type=Path, default=Path("runs/small_data"))
     arguments = parser.parse_args()
     originals = arguments.grid or any(variant.startswith("original-") for variant in arguments.variants)

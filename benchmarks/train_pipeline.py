@@ -1,7 +1,7 @@
 """Images per second of the data pipelines on one core, and where the time goes.
 
 `python benchmarks/train_pipeline.py [--json PATH]` paints its own 1024 x 768 photographs into a temporary folder.
-Every rate is the median of several runs over the same samples, with the least and the largest.
+Each rate is the median of several runs over the same samples, with minimum and maximum.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rtmdet.data.synthetic import write_dataset
 PHOTO = (768, 1024)  # (H, W)
 INPUT = (640, 640)
 PHOTOS = 64
-COPIES = 4  # the file lists each photograph so often: an epoch longer than any cache
+COPIES = 4  # listed per photograph, so that an epoch is longer than any cache
 WARM_UP = 32  # positions that fill the caches: the windows of mosaic and mixup
 MEASURED = 64  # positions of one run
 BATCH = 16
@@ -79,7 +79,7 @@ def loader_rate(dataset: CocoDataset) -> float:
     """Images per second of epoch 0 from loader processes, after their start."""
     loader = TrainingLoader(training_samples(dataset), batch_size=BATCH, workers=WORKERS)
     batches = iter(loader)
-    for _ in range(2 * WORKERS):  # what they make in advance while this process looks on
+    for _ in range(2 * WORKERS):  # prefetched samples
         next(batches)
     start = time.perf_counter()
     images = sum(len(batch.metas) for batch in batches)
@@ -119,7 +119,7 @@ def evaluation_rate(dataset: CocoDataset) -> float:
 
 
 def time_shares(dataset: CocoDataset, epoch: int) -> dict[str, float]:
-    """The share of the time that each part takes; what is left over is the rest."""
+    """The share of the time of each part; the rest is the remainder."""
     samples = training_samples(dataset)
     for position in range(WARM_UP):
         samples[epoch, position]
@@ -129,7 +129,7 @@ def time_shares(dataset: CocoDataset, epoch: int) -> dict[str, float]:
         for position in range(WARM_UP, WARM_UP + MEASURED):
             samples[epoch, position]
     total = time.perf_counter() - start
-    seconds = {entry.code: entry.totaltime for entry in profile.getstats()}  # with what each calls
+    seconds = {entry.code: entry.totaltime for entry in profile.getstats()}  # including callees
     shares = {name: seconds.get(function.__code__, 0.0) / total for name, function in PARTS.items()}
     return shares | {"rest": 1 - sum(shares.values())}
 
@@ -143,7 +143,7 @@ def run(dataset: CocoDataset, repeats: int) -> dict[str, dict[str, dict[str, flo
         "evaluation": lambda: evaluation_rate(dataset),
     }
     rates: dict[str, Rates] = {name: [] for name in measures}
-    for _ in range(repeats):  # in turn, so that a busy moment of the machine does not hit one alone
+    for _ in range(repeats):  # interleaved, so that a busy machine affects all alike
         for name, measure in measures.items():
             rates[name].append(measure())
     return {
@@ -151,7 +151,7 @@ def run(dataset: CocoDataset, repeats: int) -> dict[str, dict[str, dict[str, flo
             name: {"median": statistics.median(values), "min": min(values), "max": max(values)}
             for name, values in rates.items()
         },
-        "decodes_a_sample": {"processes": {str(workers): decodes(dataset, workers) for workers in (1, 2, 4, 8)}},
+        "decodes_per_sample": {"processes": {str(workers): decodes(dataset, workers) for workers in (1, 2, 4, 8)}},
         "shares": {"stage 1": time_shares(dataset, 0), "stage 2": time_shares(dataset, STAGE2)},
     }
 
@@ -162,9 +162,9 @@ def print_results(results: dict[str, dict[str, dict[str, float]]]) -> None:
     for name, rate in results["images_per_second"].items():
         print(f"{name:<28}{rate['median']:8.1f}{rate['min']:8.1f}{rate['max']:8.1f}")
     counts = ", ".join(
-        f"{number:.2f} with {workers}" for workers, number in results["decodes_a_sample"]["processes"].items()
+        f"{number:.2f} with {workers}" for workers, number in results["decodes_per_sample"]["processes"].items()
     )
-    print(f"decodes a sample in {DECODE_EPOCHS} epochs, by loader processes: {counts}")
+    print(f"decodes per sample in {DECODE_EPOCHS} epochs, by number of loader processes: {counts}")
     for name, shares in results["shares"].items():
         print(f"time of {name}: " + ", ".join(f"{part} {share:.0%}" for part, share in shares.items()))
 
@@ -173,13 +173,15 @@ def main() -> None:
     """Paint, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="runs of each measurement (default 5)")
-    parser.add_argument("--json", type=Path, help="write the numbers to this file, too")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     arguments = parser.parse_args()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         results = run(make_dataset(Path(folder)), arguments.repeats)
-    print(f"{PHOTO[1]} x {PHOTO[0]} JPEGs to {INPUT[1]} x {INPUT[0]}, OpenCV {cv2.__version__}, one thread a process")
+    print(
+        f"{PHOTO[1]} x {PHOTO[0]} JPEGs to {INPUT[1]} x {INPUT[0]}, OpenCV {cv2.__version__}, one thread per process"
+    )
     print_results(results)
     if arguments.json:
         setting = {"photo": PHOTO, "input": INPUT, "repeats": arguments.repeats, "opencv": cv2.__version__}

@@ -2,8 +2,8 @@
 
     OMP_WAIT_POLICY=passive python benchmarks/training_step.py [--size tiny] [--batch 4] [--repeats 10] [--json PATH]
 
-On a CPU: float32, channels last, beside a plain step without fused optimizer, joined EMA and channels last. With a
-GPU: float32, bf16 and bf16 with torch.compile. Random images and 20 objects of 80 classes an image; medians.
+On a CPU: float32, channels last, compared with a plain step without fused optimizer, foreach EMA and channels last.
+With a GPU: float32, bf16, and bf16 with torch.compile. Random images with 20 objects of 80 classes each; medians.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def make_batch(count: int, device: torch.device) -> Batch:
 
 
 def make_stepper(model: RTMDet, device: torch.device, precision: str, *, compiled: bool = False) -> Stepper:
-    """As `rtmdet train` makes it."""
+    """The stepper as built by `rtmdet train`."""
     network: nn.Module = torch.compile(model) if compiled else model  # type: ignore[assignment]
     optimizer = build_optimizer(model, learning_rate=1e-4, weight_decay=0.05)
     return Stepper(network, criterion=Criterion(CLASSES), optimizer=optimizer, device=device, precision=precision)
 
 
 def median_seconds(action: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """The median time of an action after two that warm up."""
+    """The median time of an action after two warm-up runs."""
     times = []
     for _ in range(repeats + 2):
         began = time.perf_counter()
@@ -63,7 +63,7 @@ def median_seconds(action: Callable[[], object], repeats: int, device: torch.dev
 def plain_step(
     model: RTMDet, batch: Batch, optimizer: torch.optim.Optimizer, average: dict[str, torch.Tensor]
 ) -> None:
-    """The same step in the simplest words."""
+    """The same step in its simplest form."""
     optimizer.zero_grad()
     criterion = Criterion(CLASSES)
     criterion(model(batch.images), batch.targets).total.backward()
@@ -78,7 +78,7 @@ def plain_step(
 def measure_parts(
     model: RTMDet, stepper: Stepper, batch: Batch, repeats: int, device: torch.device
 ) -> dict[str, float]:
-    """Forward, loss and backward alone; the optimizer and the EMA."""
+    """Times of forward, loss, backward, optimizer and EMA."""
     criterion, average = Criterion(CLASSES), ExponentialMovingAverage(model)
     outputs = model(batch.images)
     forward = median_seconds(lambda: model(batch.images), repeats, device)
@@ -108,7 +108,7 @@ def measure_cpu(size: str, batch: Batch, repeats: int, device: torch.device) -> 
 
 
 def measure_gpu(size: str, batch: Batch, repeats: int, device: torch.device) -> list[dict[str, object]]:
-    """The precisions that a GPU is used with."""
+    """The step in each precision for GPUs."""
     rows: list[dict[str, object]] = []
     for precision, compiled in (("float32", False), ("bf16", False), ("fp16", False), ("bf16", True)):
         model = build_rtmdet(size, CLASSES).to(device).train()
@@ -126,10 +126,10 @@ def measure_gpu(size: str, batch: Batch, repeats: int, device: torch.device) -> 
 
 
 def show(rows: Sequence[dict[str, object]], images: int) -> None:
-    """A line a kind of step, then the parts of the first."""
+    """A line per kind of step, then the parts of the first."""
     for row in rows:
         seconds = float(str(row["seconds"]))
-        print(f"{row['step']:<26} {seconds:7.3f} s a step  {images / seconds:8.1f} images/s")
+        print(f"{row['step']:<26} {seconds:7.3f} s per step  {images / seconds:8.1f} images/s")
     parts = rows[0].get("parts")
     if isinstance(parts, dict):
         total = sum(parts.values())
@@ -137,7 +137,7 @@ def show(rows: Sequence[dict[str, object]], images: int) -> None:
 
 
 def main() -> None:
-    """Measure what this machine has."""
+    """Measure the device of this machine."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="tiny")
     parser.add_argument("--batch", type=int, default=4)
