@@ -206,10 +206,10 @@ def test_folds_measure_every_image_once(
     assert compared.stdout.splitlines()[-1] == "verdict: no difference"
 
     before = (run / "fold_1" / "data" / "val.json").read_text()
-    for arguments in (["--folds", 2], ["--folds", 2, "--resume"]):
-        refused = command("train", "--data", scarce, *arguments, *words)
+    for arguments, found in (([], "already holds a run"), (["--resume"], "holds a run on other images")):
+        refused = command("train", "--data", scarce, "--folds", 2, *arguments, *words)
         assert refused.returncode == 2
-        assert f"{run / 'fold_1'} holds a run " in refused.stderr
+        assert f"{run / 'fold_1'} {found}" in refused.stderr
     assert (run / "fold_1" / "data" / "val.json").read_text() == before
     again = command("train", "--data", scarce, "--folds", 3, "--resume", *words)
     assert again.stdout.splitlines()[-2] == last

@@ -35,7 +35,7 @@ def test_names_are_whole() -> None:
     model = nn.ModuleDict({"stage1": nn.Linear(2, 2), "stage10": nn.Linear(2, 2)})
     assert freeze(model, ["stage1"]) == []
     assert frozen_names(model) == {"stage1.weight", "stage1.bias"}
-    with pytest.raises(InputError, match="'weight' names no parameter"):
+    with pytest.raises(InputError, match="'weight' matches no parameter"):
         freeze(model, ["weight"])
 
 

@@ -154,7 +154,7 @@ def test_synchronized_batch_norms_keep_activations(small: RTMDet, images: Tensor
         ("timm/hf-hub:timm/resnet18.a1_in1k", "expected timm/<name of a timm model>"),
         ("timm/local-dir:weights", "expected timm/<name of a timm model>"),
         ("timm/", "expected timm/<name of a timm model>"),
-        ("timm/resnet18.mine", "timm has no weights 'mine' of resnet18, it has: timm/resnet18.a1_in1k, "),
+        ("timm/resnet18.mine", "timm has no weights 'mine' for resnet18, only: timm/resnet18.a1_in1k, "),
         ("timm/vit_tiny_patch16_224", "expected maps of strides 8, 16 and 32, found 16: choose a convolutional"),
         ("timm/levit_128s", "expected maps of strides 8, 16 and 32, found 16, 32, 64: "),
         (

@@ -276,8 +276,8 @@ def test_a_checkpoint_of_another_run_is_refused_with_one_line(tmp_path: Path) ->
             make_trainer(tmp_path, meta=replace(META, input_size=(64, 96))),
             r"is of .* at 64 x 64 pixels, this run is of .* at 64 x 96 pixels: set .* train\.output",
         ),
-        (make_trainer(tmp_path, model=wider), r"does not fit this run \(.*logits\.weight.*\): give"),
-        (make_trainer(tmp_path, frozen=True), r"does not fit this run \(.*parameter group.*\): give"),
+        (make_trainer(tmp_path, model=wider), r"does not fit this run \(.*logits\.weight.*\): set"),
+        (make_trainer(tmp_path, frozen=True), r"does not fit this run \(.*parameter group.*\): set"),
     ]
     for trainer, message in others:
         with pytest.raises(InputError, match=rf"last\.pth: {message}") as caught:

@@ -112,7 +112,7 @@ def test_only_eigencam_takes_a_layer_of_several_maps(model: RTMDet) -> None:
     target = class_score_target(torch.tensor([[8.0, 8, 40, 40]]), torch.tensor([1]), (64, 64))
     assert box_am(model, "neck", IMAGES, target, "eigencam").shape == (8, 8)
     for method in ("gradcam", "gradcam++", "ablationcam"):
-        with pytest.raises(InputError, match="'neck' gives 3 maps"):
+        with pytest.raises(InputError, match="'neck' outputs 3 maps"):
             box_am(model, "neck", IMAGES, target, method)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -139,6 +140,7 @@ def test_bar_is_drawn_only_when_asked(
     publish(monkeypatch, f"{server}/a.pth", None)
     download.resolve(NAME).unlink()
     assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     download.resolve(NAME, progress=True)
     assert "a.pth: 100%" in capsys.readouterr().err
 
