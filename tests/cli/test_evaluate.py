@@ -221,7 +221,7 @@ def test_a_file_without_some_of_the_classes_is_measured(
     result = command(*words, "--out", tmp_path / "found.json")
     assert result.returncode == 0, result.stderr
     assert f"{tmp_path}/cow.json: not in this file, so not measured: 'kite'" in result.stdout
-    assert f"{tmp_path}/cow.json: not among the classes: 'cow': left out" in result.stdout
+    assert f"{tmp_path}/cow.json: not among the classes, so skipped: 'cow'" in result.stdout
     assert {entry["category_id"] for entry in json.loads((tmp_path / "found.json").read_text())} == {1}
     rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line[:4] in ("kite", "ball")}
     assert rows["kite"][:3] == ["0", "-", "-"]
