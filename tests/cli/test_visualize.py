@@ -271,7 +271,7 @@ def test_an_empty_map_is_said(photo: Path, capsys: pytest.CaptureFixture[str]) -
     ("options", "message"),
     [
         (["--method", "gradcam"], "no detection above score 0.3, the best is 0.0"),
-        ([ANY, "--method", "gradcam", "--layer", "neck"], "'neck' gives 3 maps"),
+        ([ANY, "--method", "gradcam", "--layer", "neck"], "'neck' outputs 3 maps"),
         ([ANY, "--method", "gradcam", "--layer", "nekc"], "did you mean neck"),
         ([ANY, "--layer", "nekc"], "did you mean neck"),
         ([ANY, "--layer", "__import__('os')"], "not a module path"),
