@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     places = find_images(arguments.paths, recursive=arguments.recursive, skip=arguments.out)
     pictures = name_pictures(places, arguments.out)
     detector = load_detector(arguments)
-    thresholds = choose_thresholds(arguments, detector)
+    thresholds = choose_thresholds(detector, arguments.score, arguments.classes)
     cut = [thresholds.get(name, 1.0) for name in detector.classes]
     wanted = torch.tensor([name in thresholds for name in detector.classes])
     images: list[DetectedFile] = []
@@ -98,19 +98,19 @@ def _detected_file(image: DetectedImage, picture: Path) -> DetectedFile:
     )
 
 
-def choose_thresholds(arguments: argparse.Namespace, detector: Detector) -> dict[str, float]:
+def choose_thresholds(detector: Detector, score: float | str, classes: str | None) -> dict[str, float]:
     """The score threshold of each chosen class. Raises InputError for unknown classes."""
-    scores = detector.thresholds(arguments.score)
+    scores = detector.thresholds(score)
     scores = scores * len(detector.classes) if len(scores) == 1 else scores
     thresholds = dict(zip(detector.classes, scores, strict=True))
-    if arguments.classes is None:
+    if classes is None:
         return thresholds
-    wanted = [name.strip() for name in arguments.classes.split(",") if name.strip()]
+    wanted = [name.strip() for name in classes.split(",") if name.strip()]
     for name in wanted:
         if name not in thresholds:
             raise InputError(f"--classes {name}: these weights have no such class: {hint_class(name, detector)}")
     if not wanted:
-        raise InputError(f"--classes {arguments.classes!r}: expected names separated by commas, found none")
+        raise InputError(f"--classes {classes!r}: expected names separated by commas, found none")
     return {name: thresholds[name] for name in wanted}
 
 

@@ -13,7 +13,7 @@ from rtmdet.weights.load import LoadedWeights, read_checkpoint
 def run(arguments: argparse.Namespace) -> int:
     """Print what a file holds or, without one, the sizes and the published weights; returns 0."""
     if arguments.weights is None:
-        return print_sizes(arguments)
+        return print_sizes(arguments.input)
     for key, value in describe_file(read_checkpoint(resolve(arguments.weights, progress=True))):
         print(f"{key:<12} {value}")
     return 0
@@ -55,11 +55,10 @@ def describe_sizes(weights: LoadedWeights) -> str:
     return text if trained in (None, weights.input_size) else f"{text}, trained at {trained[1]} x {trained[0]}"
 
 
-def print_sizes(arguments: argparse.Namespace) -> int:
+def print_sizes(side: int) -> int:
     """Parameters and multiply-adds of every size, and the published weights; returns 0."""
-    if arguments.input < 32 or arguments.input % 32:
-        raise InputError(f"--input {arguments.input}: expected a multiple of 32 pixels")
-    side = arguments.input
+    if side < 32 or side % 32:
+        raise InputError(f"--input {side}: expected a multiple of 32 pixels")
     print(f"size  classes  parameters (M)  multiply-adds at {side} px (G)")
     for size, cost in COSTS.items():
         counts = f"{cost.parameters / 1e6:14.3f} {cost.multiply_adds((side, side)) / 1e9:26.3f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -36,37 +37,56 @@ CAPTIONS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to draw, and where."""
+
+    image: Path
+    out: Path
+    layers: Sequence[str] | None  # None: the default ones
+    score: float | str
+    reduction: str
+    topk: int
+    method: str  # of Box AM; empty: feature maps
+    target: str
+    norm_in_box: bool
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Write the pictures and print their paths, or print the names of the layers."""
-    _check(arguments)
+    if arguments.image is None and not arguments.list_layers:
+        raise InputError("visualize: expected an image file, found none: give one, or use --list-layers")
+    check_score(arguments.score)
+    if arguments.topk < 1:
+        raise InputError(f"--topk {arguments.topk}: expected at least 1 channel")
     detector = load_detector(arguments, fold=False)
     if arguments.list_layers:
         print("\n".join(layer_names(detector.model)))
         return 0
-    image = read_image(arguments.image, detector.value_range)
-    print(describe_score(arguments.score, detector, detector.classes))
-    if arguments.method:
-        draw_box_am(detector, image, arguments)
-    else:
-        draw_feature_maps(detector, image, arguments)
+    arguments.method = arguments.method or ""
+    asked = Asked(**{field.name: getattr(arguments, field.name) for field in fields(Asked)})
+    image = read_image(asked.image, detector.value_range)
+    print(describe_score(asked.score, detector, detector.classes))
+    draw = draw_box_am if asked.method else draw_feature_maps
+    draw(detector, image, asked)
     return 0
 
 
-def draw_feature_maps(detector: Detector, image: np.ndarray, arguments: argparse.Namespace) -> None:
+def draw_feature_maps(detector: Detector, image: np.ndarray, asked: Asked) -> None:
     """One picture per layer: a tile for each of its maps, or for each of their strongest channels."""
-    layers = _unique(arguments.layers or FEATURE_LAYERS)
+    layers = _unique(asked.layers or FEATURE_LAYERS)
     with capture(detector.model, layers) as outputs:
-        found = detector(image, score=arguments.score)
+        found = detector(image, score=asked.score)
     for layer in layers:
         titles, tiles = [], []
-        for title, heat in reduce_maps(layer, outputs[layer], arguments.reduction, arguments.topk):
+        for title, heat in reduce_maps(layer, outputs[layer], asked.reduction, asked.topk):
             heat = on_picture(heat, _size(image), detector.input_size)
             titles.append(title)
             tinted = overlay(image, heat_map(heat, _size(image)))
             tiles.append(found.draw(tinted))
-        columns = min(arguments.topk if arguments.reduction == "topk" else len(tiles), MOST_COLUMNS)
+        columns = min(asked.topk if asked.reduction == "topk" else len(tiles), MOST_COLUMNS)
         picture = grid(tiles, columns, fitted_size(_size(image), CELL), titles)
-        _save(picture, arguments, f"{layer}_{arguments.reduction}")
+        _save(picture, asked, f"{layer}_{asked.reduction}")
 
 
 def reduce_maps(layer: str, maps: Sequence[Tensor], reduction: str, topk: int) -> list[tuple[str, np.ndarray]]:
@@ -91,41 +111,41 @@ def reduce_maps(layer: str, maps: Sequence[Tensor], reduction: str, topk: int) -
     return reduced
 
 
-def draw_box_am(detector: Detector, image: np.ndarray, arguments: argparse.Namespace) -> None:
+def draw_box_am(detector: Detector, image: np.ndarray, asked: Asked) -> None:
     """One picture of all levels by default; for named layers one each, and one of their mean."""
     from rtmdet.viz.box_am import box_am, merge_maps, normalize_in_boxes  # seconds to import
 
-    layers = _unique(arguments.layers or BOX_AM_LAYERS)
+    layers = _unique(asked.layers or BOX_AM_LAYERS)
     for layer in layers:
         find_layer(detector.model, layer)  # unknown layers fail before the work begins
-    found = _find_boxes(detector, image, arguments.score)
+    found = _find_boxes(detector, image, asked.score)
     images, (place,) = detector.preprocess([image])
     boxes = place.to_input(found.boxes).to(detector.device)
     labels = found.labels.clone().to(detector.device)  # inference tensors cannot take part in autograd, copies can
     fed = {layer: np.ones(len(found), bool) for layer in layers}  # the boxes that depend on each layer
-    if arguments.method != "eigencam":
+    if asked.method != "eigencam":
         fed = fed_boxes(detector, layers, images, boxes, place.content)
     if count := int((~np.any(list(fed.values()), axis=0)).sum()):
         what = "this layer does" if len(layers) == 1 else "these layers do"
         print(f"note: {count} of {len(found)} boxes come from pyramid levels that {what} not feed; they show no heat")
     maps = {}
     for layer, of_layer in fed.items():
-        target = choose_target(detector, boxes[of_layer], labels[of_layer], place.content, arguments)
-        maps[layer] = box_am(detector.model, layer, images, target, arguments.method)
-    pictures = {layer: [raw] for layer, raw in maps.items()} if arguments.layers else {}
+        target = choose_target(detector, boxes[of_layer], labels[of_layer], place.content, asked)
+        maps[layer] = box_am(detector.model, layer, images, target, asked.method)
+    pictures = {layer: [raw] for layer, raw in maps.items()} if asked.layers else {}
     if len(layers) > 1:
-        pictures["mean" if arguments.layers else "all_levels"] = list(maps.values())
+        pictures["mean" if asked.layers else "all_levels"] = list(maps.values())
     for name, raws in pictures.items():
         if not any((raw > 0).any() for raw in raws):
             print(f"note: the map of {name} is empty: no box depends on this layer; try another one")
         heat = merge_maps(raws, _size(image), detector.input_size)
-        if arguments.norm_in_box:
+        if asked.norm_in_box:
             heat = normalize_in_boxes(heat, found.boxes.numpy())
         picture = brighten(overlay(image, heat_map(heat, _size(image))))
         picture = found.draw(picture)
         of = ", ".join(layers) if name in ("mean", "all_levels") else name
-        what = CAPTIONS[arguments.method].format(target="box loss" if arguments.target == "loss" else "class score")
-        _save(add_caption(picture, f"{arguments.method} of {of}: {what}"), arguments, f"{name}_{arguments.method}")
+        what = CAPTIONS[asked.method].format(target="box loss" if asked.target == "loss" else "class score")
+        _save(add_caption(picture, f"{asked.method} of {of}: {what}"), asked, f"{name}_{asked.method}")
 
 
 def fed_boxes(
@@ -140,12 +160,12 @@ def fed_boxes(
 
 
 def choose_target(
-    detector: Detector, boxes: Tensor, labels: Tensor, content: tuple[int, int], arguments: argparse.Namespace
+    detector: Detector, boxes: Tensor, labels: Tensor, content: tuple[int, int], asked: Asked
 ) -> BoxTarget:
     """What the method explains, for boxes in input pixels; `content` (H, W) is the input without padding."""
-    if arguments.method in ("eigencam", "ablationcam"):
+    if asked.method in ("eigencam", "ablationcam"):
         return detection_target(boxes, labels, detector.input_size)
-    if arguments.target == "loss":
+    if asked.target == "loss":
         return box_loss_target(boxes, labels, len(detector.classes))
     return class_score_target(boxes, labels, content)
 
@@ -163,18 +183,9 @@ def _find_boxes(detector: Detector, image: np.ndarray, score: float | str) -> De
     return found
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    if arguments.image is None and not arguments.list_layers:
-        raise InputError("visualize: expected an image file, found none: give one, or use --list-layers")
-    check_score(arguments.score)
-    if arguments.topk < 1:
-        raise InputError(f"--topk {arguments.topk}: expected at least 1 channel")
-
-
-def _save(picture: np.ndarray, arguments: argparse.Namespace, name: str) -> None:
-    image: Path = arguments.image
-    path = free_path(arguments.out / f"{image.stem}_{name}.png", image, set())
-    save_image(path, picture, source=image)
+def _save(picture: np.ndarray, asked: Asked, name: str) -> None:
+    path = free_path(asked.out / f"{asked.image.stem}_{name}.png", asked.image, set())
+    save_image(path, picture, source=asked.image)
     print(path)
 
 

@@ -142,6 +142,6 @@ def _spellings(name: str) -> Iterator[str]:
 
 
 def _common_parts(first: str, second: str) -> int:
-    """How many last parts two paths share."""
+    """How many parts at the end two paths have in common."""
     pairs = zip(reversed(first.split("/")), reversed(second.split("/")), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
-from rtmdet.cli.main import EVALUATION_BACKENDS
+from rtmdet.cli.parser import EVALUATION_BACKENDS
 from rtmdet.config.schema import EVALUATION_BACKENDS as CONFIGURED_BACKENDS
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox

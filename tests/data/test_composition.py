@@ -137,7 +137,7 @@ def test_edges_of_a_scaled_canvas_stay_whole_numbers() -> None:
 
 @pytest.mark.parametrize("size", [(1, 50), (50, 1), (1, 1)])
 def test_slivers(size: tuple[int, int]) -> None:
-    """A layer of which one pixel's width is visible, between two of its pixels."""
+    """A layer with one visible column of pixels, which lies between two of its own."""
     image = np.full((40, 40, 3), 200, np.uint8)
     layer = Layer(image, np.array([size[1] - 60.6, size[0] - 60.6, size[1] - 0.4, size[0] - 0.4]))
     assert (render(Composition((layer,), size, *nothing())).image == 200).all()

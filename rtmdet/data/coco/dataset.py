@@ -37,7 +37,7 @@ class Unusable(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Record:
-    """What `load` needs of one image."""
+    """One image with its ground truth."""
 
     image: CocoImage
     instances: Instances

@@ -87,9 +87,7 @@ def read_annotation_file(source: SplitFiles) -> tuple[AnnotationFile, list[Findi
     findings = list_faults(source, [fault for fault in faults if fault.code != "missing-image"])
     counts = Counter(annotation["id"] for annotation in file["annotations"])
     repeated = [
-        Item(f"annotation {number}, {count} times", annotation_id=number)
-        for number, count in counts.items()
-        if count > 1
+        Item(f"id {number}, {count} times", annotation_id=number) for number, count in counts.items() if count > 1
     ]
     renamed = [
         Item(f"{name!r} for {image['file_name']!r}", image["id"])

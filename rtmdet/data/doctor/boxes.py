@@ -12,7 +12,7 @@ from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item, Severity
 
 MANY_OVER_EDGE = 0.2  # fraction of the boxes above which careless drawing is no explanation
-AREA_TOLERANCE = 1.01  # an object fills at most its box
+AREA_TOLERANCE = 1.01  # an object's area is at most that of its box, up to rounding
 UNUSABLE: dict[Unusable, tuple[Severity, str, str]] = {
     Unusable.OTHER_CLASS: ("hint", "other-class", "no action needed if data.classes omits them on purpose"),
     Unusable.CROWD: ("hint", "crowd", "no action needed: training skips crowd regions, evaluation ignores matches"),

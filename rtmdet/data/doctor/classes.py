@@ -27,7 +27,10 @@ def find_class_differences(file: AnnotationFile, purpose: Purpose) -> Iterator[F
     """Compares the file's classes with each other and with those of the configuration and of the checkpoint."""
     groups = similar_names(class_names(file))
     items = tuple(Item(" and ".join(map(repr, group))) for group in groups)
-    message, advice = "classes that differ only in letter case or spaces", "merge them: data merge --merge-similar"
+    message, advice = (
+        "classes that differ only in letter case or spaces",
+        "merge them: rtmdet data merge --merge-similar",
+    )
     yield Finding("warning", "similar-class", file.source.name, message, advice, items)
     if purpose.classes is not None:
         yield from _find_unconfigured(file, purpose.classes)
@@ -47,13 +50,11 @@ def find_unshared_classes(files: Sequence[AnnotationFile], purpose: Purpose) -> 
         more = tuple(Item(repr(name)) for name in measured if name not in learned)
         name, owner = file.source.name, first.source.name
         common = bool(set(learned) & set(measured))
-        advice = (
-            "their AP cannot be measured: add images of them here" if common else "use the same names in both files"
-        )
-        message = f"classes of {owner} missing here"
+        advice = "their AP cannot be measured: add images of them" if common else "use the same names in both files"
+        message = f"classes of {owner} that {name} lacks"
         yield Finding("hint" if common else "error", "missing-class", name, message, advice, missing)
         advice = f"their objects are skipped: add images of them to {owner}, or use the same names in both files"
-        yield Finding("warning", "unlearned-class", name, f"classes missing in {owner}", advice, more)
+        yield Finding("warning", "unlearned-class", name, f"classes that {owner} lacks", advice, more)
 
 
 def find_rare_classes(file: AnnotationFile, wanted: set[int], purpose: Purpose) -> Iterator[Finding]:
@@ -80,7 +81,7 @@ def _find_unconfigured(file: AnnotationFile, wanted: tuple[str, ...]) -> Iterato
     names = class_names(file)
     missing = tuple(Item(repr(name)) for name in wanted if name not in names)
     advice = f"write data.classes like the file: {', '.join(names)}"
-    message = "classes in data.classes missing here"
+    message = f"classes of data.classes that {file.source.name} lacks"
     stops = file.source.name == "train" or len(missing) == len(wanted)
     yield Finding("error" if stops else "hint", "unknown-class", file.source.name, message, advice, missing)
     kept = tuple(name for name in names if name in wanted)

@@ -100,7 +100,7 @@ def _near_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]]
             edges = [*sorted(edge for edge in starts.values() if edge < index), index]
             for first, last in pairwise(edges):  # the earlier pictures of one split
                 nearest = first + int(bits[first:last].argmin())
-                first_one, second = distinct[nearest], distinct[index]
-                if bits[nearest] <= NEAR and first_one.inspected.digest != second.inspected.digest:
-                    pairs.append((first_one, second))
+                earlier, later = distinct[nearest], distinct[index]
+                if bits[nearest] <= NEAR and earlier.inspected.digest != later.inspected.digest:
+                    pairs.append((earlier, later))
     return pairs

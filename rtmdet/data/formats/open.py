@@ -209,6 +209,7 @@ def _advice(path: Path) -> str:
     found = [f"{count} {suffix}" for suffix, count in counts.items() if count]
     images = len(files_below(path, IMAGE_SUFFIXES))
     text = f"the folder has {images} images and {', '.join(found) or 'no .json, .xml or .txt'} files"
-    if counts[".txt"]:
-        text += "; YOLO labels need a data.yaml or a classes.txt with the class names"
-    return text
+    advice = (
+        "YOLO labels need a data.yaml or a classes.txt with the class names" if counts[".txt"] else "check the path"
+    )
+    return f"{text}; {advice}"

@@ -116,7 +116,7 @@ def split_images(layout: YoloLayout, split: str) -> tuple[Path, list[Path]]:
         )
     if len(places) == 1 and places[0].is_dir():
         return places[0], files
-    files = [Path(os.path.abspath(file)) for file in files]  # links keep their place
+    files = [Path(os.path.abspath(file)) for file in files]  # links are not resolved
     return Path(os.path.commonpath([file.parent for file in files])), files
 
 

@@ -23,7 +23,7 @@ ENTRY_FAULTS = [
     ("annotations", lambda d: d["annotations"][5].update(iscrowd=7), "broken-entry", "expected 0 or 1 for 'iscrowd'"),
     ("annotations", lambda d: d["annotations"][5].update(id=[1]), "broken-entry", "annotations[5]: expected an"),
     ("annotations", lambda d: d["annotations"][5].update(image_id="6"), "broken-entry", "integer for 'image_id'"),
-    ("annotations", lambda d: d["annotations"][5].update(id=1), "repeated-annotation-id", "annotation 1, 2 times"),
+    ("annotations", lambda d: d["annotations"][5].update(id=1), "repeated-annotation-id", "id 1, 2 times"),
     ("annotations", lambda d: d["annotations"][5].update(image_id=9), "unknown-image", "6: unknown image_id 9"),
     ("annotations", lambda d: d["annotations"][5].update(category_id=9), "unknown-category", "9 (the file has 1, 2)"),
     ("categories", lambda d: d["categories"].append({"id": 3}), "broken-entry", "the key 'name' is missing"),
