@@ -22,7 +22,6 @@ ONE_EPOCH = ["--set", "train.epochs=1", "--set", "data.workers=0"]
 SMALL = [*ONE_EPOCH, "--set", "data.input_size=[256,256]"]
 
 DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in ("own-data", "training", "looking-inside", "models")))
-RUN_BY_CI_ITSELF = ("make demo", "make test")
 PERSON = ["--set", shlex.quote(f"model.weights={WEIGHTS}")]
 TWO = "torchrun --nproc-per-node 2 train.py --config configs/balloon_nano.yaml --set data.batch_size=2"
 TIMED = "python train.py --data data/balloon --weights rtmdet-nano-person"
@@ -52,9 +51,6 @@ def commands() -> list[str]:
 
 def run(command: str) -> None:
     """Run one command in a shell, in the repository's root, with this environment's programs first."""
-    if command.startswith(RUN_BY_CI_ITSELF):
-        print(f"README: {command}: run by .ci/run itself", flush=True)
-        return
     extra = AFTER_ONE_EPOCH if "--method" in command else LONG.get(command, [])
     if not extra and not command.startswith(SHORT):
         sys.exit(f"README: .ci/readme.py does not know how to run: {command}")

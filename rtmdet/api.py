@@ -21,6 +21,7 @@ from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.runs.compare import Comparison, Loading, compare_runs
 from rtmdet.runs.data_purpose import read_purpose
+from rtmdet.runs.folder import weights_of_run
 from rtmdet.runs.ground_truth import open_ground_truth
 from rtmdet.runs.measure import Evaluation, evaluate_detector
 from rtmdet.runs.options import RunOptions
@@ -79,14 +80,16 @@ def train(
     """
     if (data is None) == (config is None):
         raise InputError("train: expected either data or config, found both or neither; give one of them")
-    given = {"train.epochs": epochs, "train.output": None if output is None else str(output), **(settings or {})}
+    given: dict[str, object] = {} if epochs is None else {"train.epochs": epochs}
+    given |= {} if output is None else {"train.output": str(output)}
+    given |= settings or {}
     options = RunOptions(
         config=_path(config),
         data=_path(data),
         images=_path(images),
         weights=None if weights is None else str(weights),
         keep_classes=keep_classes,
-        overrides=tuple(f"{key}={_as_yaml(value)}" for key, value in given.items() if value is not None),
+        overrides=tuple(f"{key}={_as_yaml(value)}" for key, value in given.items()),
         resume=resume,
         minutes=minutes,
     )
@@ -103,12 +106,13 @@ def evaluate(
     workers: int = 2,
     backend: str | None = None,
 ) -> Evaluation:
-    """Measure a detector, or the weights of one, on annotated images; `print` the result for the 12 COCO metrics.
+    """Measure a detector on annotated images; `print` the result for the 12 COCO metrics.
 
-    `data` is a data set in any known format; `split` defaults to val, or train if there is none. Without `data`, the
-    validation images of the detector's run. Raises InputError.
+    `detector` may be a weights file, or the folder of a run, whose last.pth is taken. `data` is a data set in any
+    known format; `split` defaults to val, or train if there is none. Without `data`, the validation images of the
+    detector's run. Raises InputError.
     """
-    found = detector if isinstance(detector, Detector) else Detector(str(detector))
+    found = detector if isinstance(detector, Detector) else Detector(weights_of_run(str(detector)))
     name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=_path(data), images=_path(images), split=split)
     return evaluate_detector(found, dataset, name=name, batch_size=batch_size, workers=workers, backend=backend)
@@ -166,6 +170,6 @@ def _path(path: PathLike | None) -> Path | None:
 def _as_yaml(value: object) -> str:
     """A setting's value as text for --set. Raises InputError for values that no configuration can hold."""
     try:
-        return json.dumps(str(value) if isinstance(value, Path) else value)
+        return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"settings: {value!r} is not a number, text, list or mapping ({error})") from error

@@ -36,6 +36,7 @@ from rtmdet.weights.download import resolve
 from rtmdet.weights.load import LoadedWeights, load_weights, read_checkpoint
 
 DEFAULT_INPUT_SIZE = (640, 640)
+MOST_DETECTIONS = 3000  # of an image before the thresholds of several classes: 1000 candidates per level
 FilePath = str | os.PathLike[str]
 Score = float | str | Sequence[float]
 
@@ -201,6 +202,7 @@ class Detector:
         self, images: Sequence[_Opened], thresholds: Sequence[float], iou_threshold: float, max_detections: int
     ) -> list[Detections]:
         batch, places = self.preprocess([image.pixels for image in images])
+        several = len(thresholds) > 1  # then the limit counts what is left after all of them
         with torch.inference_mode():
             batched = postprocess(
                 self.backend(batch),
@@ -209,12 +211,12 @@ class Detector:
                 score_threshold=min(thresholds),
                 iou_threshold=iou_threshold,
                 nms_pre=1000,
-                max_detections=max_detections,
+                max_detections=MOST_DETECTIONS if several else max_detections,
             )
         complete = []  # outside of inference mode, whose tensors cannot be changed in place
         for found, image in zip(batched, images, strict=True):
             size = image.pixels.shape[0], image.pixels.shape[1]
-            kept = found.above(thresholds) if len(thresholds) > 1 else found
+            kept = found.above(thresholds)[:max_detections] if several else found
             complete.append(
                 replace(
                     kept.to("cpu").clipped(size),

@@ -272,7 +272,7 @@ def test_thresholds(detector: Detector, images: list[np.ndarray]) -> None:
 
 def test_one_threshold_a_class(detector: Detector, images: list[np.ndarray]) -> None:
     thresholds = (0.3, 0.9, 0.1)
-    found, many = (detector(images[:1], score=least)[0] for least in (thresholds, 0.1))
+    found, many = (detector(images[:1], score=least, max_detections=3000)[0] for least in (thresholds, 0.1))
     assert_close(found, many.above(thresholds))
     for label, threshold in enumerate(thresholds):
         kept = many.scores[(many.labels == label) & (many.scores >= threshold)]
@@ -280,6 +280,14 @@ def test_one_threshold_a_class(detector: Detector, images: list[np.ndarray]) -> 
     assert 0 < len(found) < len(many)
     with pytest.raises(InputError, match="2 score thresholds for 3 classes"):
         detector(images, score=[0.1, 0.2])
+
+
+def test_the_limit_counts_what_is_above_all_thresholds(detector: Detector, images: list[np.ndarray]) -> None:
+    """Boxes of a class that is cut higher take no place from those of the others."""
+    thresholds = (1.0, 1.0, 0.05)
+    wanted = detector(images[0], score=thresholds, max_detections=3000)
+    assert len(wanted) > 3
+    assert len(detector(images[0], score=thresholds, max_detections=3)) == 3
 
 
 def test_score_thresholds_come_from_the_checkpoint(

@@ -101,8 +101,10 @@ def split(path: Path, images: Path | None, out: Path, *, share: float, seed: int
         file = whole.coco
         copies, remark = group_copies(file, whole.images)
         _print_all([*whole.remarks, *([remark] if remark else []), f"images: {whole.images}"])
-    if any(target.exists() and target.samefile(path) for target in targets):
-        raise InputError(f"{path} would be overwritten by its own split; give another --out")
+    source = path.resolve()
+    for target in (target for target in targets if target.exists()):
+        if source == target.resolve() or source in target.resolve().parents:
+            raise InputError(f"{target} may belong to {path} and would be overwritten; give another --out")
     parts = split_coco(file, share, seed, copies)
     for target, part, other in zip(targets, parts, reversed(parts), strict=True):
         write_json(target, part)

@@ -7,22 +7,22 @@ from pathlib import Path
 
 from rtmdet.cli.model_options import load_detector
 from rtmdet.core.errors import InputError
+from rtmdet.runs.folder import weights_of_run
 from rtmdet.runs.ground_truth import open_ground_truth
 from rtmdet.runs.measure import describe_interval, describe_settings, evaluate_detector
+from rtmdet.runs.own_data import DEFAULT_WEIGHTS
 from rtmdet.viz.score_curves import draw_score_curves
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the 12 metrics and the table of classes; returns 0."""
     if arguments.run_folder is not None:
+        if arguments.weights is not None:
+            raise InputError(f"{arguments.run_folder} and --weights {arguments.weights}: expected one of them")
         arguments.weights = str(weights_of_run(arguments.run_folder))
+    arguments.weights = arguments.weights or DEFAULT_WEIGHTS
     detector = load_detector(arguments)
     data = arguments.data or arguments.annotations
-    if not detector.named:
-        raise InputError(
-            f"{arguments.weights} stores no names for its {len(detector.classes)} classes, which are matched by name "
-            f"with {data}: give them in order, --class-names a,b,c"
-        )
     dataset = open_ground_truth(
         detector, Path(arguments.weights), data=data, images=arguments.images, split=arguments.split
     )
@@ -48,14 +48,3 @@ def run(arguments: argparse.Namespace) -> int:
         found.evaluator.write_results(arguments.out)
         print(f"detections: {arguments.out}")
     return 0
-
-
-def weights_of_run(folder: str) -> Path:
-    """last.pth of a run's folder, or the file itself. Raises InputError."""
-    # Not best.pth: it was chosen on the very images that would measure it.
-    path = Path(folder).expanduser()
-    if path.is_file():
-        return path
-    if not (path / "last.pth").is_file():
-        raise InputError(f"{folder}: expected the folder of a run, found no last.pth in it; give --weights")
-    return path / "last.pth"

@@ -132,7 +132,8 @@ def find_images(patterns: Sequence[str], *, recursive: bool = False, skip: Path 
             matches = {match: Path() for match in sorted(filter(_is_image, globbed))}
         if not matches:
             raise InputError(f"{path}: expected an image, a folder with images or a glob pattern, found no image")
-        found |= {match: place for match, place in matches.items() if match not in found}
+        seen = {match.resolve() for match in found}
+        found |= {match: place for match, place in matches.items() if match.resolve() not in seen}
     return found
 
 
@@ -140,7 +141,7 @@ def _images_in(folder: Path, recursive: bool, skip: Path | None) -> list[Path]:
     """The images of a folder; prints a line about subfolders that are not searched."""
     below = [
         path
-        for path in filter(_is_image, files_below(folder, IMAGE_SUFFIXES))
+        for path in filter(_is_image, files_below(folder, IMAGE_SUFFIXES, levels=None if recursive else 2))
         if skip is None or folder.resolve() == skip.resolve() or skip.resolve() not in path.resolve().parents
     ]
     here = below if recursive else [path for path in below if path.parent == folder]

@@ -84,6 +84,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("run_folder", nargs="?", metavar="RUN",
                         help="folder of a run: measures last.pth, by default on its validation images")  # fmt: skip
     _add_model_options(parser)
+    parser.set_defaults(weights=None)  # given, or those of RUN
     truth = parser.add_mutually_exclusive_group()
     truth.add_argument(
         "--data", type=_path, metavar="PATH", help="data set, a folder or file in any known format (see train)"

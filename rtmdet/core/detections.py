@@ -115,8 +115,9 @@ class Detections:
 
     def above(self, score: float | Sequence[float]) -> Detections:
         """Only the detections with a score of at least `score`: one for all, or one per class."""
-        least = score if isinstance(score, float | int) else self.scores.new_tensor(score)[self.labels]
-        return self[self.scores >= least]
+        if isinstance(score, Sequence):
+            return self[self.scores >= self.scores.new_tensor(score)[self.labels]]
+        return self[self.scores >= float(score)]
 
     def clipped(self, size: tuple[int, int]) -> Detections:
         """The detections with boxes clipped to an image of (H, W), without those outside of it."""

@@ -22,6 +22,7 @@ from rtmdet.data.samples import EvaluationSamples
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, metric_text
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
+from rtmdet.runs.folder import weights_of_run
 from rtmdet.runs.folds import ANNOTATIONS, DETECTIONS
 from rtmdet.runs.ground_truth import stored_split
 from rtmdet.runs.measure import describe_settings, detect_all, stored_settings
@@ -145,13 +146,9 @@ def open_run(name: str, device: str, input_size: tuple[int, int] | None = None) 
     if path.suffix.lower() == ".json":
         return ComparedRun(path, None)
     if path.is_dir():
-        if (path / DETECTIONS).is_file() and not (path / "best.pth").is_file():
+        if (path / DETECTIONS).is_file() and not (path / "last.pth").is_file():
             return ComparedRun(path / DETECTIONS, None)
-        path = path / "best.pth"
-        if not path.is_file():
-            raise InputError(
-                f"{name}: expected a run's folder with best.pth, found none: train first, or give a file"
-            )
+        path = weights_of_run(name)
     return ComparedRun(path, Detector(str(path), device=device, input_size=input_size))
 
 

@@ -91,3 +91,12 @@ def _moved_split(split: SplitConfig, before: str, folder: Path) -> SplitConfig:
 def _moved_path(path: str, before: str, folder: Path) -> str:
     inside = Path(path).is_relative_to(before)
     return str(folder / Path(path).relative_to(before)) if inside and not os.path.exists(path) else path
+
+
+def weights_of_run(folder: str) -> Path:
+    """last.pth of a run's folder, or the file itself. Raises InputError."""
+    # Not best.pth: it was chosen on the very images that would measure it.
+    path = Path(folder).expanduser()
+    if path.is_dir() and not (path / "last.pth").is_file():
+        raise InputError(f"{folder}: expected the folder of a run, found no last.pth in it; give a checkpoint file")
+    return path / "last.pth" if path.is_dir() else path

@@ -29,6 +29,11 @@ def open_ground_truth(
     by default val, or train if that is the only one. Without `data`, the validation data of the run that made the
     `weights`. Raises InputError.
     """
+    if not detector.named:
+        raise InputError(
+            f"{weights} stores no names for its {len(detector.classes)} classes, which are matched by name with the "
+            "annotations: give them in order, --class-names a,b,c"
+        )
     if data is None:
         if images is not None or split is not None:
             raise InputError("images and split belong to a data set: give --data, too")
@@ -46,7 +51,9 @@ def open_ground_truth(
         )
     found = source.splits[name]
     if found.annotations is not None:
-        return _open(detector, found.annotations, found.images)
+        dataset = _open(detector, found.annotations, found.images)
+        dataset.remarks[:0] = _note_split(data, name, split)
+        return dataset
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.json"
         write_json(file, found.coco)
@@ -54,8 +61,15 @@ def open_ground_truth(
             dataset = _open(detector, file, found.images)
         except InputError as error:  # the temporary file will be gone
             raise InputError(str(error).replace(str(file), f"{data}, as COCO")) from error
-        dataset.remarks[:0] = found.remarks
+        remarks = [remark.replace(str(file), f"{data}, as COCO") for remark in dataset.remarks]
+        dataset.remarks = [*_note_split(data, name, split), *found.remarks, *remarks]
         return dataset
+
+
+def _note_split(data: Path, name: str, asked: str | None) -> list[str]:
+    if asked or name == "val" or not data.is_dir():
+        return []
+    return [f"{data} has no validation split: all of its images are measured, also those that a run learned from"]
 
 
 def stored_split(config: str, weights: Path, name: str) -> SplitConfig | None:

@@ -56,9 +56,11 @@ def read_configuration(options: RunOptions) -> Config:
     assert options.config is not None, "given where no data set is"
     if options.keep_classes:
         raise InputError("--keep-classes works with --data only: with --config list the classes in data.classes")
+    if options.images is not None:
+        raise InputError("--images works with --data only: with --config set data.train.images and data.val.images")
     weights = []
     if options.weights is not None:
-        name = "null" if options.weights.lower() == NO_WEIGHTS else json.dumps(options.weights)
+        name = "null" if options.weights.lower() == NO_WEIGHTS else json.dumps(options.weights, ensure_ascii=False)
         weights = [f"model.weights={name}"]
     overrides = [*weights, *options.overrides]
     if is_run(options.config):
@@ -152,7 +154,7 @@ def configure_splits(
         "model.weights": weights,
         "model.size": given.get("model.size") or size_of(found),
     }
-    overrides = [*options.overrides, f"train.output={json.dumps(str(folder))}"]
+    overrides = [*options.overrides, f"train.output={json.dumps(str(folder), ensure_ascii=False)}"]
 
     def resolved() -> Config:
         return parse_config(yaml.safe_dump(nested(settings)), f"--data {options.data_set}", overrides)

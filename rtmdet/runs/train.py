@@ -65,7 +65,7 @@ def carry_out(options: RunOptions, callbacks: Sequence[Callback] = ()) -> Path:
 
 
 def _train_fold(callbacks: Sequence[Callback], resume: bool, config: Config, timed: TimedRun | None) -> Path:
-    return train(config, timed, resume=resume, callbacks=callbacks)
+    return train(config, timed, resume=resume, callbacks=callbacks, estimated=False)
 
 
 def train(
@@ -75,13 +75,14 @@ def train(
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
     fits: bool = False,
+    estimated: bool = True,
 ) -> Path:
     """Train, alone or as one of the processes of torchrun; returns the folder of the run.
 
     `timed` fits a new run to a time. `resume` continues from the folder's newest checkpoint. `callbacks` are called
     at every step and validation, in addition to the log files and the progress bar, e.g. for an experiment tracker.
-    `fits`: whether to mention --minutes. Raises InputError if the configuration or the data cannot be used, and
-    Interrupted after SIGTERM or Ctrl-C, with everything saved.
+    `estimated`: print how long a new run takes; `fits`: mention --minutes there. Raises InputError if the
+    configuration or the data cannot be used, and Interrupted after SIGTERM or Ctrl-C, with everything saved.
     """
     began = time.monotonic()
     folder = Path(config.train.output)
@@ -113,7 +114,7 @@ def train(
         if is_main_process():
             prepare_folder(folder, config)
             trainer.callbacks = [*build_callbacks(config, trainer, train_data, val_data), *callbacks]
-            if timed is None and not resumed:
+            if estimated and timed is None and not resumed:
                 batches = -(-len(val_data) // (config.data.batch_size * world_size()))
                 choice = choice_cost(config, train=len(train_data), val=len(val_data))
                 course = course_of(config, trainer.steps)

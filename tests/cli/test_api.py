@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import rtmdet
+import rtmdet.api
 from rtmdet.api import TrainedRun
 from rtmdet.evaluation.coco import NAMES
 
@@ -52,7 +53,7 @@ def test_evaluate_takes_a_detector_or_weights_and_any_split(run: tuple[TrainedRu
     assert found.ap == run[0].metrics["AP"]
     assert found.images == 3
     assert str(found).splitlines()[0].startswith("AP ")
-    assert rtmdet.evaluate(last, workers=0).metrics == found.metrics, "its own validation images"
+    assert rtmdet.evaluate(run[0].folder, workers=0).metrics == found.metrics, "its own validation images"
     detector = rtmdet.Detector(last)
     assert rtmdet.evaluate(detector, dataset, split="train", workers=0).images == 6
 
@@ -71,6 +72,17 @@ def test_check_data_reports_what_training_would_make_of_it(dataset: Path, tmp_pa
     assert str(found).splitlines()[-1].endswith("training would run well on these data")
     with pytest.raises(rtmdet.InputError, match="no such file"):
         rtmdet.check_data(tmp_path / "missing")
+
+
+def test_settings_reach_the_configuration_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(rtmdet.api, "carry_out", lambda options, callbacks: asked.append(options) or Path("run"))
+    rtmdet.train("data", output="runs/\U0001f388", settings={"train.patience": None, "data.classes": ["a", "b"]})
+    assert asked[0].overrides == (
+        'train.output="runs/\U0001f388"',
+        "train.patience=null",
+        'data.classes=["a", "b"]',
+    )
 
 
 def test_what_cannot_be_used_is_one_clear_error(dataset: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -86,9 +86,9 @@ def test_a_run_and_the_results_that_it_wrote_are_equal(
     val = dataset / "val"
     options = ["--annotations", val / "annotations.json", "--images", val / "images", "--workers", 0]
     results = tmp_path / "results.json"
-    evaluated = command("evaluate", "--weights", folder / "best.pth", *options, "--out", results, "--device", "cpu")
+    evaluated = command("evaluate", "--weights", folder / "last.pth", *options, "--out", results, "--device", "cpu")
     assert evaluated.returncode == 0
-    for a, b in ((folder, folder / "best.pth"), (results, folder)):
+    for a, b in ((folder, folder / "last.pth"), (results, folder)):
         result = command("compare", a, b, "--workers", 0, "--device", "cpu")
         assert result.returncode == 0, result.stderr
         assert "AP +0.000   no interval: it needs at least 5 images with objects" in result.stdout
@@ -104,7 +104,7 @@ def refused(result: CompletedProcess[str], *parts: str) -> None:
 
 def test_refuses_what_is_no_run(tmp_path: Path, checkpoint: Path, truth: Path, command: Command) -> None:
     results = write_results(tmp_path / "a.json", truth, 0)
-    refused(command("compare", tmp_path, results), f"{tmp_path}: expected a run's folder with best.pth")
+    refused(command("compare", tmp_path, results), f"{tmp_path}: expected the folder of a run, found no last.pth")
     refused(
         command("compare", results, results),
         "the runs do not store which images they were validated on: give --annotations",
@@ -134,7 +134,7 @@ def test_refuses_runs_that_name_different_images(finished: Finished, tmp_path: P
     config = config.replace('"a.json"', json.dumps(str(tmp_path / "a.json")))
     meta = CheckpointMeta(("balloon",), "nano", (64, 64), config=config)
     save_checkpoint(other, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
-    refused(command("compare", run, other), f"{run / 'best.pth'} and {other} were validated on different images")
+    refused(command("compare", run, other), f"{run / 'last.pth'} and {other} were validated on different images")
 
 
 def test_runs_with_files_of_their_own_that_say_the_same(
@@ -152,7 +152,7 @@ def test_runs_with_files_of_their_own_that_say_the_same(
     result = command("compare", finished[0] / "run", other, "--workers", 0, "--device", "cpu")
     assert result.returncode == 0, result.stderr
     assert f"{other}: trained on 3 of the 3 images: its AP is too optimistic" in result.stdout
-    assert "best.pth: trained on" not in result.stdout
+    assert "last.pth: trained on" not in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -187,5 +187,5 @@ def test_refuses_another_file_in_place_of_results(
 def test_the_input_may_be_given_for_both(finished: Finished, command: Command) -> None:
     run = finished[0] / "run"
     own, given = (command("compare", run, run, *more) for more in ((), ("--input", 96)))
-    assert f"{run / 'best.pth'} at 64 x 64 pixels" in own.stdout, own.stderr
-    assert given.stdout.count(f"{run / 'best.pth'} at 96 x 96 pixels") == 2, given.stderr
+    assert f"{run / 'last.pth'} at 64 x 64 pixels" in own.stdout, own.stderr
+    assert given.stdout.count(f"{run / 'last.pth'} at 96 x 96 pixels") == 2, given.stderr

@@ -244,3 +244,9 @@ def test_classes_without_names_are_asked_for(words: list[object], tmp_path: Path
     assert f"{tmp_path}/bare.pth stores no names for its 80 classes" in result.stderr
     assert "give them in order, --class-names a,b,c" in result.stderr
     assert len(result.stderr) < 500
+
+
+def test_a_run_and_other_weights_exclude_each_other(checkpoint: Path, command: Command) -> None:
+    result = command("evaluate", checkpoint, "--weights", checkpoint)
+    assert result.returncode == 2
+    assert "expected one of them" in result.stderr

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from rtmdet.cli.main import main
@@ -146,6 +148,14 @@ def test_the_file_itself_is_not_overwritten(tmp_path: Path, capsys: pytest.Captu
     assert main(["data", "split", str(whole), "--out", str(tmp_path)]) == 2
     assert "would be overwritten" in capsys.readouterr().err
     assert not (tmp_path / "val.json").exists()
+    (tmp_path / "train").mkdir()
+    for image in read_coco(whole)["images"]:
+        size = image["height"], image["width"], 3
+        cv2.imwrite(str(tmp_path / "train" / image["file_name"]), np.zeros(size, np.uint8))
+    before = whole.read_text()
+    assert main(["data", "split", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+    assert whole.read_text() == before
 
 
 def test_repeated_annotation_ids_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ albumentations needs boxes inside the image. It only warns about unknown argumen
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ class ExtraTransforms:
     """
 
     def __init__(self, transforms: Sequence[tuple[str, Mapping[str, object]]]) -> None:
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would look for newer versions in the network
         import albumentations  # takes seconds, and only users who list a transform need it
 
         self._names = ", ".join(name for name, _ in transforms)
