@@ -55,7 +55,7 @@ def test_a_real_run_has_all_that_is_drawn(
     assert result.stdout.startswith("run  epochs    2  iterations       6  best AP 0.")
     text = (tmp_path / "plot.svg").read_text()
     for title in ("classification loss", "box loss", "learning rate", "AP50", "matched priors per object"):
-        assert f"<!-- {title} -->" in text
+        assert f"<!-- {title}" in text  # a loss panel may add that it is logarithmic
     assert "<!-- objects without a matched prior -->" in text
 
 
