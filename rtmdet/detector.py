@@ -26,6 +26,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox, letterbox
 from rtmdet.core.pictures import COLORS, Picture, ValueRange, to_rgb
 from rtmdet.core.postprocess import postprocess
+from rtmdet.core.priors import STRIDES
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.deploy.torch_backend import TorchBackend
@@ -36,7 +37,7 @@ from rtmdet.weights.download import resolve
 from rtmdet.weights.load import LoadedWeights, load_weights, read_checkpoint
 
 DEFAULT_INPUT_SIZE = (640, 640)
-MOST_DETECTIONS = 3000  # of an image before the thresholds of several classes: 1000 candidates per level
+NMS_PRE = 1000  # candidates per level
 FilePath = str | os.PathLike[str]
 Score = float | str | Sequence[float]
 
@@ -210,8 +211,8 @@ class Detector:
                 letterboxes=places,
                 score_threshold=min(thresholds),
                 iou_threshold=iou_threshold,
-                nms_pre=1000,
-                max_detections=MOST_DETECTIONS if several else max_detections,
+                nms_pre=NMS_PRE,
+                max_detections=len(STRIDES) * NMS_PRE if several else max_detections,
             )
         complete = []  # outside of inference mode, whose tensors cannot be changed in place
         for found, image in zip(batched, images, strict=True):

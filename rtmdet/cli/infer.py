@@ -121,6 +121,7 @@ def find_images(patterns: Sequence[str], *, recursive: bool = False, skip: Path 
     it is the given folder itself.
     """
     found: dict[Path, Path] = {}
+    seen: set[Path] = set()
     for pattern in patterns:
         path = Path(os.path.expanduser(pattern))
         if path.is_dir():
@@ -132,18 +133,17 @@ def find_images(patterns: Sequence[str], *, recursive: bool = False, skip: Path 
             matches = {match: Path() for match in sorted(filter(_is_image, globbed))}
         if not matches:
             raise InputError(f"{path}: expected an image, a folder with images or a glob pattern, found no image")
-        seen = {match.resolve() for match in found}
-        found |= {match: place for match, place in matches.items() if match.resolve() not in seen}
+        real = {match: match.resolve() for match in matches}
+        found |= {match: place for match, place in matches.items() if real[match] not in seen}
+        seen.update(real.values())
     return found
 
 
 def _images_in(folder: Path, recursive: bool, skip: Path | None) -> list[Path]:
     """The images of a folder; prints a line about subfolders that are not searched."""
-    below = [
-        path
-        for path in filter(_is_image, files_below(folder, IMAGE_SUFFIXES, levels=None if recursive else 2))
-        if skip is None or folder.resolve() == skip.resolve() or skip.resolve() not in path.resolve().parents
-    ]
+    below = [*filter(_is_image, files_below(folder, IMAGE_SUFFIXES, levels=None if recursive else 2))]
+    if skip is not None and folder.resolve() != (out := skip.resolve()):
+        below = [path for path in below if out not in path.resolve().parents]
     here = below if recursive else [path for path in below if path.parent == folder]
     if count := len({path.parent for path in below} - {path.parent for path in here} - {folder}):
         what = "1 subfolder with images was" if count == 1 else f"{count} subfolders with images were"

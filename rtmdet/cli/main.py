@@ -42,7 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     arguments.began = began  # what --minutes counts from
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: 8 x faster on a busy CPU
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     command = importlib.import_module(arguments.module)
     from rtmdet.core.errors import InputError
 

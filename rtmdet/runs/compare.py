@@ -17,15 +17,13 @@ from rtmdet.data.coco.file import read_coco
 from rtmdet.data.coco.layout import file_names, is_coco
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.json_file import read_json
-from rtmdet.data.loader import EvaluationLoader
-from rtmdet.data.samples import EvaluationSamples
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, metric_text
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
 from rtmdet.runs.folder import weights_of_run
 from rtmdet.runs.folds import ANNOTATIONS, DETECTIONS
-from rtmdet.runs.ground_truth import stored_split
-from rtmdet.runs.measure import describe_settings, detect_all, stored_settings
+from rtmdet.runs.ground_truth import open_coco, stored_split
+from rtmdet.runs.measure import describe_settings, run_detector, stored_settings
 from rtmdet.runs.open_data import count_learned
 from rtmdet.runs.results_file import read_results
 
@@ -172,7 +170,7 @@ def open_images(
         annotations, folder = annotations or Path(split.annotations), folder or Path(split.images)
     if detectors:
         assert folder is not None, "given, or from the validation data"
-        dataset = CocoDataset(annotations, folder, classes=detectors[0].classes, training=False)
+        dataset = open_coco(detectors[0], annotations, folder)
         remarks = [remark for one in runs if (remark := overlap_remark(one, dataset))]
         return Images(annotations, folder, dataset.coco, dataset.category_ids), remarks
     coco = index_coco(read_coco(annotations))
@@ -238,12 +236,8 @@ def measure(one: ComparedRun, images: Images, loading: Loading, remarks: list[st
         return evaluator
     assert images.folder is not None, "a detector needs images"
     detector = one.detector
-    dataset = CocoDataset(
-        images.annotations, images.folder, classes=detector.classes, training=False, value_range=detector.value_range
-    )
-    samples = EvaluationSamples(dataset, input_size=detector.input_size)
-    loader = EvaluationLoader(samples, batch_size=loading.batch_size, workers=loading.workers)
+    dataset = open_coco(detector, images.annotations, images.folder)
     settings = stored_settings(detector, str(one.path)) or EvaluationConfig()
     settings = replace(settings, backend=backend)
     remarks.append(f"{one.path}: {describe_settings(settings)}")
-    return detect_all(detector.backend, dataset, loader, settings)
+    return run_detector(detector, dataset, settings, batch_size=loading.batch_size, workers=loading.workers)

@@ -18,12 +18,10 @@ from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.coco.splitting import fold_coco
 from rtmdet.data.formats.open import Split
 from rtmdet.data.json_file import read_json, write_json
-from rtmdet.data.loader import EvaluationLoader
-from rtmdet.data.samples import EvaluationSamples
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, metric_text
 from rtmdet.runs.folder import load_run
-from rtmdet.runs.measure import describe_interval, detect_all
+from rtmdet.runs.measure import describe_interval, run_detector
 from rtmdet.runs.minutes import Configure, TimedRun, TimeLimit, settings_of_first_fold
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
@@ -138,7 +136,6 @@ def detect_fold(config: Config, folder: Path) -> tuple[CocoEvaluator, tuple[int,
     # Not best.pth: it was chosen on the images that it would be measured on.
     detector = Detector(folder / "last.pth", device=config.train.device)
     dataset = open_split(config.data.val, config, detector.classes, training=False)
-    samples = EvaluationSamples(dataset, input_size=detector.input_size)
-    loader = EvaluationLoader(samples, batch_size=config.data.batch_size, workers=config.data.workers)
-    found = detect_all(detector.backend, dataset, loader, config.evaluation)
+    data = config.data
+    found = run_detector(detector, dataset, config.evaluation, batch_size=data.batch_size, workers=data.workers)
     return found, dataset.category_ids

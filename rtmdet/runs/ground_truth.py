@@ -42,7 +42,7 @@ def open_ground_truth(
             raise InputError(
                 f"{weights} does not store which images it was validated on: give --data, or --annotations"
             )
-        return _open(detector, Path(stored.annotations), Path(stored.images))
+        return open_coco(detector, Path(stored.annotations), Path(stored.images))
     source = open_dataset(data, images)
     name = split or ("val" if "val" in source.splits else "train")
     if name not in source.splits:
@@ -51,14 +51,14 @@ def open_ground_truth(
         )
     found = source.splits[name]
     if found.annotations is not None:
-        dataset = _open(detector, found.annotations, found.images)
+        dataset = open_coco(detector, found.annotations, found.images)
         dataset.remarks[:0] = _note_split(data, name, split)
         return dataset
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.json"
         write_json(file, found.coco)
         try:
-            dataset = _open(detector, file, found.images)
+            dataset = open_coco(detector, file, found.images)
         except InputError as error:  # the temporary file will be gone
             raise InputError(str(error).replace(str(file), f"{data}, as COCO")) from error
         remarks = [remark.replace(str(file), f"{data}, as COCO") for remark in dataset.remarks]
@@ -85,7 +85,8 @@ def stored_split(config: str, weights: Path, name: str) -> SplitConfig | None:
     return data.val if name == "val" else data.train
 
 
-def _open(detector: Detector, annotations: Path, images: Path) -> CocoDataset:
+def open_coco(detector: Detector, annotations: Path, images: Path) -> CocoDataset:
+    """The images and boxes of a COCO file, of the classes that a detector has. Raises InputError."""
     return CocoDataset(
         annotations, images, classes=detector.classes, training=False, value_range=detector.value_range
     )

@@ -44,6 +44,15 @@ def detect_all(
     return evaluator
 
 
+def run_detector(
+    detector: Detector, dataset: CocoDataset, settings: EvaluationConfig, *, batch_size: int, workers: int
+) -> CocoEvaluator:
+    """Run a detector over every image of a data set, at its own input size."""
+    samples = EvaluationSamples(dataset, input_size=detector.input_size)
+    loader = EvaluationLoader(samples, batch_size=batch_size, workers=workers)
+    return detect_all(detector.backend, dataset, loader, settings)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
     """A detector measured on annotated images; `print` shows the 12 COCO metrics and one row per class."""
@@ -89,9 +98,7 @@ def evaluate_detector(
     stored = stored_settings(detector, name)
     settings = stored or EvaluationConfig()
     settings = replace(settings, backend=backend or settings.backend)
-    samples = EvaluationSamples(dataset, input_size=detector.input_size)
-    loader = EvaluationLoader(samples, batch_size=batch_size, workers=workers)
-    evaluator = detect_all(detector.backend, dataset, loader, settings)
+    evaluator = run_detector(detector, dataset, settings, batch_size=batch_size, workers=workers)
     metrics, matches = evaluator.evaluate_with_matches()
     origin = "as in the training run" if stored else "defaults"
     return Evaluation(metrics, tuple(matches), evaluator, len(dataset), settings, origin, tuple(dataset.remarks))
