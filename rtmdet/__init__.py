@@ -20,6 +20,7 @@ _HOMES = {
     "check_data": "rtmdet.api",
     "compare": "rtmdet.api",
     "evaluate": "rtmdet.api",
+    "export": "rtmdet.api",
     "train": "rtmdet.api",
 }
 
@@ -34,11 +35,12 @@ __all__ = [
     "check_data",
     "compare",
     "evaluate",
+    "export",
     "train",
 ]
 
 if TYPE_CHECKING:
-    from rtmdet.api import check_data, compare, evaluate, train
+    from rtmdet.api import check_data, compare, evaluate, export, train
     from rtmdet.core.detections import Detections
     from rtmdet.core.errors import InputError
     from rtmdet.detector import Detector

@@ -1,4 +1,4 @@
-"""What the commands do, for Python: train, evaluate, compare, check data.
+"""What the commands do, for Python: train, evaluate, compare, export, check data.
 
     run = rtmdet.train("data/balloon", weights="rtmdet-tiny-coco", epochs=40, output="runs/balloon")
     print(rtmdet.evaluate(run.last, "data/balloon", split="val"))
@@ -13,14 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtmdet.core.console import track
+from rtmdet.core.console import say, track
 from rtmdet.core.errors import InputError
+from rtmdet.core.facts import NmsFacts
 from rtmdet.data.doctor.finding import Report
 from rtmdet.data.doctor.report import examine_path
+from rtmdet.deploy.export import NMS_IOU, NMS_MOST, NMS_SCORE, ExportOptions
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.runs.compare import Comparison, Loading, compare_runs
 from rtmdet.runs.data_purpose import read_purpose
+from rtmdet.runs.export import CHECK_IMAGES, Exports, choose_check_images, export_detector
 from rtmdet.runs.folder import weights_of_run
 from rtmdet.runs.ground_truth import open_ground_truth
 from rtmdet.runs.measure import Evaluation, evaluate_detector
@@ -143,6 +146,57 @@ def compare(
         device=device,
         loading=Loading(batch_size, workers, backend),
     )
+
+
+def export(
+    detector: Detector | PathLike,
+    formats: Sequence[str] = ("onnx",),
+    *,
+    out: PathLike | None = None,
+    data: PathLike | None = None,
+    images: PathLike | None = None,
+    split: str | None = None,
+    check_images: int = CHECK_IMAGES,
+    half: bool = False,
+    nms: bool = False,
+    nms_score: float = NMS_SCORE,
+    nms_iou: float = NMS_IOU,
+    fixed: int | None = None,
+    size: str | None = None,
+    classes: Sequence[str] | None = None,
+    input_size: tuple[int, int] | None = None,
+) -> Exports:
+    """Write a detector as files for other programs, each compared with the network; `print` shows the comparison.
+
+    `formats` are some of onnx, openvino and safetensors. `detector` is a weights file, the folder of a run (its
+    last.pth), or a Detector opened with fold=False. The files lie in `out`, by default beside the weights. They are
+    compared on at most `check_images` of the validation images of the run, of a folder `images`, or of the `split`
+    of a data set `data`, which also gives AP; one that differs is named "unverified".
+
+    `half` stores 16-bit floats. `nms` puts NMS into the file: boxes of a score above `nms_score`, none of a class
+    that overlap by more than `nms_iou`. `fixed` allows only batches of so many images of the input size; otherwise
+    the file takes every number of images and all sizes that are multiples of 32. Raises InputError.
+    """
+    if isinstance(detector, Detector):
+        whole = network = detector
+    else:
+        file = weights_of_run(str(detector))
+        whole, network = (
+            Detector(file, size=size, classes=classes, input_size=input_size, fold=fold) for fold in (False, True)
+        )
+    weights = network.path or Path("detector")
+    chosen = choose_check_images(
+        network, weights, data=_path(data), images=_path(images), split=split, most=check_images
+    )
+    options = ExportOptions(
+        half=half,
+        fixed_input=fixed is not None,
+        fixed_batch=fixed,
+        nms=NmsFacts(nms_score, nms_iou, NMS_MOST) if nms else None,
+    )
+    beside = weights.parent if isinstance(detector, Detector) or Path(detector).exists() else Path()
+    stem = (_path(out) or beside) / weights.stem  # files of a published name are not for its cache folder
+    return export_detector(whole, network, formats, chosen, stem=stem, options=options, say=say)
 
 
 def check_data(

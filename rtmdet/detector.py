@@ -1,9 +1,9 @@
-"""Detector: loads weights and detects in images of any size, for scripts and notebooks.
+"""Detector: opens weights or an exported file and detects in images of any size, for scripts and notebooks.
 
     detector = Detector("rtmdet-tiny-coco")
     detections = detector("photo.jpg")
 
-Dimension legend: B images at a time, K classes, H, W height and width.
+Torch is imported only if the file needs it. Dimension legend: B images at a time, K classes, H, W height and width.
 """
 
 from __future__ import annotations
@@ -14,46 +14,44 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
+from rtmdet.core.arrays import is_tensor
+from rtmdet.core.backend import Backend, Selection
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
+from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import Letterbox, letterbox
-from rtmdet.core.pictures import COLORS, Picture, ValueRange, to_rgb
-from rtmdet.core.postprocess import postprocess
-from rtmdet.core.priors import STRIDES
+from rtmdet.core.pictures import COLORS, ValueRange, to_rgb
+from rtmdet.core.strides import STRIDES
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
-from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
-from rtmdet.models.folding import fold_batch_norms
-from rtmdet.models.rtmdet import RTMDet, build_rtmdet
-from rtmdet.weights.download import resolve
-from rtmdet.weights.load import LoadedWeights, load_weights, read_checkpoint
 
-DEFAULT_INPUT_SIZE = (640, 640)
+if TYPE_CHECKING:
+    import torch
+
+    from rtmdet.core.pictures import Picture
+    from rtmdet.models.rtmdet import RTMDet
+
 NMS_PRE = 1000  # candidates per level
 FilePath = str | os.PathLike[str]
 Score = float | str | Sequence[float]
 
 
 class Detector:
-    """A model in evaluation mode with its class names and input size (H, W), on its device.
+    """A network with its class names and input size (H, W), on its device.
 
     Several threads may call one detector. Attributes: `classes`, K names; `named`, false if these are only numbers;
-    `input_size`; `device`; `model`; `config`, the YAML of the training run; `category_ids` of the classes in its
-    annotation file; `score_thresholds`, tuned per class in its validation; `value_range` of 16-bit images
+    `input_size`; `device`; `model`, for torch; `config`, the YAML of the training run; `category_ids` of the classes
+    in its annotation file; `score_thresholds`, tuned per class in its validation; `value_range` of 16-bit images
     (`read_image`). Unknown ones are empty.
     """
 
-    category_ids: tuple[int, ...]
-    score_thresholds: tuple[float, ...]
-    value_range: ValueRange | None
+    backend: Backend
     path: Path | None
 
     def __init__(
@@ -66,67 +64,66 @@ class Detector:
         device: str = "auto",
         fold: bool = True,
     ) -> None:
-        """A detector from a checkpoint file or a published name (zoo.WEIGHTS).
+        """A detector from a checkpoint, a published name (zoo.WEIGHTS), or a file of `rtmdet export`.
 
-        Model size, class names and input size (H, W) default to those in the checkpoint. `device` is cpu, cuda,
-        cuda:1, mps or auto. `fold` merges batch norms into convolutions: same results, faster. Raises InputError if
-        the weights do not fit or lack metadata.
+        ONNX Runtime runs an exported .onnx, OpenVINO an .xml. Model size, class names and input size (H, W) default
+        to those in the file. `device` is cpu, cuda, cuda:1, mps or auto. `fold` merges batch norms into convolutions:
+        same results, faster. Raises InputError if the weights do not fit or lack metadata.
         """
-        checkpoint = read_checkpoint(resolve(str(weights), progress=True))
-        backbone = checkpoint.backbone or None  # its weights are in the checkpoint: no download
-        model = build_rtmdet(_size_of(checkpoint, size), _num_classes_of(checkpoint), backbone=backbone)
-        load_weights(model, checkpoint)
-        names = classes or checkpoint.classes
-        self._hold(
-            fold_batch_norms(model) if fold else model,
-            classes=names or [f"class {k}" for k in range(model.bbox_head.num_classes)],
-            input_size=input_size or checkpoint.input_size or DEFAULT_INPUT_SIZE,
-            device=choose_device(device),
-        )
-        self.named = bool(names)
-        self.config = checkpoint.config
-        self.category_ids = tuple(checkpoint.category_ids)
-        self.score_thresholds = tuple(checkpoint.score_thresholds)
-        self.value_range = checkpoint.value_range
-        self.path = checkpoint.path
+        self.path, self.backend, facts = _open(weights, size=size, device=device, fold=fold)
+        if classes:
+            number = len(facts.classes)
+            facts = replace(facts, classes=tuple(classes), named=True)
+            facts.check_classes(number)
+        self._set_facts(replace(facts, input_size=input_size or facts.input_size))
 
     @classmethod
     def from_model(
         cls, model: RTMDet, *, classes: Sequence[str], input_size: tuple[int, int], device: torch.device
     ) -> Detector:
         """A detector for an existing model, which is moved to the device. Raises InputError."""
+        from rtmdet.deploy.torch_backend import move_model
+
+        facts = ModelFacts(tuple(classes), input_size)
+        facts.check_classes(model.bbox_head.num_classes)
         detector = cls.__new__(cls)
-        detector._hold(model, classes=classes, input_size=input_size, device=device)
+        detector.path = None
+        detector.backend = move_model(model, device)
+        detector._set_facts(facts)
         return detector
 
-    def _hold(
-        self, model: RTMDet, *, classes: Sequence[str], input_size: tuple[int, int], device: torch.device
-    ) -> None:
-        if len(classes) != model.bbox_head.num_classes:
-            raise InputError(
-                f"the detector has {model.bbox_head.num_classes} classes, found {len(classes)} names "
-                f"({', '.join(classes)}): give as many names as there are classes"
-            )
-        if any(side < 32 or side % 32 for side in input_size):
-            raise InputError(f"input size {input_size}: each side must be a multiple of 32 pixels")
-        self.classes = tuple(classes)
-        self.named = True
-        self.input_size = input_size
-        self.device = device
-        self.config = ""
-        self.category_ids = ()
-        self.score_thresholds = ()
-        self.value_range = None
-        self.path = None
-        memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
-        self.model = model.eval().to(device).to(memory_format=memory_format)
-        self.backend = TorchBackend(self.model, device)
+    def _set_facts(self, facts: ModelFacts) -> None:
+        self.facts = facts
+        self.classes = facts.classes
+        self.named = facts.named
+        self.input_size = facts.input_size
+        self.category_ids = facts.category_ids
+        self.score_thresholds = facts.score_thresholds
+        self.value_range: ValueRange | None = facts.value_range
+        self.config = facts.config
 
-    def preprocess(self, images: Sequence[np.ndarray]) -> tuple[Tensor, list[Letterbox]]:
-        """RGB uint8 images as (B, 3, H, W) uint8 on the device, and where each one lies in it."""
+    @property
+    def device(self) -> Any:
+        """Where the network runs: a torch.device, or the name of one for exported files."""
+        return self.backend.device
+
+    @property
+    def model(self) -> RTMDet:
+        """The network in torch. Raises InputError for exported files, which have neither layers nor gradients."""
+        from rtmdet.deploy.torch_backend import TorchBackend
+
+        if not isinstance(self.backend, TorchBackend):
+            raise InputError(
+                f"{self.path}: this needs the layers and gradients of the network, which an exported file does not "
+                "have: give the checkpoint that it was made of, such as best.pth"
+            )
+        return cast("RTMDet", self.backend.model)
+
+    def preprocess(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, list[Letterbox]]:
+        """RGB uint8 images as the network's input, (B, 3, H, W) uint8, and where each one lies in it."""
         boxed = [letterbox(image, self.input_size) for image in images]
-        stack = torch.from_numpy(np.stack([canvas for canvas, _ in boxed]))  # (B, H, W, 3)
-        return stack.permute(0, 3, 1, 2).to(self.device), [place for _, place in boxed]
+        stack = np.stack([canvas for canvas, _ in boxed])  # (B, H, W, 3)
+        return stack.transpose(0, 3, 1, 2), [place for _, place in boxed]
 
     def thresholds(self, score: Score = "auto") -> tuple[float, ...]:
         """The score thresholds, one for all classes or K of them.
@@ -204,23 +201,19 @@ class Detector:
     ) -> list[Detections]:
         batch, places = self.preprocess([image.pixels for image in images])
         several = len(thresholds) > 1  # then the limit counts what is left after all of them
-        with torch.inference_mode():
-            batched = postprocess(
-                self.backend(batch),
-                input_size=self.input_size,
-                letterboxes=places,
-                score_threshold=min(thresholds),
-                iou_threshold=iou_threshold,
-                nms_pre=NMS_PRE,
-                max_detections=len(STRIDES) * NMS_PRE if several else max_detections,
-            )
-        complete = []  # outside of inference mode, whose tensors cannot be changed in place
-        for found, image in zip(batched, images, strict=True):
+        selection = Selection(
+            score_threshold=min(thresholds),
+            iou_threshold=iou_threshold,
+            nms_pre=NMS_PRE,
+            max_detections=len(STRIDES) * NMS_PRE if several else max_detections,
+        )
+        complete = []
+        for found, image in zip(self.backend.detect(batch, places, selection), images, strict=True):
             size = image.pixels.shape[0], image.pixels.shape[1]
             kept = found.above(thresholds)[:max_detections] if several else found
             complete.append(
                 replace(
-                    kept.to("cpu").clipped(size),
+                    kept.on_cpu().clipped(size),
                     classes=self.classes,
                     category_ids=self.category_ids,
                     image_size=size,
@@ -250,7 +243,8 @@ def _list_inputs(images: object) -> tuple[bool, Iterator[tuple[str, object]]]:
         if not files:
             raise InputError(f"{path}: expected a folder with images, found none in it: give another folder")
         return False, ((str(file), file) for file in files)
-    if isinstance(images, bytes | np.ndarray | Tensor | Image.Image) or not isinstance(images, Iterable):
+    single = isinstance(images, bytes | np.ndarray | Image.Image) or is_tensor(images)
+    if single or not isinstance(images, Iterable):
         return True, iter([("image", images)])
     return False, ((f"images[{place}]", image) for place, image in enumerate(images))
 
@@ -265,28 +259,22 @@ def _check_options(iou_threshold: float, max_detections: int, batch_size: int, c
         raise InputError(f"color {color!r}: expected {' or '.join(COLORS)}")
 
 
-def choose_device(name: str) -> torch.device:
-    """The torch device of a name; `auto` is CUDA if available, else the CPU. Raises InputError."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}): try cpu") from error
-    return device
+def _open(weights: FilePath, *, size: str | None, device: str, fold: bool) -> tuple[Path | None, Backend, ModelFacts]:
+    """The file of weights, what runs it, and its facts; by the suffix, which decides about the imports, too."""
+    path = Path(weights).expanduser()
+    if path.suffix == ".onnx":
+        from rtmdet.deploy.onnx_backend import open_onnx
 
+        exported = open_onnx(path, device)
+        return path, exported, exported.facts.model
+    if path.suffix == ".xml":
+        from rtmdet.deploy.openvino_backend import open_openvino
 
-def _size_of(checkpoint: LoadedWeights, size: str | None) -> str:
-    found = size or checkpoint.size
-    if found is None:
-        raise InputError(f"{checkpoint.path} stores no model size: give it with --size")
-    return found
+        exported = open_openvino(path, device)
+        return path, exported, exported.facts.model
+    from rtmdet.deploy.torch_backend import open_checkpoint
+    from rtmdet.weights.download import resolve
 
-
-def _num_classes_of(checkpoint: LoadedWeights) -> int:
-    if checkpoint.num_classes is None:
-        raise InputError(
-            f"{checkpoint.path} has no class layers: it is a backbone to start training from, not a detector"
-        )
-    return checkpoint.num_classes
+    path = resolve(str(weights), progress=True)
+    backend, facts = open_checkpoint(path, size=size, device=device, fold=fold)
+    return path, backend, facts

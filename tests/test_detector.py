@@ -16,42 +16,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lively import CLASSES, SIZE, assert_close, lively_model
 from PIL import Image
-from torch.nn import functional as F
 
 import rtmdet
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import letterbox
-from rtmdet.detector import Detector, choose_device
+from rtmdet.deploy.torch_backend import choose_device
+from rtmdet.detector import Detector
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import load_weights, read_checkpoint
-
-CLASSES = ("cat", "dog", "emu")
-SIZE = (64, 96)  # (H, W) of the network's input
-
-
-def lively_model(num_classes: int = 3, *, backbone: str | None = None) -> RTMDet:
-    """A nano model that gives various scores and boxes of tens of pixels, as a trained one does."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = build_rtmdet("nano", num_classes, backbone=backbone)
-    norms = [layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
-    noise = (torch.randint(0, 256, (3, 3, 64 // s, 96 // s), generator=generator) for s in (1, 4, 16))
-    images = torch.cat([F.interpolate(part.byte(), SIZE) for part in noise])  # coarse and fine
-    with torch.no_grad():
-        for norm in norms:
-            norm.momentum = 1.0
-            norm.weight.uniform_(0.7, 1.7, generator=generator)
-        model.train()(images)  # statistics of real activations, so that the image comes through all layers
-        for branch, weight, bias in (("rtm_cls", 0.2, -1.0), ("rtm_reg", 0.05, 1.0)):
-            for layer in getattr(model.bbox_head, branch):
-                layer.weight.normal_(0, weight, generator=generator)
-                layer.bias.fill_(bias)
-    return model.eval()
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +49,6 @@ def images() -> list[np.ndarray]:
     """Noise of three sizes: of the input's shape, wide, high and odd."""
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((64, 96), (50, 200), (151, 33))]
-
-
-def assert_close(a: Detections, b: Detections) -> None:
-    """The same up to rounding, which may exchange detections of nearly equal scores."""
-    assert len(a) == len(b)
-    rows = [torch.column_stack([one.boxes, 100 * one.scores, 1000 * one.labels]) for one in (a, b)]
-    distances = torch.cdist(*rows, p=float("inf"))
-    if len(a):
-        assert max(distances.amin(0).max(), distances.amin(1).max()) < 0.1  # pixels, hundredths of a score
 
 
 def test_the_checkpoint_says_what_it_is(detector: Detector) -> None:
@@ -308,10 +276,10 @@ def test_score_thresholds_come_from_the_checkpoint(
 
 def test_preprocessing_is_the_one_letterbox(detector: Detector, images: list[np.ndarray]) -> None:
     batch, places = detector.preprocess(images)
-    assert (batch.shape, batch.dtype) == ((3, 3, *SIZE), torch.uint8)
-    for tensor, place, image in zip(batch, places, images, strict=True):
+    assert (batch.shape, batch.dtype) == ((3, 3, *SIZE), np.uint8)
+    for pixels, place, image in zip(batch, places, images, strict=True):
         canvas, expected = letterbox(image, SIZE)
-        np.testing.assert_array_equal(tensor.permute(1, 2, 0).numpy(), canvas)
+        np.testing.assert_array_equal(pixels.transpose(1, 2, 0), canvas)
         assert place == expected
 
 

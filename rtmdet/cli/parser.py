@@ -10,7 +10,8 @@ from rtmdet import __version__
 BOX_AM_METHODS = ("gradcam", "gradcam++", "eigencam", "ablationcam")
 EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
 REDUCTIONS = ("squeeze_mean", "select_max", "topk")
-COMMANDS = ("train", "check", "evaluate", "compare", "infer", "visualize", "plot", "data", "info")
+COMMANDS = ("train", "check", "evaluate", "compare", "infer", "export", "visualize", "plot", "data", "info")
+EXPORT_FORMATS = ("onnx", "openvino", "safetensors")
 
 
 def _path(text: str) -> Path:
@@ -28,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_compare(commands)
     _add_infer(commands)
+    _add_export(commands)
     _add_visualize(commands)
     _add_plot(commands)
     _add_data(commands)
@@ -134,6 +136,39 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", type=_path, default=Path("outputs/infer"),
                         help="folder for the pictures (same subfolders as the photos) and detections.json "
                         "(default outputs/infer)")  # fmt: skip
+
+
+def _add_export(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "export",
+        "Write a detector as a file for other programs, and compare it with the network on real images.",
+        "export",
+    )
+    parser.add_argument(
+        "weights", metavar="WEIGHTS", help="checkpoint, published name, or folder of a run (last.pth)"
+    )
+    parser.add_argument("--format", nargs="+", choices=EXPORT_FORMATS, default=["onnx"],
+                        help="one or several formats (default onnx)")  # fmt: skip
+    parser.add_argument("--out", type=_path, help="folder for the files (default: that of the weights)")
+    parser.add_argument("--data", type=_path, metavar="PATH",
+                        help="data set to compare on, in any known format (default: the run's validation "
+                        "images)")  # fmt: skip
+    parser.add_argument("--images", type=_path, help="folder of images to compare on, without AP; or, if --data is a "
+                        "COCO file, of its images")  # fmt: skip
+    parser.add_argument("--split", choices=("train", "val"), help="split of --data (default: val if there is one)")
+    parser.add_argument("--check-images", type=int, default=100, metavar="N",
+                        help="images to compare on, at most (default 100)")  # fmt: skip
+    parser.add_argument("--nms", action="store_true", help="put NMS into the file: its outputs are the detections")
+    parser.add_argument("--nms-score", type=float, default=0.001, help="score threshold of --nms (default 0.001)")
+    parser.add_argument("--nms-iou", type=float, default=0.65, help="overlap threshold of --nms (default 0.65)")
+    parser.add_argument("--half", action="store_true", help="16-bit floats: half the size")
+    parser.add_argument("--fixed", type=int, nargs="?", const=1, metavar="BATCH",
+                        help="only for batches of this many images (1 without a number) of the input size; default: "
+                        "every batch and all sizes that are multiples of 32")  # fmt: skip
+    parser.add_argument("--size", help="model size (nano tiny s m l x), if the checkpoint does not store it")
+    parser.add_argument("--class-names", metavar="A,B,C", help="class names in order, if the checkpoint stores none")
+    parser.add_argument("--input", type=int, help="side of the square input in pixels (default: the checkpoint's)")
 
 
 def _add_visualize(commands: argparse._SubParsersAction) -> None:

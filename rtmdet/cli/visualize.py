@@ -119,7 +119,8 @@ def draw_box_am(detector: Detector, image: np.ndarray, asked: Asked) -> None:
     for layer in layers:
         find_layer(detector.model, layer)  # unknown layers fail before the work begins
     found = _find_boxes(detector, image, asked.score)
-    images, (place,) = detector.preprocess([image])
+    stacked, (place,) = detector.preprocess([image])
+    images = torch.from_numpy(stacked).to(detector.device)
     boxes = place.to_input(found.boxes).to(detector.device)
     labels = found.labels.clone().to(detector.device)  # inference tensors cannot take part in autograd, copies can
     fed = {layer: np.ones(len(found), bool) for layer in layers}  # the boxes that depend on each layer

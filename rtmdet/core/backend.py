@@ -1,16 +1,39 @@
-"""Whatever runs the network on a batch of images."""
+"""Whatever runs the network: letterboxed images in, detections out.
+
+Dimension legend: B images, H, W height and width of the network's input.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from torch import Tensor
+from rtmdet.core.arrays import Array
+from rtmdet.core.detections import Detections
+from rtmdet.core.letterbox import Letterbox
 
-from rtmdet.core.structures import DenseOutputs
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which predictions become detections. The defaults are those of COCO evaluation."""
+
+    score_threshold: float = 0.001
+    iou_threshold: float = 0.65  # of NMS
+    nms_pre: int = 30000  # (prior, class) pairs per level that enter NMS
+    max_detections: int = 300  # of an image
 
 
 class Backend(Protocol):
-    """Maps letterboxed images (B, 3, H, W), uint8 RGB on any device, to what the network predicts at every prior."""
+    """Runs the network on the CPU or on a GPU, by torch or by another library."""
 
-    def __call__(self, images: Tensor) -> DenseOutputs:
-        """Run the network; without gradients."""
+    @property
+    def device(self) -> Any:
+        """Where it runs, such as cpu or cuda:0; for torch a torch.device."""
+
+    def detect(self, images: Array, letterboxes: Sequence[Letterbox], selection: Selection) -> list[Detections]:
+        """The detections in each of B images, uint8 RGB (B, 3, H, W), by falling score.
+
+        Boxes are in the pixels of the original image, where its letterbox places it; they can reach a little beyond.
+        Their arrays are of the library that ran the network: torch tensors, or NumPy arrays.
+        """

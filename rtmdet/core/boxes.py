@@ -42,11 +42,3 @@ def decode_distances(points: Tensor, distances: Tensor) -> Tensor:
 def encode_distances(points: Tensor, boxes: Tensor) -> Tensor:
     """Distances (..., P, 4) from points (P, 2) to the sides of boxes (..., P, 4): the inverse of decoding."""
     return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], dim=-1)
-
-
-def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Boxes (..., 4) clipped to an image of (H, W)."""
-    height, width = size
-    return torch.stack(
-        [boxes[..., 0].clamp(0, width), boxes[..., 1].clamp(0, height),
-         boxes[..., 2].clamp(0, width), boxes[..., 3].clamp(0, height)], dim=-1)  # fmt: skip

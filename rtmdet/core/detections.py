@@ -9,17 +9,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import index as as_index
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, overload
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, overload
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from rtmdet.core.boxes import clip_boxes
+from rtmdet.core.arrays import Array, clip_boxes, constants_like, is_tensor
 from rtmdet.core.class_colors import class_colors
 from rtmdet.core.draw import draw_boxes, save_image
 from rtmdet.core.errors import InputError
-from rtmdet.core.pictures import Picture, to_rgb
+from rtmdet.core.pictures import to_rgb
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from rtmdet.core.pictures import Picture
 
 
 class CocoResult(TypedDict):
@@ -63,13 +67,15 @@ class Detection:
 class Detections:
     """The objects found in one image, sorted by falling score. A Detector returns them on the CPU.
 
-    A sequence: `len`; an integer gives one Detection; a slice, a mask (`found[found.scores > 0.5]`) or a list of
-    indices gives Detections. `draw` and `save` use the image in memory (no copy), or read the file again.
+    The arrays are torch tensors; an exported file gives NumPy arrays (`to("cpu")` makes tensors of them, `numpy()`
+    NumPy arrays of tensors). A sequence: `len`; an integer gives one Detection; a slice, a mask
+    (`found[found.scores > 0.5]`) or a list of indices gives Detections. `draw` and `save` use the image in memory (no
+    copy), or read the file again.
     """
 
-    boxes: Tensor  # (D, 4) float32 xyxy
-    scores: Tensor  # (D,) float32 in 0 .. 1
-    labels: Tensor  # (D,) int64, 0 .. K-1
+    boxes: Array  # (D, 4) float32 xyxy
+    scores: Array  # (D,) float32 in 0 .. 1
+    labels: Array  # (D,) int64, 0 .. K-1
     classes: tuple[str, ...] = ()  # K names; empty: unknown
     category_ids: tuple[int, ...] = ()  # of the classes in the training annotation file; empty: unknown
     image_size: tuple[int, int] | None = None  # (H, W)
@@ -95,9 +101,8 @@ class Detections:
     def __getitem__(self, index: Any) -> Detection | Detections:
         if isinstance(index, slice):
             index = list(range(len(self)))[index]  # tensors do not support negative steps
-        elif isinstance(index, np.ndarray) and index.ndim:
-            index = torch.from_numpy(np.ascontiguousarray(index))
-        if isinstance(index, list) or (isinstance(index, Tensor) and index.ndim):
+        if isinstance(index, list) or np.ndim(index):
+            index = _as_index(index, self.scores)
             return replace(self, boxes=self.boxes[index], scores=self.scores[index], labels=self.labels[index])
         place = range(len(self))[as_index(index)]
         return next(iter(self[[place]]))
@@ -116,7 +121,7 @@ class Detections:
     def above(self, score: float | Sequence[float]) -> Detections:
         """Only the detections with a score of at least `score`: one for all, or one per class."""
         if isinstance(score, Sequence):
-            return self[self.scores >= self.scores.new_tensor(score)[self.labels]]
+            return self[self.scores >= constants_like(self.scores, score)[self.labels]]
         return self[self.scores >= float(score)]
 
     def clipped(self, size: tuple[int, int]) -> Detections:
@@ -125,10 +130,22 @@ class Detections:
         return replace(self, boxes=boxes)[(boxes[:, 2:] > boxes[:, :2]).all(1)]
 
     def to(self, device: torch.device | str) -> Detections:
-        """The same detections on another device."""
-        return replace(
-            self, boxes=self.boxes.to(device), scores=self.scores.to(device), labels=self.labels.to(device)
+        """The same detections as torch tensors on another device."""
+        import torch  # the arrays may be NumPy's, without torch
+
+        boxes, scores, labels = (torch.as_tensor(part).to(device) for part in (self.boxes, self.scores, self.labels))
+        return replace(self, boxes=boxes, scores=scores, labels=labels)
+
+    def on_cpu(self) -> Detections:
+        """The same detections in the CPU's memory, NumPy arrays as they are."""
+        return self.to("cpu") if is_tensor(self.boxes) else self
+
+    def numpy(self) -> Detections:
+        """The same detections as NumPy arrays."""
+        boxes, scores, labels = (
+            part.cpu().numpy() if is_tensor(part) else part for part in (self.boxes, self.scores, self.labels)
         )
+        return replace(self, boxes=boxes, scores=scores, labels=labels)
 
     def draw(self, image: Picture | None = None, *, labels: bool = True) -> np.ndarray:
         """A new (H, W, 3) uint8 RGB picture: the image with boxes in class colors, labeled with name and score.
@@ -150,7 +167,7 @@ class Detections:
         colors = dict(zip(all_names, class_colors(all_names), strict=True))
         texts = [f"{name} {score:.2f}" for name, score in zip(names, self.scores.tolist(), strict=True)]
         texts = texts if labels else [""] * len(texts)
-        return draw_boxes(pixels, self.boxes.cpu().numpy(), texts, [colors[name] for name in names])
+        return draw_boxes(pixels, self.numpy().boxes, texts, [colors[name] for name in names])
 
     def save(self, path: str | Path, *, labels: bool = True) -> None:
         """Write the drawn picture in the format of the suffix. Raises InputError as `draw` does, or if that fails."""
@@ -158,8 +175,8 @@ class Detections:
 
     def to_coco(self, image_id: int) -> list[CocoResult]:
         """Rows of COCO's results format; category ids are those of the training, or 1 .. K if unknown."""
-        corners = self.boxes.double().cpu()
-        boxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1).tolist()  # x, y, width, height
+        corners = self.numpy().boxes.astype(np.float64)
+        boxes = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]).tolist()  # x, y, width, height
         return [
             CocoResult(image_id=image_id, category_id=self._category_id(label), bbox=box, score=score)
             for box, score, label in zip(boxes, self.scores.tolist(), self.labels.tolist(), strict=True)
@@ -194,12 +211,26 @@ class Detections:
             raise InputError(
                 "to_supervision needs the package supervision, which is missing: pip install supervision"
             ) from error
+        arrays = self.numpy()
         return supervision.Detections(
-            xyxy=self.boxes.cpu().numpy(),
-            confidence=self.scores.cpu().numpy(),
-            class_id=self.labels.cpu().numpy(),
+            xyxy=arrays.boxes,
+            confidence=arrays.scores,
+            class_id=arrays.labels,
             data={"class_name": np.array(self.names, dtype=np.str_)},
         )
 
     def _category_id(self, label: int) -> int:
         return self.category_ids[label] if self.category_ids else label + 1
+
+
+def _as_index(index: Any, array: Array) -> Array:
+    """A mask or indices, (D,), in the library and on the device of an array."""
+    if is_tensor(index) and is_tensor(array):
+        return index  # torch indexes with those of another device, too
+    values = np.asarray(index.cpu() if is_tensor(index) else index)
+    values = values if values.size else values.astype(np.int64)  # an empty list has no type
+    if not is_tensor(array):
+        return values
+    import torch  # it is imported already
+
+    return torch.from_numpy(np.ascontiguousarray(values))

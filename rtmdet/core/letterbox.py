@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from torch import Tensor
+
+from rtmdet.core.arrays import AnyArray, constants_like
 
 PAD_VALUE = 114  # gray of the padding, all channels
 
@@ -49,13 +50,13 @@ class Letterbox:
         content = fitted_size(size, input_size)
         return cls(content, (content[1] / size[1], content[0] / size[0]))
 
-    def to_input(self, boxes: Tensor) -> Tensor:
+    def to_input(self, boxes: AnyArray) -> AnyArray:
         """Boxes (N, 4) xyxy of the image in input pixels."""
-        return boxes * boxes.new_tensor([*self.scale, *self.scale])
+        return boxes * constants_like(boxes, self.scale * 2)
 
-    def to_image(self, boxes: Tensor) -> Tensor:
+    def to_image(self, boxes: AnyArray) -> AnyArray:
         """Boxes (N, 4) xyxy of the input in the image's own pixels."""
-        return boxes / boxes.new_tensor([*self.scale, *self.scale])
+        return boxes / constants_like(boxes, self.scale * 2)
 
 
 def letterbox(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, Letterbox]:

@@ -5,13 +5,18 @@ Legend: H, W height and width after EXIF orientation is applied.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
+from rtmdet.core.arrays import is_tensor
 from rtmdet.core.errors import InputError
 
-Picture = np.ndarray | Tensor | Image.Image
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Picture = np.ndarray | Tensor | Image.Image
 ValueRange = tuple[int, int]  # 16-bit values that become black and white
 COLORS = ("rgb", "bgr")
 
@@ -33,7 +38,7 @@ def to_rgb(picture: object, name: str, *, color: str = "rgb", value_range: Value
     """
     if isinstance(picture, Image.Image):
         return _from_values(_read_pil(picture, name, value_range), name, None)
-    if not isinstance(picture, np.ndarray | Tensor):
+    if not isinstance(picture, np.ndarray) and not is_tensor(picture):
         found = "None, which cv2.imread gives for a file that it cannot read" if picture is None else ""
         raise InputError(
             f"{name}: expected a path, a PIL image, a uint8 array or a uint8 tensor, "
@@ -85,33 +90,33 @@ def _read_pil(image: Image.Image, name: str, value_range: ValueRange | None) -> 
 
 def _from_values(values: np.ndarray | Tensor, name: str, value_range: ValueRange | None) -> np.ndarray:
     """(H, W, 3) uint8 of an array or a tensor, with its order of channels."""
-    is_tensor = isinstance(values, Tensor)
+    tensor = is_tensor(values)
     shape, kind = tuple(values.shape), str(values.dtype).removeprefix("torch.")
     if kind != "uint8" and not (kind == "uint16" and value_range):
-        cast = "image.to(torch.uint8)" if is_tensor else "image.astype(np.uint8)"
+        cast = "image.to(torch.uint8)" if tensor else "image.astype(np.uint8)"
         raise InputError(
             f"{name}: expected uint8 values 0 .. 255, found {kind}: bring the values to 0 .. 255 (times 255 where "
             f"they are 0 .. 1), then {cast}"
         )
-    channels = 1 if len(shape) == 2 else shape[0 if is_tensor else -1] if len(shape) == 3 else 0
+    channels = 1 if len(shape) == 2 else shape[0 if tensor else -1] if len(shape) == 3 else 0
     if channels not in (1, 3, 4) or 0 in shape:
-        expected = "(H, W), (3, H, W) or (4, H, W)" if is_tensor else "(H, W), (H, W, 3) or (H, W, 4)"
-        thing = "a tensor" if is_tensor else "an array"
-        raise InputError(f"{name}: expected {thing} {expected}, found {shape}: {_shape_remedy(shape, is_tensor)}")
-    pixels = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+        expected = "(H, W), (3, H, W) or (4, H, W)" if tensor else "(H, W), (H, W, 3) or (H, W, 4)"
+        thing = "a tensor" if tensor else "an array"
+        raise InputError(f"{name}: expected {thing} {expected}, found {shape}: {_shape_remedy(shape, tensor)}")
+    pixels = values.cpu().numpy() if is_tensor(values) else np.asarray(values)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    elif is_tensor:
+    elif tensor:
         pixels = pixels.transpose(1, 2, 0)
     pixels = to_8_bits(pixels, value_range)
     return np.ascontiguousarray(pixels[..., :3] if channels > 1 else np.repeat(pixels, 3, axis=2))
 
 
-def _shape_remedy(shape: tuple[int, ...], is_tensor: bool) -> str:
+def _shape_remedy(shape: tuple[int, ...], tensor: bool) -> str:
     if 0 in shape:
         return "it is empty; check where it comes from"
     if len(shape) == 4:
         return "for a batch give the list of its images, list(batch)"
-    if len(shape) == 3 and shape[-1 if is_tensor else 0] in (1, 3, 4):
-        return f"move the channels, image.{'permute(2, 0, 1)' if is_tensor else 'transpose(1, 2, 0)'}"
+    if len(shape) == 3 and shape[-1 if tensor else 0] in (1, 3, 4):
+        return f"move the channels, image.{'permute(2, 0, 1)' if tensor else 'transpose(1, 2, 0)'}"
     return "give gray, RGB or RGBA pixels"

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from rtmdet.core.boxes import clip_boxes, decode_distances
+from rtmdet.core.arrays import clip_boxes
+from rtmdet.core.boxes import decode_distances
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.priors import STRIDES

@@ -2,22 +2,108 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from rtmdet.core.arrays import Array
+from rtmdet.core.backend import Selection
+from rtmdet.core.detections import Detections
+from rtmdet.core.errors import InputError
+from rtmdet.core.facts import ModelFacts
+from rtmdet.core.letterbox import Letterbox
+from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs
+from rtmdet.models.folding import fold_batch_norms
+from rtmdet.models.rtmdet import RTMDet, build_rtmdet
+from rtmdet.weights.load import LoadedWeights, load_weights, read_checkpoint
+
+DEFAULT_INPUT_SIZE = (640, 640)
 
 
 @dataclass(frozen=True, slots=True)
 class TorchBackend:
-    """A model that is on `device`, in evaluation mode, maps uint8 RGB (B, 3, H, W) to DenseOutputs."""
+    """A model in evaluation mode on `device`; its detections stay there."""
 
     model: nn.Module
     device: torch.device
 
-    def __call__(self, images: Tensor) -> DenseOutputs:
+    def __call__(self, images: Array) -> DenseOutputs:
         """Bring the images to the device and run the model."""
         with torch.inference_mode():
-            return self.model(images.to(self.device))
+            return self.model(torch.as_tensor(images).to(self.device))
+
+    def detect(self, images: Array, letterboxes: Sequence[Letterbox], selection: Selection) -> list[Detections]:
+        """The detections in each of B images, uint8 RGB (B, 3, H, W), in original pixels by falling score."""
+        height, width = images.shape[2:]
+        with torch.inference_mode():
+            return postprocess(
+                self(images),
+                input_size=(height, width),
+                letterboxes=letterboxes,
+                score_threshold=selection.score_threshold,
+                iou_threshold=selection.iou_threshold,
+                nms_pre=selection.nms_pre,
+                max_detections=selection.max_detections,
+            )
+
+
+def move_model(model: RTMDet, device: torch.device) -> TorchBackend:
+    """The model itself, moved to a device in the memory format that is fast there, in evaluation mode."""
+    memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+    return TorchBackend(model.eval().to(device).to(memory_format=memory_format), device)
+
+
+def open_checkpoint(path: Path, *, size: str | None, device: str, fold: bool) -> tuple[TorchBackend, ModelFacts]:
+    """The network of a weights file and what the file says about it. Raises InputError.
+
+    `size` is that of the model, for files that do not say it; `fold` merges batch norms into convolutions.
+    """
+    checkpoint = read_checkpoint(path)
+    backbone = checkpoint.backbone or None  # its weights are in the checkpoint: no download
+    size = _size_of(checkpoint, size)
+    classes = _num_classes_of(checkpoint)
+    model = build_rtmdet(size, classes, backbone=backbone)
+    load_weights(model, checkpoint)
+    facts = ModelFacts(
+        classes=tuple(checkpoint.classes or (f"class {k}" for k in range(classes))),
+        input_size=checkpoint.input_size or DEFAULT_INPUT_SIZE,
+        named=bool(checkpoint.classes),
+        category_ids=tuple(checkpoint.category_ids),
+        score_thresholds=tuple(checkpoint.score_thresholds),
+        value_range=checkpoint.value_range,
+        size=size,
+        backbone=checkpoint.backbone,
+        config=checkpoint.config,
+    )
+    return move_model(fold_batch_norms(model) if fold else model, choose_device(device)), facts
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device of a name; `auto` is CUDA if available, else the CPU. Raises InputError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}): try cpu") from error
+    return device
+
+
+def _size_of(checkpoint: LoadedWeights, size: str | None) -> str:
+    found = size or checkpoint.size
+    if found is None:
+        raise InputError(f"{checkpoint.path} stores no model size: give it with --size")
+    return found
+
+
+def _num_classes_of(checkpoint: LoadedWeights) -> int:
+    if checkpoint.num_classes is None:
+        raise InputError(
+            f"{checkpoint.path} has no class layers: it is a backbone to start training from, not a detector"
+        )
+    return checkpoint.num_classes

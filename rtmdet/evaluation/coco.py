@@ -89,7 +89,7 @@ class CocoEvaluator:
     def add(self, metas: Sequence[ImageMeta], detections: Sequence[Detections]) -> None:
         """Add the detections of some images, boxes in original pixels; each image once."""
         for meta, found in zip(metas, detections, strict=True):
-            self.add_rows(meta.image_id, _as_rows(found.to("cpu")))
+            self.add_rows(meta.image_id, _as_rows(found))
 
     def add_rows(self, image: int, rows: np.ndarray) -> None:
         """Add the detections of one image: (D, 6) float64 x, y, width, height, score, label, by falling score."""
@@ -207,9 +207,10 @@ def _mean(precision: np.ndarray) -> float:
 
 def _as_rows(found: Detections) -> np.ndarray:
     """Detections as x, y, width, height, score, label: (D, 6) float64."""
-    corners = found.boxes.double().numpy()  # (D, 4)
+    found = found.numpy()
+    corners = found.boxes.astype(np.float64)  # (D, 4)
     sizes = corners[:, 2:] - corners[:, :2]
-    return np.column_stack([corners[:, :2], sizes, found.scores.double().numpy(), found.labels.numpy()])
+    return np.column_stack([corners[:, :2], sizes, found.scores.astype(np.float64), found.labels])
 
 
 BACKENDS = {"pycocotools": evaluate_with_pycocotools, "hotcoco": evaluate_with_hotcoco}

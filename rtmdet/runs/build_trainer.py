@@ -18,7 +18,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.data.samples import TrainingSamples
-from rtmdet.detector import choose_device
+from rtmdet.deploy.torch_backend import choose_device
 from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.freezing import batch_norms, freeze
 from rtmdet.models.norm_statistics import recalibrate

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from rtmdet.config.file import parse_config
 from rtmdet.config.schema import EvaluationConfig
-from rtmdet.core.backend import Backend
+from rtmdet.core.backend import Backend, Selection
 from rtmdet.core.console import SizedIterable, track, warn
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
-from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import Batch
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
@@ -24,23 +21,14 @@ from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, interval
 from rtmdet.evaluation.matches import ClassMatches
 
 
-@torch.inference_mode()
 def detect_all(
     backend: Backend, dataset: CocoDataset, loader: SizedIterable[Batch], settings: EvaluationConfig
 ) -> CocoEvaluator:
     """Run the network over every image of the loader; returns an evaluator with the detections of this process."""
     evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
+    selection = Selection(settings.score_threshold, settings.iou_threshold, settings.nms_pre, settings.max_detections)
     for batch in track(loader, "validating"):
-        found = postprocess(
-            backend(batch.images),
-            input_size=(batch.images.shape[2], batch.images.shape[3]),
-            letterboxes=places_of(batch),
-            score_threshold=settings.score_threshold,
-            iou_threshold=settings.iou_threshold,
-            nms_pre=settings.nms_pre,
-            max_detections=settings.max_detections,
-        )
-        evaluator.add(batch.metas, found)
+        evaluator.add(batch.metas, backend.detect(batch.images, places_of(batch), selection))
     return evaluator
 
 

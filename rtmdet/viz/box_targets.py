@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from rtmdet.core.boxes import clip_boxes, decode_distances, pairwise_iou
+from rtmdet.core.arrays import clip_boxes
+from rtmdet.core.boxes import decode_distances, pairwise_iou
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.priors import grid_priors
 from rtmdet.core.structures import DenseOutputs, Target

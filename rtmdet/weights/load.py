@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
+import safetensors
 import torch
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.facts import read_facts
 from rtmdet.core.wording import shortened
 from rtmdet.models.backbone import CSPNeXt, scaled_channels
 from rtmdet.models.norm_statistics import is_blank
@@ -99,7 +100,9 @@ def read_checkpoint(path: Path) -> LoadedWeights:
 
     Raises InputError if the file is not a checkpoint, is damaged, would run code or holds no weights.
     """
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else read_pickled(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    content = read_pickled(path)
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: expected a dict of tensors, found {type(content).__name__}")
     tensors = _state_dict(content, path)
@@ -209,14 +212,35 @@ def find_size(tensors: Mapping[str, Tensor]) -> str | None:
     return None
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _read_safetensors(path: Path) -> LoadedWeights:
+    """The tensors of a file, with the facts about the model if `rtmdet export` wrote it."""
     try:
-        return safetensors.torch.load_file(path)
+        with safetensors.safe_open(path, "pt") as file:
+            text = file.metadata() or {}
+            content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is not a dict
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path}: expected a safetensors file, found a damaged or different one ({reason})"
         ) from error
+    tensors = _state_dict(content, path)
+    if "format" not in text or "classes" not in text:
+        check_network(path, tensors)
+        return LoadedWeights(path, tensors, size=find_size(tensors))
+    facts = read_facts(path, text).model
+    return LoadedWeights(
+        path,
+        tensors,
+        facts.classes if facts.named else None,
+        category_ids=facts.category_ids,
+        size=facts.size or None,
+        input_size=facts.input_size,
+        value_range=facts.value_range,
+        backbone=facts.backbone,
+        config=facts.config,
+        score_thresholds=facts.score_thresholds,
+        origin="a file of rtmdet export",
+    )
 
 
 def _state_dict(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:

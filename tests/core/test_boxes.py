@@ -10,7 +10,8 @@ import torch
 from golden import reference
 from torch import Tensor
 
-from rtmdet.core.boxes import box_area, clip_boxes, decode_distances, encode_distances, generalized_iou, pairwise_iou
+from rtmdet.core.arrays import clip_boxes
+from rtmdet.core.boxes import box_area, decode_distances, encode_distances, generalized_iou, pairwise_iou
 
 GOLDEN = {key: torch.from_numpy(array) for key, array in reference.load("elements").items()}
 UNIT = torch.tensor([[0.0, 0.0, 2.0, 2.0]])

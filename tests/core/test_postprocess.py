@@ -13,7 +13,7 @@ import pytest
 import torch
 from golden import reference
 
-from rtmdet.core.boxes import clip_boxes
+from rtmdet.core.arrays import clip_boxes
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.postprocess import _select, postprocess

@@ -1,0 +1,30 @@
+"""`rtmdet export`: a trained detector as a file for other programs, compared with the network on real images."""
+
+from __future__ import annotations
+
+import argparse
+
+from rtmdet.api import export
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the files and print how far they agree; returns 0, or 1 if a file differs from the network."""
+    result = export(
+        arguments.weights,
+        arguments.format,
+        out=arguments.out,
+        data=arguments.data,
+        images=arguments.images,
+        split=arguments.split,
+        check_images=arguments.check_images,
+        half=arguments.half,
+        nms=arguments.nms,
+        nms_score=arguments.nms_score,
+        nms_iou=arguments.nms_iou,
+        fixed=arguments.fixed,
+        size=arguments.size,
+        classes=arguments.class_names.split(",") if arguments.class_names else None,
+        input_size=None if arguments.input is None else (arguments.input, arguments.input),
+    )
+    print(result)
+    return 0 if all(file.verified for file in result.files) else 1

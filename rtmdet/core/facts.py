@@ -1,0 +1,145 @@
+"""What a detector must know besides its network: it travels in checkpoints and in exported files.
+
+An exported file has them as JSON texts by name, which other programs can read, too. Dimension legend: K classes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rtmdet.core.errors import InputError
+from rtmdet.core.letterbox import PAD_VALUE
+
+FORMAT = "plain-rtmdet 1"
+# For other programs; rtmdet.core.letterbox is the same rule as code.
+LETTERBOX = {
+    "scale": "min(height / image_height, width / image_width)",
+    "size": "floor(side * scale + 0.5), at least 1",
+    "interpolation": "bilinear",
+    "position": "top left",
+    "padding": PAD_VALUE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Class names, sizes and thresholds of a detector."""
+
+    classes: tuple[str, ...]  # K names
+    input_size: tuple[int, int]  # (H, W)
+    named: bool = True  # False: the names are only numbers
+    category_ids: tuple[int, ...] = ()  # of the classes in the training's annotation file; empty: unknown
+    score_thresholds: tuple[float, ...] = ()  # tuned threshold of each class; empty: unknown
+    value_range: tuple[int, int] | None = None  # of 16-bit images: values that become black and white
+    size: str = ""  # of the model, a key of zoo.SIZES; empty: unknown
+    backbone: str = ""  # timm/<name>; empty: CSPNeXt, or unknown
+    config: str = ""  # YAML of the training run; empty: unknown
+
+    def __post_init__(self) -> None:
+        if any(side < 32 or side % 32 for side in self.input_size):
+            raise InputError(f"input size {self.input_size}: each side must be a multiple of 32 pixels")
+
+    def check_classes(self, classes: int) -> None:
+        """Raise InputError unless the network has as many classes as there are names."""
+        if len(self.classes) != classes:
+            raise InputError(
+                f"the detector has {classes} classes, found {len(self.classes)} names ({', '.join(self.classes)}): "
+                "give as many names as there are classes"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFacts:
+    """What an exported file says about itself."""
+
+    model: ModelFacts
+    version: str  # of the package that wrote it
+    weights: str  # SHA-256 of the weights file that it was made of; empty for a model in memory
+    fixed_input: bool = False  # takes only images of model.input_size
+    fixed_batch: int | None = None  # takes only so many images at a time
+    nms: NmsFacts | None = None  # of the NMS in the file; None: the outputs are all boxes
+
+    def to_text(self) -> dict[str, str]:
+        """Every fact as JSON, by its name."""
+        model = self.model
+        values: dict[str, object] = {
+            "format": FORMAT,
+            "version": self.version,
+            "weights_sha256": self.weights,
+            "classes": model.classes,
+            "classes_named": model.named,
+            "category_ids": model.category_ids,
+            "score_thresholds": model.score_thresholds,
+            "input_size": model.input_size,
+            "letterbox": LETTERBOX,
+            "value_range": model.value_range,
+            "size": model.size,
+            "backbone": model.backbone,
+            "config": model.config,
+            "fixed_input": self.fixed_input,
+            "fixed_batch": self.fixed_batch,
+            "nms": None if self.nms is None else asdict(self.nms),
+        }
+        return {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class NmsFacts:
+    """The NMS in an exported file."""
+
+    score: float  # least score of a box
+    iou: float  # largest overlap of two boxes of a class
+    most: int  # boxes of a class in an image
+
+
+def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
+    """The facts in a file's metadata. Raises InputError if the file is not from `rtmdet export`, or damaged."""
+    if "format" not in text or "classes" not in text:
+        raise InputError(
+            f"{path}: expected a file of rtmdet export, found one without its class names and sizes: export the "
+            "checkpoint with rtmdet export"
+        )
+    try:
+        values: dict[str, Any] = {name: json.loads(text[name]) for name in _NAMES}
+        if values["format"] != FORMAT:
+            raise InputError(f"{path}: expected the format {FORMAT}, found {values['format']}: export it again")
+        nms = values["nms"]
+        model = ModelFacts(
+            classes=tuple(map(str, values["classes"])),
+            input_size=_pair(values["input_size"]),
+            named=bool(values["classes_named"]),
+            category_ids=tuple(map(int, values["category_ids"])),
+            score_thresholds=tuple(map(float, values["score_thresholds"])),
+            value_range=None if values["value_range"] is None else _pair(values["value_range"]),
+            size=str(values["size"]),
+            backbone=str(values["backbone"]),
+            config=str(values["config"]),
+        )
+        return ExportFacts(
+            model=model,
+            version=str(values["version"]),
+            weights=str(values["weights_sha256"]),
+            fixed_input=bool(values["fixed_input"]),
+            fixed_batch=None if values["fixed_batch"] is None else int(values["fixed_batch"]),
+            nms=None if nms is None else NmsFacts(float(nms["score"]), float(nms["iou"]), int(nms["most"])),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: its metadata is damaged ({what}): export it again") from error
+
+
+_NAMES = (
+    "format", "version", "weights_sha256", "classes", "classes_named", "category_ids", "score_thresholds",
+    "input_size", "value_range", "size", "backbone", "config", "fixed_input", "fixed_batch", "nms",
+)  # fmt: skip
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    first, second = value
+    return int(first), int(second)

@@ -1,0 +1,75 @@
+"""Writes a network in the formats of other programs, one function for all of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from rtmdet import __version__
+from rtmdet.core.errors import InputError
+from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
+from rtmdet.deploy.files import write_file
+from rtmdet.models.rtmdet import RTMDet
+
+# Format -> the end of the file's name.
+ENDINGS: Mapping[str, str] = MappingProxyType({"onnx": ".onnx", "openvino": ".xml", "safetensors": ".safetensors"})
+NMS_SCORE, NMS_IOU, NMS_MOST = 0.001, 0.65, 300  # as in COCO evaluation
+RUNS_ALONE = ("onnx", "openvino")  # these hold the network, the others only its weights
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """How the network is written. Only `onnx` and `openvino` have any of these."""
+
+    half: bool = False  # 16 bits
+    fixed_input: bool = False  # only images of the detector's input size
+    fixed_batch: int | None = None  # only so many images at a time
+    nms: NmsFacts | None = None  # NMS inside
+
+
+def write_network(
+    model: RTMDet, facts: ModelFacts, path: Path, format: str, options: ExportOptions, *, source: Path | None
+) -> None:
+    """Write the file of one format; `source` is the weights file that the model is from. Raises InputError."""
+    known = ExportFacts(
+        model=facts,
+        version=__version__,
+        weights="" if source is None else hashlib.sha256(source.read_bytes()).hexdigest(),
+        fixed_input=options.fixed_input,
+        fixed_batch=options.fixed_batch,
+        nms=options.nms,
+    )
+    if format in RUNS_ALONE:
+        _write_graph(model, known, path, format, half=options.half)
+        return
+    if options != ExportOptions():
+        raise InputError(f"{format} holds the weights alone, without NMS and of all sizes: leave these options out")
+    if not any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules()):
+        raise InputError(f"{format}: the batch norms of this detector are merged: open it with fold=False")
+    tensors = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }
+    write_file(path, safetensors.torch.save(tensors, known.to_text()))
+
+
+def _write_graph(model: RTMDet, facts: ExportFacts, path: Path, format: str, *, half: bool) -> None:
+    from rtmdet.deploy.onnx_file import write_onnx  # its packages may be missing
+
+    if format == "onnx":
+        write_onnx(model, facts, path, half=half)
+        return
+    from rtmdet.deploy.openvino_backend import save_as_openvino
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        write_onnx(model, facts, file)
+        save_as_openvino(file, facts.to_text(), path, half=half)

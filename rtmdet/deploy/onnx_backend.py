@@ -1,0 +1,63 @@
+"""Exported ONNX files, run by ONNX Runtime on the CPU or on a CUDA GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rtmdet.core.errors import InputError
+from rtmdet.core.facts import read_facts
+from rtmdet.deploy.exported import ExportedBackend
+from rtmdet.deploy.files import read_file
+
+try:
+    import onnxruntime
+except ImportError as error:
+    raise InputError(
+        "files of ONNX need the package onnxruntime, which is missing: pip install 'plain-rtmdet[onnx]'"
+    ) from error
+
+
+def open_onnx(path: Path, device: str, threads: int | None = None) -> ExportedBackend:
+    """The network of a file of `rtmdet export`. Raises InputError.
+
+    `device` is cpu, cuda, cuda:1 or auto, which is CUDA where ONNX Runtime has it. `threads` None: as many as cores.
+    """
+    content = read_file(path)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # its errors reach the user once, below
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # waiting threads would slow other programs
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    provider, settings = _provider(device)
+    try:
+        session = onnxruntime.InferenceSession(content, options, [(provider, settings)])
+    except Exception as error:  # ONNX Runtime has a dozen types for files that it cannot use
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path}: not an ONNX file that can be run, or a damaged one ({reason}): export it again"
+        ) from error
+    facts = read_facts(path, session.get_modelmeta().custom_metadata_map)
+
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        return session.run(None, {"images": images})
+
+    name = "cpu" if provider == "CPUExecutionProvider" else f"cuda:{settings['device_id']}"
+    return ExportedBackend(str(path), run, facts, name)
+
+
+def _provider(device: str) -> tuple[str, dict[str, int]]:
+    """ONNX Runtime's name of a device, and its settings. Raises InputError for one that is not there."""
+    kind, _, number = device.partition(":")
+    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if kind == "cpu" or (kind == "auto" and not has_cuda):
+        return "CPUExecutionProvider", {}
+    if kind in ("cuda", "auto") and has_cuda and (not number or number.isdecimal()):
+        return "CUDAExecutionProvider", {"device_id": int(number or 0)}
+    raise InputError(
+        f"device {device!r} cannot be used here by ONNX Runtime: try cpu"
+        + (", or install onnxruntime-gpu" if kind == "cuda" and not has_cuda else "")
+    )

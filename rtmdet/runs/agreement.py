@@ -1,0 +1,108 @@
+"""Compares an exported file with the network that it was made of, on real images.
+
+Dimension legend: N, M boxes of one image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from rtmdet.core.detections import Detections
+from rtmdet.detector import Detector
+
+SAME_BOX = 0.99  # IoU
+SCORE_MARGIN = 0.01  # boxes with scores so near to the threshold may be missing in one of both
+LEAST_MATCHED = 0.995  # of the boxes
+LARGEST_SCORE_DIFFERENCE = 0.01
+LARGEST_AP_DIFFERENCE = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far a file's detections are those of the network that it was made of."""
+
+    images: int
+    boxes: int  # of the network, above its score thresholds
+    matched: float  # share of both sides' boxes with the same one on the other side, 0 .. 1; 1 without boxes
+    box_difference: float  # pixels, the largest of a side of a matched box
+    score_difference: float  # the largest of a matched box
+    seconds: tuple[float, float]  # an image takes, the network and the file: median, from pixels to boxes
+
+    @property
+    def faults(self) -> list[str]:
+        """What is not as in the network, in words."""
+        faults = []
+        if self.matched < LEAST_MATCHED:
+            faults.append(f"only {self.matched:.1%} of the boxes are the same, expected {LEAST_MATCHED:.1%}")
+        if self.score_difference > LARGEST_SCORE_DIFFERENCE:
+            faults.append(
+                f"scores differ by up to {self.score_difference:.3f}, at most {LARGEST_SCORE_DIFFERENCE} allowed"
+            )
+        return faults
+
+
+def compare_detections(network: Detector, file: Detector, images: Iterable[np.ndarray]) -> Agreement:
+    """Detect in every image (H, W, 3) uint8 RGB with both and compare above the network's score thresholds."""
+    cut = network.thresholds()
+    low = [max(score - SCORE_MARGIN, 0.0) for score in cut]
+    pairs = []
+    times: tuple[list[float], list[float]] = ([], [])
+    for image in images:
+        pair = []
+        for detector, seconds in zip((network, file), times, strict=True):
+            began = perf_counter()
+            found = detector(image, score=low, max_detections=300)
+            seconds.append(perf_counter() - began)
+            pair.append(found.numpy())
+        pairs.append(_match(pair[0], pair[1], cut))
+    matched = sum(part.matched for part in pairs)
+    boxes = sum(part.boxes for part in pairs)
+    return Agreement(
+        images=len(pairs),
+        boxes=sum(part.own for part in pairs),
+        matched=matched / boxes if boxes else 1.0,
+        box_difference=max((part.box_difference for part in pairs), default=0.0),
+        score_difference=max((part.score_difference for part in pairs), default=0.0),
+        seconds=(median(times[0] or [0.0]), median(times[1] or [0.0])),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Matches:
+    """The comparison of one image."""
+
+    own: int  # boxes of the network above the threshold
+    boxes: int  # of both
+    matched: int  # of both
+    box_difference: float
+    score_difference: float
+
+
+def _match(a: Detections, b: Detections, cut: Sequence[float]) -> _Matches:
+    same = (_iou(a.boxes, b.boxes) >= SAME_BOX) & (a.labels[:, None] == b.labels[None, :])  # (N, M)
+    scores = np.abs(a.scores[:, None] - b.scores[None, :])
+    nearest = np.where(same, scores, np.inf)  # of several equal boxes the one with the nearest score
+    sure = [part.scores >= np.broadcast_to(cut, len(part.classes))[part.labels] for part in (a, b)]
+    matched = [same.any(1 - axis) for axis in (0, 1)]
+    rows = np.flatnonzero(sure[0] & matched[0])
+    partners = nearest[rows].argmin(1) if len(rows) else np.empty(0, np.int64)
+    return _Matches(
+        own=int(sure[0].sum()),
+        boxes=int(sum(part.sum() for part in sure)),
+        matched=int(sum((part & hit).sum() for part, hit in zip(sure, matched, strict=True))),
+        box_difference=float(np.abs(a.boxes[rows] - b.boxes[partners]).max(initial=0.0)),
+        score_difference=float(scores[rows, partners].max(initial=0.0)),
+    )
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """IoU of (N, 4) with (M, 4): (N, M)."""
+    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    overlap = sides.clip(0).prod(-1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b)]
+    return overlap / np.maximum(areas[0][:, None] + areas[1][None, :] - overlap, 1e-6)

@@ -1,0 +1,201 @@
+"""Exports a detector and compares each file with the network on real images: boxes, and AP if they are annotated."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rtmdet import __version__
+from rtmdet.core.console import track
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.files import files_below
+from rtmdet.data.images import IMAGE_SUFFIXES, read_image
+from rtmdet.data.json_file import read_json, write_json
+from rtmdet.deploy.export import ENDINGS, ExportOptions, write_network
+from rtmdet.detector import Detector
+from rtmdet.evaluation.coco import metric_text
+from rtmdet.runs.agreement import LARGEST_AP_DIFFERENCE, Agreement, compare_detections
+from rtmdet.runs.ground_truth import open_ground_truth
+from rtmdet.runs.measure import evaluate_detector
+from rtmdet.runs.plain_images import spread
+
+CHECK_IMAGES = 100
+UNVERIFIED = "unverified"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedFile:
+    """A file of one format, compared with the network."""
+
+    path: Path
+    format: str
+    agreement: Agreement
+    ap: tuple[float, float] | None  # of the network and of the file; None without annotations
+    faults: tuple[str, ...]  # what differs by more than rounding; empty: verified
+
+    @property
+    def verified(self) -> bool:
+        """Whether it finds what the network finds."""
+        return not self.faults
+
+
+@dataclass(frozen=True, slots=True)
+class Exports:
+    """The files of one export; `print` shows how far they agree with the network."""
+
+    files: tuple[ExportedFile, ...]
+    images: str  # what they were compared on
+
+    def __str__(self) -> str:
+        return _table(self.files, self.images)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckImages:
+    """The images that files are compared on."""
+
+    name: str  # for messages
+    paths: tuple[Path, ...]
+    dataset: CocoDataset | None  # the same images with annotations, if they have any
+
+
+def export_detector(
+    whole: Detector,
+    network: Detector,
+    formats: Sequence[str],
+    images: CheckImages,
+    *,
+    stem: Path,
+    options: ExportOptions,
+    say: Callable[[str], None],
+) -> Exports:
+    """Write one file of each format, `stem` with its ending, and compare each with the network. Raises InputError.
+
+    `whole` is the detector with its batch norms, `network` may be the same with merged ones, which is faster.
+    A file that differs gets a name with `unverified`. The results of all files are in `<stem>.check.json`.
+    """
+    unknown = [name for name in formats if name not in ENDINGS]
+    if unknown or not formats:
+        found = ", ".join(unknown) or "none"
+        raise InputError(f"--format: expected some of {', '.join(ENDINGS)}, found {found}")
+    ap = None
+    if images.dataset is not None:
+        say(f"measuring the network on {images.name}")
+        ap = _precision(network, images.dataset)
+    exported = []
+    for name in formats:
+        path = stem.with_name(stem.name + ENDINGS[name])
+        say(f"writing {path}")
+        write_network(whole.model, whole.facts, path, name, options, source=whole.path)
+        exported.append(_verify(network, path, name, images, ap))
+    _record(stem.with_name(f"{stem.name}.check.json"), network, images, exported)
+    return Exports(tuple(exported), images.name)
+
+
+def choose_check_images(
+    detector: Detector, weights: Path, *, data: Path | None, images: Path | None, split: str | None, most: int
+) -> CheckImages:
+    """The images to compare files on: a folder, a data set's split, or the validation images of the run.
+
+    At most `most` of them, spread over all. Raises InputError.
+    """
+    if most < 1:
+        raise InputError(f"--check-images {most}: expected at least 1")
+    if images is not None and data is None:
+        paths = files_below(images, IMAGE_SUFFIXES) if images.is_dir() else [images]
+        if not paths:
+            raise InputError(f"{images}: expected a folder with images, found none in it: give another folder")
+        chosen = tuple(paths[place] for place in spread(range(len(paths)), most))
+        return CheckImages(f"{len(chosen)} images of {images}", chosen, None)
+    if data is None and not detector.config:
+        raise InputError(
+            f"{weights} does not store which images it was validated on, and every exported file is compared on real "
+            "images: give --images FOLDER, or --data for its AP, too"
+        )
+    dataset = open_ground_truth(detector, weights, data=data, images=images, split=split)
+    dataset = dataset.part(spread(range(len(dataset)), most))
+    paths = [Path(dataset.path(place)) for place in range(len(dataset))]
+    what = f"{data}" if data is not None else "the validation images of the run"
+    return CheckImages(f"{len(paths)} images of {what}", tuple(paths), dataset)
+
+
+def _table(files: Sequence[ExportedFile], images: str) -> str:
+    """The network and its files, then what differs."""
+    first = files[0]
+    boxes = first.agreement.boxes
+    lines = [
+        f"compared on {images}, {boxes} boxes above the score thresholds",
+        f"{'file':<32} {'boxes matched':>13} {'largest difference':>24} {'AP':>6} {'median time':>12}",
+        f"{'torch':<32} {'':>13} {'':>24} {_ap(first.ap, 0):>6} {first.agreement.seconds[0] * 1000:>9.1f} ms",
+    ]
+    for file in files:
+        found = file.agreement
+        difference = f"{found.box_difference:.3f} px, score {found.score_difference:.4f}"
+        lines.append(
+            f"{file.path.name:<32} {found.matched:>13.2%} {difference:>24} {_ap(file.ap, 1):>6} "
+            f"{found.seconds[1] * 1000:>9.1f} ms"
+        )
+    for file in files:
+        lines.append(
+            f"{file.path}: verified" if file.verified else f"{file.path}: NOT verified: {'; '.join(file.faults)}"
+        )
+    return "\n".join(lines)
+
+
+def _verify(detector: Detector, path: Path, format: str, images: CheckImages, ap: float | None) -> ExportedFile:
+    """Compare a file with the network; one that differs is renamed."""
+    file = Detector(path, device=str(detector.device), input_size=detector.input_size)
+    agreement = compare_detections(detector, file, _pictures(images, detector))
+    measured = None
+    faults = agreement.faults
+    if ap is not None and images.dataset is not None:
+        measured = (ap, _precision(file, images.dataset))
+        if abs(measured[1] - ap) > LARGEST_AP_DIFFERENCE:
+            faults.append(f"AP is {metric_text(measured[1])} instead of {metric_text(ap)}")
+    if faults:
+        path = _rename(path)
+    return ExportedFile(path, format, agreement, measured, tuple(faults))
+
+
+def _rename(path: Path) -> Path:
+    """Give a file, and OpenVINO's second one, a name that nobody deploys by mistake."""
+    named = path.with_name(f"{path.stem}.{UNVERIFIED}{path.suffix}")
+    os.replace(path, named)
+    if path.suffix == ".xml":
+        os.replace(path.with_suffix(".bin"), named.with_suffix(".bin"))
+    return named
+
+
+def _pictures(images: CheckImages, detector: Detector) -> Iterator[np.ndarray]:
+    for path in track(images.paths, "comparing"):
+        yield read_image(path, detector.value_range)
+
+
+def _precision(detector: Detector, dataset: CocoDataset) -> float:
+    return evaluate_detector(detector, dataset, name=str(detector.path), workers=0).ap
+
+
+def _ap(values: tuple[float, float] | None, place: int) -> str:
+    return "-" if values is None else metric_text(values[place])
+
+
+def _record(path: Path, detector: Detector, images: CheckImages, files: Sequence[ExportedFile]) -> None:
+    """Add the results to those of earlier exports of the same name."""
+    earlier: dict[str, object] = {}
+    if path.is_file():
+        with suppress(InputError):  # a damaged file is written anew
+            content = read_json(path)
+            known = content.get("files") if isinstance(content, dict) else None
+            earlier = known if isinstance(known, dict) else {}
+    for file in files:
+        row = asdict(file.agreement)
+        row |= {"format": file.format, "verified": file.verified, "faults": list(file.faults), "images": images.name}
+        row |= {"ap": None if file.ap is None else dict(zip(("torch", "file"), file.ap, strict=True))}
+        earlier[file.path.name] = row
+    write_json(path, {"weights": str(detector.path), "version": __version__, "files": earlier}, indent=1)

@@ -1,0 +1,213 @@
+"""Exported files: the network's numbers at every size and batch, and what they say about themselves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from lively import assert_close
+from PIL import Image
+
+import rtmdet
+from rtmdet.core.errors import InputError
+from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
+from rtmdet.data.images import read_image
+from rtmdet.deploy.onnx_file import DecodedModel, write_onnx
+from rtmdet.deploy.openvino_backend import save_as_openvino
+from rtmdet.detector import Detector
+
+CLASSES = ("cat", "dog", "emu")
+SIZE = (192, 256)  # (H, W) of the network's input
+FACTS = ExportFacts(
+    ModelFacts(
+        CLASSES, SIZE, category_ids=(4, 7, 9), score_thresholds=(0.6, 0.7, 0.8), value_range=(100, 4000),
+        size="nano", config="model:\n  size: nano  # \"ü\"\n",
+    ),
+    version="1.2.3",
+    weights="abc",
+)  # fmt: skip
+KINDS = ("plain.onnx", "nms.onnx", "fixed.onnx", "plain.xml", "nms.xml")
+
+
+pytestmark = pytest.mark.shared
+
+
+@pytest.fixture(scope="module")
+def model(shared: Path) -> rtmdet.RTMDet:
+    """The person detector with three classes that it is more or less sure of."""
+    person = Detector(shared / "weights" / "rtmdet_nano_person_bn.pth", device="cpu", fold=False).model
+    model = rtmdet.build_rtmdet("nano", len(CLASSES))
+    tensors = {
+        name: torch.cat([tensor, tensor * 1.05, tensor * 1.1]) if "rtm_cls" in name else tensor
+        for name, tensor in person.state_dict().items()
+    }
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def folder(model: rtmdet.RTMDet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One file of each of KINDS."""
+    folder = tmp_path_factory.mktemp("exported")
+    nms = replace(FACTS, nms=NmsFacts(score=0.001, iou=0.65, most=300))
+    for name, facts in (("plain", FACTS), ("nms", nms), ("fixed", replace(FACTS, fixed_input=True, fixed_batch=2))):
+        write_onnx(model, facts, folder / f"{name}.onnx")
+        if name != "fixed":
+            save_as_openvino(folder / f"{name}.onnx", facts.to_text(), folder / f"{name}.xml", half=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network(model: rtmdet.RTMDet) -> Detector:
+    return Detector.from_model(model, classes=CLASSES, input_size=SIZE, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def images(shared: Path) -> list[np.ndarray]:
+    """Photos of several shapes; the last one is tiny."""
+    paths = sorted((shared / "data" / "balloon" / "val").glob("*.jpg"))
+    photos = [cv2.resize(read_image(path), None, fx=0.25, fy=0.25) for path in paths[:4]]
+    return [*photos, np.ascontiguousarray(photos[0].transpose(1, 0, 2)), photos[0][:9, :9]]
+
+
+@pytest.mark.parametrize("shape", [(1, 640, 640), (1, 480, 640), (1, 736, 1280), (3, 320, 416)])
+def test_numbers_are_those_of_the_network(
+    model: rtmdet.RTMDet, folder: Path, images: list[np.ndarray], shape: tuple[int, int, int]
+) -> None:
+    photos = [cv2.resize(image, (shape[2], shape[1])) for image in images[: shape[0]]]
+    batch = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).contiguous()
+    session = onnxruntime.InferenceSession(folder / "plain.onnx", providers=["CPUExecutionProvider"])
+    boxes, scores = session.run(None, {"images": batch.numpy()})
+    with torch.no_grad():
+        expected_boxes, expected_scores = DecodedModel(model, clip=False)(batch)
+    assert expected_scores.std() > 0.01
+    np.testing.assert_allclose(boxes, expected_boxes, atol=0.01, rtol=1e-5)
+    np.testing.assert_allclose(scores, expected_scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_detections_are_those_of_the_network(
+    network: Detector, folder: Path, images: list[np.ndarray], name: str
+) -> None:
+    """The same call, the same detections, whatever runs the network, the size of the batch and the threshold."""
+    file = Detector(folder / name, device="cpu")
+    assert min(map(len, network(images[:5], score=0.1))) >= 3
+    for score in (0.1, (0.2, 0.3, 0.4)):
+        for found, other in zip(file(images, score=score, batch_size=3), network(images, score=score), strict=True):
+            assert isinstance(found.boxes, np.ndarray)
+            assert (found.boxes.dtype, found.scores.dtype, found.labels.dtype) == (np.float32, np.float32, np.int64)
+            assert_close(found.to("cpu"), other)
+            assert len(found[found.scores > 0.5]) == int((other.scores > 0.5).sum())
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_file_knows_what_the_checkpoint_knew(folder: Path, name: str) -> None:
+    file = Detector(folder / name, device="cpu")
+    assert file.facts == FACTS.model
+    assert file.thresholds() == (0.6, 0.7, 0.8)
+    assert (file.device, file.path) == ("cpu", folder / name)
+
+
+@pytest.mark.parametrize("name", ["plain.onnx", "plain.xml"])
+def test_other_input_sizes_and_names(network: Detector, folder: Path, images: list[np.ndarray], name: str) -> None:
+    file = Detector(folder / name, device="cpu", input_size=(96, 128), classes=("a", "b", "c"))
+    whole = Detector.from_model(network.model, classes="abc", input_size=(96, 128), device=torch.device("cpu"))
+    for found, other in zip(file(images, score=0.1), whole(images, score=0.1), strict=True):
+        assert_close(found.to("cpu"), other)
+        assert sorted(found.names) == sorted(other.names)
+    with pytest.raises(InputError, match=r"has 3 classes, found 2 names \(a, b\)"):
+        Detector(folder / name, device="cpu", classes=("a", "b"))
+
+
+def test_a_fixed_file_refuses_other_sizes(folder: Path, images: list[np.ndarray]) -> None:
+    file = Detector(folder / "fixed.onnx", device="cpu", input_size=(96, 128))
+    with pytest.raises(InputError, match=r"takes only images of 256 x 192 pixels, found 128 x 96"):
+        file(images)
+
+
+@pytest.mark.parametrize("name", ["plain.onnx", "nms.onnx", "plain.xml"])
+def test_threads(folder: Path, images: list[np.ndarray], name: str) -> None:
+    file = Detector(folder / name, device="cpu")
+    alone = file(images, score=0.1)
+    with ThreadPoolExecutor(8) as pool:
+        for together in pool.map(lambda _: file(images, score=0.1), range(16)):
+            for found, other in zip(together, alone, strict=True):
+                assert_close(found.to("cpu"), other.to("cpu"))
+
+
+def test_gradients_need_the_checkpoint(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"plain\.onnx: this needs the layers and gradients .* give the checkpoint"):
+        Detector(folder / "plain.onnx", device="cpu").model  # noqa: B018
+
+
+DETECT = """
+import sys
+from rtmdet import Detector
+found = Detector(sys.argv[1], device="cpu")(sys.argv[2], score=0.1)
+found.save(sys.argv[3])
+print(len(found), found[0].name, found.boxes.shape, found.to_coco(1)[0]["category_id"], "torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("name", ["plain.onnx", "nms.xml"])
+def test_torch_is_not_imported(
+    network: Detector, folder: Path, images: list[np.ndarray], tmp_path: Path, name: str
+) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(images[0]).save(photo)
+    words = [sys.executable, "-c", DETECT, str(folder / name), str(photo), str(tmp_path / "drawn.png")]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ}, check=True)
+    other = network(images[0], score=0.1)
+    id_of_first = (4, 7, 9)[int(other.labels[0])]
+    assert done.stdout.split("\n")[0] == f"{len(other)} {other.names[0]} ({len(other)}, 4) {id_of_first} False"
+    height, width = images[0].shape[:2]
+    assert Image.open(tmp_path / "drawn.png").size == (width, height)
+
+
+def test_files_that_are_not_ours(folder: Path, tmp_path: Path) -> None:
+    """One line that names the file and says what to do."""
+    whole = (folder / "plain.onnx").read_bytes()
+    cut, text, empty = tmp_path / "cut.onnx", tmp_path / "text.onnx", tmp_path / "empty.onnx"
+    cut.write_bytes(whole[: len(whole) // 2])
+    text.write_text("<html>")
+    empty.touch()
+    for path in (cut, text):
+        with pytest.raises(InputError, match=rf"{path.name}: not an ONNX file .* export it again$"):
+            Detector(path)
+    with pytest.raises(InputError, match=r"empty\.onnx: expected an exported network, found an empty file"):
+        Detector(empty)
+    with pytest.raises(InputError, match=r"missing\.onnx: no such file"):
+        Detector(tmp_path / "missing.onnx")
+    lone = tmp_path / "lone.xml"
+    lone.write_bytes((folder / "plain.xml").read_bytes())
+    with pytest.raises(InputError, match=r"lone\.bin: no such file"):
+        Detector(lone)
+    with pytest.raises(InputError, match=r"device 'cuda:7' cannot be used here by ONNX Runtime: try cpu"):
+        Detector(folder / "plain.onnx", device="cuda:7")
+
+
+def test_foreign_and_damaged_metadata(model: rtmdet.RTMDet, folder: Path, tmp_path: Path) -> None:
+    import onnx
+
+    proto = onnx.load(folder / "plain.onnx")
+    for changes, message in (
+        (None, r"expected a file of rtmdet export, found one without its class names"),
+        ({"format": '"plain-rtmdet 9"'}, r"expected the format plain-rtmdet 1, found plain-rtmdet 9"),
+        ({"classes": "[1, 2"}, r"its metadata is damaged \(JSONDecodeError"),
+        ({"input_size": "[64]"}, r"its metadata is damaged \(ValueError"),
+    ):
+        del proto.metadata_props[:]
+        if changes is not None:
+            onnx.helper.set_model_props(proto, FACTS.to_text() | changes)
+        onnx.save(proto, tmp_path / "changed.onnx")
+        with pytest.raises(InputError, match=message):
+            Detector(tmp_path / "changed.onnx")
