@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-import os
 import types
 import typing
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,12 +15,9 @@ from pathlib import Path
 
 import yaml
 
-from rtmdet.config.schema import Config, Plain, RangeError
+from rtmdet.config.limits import RangeError, kinds
+from rtmdet.config.schema import Config, Plain
 from rtmdet.core.errors import InputError
-
-PATHS = {f"data.{split}.{name}" for split in ("train", "val") for name in ("annotations", "images")} | {
-    "model.weights", "model.backbone_weights", "train.output",
-}  # fmt: skip
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -111,9 +107,8 @@ def _apply_override(root: yaml.MappingNode, override: str) -> None:
             child = yaml.MappingNode("tag:yaml.org,2002:map", [], value.start_mark)
         if not isinstance(child, yaml.MappingNode):
             raise InputError(f"--set {override}: {section} is a value, not a section")
-        child = yaml.MappingNode(
-            child.tag, [*child.value], child.start_mark
-        )  # a copy: a YAML alias may use the section elsewhere
+        # a copy: a YAML alias may use the section elsewhere
+        child = yaml.MappingNode(child.tag, [*child.value], child.start_mark)
         _set_child(parent, section, child)
         parent = child
     _set_child(parent, last, value)
@@ -151,7 +146,9 @@ def _where(node: yaml.Node, key: str) -> str:
 def _build(kind: typing.Any, node: yaml.Node, key: str) -> typing.Any:
     """A value of the annotated type `kind` from a YAML node."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if isinstance(kind, types.UnionType):  # X | None
+    if origin is typing.Annotated:
+        return _respelled(arguments[1:], node) or _build(arguments[0], node, key)
+    if origin in (types.UnionType, typing.Union):  # X | None
         if node.tag.endswith(":null"):
             return None
         return _build(next(option for option in arguments if option is not types.NoneType), node, key)
@@ -167,7 +164,7 @@ def _build(kind: typing.Any, node: yaml.Node, key: str) -> typing.Any:
 def _build_dataclass(kind: type, node: yaml.Node, key: str) -> object:
     if not isinstance(node, yaml.MappingNode):
         raise InputError(f"{_where(node, key)} should be a section with settings, found {_shown(node)}")
-    hints, values = typing.get_type_hints(kind), {}
+    hints, values = kinds(kind), {}
     for name_node, value_node in node.value:
         name = name_node.value if isinstance(name_node, yaml.ScalarNode) else _shown(name_node)
         dotted = f"{key}.{name}".lstrip(".")
@@ -177,12 +174,10 @@ def _build_dataclass(kind: type, node: yaml.Node, key: str) -> object:
             raise InputError(f"{_where(name_node, dotted)} is given twice: keep one")
         values[name] = _build(hints[name], value_node, dotted)
     for item in dataclasses.fields(kind):
-        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if required and item.name not in values:
             missing = f"{key}.{item.name}".lstrip(".")
-            if item.name not in values:
-                raise InputError(
-                    f"{_where(node, missing)} is missing: set it in the file or with --set {missing}=..."
-                )
+            raise InputError(f"{_where(node, missing)} is missing: set it in the file or with --set {missing}=...")
     return kind(**values)
 
 
@@ -198,7 +193,7 @@ def _suggest(name: str, known: Iterable[str], dotted: str) -> str:
 
 def _all_settings(kind: type, key: str) -> Iterator[str]:
     """The dotted keys of all settings."""
-    for name, hint in typing.get_type_hints(kind).items():
+    for name, hint in kinds(kind).items():
         dotted = f"{key}.{name}".lstrip(".")
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             yield from _all_settings(hint, dotted)
@@ -208,8 +203,6 @@ def _all_settings(kind: type, key: str) -> Iterator[str]:
 
 def _build_tuple(arguments: tuple[typing.Any, ...], node: yaml.Node, key: str) -> tuple[object, ...]:
     any_length = arguments[-1] is Ellipsis
-    if isinstance(node, yaml.ScalarNode) and (pair := _read_pair(node, key)):
-        return pair
     wanted = "a list" if any_length else f"a list of {len(arguments)}"
     if not isinstance(node, yaml.SequenceNode) or not (any_length or len(node.value) == len(arguments)):
         raise InputError(f"{_where(node, key)} should be {wanted}, found {_shown(node)}")
@@ -218,14 +211,11 @@ def _build_tuple(arguments: tuple[typing.Any, ...], node: yaml.Node, key: str) -
     return tuple(_build(kind, item, f"{key}[{i}]") for i, (kind, item) in enumerate(pairs))
 
 
-def _read_pair(node: yaml.ScalarNode, key: str) -> tuple[int, ...]:
-    """Two numbers of `480,640` or `480x640`; `640` stands for both sides of an input size. () for anything else."""
-    words = node.value.replace("x", ",").split(",")
-    least = {"input_size": 1, "value_range": 2}.get(key.rpartition(".")[2], 3)
-    if not least <= len(words) <= 2 or not all(word.strip().isdecimal() and len(word) < 10 for word in words):
-        return ()
-    numbers = tuple(int(word) for word in words)
-    return numbers if len(numbers) == 2 else numbers * 2
+def _respelled(readers: Iterable[object], node: yaml.Node) -> object:
+    """The value of a text or number in another spelling of its type, by the first function that reads it, or None."""
+    if not isinstance(node, yaml.ScalarNode) or not node.tag.endswith((":str", ":int")):
+        return None
+    return next(filter(None, (read(node.value) for read in readers if callable(read))), None)
 
 
 def _build_parameters(node: yaml.Node, key: str) -> dict[str, Plain]:
@@ -260,7 +250,7 @@ def _build_scalar(kind: type, node: yaml.Node, key: str) -> object:
                 return node.value.lower() in ("true", "yes", "on")
             value = int(node.value, 0) if kind is int else kind(node.value)  # 1e-3 is a text to YAML 1.1
             if kind is not float or math.isfinite(value):
-                return os.path.expanduser(str(value)) if key in PATHS else value
+                return value
         except ValueError:
             pass
     raise InputError(f"{_where(node, key)} should be {_EXPECTED[kind]}, found {_shown(node)}")

@@ -1,4 +1,4 @@
-"""Every setting of a training run, with its default and what it means.
+"""Every setting of a training run, with its limits, its default and what it means.
 
 YAML files name only what differs from the defaults; rtmdet/config/file.py reads them. Files do not inherit.
 """
@@ -6,52 +6,63 @@ YAML files name only what differs from the defaults; rtmdet/config/file.py reads
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from rtmdet.core.errors import InputError
+from rtmdet.config.limits import Limit, check_limits, read_pair, read_path, read_size, require
 
 PRECISIONS = ("float32", "bf16", "fp16")
 EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
 NORM_STATISTICS = ("keep", "recalibrate", "freeze")
 LARGEST_SIDE = 8192  # pixels of the network's input
+
+
+def _one_of(names: tuple[str, ...]) -> Limit:
+    return Limit(lambda name: name in names, f"one of {', '.join(names)}")
+
+
+def _is_size(sides: tuple[int, int]) -> bool:
+    return all(32 <= side <= LARGEST_SIDE and side % 32 == 0 for side in sides)
+
+
+def _differ(names: tuple[str, ...]) -> bool:
+    return 0 < len(set(names)) == len(names)
+
+
+# Kinds of values: the type, a function that reads another spelling of it in a file, the limits.
 Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
-
-
-class RangeError(InputError):
-    """A value out of range; the message begins with the dotted key of the setting."""
-
-    @property
-    def key(self) -> str:
-        """The dotted key."""
-        return str(self).split()[0].rstrip(":")
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise RangeError(message)
-
-
-def _require_sides(name: str, sides: tuple[int, int]) -> None:
-    good = all(32 <= side <= LARGEST_SIDE and side % 32 == 0 for side in sides)
-    _require(good, f"{name} is {list(sides)}: each side must be a multiple of 32, at most {LARGEST_SIDE}")
+AtLeast0 = Annotated[int, Limit(lambda number: number >= 0, "0 or more")]
+AtLeast1 = Annotated[int, Limit(lambda number: number >= 1, "at least 1")]
+NonNegative = Annotated[float, Limit(lambda number: number >= 0, "0 or more")]
+Positive = Annotated[float, Limit(lambda number: number > 0, "more than 0")]
+Share = Annotated[float, Limit(lambda number: 0 <= number <= 1, "0 .. 1")]
+Changes = Annotated[tuple[int, int, int], Limit(lambda changes: min(changes) >= 0, "0 or more each")]
+Factors = Annotated[tuple[float, float], Limit(lambda pair: 0 < pair[0] <= pair[1], "0 < low <= high")]
+Values = Annotated[tuple[int, int], read_pair, Limit(lambda pair: 0 <= pair[0] < pair[1], "0 <= low < high")]
+Size = Annotated[tuple[int, int], read_size, Limit(_is_size, f"multiples of 32 from 32 to {LARGEST_SIDE}")]
+# With a 1 x 1 map and a single image in the batch, a batch norm has nothing to normalize.
+TrainingSize = Annotated[Size, Limit(lambda sides: max(sides) >= 64, "one side of 64 or more")]
+Names = Annotated[tuple[str, ...], Limit(_differ, "different names, at least one")]
+TimmName = Annotated[str, Limit(lambda name: name.startswith("timm/"), "timm/<name>, such as timm/resnet18, or none")]
+LocalPath = Annotated[str, read_path]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     size: str = "tiny"
     """nano, tiny, s, m, l or x"""
-    weights: str | None = None
+    weights: LocalPath | None = None
     """checkpoint file or published name to start from; null: train from scratch"""
-    backbone: str | None = None
+    backbone: TimmName | None = None
     """`timm/<name>`, any timm model with feature maps of strides 8, 16 and 32; null: the CSPNeXt of the size"""
     backbone_pretrained: bool = True
     """download timm's published weights for a timm backbone; false: random initialization"""
-    backbone_weights: str | None = None
+    backbone_weights: LocalPath | None = None
     """local file (.pth, .pt or .safetensors) with the timm backbone's ImageNet weights, instead of the download"""
-    frozen_stages: int = -1
+    frozen_stages: Annotated[int, Limit(lambda stages: -1 <= stages <= 4, "-1 .. 4")] = -1
     """backbone stages to freeze, batch norms included: -1 none, 0 the stem, n the stem and stages 1 .. n"""
     freeze: tuple[str, ...] = ()
     """name patterns of other parts to freeze, batch norms included, e.g. [neck.*, bbox_head.reg_convs.*]"""
-    norm_statistics: str = "keep"
+    norm_statistics: Annotated[str, _one_of(NORM_STATISTICS)] = "keep"
     """batch-norm running statistics: keep (start from those of the weights and update them, as in the original),
     recalibrate (first measure them again on the training images; scales and shifts compensate, so predictions stay
     the same) or freeze (never update them: for batches of one or two images)"""
@@ -63,26 +74,18 @@ class ModelConfig:
         return self.weights is not None or (self.backbone is not None and published)
 
     def __post_init__(self) -> None:
-        _require(-1 <= self.frozen_stages <= 4, f"model.frozen_stages is {self.frozen_stages}: expected -1 .. 4")
-        _require(
-            self.norm_statistics in NORM_STATISTICS,
-            f"model.norm_statistics is {self.norm_statistics!r}: expected one of {', '.join(NORM_STATISTICS)}",
-        )
-        _require(
-            self.backbone is None or self.backbone.startswith("timm/"),
-            f"model.backbone is {self.backbone!r}: expected timm/<name>, such as timm/resnet18, or none",
-        )
-        _require(
+        check_limits(self, "model")
+        require(
             self.backbone_weights is None or self.backbone is not None,
             f"model.backbone_weights is {self.backbone_weights!r} without model.backbone: name its timm model there, "
             "or give a backbone of RTMDet's own as model.weights",
         )
-        _require(
+        require(
             self.backbone_weights is None or self.weights is None,
             "model.backbone_weights and model.weights are both given: expected one; a detector's weights include its "
             "backbone, set the other to null",
         )
-        _require(
+        require(
             self.backbone is None or self.frozen_stages == -1,
             "model.frozen_stages counts stages of CSPNeXt: with a timm backbone give name patterns in model.freeze",
         )
@@ -90,9 +93,9 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class SplitConfig:
-    annotations: str
+    annotations: LocalPath
     """COCO JSON"""
-    images: str
+    images: LocalPath
     """folder that the JSON's file names are relative to"""
 
 
@@ -102,36 +105,23 @@ class DataConfig:
     """training split"""
     val: SplitConfig
     """validation split"""
-    classes: tuple[str, ...] | None = None
+    classes: Names | None = None
     """class names in the order of their labels; null: as in the training file"""
-    input_size: tuple[int, int] = (640, 640)
+    input_size: TrainingSize = (640, 640)
     """(H, W) of the network's input, multiples of 32"""
-    batch_size: int = 32
+    batch_size: AtLeast1 = 32
     """images per batch and process; train.accumulate and torchrun multiply it"""
-    workers: int = 2
+    workers: AtLeast0 = 2
     """loader processes per training process; samples do not depend on their number"""
-    repeat_threshold: float = 0.0
+    repeat_threshold: Share = 0.0
     """oversample images with a class present in less than this share of images (LVIS); 0 = off"""
     keep_empty: bool = False
     """also train on images without objects"""
-    value_range: tuple[int, int] | None = None
+    value_range: Values | None = None
     """for 16-bit images, which often use only 10 to 14 bits: values that become black and white; null: 0 and 65535"""
 
     def __post_init__(self) -> None:
-        low, high = self.value_range or (0, 1)
-        _require(0 <= low < high, f"data.value_range is {[low, high]}: expected 0 <= low < high")
-        _require_sides("data.input_size", self.input_size)
-        # With a 1 x 1 map and a single image in the batch, a batch norm has nothing to normalize.
-        _require(
-            max(self.input_size) >= 64, f"data.input_size is {list(self.input_size)}: one side must be 64 or more"
-        )
-        _require(self.batch_size >= 1, f"data.batch_size is {self.batch_size}: expected at least 1")
-        for name in ("workers", "repeat_threshold"):
-            value = getattr(self, name)
-            _require(value >= 0, f"data.{name} is {value}: expected 0 or more")
-        _require(self.repeat_threshold <= 1, f"data.repeat_threshold is {self.repeat_threshold}: expected 0 .. 1")
-        distinct = self.classes is None or 0 < len(set(self.classes)) == len(self.classes)
-        _require(distinct, f"data.classes is {self.classes}: expected different names, at least one")
+        check_limits(self, "data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,65 +136,56 @@ class TransformConfig:
 
 @dataclass(frozen=True, slots=True)
 class AugmentationConfig:
-    stage2_epochs: int = 20
+    stage2_epochs: AtLeast0 = 20
     """number of last epochs without mosaic and mixup; all epochs if there are fewer"""
     mosaic: bool = True
     """combine four images on a canvas of twice the input size"""
-    mosaic_cache: int = 20
+    mosaic_cache: AtLeast1 = 20
     """partner images are drawn from this many preceding images in the sampler's order"""
-    mixup_probability: float = 0.5
+    mixup_probability: Share = 0.5
     """probability of blending two images half and half; 0 = off"""
-    mixup_cache: int = 10
+    mixup_cache: AtLeast1 = 10
     """partner images are drawn from this many preceding images in the sampler's order"""
-    resize_range: tuple[float, float] = (0.5, 2.0)
+    resize_range: Factors = (0.5, 2.0)
     """range of the random scale factor, relative to twice the input size with mosaic, else to the input size"""
-    hsv: tuple[int, int, int] = (5, 30, 30)
+    hsv: Changes = (5, 30, 30)
     """largest change of hue (of 180), saturation and value (of 255)"""
-    flip_probability: float = 0.5
+    flip_probability: Share = 0.5
     """probability of a horizontal flip"""
-    multi_scale: tuple[float, float] | None = None
+    multi_scale: Factors | None = None
     """resize each step's batch by a random factor of this range, to multiples of 32; null: always input_size"""
     extra: tuple[TransformConfig, ...] = ()
     """albumentations transforms, applied to each image after the flip"""
 
     def __post_init__(self) -> None:
-        for name in ("mixup_probability", "flip_probability"):
-            value = getattr(self, name)
-            _require(0 <= value <= 1, f"augmentation.{name} is {value}: expected 0 .. 1")
-        for name in ("resize_range", "multi_scale"):
-            low, high = getattr(self, name) or (1, 1)
-            _require(0 < low <= high, f"augmentation.{name} is {[low, high]}: expected 0 < low <= high")
-        for name in ("mosaic_cache", "mixup_cache"):
-            value = getattr(self, name)
-            _require(value >= 1, f"augmentation.{name} is {value}: expected at least 1 image")
-        _require(self.stage2_epochs >= 0, f"augmentation.stage2_epochs is {self.stage2_epochs}: expected 0 or more")
+        check_limits(self, "augmentation")
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    epochs: int = 300
+    epochs: AtLeast1 = 300
     """passes over the training images"""
-    learning_rate: float = 0.004
+    learning_rate: Positive = 0.004
     """of AdamW; the default belongs to 256 images per step"""
     scale_learning_rate: bool = False
     """multiply learning_rate by images per step (batch size x accumulate x processes) / 256"""
-    class_rate_factor: float = 1.0
+    class_rate_factor: Positive = 1.0
     """learning-rate multiplier of the class-prediction layers; for new classes on top of trained weights"""
-    weight_decay: float = 0.05
+    weight_decay: NonNegative = 0.05
     """of convolution weights; norms and biases do not decay"""
-    warmup_iterations: int = 1000
+    warmup_iterations: AtLeast0 = 1000
     """steps of linear warm-up"""
-    warmup_start: float = 1e-5
+    warmup_start: Annotated[float, Limit(lambda factor: 0 < factor <= 1, "above 0, at most 1")] = 1e-5
     """learning-rate factor at the first step"""
-    cosine_start: int | None = None
+    cosine_start: AtLeast0 | None = None
     """epoch in which cosine decay begins; null: half of the epochs"""
-    final_factor: float = 0.05
+    final_factor: Share = 0.05
     """learning-rate factor at the end"""
-    clip_gradient: float | None = None
+    clip_gradient: Positive | None = None
     """largest total gradient norm; null: no clipping"""
-    accumulate: int = 1
+    accumulate: AtLeast1 = 1
     """gradient accumulation: batches per optimizer step"""
-    precision: str = "float32"
+    precision: Annotated[str, _one_of(PRECISIONS)] = "float32"
     """of the network's forward and backward pass: float32, bf16 or fp16 (with loss scaling); for GPUs"""
     tf32: bool = True
     """on CUDA, run float32 convolutions and matrix products in TF32: faster, less precise"""
@@ -214,92 +195,56 @@ class TrainingConfig:
     """with several GPUs, batch-norm statistics over all of them; CPU processes keep their own"""
     ema: bool = True
     """validate and save averaged weights; false: the weights themselves"""
-    ema_momentum: float = 0.0002
+    ema_momentum: Share = 0.0002
     """weight of the newest model in the average"""
-    ema_gamma: float = 2000.0
+    ema_gamma: Positive = 2000.0
     """warm-up of the EMA: time constant in steps with which the newest model's weight falls to ema_momentum"""
-    validate_every: int = 10
+    validate_every: AtLeast1 = 10
     """epochs between validations"""
-    dense_validation: int = 0
+    dense_validation: AtLeast0 = 0
     """number of last epochs that are all validated"""
-    patience: int | None = None
+    patience: AtLeast1 | None = None
     """early stopping: validations without a better AP before the run ends; null: off"""
-    save_every: int | None = None
+    save_every: AtLeast1 | None = None
     """steps between checkpoints within an epoch; null: only at the end of epochs"""
-    keep_epochs: int = 0
+    keep_epochs: AtLeast0 = 0
     """how many epoch_*.pth (weights of validated epochs) to keep; older ones are deleted"""
     tensorboard: bool = False
     """also write TensorBoard files, with pictures of detections; needs the extra `tensorboard`"""
-    log_every: int = 10
+    log_every: AtLeast1 = 10
     """steps per log row"""
-    seed: int = 0
+    seed: Annotated[int, Limit(lambda seed: 0 <= seed < 2**63, "0 .. 2^63 - 1")] = 0
     """of initial weights, data order and augmentation"""
     device: str = "auto"
     """cpu, cuda, cuda:1 ...; auto: CUDA if available"""
-    output: str = "runs/train"
+    output: LocalPath = "runs/train"
     """folder of checkpoints, logs and pictures"""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "validate_every", "log_every", "accumulate", "patience", "save_every"):
-            value = getattr(self, name)
-            _require(value is None or value >= 1, f"train.{name} is {value}: expected at least 1")
-        _require(
-            self.precision in PRECISIONS,
-            f"train.precision is {self.precision!r}: expected one of {', '.join(PRECISIONS)}",
-        )
-        _require(self.learning_rate > 0, f"train.learning_rate is {self.learning_rate}: expected more than 0")
-        _require(
-            self.class_rate_factor > 0, f"train.class_rate_factor is {self.class_rate_factor}: expected more than 0"
-        )
-        for name in ("weight_decay", "warmup_iterations", "dense_validation", "keep_epochs"):
-            value = getattr(self, name)
-            _require(value >= 0, f"train.{name} is {value}: expected 0 or more")
-        _require(
-            0 < self.warmup_start <= 1, f"train.warmup_start is {self.warmup_start}: expected above 0, at most 1"
-        )
-        for name in ("final_factor", "ema_momentum"):
-            value = getattr(self, name)
-            _require(0 <= value <= 1, f"train.{name} is {value}: expected 0 .. 1")
+        check_limits(self, "train")
         start = self.cosine_start
-        _require(
-            start is None or 0 <= start < self.epochs, f"train.cosine_start is {start}: expected 0 .. epochs - 1"
-        )
-        clip = self.clip_gradient
-        _require(clip is None or clip > 0, f"train.clip_gradient is {clip}: expected more than 0")
-        _require(0 <= self.seed < 2**63, f"train.seed is {self.seed}: expected 0 .. 2^63 - 1")
-        _require(self.ema_gamma > 0, f"train.ema_gamma is {self.ema_gamma}: expected more than 0")
+        require(start is None or start < self.epochs, f"train.cosine_start is {start}: expected 0 .. epochs - 1")
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig:
-    backend: str = "pycocotools"
+    backend: Annotated[str, _one_of(EVALUATION_BACKENDS)] = "pycocotools"
     """library that computes the 12 metrics: pycocotools or hotcoco (same numbers, over fifty times faster)"""
-    score_threshold: float = 0.001
+    score_threshold: Share = 0.001
     """score threshold: detections below it are dropped"""
-    iou_threshold: float = 0.65
+    iou_threshold: Share = 0.65
     """NMS: IoU above which the lower-scoring of two boxes of a class is dropped"""
-    nms_pre: int = 30000
+    nms_pre: AtLeast1 = 30000
     """most candidates per pyramid level before NMS"""
-    max_detections: int = 300
+    max_detections: AtLeast1 = 300
     """most detections per image"""
-    input_size: tuple[int, int] | None = None
+    input_size: Size | None = None
     """(H, W) for validation, and for detection with the checkpoints; null: data.input_size"""
     choose_input_size: bool = False
     """before the last validation, try larger input sizes as long as AP on training images improves"""
 
     def __post_init__(self) -> None:
-        for name in ("score_threshold", "iou_threshold"):
-            value = getattr(self, name)
-            _require(0 <= value <= 1, f"evaluation.{name} is {value}: expected 0 .. 1")
-        _require(
-            self.backend in EVALUATION_BACKENDS,
-            f"evaluation.backend is {self.backend!r}: expected one of {', '.join(EVALUATION_BACKENDS)}",
-        )
-        if self.input_size is not None:
-            _require_sides("evaluation.input_size", self.input_size)
-        for name in ("nms_pre", "max_detections"):
-            value = getattr(self, name)
-            _require(value >= 1, f"evaluation.{name} is {value}: expected at least 1")
+        check_limits(self, "evaluation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +259,7 @@ class Config:
 
     def __post_init__(self) -> None:
         low, _ = self.augmentation.multi_scale or (1.0, 1.0)
-        _require(
+        require(
             low * max(self.data.input_size) >= 64,
             f"augmentation.multi_scale: {low:g} x data.input_size {list(self.data.input_size)} is too small: one "
             "side must stay 64 or more",

@@ -128,7 +128,7 @@ def test_images_of_another_size_than_annotated(broken: Path, train: Callable[...
     [
         ("train.epochz=3", "train.epochz is not a setting: did you mean epochs?"),
         ("train.learning_rate=fast", "train.learning_rate should be a number, found 'fast'"),
-        ("data.input_size=[64, 50]", "data.input_size is [64, 50]: each side must be a multiple of 32"),
+        ("data.input_size=[64, 50]", "data.input_size is [64, 50]: expected multiples of 32"),
         ("data.classes=[ballon]", "expected a category 'ballon'"),
         ("model.size=huge", "model size 'huge' does not exist"),
         ("train.device=gpu9", "device 'gpu9' cannot be used here"),

@@ -1,0 +1,76 @@
+"""Limits and spellings that the types of the settings carry, as a file, an override and Python code meet them."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+
+from rtmdet.config.file import parse_config
+from rtmdet.config.limits import RangeError, kinds
+from rtmdet.config.schema import Config
+from rtmdet.core.errors import InputError
+
+DATA = "data: {train: {annotations: a, images: b}, val: {annotations: c, images: d}}"
+
+
+def configured(*overrides: str) -> Config:
+    return parse_config(DATA, "run.yaml", overrides)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("model.norm_statistics=x", "model.norm_statistics is 'x': expected one of keep, recalibrate, freeze"),
+        ("model.backbone=vgg", "model.backbone is 'vgg': expected timm/<name>, such as timm/resnet18, or none"),
+        ("data.input_size=32", "data.input_size is [32, 32]: expected one side of 64 or more"),
+        ("data.input_size=64x50", "data.input_size is [64, 50]: expected multiples of 32 from 32 to 8192"),
+        ("data.value_range=5,5", "data.value_range is [5, 5]: expected 0 <= low < high"),
+        ("data.repeat_threshold=2", "data.repeat_threshold is 2.0: expected 0 .. 1"),
+        ("data.classes=[a, a]", "data.classes is ['a', 'a']: expected different names, at least one"),
+        ("augmentation.hsv=[5, -1, 0]", "augmentation.hsv is [5, -1, 0]: expected 0 or more each"),
+        ("train.save_every=0", "train.save_every is 0: expected at least 1"),
+        ("train.weight_decay=-1", "train.weight_decay is -1.0: expected 0 or more"),
+        ("evaluation.backend=x", "evaluation.backend is 'x': expected one of pycocotools, hotcoco"),
+        ("evaluation.input_size=[8224, 64]", "evaluation.input_size is [8224, 64]: expected multiples of 32"),
+    ],
+)
+def test_says_what_was_expected_and_what_was_found(override: str, expected: str) -> None:
+    with pytest.raises(InputError) as caught:
+        configured(override)
+    assert str(caught.value).startswith(f"--set {override}: {expected}")
+
+
+def test_limits_also_hold_for_a_copy_made_in_python() -> None:
+    train = configured().train
+    with pytest.raises(RangeError, match=r"^train\.epochs is 0: expected at least 1$") as caught:
+        replace(train, epochs=0)
+    assert caught.value.key == "train.epochs"
+
+
+def test_none_has_no_limits_and_the_ends_are_within_them() -> None:
+    config = configured("train.patience=null", "train.seed=9223372036854775807", "evaluation.input_size=32")
+    assert (config.train.patience, config.train.seed) == (None, 2**63 - 1)
+    assert config.evaluation.input_size == (32, 32)  # the limit of 64 is one of training
+
+
+def test_no_number_is_without_limits() -> None:
+    settings = [(item.name, kind) for item in fields(Config) for kind in kinds(kinds(Config)[item.name]).items()]
+    assert len(settings) > 50
+    bare = {int, float, int | None, float | None, tuple[int, int], tuple[float, float], tuple[int, int, int]}
+    assert not [(section, name) for section, (name, kind) in settings if kind in bare]
+
+
+def test_another_spelling_belongs_to_the_types_that_name_it() -> None:
+    config = configured("data.value_range=100 , 4000", "data.input_size=96x64", "model.weights=~/a.pth")
+    assert (config.data.value_range, config.data.input_size) == ((100, 4000), (96, 64))
+    assert config.model.weights is not None
+    assert not config.model.weights.startswith("~")
+    for override in (
+        "augmentation.hsv=5,30",
+        "augmentation.resize_range=1,2",
+        "data.value_range=5",
+        "data.classes=1,2",
+    ):
+        with pytest.raises(InputError, match="should be a list"):
+            configured(override)
