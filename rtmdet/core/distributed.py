@@ -5,6 +5,8 @@ With a single process nothing is sent. gloo connects processes on the CPU, nccl 
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from torch import Tensor
 from rtmdet.core.errors import InputError
 
 Value = TypeVar("Value")
+_groups = itertools.count()  # every process opens the same groups in the same order
 PATIENCE = timedelta(hours=2)  # timeout: the others wait while the main process evaluates or saves
 
 
@@ -39,11 +42,21 @@ def process_group(device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    store, number, size = _meeting_point()
+    # Keys of its own for each group: those of an ended group lead to closed connections.
+    store = dist.PrefixStore(f"group {next(_groups)}", store)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=PATIENCE)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+@functools.cache
+def _meeting_point() -> tuple[dist.Store, int, int]:
+    """The store in which processes find each other, rank and number of processes; it serves all groups of a run."""
+    return next(dist.rendezvous("env://", timeout=PATIENCE))
 
 
 def lost_another(error: RuntimeError) -> bool:
