@@ -19,11 +19,11 @@ from rtmdet.data.doctor.finding import Report
 from rtmdet.data.doctor.report import examine_path
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import NAMES
-from rtmdet.runs.compare import Comparison, Loading, compare_runs
+from rtmdet.runs.compare import Comparison, compare_runs
 from rtmdet.runs.data_purpose import read_purpose
 from rtmdet.runs.folder import weights_of_run
 from rtmdet.runs.ground_truth import open_ground_truth
-from rtmdet.runs.measure import Evaluation, evaluate_detector
+from rtmdet.runs.measure import Evaluation, Loading, evaluate_detector
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.train import carry_out
 from rtmdet.training.log import read_log
@@ -112,10 +112,11 @@ def evaluate(
     known format; `split` defaults to val, or train if there is none. Without `data`, the validation images of the
     detector's run. Raises InputError.
     """
+    loading = Loading(batch_size, workers, backend)
     found = detector if isinstance(detector, Detector) else Detector(weights_of_run(str(detector)))
     name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=_path(data), images=_path(images), split=split)
-    return evaluate_detector(found, dataset, name=name, batch_size=batch_size, workers=workers, backend=backend)
+    return evaluate_detector(found, dataset, name=name, loading=loading)
 
 
 def compare(
