@@ -75,8 +75,11 @@ def train(
     hyper-parameters derived from it; or `config` is a YAML file as in configs/. `weights` is a checkpoint file, a
     published name, or "none" to train from scratch. `settings` maps dotted keys to values, such as
     {"data.input_size": 320}; `minutes` fits the run on `data` to a time. `callbacks` are called at every step and
-    validation. Raises InputError if something cannot be used, and
-    `rtmdet.training.interruption.Interrupted` after Ctrl-C or SIGTERM, with everything saved for `resume`.
+    validation.
+
+    Raises InputError if something cannot be used, or the training cannot go on (a loss that is not finite); and, of
+    `rtmdet.training.interruption`, Interrupted after Ctrl-C or SIGTERM, with everything saved for `resume`, and under
+    torchrun StoppedByAnother in the processes that another one stops, which raises the reason.
     """
     if (data is None) == (config is None):
         raise InputError("train: expected either data or config, found both or neither; give one of them")
