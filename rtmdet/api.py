@@ -21,12 +21,12 @@ from rtmdet.data.doctor.report import examine_path
 from rtmdet.deploy.export import NMS_IOU, NMS_MOST, NMS_SCORE, ExportOptions
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import NAMES
-from rtmdet.runs.compare import Comparison, Loading, compare_runs
+from rtmdet.runs.compare import Comparison, compare_runs
 from rtmdet.runs.data_purpose import read_purpose
 from rtmdet.runs.export import CHECK_IMAGES, Exports, choose_check_images, export_detector
 from rtmdet.runs.folder import weights_of_run
 from rtmdet.runs.ground_truth import open_ground_truth
-from rtmdet.runs.measure import Evaluation, evaluate_detector
+from rtmdet.runs.measure import Evaluation, Loading, evaluate_detector
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.train import carry_out
 from rtmdet.training.log import read_log
@@ -78,8 +78,11 @@ def train(
     hyper-parameters derived from it; or `config` is a YAML file as in configs/. `weights` is a checkpoint file, a
     published name, or "none" to train from scratch. `settings` maps dotted keys to values, such as
     {"data.input_size": 320}; `minutes` fits the run on `data` to a time. `callbacks` are called at every step and
-    validation. Raises InputError if something cannot be used, and
-    `rtmdet.training.interruption.Interrupted` after Ctrl-C or SIGTERM, with everything saved for `resume`.
+    validation.
+
+    Raises InputError if something cannot be used, or the training cannot go on (a loss that is not finite); and, of
+    `rtmdet.training.interruption`, Interrupted after Ctrl-C or SIGTERM, with everything saved for `resume`, and under
+    torchrun StoppedByAnother in the processes that another one stops, which raises the reason.
     """
     if (data is None) == (config is None):
         raise InputError("train: expected either data or config, found both or neither; give one of them")
@@ -115,10 +118,11 @@ def evaluate(
     known format; `split` defaults to val, or train if there is none. Without `data`, the validation images of the
     detector's run. Raises InputError.
     """
+    loading = Loading(batch_size, workers, backend)
     found = detector if isinstance(detector, Detector) else Detector(weights_of_run(str(detector)))
     name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=_path(data), images=_path(images), split=split)
-    return evaluate_detector(found, dataset, name=name, batch_size=batch_size, workers=workers, backend=backend)
+    return evaluate_detector(found, dataset, name=name, loading=loading)
 
 
 def compare(

@@ -142,13 +142,10 @@ class Detector:
             raise InputError(f"score {score}: expected 0 .. 1")
         return least
 
-    # Any: a path gives Detections for a file and a list for a folder, which types cannot tell.
-    @overload
-    def __call__(self, images: FilePath, *, score: Score = ..., iou_threshold: float = ...,
-                 max_detections: int = ..., batch_size: int = ..., color: str = ...) -> Any: ...  # fmt: skip
-
-    @overload  # arrays and tensors are iterables too, but this comes first
-    def __call__(self, images: Picture, *, score: Score = ...,  # type: ignore[overload-overlap]
+    # A path is typed as that of one image, which it nearly always is: types cannot tell a folder from a file, and a
+    # union would make every caller check. `folder` is for the others.
+    @overload  # texts, arrays and tensors are iterables too, but this comes first
+    def __call__(self, images: FilePath | Picture, *, score: Score = ...,  # type: ignore[overload-overlap]
                  iou_threshold: float = ..., max_detections: int = ..., batch_size: int = ..., color: str = ...
                  ) -> Detections: ...  # fmt: skip
 
@@ -166,13 +163,13 @@ class Detector:
         max_detections: int = 100,
         batch_size: int = 8,
         color: str = "rgb",
-    ) -> Any:
+    ) -> Detections | list[Detections]:
         """The objects in one image, or a list for several images; boxes in each image's own pixels, on the CPU.
 
         An image is a file's path, a PIL image, a uint8 array (H, W), (H, W, 3) or (H, W, 4), or a uint8 tensor
-        (H, W), (3, H, W) or (4, H, W). Several images are an iterable of these, or the path of a folder: its image
-        files in the order of their names. They are opened and processed in batches of `batch_size`. The channels of
-        arrays and tensors must be RGB, which cannot be checked; `color="bgr"` is for those of OpenCV.
+        (H, W), (3, H, W) or (4, H, W). Several images are an iterable of these, or the path of a folder (see
+        `folder`). They are opened and processed in batches of `batch_size`. The channels of arrays and tensors must
+        be RGB, which cannot be checked; `color="bgr"` is for those of OpenCV.
 
         `score` is the score threshold: "auto", a number or one per class (see `thresholds`). NMS drops a box that
         overlaps a better one of its class by more than `iou_threshold`; the best `max_detections` per image are kept.
@@ -187,6 +184,27 @@ class Detector:
         while batch := list(islice(waiting, batch_size)):
             found += self._detect(batch, thresholds, iou_threshold, max_detections)
         return found[0] if single else found
+
+    def folder(
+        self,
+        path: FilePath,
+        *,
+        score: Score = "auto",
+        iou_threshold: float = 0.65,
+        max_detections: int = 100,
+        batch_size: int = 8,
+    ) -> list[Detections]:
+        """The objects in each image file of a folder, in the order of the names; further options as for a call.
+
+        Raises InputError if it is not a folder with images, and for a file that is not an image.
+        """
+        return self(
+            _images_in(Path(path).expanduser()),
+            score=score,
+            iou_threshold=iou_threshold,
+            max_detections=max_detections,
+            batch_size=batch_size,
+        )
 
     def _open(self, image: object, name: str, color: str) -> _Opened:
         if isinstance(image, str | os.PathLike):
@@ -239,14 +257,20 @@ def _list_inputs(images: object) -> tuple[bool, Iterator[tuple[str, object]]]:
         path = Path(images).expanduser()
         if not path.is_dir():
             return True, iter([(str(path), path)])
-        files = files_below(path, IMAGE_SUFFIXES, levels=0)
-        if not files:
-            raise InputError(f"{path}: expected a folder with images, found none in it: give another folder")
-        return False, ((str(file), file) for file in files)
+        return False, ((str(file), file) for file in _images_in(path))
     single = isinstance(images, bytes | np.ndarray | Image.Image) or is_tensor(images)
     if single or not isinstance(images, Iterable):
         return True, iter([("image", images)])
     return False, ((f"images[{place}]", image) for place, image in enumerate(images))
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """The image files of a folder, at least one. Raises InputError."""
+    files = files_below(folder, IMAGE_SUFFIXES, levels=0)
+    if not files:
+        what = "none in it" if folder.is_dir() else "a file" if folder.exists() else "nothing there"
+        raise InputError(f"{folder}: expected a folder with images, found {what}: give another folder")
+    return files
 
 
 def _check_options(iou_threshold: float, max_detections: int, batch_size: int, color: str) -> None:

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_overloads
 
 import numpy as np
 import pytest
@@ -123,8 +124,27 @@ def test_one_in_one_out_and_many_in_many_out(
     assert_close(detector("~/b0.png", score=0.1), expected[0])
 
 
+def test_a_folder(detector: Detector, images: list[np.ndarray], folder: Path) -> None:
+    """By a call and by name; types know the second one."""
+    expected = detector([folder / f"b{place}.png" for place in range(3)], score=0.1, max_detections=1)
+    called = detector(folder, score=0.1, max_detections=1)
+    for found in (called, detector.folder(str(folder), score=0.1, max_detections=1, batch_size=2)):
+        assert [one.path for one in found] == [one.path for one in expected]
+        for one, other in zip(found, expected, strict=True):
+            assert_close(one, other)
+    for path, what in (("b0.png", "a file"), ("gone", "nothing there")):
+        with pytest.raises(InputError, match=f"{path}: expected a folder with images, found {what}"):
+            detector.folder(folder / path)
+
+
+def test_types_of_a_call() -> None:
+    """One image is typed as Detections, also by its path; several as a list."""
+    found = {hint["images"]: hint["return"] for hint in (o.__annotations__ for o in get_overloads(Detector.__call__))}
+    assert found == {"FilePath | Picture": "Detections", "Iterable[FilePath | Picture]": "list[Detections]"}
+
+
 def test_where_detections_come_from(detector: Detector, images: list[np.ndarray], folder: Path) -> None:
-    found = detector(folder, score=0.1)
+    found = detector.folder(folder, score=0.1)
     assert [one.path for one in found] == [folder / f"b{place}.png" for place in range(3)]
     assert [one.image_size for one in found] == [image.shape[:2] for image in images]
     assert {one.classes for one in found} == {CLASSES}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from rtmdet.runs.compare import Loading, compare_runs
+from rtmdet.runs.compare import compare_runs
+from rtmdet.runs.measure import Loading
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -93,8 +93,9 @@ def export(format_name: str, path: Path, images: Path, out: Path, split: str) ->
 def split(path: Path, images: Path | None, out: Path, *, share: float, seed: int) -> None:
     """Write OUT/train.json and OUT/val.json; `share` is the validation fraction; copies of a photo stay together."""
     targets = [out / "train.json", out / "val.json"]
-    if path.suffix.lower() == ".json" and is_coco(read_json(path)):
-        file = _read(path)
+    document = read_json(path) if path.suffix.lower() == ".json" else None
+    if is_coco(document):
+        file = _read(path, document)
         copies = _find_copies(path, file, images)
     else:
         whole = _open_whole(path, images)
@@ -141,9 +142,9 @@ def synthesize(out: Path, *, train: int, val: int, size: tuple[int, int], seed: 
         print(f"{path}: {_counts(read_coco(path))}")
 
 
-def _read(path: Path) -> CocoFile:
-    """Read a COCO file, and print what had to be repaired."""
-    file, remarks = read_and_repair(path)
+def _read(path: Path, document: object = None) -> CocoFile:
+    """Read a COCO file, unless its content is given, and print what had to be repaired."""
+    file, remarks = read_and_repair(path, document=document)
     _print_all(remarks)
     return file
 

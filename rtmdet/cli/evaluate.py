@@ -9,7 +9,7 @@ from rtmdet.cli.model_options import load_detector
 from rtmdet.core.errors import InputError
 from rtmdet.runs.folder import weights_of_run
 from rtmdet.runs.ground_truth import open_ground_truth
-from rtmdet.runs.measure import describe_interval, describe_settings, evaluate_detector
+from rtmdet.runs.measure import Loading, describe_interval, describe_settings, evaluate_detector
 from rtmdet.runs.own_data import DEFAULT_WEIGHTS
 from rtmdet.viz.score_curves import draw_score_curves
 
@@ -21,6 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError(f"{arguments.run_folder} and --weights {arguments.weights}: expected one of them")
         arguments.weights = str(weights_of_run(arguments.run_folder))
     arguments.weights = arguments.weights or DEFAULT_WEIGHTS
+    loading = Loading(arguments.batch, arguments.workers, arguments.backend)
     detector = load_detector(arguments)
     data = arguments.data or arguments.annotations
     dataset = open_ground_truth(
@@ -28,14 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for remark in dataset.remarks:
         print(remark)
-    found = evaluate_detector(
-        detector,
-        dataset,
-        name=arguments.weights,
-        batch_size=arguments.batch,
-        workers=arguments.workers,
-        backend=arguments.backend,
-    )
+    found = evaluate_detector(detector, dataset, name=arguments.weights, loading=loading)
     count = found.evaluator.detection_count
     print(f"{found.images} images, {count} detections: {describe_settings(found.settings)} ({found.origin})")
     print(found)

@@ -182,7 +182,8 @@ def _add_visualize(commands: argparse._SubParsersAction) -> None:
     _add_model_options(parser)
     parser.add_argument("--layer", dest="layers", action="append", metavar="NAME",
                         help="module path such as backbone, neck or neck.out_convs[0]; may be repeated (default "
-                        "neck; with --method the three neck.out_convs, from which all boxes come)")  # fmt: skip
+                        "neck; with --method the three neck.out_convs, from which all boxes come; with ablationcam "
+                        "the one of them that most boxes come from)")  # fmt: skip
     parser.add_argument("--list-layers", action="store_true", help="print the names of all layers and stop")
     parser.add_argument("--reduction", choices=REDUCTIONS, default="squeeze_mean",
                         help="how a feature map's channels become one picture (default squeeze_mean)")  # fmt: skip

@@ -112,7 +112,7 @@ def reduce_maps(layer: str, maps: Sequence[Tensor], reduction: str, topk: int) -
 
 
 def draw_box_am(detector: Detector, image: np.ndarray, asked: Asked) -> None:
-    """One picture of all levels by default; for named layers one each, and one of their mean."""
+    """One picture of all levels (ablationcam: one) by default; for named layers one each, and one of their mean."""
     from rtmdet.viz.box_am import box_am, merge_maps, normalize_in_boxes  # seconds to import
 
     layers = _unique(asked.layers or BOX_AM_LAYERS)
@@ -126,15 +126,17 @@ def draw_box_am(detector: Detector, image: np.ndarray, asked: Asked) -> None:
     fed = {layer: np.ones(len(found), bool) for layer in layers}  # the boxes that depend on each layer
     if asked.method != "eigencam":
         fed = fed_boxes(detector, layers, images, boxes, place.content)
+    if asked.method == "ablationcam" and not asked.layers:
+        fed = most_fed(fed)
     if count := int((~np.any(list(fed.values()), axis=0)).sum()):
-        what = "this layer does" if len(layers) == 1 else "these layers do"
+        what = "this layer does" if len(fed) == 1 else "these layers do"
         print(f"note: {count} of {len(found)} boxes come from pyramid levels that {what} not feed; they show no heat")
     maps = {}
     for layer, of_layer in fed.items():
         target = choose_target(detector, boxes[of_layer], labels[of_layer], place.content, asked)
         maps[layer] = box_am(detector.model, layer, images, target, asked.method)
-    pictures = {layer: [raw] for layer, raw in maps.items()} if asked.layers else {}
-    if len(layers) > 1:
+    pictures = {layer: [raw] for layer, raw in maps.items()} if asked.layers or len(maps) == 1 else {}
+    if len(maps) > 1:
         pictures["mean" if asked.layers else "all_levels"] = list(maps.values())
     for name, raws in pictures.items():
         if not any((raw > 0).any() for raw in raws):
@@ -158,6 +160,14 @@ def fed_boxes(
     with torch.no_grad():
         levels = source_levels(detector.model(images), boxes, content).cpu().numpy()
     return {layer: np.isin(levels, list(fed_levels(detector.model, layer, images))) for layer in layers}
+
+
+def most_fed(fed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The layer that most boxes come from, and its (N,) bool; prints which it is."""
+    # A forward pass for each channel: three layers of the l size would take 768 of them.
+    layer = max(fed, key=lambda name: int(fed[name].sum()))
+    print(f"ablationcam is slow, so it covers only {layer}, where most boxes come from; others with --layer")
+    return {layer: fed[layer]}
 
 
 def choose_target(

@@ -1,7 +1,8 @@
 """The color of a class depends on its name, so that it is the same in all pictures and data sets.
 
-COCO's 80 names have fixed colors. Any other name gets one of the FIRST colors of the palette by its hash, or the next
-free one if another class of the same list has a similar color.
+COCO's 80 names have fixed colors. Any other name has one of the FIRST colors of the palette, by its hash. Only if two
+names of a list would look alike, COCO's or else the first in the alphabet keeps its color, and the other one gets the
+next color that differs from all: a few dozen different colors cannot belong to one name each.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ COCO = (
     "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
 FIRST = 24  # colors that are easy to tell apart
-_ALIKE = 40.0  # distance in CIELAB below which two colors are hard to tell apart
+_ALIKE = 30.0  # distance in CIELAB below which colors look alike; the FIRST ones are further apart than that
 _HUES = 30  # times the tones: the number of colors in the palette
 _TONES = ((0.85, 0.95), (0.5, 1.0), (0.95, 0.62), (0.45, 0.78))  # saturation, value
 
@@ -35,10 +36,18 @@ _TONES = ((0.85, 0.95), (0.5, 1.0), (0.95, 0.62), (0.45, 0.78))  # saturation, v
 def class_colors(names: Sequence[str]) -> list[Color]:
     """A color for each name of one list; independent of letter case and of the order of the list."""
     colors, lab = _ordered_colors()
-    chosen = {name: COCO.index(name) for name in map(str.casefold, names) if name in COCO}
-    for name in sorted({name.casefold() for name in names} - chosen.keys()):
-        chosen[name] = _choose(zlib.crc32(name.encode(errors="replace")) % FIRST, list(chosen.values()), lab)
-    return [colors[chosen[name.casefold()]] for name in names]
+    folded = [name.casefold() for name in names]
+    chosen = {name: COCO.index(name) for name in folded if name in COCO}
+    displaced = {}
+    for name in sorted(set(folded) - chosen.keys()):
+        own = zlib.crc32(name.encode(errors="replace")) % FIRST
+        if _distances(lab[own], lab[list(chosen.values())]).min(initial=np.inf) >= _ALIKE:
+            chosen[name] = own
+        else:
+            displaced[name] = own
+    for name, own in displaced.items():  # after all others, so that they take no one's own color
+        chosen[name] = _next_color(own, list(chosen.values()), lab)
+    return [colors[chosen[name]] for name in folded]
 
 
 def palette(count: int) -> list[Color]:
@@ -47,14 +56,17 @@ def palette(count: int) -> list[Color]:
     return [colors[index % len(colors)] for index in range(count)]
 
 
-def _choose(wanted: int, taken: Sequence[int], lab: np.ndarray) -> int:
-    """The first color from `wanted` on that differs clearly from the taken ones, else the most different one."""
-    if not taken:
-        return wanted
-    order = np.roll(np.arange(len(lab)), -wanted)
-    apart = np.linalg.norm(lab[order][:, None] - lab[list(taken)], axis=-1).min(1)
+def _next_color(own: int, taken: Sequence[int], lab: np.ndarray) -> int:
+    """The first color from `own` on that differs clearly from the taken ones, else the most different one."""
+    order = np.roll(np.arange(len(lab)), -own)
+    apart = _distances(lab[order][:, None], lab[list(taken)]).min(1)
     free = np.flatnonzero(apart >= _ALIKE)
     return int(order[free[0] if len(free) else apart.argmax()])
+
+
+def _distances(lab: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How different colors (..., 3) look from others (..., 3) in CIELAB; the shapes are broadcast."""
+    return np.linalg.norm(lab - others, axis=-1)
 
 
 @functools.cache

@@ -5,8 +5,10 @@ With a single process nothing is sent. gloo connects processes on the CPU, nccl 
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
@@ -15,7 +17,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from rtmdet.core.errors import InputError
+
 Value = TypeVar("Value")
+_groups = itertools.count()  # every process opens the same groups in the same order
 PATIENCE = timedelta(hours=2)  # timeout: the others wait while the main process evaluates or saves
 
 
@@ -37,11 +42,21 @@ def process_group(device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    store, number, size = _meeting_point()
+    # Keys of its own for each group: those of an ended group lead to closed connections.
+    store = dist.PrefixStore(f"group {next(_groups)}", store)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=PATIENCE)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+@functools.cache
+def _meeting_point() -> tuple[dist.Store, int, int]:
+    """The store in which processes find each other, rank and number of processes; it serves all groups of a run."""
+    return next(dist.rendezvous("env://", timeout=PATIENCE))
 
 
 def lost_another(error: RuntimeError) -> bool:
@@ -52,18 +67,21 @@ def lost_another(error: RuntimeError) -> bool:
 
 def world_size() -> int:
     """Number of processes of the run."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if _connected() else 1
 
 
 def rank() -> int:
     """Number of this process, 0 .. world_size - 1; torchrun's number before they are connected."""
-    joined = dist.is_available() and dist.is_initialized()
-    return dist.get_rank() if joined else int(os.environ.get("RANK", "0"))
+    return dist.get_rank() if _connected() else int(os.environ.get("RANK", "0"))
 
 
 def is_main_process() -> bool:
     """Whether this process is the one that writes files and prints."""
     return rank() == 0
+
+
+def _connected() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 @torch.no_grad()
@@ -90,6 +108,28 @@ def gather(value: Value) -> list[Value]:
     values: list[Value] = [value] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def first_on_each_machine(work: Callable[[], Value]) -> Value:
+    """The result of `work` in this process; the others of a machine begin when its first process is done.
+
+    For work that downloads: the others find the file in the cache. All processes of the run must call this, connected
+    or not. If `work` raises InputError in the first process of any machine, it is raised in all processes.
+    """
+    if started_processes() == 1:
+        return work()
+    if not _connected():
+        with process_group(torch.device("cpu")):
+            return first_on_each_machine(work)
+    done, fault = [], ""
+    if local_rank() == 0:
+        try:
+            done.append(work())
+        except InputError as error:
+            fault = str(error)
+    if faults := list(filter(None, gather(fault))):
+        raise InputError(faults[0])
+    return done[0] if done else work()
 
 
 @torch.no_grad()

@@ -18,9 +18,10 @@ from PIL import Image
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import ValueRange, exif_orientation, to_8_bits
 
-# OpenCV's own messages about files that we report. Set once for the whole process: restoring the level after each
-# file would race between threads.
+# OpenCV's own messages about files that we report, and Pillow's warning at half of its limit. Set once for the whole
+# process: restoring level and filters after each file would race between threads.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 IMAGE_SUFFIXES = (
     ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif",
@@ -98,11 +99,9 @@ def read_header(path: str | Path, data: bytes) -> ImageHeader:
     Raises InputError if it is not readable, or the image has more pixels than Pillow's limit.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # raised already at half the limit
-            with Image.open(io.BytesIO(data)) as image:
-                width, height = image.size
-                orientation = exif_orientation(image)
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            orientation = exif_orientation(image)
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise InputError(

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rtmdet.config.schema import Config, TrainingConfig
+from rtmdet.config.schema import Config, ModelConfig, TrainingConfig
 from rtmdet.core.console import say
-from rtmdet.core.distributed import local_rank, rank, started_processes, world_size
+from rtmdet.core.distributed import first_on_each_machine, local_rank, rank, started_processes, world_size
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import TrainingLoader
@@ -226,13 +226,21 @@ def base_learning_rate(config: Config) -> float:
 
 def build_model(config: Config, classes: Sequence[str], device: torch.device, *, first_weights: bool) -> RTMDet:
     """The model, with its initial weights unless `first_weights` is false; the same on every process."""
-    settings = config.model
+    if first_weights:
+        model = first_on_each_machine(partial(model_with_weights, config.model, classes))  # may download them
+    else:  # the checkpoint is loaded later
+        model = build_rtmdet(config.model.size, len(classes), backbone=config.model.backbone)
+    if world_size() > 1 and device.type == "cuda" and config.train.sync_batch_norm:
+        return synchronize_batch_norms(model)
+    return model
+
+
+def model_with_weights(settings: ModelConfig, classes: Sequence[str]) -> RTMDet:
+    """The model with its initial weights, or from scratch; prints which."""
     local = settings.weights is not None or settings.backbone_weights is not None
-    pretrained = settings.backbone_pretrained and not local and first_weights
+    pretrained = settings.backbone_pretrained and not local
     model = build_rtmdet(settings.size, len(classes), backbone=settings.backbone, pretrained=pretrained)
-    if not first_weights:
-        pass  # the checkpoint is loaded later
-    elif settings.weights is not None:
+    if settings.weights is not None:
         load_first_weights(model, settings.weights, classes)
     elif settings.backbone_weights is not None:
         assert isinstance(model.backbone, TimmBackbone), "the configuration refuses others"
@@ -241,8 +249,6 @@ def build_model(config: Config, classes: Sequence[str], device: torch.device, *,
         say(f"weights: timm's for {settings.backbone}; neck and head start from scratch")
     else:
         say("weights: none, training starts from scratch")
-    if world_size() > 1 and device.type == "cuda" and config.train.sync_batch_norm:
-        return synchronize_batch_norms(model)
     return model
 
 

@@ -23,7 +23,7 @@ from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
 from rtmdet.runs.folder import weights_of_run
 from rtmdet.runs.folds import ANNOTATIONS, DETECTIONS
 from rtmdet.runs.ground_truth import open_coco, stored_split
-from rtmdet.runs.measure import describe_settings, run_detector, stored_settings
+from rtmdet.runs.measure import Loading, describe_settings, run_detector, stored_settings
 from rtmdet.runs.open_data import count_learned
 from rtmdet.runs.results_file import read_results
 
@@ -93,15 +93,6 @@ class Comparison:
         return f"{text}   95 % confidence interval {spread} (paired bootstrap, {spread.resamples} resamples)"
 
 
-@dataclass(frozen=True, slots=True)
-class Loading:
-    """How images are loaded, and which library computes the metrics."""
-
-    batch_size: int = 8
-    workers: int = 2
-    backend: str | None = None  # None: the default of the evaluation
-
-
 def compare_runs(
     names: tuple[str, str],
     *,
@@ -116,8 +107,6 @@ def compare_runs(
     A name is that of a run's folder, a checkpoint, published weights, or a COCO results file. Raises InputError.
     """
     loading = loading or Loading()
-    if loading.batch_size < 1 or loading.workers < 0:
-        raise InputError(f"--batch {loading.batch_size} --workers {loading.workers}: expected at least 1 and 0")
     runs = [open_run(name, device, input_size) for name in names]
     check_classes(runs)
     truth, remarks = open_images(runs, annotations, images)

@@ -22,7 +22,7 @@ from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import metric_text
 from rtmdet.runs.agreement import LARGEST_AP_DIFFERENCE, Agreement, compare_detections
 from rtmdet.runs.ground_truth import open_ground_truth
-from rtmdet.runs.measure import evaluate_detector
+from rtmdet.runs.measure import Loading, evaluate_detector
 from rtmdet.runs.plain_images import spread
 
 CHECK_IMAGES = 100
@@ -178,7 +178,7 @@ def _pictures(images: CheckImages, detector: Detector) -> Iterator[np.ndarray]:
 
 
 def _precision(detector: Detector, dataset: CocoDataset) -> float:
-    return evaluate_detector(detector, dataset, name=str(detector.path), workers=0).ap
+    return evaluate_detector(detector, dataset, name=str(detector.path), loading=Loading(workers=0)).ap
 
 
 def _ap(values: tuple[float, float] | None, place: int) -> str:

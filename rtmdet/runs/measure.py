@@ -21,6 +21,21 @@ from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, interval
 from rtmdet.evaluation.matches import ClassMatches
 
 
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How images are loaded, and which library computes the metrics. Raises InputError for numbers out of range."""
+
+    batch_size: int = 8
+    workers: int = 2
+    backend: str | None = None  # None: the stored one, or the default of the evaluation
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.workers < 0:
+            raise InputError(
+                f"batch size {self.batch_size}, workers {self.workers}: expected at least 1 image and 0 processes"
+            )
+
+
 def detect_all(
     backend: Backend, dataset: CocoDataset, loader: SizedIterable[Batch], settings: EvaluationConfig
 ) -> CocoEvaluator:
@@ -72,21 +87,16 @@ def evaluate_detector(
     dataset: CocoDataset,
     *,
     name: str,
-    batch_size: int = 8,
-    workers: int = 2,
-    backend: str | None = None,
+    loading: Loading,
 ) -> Evaluation:
     """Run a detector over the images of a data set and compare with its boxes. Raises InputError.
 
-    `name` names the weights in messages. Score and NMS thresholds are those stored in the weights, else the defaults;
-    `backend` None: the stored one.
+    `name` names the weights in messages. Score and NMS thresholds are those stored in the weights, else the defaults.
     """
-    if batch_size < 1 or workers < 0:
-        raise InputError(f"batch {batch_size}, workers {workers}: expected at least 1 image and 0 processes")
     stored = stored_settings(detector, name)
     settings = stored or EvaluationConfig()
-    settings = replace(settings, backend=backend or settings.backend)
-    evaluator = run_detector(detector, dataset, settings, batch_size=batch_size, workers=workers)
+    settings = replace(settings, backend=loading.backend or settings.backend)
+    evaluator = run_detector(detector, dataset, settings, batch_size=loading.batch_size, workers=loading.workers)
     metrics, matches = evaluator.evaluate_with_matches()
     origin = "as in the training run" if stored else "defaults"
     return Evaluation(metrics, tuple(matches), evaluator, len(dataset), settings, origin, tuple(dataset.remarks))

@@ -26,7 +26,7 @@ from rtmdet.runs.folder import is_run, load_run
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.own_splits import open_data_set, two_splits, used_images, write_split
-from rtmdet.runs.weights_file import read_weights
+from rtmdet.runs.weights_file import fetch_weights, read_weights
 from rtmdet.weights.checkpoint import has_checkpoint
 from rtmdet.weights.load import LoadedWeights, new_classes
 
@@ -80,6 +80,7 @@ def configure(options: RunOptions, folder: Path) -> Config:
 def configurations(options: RunOptions, folder: Path) -> Callable[[Sequence[str]], Config]:
     """A function that makes the configuration for `--data PATH` with further settings, such as train.epochs=12."""
     source = open_data_set(options.data_set, options.images)
+    fetch_weights(weights_of(options, options.given))
     classes = choose_classes(options, source.splits["train"])
     splits = two_splits(source, options.data_set, one_is_enough=options.one_image_is_enough)
     return split_configurations(options, *splits, folder, classes)

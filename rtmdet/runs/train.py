@@ -82,7 +82,8 @@ def train(
     `timed` fits a new run to a time. `resume` continues from the folder's newest checkpoint. `callbacks` are called
     at every step and validation, in addition to the log files and the progress bar, e.g. for an experiment tracker.
     `estimated`: print how long a new run takes; `fits`: mention --minutes there. Raises InputError if the
-    configuration or the data cannot be used, and Interrupted after SIGTERM or Ctrl-C, with everything saved.
+    configuration or the data cannot be used, Interrupted after SIGTERM or Ctrl-C, with everything saved, and
+    StoppedByAnother in the processes of torchrun that do not report why the run stopped.
     """
     began = time.monotonic()
     folder = Path(config.train.output)

@@ -21,6 +21,10 @@ from torch import Tensor
 
 from rtmdet.core.errors import InputError
 
+# Torch's warnings about files that we read or report. Set once for the whole process: warnings.catch_warnings around
+# each load would restore the filters of another thread.
+warnings.filterwarnings("ignore", "Detected pickle protocol|'torch.load' received", UserWarning)
+
 LEGACY_MAGIC = (
     0x1950A86A20F9469CFC6C  # first number of files in the format before PyTorch 1.6, which OpenMMLab still uses
 )
@@ -104,9 +108,7 @@ def read_pickled(path: Path) -> object:
     try:
         if _may_allocate(path):
             return read_restricted(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's warnings address the author of the file
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except Exception:  # plain files are read above; the restricted reader reports what is wrong with others

@@ -111,7 +111,7 @@ def test_refuses_what_is_no_run(tmp_path: Path, checkpoint: Path, truth: Path, c
     )
     refused(command("compare", checkpoint, results, "--annotations", truth), "give --annotations and --images")
     refused(command("compare", tmp_path / "no.json", results, "--annotations", truth), "no.json: no such file")
-    refused(command("compare", results, results, "--batch", 0), "--batch 0")
+    refused(command("compare", results, results, "--batch", 0), "batch size 0, workers 2: expected at least 1 image")
 
 
 def test_refuses_detectors_of_other_classes(tmp_path: Path, checkpoint: Path, command: Command) -> None:

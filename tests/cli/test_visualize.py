@@ -163,7 +163,7 @@ def test_feature_maps_need_no_detection(photo: Path) -> None:
     assert visualize_photo(photo, "--score", "0.9")[0] == 0
 
 
-@pytest.mark.parametrize("method", ["gradcam", "gradcam++", "eigencam", "ablationcam"])
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++", "eigencam"])
 def test_box_am_of_all_levels_by_default(photo: Path, method: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, names = visualize_photo(photo, ANY, "--method", method)
     assert (code, names) == (0, [f"photo_all_levels_{method}.png"])
@@ -173,6 +173,23 @@ def test_box_am_of_all_levels_by_default(photo: Path, method: str, capsys: pytes
     out, err = capsys.readouterr()
     assert "note" not in out
     assert err == "", "no bar without a terminal"
+
+
+def test_ablationcam_covers_one_level_by_default(
+    photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The one that most boxes come from; the others can be named."""
+    boxes_of_levels(photo, monkeypatch)
+    monkeypatch.setattr(visualize, "source_levels", lambda *_: torch.tensor([0, 2, 2]))
+    code, names = visualize_photo(photo, "--method", "ablationcam")
+    assert (code, names) == (0, ["photo_neck.out_convs[2]_ablationcam.png"])
+    out, err = capsys.readouterr()
+    assert "it covers only neck.out_convs[2], where most boxes come from; others with --layer" in out
+    assert "note: 1 of 3 boxes come from pyramid levels that this layer does not feed" in out
+    assert err == "", "no bar without a terminal"
+    layers = ["--layer", "neck.out_convs[0]", "--layer", "neck.out_convs[2]"]
+    assert "photo_mean_ablationcam.png" in visualize_photo(photo, "--method", "ablationcam", *layers)[1]
+    assert "covers only" not in capsys.readouterr().out
 
 
 @pytest.mark.shared

@@ -51,6 +51,21 @@ def test_classes_of_a_list_look_different(names: list[str]) -> None:
     assert distances(class_colors(names)).min() > 30
 
 
+def test_a_displaced_class_takes_no_color_of_another() -> None:
+    """A name gets its own color in every list, except where one before it has the same."""
+    names = [f"thing {number}" for number in range(40)]
+    own = dict(zip(names, (class_colors([name])[0] for name in names), strict=True))
+    kept = 0
+    for first, second, third in zip(names, names[1:], names[2:], strict=False):
+        found = dict(zip((third, second, first), class_colors([third, second, first]), strict=True))
+        assert found == dict(zip((first, second, third), class_colors([first, second, third]), strict=True))
+        for name in found:
+            if not any(own[other] == own[name] for other in found if other < name):
+                assert found[name] == own[name]
+                kept += 1
+    assert kept > 100
+
+
 def test_long_lists_and_none() -> None:
     assert class_colors([]) == []
     assert len(class_colors([f"name {number}" for number in range(400)])) == 400

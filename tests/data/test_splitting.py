@@ -142,6 +142,26 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads((out / "train.json").read_text())["info"] == {"year": 2020}
 
 
+@pytest.mark.parametrize("given", ["all.json", "."])
+def test_the_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    """Named itself or found in its folder: large files take seconds."""
+    file = make_file([[1], [1], [1]])
+    write_json(tmp_path / "data" / "all.json", file)
+    for image in file["images"]:
+        size = image["height"], image["width"], 3
+        cv2.imwrite(str(tmp_path / "data" / image["file_name"]), np.full(size, image["id"] * 80, np.uint8))
+    read: list[Path] = []
+    really = Path.read_text
+
+    def count(path: Path, encoding: str) -> str:
+        read.append(path)
+        return really(path, encoding=encoding)
+
+    monkeypatch.setattr(Path, "read_text", count)
+    assert main(["data", "split", str(tmp_path / "data" / given), "--out", str(tmp_path / "parts")]) == 0
+    assert read == [tmp_path / "data" / "all.json"]
+
+
 def test_the_file_itself_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = tmp_path / "train.json"
     write_json(whole, make_file([[1], [1]]))

@@ -30,6 +30,7 @@ class ExtraTransforms:
 
         self._names = ", ".join(name for name, _ in transforms)
         built = [_build(albumentations, name, arguments) for name, arguments in transforms]
+        # The filters belong to the whole process, but these are built while a run is prepared, before other threads.
         boxes = albumentations.BboxParams(format="pascal_voc", label_fields=["labels"], min_visibility=0.1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about boxes given to transforms that do not move them

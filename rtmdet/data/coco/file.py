@@ -64,16 +64,17 @@ def read_coco(path: Path) -> CocoFile:
     return read_and_repair(path)[0]
 
 
-def read_and_repair(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile, list[str]]:
+def read_and_repair(path: Path, classes: Collection[str] = (), document: object = None) -> tuple[CocoFile, list[str]]:
     """Read and check an annotation file; also returns one line about each kind of repair.
 
     If annotation ids repeat (some exporters restart in every image), all are renumbered from 1; ids of images and
     classes must not repeat. Categories that are only the supercategory of others are removed, unless they are among
-    `classes`. Boxes are clipped to their image.
+    `classes`. Boxes are clipped to their image. `document` is the file's content where it is read already; it becomes
+    the result.
 
     Raises InputError at the first fault, with the file, the entry's id and what to do.
     """
-    file, groups = read_sound(path, classes)
+    file, groups = read_sound(path, classes, document)
     images = {image["id"]: image for image in file["images"]}
     for annotation in file["annotations"]:
         _check_inside(f"{path}: annotation {annotation['id']}", annotation, images[annotation["image_id"]])
@@ -89,7 +90,9 @@ def read_and_repair(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile
     return file, [f"{path}: {text}" for text in (*remarks, *similar)]
 
 
-def read_sound(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile, list[CocoCategory]]:
+def read_sound(
+    path: Path, classes: Collection[str] = (), document: object = None
+) -> tuple[CocoFile, list[CocoCategory]]:
     """The usable entries, and the categories removed because they are only the supercategory of others.
 
     Every annotation has its image and its category among them; its box may lie outside the image. Missing `area` and
@@ -97,7 +100,7 @@ def read_sound(path: Path, classes: Collection[str] = ()) -> tuple[CocoFile, lis
 
     Raises InputError at the first fault; while faults are collected, only if the file has no list of images.
     """
-    document = read_json(path)
+    document = read_json(path) if document is None else document
     if not isinstance(document, dict):
         raise InputError(f"{path}: expected a COCO object {{...}}, found {shown(document)}; check the path")
     _list(path, document, "images")  # required even while faults are collected

@@ -67,7 +67,7 @@ def open_dataset(path: Path, images: Path | None = None) -> OpenedDataset:
         return OpenedDataset("YOLO", _yolo_splits(description))
     documents = dict(read_documents(path))
     if coco := find_coco(path, documents):
-        return OpenedDataset("COCO", _coco_splits(coco))
+        return OpenedDataset("COCO", _coco_splits(coco, documents))
     if via := [file for file, content in documents.items() if is_via(content)]:
         files = file_by_split(path, via)
         key = class_attribute(*files.values())
@@ -90,12 +90,12 @@ def _one_coco_file(path: Path, images: Path) -> OpenedDataset:
         raise InputError(f"{path}: expected a COCO file, since an image folder is given, found none; check the path")
     if not images.is_dir():
         raise InputError(f"{images}: expected the image folder of {path}, found none; check the path")
-    return OpenedDataset("COCO", _coco_splits({"train": (path, images)}))
+    return OpenedDataset("COCO", _coco_splits({"train": (path, images)}, {}))
 
 
-def _coco_splits(found: Mapping[str, tuple[Path, Path]]) -> dict[str, Split]:
-    """The COCO files, without categories that are not a class in any split."""
-    read = {name: read_and_repair(file) for name, (file, _) in found.items()}
+def _coco_splits(found: Mapping[str, tuple[Path, Path]], documents: Mapping[Path, object]) -> dict[str, Split]:
+    """The COCO files, without categories that are not a class in any split; `documents` are read already."""
+    read = {name: read_and_repair(file, document=documents.get(file)) for name, (file, _) in found.items()}
     if len(read) > 1 and any(remarks for _, remarks in read.values()):
         classes = {category["name"] for coco, _ in read.values() for category in coco["categories"]}
         read = {name: read_and_repair(file, classes) for name, (file, _) in found.items()}
