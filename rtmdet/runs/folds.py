@@ -22,7 +22,6 @@ from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, metric_text
 from rtmdet.runs.folder import load_run
 from rtmdet.runs.measure import describe_interval, run_detector
-from rtmdet.runs.minutes import Configure, TimedRun, TimeLimit, settings_of_first_fold
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.own_data import (
@@ -32,6 +31,7 @@ from rtmdet.runs.own_data import (
     split_configurations,
 )
 from rtmdet.runs.own_splits import SPLIT_SEED, open_data_set, prepare_to_split
+from rtmdet.runs.time_limit import Configure, TimedRun, TimeLimit, settings_of_first_fold
 from rtmdet.viz.score_curves import draw_score_curves
 
 ANNOTATIONS, DETECTIONS = "pooled_annotations.json", "pooled_detections.json"

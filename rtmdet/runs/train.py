@@ -18,18 +18,17 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import RTMDet
-from rtmdet.runs.budget import course_of
 from rtmdet.runs.build_trainer import build_trainer, training_device
-from rtmdet.runs.duration import DurationEstimate
 from rtmdet.runs.facts import collect_facts
 from rtmdet.runs.folder import prepare_folder
 from rtmdet.runs.folds import cross_validate
-from rtmdet.runs.minutes import TimedRun, time_limit
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.outcome import describe_outcome
 from rtmdet.runs.own_data import configuration, configurations
 from rtmdet.runs.start_check import check_start
+from rtmdet.runs.time_estimate import Course, DurationEstimate
+from rtmdet.runs.time_limit import TimedRun, time_limit
 from rtmdet.runs.validation import choice_cost, detection_size
 from rtmdet.runs.weights_file import forget_weights, read_first_weights
 from rtmdet.training.engine import Trainer
@@ -117,7 +116,7 @@ def train(
             if estimated and timed is None and not resumed:
                 batches = -(-len(val_data) // (config.data.batch_size * world_size()))
                 choice = choice_cost(config, train=len(train_data), val=len(val_data))
-                course = course_of(config, trainer.steps)
+                course = Course.of(config, trainer.steps)
                 trainer.callbacks.append(DurationEstimate(course, batches, choice, fits=fits))
         trainer.callbacks = [*trainer.callbacks, *correction]
         forget_weights()

@@ -64,9 +64,9 @@ class ProgressWatch(Callback):
         if not history:
             _remove(self.path)
 
-    def lengthen(self, epochs: int, stage2_start: int) -> None:
-        """Change the number of epochs; those after `stage2_start` are without mosaic and mixup."""
-        self._facts = replace(self._facts, epochs=epochs, stage2_start=stage2_start)
+    def on_new_length(self, epochs: int) -> None:
+        """Change the number of epochs."""
+        self._facts = replace(self._facts, epochs=epochs)
 
     def on_step(self, record: StepRecord) -> None:
         """Store the losses."""

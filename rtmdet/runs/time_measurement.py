@@ -17,8 +17,8 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.evaluation.coco import CocoMetrics
-from rtmdet.runs.budget import END, Speed, pace
 from rtmdet.runs.measure import detect_all
+from rtmdet.runs.time_estimate import END, Speed, pace
 from rtmdet.runs.validation import build_validation_loader, choice_cost, detection_size
 from rtmdet.training.engine import Trainer
 from rtmdet.training.records import Callback, StepRecord
