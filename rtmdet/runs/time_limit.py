@@ -10,7 +10,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -26,7 +26,7 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.runs.build_trainer import build_trainer
 from rtmdet.runs.folder import load_run
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.own_data import check_resumable, holds_run
+from rtmdet.runs.own_data import OwnData, check_resumable, holds_run
 from rtmdet.runs.time_correction import Correction
 from rtmdet.runs.time_estimate import Course, Speed, duration_text
 from rtmdet.runs.time_measurement import measure_speed
@@ -52,8 +52,6 @@ SAME_IN_FOLDS = (  # settings that follow from the time
     "train.ema_gamma",
     "augmentation.stage2_epochs",
 )
-
-Configure = Callable[[Sequence[str]], Config]  # settings as of --set, beside the user's -> the whole configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +99,7 @@ class TimedRun:
     """The first, or only, of `runs` runs that share a time limit."""
 
     limit: TimeLimit
-    configure: Configure
-    given: frozenset[str]  # the keys that the user sets
+    data: OwnData
     runs: int = 1
 
     def fit(
@@ -117,13 +114,13 @@ class TimedRun:
         speed = self._measure(config, trainer, data[1], build)
         passes = share_that_fits(self._seconds(speed, ready), speed, course)
         size = smaller_input(config.data.input_size, passes)
-        if size != config.data.input_size and "data.input_size" not in self.given:
+        if size != config.data.input_size and "data.input_size" not in self.data.options.given:
             say(f"  the time allows {passes:.0%} of the default epochs; a smaller input allows more")
             config = self._configured([f"data.input_size={list(size)}"])
             trainer = rebuild(config, data, trainer.stepper.device)
             speed = self._measure(config, trainer, data[1], build)
         seconds = self._seconds(speed, ready)
-        every = config.train.validate_every if "train.validate_every" in self.given else None
+        every = config.train.validate_every if "train.validate_every" in self.data.options.given else None
         epochs, every = fit_epochs(seconds, speed, course, validate_every=every)
         if not epochs:
             passed = 60 * self.limit.minutes - self.limit.left()
@@ -160,8 +157,8 @@ class TimedRun:
     def _configured(self, settings: Sequence[str]) -> Config:
         """The configuration with those of these settings that the user does not set; prints nothing."""
         with contextlib.redirect_stdout(None):
-            wanted = [setting for setting in settings if setting.partition("=")[0] not in self.given]
-            return gather(self.configure(wanted))[0]
+            wanted = [setting for setting in settings if setting.partition("=")[0] not in self.data.options.given]
+            return gather(self.data.configure(wanted))[0]
 
 
 def rebuild(config: Config, data: tuple[CocoDataset, CocoDataset], device: torch.device) -> Trainer:

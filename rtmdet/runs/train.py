@@ -25,7 +25,7 @@ from rtmdet.runs.folds import cross_validate
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.outcome import describe_outcome
-from rtmdet.runs.own_data import configuration, configurations
+from rtmdet.runs.own_data import OwnData, configuration
 from rtmdet.runs.start_check import check_start
 from rtmdet.runs.time_estimate import Course, DurationEstimate
 from rtmdet.runs.time_limit import TimedRun, time_limit
@@ -57,9 +57,8 @@ def carry_out(options: RunOptions, callbacks: Sequence[Callback] = ()) -> Path:
         cross_validate(options, partial(_train_fold, callbacks, options.resume), limit)
         return options.folder
     if limit is not None:
-        configure = configurations(options, options.folder)
-        timed = TimedRun(limit, configure, frozenset(options.given))
-        return train(configure([]), timed, resume=options.resume, callbacks=callbacks)
+        data = OwnData.open(options, options.folder)
+        return train(data.configure(), TimedRun(limit, data), resume=options.resume, callbacks=callbacks)
     return train(configuration(options), resume=options.resume, callbacks=callbacks, fits=options.data is not None)
 
 

@@ -17,7 +17,7 @@ from rtmdet.config.file import load_config
 from rtmdet.runs.build_trainer import build_trainer
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.own_data import configure
+from rtmdet.runs.own_data import OwnData
 from rtmdet.runs.time_correction import Correction
 from rtmdet.runs.time_estimate import FORWARD, LEAST_SECONDS, LEAST_STEPS, Course, DurationEstimate, Speed
 from rtmdet.runs.time_limit import TimeLimit
@@ -146,7 +146,7 @@ def parts(dataset: Path, checkpoint: Path, tmp_path: Path) -> tuple:
     """Configuration, trainer and data of a run of 4 epochs with two steps."""
     overrides = [*QUICK, "data.input_size=[64, 64]", "train.epochs=4", f"train.output={tmp_path / 'run'}"]
     options = RunOptions(data=dataset, weights=str(checkpoint), overrides=tuple(overrides))
-    config = configure(options, tmp_path / "run")
+    config = OwnData.open(options, tmp_path / "run").configure()
     torch.manual_seed(0)
     train_data, val_data = open_data(config)
     return config, build_trainer(config, train_data, val_data, torch.device("cpu")), val_data
