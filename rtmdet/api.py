@@ -19,7 +19,7 @@ from rtmdet.data.doctor.finding import Report
 from rtmdet.data.doctor.report import examine_path
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import NAMES
-from rtmdet.runs.compare import Comparison, Loading, compare_runs
+from rtmdet.runs.compare import Comparison, compare_runs
 from rtmdet.runs.data_purpose import read_purpose
 from rtmdet.runs.folder import weights_of_run
 from rtmdet.runs.ground_truth import open_ground_truth
@@ -141,7 +141,9 @@ def compare(
         images=_path(images),
         input_size=input_size,
         device=device,
-        loading=Loading(batch_size, workers, backend),
+        batch_size=batch_size,
+        workers=workers,
+        backend=backend,
     )
 
 

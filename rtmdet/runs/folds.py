@@ -20,11 +20,11 @@ from rtmdet.data.formats.open import Split
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, metric_text
-from rtmdet.runs.folder import load_run
+from rtmdet.runs.folder import holds_run, load_run
 from rtmdet.runs.measure import describe_interval, run_detector
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.own_data import OwnData, check_resumable, choose_classes, holds_run
+from rtmdet.runs.own_data import OwnData, check_resumable, choose_classes
 from rtmdet.runs.own_splits import SPLIT_SEED, open_data_set, prepare_to_split
 from rtmdet.runs.time_limit import TimedRun, TimeLimit, settings_of_first_fold
 from rtmdet.viz.score_curves import draw_score_curves

@@ -19,14 +19,13 @@ from rtmdet.core.wording import shortened
 from rtmdet.data.formats.open import Split
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.runs.build_trainer import training_device
-from rtmdet.runs.facts import start_of
-from rtmdet.runs.first_weights import FirstWeights, size_from_boxes
-from rtmdet.runs.folder import is_run, load_run
+from rtmdet.runs.folder import check_unused, holds_run, is_run, load_run
+from rtmdet.runs.input_size import choose_input_size
+from rtmdet.runs.norm_statistics import choose_norm_statistics
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.own_splits import labeled_images, open_data_set, report_changes, two_splits, write_split
-from rtmdet.runs.weights_file import read_weights
-from rtmdet.weights.checkpoint import has_checkpoint
+from rtmdet.runs.weights_file import build_detector, read_weights, start_of
 from rtmdet.weights.load import LoadedWeights, new_classes
 
 ORIGIN = "origin.json"  # the path of the data set that a run was started on
@@ -153,29 +152,23 @@ class OwnData:
             yield from (self.measured[key] for key in keys)
             return
         dataset = open_split(config.data.train, config, config.data.classes, training=True)
-        if detector is None:
-            self.measured[INPUT_SIZE] = size_from_boxes(dataset)
-            yield self.measured[INPUT_SIZE]
-            return
-        first = FirstWeights.build(detector, config.model, dataset, training_device(config.train.device))
+        device = training_device(config.train.device)
+        model = None if detector is None else build_detector(detector, config.model, dataset.classes, device)
         for key in keys:
             if key == INPUT_SIZE:
-                choice = first.choose_input_size()
+                choice = choose_input_size(dataset, model, device)
             else:
-                choice = first.choose_norm_statistics(resolved().data.input_size, config.data.batch_size)
+                assert model is not None, "otherwise there is nothing to choose"
+                size, batch_size = resolved().data.input_size, config.data.batch_size
+                choice = choose_norm_statistics(model, dataset, size, batch_size, device)
             self.measured[key] = choice
             yield choice
-
-
-def holds_run(folder: Path) -> bool:
-    """Whether a folder holds checkpoints of a run."""
-    return has_checkpoint(folder) or (folder / "best.pth").exists()
 
 
 def check_resumable(options: RunOptions, folder: Path) -> None:
     """Raise InputError for a folder that holds a run that is not to be resumed, or one on other data."""
     if not options.resume:
-        raise InputError(f"{folder} already holds a run: continue it with --resume, or set another train.output")
+        check_unused(folder)
     origin = folder / "data" / ORIGIN
     if origin.exists() and (begun := read_json(origin)) != str(options.data_set.resolve()):
         raise InputError(f"{folder} holds a run on {begun}, not on {options.data_set}: set another train.output")

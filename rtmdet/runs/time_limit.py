@@ -24,9 +24,9 @@ from rtmdet.core.distributed import gather, is_main_process
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.runs.build_trainer import build_trainer
-from rtmdet.runs.folder import load_run
+from rtmdet.runs.folder import holds_run, load_run
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.own_data import OwnData, check_resumable, holds_run
+from rtmdet.runs.own_data import OwnData, check_resumable
 from rtmdet.runs.time_correction import Correction
 from rtmdet.runs.time_estimate import Course, Speed, duration_text
 from rtmdet.runs.time_measurement import measure_speed

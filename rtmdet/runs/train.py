@@ -13,31 +13,31 @@ import torch
 from rtmdet.config.file import differences
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say, write_above_bar
-from rtmdet.core.distributed import gather, is_main_process, lost_another, process_group, world_size
+from rtmdet.core.distributed import gather, is_main_process, process_group, world_size
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.build_trainer import build_trainer, training_device
-from rtmdet.runs.facts import collect_facts
-from rtmdet.runs.folder import prepare_folder
+from rtmdet.runs.folder import check_unused, prepare_folder
 from rtmdet.runs.folds import cross_validate
+from rtmdet.runs.likely_causes import collect_facts
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.outcome import describe_outcome
 from rtmdet.runs.own_data import OwnData, configuration
+from rtmdet.runs.progress_watch import ProgressWatch
 from rtmdet.runs.start_check import check_start
 from rtmdet.runs.time_estimate import Course, DurationEstimate
 from rtmdet.runs.time_limit import TimedRun, time_limit
 from rtmdet.runs.validation import choice_cost, detection_size
 from rtmdet.runs.weights_file import forget_weights, read_first_weights
 from rtmdet.training.engine import Trainer
-from rtmdet.training.interruption import Interrupted, StoppedByAnother
+from rtmdet.training.interruption import Interrupted, stopped_by_another
 from rtmdet.training.log import RunLog, read_log
 from rtmdet.training.progress_bar import TrainingBar
 from rtmdet.training.records import Callback
 from rtmdet.training.tensorboard import TensorBoardLog
-from rtmdet.training.watch import ProgressWatch
 from rtmdet.viz.curves import CurvePicture
 from rtmdet.viz.score_curves import ScoreCurvePicture
 from rtmdet.weights.checkpoint import has_checkpoint, newest_checkpoint
@@ -85,10 +85,10 @@ def train(
     began = time.monotonic()
     folder = Path(config.train.output)
     resumed = resume and has_checkpoint(folder)
-    if not resume and (has_checkpoint(folder) or (folder / "best.pth").exists()):
-        raise InputError(f"{folder} already holds a run: continue it with --resume, or set another train.output")
+    if not resume:
+        check_unused(folder)
     device = training_device(config.train.device)
-    with process_group(device):
+    with process_group(device), stopped_by_another():
         config = gather(config)[0]  # choices from measurements may differ between processes
         torch.manual_seed(config.train.seed)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
@@ -100,7 +100,7 @@ def train(
             resume_newest(trainer, folder)
         elif resume:
             say(f"{folder} holds no checkpoint to resume from: the run starts at the beginning")
-        check_start_together(config, trainer, train_data, val_data, resumed=resumed)
+        check_start(config, trainer, train_data, val_data, resumed=resumed)
         check_same_iteration(trainer)
         correction: list[Callback] = []
         if timed is not None and not resumed:
@@ -108,7 +108,7 @@ def train(
             config, trainer, last = timed.fit(config, trainer, (train_data, val_data), ready=ready, build=build)
             correction.append(last)
             if config.data.input_size != before:
-                check_start_together(config, trainer, train_data, val_data, resumed=False)
+                check_start(config, trainer, train_data, val_data, resumed=False)
         if is_main_process():
             prepare_folder(folder, config)
             trainer.callbacks = [*build_callbacks(config, trainer, train_data, val_data), *callbacks]
@@ -127,18 +127,6 @@ def train(
     return folder
 
 
-def check_start_together(
-    config: Config, trainer: Trainer, train_data: CocoDataset, val_data: CocoDataset, *, resumed: bool
-) -> None:
-    """The start check; if it stops one process, the others end silently."""
-    try:
-        check_start(config, trainer, train_data, val_data, resumed=resumed)
-    except RuntimeError as error:
-        if lost_another(error):
-            raise StoppedByAnother from error
-        raise
-
-
 def run_loop(trainer: Trainer) -> None:
     """Run the training loop, and close the callbacks however it ends."""
     try:
@@ -147,8 +135,6 @@ def run_loop(trainer: Trainer) -> None:
         say(f"stopped by a signal in epoch {trainer.epoch + 1}, after iteration {trainer.iteration}; state saved")
         raise
     except RuntimeError as error:
-        if lost_another(error):
-            raise StoppedByAnother from error
         if any(kind.__module__.startswith(("torch._dynamo", "torch._inductor")) for kind in type(error).__mro__):
             reason = str(error).strip().splitlines()[0]
             raise InputError(

@@ -57,12 +57,8 @@ class TensorBoardLog(Callback):
         for index, picture in enumerate(self._pictures()):
             writer.add_image(f"predictions/{index}", picture, record.iteration, dataformats="HWC")
 
-    def on_epoch_end(self, epoch: int) -> None:
-        """Write the rest of the epoch."""
-        self.flush()
-
     def on_save(self) -> None:
-        """Write the rest, because a resumed run starts after it."""
+        """Write the rest: an epoch ends here, or a resumed run starts."""
         self.flush()
 
     def flush(self) -> None:
