@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +42,6 @@ from rtmdet.training.tensorboard import TensorBoardLog
 from rtmdet.viz.curves import CurvePicture
 from rtmdet.viz.score_curves import ScoreCurvePicture
 from rtmdet.weights.checkpoint import has_checkpoint, newest_checkpoint
-from rtmdet.weights.load import LoadedWeights
 
 PICTURES = 8  # validation images that TensorBoard shows
 
@@ -54,16 +54,13 @@ def carry_out(options: RunOptions, callbacks: Sequence[Callback] = ()) -> Path:
     """
     limit = time_limit(options)
     if options.folds is not None:
-        cross_validate(options, partial(_train_fold, callbacks, options.resume), limit)
+        train_fold = partial(train, resume=options.resume, callbacks=callbacks, estimated=False)
+        cross_validate(options, train_fold, limit)
         return options.folder
     if limit is not None:
         data = OwnData.open(options, options.folder)
         return train(data.configure(), TimedRun(limit, data), resume=options.resume, callbacks=callbacks)
     return train(configuration(options), resume=options.resume, callbacks=callbacks, fits=options.data is not None)
-
-
-def _train_fold(callbacks: Sequence[Callback], resume: bool, config: Config, timed: TimedRun | None) -> Path:
-    return train(config, timed, resume=resume, callbacks=callbacks, estimated=False)
 
 
 def train(
@@ -179,7 +176,10 @@ def build_callbacks(
     log = RunLog(folder, log_every=train.log_every, iterations=trainer.iteration, epochs=trainer.epoch)
     bar = TrainingBar(epochs=train.epochs, iterations=trainer.steps, done=trainer.iteration)
     rate = float(trainer.learning_rates.max())
-    facts = collect_facts(config, train_data, first_weights(config), steps=trainer.steps, learning_rate=rate)
+    weights = None
+    with suppress(InputError):  # the file may be gone: a resumed run no longer needs it
+        weights = read_first_weights(config)
+    facts = collect_facts(config, train_data, weights, steps=trainer.steps, learning_rate=rate)
     watch = ProgressWatch(folder, facts, report=write_above_bar, history=read_log(log.path))
     curves, f1 = CurvePicture(log.path, folder / "curves.png"), ScoreCurvePicture(folder / "f1.png")
     callbacks: list[Callback] = [log, bar, watch, curves, f1]
@@ -187,14 +187,6 @@ def build_callbacks(
         pictures = partial(predicted_pictures, trainer, val_data)
         callbacks.append(TensorBoardLog(folder, log_every=train.log_every, pictures=pictures))
     return callbacks
-
-
-def first_weights(config: Config) -> LoadedWeights | None:
-    """The initial weights; None without any, and if the file is gone, which a resumed run no longer needs."""
-    try:
-        return read_first_weights(config)
-    except InputError:
-        return None
 
 
 def predicted_pictures(trainer: Trainer, dataset: CocoDataset) -> list[np.ndarray]:
