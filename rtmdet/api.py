@@ -148,7 +148,9 @@ def compare(
         images=_path(images),
         input_size=input_size,
         device=device,
-        loading=Loading(batch_size, workers, backend),
+        batch_size=batch_size,
+        workers=workers,
+        backend=backend,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from rtmdet.runs.compare import compare_runs
-from rtmdet.runs.measure import Loading
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -16,7 +15,9 @@ def run(arguments: argparse.Namespace) -> int:
         images=arguments.images,
         input_size=None if arguments.input is None else (arguments.input, arguments.input),
         device=arguments.device,
-        loading=Loading(arguments.batch, arguments.workers, arguments.backend),
+        batch_size=arguments.batch,
+        workers=arguments.workers,
+        backend=arguments.backend,
     )
     for remark in found.remarks:
         print(remark)

@@ -21,11 +21,10 @@ from rtmdet.data.samples import TrainingSamples
 from rtmdet.deploy.torch_backend import choose_device
 from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.freezing import batch_norms, freeze
-from rtmdet.models.norm_statistics import recalibrate
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
 from rtmdet.models.timm_backbone import TimmBackbone, freeze_unused
 from rtmdet.runs.folder import stored_text
-from rtmdet.runs.plain_images import plain_images, spread
+from rtmdet.runs.norm_statistics import recalibrate_norms
 from rtmdet.runs.validation import Validation, chooses_input_size
 from rtmdet.runs.weights_file import load_first_weights, starts_from_detector
 from rtmdet.training.criterion import Criterion
@@ -40,8 +39,6 @@ from rtmdet.weights.load import DETECTOR_PARTS
 from rtmdet.weights.timm import load_timm_weights
 
 MOST_STEPS = 20_000_000  # of a run: the learning rates of all are computed beforehand
-RECALIBRATION_IMAGES = 64  # enough: each image contributes hundreds of positions
-RECALIBRATION_BATCH = 8
 
 
 def training_device(name: str) -> torch.device:
@@ -111,16 +108,6 @@ def freeze_parts(model: RTMDet, config: Config) -> list[nn.Module]:
         say(f"backbone: {len(unused)} parameters, such as {unused[0]}, affect no feature map and are frozen")
     frozen = [*stages, *freeze(model, config.model.freeze)]
     return [*frozen, *batch_norms(model)] if config.model.norm_statistics == "freeze" else frozen
-
-
-def recalibrate_norms(model: RTMDet, config: Config, dataset: CocoDataset, device: torch.device) -> None:
-    """Measure norm statistics on training images, if configured; predictions stay the same."""
-    if config.model.norm_statistics != "recalibrate":
-        return
-    indices = spread(range(len(dataset)), RECALIBRATION_IMAGES)
-    images = plain_images(dataset, config.data.input_size, indices, batch_size=RECALIBRATION_BATCH, device=device)
-    norms = recalibrate(model, model, images)
-    say(f"batch norms: statistics of {norms} layers measured again on the training images; predictions unchanged")
 
 
 def check_frozen(model: RTMDet, config: Config) -> None:

@@ -100,17 +100,20 @@ def compare_runs(
     images: Path | None = None,
     input_size: tuple[int, int] | None = None,
     device: str = "auto",
-    loading: Loading | None = None,
+    batch_size: int = 8,
+    workers: int = 2,
+    backend: str | None = None,
 ) -> Comparison:
     """Measure two runs on the same images; without `annotations` on the validation images that they share.
 
     A name is that of a run's folder, a checkpoint, published weights, or a COCO results file. Raises InputError.
     """
-    loading = loading or Loading()
+    loading = Loading(batch_size, workers, backend)
     runs = [open_run(name, device, input_size) for name in names]
     check_classes(runs)
     truth, remarks = open_images(runs, annotations, images)
-    found = [measure(one, truth, loading, remarks).evaluate_with_matches() for one in runs]
+    default = EvaluationConfig() if backend is None else EvaluationConfig(backend=backend)
+    found = [measure(one, truth, default, remarks, loading).evaluate_with_matches() for one in runs]
     (first, first_matches), (second, second_matches) = found
     first_size, second_size = (None if one.detector is None else one.detector.input_size for one in runs)
     return Comparison(
@@ -215,18 +218,20 @@ def overlap_remark(one: ComparedRun, dataset: CocoDataset) -> str:
     return f"{one.path}: trained on {common} of the {len(dataset)} images: its AP is too optimistic"
 
 
-def measure(one: ComparedRun, images: Images, loading: Loading, remarks: list[str]) -> CocoEvaluator:
-    """An evaluator with the detections of one side on all images; appends its settings to `remarks`."""
-    backend = loading.backend or EvaluationConfig().backend
+def measure(
+    one: ComparedRun, images: Images, default: EvaluationConfig, remarks: list[str], loading: Loading
+) -> CocoEvaluator:
+    """An evaluator with the detections of one side on all images; appends its settings to `remarks`.
+
+    `default`: settings of a run that stores none, and the backend of all.
+    """
     if one.detector is None:
-        evaluator = CocoEvaluator(images.coco, images.category_ids, backend)
+        evaluator = CocoEvaluator(images.coco, images.category_ids, default.backend)
         for image, rows in read_results(one.path, images.coco, images.category_ids).items():
             evaluator.add_rows(image, rows)
         return evaluator
     assert images.folder is not None, "a detector needs images"
-    detector = one.detector
-    dataset = open_coco(detector, images.annotations, images.folder)
-    settings = stored_settings(detector, str(one.path)) or EvaluationConfig()
-    settings = replace(settings, backend=backend)
+    dataset = open_coco(one.detector, images.annotations, images.folder)
+    settings = replace(stored_settings(one.detector, str(one.path)) or default, backend=default.backend)
     remarks.append(f"{one.path}: {describe_settings(settings)}")
-    return run_detector(detector, dataset, settings, batch_size=loading.batch_size, workers=loading.workers)
+    return run_detector(one.detector, dataset, settings, batch_size=loading.batch_size, workers=loading.workers)

@@ -25,15 +25,16 @@ from rtmdet.runs.build_trainer import (
     build_stepper,
     build_trainer,
     freeze_parts,
-    recalibrate_norms,
     training_device,
 )
+from rtmdet.runs.label_check import index_of, target_of
 from rtmdet.runs.measure import places_of
+from rtmdet.runs.norm_statistics import recalibrate_norms
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.own_data import configure, read_configuration
+from rtmdet.runs.own_data import OwnData, read_configuration
 from rtmdet.runs.plain_images import plain_batches
-from rtmdet.runs.start_check import check_start, index_of, set_training, target_of
+from rtmdet.runs.start_check import check_start, set_training
 from rtmdet.runs.weights_file import starts_from_detector
 
 OVERFIT_SIDE = 320  # pixels of the square input
@@ -55,7 +56,7 @@ def dry_run(options: RunOptions, *, overfits: bool = False) -> bool:
         return check_run(read_configuration(options), overfits=overfits)
     with TemporaryDirectory() as folder:  # for converted annotations, to leave the run's folder untouched
         try:
-            return check_run(configure(options, Path(folder)), overfits=overfits)
+            return check_run(OwnData.open(options, Path(folder)).configure(), overfits=overfits)
         except InputError as error:  # the temporary file will be gone
             raise InputError(str(error).replace(f"{folder}/data/", f"{options.data}, as COCO: ")) from error
 

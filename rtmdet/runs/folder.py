@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rtmdet.config.file import dump_config, load_config
-from rtmdet.config.schema import Config, SplitConfig
+from rtmdet.config.schema import Config, DataConfig, SplitConfig
 from rtmdet.core.errors import InputError
 from rtmdet.weights.checkpoint import has_checkpoint
 
@@ -33,11 +33,22 @@ def stored_text(config: Config) -> str:
     return dump_config(
         replace(
             config,
-            data=replace(data, train=_absolute_split(data.train), val=_absolute_split(data.val)),
+            data=_moved_data(data, os.path.abspath),
             model=replace(model, weights=weights, backbone_weights=backbone),
             train=replace(config.train, output=os.path.abspath(config.train.output)),
         )
     )
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a folder holds checkpoints of a run."""
+    return has_checkpoint(folder) or (folder / "best.pth").exists()
+
+
+def check_unused(folder: Path) -> None:
+    """Raise InputError for a folder that holds a run: another one would overwrite it."""
+    if holds_run(folder):
+        raise InputError(f"{folder} already holds a run: continue it with --resume, or set another train.output")
 
 
 def is_run(config: Path) -> bool:
@@ -65,32 +76,24 @@ def load_run(folder: Path, overrides: Sequence[str] = ()) -> Config:
 
 def moved(config: Config, before: str, folder: Path) -> Config:
     """The configuration of a run that was moved with its contents from the folder `before` to `folder`."""
-    output = config.train.output
-    train, val = (_moved_split(split, before, folder) for split in (config.data.train, config.data.val))
-    return replace(
-        config,
-        data=replace(config.data, train=train, val=val),
-        train=replace(config.train, output=str(folder) if output == before else output),
-    )
+
+    def place(path: str) -> str:
+        inside = Path(path).is_relative_to(before)
+        return str(folder / Path(path).relative_to(before)) if inside and not os.path.exists(path) else path
+
+    output = str(folder) if config.train.output == before else config.train.output
+    return replace(config, data=_moved_data(config.data, place), train=replace(config.train, output=output))
 
 
-def _absolute_split(split: SplitConfig) -> SplitConfig:
-    return replace(split, annotations=os.path.abspath(split.annotations), images=os.path.abspath(split.images))
+def _moved_data(data: DataConfig, place: Callable[[str], str]) -> DataConfig:
+    """The same data at other paths."""
+    train, val = (SplitConfig(place(split.annotations), place(split.images)) for split in (data.train, data.val))
+    return replace(data, train=train, val=val)
 
 
 def _absolute_file(path: str | None) -> str | None:
     """The absolute path of a file that exists; names of published weights stay."""
     return path if path is None or not os.path.exists(path) else os.path.abspath(path)
-
-
-def _moved_split(split: SplitConfig, before: str, folder: Path) -> SplitConfig:
-    annotations, images = (_moved_path(path, before, folder) for path in (split.annotations, split.images))
-    return replace(split, annotations=annotations, images=images)
-
-
-def _moved_path(path: str, before: str, folder: Path) -> str:
-    inside = Path(path).is_relative_to(before)
-    return str(folder / Path(path).relative_to(before)) if inside and not os.path.exists(path) else path
 
 
 def weights_of_run(folder: str) -> Path:

@@ -20,18 +20,13 @@ from rtmdet.data.formats.open import Split
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, metric_text
-from rtmdet.runs.folder import load_run
+from rtmdet.runs.folder import holds_run, load_run
 from rtmdet.runs.measure import describe_interval, run_detector
-from rtmdet.runs.minutes import Configure, TimedRun, TimeLimit, settings_of_first_fold
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.own_data import (
-    check_resumable,
-    choose_classes,
-    holds_run,
-    split_configurations,
-)
+from rtmdet.runs.own_data import OwnData, check_resumable, choose_classes
 from rtmdet.runs.own_splits import SPLIT_SEED, open_data_set, prepare_to_split
+from rtmdet.runs.time_limit import TimedRun, TimeLimit, settings_of_first_fold
 from rtmdet.viz.score_curves import draw_score_curves
 
 ANNOTATIONS, DETECTIONS = "pooled_annotations.json", "pooled_detections.json"
@@ -69,12 +64,12 @@ def cross_validate(
         if holds_run(folder):
             check_resumable(options, folder)
             check_same_images(folder, learned, part)
-        configure = split_configurations(options, learned, Split(part, whole.images), folder, classes, measured)
         if holds_run(folder):  # it resumes with its own settings
             config, timed = load_run(folder, options.overrides), None
             config = replace(config, train=replace(config.train, output=str(folder)))
         else:
-            config, timed = first_configuration(configure, options, limit, number=number, runs=len(parts))
+            data = OwnData(options, learned, Split(part, whole.images), folder, classes, measured)
+            config, timed = first_configuration(data, limit, number=number, runs=len(parts))
         found, category_ids = detect_fold(config, train(config, timed))
         precisions.append(found.evaluate(curves=False).ap)
         pooled = pooled or CocoEvaluator(index_coco(whole.coco), category_ids, config.evaluation.backend)
@@ -95,15 +90,15 @@ def cross_validate(
 
 
 def first_configuration(
-    configure: Configure, options: RunOptions, limit: TimeLimit | None, *, number: int, runs: int
+    data: OwnData, limit: TimeLimit | None, *, number: int, runs: int
 ) -> tuple[Config, TimedRun | None]:
     """The configuration that run `number` starts with; the first one is also fitted to the time limit."""
     if limit is None:
-        return configure([]), None
-    first = options.folder / "fold_1"
+        return data.configure(), None
+    first = data.options.folder / "fold_1"
     if number > 1 or holds_run(first):
-        return configure(settings_of_first_fold(first)), None
-    return configure([]), TimedRun(limit, configure, frozenset(options.given), runs)
+        return data.configure(settings_of_first_fold(first)), None
+    return data.configure(), TimedRun(limit, data, runs)
 
 
 def check_same_images(folder: Path, learned: Split, part: CocoFile) -> None:

@@ -10,9 +10,9 @@ from rtmdet.config.schema import SplitConfig
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.formats.open import open_dataset
-from rtmdet.data.json_file import write_json
 from rtmdet.detector import Detector
 from rtmdet.runs.folder import moved
+from rtmdet.runs.own_splits import write_split
 
 
 def open_ground_truth(
@@ -50,26 +50,20 @@ def open_ground_truth(
             f"{data}: expected the split {name}, found only {', '.join(source.splits)}; leave --split out"
         )
     found = source.splits[name]
-    if found.annotations is not None:
-        dataset = open_coco(detector, found.annotations, found.images)
-        dataset.remarks[:0] = _note_split(data, name, split)
-        return dataset
     with TemporaryDirectory() as folder:
-        file = Path(folder) / f"{name}.json"
-        write_json(file, found.coco)
+        temporary = Path(folder) / f"{name}.json"  # named in no message: it will be gone
         try:
-            dataset = open_coco(detector, file, found.images)
-        except InputError as error:  # the temporary file will be gone
-            raise InputError(str(error).replace(str(file), f"{data}, as COCO")) from error
-        remarks = [remark.replace(str(file), f"{data}, as COCO") for remark in dataset.remarks]
-        dataset.remarks = [*_note_split(data, name, split), *found.remarks, *remarks]
-        return dataset
-
-
-def _note_split(data: Path, name: str, asked: str | None) -> list[str]:
-    if asked or name == "val" or not data.is_dir():
-        return []
-    return [f"{data} has no validation split: all of its images are measured, also those that a run learned from"]
+            dataset = open_coco(detector, write_split(found, temporary), found.images)
+        except InputError as error:
+            raise InputError(str(error).replace(str(temporary), f"{data}, as COCO")) from error
+    remarks = [remark.replace(str(temporary), f"{data}, as COCO") for remark in dataset.remarks]
+    if found.annotations is None:
+        remarks[:0] = found.remarks
+    if split is None and name == "train" and data.is_dir():
+        note = "has no validation split: all of its images are measured, also those that a run learned from"
+        remarks.insert(0, f"{data} {note}")
+    dataset.remarks = remarks
+    return dataset
 
 
 def stored_split(config: str, weights: Path, name: str) -> SplitConfig | None:

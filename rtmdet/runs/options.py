@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -47,10 +46,6 @@ class RunOptions:
         data = self.data_set.resolve()
         name = data.name if data.is_dir() else f"{data.parent.name}-{data.stem}"
         return Path(self.given.get("train.output") or f"runs/{name}").expanduser()
-
-    def with_settings(self, settings: Sequence[str]) -> RunOptions:
-        """The same with further settings, which override earlier ones."""
-        return replace(self, overrides=(*self.overrides, *settings))
 
 
 def _unquoted(value: str) -> str:

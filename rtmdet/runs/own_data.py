@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Sequence
-from functools import cache
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -15,25 +16,23 @@ from rtmdet.config.schema import Config
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
-from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.formats.open import Split
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.runs.build_trainer import training_device
-from rtmdet.runs.changed_data import report_changes
-from rtmdet.runs.facts import start_of
-from rtmdet.runs.first_weights import FirstWeights, size_from_boxes
-from rtmdet.runs.folder import is_run, load_run
+from rtmdet.runs.folder import check_unused, holds_run, is_run, load_run
+from rtmdet.runs.input_size import choose_input_size
+from rtmdet.runs.norm_statistics import choose_norm_statistics
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.own_splits import open_data_set, two_splits, used_images, write_split
-from rtmdet.runs.weights_file import fetch_weights, read_weights
-from rtmdet.weights.checkpoint import has_checkpoint
+from rtmdet.runs.own_splits import labeled_images, open_data_set, report_changes, two_splits, write_split
+from rtmdet.runs.weights_file import build_detector, fetch_weights, read_weights, start_of
 from rtmdet.weights.load import LoadedWeights, new_classes
 
 ORIGIN = "origin.json"  # the path of the data set that a run was started on
 DEFAULT_WEIGHTS = "rtmdet-tiny-coco"
 NO_WEIGHTS = "none"
 NULLS = ("", NO_WEIGHTS, "null", "~")
+INPUT_SIZE, NORM_STATISTICS = "data.input_size", "model.norm_statistics"  # what is measured
 
 
 def configuration(options: RunOptions) -> Config:
@@ -45,7 +44,7 @@ def configuration(options: RunOptions) -> Config:
         return read_configuration(options)
     folder = options.folder
     if not holds_run(folder):
-        return configure(options, folder)
+        return OwnData.open(options, folder).configure()
     check_resumable(options, folder)
     report_changes(options.data_set, options.images, folder / "data")
     return load_run(folder, options.overrides)
@@ -68,53 +67,109 @@ def read_configuration(options: RunOptions) -> Config:
     return load_config(options.config, overrides)
 
 
-def configure(options: RunOptions, folder: Path) -> Config:
-    """The configuration for `--data PATH` with `--weights` and `--set`.
+@dataclass(frozen=True, slots=True, eq=False)
+class OwnData:
+    """The data of a run with `--data`, from which the configuration is derived.
 
-    COCO files of data in other formats, and of a validation split that is made here, are written into `folder`.
-    Raises InputError if the data or the weights cannot be used.
+    COCO files of data in other formats, and of a validation split that is made here, are written into `folder`, that
+    of the run. `measured` caches, by key, the choices that take seconds to measure; several runs may share it.
     """
-    return configurations(options, folder)([])
 
+    options: RunOptions
+    train: Split
+    val: Split
+    folder: Path
+    classes: Sequence[str]  # in label order
+    measured: dict[str, Choice] = field(default_factory=dict)
 
-def configurations(options: RunOptions, folder: Path) -> Callable[[Sequence[str]], Config]:
-    """A function that makes the configuration for `--data PATH` with further settings, such as train.epochs=12."""
-    source = open_data_set(options.data_set, options.images)
-    fetch_weights(weights_of(options, options.given))
-    classes = choose_classes(options, source.splits["train"])
-    splits = two_splits(source, options.data_set, one_is_enough=options.one_image_is_enough)
-    return split_configurations(options, *splits, folder, classes)
+    @classmethod
+    def open(cls, options: RunOptions, folder: Path) -> OwnData:
+        """Open the data set of the options, and split it if necessary. Raises InputError if it cannot be used."""
+        source = open_data_set(options.data_set, options.images)
+        fetch_weights(initial_weights(options))
+        classes = choose_classes(options, source.splits["train"])
+        train, val = two_splits(source, options.data_set, one_is_enough=options.one_image_is_enough)
+        return cls(options, train, val, folder, classes)
 
+    def configure(self, settings: Sequence[str] = ()) -> Config:
+        """The configuration of the run with the user's and further `settings`, such as train.epochs=12.
 
-def split_configurations(
-    options: RunOptions,
-    train: Split,
-    val: Split,
-    folder: Path,
-    classes: Sequence[str],
-    measured: dict[str, Choice] | None = None,
-) -> Callable[[Sequence[str]], Config]:
-    """A function that makes the configuration of a run on these splits with further settings.
+        Prints each choice. Raises InputError if a setting or the weights cannot be used.
+        """
+        options = replace(self.options, overrides=(*self.options.overrides, *settings))
+        given, weights = options.given, initial_weights(options)
+        found = None if weights is None else read_weights(weights)
+        copies = self.folder / "data"
+        derived: dict[str, dict[str, object]] = {
+            "data": {
+                "train": {
+                    "annotations": str(write_split(self.train, copies / "train.json")),
+                    "images": str(self.train.images),
+                },
+                "val": {
+                    "annotations": str(write_split(self.val, copies / "val.json")),
+                    "images": str(self.val.images),
+                },
+                "classes": list(self.classes),
+            },
+            "model": {"weights": weights, "size": given.get("model.size") or size_of(found)},
+        }
+        overrides = [*options.overrides, f"train.output={json.dumps(str(self.folder), ensure_ascii=False)}"]
 
-    `measured` holds choices to reuse from an earlier run; those of this run are added.
-    """
-    measured = {} if measured is None else measured
+        def resolved() -> Config:
+            return parse_config(yaml.safe_dump(derived), f"--data {options.data_set}", overrides)
 
-    def configured(settings: Sequence[str]) -> Config:
-        return configure_splits(options.with_settings(settings), train, val, folder, classes, measured)
+        config = resolved()
+        start = start_of(found, config.model)
+        names = config.data.classes or self.classes
+        choices = choose_recipe(
+            max(labeled_images(self.train), 1),
+            start=start,
+            new_classes=len(names if found is None else new_classes(found, names)),
+            batch_size=config.data.batch_size if "data.batch_size" in given else None,
+            epochs=config.train.epochs if "train.epochs" in given else None,
+        )
+        if config.evaluation.input_size is not None:
+            choices = [choice for choice in choices if choice.key != "evaluation.choose_input_size"]
+        for choice in chain(choices, self._measure(resolved, found if start == "detector" else None, given)):
+            section, name = choice.key.split(".")
+            derived.setdefault(section, {})[name] = choice.value
+            if choice.key not in given:
+                say(f"  {choice.key}: {choice.value}  ({choice.reason})")
+        config = resolved()
+        write_json(copies / ORIGIN, str(options.data_set.resolve()))
+        return config
 
-    return configured
+    def _measure(
+        self, resolved: Callable[[], Config], detector: LoadedWeights | None, given: Container[str]
+    ) -> Iterator[Choice]:
+        """The input size and the norm statistics where the user sets none.
 
-
-def holds_run(folder: Path) -> bool:
-    """Whether a folder holds checkpoints of a run."""
-    return has_checkpoint(folder) or (folder / "best.pth").exists()
+        `resolved` gives the configuration so far; `detector` is None if neck and head start from scratch.
+        """
+        config = resolved()  # bad settings fail before anything takes time
+        keys = [key for key in (INPUT_SIZE, NORM_STATISTICS)[: 1 if detector is None else 2] if key not in given]
+        if self.measured.keys() >= set(keys):
+            yield from (self.measured[key] for key in keys)
+            return
+        dataset = open_split(config.data.train, config, config.data.classes, training=True)
+        device = training_device(config.train.device)
+        model = None if detector is None else build_detector(detector, config.model, dataset.classes, device)
+        for key in keys:
+            if key == INPUT_SIZE:
+                choice = choose_input_size(dataset, model, device)
+            else:
+                assert model is not None, "otherwise there is nothing to choose"
+                size, batch_size = resolved().data.input_size, config.data.batch_size
+                choice = choose_norm_statistics(model, dataset, size, batch_size, device)
+            self.measured[key] = choice
+            yield choice
 
 
 def check_resumable(options: RunOptions, folder: Path) -> None:
     """Raise InputError for a folder that holds a run that is not to be resumed, or one on other data."""
     if not options.resume:
-        raise InputError(f"{folder} already holds a run: continue it with --resume, or set another train.output")
+        check_unused(folder)
     origin = folder / "data" / ORIGIN
     if origin.exists() and (begun := read_json(origin)) != str(options.data_set.resolve()):
         raise InputError(f"{folder} holds a run on {begun}, not on {options.data_set}: set another train.output")
@@ -123,122 +178,13 @@ def check_resumable(options: RunOptions, folder: Path) -> None:
 def choose_classes(options: RunOptions, train: Split) -> list[str]:
     """The classes in label order: the data's by id; with --keep-classes the weights' classes first.
 
-    Raises InputError if the classes of the weights cannot be kept.
+    Raises InputError if the weights name no classes to keep, or if the data has no objects of one of theirs.
     """
-    if options.keep_classes:
-        return joined_classes(train, weights_of(options, options.given))
-    return [category["name"] for category in sorted(train.coco["categories"], key=lambda category: category["id"])]
-
-
-def configure_splits(
-    options: RunOptions,
-    train: Split,
-    val: Split,
-    folder: Path,
-    classes: Sequence[str],
-    measured: dict[str, Choice],
-) -> Config:
-    """The configuration of a run in `folder` on these splits; prints each choice. Raises InputError.
-
-    `measured` caches, by key, the choices that take seconds to measure.
-    """
-    given = options.given
-    weights = weights_of(options, given)
-    found = None if weights is None else read_weights(weights)
-    names = given_classes(given) or classes
-    settings: dict[str, object] = {
-        "data.train.annotations": str(write_split(train, folder / "data" / "train.json")),
-        "data.train.images": str(train.images),
-        "data.val.annotations": str(write_split(val, folder / "data" / "val.json")),
-        "data.val.images": str(val.images),
-        "data.classes": list(classes),
-        "model.weights": weights,
-        "model.size": given.get("model.size") or size_of(found),
-    }
-    overrides = [*options.overrides, f"train.output={json.dumps(str(folder), ensure_ascii=False)}"]
-
-    def resolved() -> Config:
-        return parse_config(yaml.safe_dump(nested(settings)), f"--data {options.data_set}", overrides)
-
-    start = start_of(found, resolved().model)
-    choices = choose_recipe(
-        used_images(train),
-        start=start,
-        new_classes=len(names if found is None else new_classes(found, names)),
-        batch_size=int_of(given, "data.batch_size"),
-        epochs=int_of(given, "train.epochs"),
-    )
-
-    def add(choice: Choice) -> None:
-        settings[choice.key] = choice.value
-        if choice.key not in given:
-            say(f"  {choice.key}: {choice.value}  ({choice.reason})")
-
-    for choice in choices:
-        if choice.key != "evaluation.choose_input_size" or not is_given(given, "evaluation.input_size"):
-            add(choice)
-    measure_choices(resolved, found if start == "detector" else None, given, measured, add)
-    config = resolved()
-    write_json(folder / "data" / ORIGIN, str(options.data_set.resolve()))
-    return config
-
-
-def measure_choices(
-    resolved: Callable[[], Config],
-    detector: LoadedWeights | None,
-    given: Container[str],
-    measured: dict[str, Choice],
-    add: Callable[[Choice], None],
-) -> None:
-    """Measure input size and norm statistics where the user sets none, and pass each choice to `add`.
-
-    `resolved` gives the configuration so far; `detector` is None if neck and head start from scratch.
-    """
-    config = resolved()  # bad settings fail before anything takes time
-
-    @cache
-    def dataset() -> CocoDataset:
-        return open_split(config.data.train, config, config.data.classes, training=True)
-
-    @cache
-    def first_weights() -> FirstWeights:
-        assert detector is not None, "only called with a detector"
-        device = training_device(config.train.device)
-        return FirstWeights.build(detector, config.model, dataset(), device)
-
-    def choose_size() -> Choice:
-        return size_from_boxes(dataset()) if detector is None else first_weights().choose_input_size()
-
-    def choose_statistics() -> Choice:
-        size, batch = resolved().data.input_size, config.data.batch_size
-        return first_weights().choose_norm_statistics(size, batch)
-
-    measurements = {"data.input_size": choose_size}
-    if detector is not None:
-        measurements["model.norm_statistics"] = choose_statistics
-    for key, measure in measurements.items():
-        if key not in given:
-            measured[key] = measured.get(key) or measure()
-            add(measured[key])
-
-
-def weights_of(options: RunOptions, given: dict[str, str]) -> str | None:
-    """The initial weights: as given, else RTMDet-tiny's; None for 'none' and for a timm backbone without weights."""
-    default = NO_WEIGHTS if is_given(given, "model.backbone") else DEFAULT_WEIGHTS
-    weights = (options.weights or given.get("model.weights", default)).strip()
-    return None if weights.lower() in NULLS else weights
-
-
-def is_given(given: dict[str, str], key: str) -> bool:
-    """Whether the user sets a key to something other than null."""
-    return given.get(key, "null").strip().lower() not in NULLS
-
-
-def joined_classes(train: Split, weights: str | None) -> list[str]:
-    """The classes of the initial weights in their order, then the data's new ones.
-
-    Raises InputError if the weights name no classes, or if the data has no objects of one of theirs.
-    """
+    if not options.keep_classes:
+        return [
+            category["name"] for category in sorted(train.coco["categories"], key=lambda category: category["id"])
+        ]
+    weights = initial_weights(options)
     known = None if weights is None else read_weights(weights).classes
     if known is None:
         raise InputError("--keep-classes: expected weights that store class names, found none; leave it out")
@@ -253,6 +199,15 @@ def joined_classes(train: Split, weights: str | None) -> list[str]:
     return [*known, *(name for name in names if name not in known)]
 
 
+def initial_weights(options: RunOptions) -> str | None:
+    """The initial weights: as given, else RTMDet-tiny's; None for 'none' and for a timm backbone without weights."""
+    given = options.given
+    own_backbone = given.get("model.backbone", "null").strip().lower() not in NULLS
+    default = NO_WEIGHTS if own_backbone else DEFAULT_WEIGHTS
+    weights = (options.weights or given.get("model.weights", default)).strip()
+    return None if weights.lower() in NULLS else weights
+
+
 def size_of(weights: LoadedWeights | None) -> str:
     """The model size of the initial weights; tiny without any."""
     if weights is None:
@@ -260,30 +215,3 @@ def size_of(weights: LoadedWeights | None) -> str:
     if weights.size is None:
         raise InputError(f"{weights.path} stores no model size: give it with --set model.size=...")
     return weights.size
-
-
-def given_classes(given: dict[str, str]) -> list[str]:
-    """The classes that the user sets, if any; the configuration refuses what is not a list."""
-    try:
-        names = yaml.safe_load(given.get("data.classes", "null"))
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return []
-    return [str(name) for name in names] if isinstance(names, list) else []
-
-
-def int_of(given: dict[str, str], key: str) -> int | None:
-    """A positive whole number among the overrides, else None; the configuration refuses other values."""
-    value = given.get(key, "").strip()
-    return int(value) if value.isascii() and value.isdigit() and int(value) > 0 else None
-
-
-def nested(settings: dict[str, object]) -> dict[str, object]:
-    """Dotted keys -> sections within sections."""
-    tree: dict = {}
-    for key, value in settings.items():
-        *sections, last = key.split(".")
-        place = tree
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = value
-    return tree

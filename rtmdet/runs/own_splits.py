@@ -1,11 +1,14 @@
-"""The splits of a run on your own data: opened with a line about each; a missing validation split is made."""
+"""The splits of a run on your own data: opened, made if missing, and compared with the copies of a resumed run."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import CocoFile, read_coco
 from rtmdet.data.coco.splitting import split_coco
 from rtmdet.data.copies import group_copies
 from rtmdet.data.formats.open import OpenedDataset, Split, open_dataset
@@ -14,6 +17,8 @@ from rtmdet.data.json_file import write_json
 
 VALIDATION_SHARE = 0.2  # of the images, if the data has no validation split
 SPLIT_SEED = 0
+
+Objects = dict[str, Counter[tuple[object, ...]]]  # file name -> (class, box) -> how often
 
 
 def open_data_set(path: Path, images: Path | None = None) -> OpenedDataset:
@@ -78,11 +83,50 @@ def write_split(split: Split, path: Path) -> Path:
     return path
 
 
-def used_images(split: Split) -> int:
-    """The number of images that training uses, at least 1."""
-    return max(labeled_images(split), 1)
-
-
 def labeled_images(split: Split) -> int:
     """The number of images with an object that is not a crowd."""
     return len({entry["image_id"] for entry in split.coco["annotations"] if not entry["iscrowd"]})
+
+
+def report_changes(path: Path, images: Path | None, folder: Path) -> None:
+    """Print how the data set at `path` differs from the copies in `folder`, which a resumed run uses."""
+    copies = {name: folder / f"{name}.json" for name in ("train", "val") if (folder / f"{name}.json").is_file()}
+    if not copies:
+        return  # the run reads the original files
+    try:
+        splits = open_dataset(path, images).splits
+        for split in splits.values():
+            if split.annotations is not None:
+                place_images(split.annotations, split.coco, split.images)
+    except InputError as error:
+        say(f"data: the run continues with its own copies; the data set can no longer be read ({error})")
+        return
+    begun = _objects(read_coco(copy) for copy in copies.values())
+    now = _objects(split.coco for name, split in splits.items() if name in copies)
+    if changes := _changes(begun, now):
+        say(
+            f"data: {path} has changed since the run started: {changes}; the run continues with the data it started "
+            "with: to use the new data, start another run with --set train.output=..."
+        )
+
+
+def _objects(files: Iterable[CocoFile]) -> Objects:
+    found: Objects = {}
+    for file in files:
+        names = {category["id"]: category["name"] for category in file["categories"]}
+        images = {image["id"]: found.setdefault(image["file_name"], Counter()) for image in file["images"]}
+        for entry in file["annotations"]:
+            box = tuple(round(value, 2) for value in entry["bbox"])
+            images[entry["image_id"]][names[entry["category_id"]], *box] += 1
+    return found
+
+
+def _changes(begun: Objects, now: Objects) -> str:
+    """The differences as text; empty if there are none."""
+    counts = {
+        "new": len(now.keys() - begun.keys()),
+        "gone": len(begun.keys() - now.keys()),
+        "with other objects": sum(begun[name] != now[name] for name in begun.keys() & now.keys()),
+    }
+    parts = [f"{count} {what}" for what, count in counts.items() if count]
+    return f"images {', '.join(parts)}" if parts else ""

@@ -1,4 +1,7 @@
-"""Training images without augmentation at the network's input size, to examine initial weights on."""
+"""Training images without augmentation at the network's input size, and their boxes: to examine weights and labels.
+
+Dimension legend: B batch, N ground truths of all images.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.structures import Batch
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import collate
@@ -34,13 +38,19 @@ def plain_batches(
 
 
 def plain_images(
-    dataset: CocoDataset,
-    input_size: tuple[int, int],
-    indices: Sequence[int],
-    *,
-    batch_size: int,
-    device: torch.device,
+    dataset: CocoDataset, input_size: tuple[int, int], count: int, *, batch_size: int, device: torch.device
 ) -> Iterator[Tensor]:
-    """The images (B, 3, H, W) alone, on a device."""
-    for batch in plain_batches(dataset, input_size, indices, batch_size=batch_size):
+    """At most `count` images (B, 3, H, W), evenly spread over the data set, on a device."""
+    for batch in plain_batches(dataset, input_size, spread(range(len(dataset)), count), batch_size=batch_size):
         yield batch.images.to(device)
+
+
+def plain_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The boxes of all images in input pixels, (N, 4), and their labels (N,)."""
+    boxes, labels = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)]
+    for index in range(len(dataset)):
+        meta, truth = dataset.truth(index)
+        place = Letterbox.fit(meta.original_size, input_size)
+        boxes.append(place.to_input(torch.from_numpy(truth.boxes)))
+        labels.append(torch.from_numpy(truth.labels))
+    return torch.cat(boxes), torch.cat(labels)

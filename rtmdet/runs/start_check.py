@@ -1,4 +1,7 @@
-"""The check before the first step of every run: data, classes, geometry and first loss, in seconds."""
+"""The check before the first step of every run: data, classes, geometry and first loss, in seconds.
+
+Dimension legend: K classes.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +9,34 @@ import math
 from collections.abc import Sequence
 
 import torch
-from pycocotools.coco import COCO
 from torch import nn
 
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say
-from rtmdet.core.distributed import gather, is_main_process, rank, world_size
+from rtmdet.core.distributed import gather, is_main_process
 from rtmdet.core.errors import InputError
-from rtmdet.core.letterbox import Letterbox
-from rtmdet.core.structures import Batch, DenseOutputs, ImageMeta, Target
+from rtmdet.core.priors import STRIDES
+from rtmdet.core.structures import Batch, DenseOutputs, Losses, Target
 from rtmdet.core.wording import shortened
-from rtmdet.data.coco.dataset import CocoDataset, index_coco, reason_against
-from rtmdet.data.coco.file import CocoAnnotation, CocoFile
+from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import collate
 from rtmdet.evaluation.coco import metric_text
-from rtmdet.models.norm_statistics import lack_statistics
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.build_trainer import build_training_samples
-from rtmdet.runs.first_weights import AGREEMENT_IMAGES, LEAST_AGREEMENT, MODES, norm_agreement
-from rtmdet.runs.plain_images import plain_images, spread
+from rtmdet.runs.label_check import check_labels, check_sizes, report_small_boxes
+from rtmdet.runs.norm_statistics import report_norms
 from rtmdet.runs.weights_file import read_first_weights
+from rtmdet.training.criterion import Criterion
 from rtmdet.training.engine import Trainer
-from rtmdet.training.preflight import (
-    LEAST_SPREAD,
-    LOSS_FACTOR,
-    expected_loss,
-    finds_nothing,
-    ground_truth_ap,
-    output_spread,
-    without_prior,
-)
 from rtmdet.weights.load import LoadedWeights, new_classes
 
-IMAGES = 200  # evaluated at most
-BOXES = 100  # per image at most: COCO counts no more detections
-HEADERS = 1000  # images per split whose size is checked, at most
 BATCH = 4  # images of the forward pass
-EXACT, USABLE = 0.995, 0.5  # AP of the ground truth: reported below the first, refused below the second
 LARGER_INPUT = 1.5  # reported from this many times the pixels that the weights were trained with
+PRIOR_LOGIT = -math.log((1 - 0.01) / 0.01)  # of untrained class layers: a score of 0.01
+LOSS_FACTOR = 4.0  # allowed between the first loss and the one at PRIOR_LOGIT
+LEAST_SPREAD = 1e-3  # of logits or distances in strides; random layers have 0.005 or more, dead ones under 1e-5
+LEAST_QUALITY = 0.1  # mean IoU of matched priors; below it, the boxes fit no objects
 TIME_OF_PIXELS = 0.9  # exponent: small inputs use the hardware less efficiently
-MOST_WITHOUT_PRIOR = 0.01  # share of boxes; above it, a larger input is recommended
 
 
 def check_start(
@@ -55,119 +46,27 @@ def check_start(
 
     A `resumed` run skips the checks of its initial weights. Neither weights nor random states change.
     """
-    device = trainer.stepper.device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout in a backbone draws numbers
-        _check_start(config, trainer, train_data, val_data, resumed=resumed)
-
-
-def _check_start(
-    config: Config, trainer: Trainer, train_data: CocoDataset, val_data: CocoDataset, *, resumed: bool
-) -> None:
-    input_size = config.data.input_size
+    input_size, device = config.data.input_size, trainer.stepper.device
     for dataset in (train_data, val_data) if is_main_process() else ():
         check_sizes(dataset)
     ap = check_labels(val_data, input_size)
     lost = report_small_boxes(train_data, input_size)
     new = None
-    if not resumed:
-        weights = read_first_weights(config)
-        report_larger_input(weights, input_size)
-        report_norms(config, trainer, train_data, weights)
-        new = report_classes(weights, train_data.classes)
-    batch = gather(first_batch(config, train_data) if is_main_process() else None)[0]
-    assert batch is not None, "the main process has one"
-    loss = check_first_loss(trainer, batch, config.train.precision, new=new)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout in a backbone draws numbers
+        if not resumed:
+            weights = read_first_weights(config)
+            report_larger_input(weights, input_size)
+            if weights is not None and not weights.backbone_only:
+                assert isinstance(trainer.model, RTMDet), "build_trainer made it"
+                report_norms(trainer.model, config, train_data, device, frozen=trainer.frozen)
+            new = report_classes(weights, train_data.classes)
+        batch = gather(first_batch(config, train_data) if is_main_process() else None)[0]
+        assert batch is not None, "the main process has one"
+        loss = check_first_loss(trainer, batch, config.train.precision, new=new)
     say(
         "start check passed: your labels, scored as if they were detections, reach AP "
         f"{metric_text(ap)}; boxes too small to be matched: {lost:.1%}; first loss {loss:.2f}"
     )
-
-
-def check_sizes(dataset: CocoDataset) -> None:
-    """Raise InputError for images whose size differs from the annotation file.
-
-    Of more than HEADERS images only some are checked, evenly spread over the file.
-    """
-    step = -(-len(dataset) // HEADERS)
-    for index in range(0, len(dataset), step):
-        dataset.check_size(index)
-
-
-def check_labels(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
-    """Pass the ground truth through encoding, decoding and evaluation; returns its AP. Raises InputError."""
-    images = [target_of(dataset, index, most=BOXES) for index in range(min(IMAGES, len(dataset)))]
-    index = index_of(dataset, [meta for meta, _ in images], most=BOXES)
-    ap = ground_truth_ap(index, dataset.category_ids, images[rank() :: world_size()], input_size)
-    if -1 < ap < USABLE:
-        raise InputError(
-            f"the validation labels, scored as if they were detections, reach AP {ap:.3f}, expected 1: boxes lie "
-            "outside of their images, or ids are mixed up: look with rtmdet data show"
-        )
-    if -1 < ap < EXACT:
-        say(
-            f"the validation labels, scored as if they were detections, reach AP {ap:.3f} instead of 1: some boxes "
-            "extend beyond their images"
-        )
-    return ap
-
-
-def target_of(dataset: CocoDataset, index: int, most: int | None = None) -> tuple[ImageMeta, Target]:
-    """The ground truth of an image in its own pixels, or the first `most` objects."""
-    meta, truth = dataset.truth(index)
-    return meta, Target(torch.from_numpy(truth.boxes[:most]), torch.from_numpy(truth.labels[:most]))
-
-
-def index_of(dataset: CocoDataset, metas: Sequence[ImageMeta], most: int | None = None) -> COCO:
-    """A COCO index of these images with the annotations that are used, or the first `most` of each."""
-    annotations: list[CocoAnnotation] = []
-    for meta in metas:
-        found = dataset.coco.imgToAnns[meta.image_id]
-        annotations += [one for one in found if not reason_against(one, dataset.category_ids)][:most]
-    file: CocoFile = {
-        "categories": dataset.coco.dataset["categories"],
-        "images": [dataset.coco.imgs[meta.image_id] for meta in metas],
-        "annotations": annotations,
-    }
-    return index_coco(file)
-
-
-def report_small_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
-    """The share 0 .. 1 of training boxes too small to be matched at this input size; prints a line if many are."""
-    images = [target_of(dataset, index) for index in range(len(dataset))]
-    boxes = torch.cat(
-        [Letterbox.fit(meta.original_size, input_size).to_input(target.boxes) for meta, target in images]
-    )
-    lost = without_prior(boxes, input_size)
-    if lost > MOST_WITHOUT_PRIOR * len(boxes):
-        height, width = input_size
-        say(
-            f"{lost} of {len(boxes)} training boxes are too small at {height} x {width} pixels to be matched: use a "
-            "larger data.input_size (rtmdet data check suggests one)"
-        )
-    return lost / len(boxes)
-
-
-def report_norms(config: Config, trainer: Trainer, dataset: CocoDataset, weights: LoadedWeights | None) -> None:
-    """Print a line if the batch-norm statistics of the initial weights do not fit these images."""
-    model = trainer.model
-    if config.model.norm_statistics != "keep" or weights is None or weights.backbone_only:
-        return
-    assert isinstance(model, RTMDet), "build_trainer made it"
-    images = plain_images(
-        dataset,
-        config.data.input_size,
-        spread(range(len(dataset)), AGREEMENT_IMAGES),
-        batch_size=min(config.data.batch_size, AGREEMENT_IMAGES),
-        device=trainer.stepper.device,
-    )
-    lacking = lack_statistics(model)
-    found = norm_agreement(model, images, frozen=trainer.frozen)
-    if found < LEAST_AGREEMENT or lacking:
-        what = "have no running statistics" if lacking else "have statistics that do not fit these images"
-        say(
-            f"the batch norms of the weights {what} ({MODES} {found:.2f}): to measure them on the training images, "
-            "--set model.norm_statistics=recalibrate"
-        )
 
 
 def report_larger_input(weights: LoadedWeights | None, input_size: tuple[int, int]) -> None:
@@ -263,3 +162,33 @@ def set_training(model: nn.Module, frozen: Sequence[nn.Module]) -> None:
     model.train()
     for module in frozen:
         module.eval()
+
+
+def output_spread(outputs: DenseOutputs) -> tuple[float, float]:
+    """Spatial standard deviation of logits and of distances (in strides), the largest of any channel.
+
+    Both are near 0 if the outputs do not depend on the image, as with frozen batch norms before layers that start
+    from scratch. Such a network has no useful gradient, although its loss looks normal.
+    """
+    spreads = []
+    for levels in (outputs.logits, tuple(d / s for d, s in zip(outputs.distances, STRIDES, strict=True))):
+        channels = [level.float().std((0, 2, 3), correction=0) for level in levels]  # (K,) or (4,)
+        spreads.append(max(float(channel.max()) for channel in channels))
+    return spreads[0], spreads[1]
+
+
+def finds_nothing(losses: Losses, expected: float) -> bool:
+    """Whether trained class layers predict no object although there are some.
+
+    A classification loss far below `expected`, that of untrained class layers, is right for a detector of these
+    objects, whose boxes then overlap them. If they do not, all scores are 0 or the weights do not fit.
+    """
+    quality = float(losses.quality) / max(losses.positives, 1)
+    low = float(losses.classification) < expected / LOSS_FACTOR
+    return losses.ground_truths > 0 and low and quality < LEAST_QUALITY
+
+
+def expected_loss(criterion: Criterion, outputs: DenseOutputs, targets: Sequence[Target]) -> float:
+    """The classification loss of these outputs if all logits were those of untrained class layers."""
+    flat = tuple(torch.full_like(level, PRIOR_LOGIT, dtype=torch.float32) for level in outputs.logits)
+    return float(criterion(DenseOutputs(flat, outputs.distances), targets).classification)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,36 +14,34 @@ import torch
 from rtmdet.config.file import differences
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say, write_above_bar
-from rtmdet.core.distributed import gather, is_main_process, lost_another, process_group, world_size
+from rtmdet.core.distributed import gather, is_main_process, process_group, world_size
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import RTMDet
-from rtmdet.runs.budget import course_of
 from rtmdet.runs.build_trainer import build_trainer, training_device
-from rtmdet.runs.duration import DurationEstimate
-from rtmdet.runs.facts import collect_facts
-from rtmdet.runs.folder import prepare_folder
+from rtmdet.runs.folder import check_unused, prepare_folder
 from rtmdet.runs.folds import cross_validate
-from rtmdet.runs.minutes import TimedRun, time_limit
+from rtmdet.runs.likely_causes import collect_facts
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.outcome import describe_outcome
-from rtmdet.runs.own_data import configuration, configurations
+from rtmdet.runs.own_data import OwnData, configuration
+from rtmdet.runs.progress_watch import ProgressWatch
 from rtmdet.runs.start_check import check_start
+from rtmdet.runs.time_estimate import Course, DurationEstimate
+from rtmdet.runs.time_limit import TimedRun, time_limit
 from rtmdet.runs.validation import choice_cost, detection_size
 from rtmdet.runs.weights_file import forget_weights, read_first_weights
 from rtmdet.training.engine import Trainer
-from rtmdet.training.interruption import Interrupted, StoppedByAnother
+from rtmdet.training.interruption import Interrupted, stopped_by_another
 from rtmdet.training.log import RunLog, read_log
 from rtmdet.training.progress_bar import TrainingBar
 from rtmdet.training.records import Callback
 from rtmdet.training.tensorboard import TensorBoardLog
-from rtmdet.training.watch import ProgressWatch
 from rtmdet.viz.curves import CurvePicture
 from rtmdet.viz.score_curves import ScoreCurvePicture
 from rtmdet.weights.checkpoint import has_checkpoint, newest_checkpoint
-from rtmdet.weights.load import LoadedWeights
 
 PICTURES = 8  # validation images that TensorBoard shows
 
@@ -55,17 +54,13 @@ def carry_out(options: RunOptions, callbacks: Sequence[Callback] = ()) -> Path:
     """
     limit = time_limit(options)
     if options.folds is not None:
-        cross_validate(options, partial(_train_fold, callbacks, options.resume), limit)
+        train_fold = partial(train, resume=options.resume, callbacks=callbacks, estimated=False)
+        cross_validate(options, train_fold, limit)
         return options.folder
     if limit is not None:
-        configure = configurations(options, options.folder)
-        timed = TimedRun(limit, configure, frozenset(options.given))
-        return train(configure([]), timed, resume=options.resume, callbacks=callbacks)
+        data = OwnData.open(options, options.folder)
+        return train(data.configure(), TimedRun(limit, data), resume=options.resume, callbacks=callbacks)
     return train(configuration(options), resume=options.resume, callbacks=callbacks, fits=options.data is not None)
-
-
-def _train_fold(callbacks: Sequence[Callback], resume: bool, config: Config, timed: TimedRun | None) -> Path:
-    return train(config, timed, resume=resume, callbacks=callbacks, estimated=False)
 
 
 def train(
@@ -88,10 +83,10 @@ def train(
     began = time.monotonic()
     folder = Path(config.train.output)
     resumed = resume and has_checkpoint(folder)
-    if not resume and (has_checkpoint(folder) or (folder / "best.pth").exists()):
-        raise InputError(f"{folder} already holds a run: continue it with --resume, or set another train.output")
+    if not resume:
+        check_unused(folder)
     device = training_device(config.train.device)
-    with process_group(device):
+    with process_group(device), stopped_by_another():
         config = gather(config)[0]  # choices from measurements may differ between processes
         torch.manual_seed(config.train.seed)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
@@ -103,7 +98,7 @@ def train(
             resume_newest(trainer, folder)
         elif resume:
             say(f"{folder} holds no checkpoint to resume from: the run starts at the beginning")
-        check_start_together(config, trainer, train_data, val_data, resumed=resumed)
+        check_start(config, trainer, train_data, val_data, resumed=resumed)
         check_same_iteration(trainer)
         correction: list[Callback] = []
         if timed is not None and not resumed:
@@ -111,14 +106,14 @@ def train(
             config, trainer, last = timed.fit(config, trainer, (train_data, val_data), ready=ready, build=build)
             correction.append(last)
             if config.data.input_size != before:
-                check_start_together(config, trainer, train_data, val_data, resumed=False)
+                check_start(config, trainer, train_data, val_data, resumed=False)
         if is_main_process():
             prepare_folder(folder, config)
             trainer.callbacks = [*build_callbacks(config, trainer, train_data, val_data), *callbacks]
             if estimated and timed is None and not resumed:
                 batches = -(-len(val_data) // (config.data.batch_size * world_size()))
                 choice = choice_cost(config, train=len(train_data), val=len(val_data))
-                course = course_of(config, trainer.steps)
+                course = Course.of(config, trainer.steps)
                 trainer.callbacks.append(DurationEstimate(course, batches, choice, fits=fits))
         trainer.callbacks = [*trainer.callbacks, *correction]
         forget_weights()
@@ -130,18 +125,6 @@ def train(
     return folder
 
 
-def check_start_together(
-    config: Config, trainer: Trainer, train_data: CocoDataset, val_data: CocoDataset, *, resumed: bool
-) -> None:
-    """The start check; if it stops one process, the others end silently."""
-    try:
-        check_start(config, trainer, train_data, val_data, resumed=resumed)
-    except RuntimeError as error:
-        if lost_another(error):
-            raise StoppedByAnother from error
-        raise
-
-
 def run_loop(trainer: Trainer) -> None:
     """Run the training loop, and close the callbacks however it ends."""
     try:
@@ -150,8 +133,6 @@ def run_loop(trainer: Trainer) -> None:
         say(f"stopped by a signal in epoch {trainer.epoch + 1}, after iteration {trainer.iteration}; state saved")
         raise
     except RuntimeError as error:
-        if lost_another(error):
-            raise StoppedByAnother from error
         if any(kind.__module__.startswith(("torch._dynamo", "torch._inductor")) for kind in type(error).__mro__):
             reason = str(error).strip().splitlines()[0]
             raise InputError(
@@ -196,7 +177,10 @@ def build_callbacks(
     log = RunLog(folder, log_every=train.log_every, iterations=trainer.iteration, epochs=trainer.epoch)
     bar = TrainingBar(epochs=train.epochs, iterations=trainer.steps, done=trainer.iteration)
     rate = float(trainer.learning_rates.max())
-    facts = collect_facts(config, train_data, first_weights(config), steps=trainer.steps, learning_rate=rate)
+    weights = None
+    with suppress(InputError):  # the file may be gone: a resumed run no longer needs it
+        weights = read_first_weights(config)
+    facts = collect_facts(config, train_data, weights, steps=trainer.steps, learning_rate=rate)
     watch = ProgressWatch(folder, facts, report=write_above_bar, history=read_log(log.path))
     curves, f1 = CurvePicture(log.path, folder / "curves.png"), ScoreCurvePicture(folder / "f1.png")
     callbacks: list[Callback] = [log, bar, watch, curves, f1]
@@ -204,14 +188,6 @@ def build_callbacks(
         pictures = partial(predicted_pictures, trainer, val_data)
         callbacks.append(TensorBoardLog(folder, log_every=train.log_every, pictures=pictures))
     return callbacks
-
-
-def first_weights(config: Config) -> LoadedWeights | None:
-    """The initial weights; None without any, and if the file is gone, which a resumed run no longer needs."""
-    try:
-        return read_first_weights(config)
-    except InputError:
-        return None
 
 
 def predicted_pictures(trainer: Trainer, dataset: CocoDataset) -> list[np.ndarray]:

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
-from rtmdet.config.schema import Config
+import torch
+
+from rtmdet.config.recipe import Start
+from rtmdet.config.schema import Config, ModelConfig
 from rtmdet.core.console import say
 from rtmdet.core.distributed import first_on_each_machine
 from rtmdet.core.wording import shortened
-from rtmdet.models.rtmdet import RTMDet
+from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.models.zoo import WEIGHTS
 from rtmdet.weights.download import resolve
 from rtmdet.weights.load import LoadedWeights, keep_known_classes, load_weights, read_checkpoint
@@ -57,6 +60,23 @@ def load_first_weights(model: RTMDet, name: str, classes: Sequence[str]) -> None
     if known and weights.classes != tuple(classes):
         new = len(classes) - len(known)
         say(f"classes: {shortened(known)} known to the weights and kept, {new} new")
+
+
+def build_detector(
+    weights: LoadedWeights, settings: ModelConfig, classes: Sequence[str], device: torch.device
+) -> RTMDet:
+    """The run's model in evaluation mode with these weights and their number of classes, to measure it on images."""
+    with torch.random.fork_rng(devices=[]):  # the run draws its own initial weights
+        model = build_rtmdet(settings.size, weights.num_classes or len(classes), backbone=settings.backbone)
+    load_weights(model, weights)
+    return model.eval().to(device).to(memory_format=torch.channels_last)
+
+
+def start_of(weights: LoadedWeights | None, settings: ModelConfig) -> Start:
+    """What the initial weights hold; `weights` are those of model.weights, None if there are none."""
+    if weights is not None and not weights.backbone_only:
+        return "detector"
+    return "backbone" if settings.backbone_is_trained else "nothing"
 
 
 def forget_weights() -> None:

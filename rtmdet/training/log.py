@@ -62,12 +62,8 @@ class RunLog(Callback):
         numbers = dict(zip((*VALIDATION, *NAMES), (*place, *record.metrics.numbers), strict=True))
         self._write([{"kind": "val", **numbers}])
 
-    def on_epoch_end(self, epoch: int) -> None:
-        """Write the rest of the epoch, so that no row spans two."""
-        self.flush()
-
     def on_save(self) -> None:
-        """Write the rest, because a resumed run starts after it."""
+        """Write the rest: an epoch ends here, or a resumed run starts."""
         self.flush()
 
     def close(self) -> None:

@@ -26,10 +26,10 @@ class TrainingBar(Callback):
         )
         self._bar.update()
 
-    def lengthen(self, epochs: int, iterations: int) -> None:
-        """Change the number of epochs; `iterations`: steps in total."""
+    def on_new_length(self, epochs: int) -> None:
+        """Change the length of the bar."""
+        self._bar.total = self._bar.total // self._epochs * epochs
         self._epochs = epochs
-        self._bar.total = iterations
         self._bar.refresh()
 
     def on_validation(self, record: ValidationRecord) -> None:

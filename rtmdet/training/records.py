@@ -51,5 +51,8 @@ class Callback:
     def on_save(self) -> None:
         """Before a checkpoint is written; a resumed run does not repeat earlier events."""
 
+    def on_new_length(self, epochs: int) -> None:
+        """After the number of epochs of the run was changed; the epoch in which stage 2 begins stays the same."""
+
     def close(self) -> None:
         """After the run ends, normally or early."""

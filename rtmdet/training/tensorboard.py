@@ -30,7 +30,14 @@ class TensorBoardLog(Callback):
     """
 
     def __init__(self, folder: Path, *, log_every: int, pictures: Callable[[], Sequence[np.ndarray]]) -> None:
-        _require_tensorboard()
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise InputError(
+                "train.tensorboard: TensorBoard is not installed: pip install tensorboard, or set "
+                "train.tensorboard=false"
+            ) from error
+        self._new_writer = SummaryWriter
         self.folder = folder / "tensorboard"
         self._log_every = log_every
         self._pictures = pictures
@@ -57,12 +64,8 @@ class TensorBoardLog(Callback):
         for index, picture in enumerate(self._pictures()):
             writer.add_image(f"predictions/{index}", picture, record.iteration, dataformats="HWC")
 
-    def on_epoch_end(self, epoch: int) -> None:
-        """Write the rest of the epoch."""
-        self.flush()
-
     def on_save(self) -> None:
-        """Write the rest, because a resumed run starts after it."""
+        """Write the rest: an epoch ends here, or a resumed run starts."""
         self.flush()
 
     def flush(self) -> None:
@@ -85,19 +88,8 @@ class TensorBoardLog(Callback):
     def _open(self, iteration: int) -> SummaryWriter:
         """The writer; a new one invalidates what earlier files hold from `iteration` on."""
         if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
             try:
-                self._writer = SummaryWriter(str(self.folder), purge_step=iteration)
+                self._writer = self._new_writer(str(self.folder), purge_step=iteration)
             except OSError as error:
                 raise InputError(f"TensorBoard folder {self.folder} cannot be written: {error}") from error
         return self._writer
-
-
-def _require_tensorboard() -> None:
-    try:
-        import torch.utils.tensorboard  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            "train.tensorboard: TensorBoard is not installed: pip install tensorboard, or set train.tensorboard=false"
-        ) from error

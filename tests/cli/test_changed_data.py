@@ -11,7 +11,7 @@ import pytest
 
 from rtmdet.data.coco.file import CocoFile, box_annotation
 from rtmdet.data.coco.splitting import split_coco
-from rtmdet.runs.changed_data import report_changes
+from rtmdet.runs.own_splits import report_changes
 
 COUNT = 6
 

@@ -71,10 +71,18 @@ def test_one_labelled_image_is_too_few_for_a_run_and_enough_for_overfitting(
 
 def test_the_start_check_draws_no_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dropout in a backbone of timm would: a resumed run then drew others than one that was not interrupted."""
-    monkeypatch.setattr(start_check, "_check_start", lambda *_, **__: torch.rand(3))
+    for name, found in (
+        ("check_sizes", None),
+        ("check_labels", 1.0),
+        ("report_small_boxes", 0.0),
+        ("first_batch", 0),
+    ):
+        monkeypatch.setattr(start_check, name, lambda *_, found=found: found)
+    monkeypatch.setattr(start_check, "check_first_loss", lambda *_, **__: float(torch.rand(1)))
     trainer = SimpleNamespace(stepper=SimpleNamespace(device=torch.device("cpu")))
+    settings = SimpleNamespace(data=SimpleNamespace(input_size=(64, 64)), train=SimpleNamespace(precision="float32"))
     before = torch.get_rng_state()
-    start_check.check_start(None, trainer, None, None, resumed=True)  # type: ignore[arg-type]
+    start_check.check_start(settings, trainer, None, None, resumed=True)  # type: ignore[arg-type]
     assert torch.equal(torch.get_rng_state(), before)
 
 

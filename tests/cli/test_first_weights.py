@@ -12,7 +12,7 @@ import torch
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.models.layers import ConvBNAct
 from rtmdet.models.rtmdet import build_rtmdet
-from rtmdet.runs.first_weights import size_choice, size_from_boxes
+from rtmdet.runs.input_size import choose_input_size, size_choice
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import load_weights, read_checkpoint
 
@@ -93,13 +93,13 @@ def test_the_input_size_is_measured_and_printed(
 
 
 def test_without_trained_objects_the_boxes_decide(scenes: CocoDataset) -> None:
-    choice = size_from_boxes(scenes)
+    choice = choose_input_size(scenes, None, torch.device("cpu"))
     assert (choice.key, choice.value) == ("data.input_size", [320, 320])
 
 
 def test_small_objects_overrule_the_measurement(scenes: CocoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = torch.full((40,), 0.012).numpy(), torch.zeros(40).numpy()
-    monkeypatch.setattr("rtmdet.runs.first_weights.relative_sizes", lambda _: tiny)
+    monkeypatch.setattr("rtmdet.runs.input_size.relative_sizes", lambda _: tiny)
     choice = size_choice(320, scenes, "measured")
     assert choice.value == [800, 800]  # 0.012 x 800 px = 9.6 px
     assert choice.reason == "measured; enlarged because many objects are small"

@@ -12,17 +12,16 @@ import pytest
 import torch
 import yaml
 
-import rtmdet.runs.minutes
+import rtmdet.runs.time_limit
 from rtmdet.config.file import load_config
-from rtmdet.runs.budget import Course, Speed, course_of
 from rtmdet.runs.build_trainer import build_trainer
-from rtmdet.runs.duration import FORWARD, LEAST_SECONDS, LEAST_STEPS, DurationEstimate
-from rtmdet.runs.halfway import Correction
-from rtmdet.runs.minutes import TimeLimit
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.own_data import configure
-from rtmdet.runs.timing import measure_speed
+from rtmdet.runs.own_data import OwnData
+from rtmdet.runs.time_correction import Correction
+from rtmdet.runs.time_estimate import FORWARD, LEAST_SECONDS, LEAST_STEPS, Course, DurationEstimate, Speed
+from rtmdet.runs.time_limit import TimeLimit
+from rtmdet.runs.time_measurement import measure_speed
 from rtmdet.training.records import StepRecord, ValidationRecord
 
 Command = Callable[..., CompletedProcess[str]]
@@ -45,7 +44,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Speed:
     """A machine that needs EPOCH seconds an epoch and as many before, whatever the clock says."""
-    monkeypatch.setattr(rtmdet.runs.minutes, "measure_speed", lambda *_, **__: SLOW)
+    monkeypatch.setattr(rtmdet.runs.time_limit, "measure_speed", lambda *_, **__: SLOW)
     monkeypatch.setattr(TimeLimit, "left", lambda limit: 60 * limit.minutes - EPOCH)
     return SLOW
 
@@ -147,7 +146,7 @@ def parts(dataset: Path, checkpoint: Path, tmp_path: Path) -> tuple:
     """Configuration, trainer and data of a run of 4 epochs with two steps."""
     overrides = [*QUICK, "data.input_size=[64, 64]", "train.epochs=4", f"train.output={tmp_path / 'run'}"]
     options = RunOptions(data=dataset, weights=str(checkpoint), overrides=tuple(overrides))
-    config = configure(options, tmp_path / "run")
+    config = OwnData.open(options, tmp_path / "run").configure()
     torch.manual_seed(0)
     train_data, val_data = open_data(config)
     return config, build_trainer(config, train_data, val_data, torch.device("cpu")), val_data
@@ -181,7 +180,7 @@ def test_the_length_is_corrected_at_half_by_the_speed_of_the_run(parts: tuple, f
     clock = Clock()
     before = trainer.learning_rates.copy()
     speed = Speed(start=0.0, mixed_step=10.0, plain_step=10.0, validation=0.0, save=0.0)
-    end = course_of(config, trainer.steps).seconds(speed)
+    end = Course.of(config, trainer.steps).seconds(speed)
     correction = Correction(trainer, config, speed, end=end, clock=clock)
     assert correction.epoch == 2
     for epoch in (1, 2):

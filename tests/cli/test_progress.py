@@ -33,7 +33,7 @@ def test_line_of_a_validation(record: ValidationRecord, line: str, capsys: pytes
 def test_no_bars_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     bar = TrainingBar(epochs=4, iterations=3, done=0)
     bar.on_step(STEP)
-    bar.lengthen(5, 15)
+    bar.on_new_length(5)
     bar.close()
     assert list(track([1, 2], "validating")) == [1, 2]
     assert capsys.readouterr() == ("", "")

@@ -10,8 +10,7 @@ import torch
 
 from rtmdet.config.file import load_config
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.runs.facts import collect_facts, count_boxes, frozen_random
-from rtmdet.training.causes import ClassBoxes
+from rtmdet.runs.likely_causes import ClassBoxes, collect_facts, count_boxes, frozen_random
 from rtmdet.weights.load import read_checkpoint
 
 

@@ -10,7 +10,6 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
-import rtmdet.runs.validation
 from rtmdet.config.file import load_config
 from rtmdet.config.schema import Config
 from rtmdet.detector import Detector
@@ -30,7 +29,7 @@ def words(folder: Path, *more: str) -> list[str]:
 def larger_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
     """AP on training images that grows with the input up to 96 px."""
     found = {64: 0.5, 96: 0.6, 128: 0.55}
-    monkeypatch.setattr(rtmdet.runs.validation, "training_precision", lambda *asked: found[asked[3][0]])
+    monkeypatch.setattr(Validation, "training_precision", lambda *asked: found[asked[3][0]])
 
 
 def test_a_run_on_own_data_chooses_the_size_that_its_checkpoints_detect_at(

@@ -48,14 +48,14 @@ def write_epochs(log: RunLog, epochs: range, steps: int = 5) -> None:
         for number in range(1, steps + 1):
             log.on_step(step((epoch - 1) * steps + number, epoch))
         log.on_validation(validation(epoch, epoch * steps))
-        log.on_epoch_end(epoch)
+        log.on_save()
 
 
 def test_row_is_the_mean_of_its_window_and_the_place_of_its_last_step(tmp_path: Path) -> None:
     log = RunLog(tmp_path, log_every=2)
     for iteration in (1, 2, 3):
         log.on_step(step(iteration))
-    log.on_epoch_end(1)
+    log.on_save()
     first, second = read_log(log.path)
     assert (first["iteration"], first["learning_rate"], first["memory_mb"]) == (2, 0.002, 200)
     assert (first["loss_classification"], first["loss_box"], first["gradient_norm"]) == (1.5, 3, 4.5)
@@ -71,7 +71,7 @@ def test_window_is_written_when_it_is_full(tmp_path: Path) -> None:
         log.on_step(step(iteration))
         counts.append(len(read_log(log.path)))
     assert counts == [0, 1, 1, 2]
-    log.on_epoch_end(1)
+    log.on_save()
     assert len(read_log(log.path)) == 2
 
 

@@ -62,7 +62,7 @@ def test_training_scalars_are_those_of_the_log(tmp_path: Path) -> None:
     log = make_log(tmp_path)
     for iteration in (1, 2, 3):
         log.on_step(step(iteration))
-    log.on_epoch_end(1)
+    log.on_save()
     assert scalars(tmp_path, "train/loss_classification") == [(2, 1.5), (3, 3)]
     assert scalars(tmp_path, "train/positives_per_object") == [(2, 7.5), (3, 15)]
     assert scalars(tmp_path, "train/learning_rate") == [(2, 0.002), (3, 0.003)]
@@ -108,7 +108,7 @@ def test_resumed_run_shows_no_step_twice(tmp_path: Path) -> None:
         log.on_step(step(iteration, 1 + (iteration > 5), loss=1.0))
         if iteration == 5:
             log.on_validation(validation(1, 5))
-            log.on_epoch_end(1)
+            log.on_save()
     log.flush()
     resumed = make_log(tmp_path, log_every=1)
     for iteration in range(6, 11):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rtmdet.training.detection_size import LEAST_GAIN, Size, best_size, larger
+from rtmdet.runs.validation import LEAST_GAIN, Size, best_size, larger
 
 
 @pytest.mark.parametrize(

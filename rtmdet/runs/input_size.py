@@ -10,16 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rtmdet.config.recipe import Choice
 from rtmdet.core.boxes import pairwise_iou
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs, Target
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.models.rtmdet import RTMDet
+from rtmdet.runs.plain_images import plain_batches, spread
 
 SIDES = (320, 416, 512, 640, 800, 960)  # pixels of the longer side, each about 1.25 times the one before
+PROBE_IMAGES = 24  # with objects
 PROPOSALS = 100  # boxes per image
 LEAST_SCORE = 1e-4
 TOLERANCE = 0.2  # relative loss of overlap that justifies another side; smaller values did not pay off
@@ -29,6 +35,62 @@ LARGEST_START = 640  # pixels: the usual training size; larger ones must be meas
 GOOD_SIZE = 18.0  # pixels, square root of the area: a little over two strides of the finest level
 SQUARE = 0.98  # aspect ratio; nearer to 1 the input is square
 SAME_SHAPE = 1.1  # largest aspect ratio / smallest
+
+
+def choose_input_size(dataset: CocoDataset, detector: RTMDet | None, device: torch.device) -> Choice:
+    """The size that suits the objects, or another one at which the detector localizes them clearly better.
+
+    The trained `detector` is on the device and in evaluation mode; None: neck and head start from scratch.
+    """
+    side, smallest, pixels = side_for_boxes(*relative_sizes(dataset))
+    reason = f"at {side} px, 90 % of the boxes of {dataset.classes[smallest]} measure {pixels:.0f} px or more"
+    if detector is not None:
+        with_objects = [index for index in range(len(dataset)) if len(dataset.truth(index)[1])]
+        images = spread(with_objects, PROBE_IMAGES)
+        side, overlaps = climb(side, partial(mean_overlap, detector, dataset, images, device))
+        measured = ", ".join(f"{overlap:.2f} at {side} px" for side, overlap in overlaps.items())
+        reason += (
+            f"; IoU of the weights' best boxes with the objects: {measured} (another size must be clearly better)"
+        )
+    return size_choice(side, dataset, reason)
+
+
+def size_choice(side: int, dataset: CocoDataset, reason: str) -> Choice:
+    """The input size for a longer side, enlarged if many objects would be too small for any detector."""
+    least, share = least_side(*relative_sizes(dataset))
+    if least > side:
+        side, reason = least, f"{reason}; enlarged because many objects are small"
+    if share > MOST_SMALL:
+        reason += (
+            f"; {share:.0%} of the objects of one class are still under {SMALL_SIDE:g} px: cut the photos into tiles"
+        )
+    shapes = [dataset.truth(index)[0].original_size for index in range(len(dataset))]
+    return Choice("data.input_size", list(fit_shape(side, shapes)), reason)
+
+
+def relative_sizes(dataset: CocoDataset) -> tuple[np.ndarray, np.ndarray]:
+    """Square roots of the areas of all objects (N,), as fractions of their image's longer side; labels (N,)."""
+    sizes, labels = [], []
+    for index in range(len(dataset)):
+        meta, truth = dataset.truth(index)
+        x1, y1, x2, y2 = truth.boxes.T
+        areas = (x2 - x1) * (y2 - y1)
+        sizes.append(np.sqrt(areas) / max(meta.original_size))
+        labels.append(truth.labels)
+    return np.concatenate(sizes), np.concatenate(labels)
+
+
+def mean_overlap(
+    model: RTMDet, dataset: CocoDataset, images: Sequence[int], device: torch.device, side: int
+) -> float:
+    """The overlap of the objects with the best boxes of a detector at a square input, averaged over the classes."""
+    values, labels = [], []
+    for batch in plain_batches(dataset, (side, side), images, batch_size=1):
+        with torch.no_grad():
+            outputs = model(batch.images.to(device))
+        values += best_overlaps(outputs, batch.targets, (side, side))
+        labels += [target.labels for target in batch.targets]
+    return mean_over_classes(torch.cat(values).cpu().numpy(), torch.cat(labels).numpy())
 
 
 @torch.no_grad()

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rtmdet.config.recipe import usual_passes
+from rtmdet.config.schema import Config
 from rtmdet.core.wording import shortened
-from rtmdet.training.trend import Trend
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.runs.label_check import without_prior
+from rtmdet.runs.loss_trend import Trend
+from rtmdet.runs.plain_images import plain_boxes
+from rtmdet.runs.weights_file import start_of
+from rtmdet.weights.load import LoadedWeights, new_classes
 
 MANY_UNMATCHED = 0.5  # share of the objects; from scratch a fifth is usual
 MUCH_HIGHER = 1.25  # factor between two losses
@@ -45,6 +52,49 @@ class RunFacts:
     def passes(self) -> int:
         """Training images seen in the whole run."""
         return self.epochs * self.images
+
+
+def collect_facts(
+    config: Config, dataset: CocoDataset, weights: LoadedWeights | None, *, steps: int, learning_rate: float
+) -> RunFacts:
+    """Facts from the configuration, the training data and the initial weights.
+
+    `steps` per epoch; `learning_rate`: the highest of the run.
+    """
+    train = config.train
+    start = start_of(weights, config.model)
+    new = new_classes(weights, dataset.classes) if start == "detector" and weights is not None else ()
+    return RunFacts(
+        epochs=train.epochs,
+        steps=steps,
+        warmup=train.warmup_iterations,
+        stage2_start=max(train.epochs - config.augmentation.stage2_epochs, 0),
+        images=len(dataset),
+        input_size=config.data.input_size,
+        learning_rate=learning_rate,
+        clip_gradient=train.clip_gradient,
+        from_scratch=start != "detector",
+        usual_passes=usual_passes(start, len(new)),
+        frozen_random=frozen_random(config),
+        classes=count_boxes(dataset, config.data.input_size),
+    )
+
+
+def frozen_random(config: Config) -> str | None:
+    """The setting that freezes randomly initialized layers; None if there is none."""
+    model = config.model
+    if model.backbone_is_trained:
+        return None  # a frozen neck or head that starts from scratch was refused before
+    if model.frozen_stages >= 0:
+        return "model.frozen_stages"
+    return "model.freeze" if model.freeze else None
+
+
+def count_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> dict[str, ClassBoxes]:
+    """The training boxes of each class, and how many are too small to be matched at this input size."""
+    boxes, labels = plain_boxes(dataset, input_size)
+    of_class = {name: boxes[labels == label] for label, name in enumerate(dataset.classes)}
+    return {name: ClassBoxes(len(found), without_prior(found, input_size)) for name, found in of_class.items()}
 
 
 def cause_of_low_ap(facts: RunFacts, trend: Trend) -> str:

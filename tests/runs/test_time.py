@@ -7,18 +7,9 @@ from dataclasses import replace
 import pytest
 
 from rtmdet.config.schema import AugmentationConfig, Config, DataConfig, SplitConfig, TrainingConfig
-from rtmdet.runs.budget import (
-    END,
-    Course,
-    Speed,
-    course_of,
-    duration_text,
-    fit_epochs,
-    fit_rest,
-    pace,
-    share_that_fits,
-    smaller_input,
-)
+from rtmdet.runs.time_correction import fit_rest
+from rtmdet.runs.time_estimate import END, Course, Speed, duration_text, pace
+from rtmdet.runs.time_limit import fit_epochs, share_that_fits, smaller_input
 
 SPEED = Speed(start=4.0, mixed_step=0.5, plain_step=0.4, validation=6.0, save=0.25)
 DEFAULT = Course(epochs=40, plain_epochs=20, steps=10, validations=8)
@@ -40,49 +31,47 @@ def test_seconds_are_the_sum_of_the_parts() -> None:
 
 
 def test_a_configuration_has_its_epochs_stages_and_validations() -> None:
-    assert course_of(config(epochs=10, validate_every=4), 7) == Course(10, 3, 7, 3)  # after 4, 8 and 10
-    assert course_of(config(epochs=10, validate_every=4, dense_validation=2), 7) == Course(10, 3, 7, 4)
-    assert course_of(config(epochs=2, validate_every=1), 7) == Course(2, 2, 7, 2)
+    assert Course.of(config(epochs=10, validate_every=4), 7) == Course(10, 3, 7, 3)  # after 4, 8 and 10
+    assert Course.of(config(epochs=10, validate_every=4, dense_validation=2), 7) == Course(10, 3, 7, 4)
+    assert Course.of(config(epochs=2, validate_every=1), 7) == Course(2, 2, 7, 2)
 
 
 @pytest.mark.parametrize("seconds", [60.0, 100.0, 180.0, 300.0])
 def test_the_fitted_run_ends_near_the_time(seconds: float) -> None:
-    fit = fit_epochs(seconds, SPEED, DEFAULT)
-    course = Course(fit.epochs, fit.epochs // 2, DEFAULT.steps, -(-fit.epochs // fit.validate_every))
+    epochs, every = fit_epochs(seconds, SPEED, DEFAULT)
+    course = Course(epochs, epochs // 2, DEFAULT.steps, -(-epochs // every))
     assert 0.9 * seconds <= course.seconds(SPEED) <= 1.05 * seconds
 
 
 def test_the_default_time_gives_the_default_run() -> None:
     cheap = replace(SPEED, validation=0.1, save=0.0)
-    fit = fit_epochs(DEFAULT.seconds(cheap) + 0.01, cheap, DEFAULT)
-    assert (fit.epochs, fit.validate_every) == (40, 5)
+    assert fit_epochs(DEFAULT.seconds(cheap) + 0.01, cheap, DEFAULT) == (40, 5)
 
 
 def test_no_more_than_three_times_the_default() -> None:
-    assert fit_epochs(1e6, SPEED, DEFAULT).epochs == 120
-    assert fit_epochs(1e6, SPEED, DEFAULT, most=7).epochs == 7
+    assert fit_epochs(1e6, SPEED, DEFAULT)[0] == 120
 
 
 def test_where_no_epoch_fits_there_are_none() -> None:
     one = Course(1, 0, DEFAULT.steps, 1).seconds(SPEED)
-    assert fit_epochs(0.9 * one, SPEED, DEFAULT).epochs == 0
-    assert fit_epochs(one, SPEED, DEFAULT).epochs == 1
-    assert fit_epochs(-5.0, SPEED, DEFAULT).epochs == 0
+    assert fit_epochs(0.9 * one, SPEED, DEFAULT)[0] == 0
+    assert fit_epochs(one, SPEED, DEFAULT)[0] == 1
+    assert fit_epochs(-5.0, SPEED, DEFAULT)[0] == 0
 
 
 def test_the_nearer_end_is_taken_where_it_is_hardly_late() -> None:
     long = replace(SPEED, mixed_step=4.0, plain_step=4.0, validation=0.0, save=0.0)  # 40 s an epoch
     three = Course(3, 1, 10, 1).seconds(long)
-    assert fit_epochs(three - 4, long, DEFAULT).epochs == 3
-    assert fit_epochs(three - 10, long, DEFAULT).epochs == 2
+    assert fit_epochs(three - 4, long, DEFAULT)[0] == 3
+    assert fit_epochs(three - 10, long, DEFAULT)[0] == 2
 
 
 def test_validations_take_a_small_share_of_a_short_time() -> None:
     slow = replace(SPEED, validation=20.0)
-    fit = fit_epochs(200.0, slow, DEFAULT)
-    assert -(-fit.epochs // fit.validate_every) == 1
-    assert fit_epochs(2000.0, slow, DEFAULT).validate_every == 15  # of 120 epochs: no more often than by default
-    assert fit_epochs(200.0, slow, DEFAULT, validate_every=2).validate_every == 2
+    epochs, every = fit_epochs(200.0, slow, DEFAULT)
+    assert -(-epochs // every) == 1
+    assert fit_epochs(2000.0, slow, DEFAULT)[1] == 15  # of 120 epochs: no more often than by default
+    assert fit_epochs(200.0, slow, DEFAULT, validate_every=2)[1] == 2
 
 
 def test_the_rest_of_a_run_follows_its_speed() -> None:

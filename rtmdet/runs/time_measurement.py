@@ -17,8 +17,8 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.evaluation.coco import CocoMetrics
-from rtmdet.runs.budget import END, Speed, pace
 from rtmdet.runs.measure import detect_all
+from rtmdet.runs.time_estimate import END, Speed, pace
 from rtmdet.runs.validation import build_validation_loader, choice_cost, detection_size
 from rtmdet.training.engine import Trainer
 from rtmdet.training.records import Callback, StepRecord
@@ -36,32 +36,26 @@ def measure_speed(
 
     Changes the weights of the trainer. All processes get the numbers of the main one.
     """
-    folder = trainer.folder
+    folder, train = trainer.folder, config.train
+    mixed_epochs = max(train.epochs - config.augmentation.stage2_epochs, 0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="timing-", dir=folder) as temporary:
             trainer.folder = Path(temporary)
-            speed = _measure(config, trainer, val_data, seconds, build_seconds)
+            plain = time_steps(trainer, range(mixed_epochs, train.epochs), seconds=0.3 * seconds)
+            mixed_step = plain_step = pace(plain, trainer.steps)
+            if mixed_epochs:
+                mixed_step = pace(time_steps(trainer, range(mixed_epochs), seconds=0.5 * seconds), trainer.steps)
+            began = time.perf_counter()
+            trainer.save_state()
+            save = time.perf_counter() - began
+            detection, rest = time_validation(config, trainer, val_data, seconds=0.2 * seconds, step=plain_step)
     except OSError as error:
         raise InputError(f"output folder {folder} cannot be written: {error}") from error
-    return gather(speed)[0]
-
-
-def _measure(config: Config, trainer: Trainer, val_data: CocoDataset, seconds: float, build_seconds: float) -> Speed:
-    mixed_epochs = max(config.train.epochs - config.augmentation.stage2_epochs, 0)
-    plain = time_steps(trainer, range(mixed_epochs, config.train.epochs), seconds=0.3 * seconds)
-    plain_step = pace(plain, trainer.steps)
-    mixed_step = plain_step
-    if mixed_epochs:
-        mixed_step = pace(time_steps(trainer, range(mixed_epochs), seconds=0.5 * seconds), trainer.steps)
-    began = time.perf_counter()
-    trainer.save_state()
-    save = time.perf_counter() - began
-    detection, rest = time_validation(config, trainer, val_data, seconds=0.2 * seconds, step=plain_step)
     learned = len(trainer.loader) * config.data.batch_size * world_size()  # images, rounded up to whole batches
     end = END + choice_cost(config, train=learned, val=len(val_data)) * detection
     start = build_seconds + max(plain[0] - plain_step, 0.0)
-    return Speed(start, mixed_step, plain_step, detection + rest, save, end)
+    return gather(Speed(start, mixed_step, plain_step, detection + rest, save, end))[0]
 
 
 class _StopTimingError(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import fmean, median
 
 from rtmdet.training.log import Row
@@ -46,7 +46,7 @@ class LossCourse:
         self._every = max(1, total // MOST_POINTS)
         rows = [row for row in history if row["kind"] == "train"]
         thinned = rows[:: max(1, len(rows) // MOST_POINTS)]
-        self._points = [_from_row(row) for row in thinned]
+        self._points = [_point(row) for row in thinned]
         self._ever_matched = any(point.positives > 0 for point in self._points)
 
     @property
@@ -63,7 +63,7 @@ class LossCourse:
         """Add a step."""
         self._ever_matched |= record.positives > 0
         if record.iteration % self._every == 0:
-            self._points.append(_from_record(record))
+            self._points.append(_point(asdict(record)))
 
     def trend(self, start: int, now: int, *, window: float) -> Trend:
         """The trend over the steps (start, now] in windows of `window` steps; the newest ends at `now`."""
@@ -92,19 +92,8 @@ class LossCourse:
         return (median(losses[place]) for place in sorted(losses))
 
 
-def _from_record(record: StepRecord) -> _Point:
-    return _Point(
-        record.iteration,
-        record.loss_classification + record.loss_box,
-        record.loss_box,
-        record.gradient_norm,
-        record.positives,
-        record.unassigned,
-    )
-
-
-def _from_row(row: Row) -> _Point:
-    """A row of the log; older logs lack some columns."""
+def _point(row: Row) -> _Point:
+    """A step or a row of the log; older logs lack some columns."""
     box = float(row["loss_box"])
     return _Point(
         int(row["iteration"]),

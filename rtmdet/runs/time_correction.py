@@ -14,13 +14,11 @@ from dataclasses import replace
 from rtmdet.config.schema import Config
 from rtmdet.core.console import write_above_bar
 from rtmdet.core.distributed import gather, is_main_process
-from rtmdet.runs.budget import Speed, fit_rest, pace
 from rtmdet.runs.build_trainer import base_learning_rate, build_learning_rates, cosine_start
 from rtmdet.runs.folder import prepare_folder, stored_text
+from rtmdet.runs.time_estimate import Course, Speed, pace
 from rtmdet.training.engine import Trainer
-from rtmdet.training.progress_bar import TrainingBar
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
-from rtmdet.training.watch import ProgressWatch
 
 
 class Correction(Callback):
@@ -91,9 +89,8 @@ class Correction(Callback):
     def _correct(self, done: int) -> None:
         """Set the number of epochs with which the run ends in time, and write it into config.yaml."""
         config, trainer = self._config, self._trainer
-        left = self._end - self._clock()
         found = fit_rest(
-            left,
+            self._end - self._clock(),
             self.speed(),
             planned=config.train.epochs - done,
             steps=trainer.steps,
@@ -101,13 +98,14 @@ class Correction(Callback):
             validate_every=config.train.validate_every,
         )
         epochs = done + gather(found)[0]
-        if epochs == config.train.epochs:
+        more = epochs - config.train.epochs
+        if not more:
             return
-        plain_start = max(config.train.epochs - config.augmentation.stage2_epochs, 0)
+        plain = min(config.augmentation.stage2_epochs, config.train.epochs) + more
         corrected = replace(
             config,
             train=replace(config.train, epochs=epochs, cosine_start=done),
-            augmentation=replace(config.augmentation, stage2_epochs=epochs - plain_start),
+            augmentation=replace(config.augmentation, stage2_epochs=plain),
         )
         with contextlib.redirect_stdout(None):  # the scaled rate was printed at the start
             rate = base_learning_rate(corrected)
@@ -116,10 +114,20 @@ class Correction(Callback):
         trainer.meta = replace(trainer.meta, config=stored_text(corrected))
         if is_main_process():
             prepare_folder(trainer.folder, corrected)
-            for callback in trainer.callbacks:
-                if isinstance(callback, TrainingBar):
-                    callback.lengthen(epochs, epochs * trainer.steps)
-                elif isinstance(callback, ProgressWatch):
-                    callback.lengthen(epochs, plain_start)
-            write_above_bar(f"halfway: {epochs} epochs instead of {config.train.epochs}, to end in time")
+        for callback in trainer.callbacks:
+            callback.on_new_length(epochs)
+        write_above_bar(f"halfway: {epochs} epochs instead of {config.train.epochs}, to end in time")
         self._config = corrected
+
+
+def fit_rest(seconds: float, speed: Speed, *, planned: int, steps: int, done: int, validate_every: int) -> int:
+    """How many more plain epochs to run, so that the run ends in `seconds`; `planned` were left, `done` are finished.
+
+    Between half and twice `planned`, so that the parts of the schedule stay in proportion.
+    """
+
+    def total(epochs: int) -> float:
+        before, after = done // validate_every, -(-(done + epochs) // validate_every)
+        return Course(epochs, epochs, steps, after - before).seconds(speed)
+
+    return min(range(max(planned // 2, 1), 2 * planned + 1), key=lambda epochs: abs(total(epochs) - seconds))

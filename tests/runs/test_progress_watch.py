@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from rtmdet.evaluation.coco import ClassMetrics, CocoMetrics
-from rtmdet.training.causes import ClassBoxes, RunFacts
+from rtmdet.runs.likely_causes import ClassBoxes, RunFacts
+from rtmdet.runs.progress_watch import ProgressWatch
 from rtmdet.training.log import RunLog, read_log
 from rtmdet.training.records import StepRecord, ValidationRecord
-from rtmdet.training.watch import ProgressWatch
 
 STEPS = 50  # per epoch
 FACTS = RunFacts(
@@ -100,7 +100,7 @@ class Run:
                 validation = ValidationRecord(epoch, epoch * STEPS, found, best=True, input_size=(64, 64))
                 self.log.on_validation(validation)
                 self.watch.on_validation(validation)
-            self.log.on_epoch_end(epoch)
+            self.log.on_save()
             self.watch.on_epoch_end(epoch)
         return self.said
 

@@ -1,7 +1,7 @@
 """`rtmdet train --data --minutes N`: fits a run to a time.
 
-The run is configured as always, its parts are timed (timing.py), and it is configured again with the epochs that fit.
-The timed steps are thrown away: the run equals the one that its config.yaml starts without --minutes.
+The run is configured as always, its parts are timed (time_measurement.py), and it is configured again with the epochs
+that fit. The timed steps are thrown away: the run equals the one that its config.yaml starts without --minutes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -23,22 +23,13 @@ from rtmdet.core.console import say
 from rtmdet.core.distributed import gather, is_main_process
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.runs.budget import (
-    MOST_PASSES,
-    Course,
-    Speed,
-    course_of,
-    duration_text,
-    fit_epochs,
-    share_that_fits,
-    smaller_input,
-)
 from rtmdet.runs.build_trainer import build_trainer
-from rtmdet.runs.folder import load_run
-from rtmdet.runs.halfway import Correction
+from rtmdet.runs.folder import holds_run, load_run
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.own_data import check_resumable, holds_run
-from rtmdet.runs.timing import measure_speed
+from rtmdet.runs.own_data import OwnData, check_resumable
+from rtmdet.runs.time_correction import Correction
+from rtmdet.runs.time_estimate import Course, Speed, duration_text
+from rtmdet.runs.time_measurement import measure_speed
 from rtmdet.training.engine import Trainer
 from rtmdet.training.interruption import StoppedByAnother
 
@@ -46,6 +37,11 @@ LONGEST = 60 * 24 * 365  # minutes
 MEASURED_SHARE, LEAST_MEASURED, MOST_MEASURED = 0.05, 3.0, 30.0  # of the given time; seconds
 MARGIN = 1.1  # on a suggested time
 COARSE = 0.1  # of the time; longer epochs make the end inexact
+LATE = 1.05  # a run may end later by this factor if that is nearer to the limit than ending early
+VALIDATION_SHARE = 0.12  # of the time, at most; the last validation is always made
+FEW_PASSES = 0.25  # of the default epochs: if fewer fit, a smaller input is better
+MOST_PASSES = 3  # times the default epochs; more rarely improve AP
+SIDE = 32  # pixels that the sides of the input are multiples of
 SAME_IN_FOLDS = (  # settings that follow from the time
     "data.input_size",
     "train.epochs",
@@ -56,8 +52,6 @@ SAME_IN_FOLDS = (  # settings that follow from the time
     "train.ema_gamma",
     "augmentation.stage2_epochs",
 )
-
-Configure = Callable[[Sequence[str]], Config]  # settings as of --set, beside the user's -> the whole configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +64,16 @@ class TimeLimit:
     def left(self) -> float:
         """Seconds until the end, the main process's value on all processes."""
         return gather(self.began + 60 * self.minutes - time.monotonic())[0]
+
+    def refuse(self, needed: float) -> NoReturn:
+        """Raise InputError, in the main process, for a limit that is shorter than the `needed` seconds."""
+        if not is_main_process():
+            raise StoppedByAnother
+        minutes = math.ceil(needed * MARGIN / 6) / 10
+        raise InputError(
+            f"--minutes {self.minutes:g}: too short: one epoch needs about {duration_text(needed)} on this "
+            f"machine: give --minutes {minutes:g} or more"
+        )
 
 
 def time_limit(options: RunOptions) -> TimeLimit | None:
@@ -95,8 +99,7 @@ class TimedRun:
     """The first, or only, of `runs` runs that share a time limit."""
 
     limit: TimeLimit
-    configure: Configure
-    given: frozenset[str]  # the keys that the user sets
+    data: OwnData
     runs: int = 1
 
     def fit(
@@ -107,21 +110,23 @@ class TimedRun:
         `trainer` was built from `config` and cannot be used afterwards. `ready`: seconds that the preparation of the
         run took; `build`: those of building the trainer in it. Raises InputError if no epoch fits.
         """
-        default, course = config, course_of(config, trainer.steps)
+        default, course = config, Course.of(config, trainer.steps)
         speed = self._measure(config, trainer, data[1], build)
         passes = share_that_fits(self._seconds(speed, ready), speed, course)
         size = smaller_input(config.data.input_size, passes)
-        if size != config.data.input_size and "data.input_size" not in self.given:
+        if size != config.data.input_size and "data.input_size" not in self.data.options.given:
             say(f"  the time allows {passes:.0%} of the default epochs; a smaller input allows more")
             config = self._configured([f"data.input_size={list(size)}"])
             trainer = rebuild(config, data, trainer.stepper.device)
             speed = self._measure(config, trainer, data[1], build)
         seconds = self._seconds(speed, ready)
-        fit = fit_epochs(seconds, speed, course, validate_every=self._given_validation(config))
-        if not fit.epochs:
-            one = replace(course, epochs=1, plain_epochs=0, validations=1).seconds(speed)
-            self._refuse(self._passed() + self.runs * (one + 60 * self.limit.minutes - self._passed() - seconds))
-        settings = [f"train.epochs={fit.epochs}", f"train.validate_every={fit.validate_every}"]
+        every = config.train.validate_every if "train.validate_every" in self.data.options.given else None
+        epochs, every = fit_epochs(seconds, speed, course, validate_every=every)
+        if not epochs:
+            passed = 60 * self.limit.minutes - self.limit.left()
+            one = Course(1, 0, course.steps, 1).seconds(speed)
+            self.limit.refuse(passed + self.runs * (one + 60 * self.limit.minutes - passed - seconds))
+        settings = [f"train.epochs={epochs}", f"train.validate_every={every}"]
         config = self._configured([*settings, f"data.input_size={list(config.data.input_size)}"])
         report(default, config, seconds, speed, course)
         end = time.monotonic() + seconds
@@ -130,9 +135,10 @@ class TimedRun:
 
     def _measure(self, config: Config, trainer: Trainer, val_data: CocoDataset, build: float) -> Speed:
         """Time the parts of a run, and print the result."""
-        if self.limit.left() <= 0:
-            self._refuse(2 * self._passed())
-        seconds = min(max(MEASURED_SHARE * 60 * self.limit.minutes, LEAST_MEASURED), MOST_MEASURED)
+        left, whole = self.limit.left(), 60 * self.limit.minutes
+        if left <= 0:
+            self.limit.refuse(2 * (whole - left))
+        seconds = min(max(MEASURED_SHARE * whole, LEAST_MEASURED), MOST_MEASURED)
         speed = measure_speed(config, trainer, val_data, seconds=seconds, build_seconds=build)
         height, width = config.data.input_size
         say(
@@ -148,26 +154,11 @@ class TimedRun:
         measured = speed.validation if self.runs > 1 else 0.0
         return (self.limit.left() - others) / self.runs - measured
 
-    def _passed(self) -> float:
-        return 60 * self.limit.minutes - self.limit.left()
-
-    def _given_validation(self, config: Config) -> int | None:
-        return config.train.validate_every if "train.validate_every" in self.given else None
-
     def _configured(self, settings: Sequence[str]) -> Config:
         """The configuration with those of these settings that the user does not set; prints nothing."""
         with contextlib.redirect_stdout(None):
-            wanted = [setting for setting in settings if setting.partition("=")[0] not in self.given]
-            return gather(self.configure(wanted))[0]
-
-    def _refuse(self, needed: float) -> NoReturn:
-        if not is_main_process():
-            raise StoppedByAnother
-        minutes = math.ceil(needed * MARGIN / 6) / 10
-        raise InputError(
-            f"--minutes {self.limit.minutes:g}: too short: one epoch needs about {duration_text(needed)} on this "
-            f"machine: give --minutes {minutes:g} or more"
-        )
+            wanted = [setting for setting in settings if setting.partition("=")[0] not in self.data.options.given]
+            return gather(self.data.configure(wanted))[0]
 
 
 def rebuild(config: Config, data: tuple[CocoDataset, CocoDataset], device: torch.device) -> Trainer:
@@ -180,7 +171,7 @@ def rebuild(config: Config, data: tuple[CocoDataset, CocoDataset], device: torch
 def report(default: Config, config: Config, seconds: float, speed: Speed, course: Course) -> None:
     """Print what was chosen, and how it differs from the default plan."""
     before, epochs = default.train.epochs, config.train.epochs
-    takes = course_of(config, course.steps).seconds(speed)
+    takes = Course.of(config, course.steps).seconds(speed)
     say(
         f"--minutes: {epochs} epochs in {duration_text(takes)}, instead of the default {before}, which would take "
         f"{duration_text(course.seconds(speed))} at this input size"
@@ -192,6 +183,51 @@ def report(default: Config, config: Config, seconds: float, speed: Speed, course
         say(f"  the run will end early: more than {MOST_PASSES} times the default epochs rarely improve AP")
     elif one > COARSE * seconds:
         say(f"  an epoch takes {duration_text(one)} and only whole epochs are run: the end may be off by that much")
+
+
+def fit_epochs(
+    seconds: float, speed: Speed, default: Course, *, validate_every: int | None = None
+) -> tuple[int, int]:
+    """The number of epochs whose end is nearest to `seconds` from now, 0 if none ends in time; and validate_every.
+
+    At most MOST_PASSES times the `default` epochs. Stage 2 keeps its share of them. Without `validate_every` so does
+    the number of validations, unless they would take more than VALIDATION_SHARE of the time.
+    """
+    cost = speed.validation + 2 * speed.save
+    affordable = int(VALIDATION_SHARE * seconds / cost) if cost else default.validations
+    wanted = max(1, min(default.validations, affordable))
+
+    def every(epochs: int) -> int:
+        return -(-epochs // wanted) if validate_every is None else validate_every
+
+    def total(epochs: int) -> float:
+        plain = default.plain_epochs * epochs // default.epochs
+        return Course(epochs, plain, default.steps, -(-epochs // every(epochs))).seconds(speed)
+
+    in_time = (epochs for epochs in range(1, MOST_PASSES * default.epochs + 1) if total(epochs) <= LATE * seconds)
+    found = min(in_time, key=lambda epochs: abs(total(epochs) - seconds), default=0)
+    return found, every(max(found, 1))
+
+
+def share_that_fits(seconds: float, speed: Speed, default: Course) -> float:
+    """Roughly the share of the default epochs that fits into `seconds`, with the validations that fit."""
+    steps = replace(default, validations=0).seconds(speed) - speed.start - speed.end
+    return max((1 - VALIDATION_SHARE) * (seconds - speed.start - speed.end), 0.0) / steps
+
+
+def smaller_input(size: tuple[int, int], passes: float) -> tuple[int, int]:
+    """The input (H, W) at which FEW_PASSES of the default epochs fit, if a share `passes` of them fits at `size`.
+
+    A step's time is roughly proportional to the pixels. Each side keeps at least half its length, and 64 pixels.
+    """
+    pixels, longer = math.prod(size), max(size)
+    least = [max(-(-side // (2 * SIDE)), 2) * SIDE for side in size]
+    for cut in range(0, longer // 2 + 1, SIDE):
+        sides = (int(side * (1 - cut / longer) // SIDE) * SIDE for side in size)
+        height, width = map(max, zip(sides, least, strict=True))
+        if passes * pixels / (height * width) >= FEW_PASSES:
+            break
+    return height, width
 
 
 def settings_of_first_fold(folder: Path) -> list[str]:

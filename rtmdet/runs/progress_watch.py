@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
-from rtmdet.training.causes import (
+from rtmdet.runs.likely_causes import (
     NO_BOX_LOSS,
     RunFacts,
     cause_of_flat_loss,
@@ -17,9 +17,9 @@ from rtmdet.training.causes import (
     cause_of_no_match,
     causes_of_missing_classes,
 )
+from rtmdet.runs.loss_trend import LossCourse, Trend
 from rtmdet.training.log import Row
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
-from rtmdet.training.trend import LossCourse, Trend
 
 NEAR_ZERO = 0.01  # AP
 USEFUL = 0.1  # AP; from here on a flat loss is not reported
@@ -61,12 +61,15 @@ class ProgressWatch(Callback):
         self._precisions = [float(row["AP"]) for row in validations]
         self._ap_judged = any(3 * int(row["epoch"]) >= facts.epochs for row in validations)
         self._given = _codes(self.path) if history else set()
-        if not history:
-            _remove(self.path)
+        try:
+            if not history:
+                self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be removed: {error}") from error
 
-    def lengthen(self, epochs: int, stage2_start: int) -> None:
-        """Change the number of epochs; those after `stage2_start` are without mosaic and mixup."""
-        self._facts = replace(self._facts, epochs=epochs, stage2_start=stage2_start)
+    def on_new_length(self, epochs: int) -> None:
+        """Change the number of epochs."""
+        self._facts = replace(self._facts, epochs=epochs)
 
     def on_step(self, record: StepRecord) -> None:
         """Store the losses."""
@@ -157,10 +160,3 @@ def _codes(path: Path) -> set[str]:
     if not path.is_file():
         return set()
     return {line[1:].partition("]")[0] for line in path.read_text(errors="replace").splitlines() if line[:1] == "["}
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{path} cannot be removed: {error}") from error
