@@ -15,6 +15,8 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.structures import Batch, Sample, Target
 from rtmdet.data.samples import EvaluationSamples, TrainingSamples
 
+PREFETCHED = 2  # batches per loader process, made or being made
+
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Samples of one size -> a batch with images (B, 3, H, W) in channels-last memory format."""
@@ -38,6 +40,8 @@ class TrainingLoader:
         self, samples: TrainingSamples, *, batch_size: int, workers: int, rank: int = 0, world_size: int = 1
     ) -> None:
         self._batches = _EpochBatches(len(samples), batch_size, rank, world_size)
+        if workers > 1:
+            samples.share(PREFETCHED * workers * batch_size * world_size)
         self._loader = _build_loader(samples, self._batches, workers)
 
     def __len__(self) -> int:
@@ -123,6 +127,7 @@ def _build_loader(
         _Guarded(samples),
         batch_sampler=batches,
         num_workers=workers,
+        prefetch_factor=PREFETCHED if workers else None,
         collate_fn=_collate_guarded,
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,

@@ -11,8 +11,8 @@ from math import sqrt
 
 import numpy as np
 
+from rtmdet.data.caches import LruCache
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.lru_cache import LruCache
 
 
 def image_classes(dataset: CocoDataset) -> list[set[int]]:

@@ -18,14 +18,16 @@ from rtmdet.data.augment import transforms
 from rtmdet.data.augment.albumentations import ExtraTransforms
 from rtmdet.data.augment.composition import Composition, compose, crop, render, resize
 from rtmdet.data.augment.mixing import make_tile, mixup, mosaic
+from rtmdet.data.caches import LruCache, SharedSamples, slot_size
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.lru_cache import LruCache
 from rtmdet.data.order import EpochOrder, image_classes, repeat_factors
 
 CROP_ATTEMPTS = 100  # a crop without objects is drawn again, at most this often
 PARTNER_DRAWS = 15  # mixup draws at most this often for a partner with objects
-TILE_MEMORY = 512 * 2**20  # bytes of cached tiles per loader process
+CACHE_MEMORY = 512 * 2**20  # bytes at most of cached tiles, and as many of samples before mixup
 MIXUP_STREAM = 1_000_003  # keeps mixup's random numbers apart from those of the crop attempts
+
+_Cache = LruCache[Sample] | SharedSamples
 
 
 class TrainingSamples(Dataset[Sample]):
@@ -74,19 +76,36 @@ class TrainingSamples(Dataset[Sample]):
         self.extra = ExtraTransforms(extra) if extra else None
         self.keep_empty = keep_empty
         # Tiles rather than whole photos: none is larger than the input, and mosaics are scaled twice, as in the
-        # original. Each loader process has its own cache, which holds all tiles of a small data set.
-        fits = 3 * input_size[0] * input_size[1] * len(dataset) <= TILE_MEMORY
-        self._tiles: LruCache[Sample] = LruCache(len(dataset) if fits else 2 * mosaic_cache)
-        self._unmixed: LruCache[Sample] = LruCache(2 * mixup_cache)
+        # original. All of a small data set are kept, by image; otherwise those of the last places, by place.
+        self._keeps_all = 3 * input_size[0] * input_size[1] * len(dataset) <= CACHE_MEMORY
+        self._tiles: _Cache = LruCache(len(dataset) if self._keeps_all else 2 * mosaic_cache)
+        self._unmixed: _Cache = LruCache(2 * mixup_cache)
 
     def __len__(self) -> int:
         return len(self.order)
 
+    def share(self, span: int) -> None:
+        """Share the caches among processes, started later, that make samples within `span` consecutive places.
+
+        The image of each place is then decoded once in all of them together, and each sample before mixup made once.
+        Where CACHE_MEMORY is too small for the span, some are made again.
+        """
+        truths = [self.dataset.truth(index) for index in range(len(self.dataset))]
+        size = max(slot_size(self.input_size, 4 * len(instances), meta) for meta, instances in truths)
+        window = self.mosaic_cache + self.mixup_cache  # places whose tiles a sample and its mixup partner may show
+        most = max(CACHE_MEMORY // size, window)
+        if self.use_mosaic:
+            self._tiles = SharedSamples(len(truths) if self._keeps_all else min(span + window, most), size)
+        if self.mixup_probability:
+            self._unmixed = SharedSamples(min(span + self.mixup_cache, most), size)
+
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, position = key
         place = epoch * len(self.order) + position
+        if epoch >= self.stage2_start:
+            return self._make_unmixed(place)
         sample = self._unmixed.get(place, self._make_unmixed)
-        if epoch >= self.stage2_start or place == 0:
+        if place == 0:
             return sample
         rng = np.random.default_rng([self.seed, place, MIXUP_STREAM])
         if rng.random() > self.mixup_probability:
@@ -129,11 +148,19 @@ class TrainingSamples(Dataset[Sample]):
 
     def _mosaic(self, index: int, place: int, rng: np.random.Generator) -> Composition:
         """The image with three partners around a random center."""
-        partners = [self.order.index(place - self._age(rng, place, self.mosaic_cache)) for _ in range(3)]
+        partners = [place - self._age(rng, place, self.mosaic_cache) for _ in range(3)]
         height, width = self.input_size
         center = int(rng.uniform(0.5, 1.5) * width), int(rng.uniform(0.5, 1.5) * height)
-        tiles = [self._tiles.get(i, self._make_tile) for i in (index, *partners)]
+        tiles = [self._tile(index, place), *(self._tile(self.order.index(partner), partner) for partner in partners)]
         return mosaic(tiles, center, self.input_size)
+
+    def _tile(self, index: int, place: int) -> Sample:
+        """The tile of an image, shown at a place."""
+        if self._keeps_all:
+            return self._tiles.get(index, self._make_tile)
+        if index != self.order.index(place):  # drawn for a crop without objects, so no partner of other places
+            return self._make_tile(index)
+        return self._tiles.get(place, lambda _: self._make_tile(index))
 
     def _random_crop(self, composition: Composition, rng: np.random.Generator) -> Composition:
         height, width = composition.size

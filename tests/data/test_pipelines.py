@@ -6,16 +6,21 @@ Dimension legend: N boxes of one image.
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import rtmdet.data.samples as pipelines
-from rtmdet.core.structures import Sample
+from rtmdet.core.instances import Instances
+from rtmdet.core.structures import Batch, ImageMeta, Sample
+from rtmdet.data.caches import SharedSamples, slot_size
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.data.samples import EvaluationSamples, TrainingSamples
@@ -310,3 +315,103 @@ def test_evaluation_samples_come_in_order_and_map_back(dataset: CocoDataset) -> 
         assert (sample.image[:, width:] == 114).all()
         assert (sample.image[:height, :width] != 114).any(axis=2).mean() > 0.9
         np.testing.assert_allclose(scale, (width / original.image.shape[1], height / original.image.shape[0]))
+
+
+class CountingDataset(CocoDataset):
+    """Counts how often an image is decoded, in all loader processes together."""
+
+    decoded: Synchronized[int]
+
+    def load(self, index: int) -> Sample:
+        with self.decoded.get_lock():
+            self.decoded.value += 1
+        return super().load(index)
+
+
+def counting(dataset: CocoDataset) -> CountingDataset:
+    data = object.__new__(CountingDataset)
+    vars(data).update(vars(dataset), decoded=multiprocessing.Value("q", 0))
+    return data
+
+
+def same_batches(first: Iterable[Batch], second: Iterable[Batch]) -> bool:
+    pairs = list(zip(first, second, strict=True))
+    return all(
+        torch.equal(a.images, b.images)
+        and a.metas == b.metas
+        and all(torch.equal(x.boxes, y.boxes) for x, y in zip(a.targets, b.targets, strict=True))
+        and all(torch.equal(x.labels, y.labels) for x, y in zip(a.targets, b.targets, strict=True))
+        for a, b in pairs
+    )
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> CocoDataset:
+    """The seven images listed ten times."""
+    folder = tmp_path_factory.mktemp("many")
+    draw_dataset(folder, [[(w // 4, h // 3, w // 2, h // 2)] for h, w in SIZES])
+    content = json.loads((folder / "annotations.json").read_text())
+    for name in ("images", "annotations"):
+        content[name] = [
+            entry | {key: entry[key] + 100 * copy for key in ("id", "image_id") if key in entry}
+            for copy in range(10)
+            for entry in content[name]
+        ]
+    (folder / "annotations.json").write_text(json.dumps(content))
+    return CocoDataset(folder / "annotations.json", folder, training=True)
+
+
+TILE = 3 * INPUT[0] * INPUT[1]  # bytes
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+@pytest.mark.parametrize(
+    ("method", "workers", "memory", "most"),
+    [
+        ("fork", 2, 100 * TILE, 74),  # all tiles are kept; the first four images are also shown without a mosaic
+        ("fork", 2, 60 * TILE, 144),  # the tiles of the last places are kept: one decode per place
+        ("fork", 4, 60 * TILE, 144),
+        ("fork", 2, 0, 280),  # too few to share them all
+        pytest.param("spawn", 2, 60 * TILE, 144, marks=pytest.mark.slow),  # starts two interpreters
+    ],
+)
+def test_loader_processes_share_the_decoded_images(
+    many: CocoDataset, monkeypatch: pytest.MonkeyPatch, method: str, workers: int, memory: int, most: int
+) -> None:
+    """Two epochs of 70 places are those of one process, and decode no more than it does."""
+    monkeypatch.setattr(pipelines, "CACHE_MEMORY", memory)
+    default = multiprocessing.get_start_method()
+    multiprocessing.set_start_method(method, force=True)
+    try:
+        data = counting(many)
+        options = {"keep_empty": True, "mosaic_cache": 10, "mixup_cache": 5}  # no crop draws another image
+        alone = TrainingLoader(build(many, **options), batch_size=3, workers=0)
+        together = TrainingLoader(build(data, **options), batch_size=3, workers=workers)
+        for epoch in (0, 1):
+            for loader in (alone, together):
+                loader.set_epoch(epoch)
+            assert same_batches(alone, together)
+        assert 70 <= data.decoded.value <= most
+    finally:
+        multiprocessing.set_start_method(default, force=True)
+
+
+def test_a_shared_cache_returns_the_sample_of_its_key() -> None:
+    """Also where the slot held another one, or is too small for it."""
+
+    def make(key: int) -> Sample:
+        made.append(key)
+        boxes = np.full((key, 4), key, np.float32)
+        truth = Instances(boxes, np.arange(key))
+        return Sample(np.full((key + 1, 2, 3), key, np.uint8), truth, ImageMeta(key, f"bild_{key}_ä.png", (key, 7)))
+
+    made: list[int] = []
+    cache = SharedSamples(3, slot_size((5, 2), 4, make(4).meta))
+    made.clear()
+    for key in (0, 1, 4, 1, 1, 4, 5, 5):
+        assert_same(cache.get(key, make), make(key))
+        made.pop()
+    assert made == [0, 1, 4, 1, 4, 5, 5]
+    found = cache.get(4, make)
+    found.image[:] = 0
+    assert_same(cache.get(4, make), make(4))
