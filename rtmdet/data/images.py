@@ -50,27 +50,39 @@ def read_image(path: str | Path, value_range: ValueRange | None = None) -> np.nd
 
 def decode_image(path: str | Path, data: bytes, value_range: ValueRange | None = None) -> np.ndarray:
     """Like `read_image`, from the file's bytes; messages name `path`. Raises InputError if they are not an image."""
+    return to_8_bits(decode_values(path, data, keep_16_bits=value_range is not None), value_range)
+
+
+def decode_values(path: str | Path, data: bytes, *, keep_16_bits: bool = True) -> np.ndarray:
+    """The (H, W, 3) RGB values of an image file's bytes, uint8 or, where it has 16 bits and they are kept, uint16.
+
+    Messages name `path`. Raises InputError if the bytes are not an image.
+    """
     with suppress(_UnreadableHeaderError):  # OpenCV may read formats that Pillow cannot
         read_header(path, data)
     try:
-        depth = 0 if value_range is None else cv2.IMREAD_ANYDEPTH
+        depth = cv2.IMREAD_ANYDEPTH if keep_16_bits else 0
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | depth)
     except cv2.error:
         image = None
     if image is None:
         raise InputError(f"{path}: expected an image, found a file that cannot be decoded; {_REMEDY}")
-    return cv2.cvtColor(to_8_bits(image, value_range), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def used_range(data: bytes) -> ValueRange | None:
-    """The 0.1 % and 99.9 % quantiles of a 16-bit image's values; None for 8-bit images and undecodable files."""
+    """The `range_of` the values in an image file's bytes; None also for undecodable files."""
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
-    except cv2.error:
+        return range_of(decode_values("image", data))
+    except InputError:
         return None
-    if image is None or image.dtype != np.uint16:
+
+
+def range_of(values: np.ndarray) -> ValueRange | None:
+    """The 0.1 % and 99.9 % quantiles of 16-bit values; None for 8-bit ones."""
+    if values.dtype != np.uint16:
         return None
-    low, high = np.quantile(image, (0.001, 0.999))
+    low, high = np.quantile(values, (0.001, 0.999))
     return int(low), max(int(np.ceil(high)), int(low) + 1)
 
 

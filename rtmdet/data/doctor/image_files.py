@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.pictures import to_8_bits
 from rtmdet.data.coco.file import CocoImage
 from rtmdet.data.copies import digest, fingerprints
 from rtmdet.data.doctor.annotation_file import AnnotationFile
-from rtmdet.data.doctor.decoding import decode_strictly
+from rtmdet.data.doctor.decoding import decode_strictly, in_decoding_processes
 from rtmdet.data.doctor.finding import Finding, Item, without_remedy
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.images import (
     DARK,
-    DEEP_SUFFIXES,
     IMAGE_SUFFIXES,
     ValueRange,
+    range_of,
     read_header,
     read_image_bytes,
-    used_range,
 )
 
 EXIF = ", before EXIF rotation"
@@ -44,6 +45,18 @@ class ImageFile:
     used: ValueRange | None = None  # values that a 16-bit image uses
 
 
+def inspect_images(file: AnnotationFile, images: Iterable[CocoImage], *, decode: bool) -> dict[int, ImageFile]:
+    """What is known about each image file, by id, with `decode` about its pixels too.
+
+    `images` are those of the file, from an iterator that shows progress.
+    """
+    inspect = partial(inspect_image, file.source.images, decode=decode)
+    found = (
+        in_decoding_processes(inspect, list(file.images.values())) if decode else map(inspect, file.images.values())
+    )
+    return {image["id"]: one for image, one in zip(images, found, strict=True)}
+
+
 def inspect_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
     """Read the image file of an entry, with `decode` its pixels too. Faults are returned, not raised."""
     name = entry["file_name"]
@@ -57,11 +70,14 @@ def inspect_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
         return ImageFile("unreadable-image", without_remedy(str(error)))
     content = digest(data)
     try:
-        pixels = fingerprints(cv2.cvtColor(decode_strictly(path, data), cv2.COLOR_RGB2GRAY)) if decode else None
+        values = decode_strictly(path, data) if decode else None
     except InputError as error:
         return ImageFile("broken-pixels", without_remedy(str(error)), header.size, header.orientation > 1, content)
-    used = used_range(data) if decode and path.suffix.lower() in DEEP_SUFFIXES else None
-    return ImageFile(size=header.size, turned=header.orientation > 1, digest=content, fingerprints=pixels, used=used)
+    found = ImageFile(size=header.size, turned=header.orientation > 1, digest=content)
+    if values is None:
+        return found
+    gray = cv2.cvtColor(to_8_bits(values, None), cv2.COLOR_RGB2GRAY)
+    return replace(found, fingerprints=fingerprints(gray), used=range_of(values))
 
 
 def find_broken_images(file: AnnotationFile, inspected: Mapping[int, ImageFile]) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ from rtmdet.data.doctor.image_files import (
     ImageFile,
     find_broken_images,
     find_unnamed_files,
-    inspect_image,
+    inspect_images,
     of_wrong_size,
 )
 from rtmdet.data.doctor.learning import find_crowded_images, find_dropped_images, trained_images, usable_annotations
@@ -117,7 +117,7 @@ def examine(
         files.append(file)
     for file in files:
         images = watch(list(file.images.values()), file.source.name)
-        inspected.append({image["id"]: inspect_image(file.source.images, image, decode=decode) for image in images})
+        inspected.append(inspect_images(file, images, decode=decode))
         findings += _find_in_split(file, inspected[-1], purpose)
         summaries.append(_summarize(file, purpose))
     findings += [*find_unshared_classes(files, purpose), *find_copies(files, inspected), *find_unnamed_files(files)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from rtmdet.data.doctor.finding import Purpose
+from rtmdet.data.doctor.image_files import inspect_image
 
 ORIENTATION = 0x0112  # EXIF tag
 
@@ -65,6 +67,25 @@ def test_damaged_pixels_are_seen_with_decode_only(patient, only, capfd) -> None:
     finding = only(patient.check(decode=True), "broken-pixels")
     assert "Corrupt JPEG data" in finding.items[0].text
     assert capfd.readouterr().err == ""
+
+
+def test_decoding_does_not_touch_the_standard_error_of_this_process(patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced: list[int] = []
+    dup2 = os.dup2
+    monkeypatch.setattr(os, "dup2", lambda old, new: (replaced.append(new), dup2(old, new)))
+    assert patient.check(decode=True) == []
+    assert not replaced, "only in the processes that decode"
+
+
+def test_files_of_16_bits_are_decoded_once(patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = patient.path("train", 1).with_suffix(".png")
+    cv2.imwrite(str(path), np.full((120, 160), 900, np.uint16))
+    entry = patient.documents["train"]["images"][0] | {"file_name": path.name}
+    decoded: list[int] = []
+    imdecode = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: (decoded.append(flags), imdecode(data, flags))[1])
+    assert inspect_image(path.parent, entry, decode=True).used == (900, 901)
+    assert len(decoded) == 1
 
 
 def test_damaged_pixels_do_not_hide_a_turn(patient) -> None:
