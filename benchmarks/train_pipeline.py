@@ -21,9 +21,8 @@ import torch
 
 import rtmdet.data.samples
 from rtmdet.core.structures import Sample
-from rtmdet.data.augment.composition import render
-from rtmdet.data.augment.mixing import make_tile, mixup
-from rtmdet.data.augment.transforms import shift_hsv
+from rtmdet.data.augment.composition import make_tile, render
+from rtmdet.data.augment.transforms import mixup, shift_hsv
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.images import read_image
 from rtmdet.data.loader import TrainingLoader

@@ -14,10 +14,9 @@ from torch.utils.data import Dataset
 
 from rtmdet.core.letterbox import letterbox
 from rtmdet.core.structures import Sample
-from rtmdet.data.augment import transforms
 from rtmdet.data.augment.albumentations import ExtraTransforms
-from rtmdet.data.augment.composition import Composition, compose, crop, render, resize
-from rtmdet.data.augment.mixing import make_tile, mixup, mosaic
+from rtmdet.data.augment.composition import Composition, compose, crop, make_tile, mosaic, render, resize
+from rtmdet.data.augment.transforms import flip, mixup, pad, shift_hsv
 from rtmdet.data.caches import LruCache, SharedSamples, slot_size
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.order import EpochOrder, image_classes, repeat_factors
@@ -171,12 +170,12 @@ class TrainingSamples(Dataset[Sample]):
     def _finish(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """HSV shift, flip and the user's own transforms, padded to the input."""
         shift = np.trunc(rng.uniform(-1, 1, 3) * self.hsv * rng.integers(0, 2, 3)).astype(int)
-        sample = transforms.shift_hsv(sample, tuple(shift))
+        sample = shift_hsv(sample, tuple(shift))
         if rng.random() < self.flip_probability:
-            sample = transforms.flip(sample)
+            sample = flip(sample)
         if self.extra is not None:
             sample = render(crop(compose(self.extra(sample, rng)), 0, 0, self.input_size))
-        return transforms.pad(sample, self.input_size)
+        return pad(sample, self.input_size)
 
     def _age(self, rng: np.random.Generator, place: int, window: int) -> int:
         """How many places back the partner is; 0 is the place itself."""

@@ -13,8 +13,7 @@ import pytest
 
 from rtmdet.core.instances import Instances
 from rtmdet.core.structures import ImageMeta, Sample
-from rtmdet.data.augment.composition import Composition, Layer, compose, crop, render, resize
-from rtmdet.data.augment.mixing import make_tile, mosaic
+from rtmdet.data.augment.composition import Composition, Layer, compose, crop, make_tile, mosaic, render, resize
 
 SIZE = (96, 128)
 PHOTOS = [(150, 110), (60, 200), (128, 128), (31, 47)]  # (H, W)

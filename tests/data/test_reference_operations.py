@@ -10,8 +10,7 @@ from rtmdet.core.instances import Instances
 from rtmdet.core.letterbox import letterbox
 from rtmdet.core.structures import ImageMeta, Sample
 from rtmdet.data.augment import transforms
-from rtmdet.data.augment.composition import compose, crop, render, resize
-from rtmdet.data.augment.mixing import make_tile, mixup, mosaic
+from rtmdet.data.augment.composition import compose, crop, make_tile, mosaic, render, resize
 
 GOLDEN = reference.load("train_ops")
 NOISY = reference.compare_module().noisy_img
@@ -53,7 +52,7 @@ def test_mosaic(number):
 @pytest.mark.parametrize("number", range(3))
 def test_mixup(number):
     index, draw = GOLDEN[f"mixup{number}_param_idx_flipdraw"]
-    mixed = mixup(letterboxed(1), letterboxed(int(index)), mirrored=bool(draw > 0.5))
+    mixed = transforms.mixup(letterboxed(1), letterboxed(int(index)), mirrored=bool(draw > 0.5))
     check(mixed, f"mixup{number}")
 
 

@@ -1,7 +1,8 @@
-"""Lazy image operations: scales and crops images on a canvas by coordinates alone; `render` makes the pixels once.
+"""Lazy image operations: mosaic, scaling and crop by coordinates alone; `render` makes the pixels once.
 
 Most of a mosaic never reaches the network: it is enlarged, then cropped. So the boxes and positions are computed
-first, exactly as the reference's operations would, and pixels are made only for what is left.
+first, exactly as the reference's operations would, and pixels are made only for what is left. Random numbers are
+arguments.
 
 Frame: xyxy pixels of the canvas; (0, 0) is the outer corner of its first pixel.
 Dimension legend: N boxes, H, W canvas, h, w an image on it.
@@ -9,6 +10,7 @@ Dimension legend: N boxes, H, W canvas, h, w an image on it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -47,6 +49,35 @@ def compose(sample: Sample) -> Composition:
     height, width = sample.image.shape[:2]
     layer = Layer(sample.image, np.array([0.0, 0.0, width, height]))
     return Composition((layer,), (height, width), sample.instances, sample.meta)
+
+
+def make_tile(sample: Sample, size: tuple[int, int]) -> Sample:
+    """The image scaled to fit (H, W) for a mosaic: sides are rounded down to pixels, boxes use the exact factor."""
+    height, width = sample.image.shape[:2]
+    factor = min(size[0] / height, size[1] / width)
+    tile_size = max(int(height * factor), 1), max(int(width * factor), 1)
+    instances = sample.instances.affine((factor, factor))
+    return replace(sample, image=resize_image(sample.image, tile_size), instances=instances)
+
+
+def mosaic(tiles: Sequence[Sample], center: tuple[int, int], size: tuple[int, int]) -> Composition:
+    """Four tiles around a center (x, y) on a gray canvas of twice `size` (H, W).
+
+    Order: top left, top right, bottom left, bottom right. Each tile has a corner at the center. Tiles and boxes are
+    clipped to the canvas (boxes not to their tile); only boxes outside the canvas are dropped.
+    """
+    canvas = 2 * size[0], 2 * size[1]
+    layers, parts = [], []
+    for number, tile in enumerate(tiles):
+        height, width = tile.image.shape[:2]
+        left = center[0] - width if number % 2 == 0 else center[0]
+        top = center[1] - height if number < 2 else center[1]
+        layers.append(Layer(tile.image, np.array([left, top, left + width, top + height], dtype=np.float64)))
+        parts.append(tile.instances.affine((1.0, 1.0), (left, top)))
+    joined = Instances.join(parts).clip(canvas)
+    x1, y1, x2, y2 = joined.boxes.T
+    inside = (x1 < canvas[1]) & (y1 < canvas[0]) & (x2 > 0) & (y2 > 0)
+    return Composition(tuple(layers), canvas, joined.select(inside), tiles[0].meta)
 
 
 def resize(composition: Composition, largest: tuple[int, int]) -> Composition:

@@ -1,6 +1,6 @@
-"""Augmentations of the pixels of one image; random numbers are arguments.
+"""Augmentations of pixels: colors, mirroring, padding, mixup; random numbers are arguments.
 
-Exactly equal to the reference; resize and crop are in composition.py. Boxes are xyxy in pixels of the sample's image.
+Exactly equal to the reference; mosaic, resize and crop are in composition.py. Boxes are xyxy in pixels of the image.
 Dimension legend: N boxes, H, W of the image.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from rtmdet.core.instances import Instances
 from rtmdet.core.letterbox import pad_image
 from rtmdet.core.structures import Sample
 
@@ -40,3 +41,14 @@ def pad(sample: Sample, size: tuple[int, int]) -> Sample:
     if sample.image.shape[:2] == size:
         return sample
     return replace(sample, image=pad_image(sample.image, size))
+
+
+def mixup(sample: Sample, partner: Sample, *, mirrored: bool) -> Sample:
+    """The mean of two images of equal size, rounded down, with the boxes of both; the partner may be mirrored."""
+    assert sample.image.shape == partner.image.shape, "mixup joins images of the network's input size"
+    if mirrored:
+        partner = flip(partner)
+    a, b = sample.image, partner.image
+    image = (a & b) + ((a ^ b) >> 1)  # (a + b) // 2 without leaving uint8
+    instances = Instances.join([sample.instances, partner.instances.clip((image.shape[0], image.shape[1]))])
+    return replace(sample, image=image, instances=instances.with_area())
