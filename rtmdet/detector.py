@@ -206,6 +206,16 @@ class Detector:
             batch_size=batch_size,
         )
 
+    def export(self, formats: Sequence[str] = ("onnx",), *, images: FilePath, out: FilePath = ".") -> Any:
+        """Write files for other programs into the folder `out`, each compared on the image files of a folder.
+
+        As rtmdet.export, which has more options. Formats with all tensors need a detector opened with fold=False.
+        Raises InputError.
+        """
+        import rtmdet  # not at the top: this function is a shortcut to what is built on the Detector
+
+        return rtmdet.export(self, formats, images=Path(images), out=Path(out))
+
     def _open(self, image: object, name: str, color: str) -> _Opened:
         if isinstance(image, str | os.PathLike):
             path = Path(image).expanduser()
