@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from rtmdet.core.arrays import is_tensor
-from rtmdet.core.backend import Backend, Selection
+from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
@@ -63,14 +63,16 @@ class Detector:
         input_size: tuple[int, int] | None = None,
         device: str = "auto",
         fold: bool = True,
+        threads: int | None = None,
     ) -> None:
         """A detector from a checkpoint, a published name (zoo.WEIGHTS), or a file of `rtmdet export`.
 
         ONNX Runtime runs an exported .onnx, OpenVINO an .xml. Model size, class names and input size (H, W) default
         to those in the file. `device` is cpu, cuda, cuda:1, mps or auto. `fold` merges batch norms into convolutions:
-        same results, faster. Raises InputError if the weights do not fit or lack metadata.
+        same results, faster. `threads` are those of an exported file, by default as many as cores; torch has
+        torch.set_num_threads. Raises InputError if the weights do not fit or lack metadata.
         """
-        self.path, self.backend, facts = _open(weights, size=size, device=device, fold=fold)
+        self.path, self.backend, facts = _open(weights, size=size, device=device, fold=fold, threads=threads)
         if classes:
             number = len(facts.classes)
             facts = replace(facts, classes=tuple(classes), named=True)
@@ -236,7 +238,7 @@ class Detector:
             max_detections=len(STRIDES) * NMS_PRE if several else max_detections,
         )
         complete = []
-        for found, image in zip(self.backend.detect(batch, places, selection), images, strict=True):
+        for found, image in zip(detect(self.backend, batch, places, selection), images, strict=True):
             size = image.pixels.shape[0], image.pixels.shape[1]
             kept = found.above(thresholds)[:max_detections] if several else found
             complete.append(
@@ -293,18 +295,20 @@ def _check_options(iou_threshold: float, max_detections: int, batch_size: int, c
         raise InputError(f"color {color!r}: expected {' or '.join(COLORS)}")
 
 
-def _open(weights: FilePath, *, size: str | None, device: str, fold: bool) -> tuple[Path | None, Backend, ModelFacts]:
+def _open(
+    weights: FilePath, *, size: str | None, device: str, fold: bool, threads: int | None
+) -> tuple[Path | None, Backend, ModelFacts]:
     """The file of weights, what runs it, and its facts; by the suffix, which decides about the imports, too."""
     path = Path(weights).expanduser()
     if path.suffix == ".onnx":
         from rtmdet.deploy.onnx_backend import open_onnx
 
-        exported = open_onnx(path, device)
+        exported = open_onnx(path, device, threads)
         return path, exported, exported.facts.model
     if path.suffix == ".xml":
         from rtmdet.deploy.openvino_backend import open_openvino
 
-        exported = open_openvino(path, device)
+        exported = open_openvino(path, device, threads)
         return path, exported, exported.facts.model
     from rtmdet.deploy.torch_backend import open_checkpoint
     from rtmdet.weights.download import resolve

@@ -10,7 +10,19 @@ from rtmdet import __version__
 BOX_AM_METHODS = ("gradcam", "gradcam++", "eigencam", "ablationcam")
 EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
 REDUCTIONS = ("squeeze_mean", "select_max", "topk")
-COMMANDS = ("train", "check", "evaluate", "compare", "infer", "export", "visualize", "plot", "data", "info")
+COMMANDS = (
+    "train",
+    "check",
+    "evaluate",
+    "compare",
+    "infer",
+    "export",
+    "benchmark",
+    "visualize",
+    "plot",
+    "data",
+    "info",
+)
 EXPORT_FORMATS = ("onnx", "openvino", "safetensors")
 
 
@@ -30,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_infer(commands)
     _add_export(commands)
+    _add_benchmark(commands)
     _add_visualize(commands)
     _add_plot(commands)
     _add_data(commands)
@@ -169,6 +182,21 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--size", help="model size (nano tiny s m l x), if the checkpoint does not store it")
     parser.add_argument("--class-names", metavar="A,B,C", help="class names in order, if the checkpoint stores none")
     parser.add_argument("--input", type=int, help="side of the square input in pixels (default: the checkpoint's)")
+
+
+def _add_benchmark(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "benchmark", "Measure how long detection takes, part by part.", "benchmark")
+    parser.add_argument("weights", nargs="+", metavar="WEIGHTS",
+                        help="checkpoints, published names and exported files (.onnx, .xml), measured in turns; the "
+                        "first checkpoint also in plain torch")  # fmt: skip
+    parser.add_argument("--input", type=int, nargs="+", metavar="SIDE",
+                        help="sides of the square input in pixels (default: each file's)")  # fmt: skip
+    parser.add_argument("--batch", type=int, nargs="+", default=[1], help="batch sizes (default 1)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each (default 2)")
+    parser.add_argument("--rounds", type=int, default=30, help="rounds that count, after 3 to warm up (default 30)")
+    parser.add_argument("--image", type=_path, help="image file (default: a generated scene)")
+    parser.add_argument("--no-plain", action="store_true", help="leave plain torch out")
+    parser.add_argument("--json", type=_path, help="write all numbers as JSON")
 
 
 def _add_visualize(commands: argparse._SubParsersAction) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from rtmdet.config.file import parse_config
 from rtmdet.config.schema import EvaluationConfig
-from rtmdet.core.backend import Backend, Selection
+from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.console import SizedIterable, track, warn
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
@@ -43,7 +43,7 @@ def detect_all(
     evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
     selection = Selection(settings.score_threshold, settings.iou_threshold, settings.nms_pre, settings.max_detections)
     for batch in track(loader, "validating"):
-        evaluator.add(batch.metas, backend.detect(batch.images, places_of(batch), selection))
+        evaluator.add(batch.metas, detect(backend, batch.images, places_of(batch), selection))
     return evaluator
 
 
