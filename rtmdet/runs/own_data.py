@@ -16,7 +16,7 @@ from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.formats.open import Split
+from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.runs.build_trainer import training_device
 from rtmdet.runs.changed_data import report_changes
