@@ -51,7 +51,7 @@ def image_folder(labels: Path) -> Path:
     return next((folder for folder in beside if folder.is_dir()), labels)  # for the message about missing images
 
 
-def read_label_files(
+def read_all(
     folder: Path, suffix: str, read: Callable[[Path], T], folders: Collection[Path] | None
 ) -> dict[Path, T | None]:
     """The content of the label files below a folder, or directly in one of `folders`; None for unusable ones."""

@@ -17,15 +17,8 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import is_number, shown
 from rtmdet.data.files import files_below
+from rtmdet.data.formats import label_files
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.label_files import (
-    convert_folders,
-    find_image,
-    image_folder,
-    images_by_name,
-    label_folder,
-    read_label_files,
-)
 from rtmdet.data.formats.labeled_image import (
     Convert,
     LabeledImage,
@@ -50,7 +43,8 @@ def find_labelme(path: Path, documents: Mapping[Path, object]) -> dict[str, Conv
     folders = {file.parent for file, content in documents.items() if _is_labelme(content)}
     if not folders:
         return {}
-    return convert_folders(convert_labelme, group_by_split(path, folders) if path.is_dir() else {"train": [*folders]})
+    groups = group_by_split(path, folders) if path.is_dir() else {"train": list(folders)}
+    return label_files.convert_folders(convert_labelme, groups)
 
 
 def _is_labelme(document: object) -> TypeGuard[dict[str, Any]]:
@@ -76,20 +70,20 @@ def convert_labelme(
 
     Raises InputError for a folder, JSON file, shape or image that cannot be used.
     """
-    folder = label_folder(annotations, ".json")
-    documents = read_label_files(folder, ".json", read_json, folders)
+    folder = label_files.label_folder(annotations, ".json")
+    documents = label_files.read_all(folder, ".json", read_json, folders)
     files = {path: content for path, content in documents.items() if _is_labelme(content)}
     if not files:
         raise InputError(f"{folder}: expected LabelMe files (*.json with 'shapes'), found none; check the path")
     images = images or _image_folder(folder, files)
-    file_names = images_by_name(images)
+    file_names = label_files.images_by_name(images)
     others = sum(content is not None for content in documents.values()) - len(files)
     skipped = Counter({"JSON file of another kind": others} if others else {})
     labeled = []
     for path, content in files.items():
         with one_entry():
             objects = _read_objects(path, content, skipped)
-            named = find_image(path, folder, _name_inside(path, content, images), file_names)
+            named = label_files.find_image(path, folder, _name_inside(path, content, images), file_names)
             labeled.append(LabeledImage(path, named, objects, _size(path, content)))
     remarks = [f"skipped: {count} x {kind}" for kind, count in skipped.items()]
     return assemble(annotations, labeled, images, choose_classes(labeled, names), remarks)
@@ -97,7 +91,7 @@ def convert_labelme(
 
 def _image_folder(folder: Path, files: Mapping[Path, Mapping[str, Any]]) -> Path:
     """The image folder: the usual one, or if that has no images, the common folder of the images in imagePath."""
-    usual = image_folder(folder)
+    usual = label_files.image_folder(folder)
     named = [] if files_below(usual, IMAGE_SUFFIXES) else [_named_image(*each) for each in files.items()]
     above = [os.path.dirname(file) for file in named if os.path.isfile(file)]
     return Path(os.path.commonpath(above)) if above else usual

@@ -18,18 +18,8 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, shown
 from rtmdet.data.files import files_below
+from rtmdet.data.formats import label_files
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.label_files import (
-    convert_folders,
-    copy_image,
-    find_image,
-    image_folder,
-    images_by_name,
-    label_folder,
-    label_names,
-    read_label_files,
-    without_suffix,
-)
 from rtmdet.data.formats.labeled_image import (
     Convert,
     LabeledImage,
@@ -47,7 +37,7 @@ LISTS = Path("ImageSets", "Main")
 
 def find_voc(path: Path) -> dict[str, Convert]:
     """The splits of Pascal VOC, from its lists or its folders; {} without XML files."""
-    labels = label_folder(path, ".xml")
+    labels = label_files.label_folder(path, ".xml")
     files = files_below(labels, (".xml",))
     if not files:
         return {}
@@ -64,7 +54,7 @@ def find_voc(path: Path) -> dict[str, Convert]:
         raise InputError(
             f"{path / LISTS}: expected a list train.txt or trainval.txt, found {', '.join(lists)}; add it"
         )
-    return convert_folders(convert_voc, group_by_split(labels, {file.parent for file in files}))
+    return label_files.convert_folders(convert_voc, group_by_split(labels, {file.parent for file in files}))
 
 
 def convert_voc(
@@ -86,28 +76,27 @@ def convert_voc(
 
     Raises InputError for a folder, list, XML file, object or image that cannot be used.
     """
-    folder = label_folder(annotations, ".xml")
-    roots = read_label_files(folder, ".xml", read_xml, folders)
+    folder = label_files.label_folder(annotations, ".xml")
+    roots = label_files.read_all(folder, ".xml", read_xml, folders)
     files = {path: root for path, root in roots.items() if root is not None and root.tag == "annotation"}
     if not files:
         raise InputError(f"{folder}: expected VOC label files (<annotation> in *.xml), found none; check the path")
-    images = images or image_folder(folder)
-    file_names = images_by_name(images)
+    images = images or label_files.image_folder(folder)
+    file_names = label_files.images_by_name(images)
     everything = {}
     for path, root in files.items():
         with one_entry():
             inside = (root.findtext("filename") or "").strip()
-            everything[without_suffix(path, folder)] = _read_image(
-                path, root, find_image(path, folder, inside, file_names)
-            )
+            everything[path] = _read_image(path, root, label_files.find_image(path, folder, inside, file_names))
     classes = choose_classes(list(everything.values()), names)
-    chosen = list(everything.values())
     others = sum(root is not None for root in roots.values()) - len(files)
+    chosen = list(everything.values())
     if split is not None:
         home = annotations if (annotations / LISTS).is_dir() else folder.parent
-        known = {without_suffix(path, folder) for path, root in roots.items() if root is None or path in files}
-        stems = _listed(home / LISTS / f"{split}.txt", folder, known)
-        chosen = [everything[stem] for stem in stems if stem in everything]
+        usable = {path: everything.get(path) for path, root in roots.items() if root is None or path in files}
+        stems = {label_files.without_suffix(path, folder): image for path, image in usable.items()}
+        listed = _listed(home / LISTS / f"{split}.txt", folder, stems)
+        chosen = [image for stem in listed if (image := stems[stem]) is not None]
     difficult = sum(found.crowd for image in chosen for found in image.objects)
     remarks = {
         f"difficult objects: {difficult}, treated as crowd regions (not used for training)": difficult,
@@ -198,10 +187,11 @@ def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
     Raises InputError if the split or an XML file exists already, and for images that differ only in their suffix:
     they would share an XML file.
     """
-    stems, names = label_names(file), {category["id"]: category["name"] for category in file["categories"]}
+    stems = label_files.label_names(file)
     taken = [path for path in (out / LISTS / f"{split}.txt", *(_path(out, stem) for stem in stems)) if path.exists()]
     if taken:
         raise InputError(f"{taken[0]} exists already; give another --out or --split")
+    names = {category["id"]: category["name"] for category in file["categories"]}
     roots = {image["id"]: _root(image) for image in file["images"]}
     sizes = {image["id"]: (image["width"], image["height"]) for image in file["images"]}
     for annotation in file["annotations"]:
@@ -212,7 +202,7 @@ def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
         indent(root)
         _path(out, stem).parent.mkdir(parents=True, exist_ok=True)
         ElementTree(root).write(_path(out, stem), encoding="utf-8")
-        copy_image(images, image["file_name"], out / "JPEGImages")
+        label_files.copy_image(images, image["file_name"], out / "JPEGImages")
     (out / LISTS).mkdir(parents=True, exist_ok=True)
     (out / LISTS / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
     crowds = sum(annotation["iscrowd"] for annotation in file["annotations"])
