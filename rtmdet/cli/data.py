@@ -12,10 +12,9 @@ from pathlib import Path
 
 from rtmdet.core.errors import InputError
 from rtmdet.data.class_names import similar_name_remarks
+from rtmdet.data.coco.edit import merge_coco, split_coco
 from rtmdet.data.coco.file import CocoFile, read_and_repair, read_coco
 from rtmdet.data.coco.layout import find_images, is_coco
-from rtmdet.data.coco.merging import merge_coco
-from rtmdet.data.coco.splitting import split_coco
 from rtmdet.data.copies import group_copies
 from rtmdet.data.formats.cvat import convert_cvat
 from rtmdet.data.formats.labeled_image import Split
