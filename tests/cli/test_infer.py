@@ -22,6 +22,18 @@ from rtmdet.weights.load import read_checkpoint
 Command = Callable[..., CompletedProcess[str]]
 
 
+@pytest.fixture(scope="module")
+def checkpoint(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small detector with weaker class branches: every score is near 0.01, whatever the photo."""
+    state = dict(read_checkpoint(checkpoint).tensors)
+    for name in state:
+        if "rtm_cls" in name and name.endswith("weight"):
+            state[name] = 0.02 * state[name]
+    path = tmp_path_factory.mktemp("weak") / "nano.pth"
+    save_checkpoint(path, model_state=state, meta=CheckpointMeta(("balloon",), "nano", (64, 64)))
+    return path
+
+
 @pytest.fixture
 def photos(dataset: Path, tmp_path: Path) -> Path:
     """A folder with three photos of different formats and sizes, and a file that is none."""
