@@ -29,6 +29,7 @@ from rtmdet.core.pictures import COLORS, ValueRange, to_rgb
 from rtmdet.core.strides import STRIDES
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
+from rtmdet.deploy.open_exported import EXPORTED_SUFFIXES, open_exported
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 
 if TYPE_CHECKING:
@@ -300,15 +301,8 @@ def _open(
 ) -> tuple[Path | None, Backend, ModelFacts]:
     """The file of weights, what runs it, and its facts; by the suffix, which decides about the imports, too."""
     path = Path(weights).expanduser()
-    if path.suffix == ".onnx":
-        from rtmdet.deploy.onnx_backend import open_onnx
-
-        exported = open_onnx(path, device, threads)
-        return path, exported, exported.facts.model
-    if path.suffix == ".xml":
-        from rtmdet.deploy.openvino_backend import open_openvino
-
-        exported = open_openvino(path, device, threads)
+    if path.suffix in EXPORTED_SUFFIXES:
+        exported = open_exported(path, device, threads)
         return path, exported, exported.facts.model
     from rtmdet.deploy.torch_backend import open_checkpoint
     from rtmdet.weights.download import resolve
