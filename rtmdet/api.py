@@ -29,6 +29,7 @@ from rtmdet.runs.ground_truth import open_ground_truth
 from rtmdet.runs.measure import Evaluation, Loading, evaluate_detector
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.train import carry_out
+from rtmdet.stream.tiles import Tiling
 from rtmdet.training.log import read_log
 from rtmdet.training.records import Callback
 
@@ -111,18 +112,20 @@ def evaluate(
     batch_size: int = 8,
     workers: int = 2,
     backend: str | None = None,
+    tile: int | None = None,
 ) -> Evaluation:
     """Measure a detector on annotated images; `print` the result for the 12 COCO metrics.
 
     `detector` may be a weights file, or the folder of a run, whose last.pth is taken. `data` is a data set in any
     known format; `split` defaults to val, or train if there is none. Without `data`, the validation images of the
-    detector's run. Raises InputError.
+    detector's run. `tile` also detects in overlapping windows of so many pixels a side. Raises InputError.
     """
     loading = Loading(batch_size, workers, backend)
     found = detector if isinstance(detector, Detector) else Detector(weights_of_run(str(detector)))
     name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=_path(data), images=_path(images), split=split)
-    return evaluate_detector(found, dataset, name=name, loading=loading)
+    tiling = None if tile is None else Tiling(tile)
+    return evaluate_detector(found, dataset, name=name, loading=loading, tiling=tiling)
 
 
 def compare(

@@ -21,6 +21,7 @@ ALLOWED = {
     "training": {"core", "evaluation", "weights"},  # of weights the checkpoints: they hold the state of a training
     "deploy": {"core", "models", "weights"},
     "detector": {"core", "data", "deploy", "evaluation", "models", "weights"},  # of data the image files
+    "stream": {"core", "data", "detector"},
     "viz": {"core", "evaluation", "training"},  # of training the records and the log that the curves are drawn from
 }
 JOINERS = {"runs", "api", "cli"}

@@ -112,12 +112,19 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--backend", choices=EVALUATION_BACKENDS,
                         help="library that computes the metrics; hotcoco gives the same numbers much faster "
                         "(default: as in the training run, else pycocotools)")  # fmt: skip
+    _add_tile(parser)
     parser.add_argument("--no-interval", action="store_true",
                         help="skip the 95 %% confidence interval of AP (bootstrap over the images)")  # fmt: skip
     parser.add_argument(
         "--f1", type=_path, metavar="PICTURE", help="plot F1 against the score threshold, one curve per class"
     )
     parser.add_argument("--out", type=_path, help="write the detections as COCO results JSON")
+
+
+def _add_tile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tile", type=int, nargs="?", const=0, metavar="SIDE",
+                        help="for small objects in large pictures: also detect in overlapping windows of SIDE x SIDE "
+                        "pixels (without a number: the input size of the network)")  # fmt: skip
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:

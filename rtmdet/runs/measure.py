@@ -19,6 +19,7 @@ from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, interval
 from rtmdet.evaluation.matches import ClassMatches
+from rtmdet.stream.tiles import Tiling, detect_tiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,18 @@ def run_detector(
     return detect_all(detector.backend, dataset, loader, settings)
 
 
+def run_tiled(detector: Detector, dataset: CocoDataset, settings: EvaluationConfig, tiling: Tiling) -> CocoEvaluator:
+    """Run a detector over windows of every image of a data set; the boxes are in the images' own pixels."""
+    evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
+    for index in track(range(len(dataset)), "validating"):
+        sample = dataset.load(index)
+        found = detect_tiled(
+            detector, sample.image, tiling, score=settings.score_threshold, max_detections=settings.max_detections
+        )
+        evaluator.add([sample.meta], [found])
+    return evaluator
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
     """A detector measured on annotated images; `print` shows the 12 COCO metrics and one row per class."""
@@ -88,15 +101,21 @@ def evaluate_detector(
     *,
     name: str,
     loading: Loading,
+    tiling: Tiling | None = None,
 ) -> Evaluation:
     """Run a detector over the images of a data set and compare with its boxes. Raises InputError.
 
     `name` names the weights in messages. Score and NMS thresholds are those stored in the weights, else the defaults.
+    With `tiling`, every image is also cut into windows.
     """
     stored = stored_settings(detector, name)
     settings = stored or EvaluationConfig()
     settings = replace(settings, backend=loading.backend or settings.backend)
-    evaluator = run_detector(detector, dataset, settings, batch_size=loading.batch_size, workers=loading.workers)
+    evaluator = (
+        run_detector(detector, dataset, settings, batch_size=loading.batch_size, workers=loading.workers)
+        if tiling is None
+        else run_tiled(detector, dataset, settings, tiling)
+    )
     metrics, matches = evaluator.evaluate_with_matches()
     origin = "as in the training run" if stored else "defaults"
     return Evaluation(metrics, tuple(matches), evaluator, len(dataset), settings, origin, tuple(dataset.remarks))
