@@ -118,7 +118,7 @@ def evaluate(
 
     `detector` may be a weights file, or the folder of a run, whose last.pth is taken. `data` is a data set in any
     known format; `split` defaults to val, or train if there is none. Without `data`, the validation images of the
-    detector's run. `tile` also detects in overlapping windows of so many pixels a side. Raises InputError.
+    detector's run. `tile` also detects in overlapping windows of this side in pixels. Raises InputError.
     """
     loading = Loading(batch_size, workers, backend)
     found = detector if isinstance(detector, Detector) else Detector(weights_of_run(str(detector)))
@@ -183,7 +183,7 @@ def export(
     of a data set `data`, which also gives AP; one that differs is named "unverified".
 
     `half` stores 16-bit floats. `nms` puts NMS into the file: boxes of a score above `nms_score`, none of a class
-    that overlap by more than `nms_iou`. `fixed` allows only batches of so many images of the input size; otherwise
+    that overlap by more than `nms_iou`. `fixed` allows only batches of this many images of the input size; otherwise
     the file takes every number of images and all sizes that are multiples of 32. Raises InputError.
     """
     if isinstance(detector, Detector):

@@ -60,7 +60,7 @@ class ExportFacts:
     version: str  # of the package that wrote it
     weights: str  # SHA-256 of the weights file that it was made of; empty for a model in memory
     fixed_input: bool = False  # takes only images of model.input_size
-    fixed_batch: int | None = None  # takes only so many images at a time
+    fixed_batch: int | None = None  # number of images in every batch; None: any
     nms: NmsFacts | None = None  # of the NMS in the file; None: the outputs are all boxes
 
     def __post_init__(self) -> None:

@@ -10,7 +10,10 @@ EXPORTED_SUFFIXES = (".onnx", ".xml")
 
 
 def open_exported(path: Path, device: str = "auto", threads: int | None = None) -> ExportedBackend:
-    """The network of a file with one of EXPORTED_SUFFIXES, on a device, with so many threads. Raises InputError."""
+    """The network of a file with one of EXPORTED_SUFFIXES, on a device. Raises InputError.
+
+    `threads` None: as many as cores.
+    """
     if path.suffix == ".onnx":
         from rtmdet.deploy.onnx_backend import open_onnx
 

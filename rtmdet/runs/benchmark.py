@@ -183,7 +183,7 @@ def _serve(connection: Connection, case: Case, image: Path, threads: int) -> Non
 
 
 def open_case(case: Case, threads: int) -> Detector:
-    """The detector of a case, with so many threads. Raises InputError."""
+    """The detector of a case, with this number of threads. Raises InputError."""
     exported = Path(case.weights).suffix in EXPORTED_SUFFIXES
     if case.plain and exported:
         raise InputError(f"{case.weights}: plain torch needs a checkpoint")
