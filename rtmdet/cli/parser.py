@@ -132,7 +132,15 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
     _add_score(parser)
     parser.add_argument("--classes", metavar="A,B", help="detect only these classes")
     parser.add_argument("--recursive", action="store_true", help="also search subfolders")
+    parser.add_argument("--max-boxes", type=int, default=100, metavar="N",
+                        help="objects per image, the best ones (default 100)")  # fmt: skip
+    parser.add_argument("--batch", type=int, default=8, help="images per pass of the network (default 8)")
+    parser.add_argument("--stream", action="store_true",
+                        help="print one line of JSON per image to standard output as soon as it is known, instead of "
+                        "pictures and detections.json")  # fmt: skip
     parser.add_argument("--hide-labels", action="store_true", help="draw boxes without class names and scores")
+    parser.add_argument("--no-pictures", action="store_true", help="draw nothing: write only detections.json")
+    parser.add_argument("--crops", action="store_true", help="also write each object as a picture: crops/CLASS/...")
     parser.add_argument("--out", type=_path, default=Path("outputs/infer"),
                         help="folder for the pictures (same subfolders as the photos) and detections.json "
                         "(default outputs/infer)")  # fmt: skip
