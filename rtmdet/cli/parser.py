@@ -126,8 +126,10 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_infer(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "infer", "Detect objects in images.", "infer")
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="image, folder or glob pattern")
+    parser = _command(commands, "infer", "Detect objects in images and videos.", "infer")
+    parser.add_argument("paths", nargs="+", metavar="PATH",
+                        help="image, folder, glob pattern, http(s) address of an image, video, stream "
+                        "(rtsp://...), or number of a camera (0)")  # fmt: skip
     _add_model_options(parser)
     _add_score(parser)
     parser.add_argument("--classes", metavar="A,B", help="detect only these classes")

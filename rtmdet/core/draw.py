@@ -85,7 +85,7 @@ def contrasting(color: Color) -> Color:
 def save_image(path: Path, image: np.ndarray, source: Path | None = None) -> None:
     """Write RGB pixels in the format of the suffix, creating the folder; `source` is the photo they show.
 
-    Raises InputError for an unknown suffix, a picture larger than the format allows, or a path that cannot be written.
+    Raises InputError for an unknown suffix, a picture too large for its format, or a path that cannot be written.
     """
     try:
         done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))

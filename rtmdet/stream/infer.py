@@ -6,14 +6,18 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
+from rtmdet.core.picture_source import source_mark
 from rtmdet.detector import Detector
 from rtmdet.stream.detecting import DetectSettings, Result, detect
 from rtmdet.stream.document import DetectedFile, DetectionsHead, InputSide, open_document
-from rtmdet.stream.frames import Failure, Source
+from rtmdet.stream.frames import Failure, Frame, Source
 from rtmdet.stream.pictures import Target, choose_targets, save_crops
 from rtmdet.stream.threads import in_order
+from rtmdet.stream.video import DEFAULT_RATE, VideoWriter, library
 
 WRITERS = 2  # threads that draw and encode
 AHEAD = 6  # pictures that wait for them or for their turn
@@ -45,8 +49,10 @@ def infer(
 
     Reading, the network and writing overlap, in bounded memory. What is written stays whole if the iterator is closed
     early or ends with an error. `weights` is what the results name as their origin. Raises InputError if a picture
-    would replace a photo (before anything is read), and for results that cannot be written.
+    would replace a photo or PyAV is missing for a video, both at once, and for results that cannot be written.
     """
+    if output.pictures and any(source.moving for source in sources):
+        library()  # before any work
     targets = choose_targets(sources, output.folder)
     height, width = detector.input_size
     head = DetectionsHead(
@@ -74,6 +80,7 @@ class _Drawn:
 
     result: Result
     outcome: Outcome
+    picture: np.ndarray | None = None  # for a video, whose frames are written in order
 
 
 class _Writer:
@@ -82,23 +89,25 @@ class _Writer:
     def __init__(self, output: OutputSettings, targets: dict[Source, Target], head: DetectionsHead) -> None:
         self._output = output
         self._targets = targets
+        self._video: VideoWriter | None = None
+        self._filmed: Source | None = None  # the source of the open or broken video
         self._document = open_document(output.folder / "detections.json", head) if output.document else None
 
     def draw(self, result: Result | Failure) -> _Drawn | Failure:
         """Draw and save the picture and the crops of one result."""
         if isinstance(result, Failure):
             return result
-        entry, target = self._entry(result), self._targets[result.frame.source]
+        entry, target, frame = self._entry(result), self._targets[result.frame.source], result.frame
+        picture = result.found.draw(labels=self._output.labels) if self._output.pictures else None
         try:
-            if self._output.pictures:
-                picture = result.found.draw(labels=self._output.labels)
-                save_image(target.picture, picture, source=Path(result.frame.source.name))
+            if picture is not None and not frame.source.moving:
+                save_image(target.picture, picture, source=Path(frame.source.name))
             if self._output.crops:
                 objects = [(found.name, found.box) for found in result.found]
-                save_crops(self._output.folder / "crops", target.of_frame(result.frame), result.pixels, objects)
+                save_crops(self._output.folder / "crops", target.of_frame(frame), result.pixels, objects)
         except InputError as error:
             return _Drawn(result, Outcome(entry, Failure(error)))
-        return _Drawn(result, Outcome(entry))
+        return _Drawn(result, Outcome(entry), picture if frame.source.moving else None)
 
     def append(self, drawn: _Drawn | Failure) -> Outcome:
         """Add one result to the files that have all of them."""
@@ -106,12 +115,38 @@ class _Writer:
             return Outcome(None, drawn)
         if self._document is not None:
             self._document.add(drawn.outcome.entry)
+        if drawn.picture is None:
+            return drawn.outcome
+        try:
+            self._film(drawn.result.frame, drawn.picture)
+        except InputError as error:  # said once: its other frames are not tried
+            self._video = None
+            return Outcome(drawn.outcome.entry, Failure(error))
         return drawn.outcome
+
+    def _film(self, frame: Frame, picture: np.ndarray) -> None:
+        """Append a drawn frame to the video of its source."""
+        if frame.source != self._filmed:
+            self._end_video()
+            self._filmed = frame.source
+            path, mark = self._targets[frame.source].picture, source_mark(Path(frame.source.name))
+            size = picture.shape[0], picture.shape[1]
+            self._video = VideoWriter(path, size, frame.rate or DEFAULT_RATE, comment=mark)
+        if self._video is not None:
+            self._video.add(picture, frame.seconds or 0.0)
+
+    def _end_video(self) -> None:
+        video, self._video = self._video, None
+        if video is not None:
+            video.close()
 
     def close(self) -> None:
         """Complete the files."""
-        if self._document is not None:
-            self._document.close()
+        try:
+            self._end_video()
+        finally:
+            if self._document is not None:
+                self._document.close()
 
     def _entry(self, result: Result) -> DetectedFile:
         image, frame = result.found.to_dict(), result.frame

@@ -13,7 +13,7 @@ from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.picture_source import free_path
 from rtmdet.stream.frames import Frame, Source
-from rtmdet.stream.sources import ImageFile
+from rtmdet.stream.video import comment_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,14 @@ def choose_targets(sources: Sequence[Source], folder: Path) -> list[Target]:
     """
     targets: list[Target] = []
     taken: set[str] = set()
-    photos = {source.path.resolve() for source in sources if isinstance(source, ImageFile)}
+    photos = {Path(source.name).resolve() for source in sources}
     for source in sources:
         wanted = folder / source.place.with_suffix(".mp4" if source.moving else ".jpg")
         if wanted.resolve() in photos:
-            raise InputError(f"--out {folder}: {wanted.name} would replace the photo itself: choose another folder")
-        picture = free_path(wanted, Path(source.name), taken)
+            what = "video" if source.moving else "photo"
+            raise InputError(f"--out {folder}: {wanted.name} would replace the {what} itself: choose another folder")
+        read_mark = comment_of if source.moving else None
+        picture = free_path(wanted, Path(source.name), taken, read_mark=read_mark)
         targets.append(Target(picture, picture.relative_to(folder).with_suffix("")))
     return targets
 

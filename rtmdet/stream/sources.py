@@ -13,7 +13,10 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import ValueRange
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
+from rtmdet.stream.addresses import ImageAddress
+from rtmdet.stream.camera import Camera
 from rtmdet.stream.frames import Frame, Source
+from rtmdet.stream.video import STREAM_SCHEMES, VIDEO_SUFFIXES, Video, is_video, library
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +71,34 @@ def find_sources(
     found = Found()
     seen: set[Path] = set()
     for word in words:
+        if "://" in word:
+            found.sources.append(_address(word, value_range))
+            continue
+        if word.isdecimal() and not Path(word).exists():
+            found.sources.append(Camera(int(word)))
+            continue
         files = _files(Path(os.path.expanduser(word)), recursive, skip, found.remarks)
         real = {file: file.resolve() for file in files}
         new = {file: folder for file, folder in files.items() if real[file] not in seen}
-        found.sources.extend(ImageFile(file, folder, value_range) for file, folder in new.items())
+        found.sources.extend(_file(file, folder, value_range) for file, folder in new.items())
         seen.update(real.values())
+    if any(isinstance(source, Video) for source in found.sources):
+        library()  # before any work
+    found.sources[:] = dict.fromkeys(found.sources)
     return found
+
+
+def _address(word: str, value_range: ValueRange | None) -> Source:
+    scheme = word.partition("://")[0].lower()
+    if is_video(word):
+        return Video(word, live=scheme in STREAM_SCHEMES)
+    if scheme not in ("http", "https"):
+        raise InputError(f"{word}: expected an address with http, https or {', '.join(STREAM_SCHEMES)}; correct it")
+    return ImageAddress(word, value_range)
+
+
+def _file(path: Path, folder: Path, value_range: ValueRange | None) -> Source:
+    return Video(str(path)) if is_video(path.name) else ImageFile(path, folder, value_range)
 
 
 def _files(path: Path, recursive: bool, skip: Path | None, remarks: list[str]) -> dict[Path, Path]:
@@ -84,15 +109,21 @@ def _files(path: Path, recursive: bool, skip: Path | None, remarks: list[str]) -
         files = {path: Path()}
     else:
         globbed = map(Path, glob.glob(str(path), recursive=True))
-        files = {file: Path() for file in sorted(filter(_is_image, globbed))}
+        files = {file: Path() for file in sorted(filter(_is_picture, globbed))}
     if not files:
-        raise InputError(f"{path}: expected an image, a folder with images or a glob pattern, found no image")
+        raise InputError(
+            f"{path}: expected an image, a video, a folder with images, a glob pattern or an address, found no image"
+        )
     return files
 
 
 def _images_in(folder: Path, recursive: bool, skip: Path | None, remarks: list[str]) -> list[Path]:
     """The images of a folder; adds a remark about subfolders that are not searched."""
-    below = [*filter(_is_image, files_below(folder, IMAGE_SUFFIXES, levels=None if recursive else 2))]
+    below = [*filter(_is_picture, files_below(folder, IMAGE_SUFFIXES, levels=None if recursive else 2))]
+    if videos := len(files_below(folder, VIDEO_SUFFIXES, levels=0)):
+        remarks.append(
+            f"{videos} video{'s were' if videos > 1 else ' was'} not searched: name each, or use a pattern"
+        )
     if skip is not None and folder.resolve() != (out := skip.resolve()):
         below = [path for path in below if out not in path.resolve().parents]
     here = below if recursive else [path for path in below if path.parent == folder]
@@ -105,5 +136,5 @@ def _images_in(folder: Path, recursive: bool, skip: Path | None, remarks: list[s
     return here
 
 
-def _is_image(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+def _is_picture(path: Path) -> bool:
+    return path.is_file() and (path.suffix.lower() in IMAGE_SUFFIXES or is_video(path.name))
