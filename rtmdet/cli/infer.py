@@ -39,13 +39,14 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
         print(remark)
     detector = load_detector(arguments)
     thresholds = choose_thresholds(detector, arguments.score, arguments.classes)
-    settings = DetectSettings(thresholds, arguments.max_boxes, arguments.batch)
+    settings = DetectSettings(thresholds, arguments.max_boxes, arguments.batch, augmented=arguments.tta)
     output = OutputSettings(
         arguments.out,
         pictures=lines is None and not arguments.no_pictures,
         labels=not arguments.hide_labels,
         document=lines is None,
         crops=arguments.crops,
+        formats=arguments.save,
     )
     summary = Summary()
     outcomes = infer(detector, found.sources, settings, output, weights=str(arguments.weights))

@@ -11,6 +11,7 @@ BOX_AM_METHODS = ("gradcam", "gradcam++", "eigencam", "ablationcam")
 EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
 REDUCTIONS = ("squeeze_mean", "select_max", "topk")
 COMMANDS = ("train", "check", "evaluate", "compare", "infer", "export", "visualize", "plot", "data", "info")
+LABEL_FORMATS = ("coco", "csv", "yolo", "voc", "labelme", "cvat")  # of infer --save
 EXPORT_FORMATS = ("onnx", "openvino", "safetensors")
 
 
@@ -142,6 +143,12 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
                         "pictures and detections.json")  # fmt: skip
     parser.add_argument("--hide-labels", action="store_true", help="draw boxes without class names and scores")
     parser.add_argument("--no-pictures", action="store_true", help="draw nothing: write only detections.json")
+    parser.add_argument("--save", nargs="+", choices=LABEL_FORMATS, default=[], metavar="FORMAT",
+                        help=f"also write the detections as {', '.join(LABEL_FORMATS)} (several: after the PATHs)"
+                        )  # fmt: skip
+    parser.add_argument("--tta", action="store_true",
+                        help="test-time augmentation: detect at 3 sizes, each also mirrored, and merge by NMS "
+                        "(6 times as slow)")  # fmt: skip
     parser.add_argument("--crops", action="store_true", help="also write each object as a picture: crops/CLASS/...")
     parser.add_argument("--out", type=_path, default=Path("outputs/infer"),
                         help="folder for the pictures (same subfolders as the photos) and detections.json "

@@ -55,19 +55,28 @@ class ListFile:
         self.path = path
         self._unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
         self._before, self._after, self._indent = before, after, indent
+        self._comma = ""
         self._file: IO[str] | None = None
 
     def add(self, entry: object) -> None:
         """Append an entry. Raises InputError if the file cannot be written."""
+        self.begin()
+        assert self._file is not None
         text = json.dumps(entry, indent=self._indent)
         try:
-            if self._file is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._unfinished.open("w", encoding="utf-8")
-                self._file.write(self._before)
-            else:
-                self._file.write(",")
-            self._file.write(f"\n{text}")
+            self._file.write(f"{self._comma}\n{text}")
+            self._comma = ","
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def begin(self) -> None:
+        """Let the file appear even if no entry follows. Raises InputError if it cannot be written."""
+        if self._file is not None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._unfinished.open("w", encoding="utf-8")
+            self._file.write(self._before)
         except OSError as error:
             raise self._unwritable(error) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rtmdet.core.picture_source import source_mark
 from rtmdet.detector import Detector
 from rtmdet.stream.detecting import DetectSettings, Result, detect
 from rtmdet.stream.document import DetectedFile, DetectionsHead, InputSide, open_document
+from rtmdet.stream.formats import LabelFiles, label, open_formats
 from rtmdet.stream.frames import Failure, Frame, Source
 from rtmdet.stream.pictures import Target, choose_targets, save_crops
 from rtmdet.stream.threads import in_order
@@ -32,6 +34,7 @@ class OutputSettings:
     labels: bool = True  # class names and scores in them
     document: bool = True  # detections.json
     crops: bool = False  # each object as a picture of its own
+    formats: Sequence[str] = ()  # of other programs: coco, csv, yolo, voc, labelme, cvat
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +63,9 @@ def infer(
         input=InputSide(width=width, height=height),
         score_thresholds=dict(settings.thresholds),
     )
-    return _outcomes(detector, sources, settings, _Writer(output, dict(zip(sources, targets, strict=True)), head))
+    formats = open_formats(output.formats, output.folder, detector.classes, detector.category_ids)
+    by_source = dict(zip(sources, targets, strict=True))
+    return _outcomes(detector, sources, settings, _Writer(output, by_source, head, formats))
 
 
 def _outcomes(
@@ -86,8 +91,15 @@ class _Drawn:
 class _Writer:
     """Writes the results: `draw` in any order and thread, `append` one after the other."""
 
-    def __init__(self, output: OutputSettings, targets: dict[Source, Target], head: DetectionsHead) -> None:
+    def __init__(
+        self,
+        output: OutputSettings,
+        targets: dict[Source, Target],
+        head: DetectionsHead,
+        formats: Sequence[LabelFiles],
+    ) -> None:
         self._output = output
+        self._formats = formats
         self._targets = targets
         self._video: VideoWriter | None = None
         self._filmed: Source | None = None  # the source of the open or broken video
@@ -115,6 +127,10 @@ class _Writer:
             return Outcome(None, drawn)
         if self._document is not None:
             self._document.add(drawn.outcome.entry)
+        if self._formats:
+            labeled = label(drawn.result, self._targets[drawn.result.frame.source])
+            for files in self._formats:
+                files.add(labeled)
         if drawn.picture is None:
             return drawn.outcome
         try:
@@ -142,11 +158,11 @@ class _Writer:
 
     def close(self) -> None:
         """Complete the files."""
-        try:
-            self._end_video()
-        finally:
-            if self._document is not None:
-                self._document.close()
+        with ExitStack() as stack:  # all of them, even if one fails
+            for files in (self._document, *self._formats):
+                if files is not None:
+                    stack.callback(files.close)
+            stack.callback(self._end_video)
 
     def _entry(self, result: Result) -> DetectedFile:
         image, frame = result.found.to_dict(), result.frame
