@@ -219,44 +219,56 @@ class Detector:
 
         return rtmdet.export(self, formats, images=Path(images), out=Path(out))
 
-    def _open(self, image: object, name: str, color: str) -> _Opened:
+    def _open(self, image: object, name: str, color: str) -> OpenedImage:
         if isinstance(image, str | os.PathLike):
             path = Path(image).expanduser()
             read = partial(read_image, path, self.value_range)
-            return _Opened(read(), read, path)
+            return OpenedImage(read(), read, path)
         pixels = to_rgb(image, name, color=color, value_range=self.value_range)
-        return _Opened(pixels, partial(np.asarray, pixels), None)
+        return OpenedImage(pixels, partial(np.asarray, pixels), None)
 
     def _detect(
-        self, images: Sequence[_Opened], thresholds: Sequence[float], iou_threshold: float, max_detections: int
+        self, images: Sequence[OpenedImage], thresholds: Sequence[float], iou_threshold: float, max_detections: int
     ) -> list[Detections]:
         batch, places = self.preprocess([image.pixels for image in images])
-        several = len(thresholds) > 1  # then the limit counts what is left after all of them
-        selection = Selection(
-            score_threshold=min(thresholds),
-            iou_threshold=iou_threshold,
-            nms_pre=NMS_PRE,
-            max_detections=len(STRIDES) * NMS_PRE if several else max_detections,
+        selection = choose_selection(thresholds, iou_threshold, max_detections)
+        found = detect(self.backend, batch, places, selection)
+        return [
+            self.complete(one, image, thresholds=thresholds, max_detections=max_detections)
+            for one, image in zip(found, images, strict=True)
+        ]
+
+    def complete(
+        self, found: Detections, image: OpenedImage, *, thresholds: Sequence[float], max_detections: int
+    ) -> Detections:
+        """What the backend found in an image, with its classes and picture, on the CPU, clipped to the image.
+
+        `thresholds`, one or K, and `max_detections` are those that its selection was made for.
+        """
+        size = image.pixels.shape[0], image.pixels.shape[1]
+        kept = found.above(thresholds)[:max_detections] if len(thresholds) > 1 else found
+        return replace(
+            kept.on_cpu().clipped(size),
+            classes=self.classes,
+            category_ids=self.category_ids,
+            image_size=size,
+            path=image.path,
+            picture=image.read,
         )
-        complete = []
-        for found, image in zip(detect(self.backend, batch, places, selection), images, strict=True):
-            size = image.pixels.shape[0], image.pixels.shape[1]
-            kept = found.above(thresholds)[:max_detections] if several else found
-            complete.append(
-                replace(
-                    kept.on_cpu().clipped(size),
-                    classes=self.classes,
-                    category_ids=self.category_ids,
-                    image_size=size,
-                    path=image.path,
-                    picture=image.read,
-                )
-            )
-        return complete
+
+
+def choose_selection(thresholds: Sequence[float], iou_threshold: float, max_detections: int) -> Selection:
+    """The selection for one threshold, or for one per class: then the limit counts what is left after all of them."""
+    return Selection(
+        score_threshold=min(thresholds),
+        iou_threshold=iou_threshold,
+        nms_pre=NMS_PRE,
+        max_detections=len(STRIDES) * NMS_PRE if len(thresholds) > 1 else max_detections,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Opened:
+class OpenedImage:
     """One image on its way through the network."""
 
     pixels: np.ndarray  # (H, W, 3) uint8 RGB

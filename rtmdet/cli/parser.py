@@ -23,6 +23,7 @@ COMMANDS = (
     "data",
     "info",
 )
+LABEL_FORMATS = ("coco", "csv", "yolo", "voc", "labelme", "cvat")  # of infer --save
 EXPORT_FORMATS = ("onnx", "openvino", "safetensors")
 
 
@@ -146,13 +147,30 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_infer(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "infer", "Detect objects in images.", "infer")
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="image, folder or glob pattern")
+    parser = _command(commands, "infer", "Detect objects in images and videos.", "infer")
+    parser.add_argument("paths", nargs="+", metavar="PATH",
+                        help="image, folder, glob pattern, http(s) address of an image, video, stream "
+                        "(rtsp://...), or number of a camera (0)")  # fmt: skip
     _add_model_options(parser)
     _add_score(parser)
     parser.add_argument("--classes", metavar="A,B", help="detect only these classes")
     parser.add_argument("--recursive", action="store_true", help="also search subfolders")
+    parser.add_argument("--max-boxes", type=int, default=100, metavar="N",
+                        help="objects per image, the best ones (default 100)")  # fmt: skip
+    parser.add_argument("--batch", type=int, default=8, help="images per pass of the network (default 8)")
+    parser.add_argument("--stream", action="store_true",
+                        help="print one line of JSON per image to standard output as soon as it is known, instead of "
+                        "pictures and detections.json")  # fmt: skip
     parser.add_argument("--hide-labels", action="store_true", help="draw boxes without class names and scores")
+    parser.add_argument("--no-pictures", action="store_true", help="draw nothing: write only detections.json")
+    parser.add_argument("--save", nargs="+", choices=LABEL_FORMATS, default=[], metavar="FORMAT",
+                        help=f"also write the detections as {', '.join(LABEL_FORMATS)} (several: after the PATHs)"
+                        )  # fmt: skip
+    parser.add_argument("--tta", action="store_true",
+                        help="test-time augmentation: detect at 3 sizes, each also mirrored, and merge by NMS "
+                        "(6 times as slow)")  # fmt: skip
+    _add_tile(parser)
+    parser.add_argument("--crops", action="store_true", help="also write each object as a picture: crops/CLASS/...")
     parser.add_argument("--out", type=_path, default=Path("outputs/infer"),
                         help="folder for the pictures (same subfolders as the photos) and detections.json "
                         "(default outputs/infer)")  # fmt: skip

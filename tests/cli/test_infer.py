@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from rtmdet.cli.infer import find_images
 from rtmdet.data.images import read_image
 from rtmdet.models.rtmdet import build_rtmdet
+from rtmdet.stream.sources import find_sources
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import read_checkpoint
 
@@ -125,8 +125,10 @@ def test_pictures_of_an_earlier_run_are_not_searched(tmp_path: Path) -> None:
     for name in ("a.jpg", "b/c.jpg", "out/a.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    images = find_images([str(tmp_path)], recursive=True, skip=tmp_path / "out")
-    assert images == {tmp_path / "a.jpg": Path(), tmp_path / "b" / "c.jpg": Path("b")}
+    sources = find_sources([str(tmp_path)], recursive=True, skip=tmp_path / "out").sources
+    assert [(source.name, source.place) for source in sources] == [
+        (str(tmp_path / "a.jpg"), Path("a.jpg")), (str(tmp_path / "b" / "c.jpg"), Path("b/c.jpg")),
+    ]  # fmt: skip
 
 
 def test_pictures_of_other_runs_stay(infer: Command, photos: Path, tmp_path: Path) -> None:
@@ -278,9 +280,9 @@ def test_patterns_and_folders_take_image_files_only(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.PNG", "notes.json"):
         (tmp_path / name).touch()
     (tmp_path / "folder.jpg").mkdir()
-    images = [tmp_path / "a.jpg", tmp_path / "b.PNG"]
-    assert list(find_images([str(tmp_path / "*")])) == images
-    assert list(find_images([str(tmp_path)])) == images
+    images = [str(tmp_path / "a.jpg"), str(tmp_path / "b.PNG")]
+    for word in (tmp_path / "*", tmp_path):
+        assert [source.name for source in find_sources([str(word)]).sources] == images
 
 
 def with_thresholds(checkpoint: Path, path: Path, thresholds: tuple[float, ...]) -> Path:

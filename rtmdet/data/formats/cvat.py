@@ -1,4 +1,4 @@
-"""CVAT for images 1.1 (one XML file) -> COCO. Format: CVAT's documentation, "XML annotation format".
+"""CVAT for images 1.1 (one XML file), read and written. Format: CVAT's documentation, "XML annotation format".
 
 Frame: continuous pixels from the image's top left corner. Dimension legend: V vertices of one shape.
 Not done with hotcoco, which ignores rotations, ellipses and masks, and accepts NaN.
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import shown
+from rtmdet.data.coco.file import CocoAnnotation, CocoImage, shown
 from rtmdet.data.coco.layout import file_by_split
 from rtmdet.data.files import files_below
 from rtmdet.data.formats.faults import one_entry
@@ -37,6 +37,7 @@ from rtmdet.data.split_names import by_split
 
 FEW_FILES = 4  # XML files checked for CVAT if none is called annotations.xml
 SKIPPED = ("polyline", "points", "cuboid", "skeleton")
+CVAT_END = "</annotations>\n"
 
 
 def find_cvat(path: Path) -> dict[str, Convert]:
@@ -182,3 +183,27 @@ def _numbers(where: str, element: Element, keys: Sequence[str]) -> list[float]:
             )
         numbers.append(number)
     return numbers
+
+
+def cvat_begin(names: Sequence[str]) -> str:
+    """The beginning of the file, with the class names as the labels of its task."""
+    meta = Element("meta")
+    labels = SubElement(SubElement(meta, "task"), "labels")
+    for name in names:
+        SubElement(SubElement(labels, "label"), "name").text = name
+    indent(meta)
+    text = tostring(meta, encoding="unicode")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n{text}\n'
+
+
+def cvat_image(image: CocoImage, annotations: Sequence[CocoAnnotation], names: Mapping[int, str]) -> str:
+    """The entry of one image, with its boxes."""
+    sides = {"width": str(image["width"]), "height": str(image["height"])}
+    entry = Element("image", {"id": str(image["id"] - 1), "name": image["file_name"], **sides})
+    for annotation in annotations:
+        x, y, width, height = annotation["bbox"]
+        corners = zip(("xtl", "ytl", "xbr", "ybr"), (x, y, x + width, y + height), strict=True)
+        box = {"label": names[annotation["category_id"]], "source": "auto", "occluded": "0", "z_order": "0"}
+        SubElement(entry, "box", {**box, **{key: f"{value:.2f}" for key, value in corners}})
+    indent(entry)
+    return tostring(entry, encoding="unicode") + "\n"

@@ -1,4 +1,4 @@
-"""LabelMe JSON files -> COCO. Format: files of the annotation tool LabelMe, versions 3 to 5.
+"""LabelMe JSON files, read and written. Format: files of the annotation tool LabelMe, versions 3 to 5.
 
 Frame: continuous pixels from the image's top left corner. Dimension legend: V vertices of one shape.
 """
@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import is_number, shown
+from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_number, shown
 from rtmdet.data.files import files_below
 from rtmdet.data.formats import label_files
 from rtmdet.data.formats.faults import one_entry
@@ -34,6 +34,7 @@ from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.json_file import read_json
 from rtmdet.data.split_names import group_by_split
 
+VERSION = "5.5.0"  # of LabelMe, whose files look like those written here
 SKIPPED = ("point", "points", "line", "linestrip")  # shapes without area
 MIN_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}  # other shapes: as for a polygon
 
@@ -180,3 +181,31 @@ def _outline(where: str, kind: object, points: np.ndarray) -> Outline:
 def _join(parts: Sequence[LabeledObject]) -> LabeledObject:
     lefts, tops, rights, bottoms = zip(*(part.outline[1] for part in parts), strict=True)
     return LabeledObject(parts[0].where, parts[0].name, (None, (min(lefts), min(tops), max(rights), max(bottoms))))
+
+
+def labelme_document(
+    image: CocoImage, annotations: Sequence[CocoAnnotation], names: Mapping[int, str], image_path: str
+) -> dict[str, object]:
+    """The JSON of one image: a rectangle for each box. `image_path` is relative to the JSON file."""
+    shapes: list[dict[str, object]] = []
+    for annotation in annotations:
+        x, y, width, height = annotation["bbox"]
+        shapes.append(
+            {
+                "label": names[annotation["category_id"]],
+                "points": [[x, y], [x + width, y + height]],
+                "group_id": None,
+                "description": "",
+                "shape_type": "rectangle",
+                "flags": {},
+            }
+        )
+    return {
+        "version": VERSION,
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": image_path,
+        "imageData": None,
+        "imageHeight": image["height"],
+        "imageWidth": image["width"],
+    }

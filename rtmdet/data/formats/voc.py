@@ -8,7 +8,7 @@ W is as wide as the image. Not written with hotcoco, which drops the folders of 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
@@ -192,21 +192,28 @@ def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
     if taken:
         raise InputError(f"{taken[0]} exists already; give another --out or --split")
     names = {category["id"]: category["name"] for category in file["categories"]}
-    roots = {image["id"]: _root(image) for image in file["images"]}
-    sizes = {image["id"]: (image["width"], image["height"]) for image in file["images"]}
+    annotations_of: dict[int, list[CocoAnnotation]] = {image["id"]: [] for image in file["images"]}
     for annotation in file["annotations"]:
-        image_id = annotation["image_id"]
-        _add_object(roots[image_id], annotation, names[annotation["category_id"]], sizes[image_id])
+        annotations_of[annotation["image_id"]].append(annotation)
     for image, stem in zip(file["images"], stems, strict=True):
-        root = roots[image["id"]]
-        indent(root)
         _path(out, stem).parent.mkdir(parents=True, exist_ok=True)
-        ElementTree(root).write(_path(out, stem), encoding="utf-8")
+        voc_document(image, annotations_of[image["id"]], names).write(_path(out, stem), encoding="utf-8")
         label_files.copy_image(images, image["file_name"], out / "JPEGImages")
     (out / LISTS).mkdir(parents=True, exist_ok=True)
     (out / LISTS / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
     crowds = sum(annotation["iscrowd"] for annotation in file["annotations"])
     return [f"crowd regions: {crowds}, written as difficult objects"] if crowds else []
+
+
+def voc_document(
+    image: CocoImage, annotations: Sequence[CocoAnnotation], names: Mapping[int, str]
+) -> ElementTree[Element]:
+    """The XML of one image; `names` are those of the category ids."""
+    root = _root(image)
+    for annotation in annotations:
+        _add_object(root, annotation, names[annotation["category_id"]], (image["width"], image["height"]))
+    indent(root)
+    return ElementTree(root)
 
 
 def _path(out: Path, stem: str) -> Path:

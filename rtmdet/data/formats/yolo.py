@@ -215,7 +215,7 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
         if not annotation["iscrowd"]:
             annotations_of[annotation["image_id"]].append(annotation)
     for image, stem in zip(file["images"], stems, strict=True):
-        lines = [_line(numbers[entry["category_id"]], entry, image) for entry in annotations_of[image["id"]]]
+        lines = [yolo_line(numbers[entry["category_id"]], entry, image) for entry in annotations_of[image["id"]]]
         label = out / "labels" / split / f"{stem}.txt"
         label.parent.mkdir(parents=True, exist_ok=True)
         label.write_text("".join(lines))
@@ -237,7 +237,7 @@ def _current_data_yaml(out: Path, names: list[str]) -> dict[str, object]:
     return found
 
 
-def _line(number: int, annotation: CocoAnnotation, image: CocoImage) -> str:
+def yolo_line(number: int, annotation: CocoAnnotation, image: CocoImage) -> str:
     """Class, center and size as fractions of the image's size."""
     x, y, width, height = annotation["bbox"]
     left, right = (min(max(value / image["width"], 0.0), 1.0) for value in (x, x + width))
