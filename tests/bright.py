@@ -25,9 +25,14 @@ class BrightBackend:
     device: str = "cpu"
     batches: list[int] = field(default_factory=list)
 
-    def detect(self, images: Array, letterboxes: Sequence[Letterbox], selection: Selection) -> list[Detections]:
+    def forward(self, images: Array) -> Array:
         self.batches.append(len(images))
-        return [self._one(image, place, selection) for image, place in zip(images, letterboxes, strict=True)]
+        return images
+
+    def select(
+        self, outputs: Array, input_size: tuple[int, int], letterboxes: Sequence[Letterbox], selection: Selection
+    ) -> list[Detections]:
+        return [self._one(image, place, selection) for image, place in zip(outputs, letterboxes, strict=True)]
 
     def _one(self, image: np.ndarray, place: Letterbox, selection: Selection) -> Detections:
         y, x = np.nonzero(image.min(0) > 200)
