@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from bright import SIDE, BrightBackend, scene
 
-from rtmdet.core.backend import Selection
+from rtmdet.core.backend import Selection, detect
 from rtmdet.core.detections import Detections
 from rtmdet.detector import Detector
 from rtmdet.stream.detecting import DetectSettings
@@ -35,7 +35,7 @@ def test_sizes_are_multiples_of_the_stride() -> None:
 def test_boxes_of_a_view_are_those_of_the_picture(mirrored: bool, side: int) -> None:
     view = View((side, side), mirrored)
     canvas, place = view.show(scene(4, (60, 90)))
-    found = BrightBackend().detect(canvas.transpose(2, 0, 1)[None], [place], Selection())[0]
+    found = detect(BrightBackend(), canvas.transpose(2, 0, 1)[None], [place], Selection())[0]
     np.testing.assert_allclose(view.back(found, 90).boxes[0], [8, 8, 24, 24], atol=1.5)
 
 
