@@ -21,7 +21,10 @@ BIN = Path(sys.executable).parent
 ONE_EPOCH = ["--set", "train.epochs=1", "--set", "data.workers=0"]
 SMALL = [*ONE_EPOCH, "--set", "data.input_size=[256,256]"]
 
-DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in ("own-data", "training", "looking-inside", "models")))
+DOCUMENTS = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("own-data", "training", "looking-inside", "models", "infer")),
+)
 PERSON = ["--set", shlex.quote(f"model.weights={WEIGHTS}")]
 TWO = "torchrun --nproc-per-node 2 train.py --config configs/balloon_nano.yaml --set data.batch_size=2"
 TIMED = "python train.py --data data/balloon --weights rtmdet-nano-person"

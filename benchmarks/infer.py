@@ -5,6 +5,7 @@
 
 The network's rate is that of the same batches, letterboxed and in memory, through the network and post-processing.
 Every run measures it anew before and after the others, in turns, since other work on the machine distorts them all.
+The processor time of an image, of all threads together, is distorted least: it tells what is left to gain by overlap.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from rtmdet.stream.infer import OutputSettings, infer
 from rtmdet.stream.sources import find_sources
 
 SIZE = (480, 640)  # (H, W) of every image
+IN_MEMORY, ROUNDS = 64, 2  # images of the network's own rate, and how often each is given to it
+ALONE = 200  # images that are taken one by one
 
 
 def main() -> None:
@@ -70,23 +73,22 @@ def write_images(folder: Path, count: int, photos: Path | None) -> None:
 
 def run_network(detector: Detector, folder: Path, settings: DetectSettings) -> float:
     """Seconds per image of the network and its post-processing alone."""
-    paths = sorted((folder / "photos").iterdir())[: 8 * settings.batch]
+    paths = sorted((folder / "photos").iterdir())[:IN_MEMORY]
     batches = [
         detector.preprocess([read_image(path) for path in paths[start : start + settings.batch]])
         for start in range(0, len(paths), settings.batch)
     ]
     selection = choose_selection([0.3] * len(detector.classes), IOU_THRESHOLD, settings.max_boxes)
     began = time.perf_counter()
-    rounds = 4
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         for images, places in batches:
             detector.backend.detect(images, places, selection)
-    return (time.perf_counter() - began) / (rounds * len(paths))
+    return (time.perf_counter() - began) / (ROUNDS * len(paths))
 
 
 def run_one_by_one(detector: Detector, folder: Path) -> float:
     """Seconds per image of reading, detecting and drawing one image after the other, as before there were threads."""
-    paths = sorted((folder / "photos").iterdir())[:200]
+    paths = sorted((folder / "photos").iterdir())[:ALONE]
     began = time.perf_counter()
     for path in paths:
         detector(path, score=0.3).save(folder / "one" / path.name)
@@ -103,21 +105,35 @@ def run_infer(detector: Detector, folder: Path, settings: DetectSettings, *, pic
     return (time.perf_counter() - began) / len(sources)
 
 
+def timed(way: Callable[[], float], processor: list[float]) -> float:
+    """Seconds per image of a way; its seconds of processor time, of all threads and images, are appended."""
+    began = time.process_time()
+    seconds = way()
+    processor.append(time.process_time() - began)
+    return seconds
+
+
 def measure(ways: dict[str, Callable[[], float]], images: int, runs: int) -> None:
     """Run all in turns and print the median of each, and its share of the network's rate in the same round."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     ratios: dict[str, list[float]] = {name: [] for name in ways}
+    processor: dict[str, list[float]] = {name: [] for name in ways}
     ways["network"]()  # warm
     for _ in range(runs):
         for name, way in ways.items():
-            seconds[name].append(way())
+            seconds[name].append(timed(way, processor[name]))
             again = ways["network"]()  # right after: the machine may have become slower
             ratios[name].append((seconds["network"][-1] + again) / 2 / seconds[name][-1])
+    counts = dict.fromkeys(ways, images)
+    counts |= {"network": min(images, IN_MEMORY) * ROUNDS, "one by one": min(images, ALONE)}
     print(f"{images} JPEGs, {runs} rounds, load of the machine {os.getloadavg()[0]:.1f}")
     for name in ways:
         rate, ratio = 1 / statistics.median(seconds[name]), statistics.median(ratios[name])
         each = " ".join(f"{one:.2f}" for one in ratios[name])
-        print(f"{name:<12} {rate:6.1f} images/s   {ratio:5.2f} of the network's rate   ({each})")
+        busy = 1000 * min(processor[name]) / counts[name]
+        print(
+            f"{name:<12} {rate:6.1f} images/s   {ratio:5.2f} of the network's rate   ({each})   {busy:5.0f} ms busy"
+        )
 
 
 if __name__ == "__main__":

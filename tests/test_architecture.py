@@ -112,6 +112,10 @@ def test_no_circles() -> None:
         pytest.fail(f"modules import each other in a circle: {' -> '.join(error.args[1])}")
 
 
+def test_the_video_library_is_imported_in_one_file() -> None:
+    assert [name for name, tree in PARTS.items() if "av" in set(imports(tree))] == ["stream.video"]
+
+
 def test_one_command_does_not_import_another() -> None:
     commands = {
         name for name, tree in TREES.items() if any(f.name == "run" for f in functions(tree)) and room(name) == "cli"

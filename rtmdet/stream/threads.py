@@ -20,18 +20,36 @@ _PATIENCE = 0.1  # seconds between looks at whether the consumer has gone
 _FAREWELL = 5.0  # seconds for a source to come back from waiting for its next picture
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The last item: why there is no more."""
+
+    error: BaseException | None = None
+
+
+def _next(items: Iterator[Given]) -> Given | _End:
+    """The next item, or why there is none."""
+    try:
+        return next(items)
+    except StopIteration:
+        return _End()
+    except BaseException as error:  # raised again by the caller, in its place
+        return _End(error)
+
+
 def in_order(
     function: Callable[[Given], Made], items: Iterable[Given], *, threads: int, ahead: int
 ) -> Iterator[Made]:
     """`function` of each item, computed by a pool of threads, in the order of the items.
 
-    At most `ahead` results are begun and not yet taken; finished ones are not held back. What the function raises is
-    raised in its place.
+    At most `ahead` results are begun and not yet taken; finished ones are not held back. What the function or the
+    items raise, Ctrl-C included, is raised in its place, after the results before it.
     """
     waiting: deque[Future[Made]] = deque()
+    upcoming = iter(items)
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for item in items:
+            while not isinstance(item := _next(upcoming), _End):
                 waiting.append(pool.submit(function, item))
                 while waiting and (len(waiting) >= ahead or waiting[0].done()):
                     yield waiting.popleft().result()
@@ -40,13 +58,8 @@ def in_order(
         finally:
             for future in waiting:
                 future.cancel()
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """The last thing in the queue: why there is no more."""
-
-    error: BaseException | None = None
+    if item.error is not None:
+        raise item.error
 
 
 def prefetched(items: Iterable[Given], *, ahead: int) -> Iterator[Given]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -12,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from rtmdet.data.images import read_image
 from rtmdet.models.rtmdet import build_rtmdet
@@ -317,3 +320,72 @@ def test_refuses_a_score_that_is_no_number(infer: Command, photos: Path) -> None
     result = infer(photos, "--score", "high")
     assert result.returncode == 2
     assert "expected a number or auto, found 'high'" in result.stderr
+
+
+def test_lines_of_json_and_nothing_else(infer: Command, photos: Path, tmp_path: Path) -> None:
+    (photos / "b.png").write_bytes(b"")
+    result = infer(photos, "--score", 0.001, "--stream", "--max-boxes", 3)
+    entries = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [Path(entry["file"]).name for entry in entries] == ["C.JPEG", "a.jpg"]
+    assert [list(entry) for entry in entries] == [["file", "width", "height", "objects"]] * 2
+    assert all(0 < len(entry["objects"]) <= 3 for entry in entries)
+    assert result.returncode == 1
+    assert "1 class (balloon)" in result.stderr
+    assert f"skipped: {photos / 'b.png'}" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_outputs(infer: Command, photos: Path, tmp_path: Path) -> None:
+    result = infer(
+        photos / "a.jpg", "--score", 0.001, "--max-boxes", 2, "--no-pictures", "--crops", "--save", "csv", "voc"
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"{photos / 'a.jpg'}: 2 balloon\n" in result.stdout
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
+    crops = {f"crops/balloon/a_{number}.jpg" for number in (1, 2)}
+    assert written == {"detections.json", "detections.csv", "voc/Annotations/a.xml", *crops}
+
+
+def hostile(folder: Path) -> None:
+    """Files that are unusual, and some that are no images."""
+    noise = np.random.default_rng(0).integers(0, 256, (40, 50, 4), np.uint8)
+    frames = [Image.fromarray(noise[..., first : first + 3]) for first in (0, 1)]
+    frames[0].save(folder / "animated.gif", save_all=True, append_images=frames[1:])
+    Image.fromarray(noise, mode="CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(noise).save(folder / "rgba.png")
+    cv2.imwrite(str(folder / "deep.png"), noise[..., :3].astype(np.uint16) * 200)
+    Image.fromarray(noise[:1, :1, :3]).save(folder / "dot.png")
+    Image.fromarray(np.zeros((1, 20000, 3), np.uint8)).save(folder / "wide.png")
+    (folder / "empty.png").write_bytes(b"")
+    header = struct.pack(">4sIIBBBBB", b"IHDR", 60000, 60000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    (folder / "bomb.png").write_bytes(bomb + b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND")))
+
+
+def test_unusual_images_give_a_result_or_one_line(infer: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    hostile(folder)
+    result = infer(folder, "--score", 0.001, "--crops")
+    assert result.returncode == 1
+    sizes = {Path(str(entry["file"])).name: (entry["width"], entry["height"]) for entry in found(tmp_path)}
+    assert sizes == {
+        "animated.gif": (50, 40), "cmyk.jpg": (50, 40), "deep.png": (50, 40), "dot.png": (1, 1), "rgba.png": (50, 40),
+        "wide.png": (20000, 1),
+    }  # fmt: skip
+    lines = result.stderr.splitlines()
+    assert [line.split(": ")[1].rpartition("/")[2] for line in lines] == ["bomb.png", "empty.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch", 0], "--batch 0: expected at least 1"),
+        (["--max-boxes", 0], "--max-boxes 0: expected at least 1"),
+        (["--save", "xml"], "invalid choice: 'xml'"),
+    ],
+)
+def test_options_out_of_range(infer: Command, photos: Path, words: list[object], message: str) -> None:
+    result = infer(photos / "a.jpg", *words)
+    assert result.returncode == 2
+    assert message in result.stderr

@@ -173,6 +173,24 @@ def test_torch_is_not_imported(
     assert Image.open(tmp_path / "drawn.png").size == (width, height)
 
 
+INFER = """
+import sys
+from rtmdet.cli.main import main
+weights, photo, out = sys.argv[1:]
+code = main(["infer", photo, "--weights", weights, "--score", "0.1", "--out", out, "--save", "coco"])
+print(code, "torch" in sys.modules)
+"""
+
+
+def test_the_command_imports_no_torch(folder: Path, images: list[np.ndarray], tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(images[0]).save(photo)
+    words = [sys.executable, "-c", INFER, str(folder / "plain.onnx"), str(photo), str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ}, check=True)
+    assert done.stdout.splitlines()[-1] == "0 False"
+    assert (tmp_path / "out" / "photo.jpg").is_file()
+
+
 def test_files_that_are_not_ours(folder: Path, tmp_path: Path) -> None:
     """One line that names the file and says what to do."""
     whole = (folder / "plain.onnx").read_bytes()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from bright import BrightBackend, scene
 
+from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
@@ -100,3 +102,23 @@ def test_a_picture_that_cannot_be_drawn_keeps_its_entry(detector: Detector, tmp_
     assert outcome.failure is not None
     assert "long.jpg" in str(outcome.failure)
     assert json.loads((tmp_path / "out" / "detections.json").read_text())["images"] == [outcome.entry]
+
+
+def test_ctrl_c_keeps_all_that_was_detected(
+    detector: Detector, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = detector.backend
+    assert isinstance(backend, BrightBackend)
+    detect = BrightBackend.detect
+
+    def stopped(self: BrightBackend, *given: Any) -> list[Detections]:
+        if len(self.batches) == 3:
+            raise KeyboardInterrupt
+        return detect(self, *given)
+
+    monkeypatch.setattr(BrightBackend, "detect", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(detector, photos, tmp_path / "out", batch=4)
+    entries = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+    assert [entry["picture"] for entry in entries] == [f"{number:02d}.jpg" for number in range(12)]
+    assert all((tmp_path / "out" / entry["picture"]).is_file() for entry in entries)

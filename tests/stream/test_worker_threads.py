@@ -62,6 +62,9 @@ def test_errors_come_in_their_place() -> None:
     with pytest.raises(ZeroDivisionError):
         got.extend(in_order(lambda number: 6 / number, [3, 0, 2], threads=2, ahead=3))
     assert got == [6, 2]
+    with pytest.raises(OSError, match="gone"):
+        got.extend(in_order(abs, broken(), threads=2, ahead=3))
+    assert got == [6, 2, 6]
 
 
 def test_an_early_end_closes_the_source_in_its_own_thread() -> None:
