@@ -11,7 +11,7 @@ BOX_AM_METHODS = ("gradcam", "gradcam++", "eigencam", "ablationcam")
 EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
 REDUCTIONS = ("squeeze_mean", "select_max", "topk")
 COMMANDS = ("train", "check", "evaluate", "compare", "infer", "export", "visualize", "plot", "data", "info")
-EXPORT_FORMATS = ("onnx", "openvino", "safetensors")
+EXPORT_FORMATS = ("onnx", "openvino", "safetensors", "openmmlab")
 
 
 def _path(text: str) -> Path:
