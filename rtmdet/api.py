@@ -29,6 +29,7 @@ from rtmdet.runs.ground_truth import open_ground_truth
 from rtmdet.runs.measure import Evaluation, Loading, evaluate_detector
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.train import carry_out
+from rtmdet.stream.tiles import Tiling
 from rtmdet.training.log import read_log
 from rtmdet.training.records import Callback
 
@@ -111,18 +112,20 @@ def evaluate(
     batch_size: int = 8,
     workers: int = 2,
     backend: str | None = None,
+    tile: int | None = None,
 ) -> Evaluation:
     """Measure a detector on annotated images; `print` the result for the 12 COCO metrics.
 
     `detector` may be a weights file, or the folder of a run, whose last.pth is taken. `data` is a data set in any
     known format; `split` defaults to val, or train if there is none. Without `data`, the validation images of the
-    detector's run. Raises InputError.
+    detector's run. `tile` also detects in overlapping windows of this side in pixels. Raises InputError.
     """
     loading = Loading(batch_size, workers, backend)
     found = detector if isinstance(detector, Detector) else Detector(weights_of_run(str(detector)))
     name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=_path(data), images=_path(images), split=split)
-    return evaluate_detector(found, dataset, name=name, loading=loading)
+    tiling = None if tile is None else Tiling(tile)
+    return evaluate_detector(found, dataset, name=name, loading=loading, tiling=tiling)
 
 
 def compare(
@@ -181,7 +184,7 @@ def export(
     "unverified".
 
     `half` stores 16-bit floats. `nms` puts NMS into the file: boxes of a score above `nms_score`, none of a class
-    that overlap by more than `nms_iou`. `fixed` allows only batches of so many images of the input size; otherwise
+    that overlap by more than `nms_iou`. `fixed` allows only batches of this many images of the input size; otherwise
     the file takes every number of images and all sizes that are multiples of 32. Raises InputError.
     """
     if isinstance(detector, Detector):

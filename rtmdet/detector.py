@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from rtmdet.core.arrays import is_tensor
-from rtmdet.core.backend import Backend, Selection
+from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
@@ -29,6 +29,7 @@ from rtmdet.core.pictures import COLORS, ValueRange, to_rgb
 from rtmdet.core.strides import STRIDES
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
+from rtmdet.deploy.open_exported import EXPORTED_SUFFIXES, open_exported
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 
 if TYPE_CHECKING:
@@ -63,14 +64,16 @@ class Detector:
         input_size: tuple[int, int] | None = None,
         device: str = "auto",
         fold: bool = True,
+        threads: int | None = None,
     ) -> None:
         """A detector from a checkpoint, a published name (zoo.WEIGHTS), or a file of `rtmdet export`.
 
         ONNX Runtime runs an exported .onnx, OpenVINO an .xml. Model size, class names and input size (H, W) default
         to those in the file. `device` is cpu, cuda, cuda:1, mps or auto. `fold` merges batch norms into convolutions:
-        same results, faster. Raises InputError if the weights do not fit or lack metadata.
+        same results, faster. `threads` are those of an exported file, by default as many as cores; torch has
+        torch.set_num_threads. Raises InputError if the weights do not fit or lack metadata.
         """
-        self.path, self.backend, facts = _open(weights, size=size, device=device, fold=fold)
+        self.path, self.backend, facts = _open(weights, size=size, device=device, fold=fold, threads=threads)
         if classes:
             number = len(facts.classes)
             facts = replace(facts, classes=tuple(classes), named=True)
@@ -206,44 +209,66 @@ class Detector:
             batch_size=batch_size,
         )
 
-    def _open(self, image: object, name: str, color: str) -> _Opened:
+    def export(self, formats: Sequence[str] = ("onnx",), *, images: FilePath, out: FilePath = ".") -> Any:
+        """Write files for other programs into the folder `out`, each compared on the image files of a folder.
+
+        As rtmdet.export, which has more options. Formats with all tensors need a detector opened with fold=False.
+        Raises InputError.
+        """
+        import rtmdet  # not at the top: this function is a shortcut to what is built on the Detector
+
+        return rtmdet.export(self, formats, images=Path(images), out=Path(out))
+
+    def _open(self, image: object, name: str, color: str) -> OpenedImage:
         if isinstance(image, str | os.PathLike):
             path = Path(image).expanduser()
             read = partial(read_image, path, self.value_range)
-            return _Opened(read(), read, path)
+            return OpenedImage(read(), read, path)
         pixels = to_rgb(image, name, color=color, value_range=self.value_range)
-        return _Opened(pixels, partial(np.asarray, pixels), None)
+        return OpenedImage(pixels, partial(np.asarray, pixels), None)
 
     def _detect(
-        self, images: Sequence[_Opened], thresholds: Sequence[float], iou_threshold: float, max_detections: int
+        self, images: Sequence[OpenedImage], thresholds: Sequence[float], iou_threshold: float, max_detections: int
     ) -> list[Detections]:
         batch, places = self.preprocess([image.pixels for image in images])
-        several = len(thresholds) > 1  # then the limit counts what is left after all of them
-        selection = Selection(
-            score_threshold=min(thresholds),
-            iou_threshold=iou_threshold,
-            nms_pre=NMS_PRE,
-            max_detections=len(STRIDES) * NMS_PRE if several else max_detections,
+        selection = choose_selection(thresholds, iou_threshold, max_detections)
+        found = detect(self.backend, batch, places, selection)
+        return [
+            self.complete(one, image, thresholds=thresholds, max_detections=max_detections)
+            for one, image in zip(found, images, strict=True)
+        ]
+
+    def complete(
+        self, found: Detections, image: OpenedImage, *, thresholds: Sequence[float], max_detections: int
+    ) -> Detections:
+        """What the backend found in an image, with its classes and picture, on the CPU, clipped to the image.
+
+        `thresholds`, one or K, and `max_detections` are those that its selection was made for.
+        """
+        size = image.pixels.shape[0], image.pixels.shape[1]
+        kept = found.above(thresholds)[:max_detections] if len(thresholds) > 1 else found
+        return replace(
+            kept.on_cpu().clipped(size),
+            classes=self.classes,
+            category_ids=self.category_ids,
+            image_size=size,
+            path=image.path,
+            picture=image.read,
         )
-        complete = []
-        for found, image in zip(self.backend.detect(batch, places, selection), images, strict=True):
-            size = image.pixels.shape[0], image.pixels.shape[1]
-            kept = found.above(thresholds)[:max_detections] if several else found
-            complete.append(
-                replace(
-                    kept.on_cpu().clipped(size),
-                    classes=self.classes,
-                    category_ids=self.category_ids,
-                    image_size=size,
-                    path=image.path,
-                    picture=image.read,
-                )
-            )
-        return complete
+
+
+def choose_selection(thresholds: Sequence[float], iou_threshold: float, max_detections: int) -> Selection:
+    """The selection for one threshold, or for one per class: then the limit counts what is left after all of them."""
+    return Selection(
+        score_threshold=min(thresholds),
+        iou_threshold=iou_threshold,
+        nms_pre=NMS_PRE,
+        max_detections=len(STRIDES) * NMS_PRE if len(thresholds) > 1 else max_detections,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Opened:
+class OpenedImage:
     """One image on its way through the network."""
 
     pixels: np.ndarray  # (H, W, 3) uint8 RGB
@@ -283,18 +308,13 @@ def _check_options(iou_threshold: float, max_detections: int, batch_size: int, c
         raise InputError(f"color {color!r}: expected {' or '.join(COLORS)}")
 
 
-def _open(weights: FilePath, *, size: str | None, device: str, fold: bool) -> tuple[Path | None, Backend, ModelFacts]:
+def _open(
+    weights: FilePath, *, size: str | None, device: str, fold: bool, threads: int | None
+) -> tuple[Path | None, Backend, ModelFacts]:
     """The file of weights, what runs it, and its facts; by the suffix, which decides about the imports, too."""
     path = Path(weights).expanduser()
-    if path.suffix == ".onnx":
-        from rtmdet.deploy.onnx_backend import open_onnx
-
-        exported = open_onnx(path, device)
-        return path, exported, exported.facts.model
-    if path.suffix == ".xml":
-        from rtmdet.deploy.openvino_backend import open_openvino
-
-        exported = open_openvino(path, device)
+    if path.suffix in EXPORTED_SUFFIXES:
+        exported = open_exported(path, device, threads)
         return path, exported, exported.facts.model
     from rtmdet.deploy.torch_backend import open_checkpoint
     from rtmdet.weights.download import resolve

@@ -21,6 +21,7 @@ ALLOWED = {
     "training": {"core", "evaluation", "weights"},  # of weights the checkpoints: they hold the state of a training
     "deploy": {"core", "models", "weights"},
     "detector": {"core", "data", "deploy", "evaluation", "models", "weights"},  # of data the image files
+    "stream": {"core", "data", "deploy", "detector"},  # of data the image files and label formats, of deploy the NMS
     "viz": {"core", "evaluation", "training"},  # of training the records and the log that the curves are drawn from
 }
 JOINERS = {"runs", "api", "cli"}
@@ -72,10 +73,10 @@ def calls(tree: ast.AST) -> Iterator[ast.Call]:
 
 
 def expressions(trees: dict[str, ast.Module]) -> Iterator[tuple[str, str]]:
-    """All names and attributes of files, each with its place."""
+    """All names and attributes of files that are read, not set, each with its place."""
     for name, tree in trees.items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Name | ast.Attribute):
+            if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
                 yield f"{name}, line {node.lineno}", ast.unparse(node)
 
 

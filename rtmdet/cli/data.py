@@ -12,20 +12,17 @@ from pathlib import Path
 
 from rtmdet.core.errors import InputError
 from rtmdet.data.class_names import similar_name_remarks
+from rtmdet.data.coco.edit import merge_coco, split_coco
 from rtmdet.data.coco.file import CocoFile, read_and_repair, read_coco
-from rtmdet.data.coco.layout import find_folder, find_images, is_coco
-from rtmdet.data.coco.merging import merge_coco
-from rtmdet.data.coco.splitting import split_coco
+from rtmdet.data.coco.layout import find_images, is_coco
 from rtmdet.data.copies import group_copies
 from rtmdet.data.formats.cvat import convert_cvat
-from rtmdet.data.formats.labeled_image import ConvertedSet
+from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.formats.labelme import convert_labelme
-from rtmdet.data.formats.open import Split, open_dataset
-from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via, via_file_names
-from rtmdet.data.formats.voc import convert_voc
-from rtmdet.data.formats.voc_writer import write_voc
-from rtmdet.data.formats.yolo import convert_yolo
-from rtmdet.data.formats.yolo_writer import write_yolo
+from rtmdet.data.formats.open import open_dataset
+from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via
+from rtmdet.data.formats.voc import convert_voc, write_voc
+from rtmdet.data.formats.yolo import convert_yolo, write_yolo
 from rtmdet.data.image_names import place_images
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.data.synthetic import write_dataset
@@ -52,17 +49,16 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def convert_regions(path: Path, images: Path | None, class_name: str | None, class_key: str | None) -> ConvertedSet:
+def convert_regions(path: Path, images: Path | None, class_name: str | None, class_key: str | None) -> Split:
     """VIA regions as COCO: of one class, or of classes in the attribute `class_key` (default: the one all have)."""
-    folder = images or find_folder(path, via_file_names(path))
     if class_name is None and class_key is None:
         class_key = class_attribute(path)
-    return convert_via(path, folder, class_name=class_name or DEFAULT_CLASS, class_key=class_key)
+    return convert_via(path, images, class_name=class_name or DEFAULT_CLASS, class_key=class_key)
 
 
 def convert(
     format_name: str, path: Path, images: Path | None, classes: Sequence[str] | None, split: str | None
-) -> ConvertedSet:
+) -> Split:
     """A data set of another format as COCO; `classes` in the order of their ids, None: all, sorted."""
     if format_name == "yolo":
         return convert_yolo(path, split or "train")
@@ -71,7 +67,7 @@ def convert(
     return (convert_cvat if format_name == "cvat" else convert_labelme)(path, images, classes)
 
 
-def report(converted: ConvertedSet, out: Path) -> None:
+def report(converted: Split, out: Path) -> None:
     """Write the converted data set, and print its counts."""
     write_json(out, converted.coco)
     names = [category["name"] for category in converted.coco["categories"]]

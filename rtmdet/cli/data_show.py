@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
+import hotcoco
 import numpy as np
 
 from rtmdet.core.class_colors import Color, class_colors
@@ -98,50 +99,14 @@ def _outlines(annotation: CocoAnnotation, size: tuple[int, int]) -> list[np.ndar
     """The polygons (V, 2) of an object in an image of (H, W); none if its segmentation cannot be used."""
     segmentation = annotation.get("segmentation")
     try:
-        if isinstance(segmentation, dict):
-            return _outlines_of_runs(segmentation, size)
+        if isinstance(segmentation, dict):  # by hotcoco, since pycocotools writes out of bounds for damaged counts
+            mask = hotcoco.mask.decode({"counts": segmentation["counts"], "size": size})  # (H, W)
+            contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            return [contour.reshape(-1, 2) + 0.5 for contour in contours]
         polygons = [np.array(flat, np.float64).reshape(-1, 2) for flat in segmentation or []]
     except Exception:  # the box alone is still useful: boxes are what training uses
         return []
     return [polygon for polygon in polygons if len(polygon) >= 3 and np.isfinite(polygon).all()]
-
-
-def _outlines_of_runs(segmentation: dict[str, object], size: tuple[int, int]) -> list[np.ndarray]:
-    """The outer contours of a COCO RLE mask, compressed or not; raises ValueError for invalid counts."""
-    found = segmentation["counts"]
-    counts = found if isinstance(found, list) else _unpack(found)
-    if sum(counts) != size[0] * size[1] or min(counts) < 0:  # checked first: a damaged count could exhaust the memory
-        raise ValueError("the runs do not fill the image")
-    runs = np.repeat(np.arange(len(counts)) % 2, counts)  # alternating background and object, down the columns
-    mask = np.ascontiguousarray(runs.reshape(size[::-1]).T, np.uint8)  # (H, W)
-    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return [contour.reshape(-1, 2) + 0.5 for contour in contours]
-
-
-def _unpack(text: object) -> list[int]:
-    """The counts of a compressed COCO RLE. Format: rleFrString of cocoapi. Raises ValueError for invalid text.
-
-    Each letter holds five bits of a number, lowest first, and a continuation bit; from the fourth number on, the
-    value is the difference to the number before the last.
-    """
-    # Not by pycocotools, which writes out of bounds if counts are damaged.
-    if not isinstance(text, str):
-        raise ValueError("counts are neither a list nor a text")
-    counts: list[int] = []
-    value = shift = 0
-    for letter in text:
-        bits = ord(letter) - 48
-        if not 0 <= bits < 64 or shift > 60:
-            raise ValueError(f"{letter!r} is not valid in compressed counts")
-        value |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            value -= (1 << shift) if bits & 16 else 0  # the highest bit is the sign
-            counts.append(value + counts[-2] if len(counts) > 2 else value)
-            value = shift = 0
-    if shift:
-        raise ValueError("the last number is cut")
-    return counts
 
 
 def _print_counts(coco: CocoFile) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rtmdet.cli.model_options import load_detector
+from rtmdet.cli.model_options import load_detector, read_tiling
 from rtmdet.core.errors import InputError
 from rtmdet.runs.folder import weights_of_run
 from rtmdet.runs.ground_truth import open_ground_truth
@@ -29,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for remark in dataset.remarks:
         print(remark)
-    found = evaluate_detector(detector, dataset, name=arguments.weights, loading=loading)
+    tiling = read_tiling(arguments.tile, detector)
+    found = evaluate_detector(detector, dataset, name=arguments.weights, loading=loading, tiling=tiling)
     count = found.evaluator.detection_count
     print(f"{found.images} images, {count} detections: {describe_settings(found.settings)} ({found.origin})")
     print(found)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from rtmdet.core.errors import InputError
+from rtmdet.deploy.open_exported import EXPORTED_SUFFIXES, open_exported
 from rtmdet.models.zoo import COSTS, WEIGHTS
 from rtmdet.weights.download import resolve
 from rtmdet.weights.load import LoadedWeights, read_checkpoint
@@ -14,8 +16,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Print what a file holds or, without one, the sizes and the published weights; returns 0."""
     if arguments.weights is None:
         return print_sizes(arguments.input)
-    for key, value in describe_file(read_checkpoint(resolve(arguments.weights, progress=True))):
-        print(f"{key:<12} {value}")
+    path = Path(arguments.weights).expanduser()
+    rows = (
+        describe_exported(path)
+        if path.suffix in EXPORTED_SUFFIXES
+        else describe_file(read_checkpoint(resolve(arguments.weights, progress=True)))
+    )
+    for key, value in rows:
+        print(f"{key:<12} {value or 'not stated'}")
     return 0
 
 
@@ -35,7 +43,26 @@ def describe_file(weights: LoadedWeights) -> list[tuple[str, str]]:
         if weights.has_statistics
         else "without running statistics (some exports drop them)",
     }
-    return [(key, text or "not stated") for key, text in known.items()]
+    return list(known.items())
+
+
+def describe_exported(path: Path) -> list[tuple[str, str]]:
+    """The facts in an exported file, as pairs of key and text. Raises InputError."""
+    facts = open_exported(path).facts
+    model = facts.model
+    batch = "any number of images" if facts.fixed_batch is None else f"{facts.fixed_batch} images"
+    sizes = "only this size" if facts.fixed_input else "or any multiples of 32"
+    nms = facts.nms
+    return [
+        ("file", f"{path}, exported by rtmdet {facts.version}"),
+        ("model", f"RTMDet-{model.size}" + (f" with the backbone {model.backbone}" if model.backbone else "")),
+        ("classes", f"{len(model.classes)}: {', '.join(model.classes)}"),
+        ("ids", ", ".join(map(str, model.category_ids))),
+        ("thresholds", ", ".join(f"{score:.3f}" for score in model.score_thresholds)),
+        ("input", f"{model.input_size[1]} x {model.input_size[0]} pixels, {sizes}; {batch}"),
+        ("outputs", "all boxes, before NMS" if nms is None else f"after NMS: score {nms.score:g}, IoU {nms.iou:g}"),
+        ("made of", f"weights with SHA-256 {facts.weights}" if facts.weights else ""),
+    ]
 
 
 def describe_model(weights: LoadedWeights) -> str:

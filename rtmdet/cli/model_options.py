@@ -10,6 +10,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
 from rtmdet.detector import Detector
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
+from rtmdet.stream.tiles import Tiling
 
 
 def load_detector(arguments: argparse.Namespace, *, fold: bool = True) -> Detector:
@@ -34,6 +35,17 @@ def check_score(score: float | str) -> None:
     """Raise InputError unless --score is `auto` or a number that scores can have."""
     if not isinstance(score, str) and not 0 <= score <= 1:
         raise InputError(f"--score {score}: expected a number from 0 to 1, or auto")
+
+
+def read_tiling(side: int | None, detector: Detector) -> Tiling | None:
+    """The windows of --tile; 0, without a number, means windows of the network's input size."""
+    if side is None:
+        return None
+    tiling = Tiling(side or max(detector.input_size))
+    print(
+        f"windows of {tiling.side} x {tiling.side} pixels that overlap by {tiling.overlap:.0%}, and the whole picture"
+    )
+    return tiling
 
 
 def describe_score(score: float | str, detector: Detector, classes: Sequence[str]) -> str:

@@ -10,7 +10,20 @@ from rtmdet import __version__
 BOX_AM_METHODS = ("gradcam", "gradcam++", "eigencam", "ablationcam")
 EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
 REDUCTIONS = ("squeeze_mean", "select_max", "topk")
-COMMANDS = ("train", "check", "evaluate", "compare", "infer", "export", "visualize", "plot", "data", "info")
+COMMANDS = (
+    "train",
+    "check",
+    "evaluate",
+    "compare",
+    "infer",
+    "export",
+    "benchmark",
+    "visualize",
+    "plot",
+    "data",
+    "info",
+)
+LABEL_FORMATS = ("coco", "csv", "yolo", "voc", "labelme", "cvat")  # of infer --save
 EXPORT_FORMATS = ("onnx", "openvino", "safetensors", "openmmlab")
 
 
@@ -30,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_infer(commands)
     _add_export(commands)
+    _add_benchmark(commands)
     _add_visualize(commands)
     _add_plot(commands)
     _add_data(commands)
@@ -99,12 +113,19 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--backend", choices=EVALUATION_BACKENDS,
                         help="library that computes the metrics; hotcoco gives the same numbers much faster "
                         "(default: as in the training run, else pycocotools)")  # fmt: skip
+    _add_tile(parser)
     parser.add_argument("--no-interval", action="store_true",
                         help="skip the 95 %% confidence interval of AP (bootstrap over the images)")  # fmt: skip
     parser.add_argument(
         "--f1", type=_path, metavar="PICTURE", help="plot F1 against the score threshold, one curve per class"
     )
     parser.add_argument("--out", type=_path, help="write the detections as COCO results JSON")
+
+
+def _add_tile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tile", type=int, nargs="?", const=0, metavar="SIDE",
+                        help="for small objects in large pictures: also detect in overlapping windows of SIDE x SIDE "
+                        "pixels (without a number: the input size of the network)")  # fmt: skip
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:
@@ -126,13 +147,30 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_infer(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "infer", "Detect objects in images.", "infer")
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="image, folder or glob pattern")
+    parser = _command(commands, "infer", "Detect objects in images and videos.", "infer")
+    parser.add_argument("paths", nargs="+", metavar="PATH",
+                        help="image, folder, glob pattern, http(s) address of an image, video, stream "
+                        "(rtsp://...), or number of a camera (0)")  # fmt: skip
     _add_model_options(parser)
     _add_score(parser)
     parser.add_argument("--classes", metavar="A,B", help="detect only these classes")
     parser.add_argument("--recursive", action="store_true", help="also search subfolders")
+    parser.add_argument("--max-boxes", type=int, default=100, metavar="N",
+                        help="objects per image, the best ones (default 100)")  # fmt: skip
+    parser.add_argument("--batch", type=int, default=8, help="images per pass of the network (default 8)")
+    parser.add_argument("--stream", action="store_true",
+                        help="print one line of JSON per image to standard output as soon as it is known, instead of "
+                        "pictures and detections.json")  # fmt: skip
     parser.add_argument("--hide-labels", action="store_true", help="draw boxes without class names and scores")
+    parser.add_argument("--no-pictures", action="store_true", help="draw nothing: write only detections.json")
+    parser.add_argument("--save", nargs="+", choices=LABEL_FORMATS, default=[], metavar="FORMAT",
+                        help=f"also write the detections as {', '.join(LABEL_FORMATS)} (several: after the PATHs)"
+                        )  # fmt: skip
+    parser.add_argument("--tta", action="store_true",
+                        help="test-time augmentation: detect at 3 sizes, each also mirrored, and merge by NMS "
+                        "(6 times as slow)")  # fmt: skip
+    _add_tile(parser)
+    parser.add_argument("--crops", action="store_true", help="also write each object as a picture: crops/CLASS/...")
     parser.add_argument("--out", type=_path, default=Path("outputs/infer"),
                         help="folder for the pictures (same subfolders as the photos) and detections.json "
                         "(default outputs/infer)")  # fmt: skip
@@ -169,6 +207,21 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--size", help="model size (nano tiny s m l x), if the checkpoint does not store it")
     parser.add_argument("--class-names", metavar="A,B,C", help="class names in order, if the checkpoint stores none")
     parser.add_argument("--input", type=int, help="side of the square input in pixels (default: the checkpoint's)")
+
+
+def _add_benchmark(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "benchmark", "Measure how long detection takes, part by part.", "benchmark")
+    parser.add_argument("weights", nargs="+", metavar="WEIGHTS",
+                        help="checkpoints, published names and exported files (.onnx, .xml), measured in turns; the "
+                        "first checkpoint also in plain torch")  # fmt: skip
+    parser.add_argument("--input", type=int, nargs="+", metavar="SIDE",
+                        help="sides of the square input in pixels (default: each file's)")  # fmt: skip
+    parser.add_argument("--batch", type=int, nargs="+", default=[1], help="batch sizes (default 1)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each (default 2)")
+    parser.add_argument("--rounds", type=int, default=30, help="rounds that count, after 3 to warm up (default 30)")
+    parser.add_argument("--image", type=_path, help="image file (default: a generated scene)")
+    parser.add_argument("--no-plain", action="store_true", help="leave plain torch out")
+    parser.add_argument("--json", type=_path, help="write all numbers as JSON")
 
 
 def _add_visualize(commands: argparse._SubParsersAction) -> None:

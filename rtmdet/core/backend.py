@@ -31,9 +31,22 @@ class Backend(Protocol):
     def device(self) -> Any:
         """Where it runs, such as cpu or cuda:0; for torch a torch.device."""
 
-    def detect(self, images: Array, letterboxes: Sequence[Letterbox], selection: Selection) -> list[Detections]:
-        """The detections in each of B images, uint8 RGB (B, 3, H, W), by falling score.
+    def forward(self, images: Array) -> Any:
+        """The network's outputs for B images, uint8 RGB (B, 3, H, W)."""
+
+    def select(
+        self, outputs: Any, input_size: tuple[int, int], letterboxes: Sequence[Letterbox], selection: Selection
+    ) -> list[Detections]:
+        """The detections in each of B images by falling score, from the outputs for an input of (H, W).
 
         Boxes are in the pixels of the original image, where its letterbox places it; they can reach a little beyond.
         Their arrays are of the library that ran the network: torch tensors, or NumPy arrays.
         """
+
+
+def detect(
+    backend: Backend, images: Array, letterboxes: Sequence[Letterbox], selection: Selection
+) -> list[Detections]:
+    """The detections in each of B letterboxed images, uint8 RGB (B, 3, H, W)."""
+    size = images.shape[2], images.shape[3]
+    return backend.select(backend.forward(images), size, letterboxes, selection)

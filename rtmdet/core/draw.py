@@ -85,12 +85,16 @@ def contrasting(color: Color) -> Color:
 def save_image(path: Path, image: np.ndarray, source: Path | None = None) -> None:
     """Write RGB pixels in the format of the suffix, creating the folder; `source` is the photo they show.
 
-    Raises InputError for an unknown suffix or a path that cannot be written.
+    Raises InputError for an unknown suffix, a picture too large for its format, or a path that cannot be written.
     """
     try:
-        encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+        done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     except cv2.error as error:
         raise InputError(f"{path}: expected an image suffix such as .png or .jpg, found {path.suffix!r}") from error
+    if not done:
+        raise InputError(
+            f"{path}: {image.shape[1]} x {image.shape[0]} pixels are too many for {path.suffix}; use .png"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded.tobytes() if source is None else with_source(encoded.tobytes(), source))

@@ -60,8 +60,12 @@ class ExportFacts:
     version: str  # of the package that wrote it
     weights: str  # SHA-256 of the weights file that it was made of; empty for a model in memory
     fixed_input: bool = False  # takes only images of model.input_size
-    fixed_batch: int | None = None  # takes only so many images at a time
+    fixed_batch: int | None = None  # number of images in every batch; None: any
     nms: NmsFacts | None = None  # of the NMS in the file; None: the outputs are all boxes
+
+    def __post_init__(self) -> None:
+        if self.fixed_batch is not None and self.fixed_batch < 1:
+            raise InputError(f"a fixed batch of {self.fixed_batch} images: expected at least 1")
 
     def to_text(self) -> dict[str, str]:
         """Every fact as JSON, by its name."""
@@ -94,6 +98,11 @@ class NmsFacts:
     score: float  # least score of a box
     iou: float  # largest overlap of two boxes of a class
     most: int  # boxes of a class in an image
+
+    def __post_init__(self) -> None:
+        for name, value in (("a score of", self.score), ("IoU", self.iou)):
+            if not 0 <= value <= 1:
+                raise InputError(f"NMS with {name} {value}: expected 0 .. 1")
 
 
 def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:

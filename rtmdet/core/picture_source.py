@@ -9,6 +9,7 @@ import hashlib
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 _BEGINNING = 1024  # bytes of a file that hold the comment
@@ -17,7 +18,7 @@ _PNG_HEADER = 33  # signature and IHDR
 
 def with_source(encoded: bytes, source: Path) -> bytes:
     """The encoded PNG or JPEG with a mark of its photo; other formats are returned unchanged."""
-    mark = _mark(source)
+    mark = source_mark(source).encode()
     if encoded.startswith(b"\x89PNG"):
         body = b"tEXt" + b"Comment\0" + mark
         chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
@@ -28,25 +29,29 @@ def with_source(encoded: bytes, source: Path) -> bytes:
     return encoded
 
 
-def free_path(wanted: Path, source: Path, taken: set[str]) -> Path:
+def free_path(wanted: Path, source: Path, taken: set[str], *, read_mark: Callable[[Path], str] | None = None) -> Path:
     """The wanted path, or with a number added if a picture of another photo or another file has it.
 
-    `taken` holds the paths used so far, in lower case; the new one is added.
+    `taken` holds the paths used so far, in lower case; the new one is added. `read_mark` gives the mark in a file
+    that is neither PNG nor JPEG.
     """
     path, number = wanted, 2
-    while str(path).casefold() in taken or (path.exists() and not _shows(path, source)):
+    while str(path).casefold() in taken or (path.exists() and not _shows(path, source, read_mark)):
         path, number = wanted.with_name(f"{wanted.stem}_{number}{wanted.suffix}"), number + 1
     taken.add(str(path).casefold())
     return path
 
 
-def _shows(path: Path, source: Path) -> bool:
+def source_mark(source: Path) -> str:
+    """The mark of a photo or video."""
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(source))).hexdigest()
+    return f"rtmdet: of photo {digest[:32]}"
+
+
+def _shows(path: Path, source: Path, read_mark: Callable[[Path], str] | None) -> bool:
     if not path.is_file():
         return False
+    if read_mark is not None:
+        return read_mark(path) == source_mark(source)
     with path.open("rb") as file:
-        return _mark(source) in file.read(_BEGINNING)
-
-
-def _mark(source: Path) -> bytes:
-    digest = hashlib.sha256(os.fsencode(os.path.realpath(source))).hexdigest()
-    return f"rtmdet: of photo {digest[:32]}".encode()
+        return source_mark(source).encode() in file.read(_BEGINNING)

@@ -135,11 +135,16 @@ def read_image_bytes(path: str | Path) -> bytes:
         raise InputError(f"{path}: no such image file; check the path") from error
     except OSError as error:
         raise InputError(f"{path}: the image cannot be read ({error.strerror}); check the file") from error
+    check_image_bytes(path, data)
+    return data
+
+
+def check_image_bytes(path: str | Path, data: bytes) -> None:
+    """Raise InputError, with `path`, if the bytes of an image are none, or their end is missing."""
     if not data:
         raise InputError(f"{path}: expected an image, found an empty file; {_REMEDY}")
     if _is_cut_short(data):
         raise InputError(f"{path}: the image is truncated (its end is missing); copy the file again or {_REMEDY}")
-    return data
 
 
 def _is_cut_short(data: bytes) -> bool:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
+from rtmdet.data.files import read_bytes
 
 
 def read_json(path: Path) -> object:
@@ -14,12 +15,9 @@ def read_json(path: Path) -> object:
 
     Raises InputError if the file is missing, cannot be read or is not JSON (with line and column).
     """
+    content = read_bytes(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; check the path") from error
-    except OSError as error:
-        raise InputError(f"{path}: the file cannot be read ({error.strerror}); check the path") from error
+        return json.loads(content.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InputError(f"{path}: not JSON at {place} ({error.msg}); correct the file or write it again") from error

@@ -4,13 +4,14 @@ A scene is painted from back to front on a canvas of twice its size and halved a
 The canvas records which balloon each pixel shows and rejects a shape that would hide too much of a balloon, so every
 balloon in a picture is annotated, with the outline of its largest visible part.
 
-Frames: canvas pixels (x, y), two per image pixel, while painting; image pixels in results; the unit frame (u, v) of
-a thing, in which its radius is 1 and v points down to a balloon's knot.
+Frames: canvas pixels (x, y), two per image pixel, while painting; image pixels in results; the unit frame (u, v) of a
+thing, in which its center is 0 and its radius 1. Colors are RGB 0 .. 1.
 Dimension legend: H, W image; V vertices of an outline; N balloons; h, w patch of the canvas.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,25 +22,24 @@ from numpy.random import Generator, SeedSequence, default_rng
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, box_annotation
 from rtmdet.data.json_file import write_json
-from rtmdet.data.painters import LOOK_ALIKES, Painter, backdrop, balloon_outline, latex, rgb
 
 SMALLEST_IMAGE = 64  # pixels; in smaller images balloons are too small to show a knot
 SMALLEST_BALLOON = 8  # image pixels, visible width and height
 FINE = 2  # canvas pixels per image pixel
 JPEG_QUALITY = 90
+TALL = 1.2  # height of a balloon divided by its width
 TRIES = 12  # positions tried for a balloon before it is dropped
 # How difficult the scenes are; pairs are (min, max).
 BALLOONS = (2, 6)  # attempted; a crowded scene may get fewer
 RADIUS = (0.07, 0.2)  # half width of a balloon divided by the image's shorter side
-BUNCHED = 0.5  # fraction of the balloons that hang in a bunch
 VISIBLE = 0.5  # minimum visible fraction of a balloon
 CLUTTER = (2, 6)  # things behind the balloons
 OCCLUDERS = (0, 1)  # things in front of them
-CONTRAST = (0.9, 1.1)  # 1 = as painted
 BLUR = (0.0, 0.6)  # sigma in image pixels
 NOISE = (0.0, 0.015)  # sigma, intensities 0 .. 1
 
 Window = tuple[slice, slice]  # rows and columns of the canvas
+Painter = Callable[[np.ndarray, np.ndarray], np.ndarray]  # u and v (h, w) -> color (h, w, 3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,79 +102,67 @@ def render_scene(seed: int, *, size: tuple[int, int]) -> Scene:
         expected = f"expected sides of at least {SMALLEST_IMAGE} pixels"
         raise InputError(f"image size: {expected}, found {size[0]} x {size[1]}; choose a larger size")
     rng = default_rng(seed)
-    scenery = cv2.resize(backdrop(rng, size), None, fx=FINE, fy=FINE)  # soft, as if out of focus
-    light = np.array([rng.uniform(-0.7, 0.7), rng.uniform(-0.9, -0.4), 1.0])
-    canvas = Canvas(scenery, light / np.linalg.norm(light))
+    canvas = Canvas(cv2.resize(_meadow(rng, size), None, fx=FINE, fy=FINE))  # soft, as if out of focus
+    light = np.array([rng.uniform(-0.7, 0.7), rng.uniform(-0.9, -0.4), 1.0])  # toward the sun: x, y, viewer
     for _ in range(rng.integers(*CLUTTER, endpoint=True)):
-        _add_thing(canvas, rng)
-    rng.random()  # not used any more; drawn so that the pictures of a seed stay the same
-    _add_balloons(canvas, rng)
+        _add_clutter(canvas, rng)
+    for _ in range(rng.integers(*BALLOONS, endpoint=True)):
+        _add_balloon(canvas, rng, light / np.linalg.norm(light))
     for _ in range(rng.integers(*OCCLUDERS, endpoint=True)):
-        _add_thing(canvas, rng)
+        _add_clutter(canvas, rng)
     return Scene(_photograph(canvas.image, rng), tuple(canvas.polygons.values()), canvas.owners)
 
 
-def _add_balloons(canvas: Canvas, rng: Generator) -> None:
-    """Hang balloons in one or two bunches and alone, each on its string."""
+def _add_balloon(canvas: Canvas, rng: Generator, light: np.ndarray) -> None:
+    """Hang a balloon on its string, at the first of TRIES places where there is room."""
     height, width = canvas.owners.shape
-    side = min(height, width)
-    bunches = rng.uniform((0.2, 0.2), (0.8, 0.65), (2, 2)) * (width, height)
-    typical = rng.uniform(*RADIUS)  # balloons of one picture have similar sizes
-    for _ in range(rng.integers(*BALLOONS, endpoint=True)):
-        bunched = rng.random() < BUNCHED
-        bunch = bunches[rng.integers(2)]
-        for _ in range(TRIES):
-            share = np.clip(typical * rng.lognormal(0, 0.3), *RADIUS)
-            radius = max(share * side, SMALLEST_BALLOON * FINE * 0.7)
-            hung = bunch + rng.normal(0, 1.6 * radius, 2)
-            center = hung if bunched else rng.uniform(0.04, 0.96, 2) * (width, height)
-            string = np.array([0, 0.35 * side]) if bunched else np.array([rng.normal(0, radius), 3.5 * radius])
-            if _add_balloon(canvas, rng, center, radius, (bunch if bunched else center) + string):
-                break
+    angle = np.linspace(np.pi + 0.08, 3 * np.pi - 0.08, 72)  # around the top, open where the knot is
+    egg = np.stack((np.sin(angle) * (1 + 0.18 * np.cos(angle)), -TALL * np.cos(angle)), axis=1)
+    knot = np.array([[0.06, 1.03], [0.13, 1.13], [-0.13, 1.13], [-0.06, 1.03]]) * (1, TALL)
+    outline = np.concatenate((egg, knot)) @ _rotation(rng.normal(0, 0.25))
+    color, gloss = _color(rng), rng.uniform(0.4, 0.95)
+
+    def skin(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        down = v / TALL
+        depth = np.sqrt(np.clip(1 - u**2 - down**2, 0, 1))  # 0 at the rim .. 1 in the middle
+        facing = u * light[0] + down * light[1] + depth * light[2]
+        shade = 0.5 + 0.55 * np.clip(facing, 0, 1) - 0.22 * (1 - depth) ** 3
+        distance = (u - 0.6 * light[0]) ** 2 + (down - 0.6 * light[1]) ** 2
+        mirrored = gloss * (np.exp(-distance / 0.016) + 0.25 * np.exp(-distance / 0.18))
+        lit = np.clip(color * shade[..., None], 0, 1)
+        return lit + (1 - lit) * np.clip(mirrored, 0, 1)[..., None]
+
+    for _ in range(TRIES):
+        radius = max(rng.uniform(*RADIUS) * min(height, width), SMALLEST_BALLOON * FINE * 0.7)
+        center = rng.uniform(0.04, 0.96, 2) * (width, height)
+        if canvas.add(outline, center, radius, skin, balloon=True):
+            start = center + radius * outline[-2:].mean(axis=0)
+            canvas.draw_string(start, start + np.array([rng.normal(0, radius), 2.5 * radius]))
+            break
 
 
-def _add_balloon(canvas: Canvas, rng: Generator, center: np.ndarray, radius: float, end: np.ndarray) -> bool:
-    """Paint a balloon whose string runs to `end`; False if it does not fit."""
-    tall, taper = rng.uniform(1.08, 1.35), rng.uniform(0.08, 0.28)
-    lean = np.arctan2(center[0] - end[0], end[1] - center[1])  # the knot points down the string
-    thing = Thing(balloon_outline(tall, taper), center, radius, 0.8 * lean + rng.normal(0, 0.15))
-    if not canvas.add(thing, latex(rng, tall, taper), rng, balloon=True):
-        return False
-    _draw_string(canvas, thing.placed(np.array([[0.0, tall * 1.1]]))[0], end, rng)
-    return True
-
-
-def _add_thing(canvas: Canvas, rng: Generator) -> None:
-    """Paint one look-alike on top, unless it would hide too much of a balloon."""
+def _add_clutter(canvas: Canvas, rng: Generator) -> None:
+    """Paint one look-alike on top, a round sign or a plank, unless it would hide too much of a balloon."""
     height, width = canvas.owners.shape
-    name = str(rng.choice(list(LOOK_ALIKES)))
-    radius = rng.uniform(0.7, 1.0) * rng.uniform(*RADIUS) * min(height, width)
-    shape, painter = LOOK_ALIKES[name]
-    outline = shape * (1, rng.uniform(0.6, 1.6) if name == "brick" else 1)
-    upright = name == "brick"  # it rests on the ground, so it is low in the picture
-    center = rng.uniform((0, 0.5 if upright else 0), 1) * (width, height)
-    thing = Thing(outline, center, radius, rng.normal(0, 0.1) if upright else rng.uniform(-np.pi, np.pi))
-    canvas.add(thing, painter, rng, balloon=False)
+    radius = rng.uniform(*RADIUS) * min(height, width)
+    center = rng.uniform(0, 1, 2) * (width, height)
+    first, second, border = _color(rng), _color(rng), rng.uniform(0.3, 0.8)
+    if rng.random() < 0.5:
+        angle = np.linspace(0, 2 * np.pi, 48)
+        outline = np.stack((np.cos(angle), np.sin(angle)), axis=1)
+    else:
+        wide = rng.uniform(0.2, 0.7)
+        outline = np.array([(-1, -wide), (1, -wide), (1, wide), (-1, wide)]) @ _rotation(rng.uniform(-np.pi, np.pi))
 
+    def paint(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        return np.where((u**2 + v**2 < border)[..., None], first, second)
 
-def _draw_string(canvas: Canvas, start: np.ndarray, end: np.ndarray, rng: Generator) -> None:
-    """A thin translucent curve from a knot to the string's end."""
-    sag = (start + end) / 2 + rng.normal(0, 0.12, 2) * np.linalg.norm(end - start)
-    share = np.linspace(0, 1, 24)[:, None]
-    curve = (1 - share) ** 2 * start + 2 * share * (1 - share) * sag + share**2 * end
-    window, coverage = rasterize(curve, canvas.owners.shape, filled=False)
-    canvas.blend(window, rgb(0, 0, rng.uniform(0.1, 0.95)), coverage * np.float32(rng.uniform(0.4, 0.8)))
+    canvas.add(outline, center, radius, paint, balloon=False)
 
 
 def _photograph(canvas: np.ndarray, rng: Generator) -> np.ndarray:
-    """The finished (H, W, 3) uint8 image of a canvas: halved, with vignette, contrast, blur and noise."""
+    """The finished (H, W, 3) uint8 image of a canvas: halved, with blur and noise."""
     image = cv2.resize(canvas, None, fx=1 / FINE, fy=1 / FINE, interpolation=cv2.INTER_AREA)
-    height, width = image.shape[:2]
-    rows, columns = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    corners = (1 - rng.uniform(0, 0.15) * (rows**2 + columns**2)).astype(np.float32)
-    image = image * corners[..., None]
-    mean = image.mean()
-    image = mean + rng.uniform(*CONTRAST) * (image - mean)
     sigma = rng.uniform(*BLUR)
     if sigma > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), sigma)
@@ -182,32 +170,11 @@ def _photograph(canvas: np.ndarray, rng: Generator) -> np.ndarray:
     return np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Thing:
-    """A placed shape: unit outline (V, 2), center (2,) and radius in canvas pixels, tilt in radians."""
-
-    outline: np.ndarray
-    center: np.ndarray
-    radius: float
-    tilt: float
-
-    @property
-    def turn(self) -> np.ndarray:
-        """The (2, 2) rotation from the unit frame to the canvas."""
-        cosine, sine = np.cos(self.tilt), np.sin(self.tilt)
-        return np.array([[cosine, -sine], [sine, cosine]])
-
-    def placed(self, points: np.ndarray) -> np.ndarray:
-        """Unit points (V, 2) on the canvas."""
-        return self.center + self.radius * points @ self.turn.T
-
-
 @dataclass(slots=True, eq=False)
 class Canvas:
     """The painting so far, and which balloon each of its pixels shows."""
 
-    image: np.ndarray  # (2H, 2W, 3) float32 RGB, 0 .. 1
-    light: np.ndarray  # (3,) unit vector toward the lamp or the sun: x, y, viewer
+    image: np.ndarray  # (2H, 2W, 3) float32
     owners: np.ndarray = field(init=False)  # (2H, 2W) int16, -1 = none
     polygons: dict[int, np.ndarray] = field(default_factory=dict)  # (V, 2) image pixels, by balloon
     areas: list[float] = field(default_factory=list)  # of the balloons before occlusion, in canvas pixels
@@ -215,54 +182,45 @@ class Canvas:
     def __post_init__(self) -> None:
         self.owners = np.full(self.image.shape[:2], -1, np.int16)
 
-    def add(self, thing: Thing, painter: Painter, rng: Generator, *, balloon: bool) -> bool:
-        """Paint a thing unless too little of some balloon (itself included) would stay visible; returns whether."""
-        outline = thing.placed(thing.outline)
-        window, coverage = rasterize(outline, self.owners.shape, filled=True)
-        color = painter(rng, *self._unit_frame(thing, window))  # (h, w, 4)
-        opacity = coverage * color[..., 3]
-        if balloon:
-            self.areas.append(cv2.contourArea(outline.astype(np.float32)))
-        if not self._claim(window, opacity > 0.5, len(self.areas) - 1 if balloon else -1):
-            if balloon:
-                self.areas.pop()
-            return False
-        self.blend(window, color[..., :3], opacity)
-        return True
-
-    def _unit_frame(self, thing: Thing, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The pixel centers of a window in a thing's unit frame, u and v (h, w), and the light in that frame (3,)."""
-        rows, columns = np.mgrid[window].astype(np.float32) + 0.5  # (h, w) pixel centers
-        offset = np.stack((columns, rows), axis=-1) - np.float32(thing.center)
-        u, v = np.moveaxis(offset @ np.float32(thing.turn / thing.radius), -1, 0)
-        return u, v, np.append(self.light[:2] @ thing.turn, self.light[2]).astype(np.float32)
-
-    def blend(self, window: Window, color: np.ndarray, opacity: np.ndarray) -> None:
-        """Blend a color (h, w, 3) or (3,) into a window of the canvas with an opacity (h, w)."""
-        patch = self.image[window]
-        patch += opacity[..., None] * (color - patch)
-
-    def _claim(self, window: Window, solid: np.ndarray, owner: int) -> bool:
-        """Assign pixels to a balloon (-1: none), retrace the affected ones; undone if one becomes too hidden."""
-        before = self.owners[window].copy()
-        touched = set(np.unique(before[solid]).tolist()) | {owner}
+    def add(self, unit: np.ndarray, center: np.ndarray, radius: float, paint: Painter, *, balloon: bool) -> bool:
+        """Paint a thing with the unit outline (V, 2) unless too little of some balloon (itself included) would stay
+        visible; returns whether.
+        """
+        outline = center + radius * unit
+        window, coverage = rasterize(outline, self.owners.shape)
+        area, owner = cv2.contourArea(outline.astype(np.float32)), len(self.areas) if balloon else -1
+        areas = [*self.areas, area] if balloon else self.areas
+        before, solid = self.owners[window].copy(), coverage > 0.5
         self.owners[window][solid] = owner
-        traced = {index: self._trace(index) for index in sorted(touched - {-1})}
+        touched = {owner, *np.unique(before[solid]).tolist()} - {-1}
+        traced = {index: self._trace(index, areas[index]) for index in sorted(touched)}
         kept = {index: polygon for index, polygon in traced.items() if polygon is not None}
         if len(kept) < len(traced):
             self.owners[window] = before
             return False
+        self.areas = areas
         self.polygons.update(kept)
+        rows, columns = np.mgrid[window].astype(np.float32) + 0.5  # pixel centers
+        self._blend(window, paint((columns - center[0]) / radius, (rows - center[1]) / radius), coverage)
         return True
 
-    def _trace(self, index: int) -> np.ndarray | None:
+    def draw_string(self, start: np.ndarray, end: np.ndarray) -> None:
+        """Paint a thin gray line."""
+        window, coverage = rasterize(np.stack((start, end)), self.owners.shape)
+        self._blend(window, np.full(3, 0.8), 0.6 * coverage)
+
+    def _blend(self, window: Window, color: np.ndarray, opacity: np.ndarray) -> None:
+        patch = self.image[window]
+        patch += opacity[..., None] * (color - patch)
+
+    def _trace(self, index: int, area: float) -> np.ndarray | None:
         """The outline (V, 2) of a balloon's largest visible part in image pixels, None if that is too small."""
         mask = (self.owners == index).view(np.uint8)
         left, top, width, height = cv2.boundingRect(mask)
         mask = np.pad(mask[top : top + height, left : left + width], (0, 1))  # room for the last corners
         parts, statistics = cv2.connectedComponentsWithStats(mask)[1:3]
         sizes = statistics[1:, cv2.CC_STAT_AREA]  # without part 0, the background
-        if sizes.max(initial=0) < VISIBLE * self.areas[index]:
+        if sizes.max(initial=0) < VISIBLE * area:
             return None
         largest = (parts == 1 + sizes.argmax()).view(np.uint8)
         # Use the four corners of each pixel instead of its center, so that the outline runs around the pixels.
@@ -273,8 +231,8 @@ class Canvas:
         return polygon if np.ptp(polygon, axis=0).min() >= SMALLEST_BALLOON else None
 
 
-def rasterize(points: np.ndarray, size: tuple[int, ...], *, filled: bool) -> tuple[Window, np.ndarray]:
-    """Rasterize a filled outline or a thin curve (V, 2) on a canvas of `size`.
+def rasterize(points: np.ndarray, size: tuple[int, ...]) -> tuple[Window, np.ndarray]:
+    """Rasterize a filled outline (V, 2), or a line if there are only two points, on a canvas of `size`.
 
     Returns the window that it touches and its coverage of the window's pixels, (h, w) 0 .. 1.
     """
@@ -283,8 +241,49 @@ def rasterize(points: np.ndarray, size: tuple[int, ...], *, filled: bool) -> tup
     high = np.clip(np.ceil(points.max(axis=0)).astype(int) + 2, low + 1, edge)
     mask = np.zeros((high - low)[::-1], np.uint8)
     shifted = [np.round((points - low - 0.5) * 16).astype(np.int32)]  # cv2: from pixel centers, in 1/16 pixels
-    if filled:
+    if len(points) > 2:
         cv2.fillPoly(mask, shifted, 255, cv2.LINE_AA, shift=4)
     else:
         cv2.polylines(mask, shifted, False, 255, 2, cv2.LINE_AA, shift=4)
     return (slice(low[1], high[1]), slice(low[0], high[0])), mask.astype(np.float32) / 255
+
+
+def _rotation(angle: float) -> np.ndarray:
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.array([[cosine, sine], [-sine, cosine]])
+
+
+def _rgb(hue: float, saturation: float, value: float) -> np.ndarray:
+    """Hue in degrees, saturation and value 0 .. 1 to a color (3,)."""
+    return cv2.cvtColor(np.array([[[hue % 360, saturation, value]]], np.float32), cv2.COLOR_HSV2RGB)[0, 0]
+
+
+def _color(rng: Generator) -> np.ndarray:
+    """A random color (3,) of balloons and look-alikes: mostly bright, some pale."""
+    saturation = rng.uniform(0.03, 0.35) if rng.random() < 0.2 else rng.uniform(0.65, 1.0)
+    return _rgb(rng.uniform(0, 360), saturation, rng.uniform(0.6, 1.0))
+
+
+def _texture(rng: Generator, size: tuple[int, int], cells: int) -> np.ndarray:
+    """Smooth noise (H, W, 1), sigma about 1, with `cells` bumps across the shorter side."""
+    pitch = min(size) / cells
+    grid = rng.standard_normal((int(size[0] / pitch) + 2, int(size[1] / pitch) + 2), np.float32)
+    return cv2.resize(grid, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)[..., None]
+
+
+def _meadow(rng: Generator, size: tuple[int, int]) -> np.ndarray:
+    """The background (H, W, 3) float32: sky with clouds, a line of trees, and grass, sand or paving."""
+    rows = np.linspace(0, 1, size[0], dtype=np.float32)[:, None, None]  # how far down
+    clouds = np.clip(
+        0.6 * _texture(rng, size, 3) + 0.3 * _texture(rng, size, 8) - rng.uniform(-0.2, 0.8) + rows, 0, 1
+    )
+    sky = _rgb(rng.uniform(195, 225), rng.uniform(0.3, 0.75), rng.uniform(0.6, 0.95))
+    picture = sky + 0.8 * np.clip(clouds, 0, 1) * (1 - sky)
+    horizon = rng.uniform(0.55, 1.05)
+    leaves = 0.6 * _texture(rng, size, 12) + 0.5 * _texture(rng, size, 50)
+    ridge = horizon - rng.uniform(0.02, 0.2) + 0.04 * _texture(rng, size, 5)[:1] + 0.01 * leaves
+    trees = _rgb(rng.uniform(80, 150), rng.uniform(0.2, 0.6), rng.uniform(0.15, 0.4)) * (1 + 0.25 * leaves)
+    ground = _rgb(rng.uniform(30, 110), rng.uniform(0.15, 0.6), rng.uniform(0.35, 0.7))
+    grass = ground * (1 + 0.08 * _texture(rng, size, 60) + 0.1 * _texture(rng, size, 10) + 0.4 * (rows - horizon))
+    picture = np.where(rows > horizon, grass, np.where(rows > ridge, trees, picture))
+    return np.clip(picture, 0, 1).astype(np.float32)

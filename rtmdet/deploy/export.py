@@ -36,7 +36,7 @@ class ExportOptions:
 
     half: bool = False  # 16 bits
     fixed_input: bool = False  # only images of the detector's input size
-    fixed_batch: int | None = None  # only so many images at a time
+    fixed_batch: int | None = None  # number of images in every batch; None: any
     nms: NmsFacts | None = None  # NMS inside
 
 

@@ -18,7 +18,8 @@ from rtmdet.core.facts import ExportFacts
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.deploy.decoded import select_detections, suppress, to_image
 
-Run = Callable[[np.ndarray], Sequence[np.ndarray]]
+Outputs = Sequence[np.ndarray]
+Run = Callable[[np.ndarray], Outputs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,45 +35,60 @@ class ExportedBackend:
     facts: ExportFacts
     device: str
 
-    def detect(self, images: Array, letterboxes: Sequence[Letterbox], selection: Selection) -> list[Detections]:
-        """The detections in each of B images, uint8 RGB (B, 3, H, W), in original pixels by falling score.
+    def forward(self, images: Array) -> Outputs:
+        """The file's outputs for B images, uint8 RGB (B, 3, H, W), as `run` gives them.
 
-        NMS in the file may have dropped more than the selection does: boxes below its score, and those that overlap.
         Raises InputError for images of a size that the file cannot take.
         """
         pixels = images.cpu().numpy() if is_tensor(images) else images
-        size = pixels.shape[2], pixels.shape[3]
-        if self.facts.fixed_input and size != self.facts.model.input_size:
-            height, width = self.facts.model.input_size
-            raise InputError(
-                f"{self.name} takes only images of {width} x {height} pixels, found {size[1]} x {size[0]}: leave the "
-                "input size out, or export it again without --fixed"
-            )
-        found: list[Detections] = []
-        most = self.facts.fixed_batch or len(pixels)
-        for start in range(0, len(pixels), most):
-            places = letterboxes[start : start + most]
-            outputs = self.run(_filled(pixels[start : start + most], self.facts.fixed_batch))
-            for index, place in enumerate(places):
-                found.append(self._detections(outputs, index, size, place, selection))
-        return found
+        self._check_size(pixels.shape[2], pixels.shape[3])
+        fixed = self.facts.fixed_batch
+        if fixed is None:
+            return self.run(np.ascontiguousarray(pixels))
+        parts = []
+        for start in range(0, len(pixels), fixed):
+            chunk = pixels[start : start + fixed]
+            parts.append(self._of_images(self.run(_filled(chunk, fixed)), start, len(chunk)))
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
-    def _detections(
-        self, outputs: Sequence[np.ndarray], index: int, size: tuple[int, int], place: Letterbox, selection: Selection
-    ) -> Detections:
-        """The detections of one image of the batch."""
+    def select(
+        self, outputs: Outputs, input_size: tuple[int, int], letterboxes: Sequence[Letterbox], selection: Selection
+    ) -> list[Detections]:
+        """The detections in each of B images, in original pixels by falling score.
+
+        NMS in the file may have dropped more than the selection does: boxes below its score, and those that overlap.
+        """
         if self.facts.nms is None:
-            boxes, scores = outputs
-            return select_detections(
-                boxes[index], scores[index], input_size=size, letterbox=place, selection=selection
+            return [
+                select_detections(boxes, scores, input_size=input_size, letterbox=place, selection=selection)
+                for boxes, scores, place in zip(*outputs, letterboxes, strict=True)
+            ]
+        image, boxes, scores, labels = outputs
+        sure = scores > selection.score_threshold
+        own = [sure & (image == index) for index in range(len(letterboxes))]
+        found = [Detections(boxes[mine], scores[mine], labels[mine]) for mine in own]
+        return [
+            suppress(to_image(one, input_size, place), selection)
+            for one, place in zip(found, letterboxes, strict=True)
+        ]
+
+    def _check_size(self, height: int, width: int) -> None:
+        expected = self.facts.model.input_size
+        if self.facts.fixed_input and (height, width) != expected:
+            raise InputError(
+                f"{self.name} takes only images of {expected[1]} x {expected[0]} pixels, found {width} x {height}: "
+                "leave the input size out, or export it again without --fixed"
             )
-        image, *parts = outputs
-        own = Detections(*(part[image == index] for part in parts))
-        return suppress(to_image(own[own.scores > selection.score_threshold], size, place), selection)
+
+    def _of_images(self, outputs: Outputs, start: int, count: int) -> Outputs:
+        """The outputs of the first `count` images of a chunk that begins with image `start` of the batch."""
+        if self.facts.nms is None:
+            return [part[:count] for part in outputs]
+        own = outputs[0] < count
+        return [outputs[0][own] + start, *(part[own] for part in outputs[1:])]
 
 
-def _filled(images: np.ndarray, batch: int | None) -> np.ndarray:
-    """The images, with black ones after them if the file takes only so many at a time."""
-    if batch is None or len(images) == batch:
-        return np.ascontiguousarray(images)
-    return np.concatenate([images, np.zeros((batch - len(images), *images.shape[1:]), np.uint8)])
+def _filled(images: np.ndarray, batch: int) -> np.ndarray:
+    """The images, with black ones after them up to the number that the file takes at a time."""
+    missing = batch - len(images)
+    return np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])

@@ -31,18 +31,23 @@ class TorchBackend:
     model: nn.Module
     device: torch.device
 
-    def __call__(self, images: Array) -> DenseOutputs:
-        """Bring the images to the device and run the model."""
+    def forward(self, images: Array) -> DenseOutputs:
+        """The dense outputs for B images, uint8 RGB (B, 3, H, W), brought to the device."""
         with torch.inference_mode():
             return self.model(torch.as_tensor(images).to(self.device))
 
-    def detect(self, images: Array, letterboxes: Sequence[Letterbox], selection: Selection) -> list[Detections]:
-        """The detections in each of B images, uint8 RGB (B, 3, H, W), in original pixels by falling score."""
-        height, width = images.shape[2:]
+    def select(
+        self,
+        outputs: DenseOutputs,
+        input_size: tuple[int, int],
+        letterboxes: Sequence[Letterbox],
+        selection: Selection,
+    ) -> list[Detections]:
+        """The detections in each of B images, in original pixels by falling score."""
         with torch.inference_mode():
             return postprocess(
-                self(images),
-                input_size=(height, width),
+                outputs,
+                input_size=input_size,
                 letterboxes=letterboxes,
                 score_threshold=selection.score_threshold,
                 iou_threshold=selection.iou_threshold,

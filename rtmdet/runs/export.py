@@ -195,7 +195,12 @@ def _record(path: Path, detector: Detector, images: CheckImages, files: Sequence
             earlier = known if isinstance(known, dict) else {}
     for file in files:
         row = asdict(file.agreement)
-        row |= {"format": file.format, "verified": file.verified, "faults": list(file.faults), "images": images.name}
+        row |= {
+            "format": file.format,
+            "verified": file.verified,
+            "faults": list(file.faults),
+            "compared_on": images.name,
+        }
         row |= {"ap": None if file.ap is None else dict(zip(("torch", "file"), file.ap, strict=True))}
         earlier[file.path.name] = row
     write_json(path, {"weights": str(detector.path), "version": __version__, "files": earlier}, indent=1)

@@ -14,9 +14,9 @@ from rtmdet.core.console import say
 from rtmdet.core.distributed import started_processes
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import index_coco
+from rtmdet.data.coco.edit import fold_coco
 from rtmdet.data.coco.file import CocoFile
-from rtmdet.data.coco.splitting import fold_coco
-from rtmdet.data.formats.open import Split
+from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, metric_text

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from rtmdet.config.file import parse_config
 from rtmdet.config.schema import EvaluationConfig
-from rtmdet.core.backend import Backend, Selection
+from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.console import SizedIterable, track, warn
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
@@ -19,6 +19,7 @@ from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, interval
 from rtmdet.evaluation.matches import ClassMatches
+from rtmdet.stream.tiles import Tiling, detect_tiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def detect_all(
     evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
     selection = Selection(settings.score_threshold, settings.iou_threshold, settings.nms_pre, settings.max_detections)
     for batch in track(loader, "validating"):
-        evaluator.add(batch.metas, backend.detect(batch.images, places_of(batch), selection))
+        evaluator.add(batch.metas, detect(backend, batch.images, places_of(batch), selection))
     return evaluator
 
 
@@ -54,6 +55,18 @@ def run_detector(
     samples = EvaluationSamples(dataset, input_size=detector.input_size)
     loader = EvaluationLoader(samples, batch_size=batch_size, workers=workers)
     return detect_all(detector.backend, dataset, loader, settings)
+
+
+def run_tiled(detector: Detector, dataset: CocoDataset, settings: EvaluationConfig, tiling: Tiling) -> CocoEvaluator:
+    """Run a detector over windows of every image of a data set; the boxes are in the images' own pixels."""
+    evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
+    for index in track(range(len(dataset)), "validating"):
+        sample = dataset.load(index)
+        found = detect_tiled(
+            detector, sample.image, tiling, score=settings.score_threshold, max_detections=settings.max_detections
+        )
+        evaluator.add([sample.meta], [found])
+    return evaluator
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,15 +101,21 @@ def evaluate_detector(
     *,
     name: str,
     loading: Loading,
+    tiling: Tiling | None = None,
 ) -> Evaluation:
     """Run a detector over the images of a data set and compare with its boxes. Raises InputError.
 
     `name` names the weights in messages. Score and NMS thresholds are those stored in the weights, else the defaults.
+    With `tiling`, every image is also cut into windows.
     """
     stored = stored_settings(detector, name)
     settings = stored or EvaluationConfig()
     settings = replace(settings, backend=loading.backend or settings.backend)
-    evaluator = run_detector(detector, dataset, settings, batch_size=loading.batch_size, workers=loading.workers)
+    evaluator = (
+        run_detector(detector, dataset, settings, batch_size=loading.batch_size, workers=loading.workers)
+        if tiling is None
+        else run_tiled(detector, dataset, settings, tiling)
+    )
     metrics, matches = evaluator.evaluate_with_matches()
     origin = "as in the training run" if stored else "defaults"
     return Evaluation(metrics, tuple(matches), evaluator, len(dataset), settings, origin, tuple(dataset.remarks))

@@ -16,7 +16,7 @@ from rtmdet.config.schema import Config
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
-from rtmdet.data.formats.open import Split
+from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.runs.build_trainer import training_device
 from rtmdet.runs.folder import check_unused, holds_run, is_run, load_run

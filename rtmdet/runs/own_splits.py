@@ -8,10 +8,11 @@ from pathlib import Path
 
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
+from rtmdet.data.coco.edit import split_coco
 from rtmdet.data.coco.file import CocoFile, read_coco
-from rtmdet.data.coco.splitting import split_coco
 from rtmdet.data.copies import group_copies
-from rtmdet.data.formats.open import OpenedDataset, Split, open_dataset
+from rtmdet.data.formats.labeled_image import Split
+from rtmdet.data.formats.open import OpenedDataset, open_dataset
 from rtmdet.data.image_names import place_images
 from rtmdet.data.json_file import write_json
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from rtmdet.data.coco.edit import split_coco
 from rtmdet.data.coco.file import CocoFile, box_annotation
-from rtmdet.data.coco.splitting import split_coco
 from rtmdet.runs.own_splits import report_changes
 
 COUNT = 6

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as run_lengths
 
-from rtmdet.cli.data_show import CELL, _unpack
+from rtmdet.cli.data_show import CELL, _outlines
 from rtmdet.cli.main import main
 from rtmdet.core.class_colors import class_colors
+from rtmdet.data.coco.file import CocoAnnotation, box_annotation
 from rtmdet.data.images import read_image
 
 HEIGHT, WIDTH = CELL  # one image pixel is one pixel of the picture
@@ -138,22 +139,25 @@ def test_balloon_photos(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_packed_counts_are_those_of_pycocotools(seed: int) -> None:
+def test_outlines_of_packed_counts_are_those_of_the_mask(seed: int) -> None:
     rng = np.random.default_rng(seed)
     mask = np.asfortranarray(rng.random((40, 70)) < (0.02, 0.5, 0.98, 0.0, 1.0)[seed], np.uint8)
-    packed = run_lengths.encode(mask)["counts"].decode()
-    counts = _unpack(packed)
-    assert sum(counts) == mask.size
-    np.testing.assert_array_equal(np.repeat(np.arange(len(counts)) % 2, counts), mask.T.reshape(-1))
+    contours = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    counts = run_lengths.encode(mask)["counts"].decode()
+    found = _outlines(annotation({"size": [40, 70], "counts": counts}), (40, 70))
+    assert len(found) == len(contours)
+    for outline, contour in zip(found, contours, strict=True):
+        np.testing.assert_array_equal(outline, contour[:, 0] + 0.5)
 
 
-@pytest.mark.parametrize("text", ["?!", "a" * 30, "P", "\x00", b"04", 7, None])
-def test_what_is_no_packed_count(text: object) -> None:
+@pytest.mark.parametrize("text", ["?!", "a" * 30, "P", "\x00", b"\xff", 7, None])
+def test_what_is_no_packed_count_has_no_outline(text: object) -> None:
     """pycocotools writes beyond its memory there, which ends the process later, anywhere."""
-    with pytest.raises(
-        ValueError, match=r"not valid in compressed counts|neither a list nor a text|last number is cut"
-    ):
-        _unpack(text)
+    assert _outlines(annotation({"size": [40, 70], "counts": text}), (40, 70)) == []
+
+
+def annotation(segmentation: dict[str, object]) -> CocoAnnotation:
+    return {**box_annotation(1, 1, 1, box=(0, 0, 9, 9)), "segmentation": segmentation}
 
 
 @pytest.mark.shared

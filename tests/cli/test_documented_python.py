@@ -73,6 +73,18 @@ def test_training_and_measuring(dataset: Path, checkpoint: Path, folder: Path) -
     assert names["found"].ap == names["run"].metrics["AP"]
 
 
+@pytest.mark.slow
+def test_exporting(dataset: Path, checkpoint: Path, folder: Path) -> None:
+    (folder / "data").mkdir()
+    (folder / "data" / "balloon").symlink_to(dataset)
+    (folder / "runs" / "b").mkdir(parents=True)
+    shutil.copy(checkpoint, folder / "runs" / "b" / "last.pth")
+    shutil.copy(next((dataset / "val" / "images").iterdir()), folder / "photo.jpg")
+    names = run("import rtmdet\nfrom rtmdet import Detector\n" + examples("docs/python.md", "Exporting"), {})
+    assert names["detector"].path == Path("runs/b/last.onnx")
+    assert names["files"].files[0].verified
+
+
 def test_tracker(config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[dict[str, float]] = []
     wandb = ModuleType("wandb")

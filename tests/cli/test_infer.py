@@ -13,13 +13,25 @@ import numpy as np
 import pytest
 import torch
 
-from rtmdet.cli.infer import find_images
 from rtmdet.data.images import read_image
 from rtmdet.models.rtmdet import build_rtmdet
+from rtmdet.stream.sources import find_sources
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import read_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small detector with weaker class branches: every score is near 0.01, whatever the photo."""
+    state = dict(read_checkpoint(checkpoint).tensors)
+    for name in state:
+        if "rtm_cls" in name and name.endswith("weight"):
+            state[name] = 0.02 * state[name]
+    path = tmp_path_factory.mktemp("weak") / "nano.pth"
+    save_checkpoint(path, model_state=state, meta=CheckpointMeta(("balloon",), "nano", (64, 64)))
+    return path
 
 
 @pytest.fixture
@@ -113,8 +125,10 @@ def test_pictures_of_an_earlier_run_are_not_searched(tmp_path: Path) -> None:
     for name in ("a.jpg", "b/c.jpg", "out/a.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    images = find_images([str(tmp_path)], recursive=True, skip=tmp_path / "out")
-    assert images == {tmp_path / "a.jpg": Path(), tmp_path / "b" / "c.jpg": Path("b")}
+    sources = find_sources([str(tmp_path)], recursive=True, skip=tmp_path / "out").sources
+    assert [(source.name, source.place) for source in sources] == [
+        (str(tmp_path / "a.jpg"), Path("a.jpg")), (str(tmp_path / "b" / "c.jpg"), Path("b/c.jpg")),
+    ]  # fmt: skip
 
 
 def test_pictures_of_other_runs_stay(infer: Command, photos: Path, tmp_path: Path) -> None:
@@ -266,9 +280,9 @@ def test_patterns_and_folders_take_image_files_only(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.PNG", "notes.json"):
         (tmp_path / name).touch()
     (tmp_path / "folder.jpg").mkdir()
-    images = [tmp_path / "a.jpg", tmp_path / "b.PNG"]
-    assert list(find_images([str(tmp_path / "*")])) == images
-    assert list(find_images([str(tmp_path)])) == images
+    images = [str(tmp_path / "a.jpg"), str(tmp_path / "b.PNG")]
+    for word in (tmp_path / "*", tmp_path):
+        assert [source.name for source in find_sources([str(word)]).sources] == images
 
 
 def with_thresholds(checkpoint: Path, path: Path, thresholds: tuple[float, ...]) -> Path:

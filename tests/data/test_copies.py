@@ -12,8 +12,8 @@ import pytest
 
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
+from rtmdet.data.coco.edit import fold_coco, split_coco
 from rtmdet.data.coco.file import CocoFile, box_annotation
-from rtmdet.data.coco.splitting import fold_coco, split_coco
 from rtmdet.data.copies import VIDEO, count_equal, group_copies
 
 

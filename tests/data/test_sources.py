@@ -227,7 +227,7 @@ def test_a_group_category_is_a_class_if_any_split_has_objects_of_it(tmp_path: Pa
         (tmp_path / f"{split}.json").write_text(json.dumps(document))
     for split in open_dataset(tmp_path).splits.values():
         assert [category["id"] for category in split.coco["categories"]] == [1, 2]
-        assert split.remarks == ()
+        assert split.remarks == []
     val = CocoDataset(tmp_path / "val.json", tmp_path / "val", classes=("vehicle", "car"), training=False)
     assert (val.category_ids, val.remarks) == ((1, 2), [])
 

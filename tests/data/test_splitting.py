@@ -15,8 +15,8 @@ import pytest
 
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
+from rtmdet.data.coco.edit import split_coco
 from rtmdet.data.coco.file import CocoFile, read_coco
-from rtmdet.data.coco.splitting import split_coco
 from rtmdet.data.json_file import write_json
 
 

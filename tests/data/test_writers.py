@@ -13,10 +13,8 @@ import yaml
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoFile
-from rtmdet.data.formats.voc import convert_voc
-from rtmdet.data.formats.voc_writer import write_voc
-from rtmdet.data.formats.yolo import convert_yolo
-from rtmdet.data.formats.yolo_writer import write_yolo
+from rtmdet.data.formats.voc import convert_voc, write_voc
+from rtmdet.data.formats.yolo import convert_yolo, write_yolo
 from rtmdet.data.json_file import write_json
 
 WRITERS = [write_yolo, write_voc]

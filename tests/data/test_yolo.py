@@ -283,7 +283,7 @@ def test_label_files_without_an_image_are_counted(tmp_path: Path, capsys: pytest
     (remark,) = convert_yolo(path, "train").remarks
     lost = tmp_path / "labels" / "train" / "gone.txt"
     assert remark == f"2 label files have no image, such as {lost}: skipped; are images missing?"
-    assert open_dataset(path).splits["train"].remarks == (remark,)
+    assert open_dataset(path).splits["train"].remarks == [remark]
     assert main(["data", "convert", "yolo", str(path), "--split", "train", "--out", str(tmp_path / "x.json")]) == 0
     assert remark in capsys.readouterr().out
     main(["data", "check", str(path)])

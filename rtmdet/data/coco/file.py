@@ -183,9 +183,7 @@ def _read_entries(path: Path, document: Entry, key: str, check: Callable[[str, E
 
 def _remove_group_categories(file: CocoFile, classes: Collection[str]) -> list[CocoCategory]:
     """Remove and return the categories that are only the supercategory of others."""
-    found = find_group_categories(
-        file["categories"], (annotation["category_id"] for annotation in file["annotations"])
-    )
+    found = find_group_categories(file["categories"], {one["category_id"] for one in file["annotations"]})
     names = {category["name"] for category in file["categories"] if category["id"] not in found}
     kept = set(classes) - names  # a group may have the name of one of its classes
     groups = [one for one in file["categories"] if one["id"] in found and one["name"] not in kept]
@@ -194,9 +192,7 @@ def _remove_group_categories(file: CocoFile, classes: Collection[str]) -> list[C
 
 
 def _check_category(where: str, entry: Entry) -> None:
-    name = _value(where, entry, "name")
-    if not isinstance(name, str) or not name:
-        raise InputError(f"{where}: expected text for 'name', found {shown(name)}; name the class")
+    _text(where, entry, "name", "name the class")
 
 
 def _check_unique_names(path: Path, categories: Iterable[CocoCategory]) -> None:
@@ -210,9 +206,7 @@ def _check_unique_names(path: Path, categories: Iterable[CocoCategory]) -> None:
 
 
 def _check_image(where: str, entry: Entry) -> None:
-    name = _value(where, entry, "file_name")
-    if not isinstance(name, str) or not name:
-        raise InputError(f"{where}: expected text for 'file_name', found {shown(name)}; name the image's file")
+    name = _text(where, entry, "file_name", "name the image's file")
     entry["file_name"] = name.replace("\\", "/")  # as Windows writes it
     for key in ("width", "height"):
         if isinstance(size := entry.get(key), float) and size.is_integer():
@@ -278,6 +272,13 @@ def _value(where: str, entry: Entry, key: str) -> object:
     if key not in entry:
         raise InputError(f"{where}: the key {key!r} is missing; add it")
     return entry[key]
+
+
+def _text(where: str, entry: Entry, key: str, remedy: str) -> str:
+    value = _value(where, entry, key)
+    if not isinstance(value, str) or not value:
+        raise InputError(f"{where}: expected text for {key!r}, found {shown(value)}; {remedy}")
+    return value
 
 
 def _integer(where: str, entry: Entry, key: str) -> int:

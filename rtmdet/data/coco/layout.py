@@ -11,7 +11,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.files import as_on_disk, files_below
-from rtmdet.data.formats.image_folder import IMAGE_FOLDERS
+from rtmdet.data.formats.label_files import IMAGE_FOLDERS
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.json_file import read_json
 from rtmdet.data.split_names import SPLITS, group_by_split, split_name

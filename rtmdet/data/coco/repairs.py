@@ -45,20 +45,19 @@ def clip_overhanging_boxes(annotations: Iterable[dict[str, Any]], images: Mappin
     return clipped
 
 
-def find_group_categories(categories: Collection[Mapping[str, Any]], used: Iterable[int]) -> list[int]:
+def find_group_categories(categories: Collection[Mapping[str, Any]], used: Collection[int]) -> list[int]:
     """The ids of categories that are not classes but only the supercategory of others.
 
     Such a category has no annotations (`used` has the ids of those with some) and no supercategory of its own, and
     another category has its name as supercategory. Roboflow writes the project's name this way, as category 0.
     """
-    with_objects = set(used)
     groups: dict[object, set[int]] = {}
     for category in categories:
         groups.setdefault(_supercategory(category), set()).add(category["id"])
     return [
         category["id"]
         for category in categories
-        if category["id"] not in with_objects
+        if category["id"] not in used
         and _supercategory(category) is None
         and groups.get(category.get("name"), set()) - {category["id"]}
     ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 
 from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, CocoImage, read_sound
-from rtmdet.data.doctor.finding import Finding, Item, SplitFiles, without_remedy
+from rtmdet.data.doctor.finding import Finding, Item, Severity, SplitFiles, without_remedy
 from rtmdet.data.formats.faults import Fault, collect_faults
 from rtmdet.data.image_names import place_images
 
@@ -50,6 +50,10 @@ class AnnotationFile:
     annotations: tuple[CocoAnnotation, ...]
     categories: dict[int, CocoCategory]  # sorted by id, which is the order of the labels
 
+    def finding(self, severity: Severity, code: str, message: str, advice: str, items: Iterable[Item]) -> Finding:
+        """All cases of one kind in this split."""
+        return Finding(severity, code, self.source.name, message, advice, tuple(items))
+
     def path(self, image_id: int) -> Path:
         """The file of an image."""
         return self.source.images / self.images[image_id]["file_name"]
@@ -83,30 +87,36 @@ def read_annotation_file(source: SplitFiles) -> tuple[AnnotationFile, list[Findi
         file, groups = read_sound(source.annotations)
         names = [image["file_name"] for image in file["images"]]
         place_images(source.annotations, file, source.images)
-    # missing images are reported one by one when their files are read
-    findings = list_faults(source, [fault for fault in faults if fault.code != "missing-image"])
-    counts = Counter(annotation["id"] for annotation in file["annotations"])
-    repeated = [
-        Item(f"id {number}, {count} times", annotation_id=number) for number, count in counts.items() if count > 1
-    ]
-    renamed = [
-        Item(f"{name!r} for {image['file_name']!r}", image["id"])
-        for name, image in zip(names, file["images"], strict=True)
-        if name != image["file_name"]
-    ]
-    only_groups = [Item(f"{group['name']!r} (id {group['id']})") for group in groups]
-    hints = {"repeated-annotation-id": repeated, "renamed-image": renamed, "group-category": only_groups}
-    findings += [Finding("hint", code, source.name, *HINTS[code], tuple(items)) for code, items in hints.items()]
     images = {image["id"]: image for image in file["images"]}
     categories = {one["id"]: one for one in sorted(file["categories"], key=itemgetter("id"))}
-    return AnnotationFile(source, images, tuple(file["annotations"]), categories), findings
+    found = AnnotationFile(source, images, tuple(file["annotations"]), categories)
+    counts = Counter(annotation["id"] for annotation in file["annotations"])
+    renamed = zip(names, file["images"], strict=True)
+    hints = {
+        "repeated-annotation-id": [
+            Item(f"id {number}, {count} times", annotation_id=number) for number, count in counts.items() if count > 1
+        ],
+        "renamed-image": [
+            Item(f"{name!r} for {image['file_name']!r}", image["id"])
+            for name, image in renamed
+            if name != image["file_name"]
+        ],
+        "group-category": [Item(f"{group['name']!r} (id {group['id']})") for group in groups],
+    }
+    return found, [
+        *_list_faults(found, faults),
+        *(found.finding("hint", code, *HINTS[code], items) for code, items in hints.items()),
+    ]
 
 
-def list_faults(source: SplitFiles, faults: Iterable[Fault]) -> list[Finding]:
+def _list_faults(file: AnnotationFile, faults: Iterable[Fault]) -> Iterator[Finding]:
     """One finding per kind of fault. Its texts omit the path and the remedy, which are printed once per finding."""
     items: dict[str, list[Item]] = {code: [] for code in FAULTS}
     for one in faults:
-        text = without_remedy(one.text).removeprefix(f"{source.annotations}: ")
-        image_id, annotation_id = (one.identifier if one.key == key else None for key in ("images", "annotations"))
-        items[one.code].append(Item(text, image_id, annotation_id))
-    return [Finding("error", code, source.name, *FAULTS[code], tuple(found)) for code, found in items.items()]
+        if one.code != "missing-image":  # reported one by one when the image files are read
+            text = without_remedy(one.text).removeprefix(f"{file.source.annotations}: ")
+            image_id, annotation_id = (
+                one.identifier if one.key == key else None for key in ("images", "annotations")
+            )
+            items[one.code].append(Item(text, image_id, annotation_id))
+    return (file.finding("error", code, *FAULTS[code], found) for code, found in items.items())

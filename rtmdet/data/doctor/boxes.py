@@ -1,11 +1,14 @@
-"""Findings about boxes: outside their image, beyond its edge, with a wrong area, or not used for training."""
+"""Findings about boxes that do not fit their image or their area, and about objects and images that training skips.
+
+The rules of what training uses are those of rtmdet/data/coco/dataset.py.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Container, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterator, Sequence
 
-from rtmdet.data.coco.dataset import Unusable, reason_against
+from rtmdet.data.coco.dataset import MIN_SIDE, Unusable, reason_against
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_outside
 from rtmdet.data.coco.repairs import ROUNDING
 from rtmdet.data.doctor.annotation_file import AnnotationFile
@@ -13,6 +16,7 @@ from rtmdet.data.doctor.finding import Finding, Item, Severity
 
 MANY_OVER_EDGE = 0.2  # fraction of the boxes above which careless drawing is no explanation
 AREA_TOLERANCE = 1.01  # an object's area is at most that of its box, up to rounding
+MAX_DETECTIONS = 100  # per image that COCO's metrics count
 UNUSABLE: dict[Unusable, tuple[Severity, str, str]] = {
     Unusable.OTHER_CLASS: ("hint", "other-class", "no action needed if data.classes omits them on purpose"),
     Unusable.CROWD: ("hint", "crowd", "no action needed: training skips crowd regions, evaluation ignores matches"),
@@ -24,35 +28,37 @@ UNUSABLE: dict[Unusable, tuple[Severity, str, str]] = {
 def find_misplaced_boxes(file: AnnotationFile, of_wrong_size: Container[int]) -> Iterator[Finding]:
     """Boxes that do not fit their image or their area; images in `of_wrong_size` (by id) are skipped."""
     outside, areas = [], []
-    over: list[tuple[float, Item]] = []
+    over: list[tuple[float, Item]] = []  # with the pixels beyond the edge
     for annotation in file.annotations:
         if annotation["image_id"] in of_wrong_size:
             continue
         image = file.images[annotation["image_id"]]
         _, _, width, height = annotation["bbox"]
         if is_outside(annotation, image):
-            outside.append(file.box_item(annotation, f"{annotation['bbox']}, image {_size_text(image)}"))
+            text = f"{annotation['bbox']}, image {image['width']} x {image['height']}"
+            outside.append(file.box_item(annotation, text))
         elif (overhang := _overhang(annotation, image)) > ROUNDING:
             over.append((overhang, file.box_item(annotation, f"{overhang:.0f} px beyond the edge")))
         if annotation["area"] > width * height * AREA_TOLERANCE:
             areas.append(file.box_item(annotation, f"area {annotation['area']:.0f}, box {width * height:.0f}"))
-    name = file.source.name
     advice = "correct or remove the boxes; is 'bbox' x, y, width, height?"
-    yield Finding("error", "outside-box", name, "boxes outside their image", advice, tuple(outside))
-    yield _report_over_edge(file, over)
-    advice = "write the area of the outline or of the box: AP_small, AP_medium and AP_large depend on it"
-    yield Finding("hint", "wrong-area", name, "objects whose area exceeds their box", advice, tuple(areas))
-
-
-def _report_over_edge(file: AnnotationFile, over: list[tuple[float, Item]]) -> Finding:
-    """A finding about boxes beyond the edge, the worst first; `over` has (pixels beyond the edge, case)."""
-    items = tuple(item for _, item in sorted(over, key=lambda pair: -pair[0]))
+    yield file.finding("error", "outside-box", "boxes outside their image", advice, outside)
+    many = len(over) > MANY_OVER_EDGE * len(file.annotations)
+    advice = (
+        "too many to be an accident: is 'bbox' x, y, width, height in pixels of these images?"
+        if many
+        else "no action needed: training and evaluation clip them to the image"
+    )
+    worst_first = [item for _, item in sorted(over, key=lambda pair: -pair[0])]
     message = "boxes that extend beyond their image"
-    if len(over) > MANY_OVER_EDGE * len(file.annotations):
-        advice = "too many to be an accident: is 'bbox' x, y, width, height in pixels of these images?"
-        return Finding("warning", "over-edge", file.source.name, message, advice, items)
-    advice = "no action needed: training and evaluation clip them to the image"
-    return Finding("hint", "over-edge", file.source.name, message, advice, items)
+    yield file.finding("warning" if many else "hint", "over-edge", message, advice, worst_first)
+    advice = "write the area of the outline or of the box: AP_small, AP_medium and AP_large depend on it"
+    yield file.finding("hint", "wrong-area", "objects whose area exceeds their box", advice, areas)
+
+
+def usable_annotations(file: AnnotationFile, wanted: Container[int]) -> list[CocoAnnotation]:
+    """The objects that training uses; `wanted` has the category ids to learn."""
+    return [annotation for annotation in file.annotations if reason_against(annotation, wanted) is None]
 
 
 def find_unusable_objects(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
@@ -67,7 +73,38 @@ def find_unusable_objects(file: AnnotationFile, wanted: set[int]) -> Iterator[Fi
         severity, code, advice = UNUSABLE[reason]
         if reason is Unusable.TOO_SMALL and all(max(annotation["bbox"]) <= 1 for annotation in file.annotations):
             advice = "they look like fractions of the image's size: multiply by its width and height"
-        yield Finding(severity, code, file.source.name, f"objects not used: {reason}", advice, tuple(cases))
+        yield file.finding(severity, code, f"objects not used: {reason}", advice, cases)
+
+
+def trained_images(file: AnnotationFile, usable: Sequence[CocoAnnotation], *, keep_empty: bool) -> set[int]:
+    """The ids of the images that training uses."""
+    large = {image_id for image_id, image in file.images.items() if not _is_tiny(image)}
+    return large if keep_empty else large & {annotation["image_id"] for annotation in usable}
+
+
+def find_dropped_images(
+    file: AnnotationFile, usable: Sequence[CocoAnnotation], *, keep_empty: bool
+) -> Iterator[Finding]:
+    """Images that training skips."""
+    tiny = [file.image_item(image_id) for image_id, image in file.images.items() if _is_tiny(image)]
+    message = f"images not used for training: a side under {MIN_SIDE} px"
+    yield file.finding("warning", "tiny-image", message, "remove them, or use larger versions", tiny)
+    if not keep_empty:
+        with_box = {annotation["image_id"] for annotation in usable}
+        empty = [file.image_item(image_id) for image_id in file.images if image_id not in with_box]
+        advice = "no action needed; if they really show no object, data.keep_empty=true reduces false positives"
+        yield file.finding("hint", "empty-image", "images not used for training: no usable box", advice, empty)
+
+
+def find_crowded_images(file: AnnotationFile, usable: Sequence[CocoAnnotation]) -> Finding:
+    """Images with more objects than COCO's metrics count detections."""
+    counts = Counter(annotation["image_id"] for annotation in usable).most_common()
+    items = [file.image_item(image_id, f"{count} objects") for image_id, count in counts if count > MAX_DETECTIONS]
+    message = f"images with more than {MAX_DETECTIONS} objects"
+    advice = (
+        f"AP and AR count {MAX_DETECTIONS} detections per image, so they cannot reach 1: cut the images into tiles"
+    )
+    return file.finding("hint", "crowded-image", message, advice, items)
 
 
 def _overhang(annotation: CocoAnnotation, image: CocoImage) -> float:
@@ -76,5 +113,5 @@ def _overhang(annotation: CocoAnnotation, image: CocoImage) -> float:
     return max(-x, -y, x + width - image["width"], y + height - image["height"])
 
 
-def _size_text(image: CocoImage) -> str:
-    return f"{image['width']} x {image['height']}"
+def _is_tiny(image: CocoImage) -> bool:
+    return min(image["width"], image["height"]) < MIN_SIDE

@@ -25,39 +25,34 @@ def wanted_categories(file: AnnotationFile, purpose: Purpose) -> set[int]:
 
 def find_class_differences(file: AnnotationFile, purpose: Purpose) -> Iterator[Finding]:
     """Compares the file's classes with each other and with those of the configuration and of the checkpoint."""
-    groups = similar_names(class_names(file))
-    items = tuple(Item(" and ".join(map(repr, group))) for group in groups)
-    message, advice = (
-        "classes that differ only in letter case or spaces",
-        "merge them: rtmdet data merge --merge-similar",
-    )
-    yield Finding("warning", "similar-class", file.source.name, message, advice, items)
+    similar = [Item(" and ".join(map(repr, group))) for group in similar_names(class_names(file))]
+    message = "classes that differ only in letter case or spaces"
+    yield file.finding("warning", "similar-class", message, "merge them: rtmdet data merge --merge-similar", similar)
     if purpose.classes is not None:
         yield from _find_unconfigured(file, purpose.classes)
     if purpose.known_classes is not None and file.source.name == "train":
-        yield from _find_unknown_to_checkpoint(file, purpose.known_classes)
+        yield _find_unknown_to_checkpoint(file, purpose.known_classes)
 
 
 def find_unshared_classes(files: Sequence[AnnotationFile], purpose: Purpose) -> Iterator[Finding]:
     """Classes that only one of the splits has, matched by name."""
-    first, *others = files
     if purpose.classes is not None:
         return
-    learned = class_names(first)
+    first, *others = files
+    learned, owner = class_names(first), first.source.name
     for file in others:
         measured = class_names(file)
-        missing = tuple(Item(repr(name)) for name in learned if name not in measured)
-        more = tuple(Item(repr(name)) for name in measured if name not in learned)
-        name, owner = file.source.name, first.source.name
+        missing = [Item(repr(name)) for name in learned if name not in measured]
+        more = [Item(repr(name)) for name in measured if name not in learned]
         common = bool(set(learned) & set(measured))
         advice = "their AP cannot be measured: add images of them" if common else "use the same names in both files"
-        message = f"classes of {owner} that {name} lacks"
-        yield Finding("hint" if common else "error", "missing-class", name, message, advice, missing)
+        message = f"classes of {owner} that {file.source.name} lacks"
+        yield file.finding("hint" if common else "error", "missing-class", message, advice, missing)
         advice = f"their objects are skipped: add images of them to {owner}, or use the same names in both files"
-        yield Finding("warning", "unlearned-class", name, f"classes that {owner} lacks", advice, more)
+        yield file.finding("warning", "unlearned-class", f"classes that {owner} lacks", advice, more)
 
 
-def find_rare_classes(file: AnnotationFile, wanted: set[int], purpose: Purpose) -> Iterator[Finding]:
+def find_rare_classes(file: AnnotationFile, wanted: set[int], purpose: Purpose) -> Finding:
     """Classes that few images show, with a threshold to oversample them."""
     images: defaultdict[int, set[int]] = defaultdict(set)
     for annotation in file.annotations:
@@ -65,54 +60,45 @@ def find_rare_classes(file: AnnotationFile, wanted: set[int], purpose: Purpose) 
             images[annotation["category_id"]].add(annotation["image_id"])
     most = max(map(len, images.values()), default=0)
     threshold = max(RARE * most / max(len(file.images), 1), 0.001)
-    items = tuple(
+    rare = [
         Item(f"{file.categories[identifier]['name']!r}: {len(found)} of {len(file.images)} images")
         for identifier, found in sorted(images.items(), key=lambda pair: len(pair[1]))
         if len(found) < RARE * most
-    )
+    ]
     if purpose.repeat_threshold:
         advice = f"data.repeat_threshold={purpose.repeat_threshold:g} oversamples them already: watch their AP"
     else:
         advice = f"data.repeat_threshold={threshold:.3f} oversamples their images"
-    yield Finding("hint", "rare-class", file.source.name, "rare classes", advice, items)
+    return file.finding("hint", "rare-class", "rare classes", advice, rare)
 
 
 def _find_unconfigured(file: AnnotationFile, wanted: tuple[str, ...]) -> Iterator[Finding]:
     names = class_names(file)
-    missing = tuple(Item(repr(name)) for name in wanted if name not in names)
-    advice = f"write data.classes like the file: {', '.join(names)}"
-    message = f"classes of data.classes that {file.source.name} lacks"
+    missing = [Item(repr(name)) for name in wanted if name not in names]
     stops = file.source.name == "train" or len(missing) == len(wanted)
-    yield Finding("error" if stops else "hint", "unknown-class", file.source.name, message, advice, missing)
-    kept = tuple(name for name in names if name in wanted)
-    items = () if missing else _differences(wanted, kept, "data.classes")
+    message = f"classes of data.classes that {file.source.name} lacks"
+    advice = f"write data.classes like the file: {', '.join(names)}"
+    yield file.finding("error" if stops else "hint", "unknown-class", message, advice, missing)
+    kept = [name for name in names if name in wanted]  # as many as are wanted, unless some are missing
+    moved = [
+        Item(f"{index}: {found!r}, data.classes has {name!r}")
+        for index, (name, found) in enumerate(zip(wanted, kept, strict=False))
+        if name != found
+    ]
     advice = "no action needed: labels follow data.classes; give that list to tools that use category ids"
-    yield Finding(
-        "hint", "class-order", file.source.name, "classes in another order than data.classes", advice, items
-    )
+    message = "classes in another order than data.classes"
+    yield file.finding("hint", "class-order", message, advice, () if missing else moved)
 
 
-def _find_unknown_to_checkpoint(file: AnnotationFile, known: tuple[str, ...]) -> Iterator[Finding]:
+def _find_unknown_to_checkpoint(file: AnnotationFile, known: tuple[str, ...]) -> Finding:
     """Classes that the checkpoint lacks. Equal names keep their weights; if none is equal, equally many keep them in
     order."""
     names = class_names(file)
-    items = tuple(Item(repr(name)) for name in names if name not in known)
     if set(known) & set(names):
         advice = "no action needed: they start from scratch, classes known by name keep their weights"
     elif len(known) == len(names):
         advice = f"no action needed if they resemble {', '.join(known[:3])}: they start from their weights, in order"
     else:
         advice = "no action needed: the class-prediction layers start from scratch"
-    message = "classes unknown to the checkpoint"
-    yield Finding("hint", "checkpoint-classes", file.source.name, message, advice, items)
-
-
-def _differences(expected: tuple[str, ...], found: tuple[str, ...], owner: str) -> tuple[Item, ...]:
-    """The places where two lists of names differ."""
-    length = max(len(expected), len(found))
-    left, right = (list(names) + [None] * (length - len(names)) for names in (expected, found))
-    return tuple(
-        Item(f"{index}: {'nothing' if b is None else repr(b)}, {owner} has {'nothing' if a is None else repr(a)}")
-        for index, (a, b) in enumerate(zip(left, right, strict=True))
-        if a != b
-    )
+    items = (Item(repr(name)) for name in names if name not in known)
+    return file.finding("hint", "checkpoint-classes", "classes unknown to the checkpoint", advice, items)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,16 +12,8 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoImage
 from rtmdet.data.coco.layout import find_coco, read_documents
+from rtmdet.data.doctor import boxes, classes
 from rtmdet.data.doctor.annotation_file import AnnotationFile, read_annotation_file
-from rtmdet.data.doctor.box_sizes import find_small_boxes, fractions_by_stride, sides_at_input
-from rtmdet.data.doctor.boxes import find_misplaced_boxes, find_unusable_objects
-from rtmdet.data.doctor.classes import (
-    class_names,
-    find_class_differences,
-    find_rare_classes,
-    find_unshared_classes,
-    wanted_categories,
-)
 from rtmdet.data.doctor.copies import find_copies
 from rtmdet.data.doctor.finding import (
     ALL,
@@ -34,7 +26,7 @@ from rtmdet.data.doctor.finding import (
     Summary,
     without_remedy,
 )
-from rtmdet.data.doctor.hotcoco_health import find_with_hotcoco
+from rtmdet.data.doctor.healthcheck import find_with_hotcoco
 from rtmdet.data.doctor.image_files import (
     ImageFile,
     find_broken_images,
@@ -42,7 +34,7 @@ from rtmdet.data.doctor.image_files import (
     inspect_images,
     of_wrong_size,
 )
-from rtmdet.data.doctor.learning import find_crowded_images, find_dropped_images, trained_images, usable_annotations
+from rtmdet.data.doctor.sizes import find_small_boxes, fractions_by_stride, sides_at_input
 from rtmdet.data.formats.faults import Fault, collect_faults
 from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.formats.yolo_layout import find_layout
@@ -118,48 +110,51 @@ def examine(
     for file in files:
         images = watch(list(file.images.values()), file.source.name)
         inspected.append(inspect_images(file, images, decode=decode))
-        findings += _find_in_split(file, inspected[-1], purpose)
-        summaries.append(_summarize(file, purpose))
-    findings += [*find_unshared_classes(files, purpose), *find_copies(files, inspected), *find_unnamed_files(files)]
+        summary, found = _examine_split(file, inspected[-1], purpose)
+        summaries.append(summary)
+        findings += found
+    findings += classes.find_unshared_classes(files, purpose)
+    findings += [*find_copies(files, inspected), *find_unnamed_files(files)]
     real = [finding for finding in findings if finding.items]
     by_severity = sorted(real, key=lambda finding: SEVERITIES.index(finding.severity))
     return Report(tuple(sources), purpose, tuple(summaries), tuple(by_severity))
 
 
-def _find_in_split(file: AnnotationFile, inspected: dict[int, ImageFile], purpose: Purpose) -> Iterator[Finding]:
-    """The findings about one split."""
-    wanted = wanted_categories(file, purpose)
-    usable = usable_annotations(file, wanted)
+def _examine_split(
+    file: AnnotationFile, inspected: dict[int, ImageFile], purpose: Purpose
+) -> tuple[Summary, list[Finding]]:
+    """One split in numbers, and the findings about it."""
+    name, keep_empty = file.source.name, purpose.keep_empty
+    wanted = classes.wanted_categories(file, purpose)
+    usable = boxes.usable_annotations(file, wanted)
     sides = sides_at_input(file, usable, purpose.input_size)
-    yield from find_broken_images(file, inspected)
-    yield from find_misplaced_boxes(file, of_wrong_size(file, inspected))
-    yield from find_unusable_objects(file, wanted)
-    yield from find_with_hotcoco(file, wanted)
-    yield from find_class_differences(file, purpose)
-    yield find_crowded_images(file, usable)
-    yield from find_small_boxes(file, usable, sides, purpose.input_size)
-    if file.source.name == "train":
-        yield from find_rare_classes(file, wanted, purpose)
-        yield from find_dropped_images(file, usable, keep_empty=purpose.keep_empty)
+    found = [
+        *find_broken_images(file, inspected),
+        *boxes.find_misplaced_boxes(file, of_wrong_size(file, inspected)),
+        *boxes.find_unusable_objects(file, wanted),
+        *find_with_hotcoco(file, wanted),
+        *classes.find_class_differences(file, purpose),
+        boxes.find_crowded_images(file, usable),
+        find_small_boxes(file, usable, sides, purpose.input_size),
+    ]
+    kept = set(file.images)
+    if name == "train":
+        found.append(classes.find_rare_classes(file, wanted, purpose))
+        found += boxes.find_dropped_images(file, usable, keep_empty=keep_empty)
+        kept = boxes.trained_images(file, usable, keep_empty=keep_empty)
     if not usable:
-        missing = (Item(f"{len(file.annotations)} objects, none of them usable"),)
+        missing = Item(f"{len(file.annotations)} objects, none of them usable")
         advice = "see the other findings: training and evaluation need at least one usable box"
-        yield Finding("error", "no-usable-box", file.source.name, "split without a usable box", advice, missing)
-
-
-def _summarize(file: AnnotationFile, purpose: Purpose) -> Summary:
-    usable = usable_annotations(file, wanted_categories(file, purpose))
-    training = file.source.name == "train"
-    kept = trained_images(file, usable, keep_empty=purpose.keep_empty) if training else set(file.images)
-    sides = sides_at_input(file, usable, purpose.input_size)
+        found.append(file.finding("error", "no-usable-box", "split without a usable box", advice, [missing]))
     ratios = np.quantile(sides[:, 0] / sides[:, 1], (0.05, 0.5, 0.95)).tolist() if usable else []
-    return Summary(
-        split=file.source.name,
+    summary = Summary(
+        split=name,
         images=len(file.images),
         objects=len(file.annotations),
-        classes=class_names(file),
+        classes=classes.class_names(file),
         kept_images=len(kept),
         kept_objects=sum(annotation["image_id"] in kept for annotation in usable),
         shorter_sides=fractions_by_stride(sides),
         aspect_ratios=tuple(ratios),
     )
+    return summary, found

@@ -1,4 +1,4 @@
-"""CVAT for images 1.1 (one XML file) -> COCO. Format: CVAT's documentation, "XML annotation format".
+"""CVAT for images 1.1 (one XML file), read and written. Format: CVAT's documentation, "XML annotation format".
 
 Frame: continuous pixels from the image's top left corner. Dimension legend: V vertices of one shape.
 Not done with hotcoco, which ignores rotations, ellipses and masks, and accepts NaN.
@@ -8,37 +8,66 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import is_number, shown
-from rtmdet.data.formats.ellipse import ellipse
+from rtmdet.data.coco.file import CocoAnnotation, CocoImage, shown
+from rtmdet.data.coco.layout import file_by_split
+from rtmdet.data.files import files_below
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.labeled_image import ConvertedSet, LabeledImage, LabeledObject, assemble, choose_classes
-from rtmdet.data.formats.xml_file import read_xml
+from rtmdet.data.formats.labeled_image import (
+    Convert,
+    LabeledImage,
+    LabeledObject,
+    Outline,
+    Split,
+    around,
+    assemble,
+    choose_classes,
+    ellipse,
+)
+from rtmdet.data.formats.xml_file import parse_number, read_xml
 from rtmdet.data.image_names import ImageNames
+from rtmdet.data.split_names import by_split
 
-OBJECTS = ("box", "polygon", "ellipse", "mask")
+FEW_FILES = 4  # XML files checked for CVAT if none is called annotations.xml
 SKIPPED = ("polyline", "points", "cuboid", "skeleton")
+CVAT_END = "</annotations>\n"
 
-Outline = tuple[np.ndarray | None, tuple[float, float, float, float]]  # polygon (V, 2) or None, xyxy box
+
+def find_cvat(path: Path) -> dict[str, Convert]:
+    """The splits of CVAT: one file each, or the subsets of a project; {} without a CVAT file."""
+    files = [path] if path.is_file() else files_below(path, (".xml",), levels=1)
+    files = [file for file in files if file.name == "annotations.xml"] or files[:FEW_FILES]
+    found = [file for file in files if file.suffix.lower() == ".xml" and _is_cvat(file)]
+    if not found:
+        return {}
+    files_of = file_by_split(path, found)
+    if len(files_of) > 1:
+        return {name: partial(convert_cvat, file) for name, file in files_of.items()}
+    file = files_of["train"]
+    groups = by_split(sorted({_subset(entry) for entry in read_xml(file).findall("image")}), Path)
+    if groups and "train" not in groups:
+        raise InputError(f"{path}: expected a subset for training, found {', '.join(groups)}; name one of them train")
+    groups.setdefault("train", [])  # for a file without images, which the reader rejects
+    return {name: partial(convert_cvat, file, subsets=groups[name]) for name in ("train", "val") if name in groups}
 
 
-def is_cvat(path: Path) -> bool:
-    """Whether a file is CVAT's XML."""
+def _is_cvat(path: Path) -> bool:
     try:
         return read_xml(path).tag == "annotations"
     except InputError:
         return False
 
 
-def cvat_subsets(path: Path) -> list[str]:
-    """The names of the subsets of a project; [""] for a task. Raises InputError if the file is not XML."""
-    return sorted({entry.get("subset", "") for entry in read_xml(path).findall("image")})
+def _subset(entry: Element) -> str:
+    """The subset of a project that an image is in; "" in a task."""
+    return entry.get("subset", "")
 
 
 def convert_cvat(
@@ -47,7 +76,7 @@ def convert_cvat(
     names: Sequence[str] | None = None,
     *,
     subsets: Collection[str] | None = None,
-) -> ConvertedSet:
+) -> Split:
     """Convert a CVAT XML file; the images are in `images`, by default in images/ beside it, else beside it.
 
     `subsets` selects subsets of a project, None all; their images may be in a folder with the subset's name. Classes
@@ -66,7 +95,7 @@ def convert_cvat(
         )
     beside = annotations.parent / "images"
     folder = images or (beside if beside.is_dir() else annotations.parent)
-    entries = [entry for entry in entries if subsets is None or entry.get("subset", "") in subsets]
+    entries = [entry for entry in entries if subsets is None or _subset(entry) in subsets]
     labeled = []
     for entry in entries:
         with one_entry():
@@ -84,23 +113,21 @@ def _read_image(path: Path, entry: Element, folder: Path) -> LabeledImage:
         raise InputError(f"{path}: image {entry.get('id')}: expected a file name under 'name', found none; add it")
     where = f"{path}: {name}"
     width, height = _numbers(where, entry, ("width", "height"))
-    shapes = [shape for shape in entry if shape.tag in OBJECTS]
+    shapes = [shape for shape in entry if shape.tag in OUTLINES]
     objects = []
     for number, shape in enumerate(shapes, start=1):
         with one_entry():
             objects.append(_read_shape(f"{where}: shape {number}", shape))
-    within = f"{entry.get('subset')}/{name}"
-    if entry.get("subset") and ImageNames(folder).has(within):
+    if _subset(entry) and ImageNames(folder).has(within := f"{_subset(entry)}/{name}"):
         name = within
-    return LabeledImage(path, name, (int(height), int(width)), objects)
+    return LabeledImage(path, name, objects, (int(height), int(width)))
 
 
 def _read_shape(where: str, shape: Element) -> LabeledObject:
     label = shape.get("label", "").strip()
     if not label:
         raise InputError(f"{where}: expected a class under 'label', found none; add it")
-    polygon, box = {"box": _box, "polygon": _polygon, "ellipse": _ellipse, "mask": _mask}[shape.tag](where, shape)
-    return LabeledObject(where, label, box, polygon)
+    return LabeledObject(where, label, OUTLINES[shape.tag](where, shape))
 
 
 def _box(where: str, shape: Element) -> Outline:
@@ -109,10 +136,11 @@ def _box(where: str, shape: Element) -> Outline:
         raise InputError(
             f"{where}: expected xtl <= xbr and ytl <= ybr, found {left:g}, {top:g}, {right:g}, {bottom:g}; correct it"
         )
-    if not _angle(where, shape):
+    if not (angle := _angle(where, shape)):
         return None, (left, top, right, bottom)
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
-    return _around(_turned(corners, corners.mean(0), _angle(where, shape)))
+    cosine, sine, center = math.cos(angle), math.sin(angle), corners.mean(0)
+    return around((corners - center) @ np.array([[cosine, sine], [-sine, cosine]]) + center)
 
 
 def _polygon(where: str, shape: Element) -> Outline:
@@ -123,12 +151,11 @@ def _polygon(where: str, shape: Element) -> Outline:
         points = np.zeros(0)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3 or not np.isfinite(points).all():
         raise InputError(f"{where}: expected 'points' x,y;x,y;... of 3 or more, found {shown(text)}; draw it again")
-    return _around(points)
+    return around(points)
 
 
 def _ellipse(where: str, shape: Element) -> Outline:
-    x, y, radius_x, radius_y = _numbers(where, shape, ("cx", "cy", "rx", "ry"))
-    return ellipse((x, y), (radius_x, radius_y), angle=_angle(where, shape))
+    return ellipse(*_numbers(where, shape, ("cx", "cy", "rx", "ry")), angle=_angle(where, shape))
 
 
 def _mask(where: str, shape: Element) -> Outline:
@@ -141,14 +168,7 @@ def _angle(where: str, shape: Element) -> float:
     return math.radians(_numbers(where, shape, ("rotation",))[0]) if "rotation" in shape.attrib else 0.0
 
 
-def _turned(points: np.ndarray, center: np.ndarray, angle: float) -> np.ndarray:
-    cosine, sine = math.cos(angle), math.sin(angle)
-    return (points - center) @ np.array([[cosine, sine], [-sine, cosine]]) + center
-
-
-def _around(polygon: np.ndarray) -> Outline:
-    (left, top), (right, bottom) = polygon.min(0).tolist(), polygon.max(0).tolist()
-    return polygon, (left, top, right, bottom)
+OUTLINES = {"box": _box, "polygon": _polygon, "ellipse": _ellipse, "mask": _mask}
 
 
 def _numbers(where: str, element: Element, keys: Sequence[str]) -> list[float]:
@@ -156,13 +176,34 @@ def _numbers(where: str, element: Element, keys: Sequence[str]) -> list[float]:
     numbers = []
     for key in keys:
         text = element.get(key)
-        try:
-            number = float(text or "")
-        except ValueError:
-            number = math.nan
-        if not is_number(number) or (key in ("width", "height", "rx", "ry") and number < 0):
+        number = parse_number(text)
+        if number is None or (key in ("width", "height", "rx", "ry") and number < 0):
             raise InputError(
                 f"{where}: expected a finite number, not negative for a size, under {key!r}, found {shown(text)}"
             )
         numbers.append(number)
     return numbers
+
+
+def cvat_begin(names: Sequence[str]) -> str:
+    """The beginning of the file, with the class names as the labels of its task."""
+    meta = Element("meta")
+    labels = SubElement(SubElement(meta, "task"), "labels")
+    for name in names:
+        SubElement(SubElement(labels, "label"), "name").text = name
+    indent(meta)
+    text = tostring(meta, encoding="unicode")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n{text}\n'
+
+
+def cvat_image(image: CocoImage, annotations: Sequence[CocoAnnotation], names: Mapping[int, str]) -> str:
+    """The entry of one image, with its boxes."""
+    sides = {"width": str(image["width"]), "height": str(image["height"])}
+    entry = Element("image", {"id": str(image["id"] - 1), "name": image["file_name"], **sides})
+    for annotation in annotations:
+        x, y, width, height = annotation["bbox"]
+        corners = zip(("xtl", "ytl", "xbr", "ybr"), (x, y, x + width, y + height), strict=True)
+        box = {"label": names[annotation["category_id"]], "source": "auto", "occluded": "0", "z_order": "0"}
+        SubElement(entry, "box", {**box, **{key: f"{value:.2f}" for key, value in corners}})
+    indent(entry)
+    return tostring(entry, encoding="unicode") + "\n"

@@ -1,21 +1,27 @@
-"""Images with their objects, as read from one label file per image, and their conversion to COCO.
+"""What the readers of all formats give, images with their objects, and the COCO file made of them.
 
 Frame: pixels of the original image. Dimension legend: V vertices of one outline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import CocoAnnotation, CocoFile, box_annotation
+from rtmdet.data.coco.file import CocoCategory, CocoFile, box_annotation
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.image_names import locate_images
 from rtmdet.data.images import image_size
+
+ROUND_VERTICES = 64  # vertices of the polygon for a circle or an ellipse
+
+Box = tuple[float, float, float, float]  # xyxy
+Outline = tuple[np.ndarray | None, Box]  # polygon (V, 2) as (x, y) or None, and the box around it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,8 +30,7 @@ class LabeledObject:
 
     where: str  # label file and object, for messages
     name: str  # class name
-    box: tuple[float, float, float, float]  # xyxy
-    polygon: np.ndarray | None = None  # (V, 2) as (x, y)
+    outline: Outline
     crowd: bool = False
 
 
@@ -35,21 +40,49 @@ class LabeledImage:
 
     label_file: Path
     file_name: str  # of the image, relative to the image folder
-    size: tuple[int, int] | None  # (H, W) in the label file, if given
     objects: Sequence[LabeledObject]
+    size: tuple[int, int] | None = None  # (H, W) in the label file, if given
+    in_fractions: bool = False  # the polygons of the objects are in fractions of the image's size, not in pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ConvertedSet:
-    """A data set converted to COCO."""
+class Split:
+    """One split of a data set, as COCO."""
 
     coco: CocoFile
     images: Path  # its file names are relative to this folder
-    remarks: Sequence[str] = ()  # one line about each kind of entry that COCO has no equivalent for
+    remarks: Sequence[str] = ()  # one line about each kind of repair or skipped entry
+    annotations: Path | None = None  # the COCO file; None if the split was converted
 
 
-def choose_classes(images: Sequence[LabeledImage], wanted: Sequence[str] | None) -> list[str]:
-    """The class names in the order of their ids: `wanted`, or those of all objects, sorted.
+Convert = Callable[[], Split]
+
+
+def around(polygon: np.ndarray) -> Outline:
+    """A polygon (V, 2) with the box around it."""
+    (left, top), (right, bottom) = polygon.min(0).tolist(), polygon.max(0).tolist()
+    return polygon, (left, top, right, bottom)
+
+
+def ellipse(x: float, y: float, radius_x: float, radius_y: float, *, angle: float = 0.0) -> Outline:
+    """An ellipse rotated by `angle` radians from x to y. The box encloses the exact curve, not the polygon."""
+    cosine, sine = math.cos(angle), math.sin(angle)
+    turns = np.arange(ROUND_VERTICES) * (2 * math.pi / ROUND_VERTICES)
+    along, across = radius_x * np.cos(turns), radius_y * np.sin(turns)
+    polygon = np.column_stack([x + along * cosine - across * sine, y + along * sine + across * cosine])
+    reach_x, reach_y = (
+        math.hypot(radius_x * one, radius_y * other) for one, other in ((cosine, sine), (sine, cosine))
+    )
+    return polygon, (x - reach_x, y - reach_y, x + reach_x, y + reach_y)
+
+
+def number_classes(names: Iterable[str]) -> dict[str, int]:
+    """The category ids of class names, from 1."""
+    return {name: number for number, name in enumerate(names, start=1)}
+
+
+def choose_classes(images: Sequence[LabeledImage], wanted: Sequence[str] | None) -> dict[str, int]:
+    """The category ids by class name: of `wanted`, or of the classes of all objects, sorted.
 
     Raises InputError if an object's class is not among `wanted`, or if there is no object.
     """
@@ -59,7 +92,7 @@ def choose_classes(images: Sequence[LabeledImage], wanted: Sequence[str] | None)
             label_files = sorted({image.label_file for image in images})
             where = label_files[0] if len(label_files) == 1 else label_files[0].parent
             raise InputError(f"{where}: expected objects on {len(images)} labeled images, found none; label them")
-        return sorted({found.name for found in objects})
+        return number_classes(sorted({found.name for found in objects}))
     if not wanted or len(set(wanted)) < len(wanted):
         raise InputError(f"classes: expected names without repetition, found {list(wanted)}; list each class once")
     for found in objects:
@@ -67,40 +100,42 @@ def choose_classes(images: Sequence[LabeledImage], wanted: Sequence[str] | None)
             raise InputError(
                 f"{found.where}: class {found.name!r} is not among {list(wanted)}; add it or correct the object"
             )
-    return list(wanted)
+    return number_classes(wanted)
 
 
 def assemble(
     annotations: Path,
     images: Sequence[LabeledImage],
     folder: Path,
-    names: Sequence[str],
+    ids: Mapping[str, int],
     remarks: Sequence[str] = (),
-) -> ConvertedSet:
-    """Convert the images to COCO; ids of images, objects and classes count from 1 in the given order.
+    *,
+    first_id: int = 1,
+) -> Split:
+    """Convert images to COCO, with the category ids by class name; images count from `first_id`, objects from 1.
 
-    Boxes and outlines are clipped to their images, whose sizes are read from the files in `folder`; messages about
-    missing files name `annotations`. Raises InputError for an image file that is missing or whose size differs from
-    its label file, and for an object outside its image.
+    Objects that extend beyond their images, whose sizes are read from the files in `folder`, are clipped; messages
+    about missing files name `annotations`. Raises InputError for an image file that is missing or whose size differs
+    from its label file, and for an object outside its image.
     """
     files, renamed = locate_images(annotations, folder, [image.file_name for image in images])
     placed = ((files[image.file_name], image) for image in images if image.file_name in files)
-    ids = {name: number for number, name in enumerate(names, start=1)}
-    coco: CocoFile = {
-        "images": [],
-        "annotations": [],
-        "categories": [{"id": number, "name": name} for name, number in ids.items()],
-    }
-    for image_id, (file, image) in enumerate(placed, start=1):
+    categories: list[CocoCategory] = [{"id": number, "name": name} for name, number in ids.items()]
+    coco: CocoFile = {"images": [], "annotations": [], "categories": categories}
+    for image_id, (file, image) in enumerate(placed, start=first_id):
         with one_entry():
             height, width = _checked_size(image, folder / file)
             coco["images"].append({"id": image_id, "file_name": file, "width": width, "height": height})
             for found in image.objects:
                 with one_entry():
+                    outline = _in_pixels(found, (height, width)) if image.in_fractions else found.outline
+                    polygon, box = _clip(found.where, outline, (height, width))
                     number = len(coco["annotations"]) + 1
-                    inside = _clip(found, (height, width))
-                    coco["annotations"].append(_annotation(number, image_id, ids[found.name], inside))
-    return ConvertedSet(coco, folder, [*remarks, *renamed])
+                    flat = None if polygon is None else polygon.reshape(-1).tolist()
+                    coco["annotations"].append(
+                        box_annotation(number, image_id, ids[found.name], box=box, polygon=flat, crowd=found.crowd)
+                    )
+    return Split(coco, folder, [*remarks, *renamed])
 
 
 def _checked_size(image: LabeledImage, path: Path) -> tuple[int, int]:
@@ -114,20 +149,27 @@ def _checked_size(image: LabeledImage, path: Path) -> tuple[int, int]:
     return height, width
 
 
-def _clip(found: LabeledObject, size: tuple[int, int]) -> LabeledObject:
-    """The object clipped to an image of (H, W). Raises InputError if it is outside."""
+def _in_pixels(found: LabeledObject, size: tuple[int, int]) -> Outline:
+    polygon, _ = found.outline
+    assert polygon is not None, "readers of fractions give polygons"
+    return around(polygon * size[::-1])
+
+
+def _clip(where: str, outline: Outline, size: tuple[int, int]) -> Outline:
+    """The outline, clipped if it extends beyond an image of (H, W). Raises InputError if it is outside.
+
+    A box under 1 pixel wide or high counts as inside: training skips it.
+    """
     height, width = size
-    left, top, right, bottom = found.box
-    if left >= width or top >= height or right <= 0 or bottom <= 0:
+    polygon, (left, top, right, bottom) = outline
+    if left >= 0 and top >= 0 and right <= width and bottom <= height:
+        return outline
+    outside = left >= width or top >= height or right <= 0 or bottom <= 0
+    if outside and right - left >= 1 and bottom - top >= 1:
         raise InputError(
-            f"{found.where}: the box {left:g}, {top:g}, {right:g}, {bottom:g} (left, top, right, bottom) lies "
+            f"{where}: the box {left:g}, {top:g}, {right:g}, {bottom:g} (left, top, right, bottom) lies "
             f"outside its image of {width} x {height} pixels; correct or remove it"
         )
-    box = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
-    polygon = None if found.polygon is None else found.polygon.clip(0, (width, height))
-    return replace(found, box=box, polygon=polygon)
-
-
-def _annotation(number: int, image_id: int, category_id: int, found: LabeledObject) -> CocoAnnotation:
-    polygon = None if found.polygon is None else found.polygon.reshape(-1).tolist()
-    return box_annotation(number, image_id, category_id, box=found.box, polygon=polygon, crowd=found.crowd)
+    left, right = (min(max(x, 0.0), float(width)) for x in (left, right))
+    top, bottom = (min(max(y, 0.0), float(height)) for y in (top, bottom))
+    return None if polygon is None else polygon.clip(0, (width, height)), (left, top, right, bottom)

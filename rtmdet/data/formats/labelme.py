@@ -1,4 +1,4 @@
-"""LabelMe JSON files -> COCO. Format: files of the annotation tool LabelMe, versions 3 to 5.
+"""LabelMe JSON files, read and written. Format: files of the annotation tool LabelMe, versions 3 to 5.
 
 Frame: continuous pixels from the image's top left corner. Dimension legend: V vertices of one shape.
 """
@@ -9,43 +9,46 @@ import math
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypeGuard
 
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import is_number, shown
+from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_number, shown
 from rtmdet.data.files import files_below
-from rtmdet.data.formats.ellipse import ellipse
+from rtmdet.data.formats import label_files
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.image_folder import (
-    choose_image,
-    image_folder,
-    images_by_name,
-    label_folder,
-    named_like,
-    without_suffix,
+from rtmdet.data.formats.labeled_image import (
+    Convert,
+    LabeledImage,
+    LabeledObject,
+    Outline,
+    Split,
+    around,
+    assemble,
+    choose_classes,
+    ellipse,
 )
-from rtmdet.data.formats.labeled_image import ConvertedSet, LabeledImage, LabeledObject, assemble, choose_classes
 from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.json_file import read_json
+from rtmdet.data.split_names import group_by_split
 
+VERSION = "5.5.0"  # of LabelMe, whose files look like those written here
 SKIPPED = ("point", "points", "line", "linestrip")  # shapes without area
 MIN_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}  # other shapes: as for a polygon
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """One shape; shapes with the same class and group_id are one object."""
+def find_labelme(path: Path, documents: Mapping[Path, object]) -> dict[str, Convert]:
+    """The splits of LabelMe, a folder each; {} without its files among the JSON `documents`."""
+    folders = {file.parent for file, content in documents.items() if _is_labelme(content)}
+    if not folders:
+        return {}
+    groups = group_by_split(path, folders) if path.is_dir() else {"train": list(folders)}
+    return label_files.convert_folders(convert_labelme, groups)
 
-    group: object
-    outline: LabeledObject
 
-
-def is_labelme(document: object) -> TypeGuard[dict[str, Any]]:
-    """Whether the content of a JSON file is from LabelMe."""
+def _is_labelme(document: object) -> TypeGuard[dict[str, Any]]:
     return isinstance(document, dict) and isinstance(document.get("shapes"), list)
 
 
@@ -55,7 +58,7 @@ def convert_labelme(
     names: Sequence[str] | None = None,
     *,
     folders: Collection[Path] | None = None,
-) -> ConvertedSet:
+) -> Split:
     """Convert a folder of LabelMe JSON files; `folders` selects files directly in one of them.
 
     An image has the name of its JSON file, else it is the file's imagePath, relative to the file. It is in `images`,
@@ -68,31 +71,28 @@ def convert_labelme(
 
     Raises InputError for a folder, JSON file, shape or image that cannot be used.
     """
-    folder = label_folder(annotations, ".json")
-    paths = [path for path in files_below(folder, (".json",)) if folders is None or path.parent in folders]
-    documents = {}
-    for path in paths:
-        with one_entry():
-            documents[path] = read_json(path)
-    files = {path: content for path, content in documents.items() if is_labelme(content)}
+    folder = label_files.label_folder(annotations, ".json")
+    documents = label_files.read_all(folder, ".json", read_json, folders)
+    files = {path: content for path, content in documents.items() if _is_labelme(content)}
     if not files:
         raise InputError(f"{folder}: expected LabelMe files (*.json with 'shapes'), found none; check the path")
     images = images or _image_folder(folder, files)
-    file_names = images_by_name(images)
-    others = len(documents) - len(files)
+    file_names = label_files.images_by_name(images)
+    others = sum(content is not None for content in documents.values()) - len(files)
     skipped = Counter({"JSON file of another kind": others} if others else {})
     labeled = []
     for path, content in files.items():
         with one_entry():
-            alike = named_like(without_suffix(path, folder), file_names)
-            labeled.append(_read_image(path, content, images, alike, skipped))
+            objects = _read_objects(path, content, skipped)
+            named = label_files.find_image(path, folder, _name_inside(path, content, images), file_names)
+            labeled.append(LabeledImage(path, named, objects, _size(path, content)))
     remarks = [f"skipped: {count} x {kind}" for kind, count in skipped.items()]
     return assemble(annotations, labeled, images, choose_classes(labeled, names), remarks)
 
 
 def _image_folder(folder: Path, files: Mapping[Path, Mapping[str, Any]]) -> Path:
     """The image folder: the usual one, or if that has no images, the common folder of the images in imagePath."""
-    usual = image_folder(folder)
+    usual = label_files.image_folder(folder)
     named = [] if files_below(usual, IMAGE_SUFFIXES) else [_named_image(*each) for each in files.items()]
     above = [os.path.dirname(file) for file in named if os.path.isfile(file)]
     return Path(os.path.commonpath(above)) if above else usual
@@ -106,22 +106,27 @@ def _named_image(path: Path, document: Mapping[str, Any]) -> str:
     return os.path.abspath(path.parent / image_path.replace("\\", "/"))
 
 
-def _read_image(
-    path: Path, document: Mapping[str, Any], images: Path, file_names: Sequence[str], skipped: Counter[str]
-) -> LabeledImage:
-    parts = []
+def _name_inside(path: Path, document: Mapping[str, Any], images: Path) -> str:
+    """The file's imagePath, relative to the image folder if it is inside; "" if there is none."""
+    named, image_path = _named_image(path, document), document.get("imagePath")
+    if os.path.isfile(named) and Path(named).is_relative_to(os.path.abspath(images)):
+        return os.path.relpath(named, images)
+    return image_path if isinstance(image_path, str) else ""
+
+
+def _read_objects(path: Path, document: Mapping[str, Any], skipped: Counter[str]) -> list[LabeledObject]:
+    """The objects in the order of their first shapes; shapes with the same class and group_id are one object."""
+    groups: dict[object, list[LabeledObject]] = {}
     for number, shape in enumerate(document["shapes"]):
         kind = shape.get("shape_type") if isinstance(shape, dict) else None
         if kind in SKIPPED or (str(kind) not in MIN_POINTS and _has_few_points(shape)):
             skipped[str(kind)] += 1
-        else:
-            with one_entry():
-                parts.append(_read_shape(f"{path}: shape {number}", shape))
-    image_path, named = document.get("imagePath"), _named_image(path, document)
-    if os.path.isfile(named) and Path(named).is_relative_to(os.path.abspath(images)):
-        image_path = os.path.relpath(named, images)
-    name = choose_image(path, image_path if isinstance(image_path, str) else "", file_names)
-    return LabeledImage(path, name, _size(path, document), _join_groups(parts))
+            continue
+        with one_entry():
+            found = _read_shape(f"{path}: shape {number}", shape)
+            group = shape.get("group_id")
+            groups.setdefault(number if group is None else (found.name, str(group)), []).append(found)
+    return [_join(parts) if len(parts) > 1 else parts[0] for parts in groups.values()]
 
 
 def _size(path: Path, document: Mapping[str, object]) -> tuple[int, int] | None:
@@ -137,14 +142,14 @@ def _size(path: Path, document: Mapping[str, object]) -> tuple[int, int] | None:
     return height, width
 
 
-def _read_shape(where: str, shape: object) -> _Part:
+def _read_shape(where: str, shape: object) -> LabeledObject:
     if not isinstance(shape, dict):
         raise InputError(f"{where}: expected an object {{...}}, found {shown(shape)}; save the file again")
     name = shape.get("label")
     if not isinstance(name, str) or not name.strip():
         raise InputError(f"{where}: expected a class as text under 'label', found {shown(name)}; name the class")
-    polygon, box = _outline(where, shape.get("shape_type", "polygon"), _points(where, shape.get("points")))
-    return _Part(shape.get("group_id"), LabeledObject(where, name.strip(), box, polygon))
+    outline = _outline(where, shape.get("shape_type", "polygon"), _points(where, shape.get("points")))
+    return LabeledObject(where, name.strip(), outline)
 
 
 def _points(where: str, points: object) -> np.ndarray:
@@ -161,32 +166,46 @@ def _has_few_points(shape: object) -> bool:
     return isinstance(points, list) and len(points) < MIN_POINTS["polygon"]
 
 
-def _outline(
-    where: str, kind: object, points: np.ndarray
-) -> tuple[np.ndarray | None, tuple[float, float, float, float]]:
-    """The polygon (V, 2) or None, and the xyxy box of a shape."""
+def _outline(where: str, kind: object, points: np.ndarray) -> Outline:
     if len(points) < (least := MIN_POINTS.get(str(kind), MIN_POINTS["polygon"])):
         raise InputError(f"{where}: expected a {kind} of at least {least} points, found {len(points)}; draw it again")
     if kind == "circle":  # points: the center and one on the rim
-        (x, y), rim = points[0].tolist(), points[1].tolist()
-        radius = math.dist((x, y), rim)
-        return ellipse((x, y), (radius, radius))
-    (left, top), (right, bottom) = points.min(0).tolist(), points.max(0).tolist()
+        center, rim = points[:2].tolist()
+        return ellipse(*center, *[math.dist(center, rim)] * 2)
+    polygon, (left, top, right, bottom) = around(points)
     if kind == "mask":  # points: the first and the last pixel
         right, bottom = right + 1, bottom + 1
-    return (None if kind in ("rectangle", "mask") else points), (left, top, right, bottom)
-
-
-def _join_groups(parts: Sequence[_Part]) -> list[LabeledObject]:
-    """The objects, in the order of their first parts."""
-    groups: dict[object, list[LabeledObject]] = {}
-    for number, part in enumerate(parts):
-        alone = part.group is None
-        key = number if alone else (part.outline.name, str(part.group))
-        groups.setdefault(key, []).append(part.outline)
-    return [_join(group) if len(group) > 1 else group[0] for group in groups.values()]
+    return None if kind in ("rectangle", "mask") else polygon, (left, top, right, bottom)
 
 
 def _join(parts: Sequence[LabeledObject]) -> LabeledObject:
-    lefts, tops, rights, bottoms = zip(*(part.box for part in parts), strict=True)
-    return LabeledObject(parts[0].where, parts[0].name, (min(lefts), min(tops), max(rights), max(bottoms)))
+    lefts, tops, rights, bottoms = zip(*(part.outline[1] for part in parts), strict=True)
+    return LabeledObject(parts[0].where, parts[0].name, (None, (min(lefts), min(tops), max(rights), max(bottoms))))
+
+
+def labelme_document(
+    image: CocoImage, annotations: Sequence[CocoAnnotation], names: Mapping[int, str], image_path: str
+) -> dict[str, object]:
+    """The JSON of one image: a rectangle for each box. `image_path` is relative to the JSON file."""
+    shapes: list[dict[str, object]] = []
+    for annotation in annotations:
+        x, y, width, height = annotation["bbox"]
+        shapes.append(
+            {
+                "label": names[annotation["category_id"]],
+                "points": [[x, y], [x + width, y + height]],
+                "group_id": None,
+                "description": "",
+                "shape_type": "rectangle",
+                "flags": {},
+            }
+        )
+    return {
+        "version": VERSION,
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": image_path,
+        "imageData": None,
+        "imageHeight": image["height"],
+        "imageWidth": image["width"],
+    }

@@ -7,87 +7,73 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, box_annotation, is_number, is_outside, shown
-from rtmdet.data.formats.ellipse import ellipse
+from rtmdet.data.coco.file import is_number, shown
+from rtmdet.data.coco.layout import file_by_split, find_folder
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.labeled_image import ConvertedSet
-from rtmdet.data.image_names import locate_images
-from rtmdet.data.images import image_size
+from rtmdet.data.formats.labeled_image import (
+    Convert,
+    LabeledImage,
+    LabeledObject,
+    Outline,
+    Split,
+    assemble,
+    ellipse,
+    number_classes,
+)
 from rtmdet.data.json_file import read_json
 
 DEFAULT_CLASS = "object"  # of regions without attributes
 OUTLINES = ("polygon", "polyline", "rect", "circle", "ellipse")
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Outline:
-    """The shape of one region."""
-
-    polygon: np.ndarray  # (V, 2) float64 as (x, y)
-    box: tuple[float, float, float, float]  # xyxy
+Regions = Sequence[tuple[str, Mapping[str, object]]]  # each with file, image and region number for messages
 
 
-@dataclass(frozen=True, slots=True)
-class _Region:
-    """One annotated object."""
+def find_via(path: Path, documents: Mapping[Path, object]) -> dict[str, Convert]:
+    """The splits of VIA, a file each, with the same class attribute; {} without its files among the `documents`."""
+    via = [file for file, content in documents.items() if _is_via(content)]
+    files = file_by_split(path, via) if via else {}
+    key = class_attribute(*files.values()) if files else None
+    return {name: partial(convert_via, file, class_key=key) for name, file in files.items()}
 
-    where: str  # file, image and region, for messages
-    outline: _Outline
-    name: str  # class name
 
-
-def convert_via(annotations: Path, images: Path, *, class_name: str, class_key: str | None) -> ConvertedSet:
-    """Convert a VIA region file or VIA 2 project.
+def convert_via(
+    annotations: Path, images: Path | None = None, *, class_name: str = DEFAULT_CLASS, class_key: str | None
+) -> Split:
+    """Convert a VIA region file or VIA 2 project; its images are in the folder `images`, by default found near it.
 
     Every region has the class `class_name`, or the class in its attribute `class_key`; classes are then numbered in
-    the order of their names. Images without regions are kept. Image sizes are read from the files in the folder
-    `images`. Points and unknown shapes are skipped and counted.
+    the order of their names. Images without regions are kept. Points and unknown shapes are skipped and counted.
 
     Raises InputError for a file that is not from VIA, a region that cannot be used or a missing image.
     """
     entries = _read_entries(annotations)
     everything = [region for regions in entries.values() for _, region in regions]
     skipped = Counter(kind for region in everything if (kind := _kind_without_outline(region)))
-    regions_of: dict[str, list[_Region]] = {name: [] for name in entries}
+    labeled = []
     for name, regions in entries.items():
+        objects: list[LabeledObject] = []
         for where, region in regions:
             if not _kind_without_outline(region):
                 with one_entry():
-                    regions_of[name].append(_read_region(where, region, class_name, class_key))
-    files, remarks = locate_images(annotations, images, list(regions_of))
-    names = [class_name] if class_key is None else sorted({one.name for each in regions_of.values() for one in each})
-    ids = {name: number for number, name in enumerate(names, start=1)}
-    coco: CocoFile = {
-        "images": [],
-        "annotations": [],
-        "categories": [{"id": number, "name": name} for name, number in ids.items()],
-    }
-    for image_id, (name, file) in enumerate(files.items()):
-        image = _coco_image(image_id, file, images)
-        coco["images"].append(image)
-        for found in regions_of[name]:
-            # Differs from mmdet: annotations count from 1, since COCOeval takes a match with annotation 0 for
-            # no match; categories count from 1, too, as usual in COCO.
-            number = len(coco["annotations"]) + 1
-            annotation = _coco_annotation(number, image_id, ids[found.name], found.outline)
-            with one_entry():
-                if is_outside(annotation, image):
-                    raise InputError(
-                        f"{found.where}: it lies outside its image of {image['width']} x {image['height']} pixels; "
-                        "correct or remove it"
-                    )
-                coco["annotations"].append(annotation)
-    return ConvertedSet(coco, images, [*(f"skipped: {count} x {kind}" for kind, count in skipped.items()), *remarks])
+                    objects.append(_read_region(where, region, class_name, class_key))
+        labeled.append(LabeledImage(annotations, name, objects))
+    found = {one.name for image in labeled for one in image.objects}
+    ids = number_classes([class_name] if class_key is None else sorted(found))
+    remarks = [f"skipped: {count} x {kind}" for kind, count in skipped.items()]
+    # Images count from 0 as in mmdet. Differs from mmdet: annotations count from 1, since COCOeval takes a match with
+    # annotation 0 for no match; categories count from 1, too, as usual in COCO.
+    folder = images or find_folder(annotations, list(entries))
+    return assemble(annotations, labeled, folder, ids, remarks, first_id=0)
 
 
-def is_via(document: object) -> bool:
+def _is_via(document: object) -> bool:
     """Whether the content of a JSON file is from VIA: a project, or entries with file names and regions."""
     if isinstance(document, dict) and "_via_img_metadata" in document:
         return True
@@ -123,11 +109,6 @@ def class_attribute(*paths: Path) -> str | None:
     return common[0] if common else None
 
 
-def via_file_names(path: Path) -> list[str]:
-    """The image names in a VIA file. Raises InputError for a file that is not from VIA."""
-    return list(_read_entries(path))
-
-
 def _kind_without_outline(region: Mapping[str, object]) -> str:
     """The shape name of a region without area or of an unknown kind; "" for usable regions."""
     shape = region.get("shape_attributes")
@@ -149,8 +130,8 @@ def _class_text(region: Mapping[str, object], key: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _read_entries(path: Path) -> dict[str, list[tuple[str, Mapping[str, object]]]]:
-    """The regions by image name, each with file, image and region number for messages."""
+def _read_entries(path: Path) -> dict[str, Regions]:
+    """The regions by image name. Raises InputError for a file that is not from VIA."""
     document = read_json(path)
     if isinstance(document, dict) and "_via_img_metadata" in document:
         document = document["_via_img_metadata"]
@@ -160,7 +141,7 @@ def _read_entries(path: Path) -> dict[str, list[tuple[str, Mapping[str, object]]
             f"{path}: expected a VIA region file (entries with 'filename' and 'regions'), found "
             f"{shown(document)}; export the annotations as JSON"
         )
-    regions_of: dict[str, list[tuple[str, Mapping[str, object]]]] = {}
+    regions_of: dict[str, Regions] = {}
     for entry in entries:
         name, regions = entry["filename"], entry["regions"]
         if not isinstance(name, str):
@@ -176,7 +157,7 @@ def _read_entries(path: Path) -> dict[str, list[tuple[str, Mapping[str, object]]
     return regions_of
 
 
-def _read_region(where: str, region: Mapping[str, object], class_name: str, class_key: str | None) -> _Region:
+def _read_region(where: str, region: Mapping[str, object], class_name: str, class_key: str | None) -> LabeledObject:
     shape = region.get("shape_attributes")
     if not isinstance(shape, dict):
         raise InputError(f"{where}: expected 'shape_attributes', found {shown(shape)}; draw the region again")
@@ -186,10 +167,12 @@ def _read_region(where: str, region: Mapping[str, object], class_name: str, clas
             f"{where}: expected the class as text under the attribute {class_key!r}, found "
             f"{shown(region.get('region_attributes'))}; name the region's class or choose another --class-key"
         )
-    return _Region(where, _outline(where, shape), name)
+    polygon, box = _outline(where, shape)
+    # The box is min and max of the vertices; the polygon runs through pixel centers.
+    return LabeledObject(where, name, (None if polygon is None else polygon + 0.5, box))
 
 
-def _outline(where: str, shape: Mapping[str, object]) -> _Outline:
+def _outline(where: str, shape: Mapping[str, object]) -> Outline:
     """The vertices and the box of a region's shape."""
     kind = shape.get("name")
     if kind in ("polygon", "polyline"):
@@ -197,20 +180,19 @@ def _outline(where: str, shape: Mapping[str, object]) -> _Outline:
     if kind == "rect":
         x, y, width, height = _numbers(where, shape, ("x", "y", "width", "height"))
         corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
-        return _Outline(np.array(corners, np.float64), (x, y, x + width, y + height))
+        return np.array(corners, np.float64), (x, y, x + width, y + height)
     if kind == "circle":
         x, y, radius = _numbers(where, shape, ("cx", "cy", "r"))
-        return _Outline(*ellipse((x, y), (radius, radius)))
+        return ellipse(x, y, radius, radius)
     if kind == "ellipse":
-        x, y, radius_x, radius_y = _numbers(where, shape, ("cx", "cy", "rx", "ry"))
         (angle,) = _numbers(where, shape, ("theta",)) if "theta" in shape else (0.0,)
-        return _Outline(*ellipse((x, y), (radius_x, radius_y), angle=angle))
+        return ellipse(*_numbers(where, shape, ("cx", "cy", "rx", "ry")), angle=angle)
     raise InputError(
         f"{where}: expected a polygon, polyline, rect, circle or ellipse, found {shown(kind)}; draw it as one of them"
     )
 
 
-def _polygon(where: str, shape: Mapping[str, object]) -> _Outline:
+def _polygon(where: str, shape: Mapping[str, object]) -> Outline:
     xs, ys = (_coordinates(where, shape, key) for key in ("all_points_x", "all_points_y"))
     if len(xs) != len(ys):
         raise InputError(f"{where}: expected as many x as y, found {len(xs)} and {len(ys)}; draw the region again")
@@ -218,7 +200,7 @@ def _polygon(where: str, shape: Mapping[str, object]) -> _Outline:
         raise InputError(
             f"{where}: expected a polygon of at least 3 vertices, found {len(xs)}; draw the region again"
         )
-    return _Outline(np.column_stack([xs, ys]).astype(np.float64), (min(xs), min(ys), max(xs), max(ys)))
+    return np.column_stack([xs, ys]).astype(np.float64), (min(xs), min(ys), max(xs), max(ys))
 
 
 def _numbers(where: str, shape: Mapping[str, object], keys: Sequence[str]) -> list[float]:
@@ -239,14 +221,3 @@ def _coordinates(where: str, shape: Mapping[str, object], key: str) -> list[floa
     if not isinstance(values, list) or not all(is_number(value) for value in values):
         raise InputError(f"{where}: expected a list of numbers under {key!r}, found {shown(values)}; draw it again")
     return values
-
-
-def _coco_image(number: int, name: str, folder: Path) -> CocoImage:
-    height, width = image_size(folder / name)
-    return {"id": number, "file_name": name, "width": width, "height": height}
-
-
-def _coco_annotation(number: int, image_id: int, category_id: int, outline: _Outline) -> CocoAnnotation:
-    """A COCO annotation. The box is min and max of the vertices; the polygon runs through pixel centers (+ 0.5)."""
-    polygon = (outline.polygon + 0.5).reshape(-1).tolist()
-    return box_annotation(number, image_id, category_id, box=outline.box, polygon=polygon)

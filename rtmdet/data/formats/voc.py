@@ -1,34 +1,60 @@
-"""Pascal VOC XML files -> COCO. Format: "The PASCAL Visual Object Classes Challenge 2012 Development Kit".
+"""Pascal VOC: Annotations/*.xml, JPEGImages/ and ImageSets/Main/SPLIT.txt, read and written.
 
-Frame: VOC counts pixels from 1; xmax and ymax are the last pixels inside. So a box in continuous pixels is
-xmin - 1, ymin - 1, xmax, ymax, and a box from 1 to W is as wide as the image.
+Format: "The PASCAL Visual Object Classes Challenge 2012 Development Kit". Frame: VOC counts pixels from 1; xmax and
+ymax are the last pixels inside. So a box in continuous pixels is xmin - 1, ymin - 1, xmax, ymax, and a box from 1 to
+W is as wide as the image. Not written with hotcoco, which drops the folders of the images and writes no lists.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import is_number, shown
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, shown
 from rtmdet.data.files import files_below
+from rtmdet.data.formats import label_files
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.image_folder import (
-    choose_image,
-    image_folder,
-    images_by_name,
-    label_folder,
-    named_like,
-    without_suffix,
+from rtmdet.data.formats.labeled_image import (
+    Convert,
+    LabeledImage,
+    LabeledObject,
+    Split,
+    around,
+    assemble,
+    choose_classes,
 )
-from rtmdet.data.formats.labeled_image import ConvertedSet, LabeledImage, LabeledObject, assemble, choose_classes
-from rtmdet.data.formats.xml_file import read_xml
+from rtmdet.data.formats.xml_file import parse_number, read_xml
+from rtmdet.data.split_names import SPLITS, group_by_split
 
 LISTS = Path("ImageSets", "Main")
+
+
+def find_voc(path: Path) -> dict[str, Convert]:
+    """The splits of Pascal VOC, from its lists or its folders; {} without XML files."""
+    labels = label_files.label_folder(path, ".xml")
+    files = files_below(labels, (".xml",))
+    if not files:
+        return {}
+    inside = {file.relative_to(labels).parts[0] for file in files}
+    if labels == path and len(inside) == 1 and (path / (child := inside.pop()) / LISTS).is_dir():
+        return find_voc(path / child)  # VOCdevkit/VOC2007
+    lists = {file.stem.lower(): file.stem for file in (path / LISTS).glob("*.txt")}
+    named = {SPLITS[word]: stem for word, stem in lists.items() if word in SPLITS}
+    if "train" in named:
+        return {name: partial(convert_voc, path, split=named[name]) for name in ("train", "val") if name in named}
+    if "trainval" in lists:
+        return {"train": partial(convert_voc, path, split=lists["trainval"])}
+    if named:
+        raise InputError(
+            f"{path / LISTS}: expected a list train.txt or trainval.txt, found {', '.join(lists)}; add it"
+        )
+    return label_files.convert_folders(convert_voc, group_by_split(labels, {file.parent for file in files}))
 
 
 def convert_voc(
@@ -38,7 +64,7 @@ def convert_voc(
     *,
     split: str | None = None,
     folders: Collection[Path] | None = None,
-) -> ConvertedSet:
+) -> Split:
     """Convert a folder of VOC XML files, or a folder with Annotations/.
 
     An image has the name of its XML file, else the name in <filename>; it is in `images`, by default JPEGImages/
@@ -50,35 +76,33 @@ def convert_voc(
 
     Raises InputError for a folder, list, XML file, object or image that cannot be used.
     """
-    folder = label_folder(annotations, ".xml")
-    paths = [path for path in files_below(folder, (".xml",)) if folders is None or path.parent in folders]
-    roots = {}
-    for path in paths:
-        with one_entry():
-            roots[path] = read_xml(path)
-    files = {without_suffix(path, folder): path for path, root in roots.items() if root.tag == "annotation"}
-    unread = {without_suffix(path, folder) for path in paths if path not in roots}  # while faults are collected
+    folder = label_files.label_folder(annotations, ".xml")
+    roots = label_files.read_all(folder, ".xml", read_xml, folders)
+    files = {path: root for path, root in roots.items() if root is not None and root.tag == "annotation"}
     if not files:
         raise InputError(f"{folder}: expected VOC label files (<annotation> in *.xml), found none; check the path")
-    images = images or image_folder(folder)
-    file_names = images_by_name(images)
+    images = images or label_files.image_folder(folder)
+    file_names = label_files.images_by_name(images)
     everything = {}
-    for stem, path in files.items():
+    for path, root in files.items():
         with one_entry():
-            everything[stem] = _read_image(path, roots[path], named_like(stem, file_names))
+            inside = (root.findtext("filename") or "").strip()
+            everything[path] = _read_image(path, root, label_files.find_image(path, folder, inside, file_names))
     classes = choose_classes(list(everything.values()), names)
+    others = sum(root is not None for root in roots.values()) - len(files)
     chosen = list(everything.values())
     if split is not None:
         home = annotations if (annotations / LISTS).is_dir() else folder.parent
-        stems = _listed(home / LISTS / f"{split}.txt", folder, files.keys() | unread)
-        chosen = [everything[stem] for stem in stems if stem in everything]
+        usable = {path: everything.get(path) for path, root in roots.items() if root is None or path in files}
+        stems = {label_files.without_suffix(path, folder): image for path, image in usable.items()}
+        listed = _listed(home / LISTS / f"{split}.txt", folder, stems)
+        chosen = [image for stem in listed if (image := stems[stem]) is not None]
     difficult = sum(found.crowd for image in chosen for found in image.objects)
-    remarks = (
-        [f"difficult objects: {difficult}, treated as crowd regions (not used for training)"] if difficult else []
-    )
-    if others := len(roots) - len(files):
-        remarks.append(f"skipped: {others} x XML file of another kind")
-    return assemble(folder, chosen, images, classes, remarks)
+    remarks = {
+        f"difficult objects: {difficult}, treated as crowd regions (not used for training)": difficult,
+        f"skipped: {others} x XML file of another kind": others,
+    }
+    return assemble(folder, chosen, images, classes, [text for text, count in remarks.items() if count])
 
 
 def _listed(path: Path, folder: Path, files: Container[str]) -> list[str]:
@@ -100,14 +124,12 @@ def _listed(path: Path, folder: Path, files: Container[str]) -> list[str]:
     return list(dict.fromkeys(stems))
 
 
-def _read_image(path: Path, root: Element, file_names: Sequence[str]) -> LabeledImage:
-    """One XML file; `file_names` are the images with its name."""
-    name = choose_image(path, (root.findtext("filename") or "").strip(), file_names)
+def _read_image(path: Path, root: Element, file_name: str) -> LabeledImage:
     objects = []
     for number, element in enumerate(root.findall("object"), start=1):
         with one_entry():
             objects.append(_read_object(f"{path}: object {number}", element))
-    return LabeledImage(path, name, _size(path, root), objects)
+    return LabeledImage(path, file_name, objects, _size(path, root))
 
 
 def _size(path: Path, root: Element) -> tuple[int, int] | None:
@@ -125,9 +147,7 @@ def _read_object(where: str, element: Element) -> LabeledObject:
         raise InputError(f"{where}: expected a class under <name>, found none; add it")
     difficult = (element.findtext("difficult") or "").strip() == "1"
     if (rotated := element.find("robndbox")) is not None:
-        corners = _rotated_corners(where, rotated)
-        (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()
-        return LabeledObject(where, name, (left, top, right, bottom), corners, crowd=difficult)
+        return LabeledObject(where, name, around(_rotated_corners(where, rotated)), difficult)
     box = element.find("bndbox")
     if box is None:
         raise InputError(f"{where}: expected a <bndbox>, found none; draw the box again")
@@ -137,7 +157,7 @@ def _read_object(where: str, element: Element) -> LabeledObject:
             f"{where}: expected xmin <= xmax and ymin <= ymax, found {left:g}, {top:g}, {right:g}, {bottom:g}; "
             "correct the box"
         )
-    return LabeledObject(where, name, (left - 1, top - 1, right, bottom), crowd=difficult)
+    return LabeledObject(where, name, (None, (left - 1, top - 1, right, bottom)), difficult)
 
 
 def _rotated_corners(where: str, box: Element) -> np.ndarray:
@@ -153,10 +173,79 @@ def _rotated_corners(where: str, box: Element) -> np.ndarray:
 
 def _number(where: str, element: Element, key: str) -> float:
     text = element.findtext(key)
-    try:
-        number = float(text or "")
-    except ValueError:
-        number = float("nan")
-    if not is_number(number):
+    number = parse_number(text)
+    if number is None:
         raise InputError(f"{where}: expected a finite number for <{key}>, found {shown(text)}; correct it")
     return number
+
+
+def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
+    """Write one split of a VOC data set into the folder `out` and copy its images; returns remarks, a line each.
+
+    Boxes are clipped to the image; crowd regions become difficult objects, which VOC's evaluation ignores, too.
+
+    Raises InputError if the split or an XML file exists already, and for images that differ only in their suffix:
+    they would share an XML file.
+    """
+    stems = label_files.label_names(file)
+    taken = [path for path in (out / LISTS / f"{split}.txt", *(_path(out, stem) for stem in stems)) if path.exists()]
+    if taken:
+        raise InputError(f"{taken[0]} exists already; give another --out or --split")
+    names = {category["id"]: category["name"] for category in file["categories"]}
+    annotations_of: dict[int, list[CocoAnnotation]] = {image["id"]: [] for image in file["images"]}
+    for annotation in file["annotations"]:
+        annotations_of[annotation["image_id"]].append(annotation)
+    for image, stem in zip(file["images"], stems, strict=True):
+        _path(out, stem).parent.mkdir(parents=True, exist_ok=True)
+        voc_document(image, annotations_of[image["id"]], names).write(_path(out, stem), encoding="utf-8")
+        label_files.copy_image(images, image["file_name"], out / "JPEGImages")
+    (out / LISTS).mkdir(parents=True, exist_ok=True)
+    (out / LISTS / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
+    crowds = sum(annotation["iscrowd"] for annotation in file["annotations"])
+    return [f"crowd regions: {crowds}, written as difficult objects"] if crowds else []
+
+
+def voc_document(
+    image: CocoImage, annotations: Sequence[CocoAnnotation], names: Mapping[int, str]
+) -> ElementTree[Element]:
+    """The XML of one image; `names` are those of the category ids."""
+    root = _root(image)
+    for annotation in annotations:
+        _add_object(root, annotation, names[annotation["category_id"]], (image["width"], image["height"]))
+    indent(root)
+    return ElementTree(root)
+
+
+def _path(out: Path, stem: str) -> Path:
+    return out / "Annotations" / f"{stem}.xml"
+
+
+def _root(image: CocoImage) -> Element:
+    root = Element("annotation")
+    SubElement(root, "folder").text = "JPEGImages"
+    SubElement(root, "filename").text = image["file_name"].replace("\\", "/")
+    size = SubElement(root, "size")
+    for key, value in (("width", image["width"]), ("height", image["height"]), ("depth", 3)):
+        SubElement(size, key).text = str(value)
+    SubElement(root, "segmented").text = "0"
+    return root
+
+
+def _add_object(root: Element, annotation: CocoAnnotation, name: str, size: tuple[int, int]) -> None:
+    """Add an object of an image of (W, H)."""
+    found = SubElement(root, "object")
+    for key, value in (("name", name), ("pose", "Unspecified"), ("truncated", "0")):
+        SubElement(found, key).text = value
+    SubElement(found, "difficult").text = str(annotation["iscrowd"])
+    box = SubElement(found, "bndbox")
+    first, last = zip(
+        *(_pixels(annotation["bbox"][i], annotation["bbox"][i + 2], size[i]) for i in (0, 1)), strict=True
+    )
+    for key, number in zip(("xmin", "ymin", "xmax", "ymax"), (*first, *last), strict=True):
+        SubElement(box, key).text = str(number)
+
+
+def _pixels(start: float, length: float, size: int) -> tuple[int, int]:
+    """The first and the last pixel of a side, in 1 .. size; at least one pixel."""
+    first = min(max(round(start), 0), size - 1) + 1
+    return first, max(min(round(start + length), size), first)

@@ -7,6 +7,8 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from rtmdet.core.errors import InputError
+from rtmdet.data.coco.file import is_number
+from rtmdet.data.files import read_bytes
 
 
 def read_xml(path: Path) -> Element:
@@ -16,6 +18,7 @@ def read_xml(path: Path) -> Element:
     """
     # A DOCTYPE can declare entities, which can read other files or fill the memory.
     builder = TreeBuilder()
+    content = read_bytes(path)
 
     def refuse(*_: object) -> None:
         raise InputError(f"{path}: expected XML without a DOCTYPE, found one; label files do not need it, remove it")
@@ -27,12 +30,8 @@ def read_xml(path: Path) -> Element:
         parser.StartElementHandler = builder.start
         parser.EndElementHandler = builder.end
         parser.CharacterDataHandler = builder.data
-        parser.Parse(path.read_bytes(), True)
+        parser.Parse(content, True)
         return builder.close()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; check the path") from error
-    except OSError as error:
-        raise InputError(f"{path}: the file cannot be read ({error.strerror}); check the path") from error
     except expat.ExpatError as error:
         place = f"line {error.lineno}, column {error.offset + 1}"
         reason = expat.ErrorString(error.code)
@@ -41,3 +40,12 @@ def read_xml(path: Path) -> Element:
         raise InputError(
             f"{path}: expected XML in UTF-8, found another encoding ({error}); write it again"
         ) from error
+
+
+def parse_number(text: str | None) -> float | None:
+    """The finite number in a text, None if there is none."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if is_number(number) else None

@@ -1,32 +1,37 @@
-"""YOLO label files -> COCO. Format: Ultralytics, "Object Detection Datasets Overview".
+"""YOLO data sets: data.yaml, images/SPLIT, labels/SPLIT, read and written.
+
+Format: Ultralytics, "Object Detection Datasets Overview".
 
 A label file has a line for each object: the class, then x center, y center, width, height, or a polygon
 x y x y ... of three points or more, all as fractions of the image's width and height.
+Not written with hotcoco, which drops the folders of the images and does not clip boxes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import yaml
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import CocoFile, box_annotation, shown
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, shown
 from rtmdet.data.files import as_on_disk, comparable, files_below
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.labeled_image import ConvertedSet
-from rtmdet.data.formats.yolo_layout import YoloLayout, read_layout, split_images
-from rtmdet.data.images import IMAGE_SUFFIXES, image_size
+from rtmdet.data.formats.label_files import copy_image, label_names
+from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, Split, around, assemble
+from rtmdet.data.formats.yolo_layout import YoloLayout, read_data_yaml, read_layout, split_images
+from rtmdet.data.images import IMAGE_SUFFIXES
 
 TOLERANCE = 0.01  # fractions may be this far outside 0 .. 1: tools round
 MIN_POSES = 5  # lines needed to distinguish keypoints from polygons
 CORNERS = 8  # numbers of a rotated box
 
 
-def convert_yolo(path: Path, split: str) -> ConvertedSet:
+def convert_yolo(path: Path, split: str) -> Split:
     """Convert one split of a YOLO data set; `path` is its data.yaml, its list of names, or the folder of either.
 
     Category ids are YOLO's class numbers, from 0. Images without a label file, or with an empty one, become images
@@ -34,44 +39,31 @@ def convert_yolo(path: Path, split: str) -> ConvertedSet:
     """
     layout = read_layout(path)
     folder, files = split_images(layout, split)
-    coco: CocoFile = {
-        "images": [],
-        "annotations": [],
-        "categories": [{"id": number, "name": name} for number, name in layout.names.items()],
-    }
-    labels = _LabelFiles()
-    label_files = [labels.find(file) for file in files]
+    listed: dict[Path, dict[str, list[str]]] = {}
+    label_files = [_find_labels(file, listed) for file in files]
     if not any(label_files):
         expected = _label_folder(files[0].parent) / f"{files[0].stem}.txt"
         raise InputError(
             f"{folder}: expected label files such as {expected}, found none for {len(files)} images; "
             "put the labels there"
         )
-    everything = (line.values for label_file in label_files for line in _parse_lines(label_file))
+    everything = (line.values for label_file in label_files for line in _read_lines(label_file))
     poses = not layout.has_keypoints and _are_poses(everything)
-    for image_id, (file, label_file) in enumerate(zip(files, label_files, strict=True), start=1):
-        size = None
+    labeled = []
+    for file, label_file in zip(files, label_files, strict=True):
+        objects: list[LabeledObject] = []
         with one_entry():
-            size = image_size(file)
-        if size is None:
-            continue
-        height, width = size
+            for line in _read_lines(label_file):
+                with one_entry():
+                    objects.append(_read_object(line, layout, box_only=poses or layout.has_keypoints))
         name = file.relative_to(folder).as_posix()
-        coco["images"].append({"id": image_id, "file_name": name, "width": width, "height": height})
-        for line in _read_lines(label_file):
-            with one_entry():
-                label, points = _read_object(line, layout, box_only=poses or layout.has_keypoints)
-                number = len(coco["annotations"]) + 1
-                outline = points * (width, height)
-                box = [*outline.min(0).tolist(), *outline.max(0).tolist()]
-                polygon = outline.reshape(-1).tolist()
-                coco["annotations"].append(box_annotation(number, image_id, label, box=box, polygon=polygon))
-    remarks = labels.remarks()
+        labeled.append(LabeledImage(label_file or layout.file, name, objects, in_fractions=True))
+    remarks = _lost_labels(files)
     if poses:
         remarks.append(
             "the labels are boxes with keypoints, although data.yaml has no kpt_shape: only boxes are used"
         )
-    return ConvertedSet(coco, folder, remarks)
+    return assemble(layout.file, labeled, folder, {name: number for number, name in layout.names.items()}, remarks)
 
 
 def _label_folder(images: Path) -> Path:
@@ -83,41 +75,27 @@ def _label_folder(images: Path) -> Path:
     return images
 
 
-class _LabelFiles:
-    """Finds the label files of images without regard to letter case and Unicode form, and those without an image."""
+def _find_labels(image: Path, listed: dict[Path, dict[str, list[str]]]) -> Path | None:
+    """The label file, in any letter case: in labels/ if the image is in images/, else beside it; None without one.
 
-    def __init__(self) -> None:
-        self._listed: dict[Path, dict[str, list[Path]]] = {}  # folder -> files by comparable stem
-        self._beside: dict[Path, list[Path]] = {}  # image folder -> its label folders
+    `listed` caches folder listings between calls.
+    """
+    for folder in (_label_folder(image.parent), image.parent):
+        if (found := as_on_disk(folder / f"{image.stem}.txt", listed)).is_file():
+            return found
+    return None
 
-    def find(self, image: Path) -> Path | None:
-        """The label file: in labels/ if the image is in images/, else beside it; None if there is none."""
-        if image.parent not in self._beside:
-            self._beside[image.parent] = list(dict.fromkeys((_label_folder(image.parent), image.parent)))
-        for folder in self._beside[image.parent]:
-            alike = self._list(folder).get(comparable(image.stem), [])
-            if named := [file for file in alike if file.stem == image.stem] or alike:
-                return named[0]
-        return None
 
-    def remarks(self) -> list[str]:
-        """One line about label files without an image."""
-        lost: list[Path] = []
-        for images, (folder, *_) in self._beside.items():
-            stems = {comparable(image.stem) for image in files_below(images, IMAGE_SUFFIXES, levels=0)}
-            files = [file for stem, alike in self._list(folder).items() if stem not in stems for file in alike]
-            lost += filter(_holds_labels, files)
-        if not lost:
-            return []
-        return [f"{len(lost)} label files have no image, such as {lost[0]}: skipped; are images missing?"]
-
-    def _list(self, folder: Path) -> dict[str, list[Path]]:
-        if folder not in self._listed:
-            found: dict[str, list[Path]] = {}
-            for file in files_below(folder, (".txt",), levels=0):
-                found.setdefault(comparable(file.stem), []).append(file)
-            self._listed[folder] = found
-        return self._listed[folder]
+def _lost_labels(images: Sequence[Path]) -> list[str]:
+    """One line about label files without an image."""
+    lost: list[Path] = []
+    for folder in dict.fromkeys(image.parent for image in images):
+        stems = {comparable(image.stem) for image in files_below(folder, IMAGE_SUFFIXES, levels=0)}
+        texts = files_below(_label_folder(folder), (".txt",), levels=0)
+        lost += [file for file in texts if comparable(file.stem) not in stems and _holds_labels(file)]
+    if not lost:
+        return []
+    return [f"{len(lost)} label files have no image, such as {lost[0]}: skipped; are images missing?"]
 
 
 def _holds_labels(path: Path) -> bool:
@@ -136,14 +114,8 @@ class _Line(NamedTuple):
     values: np.ndarray  # the numbers after the class
 
 
-def _read_lines(path: Path | None) -> list[_Line]:
-    """The lines of a label file that are not empty; [] without a file."""
-    with one_entry():
-        return list(_parse_lines(path))
-    return []
-
-
-def _parse_lines(path: Path | None) -> Iterator[_Line]:
+def _read_lines(path: Path | None) -> Iterator[_Line]:
+    """The lines of a label file that are not empty; none without a file."""
     try:
         text = "" if path is None else path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
@@ -192,8 +164,7 @@ def _has_points_inside(values: np.ndarray, width: int) -> bool:
     return bool(in_image and inside.all() and has_visibility)
 
 
-def _read_object(line: _Line, layout: YoloLayout, *, box_only: bool) -> tuple[int, np.ndarray]:
-    """The class of an object and its points (V, 2), as fractions of the image's size."""
+def _read_object(line: _Line, layout: YoloLayout, *, box_only: bool) -> LabeledObject:
     where, text, label = line.where, line.text, line.label
     values = line.values[:4] if box_only else line.values
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
@@ -213,7 +184,8 @@ def _read_object(line: _Line, layout: YoloLayout, *, box_only: bool) -> tuple[in
             f"{where}: expected fractions of the image's size within 0 .. 1, found {shown(text)}; are they pixels?"
         )
     points = _corners(values) if len(values) == 4 else values.reshape(-1, 2)
-    return int(label), points.clip(0, 1)  # a box may extend beyond the image
+    # A box may extend beyond the image.
+    return LabeledObject(where, layout.names[int(label)], around(points.clip(0, 1)))
 
 
 def _corners(values: np.ndarray) -> np.ndarray:
@@ -221,3 +193,54 @@ def _corners(values: np.ndarray) -> np.ndarray:
     (x, y), (half_width, half_height) = values[:2], values[2:] / 2
     left, top, right, bottom = x - half_width, y - half_height, x + half_width, y + half_height
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+
+
+def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
+    """Write one split of a YOLO data set into the folder `out` and copy its images; returns remarks, a line each.
+
+    Class numbers count from 0 in the order of the category ids. An existing data.yaml gets the split added. Boxes are
+    clipped to the image; crowd regions are skipped, since YOLO has no equivalent.
+
+    Raises InputError if the split, or a data.yaml with other classes, exists already, and for images that differ only
+    in their suffix: they would share a label file.
+    """
+    if (out / "labels" / split).exists():
+        raise InputError(f"{out / 'labels' / split} exists already; give another --out or --split")
+    categories = sorted(file["categories"], key=lambda category: category["id"])
+    numbers = {category["id"]: number for number, category in enumerate(categories)}
+    description = _current_data_yaml(out, [category["name"] for category in categories])
+    stems = label_names(file)
+    annotations_of: dict[int, list[CocoAnnotation]] = {image["id"]: [] for image in file["images"]}
+    for annotation in file["annotations"]:
+        if not annotation["iscrowd"]:
+            annotations_of[annotation["image_id"]].append(annotation)
+    for image, stem in zip(file["images"], stems, strict=True):
+        lines = [yolo_line(numbers[entry["category_id"]], entry, image) for entry in annotations_of[image["id"]]]
+        label = out / "labels" / split / f"{stem}.txt"
+        label.parent.mkdir(parents=True, exist_ok=True)
+        label.write_text("".join(lines))
+        copy_image(images, image["file_name"], out / "images" / split)
+    text = yaml.safe_dump(description | {split: f"images/{split}"}, sort_keys=False, allow_unicode=True)
+    (out / "data.yaml").write_text(text, encoding="utf-8")
+    crowds = sum(annotation["iscrowd"] for annotation in file["annotations"])
+    return [f"skipped: {crowds} x crowd region"] if crowds else []
+
+
+def _current_data_yaml(out: Path, names: list[str]) -> dict[str, object]:
+    """The content of the existing data.yaml, or of a new one."""
+    path = out / "data.yaml"
+    if not path.exists():
+        return {"names": names}
+    found = read_data_yaml(path)
+    if found.get("names") != names:
+        raise InputError(f"{path}: expected the classes {names}, found {found.get('names')}; give another --out")
+    return found
+
+
+def yolo_line(number: int, annotation: CocoAnnotation, image: CocoImage) -> str:
+    """Class, center and size as fractions of the image's size."""
+    x, y, width, height = annotation["bbox"]
+    left, right = (min(max(value / image["width"], 0.0), 1.0) for value in (x, x + width))
+    top, bottom = (min(max(value / image["height"], 0.0), 1.0) for value in (y, y + height))
+    values = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+    return f"{number} " + " ".join(f"{value:.6f}" for value in values) + "\n"

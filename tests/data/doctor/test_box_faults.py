@@ -9,9 +9,9 @@ import pytest
 
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.doctor.annotation_file import read_annotation_file
-from rtmdet.data.doctor.box_sizes import fractions_by_stride, sides_at_input
 from rtmdet.data.doctor.finding import Purpose
 from rtmdet.data.doctor.report import examine
+from rtmdet.data.doctor.sizes import fractions_by_stride, sides_at_input
 
 
 @pytest.mark.parametrize(

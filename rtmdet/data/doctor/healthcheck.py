@@ -13,12 +13,14 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoAnnotation
 from rtmdet.data.doctor.annotation_file import AnnotationFile
-from rtmdet.data.doctor.finding import Finding, Item
+from rtmdet.data.doctor.finding import Finding, Item, Severity
 
-BOX_FINDINGS = {
-    "near_duplicate": ("double-box", "boxes almost equal to another of the same class", "keep one of each"),
+BOX_FINDINGS: dict[str, tuple[Severity, str, str, str]] = {
+    "near_duplicate": (
+        "warning", "double-box", "boxes almost equal to another of the same class", "keep one of each",
+    ),
     "extreme_aspect_ratio": (
-        "elongated-box", "very long and thin boxes",
+        "hint", "elongated-box", "very long and thin boxes",
         "check that they are right: a shift of a few pixels costs them much IoU",
     ),
 }  # fmt: skip
@@ -31,18 +33,15 @@ CLASS_FINDINGS = {
 def find_with_hotcoco(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
     """Findings about boxes, and about the classes with the ids `wanted`. Raises InputError where hotcoco fails."""
     affected = _ask_hotcoco(file)
-    name, training = file.source.name, file.source.name == "train"
-    for key, (code, message, advice) in BOX_FINDINGS.items():
+    for key, kind in BOX_FINDINGS.items():
         found = [file.annotations[index - 1] for index in sorted(affected.get(key, ()))]  # numbered from 1
         found = sorted(found, key=_elongation, reverse=True) if key == "extreme_aspect_ratio" else found
-        items = tuple(file.box_item(one, f"{one['bbox']}") for one in found)
-        double = key == "near_duplicate"
-        yield Finding("warning" if double else "hint", code, name, message, advice, items)
-    ids = list(file.categories)
-    for key, (code, message, advice) in CLASS_FINDINGS.items():
-        categories = [ids[index] for index in sorted(affected.get(key, ())) if ids[index] in wanted]
-        items = tuple(Item(repr(file.categories[one]["name"])) for one in categories)
-        yield Finding("warning" if training else "hint", code, name, message, advice, items)
+        yield file.finding(*kind, (file.box_item(one, f"{one['bbox']}") for one in found))
+    classes = list(file.categories.items())
+    for key, words in CLASS_FINDINGS.items():
+        few = [classes[index] for index in sorted(affected.get(key, ()))]
+        items = (Item(repr(category["name"])) for identifier, category in few if identifier in wanted)
+        yield file.finding("warning" if file.source.name == "train" else "hint", *words, items)
 
 
 def _elongation(annotation: CocoAnnotation) -> float:

@@ -6,7 +6,7 @@ Legend: N usable boxes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -44,11 +44,11 @@ def fractions_by_stride(sides: np.ndarray) -> dict[str, float]:
 
 def find_small_boxes(
     file: AnnotationFile, annotations: Sequence[CocoAnnotation], sides: np.ndarray, input_size: tuple[int, int]
-) -> Iterator[Finding]:
+) -> Finding:
     """Boxes so small that no prior center may lie inside, with the input size that would help."""
     shorter = sides.min(1)
     small = [int(place) for place in np.argsort(shorter, kind="stable") if shorter[place] < STRIDES[0]]
-    items = tuple(file.box_item(annotations[k], f"{sides[k, 0]:.1f} x {sides[k, 1]:.1f} px") for k in small)
+    items = [file.box_item(annotations[k], f"{sides[k, 0]:.1f} x {sides[k, 1]:.1f} px") for k in small]
     share = len(items) / max(len(sides), 1)
     message = f"boxes under {STRIDES[0]} px at input size {input_size[1]} x {input_size[0]} ({share:.1%})"
     many = share > MANY_SMALL
@@ -57,7 +57,7 @@ def find_small_boxes(
         if many
         else "only a few: no action needed, or increase data.input_size"
     )
-    yield Finding("warning" if many else "hint", "small-box", file.source.name, message, advice, items)
+    return file.finding("warning" if many else "hint", "small-box", message, advice, items)
 
 
 def _advice_for_small(shorter: np.ndarray, input_size: tuple[int, int]) -> str:

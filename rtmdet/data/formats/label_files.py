@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.files import as_on_disk, comparable, files_below
+from rtmdet.data.formats.faults import one_entry
+from rtmdet.data.formats.labeled_image import Convert, Split
 from rtmdet.data.images import IMAGE_SUFFIXES
 
 LABEL_FOLDERS = ("annotations", "labels", "ann", "xml", "xmls", "json", "jsons", "labelme")  # in any letter case
 IMAGE_FOLDERS = ("JPEGImages", "images", "imgs", "img", "data")
+
+T = TypeVar("T")
 
 
 def label_folder(path: Path, suffix: str) -> Path:
@@ -44,34 +51,53 @@ def image_folder(labels: Path) -> Path:
     return next((folder for folder in beside if folder.is_dir()), labels)  # for the message about missing images
 
 
+def read_all(
+    folder: Path, suffix: str, read: Callable[[Path], T], folders: Collection[Path] | None
+) -> dict[Path, T | None]:
+    """The content of the label files below a folder, or directly in one of `folders`; None for unusable ones."""
+    found: dict[Path, T | None] = {}
+    for path in files_below(folder, (suffix,)):
+        if folders is None or path.parent in folders:
+            found[path] = None
+            with one_entry():
+                found[path] = read(path)
+    return found
+
+
+def convert_folders(convert: Callable[..., Split], groups: Mapping[str, Sequence[Path]]) -> dict[str, Convert]:
+    """The conversion of each split from its folders of label files, which may be inside those of another split."""
+    return {
+        name: partial(convert, Path(os.path.commonpath(groups[name])), folders=frozenset(groups[name]))
+        for name in ("train", "val")
+        if name in groups
+    }
+
+
 def without_suffix(path: Path, folder: Path) -> str:
     """The path of a file relative to `folder`, without suffix: the same for an image and its label file."""
     return path.relative_to(folder).with_suffix("").as_posix()
 
 
 def images_by_name(folder: Path) -> dict[str, list[str]]:
-    """The image files in and below a folder, relative to it, by their names without suffix, for `named_like`."""
+    """The image files in and below a folder, relative to it, by their names without suffix, for `find_image`."""
     names: dict[str, list[str]] = {}
     for path in files_below(folder, IMAGE_SUFFIXES):
         names.setdefault(comparable(without_suffix(path, folder)), []).append(path.relative_to(folder).as_posix())
     return names
 
 
-def named_like(stem: str, names: Mapping[str, list[str]]) -> list[str]:
-    """The image files with this name without suffix; if there are none, those that differ in case or Unicode form."""
-    alike = names.get(comparable(stem), [])
-    return [name for name in alike if PurePosixPath(name).with_suffix("").as_posix() == stem] or alike
+def find_image(label_file: Path, folder: Path, named_inside: str, names: Mapping[str, list[str]]) -> str:
+    """The image of a label file in `folder`: one with the same name without suffix, else the one named inside it.
 
-
-def choose_image(label_file: Path, named_inside: str, named_alike: Sequence[str]) -> str:
-    """The image of a label file: one with the same name without suffix, else the one named inside the label file.
-
-    If several have the same name, the one named inside is preferred. Raises InputError if there is neither.
+    If no image has exactly this name, one that differs in letter case or Unicode form is taken; if several have it,
+    the one named inside. `names` are those of `images_by_name`. Raises InputError if there is neither.
     """
     # The name inside comes second: people rename images and label files together, but not the name inside.
-    named_inside = named_inside.replace("\\", "/")
-    if named_alike:
-        return named_inside if named_inside in named_alike else named_alike[0]
+    named_inside, stem = named_inside.replace("\\", "/"), without_suffix(label_file, folder)
+    alike = names.get(comparable(stem), [])
+    alike = [name for name in alike if PurePosixPath(name).with_suffix("").as_posix() == stem] or alike
+    if alike:
+        return named_inside if named_inside in alike else alike[0]
     if not named_inside:
         raise InputError(
             f"{label_file}: expected an image of the same name, or its name inside, found neither; add it"

@@ -1,0 +1,87 @@
+"""Images at http and https addresses, with a limit on the time and on the size."""
+
+from __future__ import annotations
+
+import http.client
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+
+from rtmdet.core.errors import InputError
+from rtmdet.core.pictures import ValueRange
+from rtmdet.data.images import check_image_bytes, decode_image
+from rtmdet.stream.frames import Frame
+
+WAIT = 10.0  # seconds without an answer or a byte
+LONGEST = 60.0  # seconds for the whole image
+LARGEST = 100_000_000  # bytes
+_CHUNK = 1 << 16  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAddress:
+    """One image at an address."""
+
+    name: str
+    value_range: ValueRange | None = None  # of 16-bit images, see read_image
+    live: bool = False
+    moving: bool = False
+
+    @property
+    def place(self) -> Path:
+        """The last part of the address."""
+        return Path(PurePosixPath(unquote(urlsplit(self.name).path)).name or "image")
+
+    def count(self) -> int:
+        """One picture."""
+        return 1
+
+    def frames(self) -> Iterator[Frame]:
+        """The image, which is fetched when it is read."""
+        yield Frame(self, partial(_read, self.name, self.value_range))
+
+
+def _read(address: str, value_range: ValueRange | None) -> np.ndarray:
+    data = fetch(address)
+    check_image_bytes(address, data)
+    return decode_image(address, data, value_range)
+
+
+def fetch(address: str, *, wait: float = WAIT, longest: float = LONGEST, largest: int = LARGEST) -> bytes:
+    """What an http or https address answers. Nothing of it is stored.
+
+    Raises InputError where it cannot be reached, answers with an error, sends nothing for `wait` seconds, takes
+    `longest` seconds, or is larger than `largest` bytes.
+    """
+    end = time.monotonic() + longest
+    data = bytearray()
+    request = urllib.request.Request(address, headers={"User-Agent": "rtmdet"})  # some servers refuse Python's own
+    try:
+        with urllib.request.urlopen(request, timeout=wait) as response:
+            while chunk := response.read1(_CHUNK):  # what is there: a whole chunk may take long
+                data += chunk
+                if len(data) > largest:
+                    raise InputError(f"{address}: more than {largest / 1e6:g} MB: download it and give the file")
+                if time.monotonic() > end:
+                    raise InputError(f"{address}: not complete after {longest:g} seconds: download it by hand")
+            missing = response.length
+    except InputError:  # a ValueError, too
+        raise
+    except urllib.error.HTTPError as error:
+        raise InputError(f"{address}: the server answers {error.code} {error.reason}: check the address") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        text = (
+            f"no answer for {wait:g} seconds" if isinstance(reason, TimeoutError) else " ".join(str(reason).split())
+        )
+        raise InputError(f"{address}: cannot be fetched ({text}): check the address") from error
+    if missing:
+        raise InputError(f"{address}: it ended {missing} bytes early: try again")
+    return bytes(data)

@@ -1,0 +1,161 @@
+"""The network in the middle of the stream: reading and resizing in threads before it, batches in order behind it.
+
+Legend: H, W height and width of the network's input, B pictures of a batch, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from rtmdet.core.backend import detect as run_backend
+from rtmdet.core.detections import Detections
+from rtmdet.core.errors import InputError
+from rtmdet.core.letterbox import Letterbox
+from rtmdet.detector import Detector, OpenedImage, choose_selection
+from rtmdet.stream.frames import Failure, Frame, Source
+from rtmdet.stream.threads import in_order, prefetched
+from rtmdet.stream.tiles import Tiling, detect_tiled
+from rtmdet.stream.views import View, choose_views, merge
+
+READERS = 2  # threads that decode and resize
+IOU_THRESHOLD = 0.65  # of NMS
+LEAST_TILED = 300  # boxes that are looked for in a window, at least
+
+
+@dataclass(frozen=True, slots=True)
+class DetectSettings:
+    """What to look for: a score threshold per class name; other classes are left out."""
+
+    thresholds: Mapping[str, float]
+    max_boxes: int = 100  # of a picture, the best ones
+    batch: int = 8  # pictures per pass of the network
+    augmented: bool = False  # test-time augmentation
+    tiling: Tiling | None = None  # also detect in windows
+
+    def __post_init__(self) -> None:
+        for option, number in (("--max-boxes", self.max_boxes), ("--batch", self.batch)):
+            if number < 1:
+                raise InputError(f"{option} {number}: expected at least 1")
+        if self.augmented and self.tiling is not None:
+            raise InputError("--tta and --tile: expected one of them")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """A picture with what was found in it."""
+
+    frame: Frame
+    pixels: np.ndarray  # (H, W, 3) uint8 RGB
+    found: Detections
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared:
+    """A picture with its views, ready for the network."""
+
+    frame: Frame
+    image: OpenedImage
+    shown: Sequence[tuple[np.ndarray, Letterbox]]  # of each view
+
+
+def frames_of(sources: Iterable[Source]) -> Iterator[Frame | Failure]:
+    """The frames of all sources in order; where one breaks off, the reason, and then the next source."""
+    for source in sources:
+        begun = False
+        try:
+            for frame in source.frames():
+                begun = True
+                yield frame
+        except InputError as error:
+            yield Failure(error, partial=begun)
+
+
+def detect(detector: Detector, sources: Sequence[Source], settings: DetectSettings) -> Iterator[Result | Failure]:
+    """What is found in each picture of the sources, in their order; the network runs in the caller's thread.
+
+    Memory holds a few batches at most. A live source is answered frame by frame.
+    """
+    live = any(source.live for source in sources)
+    size = 1 if live else settings.batch
+    views = choose_views(detector.input_size, augmented=settings.augmented)
+    ahead = 1 if live else size + READERS
+    frames = prefetched(frames_of(sources), ahead=1 if live else READERS)
+    ready = in_order(partial(_prepare, views), frames, threads=READERS, ahead=ahead)
+    for batch in _batches(ready, size):
+        yield from _run(detector, batch, views, settings)
+
+
+def _batches(items: Iterable[_Prepared | Failure], size: int) -> Iterator[list[_Prepared | Failure]]:
+    """The items in lists with `size` pictures, or with as many failures."""
+    batch: list[_Prepared | Failure] = []
+    for item in items:
+        batch.append(item)
+        failed = sum(isinstance(one, Failure) for one in batch)
+        if size in (failed, len(batch) - failed):
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _prepare(views: Sequence[View], frame: Frame | Failure) -> _Prepared | Failure:
+    if isinstance(frame, Failure):
+        return frame
+    try:
+        pixels = frame.read()
+    except InputError as error:
+        return Failure(error, partial=frame.index is not None)
+    image = OpenedImage(pixels, partial(np.asarray, pixels), Path(frame.source.name))
+    return _Prepared(frame, image, [view.show(pixels) for view in views])
+
+
+def _run(
+    detector: Detector, batch: Sequence[_Prepared | Failure], views: Sequence[View], settings: DetectSettings
+) -> Iterator[Result | Failure]:
+    """The results of a batch, in its order."""
+    pictures = [item for item in batch if isinstance(item, _Prepared)]
+    found = iter(_detect(detector, pictures, views, settings) if pictures else ())
+    for item in batch:
+        yield item if isinstance(item, Failure) else Result(item.frame, item.image.pixels, next(found))
+
+
+def _detect(
+    detector: Detector, pictures: Sequence[_Prepared], views: Sequence[View], settings: DetectSettings
+) -> list[Detections]:
+    # Scores never exceed 1: the threshold of a class that is not wanted drops all but those of exactly 1.
+    thresholds = [settings.thresholds.get(name, 1.0) for name in detector.classes]
+    wanted = np.array([name in settings.thresholds for name in detector.classes])
+    if settings.tiling is not None:
+        most = max(settings.max_boxes, LEAST_TILED)  # of one window; the picture's best ones are chosen at the end
+        tiled = [
+            detect_tiled(
+                detector, picture.image.pixels, settings.tiling, score=thresholds, max_detections=most,
+                batch_size=settings.batch,
+            )
+            for picture in pictures
+        ]  # fmt: skip
+        return [
+            replace(one[wanted[one.labels]][: settings.max_boxes], path=picture.image.path)
+            for one, picture in zip(tiled, pictures, strict=True)
+        ]
+    selection = choose_selection(thresholds, IOU_THRESHOLD, settings.max_boxes)
+    parts: list[list[Detections]] = []  # per view, per picture
+    for number, view in enumerate(views):
+        canvases, places = zip(*(picture.shown[number] for picture in pictures), strict=True)
+        batch = np.stack(canvases).transpose(0, 3, 1, 2)  # (B, 3, H, W)
+        found = run_backend(detector.backend, batch, places, selection)
+        widths = [picture.image.pixels.shape[1] for picture in pictures]
+        parts.append([view.back(one, width) for one, width in zip(found, widths, strict=True)])
+    complete = []
+    for picture, *seen in zip(pictures, *parts, strict=True):
+        one = merge(seen, selection)
+        one = one[wanted[one.labels]]
+        complete.append(
+            detector.complete(one, picture.image, thresholds=thresholds, max_detections=settings.max_boxes)
+        )
+    return complete

@@ -1,0 +1,183 @@
+"""A whole run of detection: sources in, pictures and files out, one outcome per picture while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rtmdet.core.draw import save_image
+from rtmdet.core.errors import InputError
+from rtmdet.core.picture_source import source_mark
+from rtmdet.detector import Detector
+from rtmdet.stream.detecting import DetectSettings, Result, detect
+from rtmdet.stream.document import DetectedFile, DetectionsHead, InputSide, open_document
+from rtmdet.stream.formats import LabelFiles, label, open_formats
+from rtmdet.stream.frames import Failure, Frame, Source
+from rtmdet.stream.pictures import Target, choose_targets, save_crops
+from rtmdet.stream.threads import in_order
+from rtmdet.stream.video import DEFAULT_RATE, VideoWriter, library
+
+WRITERS = 2  # threads that draw and encode
+AHEAD = 6  # pictures that wait for them or for their turn
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """What to write into a folder."""
+
+    folder: Path
+    pictures: bool = True  # drawn pictures and videos
+    labels: bool = True  # class names and scores in them
+    document: bool = True  # detections.json
+    crops: bool = False  # each object as a picture of its own
+    formats: Sequence[str] = ()  # of other programs: coco, csv, yolo, voc, labelme, cvat
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """One picture's entry for detections.json, the reason why there is none, or why its picture was not drawn."""
+
+    entry: DetectedFile | None
+    failure: Failure | None = None
+
+
+def infer(
+    detector: Detector, sources: Sequence[Source], settings: DetectSettings, output: OutputSettings, *, weights: str
+) -> Generator[Outcome]:
+    """Detect in every picture of the sources and write the results; gives the outcome of each, in order.
+
+    Reading, the network and writing overlap, in bounded memory. What is written stays whole if the iterator is closed
+    early or ends with an error. `weights` is what the results name as their origin. Raises InputError if a picture
+    would replace a photo or PyAV is missing for a video, both at once, and for results that cannot be written.
+    """
+    if output.pictures and any(source.moving for source in sources):
+        library()  # before any work
+    targets = choose_targets(sources, output.folder)
+    height, width = detector.input_size
+    head = DetectionsHead(
+        weights=weights,
+        input=InputSide(width=width, height=height),
+        score_thresholds=dict(settings.thresholds),
+    )
+    formats = open_formats(output.formats, output.folder, detector.classes, detector.category_ids)
+    by_source = dict(zip(sources, targets, strict=True))
+    return _outcomes(detector, sources, settings, _Writer(output, by_source, head, formats))
+
+
+def _outcomes(
+    detector: Detector, sources: Sequence[Source], settings: DetectSettings, writer: _Writer
+) -> Generator[Outcome]:
+    ahead = 1 if any(source.live for source in sources) else AHEAD
+    try:
+        drawn = in_order(writer.draw, detect(detector, sources, settings), threads=WRITERS, ahead=ahead)
+        yield from in_order(writer.append, drawn, threads=1, ahead=ahead)
+    finally:
+        writer.close()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawn:
+    """A result whose picture is written."""
+
+    result: Result
+    outcome: Outcome
+    picture: np.ndarray | None = None  # for a video, whose frames are written in order
+
+
+class _Writer:
+    """Writes the results: `draw` in any order and thread, `append` one after the other."""
+
+    def __init__(
+        self,
+        output: OutputSettings,
+        targets: dict[Source, Target],
+        head: DetectionsHead,
+        formats: Sequence[LabelFiles],
+    ) -> None:
+        self._output = output
+        self._formats = formats
+        self._targets = targets
+        self._video: VideoWriter | None = None
+        self._filmed: Source | None = None  # the source of the open or broken video
+        self._document = open_document(output.folder / "detections.json", head) if output.document else None
+
+    def draw(self, result: Result | Failure) -> _Drawn | Failure:
+        """Draw and save the picture and the crops of one result."""
+        if isinstance(result, Failure):
+            return result
+        entry, target, frame = self._entry(result), self._targets[result.frame.source], result.frame
+        picture = result.found.draw(labels=self._output.labels) if self._output.pictures else None
+        try:
+            if picture is not None and not frame.source.moving:
+                save_image(target.picture, picture, source=Path(frame.source.name))
+            if self._output.crops:
+                objects = [(found.name, found.box) for found in result.found]
+                save_crops(self._output.folder / "crops", target.of_frame(frame), result.pixels, objects)
+        except InputError as error:
+            return _Drawn(result, Outcome(entry, Failure(error)))
+        return _Drawn(result, Outcome(entry), picture if frame.source.moving else None)
+
+    def append(self, drawn: _Drawn | Failure) -> Outcome:
+        """Add one result to the files that have all of them."""
+        if isinstance(drawn, Failure):
+            return Outcome(None, drawn)
+        if self._document is not None:
+            self._document.add(drawn.outcome.entry)
+        if self._formats:
+            labeled = label(drawn.result, self._targets[drawn.result.frame.source])
+            for files in self._formats:
+                files.add(labeled)
+        if drawn.picture is None:
+            return drawn.outcome
+        try:
+            self._film(drawn.result.frame, drawn.picture)
+        except InputError as error:  # said once: its other frames are not tried
+            self._video = None
+            return Outcome(drawn.outcome.entry, Failure(error))
+        return drawn.outcome
+
+    def _film(self, frame: Frame, picture: np.ndarray) -> None:
+        """Append a drawn frame to the video of its source."""
+        if frame.source != self._filmed:
+            self._end_video()
+            self._filmed = frame.source
+            path, mark = self._targets[frame.source].picture, source_mark(Path(frame.source.name))
+            size = picture.shape[0], picture.shape[1]
+            self._video = VideoWriter(path, size, frame.rate or DEFAULT_RATE, comment=mark)
+        if self._video is not None:
+            self._video.add(picture, frame.seconds or 0.0)
+
+    def _end_video(self) -> None:
+        video, self._video = self._video, None
+        if video is not None:
+            video.close()
+
+    def close(self) -> None:
+        """Complete the files."""
+        with ExitStack() as stack:  # all of them, even if one fails
+            for files in (self._document, *self._formats):
+                if files is not None:
+                    stack.callback(files.close)
+            stack.callback(self._end_video)
+
+    def _entry(self, result: Result) -> DetectedFile:
+        image, frame = result.found.to_dict(), result.frame
+        picture = self._targets[frame.source].picture.relative_to(self._output.folder)
+        entry = DetectedFile(
+            file=frame.source.name,
+            picture=picture.as_posix(),
+            width=image["width"],
+            height=image["height"],
+            objects=image["objects"],
+        )
+        if not self._output.pictures:
+            del entry["picture"]
+        if frame.index is not None:
+            entry["frame"] = frame.index
+        if frame.seconds is not None:
+            entry["seconds"] = round(frame.seconds, 3)
+        return entry

@@ -1,0 +1,66 @@
+"""Names and contents of what is drawn: a picture per image, a video per video, and crops of the objects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rtmdet.core.draw import save_image
+from rtmdet.core.errors import InputError
+from rtmdet.core.picture_source import free_path
+from rtmdet.stream.frames import Frame, Source
+from rtmdet.stream.video import comment_of
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the results of a source go."""
+
+    picture: Path  # its drawn picture or video
+    stem: Path  # name of its other files, relative to the output folder, without suffix: no other source has it
+
+    def of_frame(self, frame: Frame) -> Path:
+        """The stem for one picture of the source."""
+        return self.stem if frame.index is None else self.stem / f"{frame.index:06d}"
+
+
+def choose_targets(sources: Sequence[Source], folder: Path) -> list[Target]:
+    """A target for each source: in its subfolder, with a number if the name is taken.
+
+    Raises InputError if a picture would replace a photo.
+    """
+    targets: list[Target] = []
+    taken: set[str] = set()
+    photos = {Path(source.name).resolve() for source in sources}
+    for source in sources:
+        wanted = folder / source.place.with_suffix(".mp4" if source.moving else ".jpg")
+        if wanted.resolve() in photos:
+            what = "video" if source.moving else "photo"
+            raise InputError(f"--out {folder}: {wanted.name} would replace the {what} itself: choose another folder")
+        read_mark = comment_of if source.moving else None
+        picture = free_path(wanted, Path(source.name), taken, read_mark=read_mark)
+        targets.append(Target(picture, picture.relative_to(folder).with_suffix("")))
+    return targets
+
+
+def save_crops(folder: Path, stem: Path, pixels: np.ndarray, objects: Sequence[tuple[str, Sequence[float]]]) -> None:
+    """Write each object, its class name and box xyxy, as folder/CLASS/STEM_NUMBER.jpg, by falling score from 1.
+
+    `pixels` is the picture, (H, W, 3). A box covers at least one pixel. Raises InputError if one cannot be written.
+    """
+    height, width = pixels.shape[:2]
+    name = "_".join(stem.parts)
+    for number, (class_name, box) in enumerate(objects, start=1):
+        left, top = min(int(box[0]), width - 1), min(int(box[1]), height - 1)
+        right, bottom = max(int(np.ceil(box[2])), left + 1), max(int(np.ceil(box[3])), top + 1)
+        crop = np.ascontiguousarray(pixels[top:bottom, left:right])
+        save_image(folder / folder_name(class_name) / f"{name}_{number}.jpg", crop)
+
+
+def folder_name(class_name: str) -> str:
+    """A class name that every file system takes as the name of a folder."""
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", class_name).strip(" .") or "_"

@@ -1,0 +1,140 @@
+"""From the words of a command to sources: image files, folders, glob patterns, addresses, videos and cameras."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from rtmdet.core.errors import InputError
+from rtmdet.core.pictures import ValueRange
+from rtmdet.data.files import files_below
+from rtmdet.data.images import IMAGE_SUFFIXES, read_image
+from rtmdet.stream.addresses import ImageAddress
+from rtmdet.stream.camera import Camera
+from rtmdet.stream.frames import Frame, Source
+from rtmdet.stream.video import STREAM_SCHEMES, VIDEO_SUFFIXES, Video, is_video, library
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One image file; `folder` is its subfolder below a folder that was searched."""
+
+    path: Path
+    folder: Path = Path()
+    value_range: ValueRange | None = None  # of 16-bit images, see read_image
+    live: bool = False
+    moving: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its path."""
+        return str(self.path)
+
+    @property
+    def place(self) -> Path:
+        """Its name, in its subfolder."""
+        return self.folder / self.path.name
+
+    def count(self) -> int:
+        """One picture."""
+        return 1
+
+    def frames(self) -> Iterator[Frame]:
+        """The image."""
+        yield Frame(self, partial(read_image, self.path, self.value_range))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The sources, and a line about each thing that was left out."""
+
+    sources: list[Source] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def find_sources(
+    words: Sequence[str],
+    *,
+    recursive: bool = False,
+    skip: Path | None = None,
+    value_range: ValueRange | None = None,
+) -> Found:
+    """The sources that the words name, each file once, sorted within each word.
+
+    Files below `skip`, the output folder, are left out of a folder unless it is that folder itself. Raises InputError
+    for a word that names nothing.
+    """
+    found = Found()
+    seen: set[Path] = set()
+    for word in words:
+        if "://" in word:
+            found.sources.append(_address(word, value_range))
+            continue
+        if word.isdecimal() and not Path(word).exists():
+            found.sources.append(Camera(int(word)))
+            continue
+        files = _files(Path(os.path.expanduser(word)), recursive, skip, found.remarks)
+        real = {file: file.resolve() for file in files}
+        new = {file: folder for file, folder in files.items() if real[file] not in seen}
+        found.sources.extend(_file(file, folder, value_range) for file, folder in new.items())
+        seen.update(real.values())
+    if any(isinstance(source, Video) for source in found.sources):
+        library()  # before any work
+    found.sources[:] = dict.fromkeys(found.sources)
+    return found
+
+
+def _address(word: str, value_range: ValueRange | None) -> Source:
+    scheme = word.partition("://")[0].lower()
+    if is_video(word):
+        return Video(word, live=scheme in STREAM_SCHEMES)
+    if scheme not in ("http", "https"):
+        raise InputError(f"{word}: expected an address with http, https or {', '.join(STREAM_SCHEMES)}; correct it")
+    return ImageAddress(word, value_range)
+
+
+def _file(path: Path, folder: Path, value_range: ValueRange | None) -> Source:
+    return Video(str(path)) if is_video(path.name) else ImageFile(path, folder, value_range)
+
+
+def _files(path: Path, recursive: bool, skip: Path | None, remarks: list[str]) -> dict[Path, Path]:
+    """The files of a path, folder or glob pattern, with their subfolders."""
+    if path.is_dir():
+        files = {file: file.parent.relative_to(path) for file in _images_in(path, recursive, skip, remarks)}
+    elif path.exists():
+        files = {path: Path()}
+    else:
+        globbed = map(Path, glob.glob(str(path), recursive=True))
+        files = {file: Path() for file in sorted(filter(_is_picture, globbed))}
+    if not files:
+        raise InputError(
+            f"{path}: expected an image, a video, a folder with images, a glob pattern or an address, found no image"
+        )
+    return files
+
+
+def _images_in(folder: Path, recursive: bool, skip: Path | None, remarks: list[str]) -> list[Path]:
+    """The images of a folder; adds a remark about subfolders that are not searched."""
+    below = [*filter(_is_picture, files_below(folder, IMAGE_SUFFIXES, levels=None if recursive else 2))]
+    if videos := len(files_below(folder, VIDEO_SUFFIXES, levels=0)):
+        remarks.append(
+            f"{videos} video{'s were' if videos > 1 else ' was'} not searched: name each, or use a pattern"
+        )
+    if skip is not None and folder.resolve() != (out := skip.resolve()):
+        below = [path for path in below if out not in path.resolve().parents]
+    here = below if recursive else [path for path in below if path.parent == folder]
+    if count := len({path.parent for path in below} - {path.parent for path in here} - {folder}):
+        what = "1 subfolder with images was" if count == 1 else f"{count} subfolders with images were"
+        text = f"{what} not searched: add --recursive to include {'it' if count == 1 else 'them'}"
+        if not here:
+            raise InputError(f"{folder}: no image in the folder itself: {text}")
+        remarks.append(text)
+    return here
+
+
+def _is_picture(path: Path) -> bool:
+    return path.is_file() and (path.suffix.lower() in IMAGE_SUFFIXES or is_video(path.name))

@@ -1,0 +1,93 @@
+"""Work at the same time as the caller's, in order and in bounded memory: threads behind plain iterators.
+
+Decoding, resizing and the network release Python's lock, so that threads suffice.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import Full, Queue
+from typing import TypeVar
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+_PATIENCE = 0.1  # seconds between looks at whether the consumer has gone
+_FAREWELL = 5.0  # seconds for a source to come back from waiting for its next picture
+
+
+def in_order(
+    function: Callable[[Given], Made], items: Iterable[Given], *, threads: int, ahead: int
+) -> Iterator[Made]:
+    """`function` of each item, computed by a pool of threads, in the order of the items.
+
+    At most `ahead` results are begun and not yet taken; finished ones are not held back. What the function raises is
+    raised in its place.
+    """
+    waiting: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                while waiting and (len(waiting) >= ahead or waiting[0].done()):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The last thing in the queue: why there is no more."""
+
+    error: BaseException | None = None
+
+
+def prefetched(items: Iterable[Given], *, ahead: int) -> Iterator[Given]:
+    """The items, which a thread takes from their iterator, at most `ahead` before they are needed.
+
+    What the iterator raises is raised here. If this iterator is closed, so is that of the items.
+    """
+    queue: Queue[Given | _End] = Queue(ahead)
+    gone = threading.Event()
+    thread = threading.Thread(target=_fill, args=(queue, iter(items), gone), daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := queue.get(), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        gone.set()
+        thread.join(_FAREWELL)
+
+
+def _fill(queue: Queue[Given | _End], items: Iterator[Given], gone: threading.Event) -> None:
+    end = _End()
+    try:
+        for item in items:
+            if not _put(queue, item, gone):
+                break
+    except BaseException as error:  # raised again where the items are consumed
+        end = _End(error)
+    finally:
+        if isinstance(items, Generator):
+            items.close()  # in this thread: it may be what a video is open in
+        _put(queue, end, gone)
+
+
+def _put(queue: Queue[Given | _End], item: Given | _End, gone: threading.Event) -> bool:
+    """Whether there was room before the consumer was gone."""
+    while not gone.is_set():
+        try:
+            queue.put(item, timeout=_PATIENCE)
+            return True
+        except Full:
+            continue
+    return False

@@ -1,0 +1,238 @@
+"""Video files and streams, read and written with PyAV: the only file that imports it.
+
+Legend: H, W height and width of a frame, upright.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+
+from rtmdet.core.errors import InputError
+from rtmdet.stream.frames import Frame
+
+VIDEO_SUFFIXES = (
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts",
+    ".webm", ".wmv",
+)  # fmt: skip
+STREAM_SUFFIXES = (".m3u8", ".mpd")  # lists of the pieces of a stream
+STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp", "srt")
+WAIT = 10.0  # seconds for an address to answer, or to send the next piece
+CLOCK = 90_000  # ticks per second of a written video
+DEFAULT_RATE = Fraction(25)  # frames per second where a source does not say
+
+
+def library() -> ModuleType:
+    """PyAV. Raises InputError if it is not installed."""
+    try:
+        import av  # an extra
+    except ImportError as error:
+        raise InputError(
+            "videos need the package PyAV, which is missing: pip install 'plain-rtmdet[video]'"
+        ) from error
+    av.logging.set_level(None)  # its own messages about faults that we report
+    return av
+
+
+def is_video(word: str) -> bool:
+    """Whether a path or address is that of a video, by its suffix or scheme."""
+    parts = urlsplit(word)
+    suffix = PurePosixPath(parts.path).suffix.lower()
+    return parts.scheme in STREAM_SCHEMES or suffix in (*VIDEO_SUFFIXES, *STREAM_SUFFIXES)
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A video file or the address of one; `live` for streams."""
+
+    name: str
+    live: bool = False
+    moving: bool = True
+
+    @property
+    def place(self) -> Path:
+        """Its file name."""
+        return Path(PurePosixPath(urlsplit(self.name).path).name if "://" in self.name else Path(self.name).name)
+
+    def count(self) -> int | None:
+        """The number of frames in its header; None if it says nothing or is not readable."""
+        if self.live or "://" in self.name:
+            return None
+        try:
+            with _opened(self.name) as container:
+                return _expected(_video_stream(container, self.name))
+        except InputError:
+            return None
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames in order, upright, with their times.
+
+        Damaged ones are left out. Raises InputError at the end if some were, or if the video ends early.
+        """
+        with _opened(self.name) as container:
+            stream = _video_stream(container, self.name)
+            stream.thread_type = "AUTO"
+            rate = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
+            faults = _Faults()
+            begin = 0.0
+            for index, image in enumerate(_decoded(container, stream, faults)):
+                time = float(index / rate) if image.time is None else image.time
+                begin = begin if index else time
+                yield Frame(self, partial(_upright, image), index, time - begin, Fraction(rate))
+                faults.frames += 1
+            faults.report(self.name, _expected(stream))
+
+
+@dataclass(slots=True)
+class _Faults:
+    """What was wrong with a video so far."""
+
+    frames: int = 0  # sound ones
+    damaged: int = 0  # packets that could not be decoded
+    ended: str = ""  # why reading broke off
+
+    def report(self, name: str, expected: int | None) -> None:
+        """Raise InputError if anything was wrong."""
+        if self.frames == 0:
+            raise InputError(f"{name}: expected a video, found no frame that can be decoded; replace the file")
+        if self.ended or (expected and not self.damaged and self.frames < expected - 1):
+            of = f" of {expected}" if expected else ""
+            why = f" ({self.ended})" if self.ended else ""
+            raise InputError(f"{name}: the video ends early, after {self.frames}{of} frames{why}; copy it again")
+        if self.damaged:
+            raise InputError(f"{name}: {self.damaged} damaged pieces of the video were left out; copy it again")
+
+
+def _decoded(container: Any, stream: Any, faults: _Faults) -> Iterator[Any]:
+    """The frames of PyAV that can be decoded."""
+    error_type = library().FFmpegError
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except error_type as error:
+            faults.ended = _reason(error)
+            packet = None
+        try:
+            # None asks the decoder for the frames that it still holds.
+            decoded = stream.decode(None) if packet is None else packet.decode()
+        except EOFError:  # it has given them already
+            decoded = []
+        except error_type:
+            faults.damaged += 1
+            decoded = []
+        yield from decoded
+        if packet is None:
+            return
+
+
+def _upright(image: Any) -> np.ndarray:
+    """The pixels (H, W, 3) uint8 RGB of a frame of PyAV, turned as its player would turn it."""
+    pixels = image.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(np.rot90(pixels, round(image.rotation / 90) % 4))
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[Any]:
+    """The open container. Raises InputError."""
+    av = library()
+    try:
+        container = av.open(name, timeout=WAIT) if "://" in name else av.open(name)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise InputError(f"{name}: the video cannot be opened ({_reason(error)}); check the path or file") from error
+    with container:
+        yield container
+
+
+def _video_stream(container: Any, name: str) -> Any:
+    if not container.streams.video:
+        raise InputError(f"{name}: expected a video, found a file without pictures; check the path")
+    return container.streams.video[0]
+
+
+def _expected(stream: Any) -> int | None:
+    """The number of frames in the header."""
+    return stream.frames or None
+
+
+def _reason(error: Exception) -> str:
+    text = str(getattr(error, "strerror", None) or error)
+    return " ".join(text.split()).removesuffix(".")
+
+
+class VideoWriter:
+    """Writes an .mp4 that every player opens (H.264 where the library has it), frame by frame; no sound."""
+
+    def __init__(self, path: Path, size: tuple[int, int], rate: Fraction, *, comment: str = "") -> None:
+        """A video of frames of `size` (H, W), `rate` of them per second, into `path`. Raises InputError."""
+        av = library()
+        self.path = path
+        self._size = size
+        self._last = -1
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._container = av.open(str(path), "w", options={"movflags": "faststart"})
+            self._container.metadata["comment"] = comment
+            codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+            self._stream = self._container.add_stream(codec, rate=rate)
+            self._stream.width, self._stream.height = _even(size[1]), _even(size[0])
+            self._stream.pix_fmt = "yuv420p"
+            self._stream.codec_context.time_base = Fraction(1, CLOCK)
+            if codec == "libx264":
+                self._stream.options = {"crf": "20", "preset": "veryfast"}
+        except (av.FFmpegError, OSError) as error:
+            raise self._unwritable(error) from error
+
+    def add(self, picture: np.ndarray, seconds: float) -> None:
+        """Append a frame (H, W, 3) uint8 RGB, shown from `seconds` on. Raises InputError."""
+        av = library()
+        if picture.shape[:2] != self._size:
+            picture = cv2.resize(picture, self._size[::-1], interpolation=cv2.INTER_AREA)
+        height, width = self._size
+        padded = cv2.copyMakeBorder(picture, 0, _even(height) - height, 0, _even(width) - width, cv2.BORDER_REPLICATE)
+        image = av.VideoFrame.from_ndarray(padded, format="rgb24")
+        self._last = max(round(seconds * CLOCK), self._last + 1)  # times must rise
+        image.pts, image.time_base = self._last, Fraction(1, CLOCK)
+        self._write(image)
+
+    def close(self) -> None:
+        """Complete the file. Raises InputError."""
+        self._write(None)
+        try:
+            self._container.close()
+        except (library().FFmpegError, OSError) as error:
+            raise self._unwritable(error) from error
+
+    def _write(self, image: Any) -> None:
+        try:
+            self._container.mux(self._stream.encode(image))
+        except (library().FFmpegError, OSError) as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: Exception) -> InputError:
+        return InputError(f"{self.path}: the video cannot be written ({_reason(error)}); choose another --out")
+
+
+def comment_of(path: Path) -> str:
+    """The comment in a video file; "" if there is none or it is not a video."""
+    try:
+        with _opened(str(path)) as container:
+            return container.metadata.get("comment", "")
+    except InputError:
+        return ""
+
+
+def _even(side: int) -> int:
+    """The side of a video with half as many colors; codecs refuse very small ones."""
+    return max(2 * math.ceil(side / 2), 16)

@@ -1,0 +1,65 @@
+"""Views of one picture for test-time augmentation: several sizes, each plain and mirrored, and how they are merged.
+
+Legend: H, W height and width of the network's input, D detections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rtmdet.core.backend import Selection
+from rtmdet.core.detections import Detections
+from rtmdet.core.letterbox import Letterbox, letterbox
+from rtmdet.core.strides import STRIDES
+from rtmdet.deploy.decoded import suppress
+
+SCALES = (0.75, 1.0, 1.25)  # of the input size
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One way to show a picture to the network: in an input of `size` (H, W), mirrored left to right or not."""
+
+    size: tuple[int, int]
+    mirrored: bool = False
+
+    def show(self, pixels: np.ndarray) -> tuple[np.ndarray, Letterbox]:
+        """The input (H, W, 3) for a picture, always resized from the original, and where the picture lies in it."""
+        return letterbox(np.ascontiguousarray(pixels[:, ::-1]) if self.mirrored else pixels, self.size)
+
+    def back(self, found: Detections, width: int) -> Detections:
+        """The detections of this view in a picture `width` pixels wide, in the pixels of the plain one."""
+        found = found.numpy()
+        if not self.mirrored:
+            return found
+        boxes = found.boxes.copy()
+        boxes[:, [0, 2]] = width - found.boxes[:, [2, 0]]
+        return replace(found, boxes=boxes)
+
+
+def choose_views(input_size: tuple[int, int], *, augmented: bool) -> list[View]:
+    """The plain view, or SCALES of the input size (H, W) in multiples of the network's stride, each also mirrored."""
+    if not augmented:
+        return [View(input_size)]
+    step = max(STRIDES)
+    sizes = [tuple(max(round(side * scale / step), 1) * step for side in input_size) for scale in SCALES]
+    return [View((height, width), mirrored) for height, width in dict.fromkeys(sizes) for mirrored in (False, True)]
+
+
+def merge(parts: Sequence[Detections], selection: Selection) -> Detections:
+    """The detections (D,) of all views of one picture: NMS per class over all of them, with their own scores.
+
+    An object that several views find keeps the box and the score of the view that is surest of it.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    joined = Detections(
+        np.concatenate([part.boxes for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+    )
+    order = np.argsort(-joined.scores, kind="stable")
+    return suppress(joined[order], selection)

@@ -1,0 +1,13 @@
+"""The detector of bright objects, for all tests of streams."""
+
+from __future__ import annotations
+
+import pytest
+from bright import bright_detector
+
+from rtmdet.detector import Detector
+
+
+@pytest.fixture
+def detector() -> Detector:
+    return bright_detector()

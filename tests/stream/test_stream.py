@@ -1,0 +1,102 @@
+"""A run over many images: same results as one by one, in order, in batches; faults, and what an early end leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from bright import BrightBackend, scene
+
+from rtmdet.core.errors import InputError
+from rtmdet.data.images import read_image
+from rtmdet.detector import Detector
+from rtmdet.stream.detecting import DetectSettings
+from rtmdet.stream.infer import Outcome, OutputSettings, infer
+from rtmdet.stream.sources import find_sources
+
+THRESHOLDS = {"bright": 0.3, "white": 0.3}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """25 scenes of different shapes, without loss."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(25):
+        image = scene(number, (64 + number, 100 - number))
+        cv2.imwrite(str(folder / f"{number:02d}.png"), image)
+    return folder
+
+
+def run(detector: Detector, folder: Path, out: Path, **options: object) -> list[Outcome]:
+    settings = DetectSettings(**{"thresholds": THRESHOLDS, **options})  # type: ignore[arg-type]
+    return list(
+        infer(detector, find_sources([str(folder)]).sources, settings, OutputSettings(out), weights="bright.onnx")
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 4, 7])
+def test_results_are_those_of_single_images(detector: Detector, photos: Path, tmp_path: Path, batch: int) -> None:
+    outcomes = run(detector, photos, tmp_path / "out", batch=batch)
+    backend = detector.backend
+    assert isinstance(backend, BrightBackend)
+    assert backend.batches == [batch] * (25 // batch) + [25 % batch] * (25 % batch > 0)
+    expected = [detector(path, score=0.3) for path in sorted(photos.iterdir())]
+    assert all(len(one) == 2 for one in expected)
+    assert [one.entry and one.entry["objects"] for one in outcomes] == [one.to_dict()["objects"] for one in expected]
+    document = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert document["images"] == [one.entry for one in outcomes]
+    for found in expected:
+        assert found.path is not None
+        drawn = read_image(tmp_path / "out" / f"{found.path.stem}.jpg").astype(int)
+        assert np.abs(drawn - found.draw()).mean() < 10
+
+
+def test_classes_and_their_number(detector: Detector, photos: Path, tmp_path: Path) -> None:
+    def names(**options: object) -> set[tuple[str, ...]]:
+        outcomes = run(detector, photos, tmp_path, **options)
+        return {tuple(item["class_name"] for item in one.entry["objects"]) for one in outcomes if one.entry}
+
+    assert names() == {("bright", "white")}
+    assert names(max_boxes=1) == {("bright",)}
+    assert names(thresholds={"white": 0.3}, max_boxes=1) == {("white",)}
+    assert names(thresholds={"bright": 0.3, "white": 0.6}) == {("bright",)}
+    with pytest.raises(InputError, match="--max-boxes 0: expected at least 1"):
+        names(max_boxes=0)
+
+
+def test_unreadable_images_have_their_place(detector: Detector, photos: Path, tmp_path: Path) -> None:
+    for name in ("00.png", "07.png", "24.png"):
+        (photos / name).write_bytes(b"")
+    outcomes = run(detector, photos, tmp_path / "out", batch=4)
+    assert [number for number, one in enumerate(outcomes) if one.failure] == [0, 7, 24]
+    assert str(outcomes[7].failure).startswith(f"skipped: {photos / '07.png'}: expected an image, found an empty")
+    assert [one.entry["file"][-6:] for one in outcomes[:4] if one.entry] == ["01.png", "02.png", "03.png"]
+
+
+def test_an_early_end_keeps_what_was_written(detector: Detector, photos: Path, tmp_path: Path) -> None:
+    sources = find_sources([str(photos)]).sources
+    outcomes = infer(
+        detector, sources, DetectSettings(THRESHOLDS, batch=2), OutputSettings(tmp_path / "out"), weights="a"
+    )
+    first = [next(outcomes) for _ in range(5)]
+    outcomes.close()
+    entries = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+    assert entries[:5] == [one.entry for one in first]
+    assert len(entries) < 25
+    assert all((tmp_path / "out" / entry["picture"]).is_file() for entry in entries)
+
+
+def test_a_picture_that_cannot_be_drawn_keeps_its_entry(detector: Detector, tmp_path: Path) -> None:
+    """JPEG ends at 65,535 pixels a side."""
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "long.png"), np.full((1, 70000, 3), 255, np.uint8))
+    (outcome,) = run(detector, tmp_path / "photos", tmp_path / "out")
+    assert outcome.entry is not None
+    assert outcome.entry["width"] == 70000
+    assert outcome.failure is not None
+    assert "long.jpg" in str(outcome.failure)
+    assert json.loads((tmp_path / "out" / "detections.json").read_text())["images"] == [outcome.entry]

@@ -1,0 +1,160 @@
+"""Videos in and out: frames, times and rotation, damage, and what is drawn of them."""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bright import SIDE, scene
+
+from rtmdet.core.errors import InputError
+from rtmdet.detector import Detector
+from rtmdet.stream.detecting import DetectSettings
+from rtmdet.stream.frames import Frame
+from rtmdet.stream.infer import Outcome, OutputSettings, infer
+from rtmdet.stream.sources import find_sources
+from rtmdet.stream.video import Video, VideoWriter
+
+RATE = Fraction(30000, 1001)
+FRAMES = 20
+SHAPE = (SIDE, 96)  # (H, W)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """A video of FRAMES scenes, one after the other."""
+    path = tmp_path / "clips" / "clip.mp4"
+    writer = VideoWriter(path, SHAPE, RATE)
+    for number in range(FRAMES):
+        writer.add(scene(number, SHAPE), float(number / RATE))
+    writer.close()
+    return path
+
+
+def frames(path: Path) -> list[Frame]:
+    return list(Video(str(path)).frames())
+
+
+def run(detector: Detector, paths: list[Path], out: Path) -> list[Outcome]:
+    sources = find_sources([str(path) for path in paths]).sources
+    return list(infer(detector, sources, DetectSettings({"bright": 0.3}), OutputSettings(out), weights="a"))
+
+
+def test_frames_come_back_with_their_times(clip: Path) -> None:
+    assert Video(str(clip)).count() == FRAMES
+    for number, frame in enumerate(frames(clip)):
+        assert (frame.index, frame.rate) == (number, RATE)
+        assert frame.seconds == pytest.approx(number / RATE, abs=1e-4)
+        assert np.abs(frame.read().astype(int) - scene(number, SHAPE)).mean() < 4
+
+
+def test_odd_and_tiny_frames_can_be_written(tmp_path: Path) -> None:
+    for size, expected in (((33, 51), (34, 52)), ((1, 1), (16, 16))):
+        writer = VideoWriter(tmp_path / "odd.mp4", size, RATE)
+        writer.add(np.full((*size, 3), 200, np.uint8), 0.0)
+        writer.close()
+        (frame,) = frames(tmp_path / "odd.mp4")
+        assert frame.read().shape == (*expected, 3)
+        assert np.abs(frame.read().astype(int) - 200).max() < 6  # the edge is continued
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turn"),
+    [
+        ((0, 1, -1, 0, SHAPE[0], 0), lambda image: np.rot90(image, -1)),
+        ((0, -1, 1, 0, 0, SHAPE[1]), lambda image: np.rot90(image, 1)),
+        ((-1, 0, 0, -1, SHAPE[1], SHAPE[0]), lambda image: np.rot90(image, 2)),
+    ],
+)  # fmt: skip
+def test_turned_videos_are_upright(
+    clip: Path, matrix: tuple[int, ...], turn: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    """The matrix that a phone writes into the track's header, for x and y of a pixel: a b, c d, and the shift."""
+    data = bytearray(clip.read_bytes())
+    place = data.index(b"tkhd") + 44
+    a, b, c, d, x, y = (value << 16 for value in matrix)
+    data[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, x, y, 1 << 30)
+    clip.write_bytes(data)
+    for number, frame in enumerate(frames(clip)[:5]):
+        assert np.abs(frame.read().astype(int) - turn(scene(number, SHAPE))).mean() < 4
+
+
+def test_objects_of_each_frame_and_the_drawn_video(detector: Detector, clip: Path, tmp_path: Path) -> None:
+    outcomes = run(detector, [clip], tmp_path / "out")
+    entries = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+    assert entries == [outcome.entry for outcome in outcomes]
+    for number, entry in enumerate(entries):
+        assert (entry["file"], entry["picture"], entry["frame"]) == (str(clip), "clip.mp4", number)
+        assert entry["seconds"] == pytest.approx(float(number / RATE), abs=1e-3)
+        (found,) = entry["objects"]
+        left = 2 * number % (SHAPE[1] - 16)
+        assert found["box"] == pytest.approx([left, 8, left + 16, 24], abs=3)
+    drawn = frames(tmp_path / "out" / "clip.mp4")
+    assert [frame.seconds for frame in drawn] == [frame.seconds for frame in frames(clip)]
+    assert drawn[0].rate == RATE
+    changed = np.abs(drawn[-1].read().astype(int) - scene(FRAMES - 1, SHAPE)).max(2) > 60
+    assert changed.any()
+    assert not changed[40:].any()
+
+
+def test_drawn_videos_replace_only_their_own(detector: Detector, clip: Path, tmp_path: Path) -> None:
+    other = tmp_path / "more" / "clip.mp4"
+    other.parent.mkdir()
+    other.write_bytes(clip.read_bytes())
+    for _ in range(2):
+        run(detector, [clip, other], tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip.mp4", "clip_2.mp4", "detections.json"]
+    with pytest.raises(InputError, match=r"clip\.mp4 would replace the video itself"):
+        run(detector, [clip], clip.parent)
+
+
+def test_a_video_that_ends_early(detector: Detector, clip: Path, tmp_path: Path) -> None:
+    data = clip.read_bytes()
+    clip.write_bytes(data[:-100])
+    *sound, last = run(detector, [clip], tmp_path / "out")
+    assert 0 < len(sound) < FRAMES
+    assert str(last.failure) == (
+        f"incomplete: {clip}: the video ends early, after {len(sound)} of {FRAMES} frames; copy it again"
+    )
+    assert len(json.loads((tmp_path / "out" / "detections.json").read_text())["images"]) == len(sound)
+    assert len(frames(tmp_path / "out" / "clip.mp4")) == len(sound)
+
+
+def test_damaged_frames_are_left_out(detector: Detector, clip: Path, tmp_path: Path) -> None:
+    data = bytearray(clip.read_bytes())
+    data[-300:-100] = np.random.default_rng(0).integers(0, 256, 200, np.uint8).tobytes()
+    clip.write_bytes(data)
+    *sound, last = run(detector, [clip], tmp_path / "out")
+    assert 0 < len(sound) < FRAMES
+    assert "damaged pieces of the video were left out" in str(last.failure)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "cannot be opened"),
+        (b"no video at all" * 100, "cannot be opened"),
+        (None, "without pictures"),
+    ],
+)
+def test_files_that_are_no_videos(
+    detector: Detector, clip: Path, tmp_path: Path, data: bytes | None, message: str
+) -> None:
+    clip.write_bytes(clip.read_bytes()[:100] if data is None else data)
+    (outcome,) = run(detector, [clip], tmp_path / "out")
+    assert outcome.entry is None
+    assert message in str(outcome.failure)
+    assert str(outcome.failure).startswith(f"skipped: {clip}: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_library_one_line_names_the_extra(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(InputError, match=r"PyAV, which is missing: pip install 'plain-rtmdet\[video\]'"):
+        find_sources([str(clip)])

@@ -1,0 +1,81 @@
+"""Threads behind iterators: the order, how much is held at most, errors, and an early end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from rtmdet.stream.threads import in_order, prefetched
+
+
+def test_order_is_that_of_the_items_whatever_takes_longest() -> None:
+    def work(number: int) -> int:
+        time.sleep(0.01 if number % 3 == 0 else 0)
+        return number * number
+
+    assert list(in_order(work, range(20), threads=4, ahead=6)) == [n * n for n in range(20)]
+    assert list(prefetched(iter(range(20)), ahead=2)) == list(range(20))
+
+
+@pytest.mark.parametrize("ahead", [1, 4])
+def test_only_so_many_items_are_begun(ahead: int) -> None:
+    begun: list[int] = []
+    taken = in_order(lambda number: begun.append(number) or number, iter(range(100)), threads=2, ahead=ahead)
+    for number in taken:
+        assert len(begun) <= number + ahead
+    source = iter(range(100))
+    waiting = prefetched(source, ahead=ahead)
+    assert next(waiting) == 0
+    time.sleep(0.05)
+    waiting.close()
+    assert next(source) <= ahead + 2  # taken, in the queue, and in the hand of the thread
+
+
+def test_finished_results_are_not_held_back() -> None:
+    """The first result comes although the second item never does."""
+    never = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        never.wait(5)
+
+    def work(number: int) -> int:
+        done.set()
+        return number
+
+    done = threading.Event()
+    assert next(in_order(work, items(), threads=1, ahead=1)) == 1
+    never.set()
+
+
+def test_errors_come_in_their_place() -> None:
+    def broken() -> Iterator[int]:
+        yield 6
+        raise OSError("gone")
+
+    got: list[float] = []
+    with pytest.raises(OSError, match="gone"):
+        got.extend(prefetched(broken(), ahead=3))
+    with pytest.raises(ZeroDivisionError):
+        got.extend(in_order(lambda number: 6 / number, [3, 0, 2], threads=2, ahead=3))
+    assert got == [6, 2]
+
+
+def test_an_early_end_closes_the_source_in_its_own_thread() -> None:
+    closed: list[threading.Thread] = []
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            closed.append(threading.current_thread())
+
+    taken = in_order(abs, prefetched(items(), ahead=2), threads=2, ahead=4)
+    assert next(taken) == 0
+    taken.close()
+    assert len(closed) == 1
+    assert closed[0] is not threading.main_thread()
+    assert not closed[0].is_alive()
