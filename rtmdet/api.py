@@ -177,10 +177,11 @@ def export(
 ) -> Exports:
     """Write a detector as files for other programs, each compared with the network; `print` shows the comparison.
 
-    `formats` are some of onnx, openvino and safetensors. `detector` is a weights file, the folder of a run (its
-    last.pth), or a Detector opened with fold=False. The files lie in `out`, by default beside the weights. They are
-    compared on at most `check_images` of the validation images of the run, of a folder `images`, or of the `split`
-    of a data set `data`, which also gives AP; one that differs is named "unverified".
+    `formats` are some of onnx, openvino, safetensors and openmmlab, a checkpoint that mmdet 3 loads alone. `detector`
+    is a weights file, the folder of a run (its last.pth), or a Detector opened with fold=False. The files lie in
+    `out`, by default beside the weights. They are compared on at most `check_images` of the validation images of the
+    run, of a folder `images`, or of the `split` of a data set `data`, which also gives AP; one that differs is named
+    "unverified".
 
     `half` stores 16-bit floats. `nms` puts NMS into the file: boxes of a score above `nms_score`, none of a class
     that overlap by more than `nms_iou`. `fixed` allows only batches of this many images of the input size; otherwise

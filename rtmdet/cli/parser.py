@@ -24,7 +24,7 @@ COMMANDS = (
     "info",
 )
 LABEL_FORMATS = ("coco", "csv", "yolo", "voc", "labelme", "cvat")  # of infer --save
-EXPORT_FORMATS = ("onnx", "openvino", "safetensors")
+EXPORT_FORMATS = ("onnx", "openvino", "safetensors", "openmmlab")
 
 
 def _path(text: str) -> Path:

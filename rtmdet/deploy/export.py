@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rtmdet import __version__
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
 from rtmdet.deploy.files import write_file
 from rtmdet.models.rtmdet import RTMDet
+from rtmdet.weights.load import find_size
+from rtmdet.weights.openmmlab_file import openmmlab_config, write_openmmlab
 
 # Format -> the end of the file's name.
-ENDINGS: Mapping[str, str] = MappingProxyType({"onnx": ".onnx", "openvino": ".xml", "safetensors": ".safetensors"})
+ENDINGS: Mapping[str, str] = MappingProxyType(
+    {"onnx": ".onnx", "openvino": ".xml", "safetensors": ".safetensors", "openmmlab": "-openmmlab.pth"}
+)
+SECOND_FILE: Mapping[str, str] = MappingProxyType({".xml": ".bin", ".pth": ".py"})  # of the same name, beside it
 NMS_SCORE, NMS_IOU, NMS_MOST = 0.001, 0.65, 300  # as in COCO evaluation
 RUNS_ALONE = ("onnx", "openvino")  # these hold the network, the others only its weights
 
@@ -58,7 +63,18 @@ def write_network(
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in model.state_dict().items()
     }
-    write_file(path, safetensors.torch.save(tensors, known.to_text()))
+    if format == "openmmlab":
+        _write_openmmlab(tensors, facts, path)
+    else:
+        write_file(path, safetensors.torch.save(tensors, known.to_text()))
+
+
+def _write_openmmlab(tensors: Mapping[str, Tensor], facts: ModelFacts, path: Path) -> None:
+    """The checkpoint and, beside it, the configuration that is in it, too."""
+    facts = replace(facts, size=facts.size or find_size(tensors) or "")
+    config = openmmlab_config(facts)
+    write_file(path.with_suffix(SECOND_FILE[path.suffix]), config.encode())
+    write_openmmlab(path, tensors, facts, config)
 
 
 def _write_graph(model: RTMDet, facts: ExportFacts, path: Path, format: str, *, half: bool) -> None:

@@ -17,7 +17,7 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.data.json_file import read_json, write_json
-from rtmdet.deploy.export import ENDINGS, ExportOptions, write_network
+from rtmdet.deploy.export import ENDINGS, SECOND_FILE, ExportOptions, write_network
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import metric_text
 from rtmdet.runs.agreement import LARGEST_AP_DIFFERENCE, Agreement, compare_detections
@@ -164,11 +164,11 @@ def _verify(detector: Detector, path: Path, format: str, images: CheckImages, ap
 
 
 def _rename(path: Path) -> Path:
-    """Give a file, and OpenVINO's second one, a name that nobody deploys by mistake."""
+    """Give a file, and the second one of its format, a name that nobody deploys by mistake."""
     named = path.with_name(f"{path.stem}.{UNVERIFIED}{path.suffix}")
     os.replace(path, named)
-    if path.suffix == ".xml":
-        os.replace(path.with_suffix(".bin"), named.with_suffix(".bin"))
+    if second := SECOND_FILE.get(path.suffix):
+        os.replace(path.with_suffix(second), named.with_suffix(second))
     return named
 
 

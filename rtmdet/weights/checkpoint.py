@@ -5,6 +5,7 @@ The layout, which OpenMMLab's tools can read and torch.load(weights_only=True) a
     meta        format, epoch, iteration, config, score_thresholds,
                 dataset_meta: {classes, category_ids},
                 model: {size, num_classes, input_size, trained_size, backbone, value_range}
+                cfg: OpenMMLab's configuration, only in exports for it
     training    optional: the fields of TrainingState
 """
 
@@ -44,6 +45,7 @@ class CheckpointMeta:
     score_thresholds: tuple[float, ...] = ()  # tuned threshold of each class, 0 .. 1; empty: unknown
     trained_size: tuple[int, int] | None = None  # (H, W) in training; None: input_size
     value_range: tuple[int, int] | None = None  # of 16-bit images: values that become black and white
+    openmmlab_config: str = ""  # Python text for mmdet, written as `cfg` and never read here; empty: left out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,6 +210,7 @@ def _meta_to_dict(meta: CheckpointMeta) -> dict[str, object]:
         "epoch": meta.epoch,
         "iteration": meta.iteration,
         "score_thresholds": list(meta.score_thresholds),
+        **({"cfg": meta.openmmlab_config} if meta.openmmlab_config else {}),
     }
 
 
