@@ -123,7 +123,7 @@ def test_files(parts: Parts, tmp_path: Path, format: str) -> None:
     assert opener(path, "cpu").facts == parts.facts
     assert opener(with_nms, "cpu").facts == nms
     assert (path if format == "onnx" else path.with_suffix(".bin")).stat().st_size < 2.6e6  # in float: 3.9e6 and more
-    count = 0
+    differences: list[float] = []
     for photo in parts.photos[:4]:
         network, plain, inside = (
             detector(photo, score=0.3)
@@ -131,11 +131,10 @@ def test_files(parts: Parts, tmp_path: Path, format: str) -> None:
         )
         assert abs(len(network) - len(plain)) <= 1
         np.testing.assert_allclose(plain.boxes, inside.boxes, atol=1e-3)
-        if len(network) == len(plain) > 0:
-            count += len(plain)
-            assert abs(float(network.scores.max()) - float(plain.scores.max())) < 0.1
-            assert 0 < np.abs(network.numpy().boxes - plain.boxes).mean() < 30
-    assert count >= 3
+        both = min(len(network), len(plain))
+        differences += np.abs(network.numpy().scores[:both] - plain.scores[:both]).tolist()  # by falling score
+    assert len(differences) >= 3
+    assert 0 < max(differences) < 0.15
 
 
 class Attempts:
