@@ -26,6 +26,7 @@ from rtmdet.runs.data_purpose import read_purpose
 from rtmdet.runs.export import CHECK_IMAGES, Exports, choose_check_images, export_detector
 from rtmdet.runs.folder import weights_of_run
 from rtmdet.runs.ground_truth import open_ground_truth
+from rtmdet.runs.int8 import LARGEST_DROP, Int8Plan, add_int8, check_int8, choose_calibration_images
 from rtmdet.runs.measure import Evaluation, Loading, evaluate_detector
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.train import carry_out
@@ -171,6 +172,9 @@ def export(
     nms_score: float = NMS_SCORE,
     nms_iou: float = NMS_IOU,
     fixed: int | None = None,
+    int8: bool = False,
+    max_drop: float = LARGEST_DROP,
+    calibrate: PathLike | None = None,
     size: str | None = None,
     classes: Sequence[str] | None = None,
     input_size: tuple[int, int] | None = None,
@@ -185,15 +189,13 @@ def export(
 
     `half` stores 16-bit floats. `nms` puts NMS into the file: boxes of a score above `nms_score`, none of a class
     that overlap by more than `nms_iou`. `fixed` allows only batches of this many images of the input size; otherwise
-    the file takes every number of images and all sizes that are multiples of 32. Raises InputError.
+    the file takes every number of images and all sizes that are multiples of 32.
+
+    `int8` writes a second file of each format, `-int8`, that calculates with 8-bit integers, of ranges found on up to
+    300 training images: those of the run or of `data`, or any of the folder `calibrate`. It needs annotated images: a
+    file whose AP is more than `max_drop` below the network's is named "unverified". Raises InputError.
     """
-    if isinstance(detector, Detector):
-        whole = network = detector
-    else:
-        file = weights_of_run(str(detector))
-        whole, network = (
-            Detector(file, size=size, classes=classes, input_size=input_size, fold=fold) for fold in (False, True)
-        )
+    whole, network = _whole_and_merged(detector, size, classes, input_size)
     weights = network.path or Path("detector")
     chosen = choose_check_images(
         network, weights, data=_path(data), images=_path(images), split=split, most=check_images
@@ -204,9 +206,18 @@ def export(
         fixed_batch=fixed,
         nms=NmsFacts(nms_score, nms_iou, NMS_MOST) if nms else None,
     )
+    plan = None
+    if int8:
+        check_int8(formats, options, chosen)
+        folder = _path(calibrate)
+        found = choose_calibration_images(network, weights, data=_path(data), images=_path(images), folder=folder)
+        plan = Int8Plan(found, max_drop)
     beside = weights.parent if isinstance(detector, Detector) or Path(detector).exists() else Path()
     stem = (_path(out) or beside) / weights.stem  # files of a published name are not for its cache folder
-    return export_detector(whole, network, formats, chosen, stem=stem, options=options, say=say)
+    exports = export_detector(whole, network, formats, chosen, stem=stem, options=options, say=say)
+    if plan is None:
+        return exports
+    return add_int8(exports, whole, network, chosen, plan=plan, stem=stem, options=options, say=say)
 
 
 def check_data(
@@ -225,6 +236,22 @@ def check_data(
     """
     purpose = read_purpose(None, None if weights is None else str(weights), input_size)
     return examine_path(Path(data).expanduser(), purpose, images=_path(images), decode=decode, watch=track)
+
+
+def _whole_and_merged(
+    detector: Detector | PathLike,
+    size: str | None,
+    classes: Sequence[str] | None,
+    input_size: tuple[int, int] | None,
+) -> tuple[Detector, Detector]:
+    """A detector with its batch norms, and with merged ones, which is faster; an open one is both."""
+    if isinstance(detector, Detector):
+        return detector, detector
+    file = weights_of_run(str(detector))
+    whole, merged = (
+        Detector(file, size=size, classes=classes, input_size=input_size, fold=fold) for fold in (False, True)
+    )
+    return whole, merged
 
 
 def _path(path: PathLike | None) -> Path | None:

@@ -204,6 +204,12 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--fixed", type=int, nargs="?", const=1, metavar="BATCH",
                         help="only for batches of this many images (1 without a number) of the input size; default: "
                         "every batch and all sizes that are multiples of 32")  # fmt: skip
+    parser.add_argument("--int8", action="store_true",
+                        help="also write files of 8-bit integers, calibrated on training images")  # fmt: skip
+    parser.add_argument("--max-drop", type=float, default=0.015, metavar="AP",
+                        help="AP that --int8 may cost (default 0.015)")  # fmt: skip
+    parser.add_argument("--calibrate", type=_path, metavar="FOLDER",
+                        help="images for --int8 (default: the training images of the run or of --data)")  # fmt: skip
     parser.add_argument("--size", help="model size (nano tiny s m l x), if the checkpoint does not store it")
     parser.add_argument("--class-names", metavar="A,B,C", help="class names in order, if the checkpoint stores none")
     parser.add_argument("--input", type=int, help="side of the square input in pixels (default: the checkpoint's)")

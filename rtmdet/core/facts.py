@@ -62,6 +62,7 @@ class ExportFacts:
     fixed_input: bool = False  # takes only images of model.input_size
     fixed_batch: int | None = None  # number of images in every batch; None: any
     nms: NmsFacts | None = None  # of the NMS in the file; None: the outputs are all boxes
+    int8: bool = False  # most convolutions calculate with 8-bit integers
 
     def __post_init__(self) -> None:
         if self.fixed_batch is not None and self.fixed_batch < 1:
@@ -87,6 +88,7 @@ class ExportFacts:
             "fixed_input": self.fixed_input,
             "fixed_batch": self.fixed_batch,
             "nms": None if self.nms is None else asdict(self.nms),
+            "int8": self.int8,
         }
         return {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
 
@@ -135,6 +137,7 @@ def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
             fixed_input=bool(values["fixed_input"]),
             fixed_batch=None if values["fixed_batch"] is None else int(values["fixed_batch"]),
             nms=None if nms is None else NmsFacts(float(nms["score"]), float(nms["iou"]), int(nms["most"])),
+            int8=json.loads(text.get("int8", "false")) is True,  # the first files lack it
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
@@ -20,6 +21,9 @@ from rtmdet.deploy.files import write_file
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.weights.load import find_size
 from rtmdet.weights.openmmlab_file import openmmlab_config, write_openmmlab
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 # Format -> the end of the file's name.
 ENDINGS: Mapping[str, str] = MappingProxyType(
@@ -44,16 +48,11 @@ def write_network(
     model: RTMDet, facts: ModelFacts, path: Path, format: str, options: ExportOptions, *, source: Path | None
 ) -> None:
     """Write the file of one format; `source` is the weights file that the model is from. Raises InputError."""
-    known = ExportFacts(
-        model=facts,
-        version=__version__,
-        weights="" if source is None else hashlib.sha256(source.read_bytes()).hexdigest(),
-        fixed_input=options.fixed_input,
-        fixed_batch=options.fixed_batch,
-        nms=options.nms,
-    )
+    known = export_facts(facts, options, source)
     if format in RUNS_ALONE:
-        _write_graph(model, known, path, format, half=options.half)
+        from rtmdet.deploy.onnx_file import trace_onnx  # its packages may be missing
+
+        write_graph(trace_onnx(model, known, half=options.half and format == "onnx"), known, path, format, options)
         return
     if options != ExportOptions():
         raise InputError(f"{format} holds the weights alone, without NMS and of all sizes: leave these options out")
@@ -77,15 +76,28 @@ def _write_openmmlab(tensors: Mapping[str, Tensor], facts: ModelFacts, path: Pat
     write_openmmlab(path, tensors, facts, config)
 
 
-def _write_graph(model: RTMDet, facts: ExportFacts, path: Path, format: str, *, half: bool) -> None:
-    from rtmdet.deploy.onnx_file import write_onnx  # its packages may be missing
+def export_facts(facts: ModelFacts, options: ExportOptions, source: Path | None) -> ExportFacts:
+    """What the file of a detector from `source` says about itself."""
+    return ExportFacts(
+        model=facts,
+        version=__version__,
+        weights="" if source is None else hashlib.sha256(source.read_bytes()).hexdigest(),
+        fixed_input=options.fixed_input,
+        fixed_batch=options.fixed_batch,
+        nms=options.nms,
+    )
+
+
+def write_graph(graph: ModelProto, facts: ExportFacts, path: Path, format: str, options: ExportOptions) -> None:
+    """Write a traced network as a file of ONNX, or as OpenVINO's two. Raises InputError."""
+    from rtmdet.deploy.onnx_file import finish_onnx
 
     if format == "onnx":
-        write_onnx(model, facts, path, half=half)
+        finish_onnx(graph, facts, path)
         return
     from rtmdet.deploy.openvino_backend import save_as_openvino
 
     with TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
-        write_onnx(model, facts, file)
-        save_as_openvino(file, facts.to_text(), path, half=half)
+        finish_onnx(graph, facts, file)
+        save_as_openvino(file, facts.to_text(), path, half=options.half)

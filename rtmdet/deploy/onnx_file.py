@@ -74,6 +74,11 @@ def write_onnx(model: RTMDet, facts: ExportFacts, path: Path, *, half: bool = Fa
     scores (N,) and labels (N,), by falling score. `half`: weights and calculation in 16 bits. Raises InputError if
     the file cannot be written.
     """
+    finish_onnx(trace_onnx(model, facts, half=half), facts, path)
+
+
+def trace_onnx(model: RTMDet, facts: ExportFacts, *, half: bool = False) -> onnx.ModelProto:
+    """The network as a graph without facts and NMS; batch norms are merged, weights have their names in the model."""
     plain = copy.deepcopy(fold_batch_norms(model)).cpu().to(memory_format=torch.contiguous_format)
     network = DecodedModel(plain.half() if half else plain, clip=facts.nms is not None).eval()
     example, shapes = _example(facts)
@@ -89,7 +94,13 @@ def write_onnx(model: RTMDet, facts: ExportFacts, path: Path, *, half: bool = Fa
             verbose=False,
         )
     assert program is not None, "with dynamo=True there is always one"
-    proto = program.model_proto
+    return program.model_proto
+
+
+def finish_onnx(graph: onnx.ModelProto, facts: ExportFacts, path: Path) -> None:
+    """Write a traced network, which stays as it is, with its facts and NMS. Raises InputError."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(graph)
     if facts.nms is not None:
         _append_nms(proto, facts.nms)
     helper.set_model_props(proto, facts.to_text())

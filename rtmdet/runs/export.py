@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,8 @@ class ExportedFile:
     format: str
     agreement: Agreement
     ap: tuple[float, float] | None  # of the network and of the file; None without annotations
-    faults: tuple[str, ...]  # what differs by more than rounding; empty: verified
+    faults: tuple[str, ...]  # what differs by more than it may; empty: verified
+    note: str = ""  # how it was made
 
     @property
     def verified(self) -> bool:
@@ -93,8 +94,8 @@ def export_detector(
         path = stem.with_name(stem.name + ENDINGS[name])
         say(f"writing {path}")
         write_network(whole.model, whole.facts, path, name, options, source=whole.path)
-        exported.append(_verify(network, path, name, images, ap))
-    _record(stem.with_name(f"{stem.name}.check.json"), network, images, exported)
+        exported.append(named_by_result(verify_file(network, path, name, images, ap)))
+    record(stem, network, images, exported)
     return Exports(tuple(exported), images.name)
 
 
@@ -142,34 +143,43 @@ def _table(files: Sequence[ExportedFile], images: str) -> str:
             f"{found.seconds[1] * 1000:>9.1f} ms"
         )
     for file in files:
-        lines.append(
-            f"{file.path}: verified" if file.verified else f"{file.path}: NOT verified: {'; '.join(file.faults)}"
-        )
+        result = "verified" if file.verified else f"NOT verified: {'; '.join(file.faults)}"
+        lines.append(f"{file.path}: {result}" + (f" ({file.note})" if file.note else ""))
     return "\n".join(lines)
 
 
-def _verify(detector: Detector, path: Path, format: str, images: CheckImages, ap: float | None) -> ExportedFile:
-    """Compare a file with the network; one that differs is renamed."""
+def verify_file(
+    detector: Detector,
+    path: Path,
+    format: str,
+    images: CheckImages,
+    ap: float | None,
+    *,
+    most_drop: float | None = None,
+) -> ExportedFile:
+    """Compare a file with the network, whose AP is `ap`; with `most_drop`, only AP is judged: it may drop so far."""
     file = Detector(path, device=str(detector.device), input_size=detector.input_size)
     agreement = compare_detections(detector, file, _pictures(images, detector))
     measured = None
-    faults = agreement.faults
+    faults = agreement.faults if most_drop is None else []
     if ap is not None and images.dataset is not None:
         measured = (ap, _precision(file, images.dataset))
-        if abs(measured[1] - ap) > LARGEST_AP_DIFFERENCE:
+        worse = abs(measured[1] - ap) > LARGEST_AP_DIFFERENCE if most_drop is None else ap - measured[1] > most_drop
+        if worse:
             faults.append(f"AP is {metric_text(measured[1])} instead of {metric_text(ap)}")
-    if faults:
-        path = _rename(path)
     return ExportedFile(path, format, agreement, measured, tuple(faults))
 
 
-def _rename(path: Path) -> Path:
-    """Give a file, and the second one of its format, a name that nobody deploys by mistake."""
+def named_by_result(file: ExportedFile) -> ExportedFile:
+    """Give a file that differs, and the second one of its format, a name that nobody deploys by mistake."""
+    if file.verified:
+        return file
+    path = file.path
     named = path.with_name(f"{path.stem}.{UNVERIFIED}{path.suffix}")
     os.replace(path, named)
     if second := SECOND_FILE.get(path.suffix):
         os.replace(path.with_suffix(second), named.with_suffix(second))
-    return named
+    return replace(file, path=named)
 
 
 def _pictures(images: CheckImages, detector: Detector) -> Iterator[np.ndarray]:
@@ -185,8 +195,9 @@ def _ap(values: tuple[float, float] | None, place: int) -> str:
     return "-" if values is None else metric_text(values[place])
 
 
-def _record(path: Path, detector: Detector, images: CheckImages, files: Sequence[ExportedFile]) -> None:
-    """Add the results to those of earlier exports of the same name."""
+def record(stem: Path, detector: Detector, images: CheckImages, files: Sequence[ExportedFile]) -> None:
+    """Add the results to those of earlier exports of the same name, in `<stem>.check.json`."""
+    path = stem.with_name(f"{stem.name}.check.json")
     earlier: dict[str, object] = {}
     if path.is_file():
         with suppress(InputError):  # a damaged file is written anew
@@ -201,6 +212,7 @@ def _record(path: Path, detector: Detector, images: CheckImages, files: Sequence
             "faults": list(file.faults),
             "compared_on": images.name,
         }
+        row |= {"note": file.note} if file.note else {}
         row |= {"ap": None if file.ap is None else dict(zip(("torch", "file"), file.ap, strict=True))}
         earlier[file.path.name] = row
     write_json(path, {"weights": str(detector.path), "version": __version__, "files": earlier}, indent=1)

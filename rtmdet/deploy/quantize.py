@@ -1,0 +1,76 @@
+"""Post-training quantization to int8 by NNCF, of networks that deploy.onnx_file has traced.
+
+Never by ONNX Runtime's own minmax rule, which cost the nano person detector a quarter of its AP (0.728 -> 0.554).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
+
+import numpy as np
+
+from rtmdet.core.errors import InputError
+
+try:
+    import nncf
+    import onnx
+except ImportError as error:
+    raise InputError(
+        f"int8 needs the package {error.name or 'nncf'}, which is missing: pip install 'plain-rtmdet[int8]'"
+    ) from error
+
+LAST_LAYERS = ("bbox_head.rtm_cls", "bbox_head.rtm_reg")  # what follows them decodes boxes and is never quantized
+
+
+def quantize_onnx(
+    proto: onnx.ModelProto, images: Iterable[np.ndarray], *, count: int, float_layers: Sequence[str] = ()
+) -> onnx.ModelProto:
+    """The network with int8 convolutions: symmetric weights, asymmetric activations of ranges found on `images`.
+
+    `images` are `count` network inputs, (1, 3, H, W) uint8 RGB; they are iterated more than once. The decoding of
+    the boxes stays in float, and so do the convolutions whose names start with one of `float_layers`.
+    """
+    with _quiet():
+        return cast(
+            onnx.ModelProto,
+            nncf.quantize(
+                proto,
+                nncf.Dataset(images, lambda image: {"images": image}),
+                preset=nncf.QuantizationPreset.MIXED,
+                target_device=nncf.TargetDevice.CPU,
+                subset_size=count,
+                ignored_scope=nncf.IgnoredScope(names=_float_nodes(proto, float_layers)),
+            ),
+        )
+
+
+def layer_of(node: onnx.NodeProto) -> str:
+    """The name of a convolution's layer in the network, such as bbox_head.rtm_cls.0; empty for other nodes."""
+    return node.input[1].removeprefix("model.").removesuffix(".weight") if node.op_type == "Conv" else ""
+
+
+def _float_nodes(proto: onnx.ModelProto, float_layers: Sequence[str]) -> list[str]:
+    """The names of the nodes that are not quantized.
+
+    NNCF alone would round box distances, which reach hundreds of pixels, to 256 values.
+    """
+    names: list[str] = []
+    decoded: set[str] = set()
+    for node in proto.graph.node:  # every node comes after those that it reads
+        decodes = not decoded.isdisjoint(node.input)
+        if decodes or layer_of(node).startswith(LAST_LAYERS):
+            decoded.update(node.output)
+        if decodes or (float_layers and layer_of(node).startswith(tuple(float_layers))):
+            names.append(node.name)
+    return names
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without NNCF's log and bars: the images have a bar of their own."""
+    nncf.set_log_level(40)  # errors
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield

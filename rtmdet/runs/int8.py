@@ -1,0 +1,146 @@
+"""Exports int8 files: calibrated on training images, with as many layers in float as the AP needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from rtmdet.core.console import track
+from rtmdet.core.errors import InputError
+from rtmdet.data.files import files_below
+from rtmdet.data.formats.open import open_dataset
+from rtmdet.data.images import IMAGE_SUFFIXES, read_image
+from rtmdet.deploy.export import ENDINGS, RUNS_ALONE, ExportOptions, export_facts, write_graph
+from rtmdet.detector import Detector
+from rtmdet.runs.export import CheckImages, ExportedFile, Exports, named_by_result, record, verify_file
+from rtmdet.runs.ground_truth import open_coco, open_ground_truth, stored_split
+from rtmdet.runs.plain_images import spread
+
+CALIBRATION_IMAGES = 300
+LARGEST_DROP = 0.015  # of AP
+# Layers in float beside the decoding of the boxes, from one attempt to the next: those that AP is most sensitive to.
+# NNCF's quantize_with_accuracy_control would measure AP once per layer, which takes hours on a CPU.
+FLOAT_LAYERS = ((), ("bbox_head.rtm_cls", "bbox_head.rtm_reg"), ("bbox_head",))
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Plan:
+    """What int8 files are made with. Raises InputError if a part of it cannot be used."""
+
+    images: tuple[Path, ...]  # to calibrate on
+    most_drop: float = LARGEST_DROP  # of AP
+
+    def __post_init__(self) -> None:
+        from rtmdet.deploy import quantize  # noqa: F401  # if its package is missing, this is the time to say so
+
+        if not 0 <= self.most_drop <= 1:
+            raise InputError(f"--max-drop {self.most_drop:g}: expected a loss of AP between 0 and 1, such as 0.015")
+
+
+def check_int8(formats: Sequence[str], options: ExportOptions, images: CheckImages) -> None:
+    """Raise InputError if int8 files cannot be written as asked for, or not be measured."""
+    if images.dataset is None:
+        raise InputError(
+            f"--int8 costs AP, which {images.name} cannot show without annotations: give annotated images with --data"
+        )
+    if options.half:
+        raise InputError("--half and --int8: 16-bit floats or 8-bit integers, give one of them")
+    if others := [name for name in formats if name not in RUNS_ALONE]:
+        raise InputError(
+            f"--int8 is for {' and '.join(RUNS_ALONE)}, found {', '.join(others)}: export that without it"
+        )
+
+
+def choose_calibration_images(
+    detector: Detector, weights: Path, *, data: Path | None, images: Path | None, folder: Path | None
+) -> tuple[Path, ...]:
+    """At most CALIBRATION_IMAGES training images, spread over all, or of any images of a `folder`.
+
+    They are those of the data set `data` (`images` the folder of a COCO file's images), by default those of the run
+    that made the weights. Raises InputError.
+    """
+    remedy = "give a folder of images like those of the training: --calibrate FOLDER"
+    if folder is not None:
+        paths = files_below(folder, IMAGE_SUFFIXES)
+        if not paths:
+            raise InputError(f"--calibrate {folder}: expected a folder with images, found none: give another one")
+    elif data is not None:
+        if "train" not in (found := open_dataset(data, images).splits):
+            raise InputError(f"--int8 calibrates on training images, {data} has only {', '.join(found)}: {remedy}")
+        dataset = open_ground_truth(detector, weights, data=data, images=images, split="train")
+        paths = [dataset.path(place) for place in range(len(dataset))]
+    else:
+        stored = stored_split(detector.config, weights, "train")
+        if stored is None:
+            raise InputError(f"{weights} does not store which images it was trained on: {remedy}")
+        dataset = open_coco(detector, Path(stored.annotations), Path(stored.images))
+        paths = [dataset.path(place) for place in range(len(dataset))]
+    return tuple(paths[place] for place in spread(range(len(paths)), CALIBRATION_IMAGES))
+
+
+def add_int8(
+    exports: Exports,
+    whole: Detector,
+    network: Detector,
+    images: CheckImages,
+    *,
+    plan: Int8Plan,
+    stem: Path,
+    options: ExportOptions,
+    say: Callable[[str], None],
+) -> Exports:
+    """Write an int8 file beside each float file, `<stem>-int8` with its ending, and join both tables.
+
+    If AP drops too far, further attempts keep more layers in float (FLOAT_LAYERS). A file whose AP is too low even
+    then gets a name with `unverified`. Raises InputError.
+    """
+    from rtmdet.deploy.onnx_file import trace_onnx
+    from rtmdet.deploy.quantize import quantize_onnx
+
+    facts = replace(export_facts(whole.facts, options, whole.path), int8=True)
+    graph = trace_onnx(whole.model, facts)
+    calibration = _Inputs(network, plan.images)
+    waiting = {file.format: file for file in exports.files}
+    made: dict[str, ExportedFile] = {}
+    for layers in FLOAT_LAYERS:
+        say(f"calibrating int8 on {len(calibration)} images{', in float: ' + ', '.join(layers) if layers else ''}")
+        quantized = quantize_onnx(graph, calibration, count=len(calibration), float_layers=layers)
+        for name, file in tuple(waiting.items()):
+            path = stem.with_name(f"{stem.name}-int8{ENDINGS[name]}")
+            write_graph(quantized, facts, path, name, options)
+            ap = file.ap[0] if file.ap else None
+            found = verify_file(network, path, name, images, ap, most_drop=plan.most_drop)
+            made[name] = replace(found, note=_note(found, file, layers))
+            if found.verified:
+                del waiting[name]
+        if not waiting:
+            break
+    files = [named_by_result(made[file.format]) for file in exports.files]
+    record(stem, network, images, files)
+    return replace(exports, files=(*exports.files, *files))
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """Network inputs (1, 3, H, W) uint8 RGB, made of image files whenever they are iterated."""
+
+    detector: Detector
+    paths: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for path in track(self.paths, "calibrating"):
+            pixels, _ = self.detector.preprocess([read_image(path, self.detector.value_range)])
+            yield np.ascontiguousarray(pixels)
+
+
+def _note(file: ExportedFile, whole: ExportedFile, layers: Sequence[str]) -> str:
+    """What stayed in float, and how the speed is, measured beside that of the network in both files."""
+    speed, before = (one.agreement.seconds[0] / max(one.agreement.seconds[1], 1e-9) for one in (file, whole))
+    kept = ", ".join(("the decoding of the boxes", *layers))
+    return f"in float: {kept}; {speed / max(before, 1e-9):.2f} times as fast as {whole.path.name} on this machine"

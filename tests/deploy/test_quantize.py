@@ -1,0 +1,214 @@
+"""int8 files: what is quantized, what stays in float, and when a file is refused."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from rtmdet.core.errors import InputError
+from rtmdet.core.facts import ExportFacts, NmsFacts
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.images import read_image
+from rtmdet.deploy import onnx_file, quantize
+from rtmdet.deploy.export import ExportOptions, export_facts, write_graph
+from rtmdet.deploy.onnx_backend import open_onnx
+from rtmdet.deploy.openvino_backend import open_openvino
+from rtmdet.detector import Detector
+from rtmdet.runs.agreement import Agreement
+from rtmdet.runs.export import CheckImages, ExportedFile, Exports
+from rtmdet.runs.ground_truth import open_coco
+from rtmdet.runs.int8 import FLOAT_LAYERS, Int8Plan, add_int8, check_int8, choose_calibration_images
+
+pytestmark = [pytest.mark.shared, pytest.mark.slow]
+
+SIZE = (192, 256)  # (H, W) of the network's input
+COUNT = 16  # calibration images
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The person detector, its graph, and the graph of int8."""
+
+    detector: Detector
+    facts: ExportFacts
+    graph: onnx.ModelProto
+    quantized: onnx.ModelProto
+    photos: tuple[Path, ...]
+
+    def inputs(self, count: int) -> list[np.ndarray]:
+        return [self.detector.preprocess([read_image(photo)])[0] for photo in self.photos[:count]]
+
+
+@pytest.fixture(scope="module")
+def parts(shared: Path) -> Parts:
+    weights = shared / "weights" / "rtmdet_nano_person_bn.pth"
+    detector = Detector(weights, device="cpu", fold=False, input_size=SIZE)
+    photos = tuple(sorted((shared / "data" / "balloon" / "train").glob("*.jpg"))[:COUNT])
+    facts = replace(export_facts(detector.facts, ExportOptions(), detector.path), int8=True)
+    graph = onnx_file.trace_onnx(detector.model, facts)
+    inputs = [detector.preprocess([read_image(photo)])[0] for photo in photos]
+    return Parts(detector, facts, graph, quantize.quantize_onnx(graph, inputs, count=COUNT), photos)
+
+
+@pytest.fixture(scope="module")
+def check_images(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> CheckImages:
+    """Three photos whose annotations are what the network finds, so that its own AP is 1."""
+    images, boxes = [], []
+    for place, photo in enumerate(parts.photos[:3], 1):
+        found = parts.detector(photo, score=0.1)
+        height, width = found.image_size
+        images.append({"id": place, "file_name": photo.name, "height": height, "width": width})
+        for x1, y1, x2, y2 in found.boxes.tolist():
+            box = [x1, y1, x2 - x1, y2 - y1]
+            boxes.append({"id": len(boxes) + 1, "image_id": place, "category_id": 1, "bbox": box, "iscrowd": 0,
+                          "area": box[2] * box[3]})  # fmt: skip
+    assert len(boxes) >= 3
+    file = tmp_path_factory.mktemp("truth") / "truth.json"
+    file.write_text(json.dumps({"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "person"}]}))
+    dataset: CocoDataset = open_coco(parts.detector, file, parts.photos[0].parent)
+    return CheckImages("three photos", parts.photos[:3], dataset)
+
+
+def convolutions(proto: onnx.ModelProto) -> dict[str, bool]:
+    """Whether each convolution reads int8 weights, by its name in the network."""
+    int8 = {name for node in proto.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    return {
+        node.input[2].removeprefix("model.").removesuffix(".bias"): node.input[1] in int8
+        for node in proto.graph.node
+        if node.op_type == "Conv"
+    }
+
+
+def decoding(proto: onnx.ModelProto) -> list[str]:
+    """The types of the nodes that depend on the last convolutions."""
+    reached: set[str] = set()
+    found = []
+    for node in proto.graph.node:
+        if not reached.isdisjoint(node.input):
+            found.append(node.op_type)
+        elif not (node.op_type == "Conv" and node.input[2].removeprefix("model.").startswith(quantize.LAST_LAYERS)):
+            continue
+        reached.update(node.output)
+    return found
+
+
+def test_every_convolution_is_quantized_and_the_decoding_is_not(parts: Parts) -> None:
+    assert convolutions(parts.quantized) == dict.fromkeys(convolutions(parts.graph), True)
+    assert decoding(parts.quantized) == decoding(parts.graph)
+    assert len(decoding(parts.graph)) > 30
+
+
+def test_chosen_layers_stay_in_float(parts: Parts) -> None:
+    graph = quantize.quantize_onnx(parts.graph, parts.inputs(2), count=2, float_layers=quantize.LAST_LAYERS)
+    in_float = {name for name, int8 in convolutions(graph).items() if not int8}
+    assert in_float == {f"bbox_head.{name}.{level}" for name in ("rtm_cls", "rtm_reg") for level in range(3)}
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_files(parts: Parts, tmp_path: Path, format: str) -> None:
+    """They know that they are int8, are small, and find nearly the same; NMS can be inside."""
+    path, with_nms = (tmp_path / f"{name}{'.onnx' if format == 'onnx' else '.xml'}" for name in ("plain", "nms"))
+    nms = replace(parts.facts, nms=NmsFacts(0.001, 0.65, 300))
+    write_graph(parts.quantized, parts.facts, path, format, ExportOptions())
+    write_graph(parts.quantized, nms, with_nms, format, ExportOptions())
+    opener = open_onnx if format == "onnx" else open_openvino
+    assert opener(path, "cpu").facts == parts.facts
+    assert opener(with_nms, "cpu").facts == nms
+    assert (path if format == "onnx" else path.with_suffix(".bin")).stat().st_size < 2.6e6  # in float: 3.9e6 and more
+    differences: list[float] = []
+    for photo in parts.photos[:4]:
+        network, plain, inside = (
+            detector(photo, score=0.3)
+            for detector in (parts.detector, Detector(path, device="cpu"), Detector(with_nms, device="cpu"))
+        )
+        assert abs(len(network) - len(plain)) <= 1
+        np.testing.assert_allclose(plain.boxes, inside.boxes, atol=1e-3)
+        both = min(len(network), len(plain))
+        differences += np.abs(network.numpy().scores[:both] - plain.scores[:both]).tolist()  # by falling score
+    assert len(differences) >= 3
+    assert 0 < max(differences) < 0.15
+
+
+class Attempts:
+    """Stands in for the calibration, which each attempt would repeat."""
+
+    def __init__(self, quantized: onnx.ModelProto) -> None:
+        self.quantized = quantized
+        self.layers: list[tuple[str, ...]] = []
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __call__(
+        self, proto: onnx.ModelProto, images: Iterable[np.ndarray], *, count: int, float_layers: Sequence[str]
+    ) -> onnx.ModelProto:
+        self.layers.append(tuple(float_layers))
+        self.shapes += [image.shape for image in images]
+        assert len(self.shapes) == count * len(self.layers)
+        return self.quantized
+
+
+@pytest.mark.parametrize(("most_drop", "attempts"), [(1.0, 1), (0.0, 3)])
+def test_a_file_is_refused_after_all_attempts(
+    parts: Parts,
+    check_images: CheckImages,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    most_drop: float,
+    attempts: int,
+) -> None:
+    calibrated = Attempts(parts.quantized)
+    monkeypatch.setattr(onnx_file, "trace_onnx", lambda model, facts: parts.graph)
+    monkeypatch.setattr(quantize, "quantize_onnx", calibrated)
+    agreement = Agreement(3, 3, 1.0, 0.0, 0.0, (0.01, 0.01))
+    exports = Exports((ExportedFile(tmp_path / "a.onnx", "onnx", agreement, (1.0, 1.0), ()),), "three photos")
+    plan = Int8Plan(parts.photos[:2], most_drop)
+    stem = tmp_path / "a"
+    done = add_int8(exports, parts.detector, parts.detector, check_images, plan=plan, stem=stem,
+                    options=ExportOptions(), say=lambda text: None)  # fmt: skip
+    file = done.files[1]
+    assert tuple(calibrated.layers) == FLOAT_LAYERS[:attempts]
+    assert set(calibrated.shapes) == {(1, 3, *SIZE)}
+    assert file.verified == (most_drop == 1)
+    assert [path.name for path in tmp_path.glob("*.onnx")] == [
+        "a-int8.onnx" if file.verified else "a-int8.unverified.onnx"
+    ]
+    kept = "in float: the decoding of the boxes" + (", bbox_head;" if attempts == 3 else ";")
+    assert kept in str(done)
+    if not file.verified:
+        assert "NOT verified: AP is 0." in str(done)
+    row = json.loads((tmp_path / "a.check.json").read_text())["files"][file.path.name]
+    assert (row["verified"], row["ap"]["torch"]) == (file.verified, 1.0)
+    assert kept in row["note"]
+
+
+def test_what_int8_needs(parts: Parts, check_images: CheckImages, tmp_path: Path) -> None:
+    bare = replace(check_images, dataset=None)
+    for formats, options, images, message in (
+        (("onnx",), ExportOptions(), bare, r"--int8 costs AP, which three photos cannot show .* give .* --data"),
+        (("onnx",), ExportOptions(half=True), check_images, r"--half and --int8: .* give one of them"),
+        (("onnx", "safetensors"), ExportOptions(), check_images, r"onnx and openvino, found safetensors"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_int8(formats, options, images)
+    with pytest.raises(InputError, match=r"--max-drop -0.1: expected a loss of AP between 0 and 1"):
+        Int8Plan(parts.photos, -0.1)
+    with pytest.raises(InputError, match=r"does not store which images it was trained on: .* --calibrate FOLDER"):
+        choose_calibration_images(parts.detector, Path("a.pth"), data=None, images=None, folder=None)
+    with pytest.raises(InputError, match=r"--calibrate .*: expected a folder with images, found none"):
+        choose_calibration_images(parts.detector, Path("a.pth"), data=None, images=None, folder=tmp_path)
+    folder = parts.photos[0].parent
+    chosen = choose_calibration_images(parts.detector, Path("a.pth"), data=None, images=None, folder=folder)
+    assert set(parts.photos) <= set(chosen)
+
+
+def test_without_nncf(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nncf", None)  # an import of it fails
+    with pytest.raises(InputError, match=r"^int8 needs the package nncf, .*: pip install 'plain-rtmdet\[int8\]'$"):
+        importlib.reload(quantize)
