@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import torch
 
     from rtmdet.core.pictures import Picture
+    from rtmdet.deploy.export_result import Exports
     from rtmdet.models.rtmdet import RTMDet
 
 NMS_PRE = 1000  # candidates per level
@@ -209,7 +210,7 @@ class Detector:
             batch_size=batch_size,
         )
 
-    def export(self, formats: Sequence[str] = ("onnx",), *, images: FilePath, out: FilePath = ".") -> Any:
+    def export(self, formats: Sequence[str] = ("onnx",), *, images: FilePath, out: FilePath = ".") -> Exports:
         """Write files for other programs into the folder `out`, each compared on the image files of a folder.
 
         As rtmdet.export, which has more options. Formats with all tensors need a detector opened with fold=False.

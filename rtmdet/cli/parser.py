@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 from rtmdet import __version__
+from rtmdet.cli.command import as_path, new_command
+from rtmdet.cli.data_parser import add_data
 
 BOX_AM_METHODS = ("gradcam", "gradcam++", "eigencam", "ablationcam")
 EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
@@ -27,10 +29,6 @@ LABEL_FORMATS = ("coco", "csv", "yolo", "voc", "labelme", "cvat")  # of infer --
 EXPORT_FORMATS = ("onnx", "openvino", "safetensors", "openmmlab")
 
 
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
-
-
 def build_parser() -> argparse.ArgumentParser:
     """All commands with their options."""
     text = "RTMDet object detector in plain PyTorch: train it on your own photos, measure it, use it, look inside."
@@ -46,19 +44,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_benchmark(commands)
     _add_visualize(commands)
     _add_plot(commands)
-    _add_data(commands)
+    add_data(commands)
     _add_info(commands)
     return parser
 
 
-def _command(commands: argparse._SubParsersAction, name: str, text: str, module: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(module=f"rtmdet.cli.{module}")
-    return parser
-
-
 def _add_train(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "train", "Train or fine-tune a detector.", "train")
+    parser = new_command(commands, "train", "Train or fine-tune a detector.", "train")
     _add_run_options(parser)
     parser.add_argument("--resume", action="store_true", help="continue from last.pth of the output folder")
     parser.add_argument("--minutes", type=float, metavar="N",
@@ -70,7 +62,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
+    parser = new_command(
         commands, "check", "Check data, classes and first loss as training does before its first step.", "check"
     )
     _add_run_options(parser)
@@ -79,11 +71,11 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--config", type=_path, help="YAML file with the settings, see configs/")
-    what.add_argument("--data", type=_path, metavar="PATH",
+    what.add_argument("--config", type=as_path, help="YAML file with the settings, see configs/")
+    what.add_argument("--data", type=as_path, metavar="PATH",
                       help="your own data set, a folder or file: COCO, YOLO, Pascal VOC, LabelMe, CVAT or VIA; "
                       "hyper-parameters are derived from the data and printed")  # fmt: skip
-    parser.add_argument("--images", type=_path, metavar="FOLDER",
+    parser.add_argument("--images", type=as_path, metavar="FOLDER",
                         help="if --data is a COCO file: folder of its images (default: found near it)")  # fmt: skip
     parser.add_argument("--weights", help="checkpoint file or published name to start from; 'none' trains from "
                         "scratch (default: model.weights of --config; rtmdet-tiny-coco with --data)")  # fmt: skip
@@ -94,7 +86,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
+    parser = new_command(
         commands, "evaluate", "Measure a detector: the 12 COCO metrics and a table of the classes.", "evaluate"
     )
     parser.add_argument("run_folder", nargs="?", metavar="RUN",
@@ -103,10 +95,13 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(weights=None)  # given, or those of RUN
     truth = parser.add_mutually_exclusive_group()
     truth.add_argument(
-        "--data", type=_path, metavar="PATH", help="data set, a folder or file in any known format (see train)"
+        "--data",
+        type=as_path,
+        metavar="PATH",
+        help="data set, a folder or file in any known format (see train)",
     )
-    truth.add_argument("--annotations", type=_path, help="COCO JSON with the ground truth")
-    parser.add_argument("--images", type=_path, help="folder of a COCO file's images (default: found near it)")
+    truth.add_argument("--annotations", type=as_path, help="COCO JSON with the ground truth")
+    parser.add_argument("--images", type=as_path, help="folder of a COCO file's images (default: found near it)")
     parser.add_argument("--split", choices=("train", "val"), help="split of --data (default: val if there is one)")
     parser.add_argument("--batch", type=int, default=8, help="batch size (default 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
@@ -117,9 +112,9 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--no-interval", action="store_true",
                         help="skip the 95 %% confidence interval of AP (bootstrap over the images)")  # fmt: skip
     parser.add_argument(
-        "--f1", type=_path, metavar="PICTURE", help="plot F1 against the score threshold, one curve per class"
+        "--f1", type=as_path, metavar="PICTURE", help="plot F1 against the score threshold, one curve per class"
     )
-    parser.add_argument("--out", type=_path, help="write the detections as COCO results JSON")
+    parser.add_argument("--out", type=as_path, help="write the detections as COCO results JSON")
 
 
 def _add_tile(parser: argparse.ArgumentParser) -> None:
@@ -129,14 +124,14 @@ def _add_tile(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
+    parser = new_command(
         commands, "compare", "Compare two runs: which is better, and is the difference more than chance?", "compare"
     )
     what = "folder of a run, checkpoint, published name, or COCO results JSON of evaluate --out"
     parser.add_argument("run_a", metavar="RUN_A", help=what)
     parser.add_argument("run_b", metavar="RUN_B", help="likewise")
-    parser.add_argument("--annotations", type=_path, help="COCO JSON (default: the runs' validation data)")
-    parser.add_argument("--images", type=_path, help="folder of the images (default: the runs' validation data)")
+    parser.add_argument("--annotations", type=as_path, help="COCO JSON (default: the runs' validation data)")
+    parser.add_argument("--images", type=as_path, help="folder of the images (default: the runs' validation data)")
     parser.add_argument("--input", type=int, help="side of the square input in pixels (default: each run's own)")
     parser.add_argument("--batch", type=int, default=8, help="batch size (default 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
@@ -147,7 +142,7 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_infer(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "infer", "Detect objects in images and videos.", "infer")
+    parser = new_command(commands, "infer", "Detect objects in images and videos.", "infer")
     parser.add_argument("paths", nargs="+", metavar="PATH",
                         help="image, folder, glob pattern, http(s) address of an image, video, stream "
                         "(rtsp://...), or number of a camera (0)")  # fmt: skip
@@ -171,13 +166,13 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
                         "(6 times as slow)")  # fmt: skip
     _add_tile(parser)
     parser.add_argument("--crops", action="store_true", help="also write each object as a picture: crops/CLASS/...")
-    parser.add_argument("--out", type=_path, default=Path("outputs/infer"),
+    parser.add_argument("--out", type=as_path, default=Path("outputs/infer"),
                         help="folder for the pictures (same subfolders as the photos) and detections.json "
                         "(default outputs/infer)")  # fmt: skip
 
 
 def _add_export(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
+    parser = new_command(
         commands,
         "export",
         "Write a detector as a file for other programs, and compare it with the network on real images.",
@@ -188,12 +183,12 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--format", nargs="+", choices=EXPORT_FORMATS, default=["onnx"],
                         help="one or several formats (default onnx)")  # fmt: skip
-    parser.add_argument("--out", type=_path, help="folder for the files (default: that of the weights)")
-    parser.add_argument("--data", type=_path, metavar="PATH",
+    parser.add_argument("--out", type=as_path, help="folder for the files (default: that of the weights)")
+    parser.add_argument("--data", type=as_path, metavar="PATH",
                         help="data set to compare on, in any known format (default: the run's validation "
                         "images)")  # fmt: skip
-    parser.add_argument("--images", type=_path, help="folder of images to compare on, without AP; or, if --data is a "
-                        "COCO file, of its images")  # fmt: skip
+    parser.add_argument("--images", type=as_path, help="folder of images to compare on, without AP; or, if --data is "
+                        "a COCO file, of its images")  # fmt: skip
     parser.add_argument("--split", choices=("train", "val"), help="split of --data (default: val if there is one)")
     parser.add_argument("--check-images", type=int, default=100, metavar="N",
                         help="images to compare on, at most (default 100)")  # fmt: skip
@@ -208,7 +203,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
                         help="also write files of 8-bit integers, calibrated on training images")  # fmt: skip
     parser.add_argument("--max-drop", type=float, default=0.015, metavar="AP",
                         help="AP that --int8 may cost (default 0.015)")  # fmt: skip
-    parser.add_argument("--calibrate", type=_path, metavar="FOLDER",
+    parser.add_argument("--calibrate", type=as_path, metavar="FOLDER",
                         help="images for --int8 (default: the training images of the run or of --data)")  # fmt: skip
     parser.add_argument("--size", help="model size (nano tiny s m l x), if the checkpoint does not store it")
     parser.add_argument("--class-names", metavar="A,B,C", help="class names in order, if the checkpoint stores none")
@@ -216,7 +211,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_benchmark(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "benchmark", "Measure how long detection takes, part by part.", "benchmark")
+    parser = new_command(commands, "benchmark", "Measure how long detection takes, part by part.", "benchmark")
     parser.add_argument("weights", nargs="+", metavar="WEIGHTS",
                         help="checkpoints, published names and exported files (.onnx, .xml), measured in turns; the "
                         "first checkpoint also in plain torch")  # fmt: skip
@@ -225,19 +220,19 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[1], help="batch sizes (default 1)")
     parser.add_argument("--threads", type=int, default=2, help="threads of each (default 2)")
     parser.add_argument("--rounds", type=int, default=30, help="rounds that count, after 3 to warm up (default 30)")
-    parser.add_argument("--image", type=_path, help="image file (default: a generated scene)")
+    parser.add_argument("--image", type=as_path, help="image file (default: a generated scene)")
     parser.add_argument("--no-plain", action="store_true", help="leave plain torch out")
-    parser.add_argument("--json", type=_path, help="write all numbers as JSON")
+    parser.add_argument("--json", type=as_path, help="write all numbers as JSON")
 
 
 def _add_visualize(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
+    parser = new_command(
         commands,
         "visualize",
         "Look inside the network: feature maps, or Box AM (activation maps of detected boxes).",
         "visualize",
     )
-    parser.add_argument("image", nargs="?", type=_path, help="image file")
+    parser.add_argument("image", nargs="?", type=as_path, help="image file")
     _add_model_options(parser)
     parser.add_argument("--layer", dest="layers", action="append", metavar="NAME",
                         help="module path such as backbone, neck or neck.out_convs[0]; may be repeated (default "
@@ -257,7 +252,7 @@ def _add_visualize(commands: argparse._SubParsersAction) -> None:
                         "stable) or the box loss (as in mmyolo)")  # fmt: skip
     parser.add_argument("--norm-in-box", action="store_true", help="normalize Box AM within each box")
     _add_score(parser)
-    parser.add_argument("--out", type=_path, default=Path("outputs/visualize"), help="folder for the pictures")
+    parser.add_argument("--out", type=as_path, default=Path("outputs/visualize"), help="folder for the pictures")
 
 
 def _add_score(parser: argparse.ArgumentParser) -> None:
@@ -284,107 +279,13 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_plot(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "plot", "Draw the curves of one or more training runs in one picture.", "plot")
-    parser.add_argument("runs", nargs="+", type=_path, metavar="RUN", help="folder of a run, or its log.jsonl")
-    parser.add_argument("--out", type=_path, default=Path("outputs/plot.png"),
+    parser = new_command(commands, "plot", "Draw the curves of one or more training runs in one picture.", "plot")
+    parser.add_argument("runs", nargs="+", type=as_path, metavar="RUN", help="folder of a run, or its log.jsonl")
+    parser.add_argument("--out", type=as_path, default=Path("outputs/plot.png"),
                         help="picture to write, .png, .pdf or .svg (default outputs/plot.png)")  # fmt: skip
 
 
-def _add_data(commands: argparse._SubParsersAction) -> None:
-    data = commands.add_parser("data", help="Convert, split, merge, check, show and generate data sets.")
-    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
-    _add_data_convert(actions)
-    show = _command(actions, "show", "Draw a grid of images, and one with their annotations.", "data_show")
-    show.add_argument("data", type=_path, help="data set, a folder or file in any known format")
-    show.add_argument("--images", type=_path, help="folder of the images of a COCO file (default: found beside it)")
-    show.add_argument("--split", default="train", help="what to show of several splits (default train)")
-    show.add_argument("--count", type=int, default=12, help="number of images (default 12)")
-    show.add_argument("--out", type=_path, default=Path("outputs/data"), help="folder for the pictures")
-    split = _command(actions, "split", "One data set -> train.json and val.json, stratified by class.", "data")
-    split.add_argument("data", type=_path, help="data set, a folder or file in any known format")
-    split.add_argument("--images", type=_path, help="folder of the images of a COCO file (default: found beside it)")
-    split.add_argument("--val", type=float, default=0.2, help="fraction of the images for validation (default 0.2)")
-    split.add_argument("--seed", type=int, default=0, help="seed of the split (default 0)")
-    split.add_argument("--out", type=_path, required=True, help="folder for train.json and val.json")
-    merge = _command(actions, "merge", "Several COCO JSONs -> one; classes are joined by name.", "data")
-    merge.add_argument("annotations", type=_path, nargs="+", metavar="FILE", help="COCO JSON")
-    merge.add_argument("--images", type=_path, action="append", metavar="FOLDER",
-                       help="folder of the images, once per FILE (default: found near it)")  # fmt: skip
-    merge.add_argument("--merge-similar", action="store_true",
-                       help="join classes whose names differ only in letter case or spaces")  # fmt: skip
-    merge.add_argument("--out", type=_path, required=True, help="COCO JSON to write")
-    export = actions.add_parser("export", help="Write a COCO JSON and its images in another format.")
-    targets = export.add_subparsers(dest="format", required=True, metavar="FORMAT")
-    for name, text in (("yolo", "COCO JSON -> YOLO data set."), ("voc", "COCO JSON -> Pascal VOC folders.")):
-        target = _command(targets, name, text, "data")
-        target.add_argument("annotations", type=_path, help="COCO JSON")
-        target.add_argument("--images", type=_path, required=True, help="folder of the images; they are copied")
-        target.add_argument("--split", default="train", help="name of the split: train, val, test (default train)")
-        target.add_argument("--out", type=_path, required=True, help="output folder; may already hold other splits")
-    _add_data_check(actions)
-    scenes = _command(actions, "synthesize", "Generate photo-like balloon scenes.", "data")
-    scenes.add_argument("--out", type=_path, required=True, help="folder for train/, val/ and their JSON")
-    scenes.add_argument("--train", type=int, default=200, help="training images (default 200)")
-    scenes.add_argument("--val", type=int, default=50, help="validation images (default 50)")
-    scenes.add_argument("--size", type=int, nargs=2, default=(320, 320), metavar=("H", "W"))
-    scenes.add_argument("--seed", type=int, default=0)
-
-
-def _add_data_convert(actions: argparse._SubParsersAction) -> None:
-    convert = actions.add_parser("convert", help="Convert annotations to COCO JSON.")
-    convert.set_defaults(images=None, classes=None, split=None)  # not every format has these
-    formats = convert.add_subparsers(dest="format", required=True, metavar="FORMAT")
-    via = _command(formats, "via", "VGG Image Annotator region JSON -> COCO JSON.", "data")
-    via.add_argument("annotations", type=_path, help="VIA region JSON")
-    via.add_argument("--images", type=_path, help="folder of the images (default: found near the file)")
-    via.add_argument("--class-name", help="class of every region (default: object, if regions have no attributes)")
-    via.add_argument("--class-key", help="region attribute with the class (default: the one that all have)")
-    via.add_argument("--out", type=_path, required=True, help="COCO JSON to write")
-    yolo = _command(formats, "yolo", "One split of a YOLO data set -> COCO JSON.", "data")
-    yolo.add_argument("annotations", type=_path, metavar="data", help="data.yaml, list of names, or its folder")
-    yolo.add_argument(
-        "--split", choices=("train", "val", "test"), default="train", help="split to convert (default train)"
-    )
-    yolo.add_argument("--out", type=_path, required=True, help="COCO JSON to write")
-    voc = _command(formats, "voc", "A folder of Pascal VOC XML files -> COCO JSON.", "data")
-    voc.add_argument("annotations", type=_path, help="folder of the XML files, or the one with Annotations/")
-    voc.add_argument("--split", help="only the images of ImageSets/Main/SPLIT.txt (default: all)")
-    _add_labeled_images(voc)
-    labelme = _command(formats, "labelme", "A folder of LabelMe JSON files -> COCO JSON.", "data")
-    labelme.add_argument("annotations", type=_path, help="folder of the JSON files")
-    _add_labeled_images(labelme)
-    cvat = _command(formats, "cvat", "A 'CVAT for images' XML file -> COCO JSON.", "data")
-    cvat.add_argument("annotations", type=_path, help="XML file")
-    _add_labeled_images(cvat)
-
-
-def _add_data_check(actions: argparse._SubParsersAction) -> None:
-    parser = _command(
-        actions, "check", "Look for faults in annotations and images, and suggest repairs.", "data_check"
-    )
-    parser.add_argument("annotations", type=_path, nargs="?", metavar="PATH",
-                        help="data set as for train --data, or the COCO JSON of the training images (default: "
-                        "that of --config)")  # fmt: skip
-    parser.add_argument("--images", type=_path, help="folder of the images (default: found near the file)")
-    parser.add_argument("--val-annotations", type=_path, help="COCO JSON of the validation images")
-    parser.add_argument("--val-images", type=_path, help="their folder")
-    purpose = parser.add_mutually_exclusive_group()
-    purpose.add_argument("--config", type=_path, help="YAML file with classes, input size and data settings")
-    purpose.add_argument("--weights", help="checkpoint or published name, whose classes are compared with the data's")
-    parser.add_argument("--input", type=int, help="side of the square input in pixels (default: the configuration's "
-                        "or the checkpoint's, else 640)")  # fmt: skip
-    parser.add_argument("--decode", action="store_true", help="also decode: finds damage and near copies (slower)")
-    parser.add_argument("--json", type=_path, help="write all findings with all cases as JSON")
-    parser.add_argument("--out", type=_path, help="folder for pictures of the worst cases")
-
-
-def _add_labeled_images(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--images", type=_path, help="folder of the images (default: where the format keeps them)")
-    parser.add_argument("--classes", help="class names in the order of the ids: A,B,C (default: all, sorted)")
-    parser.add_argument("--out", type=_path, required=True, help="COCO JSON to write")
-
-
 def _add_info(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "info", "Print what a weights file holds, or a table of the model sizes.", "info")
+    parser = new_command(commands, "info", "Print what a weights file holds, or a table of the model sizes.", "info")
     parser.add_argument("weights", nargs="?", metavar="WEIGHTS", help="checkpoint file or published name")
     parser.add_argument("--input", type=int, default=640, help="side of the square input (default 640)")

@@ -13,37 +13,12 @@ from time import perf_counter
 import numpy as np
 
 from rtmdet.core.detections import Detections
+from rtmdet.deploy.export_result import Agreement
 from rtmdet.detector import Detector
 
 SAME_BOX = 0.99  # IoU
 SCORE_MARGIN = 0.01  # boxes with scores so near to the threshold may be missing in one of both
-LEAST_MATCHED = 0.995  # of the boxes
-LARGEST_SCORE_DIFFERENCE = 0.01
 LARGEST_AP_DIFFERENCE = 0.002
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How far a file's detections are those of the network that it was made of."""
-
-    images: int
-    boxes: int  # of the network, above its score thresholds
-    matched: float  # share of both sides' boxes with the same one on the other side, 0 .. 1; 1 without boxes
-    box_difference: float  # pixels, the largest of a side of a matched box
-    score_difference: float  # the largest of a matched box
-    seconds: tuple[float, float]  # an image takes, the network and the file: median, from pixels to boxes
-
-    @property
-    def faults(self) -> list[str]:
-        """What is not as in the network, in words."""
-        faults = []
-        if self.matched < LEAST_MATCHED:
-            faults.append(f"only {self.matched:.1%} of the boxes are the same, expected {LEAST_MATCHED:.1%}")
-        if self.score_difference > LARGEST_SCORE_DIFFERENCE:
-            faults.append(
-                f"scores differ by up to {self.score_difference:.3f}, at most {LARGEST_SCORE_DIFFERENCE} allowed"
-            )
-        return faults
 
 
 def compare_detections(network: Detector, file: Detector, images: Iterable[np.ndarray]) -> Agreement:

@@ -18,43 +18,16 @@ from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.deploy.export import ENDINGS, SECOND_FILE, ExportOptions, write_network
+from rtmdet.deploy.export_result import ExportedFile, Exports
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import metric_text
-from rtmdet.runs.agreement import LARGEST_AP_DIFFERENCE, Agreement, compare_detections
+from rtmdet.runs.agreement import LARGEST_AP_DIFFERENCE, compare_detections
 from rtmdet.runs.ground_truth import open_ground_truth
 from rtmdet.runs.measure import Loading, evaluate_detector
 from rtmdet.runs.plain_images import spread
 
 CHECK_IMAGES = 100
 UNVERIFIED = "unverified"
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedFile:
-    """A file of one format, compared with the network."""
-
-    path: Path
-    format: str
-    agreement: Agreement
-    ap: tuple[float, float] | None  # of the network and of the file; None without annotations
-    faults: tuple[str, ...]  # what differs by more than it may; empty: verified
-    note: str = ""  # how it was made
-
-    @property
-    def verified(self) -> bool:
-        """Whether it finds what the network finds."""
-        return not self.faults
-
-
-@dataclass(frozen=True, slots=True)
-class Exports:
-    """The files of one export; `print` shows how far they agree with the network."""
-
-    files: tuple[ExportedFile, ...]
-    images: str  # what they were compared on
-
-    def __str__(self) -> str:
-        return _table(self.files, self.images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,28 +99,6 @@ def choose_check_images(
     return CheckImages(f"{len(paths)} images of {what}", tuple(paths), dataset)
 
 
-def _table(files: Sequence[ExportedFile], images: str) -> str:
-    """The network and its files, then what differs."""
-    first = files[0]
-    boxes = first.agreement.boxes
-    lines = [
-        f"compared on {images}, {boxes} boxes above the score thresholds",
-        f"{'file':<32} {'boxes matched':>13} {'largest difference':>24} {'AP':>6} {'median time':>12}",
-        f"{'torch':<32} {'':>13} {'':>24} {_ap(first.ap, 0):>6} {first.agreement.seconds[0] * 1000:>9.1f} ms",
-    ]
-    for file in files:
-        found = file.agreement
-        difference = f"{found.box_difference:.3f} px, score {found.score_difference:.4f}"
-        lines.append(
-            f"{file.path.name:<32} {found.matched:>13.2%} {difference:>24} {_ap(file.ap, 1):>6} "
-            f"{found.seconds[1] * 1000:>9.1f} ms"
-        )
-    for file in files:
-        result = "verified" if file.verified else f"NOT verified: {'; '.join(file.faults)}"
-        lines.append(f"{file.path}: {result}" + (f" ({file.note})" if file.note else ""))
-    return "\n".join(lines)
-
-
 def verify_file(
     detector: Detector,
     path: Path,
@@ -162,6 +113,8 @@ def verify_file(
     agreement = compare_detections(detector, file, _pictures(images, detector))
     measured = None
     faults = agreement.faults if most_drop is None else []
+    if not agreement.boxes and ap is None:
+        faults.append("no boxes above the score thresholds to compare: give images with objects, or --data for AP")
     if ap is not None and images.dataset is not None:
         measured = (ap, _precision(file, images.dataset))
         worse = abs(measured[1] - ap) > LARGEST_AP_DIFFERENCE if most_drop is None else ap - measured[1] > most_drop
@@ -189,10 +142,6 @@ def _pictures(images: CheckImages, detector: Detector) -> Iterator[np.ndarray]:
 
 def _precision(detector: Detector, dataset: CocoDataset) -> float:
     return evaluate_detector(detector, dataset, name=str(detector.path), loading=Loading(workers=0)).ap
-
-
-def _ap(values: tuple[float, float] | None, place: int) -> str:
-    return "-" if values is None else metric_text(values[place])
 
 
 def record(stem: Path, detector: Detector, images: CheckImages, files: Sequence[ExportedFile]) -> None:

@@ -14,8 +14,9 @@ from rtmdet.data.files import files_below
 from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.deploy.export import ENDINGS, RUNS_ALONE, ExportOptions, export_facts, write_graph
+from rtmdet.deploy.export_result import ExportedFile, Exports
 from rtmdet.detector import Detector
-from rtmdet.runs.export import CheckImages, ExportedFile, Exports, named_by_result, record, verify_file
+from rtmdet.runs.export import CheckImages, named_by_result, record, verify_file
 from rtmdet.runs.ground_truth import open_coco, open_ground_truth, stored_split
 from rtmdet.runs.plain_images import spread
 

@@ -13,6 +13,8 @@ import torch
 import rtmdet
 from rtmdet.detector import Detector
 from rtmdet.runs import export as exporting
+from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
+from rtmdet.weights.load import read_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
 EXPORTED = exporting.write_network
@@ -60,6 +62,13 @@ def test_results_of_several_exports_stay_together(words: list[object], tmp_path:
     assert found["verified"] is True
     assert (found["images"], found["matched"], found["faults"]) == (3, 1.0, [])
     assert found["ap"]["torch"] == found["ap"]["file"]
+
+
+def write_checkpoint(folder: Path, source: Path, *, score_threshold: float) -> Path:
+    """A copy of a checkpoint with another score threshold."""
+    meta = CheckpointMeta(("balloon",), "nano", (64, 64), score_thresholds=(score_threshold,))
+    save_checkpoint(folder / "nano.pth", model_state=read_checkpoint(source).tensors, meta=meta)
+    return folder / "nano.pth"
 
 
 @pytest.mark.shared
@@ -124,8 +133,19 @@ def test_unusable_options(words: list[object], options: tuple[str, ...], message
     assert result.stderr.count("\n") == 1
 
 
+def test_a_comparison_of_nothing_verifies_nothing(
+    checkpoint: Path, dataset: Path, tmp_path: Path, command: Command
+) -> None:
+    path = write_checkpoint(tmp_path, checkpoint, score_threshold=1.0)
+    words = ("--format", "safetensors", "--out", tmp_path)
+    result = command("export", path, "--images", dataset / "val" / "images", *words)
+    assert result.returncode == 1
+    assert "NOT verified: no boxes above the score thresholds to compare: give images" in result.stdout
+
+
 def test_from_python(checkpoint: Path, dataset: Path, tmp_path: Path) -> None:
-    detector = rtmdet.Detector(checkpoint, device="cpu", fold=False)
+    path = write_checkpoint(tmp_path, checkpoint, score_threshold=0.001)
+    detector = rtmdet.Detector(path, device="cpu", fold=False)
     files = detector.export(["safetensors"], images=dataset / "val" / "images", out=tmp_path).files
     assert [file.path for file in files] == [tmp_path / "nano.safetensors"]
     assert files[0].verified
