@@ -64,10 +64,14 @@ def test_results_of_several_exports_stay_together(words: list[object], tmp_path:
     assert found["ap"]["torch"] == found["ap"]["file"]
 
 
-def write_checkpoint(folder: Path, source: Path, *, score_threshold: float) -> Path:
-    """A copy of a checkpoint with another score threshold."""
+def write_checkpoint(folder: Path, source: Path, *, bias: float, score_threshold: float) -> Path:
+    """A copy of a checkpoint with another score threshold and another bias of the class scores."""
     meta = CheckpointMeta(("balloon",), "nano", (64, 64), score_thresholds=(score_threshold,))
-    save_checkpoint(folder / "nano.pth", model_state=read_checkpoint(source).tensors, meta=meta)
+    tensors = read_checkpoint(source).tensors
+    for name in tensors:
+        if "rtm_cls" in name and name.endswith("bias"):
+            tensors[name] = torch.full_like(tensors[name], bias)
+    save_checkpoint(folder / "nano.pth", model_state=tensors, meta=meta)
     return folder / "nano.pth"
 
 
@@ -136,7 +140,7 @@ def test_unusable_options(words: list[object], options: tuple[str, ...], message
 def test_a_comparison_of_nothing_verifies_nothing(
     checkpoint: Path, dataset: Path, tmp_path: Path, command: Command
 ) -> None:
-    path = write_checkpoint(tmp_path, checkpoint, score_threshold=1.0)
+    path = write_checkpoint(tmp_path, checkpoint, bias=-100.0, score_threshold=0.5)
     words = ("--format", "safetensors", "--out", tmp_path)
     result = command("export", path, "--images", dataset / "val" / "images", *words)
     assert result.returncode == 1
@@ -144,7 +148,7 @@ def test_a_comparison_of_nothing_verifies_nothing(
 
 
 def test_from_python(checkpoint: Path, dataset: Path, tmp_path: Path) -> None:
-    path = write_checkpoint(tmp_path, checkpoint, score_threshold=0.001)
+    path = write_checkpoint(tmp_path, checkpoint, bias=-4.0, score_threshold=0.001)
     detector = rtmdet.Detector(path, device="cpu", fold=False)
     files = detector.export(["safetensors"], images=dataset / "val" / "images", out=tmp_path).files
     assert [file.path for file in files] == [tmp_path / "nano.safetensors"]
