@@ -66,7 +66,7 @@ def find_everything(monkeypatch: pytest.MonkeyPatch, split: Path, *, lost: int =
         kept = [boxes[: len(boxes) - lost] for boxes in found]
         return [Detections(box, torch.ones(len(box)), torch.zeros(len(box), dtype=torch.int64)) for box in kept]
 
-    monkeypatch.setattr("rtmdet.runs.measure.postprocess", find)
+    monkeypatch.setattr("rtmdet.deploy.torch_backend.postprocess", find)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
@@ -152,7 +152,7 @@ def test_uses_the_settings_of_the_training_run(
         used.update(settings)
         return [Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))] * 3
 
-    monkeypatch.setattr("rtmdet.runs.measure.postprocess", find_nothing)
+    monkeypatch.setattr("rtmdet.deploy.torch_backend.postprocess", find_nothing)
     result = command(*words)
     assert {name: used[name] for name in stored} == stored
     settings = "score above 0.005, NMS IoU 0.5, at most 40 candidates per level and 7 detections per image"

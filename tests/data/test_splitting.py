@@ -151,13 +151,14 @@ def test_the_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         size = image["height"], image["width"], 3
         cv2.imwrite(str(tmp_path / "data" / image["file_name"]), np.full(size, image["id"] * 80, np.uint8))
     read: list[Path] = []
-    really = Path.read_text
+    really = Path.read_bytes
 
-    def count(path: Path, encoding: str) -> str:
-        read.append(path)
-        return really(path, encoding=encoding)
+    def count(path: Path) -> bytes:
+        if path.suffix == ".json":
+            read.append(path)
+        return really(path)
 
-    monkeypatch.setattr(Path, "read_text", count)
+    monkeypatch.setattr(Path, "read_bytes", count)
     assert main(["data", "split", str(tmp_path / "data" / given), "--out", str(tmp_path / "parts")]) == 0
     assert read == [tmp_path / "data" / "all.json"]
 

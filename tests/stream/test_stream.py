@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from bright import BrightBackend, scene
 
-from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
@@ -109,14 +108,14 @@ def test_ctrl_c_keeps_all_that_was_detected(
 ) -> None:
     backend = detector.backend
     assert isinstance(backend, BrightBackend)
-    detect = BrightBackend.detect
+    forward = BrightBackend.forward
 
-    def stopped(self: BrightBackend, *given: Any) -> list[Detections]:
+    def stopped(self: BrightBackend, images: Any) -> Any:
         if len(self.batches) == 3:
             raise KeyboardInterrupt
-        return detect(self, *given)
+        return forward(self, images)
 
-    monkeypatch.setattr(BrightBackend, "detect", stopped)
+    monkeypatch.setattr(BrightBackend, "forward", stopped)
     with pytest.raises(KeyboardInterrupt):
         run(detector, photos, tmp_path / "out", batch=4)
     entries = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
