@@ -34,7 +34,7 @@ LONG = {  # commands with what makes them short; other weights than nano's canno
     "python train.py --config configs/timm_resnet18.yaml": [*SMALL, "--set", "model.backbone_pretrained=false"],
     "python train.py --config configs/balloon_efficientnet_lite0.yaml": ONE_EPOCH,
     "rtmdet check --data data/balloon --weights rtmdet-nano-person --overfit": ["--weights", str(WEIGHTS)],
-    TIMED: [*ONE_EPOCH, "--weights", str(WEIGHTS)],
+    TIMED: [*SMALL, "--weights", str(WEIGHTS)],
     f"{TIMED} --minutes 15 --set train.output=runs/quarter": [*QUARTER, "--weights", str(WEIGHTS)],
     f"{TWO} --set train.output=runs/two": [*SMALL, *PERSON],
     "rtmdet export runs/balloon --format onnx openvino safetensors openmmlab": CHECK_TWO,
