@@ -26,12 +26,12 @@ demo: install
 	$(BIN)/rtmdet evaluate --weights demo/run/best.pth --annotations demo/data/val/annotations.json \
 		--images demo/data/val/images
 	$(BIN)/python infer.py demo/data/val/images --weights demo/run/best.pth --out demo/detections
-	$(BIN)/python visualize.py demo/data/val/images/000003.jpg --weights demo/run/best.pth --layer neck --out demo
-	$(BIN)/python visualize.py demo/data/val/images/000003.jpg --weights demo/run/best.pth --method gradcam \
-		--layer 'neck.out_convs[0]' --layer 'neck.out_convs[2]' --out demo
+	$(BIN)/python visualize.py demo/data/val/images/000017.jpg --weights demo/run/best.pth --layer neck --out demo
+	$(BIN)/python visualize.py demo/data/val/images/000017.jpg --weights demo/run/best.pth --method gradcam \
+		--layer 'neck.out_convs[0]' --layer 'neck.out_convs[1]' --out demo
 	@echo
 	@echo "Look at: demo/annotations.png (the generated scenes), demo/run/curves.png (losses, rate, AP),"
-	@echo "demo/detections/ (boxes on all validation images), demo/000003_*.png (feature maps and Box AM)."
+	@echo "demo/detections/ (boxes on all validation images), demo/000017_*.png (feature maps and Box AM)."
 
 test: install
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
