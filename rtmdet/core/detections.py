@@ -136,6 +136,17 @@ class Detections:
         boxes, scores, labels = (torch.as_tensor(part).to(device) for part in (self.boxes, self.scores, self.labels))
         return replace(self, boxes=boxes, scores=scores, labels=labels)
 
+    @staticmethod
+    def join(parts: Sequence[Detections]) -> Detections:
+        """Those of one or more parts as NumPy arrays, one part after the other; all else is that of the first."""
+        arrays = [part.numpy() for part in parts]
+        return replace(
+            arrays[0],
+            boxes=np.concatenate([part.boxes for part in arrays]),
+            scores=np.concatenate([part.scores for part in arrays]),
+            labels=np.concatenate([part.labels for part in arrays]),
+        )
+
     def on_cpu(self) -> Detections:
         """The same detections in the CPU's memory, NumPy arrays as they are."""
         return self.to("cpu") if is_tensor(self.boxes) else self

@@ -1,1 +1,1 @@
-"""What runs a trained network: one type for all, torch as the first."""
+"""What runs a trained network, torch or another library, and the files that the others run."""

@@ -108,7 +108,7 @@ def verify_file(
     *,
     most_drop: float | None = None,
 ) -> ExportedFile:
-    """Compare a file with the network, whose AP is `ap`; with `most_drop`, only AP is judged: it may drop so far."""
+    """Compare a file with the network, whose AP is `ap`; `most_drop`: only AP is judged, it may drop by this much."""
     file = Detector(path, device=str(detector.device), input_size=detector.input_size)
     agreement = compare_detections(detector, file, _pictures(images, detector))
     measured = None

@@ -5,7 +5,6 @@ Dimension legend: D detections, W windows, H, W of the picture where sizes are m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -75,7 +74,7 @@ def detect_tiled(
         np.zeros(len(whole), bool),
         *(_is_cut(part.boxes, window, size) for part, window in zip(shifted, windows, strict=True)),
     ]
-    everything = _join([whole, *shifted])
+    everything = Detections.join([whole, *shifted])
     kept = merge(everything, np.concatenate(cut))[:max_detections]
     return replace(kept, image_size=size, path=None, picture=partial(np.asarray, image))
 
@@ -126,10 +125,3 @@ def _is_cut(boxes: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndar
 def _shift(found: Detections, window: Window) -> Detections:
     """The detections of a window in the picture's pixels."""
     return replace(found, boxes=found.boxes + np.array([*window[:2], *window[:2]], found.boxes.dtype))
-
-
-def _join(parts: Sequence[Detections]) -> Detections:
-    boxes, scores, labels = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("boxes", "scores", "labels")
-    )
-    return replace(parts[0], boxes=boxes, scores=scores, labels=labels)

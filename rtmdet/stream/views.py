@@ -56,10 +56,6 @@ def merge(parts: Sequence[Detections], selection: Selection) -> Detections:
     """
     if len(parts) == 1:
         return parts[0]
-    joined = Detections(
-        np.concatenate([part.boxes for part in parts]),
-        np.concatenate([part.scores for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-    )
+    joined = Detections.join(parts)
     order = np.argsort(-joined.scores, kind="stable")
     return suppress(joined[order], selection)
