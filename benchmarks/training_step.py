@@ -3,7 +3,8 @@
     OMP_WAIT_POLICY=passive python benchmarks/training_step.py [--size tiny] [--batch 4] [--repeats 10] [--json PATH]
 
 On a CPU: float32, channels last, compared with a plain step without fused optimizer, foreach EMA and channels last.
-With a GPU: float32, bf16, and bf16 with torch.compile. Random images with 20 objects of 80 classes each; medians.
+With a GPU: float32, bf16, fp16, with --compile also bf16 with torch.compile, and how often a step waits for the GPU.
+Random images with 20 objects of 80 classes each; medians.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import argparse
 import json
 import statistics
 import time
+import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -107,10 +110,13 @@ def measure_cpu(size: str, batch: Batch, repeats: int, device: torch.device) -> 
     return [row, {"step": "plain: contiguous, loops", "seconds": seconds}]
 
 
-def measure_gpu(size: str, batch: Batch, repeats: int, device: torch.device) -> list[dict[str, object]]:
+def measure_gpu(
+    size: str, batch: Batch, repeats: int, device: torch.device, *, compiled_too: bool = False
+) -> list[dict[str, object]]:
     """The step in each precision for GPUs."""
     rows: list[dict[str, object]] = []
-    for precision, compiled in (("float32", False), ("bf16", False), ("fp16", False), ("bf16", True)):
+    kinds = [("float32", False), ("bf16", False), ("fp16", False), *([("bf16", True)] if compiled_too else [])]
+    for precision, compiled in kinds:
         model = build_rtmdet(size, CLASSES).to(device).train()
         stepper, average = make_stepper(model, device, precision, compiled=compiled), ExponentialMovingAverage(model)
 
@@ -121,8 +127,21 @@ def measure_gpu(size: str, batch: Batch, repeats: int, device: torch.device) -> 
             average.update(model)
 
         name = precision + (", compiled" if compiled else "")
-        rows.append({"step": name, "seconds": median_seconds(step, repeats, device)})
+        seconds = median_seconds(step, repeats, device)
+        rows.append({"step": name, "seconds": seconds, "waits": list_waits(step)})
     return rows
+
+
+def list_waits(step: Callable[[], object]) -> list[str]:
+    """The places, as file:line, where a step waits for the GPU, once for each time."""
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return [f"{Path(one.filename).name}:{one.lineno}" for one in found if "synchroniz" in str(one.message)]
 
 
 def show(rows: Sequence[dict[str, object]], images: int) -> None:
@@ -130,6 +149,10 @@ def show(rows: Sequence[dict[str, object]], images: int) -> None:
     for row in rows:
         seconds = float(str(row["seconds"]))
         print(f"{row['step']:<26} {seconds:7.3f} s per step  {images / seconds:8.1f} images/s")
+        waits = row.get("waits")
+        if isinstance(waits, list):
+            places = ", ".join(f"{place} x {number}" for place, number in Counter(waits).items())
+            print(f"    waits for the GPU {len(waits)} times: {places}")
     parts = rows[0].get("parts")
     if isinstance(parts, dict):
         total = sum(parts.values())
@@ -142,13 +165,14 @@ def main() -> None:
     parser.add_argument("--size", default="tiny")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--compile", action="store_true", help="on a GPU: also with torch.compile")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batch = make_batch(arguments.batch, device)
-    measure = measure_gpu if device.type == "cuda" else measure_cpu
-    rows = measure(arguments.size, batch, arguments.repeats, device)
+    options = (arguments.size, batch, arguments.repeats, device)
+    rows = measure_gpu(*options, compiled_too=arguments.compile) if device.type == "cuda" else measure_cpu(*options)
     print(f"{arguments.size}, batch {arguments.batch}, {INPUT} px, {device}, {torch.get_num_threads()} threads")
     show(rows, arguments.batch)
     if arguments.json is not None:

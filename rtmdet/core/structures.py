@@ -99,9 +99,9 @@ class Losses:
     box_per_level: Tensor  # (L,) detached, for logs
     normalizer: Tensor  # () divisor of both sums
     quality: Tensor  # () sum of the soft targets of this process
-    positives: int  # priors matched to a ground truth
+    positives: Tensor  # () int64: priors matched to a ground truth
     ground_truths: int
-    unassigned: int  # ground truths without a matched prior
+    unassigned: Tensor  # () int64: ground truths without a matched prior
 
     @property
     def total(self) -> Tensor:

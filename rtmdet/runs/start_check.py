@@ -183,7 +183,7 @@ def finds_nothing(losses: Losses, expected: float) -> bool:
     A classification loss far below `expected`, that of untrained class layers, is right for a detector of these
     objects, whose boxes then overlap them. If they do not, all scores are 0 or the weights do not fit.
     """
-    quality = float(losses.quality) / max(losses.positives, 1)
+    quality = float(losses.quality) / max(int(losses.positives), 1)
     low = float(losses.classification) < expected / LOSS_FACTOR
     return losses.ground_truths > 0 and low and quality < LEAST_QUALITY
 

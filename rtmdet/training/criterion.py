@@ -30,7 +30,7 @@ class DenseTargets:
     quality: Tensor  # (B, P) IoU of the prior's box with its ground truth, 0 = background
     boxes: Tensor  # (B, P, 4) ground truth box of positives, 0 elsewhere
     counted: Tensor  # (B, P) bool: False for cells that show only padding
-    unassigned: int  # ground truths without a matched prior
+    unassigned: Tensor  # () int64: ground truths without a matched prior
 
 
 class Criterion:
@@ -56,10 +56,11 @@ class Criterion:
         quality = dense.quality.sum()
         normalizer = loss_normalizer(quality)
         positive = dense.classes < self.num_classes  # (B, P)
+        where = positive.nonzero(as_tuple=True)  # once: each indexing by `positive` itself would wait for the GPU
         soft = torch.zeros_like(logits)
-        soft[positive, dense.classes[positive]] = dense.quality[positive]
+        soft[(*where, dense.classes[where])] = dense.quality[where]
         per_prior_class = quality_focal_loss(logits, soft) * dense.counted / normalizer  # (B, P)
-        per_positive_box = giou_loss(boxes[positive], dense.boxes[positive]) * dense.quality[positive]
+        per_positive_box = giou_loss(boxes[where], dense.boxes[where]) * dense.quality[where]
         per_positive_box = BOX_WEIGHT * per_positive_box / normalizer
         return Losses(
             classification=per_prior_class.sum(),
@@ -68,7 +69,7 @@ class Criterion:
             box_per_level=_sum_levels(_spread(per_positive_box.detach(), positive), sizes),
             normalizer=normalizer,
             quality=quality,
-            positives=int(positive.sum()),
+            positives=positive.sum(),
             ground_truths=sum(len(target.labels) for target in targets),
             unassigned=dense.unassigned,
         )
@@ -88,21 +89,21 @@ class Criterion:
         classes = torch.full(logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device)
         quality, gt_boxes = logits.new_zeros(logits.shape[:2]), torch.zeros_like(boxes)
         counted = torch.ones_like(classes, dtype=torch.bool)
-        unassigned = 0
+        unassigned = torch.zeros((), dtype=torch.int64, device=logits.device)
         for b, target in enumerate(targets):
+            used: slice | Tensor = slice(None)
             if shown is not None:
                 counted[b] = valid_priors(sizes, shown[b], device=logits.device)
+                used = counted[b].nonzero().squeeze(1)
             if not len(target.labels):
                 continue
-            use = counted[b]
             gt = Target(target.boxes.to(boxes.dtype), target.labels)
-            found = assign(logits[b, use], boxes[b, use], points[use], strides[use], gt, topk=self.topk)
-            positive = found.gt_index >= 0
-            where, gt_index = use.nonzero().squeeze(1)[positive], found.gt_index[positive]
-            classes[b, where] = gt.labels[gt_index]
-            quality[b, where] = found.soft_target[positive]
-            gt_boxes[b, where] = gt.boxes[gt_index]
-            unassigned += len(gt.labels) - len(gt_index.unique())
+            found = assign(logits[b, used], boxes[b, used], points[used], strides[used], gt, topk=self.topk)
+            positive, own = found.gt_index >= 0, found.gt_index.clamp(min=0)
+            classes[b, used] = torch.where(positive, gt.labels[own], self.num_classes)
+            quality[b, used] = found.soft_target
+            gt_boxes[b, used] = torch.where(positive[:, None], gt.boxes[own], 0)
+            unassigned += _count_unmatched(found.gt_index, len(gt.labels))
         return DenseTargets(classes, quality, gt_boxes, counted, unassigned)
 
 
@@ -120,6 +121,12 @@ def flatten_levels(levels: Sequence[Tensor]) -> Tensor:
     """L x (B, C, H, W) -> (B, P, C) in the order of the priors, at least float32."""
     flat = torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in levels], dim=1)
     return flat.to(torch.promote_types(flat.dtype, torch.float32))
+
+
+def _count_unmatched(gt_index: Tensor, number: int) -> Tensor:
+    """How many of `number` ground truths do not occur in gt_index (P,), where -1 is background: () int64."""
+    taken = torch.zeros(number + 1, dtype=torch.bool, device=gt_index.device).index_fill_(0, gt_index + 1, True)
+    return number - taken[1:].sum()
 
 
 def _spread(values: Tensor, mask: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rtmdet.core.distributed import any_process, sum_over_processes, world_size
+from rtmdet.core.distributed import sum_over_processes, world_size
 from rtmdet.core.errors import InputError
 from rtmdet.core.structures import Batch, DenseOutputs, Losses
 from rtmdet.training.criterion import Criterion, loss_normalizer
@@ -86,15 +86,17 @@ class Stepper:
             gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
             torch._foreach_mul_(gradients, parts[0].normalizer / normalizer)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_gradient or math.inf)
-        if not self.scaler.is_enabled() and not torch.isfinite(norm):  # the scaler skips such steps
+        # Read before the optimizer's work begins: that goes on while the next batch is prepared.
+        made = self._read(parts, batches, normalizer, norm)
+        if not self.scaler.is_enabled() and not math.isfinite(made.gradient_norm):  # the scaler skips such steps
             raise NotFiniteError(
-                f"the gradient is not finite: its norm is {norm.item():g}, {_batch_losses(parts, batches)}"
+                f"the gradient is not finite: its norm is {made.gradient_norm:g}, {_batch_losses(parts, batches)}"
             )
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.scaler.is_enabled() and self.scaler.get_scale() < 1:
             raise NotFiniteError(f"the gradient overflows fp16 at every scale: {_batch_losses(parts, batches)}")
-        return self._total(parts, normalizer, norm.nan_to_num(nan=0.0, posinf=0.0))
+        return made if math.isfinite(made.gradient_norm) else replace(made, gradient_norm=0.0)
 
     def _backward(self, batch: Batch, iteration: int, before: Sequence[Losses]) -> Losses:
         """Add a batch's gradients, scaled like those of the step's first batch."""
@@ -103,11 +105,6 @@ class Stepper:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
             outputs = self._forward(batch)
         losses = self.criterion(outputs, batch.targets)
-        finite = bool(torch.isfinite(losses.total))
-        if any_process(not finite, self.device):
-            if finite:
-                raise StoppedByAnother
-            raise NotFiniteError(f"the loss is not finite: {_batch_losses([losses], [batch])}")
         weight = losses.normalizer / (before[0] if before else losses).normalizer  # 1 for the first
         self.scaler.scale(losses.total * weight).backward()
         return losses
@@ -130,18 +127,35 @@ class Stepper:
             return self.network.no_sync()
         return nullcontext()
 
-    def _total(self, parts: Sequence[Losses], normalizer: Tensor, norm: Tensor) -> StepLosses:
-        """Sum over the batches, then over the processes."""
+    def _read(
+        self, parts: Sequence[Losses], batches: Sequence[Batch], normalizer: Tensor, norm: Tensor
+    ) -> StepLosses:
+        """What a step found, over its batches and processes: a GPU is waited for here, and only once.
+
+        Raises NotFiniteError for a loss that is not finite, StoppedByAnother for one of another process.
+        """
         shares = [part.normalizer / normalizer / world_size() for part in parts]
         losses = [
             torch.stack([part.classification.detach(), part.box.detach()]) * share
             for part, share in zip(parts, shares, strict=True)
         ]
-        counts = [[part.positives, part.ground_truths, part.unassigned] for part in parts]
+        broken = ~torch.stack([part.total.detach() for part in parts]).isfinite()  # (batches,) bool
+        counts = [
+            torch.stack([part.positives for part in parts]).sum(),
+            torch.stack([part.unassigned for part in parts]).sum(),
+            broken.sum().new_full((), sum(part.ground_truths for part in parts)),
+            broken.sum(),
+        ]
         both = torch.stack(losses).sum(0)  # (2,)
-        total = torch.cat([both, torch.tensor(counts, dtype=both.dtype, device=both.device).sum(0)])
-        classification, box, positives, ground_truths, unassigned = sum_over_processes(total).tolist()
-        return StepLosses(classification, box, norm.item(), int(positives), int(ground_truths), int(unassigned))
+        totals = sum_over_processes(torch.cat([both, torch.stack(counts).to(both.dtype)]))
+        found = torch.cat([totals, norm[None].to(both.dtype), broken.to(both.dtype)]).tolist()
+        classification, box, positives, unassigned, ground_truths, broken_anywhere, gradient_norm, *own = found
+        for is_broken, part, batch in zip(own, parts, batches, strict=True):
+            if is_broken:
+                raise NotFiniteError(f"the loss is not finite: {_batch_losses([part], [batch])}")
+        if broken_anywhere:
+            raise StoppedByAnother
+        return StepLosses(classification, box, gradient_norm, int(positives), int(ground_truths), int(unassigned))
 
 
 def _batch_losses(parts: Sequence[Losses], batches: Sequence[Batch]) -> str:
