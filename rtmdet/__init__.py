@@ -21,6 +21,7 @@ _HOMES = {
     "compare": "rtmdet.api",
     "evaluate": "rtmdet.api",
     "export": "rtmdet.api",
+    "label": "rtmdet.api",
     "train": "rtmdet.api",
 }
 
@@ -36,11 +37,12 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "label",
     "train",
 ]
 
 if TYPE_CHECKING:
-    from rtmdet.api import check_data, compare, evaluate, export, train
+    from rtmdet.api import check_data, compare, evaluate, export, label, train
     from rtmdet.core.detections import Detections
     from rtmdet.core.errors import InputError
     from rtmdet.detector import Detector

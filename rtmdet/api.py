@@ -1,4 +1,4 @@
-"""What the commands do, for Python: train, evaluate, compare, export, check data.
+"""What the commands do, for Python: train, evaluate, compare, export, label, check data.
 
     run = rtmdet.train("data/balloon", weights="rtmdet-tiny-coco", epochs=40, output="runs/balloon")
     print(rtmdet.evaluate(run.last, "data/balloon", split="val"))
@@ -19,7 +19,7 @@ from rtmdet.core.facts import NmsFacts
 from rtmdet.data.doctor.finding import Report
 from rtmdet.data.doctor.report import examine_path
 from rtmdet.deploy.export import NMS_IOU, NMS_MOST, NMS_SCORE, ExportOptions
-from rtmdet.detector import Detector
+from rtmdet.detector import Detector, Score
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.runs.compare import Comparison, compare_runs
 from rtmdet.runs.data_purpose import read_purpose
@@ -30,6 +30,7 @@ from rtmdet.runs.int8 import LARGEST_DROP, Int8Plan, add_int8, check_int8, choos
 from rtmdet.runs.measure import Evaluation, Loading, evaluate_detector
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.train import carry_out
+from rtmdet.stream.label import LIMIT, NextLabels, label_next
 from rtmdet.stream.tiles import Tiling
 from rtmdet.training.log import read_log
 from rtmdet.training.records import Callback
@@ -218,6 +219,44 @@ def export(
     if plan is None:
         return exports
     return add_int8(exports, whole, network, chosen, plan=plan, stem=stem, options=options, say=say)
+
+
+def label(
+    detector: Detector | PathLike,
+    photos: PathLike | Sequence[PathLike],
+    *,
+    format: str,
+    out: PathLike,
+    limit: int = LIMIT,
+    skip: PathLike | None = None,
+    score: Score = "auto",
+    recursive: bool = False,
+    batch_size: int = 8,
+    tile: int | None = None,
+) -> NextLabels:
+    """Choose the photos to label next, with boxes already drawn; `print` the result for the first ones.
+
+    `photos` are image files, folders or glob patterns; the up to `limit` that the detector is least sure of are
+    copied into `out`, a new folder, as a data set in a `format` for labeling tools: labelme, cvat, yolo, voc or coco.
+    Their names begin with their place; out/ranking.csv has all photos. Of near copies one comes first, the others
+    only if there are too few photos; those of a data set `skip` are left out.
+
+    `detector` is a weights file, the folder of a run (its last.pth), or a Detector. Boxes are those above `score`, as
+    for a Detector; `tile` also detects in overlapping windows of this side in pixels. Raises InputError.
+    """
+    words = [photos] if isinstance(photos, str | Path) else photos
+    return label_next(
+        detector if isinstance(detector, Detector) else Detector(weights_of_run(str(detector))),
+        [str(word) for word in words],
+        format=format,
+        out=Path(out).expanduser(),
+        limit=limit,
+        skip=_path(skip),
+        score=score,
+        recursive=recursive,
+        batch_size=batch_size,
+        tiling=None if tile is None else Tiling(tile),
+    )
 
 
 def check_data(

@@ -18,6 +18,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "infer",
+    "label",
     "export",
     "benchmark",
     "visualize",
@@ -25,7 +26,8 @@ COMMANDS = (
     "data",
     "info",
 )
-LABEL_FORMATS = ("coco", "csv", "yolo", "voc", "labelme", "cvat")  # of infer --save
+LABEL_FORMATS = ("labelme", "cvat", "yolo", "voc", "coco")
+SAVE_FORMATS = ("coco", "csv", "yolo", "voc", "labelme", "cvat")  # of infer --save
 EXPORT_FORMATS = ("onnx", "openvino", "safetensors", "openmmlab")
 
 
@@ -40,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_compare(commands)
     _add_infer(commands)
+    _add_label(commands)
     _add_export(commands)
     _add_benchmark(commands)
     _add_visualize(commands)
@@ -158,8 +161,8 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
                         "pictures and detections.json")  # fmt: skip
     parser.add_argument("--hide-labels", action="store_true", help="draw boxes without class names and scores")
     parser.add_argument("--no-pictures", action="store_true", help="draw nothing: write only detections.json")
-    parser.add_argument("--save", nargs="+", choices=LABEL_FORMATS, default=[], metavar="FORMAT",
-                        help=f"also write the detections as {', '.join(LABEL_FORMATS)} (several: after the PATHs)"
+    parser.add_argument("--save", nargs="+", choices=SAVE_FORMATS, default=[], metavar="FORMAT",
+                        help=f"also write the detections as {', '.join(SAVE_FORMATS)} (several: after the PATHs)"
                         )  # fmt: skip
     parser.add_argument("--tta", action="store_true",
                         help="test-time augmentation: detect at 3 sizes, each also mirrored, and merge by NMS "
@@ -169,6 +172,25 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", type=as_path, default=Path("outputs/infer"),
                         help="folder for the pictures (same subfolders as the photos) and detections.json "
                         "(default outputs/infer)")  # fmt: skip
+
+
+def _add_label(commands: argparse._SubParsersAction) -> None:
+    text = "Choose the photos to label next: those the detector is least sure of, with boxes already drawn."
+    parser = new_command(commands, "label", text, "label")
+    parser.add_argument("photos", nargs="+", metavar="PHOTOS", help="image, folder or glob pattern")
+    _add_model_options(parser)
+    parser.add_argument("--format", choices=LABEL_FORMATS, required=True,
+                        help="what the labeling tool opens; it is read back by --data")  # fmt: skip
+    parser.add_argument("--out", type=as_path, required=True,
+                        help="new folder for the labels, copies of their photos, and ranking.csv with how unsure the "
+                        "detector is of every photo")  # fmt: skip
+    parser.add_argument("--limit", type=int, default=50, metavar="N", help="photos, at most (default 50)")
+    parser.add_argument("--skip", type=as_path, metavar="DATA",
+                        help="leave out the photos of this data set, which are labeled already")  # fmt: skip
+    _add_score(parser)
+    parser.add_argument("--recursive", action="store_true", help="also search subfolders")
+    parser.add_argument("--batch", type=int, default=8, help="images per pass of the network (default 8)")
+    _add_tile(parser)
 
 
 def _add_export(commands: argparse._SubParsersAction) -> None:

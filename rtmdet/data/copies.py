@@ -75,6 +75,27 @@ def group_copies(file: CocoFile, folder: Path) -> tuple[list[set[int]], str]:
     return groups, f"copies and near copies: {count} images of {len(groups)} different photos, kept in the same split"
 
 
+class DistinctPhotos:
+    """Photos of which none is a near copy of another, added one by one."""
+
+    def __init__(self) -> None:
+        self._bits = np.empty((0, 2, GRID * GRID), bool)  # (M, 2, 256) fingerprints
+
+    def add(self, content: bytes) -> bool:
+        """Add an image file unless it is a near copy of one that was added; returns whether it was added.
+
+        Plain pictures and files that cannot be decoded are near copies of none.
+        """
+        bits = _decode_fingerprints(content)
+        if bits is None or not is_distinctive(bits):
+            return True
+        everything = np.concatenate([self._bits, bits[None]])
+        if (differing_bits(everything, len(self._bits), 1)[0, :-1] <= NEAR).any():
+            return False
+        self._bits = everything
+        return True
+
+
 def count_equal(first: Iterable[Path], second: Iterable[Path]) -> int:
     """How many files of the second are identical to one of the first; missing files are not."""
     of_size: dict[int, list[Path]] = {}

@@ -1,7 +1,7 @@
 """The detections in the formats of other programs, written image by image.
 
-The folder of each format: coco/results.json with coco/images.json, detections.csv, yolo/labels, voc/Annotations,
-labelme, cvat.xml.
+`open_formats` writes what was found, below one folder: coco/results.json with coco/images.json, detections.csv,
+yolo/labels, voc/Annotations, labelme, cvat.xml. `open_label_set` writes one format as a data set of its own.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import CocoAnnotation, CocoImage, box_annotation
+from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, CocoFile, CocoImage, box_annotation
 from rtmdet.data.formats.cvat import CVAT_END, cvat_begin, cvat_image
 from rtmdet.data.formats.labelme import labelme_document
 from rtmdet.data.formats.voc import voc_document
@@ -75,22 +74,46 @@ def open_formats(
     formats: Sequence[str], folder: Path, classes: Sequence[str], category_ids: Sequence[int]
 ) -> list[LabelFiles]:
     """The files of each format below a folder; nothing is written yet."""
-    kinds: dict[str, Callable[[Path, Sequence[str]], LabelFiles]] = {
-        "coco": partial(CocoFiles, category_ids=category_ids), "csv": CsvTable, "yolo": YoloLabels,
-        "voc": VocLabels, "labelme": LabelmeLabels, "cvat": CvatTask,
-    }  # fmt: skip
-    return [kinds[name](folder, classes) for name in dict.fromkeys(formats)]
+    kinds: dict[str, Callable[[], LabelFiles]] = {
+        "coco": lambda: CocoFiles(folder / "coco", classes, category_ids),
+        "csv": lambda: CsvTable(folder / "detections.csv"),
+        "yolo": lambda: YoloLabels(folder / "yolo", classes),
+        "voc": lambda: VocLabels(folder / "voc", classes),
+        "labelme": lambda: LabelmeLabels(folder / "labelme", classes),
+        "cvat": lambda: CvatTask(folder / "cvat.xml", classes),
+    }
+    return [kinds[name]() for name in dict.fromkeys(formats)]
+
+
+# Format -> where photos belong in a data set of it.
+PHOTO_FOLDERS = {"labelme": ".", "cvat": "images", "yolo": "images", "voc": "JPEGImages", "coco": "images"}
+
+
+def open_label_set(format: str, folder: Path, classes: Sequence[str], category_ids: Sequence[int]) -> LabelFiles:
+    """The labels of a data set in one of PHOTO_FOLDERS, where its photos belong; nothing is written yet."""
+    kinds: dict[str, Callable[[], LabelFiles]] = {
+        "labelme": lambda: LabelmeLabels(folder, classes),
+        "cvat": lambda: CvatTask(folder / "annotations.xml", classes),
+        "yolo": lambda: YoloLabels(folder, classes),
+        "voc": lambda: VocLabels(folder, classes),
+        "coco": lambda: CocoLabels(folder / "annotations.json", classes, category_ids),
+    }
+    return kinds[format]()
+
+
+def _categories(classes: Sequence[str], category_ids: Sequence[int]) -> list[CocoCategory]:
+    ids = category_ids or range(1, len(classes) + 1)
+    return [CocoCategory(id=number, name=name) for number, name in zip(ids, classes, strict=True)]
 
 
 class CocoFiles:
     """results.json, in COCO's results format, and images.json, which has the image of each id and the categories."""
 
     def __init__(self, folder: Path, classes: Sequence[str], category_ids: Sequence[int]) -> None:
-        ids = category_ids or range(1, len(classes) + 1)
-        categories = [{"id": number, "name": name} for number, name in zip(ids, classes, strict=True)]
-        before = f'{{"info": {{}}, "categories": {json.dumps(categories)}, "annotations": [], "images": ['
-        self._images = ListFile(folder / "coco" / "images.json", before=before, after="]}")
-        self._results = ListFile(folder / "coco" / "results.json")
+        categories = json.dumps(_categories(classes, category_ids))
+        before = f'{{"info": {{}}, "categories": {categories}, "annotations": [], "images": ['
+        self._images = ListFile(folder / "images.json", before=before, after="]}")
+        self._results = ListFile(folder / "results.json")
         self._ids = itertools.count(1)
 
     def add(self, labeled: LabeledResult) -> None:
@@ -105,6 +128,27 @@ class CocoFiles:
         """Complete both files."""
         self._images.close()
         self._results.close()
+
+
+class CocoLabels:
+    """annotations.json: all pictures with their objects and the categories."""
+
+    def __init__(self, path: Path, classes: Sequence[str], category_ids: Sequence[int]) -> None:
+        self._path = path
+        self._file = CocoFile(images=[], annotations=[], categories=_categories(classes, category_ids))
+
+    def add(self, labeled: LabeledResult) -> None:
+        """Add a picture."""
+        number = len(self._file["images"]) + 1
+        self._file["images"].append(labeled.image(number))
+        for entry in labeled.annotations():
+            entry["category_id"] = self._file["categories"][entry["category_id"]]["id"]
+            entry["id"], entry["image_id"] = len(self._file["annotations"]) + 1, number
+            self._file["annotations"].append(entry)
+
+    def close(self) -> None:
+        """Write the file."""
+        _write(self._path, json.dumps(self._file, indent=1))
 
 
 class _GrowingFile:
@@ -130,10 +174,10 @@ class _GrowingFile:
 
 
 class CsvTable(_GrowingFile):
-    """detections.csv: a row per object, with COLUMNS."""
+    """A row per object, with COLUMNS."""
 
-    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
-        super().__init__(folder / "detections.csv", ",".join(COLUMNS) + "\n")
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, ",".join(COLUMNS) + "\n")
 
     def add(self, labeled: LabeledResult) -> None:
         """Append the rows of a picture."""
@@ -148,10 +192,10 @@ class CsvTable(_GrowingFile):
 
 
 class CvatTask(_GrowingFile):
-    """cvat.xml: one task with all pictures."""
+    """An XML file: one task with all pictures."""
 
-    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
-        super().__init__(folder / "cvat.xml", cvat_begin(classes), CVAT_END)
+    def __init__(self, path: Path, classes: Sequence[str]) -> None:
+        super().__init__(path, cvat_begin(classes), CVAT_END)
         self._names = dict(enumerate(classes))
         self._ids = itertools.count(1)
 
@@ -161,10 +205,10 @@ class CvatTask(_GrowingFile):
 
 
 class YoloLabels:
-    """yolo/labels: a text file per picture, and yolo/classes.txt with the class of each number."""
+    """labels/: a text file per picture, and classes.txt with the class of each number."""
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
-        self._folder, self._classes, self._begun = folder / "yolo", classes, False
+        self._folder, self._classes, self._begun = folder, classes, False
 
     def add(self, labeled: LabeledResult) -> None:
         """Write the file of a picture."""
@@ -180,10 +224,10 @@ class YoloLabels:
 
 
 class VocLabels:
-    """voc/Annotations: an XML file per picture."""
+    """Annotations/: an XML file per picture."""
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
-        self._folder, self._names = folder / "voc" / "Annotations", dict(enumerate(classes))
+        self._folder, self._names = folder / "Annotations", dict(enumerate(classes))
 
     def add(self, labeled: LabeledResult) -> None:
         """Write the file of a picture."""
@@ -196,10 +240,10 @@ class VocLabels:
 
 
 class LabelmeLabels:
-    """labelme: a JSON file per picture, which names the photo relative to itself."""
+    """A JSON file per picture, which names the photo relative to itself."""
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
-        self._folder, self._names = folder / "labelme", dict(enumerate(classes))
+        self._folder, self._names = folder, dict(enumerate(classes))
 
     def add(self, labeled: LabeledResult) -> None:
         """Write the file of a picture."""

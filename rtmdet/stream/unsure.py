@@ -125,3 +125,8 @@ def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     shared = np.clip(high - low, 0, None).prod(-1)
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b)]
     return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
+
+
+def unsureness(found: Detections, thresholds: np.ndarray) -> float:
+    """How unsure a detector is of a photo, from all it finds above LEAST_SCORE, as NumPy arrays; 0: not at all."""
+    return middle(Seen(found, found[:0], thresholds))

@@ -1,0 +1,32 @@
+"""`rtmdet label`: the photos to label next, with what the detector finds as their first labels."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from rtmdet.cli.model_options import check_score, describe_score, load_detector, read_tiling
+from rtmdet.stream.label import label_next
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write a data set with the photos that the detector is least sure of; returns 1 if some cannot be read."""
+    check_score(arguments.score)
+    detector = load_detector(arguments)
+    result = label_next(
+        detector,
+        arguments.photos,
+        format=arguments.format,
+        out=arguments.out,
+        limit=arguments.limit,
+        skip=arguments.skip,
+        score=arguments.score,
+        recursive=arguments.recursive,
+        batch_size=arguments.batch,
+        tiling=read_tiling(arguments.tile, detector),
+    )
+    print(describe_score(arguments.score, detector, detector.classes))
+    print(result)
+    for failure in result.failures:
+        print(failure, file=sys.stderr)
+    return 1 if result.failures else 0

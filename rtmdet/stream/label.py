@@ -1,0 +1,134 @@
+"""The photos to label next as a data set, with what the detector finds as their first labels."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rtmdet.core.console import say
+from rtmdet.core.errors import InputError
+from rtmdet.data.images import read_image
+from rtmdet.detector import Detector, Score
+from rtmdet.stream.formats import PHOTO_FOLDERS, LabeledResult, open_label_set
+from rtmdet.stream.frames import Failure, Frame
+from rtmdet.stream.ranking import Choice, RankedPhoto, Ranking, check_photos, choose, labeled_photos, rank
+from rtmdet.stream.sources import ImageFile, find_sources
+from rtmdet.stream.tiles import Tiling
+
+RANKING = "ranking.csv"
+COLUMNS = ("place", "photo", "unsure", "objects", "labeled_as", "remark")
+SHOWN = 10  # photos with a line of their own
+LIMIT = 50
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabeledPhoto:
+    """A photo to label, and its copy in the new data set."""
+
+    photo: RankedPhoto
+    copy: Path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NextLabels:
+    """A data set with the photos to label next, the most unsure one first; `print` shows the first ones."""
+
+    folder: Path
+    photos: Sequence[LabeledPhoto]
+    ranking: Ranking
+    copies: dict[Path, str]
+
+    @property
+    def failures(self) -> Sequence[Failure]:
+        """The photos that could not be read."""
+        return self.ranking.failures
+
+    def __str__(self) -> str:
+        lines = [
+            f"{one.photo.unsure:8.3f}  {one.photo.path}: {one.photo.shown.summary} -> {one.copy.name}"
+            for one in self.photos[:SHOWN]
+        ]
+        if len(self.photos) > SHOWN:
+            lines.append(f"... and {len(self.photos) - SHOWN} more: see {self.folder / RANKING}")
+        if self.copies:
+            lines.append(f"copies and near copies of other photos: {len(self.copies)}, left out or put last")
+        boxes = sum(len(one.photo.shown) for one in self.photos)
+        lines.append(
+            f"{len(self.photos)} of {len(self.ranking.photos)} photos with {boxes} boxes to correct: {self.folder}"
+        )
+        return "\n".join(["  unsure  photo", *lines])
+
+
+def label_next(
+    detector: Detector,
+    photos: Sequence[str],
+    *,
+    format: str,
+    out: Path,
+    limit: int = LIMIT,
+    skip: Path | None = None,
+    score: Score = "auto",
+    recursive: bool = False,
+    batch_size: int = 8,
+    tiling: Tiling | None = None,
+) -> NextLabels:
+    """Write the photos that the detector is least sure of, with what it finds in them, as a data set of a format.
+
+    `photos` are image files, folders and glob patterns, `out` a new or empty folder, `skip` a data set of photos that
+    are labeled already. Prints what is left out. Raises InputError for anything that cannot be used.
+    """
+    _check(format, limit, out)
+    labeled = [] if skip is None else labeled_photos(skip)
+    found = find_sources(photos, recursive=recursive, value_range=detector.value_range)
+    for remark in found.remarks:
+        say(remark)
+    ranking = rank(detector, check_photos(found.sources), score=score, batch_size=batch_size, tiling=tiling)
+    choice = choose(ranking, limit, labeled)
+    if not choice.photos:
+        raise InputError(f"{photos[0]}: all {len(ranking.photos)} photos are in {skip} already: give others")
+    try:
+        return _write(detector, ranking, choice, format, out)
+    except OSError as error:
+        where = error.filename or out
+        raise InputError(f"{where}: cannot be written ({error.strerror}); choose another --out") from error
+
+
+def _check(format: str, limit: int, out: Path) -> None:
+    if format not in PHOTO_FOLDERS:
+        raise InputError(f"--format {format}: expected {', '.join(PHOTO_FOLDERS)}")
+    if limit < 1:
+        raise InputError(f"--limit {limit}: expected at least 1")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        what = "other files in it" if out.is_dir() else "a file"
+        raise InputError(f"--out {out}: expected a new or empty folder, found {what}: choose another one")
+
+
+def _write(detector: Detector, ranking: Ranking, choice: Choice, format: str, out: Path) -> NextLabels:
+    folder = out / PHOTO_FOLDERS[format]
+    folder.mkdir(parents=True, exist_ok=True)
+    digits = max(len(str(len(choice.photos))), 3)
+    written = []
+    with closing(open_label_set(format, out, detector.classes, detector.category_ids)) as labels:
+        for place, photo in enumerate(choice.photos, start=1):
+            copy = folder / f"{place:0{digits}}_{photo.path.name}"  # tools show photos in the order of their names
+            shutil.copyfile(photo.path, copy)
+            frame = Frame(ImageFile(copy), partial(read_image, copy))
+            labels.add(LabeledResult(frame, photo.shown, Path(copy.stem), copy.name))
+            written.append(LabeledPhoto(photo, copy))
+    _write_ranking(out / RANKING, ranking, {one.photo.path: one.copy.name for one in written}, choice.copies)
+    return NextLabels(out, written, ranking, choice.copies)
+
+
+def _write_ranking(path: Path, ranking: Ranking, copied: dict[Path, str], remarks: dict[Path, str]) -> None:
+    """A row per photo, with COLUMNS."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for place, photo in enumerate(ranking.photos, start=1):
+            name, remark = copied.get(photo.path, ""), remarks.get(photo.path, "")
+            writer.writerow([place, photo.path, f"{photo.unsure:.5f}", len(photo.shown), name, remark])

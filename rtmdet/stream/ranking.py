@@ -1,0 +1,133 @@
+"""Photos sorted by how unsure a detector is of them, and the choice of those to label next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from rtmdet.core.console import track
+from rtmdet.core.detections import Detections
+from rtmdet.core.errors import InputError
+from rtmdet.data.copies import DistinctPhotos, digest
+from rtmdet.data.files import read_bytes
+from rtmdet.data.formats.open import open_dataset
+from rtmdet.data.image_names import place_images
+from rtmdet.detector import Detector, Score
+from rtmdet.stream.detecting import DetectSettings, Result, detect
+from rtmdet.stream.frames import Failure
+from rtmdet.stream.sources import ImageFile
+from rtmdet.stream.tiles import Tiling
+from rtmdet.stream.unsure import LEAST_SCORE, unsureness
+
+MOST_BOXES = 300  # of a photo
+COPY, NEAR_COPY = "copy", "near copy"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankedPhoto:
+    """A photo with what the detector finds above the score thresholds, and how unsure it is."""
+
+    path: Path
+    unsure: float
+    shown: Detections
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """All photos that could be read, the detector least sure of the first, and the others."""
+
+    photos: Sequence[RankedPhoto]
+    failures: Sequence[Failure]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """The photos to label next, in the order of the ranking, and which others are copies of them."""
+
+    photos: Sequence[RankedPhoto]
+    copies: dict[Path, str]  # COPY or NEAR_COPY, as far as the ranking was looked through
+
+
+def rank(
+    detector: Detector,
+    photos: Sequence[ImageFile],
+    *,
+    score: Score = "auto",
+    batch_size: int = 8,
+    tiling: Tiling | None = None,
+) -> Ranking:
+    """Detect in all photos and sort them by `unsureness`, with a progress bar. `score`: see Detector.thresholds.
+
+    Raises InputError for settings out of range, and if no photo can be read.
+    """
+    thresholds = np.resize(detector.thresholds(score), len(detector.classes))  # (K,)
+    looked_for = np.minimum(thresholds, LEAST_SCORE)
+    settings = DetectSettings(
+        dict(zip(detector.classes, looked_for.tolist(), strict=True)), MOST_BOXES, batch_size, tiling=tiling
+    )
+    ranked: list[RankedPhoto] = []
+    failures: list[Failure] = []
+    for photo, result in zip(track(photos, "detecting"), detect(detector, photos, settings), strict=True):
+        if isinstance(result, Result):
+            found = replace(result.found.numpy(), picture=None)  # do not keep the pixels
+            ranked.append(RankedPhoto(photo.path, unsureness(found, thresholds), found.above(thresholds.tolist())))
+        else:
+            failures.append(result)
+    if failures and not ranked:
+        raise failures[0].error
+    return Ranking(sorted(ranked, key=lambda photo: -photo.unsure), failures)
+
+
+def choose(ranking: Ranking, limit: int, labeled: Iterable[Path] = ()) -> Choice:
+    """The first `limit` photos of a ranking, of copies one only, and no copies of `labeled` photos.
+
+    Near copies, such as bursts, follow only if there are too few others: where the camera does not move, all photos
+    may be near copies. Raises InputError if a file cannot be read.
+    """
+    distinct, contents = DistinctPhotos(), set()
+    for path in labeled:
+        content = read_bytes(path)
+        contents.add(digest(content))
+        distinct.add(content)
+    chosen: list[RankedPhoto] = []
+    near: list[RankedPhoto] = []
+    copies: dict[Path, str] = {}
+    for photo in ranking.photos:
+        if len(chosen) == limit:
+            break
+        content = read_bytes(photo.path)
+        if (same := digest(content)) in contents:
+            copies[photo.path] = COPY
+            continue
+        contents.add(same)
+        if distinct.add(content):
+            chosen.append(photo)
+        else:
+            near.append(photo)
+            copies[photo.path] = NEAR_COPY
+    wanted = {photo.path for photo in [*chosen, *near][:limit]}
+    return Choice([photo for photo in ranking.photos if photo.path in wanted], copies)
+
+
+def labeled_photos(data: Path) -> list[Path]:
+    """The image files of a data set in any known format. Raises InputError if it cannot be used."""
+    paths: list[Path] = []
+    for split in open_dataset(data).splits.values():
+        if split.annotations is not None:
+            place_images(split.annotations, split.coco, split.images)
+        paths += [split.images / image["file_name"] for image in split.coco["images"]]
+    return paths
+
+
+def check_photos(sources: Iterable[object]) -> list[ImageFile]:
+    """The sources, if all are image files. Raises InputError for videos, cameras and addresses."""
+    photos = []
+    for source in sources:
+        if not isinstance(source, ImageFile):
+            name = getattr(source, "name", source)
+            raise InputError(f"{name}: expected photos, found a video, camera or address: save its pictures first")
+        photos.append(source)
+    return photos
