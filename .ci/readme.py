@@ -21,7 +21,7 @@ BIN = Path(sys.executable).parent
 ONE_EPOCH = ["--set", "train.epochs=1", "--set", "data.workers=0"]
 SMALL = [*ONE_EPOCH, "--set", "data.input_size=[256,256]"]
 
-NAMES = ("own-data", "training", "looking-inside", "models", "infer", "export")
+NAMES = ("own-data", "training", "looking-inside", "models", "infer", "label", "export")
 DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 PERSON = ["--set", shlex.quote(f"model.weights={WEIGHTS}")]
 TWO = "torchrun --nproc-per-node 2 train.py --config configs/balloon_nano.yaml --set data.batch_size=2"
@@ -82,7 +82,7 @@ def main() -> None:
         "two",
     ):
         shutil.rmtree(ROOT / "runs" / run_folder, ignore_errors=True)
-    for data_set in ("yolo", "voc"):  # an export writes nothing over
+    for data_set in ("yolo", "voc", "next"):  # nothing is written over
         shutil.rmtree(ROOT / "outputs" / data_set, ignore_errors=True)
     for command in commands():
         run(command)

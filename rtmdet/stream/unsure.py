@@ -129,4 +129,4 @@ def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def unsureness(found: Detections, thresholds: np.ndarray) -> float:
     """How unsure a detector is of a photo, from all it finds above LEAST_SCORE, as NumPy arrays; 0: not at all."""
-    return middle(Seen(found, found[:0], thresholds))
+    return total(Seen(found, found[:0], thresholds))

@@ -85,6 +85,14 @@ def test_exporting(dataset: Path, checkpoint: Path, folder: Path) -> None:
     assert names["files"].files[0].verified
 
 
+def test_labeling(dataset: Path, checkpoint: Path, folder: Path) -> None:
+    (folder / "photos").symlink_to(dataset / "val" / "images")
+    (folder / "runs" / "b").mkdir(parents=True)
+    shutil.copy(checkpoint, folder / "runs" / "b" / "last.pth")
+    names = run("import rtmdet\n" + examples("docs/python.md", "The next round of labels"), {})
+    assert sorted(one.photo.path.name for one in names["chosen"].photos) == ["000000.jpg", "000001.jpg", "000002.jpg"]
+
+
 def test_tracker(config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[dict[str, float]] = []
     wandb = ModuleType("wandb")

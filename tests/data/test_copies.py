@@ -14,7 +14,7 @@ from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.edit import fold_coco, split_coco
 from rtmdet.data.coco.file import CocoFile, box_annotation
-from rtmdet.data.copies import VIDEO, count_equal, group_copies
+from rtmdet.data.copies import VIDEO, DistinctPhotos, count_equal, group_copies
 
 
 def photo(seed: int) -> np.ndarray:
@@ -101,6 +101,19 @@ def test_identical_files_are_counted(tmp_path: Path) -> None:
     learned = [paths[name] for name in ("a", "b", "c", "gone")]
     assert count_equal(learned, [paths[name] for name in ("d", "e", "f", "link", "gone")]) == 3
     assert count_equal([], [paths["a"]]) == 0
+
+
+def test_distinct_photos_are_added_once() -> None:
+    def encode(picture: np.ndarray, suffix: str = ".png") -> bytes:
+        return cv2.imencode(suffix, picture)[1].tobytes()
+
+    distinct, plain = DistinctPhotos(), encode(np.full((96, 128, 3), 90, np.uint8))
+    small = cv2.resize(photo(1), (80, 72), interpolation=cv2.INTER_AREA)
+    added = [distinct.add(content) for content in (encode(photo(1)), encode(photo(2)), plain, plain, b"none")]
+    assert added == [True] * 5
+    assert not distinct.add(encode(small, ".jpg"))
+    assert not distinct.add(encode(photo(2)[:, ::-1]))
+    assert distinct.add(encode(photo(3)))
 
 
 def test_many_frames_of_one_camera_are_joined_at_once(tmp_path: Path) -> None:
