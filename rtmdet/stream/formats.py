@@ -96,7 +96,7 @@ def open_label_set(format: str, folder: Path, classes: Sequence[str], category_i
         "cvat": lambda: CvatTask(folder / "annotations.xml", classes),
         "yolo": lambda: YoloLabels(folder, classes),
         "voc": lambda: VocLabels(folder, classes),
-        "coco": lambda: CocoLabels(folder / "annotations.json", classes, category_ids),
+        "coco": lambda: CocoLabels(folder / "annotations" / "instances_default.json", classes, category_ids),
     }
     return kinds[format]()
 
@@ -131,7 +131,7 @@ class CocoFiles:
 
 
 class CocoLabels:
-    """annotations.json: all pictures with their objects and the categories."""
+    """A COCO file: all pictures with their objects and the categories."""
 
     def __init__(self, path: Path, classes: Sequence[str], category_ids: Sequence[int]) -> None:
         self._path = path
@@ -144,6 +144,7 @@ class CocoLabels:
         for entry in labeled.annotations():
             entry["category_id"] = self._file["categories"][entry["category_id"]]["id"]
             entry["id"], entry["image_id"] = len(self._file["annotations"]) + 1, number
+            entry["segmentation"] = []  # tools expect the key
             self._file["annotations"].append(entry)
 
     def close(self) -> None:
