@@ -42,6 +42,11 @@ def total(seen: Seen) -> float:
     return float(closeness(seen.found, seen.thresholds).sum())
 
 
+def weighted(seen: Seen) -> float:
+    """The sum of closeness x score: many detections of a low score, as photos of foliage have, count little."""
+    return float((seen.found.scores * closeness(seen.found, seen.thresholds)).sum())
+
+
 def mean(seen: Seen) -> float:
     """The mean of closeness, each detection weighted by its score."""
     scores = np.asarray(seen.found.scores, np.float64)
@@ -83,6 +88,7 @@ def objects(seen: Seen) -> float:
 MEASURES: Mapping[str, Measure] = MappingProxyType(
     {
         "total": total,
+        "weighted": weighted,
         "mean": mean,
         "nearly": nearly,
         "middle": middle,

@@ -36,10 +36,13 @@ def test_a_photo_without_anything_is_sure_except_for_the_weakest() -> None:
 
 def test_measures_of_two_objects() -> None:
     both = seen((0.75, 0), (0.12, 1))
-    values = {name: MEASURES[name](both) for name in ("total", "mean", "nearly", "middle", "weakest", "objects")}
+    values = {
+        name: MEASURES[name](both) for name in ("total", "weighted", "mean", "nearly", "middle", "weakest", "objects")
+    }
     assert values == pytest.approx(
         {
             "total": 0.5 + 0.6,
+            "weighted": 0.75 * 0.5 + 0.12 * 0.6,
             "mean": (0.75 * 0.5 + 0.12 * 0.6) / 0.87,
             "nearly": 0.6,
             "middle": 1,
