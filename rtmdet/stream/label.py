@@ -58,9 +58,8 @@ class NextLabels:
         if self.copies:
             lines.append(f"copies and near copies of other photos: {len(self.copies)}, left out or put last")
         boxes = sum(len(one.photo.shown) for one in self.photos)
-        lines.append(
-            f"{len(self.photos)} of {len(self.ranking.photos)} photos with {boxes} boxes to correct: {self.folder}"
-        )
+        what = f"{boxes} box{'es' if boxes != 1 else ''} to correct"
+        lines.append(f"{len(self.photos)} of {len(self.ranking.photos)} photos with {what}: {self.folder}")
         return "\n".join(["  unsure  photo", *lines])
 
 
@@ -126,7 +125,7 @@ def _write(detector: Detector, ranking: Ranking, choice: Choice, format: str, ou
 
 def _write_ranking(path: Path, ranking: Ranking, copied: dict[Path, str], remarks: dict[Path, str]) -> None:
     """A row per photo, with COLUMNS."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for place, photo in enumerate(ranking.photos, start=1):

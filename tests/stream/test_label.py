@@ -79,7 +79,7 @@ def test_the_most_unsure_photos_come_first_up_to_the_limit(gray: Detector, photo
     unsure = [float(row["unsure"]) for row in table]
     assert unsure == sorted(unsure, reverse=True)
     assert "b.png: 1 cube -> 002_b.png" in str(result)
-    assert "2 of 5 photos with 1 boxes to correct" in str(result)
+    assert "2 of 5 photos with 1 box to correct" in str(result)
 
 
 @pytest.mark.parametrize("format", PHOTO_FOLDERS)
