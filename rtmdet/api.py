@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rtmdet.core.console import say, track
@@ -256,6 +257,7 @@ def label(
         recursive=recursive,
         batch_size=batch_size,
         tiling=None if tile is None else Tiling(tile),
+        watch=partial(track, text="detecting"),
     )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
+
+from tqdm import tqdm
 
 from rtmdet.cli.model_options import check_score, describe_score, load_detector, read_tiling
 from rtmdet.stream.label import label_next
@@ -24,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         recursive=arguments.recursive,
         batch_size=arguments.batch,
         tiling=read_tiling(arguments.tile, detector),
+        watch=partial(tqdm, desc="detecting", unit=" photos", leave=False, disable=None),
     )
     print(describe_score(arguments.score, detector, detector.classes))
     print(result)

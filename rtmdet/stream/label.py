@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector, Score
 from rtmdet.stream.formats import PHOTO_FOLDERS, LabeledResult, open_label_set
 from rtmdet.stream.frames import Failure, Frame
-from rtmdet.stream.ranking import Choice, RankedPhoto, Ranking, check_photos, choose, labeled_photos, rank
+from rtmdet.stream.ranking import Choice, RankedPhoto, Ranking, Watch, check_photos, choose, labeled_photos, rank
 from rtmdet.stream.sources import ImageFile, find_sources
 from rtmdet.stream.tiles import Tiling
 
@@ -42,6 +41,7 @@ class NextLabels:
     photos: Sequence[LabeledPhoto]
     ranking: Ranking
     copies: dict[Path, str]
+    remarks: Sequence[str]  # a line about each thing that was not searched
 
     @property
     def failures(self) -> Sequence[Failure]:
@@ -60,7 +60,7 @@ class NextLabels:
         boxes = sum(len(one.photo.shown) for one in self.photos)
         what = f"{boxes} box{'es' if boxes != 1 else ''} to correct"
         lines.append(f"{len(self.photos)} of {len(self.ranking.photos)} photos with {what}: {self.folder}")
-        return "\n".join(["  unsure  photo", *lines])
+        return "\n".join([*self.remarks, "  unsure  photo", *lines])
 
 
 def label_next(
@@ -75,26 +75,29 @@ def label_next(
     recursive: bool = False,
     batch_size: int = 8,
     tiling: Tiling | None = None,
+    watch: Watch = iter,
 ) -> NextLabels:
     """Write the photos that the detector is least sure of, with what it finds in them, as a data set of a format.
 
     `photos` are image files, folders and glob patterns, `out` a new or empty folder, `skip` a data set of photos that
-    are labeled already. Prints what is left out. Raises InputError for anything that cannot be used.
+    are labeled already. `watch` iterates over the photos, with a progress bar. Raises InputError for anything that
+    cannot be used.
     """
     _check(format, limit, out)
     labeled = [] if skip is None else labeled_photos(skip)
     found = find_sources(photos, recursive=recursive, value_range=detector.value_range)
-    for remark in found.remarks:
-        say(remark)
-    ranking = rank(detector, check_photos(found.sources), score=score, batch_size=batch_size, tiling=tiling)
+    files = check_photos(found.sources)
+    ranking = rank(detector, files, score=score, batch_size=batch_size, tiling=tiling, watch=watch)
     choice = choose(ranking, limit, labeled)
     if not choice.photos:
         raise InputError(f"{photos[0]}: all {len(ranking.photos)} photos are in {skip} already: give others")
     try:
-        return _write(detector, ranking, choice, format, out)
+        written = _write(detector, choice, format, out)
+        _write_ranking(out / RANKING, ranking, {one.photo.path: one.copy.name for one in written}, choice.copies)
     except OSError as error:
         where = error.filename or out
         raise InputError(f"{where}: cannot be written ({error.strerror}); choose another --out") from error
+    return NextLabels(out, written, ranking, choice.copies, found.remarks)
 
 
 def _check(format: str, limit: int, out: Path) -> None:
@@ -107,7 +110,7 @@ def _check(format: str, limit: int, out: Path) -> None:
         raise InputError(f"--out {out}: expected a new or empty folder, found {what}: choose another one")
 
 
-def _write(detector: Detector, ranking: Ranking, choice: Choice, format: str, out: Path) -> NextLabels:
+def _write(detector: Detector, choice: Choice, format: str, out: Path) -> list[LabeledPhoto]:
     folder = out / PHOTO_FOLDERS[format]
     folder.mkdir(parents=True, exist_ok=True)
     digits = max(len(str(len(choice.photos))), 3)
@@ -119,8 +122,7 @@ def _write(detector: Detector, ranking: Ranking, choice: Choice, format: str, ou
             frame = Frame(ImageFile(copy), partial(read_image, copy))
             labels.add(LabeledResult(frame, photo.shown, Path(copy.stem), copy.name))
             written.append(LabeledPhoto(photo, copy))
-    _write_ranking(out / RANKING, ranking, {one.photo.path: one.copy.name for one in written}, choice.copies)
-    return NextLabels(out, written, ranking, choice.copies)
+    return written
 
 
 def _write_ranking(path: Path, ranking: Ranking, copied: dict[Path, str], remarks: dict[Path, str]) -> None:

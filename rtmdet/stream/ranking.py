@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from rtmdet.core.console import track
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.data.copies import DistinctPhotos, digest
@@ -24,6 +23,8 @@ from rtmdet.stream.unsure import LEAST_SCORE, unsureness
 
 MOST_BOXES = 300  # of a photo
 COPY, NEAR_COPY = "copy", "near copy"
+
+Watch = Callable[[Sequence[ImageFile]], Iterable[ImageFile]]  # iterates, with a progress bar
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,8 +59,9 @@ def rank(
     score: Score = "auto",
     batch_size: int = 8,
     tiling: Tiling | None = None,
+    watch: Watch = iter,
 ) -> Ranking:
-    """Detect in all photos and sort them by `unsureness`, with a progress bar. `score`: see Detector.thresholds.
+    """Detect in all photos and sort them by `unsureness`. `score`: see Detector.thresholds.
 
     Raises InputError for settings out of range, and if no photo can be read.
     """
@@ -70,7 +72,7 @@ def rank(
     )
     ranked: list[RankedPhoto] = []
     failures: list[Failure] = []
-    for photo, result in zip(track(photos, "detecting"), detect(detector, photos, settings), strict=True):
+    for photo, result in zip(watch(photos), detect(detector, photos, settings), strict=True):
         if isinstance(result, Result):
             found = replace(result.found.numpy(), picture=None)  # do not keep the pixels
             ranked.append(RankedPhoto(photo.path, unsureness(found, thresholds), found.above(thresholds.tolist())))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -59,3 +61,8 @@ def test_bad_input_ends_with_one_line(label: Command, tmp_path: Path, words: lis
     assert text in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_torch_is_not_imported_for_exported_files() -> None:
+    code = "import sys, rtmdet.cli.label; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
