@@ -183,7 +183,8 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
                         help="what the labeling tool opens; it is read back by --data")  # fmt: skip
     parser.add_argument("--out", type=as_path, required=True,
                         help="new folder for the labels, copies of their photos, and ranking.csv with how unsure the "
-                        "detector is of every photo")  # fmt: skip
+                        "detector is of every photo: the sum over its detections of how close the score is to the "
+                        "threshold of the class, 1 at the threshold and 0 at the scores 0 and 1")  # fmt: skip
     parser.add_argument("--limit", type=int, default=50, metavar="N", help="photos, at most (default 50)")
     parser.add_argument("--skip", type=as_path, metavar="DATA",
                         help="leave out the photos of this data set, which are labeled already")  # fmt: skip
