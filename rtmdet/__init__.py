@@ -21,6 +21,7 @@ _HOMES = {
     "compare": "rtmdet.api",
     "evaluate": "rtmdet.api",
     "export": "rtmdet.api",
+    "track": "rtmdet.stream.tracking",
     "train": "rtmdet.api",
 }
 
@@ -36,6 +37,7 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "track",
     "train",
 ]
 
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from rtmdet.core.errors import InputError
     from rtmdet.detector import Detector
     from rtmdet.models.rtmdet import RTMDet, build_rtmdet
+    from rtmdet.stream.tracking import track
     from rtmdet.training.records import Callback
 
 
