@@ -17,7 +17,7 @@ from rtmdet.cli.model_options import check_score, describe_score, hint_class, lo
 from rtmdet.core.detections import DetectedObject
 from rtmdet.core.errors import InputError
 from rtmdet.detector import Detector
-from rtmdet.stream.detecting import DetectSettings
+from rtmdet.stream.detecting import CONTINUING, DetectSettings
 from rtmdet.stream.document import DetectedFile
 from rtmdet.stream.frames import Failure, Source
 from rtmdet.stream.infer import OutputSettings, infer
@@ -73,6 +73,8 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
     if summary.failures and not summary.files:
         raise summary.failures[0].error
     print(describe_score(arguments.score, detector, list(thresholds)))
+    if arguments.track:
+        print(f"boxes above {CONTINUING:g} x that score are shown, too, where they continue a track")
     summary.report(output)
     return 1 if summary.failures else 0
 
@@ -125,7 +127,7 @@ class Summary:
         for name, counts in self.objects.items():
             summary = ", ".join(f"{count} {found}" for found, count in counts.items()) or "nothing"
             frames = f"{self.frames[name]} frames, " if self.frames[name] > 1 else ""
-            frames += "tracks of " if self.tracked and counts else ""
+            frames += "tracks: " if self.tracked else ""
             drawn = f" -> {output.folder / self.pictures[name]}" if output.pictures else ""
             print(f"{name}: {frames}{summary}{drawn}")
         if self.files > SHOWN:

@@ -8,6 +8,7 @@ the tracks that are left. Legend: D detections.
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -22,12 +23,12 @@ from rtmdet.detector import Detector, FilePath, Score
 from rtmdet.stream.detecting import DetectSettings, Result, detect
 from rtmdet.stream.frames import Failure, Source
 from rtmdet.stream.sources import find_sources
+from rtmdet.stream.video import DEFAULT_RATE
 
 if TYPE_CHECKING:
     from trackers import ByteTrackTracker
 
 LOST = 1.0  # seconds for which an object may be out of sight and keep its id
-DEFAULT_RATE = Fraction(30)  # frames per second where a source does not say
 OLDEST = (2, 6)  # version of trackers: it takes the times of frames
 # Without --no-deps, opencv-python would be unpacked over opencv-python-headless.
 INSTALL = "pip install 'plain-rtmdet[track]' && pip install --no-deps 'trackers>=2.6,<3'"
@@ -39,8 +40,8 @@ def check_tracking(sources: Sequence[Source]) -> None:
     if stills:
         number = f"{len(stills)} still pictures" if len(stills) > 1 else "a still picture"
         raise InputError(
-            f"tracking: expected videos or cameras, found {number} ({stills[0]}): give the video itself; frames in "
-            "files can be made one with ffmpeg"
+            f"tracking: expected videos or cameras, found {number} ({stills[0]}): give the video itself, or make "
+            "one of numbered frames with ffmpeg"
         )
     library()
 
@@ -53,7 +54,7 @@ def library() -> type[ByteTrackTracker]:
         missing = f" ({error.name} is)" if error.name not in (None, "trackers") else ""
         raise InputError(f"tracking needs the package trackers, which is missing{missing}: {INSTALL}") from error
     version = importlib.metadata.version("trackers")
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
         raise InputError(f"tracking needs trackers 2.6 or newer, found {version}: {INSTALL}")
     return ByteTrackTracker
 
