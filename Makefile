@@ -15,6 +15,7 @@ $(VENV)/installed: setup.cfg pyproject.toml
 		|| { echo "error: $(PYTHON) is older than 3.11: give another one with make PYTHON=..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'trackers>=2.6,<3'
 	touch $@
 
 # The main job without any download: generate scenes, train, evaluate, detect, look inside.

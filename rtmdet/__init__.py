@@ -22,6 +22,7 @@ _HOMES = {
     "evaluate": "rtmdet.api",
     "export": "rtmdet.api",
     "label": "rtmdet.api",
+    "track": "rtmdet.stream.tracking",
     "train": "rtmdet.api",
 }
 
@@ -38,6 +39,7 @@ __all__ = [
     "evaluate",
     "export",
     "label",
+    "track",
     "train",
 ]
 
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from rtmdet.core.errors import InputError
     from rtmdet.detector import Detector
     from rtmdet.models.rtmdet import RTMDet, build_rtmdet
+    from rtmdet.stream.tracking import track
     from rtmdet.training.records import Callback
 
 

@@ -112,8 +112,9 @@ def test_no_circles() -> None:
         pytest.fail(f"modules import each other in a circle: {' -> '.join(error.args[1])}")
 
 
-def test_the_video_library_is_imported_in_one_file() -> None:
-    assert [name for name, tree in PARTS.items() if "av" in set(imports(tree))] == ["stream.video"]
+@pytest.mark.parametrize(("library", "file"), [("av", "stream.video"), ("trackers", "stream.tracking")])
+def test_the_libraries_of_videos_are_imported_in_one_file(library: str, file: str) -> None:
+    assert [name for name, tree in PARTS.items() if library in set(imports(tree))] == [file]
 
 
 def test_one_command_does_not_import_another() -> None:

@@ -6,13 +6,13 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from rtmdet.core.class_colors import track_colors
 from rtmdet.core.detections import Detection, Detections
 from rtmdet.core.errors import InputError
 from rtmdet.data.images import read_image
@@ -26,6 +26,7 @@ FOUND = Detections(
     path=Path("photo.jpg"),
 )
 NOTHING = FOUND[:0]
+TRACKED = replace(FOUND, ids=torch.tensor([7, -1, 2]))
 
 
 def test_rows() -> None:
@@ -117,22 +118,45 @@ def test_plain_values() -> None:
         replace(FOUND, image_size=None).to_dict()
 
 
-@pytest.mark.parametrize("found", [FOUND, NOTHING])
-def test_supervision(found: Detections, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in with the constructor's fields of supervision 0.31, each an array of D rows."""
+def test_ids_of_tracks() -> None:
+    assert [one.id for one in FOUND] == [None] * 3
+    assert [one.id for one in TRACKED] == [7, None, 2]
+    assert [one.id for one in TRACKED[[2, 0]]] == [2, 7]
+    assert [one.id for one in TRACKED.numpy().above(0.4).to("cpu")] == [7, None]
+    assert [one.id for one in Detections.join([TRACKED, TRACKED[:1]])] == [7, None, 2, 7]
+    assert Detections.join([TRACKED, FOUND]).ids is None
+    assert [item.get("id", "none") for item in TRACKED.to_dict()["objects"]] == [7, "none", 2]
 
-    class Theirs:
-        def __init__(self, *, xyxy: np.ndarray, confidence: np.ndarray, class_id: np.ndarray, data: dict) -> None:
-            self.rows = [xyxy.tolist(), confidence.tolist(), class_id.tolist(), data["class_name"].tolist()]
-            assert xyxy.shape == (len(confidence), 4)
-            assert data["class_name"].shape == confidence.shape == class_id.shape
 
-    module = ModuleType("supervision")
-    module.Detections = Theirs  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "supervision", module)
-    assert found.to_supervision().rows == [
+def test_drawn_tracks_have_the_color_of_their_id() -> None:
+    image = np.zeros((80, 60, 3), np.uint8)
+
+    def color(found: Detections) -> list[int]:
+        return found.draw(image, labels=False)[30, 10].tolist()  # the left side of the box
+
+    def near(found: Detections, number: int | None) -> bool:
+        """Whether this is the color of that id, on black: edges are soft."""
+        return np.abs(color(found) - 0.9 * np.array(track_colors([number])[0])).max() < 4
+
+    one = replace(TRACKED, boxes=TRACKED.boxes + 0.5)[:1]  # through the centers of pixels
+    assert near(one, 7)
+    assert near(replace(one, labels=torch.tensor([0])), 7)
+    assert near(replace(one, ids=torch.tensor([8])), 8)
+    assert near(replace(one, ids=torch.tensor([-1])), None)
+    assert (one.draw(image) != replace(one, ids=torch.tensor([31])).draw(image)).any()  # the same color, another text
+    assert track_colors([7]) == track_colors([31])
+
+
+@pytest.mark.parametrize("found", [FOUND, NOTHING, TRACKED])
+def test_supervision(found: Detections) -> None:
+    theirs = found.to_supervision()
+    rows = theirs.xyxy, theirs.confidence, theirs.class_id, theirs["class_name"]
+    assert [row.tolist() for row in rows] == [
         found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), found.names
     ]  # fmt: skip
+    assert (theirs.tracker_id is None) == (found.ids is None)
+    if found.ids is not None:
+        assert theirs.tracker_id.tolist() == found.ids.tolist()
 
 
 def test_supervision_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

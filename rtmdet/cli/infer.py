@@ -14,13 +14,15 @@ from typing import TextIO
 from tqdm import tqdm
 
 from rtmdet.cli.model_options import check_score, describe_score, hint_class, load_detector, read_tiling
+from rtmdet.core.detections import DetectedObject
 from rtmdet.core.errors import InputError
 from rtmdet.detector import Detector
-from rtmdet.stream.detecting import DetectSettings
+from rtmdet.stream.detecting import CONTINUING, DetectSettings
 from rtmdet.stream.document import DetectedFile
 from rtmdet.stream.frames import Failure, Source
 from rtmdet.stream.infer import OutputSettings, infer
 from rtmdet.stream.sources import find_sources
+from rtmdet.stream.tracking import check_tracking
 
 SHOWN = 20  # files with a line of their own at the end
 
@@ -37,6 +39,8 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
     found = find_sources(arguments.paths, recursive=arguments.recursive, skip=arguments.out)
     for remark in found.remarks:
         print(remark)
+    if arguments.track:
+        check_tracking(found.sources)  # before the weights are loaded
     detector = load_detector(arguments)
     thresholds = choose_thresholds(detector, arguments.score, arguments.classes)
     settings = DetectSettings(
@@ -45,6 +49,7 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
         arguments.batch,
         augmented=arguments.tta,
         tiling=read_tiling(arguments.tile, detector),
+        tracked=arguments.track,
     )
     output = OutputSettings(
         arguments.out,
@@ -54,7 +59,7 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
         crops=arguments.crops,
         formats=arguments.save,
     )
-    summary = Summary()
+    summary = Summary(tracked=arguments.track)
     outcomes = infer(detector, found.sources, settings, output, weights=str(arguments.weights))
     with closing(outcomes), progress_bar(found.sources, hidden=lines is not None) as bar:
         for outcome in outcomes:
@@ -68,6 +73,8 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
     if summary.failures and not summary.files:
         raise summary.failures[0].error
     print(describe_score(arguments.score, detector, list(thresholds)))
+    if arguments.track:
+        print(f"boxes above {CONTINUING:g} x that score are shown, too, where they continue a track")
     summary.report(output)
     return 1 if summary.failures else 0
 
@@ -82,30 +89,45 @@ def progress_bar(sources: Sequence[Source], *, hidden: bool) -> tqdm:
 
 @dataclass(slots=True)
 class Summary:
-    """What was found in all images, by file: the first ones with their counts, all as a number."""
+    """What was found in all images, by file: the first ones with their counts, all as a number.
 
+    Of `tracked` videos the tracks count, each once.
+    """
+
+    tracked: bool = False
     files: int = 0
     frames: Counter[str] = field(default_factory=Counter)  # pictures of each of the first files
     objects: dict[str, Counter[str]] = field(default_factory=dict)  # of each class in them
     pictures: dict[str, str] = field(default_factory=dict)  # where they were drawn
     failures: list[Failure] = field(default_factory=list)
     _last: str = ""
+    _seen: set[int] = field(default_factory=set)  # ids of the tracks of the last file
 
     def add(self, entry: DetectedFile) -> None:
         """Count the objects of one picture. Those of one file come one after the other."""
         name = str(entry["file"])
         if name != self._last:
             self.files, self._last = self.files + 1, name
+            self._seen.clear()
         if self.files <= SHOWN:
             self.frames[name] += 1
-            self.objects.setdefault(name, Counter()).update(item["class_name"] for item in entry["objects"])
+            self.objects.setdefault(name, Counter()).update(item["class_name"] for item in self._new(entry))
             self.pictures[name] = entry.get("picture", "")
+
+    def _new(self, entry: DetectedFile) -> list[DetectedObject]:
+        """The objects that count: of tracked ones those that were not seen before."""
+        if not self.tracked:
+            return entry["objects"]
+        new = [item for item in entry["objects"] if "id" in item and item["id"] not in self._seen]
+        self._seen.update(item["id"] for item in new)
+        return new
 
     def report(self, output: OutputSettings) -> None:
         """Print what was found, where each picture is, and which images could not be read."""
         for name, counts in self.objects.items():
             summary = ", ".join(f"{count} {found}" for found, count in counts.items()) or "nothing"
             frames = f"{self.frames[name]} frames, " if self.frames[name] > 1 else ""
+            frames += "tracks: " if self.tracked else ""
             drawn = f" -> {output.folder / self.pictures[name]}" if output.pictures else ""
             print(f"{name}: {frames}{summary}{drawn}")
         if self.files > SHOWN:
@@ -113,7 +135,9 @@ class Summary:
         for failure in self.failures:
             print(failure, file=sys.stderr)
         if output.document:
-            print(f"{'pictures and ' if output.pictures else ''}detections.json: {output.folder}")
+            first = ["pictures"] * output.pictures + ["detections.json"] * self.tracked
+            last = "tracks.csv" if self.tracked else "detections.json"
+            print(f"{', '.join(first)}{' and ' if first else ''}{last}: {output.folder}")
 
 
 def choose_thresholds(detector: Detector, score: float | str, classes: str | None) -> dict[str, float]:

@@ -27,7 +27,7 @@ COMMANDS = (
     "info",
 )
 LABEL_FORMATS = ("labelme", "cvat", "yolo", "voc", "coco")
-SAVE_FORMATS = ("coco", "csv", "yolo", "voc", "labelme", "cvat")  # of infer --save
+SAVE_FORMATS = ("coco", "csv", "yolo", "voc", "labelme", "cvat", "mot")  # of infer --save
 EXPORT_FORMATS = ("onnx", "openvino", "safetensors", "openmmlab")
 
 
@@ -156,6 +156,9 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--max-boxes", type=int, default=100, metavar="N",
                         help="objects per image, the best ones (default 100)")  # fmt: skip
     parser.add_argument("--batch", type=int, default=8, help="images per pass of the network (default 8)")
+    parser.add_argument("--track", action="store_true",
+                        help="follow the objects through videos and cameras: each keeps an id from frame to frame "
+                        "(ByteTrack; needs the package trackers)")  # fmt: skip
     parser.add_argument("--stream", action="store_true",
                         help="print one line of JSON per image to standard output as soon as it is known, instead of "
                         "pictures and detections.json")  # fmt: skip

@@ -27,6 +27,7 @@ COCO = (
     "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
     "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
+WITHOUT_TRACK: Color = (160, 160, 160)
 FIRST = 24  # colors that are easy to tell apart
 _ALIKE = 30.0  # distance in CIELAB below which colors look alike; the FIRST ones are further apart than that
 _HUES = 30  # times the tones: the number of colors in the palette
@@ -48,6 +49,12 @@ def class_colors(names: Sequence[str]) -> list[Color]:
     for name, own in displaced.items():  # after all others, so that they take no one's own color
         chosen[name] = _next_color(own, list(chosen.values()), lab)
     return [colors[chosen[name]] for name in folded]
+
+
+def track_colors(ids: Sequence[int | None]) -> list[Color]:
+    """A color for each id of a track, from 1: the FIRST ones in turn; gray for None."""
+    colors = palette(FIRST)
+    return [WITHOUT_TRACK if number is None else colors[(number - 1) % FIRST] for number in ids]
 
 
 def palette(count: int) -> list[Color]:

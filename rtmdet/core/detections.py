@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, overload
 import numpy as np
 
 from rtmdet.core.arrays import Array, clip_boxes, constants_like, is_tensor
-from rtmdet.core.class_colors import class_colors
+from rtmdet.core.class_colors import Color, class_colors, track_colors
 from rtmdet.core.draw import draw_boxes, save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import to_rgb
@@ -42,6 +42,7 @@ class DetectedObject(TypedDict):
     category_id: NotRequired[int]  # of the class in the training annotation file, if known
     score: float
     box: list[float]
+    id: NotRequired[int]  # of the track, if there is one
 
 
 class DetectedImage(TypedDict):
@@ -55,12 +56,16 @@ class DetectedImage(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One object: box x1, y1, x2, y2 in pixels, score 0 .. 1, label 0 .. K-1 and the name of that class."""
+    """One object: box x1, y1, x2, y2 in pixels, score 0 .. 1, label 0 .. K-1 and the name of that class.
+
+    `id` is that of its track in a video, from 1; None without one.
+    """
 
     box: tuple[float, float, float, float]
     score: float
     label: int
     name: str
+    id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -81,6 +86,7 @@ class Detections:
     image_size: tuple[int, int] | None = None  # (H, W)
     path: Path | None = None  # of the image file
     picture: Callable[[], np.ndarray] | None = None  # returns the image's pixels, (H, W, 3) uint8 RGB
+    ids: Array | None = None  # (D,) int64, of the tracks in a video, from 1; -1: no track (yet); None: not tracked
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -89,8 +95,8 @@ class Detections:
         return f"Detections({self.summary})"
 
     def __iter__(self) -> Iterator[Detection]:
-        rows = zip(self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), self.names, strict=True)
-        return (Detection((x1, y1, x2, y2), score, label, name) for (x1, y1, x2, y2), score, label, name in rows)
+        columns = self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), self.names, self._track_ids
+        return (Detection((x1, y1, x2, y2), *rest) for (x1, y1, x2, y2), *rest in zip(*columns, strict=True))
 
     @overload
     def __getitem__(self, index: int | np.integer) -> Detection: ...
@@ -103,7 +109,7 @@ class Detections:
             index = list(range(len(self)))[index]  # tensors do not support negative steps
         if isinstance(index, list) or np.ndim(index):
             index = _as_index(index, self.scores)
-            return replace(self, boxes=self.boxes[index], scores=self.scores[index], labels=self.labels[index])
+            return self._each(lambda array: array[index])
         place = range(len(self))[as_index(index)]
         return next(iter(self[[place]]))
 
@@ -133,18 +139,22 @@ class Detections:
         """The same detections as torch tensors on another device."""
         import torch  # the arrays may be NumPy's, without torch
 
-        boxes, scores, labels = (torch.as_tensor(part).to(device) for part in (self.boxes, self.scores, self.labels))
-        return replace(self, boxes=boxes, scores=scores, labels=labels)
+        return self._each(lambda array: torch.as_tensor(array).to(device))
 
     @staticmethod
     def join(parts: Sequence[Detections]) -> Detections:
-        """Those of one or more parts as NumPy arrays, one part after the other; all else is that of the first."""
+        """Those of one or more parts as NumPy arrays, one part after the other; all else is that of the first.
+
+        They have ids if those of all parts have.
+        """
         arrays = [part.numpy() for part in parts]
+        ids = [part.ids for part in arrays if part.ids is not None]
         return replace(
             arrays[0],
             boxes=np.concatenate([part.boxes for part in arrays]),
             scores=np.concatenate([part.scores for part in arrays]),
             labels=np.concatenate([part.labels for part in arrays]),
+            ids=np.concatenate(ids) if len(ids) == len(arrays) else None,
         )
 
     def on_cpu(self) -> Detections:
@@ -153,15 +163,20 @@ class Detections:
 
     def numpy(self) -> Detections:
         """The same detections as NumPy arrays."""
-        boxes, scores, labels = (
-            part.cpu().numpy() if is_tensor(part) else part for part in (self.boxes, self.scores, self.labels)
+        return self._each(lambda array: array.cpu().numpy() if is_tensor(array) else array)
+
+    def _each(self, change: Callable[[Array], Array]) -> Detections:
+        """The same detections with each array changed."""
+        ids = None if self.ids is None else change(self.ids)
+        return replace(
+            self, boxes=change(self.boxes), scores=change(self.scores), labels=change(self.labels), ids=ids
         )
-        return replace(self, boxes=boxes, scores=scores, labels=labels)
 
     def draw(self, image: Picture | None = None, *, labels: bool = True) -> np.ndarray:
         """A new (H, W, 3) uint8 RGB picture: the image with boxes in class colors, labeled with name and score.
 
-        `labels=False` omits name and score. `image` defaults to the one that was detected on; another one must have
+        Tracked objects have the color of their id, gray without one, and are labeled with name and id. `labels=False`
+        omits the texts. `image` defaults to the one that was detected on; another one must have
         its size. Raises InputError if the image cannot be used, or the file can no longer be read.
         """
         if image is None and self.picture is None:
@@ -173,12 +188,8 @@ class Detections:
                 f"image to draw on: expected the size (H, W) {self.image_size} of the image that was detected on, "
                 f"found {height, width}: give the same image"
             )
-        names = self.names
-        all_names = self.classes or tuple(sorted(set(names)))
-        colors = dict(zip(all_names, class_colors(all_names), strict=True))
-        texts = [f"{name} {score:.2f}" for name, score in zip(names, self.scores.tolist(), strict=True)]
-        texts = texts if labels else [""] * len(texts)
-        return draw_boxes(pixels, self.numpy().boxes, texts, [colors[name] for name in names])
+        texts = self._texts if labels else [""] * len(self)
+        return draw_boxes(pixels, self.numpy().boxes, texts, self._colors)
 
     def save(self, path: str | Path, *, labels: bool = True) -> None:
         """Write the drawn picture in the format of the suffix. Raises InputError as `draw` does, or if that fails."""
@@ -207,6 +218,8 @@ class Detections:
             )
             if self.category_ids:
                 item["category_id"] = self._category_id(found.label)
+            if found.id is not None:
+                item["id"] = found.id
             objects.append(item)
         height, width = self.image_size
         return DetectedImage(file=str(self.path) if self.path else None, width=width, height=height, objects=objects)
@@ -214,7 +227,7 @@ class Detections:
     def to_supervision(self) -> Any:
         """The same as `supervision.Detections`, for its trackers and annotators, with `data["class_name"]`.
 
-        Raises InputError if supervision is not installed.
+        Ids are its `tracker_id`. Raises InputError if supervision is not installed.
         """
         try:
             import supervision  # not a requirement of this package
@@ -227,11 +240,36 @@ class Detections:
             xyxy=arrays.boxes,
             confidence=arrays.scores,
             class_id=arrays.labels,
+            tracker_id=arrays.ids,
             data={"class_name": np.array(self.names, dtype=np.str_)},
         )
 
     def _category_id(self, label: int) -> int:
         return self.category_ids[label] if self.category_ids else label + 1
+
+    @property
+    def _track_ids(self) -> list[int | None]:
+        """The id of each detection."""
+        if self.ids is None:
+            return [None] * len(self)
+        return [number if number >= 0 else None for number in self.ids.tolist()]
+
+    @property
+    def _texts(self) -> list[str]:
+        """What is written beside each box."""
+        if self.ids is None:
+            return [f"{found.name} {found.score:.2f}" for found in self]
+        return [found.name if found.id is None else f"{found.name} {found.id}" for found in self]
+
+    @property
+    def _colors(self) -> list[Color]:
+        """The color of each box."""
+        if self.ids is not None:
+            return track_colors(self._track_ids)
+        names = self.names
+        all_names = self.classes or tuple(sorted(set(names)))
+        colors = dict(zip(all_names, class_colors(all_names), strict=True))
+        return [colors[name] for name in names]
 
 
 def _as_index(index: Any, array: Array) -> Array:

@@ -25,6 +25,8 @@ from rtmdet.stream.views import View, choose_views, merge
 READERS = 2  # threads that decode and resize
 IOU_THRESHOLD = 0.65  # of NMS
 LEAST_TILED = 300  # boxes that are looked for in a window, at least
+LEAST_TRACKED = 300  # boxes that are looked for in a frame for tracking, at least
+CONTINUING = 0.5  # share of a class's threshold from which on a box can continue a track
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class DetectSettings:
     batch: int = 8  # pictures per pass of the network
     augmented: bool = False  # test-time augmentation
     tiling: Tiling | None = None  # also detect in windows
+    tracked: bool = False  # boxes below the thresholds are looked for, too: stream.tracking chooses among them
 
     def __post_init__(self) -> None:
         for option, number in (("--max-boxes", self.max_boxes), ("--batch", self.batch)):
@@ -43,6 +46,17 @@ class DetectSettings:
                 raise InputError(f"{option} {number}: expected at least 1")
         if self.augmented and self.tiling is not None:
             raise InputError("--tta and --tile: expected one of them")
+
+    def least(self, name: str) -> float:
+        """The score from which on boxes of a class are looked for."""
+        # Scores never exceed 1: the threshold of a class that is not wanted drops all but those of exactly 1.
+        share = CONTINUING if self.tracked else 1.0
+        return share * self.thresholds[name] if name in self.thresholds else 1.0
+
+    @property
+    def most(self) -> int:
+        """The number of boxes that are looked for in a picture."""
+        return max(self.max_boxes, LEAST_TRACKED) if self.tracked else self.max_boxes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,11 +141,10 @@ def _run(
 def _detect(
     detector: Detector, pictures: Sequence[_Prepared], views: Sequence[View], settings: DetectSettings
 ) -> list[Detections]:
-    # Scores never exceed 1: the threshold of a class that is not wanted drops all but those of exactly 1.
-    thresholds = [settings.thresholds.get(name, 1.0) for name in detector.classes]
+    thresholds = [settings.least(name) for name in detector.classes]
     wanted = np.array([name in settings.thresholds for name in detector.classes])
     if settings.tiling is not None:
-        most = max(settings.max_boxes, LEAST_TILED)  # of one window; the picture's best ones are chosen at the end
+        most = max(settings.most, LEAST_TILED)  # of one window; the picture's best ones are chosen at the end
         tiled = [
             detect_tiled(
                 detector, picture.image.pixels, settings.tiling, score=thresholds, max_detections=most,
@@ -140,10 +153,10 @@ def _detect(
             for picture in pictures
         ]  # fmt: skip
         return [
-            replace(one[wanted[one.labels]][: settings.max_boxes], path=picture.image.path)
+            replace(one[wanted[one.labels]][: settings.most], path=picture.image.path)
             for one, picture in zip(tiled, pictures, strict=True)
         ]
-    selection = choose_selection(thresholds, IOU_THRESHOLD, settings.max_boxes)
+    selection = choose_selection(thresholds, IOU_THRESHOLD, settings.most)
     parts: list[list[Detections]] = []  # per view, per picture
     for number, view in enumerate(views):
         canvases, places = zip(*(picture.shown[number] for picture in pictures), strict=True)
@@ -155,7 +168,5 @@ def _detect(
     for picture, *seen in zip(pictures, *parts, strict=True):
         one = merge(seen, selection)
         one = one[wanted[one.labels]]
-        complete.append(
-            detector.complete(one, picture.image, thresholds=thresholds, max_detections=settings.max_boxes)
-        )
+        complete.append(detector.complete(one, picture.image, thresholds=thresholds, max_detections=settings.most))
     return complete

@@ -1,7 +1,7 @@
 """The detections in the formats of other programs, written image by image.
 
 `open_formats` writes what was found, below one folder: coco/results.json with coco/images.json, detections.csv,
-yolo/labels, voc/Annotations, labelme, cvat.xml. `open_label_set` writes one format as a data set of its own.
+yolo/labels, voc/Annotations, labelme, cvat.xml, mot. `open_label_set` writes one format as a data set of its own.
 """
 
 from __future__ import annotations
@@ -11,63 +11,19 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Protocol
 
-from rtmdet.core.detections import Detections
-from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, CocoFile, CocoImage, box_annotation
+from rtmdet.data.coco.file import CocoCategory, CocoFile
 from rtmdet.data.formats.cvat import CVAT_END, cvat_begin, cvat_image
 from rtmdet.data.formats.labelme import labelme_document
 from rtmdet.data.formats.voc import voc_document
 from rtmdet.data.formats.yolo import yolo_line
-from rtmdet.stream.detecting import Result
 from rtmdet.stream.document import ListFile
-from rtmdet.stream.frames import Frame
-from rtmdet.stream.pictures import Target
+from rtmdet.stream.label_files import GrowingFile, LabeledResult, LabelFiles, write_text
+from rtmdet.stream.track_files import MotFiles
 
-COLUMNS = ("file", "frame", "seconds", "class_name", "score", "x1", "y1", "x2", "y2")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LabeledResult:
-    """What was found in one picture."""
-
-    frame: Frame
-    found: Detections
-    stem: Path  # of its label files
-    file_name: str  # of the image, below the folder it was found in; for a frame that of its label file, as .jpg
-
-    def image(self, number: int) -> CocoImage:
-        """The picture with its number."""
-        height, width = self.found.image_size or (0, 0)
-        return CocoImage(id=number, file_name=self.file_name, width=width, height=height)
-
-    def annotations(self) -> list[CocoAnnotation]:
-        """Its objects; category ids are the class numbers from 0."""
-        return [
-            box_annotation(number, 0, found.label, box=found.box) for number, found in enumerate(self.found, start=1)
-        ]
-
-
-def label(result: Result, target: Target) -> LabeledResult:
-    """A result under the names of its target."""
-    frame, stem = result.frame, target.of_frame(result.frame)
-    name = frame.source.place.as_posix() if frame.index is None else f"{stem.as_posix()}.jpg"
-    return LabeledResult(frame, result.found, stem, name)
-
-
-class LabelFiles(Protocol):
-    """The files of one format."""
-
-    def add(self, labeled: LabeledResult) -> None:
-        """Write one picture. Raises InputError."""
-
-    def close(self) -> None:
-        """Complete the files. Raises InputError."""
+COLUMNS = ("file", "frame", "seconds", "class_name", "score", "x1", "y1", "x2", "y2", "id")
 
 
 def open_formats(
@@ -81,6 +37,7 @@ def open_formats(
         "voc": lambda: VocLabels(folder / "voc", classes),
         "labelme": lambda: LabelmeLabels(folder / "labelme", classes),
         "cvat": lambda: CvatTask(folder / "cvat.xml", classes),
+        "mot": lambda: MotFiles(folder / "mot"),
     }
     return [kinds[name]() for name in dict.fromkeys(formats)]
 
@@ -149,32 +106,10 @@ class CocoLabels:
 
     def close(self) -> None:
         """Write the file."""
-        _write(self._path, json.dumps(self._file, indent=1))
+        write_text(self._path, json.dumps(self._file, indent=1))
 
 
-class _GrowingFile:
-    """A text file that is created with its first text, and completed with `end`."""
-
-    def __init__(self, path: Path, begin: str, end: str = "") -> None:
-        self._path, self._begin, self._end = path, begin, end
-        self._file: IO[str] | None = None
-
-    def append(self, text: str) -> None:
-        with _writing(self._path):
-            if self._file is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._path.open("w", encoding="utf-8", newline="")
-                self._file.write(self._begin)
-            self._file.write(text)
-
-    def close(self) -> None:
-        """Complete the file, if there is one."""
-        if self._file is not None:
-            with _writing(self._path), self._file as file:
-                file.write(self._end)
-
-
-class CsvTable(_GrowingFile):
+class CsvTable(GrowingFile):
     """A row per object, with COLUMNS."""
 
     def __init__(self, path: Path) -> None:
@@ -188,11 +123,12 @@ class CsvTable(_GrowingFile):
         rows = io.StringIO()
         writer = csv.writer(rows, lineterminator="\n")
         for found in labeled.found:
-            writer.writerow([*place, found.name, f"{found.score:.5f}", *(f"{side:.2f}" for side in found.box)])
+            box = (f"{side:.2f}" for side in found.box)
+            writer.writerow([*place, found.name, f"{found.score:.5f}", *box, found.id])  # None is written as nothing
         self.append(rows.getvalue())
 
 
-class CvatTask(_GrowingFile):
+class CvatTask(GrowingFile):
     """An XML file: one task with all pictures."""
 
     def __init__(self, path: Path, classes: Sequence[str]) -> None:
@@ -214,11 +150,11 @@ class YoloLabels:
     def add(self, labeled: LabeledResult) -> None:
         """Write the file of a picture."""
         if not self._begun:
-            _write(self._folder / "classes.txt", "".join(f"{name}\n" for name in self._classes))
+            write_text(self._folder / "classes.txt", "".join(f"{name}\n" for name in self._classes))
             self._begun = True
         image = labeled.image(1)
         lines = [yolo_line(entry["category_id"], entry, image) for entry in labeled.annotations()]
-        _write(self._folder / "labels" / f"{labeled.stem}.txt", "".join(lines))
+        write_text(self._folder / "labels" / f"{labeled.stem}.txt", "".join(lines))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -234,7 +170,7 @@ class VocLabels:
         """Write the file of a picture."""
         text = io.BytesIO()
         voc_document(labeled.image(1), labeled.annotations(), self._names).write(text, encoding="utf-8")
-        _write(self._folder / f"{labeled.stem}.xml", text.getvalue().decode())
+        write_text(self._folder / f"{labeled.stem}.xml", text.getvalue().decode())
 
     def close(self) -> None:
         """Nothing is open."""
@@ -253,21 +189,7 @@ class LabelmeLabels:
         near = labeled.frame.index is None and photo.is_file()
         image_path = Path(os.path.relpath(photo, path.parent)).as_posix() if near else labeled.file_name
         document = labelme_document(labeled.image(1), labeled.annotations(), self._names, image_path)
-        _write(path, json.dumps(document, indent=1))
+        write_text(path, json.dumps(document, indent=1))
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def _write(path: Path, text: str) -> None:
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path}: the file cannot be written ({error.strerror}); choose another --out") from error

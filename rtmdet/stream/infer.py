@@ -15,10 +15,13 @@ from rtmdet.core.picture_source import source_mark
 from rtmdet.detector import Detector
 from rtmdet.stream.detecting import DetectSettings, Result, detect
 from rtmdet.stream.document import DetectedFile, DetectionsHead, InputSide, open_document
-from rtmdet.stream.formats import LabelFiles, label, open_formats
+from rtmdet.stream.formats import open_formats
 from rtmdet.stream.frames import Failure, Frame, Source
+from rtmdet.stream.label_files import LabelFiles, label
 from rtmdet.stream.pictures import Target, choose_targets, save_crops
 from rtmdet.stream.threads import in_order
+from rtmdet.stream.track_files import TracksTable
+from rtmdet.stream.tracking import check_tracking, follow
 from rtmdet.stream.video import DEFAULT_RATE, VideoWriter, library
 
 WRITERS = 2  # threads that draw and encode
@@ -34,7 +37,7 @@ class OutputSettings:
     labels: bool = True  # class names and scores in them
     document: bool = True  # detections.json
     crops: bool = False  # each object as a picture of its own
-    formats: Sequence[str] = ()  # of other programs: coco, csv, yolo, voc, labelme, cvat
+    formats: Sequence[str] = ()  # of other programs: coco, csv, yolo, voc, labelme, cvat, mot
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,10 +55,15 @@ def infer(
 
     Reading, the network and writing overlap, in bounded memory. What is written stays whole if the iterator is closed
     early or ends with an error. `weights` is what the results name as their origin. Raises InputError if a picture
-    would replace a photo or PyAV is missing for a video, both at once, and for results that cannot be written.
+    would replace a photo, a package is missing for videos or tracking, or a still picture shall be tracked, all at
+    once, and for results that cannot be written.
     """
     if output.pictures and any(source.moving for source in sources):
         library()  # before any work
+    if settings.tracked:
+        check_tracking(sources)
+    elif "mot" in output.formats:
+        raise InputError("--save mot: its rows are tracks: add --track")
     targets = choose_targets(sources, output.folder)
     height, width = detector.input_size
     head = DetectionsHead(
@@ -64,6 +72,8 @@ def infer(
         score_thresholds=dict(settings.thresholds),
     )
     formats = open_formats(output.formats, output.folder, detector.classes, detector.category_ids)
+    if settings.tracked and output.document:
+        formats.append(TracksTable(output.folder))
     by_source = dict(zip(sources, targets, strict=True))
     return _outcomes(detector, sources, settings, _Writer(output, by_source, head, formats))
 
@@ -72,8 +82,10 @@ def _outcomes(
     detector: Detector, sources: Sequence[Source], settings: DetectSettings, writer: _Writer
 ) -> Generator[Outcome]:
     ahead = 1 if any(source.live for source in sources) else AHEAD
+    found = detect(detector, sources, settings)
+    results = follow(found, settings) if settings.tracked else found
     try:
-        drawn = in_order(writer.draw, detect(detector, sources, settings), threads=WRITERS, ahead=ahead)
+        drawn = in_order(writer.draw, results, threads=WRITERS, ahead=ahead)
         yield from in_order(writer.append, drawn, threads=1, ahead=ahead)
     finally:
         writer.close()

@@ -13,8 +13,9 @@ from pathlib import Path
 from rtmdet.core.errors import InputError
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector, Score
-from rtmdet.stream.formats import PHOTO_FOLDERS, LabeledResult, open_label_set
+from rtmdet.stream.formats import PHOTO_FOLDERS, open_label_set
 from rtmdet.stream.frames import Failure, Frame
+from rtmdet.stream.label_files import LabeledResult
 from rtmdet.stream.ranking import Choice, RankedPhoto, Ranking, Watch, check_photos, choose, labeled_photos, rank
 from rtmdet.stream.sources import ImageFile, find_sources
 from rtmdet.stream.tiles import Tiling

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rtmdet.data.images import read_image
+from rtmdet.stream.video import VideoWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,6 +63,18 @@ def test_detection(shared: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(names["rows"]) == len(names["theirs"]["class_id"]) == len(sure)
     drawn = read_image(folder / "photo_with_boxes.jpg")
     assert drawn.shape == names["picture"].shape == (*detections.image_size, 3)
+
+
+def test_tracking(checkpoint: Path, folder: Path) -> None:
+    (folder / "runs" / "balloon").mkdir(parents=True)
+    shutil.copy(checkpoint, folder / "runs" / "balloon" / "last.pth")
+    writer = VideoWriter(folder / "clip.mp4", (64, 64), Fraction(25))
+    for number in range(3):
+        writer.add(np.full((64, 64, 3), 100, np.uint8), number / 25)
+    writer.close()
+    names = run(examples("docs/python.md", "Tracking"), {'"clip.mp4"': '"clip.mp4", score=0.001'})
+    assert {round(seconds, 3) for _, seconds, _ in names["last_seen"].values()} == {0.08}
+    assert names["picture"].shape == (64, 64, 3)
 
 
 def test_training_and_measuring(dataset: Path, checkpoint: Path, folder: Path) -> None:

@@ -1,0 +1,95 @@
+"""What is written about the tracks of videos: a table with a row per track, and the rows of the MOT Challenge."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtmdet.core.detections import Detection
+from rtmdet.stream.frames import Frame
+from rtmdet.stream.label_files import GrowingFile, LabeledResult, writing
+
+TRACK_COLUMNS = (
+    "file", "id", "class_name", "first_frame", "last_frame", "first_seconds", "last_seconds", "frames", "mean_score",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Track:
+    """One object so far."""
+
+    name: str  # of its class
+    first: tuple[int, float]  # number of the frame, seconds; the frame itself would hold its pixels
+    last: tuple[int, float]
+    frames: int = 0  # in which it was found
+    scores: float = 0.0  # their sum
+
+    def row(self) -> list[object]:
+        numbers, seconds = zip(self.first, self.last, strict=True)
+        mean = f"{self.scores / self.frames:.5f}"
+        return [self.name, *numbers, *(f"{one:.3f}" for one in seconds), self.frames, mean]
+
+
+class TracksTable:
+    """tracks.csv: a row per track with TRACK_COLUMNS, written when all is known."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "tracks.csv"
+        self._tracks: dict[tuple[str, int], _Track] = {}
+        self._begun = False
+
+    def add(self, labeled: LabeledResult) -> None:
+        """Count the objects of a frame."""
+        self._begun = True
+        file = labeled.frame.source.name
+        now = labeled.frame.index or 0, labeled.frame.seconds or 0.0
+        for found in labeled.found:
+            if found.id is not None:
+                track = self._tracks.setdefault((file, found.id), _Track(found.name, now, now))
+                track.last = now
+                track.frames += 1
+                track.scores += found.score
+
+    def close(self) -> None:
+        """Write the table, if there was a frame. Raises InputError."""
+        if not self._begun:
+            return
+        with writing(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(TRACK_COLUMNS)
+                writer.writerows([*key, *track.row()] for key, track in self._tracks.items())
+
+
+class MotFiles:
+    """NAME.txt per video, in the format of the MOT Challenge's results.
+
+    A row is frame, id, left, top, width, height, score, -1, -1, -1; frames count from 1. Objects without an id have
+    none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._name: Path | None = None
+        self._file: GrowingFile | None = None
+
+    def add(self, labeled: LabeledResult) -> None:
+        """Append the rows of a frame. The frames of a video come one after the other."""
+        name = labeled.stem.parent
+        if self._file is None or name != self._name:
+            self.close()
+            self._name, self._file = name, GrowingFile(self._folder / f"{name}.txt", "")
+        self._file.append("".join(_mot_row(labeled.frame, found) for found in labeled.found if found.id is not None))
+
+    def close(self) -> None:
+        """Complete the last file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _mot_row(frame: Frame, found: Detection) -> str:
+    left, top, right, bottom = found.box
+    box = ",".join(f"{side:.2f}" for side in (left, top, right - left, bottom - top))
+    return f"{(frame.index or 0) + 1},{found.id},{box},{found.score:.5f},-1,-1,-1\n"
