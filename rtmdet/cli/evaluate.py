@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.weights = str(weights_of_run(arguments.run_folder))
     arguments.weights = arguments.weights or DEFAULT_WEIGHTS
     loading = Loading(arguments.batch, arguments.workers, arguments.backend)
-    detector = load_detector(arguments)
+    detector = load_detector(arguments, half=arguments.half)
     data = arguments.data or arguments.annotations
     dataset = open_ground_truth(
         detector, Path(arguments.weights), data=data, images=arguments.images, split=arguments.split

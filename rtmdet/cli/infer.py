@@ -41,7 +41,7 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
         print(remark)
     if arguments.track:
         check_tracking(found.sources)  # before the weights are loaded
-    detector = load_detector(arguments)
+    detector = load_detector(arguments, half=arguments.half)
     thresholds = choose_thresholds(detector, arguments.score, arguments.classes)
     settings = DetectSettings(
         thresholds,

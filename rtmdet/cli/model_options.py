@@ -13,7 +13,7 @@ from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 from rtmdet.stream.tiles import Tiling
 
 
-def load_detector(arguments: argparse.Namespace, *, fold: bool = True) -> Detector:
+def load_detector(arguments: argparse.Namespace, *, fold: bool = True, half: bool = False) -> Detector:
     """Load the detector that the options name, and print a line about it."""
     names = arguments.class_names
     classes = [name.strip() for name in names.split(",")] if names else None
@@ -24,6 +24,7 @@ def load_detector(arguments: argparse.Namespace, *, fold: bool = True) -> Detect
         input_size=None if arguments.input is None else (arguments.input, arguments.input),
         device=arguments.device,
         fold=fold,
+        half=half,
     )
     height, width = detector.input_size
     count = f"{len(detector.classes)} class{'es' if len(detector.classes) > 1 else ''}"

@@ -106,6 +106,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     truth.add_argument("--annotations", type=as_path, help="COCO JSON with the ground truth")
     parser.add_argument("--images", type=as_path, help="folder of a COCO file's images (default: found near it)")
     parser.add_argument("--split", choices=("train", "val"), help="split of --data (default: val if there is one)")
+    _add_half(parser)
     parser.add_argument("--batch", type=int, default=8, help="batch size (default 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
     parser.add_argument("--backend", choices=EVALUATION_BACKENDS,
@@ -152,6 +153,7 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
     _add_model_options(parser)
     _add_score(parser)
     parser.add_argument("--classes", metavar="A,B", help="detect only these classes")
+    _add_half(parser)
     parser.add_argument("--recursive", action="store_true", help="also search subfolders")
     parser.add_argument("--max-boxes", type=int, default=100, metavar="N",
                         help="objects per image, the best ones (default 100)")  # fmt: skip
@@ -302,6 +304,10 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--class-names", metavar="A,B,C", help="class names in order, if the checkpoint stores none")
     parser.add_argument("--input", type=int, help="side of the square input in pixels (default: the checkpoint's)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps or auto (default)")
+
+
+def _add_half(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--half", action="store_true", help="16-bit floats on a CUDA GPU: faster, nearly equal boxes")
 
 
 def _add_plot(commands: argparse._SubParsersAction) -> None:
