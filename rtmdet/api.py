@@ -19,7 +19,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
 from rtmdet.data.doctor.finding import Report
 from rtmdet.data.doctor.report import examine_path
-from rtmdet.deploy.export import NMS_IOU, NMS_MOST, NMS_SCORE, ExportOptions
+from rtmdet.deploy.export import NMS_IOU, NMS_MOST, NMS_SCORE, ExportOptions, Tracer
 from rtmdet.detector import Detector, Score
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.runs.compare import Comparison, compare_runs
@@ -199,9 +199,8 @@ def export(
     """
     whole, network = _whole_and_merged(detector, size, classes, input_size)
     weights = network.path or Path("detector")
-    chosen = choose_check_images(
-        network, weights, data=_path(data), images=_path(images), split=split, most=check_images
-    )
+    chosen = choose_check_images(network, weights, data=_path(data), images=_path(images), split=split,
+                                 most=check_images)  # fmt: skip
     options = ExportOptions(
         half=half,
         fixed_input=fixed is not None,
@@ -216,10 +215,11 @@ def export(
         plan = Int8Plan(found, max_drop)
     beside = weights.parent if isinstance(detector, Detector) or Path(detector).exists() else Path()
     stem = (_path(out) or beside) / weights.stem  # files of a published name are not for its cache folder
-    exports = export_detector(whole, network, formats, chosen, stem=stem, options=options, say=say)
-    if plan is None:
-        return exports
-    return add_int8(exports, whole, network, chosen, plan=plan, stem=stem, options=options, say=say)
+    tracer = Tracer(whole.model)
+    files = export_detector(whole, network, formats, chosen, tracer=tracer, stem=stem, options=options, say=say)
+    if plan is not None:
+        files = add_int8(files, whole, network, chosen, plan=plan, tracer=tracer, stem=stem, options=options, say=say)
+    return files
 
 
 def label(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -44,15 +44,32 @@ class ExportOptions:
     nms: NmsFacts | None = None  # NMS inside
 
 
-def write_network(
-    model: RTMDet, facts: ModelFacts, path: Path, format: str, options: ExportOptions, *, source: Path | None
-) -> None:
-    """Write the file of one format; `source` is the weights file that the model is from. Raises InputError."""
-    known = export_facts(facts, options, source)
-    if format in RUNS_ALONE:
+@dataclass(frozen=True, slots=True)
+class Tracer:
+    """Makes the graphs of a network, each kind once: tracing takes longer than all that follows."""
+
+    model: RTMDet  # must not change any more
+    _graphs: dict[tuple[object, ...], ModelProto] = field(default_factory=dict)
+
+    def graph(self, facts: ExportFacts, *, half: bool = False) -> ModelProto:
+        """The graph for a file with these facts, which the caller must not change. Raises InputError."""
         from rtmdet.deploy.onnx_file import trace_onnx  # its packages may be missing
 
-        write_graph(trace_onnx(model, known, half=options.half and format == "onnx"), known, path, format, options)
+        size = facts.model.input_size if facts.fixed_input else None
+        kind = (half, facts.nms is not None, size, facts.fixed_batch)
+        if kind not in self._graphs:
+            self._graphs[kind] = trace_onnx(self.model, facts, half=half)
+        return self._graphs[kind]
+
+
+def write_network(
+    tracer: Tracer, facts: ModelFacts, path: Path, format: str, options: ExportOptions, *, source: Path | None
+) -> None:
+    """Write the file of one format; `source` is the weights file that the model is from. Raises InputError."""
+    known, model = export_facts(facts, options, source), tracer.model
+    if format in RUNS_ALONE:
+        graph = tracer.graph(known, half=options.half and format == "onnx")
+        write_graph(graph, known, path, format, options)
         return
     if options != ExportOptions():
         raise InputError(f"{format} holds the weights alone, without NMS and of all sizes: leave these options out")

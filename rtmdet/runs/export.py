@@ -17,7 +17,7 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.data.json_file import read_json, write_json
-from rtmdet.deploy.export import ENDINGS, SECOND_FILE, ExportOptions, write_network
+from rtmdet.deploy.export import ENDINGS, SECOND_FILE, ExportOptions, Tracer, write_network
 from rtmdet.deploy.export_result import ExportedFile, Exports
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import metric_text
@@ -45,13 +45,15 @@ def export_detector(
     formats: Sequence[str],
     images: CheckImages,
     *,
+    tracer: Tracer,
     stem: Path,
     options: ExportOptions,
     say: Callable[[str], None],
 ) -> Exports:
     """Write one file of each format, `stem` with its ending, and compare each with the network. Raises InputError.
 
-    `whole` is the detector with its batch norms, `network` may be the same with merged ones, which is faster.
+    `whole` is the detector with its batch norms, `network` may be the same with merged ones, which is faster, and
+    `tracer` makes the graphs of the whole one.
     A file that differs gets a name with `unverified`. The results of all files are in `<stem>.check.json`.
     """
     unknown = [name for name in formats if name not in ENDINGS]
@@ -66,7 +68,7 @@ def export_detector(
     for name in formats:
         path = stem.with_name(stem.name + ENDINGS[name])
         say(f"writing {path}")
-        write_network(whole.model, whole.facts, path, name, options, source=whole.path)
+        write_network(tracer, whole.facts, path, name, options, source=whole.path)
         exported.append(named_by_result(verify_file(network, path, name, images, ap)))
     record(stem, network, images, exported)
     return Exports(tuple(exported), images.name)

@@ -13,7 +13,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.files import files_below
 from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
-from rtmdet.deploy.export import ENDINGS, RUNS_ALONE, ExportOptions, export_facts, write_graph
+from rtmdet.deploy.export import ENDINGS, RUNS_ALONE, ExportOptions, Tracer, export_facts, write_graph
 from rtmdet.deploy.export_result import ExportedFile, Exports
 from rtmdet.detector import Detector
 from rtmdet.runs.export import CheckImages, named_by_result, record, verify_file
@@ -89,6 +89,7 @@ def add_int8(
     images: CheckImages,
     *,
     plan: Int8Plan,
+    tracer: Tracer,
     stem: Path,
     options: ExportOptions,
     say: Callable[[str], None],
@@ -98,11 +99,10 @@ def add_int8(
     If AP drops too far, further attempts keep more layers in float (FLOAT_LAYERS). A file whose AP is too low even
     then gets a name with `unverified`. Raises InputError.
     """
-    from rtmdet.deploy.onnx_file import trace_onnx
     from rtmdet.deploy.quantize import quantize_onnx
 
     facts = replace(export_facts(whole.facts, options, whole.path), int8=True)
-    graph = trace_onnx(whole.model, facts)
+    graph = tracer.graph(facts)
     calibration = _Inputs(network, plan.images)
     waiting = {file.format: file for file in exports.files}
     made: dict[str, ExportedFile] = {}

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import rtmdet
+from rtmdet.deploy.export import Tracer
 from rtmdet.detector import Detector
 from rtmdet.runs import export as exporting
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
@@ -29,11 +30,11 @@ def words(checkpoint: Path, dataset: Path, tmp_path: Path) -> list[object]:
 def write_other(change: float) -> Callable[..., None]:
     """In place of the export: a network whose class scores are off by a factor."""
 
-    def write(model: rtmdet.RTMDet, *words: object, **options: object) -> None:
+    def write(tracer: Tracer, *words: object, **options: object) -> None:
         with torch.no_grad():
-            for layer in model.bbox_head.rtm_cls:
+            for layer in tracer.model.bbox_head.rtm_cls:
                 layer.bias += change
-        EXPORTED(model, *words, **options)
+        EXPORTED(tracer, *words, **options)
 
     return write
 

@@ -18,7 +18,7 @@ from rtmdet.core.facts import ExportFacts, NmsFacts
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.images import read_image
 from rtmdet.deploy import onnx_file, quantize
-from rtmdet.deploy.export import ExportOptions, export_facts, write_graph
+from rtmdet.deploy.export import ExportOptions, Tracer, export_facts, write_graph
 from rtmdet.deploy.onnx_backend import open_onnx
 from rtmdet.deploy.openvino_backend import open_openvino
 from rtmdet.detector import Detector
@@ -30,6 +30,7 @@ from rtmdet.runs.int8 import FLOAT_LAYERS, Int8Plan, add_int8, check_int8, choos
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
 SIZE = (192, 256)  # (H, W) of the network's input
+FIXED = ExportOptions(fixed_input=True)  # quick to trace
 COUNT = 16  # calibration images
 
 
@@ -52,7 +53,7 @@ def parts(shared: Path) -> Parts:
     weights = shared / "weights" / "rtmdet_nano_person_bn.pth"
     detector = Detector(weights, device="cpu", fold=False, input_size=SIZE)
     photos = tuple(sorted((shared / "data" / "balloon" / "train").glob("*.jpg"))[:COUNT])
-    facts = replace(export_facts(detector.facts, ExportOptions(), detector.path), int8=True)
+    facts = replace(export_facts(detector.facts, FIXED, detector.path), int8=True)
     graph = onnx_file.trace_onnx(detector.model, facts)
     inputs = [detector.preprocess([read_image(photo)])[0] for photo in photos]
     return Parts(detector, facts, graph, quantize.quantize_onnx(graph, inputs, count=COUNT), photos)
@@ -117,8 +118,8 @@ def test_files(parts: Parts, tmp_path: Path, format: str) -> None:
     """They know that they are int8, are small, and find nearly the same; NMS can be inside."""
     path, with_nms = (tmp_path / f"{name}{'.onnx' if format == 'onnx' else '.xml'}" for name in ("plain", "nms"))
     nms = replace(parts.facts, nms=NmsFacts(0.001, 0.65, 300))
-    write_graph(parts.quantized, parts.facts, path, format, ExportOptions())
-    write_graph(parts.quantized, nms, with_nms, format, ExportOptions())
+    write_graph(parts.quantized, parts.facts, path, format, FIXED)
+    write_graph(parts.quantized, nms, with_nms, format, FIXED)
     opener = open_onnx if format == "onnx" else open_openvino
     assert opener(path, "cpu").facts == parts.facts
     assert opener(with_nms, "cpu").facts == nms
@@ -164,14 +165,14 @@ def test_a_file_is_refused_after_all_attempts(
     attempts: int,
 ) -> None:
     calibrated = Attempts(parts.quantized)
-    monkeypatch.setattr(onnx_file, "trace_onnx", lambda model, facts: parts.graph)
+    monkeypatch.setattr(onnx_file, "trace_onnx", lambda model, facts, *, half: parts.graph)
     monkeypatch.setattr(quantize, "quantize_onnx", calibrated)
     agreement = Agreement(3, 3, 1.0, 0.0, 0.0, (0.01, 0.01))
     exports = Exports((ExportedFile(tmp_path / "a.onnx", "onnx", agreement, (1.0, 1.0), ()),), "three photos")
     plan = Int8Plan(parts.photos[:2], most_drop)
     stem = tmp_path / "a"
-    done = add_int8(exports, parts.detector, parts.detector, check_images, plan=plan, stem=stem,
-                    options=ExportOptions(), say=lambda text: None)  # fmt: skip
+    done = add_int8(exports, parts.detector, parts.detector, check_images, plan=plan,
+                    tracer=Tracer(parts.detector.model), stem=stem, options=FIXED, say=lambda text: None)  # fmt: skip
     file = done.files[1]
     assert tuple(calibrated.layers) == FLOAT_LAYERS[:attempts]
     assert set(calibrated.shapes) == {(1, 3, *SIZE)}

@@ -14,8 +14,7 @@ from PIL import Image
 import rtmdet
 import rtmdet.runs.export
 from rtmdet.core.facts import ModelFacts
-from rtmdet.deploy.export import ExportOptions, write_network
-from rtmdet.models.rtmdet import RTMDet
+from rtmdet.deploy.export import ExportOptions, Tracer, write_network
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 
 NAMES = {"best-openmmlab.pth", "best-openmmlab.py"}
@@ -50,10 +49,10 @@ def test_both_files_of_one_that_differs_are_renamed(
     weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write_others(
-        model: RTMDet, facts: ModelFacts, path: Path, format: str, options: ExportOptions, *, source: Path | None
+        tracer: Tracer, facts: ModelFacts, path: Path, format: str, options: ExportOptions, *, source: Path | None
     ) -> None:
         torch.manual_seed(1)
-        write_network(rtmdet.build_rtmdet("nano", 3), facts, path, format, options, source=source)
+        write_network(Tracer(rtmdet.build_rtmdet("nano", 3)), facts, path, format, options, source=source)
 
     monkeypatch.setattr(rtmdet.runs.export, "write_network", write_others)
     (file,) = rtmdet.export(weights, ["openmmlab"], out=tmp_path, images=photos).files

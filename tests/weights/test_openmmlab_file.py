@@ -17,7 +17,7 @@ from lively import CLASSES, SIZE, assert_close, lively_model
 import rtmdet
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
-from rtmdet.deploy.export import ExportOptions, write_network
+from rtmdet.deploy.export import ExportOptions, Tracer, write_network
 from rtmdet.detector import Detector
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.rtmdet import RTMDet
@@ -50,7 +50,7 @@ def model() -> RTMDet:
 @pytest.fixture(scope="module")
 def file(model: RTMDet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("openmmlab") / "new" / "best-openmmlab.pth"
-    write_network(model, FACTS, path, "openmmlab", ExportOptions(), source=None)
+    write_network(Tracer(model), FACTS, path, "openmmlab", ExportOptions(), source=None)
     return path
 
 
@@ -132,7 +132,7 @@ def test_names_of_any_characters() -> None:
 def test_what_mmdet_cannot_run(model: RTMDet, tmp_path: Path) -> None:
     def write(network: RTMDet, facts: ModelFacts, *, half: bool = False) -> None:
         options = ExportOptions(half=half)
-        write_network(network, facts, tmp_path / "a-openmmlab.pth", "openmmlab", options, source=None)
+        write_network(Tracer(network), facts, tmp_path / "a-openmmlab.pth", "openmmlab", options, source=None)
 
     with pytest.raises(InputError, match=r"openmmlab: mmdet has no timm/resnet18: export to onnx"):
         write(model, replace(FACTS, backbone="timm/resnet18"))
@@ -149,5 +149,5 @@ def test_what_mmdet_cannot_run(model: RTMDet, tmp_path: Path) -> None:
 
 def test_a_model_in_memory_knows_its_size_by_its_tensors(model: RTMDet, tmp_path: Path) -> None:
     path = tmp_path / "a-openmmlab.pth"
-    write_network(model, ModelFacts(CLASSES, SIZE), path, "openmmlab", ExportOptions(), source=None)
+    write_network(Tracer(model), ModelFacts(CLASSES, SIZE), path, "openmmlab", ExportOptions(), source=None)
     assert Detector(path, device="cpu").facts.size == "nano"
