@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rtmdet.config.file import stored_tiling
 from rtmdet.core.console import say, track
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
+from rtmdet.core.tiling import Tiling
 from rtmdet.data.doctor.finding import Report
 from rtmdet.data.doctor.report import examine_path
 from rtmdet.deploy.export import NMS_IOU, NMS_MOST, NMS_SCORE, ExportOptions
@@ -30,7 +32,6 @@ from rtmdet.runs.int8 import LARGEST_DROP, Int8Plan, add_int8, check_int8, choos
 from rtmdet.runs.measure import Evaluation, Loading, evaluate_detector
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.train import carry_out
-from rtmdet.stream.tiles import Tiling
 from rtmdet.training.log import read_log
 from rtmdet.training.records import Callback
 
@@ -119,13 +120,14 @@ def evaluate(
 
     `detector` may be a weights file, or the folder of a run, whose last.pth is taken. `data` is a data set in any
     known format; `split` defaults to val, or train if there is none. Without `data`, the validation images of the
-    detector's run. `tile` also detects in overlapping windows of this side in pixels. Raises InputError.
+    detector's run. `tile` also detects in overlapping windows of this side in pixels, by default as in the run; 0 not
+    at all. Raises InputError.
     """
     loading = Loading(batch_size, workers, backend)
     found = detector if isinstance(detector, Detector) else Detector(weights_of_run(str(detector)))
     name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=_path(data), images=_path(images), split=split)
-    tiling = None if tile is None else Tiling(tile)
+    tiling = stored_tiling(found.config) if tile is None else Tiling(tile) if tile else None
     return evaluate_detector(found, dataset, name=name, loading=loading, tiling=tiling)
 
 

@@ -20,8 +20,9 @@ from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.priors import STRIDES, grid_priors, level_sizes
 from rtmdet.core.structures import DenseOutputs, ImageMeta, Target
-from rtmdet.data.coco.dataset import CocoDataset, index_coco, reason_against
+from rtmdet.data.coco.dataset import CocoDataset, index_coco
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile
+from rtmdet.data.coco.usable import reason_against
 from rtmdet.evaluation.coco import CocoEvaluator
 from rtmdet.runs.plain_images import plain_boxes
 

@@ -6,7 +6,7 @@ Legend: H, W height and width of the network's input, B pictures of a batch, K c
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from rtmdet.core.backend import detect as run_backend
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
+from rtmdet.core.tiling import Tiling
 from rtmdet.detector import Detector, OpenedImage, choose_selection
 from rtmdet.stream.frames import Failure, Frame, Source
 from rtmdet.stream.threads import in_order, prefetched
-from rtmdet.stream.tiles import Tiling, detect_tiled
+from rtmdet.stream.tiles import detect_tiled
 from rtmdet.stream.views import View, choose_views, merge
 
 READERS = 2  # threads that decode and resize
@@ -131,18 +132,7 @@ def _detect(
     thresholds = [settings.thresholds.get(name, 1.0) for name in detector.classes]
     wanted = np.array([name in settings.thresholds for name in detector.classes])
     if settings.tiling is not None:
-        most = max(settings.max_boxes, LEAST_TILED)  # of one window; the picture's best ones are chosen at the end
-        tiled = [
-            detect_tiled(
-                detector, picture.image.pixels, settings.tiling, score=thresholds, max_detections=most,
-                batch_size=settings.batch,
-            )
-            for picture in pictures
-        ]  # fmt: skip
-        return [
-            replace(one[wanted[one.labels]][: settings.max_boxes], path=picture.image.path)
-            for one, picture in zip(tiled, pictures, strict=True)
-        ]
+        return [_detect_tiled(detector, picture.image, settings, thresholds, wanted) for picture in pictures]
     selection = choose_selection(thresholds, IOU_THRESHOLD, settings.max_boxes)
     parts: list[list[Detections]] = []  # per view, per picture
     for number, view in enumerate(views):
@@ -159,3 +149,26 @@ def _detect(
             detector.complete(one, picture.image, thresholds=thresholds, max_detections=settings.max_boxes)
         )
     return complete
+
+
+def _detect_tiled(
+    detector: Detector,
+    image: OpenedImage,
+    settings: DetectSettings,
+    thresholds: Sequence[float],
+    wanted: np.ndarray,
+) -> Detections:
+    """The objects of the `wanted` classes (K,) bool in one picture and its windows."""
+    assert settings.tiling is not None, "asked for"
+    most = max(settings.max_boxes, LEAST_TILED)  # of one window; the picture's best ones are chosen at the end
+    found = detect_tiled(
+        detector.backend,
+        detector.input_size,
+        image.pixels,
+        settings.tiling,
+        choose_selection(thresholds, IOU_THRESHOLD, most),
+        thresholds=thresholds,
+        batch_size=settings.batch,
+    )
+    found = found[wanted[found.labels]][: settings.max_boxes]
+    return detector.complete(found, image, thresholds=thresholds, max_detections=settings.max_boxes)
