@@ -36,7 +36,7 @@ from rtmdet.runs.measure import Loading, run_detector
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("RTMDET_SHARED") or ROOT.parent / "shared")
-MOST = 1000  # detections of a class that count in the mosaic
+MOST = 3000  # detections of a class that count in the mosaic
 # data.tile, data.input_size: whole photos (640 x 640) at 640, windows at the same scale, and twice as large
 VARIANTS = ((None, 640), (None, 320), (320, 320), (320, 640))
 

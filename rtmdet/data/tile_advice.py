@@ -26,15 +26,15 @@ class TileAdvice:
 
     def __str__(self) -> str:
         return (
-            f"have {self.before:.0f} px or less at {self.input_side} px; with --set data.tile={self.side}, in windows "
-            f"of the pictures' own pixels, {self.after:.0f} px"
+            f"have {self.before:.0f} px or less at {self.input_side} px; "
+            f"with --set data.tile={self.side}, in windows of the pictures' own pixels, {self.after:.0f} px"
         )
 
 
 def advise_tiles(
     sizes: np.ndarray, pictures: np.ndarray, labels: np.ndarray, input_size: tuple[int, int]
 ) -> TileAdvice | None:
-    """Windows of the input's side or smaller, if half of the objects of a class are small, and much larger there; else None.
+    """Windows of the input's side or smaller, if half of the objects of a class are small, and much larger there.
 
     `sizes` (N,): square root of the area of each object in pixels of its picture; `pictures` (N,): the longer side of
     the picture; `input_size` (H, W).

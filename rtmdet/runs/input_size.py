@@ -85,7 +85,7 @@ def relative_sizes(dataset: CocoDataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def object_sizes(dataset: CocoDataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Square roots of the areas of all objects (N,) in their image's pixels, its longer side (N,), and labels (N,)."""
+    """Square roots of all objects' areas (N,), their images' longer sides (N,), in pixels, and labels (N,)."""
     sizes, pictures, labels = [], [], []
     for index in range(len(dataset)):
         meta, truth = dataset.truth(index)
