@@ -132,7 +132,7 @@ def ground_truth_ap(
 
 def report_small_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
     """The share 0 .. 1 of training boxes too small to be matched at this input size; prints a line if many are."""
-    boxes, _ = plain_boxes(dataset, input_size)
+    boxes, _ = plain_boxes(dataset.without_reduced(), input_size)
     lost = without_prior(boxes, input_size)
     if lost > MOST_WITHOUT_PRIOR * len(boxes):
         height, width = input_size

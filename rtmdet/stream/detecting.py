@@ -79,14 +79,15 @@ def frames_of(sources: Iterable[Source]) -> Iterator[Frame | Failure]:
 def detect(detector: Detector, sources: Sequence[Source], settings: DetectSettings) -> Iterator[Result | Failure]:
     """What is found in each picture of the sources, in their order; the network runs in the caller's thread.
 
-    Memory holds a few batches at most. A live source is answered frame by frame.
+    Memory holds a few batches at most; of pictures to be cut, which may be very large, one and the next. A live
+    source is answered frame by frame.
     """
-    live = any(source.live for source in sources)
-    size = 1 if live else settings.batch
-    views = choose_views(detector.input_size, augmented=settings.augmented)
-    ahead = 1 if live else size + READERS
+    live, tiled = any(source.live for source in sources), settings.tiling is not None
+    size = 1 if live or tiled else settings.batch
+    views = [] if tiled else choose_views(detector.input_size, augmented=settings.augmented)
+    ahead = 1 if live else 2 if tiled else size + READERS
     frames = prefetched(frames_of(sources), ahead=1 if live else READERS)
-    ready = in_order(partial(_prepare, views), frames, threads=READERS, ahead=ahead)
+    ready = in_order(partial(_prepare, views), frames, threads=1 if tiled else READERS, ahead=ahead)
     for batch in _batches(ready, size):
         yield from _run(detector, batch, views, settings)
 
