@@ -85,10 +85,14 @@ def _first_of_each_object(boxes: np.ndarray, cut: np.ndarray) -> np.ndarray:
     """The places of boxes (D, 4) that show no object of one before them."""
     free = np.ones(len(boxes), bool)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    left, _, right, _ = np.ascontiguousarray(boxes.T)
     for place in range(len(boxes)):
         if not free[place]:
             continue
-        rest = np.flatnonzero(free[place + 1 :]) + place + 1
+        # Few of thousands of boxes are above or below this one; the others are not compared.
+        after = slice(place + 1, None)
+        beside = free[after] & (left[after] < right[place]) & (right[after] > left[place])
+        rest = np.flatnonzero(beside) + place + 1
         sides = np.minimum(boxes[place, 2:], boxes[rest, 2:]) - np.maximum(boxes[place, :2], boxes[rest, :2])
         overlap = sides.clip(0).prod(1)
         same = overlap > SAME_OBJECT * (areas[place] + areas[rest] - overlap)
