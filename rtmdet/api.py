@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from rtmdet.config.file import stored_tiling
 from rtmdet.core.console import say, track
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
+from rtmdet.core.tiling import Tiling
 from rtmdet.data.doctor.finding import Report
 from rtmdet.data.doctor.report import examine_path
 from rtmdet.deploy.export import NMS_IOU, NMS_MOST, NMS_SCORE, ExportOptions, Tracer
@@ -32,7 +34,6 @@ from rtmdet.runs.measure import Evaluation, Loading, evaluate_detector
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.train import carry_out
 from rtmdet.stream.label import LIMIT, NextLabels, label_next
-from rtmdet.stream.tiles import Tiling
 from rtmdet.training.log import read_log
 from rtmdet.training.records import Callback
 
@@ -121,14 +122,14 @@ def evaluate(
 
     `detector` may be a weights file, or the folder of a run, whose last.pth is taken. `data` is a data set in any
     known format; `split` defaults to val, or train if there is none. Without `data`, the validation images of the
-    detector's run. `tile` also detects in overlapping windows of this side in pixels. Raises InputError.
+    detector's run. `tile` also detects in overlapping windows of this side in pixels, by default as in the run; 0 not
+    at all. Raises InputError.
     """
     loading = Loading(batch_size, workers, backend)
     found = detector if isinstance(detector, Detector) else Detector(weights_of_run(str(detector)))
     name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=_path(data), images=_path(images), split=split)
-    tiling = None if tile is None else Tiling(tile)
-    return evaluate_detector(found, dataset, name=name, loading=loading, tiling=tiling)
+    return evaluate_detector(found, dataset, name=name, loading=loading, tiling=_tiling(tile, found))
 
 
 def compare(
@@ -243,11 +244,12 @@ def label(
     only if there are too few photos; those of a data set `skip` are left out.
 
     `detector` is a weights file, the folder of a run (its last.pth), or a Detector. Boxes are those above `score`, as
-    for a Detector; `tile` also detects in overlapping windows of this side in pixels. Raises InputError.
+    for a Detector; `tile` as in `evaluate`. Raises InputError.
     """
     words = [photos] if isinstance(photos, str | Path) else photos
+    found = detector if isinstance(detector, Detector) else Detector(weights_of_run(str(detector)))
     return label_next(
-        detector if isinstance(detector, Detector) else Detector(weights_of_run(str(detector))),
+        found,
         [str(word) for word in words],
         format=format,
         out=Path(out).expanduser(),
@@ -256,7 +258,7 @@ def label(
         score=score,
         recursive=recursive,
         batch_size=batch_size,
-        tiling=None if tile is None else Tiling(tile),
+        tiling=_tiling(tile, found),
         watch=partial(track, text="detecting"),
     )
 
@@ -293,6 +295,11 @@ def _whole_and_merged(
         Detector(file, size=size, classes=classes, input_size=input_size, fold=fold) for fold in (False, True)
     )
     return whole, merged
+
+
+def _tiling(tile: int | None, detector: Detector) -> Tiling | None:
+    """The windows of this side, by default those of the training run; None for 0."""
+    return stored_tiling(detector.config) if tile is None else Tiling(tile) if tile else None
 
 
 def _path(path: PathLike | None) -> Path | None:

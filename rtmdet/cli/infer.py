@@ -48,7 +48,7 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
         arguments.max_boxes,
         arguments.batch,
         augmented=arguments.tta,
-        tiling=read_tiling(arguments.tile, detector),
+        tiling=read_tiling(0 if arguments.tta and arguments.tile is None else arguments.tile, detector),
         tracked=arguments.track,
     )
     output = OutputSettings(

@@ -6,11 +6,13 @@ import argparse
 import difflib
 from collections.abc import Sequence
 
+from rtmdet.cli.parser import INPUT_SIDE
+from rtmdet.config.file import stored_tiling
 from rtmdet.core.errors import InputError
+from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened
 from rtmdet.detector import Detector
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
-from rtmdet.stream.tiles import Tiling
 
 
 def load_detector(arguments: argparse.Namespace, *, fold: bool = True, half: bool = False) -> Detector:
@@ -39,13 +41,16 @@ def check_score(score: float | str) -> None:
 
 
 def read_tiling(side: int | None, detector: Detector) -> Tiling | None:
-    """The windows of --tile; 0, without a number, means windows of the network's input size."""
-    if side is None:
+    """The windows of --tile, by default those of the training run; INPUT_SIDE: of the network's input size."""
+    if side == 0:
         return None
-    tiling = Tiling(side or max(detector.input_size))
-    print(
-        f"windows of {tiling.side} x {tiling.side} pixels that overlap by {tiling.overlap:.0%}, and the whole picture"
-    )
+    if side is None:
+        tiling = stored_tiling(detector.config)
+        if tiling is not None:
+            print(f"{tiling}, as in the training run (--tile 0: whole pictures only)")
+        return tiling
+    tiling = Tiling(max(detector.input_size) if side == INPUT_SIDE else side)
+    print(tiling)
     return tiling
 
 

@@ -11,6 +11,7 @@ from rtmdet.cli.data_parser import add_data
 
 BOX_AM_METHODS = ("gradcam", "gradcam++", "eigencam", "ablationcam")
 EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
+INPUT_SIDE = -1  # --tile without a number
 REDUCTIONS = ("squeeze_mean", "select_max", "topk")
 COMMANDS = (
     "train",
@@ -122,9 +123,10 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_tile(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--tile", type=int, nargs="?", const=0, metavar="SIDE",
+    parser.add_argument("--tile", type=int, nargs="?", const=INPUT_SIDE, metavar="SIDE",
                         help="for small objects in large pictures: also detect in overlapping windows of SIDE x SIDE "
-                        "pixels (without a number: the input size of the network)")  # fmt: skip
+                        "pixels (without a number: the input size of the network; 0: no windows; default: as in the "
+                        "training run, data.tile)")  # fmt: skip
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:

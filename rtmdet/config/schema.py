@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from rtmdet.config.limits import Limit, check_limits, read_pair, read_path, read_size, require
+from rtmdet.core.tiling import LEAST_SIDE, Tiling
 
 PRECISIONS = ("float32", "bf16", "fp16")
 EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
 NORM_STATISTICS = ("keep", "recalibrate", "freeze")
 LARGEST_SIDE = 8192  # pixels of the network's input
+LARGEST_TILE = 65_536  # pixels of a picture
 
 
 def _one_of(names: tuple[str, ...]) -> Limit:
@@ -41,6 +43,9 @@ Values = Annotated[tuple[int, int], read_pair, Limit(lambda pair: 0 <= pair[0] <
 Size = Annotated[tuple[int, int], read_size, Limit(_is_size, f"multiples of 32 from 32 to {LARGEST_SIDE}")]
 # With a 1 x 1 map and a single image in the batch, a batch norm has nothing to normalize.
 TrainingSize = Annotated[Size, Limit(lambda sides: max(sides) >= 64, "one side of 64 or more")]
+TileSide = Annotated[
+    int, Limit(lambda side: LEAST_SIDE <= side <= LARGEST_TILE, f"pixels from {LEAST_SIDE} to {LARGEST_TILE}")
+]
 Names = Annotated[tuple[str, ...], Limit(_differ, "different names, at least one")]
 TimmName = Annotated[str, Limit(lambda name: name.startswith("timm/"), "timm/<name>, such as timm/resnet18, or none")]
 LocalPath = Annotated[str, read_path]
@@ -117,8 +122,16 @@ class DataConfig:
     """oversample images with a class present in less than this share of images (LVIS); 0 = off"""
     keep_empty: bool = False
     """also train on images without objects"""
+    tile: TileSide | None = None
+    """for small objects in large pictures: side in pixels of overlapping windows, which are images of their own in
+    training, and in which validation and detection with the checkpoints look, too; null: whole pictures only"""
     value_range: Values | None = None
     """for 16-bit images, which often use only 10 to 14 bits: values that become black and white; null: 0 and 65535"""
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """How large pictures are cut; None: they are not."""
+        return None if self.tile is None else Tiling(self.tile)
 
     def __post_init__(self) -> None:
         check_limits(self, "data")

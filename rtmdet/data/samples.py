@@ -19,7 +19,7 @@ from rtmdet.data.augment.composition import Composition, compose, crop, make_til
 from rtmdet.data.augment.transforms import flip, mixup, pad, shift_hsv
 from rtmdet.data.caches import LruCache, SharedSamples, slot_size
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.order import EpochOrder, image_classes, repeat_factors
+from rtmdet.data.order import EpochOrder, image_classes, neighbors_of, repeat_factors
 
 CROP_ATTEMPTS = 100  # a crop without objects is drawn again, at most this often
 PARTNER_DRAWS = 15  # mixup draws at most this often for a partner with objects
@@ -61,7 +61,7 @@ class TrainingSamples(Dataset[Sample]):
     ) -> None:
         factors = repeat_factors(image_classes(dataset), repeat_threshold) if repeat_threshold else None
         self.dataset = dataset
-        self.order = EpochOrder(len(dataset), seed, factors)
+        self.order = EpochOrder(len(dataset), seed, factors, neighbors_of(dataset))
         self.input_size = input_size
         self.seed = seed
         self.stage2_start = stage2_start
@@ -125,7 +125,7 @@ class TrainingSamples(Dataset[Sample]):
         """The sample of a place before mixup, drawn again while the crop has no objects."""
         for attempt in range(CROP_ATTEMPTS):
             rng = np.random.default_rng([self.seed, place, attempt])
-            index = self.order.index(place) if attempt == 0 else int(rng.integers(len(self.dataset)))
+            index = self.order.index(place) if attempt == 0 else self.order.another(place, rng)
             composition = self._compose(index, place, rng)
             last = attempt == CROP_ATTEMPTS - 1  # used even without objects
             if len(composition.instances) or self.keep_empty or last:

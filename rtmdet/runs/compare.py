@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pycocotools.coco import COCO
 
+from rtmdet.config.file import stored_tiling
 from rtmdet.config.schema import EvaluationConfig, SplitConfig
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
@@ -234,4 +235,7 @@ def measure(
     dataset = open_coco(one.detector, images.annotations, images.folder)
     settings = replace(stored_settings(one.detector, str(one.path)) or default, backend=default.backend)
     remarks.append(f"{one.path}: {describe_settings(settings)}")
-    return run_detector(one.detector, dataset, settings, batch_size=loading.batch_size, workers=loading.workers)
+    tiling = stored_tiling(one.detector.config)
+    if tiling is not None:
+        remarks.append(f"{one.path}: {tiling}")
+    return run_detector(one.detector, dataset, settings, loading, tiling)

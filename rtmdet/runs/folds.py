@@ -21,7 +21,7 @@ from rtmdet.data.json_file import read_json, write_json
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, metric_text
 from rtmdet.runs.folder import holds_run, load_run
-from rtmdet.runs.measure import describe_interval, run_detector
+from rtmdet.runs.measure import Loading, describe_interval, run_detector
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.own_data import OwnData, check_resumable, choose_classes
@@ -132,5 +132,5 @@ def detect_fold(config: Config, folder: Path) -> tuple[CocoEvaluator, tuple[int,
     detector = Detector(folder / "last.pth", device=config.train.device)
     dataset = open_split(config.data.val, config, detector.classes, training=False)
     data = config.data
-    found = run_detector(detector, dataset, config.evaluation, batch_size=data.batch_size, workers=data.workers)
+    found = run_detector(detector, dataset, config.evaluation, Loading(data.batch_size, data.workers), data.tiling)
     return found, dataset.category_ids

@@ -21,6 +21,7 @@ from rtmdet.core.boxes import pairwise_iou
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs, Target
 from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.tile_advice import TileAdvice, advise_tiles
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.plain_images import plain_batches, spread
 
@@ -42,6 +43,7 @@ def choose_input_size(dataset: CocoDataset, detector: RTMDet | None, device: tor
 
     The trained `detector` is on the device and in evaluation mode; None: neck and head start from scratch.
     """
+    dataset = dataset.without_reduced()  # with windows, these decide
     side, smallest, pixels = side_for_boxes(*relative_sizes(dataset))
     reason = f"at {side} px, 90 % of the boxes of {dataset.classes[smallest]} measure {pixels:.0f} px or more"
     if detector is not None:
@@ -61,23 +63,37 @@ def size_choice(side: int, dataset: CocoDataset, reason: str) -> Choice:
     if least > side:
         side, reason = least, f"{reason}; enlarged because many objects are small"
     if share > MOST_SMALL:
-        reason += (
-            f"; {share:.0%} of the objects of one class are still under {SMALL_SIDE:g} px: cut the photos into tiles"
-        )
+        reason += f"; {share:.0%} of the objects of one class are still under {SMALL_SIDE:g} px"
     shapes = [dataset.truth(index)[0].original_size for index in range(len(dataset))]
-    return Choice("data.input_size", list(fit_shape(side, shapes)), reason)
+    size = fit_shape(side, shapes)
+    if advice := tiles_for(dataset, size):
+        reason += f"; half of the objects of {dataset.classes[advice.label]} {advice}"
+    return Choice("data.input_size", list(size), reason)
+
+
+def tiles_for(dataset: CocoDataset, input_size: tuple[int, int]) -> TileAdvice | None:
+    """The windows that are worth their time at an input of (H, W); None if there are none, or windows already."""
+    if dataset.window_count:
+        return None
+    return advise_tiles(*object_sizes(dataset), input_size)
 
 
 def relative_sizes(dataset: CocoDataset) -> tuple[np.ndarray, np.ndarray]:
     """Square roots of the areas of all objects (N,), as fractions of their image's longer side; labels (N,)."""
-    sizes, labels = [], []
+    sizes, pictures, labels = object_sizes(dataset)
+    return sizes / pictures, labels
+
+
+def object_sizes(dataset: CocoDataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Square roots of all objects' areas (N,), their images' longer sides (N,), in pixels, and labels (N,)."""
+    sizes, pictures, labels = [], [], []
     for index in range(len(dataset)):
         meta, truth = dataset.truth(index)
         x1, y1, x2, y2 = truth.boxes.T
-        areas = (x2 - x1) * (y2 - y1)
-        sizes.append(np.sqrt(areas) / max(meta.original_size))
+        sizes.append(np.sqrt((x2 - x1) * (y2 - y1)))
+        pictures.append(np.full(len(truth), max(meta.original_size), np.float32))
         labels.append(truth.labels)
-    return np.concatenate(sizes), np.concatenate(labels)
+    return np.concatenate(sizes), np.concatenate(pictures), np.concatenate(labels)
 
 
 def mean_overlap(

@@ -20,8 +20,9 @@ from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.priors import STRIDES, grid_priors, level_sizes
 from rtmdet.core.structures import DenseOutputs, ImageMeta, Target
-from rtmdet.data.coco.dataset import CocoDataset, index_coco, reason_against
+from rtmdet.data.coco.dataset import CocoDataset, index_coco
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile
+from rtmdet.data.coco.usable import reason_against
 from rtmdet.evaluation.coco import CocoEvaluator
 from rtmdet.runs.plain_images import plain_boxes
 
@@ -131,7 +132,7 @@ def ground_truth_ap(
 
 def report_small_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
     """The share 0 .. 1 of training boxes too small to be matched at this input size; prints a line if many are."""
-    boxes, _ = plain_boxes(dataset, input_size)
+    boxes, _ = plain_boxes(dataset.without_reduced(), input_size)
     lost = without_prior(boxes, input_size)
     if lost > MOST_WITHOUT_PRIOR * len(boxes):
         height, width = input_size

@@ -92,7 +92,7 @@ def frozen_random(config: Config) -> str | None:
 
 def count_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> dict[str, ClassBoxes]:
     """The training boxes of each class, and how many are too small to be matched at this input size."""
-    boxes, labels = plain_boxes(dataset, input_size)
+    boxes, labels = plain_boxes(dataset.without_reduced(), input_size)
     of_class = {name: boxes[labels == label] for label, name in enumerate(dataset.classes)}
     return {name: ClassBoxes(len(found), without_prior(found, input_size)) for name, found in of_class.items()}
 

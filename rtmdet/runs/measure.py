@@ -12,6 +12,7 @@ from rtmdet.core.console import SizedIterable, track, warn
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.structures import Batch
+from rtmdet.core.tiling import Tiling
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
@@ -19,7 +20,8 @@ from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, interval
 from rtmdet.evaluation.matches import ClassMatches
-from rtmdet.stream.tiles import Tiling, detect_tiled
+from rtmdet.stream.threads import in_order
+from rtmdet.stream.tiles import detect_tiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,31 +44,50 @@ def detect_all(
 ) -> CocoEvaluator:
     """Run the network over every image of the loader; returns an evaluator with the detections of this process."""
     evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
-    selection = Selection(settings.score_threshold, settings.iou_threshold, settings.nms_pre, settings.max_detections)
     for batch in track(loader, "validating"):
-        evaluator.add(batch.metas, detect(backend, batch.images, places_of(batch), selection))
+        evaluator.add(batch.metas, detect(backend, batch.images, places_of(batch), selection_of(settings)))
     return evaluator
+
+
+def detect_all_tiled(
+    backend: Backend,
+    input_size: tuple[int, int],
+    dataset: CocoDataset,
+    tiling: Tiling,
+    settings: EvaluationConfig,
+    *,
+    batch_size: int,
+    indices: Sequence[int] | None = None,
+) -> CocoEvaluator:
+    """Run the network over windows and the whole of every image, or of those at `indices`, at an input of (H, W).
+
+    The next image is decoded meanwhile. The boxes are in the images' own pixels.
+    """
+    evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
+    chosen = range(len(dataset)) if indices is None else indices
+    samples = in_order(dataset.load, chosen, threads=1, ahead=2)
+    for _, sample in zip(track(chosen, "validating"), samples, strict=True):
+        found = detect_tiled(backend, input_size, sample.image, tiling, selection_of(settings), batch_size=batch_size)
+        evaluator.add([sample.meta], [found])
+    return evaluator
+
+
+def selection_of(settings: EvaluationConfig) -> Selection:
+    """Which predictions count in an evaluation."""
+    return Selection(settings.score_threshold, settings.iou_threshold, settings.nms_pre, settings.max_detections)
 
 
 def run_detector(
-    detector: Detector, dataset: CocoDataset, settings: EvaluationConfig, *, batch_size: int, workers: int
+    detector: Detector, dataset: CocoDataset, settings: EvaluationConfig, loading: Loading, tiling: Tiling | None
 ) -> CocoEvaluator:
-    """Run a detector over every image of a data set, at its own input size."""
-    samples = EvaluationSamples(dataset, input_size=detector.input_size)
-    loader = EvaluationLoader(samples, batch_size=batch_size, workers=workers)
+    """Run a detector over every image of a data set, at its own input size, with `tiling` over windows of it, too."""
+    size = detector.input_size
+    if tiling is not None:
+        batch = loading.batch_size
+        return detect_all_tiled(detector.backend, size, dataset, tiling, settings, batch_size=batch)
+    samples = EvaluationSamples(dataset, input_size=size)
+    loader = EvaluationLoader(samples, batch_size=loading.batch_size, workers=loading.workers)
     return detect_all(detector.backend, dataset, loader, settings)
-
-
-def run_tiled(detector: Detector, dataset: CocoDataset, settings: EvaluationConfig, tiling: Tiling) -> CocoEvaluator:
-    """Run a detector over windows of every image of a data set; the boxes are in the images' own pixels."""
-    evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
-    for index in track(range(len(dataset)), "validating"):
-        sample = dataset.load(index)
-        found = detect_tiled(
-            detector, sample.image, tiling, score=settings.score_threshold, max_detections=settings.max_detections
-        )
-        evaluator.add([sample.meta], [found])
-    return evaluator
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,11 +132,7 @@ def evaluate_detector(
     stored = stored_settings(detector, name)
     settings = stored or EvaluationConfig()
     settings = replace(settings, backend=loading.backend or settings.backend)
-    evaluator = (
-        run_detector(detector, dataset, settings, batch_size=loading.batch_size, workers=loading.workers)
-        if tiling is None
-        else run_tiled(detector, dataset, settings, tiling)
-    )
+    evaluator = run_detector(detector, dataset, settings, loading, tiling)
     metrics, matches = evaluator.evaluate_with_matches()
     origin = "as in the training run" if stored else "defaults"
     return Evaluation(metrics, tuple(matches), evaluator, len(dataset), settings, origin, tuple(dataset.remarks))

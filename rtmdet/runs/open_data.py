@@ -28,7 +28,7 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
         report_dark_images(train)
     if missing := [name for name, count in zip(train.classes, train.class_counts, strict=True) if not count]:
         say(f"no examples of {shortened(missing)}: they cannot be learned; remove them from data.classes")
-    if is_main_process() and (common := count_learned(map(train.path, range(len(train))), val)):
+    if is_main_process() and (common := count_learned(dict.fromkeys(map(train.path, range(len(train)))), val)):
         say(f"{common} of {len(val)} validation images are copies of training images: AP will be too high")
     return train, val
 
@@ -42,6 +42,7 @@ def open_split(split: SplitConfig, config: Config, classes: Sequence[str] | None
         training=training,
         keep_empty=config.data.keep_empty,
         value_range=config.data.value_range,
+        tiling=config.data.tiling if training else None,
     )
 
 
@@ -65,7 +66,8 @@ def count_learned(learned: Iterable[Path], val: CocoDataset) -> int:
 
 def describe_split(name: str, dataset: CocoDataset) -> str:
     """One line about a split."""
-    text = f"{name}: {len(dataset)} images, {dataset.box_count} boxes, classes: {shortened(dataset.classes)}"
+    windows = f" ({dataset.window_count} of them windows)" if dataset.window_count else ""
+    text = f"{name}: {len(dataset)} images{windows}, {dataset.box_count} boxes, classes: {shortened(dataset.classes)}"
     unused = ", ".join(f"{count} {reason}" for reason, count in dataset.unused.items() if count)
     if unused:
         text += f"; not used: {unused}"

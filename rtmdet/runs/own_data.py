@@ -120,10 +120,11 @@ class OwnData:
             return parse_config(yaml.safe_dump(derived), f"--data {options.data_set}", overrides)
 
         config = resolved()
+        images = max(self._training_images(config), 1)
         start = start_of(found, config.model)
         names = config.data.classes or self.classes
         choices = choose_recipe(
-            max(labeled_images(self.train), 1),
+            images,
             start=start,
             new_classes=len(names if found is None else new_classes(found, names)),
             batch_size=config.data.batch_size if "data.batch_size" in given else None,
@@ -139,6 +140,18 @@ class OwnData:
         config = resolved()
         write_json(copies / ORIGIN, str(options.data_set.resolve()))
         return config
+
+    def _training_images(self, config: Config) -> int:
+        """The images of an epoch: those with objects, and their windows if they are cut."""
+        tile = config.data.tile
+        if tile is None:
+            return labeled_images(self.train)
+        dataset = open_split(config.data.train, config, config.data.classes, training=True)
+        say(
+            f"  data.tile: {tile}  ({dataset.window_count} windows of {tile} x {tile} pixels beside "
+            f"{len(dataset) - dataset.window_count} whole pictures)"
+        )
+        return len(dataset)
 
     def _measure(
         self, resolved: Callable[[], Config], detector: LoadedWeights | None, given: Container[str]

@@ -19,7 +19,7 @@ from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.evaluation.coco import CocoMetrics
 from rtmdet.runs.measure import detect_all
 from rtmdet.runs.time_estimate import END, Speed, pace
-from rtmdet.runs.validation import build_validation_loader, choice_cost, detection_size
+from rtmdet.runs.validation import build_validation_loader, choice_cost, detection_size, inputs_per_image
 from rtmdet.training.engine import Trainer
 from rtmdet.training.records import Callback, StepRecord
 from rtmdet.viz.curves import LoggedRun, draw_curves
@@ -53,7 +53,8 @@ def measure_speed(
     except OSError as error:
         raise InputError(f"output folder {folder} cannot be written: {error}") from error
     learned = len(trainer.loader) * config.data.batch_size * world_size()  # images, rounded up to whole batches
-    end = END + choice_cost(config, train=learned, val=len(val_data)) * detection
+    inputs = round(len(val_data) * inputs_per_image(config, val_data))
+    end = END + choice_cost(config, train=learned, val=inputs) * detection
     start = build_seconds + max(plain[0] - plain_step, 0.0)
     return gather(Speed(start, mixed_step, plain_step, detection + rest, save, end))[0]
 
@@ -113,7 +114,8 @@ def time_validation(
     if not part.durations:  # fewer validation images than processes
         return 0.0, 0.0
     evaluation = (time.perf_counter() - began) * len(loader) / batches
-    return pace(part.durations, len(loader)) * len(loader), evaluation + time_pictures(metrics, trainer.folder)
+    batches_in_all = len(loader) * inputs_per_image(config, val_data)
+    return pace(part.durations, len(loader)) * batches_in_all, evaluation + time_pictures(metrics, trainer.folder)
 
 
 class _Part:

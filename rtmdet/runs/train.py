@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,7 +32,7 @@ from rtmdet.runs.progress_watch import ProgressWatch
 from rtmdet.runs.start_check import check_start
 from rtmdet.runs.time_estimate import Course, DurationEstimate
 from rtmdet.runs.time_limit import TimedRun, time_limit
-from rtmdet.runs.validation import choice_cost, detection_size
+from rtmdet.runs.validation import choice_cost, detection_size, inputs_per_image
 from rtmdet.runs.weights_file import forget_weights, read_first_weights
 from rtmdet.training.engine import Trainer
 from rtmdet.training.interruption import Interrupted, stopped_by_another
@@ -111,10 +112,7 @@ def train(
             prepare_folder(folder, config)
             trainer.callbacks = [*build_callbacks(config, trainer, train_data, val_data), *callbacks]
             if estimated and timed is None and not resumed:
-                batches = -(-len(val_data) // (config.data.batch_size * world_size()))
-                choice = choice_cost(config, train=len(train_data), val=len(val_data))
-                course = Course.of(config, trainer.steps)
-                trainer.callbacks.append(DurationEstimate(course, batches, choice, fits=fits))
+                trainer.callbacks.append(estimate_duration(config, trainer.steps, train_data, val_data, fits=fits))
         trainer.callbacks = [*trainer.callbacks, *correction]
         forget_weights()
         run_loop(trainer)
@@ -123,6 +121,16 @@ def train(
         other = None if used == detection_size(config) else used
         say(describe_outcome(read_log(folder / "log.jsonl"), folder, other))
     return folder
+
+
+def estimate_duration(
+    config: Config, steps: int, train_data: CocoDataset, val_data: CocoDataset, *, fits: bool
+) -> DurationEstimate:
+    """The callback that prints how long the run takes, with `steps` per epoch."""
+    inputs = len(val_data) * inputs_per_image(config, val_data)
+    batches = math.ceil(inputs / (config.data.batch_size * world_size()))
+    choice = choice_cost(config, train=len(train_data), val=round(inputs))
+    return DurationEstimate(Course.of(config, steps), batches, choice, fits=fits)
 
 
 def run_loop(trainer: Trainer) -> None:

@@ -23,7 +23,7 @@ from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
 from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.evaluation.coco import CocoMetrics, metric_text
-from rtmdet.runs.measure import detect_all
+from rtmdet.runs.measure import detect_all, detect_all_tiled
 from rtmdet.runs.plain_images import spread
 
 STEP = 1.25  # from one size to the next
@@ -48,14 +48,19 @@ class Validation:
 
     def __call__(self, model: nn.Module) -> CocoMetrics:
         """The metrics of all images, the same on every process."""
-        settings = self._config.evaluation
+        settings, data = self._config.evaluation, self._config.data
         backend = TorchBackend(model, self._device)
-        return detect_all(backend, self._dataset, self._loader, settings).evaluate()
+        if data.tiling is None:
+            return detect_all(backend, self._dataset, self._loader, settings).evaluate()
+        share = range(rank(), len(self._dataset), world_size())
+        return detect_all_tiled(
+            backend, self.input_size, self._dataset, data.tiling, settings, batch_size=data.batch_size, indices=share
+        ).evaluate()
 
     def choose_input_size(self, model: nn.Module, train_data: CocoDataset) -> tuple[int, int]:
-        """Validate from now on at the size with the best AP on training images; returns it."""
+        """Validate from now on at the size with the best AP on training images or windows; returns it."""
+        train_data = train_data.without_reduced()
         part = train_data.part(spread(range(len(train_data)), CHOICE_IMAGES))
-
         precision = partial(self.training_precision, model, part)
         self.input_size, measured = best_size(self._config.data.input_size, precision, limit=LARGEST_SIDE)
         self._loader = build_validation_loader(self._config, self._dataset, self.input_size)
@@ -82,6 +87,15 @@ def detection_size(config: Config) -> tuple[int, int]:
 def chooses_input_size(config: Config) -> bool:
     """Whether the size is chosen before the last validation; not if the user sets one."""
     return config.evaluation.choose_input_size and config.evaluation.input_size is None
+
+
+def inputs_per_image(config: Config, dataset: CocoDataset) -> float:
+    """How many inputs of the network an image takes in validation, on average: 1 without a tiling."""
+    tiling = config.data.tiling
+    if tiling is None:
+        return 1.0
+    sizes = [dataset.truth(index)[0].original_size for index in range(len(dataset))]
+    return sum(len(tiling.views(size)) for size in sizes) / len(sizes)
 
 
 def choice_cost(config: Config, *, train: int, val: int) -> float:

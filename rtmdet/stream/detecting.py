@@ -6,7 +6,7 @@ Legend: H, W height and width of the network's input, B pictures of a batch, K c
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from rtmdet.core.backend import detect as run_backend
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
+from rtmdet.core.tiling import Tiling
 from rtmdet.detector import Detector, OpenedImage, choose_selection
 from rtmdet.stream.frames import Failure, Frame, Source
 from rtmdet.stream.threads import in_order, prefetched
-from rtmdet.stream.tiles import Tiling, detect_tiled
+from rtmdet.stream.tiles import detect_tiled
 from rtmdet.stream.views import View, choose_views, merge
 
 READERS = 2  # threads that decode and resize
@@ -92,14 +93,15 @@ def frames_of(sources: Iterable[Source]) -> Iterator[Frame | Failure]:
 def detect(detector: Detector, sources: Sequence[Source], settings: DetectSettings) -> Iterator[Result | Failure]:
     """What is found in each picture of the sources, in their order; the network runs in the caller's thread.
 
-    Memory holds a few batches at most. A live source is answered frame by frame.
+    Memory holds a few batches at most; of pictures to be cut, which may be very large, one and the next. A live
+    source is answered frame by frame.
     """
-    live = any(source.live for source in sources)
-    size = 1 if live else settings.batch
-    views = choose_views(detector.input_size, augmented=settings.augmented)
-    ahead = 1 if live else size + READERS
+    live, tiled = any(source.live for source in sources), settings.tiling is not None
+    size = 1 if live or tiled else settings.batch
+    views = [] if tiled else choose_views(detector.input_size, augmented=settings.augmented)
+    ahead = 1 if live else 2 if tiled else size + READERS
     frames = prefetched(frames_of(sources), ahead=1 if live else READERS)
-    ready = in_order(partial(_prepare, views), frames, threads=READERS, ahead=ahead)
+    ready = in_order(partial(_prepare, views), frames, threads=1 if tiled else READERS, ahead=ahead)
     for batch in _batches(ready, size):
         yield from _run(detector, batch, views, settings)
 
@@ -144,18 +146,7 @@ def _detect(
     thresholds = [settings.least(name) for name in detector.classes]
     wanted = np.array([name in settings.thresholds for name in detector.classes])
     if settings.tiling is not None:
-        most = max(settings.most, LEAST_TILED)  # of one window; the picture's best ones are chosen at the end
-        tiled = [
-            detect_tiled(
-                detector, picture.image.pixels, settings.tiling, score=thresholds, max_detections=most,
-                batch_size=settings.batch,
-            )
-            for picture in pictures
-        ]  # fmt: skip
-        return [
-            replace(one[wanted[one.labels]][: settings.most], path=picture.image.path)
-            for one, picture in zip(tiled, pictures, strict=True)
-        ]
+        return [_detect_tiled(detector, picture.image, settings, thresholds, wanted) for picture in pictures]
     selection = choose_selection(thresholds, IOU_THRESHOLD, settings.most)
     parts: list[list[Detections]] = []  # per view, per picture
     for number, view in enumerate(views):
@@ -170,3 +161,26 @@ def _detect(
         one = one[wanted[one.labels]]
         complete.append(detector.complete(one, picture.image, thresholds=thresholds, max_detections=settings.most))
     return complete
+
+
+def _detect_tiled(
+    detector: Detector,
+    image: OpenedImage,
+    settings: DetectSettings,
+    thresholds: Sequence[float],
+    wanted: np.ndarray,
+) -> Detections:
+    """The objects of the `wanted` classes (K,) bool in one picture and its windows."""
+    assert settings.tiling is not None, "asked for"
+    most = max(settings.most, LEAST_TILED)  # of one window; the picture's best ones are chosen at the end
+    found = detect_tiled(
+        detector.backend,
+        detector.input_size,
+        image.pixels,
+        settings.tiling,
+        choose_selection(thresholds, IOU_THRESHOLD, most),
+        thresholds=thresholds,
+        batch_size=settings.batch,
+    )
+    found = found[wanted[found.labels]][: settings.most]
+    return detector.complete(found, image, thresholds=thresholds, max_detections=settings.most)

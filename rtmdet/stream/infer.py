@@ -81,12 +81,14 @@ def infer(
 def _outcomes(
     detector: Detector, sources: Sequence[Source], settings: DetectSettings, writer: _Writer
 ) -> Generator[Outcome]:
-    ahead = 1 if any(source.live for source in sources) else AHEAD
+    live, tiled = any(source.live for source in sources), settings.tiling is not None
+    # Of pictures to be cut, which may be very large, one is drawn while the network is at the next one.
+    ahead = 1 if live else 2 if tiled else AHEAD
     found = detect(detector, sources, settings)
     results = follow(found, settings) if settings.tracked else found
     try:
-        drawn = in_order(writer.draw, results, threads=WRITERS, ahead=ahead)
-        yield from in_order(writer.append, drawn, threads=1, ahead=ahead)
+        drawn = in_order(writer.draw, results, threads=1 if tiled else WRITERS, ahead=ahead)
+        yield from in_order(writer.append, drawn, threads=1, ahead=1 if tiled else ahead)
     finally:
         writer.close()
 

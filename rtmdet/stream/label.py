@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.tiling import Tiling
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector, Score
 from rtmdet.stream.formats import PHOTO_FOLDERS, open_label_set
@@ -18,7 +19,6 @@ from rtmdet.stream.frames import Failure, Frame
 from rtmdet.stream.label_files import LabeledResult
 from rtmdet.stream.ranking import Choice, RankedPhoto, Ranking, Watch, check_photos, choose, labeled_photos, rank
 from rtmdet.stream.sources import ImageFile, find_sources
-from rtmdet.stream.tiles import Tiling
 
 RANKING = "ranking.csv"
 COLUMNS = ("place", "photo", "unsure", "objects", "labeled_as", "remark")

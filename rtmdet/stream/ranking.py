@@ -10,6 +10,7 @@ import numpy as np
 
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
+from rtmdet.core.tiling import Tiling
 from rtmdet.data.copies import DistinctPhotos, digest
 from rtmdet.data.files import read_bytes
 from rtmdet.data.formats.open import open_dataset
@@ -18,7 +19,6 @@ from rtmdet.detector import Detector, Score
 from rtmdet.stream.detecting import DetectSettings, Result, detect
 from rtmdet.stream.frames import Failure
 from rtmdet.stream.sources import ImageFile
-from rtmdet.stream.tiles import Tiling
 from rtmdet.stream.unsure import LEAST_SCORE, unsureness
 
 MOST_BOXES = 300  # of a photo

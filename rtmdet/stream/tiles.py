@@ -1,82 +1,69 @@
 """Detection in large pictures: overlapping windows and the whole picture, merged in the picture's own pixels.
 
-Dimension legend: D detections, W windows, H, W of the picture where sizes are meant.
+Dimension legend: D detections, H, W of the picture where sizes are meant.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.detections import Detections
-from rtmdet.core.errors import InputError
-from rtmdet.detector import Detector, Score
+from rtmdet.core.letterbox import letterbox
+from rtmdet.core.tiling import Tiling, Window
 
-OVERLAP = 0.2  # of neighboring windows, a share of their side
 SEAM = 2.0  # pixels: boxes that end so near to a seam may be cut by it
 COVERED = 0.5  # share of a cut box inside of another one that makes it a part of that
 SAME_OBJECT = 0.5  # IoU of boxes from two windows
-
-Window = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels of the picture
-
-
-@dataclass(frozen=True, slots=True)
-class Tiling:
-    """How a picture is cut: square windows of a side in pixels, that overlap by a share of it."""
-
-    side: int
-    overlap: float = OVERLAP
-
-    def __post_init__(self) -> None:
-        if self.side < 32:
-            raise InputError(f"tiles of {self.side} pixels: expected at least 32")
-        if not 0 <= self.overlap < 1:
-            raise InputError(f"tiles that overlap by {self.overlap}: expected 0 or more, less than 1")
-
-    def windows(self, size: tuple[int, int]) -> list[Window]:
-        """The windows over a picture of (H, W), row by row, the last ones at its border; empty if one is enough."""
-        height, width = size
-        if max(size) <= self.side:
-            return []
-        rows, columns = self._starts(height), self._starts(width)
-        return [(x, y, min(x + self.side, width), min(y + self.side, height)) for y in rows for x in columns]
-
-    def _starts(self, length: int) -> list[int]:
-        last = max(length - self.side, 0)
-        step = max(int(self.side * (1 - self.overlap)), 1)
-        return [*range(0, last, step), last]
+# An object is seen in at most four windows and the whole picture; all boxes of a hundred windows would take a minute.
+ENTERING = 10  # times the boxes that are asked for enter the merging, the best ones
 
 
 def detect_tiled(
-    detector: Detector,
+    backend: Backend,
+    input_size: tuple[int, int],
     image: np.ndarray,
     tiling: Tiling,
+    selection: Selection,
     *,
-    score: Score = "auto",
-    max_detections: int = 1000,
+    thresholds: Sequence[float] = (),
     batch_size: int = 8,
 ) -> Detections:
     """The objects in a picture (H, W, 3) uint8 RGB: of all windows and of the whole picture, without doubles.
 
-    A box that a seam cuts is dropped if it lies in the box of the whole object. Raises InputError.
+    Each of them is letterboxed to an input of `input_size` (H, W). A box that a seam cuts is dropped if it lies in
+    that of the whole object. `selection` is that of each window, and its `max_detections` also that of the picture;
+    `thresholds` are further score thresholds, one per class. The result is in NumPy arrays.
     """
     size = image.shape[0], image.shape[1]
-    whole = detector(image, score=score, max_detections=max_detections).numpy()
-    windows = tiling.windows(size)
-    if not windows:
-        return whole
-    crops = (image[y1:y2, x1:x2] for x1, y1, x2, y2 in windows)
-    parts = detector(crops, score=score, max_detections=max_detections, batch_size=batch_size)
-    shifted = [_shift(part.numpy(), window) for part, window in zip(parts, windows, strict=True)]
-    cut = [
-        np.zeros(len(whole), bool),
-        *(_is_cut(part.boxes, window, size) for part, window in zip(shifted, windows, strict=True)),
+    views = tiling.views(size)
+    parts, cut = [], []
+    for first in range(0, len(views), batch_size):
+        batch = views[first : first + batch_size]
+        for window, found in zip(batch, _detect(backend, input_size, image, batch, selection), strict=True):
+            part = found.above(thresholds) if thresholds else found
+            parts.append(part)
+            cut.append(_is_cut(part.boxes, window, size))
+    everything, seams = Detections.join(parts), np.concatenate(cut)
+    if len(everything) > (most := ENTERING * selection.max_detections):
+        best = np.argsort(-everything.scores, kind="stable")[:most]
+        everything, seams = everything[best], seams[best]
+    return merge(everything, seams)[: selection.max_detections]
+
+
+def _detect(
+    backend: Backend, input_size: tuple[int, int], image: np.ndarray, windows: Sequence[Window], selection: Selection
+) -> list[Detections]:
+    """What is found in each window, clipped to it, in pixels of the picture."""
+    canvases, places = zip(*(letterbox(image[y1:y2, x1:x2], input_size) for x1, y1, x2, y2 in windows), strict=True)
+    found = detect(backend, np.stack(canvases).transpose(0, 3, 1, 2), places, selection)
+    return [
+        _shift(part.numpy().clipped((y2 - y1, x2 - x1)), (x1, y1))
+        for part, (x1, y1, x2, y2) in zip(found, windows, strict=True)
     ]
-    everything = Detections.join([whole, *shifted])
-    kept = merge(everything, np.concatenate(cut))[:max_detections]
-    return replace(kept, image_size=size, path=None, picture=partial(np.asarray, image))
 
 
 def merge(found: Detections, cut: np.ndarray) -> Detections:
@@ -98,10 +85,14 @@ def _first_of_each_object(boxes: np.ndarray, cut: np.ndarray) -> np.ndarray:
     """The places of boxes (D, 4) that show no object of one before them."""
     free = np.ones(len(boxes), bool)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    left, _, right, _ = np.ascontiguousarray(boxes.T)
     for place in range(len(boxes)):
         if not free[place]:
             continue
-        rest = np.flatnonzero(free[place + 1 :]) + place + 1
+        # Few of thousands of boxes are above or below this one; the others are not compared.
+        after = slice(place + 1, None)
+        beside = free[after] & (left[after] < right[place]) & (right[after] > left[place])
+        rest = np.flatnonzero(beside) + place + 1
         sides = np.minimum(boxes[place, 2:], boxes[rest, 2:]) - np.maximum(boxes[place, :2], boxes[rest, :2])
         overlap = sides.clip(0).prod(1)
         same = overlap > SAME_OBJECT * (areas[place] + areas[rest] - overlap)
@@ -122,6 +113,6 @@ def _is_cut(boxes: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndar
     )
 
 
-def _shift(found: Detections, window: Window) -> Detections:
-    """The detections of a window in the picture's pixels."""
-    return replace(found, boxes=found.boxes + np.array([*window[:2], *window[:2]], found.boxes.dtype))
+def _shift(found: Detections, corner: tuple[int, int]) -> Detections:
+    """Detections of the window at a corner (x, y), in the picture's pixels."""
+    return replace(found, boxes=found.boxes + np.array([*corner, *corner], found.boxes.dtype))

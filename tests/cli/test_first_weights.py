@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import numpy as np
 import pytest
 import torch
 
@@ -104,7 +105,10 @@ def test_small_objects_overrule_the_measurement(scenes: CocoDataset, monkeypatch
     assert choice.value == [800, 800]  # 0.012 x 800 px = 9.6 px
     assert choice.reason == "measured; enlarged because many objects are small"
     tiny[0][:20] = 0.004
-    assert (
-        "50% of the objects of one class are still under 8 px: cut the photos into tiles"
-        in size_choice(320, scenes, "measured").reason
+    assert "50% of the objects of one class are still under 8 px" in size_choice(320, scenes, "measured").reason
+    large = np.full(9, 20.0), np.full(9, 4000.0), np.zeros(9, np.int64)
+    monkeypatch.setattr("rtmdet.runs.input_size.object_sizes", lambda _: large)
+    assert size_choice(320, scenes, "measured").reason.endswith(
+        "; half of the objects of balloon have 5 px or less at 960 px; with --set data.tile=640, in windows of the "
+        "pictures' own pixels, 20 px"
     )

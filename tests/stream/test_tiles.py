@@ -1,72 +1,95 @@
-"""Windows over large pictures: they cover everything, and an object at a seam is found once."""
+"""Detection in windows over large pictures: an object at a seam is found once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
-import pytest
 
+from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
-from rtmdet.core.errors import InputError
-from rtmdet.stream.tiles import Tiling, detect_tiled, merge
+from rtmdet.core.letterbox import Letterbox
+from rtmdet.core.tiling import Tiling
+from rtmdet.stream.tiles import detect_tiled, merge
 
-
-@pytest.mark.parametrize("size", [(100, 100), (101, 100), (250, 640), (1000, 333), (97, 2000)])
-def test_windows_cover_the_picture(size: tuple[int, int]) -> None:
-    tiling = Tiling(100)
-    covered = np.zeros(size, int)
-    for x1, y1, x2, y2 in tiling.windows(size):
-        assert (y2 - y1, x2 - x1) == (min(size[0], 100), min(size[1], 100))
-        covered[y1:y2, x1:x2] += 1
-    assert covered.min() == (0 if max(size) == 100 else 1)
-    for near, far in zip(tiling.windows(size), tiling.windows(size)[1:], strict=False):
-        if near[1] == far[1]:
-            assert near[2] - far[0] >= 20  # neighbors overlap
-
-
-def test_what_is_no_tiling() -> None:
-    for side, overlap in ((31, 0.2), (100, 1.0), (100, -0.1)):
-        with pytest.raises(InputError, match="tiles"):
-            Tiling(side, overlap)
+SIDE = 100  # of the windows and of the network's input
 
 
 class Finder:
-    """Finds every bright rectangle that a picture shows, whole or in part, as a detector does; reduced ones not."""
+    """Finds every bright rectangle that an input shows, whole or in part, as a detector does; reduced ones not."""
 
-    classes = ("spot",)
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def forward(self, images: np.ndarray) -> np.ndarray:
+        self.batches.append(len(images))
+        return images
+
+    def select(
+        self, outputs: np.ndarray, input_size: tuple[int, int], letterboxes: Sequence[Letterbox], selection: Selection
+    ) -> list[Detections]:
+        return [
+            self._of(image[0, : place.content[0], : place.content[1]] * (place.scale == (1.0, 1.0)))
+            for image, place in zip(outputs, letterboxes, strict=True)
+        ]
 
     def _of(self, image: np.ndarray) -> Detections:
-        boxes = []
-        for level in sorted(set(np.unique(image).tolist()) - {0}):
-            rows, columns = np.nonzero(image[..., 0] == level)
+        boxes, levels = [], sorted(set(np.unique(image).tolist()) - {0}, reverse=True)
+        for level in levels:
+            rows, columns = np.nonzero(image == level)
             boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-        count = len(boxes)
-        array = np.array(boxes, np.float32).reshape(-1, 4)
-        scores = np.linspace(0.9, 0.5, count, dtype=np.float32)
-        return Detections(array, scores, np.zeros(count, np.int64), self.classes)
+        scores = np.array(levels, np.float32) / 20
+        return Detections(np.array(boxes, np.float32).reshape(-1, 4), scores, np.zeros(len(boxes), np.int64))
 
-    def __call__(self, images: Iterable[np.ndarray] | np.ndarray, **options: object) -> object:
-        if isinstance(images, np.ndarray):
-            empty = np.zeros((0, 4), np.float32)
-            return Detections(empty, np.zeros(0, np.float32), np.zeros(0, np.int64), self.classes)
-        return [self._of(image) for image in images]
+
+def detect(
+    picture: np.ndarray, overlap: float = 0.2, selection: Selection | None = None, batch: int = 8
+) -> Detections:
+    tiling = Tiling(SIDE, overlap)
+    return detect_tiled(Finder(), (SIDE, SIDE), picture, tiling, selection or Selection(), batch_size=batch)
+
+
+def picture_with(objects: Sequence[tuple[int, int, int, int]], size: tuple[int, int]) -> np.ndarray:
+    picture = np.zeros((*size, 3), np.uint8)
+    for level, (x1, y1, x2, y2) in enumerate(objects, 10):
+        picture[y1:y2, x1:x2] = level
+    return picture
+
+
+OBJECTS = [(5, 5, 20, 30), (70, 10, 95, 35), (150, 75, 162, 90), (78, 78, 98, 98), (380, 230, 400, 250)]
 
 
 def test_each_object_is_found_once() -> None:
     """Whole, in the overlap of two or four windows, across a seam, at the picture's border."""
-    picture = np.zeros((250, 400, 3), np.uint8)
-    objects = [(5, 5, 20, 30), (70, 10, 95, 35), (150, 75, 162, 90), (78, 78, 98, 98), (380, 230, 400, 250)]
-    for level, (x1, y1, x2, y2) in enumerate(objects, 10):
-        picture[y1:y2, x1:x2] = level
-    found = detect_tiled(Finder(), picture, Tiling(100, 0.3))
-    assert sorted(map(tuple, found.boxes.tolist())) == sorted(objects)
-    assert found.image_size == (250, 400)
+    found = detect(picture_with(OBJECTS, (250, 400)), 0.3)
+    assert sorted(map(tuple, found.boxes.tolist())) == sorted(OBJECTS)
     assert (np.diff(found.scores) <= 0).all()
 
 
+def test_the_best_of_all_windows_are_kept() -> None:
+    everything = detect(picture_with(OBJECTS, (250, 400)), 0.3)
+    found = detect(picture_with(OBJECTS, (250, 400)), 0.3, Selection(max_detections=2), batch=5)
+    assert found.scores.tolist() == everything.scores[:2].tolist()
+
+
+def test_thresholds_of_the_classes_apply_before_the_merging() -> None:
+    tiling, picture = Tiling(SIDE, 0.3), picture_with(OBJECTS, (250, 400))
+    found = detect_tiled(Finder(), (SIDE, SIDE), picture, tiling, Selection(), thresholds=[0.6])
+    assert sorted(map(tuple, found.boxes.tolist())) == sorted(OBJECTS[2:])  # scores 0.50, 0.55, 0.60 ...
+
+
+def test_windows_come_in_batches() -> None:
+    finder = Finder()
+    detect_tiled(finder, (SIDE, SIDE), np.zeros((100, 260, 3), np.uint8), Tiling(SIDE), Selection(), batch_size=3)
+    assert finder.batches == [3, 1]  # the whole and three windows
+
+
 def test_a_small_picture_is_not_cut() -> None:
-    assert len(detect_tiled(Finder(), np.full((50, 60, 3), 9, np.uint8), Tiling(100))) == 0  # the whole alone
+    finder = Finder()
+    detect_tiled(finder, (SIDE, SIDE), np.full((50, 60, 3), 9, np.uint8), Tiling(SIDE), Selection())
+    assert finder.batches == [1]
 
 
 def test_merging() -> None:

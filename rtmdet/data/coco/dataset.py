@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter, defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -18,21 +17,17 @@ from pycocotools.coco import COCO
 from rtmdet.core.errors import InputError
 from rtmdet.core.instances import Instances
 from rtmdet.core.structures import ImageMeta, Sample
+from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened
+from rtmdet.data.caches import LruCache
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, read_and_repair
+from rtmdet.data.coco.usable import reason_against
+from rtmdet.data.coco.windows import Cutting, cut_pictures
 from rtmdet.data.image_names import place_images
 from rtmdet.data.images import ValueRange, image_size, read_image
 
 MIN_SIDE = 32  # pixels; training skips smaller images
-
-
-class Unusable(StrEnum):
-    """Why training skips an object, in the words of the messages."""
-
-    OTHER_CLASS = "of other classes"
-    CROWD = "crowd regions"
-    TOO_SMALL = "under 1 pixel wide or high"
-    WITHOUT_AREA = "without area"
+PICTURE_MEMORY = 512 * 2**20  # bytes of decoded pictures that each process keeps for their windows, at most
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,11 +59,13 @@ class CocoDataset:
         training: bool,
         keep_empty: bool = False,
         value_range: ValueRange | None = None,
+        tiling: Tiling | None = None,
     ) -> None:
         """Read and check the whole file; `classes` chooses and orders its classes (None: all, by id).
 
         For training the file must have all of `classes`, for validation at least one: AP of the others is not
-        measured. `value_range` is for 16-bit images, see `read_image`.
+        measured. `value_range` is for 16-bit images, see `read_image`. `tiling`, for training, adds the windows of
+        large pictures as images of their own, see `cut_pictures`.
 
         Raises InputError for a fault in the file, a missing class, a missing image file, or if no box is usable.
         """
@@ -78,6 +75,10 @@ class CocoDataset:
             self.remarks += _join_classes(annotations, file, classes)
         ids = _category_ids(annotations, file, classes)
         self.classes, self.category_ids = tuple(ids), tuple(ids.values())
+        self._cuttings: dict[int, Cutting] = {}  # by the id of the window
+        if tiling is not None:
+            assert training, "validation measures whole pictures"
+            file, self._cuttings = cut_pictures(file, set(self.category_ids), tiling, keep_empty=keep_empty)
         self.coco = index_coco(file)
         self._folder = images
         self._annotations = annotations
@@ -85,13 +86,15 @@ class CocoDataset:
         self.unused: Counter[str] = Counter()
         self._records = self._select(training=training, keep_empty=keep_empty)
         self.image_ids = tuple(record.image["id"] for record in self._records)
+        self._decoded: LruCache[np.ndarray] = LruCache(self.pictures_in_memory)
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getstate__(self) -> dict[str, object]:
-        """What loader processes need if they are not forked: everything except the index, which is large."""
-        return {name: value for name, value in vars(self).items() if name != "coco"}
+        """What loader processes need if they are not forked: everything except what is large, index and pixels."""
+        kept = {name: value for name, value in vars(self).items() if name != "coco"}
+        return kept | {"_decoded": LruCache(self.pictures_in_memory)}
 
     @property
     def box_count(self) -> int:
@@ -103,6 +106,29 @@ class CocoDataset:
         """Number of usable boxes of each class, by label."""
         labels = np.concatenate([record.instances.labels for record in self._records])
         return np.bincount(labels, minlength=len(self.classes)).tolist()
+
+    @property
+    def window_count(self) -> int:
+        """Number of images that are windows of larger pictures."""
+        return sum(image_id in self._cuttings for image_id in self.image_ids)
+
+    @property
+    def pictures(self) -> np.ndarray:
+        """The number of the picture that each image is, or is a window of, from 0: (M,) int64 for M images."""
+        return np.unique([self._file_entry(index)["id"] for index in range(len(self))], return_inverse=True)[1]
+
+    @property
+    def pictures_in_memory(self) -> int:
+        """How many pictures with windows PICTURE_MEMORY holds, at least one."""
+        sizes = (3 * cutting.picture["height"] * cutting.picture["width"] for cutting in self._cuttings.values())
+        return max(PICTURE_MEMORY // max(sizes, default=PICTURE_MEMORY), 1)
+
+    def without_reduced(self) -> CocoDataset:
+        """The data set without the pictures that also have windows; the same without a tiling."""
+        if not self._cuttings:
+            return self
+        cut = {cutting.picture["id"] for cutting in self._cuttings.values()}
+        return self.part([index for index, image_id in enumerate(self.image_ids) if image_id not in cut])
 
     def part(self, indices: Sequence[int]) -> CocoDataset:
         """A data set of some of the images, chosen by index."""
@@ -135,14 +161,29 @@ class CocoDataset:
         Raises InputError if the image cannot be read or its size differs from the annotation file.
         """
         meta, instances = self.truth(index)
-        entry = self._records[index].image
-        image = read_annotated_image(self.path(index), entry, self._annotations, self._value_range)
-        return Sample(image, instances, meta)
+        entry = self._file_entry(index)
+
+        def decode(_: int) -> np.ndarray:
+            return read_annotated_image(self.path(index), entry, self._annotations, self._value_range)
+
+        if not self._cuttings:
+            return Sample(decode(meta.image_id), instances, meta)
+        image = self._decoded.get(entry["id"], decode)
+        if meta.image_id in self._cuttings:
+            x1, y1, x2, y2 = self._cuttings[meta.image_id].window
+            image = image[y1:y2, x1:x2]
+        return Sample(image.copy(), instances, meta)
 
     def check_size(self, index: int) -> None:
         """Raise InputError if the size in the image file's header differs from the annotation file."""
         path = self.path(index)
-        _check_size(path, image_size(path), self._records[index].image, self._annotations)
+        _check_size(path, image_size(path), self._file_entry(index), self._annotations)
+
+    def _file_entry(self, index: int) -> CocoImage:
+        """The entry of the whole picture in the file of the image at an index."""
+        entry = self._records[index].image
+        cutting = self._cuttings.get(entry["id"])
+        return entry if cutting is None else cutting.picture
 
     def _select(self, *, training: bool, keep_empty: bool) -> list[_Record]:
         """The images to use; raises InputError if none has a usable box."""
@@ -153,7 +194,7 @@ class CocoDataset:
             record = _make_record(image, self.coco.imgToAnns[image_id], labels, reasons)
             if training and min(image["width"], image["height"]) < MIN_SIDE:
                 reasons[f"in images with a side under {MIN_SIDE} pixels"] += len(record.instances)
-            elif keep_empty or not training or len(record.instances):
+            elif keep_empty or not training or len(record.instances) or image_id in self._cuttings:
                 # Differs from mmdet: an image with only crowd regions or boxes under 1 pixel counts as empty, too;
                 # it would teach that they are background.
                 records.append(record)
@@ -242,15 +283,3 @@ def _make_record(
         box_labels.append(labels[annotation["category_id"]])
     corners = np.array(boxes, np.float32).reshape(-1, 4)
     return _Record(image, Instances(corners, np.array(box_labels, np.int64)))
-
-
-def reason_against(annotation: CocoAnnotation, wanted: Container[int]) -> Unusable | None:
-    """Why training skips an annotation, None if it does not; `wanted` has the category ids to learn."""
-    _, _, width, height = annotation["bbox"]
-    if annotation["category_id"] not in wanted:
-        return Unusable.OTHER_CLASS
-    if annotation["iscrowd"]:
-        return Unusable.CROWD
-    if width < 1 or height < 1:
-        return Unusable.TOO_SMALL
-    return Unusable.WITHOUT_AREA if annotation["area"] <= 0 else None

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Sequence
 
-from rtmdet.data.coco.dataset import MIN_SIDE, Unusable, reason_against
+from rtmdet.data.coco.dataset import MIN_SIDE
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_outside
 from rtmdet.data.coco.repairs import ROUNDING
+from rtmdet.data.coco.usable import Unusable, reason_against
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item, Severity
 

@@ -33,6 +33,7 @@ class Purpose:
     known_classes: tuple[str, ...] | None = None  # classes of the checkpoint to start from
     keep_empty: bool = False  # train on images without objects too
     repeat_threshold: float = 0.0  # data.repeat_threshold
+    tile: int | None = None  # data.tile
 
 
 @dataclass(frozen=True, slots=True)

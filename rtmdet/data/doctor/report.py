@@ -34,7 +34,7 @@ from rtmdet.data.doctor.image_files import (
     inspect_images,
     of_wrong_size,
 )
-from rtmdet.data.doctor.sizes import find_small_boxes, fractions_by_stride, sides_at_input
+from rtmdet.data.doctor.sizes import find_small_boxes, find_tiles, fractions_by_stride, sides_at_input
 from rtmdet.data.formats.faults import Fault, collect_faults
 from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.formats.yolo_layout import find_layout
@@ -127,7 +127,7 @@ def _examine_split(
     name, keep_empty = file.source.name, purpose.keep_empty
     wanted = classes.wanted_categories(file, purpose)
     usable = boxes.usable_annotations(file, wanted)
-    sides = sides_at_input(file, usable, purpose.input_size)
+    sides = sides_at_input(file, usable, purpose.input_size, purpose.tile)
     found = [
         *find_broken_images(file, inspected),
         *boxes.find_misplaced_boxes(file, of_wrong_size(file, inspected)),
@@ -136,6 +136,7 @@ def _examine_split(
         *classes.find_class_differences(file, purpose),
         boxes.find_crowded_images(file, usable),
         find_small_boxes(file, usable, sides, purpose.input_size),
+        find_tiles(file, usable, purpose.input_size, purpose.tile),
     ]
     kept = set(file.images)
     if name == "train":

@@ -14,7 +14,8 @@ import numpy as np
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.data.coco.file import CocoAnnotation
 from rtmdet.data.doctor.annotation_file import AnnotationFile
-from rtmdet.data.doctor.finding import Finding
+from rtmdet.data.doctor.finding import Finding, Item
+from rtmdet.data.tile_advice import advise_tiles
 
 STRIDES = (8, 16, 32)
 MANY_SMALL = 0.1  # fraction of boxes under the finest stride above which training suffers
@@ -23,12 +24,17 @@ LARGEST_FACTOR = 2.0  # advise at most this much more input size: beyond it, til
 
 
 def sides_at_input(
-    file: AnnotationFile, annotations: Sequence[CocoAnnotation], input_size: tuple[int, int]
+    file: AnnotationFile, annotations: Sequence[CocoAnnotation], input_size: tuple[int, int], tile: int | None = None
 ) -> np.ndarray:
-    """(width, height) of boxes, (N, 2), in pixels of the letterboxed input of (H, W)."""
+    """(width, height) of boxes, (N, 2), in pixels of the letterboxed input of (H, W).
+
+    `tile`: the side of the windows that large images are cut into, which the input then shows.
+    """
     scales = {}
     for image_id, image in file.images.items():
-        scales[image_id] = Letterbox.fit((image["height"], image["width"]), input_size).scale
+        longest = tile or max(image["height"], image["width"])
+        shown = min(image["height"], longest), min(image["width"], longest)
+        scales[image_id] = Letterbox.fit(shown, input_size).scale
     sides = np.array([annotation["bbox"][2:] for annotation in annotations], np.float64).reshape(-1, 2)
     return sides * np.array([scales[annotation["image_id"]] for annotation in annotations]).reshape(-1, 2)
 
@@ -68,5 +74,20 @@ def _advice_for_small(shorter: np.ndarray, input_size: tuple[int, int]) -> str:
         return f"data.input_size=[{height}, {width}] leaves only {FEW_SMALL:.0%} of all boxes that small"
     return (
         f"it would take {factor:.1f} times the input size until only {FEW_SMALL:.0%} of all boxes are that small: "
-        f"cut the images into {math.ceil(factor)} x {math.ceil(factor)} overlapping tiles"
+        f"cut the images into {math.ceil(factor)} x {math.ceil(factor)} overlapping tiles (data.tile)"
     )
+
+
+def find_tiles(
+    file: AnnotationFile, annotations: Sequence[CocoAnnotation], input_size: tuple[int, int], tile: int | None
+) -> Finding:
+    """The class that needs windows most, if any does."""
+    sides = np.array([annotation["bbox"][2:] for annotation in annotations], np.float64).reshape(-1, 2)
+    images = [file.images[annotation["image_id"]] for annotation in annotations]
+    pictures = np.array([max(image["height"], image["width"]) for image in images], np.float64)
+    labels = np.array([annotation["category_id"] for annotation in annotations], np.int64)
+    found = None if tile else advise_tiles(np.sqrt(sides.prod(1)), pictures, labels, input_size)
+    items = [Item(f"half of the objects of {file.categories[found.label]['name']} {found}")] if found else []
+    message = "class whose objects are small in large pictures"
+    advice = "windows take several times as long: compare both with rtmdet evaluate --tile before a long training"
+    return file.finding("hint", "tiles", message, advice, items)

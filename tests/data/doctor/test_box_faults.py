@@ -116,6 +116,29 @@ def test_advice_for_small_boxes(patient) -> None:
     assert advice(160)[0] == "hint"  # one of twenty
 
 
+def test_tiles_are_recommended_where_they_enlarge_small_objects(patient) -> None:
+    for one in patient.documents["train"]["annotations"]:
+        if one["category_id"] == 1:
+            one["bbox"][2:] = [30, 30]
+
+    def advice(side: int, tile: int | None = None) -> list[str]:
+        purpose = Purpose(input_size=(side, side), tile=tile)
+        return [one.items[0].text for one in patient.check(purpose) if (one.code, one.split) == ("tiles", "train")]
+
+    assert advice(64) == [
+        "half of the objects of dog have 12 px or less at 64 px; with --set data.tile=64, in windows of the "
+        "pictures' own pixels, 30 px"
+    ]
+    assert not advice(160), "nothing is reduced"
+    assert not advice(64, tile=64), "there are windows"
+
+
+def test_sides_in_windows(patient) -> None:
+    file, _ = read_annotation_file(patient.sources(["train"])[0])
+    sides = sides_at_input(file, file.annotations[:2], (64, 64), 80)  # the windows of 80 x 80 become 64 x 64
+    np.testing.assert_allclose(sides, [[16, 24], [16.8, 24.8]], rtol=1e-6)
+
+
 def test_what_training_drops_is_what_the_data_set_drops(patient) -> None:
     document = patient.documents["train"]
     document["images"][0].update(width=31)

@@ -1,0 +1,29 @@
+"""Which annotations training uses."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from enum import StrEnum
+
+from rtmdet.data.coco.file import CocoAnnotation
+
+
+class Unusable(StrEnum):
+    """Why training skips an object, in the words of the messages."""
+
+    OTHER_CLASS = "of other classes"
+    CROWD = "crowd regions"
+    TOO_SMALL = "under 1 pixel wide or high"
+    WITHOUT_AREA = "without area"
+
+
+def reason_against(annotation: CocoAnnotation, wanted: Container[int]) -> Unusable | None:
+    """Why training skips an annotation, None if it does not; `wanted` has the category ids to learn."""
+    _, _, width, height = annotation["bbox"]
+    if annotation["category_id"] not in wanted:
+        return Unusable.OTHER_CLASS
+    if annotation["iscrowd"]:
+        return Unusable.CROWD
+    if width < 1 or height < 1:
+        return Unusable.TOO_SMALL
+    return Unusable.WITHOUT_AREA if annotation["area"] <= 0 else None

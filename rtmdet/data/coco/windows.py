@@ -1,0 +1,122 @@
+"""Windows of large pictures as training images of their own, beside the whole pictures.
+
+Boxes are [x, y, width, height] in files and xyxy in Instances. Dimension legend: N objects of a picture.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+
+from rtmdet.core.instances import Instances
+from rtmdet.core.tiling import Tiling, Window
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage
+from rtmdet.data.coco.usable import reason_against
+
+LEAST_VISIBLE = 1 / 3  # share of an object's box inside of a window; with less, one cannot see what it is
+LEAST_SIDE = 1.0  # pixels of a box, as in whole pictures
+EMPTY_SHARE = 0.25  # windows without objects per window with some; with keep_empty as many as those
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """A window as an image of a data set."""
+
+    window: Window
+    picture: CocoImage  # that it is cut out of
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A window with the objects that are visible in it, or `empty`: nothing of any object, used or not, is."""
+
+    cutting: Cutting
+    annotations: list[CocoAnnotation]
+    empty: bool
+
+
+def cut_pictures(
+    file: CocoFile, wanted: Container[int], tiling: Tiling, *, keep_empty: bool
+) -> tuple[CocoFile, dict[int, Cutting]]:
+    """The file with the windows of its large pictures as further images, and what they show, by their new ids.
+
+    An object belongs to each window that shows at least LEAST_VISIBLE of its box, which is clipped to the window.
+    A window that shows less of objects and nothing else is left out: it would teach that their parts are background.
+    Of the windows that show nothing at all, a part is kept, evenly spread (EMPTY_SHARE). Pictures without usable
+    objects are cut only with `keep_empty`. `wanted` has the category ids to learn.
+    """
+    of_image = defaultdict(list)
+    for annotation in file["annotations"]:
+        of_image[annotation["image_id"]].append(annotation)
+    cuts: dict[int, list[_Cut]] = {}  # by the picture's id
+    for picture in file["images"]:
+        usable = [one for one in of_image[picture["id"]] if reason_against(one, wanted) is None]
+        if usable or keep_empty:
+            cuts[picture["id"]] = list(_cut(picture, of_image[picture["id"]], wanted, tiling))
+    kept = _kept(cuts, keep_empty=keep_empty)
+    numbers = count(max((image["id"] for image in file["images"]), default=0) + 1)
+    marks = count(max((one["id"] for one in file["annotations"]), default=0) + 1)
+    images, annotations, cuttings = [], list(file["annotations"]), {}
+    for picture in file["images"]:
+        images.append(picture)
+        for cut in kept.get(picture["id"], ()):
+            number = next(numbers)
+            x1, y1, x2, y2 = cut.cutting.window
+            images.append({**picture, "id": number, "width": x2 - x1, "height": y2 - y1})
+            annotations += [{**one, "id": next(marks), "image_id": number} for one in cut.annotations]
+            cuttings[number] = cut.cutting
+    return {**file, "images": images, "annotations": annotations}, cuttings
+
+
+def _cut(
+    picture: CocoImage, annotations: list[CocoAnnotation], wanted: Container[int], tiling: Tiling
+) -> Iterator[_Cut]:
+    """Those windows of a picture that may be used."""
+    corners = np.array([one["bbox"] for one in annotations], np.float32).reshape(-1, 4)
+    corners[:, 2:] += corners[:, :2]
+    objects = Instances(corners, np.arange(len(annotations)))  # labeled by their place in the list
+    areas = _areas(objects).clip(1e-6)
+    usable = np.array([reason_against(one, wanted) is None for one in annotations], bool)
+    for window in tiling.windows((picture["height"], picture["width"])):
+        x1, y1, x2, y2 = window
+        seen = objects.affine((1.0, 1.0), (-x1, -y1)).clip((y2 - y1, x2 - x1))
+        visible = _areas(seen) / areas  # (N,)
+        large = (seen.boxes[:, 2:] - seen.boxes[:, :2]).min(1, initial=np.inf) >= LEAST_SIDE
+        inside = seen.select(usable & large & (visible >= LEAST_VISIBLE))
+        cut = [
+            _visible(annotations[place], box, float(visible[place]))
+            for place, box in zip(inside.labels.tolist(), inside.boxes.tolist(), strict=True)
+        ]
+        if cut or not visible.any():
+            yield _Cut(Cutting(window, picture), cut, empty=not cut)
+
+
+def _visible(annotation: CocoAnnotation, box: list[float], share: float) -> CocoAnnotation:
+    """What a window shows of an object: the clipped xyxy box, the same share of its area, no outline."""
+    x1, y1, x2, y2 = box
+    return {
+        "id": annotation["id"],
+        "image_id": annotation["image_id"],
+        "category_id": annotation["category_id"],
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": annotation["area"] * share,
+        "iscrowd": annotation["iscrowd"],
+    }
+
+
+def _kept(cuts: dict[int, list[_Cut]], *, keep_empty: bool) -> dict[int, list[_Cut]]:
+    """All windows with objects, and the right number of the empty ones, evenly spread over all pictures."""
+    everything = [cut for own in cuts.values() for cut in own]
+    empty = [place for place, cut in enumerate(everything) if cut.empty]
+    full = len(everything) - len(empty)
+    number = min(len(empty), full if keep_empty else int(EMPTY_SHARE * full))
+    chosen = {id(everything[empty[place * len(empty) // number]]) for place in range(number)}
+    return {key: [cut for cut in own if not cut.empty or id(cut) in chosen] for key, own in cuts.items()}
+
+
+def _areas(objects: Instances) -> np.ndarray:
+    return (objects.boxes[:, 2:] - objects.boxes[:, :2]).prod(1)
