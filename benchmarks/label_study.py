@@ -4,7 +4,7 @@
     python benchmarks/label_study.py --data DATA/bccd --weights nano.pth --first 0.1 --next 0.1 --device cuda --jobs 5
 
 For each seed, a detector is trained on a random `--first` part of the training photos and ranks the others by every
-measure of rtmdet/stream/unsure.py. Then detectors are trained from `--weights`, each on the first part and a further
+measure of unsure_measures.py. Then detectors are trained from `--weights`, each on the first part and a further
 `--next` part (both fractions of all training photos): the most unsure photos of a measure, or random ones. With
 `--first 0` the weights themselves rank the photos. All of one seed share the first part and the training's seed.
 
@@ -34,7 +34,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from rtmdet.stream.unsure import MEASURES
+from unsure_measures import MEASURES
 
 FIRST, RANDOM = "first", "random"  # the training before, and what measures are compared with
 SAME = ("data", "weights", "first", "next", "hold_out", "epochs", "input")  # settings that rows must share
@@ -167,10 +167,10 @@ def count_boxes(study: Study, ids: Sequence[int]) -> int:
 def rank(study: Study, seed: int, weights: str) -> dict[str, list[int]]:
     """The ids of the photos to label next, by each measure, the most unsure one first."""
     import numpy as np
+    from unsure_measures import LEAST_SCORE, Seen
 
     from rtmdet.data.images import read_image
     from rtmdet.detector import Detector
-    from rtmdet.stream.unsure import LEAST_SCORE, Seen
     from rtmdet.stream.views import View
 
     detector = Detector(weights, device=study.device, input_size=(study.side, study.side))
