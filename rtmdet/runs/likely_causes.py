@@ -200,7 +200,7 @@ def _too_small(facts: RunFacts, share: float) -> str:
     height, width = facts.input_size
     return (
         f"{share:.0%} of the objects are too small to be matched at {height} x {width} pixels: raise data.input_size "
-        "(rtmdet data check suggests one), or cut the images into tiles"
+        "(rtmdet data check suggests one), or train with windows of large pictures (data.tile)"
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,16 @@ import numpy as np
 import pytest
 from bright import BrightBackend, scene
 
+import rtmdet.stream.detecting as detecting
 from rtmdet.core.errors import InputError
+from rtmdet.core.tiling import Tiling
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
 from rtmdet.stream.detecting import DetectSettings
+from rtmdet.stream.frames import Failure, Frame
 from rtmdet.stream.infer import Outcome, OutputSettings, infer
 from rtmdet.stream.sources import find_sources
+from rtmdet.stream.views import View
 
 THRESHOLDS = {"bright": 0.3, "white": 0.3}
 
@@ -54,6 +60,31 @@ def test_results_are_those_of_single_images(detector: Detector, photos: Path, tm
         assert found.path is not None
         drawn = read_image(tmp_path / "out" / f"{found.path.stem}.jpg").astype(int)
         assert np.abs(drawn - found.draw()).mean() < 10
+
+
+def test_few_pictures_that_are_cut_are_in_memory(
+    detector: Detector, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be very large. In the caller's hand, drawn, waiting to be written, decoded: one each."""
+    opened: list[weakref.ref[np.ndarray]] = []
+    alive: list[int] = []
+    original = detecting._prepare
+
+    def spy(views: Sequence[View], frame: Frame | Failure) -> object:
+        made = original(views, frame)
+        assert isinstance(made, detecting._Prepared)
+        opened.append(weakref.ref(made.image.pixels))
+        alive.append(sum(one() is not None for one in opened))
+        return made
+
+    monkeypatch.setattr(detecting, "_prepare", spy)
+    run(detector, photos, tmp_path / "out", batch=8)
+    assert max(alive) >= 8
+    opened.clear()
+    alive.clear()
+    run(detector, photos, tmp_path / "out", batch=8, tiling=Tiling(64))
+    assert len(alive) == 25
+    assert max(alive) <= 5
 
 
 def test_classes_and_their_number(detector: Detector, photos: Path, tmp_path: Path) -> None:
