@@ -160,10 +160,9 @@ def test_rates_scale_with_the_batch() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train5_tiny_1c", "train5_tiny_80c"])
-def test_weights_after_five_steps_are_the_reference(name: str) -> None:
+def test_weights_after_five_steps_are_the_reference() -> None:
     """Network in float64, loss in float32: every learned tensor that the reference sampled."""
-    golden = reference.load(name)
+    golden = reference.load("train5_tiny_1c")
     model = build_rtmdet(str(golden["size"]), int(golden["num_classes"]))
     model = RULES.load_weights(model, int(golden["weight_seed"])).double().train()
     optimizer = build_optimizer(model, learning_rate=float(golden["lr"]), weight_decay=0.05)

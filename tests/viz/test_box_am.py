@@ -316,7 +316,7 @@ CASES = [(method, level) for method in METHODS[:3] for level in range(3)]
 
 @pytest.mark.shared
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize(("method", "level"), [*CASES, pytest.param("ablationcam", 0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("method", "level"), CASES)  # ablationcam: tests/golden
 def test_raw_maps_equal_the_reference(real_model: RTMDet, real_images: Tensor, method: str, level: int) -> None:
     golden = np.load(GOLDEN)
     boxes = torch.from_numpy(golden["pseudo_gt"])
