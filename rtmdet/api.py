@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rtmdet.config.file import stored_tiling
+from rtmdet.config.file import choose_tiling
 from rtmdet.core.console import say, track
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
-from rtmdet.core.tiling import Tiling
 from rtmdet.data.doctor.finding import Report
 from rtmdet.data.doctor.report import examine_path
 from rtmdet.deploy.export import NMS_IOU, NMS_MOST, NMS_SCORE, ExportOptions, Tracer
@@ -129,7 +128,7 @@ def evaluate(
     found = detector if isinstance(detector, Detector) else Detector(weights_of_run(str(detector)))
     name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=_path(data), images=_path(images), split=split)
-    return evaluate_detector(found, dataset, name=name, loading=loading, tiling=_tiling(tile, found))
+    return evaluate_detector(found, dataset, name=name, loading=loading, tiling=choose_tiling(tile, found.config))
 
 
 def compare(
@@ -258,7 +257,7 @@ def label(
         score=score,
         recursive=recursive,
         batch_size=batch_size,
-        tiling=_tiling(tile, found),
+        tiling=choose_tiling(tile, found.config),
         watch=partial(track, text="detecting"),
     )
 
@@ -295,11 +294,6 @@ def _whole_and_merged(
         Detector(file, size=size, classes=classes, input_size=input_size, fold=fold) for fold in (False, True)
     )
     return whole, merged
-
-
-def _tiling(tile: int | None, detector: Detector) -> Tiling | None:
-    """The windows of this side, by default those of the training run; None for 0."""
-    return stored_tiling(detector.config) if tile is None else Tiling(tile) if tile else None
 
 
 def _path(path: PathLike | None) -> Path | None:

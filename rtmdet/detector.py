@@ -45,7 +45,7 @@ Score = float | str | Sequence[float]
 
 
 class Detector:
-    """A network with its class names and input size (H, W), on its device.
+    """A network with its class names and input size (H, W), on its device; sees whole pictures, without data.tile.
 
     Several threads may call one detector. Attributes: `classes`, K names; `named`, false if these are only numbers;
     `input_size`; `device`; `model`, for torch; `config`, the YAML of the training run; `category_ids` of the classes
@@ -72,8 +72,8 @@ class Detector:
 
         ONNX Runtime runs an exported .onnx, OpenVINO an .xml. Model size, class names and input size (H, W) default
         to those in the file. `device` is cpu, cuda, cuda:1, mps or auto. `fold` merges batch norms into convolutions:
-        same results, faster. `half` computes in 16-bit floats on a CUDA GPU: faster, scores differ in the third
-        digit. `threads` are those of an exported file, by default as many as cores; torch has
+        same results, faster. `half` computes in 16-bit floats on a CUDA GPU: faster, with scores that differ by up
+        to about 0.02. `threads` are those of an exported file, by default as many as cores; torch has
         torch.set_num_threads. Raises InputError if the weights do not fit or lack metadata.
         """
         self.path, self.backend, facts = _open(

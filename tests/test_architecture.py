@@ -21,7 +21,8 @@ ALLOWED = {
     "training": {"core", "evaluation", "weights"},  # of weights the checkpoints: they hold the state of a training
     "deploy": {"core", "models", "weights"},
     "detector": {"core", "data", "deploy", "evaluation", "models", "weights"},  # of data the image files
-    "stream": {"core", "data", "deploy", "detector"},  # of data the image files and label formats, of deploy the NMS
+    # of config the windows of a training run, of data the image files and label formats, of deploy the NMS
+    "stream": {"config", "core", "data", "deploy", "detector"},
     "viz": {"core", "evaluation", "training"},  # of training the records and the log that the curves are drawn from
 }
 JOINERS = {"runs", "api", "cli"}

@@ -14,14 +14,16 @@ from typing import TextIO
 from tqdm import tqdm
 
 from rtmdet.cli.model_options import check_score, describe_score, hint_class, load_detector, read_tiling
+from rtmdet.config.file import stored_tiling
 from rtmdet.core.detections import DetectedObject
 from rtmdet.core.errors import InputError
+from rtmdet.core.tiling import Tiling
 from rtmdet.detector import Detector
 from rtmdet.stream.detecting import CONTINUING, DetectSettings
 from rtmdet.stream.document import DetectedFile
 from rtmdet.stream.frames import Failure, Source
 from rtmdet.stream.infer import OutputSettings, infer
-from rtmdet.stream.sources import find_sources
+from rtmdet.stream.sources import find_sources, with_range
 from rtmdet.stream.tracking import check_tracking
 
 SHOWN = 20  # files with a line of their own at the end
@@ -48,7 +50,7 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
         arguments.max_boxes,
         arguments.batch,
         augmented=arguments.tta,
-        tiling=read_tiling(0 if arguments.tta and arguments.tile is None else arguments.tile, detector),
+        tiling=_read_tiling(arguments, detector),
         tracked=arguments.track,
     )
     output = OutputSettings(
@@ -60,8 +62,9 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
         formats=arguments.save,
     )
     summary = Summary(tracked=arguments.track)
-    outcomes = infer(detector, found.sources, settings, output, weights=str(arguments.weights))
-    with closing(outcomes), progress_bar(found.sources, hidden=lines is not None) as bar:
+    sources = with_range(found.sources, detector.value_range)
+    outcomes = infer(detector, sources, settings, output, weights=str(arguments.weights))
+    with closing(outcomes), progress_bar(sources, hidden=lines is not None) as bar:
         for outcome in outcomes:
             if outcome.entry is not None:
                 summary.add(outcome.entry)
@@ -77,6 +80,15 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
         print(f"boxes above {CONTINUING:g} x that score are shown, too, where they continue a track")
     summary.report(output)
     return 1 if summary.failures else 0
+
+
+def _read_tiling(arguments: argparse.Namespace, detector: Detector) -> Tiling | None:
+    """The windows; --tta leaves those of the training run out, since it has views of its own."""
+    if not arguments.tta or arguments.tile is not None:
+        return read_tiling(arguments.tile, detector)
+    if stored_tiling(detector.config) is not None:
+        print("--tta detects in whole pictures: without the windows of the training run (data.tile)")
+    return None
 
 
 def progress_bar(sources: Sequence[Source], *, hidden: bool) -> tqdm:

@@ -59,6 +59,11 @@ def stored_tiling(text: str) -> Tiling | None:
         return None
 
 
+def choose_tiling(side: int | None, text: str) -> Tiling | None:
+    """Windows of a side in pixels; 0: none; None: those of the run with this configuration. Raises InputError."""
+    return stored_tiling(text) if side is None else Tiling(side) if side else None
+
+
 def differences(before: str, after: str) -> list[str]:
     """Differences between two texts of `dump_config`, as `train.epochs 10 -> 20`; invalid YAML counts as empty."""
     old, new = _flat(_parse_or_empty(before)), _flat(_parse_or_empty(after))

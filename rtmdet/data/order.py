@@ -1,6 +1,6 @@
 """The order of the images in an epoch; oversamples images with rare classes. Reference: LVIS, arXiv 1908.03195.
 
-Windows of one picture come near each other, so that it is decoded once in an epoch.
+Windows of one picture come near each other, so that each loader process decodes it once in an epoch.
 
 Dimension legend: M images of the data set, n positions of an epoch.
 """

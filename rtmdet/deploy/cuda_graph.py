@@ -19,6 +19,7 @@ from rtmdet.models.rtmdet import RTMDet
 
 WARM_UP = 3  # passes before the recording, in which the libraries choose their kernels
 MOST_SHAPES = 8  # graphs that are kept: each holds the memory of one pass
+_recording = Lock()  # torch records one graph at a time, whichever network it is of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +47,8 @@ class RecordedNetwork:
         with self._lock:
             recorded = self._recorded.get(images.shape)
             if recorded is None:
-                recorded = self._record(images)
+                with _recording:
+                    recorded = self._record(images)
             self._recorded.move_to_end(images.shape)
             recorded.images.copy_(images, non_blocking=True)
             recorded.graph.replay()
@@ -68,7 +70,7 @@ class RecordedNetwork:
                 self.model(own)
         torch.cuda.current_stream(own.device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with _fastest_kernels(), torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads go on
+        with _fastest_kernels(), torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
             outputs = self.model(own)
         self._recorded[images.shape] = recorded = _Recorded(graph, own, outputs)
         return recorded

@@ -80,7 +80,7 @@ def write_onnx(model: RTMDet, facts: ExportFacts, path: Path, *, half: bool = Fa
 def trace_onnx(model: RTMDet, facts: ExportFacts, *, half: bool = False) -> onnx.ModelProto:
     """The network as a graph without facts and NMS; batch norms are merged, weights have their names in the model."""
     plain = copy.deepcopy(fold_batch_norms(model)).cpu().to(memory_format=torch.contiguous_format)
-    network = DecodedModel(plain.half() if half else plain, clip=facts.nms is not None).eval()
+    network = DecodedModel(plain.half() if half else plain.float(), clip=facts.nms is not None).eval()
     example, shapes = _example(facts)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rtmdet import __version__
+from rtmdet.config.file import stored_tiling
 from rtmdet.core.console import track
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
@@ -28,6 +29,7 @@ from rtmdet.runs.plain_images import spread
 
 CHECK_IMAGES = 100
 UNVERIFIED = "unverified"
+LEAST_AP = 0.01  # below, an AP alone shows nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def verify_file(
     agreement = compare_detections(detector, file, _pictures(images, detector))
     measured = None
     faults = agreement.faults if most_drop is None else []
-    if not agreement.boxes and ap is None:
+    if not agreement.boxes and (ap or 0) < LEAST_AP:
         faults.append("no boxes above the score thresholds to compare: give images with objects, or --data for AP")
     if ap is not None and images.dataset is not None:
         measured = (ap, _precision(file, images.dataset))
@@ -138,12 +140,22 @@ def named_by_result(file: ExportedFile) -> ExportedFile:
 
 
 def _pictures(images: CheckImages, detector: Detector) -> Iterator[np.ndarray]:
+    """The pictures or, for a detector that was trained with data.tile, as many windows of them."""
+    tiling = stored_tiling(detector.config)
     for path in track(images.paths, "comparing"):
-        yield read_image(path, detector.value_range)
+        picture = read_image(path, detector.value_range)
+        if tiling is None:
+            yield picture
+            continue
+        windows = tiling.views((picture.shape[0], picture.shape[1]))
+        for place in spread(range(len(windows)), max(CHECK_IMAGES // len(images.paths), 1)):
+            x1, y1, x2, y2 = windows[place]
+            yield picture[y1:y2, x1:x2]
 
 
 def _precision(detector: Detector, dataset: CocoDataset) -> float:
-    return evaluate_detector(detector, dataset, name=str(detector.path), loading=Loading(workers=0)).ap
+    tiling = stored_tiling(detector.config)
+    return evaluate_detector(detector, dataset, name=str(detector.path), loading=Loading(workers=0), tiling=tiling).ap
 
 
 def record(stem: Path, detector: Detector, images: CheckImages, files: Sequence[ExportedFile]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,7 +19,7 @@ from rtmdet.stream.formats import PHOTO_FOLDERS, open_label_set
 from rtmdet.stream.frames import Failure, Frame
 from rtmdet.stream.label_files import LabeledResult
 from rtmdet.stream.ranking import Choice, RankedPhoto, Ranking, Watch, check_photos, choose, labeled_photos, rank
-from rtmdet.stream.sources import ImageFile, find_sources
+from rtmdet.stream.sources import ImageFile, find_sources, with_range
 
 RANKING = "ranking.csv"
 COLUMNS = ("place", "photo", "unsure", "objects", "labeled_as", "remark")
@@ -86,8 +87,8 @@ def label_next(
     """
     _check(format, limit, out)
     labeled = [] if skip is None else labeled_photos(skip)
-    found = find_sources(photos, recursive=recursive, value_range=detector.value_range)
-    files = check_photos(found.sources)
+    found = find_sources(photos, recursive=recursive)
+    files = check_photos(with_range(found.sources, detector.value_range))
     ranking = rank(detector, files, score=score, batch_size=batch_size, tiling=tiling, watch=watch)
     choice = choose(ranking, limit, labeled)
     if not choice.photos:
@@ -109,6 +110,9 @@ def _check(format: str, limit: int, out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         what = "other files in it" if out.is_dir() else "a file"
         raise InputError(f"--out {out}: expected a new or empty folder, found {what}: choose another one")
+    above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):  # seen before any work
+        raise InputError(f"--out {out}: {above} is not a folder that can be written to: choose another one")
 
 
 def _write(detector: Detector, choice: Choice, format: str, out: Path) -> list[LabeledPhoto]:

@@ -66,7 +66,7 @@ class GrowingFile:
         with writing(self._path):
             if self._file is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._path.open("w", encoding="utf-8", newline="")
+                self._file = self._path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
                 self._file.write(self._begin)
             self._file.write(text)
 
@@ -81,7 +81,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a small file, creating its folder. Raises InputError."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager

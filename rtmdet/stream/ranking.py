@@ -21,7 +21,7 @@ from rtmdet.stream.frames import Failure
 from rtmdet.stream.sources import ImageFile
 from rtmdet.stream.unsure import LEAST_SCORE, unsureness
 
-MOST_BOXES = 300  # of a photo
+MOST_BOXES = 1000  # of a photo
 COPY, NEAR_COPY = "copy", "near copy"
 
 Watch = Callable[[Sequence[ImageFile]], Iterable[ImageFile]]  # iterates, with a progress bar
@@ -46,7 +46,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """The photos to label next, in the order of the ranking, and which others are copies of them."""
+    """The photos to label next, near copies last, and which photos are copies of others."""
 
     photos: Sequence[RankedPhoto]
     copies: dict[Path, str]  # COPY or NEAR_COPY, as far as the ranking was looked through
@@ -110,8 +110,7 @@ def choose(ranking: Ranking, limit: int, labeled: Iterable[Path] = ()) -> Choice
         else:
             near.append(photo)
             copies[photo.path] = NEAR_COPY
-    wanted = {photo.path for photo in [*chosen, *near][:limit]}
-    return Choice([photo for photo in ranking.photos if photo.path in wanted], copies)
+    return Choice([*chosen, *near][:limit], copies)
 
 
 def labeled_photos(data: Path) -> list[Path]:

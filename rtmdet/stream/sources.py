@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -61,7 +61,6 @@ def find_sources(
     *,
     recursive: bool = False,
     skip: Path | None = None,
-    value_range: ValueRange | None = None,
 ) -> Found:
     """The sources that the words name, each file once, sorted within each word.
 
@@ -72,7 +71,7 @@ def find_sources(
     seen: set[Path] = set()
     for word in words:
         if "://" in word:
-            found.sources.append(_address(word, value_range))
+            found.sources.append(_address(word))
             continue
         if word.isdecimal() and not Path(word).exists():
             found.sources.append(Camera(int(word)))
@@ -80,7 +79,7 @@ def find_sources(
         files = _files(Path(os.path.expanduser(word)), recursive, skip, found.remarks)
         real = {file: file.resolve() for file in files}
         new = {file: folder for file, folder in files.items() if real[file] not in seen}
-        found.sources.extend(_file(file, folder, value_range) for file, folder in new.items())
+        found.sources.extend(_file(file, folder) for file, folder in new.items())
         seen.update(real.values())
     if any(isinstance(source, Video) for source in found.sources):
         library()  # before any work
@@ -88,17 +87,24 @@ def find_sources(
     return found
 
 
-def _address(word: str, value_range: ValueRange | None) -> Source:
+def with_range(sources: Sequence[Source], value_range: ValueRange | None) -> list[Source]:
+    """The sources, 16-bit images among them read with the range of the weights (see read_image)."""
+    return [
+        replace(one, value_range=value_range) if isinstance(one, ImageFile | ImageAddress) else one for one in sources
+    ]
+
+
+def _address(word: str) -> Source:
     scheme = word.partition("://")[0].lower()
     if is_video(word):
         return Video(word, live=scheme in STREAM_SCHEMES)
     if scheme not in ("http", "https"):
         raise InputError(f"{word}: expected an address with http, https or {', '.join(STREAM_SCHEMES)}; correct it")
-    return ImageAddress(word, value_range)
+    return ImageAddress(word)
 
 
-def _file(path: Path, folder: Path, value_range: ValueRange | None) -> Source:
-    return Video(str(path)) if is_video(path.name) else ImageFile(path, folder, value_range)
+def _file(path: Path, folder: Path) -> Source:
+    return Video(str(path)) if is_video(path.name) else ImageFile(path, folder)
 
 
 def _files(path: Path, recursive: bool, skip: Path | None, remarks: list[str]) -> dict[Path, Path]:

@@ -70,20 +70,22 @@ def merge(found: Detections, cut: np.ndarray) -> Detections:
     """One box per object, by falling score; `cut` (D,) bool: those that a seam may have cut.
 
     Whole boxes come first: of two boxes of a class that show the same object, the whole one and then the one with the
-    higher score stays.
+    higher score stays, with the higher one of both scores.
     """
     order = np.lexsort((-found.scores, cut))
-    kept = np.zeros(len(found), bool)
+    kept, scores = np.zeros(len(found), bool), found.scores.copy()
     for label in np.unique(found.labels):
         own = order[found.labels[order] == label]
-        kept[own[_first_of_each_object(found.boxes[own], cut[own])]] = True
+        first, scores[own] = _first_of_each_object(found.boxes[own], found.scores[own], cut[own])
+        kept[own[first]] = True
     chosen = np.flatnonzero(kept)
-    return found[chosen[np.argsort(-found.scores[chosen], kind="stable")]]
+    chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
+    return replace(found, scores=scores)[chosen]
 
 
-def _first_of_each_object(boxes: np.ndarray, cut: np.ndarray) -> np.ndarray:
-    """The places of boxes (D, 4) that show no object of one before them."""
-    free = np.ones(len(boxes), bool)
+def _first_of_each_object(boxes: np.ndarray, scores: np.ndarray, cut: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of boxes (D, 4) that show no object of one before them; and the scores, theirs the best one."""
+    free, scores = np.ones(len(boxes), bool), scores.copy()
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     left, _, right, _ = np.ascontiguousarray(boxes.T)
     for place in range(len(boxes)):
@@ -98,7 +100,8 @@ def _first_of_each_object(boxes: np.ndarray, cut: np.ndarray) -> np.ndarray:
         same = overlap > SAME_OBJECT * (areas[place] + areas[rest] - overlap)
         part = cut[rest] & (overlap > COVERED * areas[rest])
         free[rest[same | part]] = False
-    return np.flatnonzero(free)
+        scores[place] = max(scores[place], scores[rest[same]].max(initial=0))
+    return np.flatnonzero(free), scores
 
 
 def _is_cut(boxes: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarray:

@@ -57,7 +57,7 @@ class TracksTable:
             return
         with writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("w", encoding="utf-8", newline="") as file:
+            with self._path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(TRACK_COLUMNS)
                 writer.writerows([*key, *track.row()] for key, track in self._tracks.items())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rtmdet.config.file import choose_tiling
 from rtmdet.core.arrays import is_tensor
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
@@ -142,19 +143,22 @@ def track(
     score: Score = "auto",
     max_detections: int = 100,
     batch_size: int = 8,
+    tile: int | None = None,
 ) -> Iterator[Result]:
     """The objects in each frame of a video, with ids that they keep from frame to frame, while it is read.
 
     `video` is a file, an address or the number of a camera. A Result has the `frame`, with its `index` from 0 and its
     `seconds`, the `pixels`, and what was `found`, with `ids`: an object gets one in the second frame in a row that
     shows it, and keeps it if it is not found for up to LOST seconds. A box of at least half of `score` counts if it
-    continues a track. Raises InputError at once if the video is not there or a package is missing, and at the end if
+    continues a track. `tile` also detects in windows of this side in pixels, by default as in the training run, 0 not
+    at all. Raises InputError at once if the video is not there or a package is missing, and at the end if
     pieces of the video are damaged or missing.
     """
     least = detector.thresholds(score)
     least = least if len(least) > 1 else least * len(detector.classes)
     thresholds = dict(zip(detector.classes, least, strict=True))
-    settings = DetectSettings(thresholds, max_detections, batch_size, tracked=True)
+    tiling = choose_tiling(tile, detector.config)
+    settings = DetectSettings(thresholds, max_detections, batch_size, tracked=True, tiling=tiling)
     sources = find_sources([str(video)]).sources
     check_tracking(sources)
     return _sound(follow(detect(detector, sources, settings), settings))

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from rtmdet.data.images import read_image
+from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.stream.sources import find_sources
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
@@ -344,6 +345,21 @@ def test_other_outputs(infer: Command, photos: Path, tmp_path: Path) -> None:
     written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
     crops = {f"crops/balloon/a_{number}.jpg" for number in (1, 2)}
     assert written == {"detections.json", "detections.csv", "voc/Annotations/a.xml", *crops}
+
+
+def test_16_bit_images_are_read_with_the_range_of_the_weights(
+    checkpoint: Path, tmp_path: Path, command: Command
+) -> None:
+    """As the Detector of the same weights reads them."""
+    meta = CheckpointMeta(("balloon",), "nano", (64, 64), value_range=(300, 4000))
+    save_checkpoint(tmp_path / "deep.pth", model_state=dict(read_checkpoint(checkpoint).tensors), meta=meta)
+    deep = np.random.default_rng(0).integers(300, 4000, (64, 64, 3)).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    words = ("--score", 0.001, "--no-pictures", "--device", "cpu", "--out", tmp_path / "out")
+    command("infer", tmp_path / "deep.png", "--weights", tmp_path / "deep.pth", *words)
+    (entry,) = found(tmp_path)
+    boxes = Detector(tmp_path / "deep.pth", device="cpu")(tmp_path / "deep.png", score=0.001)
+    assert [one["score"] for one in entry["objects"]] == pytest.approx(boxes.scores.tolist(), abs=1e-4)
 
 
 def hostile(folder: Path) -> None:

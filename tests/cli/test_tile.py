@@ -77,7 +77,8 @@ def test_what_else_uses_the_windows_of_the_run(
     for words in ([tiled / "last.pth", "--tta"], [checkpoint]):
         result = command(*photos, *words)
         assert result.returncode == 0, result.stderr
-        assert "windows of" not in result.stdout
+        assert LINE not in result.stdout
+        assert ("--tta detects in whole pictures" in result.stdout) == ("--tta" in words)
     compared = command("compare", tiled, tiled / "last.pth", "--device", "cpu", "--workers", 0)
     assert f"last.pth: {LINE}" in compared.stdout
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -128,6 +129,7 @@ def test_near_copies_come_last_and_copies_not_at_all(gray: Detector, tmp_path: P
     two = rtmdet.label(gray, folder, format="yolo", out=tmp_path / "two", limit=2)
     assert sorted(one.photo.path.name[0] for one in two.photos) == ["a", "b"]
     everything = rtmdet.label(gray, folder, format="yolo", out=tmp_path / "all")
+    assert [one.photo.path.name[0] for one in everything.photos[2:]] == ["a", "a"]
     assert len(everything.photos) == 4
     assert sorted(row["remark"] for row in rows(tmp_path / "all")) == ["", "", "copy", "near copy", "near copy"]
 
@@ -140,6 +142,20 @@ def test_labeled_photos_are_left_out(gray: Detector, photos: Path, tmp_path: Pat
     with pytest.raises(InputError, match=r"all 5 photos are in .*all already: give others"):
         rtmdet.label(gray, photos, format="voc", out=tmp_path / "three", skip=tmp_path / "all")
     assert not (tmp_path / "three").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_seen_before_any_work(gray: Detector, photos: Path) -> None:
+    with pytest.raises(InputError, match=r"--out .*a.png/next: .*a.png is not a folder that can be written to"):
+        rtmdet.label(gray, photos, format="voc", out=photos / "a.png" / "next")
+
+
+@pytest.mark.parametrize("format", PHOTO_FOLDERS)
+def test_names_of_any_bytes(gray: Detector, tmp_path: Path, format: str) -> None:
+    """As from another system: they cannot be written as UTF-8."""
+    write(tmp_path / "photos" / "a.png", 0.5)
+    (tmp_path / "photos" / "a.png").rename(os.fsdecode(os.fsencode(tmp_path / "photos") + b"/caf\xe9.png"))
+    result = rtmdet.label(gray, tmp_path / "photos", format=format, out=tmp_path / "out")
+    assert len(result.photos) == 1
 
 
 def test_what_cannot_be_read_is_left_out(gray: Detector, photos: Path, tmp_path: Path) -> None:

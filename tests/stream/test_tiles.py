@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 
 from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
@@ -100,3 +101,11 @@ def test_merging() -> None:
     assert kept.boxes.tolist() == boxes[[3, 4, 1]].tolist()  # the part of another class stays
     kept = merge(found, np.zeros(5, bool))
     assert kept.boxes.tolist() == boxes[[2, 3, 4, 1]].tolist()  # half of a box is an object of its own
+
+
+def test_the_whole_box_takes_the_score_of_a_surer_piece() -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 7], [0, 0, 10, 4]], np.float32)  # IoU 0.7, 0.4
+    found = Detections(boxes, np.array([0.1, 0.8, 0.9], np.float32), np.zeros(3, np.int64))
+    merged = merge(found, np.array([False, True, True]))
+    assert merged.boxes.tolist() == [[0, 0, 10, 10]]
+    assert merged.scores.tolist() == pytest.approx([0.8])
