@@ -34,12 +34,8 @@ demo: install
 	@echo "Look at: demo/annotations.png (the generated scenes), demo/run/curves.png (losses, rate, AP),"
 	@echo "demo/detections/ (boxes on all validation images), demo/000017_*.png (feature maps and Box AM)."
 
-# The tests that send signals to themselves run apart: in a long-lived test process one of them ended the process.
-SIGNALS := tests/training/test_resume.py
-
 test: install
-	$(BIN)/python -m pytest $(SIGNALS)
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --ignore $(SIGNALS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 unit: install
 	$(BIN)/python -m pytest -m 'not slow and not shared'

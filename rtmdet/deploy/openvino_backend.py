@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,9 @@ def open_openvino(path: Path, device: str, threads: int | None = None, precision
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     try:
-        core = openvino.Core()
-        model = core.read_model(path)
+        model = _core().read_model(path)
         text = read_metadata(model)
-        compiled = core.compile_model(model, "CPU", settings)
+        compiled = _core().compile_model(model, "CPU", settings)
     except Exception as error:  # OpenVINO raises RuntimeError of many kinds for damaged files
         reason = " ".join(str(error).split())[:200]
         raise InputError(
@@ -53,6 +53,16 @@ def open_openvino(path: Path, device: str, threads: int | None = None, precision
         return [np.array(output) for output in request.infer({0: images}).to_tuple()]
 
     return ExportedBackend(str(path), run, facts, "cpu")
+
+
+@functools.cache
+def _core() -> Any:
+    """The only core of the process, which stays.
+
+    The CPU plugin of a core gives the thread memory of its own for signal handlers, until it ends. If the first of
+    two ended first, the thread was left with memory that is gone, and died at the next signal (openvino 2026.4).
+    """
+    return openvino.Core()
 
 
 def read_metadata(model: Any) -> dict[str, str]:

@@ -229,3 +229,23 @@ def test_foreign_and_damaged_metadata(model: rtmdet.RTMDet, folder: Path, tmp_pa
         onnx.save(proto, tmp_path / "changed.onnx")
         with pytest.raises(InputError, match=message):
             Detector(tmp_path / "changed.onnx")
+
+
+def test_signals_arrive_after_detectors_are_gone(folder: Path) -> None:
+    """Python's handlers run in memory that libraries may exchange, if faulthandler or pytest asked for some."""
+    code = f"""
+import gc, os, signal
+from rtmdet import Detector
+received = []
+signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+first, second = (Detector({str(folder / "plain.xml")!r}, device="cpu") for _ in range(2))
+del first
+gc.collect()
+del second
+gc.collect()
+os.kill(os.getpid(), signal.SIGTERM)
+print(received)
+"""
+    command = [sys.executable, "-X", "faulthandler", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "[15]\n")
