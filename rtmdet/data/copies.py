@@ -76,7 +76,7 @@ def group_copies(file: CocoFile, folder: Path) -> tuple[list[set[int]], str]:
 
 
 class DistinctPhotos:
-    """Photos of which none is a near copy of another, added one by one."""
+    """A growing set of photos without near copies."""
 
     def __init__(self) -> None:
         self._bits = np.empty((0, 2, GRID * GRID), bool)  # (M, 2, 256) fingerprints

@@ -17,7 +17,7 @@ import numpy as np
 from rtmdet.data.caches import LruCache
 from rtmdet.data.coco.dataset import CocoDataset
 
-SOON = 64  # places; an image that replaces another is drawn from so many
+SOON = 64  # an image that replaces another is drawn from this many neighbors in the order
 
 
 def image_classes(dataset: CocoDataset) -> list[set[int]]:

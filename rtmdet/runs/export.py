@@ -163,7 +163,7 @@ def record(stem: Path, detector: Detector, images: CheckImages, files: Sequence[
     path = stem.with_name(f"{stem.name}.check.json")
     earlier: dict[str, object] = {}
     if path.is_file():
-        with suppress(InputError):  # a damaged file is written anew
+        with suppress(InputError):  # a damaged file is replaced
             content = read_json(path)
             known = content.get("files") if isinstance(content, dict) else None
             earlier = known if isinstance(known, dict) else {}

@@ -41,7 +41,7 @@ class Source(Protocol):
     def frames(self) -> Iterator[Frame]:
         """Its pictures in order, not yet decoded to pixels where that can wait.
 
-        Raises InputError where it cannot be opened, or goes on no longer than this.
+        Raises InputError if it cannot be opened or ends early.
         """
 
 

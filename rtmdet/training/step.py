@@ -86,7 +86,7 @@ class Stepper:
             gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
             torch._foreach_mul_(gradients, parts[0].normalizer / normalizer)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_gradient or math.inf)
-        # Read before the optimizer's work begins: that goes on while the next batch is prepared.
+        # Read before the optimizer's step: a GPU makes the step while the next batch is prepared.
         made = self._read(parts, batches, normalizer, norm)
         if not self.scaler.is_enabled() and not math.isfinite(made.gradient_norm):  # the scaler skips such steps
             raise NotFiniteError(
