@@ -19,7 +19,8 @@ SHARED = Path(os.environ.get("RTMDET_SHARED") or ROOT.parent / "shared")
 WEIGHTS = SHARED / "weights" / "rtmdet_nano_person_bn.pth"
 BIN = Path(sys.executable).parent
 ONE_EPOCH = ["--set", "train.epochs=1", "--set", "data.workers=0"]
-SMALL = [*ONE_EPOCH, "--set", "data.input_size=[256,256]"]
+SMALL = [*ONE_EPOCH, "--set", "data.input_size=[256,256]"]  # finds something, for the commands that show it
+TINY = [*ONE_EPOCH, "--set", "data.input_size=[128,128]"]
 
 NAMES = ("own-data", "training", "looking-inside", "models", "infer", "label", "export")
 DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in NAMES))
@@ -29,14 +30,14 @@ TIMED = "python train.py --data data/balloon --weights rtmdet-nano-person"
 QUARTER = ["--minutes", "1", "--set", "data.workers=0", "--set", "data.input_size=[128,128]"]  # the last one counts
 CHECK_TWO = ["--check-images", "2"]
 LONG = {  # commands with what makes them short; other weights than nano's cannot be fetched without a network
-    "python train.py --config configs/balloon_nano.yaml": [*SMALL, *PERSON],
-    "python train.py --config configs/balloon_tiny.yaml": [*SMALL, "--set", "model.weights=null"],
-    "python train.py --config configs/timm_resnet18.yaml": [*SMALL, "--set", "model.backbone_pretrained=false"],
-    "python train.py --config configs/balloon_efficientnet_lite0.yaml": ONE_EPOCH,
+    "python train.py --config configs/balloon_nano.yaml": [*TINY, *PERSON],
+    "python train.py --config configs/balloon_tiny.yaml": [*TINY, "--set", "model.weights=null"],
+    "python train.py --config configs/timm_resnet18.yaml": [*TINY, "--set", "model.backbone_pretrained=false"],
+    "python train.py --config configs/balloon_efficientnet_lite0.yaml": TINY,
     "rtmdet check --data data/balloon --weights rtmdet-nano-person --overfit": ["--weights", str(WEIGHTS)],
     TIMED: [*SMALL, "--weights", str(WEIGHTS)],
     f"{TIMED} --minutes 15 --set train.output=runs/quarter": [*QUARTER, "--weights", str(WEIGHTS)],
-    f"{TWO} --set train.output=runs/two": [*SMALL, *PERSON],
+    f"{TWO} --set train.output=runs/two": [*TINY, *PERSON],
     "rtmdet export runs/balloon --format onnx openvino safetensors openmmlab": CHECK_TWO,
     "rtmdet export runs/balloon --nms --fixed --out outputs/export": CHECK_TWO,
 }
