@@ -125,7 +125,7 @@ def evaluate(
     at all. Raises InputError.
     """
     loading = Loading(batch_size, workers, backend)
-    found = detector if isinstance(detector, Detector) else Detector(weights_of_run(str(detector)))
+    found = _open(detector)
     name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=_path(data), images=_path(images), split=split)
     return evaluate_detector(found, dataset, name=name, loading=loading, tiling=choose_tiling(tile, found.config))
@@ -246,7 +246,7 @@ def label(
     for a Detector; `tile` as in `evaluate`. Raises InputError.
     """
     words = [photos] if isinstance(photos, str | Path) else photos
-    found = detector if isinstance(detector, Detector) else Detector(weights_of_run(str(detector)))
+    found = _open(detector)
     return label_next(
         found,
         [str(word) for word in words],
@@ -294,6 +294,11 @@ def _whole_and_merged(
         Detector(file, size=size, classes=classes, input_size=input_size, fold=fold) for fold in (False, True)
     )
     return whole, merged
+
+
+def _open(detector: Detector | PathLike) -> Detector:
+    """A detector itself, or that of a weights file or of a run's folder (its last.pth). Raises InputError."""
+    return detector if isinstance(detector, Detector) else Detector(weights_of_run(str(detector)))
 
 
 def _path(path: PathLike | None) -> Path | None:

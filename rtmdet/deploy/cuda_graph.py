@@ -43,7 +43,7 @@ class RecordedNetwork:
         self._lock = Lock()
 
     def __call__(self, images: Tensor) -> DenseOutputs:
-        """(B, 3, H, W) uint8 RGB, on any device, as contiguous or not -> the dense outputs on the GPU."""
+        """(B, 3, H, W) uint8 RGB, on any device -> the dense outputs on the GPU."""
         with self._lock:
             recorded = self._recorded.get(images.shape)
             if recorded is None:
