@@ -118,6 +118,11 @@ def test_the_libraries_of_videos_are_imported_in_one_file(library: str, file: st
     assert [name for name, tree in PARTS.items() if library in set(imports(tree))] == [file]
 
 
+def test_torchvision_is_never_imported_at_the_start() -> None:
+    """It takes longer than torch; core.nms loads its operators alone."""
+    assert not [name for name, tree in PARTS.items() for found in imports(tree) if room(found) == "torchvision"]
+
+
 def test_one_command_does_not_import_another() -> None:
     commands = {
         name for name, tree in TREES.items() if any(f.name == "run" for f in functions(tree)) and room(name) == "cli"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
@@ -32,3 +32,17 @@ def clip_boxes(boxes: AnyArray, size: tuple[int, int]) -> AnyArray:
     """Boxes (..., 4) xyxy clipped to an image of (H, W)."""
     height, width = size
     return boxes.clip(constants_like(boxes, (0, 0, 0, 0)), constants_like(boxes, (width, height, width, height)))
+
+
+def keep_best(order: AnyArray, most: int, suppress: Callable[[AnyArray], AnyArray]) -> AnyArray:
+    """The first `most` of the boxes that NMS keeps, without NMS of all the boxes after them.
+
+    `order` lists N boxes by falling score, and `suppress` returns the ones of such a list that NMS keeps, in its
+    order. As only boxes with a higher score can drop a box, the result is that of `suppress(order)[:most]`.
+    """
+    count = 4 * most
+    while True:
+        kept = suppress(order[:count])
+        if len(kept) >= most or count >= len(order):
+            return kept[:most]
+        count *= 4

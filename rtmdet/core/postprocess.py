@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
-from rtmdet.core.arrays import clip_boxes
+from rtmdet.core.arrays import clip_boxes, keep_best
 from rtmdet.core.boxes import decode_distances
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
+from rtmdet.core.nms import batched_nms
 from rtmdet.core.priors import STRIDES
 from rtmdet.core.structures import DenseOutputs
 
@@ -86,7 +86,10 @@ def _suppress(found: Detections, iou_threshold: float, most: int) -> Detections:
     sides = found.boxes[:, 2:] - found.boxes[:, :2]
     real = (sides > 0).all(1)
     boxes, scores, labels = found.boxes[real], found.scores[real], found.labels[real]
-    keep = batched_nms(boxes, scores, labels, iou_threshold).sort().values
-    # Equal scores stay in the order of their levels and priors; batched_nms does not guarantee it.
-    keep = keep[scores[keep].sort(descending=True, stable=True).indices][:most]
+    order = scores.sort(descending=True, stable=True).indices  # equal scores stay in the order of levels and priors
+
+    def suppress(best: Tensor) -> Tensor:
+        return best[batched_nms(boxes[best], scores[best], labels[best], iou_threshold).sort().values]
+
+    keep = keep_best(order, most, suppress)
     return Detections(boxes[keep], scores[keep], labels[keep])

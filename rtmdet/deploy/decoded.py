@@ -10,7 +10,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from rtmdet.core.arrays import clip_boxes
+from rtmdet.core.arrays import clip_boxes, keep_best
 from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
@@ -39,14 +39,17 @@ def suppress(found: Detections, selection: Selection) -> Detections:
     """NMS per class, then the best `max_detections`, by falling score."""
     sides = found.boxes[:, 2:] - found.boxes[:, :2]
     rectangles = np.hstack([found.boxes[:, :2], sides]).astype(np.float64)  # x, y, width, height
-    kept = [np.empty(0, np.int64)]
-    for label in np.unique(found.labels):
-        own = np.flatnonzero(found.labels == label)
-        best = cv2.dnn.NMSBoxes(rectangles[own], found.scores[own], 0.0, selection.iou_threshold)  # type: ignore[arg-type]
-        kept.append(own[np.asarray(best, np.int64)])
-    keep = np.sort(np.concatenate(kept))
-    keep = keep[np.argsort(-found.scores[keep], kind="stable")][: selection.max_detections]
-    return found[keep]
+
+    def of_class(own: np.ndarray) -> np.ndarray:
+        kept = cv2.dnn.NMSBoxes(rectangles[own], found.scores[own], 0.0, selection.iou_threshold)
+        return own[np.asarray(kept, np.int64)]
+
+    def of_all(best: np.ndarray) -> np.ndarray:
+        labels = found.labels[best]
+        kept = [of_class(best[labels == label]) for label in np.unique(labels)]
+        return best[np.isin(best, np.concatenate(kept))] if kept else best
+
+    return found[keep_best(np.argsort(-found.scores, kind="stable"), selection.max_detections, of_all)]
 
 
 def _select(boxes: np.ndarray, scores: np.ndarray, selection: Selection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

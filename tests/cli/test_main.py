@@ -114,6 +114,11 @@ def test_version(command: Command) -> None:
     assert settings["metadata"]["version"] == rtmdet.__version__
 
 
+def test_python_runs_the_package_like_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "rtmdet", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"rtmdet {rtmdet.__version__}\n"
+
+
 @pytest.mark.parametrize(
     ("word", "meant"),
     [

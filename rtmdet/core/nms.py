@@ -1,0 +1,47 @@
+"""Non-maximum suppression by torchvision's compiled operator.
+
+Dimension legend: N boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+FEW = 1000  # boxes of all classes that one call handles faster than a call per class, on the CPU
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
+    """The indices, in no order, of the boxes that NMS within each class keeps.
+
+    boxes (N, 4) are x1, y1, x2, y2, scores (N,), labels (N,) integers from 0. A box that overlaps a kept one with a
+    higher score by an IoU above `iou_threshold` is dropped; of equal scores the first box counts as the higher.
+    """
+    nms = _load_operator()
+    if not len(boxes):
+        return labels.long()
+    if boxes.device.type != "cpu" or len(boxes) <= FEW:
+        apart = labels.to(boxes) * (boxes.max() + 1)  # classes side by side, as if each had a picture of its own
+        return nms(boxes + apart[:, None], scores, iou_threshold)
+    classes = labels.argsort(stable=True).split(labels.bincount().tolist())
+    return torch.cat([own[nms(boxes[own], scores[own], iou_threshold)] for own in classes])
+
+
+@cache
+def _load_operator() -> Callable[[Tensor, Tensor, float], Tensor]:
+    """torchvision's operator from its library alone: importing the package takes longer than importing torch."""
+    package = find_spec("torchvision")
+    folder = Path(package.origin).parent if package and package.origin else Path()
+    try:
+        for library in (*folder.glob("_C*.so"), *folder.glob("_C*.pyd")):
+            torch.ops.load_library(str(library))
+        return torch.ops.torchvision.nms.default
+    except (OSError, AttributeError):  # a build that needs the package's own start
+        import_module("torchvision.ops")
+        return torch.ops.torchvision.nms.default
