@@ -109,7 +109,7 @@ def measure(size: str, batch: int, side: int, card: tuple[float, float], folder:
     outputs = detector.backend.forward(on_card)
     scores = torch.cat([level.flatten() for level in outputs.logits]).float().sigmoid()
     threshold = float(scores.kthvalue(len(scores) - CANDIDATES * batch).values)
-    selection = Selection(threshold, 0.65, NMS_PRE, 100)
+    selection = Selection(threshold, nms_pre=NMS_PRE, max_detections=100)
     with torch.inference_mode():
         plain_ms = median_ms(lambda: plain(on_card))
     return Row(

@@ -23,9 +23,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch
 import cv2
 import numpy as np
 
+from rtmdet.core.backend import detect
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector, choose_selection
-from rtmdet.stream.detecting import IOU_THRESHOLD, DetectSettings
+from rtmdet.stream.detecting import DetectSettings
 from rtmdet.stream.infer import OutputSettings, infer
 from rtmdet.stream.sources import find_sources
 
@@ -78,11 +79,11 @@ def run_network(detector: Detector, folder: Path, settings: DetectSettings) -> f
         detector.preprocess([read_image(path) for path in paths[start : start + settings.batch]])
         for start in range(0, len(paths), settings.batch)
     ]
-    selection = choose_selection([0.3] * len(detector.classes), IOU_THRESHOLD, settings.max_boxes)
+    selection = choose_selection([0.3] * len(detector.classes), detector.facts.overlap, settings.max_boxes)
     began = time.perf_counter()
     for _ in range(ROUNDS):
         for images, places in batches:
-            detector.backend.detect(images, places, selection)
+            detect(detector.backend, images, places, selection)
     return (time.perf_counter() - began) / (ROUNDS * len(paths))
 
 

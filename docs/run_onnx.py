@@ -25,17 +25,18 @@ def letterbox(photo, size):
     return pixels.transpose(2, 0, 1), np.array((width / photo.width, height / photo.height) * 2)
 
 
-def suppress(boxes, labels, iou=0.65):
-    """The places of those boxes, best first, that overlap no better one of their class."""
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    kept = []
-    for place in np.flatnonzero(area):
-        others = [other for other in kept if labels[other] == labels[place]]
-        sides = np.minimum(boxes[others, 2:], boxes[place, 2:]) - np.maximum(boxes[others, :2], boxes[place, :2])
-        overlap = sides.clip(0).prod(1)
-        if (overlap <= iou * (area[others] + area[place] - overlap)).all():
-            kept.append(place)
-    return kept
+def suppress(boxes, scores, labels, sure, iou, voting):
+    """The sure boxes, best first, that overlap no better one of their class; those dropped vote on where they are."""
+    area, left, found = (boxes[:, 2:] - boxes[:, :2]).prod(1), (boxes[:, 2:] > boxes[:, :2]).all(1), []
+    for place in np.flatnonzero(left & sure):
+        if left[place]:
+            low, high = np.maximum(boxes[:, :2], boxes[place, :2]), np.minimum(boxes[:, 2:], boxes[place, 2:])
+            common = (high - low).clip(0).prod(1)
+            near = (labels == labels[place]) * common / (area + area[place] - common)
+            votes = (near - iou).clip(0) * (scores - scores[place] / 2).clip(0)
+            found.append((labels[place], scores[place], votes @ boxes / votes.sum() if voting else boxes[place]))
+            left &= near <= iou
+    return found
 
 
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
@@ -48,13 +49,12 @@ if facts["nms"] is None:  # the outputs are boxes (B, P, 4) in pixels of the inp
     boxes, scores = first[0, prior], others[0][0].ravel()
 else:  # the image (N,) of each detection, boxes (N, 4), scores (N,) and labels (N,)
     boxes, scores, labels = (part[first == 0] for part in others)
-sure = scores >= np.array(facts["score_thresholds"] or [0.3] * len(facts["classes"]))[labels]
-order = np.flatnonzero(sure)[np.argsort(-scores[sure], kind="stable")]
+least = np.array(facts["score_thresholds"] or [0.3] * len(facts["classes"]))[labels]
+order = np.argsort(-scores, kind="stable")[: (scores >= least.min(initial=1) / 2).sum()]
 boxes, scores, labels = boxes[order].clip(0, pixels.shape[:0:-1] * 2) / scale, scores[order], labels[order]
-draw = ImageDraw.Draw(photo)
-for place in suppress(boxes, labels)[:100]:
-    box = boxes[place].clip(0, photo.size * 2).round(2).tolist()
-    print(facts["classes"][labels[place]], f"{scores[place]:.4f}", *box)
+draw, rule = ImageDraw.Draw(photo), (facts.get("iou_threshold", 0.65), facts.get("box_voting"))
+for label, score, found in suppress(boxes, scores, labels, scores >= least[order], *rule)[:100]:
+    print(facts["classes"][label], f"{score:.4f}", *(box := found.clip(0, photo.size * 2).round(2).tolist()))
     draw.rectangle(box, outline="red", width=3)
 if len(sys.argv) > 3:
     photo.save(sys.argv[3])

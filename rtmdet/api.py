@@ -18,9 +18,10 @@ from rtmdet.config.file import choose_tiling
 from rtmdet.core.console import say, track
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
+from rtmdet.core.overlap import Overlap
 from rtmdet.data.doctor.finding import Report
 from rtmdet.data.doctor.report import examine_path
-from rtmdet.deploy.export import NMS_IOU, NMS_MOST, NMS_SCORE, ExportOptions, Tracer
+from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, ExportOptions, Tracer
 from rtmdet.detector import Detector, Score
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.runs.compare import Comparison, compare_runs
@@ -172,7 +173,7 @@ def export(
     half: bool = False,
     nms: bool = False,
     nms_score: float = NMS_SCORE,
-    nms_iou: float = NMS_IOU,
+    nms_iou: float | None = None,
     fixed: int | None = None,
     int8: bool = False,
     max_drop: float = LARGEST_DROP,
@@ -189,24 +190,24 @@ def export(
     run, of a folder `images`, or of the `split` of a data set `data`, which also gives AP; one that differs is named
     "unverified".
 
-    `half` stores 16-bit floats. `nms` puts NMS into the file: boxes of a score above `nms_score`, none of a class
-    that overlap by more than `nms_iou`. `fixed` allows only batches of this many images of the input size; otherwise
-    the file takes every number of images and all sizes that are multiples of 32.
+    `half` stores 16-bit floats. `nms` puts NMS without box voting into the file: boxes of a score above `nms_score`,
+    none of a class that overlap by more than `nms_iou`, by default that of the training. `fixed` allows only batches
+    of this many images of the input size; otherwise the file takes every number of images and all sizes that are
+    multiples of 32.
 
     `int8` writes a second file of each format, `-int8`, that calculates with 8-bit integers, of ranges found on up to
     300 training images: those of the run or of `data`, or any of the folder `calibrate`. It needs annotated images: a
     file whose AP is more than `max_drop` below the network's is named "unverified". Raises InputError.
     """
     whole, network = _whole_and_merged(detector, size, classes, input_size)
+    inside = None
+    if nms:  # without box voting, which needs the boxes that it drops
+        inside = NmsFacts(nms_score, network.facts.overlap.iou_threshold if nms_iou is None else nms_iou, NMS_MOST)
+        whole, network = (one.with_overlap(Overlap(inside.iou)) for one in (whole, network))
     weights = network.path or Path("detector")
     chosen = choose_check_images(network, weights, data=_path(data), images=_path(images), split=split,
                                  most=check_images)  # fmt: skip
-    options = ExportOptions(
-        half=half,
-        fixed_input=fixed is not None,
-        fixed_batch=fixed,
-        nms=NmsFacts(nms_score, nms_iou, NMS_MOST) if nms else None,
-    )
+    options = ExportOptions(half=half, fixed_input=fixed is not None, fixed_batch=fixed, nms=inside)
     plan = None
     if int8:
         check_int8(formats, options, chosen)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -25,6 +26,7 @@ from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import Letterbox, letterbox
+from rtmdet.core.overlap import Overlap
 from rtmdet.core.pictures import COLORS, ValueRange, to_rgb
 from rtmdet.core.strides import STRIDES
 from rtmdet.data.files import files_below
@@ -100,6 +102,12 @@ class Detector:
         detector._set_facts(facts)
         return detector
 
+    def with_overlap(self, overlap: Overlap) -> Detector:
+        """The same network with another rule for boxes that overlap."""
+        other = copy(self)
+        other._set_facts(replace(self.facts, overlap=overlap))
+        return other
+
     def _set_facts(self, facts: ModelFacts) -> None:
         self.facts = facts
         self.classes = facts.classes
@@ -154,12 +162,12 @@ class Detector:
     # union would make every caller check. `folder` is for the others.
     @overload  # texts, arrays and tensors are iterables too, but this comes first
     def __call__(self, images: FilePath | Picture, *, score: Score = ...,  # type: ignore[overload-overlap]
-                 iou_threshold: float = ..., max_detections: int = ..., batch_size: int = ..., color: str = ...
+                 iou_threshold: float | None = ..., max_detections: int = ..., batch_size: int = ..., color: str = ...
                  ) -> Detections: ...  # fmt: skip
 
     @overload
-    def __call__(self, images: Iterable[FilePath | Picture], *, score: Score = ..., iou_threshold: float = ...,
-                 max_detections: int = ..., batch_size: int = ..., color: str = ...
+    def __call__(self, images: Iterable[FilePath | Picture], *, score: Score = ...,
+                 iou_threshold: float | None = ..., max_detections: int = ..., batch_size: int = ..., color: str = ...
                  ) -> list[Detections]: ...  # fmt: skip
 
     def __call__(
@@ -167,7 +175,7 @@ class Detector:
         images: FilePath | Picture | Iterable[FilePath | Picture],
         *,
         score: Score = "auto",
-        iou_threshold: float = 0.65,
+        iou_threshold: float | None = None,
         max_detections: int = 100,
         batch_size: int = 8,
         color: str = "rgb",
@@ -180,17 +188,19 @@ class Detector:
         be RGB, which cannot be checked; `color="bgr"` is for those of OpenCV.
 
         `score` is the score threshold: "auto", a number or one per class (see `thresholds`). NMS drops a box that
-        overlaps a better one of its class by more than `iou_threshold`; the best `max_detections` per image are kept.
-        Boxes are clipped to the image (evaluation does not clip). Raises InputError, with the image's path or index,
-        for anything that is not an image.
+        overlaps a better one of its class by more than `iou_threshold`, by default that of the weights' training; the
+        best `max_detections` per image are kept. Boxes are clipped to the image (evaluation does not clip). Raises
+        InputError, with the image's path or index, for anything that is not an image.
         """
         thresholds = self.thresholds(score)
         _check_options(iou_threshold, max_detections, batch_size, color)
+        own = self.facts.overlap
+        overlap = own if iou_threshold is None else replace(own, iou_threshold=iou_threshold)
         single, inputs = _list_inputs(images)
         waiting = (self._open(image, name, color) for name, image in inputs)
         found: list[Detections] = []
         while batch := list(islice(waiting, batch_size)):
-            found += self._detect(batch, thresholds, iou_threshold, max_detections)
+            found += self._detect(batch, thresholds, overlap, max_detections)
         return found[0] if single else found
 
     def folder(
@@ -198,7 +208,7 @@ class Detector:
         path: FilePath,
         *,
         score: Score = "auto",
-        iou_threshold: float = 0.65,
+        iou_threshold: float | None = None,
         max_detections: int = 100,
         batch_size: int = 8,
     ) -> list[Detections]:
@@ -233,10 +243,10 @@ class Detector:
         return OpenedImage(pixels, partial(np.asarray, pixels), None)
 
     def _detect(
-        self, images: Sequence[OpenedImage], thresholds: Sequence[float], iou_threshold: float, max_detections: int
+        self, images: Sequence[OpenedImage], thresholds: Sequence[float], overlap: Overlap, max_detections: int
     ) -> list[Detections]:
         batch, places = self.preprocess([image.pixels for image in images])
-        selection = choose_selection(thresholds, iou_threshold, max_detections)
+        selection = choose_selection(thresholds, overlap, max_detections)
         found = detect(self.backend, batch, places, selection)
         return [
             self.complete(one, image, thresholds=thresholds, max_detections=max_detections)
@@ -262,11 +272,11 @@ class Detector:
         )
 
 
-def choose_selection(thresholds: Sequence[float], iou_threshold: float, max_detections: int) -> Selection:
+def choose_selection(thresholds: Sequence[float], overlap: Overlap, max_detections: int) -> Selection:
     """The selection for one threshold, or for one per class: then the limit counts what is left after all of them."""
     return Selection(
         score_threshold=min(thresholds),
-        iou_threshold=iou_threshold,
+        overlap=overlap,
         nms_pre=NMS_PRE,
         max_detections=len(STRIDES) * NMS_PRE if len(thresholds) > 1 else max_detections,
     )
@@ -303,8 +313,8 @@ def _images_in(folder: Path) -> list[Path]:
     return files
 
 
-def _check_options(iou_threshold: float, max_detections: int, batch_size: int, color: str) -> None:
-    if not 0 <= iou_threshold <= 1:
+def _check_options(iou_threshold: float | None, max_detections: int, batch_size: int, color: str) -> None:
+    if iou_threshold is not None and not 0 <= iou_threshold <= 1:
         raise InputError(f"iou_threshold {iou_threshold}: expected 0 .. 1")
     for name, number in (("max_detections", max_detections), ("batch_size", batch_size)):
         if number < 1:

@@ -2,7 +2,7 @@
 
 const PADDING = 114;
 const SCORE = 0.3; // for files without tuned thresholds
-const OVERLAP = 0.65;
+const IOU = 0.65; // of NMS, for files that do not say it
 const MOST = 100;
 
 /** A session and the facts that the file holds: classes, input_size [H, W], score_thresholds, nms, ... */
@@ -21,12 +21,13 @@ export async function detect({ facts, session }, image) {
   const images = new Uint8Array(batch * pixels.length);
   images.set(pixels);
   const outputs = await session.run({ images: new ort.Tensor("uint8", images, [batch, 3, height, width]) });
+  const least = (label) => facts.score_thresholds[label] ?? SCORE;
   const found = (facts.nms ? readDetections(outputs) : readAll(outputs, facts.classes.length))
-    .filter(({ label, score }) => score >= (facts.score_thresholds[label] ?? SCORE))
+    .filter(({ label, score }) => score >= least(label) / 2) // those under the threshold vote
     .map((one) => ({ ...one, box: one.box.map((side, i) => clamp(side, i % 2 ? height : width) / scale[i % 2]) }))
     .filter(({ box }) => box[2] > box[0] && box[3] > box[1])
     .sort((a, b) => b.score - a.score);
-  return suppress(found)
+  return suppress(found, ({ label, score }) => score >= least(label), facts.iou_threshold ?? IOU, facts.box_voting)
     .slice(0, MOST)
     .map(({ label, score, box }) => ({
       name: facts.classes[label],
@@ -112,13 +113,26 @@ function readDetections({ image, boxes, scores, labels }) {
     .filter(({ index }) => index === 0);
 }
 
-/** Without boxes that overlap a better one of their class; `found` lies by falling score. */
-function suppress(found) {
+/** The sure ones without those that overlap a better one of their class; `found` lies by falling score. With `voting`,
+ *  those of its class move a box to their mean, weighted by what they have beyond the threshold and half of its score. */
+function suppress(found, sure, threshold, voting) {
   const kept = [];
-  for (const one of found) {
-    if (!kept.some((other) => other.label === one.label && iou(other.box, one.box) > OVERLAP)) kept.push(one);
+  for (const one of found.filter(sure)) {
+    if (!kept.some((other) => other.label === one.label && iou(other.box, one.box) > threshold)) kept.push(one);
   }
-  return kept;
+  return voting ? kept.map((one) => ({ ...one, box: meanOfVoters(one, found, threshold) })) : kept;
+}
+
+function meanOfVoters(one, found, threshold) {
+  const mean = [0, 0, 0, 0];
+  let sum = 0;
+  for (const { label, score, box } of found) {
+    if (label !== one.label || score <= one.score / 2) continue;
+    const weight = Math.max(iou(box, one.box) - threshold, 0) * (score - one.score / 2);
+    sum += weight;
+    box.forEach((side, i) => (mean[i] += weight * side));
+  }
+  return mean.map((side) => side / sum);
 }
 
 function iou(a, b) {

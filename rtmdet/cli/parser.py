@@ -224,7 +224,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
                         help="images to compare on, at most (default 100)")  # fmt: skip
     parser.add_argument("--nms", action="store_true", help="put NMS into the file: its outputs are the detections")
     parser.add_argument("--nms-score", type=float, default=0.001, help="score threshold of --nms (default 0.001)")
-    parser.add_argument("--nms-iou", type=float, default=0.65, help="overlap threshold of --nms (default 0.65)")
+    parser.add_argument("--nms-iou", type=float, help="overlap threshold of --nms (default: that of the training)")
     parser.add_argument("--half", action="store_true", help="16-bit floats: half the size")
     parser.add_argument("--fixed", type=int, nargs="?", const=1, metavar="BATCH",
                         help="only for batches of this many images (1 without a number) of the input size; default: "

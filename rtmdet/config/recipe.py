@@ -16,6 +16,7 @@ PASSES = {"detector": 1, "backbone": 3, "nothing": 5}  # factor on the images se
 LEARNING_RATE = 1e-3  # AdamW, batch of 8
 LEARNING_RATE_NEW_CLASSES = 2e-3
 CLASS_RATE_FACTOR = 5.0
+IOU_THRESHOLD = 0.6  # of NMS
 MANY_STEPS = 20_000  # from here on the original's slow EMA is kept
 
 
@@ -76,6 +77,8 @@ def choose_recipe(
             True,
             "tried after training: detection often works better at a larger input",
         ),
+        Choice("evaluation.iou_threshold", IOU_THRESHOLD, "NMS; the original has 0.65"),
+        Choice("evaluation.box_voting", True, "boxes that NMS drops improve the place of the one it keeps"),
         *_average(epochs * steps),
         *_start(start),
         *(_new_classes() if new_classes else []),

@@ -247,6 +247,8 @@ class EvaluationConfig:
     """score threshold: detections below it are dropped"""
     iou_threshold: Share = 0.65
     """NMS: IoU above which the lower-scoring of two boxes of a class is dropped"""
+    box_voting: bool = False
+    """the boxes that NMS drops move the kept one to their weighted mean"""
     nms_pre: AtLeast1 = 30000
     """most candidates per pyramid level before NMS"""
     max_detections: AtLeast1 = 300

@@ -28,10 +28,28 @@ def constants_like(array: AnyArray, values: Sequence[float]) -> AnyArray:
     return array.new_tensor(values)
 
 
+def concatenate(parts: Sequence[AnyArray]) -> AnyArray:
+    """One array of several, along their first dimension."""
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    import torch  # not at the top: the parts are tensors, so it is imported already
+
+    return torch.cat(list(parts))
+
+
 def clip_boxes(boxes: AnyArray, size: tuple[int, int]) -> AnyArray:
     """Boxes (..., 4) xyxy clipped to an image of (H, W)."""
     height, width = size
     return boxes.clip(constants_like(boxes, (0, 0, 0, 0)), constants_like(boxes, (width, height, width, height)))
+
+
+def iou_matrix(a: AnyArray, b: AnyArray) -> AnyArray:
+    """IoU of every box of `a` (N, 4) with every box of `b` (M, 4), xyxy: (N, M). The training has core.boxes."""
+    low, high = a[:, None, :2].clip(b[:, :2]), a[:, None, 2:].clip(None, b[:, 2:])
+    sides = (high - low).clip(0)  # (N, M, 2)
+    overlap = sides[..., 0] * sides[..., 1]
+    areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (a, b)]
+    return overlap / (areas[0][:, None] + areas[1] - overlap).clip(1e-6)
 
 
 def keep_best(order: AnyArray, most: int, suppress: Callable[[AnyArray], AnyArray]) -> AnyArray:

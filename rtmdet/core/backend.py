@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from rtmdet.core.arrays import Array
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
+from rtmdet.core.overlap import ORIGINAL, Overlap
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,14 @@ class Selection:
     """Which predictions become detections. The defaults are those of COCO evaluation."""
 
     score_threshold: float = 0.001
-    iou_threshold: float = 0.65  # of NMS
+    overlap: Overlap = ORIGINAL
     nms_pre: int = 30000  # (prior, class) pairs per level that enter NMS
     max_detections: int = 300  # of an image
+
+    @property
+    def least_score(self) -> float:
+        """The score from which on predictions are candidates: those that vote need less than detections do."""
+        return self.overlap.least_score(self.score_threshold)
 
 
 class Backend(Protocol):

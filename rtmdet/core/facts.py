@@ -13,6 +13,7 @@ from typing import Any
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import PAD_VALUE
+from rtmdet.core.overlap import ORIGINAL, Overlap, read_overlap
 
 FORMAT = "plain-rtmdet 1"
 # For other programs; rtmdet.core.letterbox is the same rule as code.
@@ -35,6 +36,7 @@ class ModelFacts:
     category_ids: tuple[int, ...] = ()  # of the classes in the training's annotation file; empty: unknown
     score_thresholds: tuple[float, ...] = ()  # tuned threshold of each class; empty: unknown
     value_range: tuple[int, int] | None = None  # of 16-bit images: values that become black and white
+    overlap: Overlap = ORIGINAL
     size: str = ""  # of the model, a key of zoo.SIZES; empty: unknown
     backbone: str = ""  # timm/<name>; empty: CSPNeXt, or unknown
     config: str = ""  # YAML of the training run; empty: unknown
@@ -82,6 +84,7 @@ class ExportFacts:
             "input_size": model.input_size,
             "letterbox": LETTERBOX,
             "value_range": model.value_range,
+            **asdict(model.overlap),
             "size": model.size,
             "backbone": model.backbone,
             "config": model.config,
@@ -126,6 +129,7 @@ def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
             category_ids=tuple(map(int, values["category_ids"])),
             score_thresholds=tuple(map(float, values["score_thresholds"])),
             value_range=None if values["value_range"] is None else _pair(values["value_range"]),
+            overlap=read_overlap({name: json.loads(text[name]) for name in asdict(ORIGINAL) if name in text}),
             size=str(values["size"]),
             backbone=str(values["backbone"]),
             config=str(values["config"]),

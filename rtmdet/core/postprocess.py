@@ -16,6 +16,7 @@ from rtmdet.core.boxes import decode_distances
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.nms import batched_nms
+from rtmdet.core.overlap import ORIGINAL, Overlap
 from rtmdet.core.priors import STRIDES
 from rtmdet.core.structures import DenseOutputs
 
@@ -27,7 +28,7 @@ def postprocess(
     input_size: tuple[int, int],
     letterboxes: Sequence[Letterbox] | None = None,
     score_threshold: float = 0.001,
-    iou_threshold: float = 0.65,
+    overlap: Overlap = ORIGINAL,
     nms_pre: int = 30000,
     max_detections: int = 300,
 ) -> list[Detections]:
@@ -41,14 +42,14 @@ def postprocess(
     images = []
     for b in range(len(outputs.logits[0])):
         levels = [
-            _select(logits[b], distances[b], stride, score_threshold, nms_pre)
+            _select(logits[b], distances[b], stride, overlap.least_score(score_threshold), nms_pre)
             for logits, distances, stride in zip(*outputs, STRIDES, strict=True)
         ]
         boxes, scores, labels = (torch.cat(parts) for parts in zip(*levels, strict=True))
         boxes = clip_boxes(boxes, input_size)
         if letterboxes is not None:
             boxes = letterboxes[b].to_image(boxes)
-        images.append(_suppress(Detections(boxes, scores, labels), iou_threshold, max_detections))
+        images.append(_suppress(Detections(boxes, scores, labels), score_threshold, overlap, max_detections))
     return images
 
 
@@ -81,15 +82,16 @@ def _logit(probability: float) -> float:
     return math.log(probability / (1 - probability)) if probability < 1 else math.inf
 
 
-def _suppress(found: Detections, iou_threshold: float, most: int) -> Detections:
-    """Drop boxes without area, apply NMS per class, and keep the best `most`."""
+def _suppress(found: Detections, score_threshold: float, overlap: Overlap, most: int) -> Detections:
+    """Drop boxes without area, apply NMS per class, keep the best `most` above the threshold; the others vote."""
     sides = found.boxes[:, 2:] - found.boxes[:, :2]
-    real = (sides > 0).all(1)
-    boxes, scores, labels = found.boxes[real], found.scores[real], found.labels[real]
-    order = scores.sort(descending=True, stable=True).indices  # equal scores stay in the order of levels and priors
+    found = found[(sides > 0).all(1)]
+    # Equal scores stay in the order of their levels and priors.
+    found = found[found.scores.sort(descending=True, stable=True).indices]
+    boxes, scores, labels = found.boxes, found.scores, found.labels
 
     def suppress(best: Tensor) -> Tensor:
-        return best[batched_nms(boxes[best], scores[best], labels[best], iou_threshold).sort().values]
+        return best[batched_nms(boxes[best], scores[best], labels[best], overlap.iou_threshold).sort().values]
 
-    keep = keep_best(order, most, suppress)
-    return Detections(boxes[keep], scores[keep], labels[keep])
+    sure = (scores > score_threshold).nonzero().squeeze(1)
+    return overlap.vote(found[keep_best(sure, most, suppress)], found)

@@ -36,26 +36,28 @@ def to_image(found: Detections, input_size: tuple[int, int], letterbox: Letterbo
 
 
 def suppress(found: Detections, selection: Selection) -> Detections:
-    """NMS per class, then the best `max_detections`, by falling score."""
+    """NMS per class, then the best `max_detections` above the threshold, by falling score; the others vote."""
+    found = found[np.argsort(-found.scores, kind="stable")]
     sides = found.boxes[:, 2:] - found.boxes[:, :2]
     rectangles = np.hstack([found.boxes[:, :2], sides]).astype(np.float64)  # x, y, width, height
 
     def of_class(own: np.ndarray) -> np.ndarray:
-        kept = cv2.dnn.NMSBoxes(rectangles[own], found.scores[own], 0.0, selection.iou_threshold)
+        kept = cv2.dnn.NMSBoxes(rectangles[own], found.scores[own], 0.0, selection.overlap.iou_threshold)
         return own[np.asarray(kept, np.int64)]
 
     def of_all(best: np.ndarray) -> np.ndarray:
         labels = found.labels[best]
         kept = [of_class(best[labels == label]) for label in np.unique(labels)]
-        return best[np.isin(best, np.concatenate(kept))] if kept else best
+        return np.sort(np.concatenate(kept)) if kept else best
 
-    return found[keep_best(np.argsort(-found.scores, kind="stable"), selection.max_detections, of_all)]
+    sure = np.flatnonzero(found.scores > selection.score_threshold)
+    return selection.overlap.vote(found[keep_best(sure, selection.max_detections, of_all)], found)
 
 
 def _select(boxes: np.ndarray, scores: np.ndarray, selection: Selection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes (S, 4), scores (S,) and labels (S,) of one level."""
     flat = scores.ravel()
-    chosen = np.flatnonzero(flat > selection.score_threshold)
+    chosen = np.flatnonzero(flat > selection.least_score)
     chosen = chosen[np.argsort(-flat[chosen], kind="stable")][: selection.nms_pre]
     prior, label = np.divmod(chosen, scores.shape[1])
     return boxes[prior], flat[chosen], label

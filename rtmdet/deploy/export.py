@@ -30,7 +30,7 @@ ENDINGS: Mapping[str, str] = MappingProxyType(
     {"onnx": ".onnx", "openvino": ".xml", "safetensors": ".safetensors", "openmmlab": "-openmmlab.pth"}
 )
 SECOND_FILE: Mapping[str, str] = MappingProxyType({".xml": ".bin", ".pth": ".py"})  # of the same name, beside it
-NMS_SCORE, NMS_IOU, NMS_MOST = 0.001, 0.65, 300  # as in COCO evaluation
+NMS_SCORE, NMS_MOST = 0.001, 300  # as in COCO evaluation
 RUNS_ALONE = ("onnx", "openvino")  # these hold the network, the others only its weights
 
 

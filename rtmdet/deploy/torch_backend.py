@@ -55,7 +55,7 @@ class TorchBackend:
                 input_size=input_size,
                 letterboxes=letterboxes,
                 score_threshold=selection.score_threshold,
-                iou_threshold=selection.iou_threshold,
+                overlap=selection.overlap,
                 nms_pre=selection.nms_pre,
                 max_detections=selection.max_detections,
             )
@@ -106,6 +106,7 @@ def open_checkpoint(
         category_ids=tuple(checkpoint.category_ids),
         score_thresholds=tuple(checkpoint.score_thresholds),
         value_range=checkpoint.value_range,
+        overlap=checkpoint.overlap,
         size=size,
         backbone=checkpoint.backbone,
         config=checkpoint.config,

@@ -12,6 +12,7 @@ from time import perf_counter
 
 import numpy as np
 
+from rtmdet.core.arrays import iou_matrix
 from rtmdet.core.detections import Detections
 from rtmdet.deploy.export_result import Agreement
 from rtmdet.detector import Detector
@@ -59,7 +60,7 @@ class _Matches:
 
 
 def _match(a: Detections, b: Detections, cut: Sequence[float]) -> _Matches:
-    same = (_iou(a.boxes, b.boxes) >= SAME_BOX) & (a.labels[:, None] == b.labels[None, :])  # (N, M)
+    same = (iou_matrix(a.boxes, b.boxes) >= SAME_BOX) & (a.labels[:, None] == b.labels[None, :])  # (N, M)
     scores = np.abs(a.scores[:, None] - b.scores[None, :])
     nearest = np.where(same, scores, np.inf)  # of several equal boxes the one with the nearest score
     sure = [part.scores >= np.broadcast_to(cut, len(part.classes))[part.labels] for part in (a, b)]
@@ -73,11 +74,3 @@ def _match(a: Detections, b: Detections, cut: Sequence[float]) -> _Matches:
         box_difference=float(np.abs(a.boxes[rows] - b.boxes[partners]).max(initial=0.0)),
         score_difference=float(scores[rows, partners].max(initial=0.0)),
     )
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of (N, 4) with (M, 4): (N, M)."""
-    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    overlap = sides.clip(0).prod(-1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b)]
-    return overlap / np.maximum(areas[0][:, None] + areas[1][None, :] - overlap, 1e-6)

@@ -199,7 +199,7 @@ def open_case(case: Case, threads: int) -> Detector:
 
 def measure_round(detector: Detector, image: Path, batch: int) -> Round:
     """One pass over B times the same image, its parts apart."""
-    selection = Selection(min(detector.thresholds()), 0.65, NMS_PRE, 100)
+    selection = Selection(min(detector.thresholds()), detector.facts.overlap, NMS_PRE, 100)
     began = perf_counter()
     pixels = [read_image(image, detector.value_range) for _ in range(batch)]
     read = perf_counter()

@@ -24,6 +24,7 @@ from rtmdet.models.freezing import batch_norms, freeze
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
 from rtmdet.models.timm_backbone import TimmBackbone, freeze_unused
 from rtmdet.runs.folder import stored_text
+from rtmdet.runs.measure import overlap_of
 from rtmdet.runs.norm_statistics import recalibrate_norms
 from rtmdet.runs.validation import Validation, chooses_input_size
 from rtmdet.runs.weights_file import load_first_weights, starts_from_detector
@@ -91,6 +92,7 @@ def build_trainer(
             validation.input_size,
             trained_size=config.data.input_size,
             value_range=config.data.value_range,
+            overlap=overlap_of(config.evaluation),
             category_ids=train_data.category_ids,
             backbone=model.backbone_name,
             config=stored_text(config),

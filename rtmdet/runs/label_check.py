@@ -17,6 +17,7 @@ from rtmdet.core.console import say
 from rtmdet.core.distributed import rank, world_size
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
+from rtmdet.core.overlap import Overlap
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.priors import STRIDES, grid_priors, level_sizes
 from rtmdet.core.structures import DenseOutputs, ImageMeta, Target
@@ -123,7 +124,7 @@ def ground_truth_ap(
             input_size=input_size,
             letterboxes=[place],
             score_threshold=0.5,
-            iou_threshold=1.0,
+            overlap=Overlap(iou_threshold=1.0),
             max_detections=most,
         )
         evaluator.add([meta], found)

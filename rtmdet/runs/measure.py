@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from rtmdet.config.file import parse_config
 from rtmdet.config.schema import EvaluationConfig
@@ -11,6 +11,7 @@ from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.console import SizedIterable, track, warn
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
+from rtmdet.core.overlap import Overlap
 from rtmdet.core.structures import Batch
 from rtmdet.core.tiling import Tiling
 from rtmdet.data.coco.dataset import CocoDataset
@@ -74,7 +75,12 @@ def detect_all_tiled(
 
 def selection_of(settings: EvaluationConfig) -> Selection:
     """Which predictions count in an evaluation."""
-    return Selection(settings.score_threshold, settings.iou_threshold, settings.nms_pre, settings.max_detections)
+    return Selection(settings.score_threshold, overlap_of(settings), settings.nms_pre, settings.max_detections)
+
+
+def overlap_of(settings: EvaluationConfig) -> Overlap:
+    """What becomes of overlapping boxes in an evaluation."""
+    return Overlap(settings.iou_threshold, settings.box_voting)
 
 
 def run_detector(
@@ -131,7 +137,7 @@ def evaluate_detector(
     """
     stored = stored_settings(detector, name)
     settings = stored or EvaluationConfig()
-    settings = replace(settings, backend=loading.backend or settings.backend)
+    settings = replace(settings, backend=loading.backend or settings.backend, **asdict(detector.facts.overlap))
     evaluator = run_detector(detector, dataset, settings, loading, tiling)
     metrics, matches = evaluator.evaluate_with_matches()
     origin = "as in the training run" if stored else "defaults"
@@ -147,9 +153,11 @@ def places_of(batch: Batch) -> list[Letterbox]:
 
 def describe_settings(settings: EvaluationConfig) -> str:
     """Thresholds, limits and backend of an evaluation as one line."""
+    voting = " with box voting" if settings.box_voting else ""
     return (
-        f"score above {settings.score_threshold:g}, NMS IoU {settings.iou_threshold:g}, at most {settings.nms_pre} "
-        f"candidates per level and {settings.max_detections} detections per image, computed by {settings.backend}"
+        f"score above {settings.score_threshold:g}, NMS IoU {settings.iou_threshold:g}{voting}, at most "
+        f"{settings.nms_pre} candidates per level and {settings.max_detections} detections per image, computed by "
+        f"{settings.backend}"
     )
 
 

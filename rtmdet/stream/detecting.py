@@ -24,7 +24,6 @@ from rtmdet.stream.tiles import detect_tiled
 from rtmdet.stream.views import View, choose_views, merge
 
 READERS = 2  # threads that decode and resize
-IOU_THRESHOLD = 0.65  # of NMS
 LEAST_TILED = 300  # boxes that are looked for in a window, at least
 LEAST_TRACKED = 300  # boxes that are looked for in a frame for tracking, at least
 CONTINUING = 0.5  # share of a class's threshold from which on a box can continue a track
@@ -147,7 +146,7 @@ def _detect(
     wanted = np.array([name in settings.thresholds for name in detector.classes])
     if settings.tiling is not None:
         return [_detect_tiled(detector, picture.image, settings, thresholds, wanted) for picture in pictures]
-    selection = choose_selection(thresholds, IOU_THRESHOLD, settings.most)
+    selection = choose_selection(thresholds, detector.facts.overlap, settings.most)
     parts: list[list[Detections]] = []  # per view, per picture
     for number, view in enumerate(views):
         canvases, places = zip(*(picture.shown[number] for picture in pictures), strict=True)
@@ -178,7 +177,7 @@ def _detect_tiled(
         detector.input_size,
         image.pixels,
         settings.tiling,
-        choose_selection(thresholds, IOU_THRESHOLD, most),
+        choose_selection(thresholds, detector.facts.overlap, most),
         thresholds=thresholds,
         batch_size=settings.batch,
     )

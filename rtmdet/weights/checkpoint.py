@@ -4,7 +4,8 @@ The layout, which OpenMMLab's tools can read and torch.load(weights_only=True) a
     state_dict  averaged (EMA) weights
     meta        format, epoch, iteration, config, score_thresholds,
                 dataset_meta: {classes, category_ids},
-                model: {size, num_classes, input_size, trained_size, backbone, value_range}
+                model: {size, num_classes, input_size, trained_size, backbone, value_range,
+                        iou_threshold, box_voting}
                 cfg: OpenMMLab's configuration, only in exports for it
     training    optional: the fields of TrainingState
 """
@@ -16,7 +17,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.overlap import ORIGINAL, Overlap, read_overlap
 from rtmdet.weights.unpickling import read_pickled
 
 FORMAT = "plain-rtmdet/1"
@@ -45,6 +47,7 @@ class CheckpointMeta:
     score_thresholds: tuple[float, ...] = ()  # tuned threshold of each class, 0 .. 1; empty: unknown
     trained_size: tuple[int, int] | None = None  # (H, W) in training; None: input_size
     value_range: tuple[int, int] | None = None  # of 16-bit images: values that become black and white
+    overlap: Overlap = ORIGINAL
     openmmlab_config: str = ""  # Python text for mmdet, written as `cfg` and never read here; empty: left out
 
 
@@ -184,6 +187,7 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
             score_thresholds=thresholds,
             trained_size=None if trained is None else _sides(trained),
             value_range=None if model.get("value_range") is None else _sides(model["value_range"]),
+            overlap=read_overlap(model),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: `meta` of the checkpoint is damaged: {type(error).__name__} {error}") from error
@@ -205,6 +209,7 @@ def _meta_to_dict(meta: CheckpointMeta) -> dict[str, object]:
             "trained_size": None if meta.trained_size is None else list(meta.trained_size),
             "backbone": meta.backbone,
             "value_range": None if meta.value_range is None else list(meta.value_range),
+            **asdict(meta.overlap),
         },
         "config": meta.config,
         "epoch": meta.epoch,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import read_facts
+from rtmdet.core.overlap import ORIGINAL, Overlap
 from rtmdet.core.wording import shortened
 from rtmdet.models.backbone import CSPNeXt, scaled_channels
 from rtmdet.models.norm_statistics import is_blank
@@ -43,6 +44,7 @@ class LoadedWeights:
     input_size: tuple[int, int] | None = None  # (H, W) for detection, if stored
     trained_size: tuple[int, int] | None = None  # (H, W) in training, if it differs
     value_range: tuple[int, int] | None = None  # of 16-bit images: values that become black and white
+    overlap: Overlap = ORIGINAL
     backbone: str = ""  # timm/<name>, only in our checkpoints; empty: CSPNeXt, or unknown
     config: str = ""  # YAML of the run that made our checkpoint; empty: unknown
     score_thresholds: tuple[float, ...] = ()  # tuned threshold of each class; empty: unknown
@@ -117,6 +119,7 @@ def read_checkpoint(path: Path) -> LoadedWeights:
             input_size=meta.input_size,
             trained_size=meta.trained_size,
             value_range=meta.value_range,
+            overlap=meta.overlap,
             backbone=meta.backbone,
             config=meta.config,
             score_thresholds=meta.score_thresholds,
@@ -236,6 +239,7 @@ def _read_safetensors(path: Path) -> LoadedWeights:
         size=facts.size or None,
         input_size=facts.input_size,
         value_range=facts.value_range,
+        overlap=facts.overlap,
         backbone=facts.backbone,
         config=facts.config,
         score_thresholds=facts.score_thresholds,

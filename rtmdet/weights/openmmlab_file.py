@@ -122,6 +122,7 @@ def write_openmmlab(path: Path, tensors: Mapping[str, Tensor], facts: ModelFacts
         category_ids=facts.category_ids,
         config=facts.config,
         score_thresholds=facts.score_thresholds,
+        overlap=facts.overlap,
         openmmlab_config=config,
     )
     save_checkpoint(path, model_state=tensors, meta=meta)
@@ -160,7 +161,7 @@ def openmmlab_config(facts: ModelFacts) -> str:
         exponential=size.exponential,
         nms_pre=selection.nms_pre,
         score_threshold=selection.score_threshold,
-        iou_threshold=selection.iou_threshold,
+        iou_threshold=facts.overlap.iou_threshold,
         max_detections=selection.max_detections,
         letterbox=(_SQUARE if width == height else _OBLONG).format(width, height, PAD_VALUE),
     )

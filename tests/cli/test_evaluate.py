@@ -15,6 +15,7 @@ from rtmdet.cli.parser import EVALUATION_BACKENDS
 from rtmdet.config.schema import EVALUATION_BACKENDS as CONFIGURED_BACKENDS
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
+from rtmdet.core.overlap import Overlap
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.evaluation.coco import BACKENDS, NAMES
 from rtmdet.models.rtmdet import build_rtmdet
@@ -134,7 +135,7 @@ def test_each_backend_prints_the_same_numbers(
 def checkpoint_with(path: Path, config: str) -> Path:
     """The nano detector of the tests, with the text of a configuration."""
     torch.manual_seed(0)
-    meta = CheckpointMeta(("balloon",), "nano", (64, 64), config=config)
+    meta = CheckpointMeta(("balloon",), "nano", (64, 64), config=config, overlap=Overlap(0.5, box_voting=True))
     save_checkpoint(path, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
     return path
 
@@ -142,7 +143,7 @@ def checkpoint_with(path: Path, config: str) -> Path:
 def test_uses_the_settings_of_the_training_run(
     words: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
-    stored = {"score_threshold": 0.005, "iou_threshold": 0.5, "nms_pre": 40, "max_detections": 7}
+    stored = {"score_threshold": 0.005, "nms_pre": 40, "max_detections": 7}
     split = {"annotations": "elsewhere.json", "images": "elsewhere"}
     text = json.dumps({"data": {"train": split, "val": split}, "evaluation": {**stored, "backend": "hotcoco"}})
     words[words.index("--weights") + 1] = checkpoint_with(tmp_path / "ours.pth", text)
@@ -154,8 +155,9 @@ def test_uses_the_settings_of_the_training_run(
 
     monkeypatch.setattr("rtmdet.deploy.torch_backend.postprocess", find_nothing)
     result = command(*words)
-    assert {name: used[name] for name in stored} == stored
-    settings = "score above 0.005, NMS IoU 0.5, at most 40 candidates per level and 7 detections per image"
+    assert {name: used[name] for name in (*stored, "overlap")} == {**stored, "overlap": Overlap(0.5, box_voting=True)}
+    limits = "at most 40 candidates per level and 7 detections per image"
+    settings = f"score above 0.005, NMS IoU 0.5 with box voting, {limits}"
     first = f"3 images, 0 detections: {settings}, computed by hotcoco (as in the training run)"
     assert result.stdout.splitlines()[1] == first
     assert "default" not in result.stderr

@@ -12,6 +12,7 @@ import torch
 
 from rtmdet.config.file import load_config
 from rtmdet.config.schema import Config
+from rtmdet.core.overlap import Overlap
 from rtmdet.detector import Detector
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.validation import Validation, choice_cost, chooses_input_size
@@ -40,6 +41,7 @@ def test_a_run_on_own_data_chooses_the_size_that_its_checkpoints_detect_at(
     result = command(*begin, *words(run))
     assert result.returncode == 0, result.stderr
     assert "  evaluation.choose_input_size: True  (" in result.stdout
+    assert "  evaluation.box_voting: True  (" in result.stdout
     line = "input size for detection: 96 x 96 pixels (AP on 6 training images: "
     assert (
         f"{line}0.500 at 64 x 64, 0.600 at 96 x 96, 0.550 at 128 x 128; a larger size must gain 0.003)"
@@ -53,7 +55,8 @@ def test_a_run_on_own_data_chooses_the_size_that_its_checkpoints_detect_at(
     assert finished.stdout.splitlines()[-1] == last
     weights = read_checkpoint(run / "last.pth")
     assert weights.input_size == (96, 96)
-    assert Detector(run / "last.pth", device="cpu").input_size == (96, 96)
+    detector = Detector(run / "last.pth", device="cpu")
+    assert (detector.input_size, detector.facts.overlap) == ((96, 96), Overlap(0.6, box_voting=True))
 
     again = command(*begin, "--resume", *words(run, "train.epochs=3"))
     assert again.returncode == 0, again.stderr

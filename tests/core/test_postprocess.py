@@ -16,6 +16,7 @@ from golden import reference
 from rtmdet.core.arrays import clip_boxes
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
+from rtmdet.core.overlap import Overlap
 from rtmdet.core.postprocess import _select, postprocess
 from rtmdet.core.priors import STRIDES
 from rtmdet.core.structures import DenseOutputs
@@ -73,7 +74,7 @@ def detect(
         outputs,
         input_size=SIZE,
         score_threshold=score_threshold,
-        iou_threshold=iou_threshold,
+        overlap=Overlap(iou_threshold),
         nms_pre=nms_pre,
         max_detections=max_detections,
     )
@@ -109,7 +110,7 @@ def test_detections_are_the_reference(name: str) -> None:
         input_size=tuple(metas[0]["img_shape"]),
         letterboxes=[scaled(*meta["scale_factor"]) for meta in metas],
         score_threshold=settings["score_thr"],
-        iou_threshold=settings["nms"]["iou_threshold"],
+        overlap=Overlap(settings["nms"]["iou_threshold"]),
         nms_pre=settings["nms_pre"],
         max_detections=settings["max_per_img"],
     )

@@ -8,6 +8,7 @@ import torch
 
 from rtmdet.core.backend import Selection
 from rtmdet.core.letterbox import Letterbox
+from rtmdet.core.overlap import Overlap
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.priors import STRIDES, grid_priors
 from rtmdet.core.structures import DenseOutputs
@@ -37,8 +38,9 @@ def decoded(outputs: DenseOutputs) -> tuple[np.ndarray, np.ndarray]:
     "selection",
     [
         Selection(),
-        Selection(score_threshold=0.5, iou_threshold=0.5),
+        Selection(score_threshold=0.5, overlap=Overlap(0.5)),
         Selection(score_threshold=0.1, nms_pre=20, max_detections=7),
+        Selection(score_threshold=0.2, overlap=Overlap(0.6, box_voting=True)),
         Selection(score_threshold=1.0),
     ],
 )
@@ -53,7 +55,7 @@ def test_the_same_detections(classes: int, selection: Selection) -> None:
             input_size=SIZE,
             letterboxes=[place],
             score_threshold=selection.score_threshold,
-            iou_threshold=selection.iou_threshold,
+            overlap=selection.overlap,
             nms_pre=selection.nms_pre,
             max_detections=selection.max_detections,
         )

@@ -8,17 +8,20 @@ from pathlib import Path
 import pytest
 
 from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
+from rtmdet.core.overlap import Overlap
 from rtmdet.deploy.onnx_file import write_onnx
 from rtmdet.detector import Detector
 
 SIZE = (320, 320)
-MODEL = ModelFacts(("person",), SIZE, score_thresholds=(0.15,))
+WITHOUT_VOTING = Overlap(0.6)
+MODEL = ModelFacts(("person",), SIZE, score_thresholds=(0.15,), overlap=Overlap(0.6, box_voting=True))
 
 
 @pytest.fixture(scope="session")
 def person(shared: Path) -> Detector:
     weights = shared / "weights" / "rtmdet_nano_person_bn.pth"
-    return Detector(weights, device="cpu", fold=False, classes=MODEL.classes, input_size=SIZE)
+    detector = Detector(weights, device="cpu", fold=False, classes=MODEL.classes, input_size=SIZE)
+    return detector.with_overlap(MODEL.overlap)
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +30,8 @@ def exported(person: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("person")
     plain = ExportFacts(MODEL, version="1.2.3", weights="", fixed_input=True)  # quick to trace
     write_onnx(person.model, plain, folder / "plain.onnx")
-    nms = replace(plain, nms=NmsFacts(0.001, 0.65, 300), fixed_batch=2)
+    model = replace(MODEL, overlap=WITHOUT_VOTING)
+    nms = replace(plain, model=model, nms=NmsFacts(0.001, WITHOUT_VOTING.iou_threshold, 300), fixed_batch=2)
     write_onnx(person.model, nms, folder / "nms.onnx")
     return folder
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rtmdet.core import letterbox as letterboxing
 from rtmdet.core.letterbox import Letterbox
+from rtmdet.core.overlap import Overlap
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs, Target
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
@@ -52,7 +53,7 @@ def predict(
         input_size=input_size,
         letterboxes=None if scale is None else [Letterbox(input_size, scale)] * len(logits[0]),
         score_threshold=settings["score_thr"],
-        iou_threshold=settings["iou_threshold"],
+        overlap=Overlap(settings["iou_threshold"]),
         nms_pre=settings["nms_pre"],
         max_detections=settings["max_per_img"],
     )

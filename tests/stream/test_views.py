@@ -43,7 +43,7 @@ def test_views_are_merged_by_class() -> None:
     """Of overlapping boxes of a class the surest stays; other classes and other places stay, too."""
     first = detections([[0, 0, 10, 10], [50, 50, 60, 60]], [0.6, 0.3], [0, 0])
     second = detections([[1, 0, 11, 10], [0, 0, 10, 10]], [0.8, 0.7], [0, 1])
-    merged = merge([first, second], Selection(iou_threshold=0.65))
+    merged = merge([first, second], Selection())
     assert merged.boxes.tolist() == [[1, 0, 11, 10], [0, 0, 10, 10], [50, 50, 60, 60]]
     assert merged.labels.tolist() == [0, 1, 0]
     assert merged.scores.tolist() == pytest.approx([0.8, 0.7, 0.3])

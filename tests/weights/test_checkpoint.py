@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.overlap import ORIGINAL, Overlap
 from rtmdet.weights.checkpoint import (
     CheckpointMeta,
     TrainingState,
@@ -35,6 +36,7 @@ META = CheckpointMeta(
     score_thresholds=(0.4, 0.25),
     trained_size=(224, 448),
     value_range=(300, 4000),
+    overlap=Overlap(0.6, box_voting=True),
 )
 
 
@@ -109,6 +111,8 @@ def test_layout_is_the_one_that_other_tools_read(tmp_path: Path, model: nn.Modul
             "trained_size": [224, 448],
             "backbone": "timm/resnet18",
             "value_range": [300, 4000],
+            "iou_threshold": 0.6,
+            "box_voting": True,
         },
         "config": "train:\n  epochs: 3\n",
         "epoch": 2,
@@ -144,8 +148,10 @@ def test_checkpoints_from_before_there_were_other_backbones(tmp_path: Path, mode
 def test_checkpoints_from_before_the_size_of_detection_was_chosen(tmp_path: Path, model: nn.Module) -> None:
     save_checkpoint(tmp_path / "a.pth", model_state=model.state_dict(), meta=META)
     content = torch.load(tmp_path / "a.pth", weights_only=True)
-    del content["meta"]["model"]["trained_size"], content["meta"]["model"]["value_range"]
-    assert parse_meta(content["meta"], tmp_path / "a.pth") == replace(META, trained_size=None, value_range=None)
+    for name in ("trained_size", "value_range", "iou_threshold", "box_voting"):
+        del content["meta"]["model"][name]
+    expected = replace(META, trained_size=None, value_range=None, overlap=ORIGINAL)
+    assert parse_meta(content["meta"], tmp_path / "a.pth") == expected
     content["meta"]["model"]["trained_size"] = [320]
     with pytest.raises(InputError, match="`meta` of the checkpoint is damaged"):
         parse_meta(content["meta"], tmp_path / "a.pth")

@@ -1,0 +1,98 @@
+"""Box voting: which boxes vote on which, where that moves them, and that score thresholds do not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rtmdet.core.detections import Detections
+from rtmdet.core.facts import ExportFacts, ModelFacts, read_facts
+from rtmdet.core.overlap import CHUNK, ORIGINAL, Overlap, read_overlap
+from rtmdet.core.postprocess import postprocess
+from rtmdet.core.priors import STRIDES
+from rtmdet.core.structures import DenseOutputs
+
+KEPT = ((0, 0, 10, 10), 0.8, 0)
+VOTING = Overlap(0.6, box_voting=True)
+
+
+def detections(*rows: tuple[tuple[float, ...], float, int]) -> Detections:
+    boxes, scores, labels = zip(*rows, strict=True)
+    return Detections(np.array(boxes, np.float32), np.array(scores, np.float32), np.array(labels))
+
+
+@pytest.mark.parametrize(
+    ("other", "bottom"),
+    [
+        (((0, 0, 10, 8), 0.8, 0), (10 * 0.4 + 8 * 0.2) / 0.6),  # as sure, half as near beyond the threshold
+        (((0, 0, 10, 8), 0.6, 0), (10 * 0.4 * 0.4 + 8 * 0.2 * 0.2) / (0.4 * 0.4 + 0.2 * 0.2)),
+        (((0, 0, 10, 8), 0.4, 0), 10),  # only half of the score
+        (((0, 0, 10, 8), 0.8, 1), 10),  # another class
+        (((0, 0, 10, 6), 0.8, 0), 10),  # NMS keeps both
+    ],
+)
+def test_boxes_move_to_the_mean_of_their_voters(other: tuple[tuple[float, ...], float, int], bottom: float) -> None:
+    moved = VOTING.vote(detections(KEPT), detections(KEPT, other))
+    np.testing.assert_allclose(moved.boxes, [[0, 0, 10, bottom]], rtol=1e-6)
+    assert (moved.scores.tolist(), moved.labels.tolist()) == ([np.float32(0.8)], [0])
+
+
+def test_the_original_moves_nothing() -> None:
+    kept = detections(KEPT)
+    assert ORIGINAL.vote(kept, detections(KEPT, ((0, 0, 10, 8), 0.8, 0))) is kept
+    assert VOTING.vote(kept[:0], kept[:0]).boxes.shape == (0, 4)
+
+
+def test_many_boxes_move_as_each_alone_and_in_torch_as_in_numpy() -> None:
+    rng = np.random.default_rng(0)
+    corners = rng.random((400, 2), np.float32) * 60
+    boxes = np.hstack([corners, corners + 20 + rng.random((400, 2), np.float32)])
+    found = Detections(boxes, -np.sort(-rng.random(400, np.float32)), rng.integers(2, size=400))
+    kept = found[: 2 * CHUNK + 5]
+    moved = VOTING.vote(kept, found)
+    alone = np.concatenate([VOTING.vote(kept[row : row + 1], found).boxes for row in range(len(kept))])
+    np.testing.assert_allclose(moved.boxes, alone, rtol=1e-5)
+    assert (np.abs(moved.boxes - kept.boxes).max(1) > 0.1).sum() > 5
+    tensors = [
+        replace(part, **{name: torch.from_numpy(getattr(part, name)) for name in ("boxes", "scores", "labels")})
+        for part in (kept, found)
+    ]
+    np.testing.assert_allclose(VOTING.vote(*tensors).boxes, moved.boxes, rtol=1e-5)
+
+
+def test_boxes_do_not_depend_on_the_score_threshold() -> None:
+    rng = torch.Generator().manual_seed(0)
+    cells = [64 // stride for stride in STRIDES]
+    outputs = DenseOutputs(
+        tuple(torch.randn(1, 1, n, n, generator=rng) for n in cells),
+        tuple(torch.rand(1, 4, n, n, generator=rng) * 10 + 20 for n in cells),
+    )
+    (every,) = postprocess(outputs, input_size=(64, 64), score_threshold=0.001, overlap=VOTING)
+    (sure,) = postprocess(outputs, input_size=(64, 64), score_threshold=0.6, overlap=VOTING)
+    (plain,) = postprocess(outputs, input_size=(64, 64), score_threshold=0.6, overlap=Overlap(0.6))
+    assert 5 < len(sure) < len(every)
+    torch.testing.assert_close(sure.boxes, every.boxes[: len(sure)])
+    assert torch.equal(sure.scores, plain.scores)
+    assert not torch.allclose(sure.boxes, plain.boxes, atol=0.5)
+
+
+def test_exported_files_carry_the_rule() -> None:
+    facts = ExportFacts(ModelFacts(("a",), (64, 64), overlap=VOTING), version="1", weights="")
+    text = facts.to_text()
+    assert (text["iou_threshold"], text["box_voting"]) == ("0.6", "true")
+    assert read_facts(Path("a.onnx"), text) == facts
+    del text["iou_threshold"], text["box_voting"]
+    assert read_facts(Path("a.onnx"), text).model.overlap == ORIGINAL
+
+
+def test_files_without_the_rule_have_the_originals() -> None:
+    assert read_overlap({}) == ORIGINAL
+    assert read_overlap({"iou_threshold": 0.6, "box_voting": True}) == VOTING
+    with pytest.raises(ValueError, match=r"iou_threshold 2\.0: expected 0 \.\. 1"):
+        read_overlap({"iou_threshold": 2})
+    with pytest.raises(TypeError, match="box_voting 'no': expected true or false"):
+        read_overlap({"box_voting": "no"})
