@@ -43,8 +43,17 @@ class Overlap:
         """
         if not self.box_voting or self.iou_threshold == 1 or not len(kept):
             return kept
+        candidates = _able_to_vote(candidates, kept)
+        boxes = concatenate([kept.boxes])  # a copy
+        for label in set(kept.labels.tolist()):
+            own = kept.labels == label
+            boxes[own] = self._means(kept[own], candidates[candidates.labels == label])
+        return replace(kept, boxes=boxes)
+
+    def _means(self, kept: Detections, candidates: Detections) -> Array:
+        """The moved boxes (D, 4) of one class."""
         chunks = [kept[start : start + CHUNK] for start in range(0, len(kept), CHUNK)]
-        return replace(kept, boxes=concatenate([_mean_of_voters(some, candidates, self) for some in chunks]))
+        return concatenate([_mean_of_voters(some, candidates, self.iou_threshold) for some in chunks])
 
 
 ORIGINAL = Overlap()
@@ -58,10 +67,14 @@ def read_overlap(values: Mapping[str, Any]) -> Overlap:
     return Overlap(float(iou), voting)
 
 
-def _mean_of_voters(kept: Detections, candidates: Detections, rule: Overlap) -> Array:
-    """The moved boxes (D, 4)."""
-    able = candidates[: int((candidates.scores > VOTER * kept.scores[-1]).sum())]  # (C,)
-    near = (iou_matrix(kept.boxes, able.boxes) - rule.iou_threshold).clip(0)  # (D, C)
+def _able_to_vote(candidates: Detections, kept: Detections) -> Detections:
+    """Those sure enough for the last of the kept ones."""
+    return candidates[: int((candidates.scores > VOTER * kept.scores[-1]).sum())]
+
+
+def _mean_of_voters(kept: Detections, candidates: Detections, iou_threshold: float) -> Array:
+    able = _able_to_vote(candidates, kept)  # (C,)
+    near = (iou_matrix(kept.boxes, able.boxes) - iou_threshold).clip(0)  # (D, C)
     sure = (able.scores - VOTER * kept.scores[:, None]).clip(0)
-    votes = near * sure * (kept.labels[:, None] == able.labels)
+    votes = near * sure
     return votes @ able.boxes / votes.sum(1)[:, None]
