@@ -142,7 +142,7 @@ class Detector:
         return stack.transpose(0, 3, 1, 2), [place for _, place in boxed]
 
     def thresholds(self, score: Score = "auto") -> tuple[float, ...]:
-        """The score thresholds, one for all classes or K of them.
+        """The score threshold of each of the K classes.
 
         "auto": those tuned in the validation of the training, DEFAULT_SCORE if unknown; a number is for all classes.
         Raises InputError.
@@ -150,9 +150,9 @@ class Detector:
         if isinstance(score, str):
             if score != "auto":
                 raise InputError(f'score {score!r}: expected "auto", a number 0 .. 1 or one per class')
-            return self.score_thresholds or (DEFAULT_SCORE,)
-        least = tuple(map(float, score)) if isinstance(score, Iterable) else (float(score),)
-        if len(least) != 1 and len(least) != len(self.classes):
+            score = self.score_thresholds or DEFAULT_SCORE
+        least = tuple(map(float, score)) if isinstance(score, Iterable) else (float(score),) * len(self.classes)
+        if len(least) != len(self.classes):
             raise InputError(f"{len(least)} score thresholds for {len(self.classes)} classes: give one per class")
         if not all(0 <= one <= 1 for one in least):
             raise InputError(f"score {score}: expected 0 .. 1")
@@ -258,10 +258,10 @@ class Detector:
     ) -> Detections:
         """What the backend found in an image, with its classes and picture, on the CPU, clipped to the image.
 
-        `thresholds`, one or K, and `max_detections` are those that its selection was made for.
+        `thresholds`, K of them, and `max_detections` are those that its selection was made for.
         """
         size = image.pixels.shape[0], image.pixels.shape[1]
-        kept = found.above(thresholds)[:max_detections] if len(thresholds) > 1 else found
+        kept = found.above(thresholds)[:max_detections]
         return replace(
             kept.on_cpu().clipped(size),
             classes=self.classes,
@@ -273,12 +273,12 @@ class Detector:
 
 
 def choose_selection(thresholds: Sequence[float], overlap: Overlap, max_detections: int) -> Selection:
-    """The selection for one threshold, or for one per class: then the limit counts what is left after all of them."""
+    """The selection for the threshold of each class; if they differ, the limit counts what all of them leave."""
     return Selection(
         score_threshold=min(thresholds),
         overlap=overlap,
         nms_pre=NMS_PRE,
-        max_detections=len(STRIDES) * NMS_PRE if len(thresholds) > 1 else max_detections,
+        max_detections=len(STRIDES) * NMS_PRE if len(set(thresholds)) > 1 else max_detections,
     )
 
 

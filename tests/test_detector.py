@@ -287,7 +287,7 @@ def test_score_thresholds_come_from_the_checkpoint(
     assert knowing.score_thresholds == (0.6, 0.7, 0.8)
     assert detector.score_thresholds == ()
     assert knowing.thresholds() == (0.6, 0.7, 0.8)
-    assert detector.thresholds() == (DEFAULT_SCORE,)
+    assert detector.thresholds() == (DEFAULT_SCORE,) * len(detector.classes)
     for image in images:
         assert_close(knowing(image), detector(image, score=(0.6, 0.7, 0.8)))
         assert_close(detector(image), detector(image, score=DEFAULT_SCORE))

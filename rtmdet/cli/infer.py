@@ -154,9 +154,7 @@ class Summary:
 
 def choose_thresholds(detector: Detector, score: float | str, classes: str | None) -> dict[str, float]:
     """The score threshold of each chosen class. Raises InputError for unknown classes."""
-    scores = detector.thresholds(score)
-    scores = scores * len(detector.classes) if len(scores) == 1 else scores
-    thresholds = dict(zip(detector.classes, scores, strict=True))
+    thresholds = dict(zip(detector.classes, detector.thresholds(score), strict=True))
     if classes is None:
         return thresholds
     wanted = [name.strip() for name in classes.split(",") if name.strip()]

@@ -63,7 +63,7 @@ def _match(a: Detections, b: Detections, cut: Sequence[float]) -> _Matches:
     same = (iou_matrix(a.boxes, b.boxes) >= SAME_BOX) & (a.labels[:, None] == b.labels[None, :])  # (N, M)
     scores = np.abs(a.scores[:, None] - b.scores[None, :])
     nearest = np.where(same, scores, np.inf)  # of several equal boxes the one with the nearest score
-    sure = [part.scores >= np.broadcast_to(cut, len(part.classes))[part.labels] for part in (a, b)]
+    sure = [part.scores >= np.asarray(cut)[part.labels] for part in (a, b)]
     matched = [same.any(1 - axis) for axis in (0, 1)]
     rows = np.flatnonzero(sure[0] & matched[0])
     partners = nearest[rows].argmin(1) if len(rows) else np.empty(0, np.int64)

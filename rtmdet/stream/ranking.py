@@ -65,7 +65,7 @@ def rank(
 
     Raises InputError for settings out of range, and if no photo can be read.
     """
-    thresholds = np.resize(detector.thresholds(score), len(detector.classes))  # (K,)
+    thresholds = np.array(detector.thresholds(score))  # (K,)
     looked_for = np.minimum(thresholds, LEAST_SCORE)
     settings = DetectSettings(
         dict(zip(detector.classes, looked_for.tolist(), strict=True)), MOST_BOXES, batch_size, tiling=tiling

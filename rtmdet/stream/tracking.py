@@ -154,9 +154,7 @@ def track(
     at all. Raises InputError at once if the video is not there or a package is missing, and at the end if
     pieces of the video are damaged or missing.
     """
-    least = detector.thresholds(score)
-    least = least if len(least) > 1 else least * len(detector.classes)
-    thresholds = dict(zip(detector.classes, least, strict=True))
+    thresholds = dict(zip(detector.classes, detector.thresholds(score), strict=True))
     tiling = choose_tiling(tile, detector.config)
     settings = DetectSettings(thresholds, max_detections, batch_size, tracked=True, tiling=tiling)
     sources = find_sources([str(video)]).sources
