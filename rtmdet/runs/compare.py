@@ -24,7 +24,7 @@ from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
 from rtmdet.runs.folder import weights_of_run
 from rtmdet.runs.folds import ANNOTATIONS, DETECTIONS
 from rtmdet.runs.ground_truth import open_coco, stored_split
-from rtmdet.runs.measure import Loading, describe_settings, run_detector, stored_settings
+from rtmdet.runs.measure import Loading, describe_settings, run_detector, settings_of
 from rtmdet.runs.open_data import count_learned
 from rtmdet.runs.results_file import read_results
 
@@ -113,8 +113,8 @@ def compare_runs(
     runs = [open_run(name, device, input_size) for name in names]
     check_classes(runs)
     truth, remarks = open_images(runs, annotations, images)
-    default = EvaluationConfig() if backend is None else EvaluationConfig(backend=backend)
-    found = [measure(one, truth, default, remarks, loading).evaluate_with_matches() for one in runs]
+    library = backend or EvaluationConfig().backend
+    found = [measure(one, truth, library, remarks, loading).evaluate_with_matches() for one in runs]
     (first, first_matches), (second, second_matches) = found
     first_size, second_size = (None if one.detector is None else one.detector.input_size for one in runs)
     return Comparison(
@@ -219,21 +219,17 @@ def overlap_remark(one: ComparedRun, dataset: CocoDataset) -> str:
     return f"{one.path}: trained on {common} of the {len(dataset)} images: its AP is too optimistic"
 
 
-def measure(
-    one: ComparedRun, images: Images, default: EvaluationConfig, remarks: list[str], loading: Loading
-) -> CocoEvaluator:
-    """An evaluator with the detections of one side on all images; appends its settings to `remarks`.
-
-    `default`: settings of a run that stores none, and the backend of all.
-    """
+def measure(one: ComparedRun, images: Images, backend: str, remarks: list[str], loading: Loading) -> CocoEvaluator:
+    """An evaluator with the detections of one side on all images; appends its settings to `remarks`."""
     if one.detector is None:
-        evaluator = CocoEvaluator(images.coco, images.category_ids, default.backend)
+        evaluator = CocoEvaluator(images.coco, images.category_ids, backend)
         for image, rows in read_results(one.path, images.coco, images.category_ids).items():
             evaluator.add_rows(image, rows)
         return evaluator
     assert images.folder is not None, "a detector needs images"
     dataset = open_coco(one.detector, images.annotations, images.folder)
-    settings = replace(stored_settings(one.detector, str(one.path)) or default, backend=default.backend)
+    settings, _ = settings_of(one.detector, str(one.path))
+    settings = replace(settings, backend=backend)
     remarks.append(f"{one.path}: {describe_settings(settings)}")
     tiling = stored_tiling(one.detector.config)
     if tiling is not None:

@@ -135,12 +135,10 @@ def evaluate_detector(
     `name` names the weights in messages. Score and NMS thresholds are those stored in the weights, else the defaults.
     With `tiling`, every image is also cut into windows.
     """
-    stored = stored_settings(detector, name)
-    settings = stored or EvaluationConfig()
-    settings = replace(settings, backend=loading.backend or settings.backend, **asdict(detector.facts.overlap))
+    settings, origin = settings_of(detector, name)
+    settings = replace(settings, backend=loading.backend or settings.backend)
     evaluator = run_detector(detector, dataset, settings, loading, tiling)
     metrics, matches = evaluator.evaluate_with_matches()
-    origin = "as in the training run" if stored else "defaults"
     return Evaluation(metrics, tuple(matches), evaluator, len(dataset), settings, origin, tuple(dataset.remarks))
 
 
@@ -161,7 +159,14 @@ def describe_settings(settings: EvaluationConfig) -> str:
     )
 
 
-def stored_settings(detector: Detector, weights: str) -> EvaluationConfig | None:
+def settings_of(detector: Detector, weights: str) -> tuple[EvaluationConfig, str]:
+    """The evaluation settings of a detector, with its own rule for boxes that overlap; and where they come from."""
+    stored = _stored_settings(detector, weights)
+    settings = replace(stored or EvaluationConfig(), **asdict(detector.facts.overlap))
+    return settings, "as in the training run" if stored else "defaults"
+
+
+def _stored_settings(detector: Detector, weights: str) -> EvaluationConfig | None:
     """The evaluation settings of the run that trained the detector; None if they are not stored or not readable."""
     if not detector.config:
         return None

@@ -203,5 +203,6 @@ def predicted_pictures(trainer: Trainer, dataset: CocoDataset) -> list[np.ndarra
     model, input_size, device = trainer.averaged, trainer.meta.input_size, trainer.stepper.device
     assert isinstance(model, RTMDet), "build_trainer made it"
     detector = Detector.from_model(model, classes=dataset.classes, input_size=input_size, device=device)
+    detector = detector.with_overlap(trainer.meta.overlap)
     images = (dataset.load(index).image for index in range(min(PICTURES, len(dataset))))
     return [found.draw() for found in detector(images, batch_size=1)]

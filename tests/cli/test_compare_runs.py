@@ -11,6 +11,7 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
+from rtmdet.core.overlap import Overlap
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 
@@ -93,6 +94,21 @@ def test_a_run_and_the_results_that_it_wrote_are_equal(
         assert result.returncode == 0, result.stderr
         assert "AP +0.000   no interval: it needs at least 5 images with objects" in result.stdout
         assert result.stdout.splitlines()[-1] == "verdict: inconclusive with 3 images"
+
+
+def test_each_side_has_its_own_rule_for_overlaps(dataset: Path, tmp_path: Path, command: Command) -> None:
+    torch.manual_seed(0)
+    model_state = build_rtmdet("nano", 1).state_dict()
+    rules = {"plain.pth": Overlap(0.65), "voting.pth": Overlap(0.6, box_voting=True)}
+    for name, rule in rules.items():
+        meta = CheckpointMeta(("balloon",), "nano", (64, 64), overlap=rule)
+        save_checkpoint(tmp_path / name, model_state=model_state, meta=meta)
+    options = ["--annotations", dataset / "val" / "annotations.json", "--images", dataset / "val" / "images"]
+    result = command("compare", *(tmp_path / name for name in rules), *options, "--workers", 0, "--device", "cpu")
+    assert result.returncode == 0, result.stderr
+    said = result.stdout + result.stderr
+    assert f"{tmp_path / 'plain.pth'}: score above 0.001, NMS IoU 0.65, at most" in said
+    assert f"{tmp_path / 'voting.pth'}: score above 0.001, NMS IoU 0.6 with box voting, at most" in said
 
 
 def refused(result: CompletedProcess[str], *parts: str) -> None:
