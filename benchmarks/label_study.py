@@ -174,7 +174,7 @@ def rank(study: Study, seed: int, weights: str) -> dict[str, list[int]]:
     from rtmdet.stream.views import View
 
     detector = Detector(weights, device=study.device, input_size=(study.side, study.side))
-    thresholds = np.resize(detector.thresholds(), len(detector.classes))
+    thresholds = np.array(detector.thresholds())
     names = {image["id"]: image["file_name"] for image in study.coco["images"]}
     values: dict[str, dict[int, float]] = {measure: {} for measure in MEASURES}
     for number in study.parts(seed)[1]:

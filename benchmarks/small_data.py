@@ -39,6 +39,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "rate1e-3": {"train.learning_rate": "1e-3"},
     "rate2e-3": {"train.learning_rate": "2e-3"},
     "rate4e-3": {"train.learning_rate": "4e-3"},
+    "original_nms": {"evaluation.iou_threshold": "0.65", "evaluation.box_voting": "false"},
     "cosine": {"train.cosine_start": "0"},
     "class1": {"train.class_rate_factor": "1"},
     "class2": {"train.class_rate_factor": "2"},

@@ -33,8 +33,8 @@ def suppress(boxes, scores, labels, sure, iou, voting):
             low, high = np.maximum(boxes[:, :2], boxes[place, :2]), np.minimum(boxes[:, 2:], boxes[place, 2:])
             common = (high - low).clip(0).prod(1)
             near = (labels == labels[place]) * common / (area + area[place] - common)
-            votes = (near - iou).clip(0) * (scores - scores[place] / 2).clip(0)
-            found.append((labels[place], scores[place], votes @ boxes / votes.sum() if voting else boxes[place]))
+            votes = (near - iou).clip(0) * (scores - scores[place] / 2).clip(0) * (voting and iou < 1)
+            found.append((labels[place], scores[place], votes @ boxes / votes.sum() if votes.any() else boxes[place]))
             left &= near <= iou
     return found
 
@@ -52,7 +52,7 @@ else:  # the image (N,) of each detection, boxes (N, 4), scores (N,) and labels 
 least = np.array(facts["score_thresholds"] or [0.3] * len(facts["classes"]))[labels]
 order = np.argsort(-scores, kind="stable")[: (scores >= least.min(initial=1) / 2).sum()]
 boxes, scores, labels = boxes[order].clip(0, pixels.shape[:0:-1] * 2) / scale, scores[order], labels[order]
-draw, rule = ImageDraw.Draw(photo), (facts.get("iou_threshold", 0.65), facts.get("box_voting"))
+draw, rule = ImageDraw.Draw(photo), (facts.get("iou_threshold", 0.65), facts.get("box_voting", False))
 for label, score, found in suppress(boxes, scores, labels, scores >= least[order], *rule)[:100]:
     print(facts["classes"][label], f"{score:.4f}", *(box := found.clip(0, photo.size * 2).round(2).tolist()))
     draw.rectangle(box, outline="red", width=3)

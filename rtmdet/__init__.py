@@ -15,6 +15,7 @@ _HOMES = {
     "Detections": "rtmdet.core.detections",
     "Detector": "rtmdet.detector",
     "InputError": "rtmdet.core.errors",
+    "Overlap": "rtmdet.core.overlap",
     "RTMDet": "rtmdet.models.rtmdet",
     "build_rtmdet": "rtmdet.models.rtmdet",
     "check_data": "rtmdet.api",
@@ -31,6 +32,7 @@ __all__ = [
     "Detections",
     "Detector",
     "InputError",
+    "Overlap",
     "RTMDet",
     "__version__",
     "build_rtmdet",
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from rtmdet.api import check_data, compare, evaluate, export, label, train
     from rtmdet.core.detections import Detections
     from rtmdet.core.errors import InputError
+    from rtmdet.core.overlap import Overlap
     from rtmdet.detector import Detector
     from rtmdet.models.rtmdet import RTMDet, build_rtmdet
     from rtmdet.stream.tracking import track

@@ -24,6 +24,7 @@ class BrightBackend:
 
     device: str = "cpu"
     batches: list[int] = field(default_factory=list)
+    selections: list[Selection] = field(default_factory=list)
 
     def forward(self, images: Array) -> Array:
         self.batches.append(len(images))
@@ -32,6 +33,7 @@ class BrightBackend:
     def select(
         self, outputs: Array, input_size: tuple[int, int], letterboxes: Sequence[Letterbox], selection: Selection
     ) -> list[Detections]:
+        self.selections.append(selection)
         return [self._one(image, place, selection) for image, place in zip(outputs, letterboxes, strict=True)]
 
     def _one(self, image: np.ndarray, place: Letterbox, selection: Selection) -> Detections:

@@ -24,6 +24,7 @@ import rtmdet
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import letterbox
+from rtmdet.core.overlap import Overlap
 from rtmdet.deploy.torch_backend import choose_device
 from rtmdet.detector import Detector
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
@@ -247,6 +248,19 @@ def test_images_are_not_changed(detector: Detector, images: list[np.ndarray]) ->
     detector(images)
     for image, copy in zip(images, before, strict=True):
         np.testing.assert_array_equal(image, copy)
+
+
+def test_a_detector_has_its_own_rule_for_overlaps(detector: Detector, images: list[np.ndarray]) -> None:
+    (plain,), (fewer,) = (detector.with_overlap(Overlap(iou))(images[:1], score=0.05) for iou in (0.65, 0.1))
+    assert_close(detector(images[:1], score=0.05)[0], plain)
+    assert len(fewer) < len(plain)
+    voting = detector.with_overlap(Overlap(0.65, box_voting=True))
+    (moved,) = voting(images[:1], score=0.05)
+    assert torch.equal(moved.scores, plain.scores)
+    assert (moved.boxes - plain.boxes).abs().max() > 0.1
+    (as_strict,) = voting(images[:1], score=0.05, iou_threshold=0.1)  # still votes
+    assert len(as_strict) < len(plain)
+    assert (as_strict.boxes[0] - fewer.boxes[0]).abs().max() > 0.1
 
 
 def test_thresholds(detector: Detector, images: list[np.ndarray]) -> None:

@@ -120,7 +120,7 @@ function suppress(found, sure, threshold, voting) {
   for (const one of found.filter(sure)) {
     if (!kept.some((other) => other.label === one.label && iou(other.box, one.box) > threshold)) kept.push(one);
   }
-  return voting ? kept.map((one) => ({ ...one, box: meanOfVoters(one, found, threshold) })) : kept;
+  return voting && threshold < 1 ? kept.map((one) => ({ ...one, box: meanOfVoters(one, found, threshold) })) : kept;
 }
 
 function meanOfVoters(one, found, threshold) {

@@ -39,7 +39,7 @@ def describe_file(weights: LoadedWeights) -> list[tuple[str, str]]:
         "ids": ", ".join(map(str, weights.category_ids)),
         "thresholds": ", ".join(f"{score:.3f}" for score in weights.score_thresholds),
         "input": describe_sizes(weights),
-        "overlaps": describe_overlap(weights.overlap),
+        "overlaps": "" if count is None else describe_overlap(weights.overlap),
         "epoch": "" if weights.epoch is None else str(weights.epoch),
         "batch norms": "with running statistics"
         if weights.has_statistics

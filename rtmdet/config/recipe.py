@@ -78,7 +78,7 @@ def choose_recipe(
             "tried after training: detection often works better at a larger input",
         ),
         Choice("evaluation.iou_threshold", IOU_THRESHOLD, "NMS; the original has 0.65"),
-        Choice("evaluation.box_voting", True, "boxes that NMS drops improve the place of the one it keeps"),
+        Choice("evaluation.box_voting", True, "each box becomes the weighted mean of those that NMS drops for it"),
         *_average(epochs * steps),
         *_start(start),
         *(_new_classes() if new_classes else []),

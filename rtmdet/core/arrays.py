@@ -44,12 +44,15 @@ def clip_boxes(boxes: AnyArray, size: tuple[int, int]) -> AnyArray:
 
 
 def iou_matrix(a: AnyArray, b: AnyArray) -> AnyArray:
-    """IoU of every box of `a` (N, 4) with every box of `b` (M, 4), xyxy: (N, M). The training has core.boxes."""
+    """IoU of every box of `a` (N, 4) with every box of `b` (M, 4), xyxy: (N, M).
+
+    The training has core.boxes.pairwise_iou, which is the reference's to the last bit, and for torch alone.
+    """
     low, high = a[:, None, :2].clip(b[:, :2]), a[:, None, 2:].clip(None, b[:, 2:])
     sides = (high - low).clip(0)  # (N, M, 2)
     overlap = sides[..., 0] * sides[..., 1]
     areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (a, b)]
-    return overlap / (areas[0][:, None] + areas[1] - overlap).clip(1e-6)
+    return overlap / (areas[0][:, None] + areas[1] - overlap).clip(1e-30)
 
 
 def keep_best(order: AnyArray, most: int, suppress: Callable[[AnyArray], AnyArray]) -> AnyArray:

@@ -53,6 +53,11 @@ class ModelFacts:
                 "give as many names as there are classes"
             )
 
+    def check_thresholds(self) -> None:
+        """Raise ValueError unless there is a threshold for every class, or for none."""
+        if self.score_thresholds and len(self.score_thresholds) != len(self.classes):
+            raise ValueError(f"{len(self.score_thresholds)} score thresholds for {len(self.classes)} classes")
+
 
 @dataclass(frozen=True, slots=True)
 class ExportFacts:
@@ -67,6 +72,8 @@ class ExportFacts:
     int8: bool = False  # most convolutions calculate with 8-bit integers
 
     def __post_init__(self) -> None:
+        if self.nms is not None and self.model.overlap.box_voting:
+            raise InputError("NMS in the file drops the boxes that box voting needs: expected one of them")
         if self.fixed_batch is not None and self.fixed_batch < 1:
             raise InputError(f"a fixed batch of {self.fixed_batch} images: expected at least 1")
 
@@ -129,11 +136,14 @@ def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
             category_ids=tuple(map(int, values["category_ids"])),
             score_thresholds=tuple(map(float, values["score_thresholds"])),
             value_range=None if values["value_range"] is None else _pair(values["value_range"]),
-            overlap=read_overlap({name: json.loads(text[name]) for name in asdict(ORIGINAL) if name in text}),
+            overlap=read_overlap(
+                {name: json.loads(text[name]) for name in asdict(ORIGINAL) if name in text}, str(values["config"])
+            ),
             size=str(values["size"]),
             backbone=str(values["backbone"]),
             config=str(values["config"]),
         )
+        model.check_thresholds()
         return ExportFacts(
             model=model,
             version=str(values["version"]),

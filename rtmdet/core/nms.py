@@ -14,8 +14,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-FEW = 1000  # boxes of all classes that one call handles faster than a call per class, on the CPU
-
 
 def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
     """The indices, in no order, of the boxes that NMS within each class keeps.
@@ -23,12 +21,12 @@ def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: fl
     boxes (N, 4) are x1, y1, x2, y2, scores (N,), labels (N,) integers from 0. A box that overlaps a kept one with a
     higher score by an IoU above `iou_threshold` is dropped; of equal scores the first box counts as the higher.
     """
-    nms = _load_operator()
     if not len(boxes):
         return labels.long()
-    if boxes.device.type != "cpu" or len(boxes) <= FEW:
-        apart = labels.to(boxes) * (boxes.max() + 1)  # classes side by side, as if each had a picture of its own
-        return nms(boxes + apart[:, None], scores, iou_threshold)
+    nms = _load_operator()
+    if boxes.is_cuda:  # one call for all classes, each in a place of its own, as every call waits for the GPU
+        wide = boxes.double()  # in 32 bits, boxes far from the origin would lose their last digits
+        return nms(wide + (labels * (wide.max() + 1))[:, None], scores.double(), iou_threshold)
     classes = labels.argsort(stable=True).split(labels.bincount().tolist())
     return torch.cat([own[nms(boxes[own], scores[own], iou_threshold)] for own in classes])
 
@@ -37,10 +35,10 @@ def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: fl
 def _load_operator() -> Callable[[Tensor, Tensor, float], Tensor]:
     """torchvision's operator from its library alone: importing the package takes longer than importing torch."""
     package = find_spec("torchvision")
-    folder = Path(package.origin).parent if package and package.origin else Path()
     try:
-        for library in (*folder.glob("_C*.so"), *folder.glob("_C*.pyd")):
-            torch.ops.load_library(str(library))
+        if package is not None and package.origin is not None:
+            for library in sorted(Path(package.origin).parent.glob("_C*.[sp]*")):  # .so, on Windows .pyd
+                torch.ops.load_library(str(library))
         return torch.ops.torchvision.nms.default
     except (OSError, AttributeError):  # a build that needs the package's own start
         import_module("torchvision.ops")

@@ -13,7 +13,7 @@ from rtmdet.core.arrays import Array, concatenate, iou_matrix
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 
-VOTER = 0.5  # a voter has more than this share of the score of the box that it votes on
+VOTER_SHARE = 0.5  # a voter has more than this share of the score of the box that it votes on
 CHUNK = 32  # boxes that are voted on at a time, which bounds memory
 
 
@@ -28,15 +28,19 @@ class Overlap:
         if not 0 <= self.iou_threshold <= 1:
             raise InputError(f"iou_threshold {self.iou_threshold}: expected 0 .. 1")
 
+    def without_voting(self) -> Overlap:
+        """NMS alone, at the same threshold."""
+        return Overlap(self.iou_threshold)
+
     def least_score(self, score_threshold: float) -> float:
         """The score from which on candidates matter where detections need `score_threshold`."""
-        return VOTER * score_threshold if self.box_voting else score_threshold
+        return VOTER_SHARE * score_threshold if self.box_voting else score_threshold
 
     def vote(self, kept: Detections, candidates: Detections) -> Detections:
-        """Each box of `kept` (D,) moved to the weighted mean of the candidates (C,) that vote on it, it among them.
+        """Each box of `kept` (D,) moved to the weighted mean of the candidates (C,) of its class, it among them.
 
-        Voters are of its class, overlap it by more than `iou_threshold` and have more than half of its score; what
-        they have beyond both, multiplied, is their weight. `kept` and `candidates` are sorted by falling score.
+        Both are sorted by falling score. The weight of a candidate is max(IoU - iou_threshold, 0) x max(its score -
+        half of the kept box's score, 0): zero where it comes in, so that boxes do not jump.
         Idea: Gidaris and Komodakis, "Object detection via a multi-region and semantic segmentation-aware CNN model",
         2015. Differs from mmdet: that keeps the surest box as it is; the mean is better placed where a detector was
         trained on few images (docs/small-data.md).
@@ -53,28 +57,44 @@ class Overlap:
     def _means(self, kept: Detections, candidates: Detections) -> Array:
         """The moved boxes (D, 4) of one class."""
         chunks = [kept[start : start + CHUNK] for start in range(0, len(kept), CHUNK)]
-        return concatenate([_mean_of_voters(some, candidates, self.iou_threshold) for some in chunks])
+        return concatenate([_weighted_means(some, candidates, self.iou_threshold) for some in chunks])
 
 
 ORIGINAL = Overlap()
 
 
-def read_overlap(values: Mapping[str, Any]) -> Overlap:
-    """The rule in a file's metadata; what is missing there is the original's. Raises TypeError or ValueError."""
+def read_overlap(values: Mapping[str, Any], config: str) -> Overlap:
+    """The rule in a file's metadata; in files from before it was there, that of their training's YAML, `config`.
+
+    What is in neither is the original's. Raises TypeError or ValueError.
+    """
+    if "iou_threshold" not in values:
+        values = _evaluation_settings(config)
     iou, voting = values.get("iou_threshold", ORIGINAL.iou_threshold), values.get("box_voting", ORIGINAL.box_voting)
     if not isinstance(voting, bool):
         raise TypeError(f"box_voting {voting!r}: expected true or false")
     return Overlap(float(iou), voting)
 
 
+def _evaluation_settings(config: str) -> Mapping[str, Any]:
+    import yaml  # not at the top: only old files need it
+
+    try:
+        settings = yaml.safe_load(config)["evaluation"]
+    except (yaml.YAMLError, KeyError, TypeError, RecursionError):  # of another version, or empty
+        return {}
+    return settings if isinstance(settings, Mapping) else {}
+
+
 def _able_to_vote(candidates: Detections, kept: Detections) -> Detections:
     """Those sure enough for the last of the kept ones."""
-    return candidates[: int((candidates.scores > VOTER * kept.scores[-1]).sum())]
+    return candidates[: int((candidates.scores > VOTER_SHARE * kept.scores[-1]).sum())]
 
 
-def _mean_of_voters(kept: Detections, candidates: Detections, iou_threshold: float) -> Array:
-    able = _able_to_vote(candidates, kept)  # (C,)
-    near = (iou_matrix(kept.boxes, able.boxes) - iou_threshold).clip(0)  # (D, C)
-    sure = (able.scores - VOTER * kept.scores[:, None]).clip(0)
-    votes = near * sure
-    return votes @ able.boxes / votes.sum(1)[:, None]
+def _weighted_means(kept: Detections, candidates: Detections, iou_threshold: float) -> Array:
+    candidates = _able_to_vote(candidates, kept)  # (C,)
+    nearness = (iou_matrix(kept.boxes, candidates.boxes) - iou_threshold).clip(0)  # (D, C)
+    sureness = (candidates.scores - VOTER_SHARE * kept.scores[:, None]).clip(0)
+    weights = (nearness * sureness)[..., None]  # (D, C, 1)
+    # Not a matrix product, which a GPU may calculate with too few bits for pixels.
+    return (weights * candidates.boxes).sum(1) / weights.sum(1)

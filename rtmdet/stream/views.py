@@ -52,11 +52,10 @@ def choose_views(input_size: tuple[int, int], *, augmented: bool) -> list[View]:
 def merge(parts: Sequence[Detections], selection: Selection) -> Detections:
     """The detections (D,) of all views of one picture: NMS per class over all of them, with their own scores.
 
-    An object that several views find keeps the box, moved by box voting if the selection has it, and the score of the
-    view that is surest of it.
+    An object that several views find keeps the box and the score of the view that is surest of it; box voting is
+    done in each view.
     """
     if len(parts) == 1:
         return parts[0]
-    joined = Detections.join(parts)
-    order = np.argsort(-joined.scores, kind="stable")
-    return suppress(joined[order], selection)
+    plain = replace(selection, overlap=selection.overlap.without_voting())
+    return suppress(Detections.join(parts), plain)

@@ -187,7 +187,7 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
             score_thresholds=thresholds,
             trained_size=None if trained is None else _sides(trained),
             value_range=None if model.get("value_range") is None else _sides(model["value_range"]),
-            overlap=read_overlap(model),
+            overlap=read_overlap(model, str(meta["config"])),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: `meta` of the checkpoint is damaged: {type(error).__name__} {error}") from error

@@ -209,6 +209,7 @@ def test_info_of_a_file(checkpoint: Path, command: Command, tmp_path: Path) -> N
     assert said["file"] == f"{checkpoint}, a checkpoint of this package"
     assert said["model"].startswith("RTMDet-nano, 1.01 million parameters")
     assert (said["classes"], said["input"], said["thresholds"]) == ("1: balloon", "64 x 64 pixels", "not stated")
+    assert said["overlaps"] == "NMS at IoU 0.65"
     assert command("info", tmp_path / "none.pth").returncode == 2
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +29,13 @@ def crowd(boxes: int, classes: int) -> tuple[Tensor, Tensor, Tensor]:
 def test_keeps_what_torchvision_keeps(boxes: int, classes: int) -> None:
     found = crowd(boxes, classes)
     assert batched_nms(*found, 0.5).sort().values.tolist() == reference(*found, 0.5).sort().values.tolist()
+
+
+def test_torchvision_is_not_imported() -> None:
+    """Only its library is loaded; where that fails, the import of the package would hide it."""
+    text = "import torch, sys; from rtmdet.core.nms import batched_nms; one = torch.ones(1); "
+    text += "batched_nms(one.expand(1, 4), one, one.long(), 0.5); sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", text], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("most", [1, 40, 2000])

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from rtmdet.core.detections import Detections
-from rtmdet.core.facts import ExportFacts, ModelFacts, read_facts
+from rtmdet.core.errors import InputError
+from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts, read_facts
 from rtmdet.core.overlap import CHUNK, ORIGINAL, Overlap, read_overlap
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.priors import STRIDES
@@ -64,6 +65,19 @@ def test_many_boxes_move_as_each_alone_and_in_torch_as_in_numpy() -> None:
     np.testing.assert_allclose(VOTING.vote(*tensors).boxes, moved.boxes, rtol=1e-5)
 
 
+def test_half_precision_around_it_changes_nothing() -> None:
+    """A matrix product would be calculated with 8 bits there, too few for pixels."""
+    box = torch.tensor([[1237.3, 801.7, 1401.2, 903.4]])
+    alone = Detections(box, torch.tensor([0.9]), torch.tensor([0]))
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(VOTING.vote(alone, alone).boxes, box)
+
+
+def test_a_box_as_small_as_a_rounding_error_stays_where_it_is() -> None:
+    tiny = detections(((639.9999, 10, 640, 10.004), 0.9, 0))
+    np.testing.assert_allclose(VOTING.vote(tiny, tiny).boxes, tiny.boxes)
+
+
 def test_boxes_do_not_depend_on_the_score_threshold() -> None:
     rng = torch.Generator().manual_seed(0)
     cells = [64 // stride for stride in STRIDES]
@@ -89,10 +103,24 @@ def test_exported_files_carry_the_rule() -> None:
     assert read_facts(Path("a.onnx"), text).model.overlap == ORIGINAL
 
 
-def test_files_without_the_rule_have_the_originals() -> None:
-    assert read_overlap({}) == ORIGINAL
-    assert read_overlap({"iou_threshold": 0.6, "box_voting": True}) == VOTING
+@pytest.mark.parametrize(
+    ("config", "rule"),
+    [
+        ("", ORIGINAL),
+        ("evaluation: {iou_threshold: 0.5}", Overlap(0.5)),
+        ("evaluation: [", ORIGINAL),
+        ("of: another version", ORIGINAL),
+    ],
+)
+def test_old_files_have_the_rule_of_their_training(config: str, rule: Overlap) -> None:
+    assert read_overlap({}, config) == rule
+    assert read_overlap({"iou_threshold": 0.6, "box_voting": True}, config) == VOTING
+
+
+def test_rules_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match=r"iou_threshold 2\.0: expected 0 \.\. 1"):
-        read_overlap({"iou_threshold": 2})
+        read_overlap({"iou_threshold": 2}, "")
     with pytest.raises(TypeError, match="box_voting 'no': expected true or false"):
-        read_overlap({"box_voting": "no"})
+        read_overlap({"iou_threshold": 0.6, "box_voting": "no"}, "")
+    with pytest.raises(InputError, match="NMS in the file drops the boxes that box voting needs"):
+        ExportFacts(ModelFacts(("a",), (64, 64), overlap=VOTING), "1", "", nms=NmsFacts(0.001, 0.6, 300))
