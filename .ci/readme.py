@@ -20,7 +20,7 @@ WEIGHTS = SHARED / "weights" / "rtmdet_nano_person_bn.pth"
 BIN = Path(sys.executable).parent
 ONE_EPOCH = ["--set", "train.epochs=1", "--set", "data.workers=0"]
 SMALL = [*ONE_EPOCH, "--set", "data.input_size=[256,256]"]  # finds something, for the commands that show it
-TINY = [*ONE_EPOCH, "--set", "data.input_size=[128,128]"]
+TINY = [*ONE_EPOCH, "--set", "data.input_size=[128,128]", "--set", "evaluation.choose_input_size=false"]
 
 NAMES = ("own-data", "training", "looking-inside", "models", "infer", "label", "export")
 DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in NAMES))
