@@ -21,10 +21,10 @@ $(VENV)/installed: setup.cfg pyproject.toml
 # The main job without any download: generate scenes, train, evaluate, detect, look inside.
 demo: install
 	rm -rf demo
-	$(BIN)/python -m rtmdet data synthesize --out demo/data --train 400 --val 100 --size 192 192
-	$(BIN)/python -m rtmdet data show demo/data/val/annotations.json --images demo/data/val/images --out demo
+	$(BIN)/rtmdet data synthesize --out demo/data --train 400 --val 100 --size 192 192
+	$(BIN)/rtmdet data show demo/data/val/annotations.json --images demo/data/val/images --out demo
 	$(BIN)/python train.py --config configs/demo.yaml
-	$(BIN)/python -m rtmdet evaluate --weights demo/run/best.pth --annotations demo/data/val/annotations.json \
+	$(BIN)/rtmdet evaluate --weights demo/run/best.pth --annotations demo/data/val/annotations.json \
 		--images demo/data/val/images
 	$(BIN)/python infer.py demo/data/val/images --weights demo/run/best.pth --out demo/detections
 	$(BIN)/python visualize.py demo/data/val/images/000017.jpg --weights demo/run/best.pth --layer neck --out demo
