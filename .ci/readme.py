@@ -20,14 +20,15 @@ WEIGHTS = SHARED / "weights" / "rtmdet_nano_person_bn.pth"
 BIN = Path(sys.executable).parent
 ONE_EPOCH = ["--set", "train.epochs=1", "--set", "data.workers=0"]
 SMALL = [*ONE_EPOCH, "--set", "data.input_size=[256,256]"]  # finds something, for the commands that show it
-TINY = [*ONE_EPOCH, "--set", "data.input_size=[128,128]"]
+SIZE = ["--set", "data.input_size=[128,128]", "--set", "evaluation.choose_input_size=false"]
+TINY = [*ONE_EPOCH, *SIZE]
 
 NAMES = ("own-data", "training", "looking-inside", "models", "infer", "label", "export")
 DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 PERSON = ["--set", shlex.quote(f"model.weights={WEIGHTS}")]
 TWO = "torchrun --nproc-per-node 2 train.py --config configs/balloon_nano.yaml --set data.batch_size=2"
 TIMED = "python train.py --data data/balloon --weights rtmdet-nano-person"
-QUARTER = ["--minutes", "1", "--set", "data.workers=0", "--set", "data.input_size=[128,128]"]  # the last one counts
+QUARTER = ["--minutes", "1", "--set", "data.workers=0", *SIZE]  # the last --minutes counts
 CHECK_TWO = ["--check-images", "2"]
 LONG = {  # commands with what makes them short; other weights than nano's cannot be fetched without a network
     "python train.py --config configs/balloon_nano.yaml": [*TINY, *PERSON],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -11,6 +12,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: waiting thr
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # they share the cores
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // workers, 1)))
+
+# Processes that tests start by "forkserver" are forks of one that has imported what takes seconds each time.
+IMPORTED = ("rtmdet.cli.infer", "rtmdet.cli.train", "rtmdet.runs.train", "torch._dynamo", "albumentations", "timm")
+multiprocessing.set_forkserver_preload(list(IMPORTED))
 
 
 @pytest.fixture(scope="session")

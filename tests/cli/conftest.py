@@ -16,6 +16,9 @@ from rtmdet.cli.main import main
 from rtmdet.data.synthetic import write_dataset
 from rtmdet.models.freezing import batch_norms
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
+from rtmdet.training.records import ValidationRecord
+from rtmdet.viz.curves import CurvePicture
+from rtmdet.viz.score_curves import ScoreCurvePicture
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
@@ -31,6 +34,17 @@ def run_command(*argv: object) -> CompletedProcess[str]:
         except SystemExit as stopped:  # argparse refuses or helps
             code = stopped.code if isinstance(stopped.code, int) else 1
     return CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty pictures: drawing takes more than half of the time of a short run. The run `finished` has real ones."""
+
+    def touch(callback: CurvePicture | ScoreCurvePicture, event: int | ValidationRecord) -> None:
+        callback.picture.touch()
+
+    monkeypatch.setattr(CurvePicture, "on_epoch_end", touch)
+    monkeypatch.setattr(ScoreCurvePicture, "on_validation", touch)
 
 
 @pytest.fixture(scope="session")

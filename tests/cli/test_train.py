@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import cv2
 import pytest
 import torch
 import yaml
+from forks import start_command
 from training.small_run import Recorder
 
 from rtmdet.config.file import load_config
@@ -337,12 +339,27 @@ def test_the_fault_of_one_process_is_one_line(config: Path, dataset: Path, tmp_p
     assert "[rank" not in err
 
 
+def run_two(config: Path, folder: Path, *settings: str) -> str:
+    """Two processes as torchrun would start them; returns what both wrote."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    words = ["train", "--config", str(config), *(word for pair in settings for word in ("--set", pair))]
+    folders = [folder / rank for rank in "01"]
+    for each in folders:
+        each.mkdir()
+    ranks = [{**shared, "RANK": each.name, "LOCAL_RANK": each.name} for each in folders]
+    processes = [start_command(words, each, rank) for each, rank in zip(folders, ranks, strict=True)]
+    for process, each in zip(processes, folders, strict=True):
+        process.join(300)
+        assert process.exitcode == 0, (each / "err").read_text()
+    return "".join((each / "out").read_text() for each in folders)
+
+
 @pytest.mark.slow
 def test_two_processes_write_one_run(config: Path, dataset: Path, tmp_path: Path, command: Command) -> None:
-    """torchrun: each line once, each validation image once, and the same 12 numbers as measured by one process."""
-    process = start_two(config, "data.batch_size=1", "train.learning_rate=0.01")
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    """Each line once, each validation image once, and the same 12 numbers as measured by one process."""
+    out = run_two(config, tmp_path, "data.batch_size=1", "train.learning_rate=0.01")
     assert out.count("weights: none, training starts from scratch") == 1
     rows = read_log(tmp_path / "run" / "log.jsonl")
     assert [(row["epoch"], row["iteration"]) for row in rows if row["kind"] == "val"] == [(1, 3), (2, 6)]
@@ -414,13 +431,8 @@ def test_a_run_is_used_from_elsewhere_and_after_a_move(
 
 def test_training_works_where_loader_processes_are_spawned(config: Path, tmp_path: Path) -> None:
     """As on macOS, Windows, and Linux from Python 3.14 on: they get the samples by pickle."""
-    script = tmp_path / "spawned.py"
-    words = ["train", "--config", str(config), "--set", "data.workers=2", "--set", "train.epochs=1"]
-    script.write_text(
-        "import multiprocessing, sys\nfrom rtmdet.cli.main import main\n"
-        "if __name__ == '__main__':\n    multiprocessing.set_start_method('spawn')\n"
-        f"    sys.exit(main({words!r}))\n"
-    )
-    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300, check=False)
-    assert result.returncode == 0, result.stderr
+    words = ["train", "--config", str(config), "--set", "data.workers=1", "--set", "train.epochs=1"]
+    process = start_command(words, tmp_path, spawning=True)
+    process.join(300)
+    assert process.exitcode == 0, (tmp_path / "err").read_text()
     assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].epoch == 1

@@ -346,7 +346,7 @@ def run_process(rank: int, folder: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_get_the_numbers_of_one(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(run_process, (tmp_path,), nprocs=2)
+    torch.multiprocessing.start_processes(run_process, (tmp_path,), nprocs=2, start_method="forkserver")
     coco, found = hard_run(0)
     alone = json.loads(json.dumps(asdict(evaluate(coco, found))))
     for rank in range(2):

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -19,11 +18,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from child import run_cases
+from material import write_material
+
 KINDS = ("coco", "yolo", "voc", "yaml", "image", "checkpoint")
 CASE_LIMIT = 30.0  # seconds
 START_LIMIT = 60.0  # seconds until the first case begins: imports
 POLL = 0.02  # seconds
+FORKS = multiprocessing.get_context("forkserver")  # its server imports what takes seconds, once for all children
 
 
 @dataclass
@@ -52,21 +54,13 @@ def _run_child(work: Path, kind: str, seed: int, cases: range, until: float, out
     """One child's life; returns the case to go on with."""
     journal = work / f"{kind}-{cases.start}.journal"
     journal.touch()
-    words = [work, journal, kind, seed, cases.start, cases.stop]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        "OMP_NUM_THREADS": "1",
-        "TORCH_HOME": str(work / "no weights here"),
-        "https_proxy": "http://127.0.0.1:9",  # nothing is fetched, whatever a damaged file names
-    }
-    command = [sys.executable, str(ROOT / "tests/fuzz/child.py"), *map(str, words)]
-    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=(work / "child").open("a"))
+    child = FORKS.Process(target=run_cases, args=(work, journal, kind, seed, cases))
+    child.start()
     current, since, limit = None, time.monotonic(), START_LIMIT
     with journal.open() as lines:
         try:
             while True:
-                ended = child.poll() is not None
+                ended = child.exitcode is not None
                 for line in iter(lines.readline, ""):
                     event, since, limit = json.loads(line), time.monotonic(), CASE_LIMIT
                     current = event.get("begin")
@@ -74,9 +68,7 @@ def _run_child(work: Path, kind: str, seed: int, cases: range, until: float, out
                         _note(outcome, event)
                 now = time.monotonic()
                 if ended:
-                    return (
-                        cases.stop if child.returncode == 0 else _lost(outcome, current, f"died: {child.returncode}")
-                    )
+                    return cases.stop if child.exitcode == 0 else _lost(outcome, current, f"died: {child.exitcode}")
                 if now - since > limit:
                     return _lost(outcome, current, f"no end after {limit:.0f} s")
                 if now > until:
@@ -84,7 +76,7 @@ def _run_child(work: Path, kind: str, seed: int, cases: range, until: float, out
                 time.sleep(POLL)
         finally:
             child.kill()
-            child.wait()
+            child.join()
 
 
 def _note(outcome: Outcome, event: dict) -> None:
@@ -113,8 +105,6 @@ def table(outcomes: dict[str, Outcome]) -> str:
 
 def fuzz(work: Path, kinds: Sequence[str], *, seed: int, cases: range, minutes: float) -> dict[str, Outcome]:
     """Run the cases of each kind in `work`, a folder that is filled first; each kind has its share of the time."""
-    from material import write_material
-
     write_material(work)
     end = time.monotonic() + 60 * minutes
     outcomes = {}
@@ -125,7 +115,7 @@ def fuzz(work: Path, kinds: Sequence[str], *, seed: int, cases: range, minutes: 
     return outcomes
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run, print the table and the failing cases; 1 where there are some."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=100, help="of each kind (default 100)")
@@ -134,7 +124,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10, help="most time, all kinds together (default 10)")
     parser.add_argument("--kind", choices=(*KINDS, "all"), default="all")
     parser.add_argument("--work", type=Path, help="folder to work in; failing cases stay there (default: a new one)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     kinds = KINDS if arguments.kind == "all" else (arguments.kind,)
     work = (arguments.work or Path(tempfile.mkdtemp(prefix="fuzz-"))).resolve()
     cases = range(arguments.first, arguments.first + arguments.cases)
@@ -148,4 +138,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    FORKS.set_forkserver_preload(["rtmdet.runs.train", "torch._dynamo"])
     sys.exit(main())

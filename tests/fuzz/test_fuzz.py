@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
+import fuzz
 import pytest
 
-FUZZ = Path(__file__).with_name("fuzz.py")
 CASES = {"coco": 25, "yolo": 25, "voc": 25, "yaml": 30, "image": 12, "checkpoint": 8}
 FAILED_BEFORE = [  # kind, seed, case: what was wrong
     ("yolo", 31, 973),  # a carriage return in a folder's name went to the terminal
@@ -20,22 +18,26 @@ FAILED_BEFORE = [  # kind, seed, case: what was wrong
 ]
 
 
-def run_fuzz(kind: str, work: Path, *, seed: int, first: int, cases: int) -> subprocess.CompletedProcess[str]:
+def run_fuzz(kind: str, work: Path, *, seed: int, first: int, cases: int) -> int:
     words = ["--kind", kind, "--seed", seed, "--first", first, "--cases", cases, "--minutes", 5, "--work", work]
-    command = [sys.executable, str(FUZZ), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return fuzz.main([str(word) for word in words])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "cases"), CASES.items())
-def test_damaged_files_end_with_one_line_or_are_used(kind: str, cases: int, tmp_path: Path) -> None:
-    result = run_fuzz(kind, tmp_path, seed=0, first=0, cases=cases)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.splitlines()[1].split()[:2] == [kind, str(cases)], "all were run in the time"
+def test_damaged_files_end_with_one_line_or_are_used(
+    kind: str, cases: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run_fuzz(kind, tmp_path, seed=0, first=0, cases=cases)
+    out = capsys.readouterr().out
+    assert code == 0, out
+    assert out.splitlines()[1].split()[:2] == [kind, str(cases)], "all were run in the time"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "seed", "case"), FAILED_BEFORE)
-def test_cases_that_failed_once(kind: str, seed: int, case: int, tmp_path: Path) -> None:
-    result = run_fuzz(kind, tmp_path, seed=seed, first=case, cases=1)
-    assert result.returncode == 0, result.stdout + result.stderr
+def test_cases_that_failed_once(
+    kind: str, seed: int, case: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run_fuzz(kind, tmp_path, seed=seed, first=case, cases=1)
+    assert code == 0, capsys.readouterr().out

@@ -112,7 +112,8 @@ def server() -> Iterator[tuple[str, list[str]]]:
 def test_one_process_of_a_machine_downloads(server: tuple[str, list[str]], tmp_path: Path) -> None:
     """A file once, a failure once too; both processes then have the file, or end with the same line."""
     address, asked = server
-    multiprocessing.spawn(work, (free_port(), address, str(tmp_path)), nprocs=PROCESSES)
+    arguments = (free_port(), address, str(tmp_path))
+    multiprocessing.start_processes(work, arguments, PROCESSES, start_method="forkserver")
     assert asked == ["/early.pth", "/a.pth", "/missing.pth", "/backbone.pth"]
     first, second = (torch.load(tmp_path / f"{number}.result", weights_only=True) for number in range(PROCESSES))
     assert all(result[name] for result in (first, second) for name in ("early", "a"))

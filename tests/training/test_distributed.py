@@ -128,14 +128,21 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Sequence[dict[str, obje
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(work, (port, str(folder)), nprocs=PROCESSES)
+    multiprocessing.start_processes(work, (port, str(folder)), PROCESSES, start_method="forkserver")
     return [torch.load(folder / f"{number}.pth", weights_only=False) for number in range(PROCESSES)]
+
+
+@pytest.fixture(scope="module")
+def alone() -> tuple[list[StepLosses], torch.Tensor]:
+    return train()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["once", "accumulated"])
-def test_two_processes_learn_as_one_with_all_images(results: Sequence[dict], how: str) -> None:
-    losses, weights = train()
+def test_two_processes_learn_as_one_with_all_images(
+    results: Sequence[dict], alone: tuple[list[StepLosses], torch.Tensor], how: str
+) -> None:
+    losses, weights = alone
     for result in results:
         found_losses, found_weights = result[how]
         for expected, found in zip(losses, found_losses, strict=True):
