@@ -27,7 +27,6 @@ from rtmdet.evaluation.coco import NAMES
 from rtmdet.runs.compare import Comparison, compare_runs
 from rtmdet.runs.data_purpose import read_purpose
 from rtmdet.runs.export import CHECK_IMAGES, Exports, choose_check_images, export_detector
-from rtmdet.runs.folder import weights_of_run
 from rtmdet.runs.ground_truth import open_ground_truth
 from rtmdet.runs.int8 import LARGEST_DROP, Int8Plan, add_int8, check_int8, choose_calibration_images
 from rtmdet.runs.measure import Evaluation, Loading, evaluate_detector
@@ -290,16 +289,15 @@ def _whole_and_merged(
     """A detector with its batch norms, and with merged ones, which is faster; an open one is both."""
     if isinstance(detector, Detector):
         return detector, detector
-    file = weights_of_run(str(detector))
     whole, merged = (
-        Detector(file, size=size, classes=classes, input_size=input_size, fold=fold) for fold in (False, True)
+        Detector(detector, size=size, classes=classes, input_size=input_size, fold=fold) for fold in (False, True)
     )
     return whole, merged
 
 
 def _open(detector: Detector | PathLike) -> Detector:
     """A detector itself, or that of a weights file or of a run's folder (its last.pth). Raises InputError."""
-    return detector if isinstance(detector, Detector) else Detector(weights_of_run(str(detector)))
+    return detector if isinstance(detector, Detector) else Detector(detector)
 
 
 def _path(path: PathLike | None) -> Path | None:

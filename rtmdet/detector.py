@@ -70,7 +70,7 @@ class Detector:
         half: bool = False,
         threads: int | None = None,
     ) -> None:
-        """A detector from a checkpoint, a published name (zoo.WEIGHTS), or a file of `rtmdet export`.
+        """A detector from a checkpoint, a run's folder, a published name (zoo.WEIGHTS) or a file of `rtmdet export`.
 
         ONNX Runtime runs an exported .onnx, OpenVINO an .xml. Model size, class names and input size (H, W) default
         to those in the file. `device` is cpu, cuda, cuda:1, mps or auto. `fold` merges batch norms into convolutions:

@@ -292,6 +292,17 @@ def test_the_limit_counts_what_is_above_all_thresholds(detector: Detector, image
     assert len(detector(images[0], score=thresholds, max_detections=3)) == 3
 
 
+def test_the_folder_of_a_run_is_its_last_checkpoint(tmp_path: Path) -> None:
+    """Not best.pth, which was chosen on the images that would measure it."""
+    with pytest.raises(InputError, match=r"expected the folder of a run, found no last\.pth in it"):
+        Detector(tmp_path, device="cpu")
+    for name, classes in (("last", CLASSES), ("best", ("a", "b", "c"))):
+        meta = CheckpointMeta(classes, "nano", SIZE)
+        save_checkpoint(tmp_path / f"{name}.pth", model_state=lively_model().state_dict(), meta=meta)
+    found = Detector(tmp_path, device="cpu")
+    assert (found.classes, found.path) == (CLASSES, tmp_path / "last.pth")
+
+
 def test_score_thresholds_come_from_the_checkpoint(
     tmp_path: Path, detector: Detector, images: list[np.ndarray]
 ) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rtmdet.cli.model_options import load_detector, read_tiling
 from rtmdet.core.errors import InputError
-from rtmdet.runs.folder import weights_of_run
 from rtmdet.runs.ground_truth import open_ground_truth
 from rtmdet.runs.measure import Loading, describe_interval, describe_settings, evaluate_detector
 from rtmdet.runs.own_data import DEFAULT_WEIGHTS
@@ -19,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.run_folder is not None:
         if arguments.weights is not None:
             raise InputError(f"{arguments.run_folder} and --weights {arguments.weights}: expected one of them")
-        arguments.weights = str(weights_of_run(arguments.run_folder))
+        arguments.weights = str(arguments.run_folder)
     arguments.weights = arguments.weights or DEFAULT_WEIGHTS
     loading = Loading(arguments.batch, arguments.workers, arguments.backend)
     detector = load_detector(arguments, half=arguments.half)

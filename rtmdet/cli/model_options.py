@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Sequence
+from pathlib import Path
 
 from rtmdet.cli.parser import INPUT_SIDE
 from rtmdet.config.file import stored_tiling
@@ -30,7 +31,8 @@ def load_detector(arguments: argparse.Namespace, *, fold: bool = True, half: boo
     )
     height, width = detector.input_size
     count = f"{len(detector.classes)} class{'es' if len(detector.classes) > 1 else ''}"
-    print(f"{arguments.weights}: {count} ({shortened(detector.classes)}), input {width} x {height} pixels")
+    name = detector.path if Path(arguments.weights).expanduser().is_dir() else arguments.weights
+    print(f"{name}: {count} ({shortened(detector.classes)}), input {width} x {height} pixels")
     return detector
 
 

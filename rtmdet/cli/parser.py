@@ -81,8 +81,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
                       "hyper-parameters are derived from the data and printed")  # fmt: skip
     parser.add_argument("--images", type=as_path, metavar="FOLDER",
                         help="if --data is a COCO file: folder of its images (default: found near it)")  # fmt: skip
-    parser.add_argument("--weights", help="checkpoint file or published name to start from; 'none' trains from "
-                        "scratch (default: model.weights of --config; rtmdet-tiny-coco with --data)")  # fmt: skip
+    parser.add_argument("--weights", help="checkpoint, folder of a run or published name to start from; 'none': "
+                        "train from scratch (default: that of --config; with --data rtmdet-tiny-coco)")  # fmt: skip
     parser.add_argument("--keep-classes", action="store_true",
                         help="with --data: keep all classes of the weights, add the data's new ones")  # fmt: skip
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
@@ -300,7 +300,9 @@ def _score(text: str) -> float | str:
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--weights", default="rtmdet-tiny-coco", help="checkpoint or published name (default %(default)s)"
+        "--weights",
+        default="rtmdet-tiny-coco",
+        help="checkpoint, folder of a run (its last.pth) or published name (default %(default)s)",
     )
     parser.add_argument("--size", help="model size (nano tiny s m l x), if the checkpoint does not store it")
     parser.add_argument("--class-names", metavar="A,B,C", help="class names in order, if the checkpoint stores none")
@@ -321,5 +323,7 @@ def _add_plot(commands: argparse._SubParsersAction) -> None:
 
 def _add_info(commands: argparse._SubParsersAction) -> None:
     parser = new_command(commands, "info", "Print what a weights file holds, or a table of the model sizes.", "info")
-    parser.add_argument("weights", nargs="?", metavar="WEIGHTS", help="checkpoint file or published name")
+    parser.add_argument(
+        "weights", nargs="?", metavar="WEIGHTS", help="checkpoint, folder of a run (its last.pth) or published name"
+    )
     parser.add_argument("--input", type=int, default=640, help="side of the square input (default 640)")

@@ -21,12 +21,12 @@ from rtmdet.data.json_file import read_json
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, metric_text
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
-from rtmdet.runs.folder import weights_of_run
 from rtmdet.runs.folds import ANNOTATIONS, DETECTIONS
 from rtmdet.runs.ground_truth import open_coco, stored_split
 from rtmdet.runs.measure import Loading, describe_settings, run_detector, settings_of
 from rtmdet.runs.open_data import count_learned
 from rtmdet.runs.results_file import read_results
+from rtmdet.weights.download import resolve
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +139,7 @@ def open_run(name: str, device: str, input_size: tuple[int, int] | None = None) 
     if path.is_dir():
         if (path / DETECTIONS).is_file() and not (path / "last.pth").is_file():
             return ComparedRun(path / DETECTIONS, None)
-        path = weights_of_run(name)
+        path = resolve(path)
     return ComparedRun(path, Detector(str(path), device=device, input_size=input_size))
 
 

@@ -94,12 +94,3 @@ def _moved_data(data: DataConfig, place: Callable[[str], str]) -> DataConfig:
 def _absolute_file(path: str | None) -> str | None:
     """The absolute path of a file that exists; names of published weights stay."""
     return path if path is None or not os.path.exists(path) else os.path.abspath(path)
-
-
-def weights_of_run(folder: str) -> Path:
-    """last.pth of a run's folder, or the file itself. Raises InputError."""
-    # Not best.pth: it was chosen on the very images that would measure it.
-    path = Path(folder).expanduser()
-    if path.is_dir() and not (path / "last.pth").is_file():
-        raise InputError(f"{folder}: expected the folder of a run, found no last.pth in it; give a checkpoint file")
-    return path / "last.pth" if path.is_dir() else path

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from rtmdet.core.errors import InputError
 from rtmdet.models.zoo import WEIGHTS
+from rtmdet.weights.checkpoint import LAST
 
 try:
     import fcntl
@@ -27,12 +28,14 @@ CHUNK = 1 << 20  # bytes
 
 
 def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
-    """The file of a path or a published name; an existing path has priority, and a name is downloaded once.
+    """The file of a path, of a run's folder (its last.pth) or of a published name, which is downloaded once.
 
-    `progress` draws a progress bar on stderr. Raises InputError for what is neither a file nor a published
-    name, and if a download fails.
+    An existing path has priority. `progress` draws a progress bar on stderr. Raises InputError for what is none of
+    these, and if a download fails.
     """
     path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return _weights_of_run(path)
     if path.exists():
         return path
     name = str(name_or_path)
@@ -45,6 +48,12 @@ def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
             if not target.is_file():  # another process may have downloaded it meanwhile
                 download(WEIGHTS[name].url, target, sha256_prefix=WEIGHTS[name].sha256_prefix, progress=progress)
     return target
+
+
+def _weights_of_run(folder: Path) -> Path:
+    if not (folder / LAST).is_file():  # not best.pth: it was chosen on the very images that would measure it
+        raise InputError(f"{folder}: expected the folder of a run, found no {LAST} in it; give a checkpoint file")
+    return folder / LAST
 
 
 @contextlib.contextmanager
