@@ -193,7 +193,7 @@ class Detector:
         InputError, with the image's path or index, for anything that is not an image.
         """
         thresholds = self.thresholds(score)
-        _check_options(iou_threshold, max_detections, batch_size, color)
+        _check_options(max_detections, batch_size, color)
         own = self.facts.overlap
         overlap = own if iou_threshold is None else replace(own, iou_threshold=iou_threshold)
         single, inputs = _list_inputs(images)
@@ -313,9 +313,7 @@ def _images_in(folder: Path) -> list[Path]:
     return files
 
 
-def _check_options(iou_threshold: float | None, max_detections: int, batch_size: int, color: str) -> None:
-    if iou_threshold is not None and not 0 <= iou_threshold <= 1:
-        raise InputError(f"iou_threshold {iou_threshold}: expected 0 .. 1")
+def _check_options(max_detections: int, batch_size: int, color: str) -> None:
     for name, number in (("max_detections", max_detections), ("batch_size", batch_size)):
         if number < 1:
             raise InputError(f"{name} {number}: expected at least 1")

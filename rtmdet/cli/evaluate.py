@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.run_folder is not None:
         if arguments.weights is not None:
             raise InputError(f"{arguments.run_folder} and --weights {arguments.weights}: expected one of them")
-        arguments.weights = str(arguments.run_folder)
+        arguments.weights = arguments.run_folder
     arguments.weights = arguments.weights or DEFAULT_WEIGHTS
     loading = Loading(arguments.batch, arguments.workers, arguments.backend)
     detector = load_detector(arguments, half=arguments.half)

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.overlap import Overlap
 from rtmdet.deploy.open_exported import EXPORTED_SUFFIXES, open_exported
 from rtmdet.models.zoo import COSTS, WEIGHTS
 from rtmdet.weights.download import resolve
@@ -39,7 +38,7 @@ def describe_file(weights: LoadedWeights) -> list[tuple[str, str]]:
         "ids": ", ".join(map(str, weights.category_ids)),
         "thresholds": ", ".join(f"{score:.3f}" for score in weights.score_thresholds),
         "input": describe_sizes(weights),
-        "overlaps": "" if count is None else describe_overlap(weights.overlap),
+        "overlaps": "" if count is None else f"NMS at {weights.overlap}",
         "epoch": "" if weights.epoch is None else str(weights.epoch),
         "batch norms": "with running statistics"
         if weights.has_statistics
@@ -62,15 +61,10 @@ def describe_exported(path: Path) -> list[tuple[str, str]]:
         ("ids", ", ".join(map(str, model.category_ids))),
         ("thresholds", ", ".join(f"{score:.3f}" for score in model.score_thresholds)),
         ("input", f"{model.input_size[1]} x {model.input_size[0]} pixels, {sizes}; {batch}"),
-        ("overlaps", describe_overlap(model.overlap)),
+        ("overlaps", f"NMS at {model.overlap}"),
         ("outputs", "all boxes, before NMS" if nms is None else f"after NMS: score {nms.score:g}, IoU {nms.iou:g}"),
         ("made of", f"weights with SHA-256 {facts.weights}" if facts.weights else ""),
     ]
-
-
-def describe_overlap(overlap: Overlap) -> str:
-    """What becomes of boxes that overlap."""
-    return f"NMS at IoU {overlap.iou_threshold:g}{' with box voting' if overlap.box_voting else ''}"
 
 
 def describe_model(weights: LoadedWeights) -> str:

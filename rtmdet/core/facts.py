@@ -6,7 +6,7 @@ An exported file has them as JSON texts by name, which other programs can read, 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,6 @@ class ModelFacts:
                 f"the detector has {classes} classes, found {len(self.classes)} names ({', '.join(self.classes)}): "
                 "give as many names as there are classes"
             )
-
-    def check_thresholds(self) -> None:
-        """Raise ValueError unless there is a threshold for every class, or for none."""
-        if self.score_thresholds and len(self.score_thresholds) != len(self.classes):
-            raise ValueError(f"{len(self.score_thresholds)} score thresholds for {len(self.classes)} classes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +112,14 @@ class NmsFacts:
                 raise InputError(f"NMS with {name} {value}: expected 0 .. 1")
 
 
+def read_thresholds(values: Iterable[Any], classes: int) -> tuple[float, ...]:
+    """The score thresholds in a file's metadata: one per class, or none. Raises TypeError or ValueError."""
+    thresholds = tuple(float(score) for score in values)
+    if thresholds and (len(thresholds) != classes or not all(0 <= score <= 1 for score in thresholds)):
+        raise ValueError(f"score_thresholds {list(thresholds)[:5]} of {classes} classes")
+    return thresholds
+
+
 def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
     """The facts in a file's metadata. Raises InputError if the file is not from `rtmdet export`, or damaged."""
     if "format" not in text or "classes" not in text:
@@ -134,7 +137,7 @@ def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
             input_size=_pair(values["input_size"]),
             named=bool(values["classes_named"]),
             category_ids=tuple(map(int, values["category_ids"])),
-            score_thresholds=tuple(map(float, values["score_thresholds"])),
+            score_thresholds=read_thresholds(values["score_thresholds"], len(values["classes"])),
             value_range=None if values["value_range"] is None else _pair(values["value_range"]),
             overlap=read_overlap(
                 {name: json.loads(text[name]) for name in asdict(ORIGINAL) if name in text}, str(values["config"])
@@ -143,7 +146,6 @@ def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
             backbone=str(values["backbone"]),
             config=str(values["config"]),
         )
-        model.check_thresholds()
         return ExportFacts(
             model=model,
             version=str(values["version"]),

@@ -28,9 +28,8 @@ class Overlap:
         if not 0 <= self.iou_threshold <= 1:
             raise InputError(f"iou_threshold {self.iou_threshold}: expected 0 .. 1")
 
-    def without_voting(self) -> Overlap:
-        """NMS alone, at the same threshold."""
-        return Overlap(self.iou_threshold)
+    def __str__(self) -> str:
+        return f"IoU {self.iou_threshold:g}{' with box voting' if self.box_voting else ''}"
 
     def least_score(self, score_threshold: float) -> float:
         """The score from which on candidates matter where detections need `score_threshold`."""

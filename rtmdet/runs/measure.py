@@ -151,11 +151,9 @@ def places_of(batch: Batch) -> list[Letterbox]:
 
 def describe_settings(settings: EvaluationConfig) -> str:
     """Thresholds, limits and backend of an evaluation as one line."""
-    voting = " with box voting" if settings.box_voting else ""
     return (
-        f"score above {settings.score_threshold:g}, NMS IoU {settings.iou_threshold:g}{voting}, at most "
-        f"{settings.nms_pre} candidates per level and {settings.max_detections} detections per image, computed by "
-        f"{settings.backend}"
+        f"score above {settings.score_threshold:g}, NMS {overlap_of(settings)}, at most {settings.nms_pre} "
+        f"candidates per level and {settings.max_detections} detections per image, computed by {settings.backend}"
     )
 
 

@@ -59,9 +59,8 @@ def _detect(
 ) -> list[Detections]:
     """What is found in each window, clipped to it, in pixels of the picture."""
     canvases, places = zip(*(letterbox(image[y1:y2, x1:x2], input_size) for x1, y1, x2, y2 in windows), strict=True)
-    # A box that is moved away from a seam could no longer be told from a whole one.
-    selection = replace(selection, overlap=selection.overlap.without_voting())
-    found = detect(backend, np.stack(canvases).transpose(0, 3, 1, 2), places, selection)
+    # Without voting: a box that is moved away from a seam could no longer be told from a whole one.
+    found = detect(backend, np.stack(canvases).transpose(0, 3, 1, 2), places, selection.without_voting())
     return [
         _shift(part.numpy().clipped((y2 - y1, x2 - x1)), (x1, y1))
         for part, (x1, y1, x2, y2) in zip(found, windows, strict=True)

@@ -57,5 +57,4 @@ def merge(parts: Sequence[Detections], selection: Selection) -> Detections:
     """
     if len(parts) == 1:
         return parts[0]
-    plain = replace(selection, overlap=selection.overlap.without_voting())
-    return suppress(Detections.join(parts), plain)
+    return suppress(Detections.join(parts), selection.without_voting())

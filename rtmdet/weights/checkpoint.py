@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.facts import read_thresholds
 from rtmdet.core.overlap import ORIGINAL, Overlap, read_overlap
 from rtmdet.weights.unpickling import read_pickled
 
@@ -172,9 +173,6 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
         ids = tuple(int(number) for number in meta["dataset_meta"].get("category_ids", ()))
         if ids and len(set(ids)) != len(classes):
             raise ValueError(f"category_ids {list(ids)[:5]} of {len(classes)} classes")
-        thresholds = tuple(float(score) for score in meta.get("score_thresholds", ()))
-        if thresholds and (len(thresholds) != len(classes) or not all(0 <= score <= 1 for score in thresholds)):
-            raise ValueError(f"score_thresholds {list(thresholds)[:5]} of {len(classes)} classes")
         return CheckpointMeta(
             classes=classes,
             size=str(model["size"]),
@@ -184,7 +182,7 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
             config=str(meta["config"]),
             epoch=int(meta["epoch"]),
             iteration=int(meta["iteration"]),
-            score_thresholds=thresholds,
+            score_thresholds=read_thresholds(meta.get("score_thresholds", ()), len(classes)),
             trained_size=None if trained is None else _sides(trained),
             value_range=None if model.get("value_range") is None else _sides(model["value_range"]),
             overlap=read_overlap(model, str(meta["config"])),

@@ -431,7 +431,7 @@ def test_a_run_is_used_from_elsewhere_and_after_a_move(
 
 def test_training_works_where_loader_processes_are_spawned(config: Path, tmp_path: Path) -> None:
     """As on macOS, Windows, and Linux from Python 3.14 on: they get the samples by pickle."""
-    words = ["train", "--config", str(config), "--set", "data.workers=1", "--set", "train.epochs=1"]
+    words = ["train", "--config", str(config), "--set", "data.workers=2", "--set", "train.epochs=1"]
     process = start_command(words, tmp_path, spawning=True)
     process.join(300)
     assert process.exitcode == 0, (tmp_path / "err").read_text()
