@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from rtmdet.core.backend import Selection
+from rtmdet.core.facts import ModelFacts
 from rtmdet.detector import NMS_PRE, Detector
 from rtmdet.models.complexity import count_multiply_adds
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
@@ -100,7 +101,9 @@ def measure(size: str, batch: int, side: int, card: tuple[float, float], folder:
     operations = 2 * count_multiply_adds(model, shape) * batch
     floor = 1000 * max(operations / card[0], (maps * batch + weights) / card[1])
     path = folder / f"{size}.pth"
-    save_checkpoint(path, model_state=model.state_dict(), meta=CheckpointMeta(tuple(names), size, shape))
+    save_checkpoint(
+        path, model_state=model.state_dict(), meta=CheckpointMeta(ModelFacts(tuple(names), shape, size=size))
+    )
     detector = Detector(path, device="cuda", half=True)
     images = [np.random.default_rng(k).integers(0, 256, (side, side, 3), np.uint8) for k in range(batch)]
     stack, places = detector.preprocess(images)

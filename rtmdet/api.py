@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rtmdet.config.file import choose_tiling
 from rtmdet.core.console import say, track
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
@@ -128,7 +127,7 @@ def evaluate(
     found = _open(detector)
     name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=_path(data), images=_path(images), split=split)
-    return evaluate_detector(found, dataset, name=name, loading=loading, tiling=choose_tiling(tile, found.config))
+    return evaluate_detector(found, dataset, name=name, loading=loading, tiling=found.tiling(tile))
 
 
 def compare(
@@ -257,7 +256,7 @@ def label(
         score=score,
         recursive=recursive,
         batch_size=batch_size,
-        tiling=choose_tiling(tile, found.config),
+        tiling=found.tiling(tile),
         watch=partial(track, text="detecting"),
     )
 

@@ -29,6 +29,8 @@ from rtmdet.core.letterbox import Letterbox, letterbox
 from rtmdet.core.overlap import Overlap
 from rtmdet.core.pictures import COLORS, ValueRange, to_rgb
 from rtmdet.core.strides import STRIDES
+from rtmdet.core.tiled_detection import detect_tiled
+from rtmdet.core.tiling import Tiling
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.deploy.open_exported import EXPORTED_SUFFIXES, open_exported
@@ -42,12 +44,13 @@ if TYPE_CHECKING:
     from rtmdet.models.rtmdet import RTMDet
 
 NMS_PRE = 1000  # candidates per level
+LEAST_TILED = 300  # boxes that are looked for in a window, at least; the picture's best ones are chosen at the end
 FilePath = str | os.PathLike[str]
 Score = float | str | Sequence[float]
 
 
 class Detector:
-    """A network with its class names and input size (H, W), on its device; sees whole pictures, without data.tile.
+    """A network with its class names and input size (H, W), on its device.
 
     Several threads may call one detector. Attributes: `classes`, K names; `named`, false if these are only numbers;
     `input_size`; `device`; `model`, for torch; `config`, the YAML of the training run; `category_ids` of the classes
@@ -88,13 +91,10 @@ class Detector:
         self._set_facts(replace(facts, input_size=input_size or facts.input_size))
 
     @classmethod
-    def from_model(
-        cls, model: RTMDet, *, classes: Sequence[str], input_size: tuple[int, int], device: torch.device
-    ) -> Detector:
+    def from_model(cls, model: RTMDet, facts: ModelFacts, device: torch.device) -> Detector:
         """A detector for an existing model, which is moved to the device. Raises InputError."""
         from rtmdet.deploy.torch_backend import move_model
 
-        facts = ModelFacts(tuple(classes), input_size)
         facts.check_classes(model.bbox_head.num_classes)
         detector = cls.__new__(cls)
         detector.path = None
@@ -158,17 +158,21 @@ class Detector:
             raise InputError(f"score {score}: expected 0 .. 1")
         return least
 
+    def tiling(self, tile: int | None = None) -> Tiling | None:
+        """Windows of a side in pixels; 0: none; None: those of the training, if any. Raises InputError."""
+        return self.facts.tiling if tile is None else Tiling(tile) if tile else None
+
     # A path is typed as that of one image, which it nearly always is: types cannot tell a folder from a file, and a
     # union would make every caller check. `folder` is for the others.
     @overload  # texts, arrays and tensors are iterables too, but this comes first
     def __call__(self, images: FilePath | Picture, *, score: Score = ...,  # type: ignore[overload-overlap]
-                 iou_threshold: float | None = ..., max_detections: int = ..., batch_size: int = ..., color: str = ...
-                 ) -> Detections: ...  # fmt: skip
+                 iou_threshold: float | None = ..., max_detections: int = ..., batch_size: int = ...,
+                 tile: int | None = ..., color: str = ...) -> Detections: ...  # fmt: skip
 
     @overload
     def __call__(self, images: Iterable[FilePath | Picture], *, score: Score = ...,
-                 iou_threshold: float | None = ..., max_detections: int = ..., batch_size: int = ..., color: str = ...
-                 ) -> list[Detections]: ...  # fmt: skip
+                 iou_threshold: float | None = ..., max_detections: int = ..., batch_size: int = ...,
+                 tile: int | None = ..., color: str = ...) -> list[Detections]: ...  # fmt: skip
 
     def __call__(
         self,
@@ -178,6 +182,7 @@ class Detector:
         iou_threshold: float | None = None,
         max_detections: int = 100,
         batch_size: int = 8,
+        tile: int | None = None,
         color: str = "rgb",
     ) -> Detections | list[Detections]:
         """The objects in one image, or a list for several images; boxes in each image's own pixels, on the CPU.
@@ -185,7 +190,8 @@ class Detector:
         An image is a file's path, a PIL image, a uint8 array (H, W), (H, W, 3) or (H, W, 4), or a uint8 tensor
         (H, W), (3, H, W) or (4, H, W). Several images are an iterable of these, or the path of a folder (see
         `folder`). They are opened and processed in batches of `batch_size`. The channels of arrays and tensors must
-        be RGB, which cannot be checked; `color="bgr"` is for those of OpenCV.
+        be RGB, which cannot be checked; `color="bgr"` is for those of OpenCV. `tile` also detects in overlapping
+        windows of this side in pixels, by default as in the training (data.tile); 0 not at all.
 
         `score` is the score threshold: "auto", a number or one per class (see `thresholds`). NMS drops a box that
         overlaps a better one of its class by more than `iou_threshold`, by default that of the weights' training; the
@@ -196,10 +202,15 @@ class Detector:
         _check_options(max_detections, batch_size, color)
         own = self.facts.overlap
         overlap = own if iou_threshold is None else replace(own, iou_threshold=iou_threshold)
+        tiling = self.tiling(tile)
         single, inputs = _list_inputs(images)
-        waiting = (self._open(image, name, color) for name, image in inputs)
+        opened = (self._open(image, name, color) for name, image in inputs)
         found: list[Detections] = []
-        while batch := list(islice(waiting, batch_size)):
+        if tiling is not None:
+            for image in opened:
+                parts = self.detect_in_windows(image.pixels, tiling, thresholds, overlap, max_detections, batch_size)
+                found.append(self.complete(parts, image, thresholds=thresholds, max_detections=max_detections))
+        while batch := list(islice(opened, batch_size)):
             found += self._detect(batch, thresholds, overlap, max_detections)
         return found[0] if single else found
 
@@ -211,6 +222,7 @@ class Detector:
         iou_threshold: float | None = None,
         max_detections: int = 100,
         batch_size: int = 8,
+        tile: int | None = None,
     ) -> list[Detections]:
         """The objects in each image file of a folder, in the order of the names; further options as for a call.
 
@@ -222,6 +234,7 @@ class Detector:
             iou_threshold=iou_threshold,
             max_detections=max_detections,
             batch_size=batch_size,
+            tile=tile,
         )
 
     def export(self, formats: Sequence[str] = ("onnx",), *, images: FilePath, out: FilePath = ".") -> Exports:
@@ -252,6 +265,26 @@ class Detector:
             self.complete(one, image, thresholds=thresholds, max_detections=max_detections)
             for one, image in zip(found, images, strict=True)
         ]
+
+    def detect_in_windows(
+        self,
+        pixels: np.ndarray,
+        tiling: Tiling,
+        thresholds: Sequence[float],
+        overlap: Overlap,
+        max_detections: int,
+        batch_size: int,
+    ) -> Detections:
+        """The objects in a picture (H, W, 3) uint8 RGB and its windows, `batch_size` of them at a time.
+
+        For `complete`; they can be more than `max_detections`.
+        """
+        most = max(max_detections, LEAST_TILED)
+        selection = choose_selection(thresholds, overlap, most)
+        found = detect_tiled(
+            self.backend, self.input_size, pixels, tiling, selection, thresholds=thresholds, batch_size=batch_size
+        )
+        return found if isinstance(self.device, str) else found.to("cpu")  # of torch, as from whole pictures
 
     def complete(
         self, found: Detections, image: OpenedImage, *, thresholds: Sequence[float], max_detections: int

@@ -23,8 +23,10 @@ from PIL import Image
 import rtmdet
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
+from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import letterbox
 from rtmdet.core.overlap import Overlap
+from rtmdet.core.tiling import Tiling
 from rtmdet.deploy.torch_backend import choose_device
 from rtmdet.detector import Detector
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
@@ -37,7 +39,9 @@ from rtmdet.weights.load import load_weights, read_checkpoint
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Our checkpoint of the lively model."""
     path = tmp_path_factory.mktemp("weights") / "nano.pth"
-    save_checkpoint(path, model_state=lively_model().state_dict(), meta=CheckpointMeta(CLASSES, "nano", SIZE))
+    save_checkpoint(
+        path, model_state=lively_model().state_dict(), meta=CheckpointMeta(ModelFacts(CLASSES, SIZE, size="nano"))
+    )
     return path
 
 
@@ -263,6 +267,22 @@ def test_a_detector_has_its_own_rule_for_overlaps(detector: Detector, images: li
     assert (as_strict.boxes[0] - fewer.boxes[0]).abs().max() > 0.1
 
 
+def test_windows(weights: Path, detector: Detector, images: list[np.ndarray], tmp_path: Path) -> None:
+    facts = ModelFacts(CLASSES, SIZE, size="nano", tiling=Tiling(64))
+    save_checkpoint(tmp_path / "tiled.pth", model_state=lively_model().state_dict(), meta=CheckpointMeta(facts))
+    tiled = Detector(tmp_path / "tiled.pth", device="cpu")
+    assert_close(tiled(images[1], score=0.2, tile=0), detector(images[1], score=0.2))
+    for image, found in zip(images, tiled(images, score=0.2), strict=True):
+        assert_close(found, detector(image, score=0.2, tile=64))
+        assert isinstance(found.boxes, torch.Tensor)
+        assert (found.classes, found.image_size) == (CLASSES, image.shape[:2])
+    whole, windows = detector(images[1], score=0.2), tiled(images[1], score=0.2)
+    assert {row.box for row in windows} - {row.box for row in whole}
+    assert len(tiled(images[1], score=0.2, max_detections=3)) == 3
+    with pytest.raises(InputError, match="tiles of 9 pixels: expected at least 32"):
+        detector(images[1], tile=9)
+
+
 def test_thresholds(detector: Detector, images: list[np.ndarray]) -> None:
     image = images[:1]
     many = detector(image, score=0.05)[0]
@@ -297,7 +317,7 @@ def test_the_folder_of_a_run_is_its_last_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected the folder of a run, found no last\.pth in it"):
         Detector(tmp_path, device="cpu")
     for name, classes in (("last", CLASSES), ("best", ("a", "b", "c"))):
-        meta = CheckpointMeta(classes, "nano", SIZE)
+        meta = CheckpointMeta(ModelFacts(classes, SIZE, size="nano"))
         save_checkpoint(tmp_path / f"{name}.pth", model_state=lively_model().state_dict(), meta=meta)
     found = Detector(tmp_path, device="cpu")
     assert (found.classes, found.path) == (CLASSES, tmp_path / "last.pth")
@@ -306,7 +326,7 @@ def test_the_folder_of_a_run_is_its_last_checkpoint(tmp_path: Path) -> None:
 def test_score_thresholds_come_from_the_checkpoint(
     tmp_path: Path, detector: Detector, images: list[np.ndarray]
 ) -> None:
-    meta = CheckpointMeta(CLASSES, "nano", SIZE, score_thresholds=(0.6, 0.7, 0.8))
+    meta = CheckpointMeta(ModelFacts(CLASSES, SIZE, size="nano", score_thresholds=(0.6, 0.7, 0.8)))
     save_checkpoint(tmp_path / "a.pth", model_state=lively_model().state_dict(), meta=meta)
     knowing = Detector(tmp_path / "a.pth", device="cpu")
     assert knowing.score_thresholds == (0.6, 0.7, 0.8)
@@ -342,7 +362,7 @@ TIMM = "timm/tf_efficientnet_lite0"  # normalizes unlike RTMDet
 
 
 def save(path: Path, model: RTMDet, *, backbone: str, size: str = "nano") -> Path:
-    meta = CheckpointMeta(CLASSES, size, SIZE, backbone=backbone)
+    meta = CheckpointMeta(ModelFacts(CLASSES, SIZE, size=size, backbone=backbone))
     save_checkpoint(path, model_state=model.state_dict(), meta=meta)
     return path
 
@@ -354,7 +374,7 @@ def test_a_backbone_of_timm_comes_back_with_its_checkpoint(
     monkeypatch.delattr("timm.models._builder.load_pretrained")
     model = lively_model(backbone=TIMM)
     path = save(tmp_path / "a.pth", model, backbone=model.backbone_name)
-    expected = Detector.from_model(model, classes=CLASSES, input_size=SIZE, device=torch.device("cpu"))
+    expected = Detector.from_model(model, ModelFacts(CLASSES, SIZE), torch.device("cpu"))
     for fold in (False, True):
         again = Detector(path, device="cpu", fold=fold)
         assert again.model.backbone_name == model.backbone_name

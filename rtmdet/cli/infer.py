@@ -14,7 +14,6 @@ from typing import TextIO
 from tqdm import tqdm
 
 from rtmdet.cli.model_options import check_score, describe_score, hint_class, load_detector, read_tiling
-from rtmdet.config.file import stored_tiling
 from rtmdet.core.detections import DetectedObject
 from rtmdet.core.errors import InputError
 from rtmdet.core.tiling import Tiling
@@ -86,7 +85,7 @@ def _read_tiling(arguments: argparse.Namespace, detector: Detector) -> Tiling | 
     """The windows; --tta leaves those of the training run out, since it has views of its own."""
     if not arguments.tta or arguments.tile is not None:
         return read_tiling(arguments.tile, detector)
-    if stored_tiling(detector.config) is not None:
+    if detector.facts.tiling is not None:
         print("--tta detects in whole pictures: without the windows of the training run (data.tile)")
     return None
 

@@ -35,10 +35,11 @@ def describe_file(weights: LoadedWeights) -> list[tuple[str, str]]:
         "file": f"{weights.path}, {weights.origin}",
         "model": describe_model(weights),
         "classes": "none: a backbone alone" if count is None else f"{count}: {names}",
-        "ids": ", ".join(map(str, weights.category_ids)),
-        "thresholds": ", ".join(f"{score:.3f}" for score in weights.score_thresholds),
+        "ids": ", ".join(map(str, weights.facts.category_ids)),
+        "thresholds": ", ".join(f"{score:.3f}" for score in weights.facts.score_thresholds),
         "input": describe_sizes(weights),
-        "overlaps": "" if count is None else f"NMS at {weights.overlap}",
+        "overlaps": "" if count is None else f"NMS at {weights.facts.overlap}",
+        "windows": str(weights.facts.tiling or "none, whole pictures"),
         "epoch": "" if weights.epoch is None else str(weights.epoch),
         "batch norms": "with running statistics"
         if weights.has_statistics
@@ -62,6 +63,7 @@ def describe_exported(path: Path) -> list[tuple[str, str]]:
         ("thresholds", ", ".join(f"{score:.3f}" for score in model.score_thresholds)),
         ("input", f"{model.input_size[1]} x {model.input_size[0]} pixels, {sizes}; {batch}"),
         ("overlaps", f"NMS at {model.overlap}"),
+        ("windows", str(model.tiling or "none, whole pictures")),
         ("outputs", "all boxes, before NMS" if nms is None else f"after NMS: score {nms.score:g}, IoU {nms.iou:g}"),
         ("made of", f"weights with SHA-256 {facts.weights}" if facts.weights else ""),
     ]
@@ -69,8 +71,9 @@ def describe_exported(path: Path) -> list[tuple[str, str]]:
 
 def describe_model(weights: LoadedWeights) -> str:
     """Size and backbone."""
-    size = f"RTMDet-{weights.size}" if weights.size else "an RTMDet of no published size"
-    backbone = f" with the backbone {weights.backbone}" if weights.backbone else ""
+    facts = weights.facts
+    size = f"RTMDet-{facts.size}" if facts.size else "an RTMDet of no published size"
+    backbone = f" with the backbone {facts.backbone}" if facts.backbone else ""
     values = sum(t.numel() for t in weights.tensors.values())
     return f"{size}{backbone}, {values / 1e6:.2f} million parameters and buffers"
 

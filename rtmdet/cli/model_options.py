@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rtmdet.cli.parser import INPUT_SIDE
-from rtmdet.config.file import stored_tiling
 from rtmdet.core.errors import InputError
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened
@@ -44,15 +43,9 @@ def check_score(score: float | str) -> None:
 
 def read_tiling(side: int | None, detector: Detector) -> Tiling | None:
     """The windows of --tile, by default those of the training run; INPUT_SIDE: of the network's input size."""
-    if side == 0:
-        return None
-    if side is None:
-        tiling = stored_tiling(detector.config)
-        if tiling is not None:
-            print(f"{tiling}, as in the training run (--tile 0: whole pictures only)")
-        return tiling
-    tiling = Tiling(max(detector.input_size) if side == INPUT_SIDE else side)
-    print(tiling)
+    tiling = detector.tiling(max(detector.input_size) if side == INPUT_SIDE else side)
+    if tiling is not None:
+        print(f"{tiling}{', as in the training run (--tile 0: whole pictures only)' if side is None else ''}")
     return tiling
 
 

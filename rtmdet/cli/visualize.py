@@ -76,7 +76,7 @@ def draw_feature_maps(detector: Detector, image: np.ndarray, asked: Asked) -> No
     """One picture per layer: a tile for each of its maps, or for each of their strongest channels."""
     layers = _unique(asked.layers or FEATURE_LAYERS)
     with capture(detector.model, layers) as outputs:
-        found = detector(image, score=asked.score)
+        found = detector(image, score=asked.score, tile=0)  # as the maps show it
     for layer in layers:
         titles, tiles = [], []
         for title, heat in reduce_maps(layer, outputs[layer], asked.reduction, asked.topk):
@@ -183,9 +183,9 @@ def choose_target(
 
 def _find_boxes(detector: Detector, image: np.ndarray, score: float | str) -> Detections:
     """The detections that --score keeps. Raises InputError with the best score if there are none."""
-    found = detector(image, score=score)
+    found = detector(image, score=score, tile=0)  # heat lies on the whole picture
     if not len(found):
-        best = detector(image, score=0.0).scores
+        best = detector(image, score=0.0, tile=0).scores
         text = f"{best[0]:.3f}" if len(best) else "none"
         least = min(detector.thresholds(score))
         raise InputError(

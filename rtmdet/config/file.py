@@ -18,7 +18,6 @@ import yaml
 from rtmdet.config.limits import RangeError, kinds
 from rtmdet.config.schema import Config, Plain
 from rtmdet.core.errors import InputError
-from rtmdet.core.tiling import Tiling
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -47,21 +46,6 @@ def parse_config(text: str, name: str, overrides: Sequence[str] = ()) -> Config:
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML text that `load_config` reads back to an equal one."""
     return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False)
-
-
-def stored_tiling(text: str) -> Tiling | None:
-    """`data.tile` of the run whose configuration a weights file holds; None if there is none, or it is unreadable."""
-    if not text:
-        return None
-    try:
-        return parse_config(text, "settings").data.tiling
-    except InputError:  # of another version
-        return None
-
-
-def choose_tiling(side: int | None, text: str) -> Tiling | None:
-    """Windows of a side in pixels; 0: none; None: those of the run with this configuration. Raises InputError."""
-    return stored_tiling(text) if side is None else Tiling(side) if side else None
 
 
 def differences(before: str, after: str) -> list[str]:

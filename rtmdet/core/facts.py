@@ -13,9 +13,11 @@ from typing import Any
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import PAD_VALUE
-from rtmdet.core.overlap import ORIGINAL, Overlap, read_overlap
+from rtmdet.core.overlap import ORIGINAL, Overlap
+from rtmdet.core.tiling import Tiling
 
 FORMAT = "plain-rtmdet 1"
+USUAL_INPUT_SIZE = (640, 640)  # (H, W) of the published weights
 # For other programs; rtmdet.core.letterbox is the same rule as code.
 LETTERBOX = {
     "scale": "min(height / image_height, width / image_width)",
@@ -28,15 +30,16 @@ LETTERBOX = {
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Class names, sizes and thresholds of a detector."""
+    """Class names, sizes and thresholds of a detector, and how it looks at pictures."""
 
     classes: tuple[str, ...]  # K names
-    input_size: tuple[int, int]  # (H, W)
+    input_size: tuple[int, int]  # (H, W) of the network's input, for detection
     named: bool = True  # False: the names are only numbers
     category_ids: tuple[int, ...] = ()  # of the classes in the training's annotation file; empty: unknown
     score_thresholds: tuple[float, ...] = ()  # tuned threshold of each class; empty: unknown
     value_range: tuple[int, int] | None = None  # of 16-bit images: values that become black and white
     overlap: Overlap = ORIGINAL
+    tiling: Tiling | None = None  # pictures are cut into such windows; None: only seen as a whole
     size: str = ""  # of the model, a key of zoo.SIZES; empty: unknown
     backbone: str = ""  # timm/<name>; empty: CSPNeXt, or unknown
     config: str = ""  # YAML of the training run; empty: unknown
@@ -86,7 +89,7 @@ class ExportFacts:
             "input_size": model.input_size,
             "letterbox": LETTERBOX,
             "value_range": model.value_range,
-            **asdict(model.overlap),
+            **stored_rules(model),
             "size": model.size,
             "backbone": model.backbone,
             "config": model.config,
@@ -120,6 +123,44 @@ def read_thresholds(values: Iterable[Any], classes: int) -> tuple[float, ...]:
     return thresholds
 
 
+def stored_rules(facts: ModelFacts) -> dict[str, object]:
+    """How detections are chosen and where they are looked for, as plain values by name."""
+    return {**asdict(facts.overlap), "tile": None if facts.tiling is None else facts.tiling.side}
+
+
+def read_overlap(values: Mapping[str, Any], config: str) -> Overlap:
+    """The rule for boxes that overlap, from `stored_rules`; in older files, from their training's YAML, `config`.
+
+    What is in neither is the original's. Raises TypeError or ValueError.
+    """
+    if "iou_threshold" not in values:
+        values = _section(config, "evaluation")
+    iou, voting = values.get("iou_threshold", ORIGINAL.iou_threshold), values.get("box_voting", ORIGINAL.box_voting)
+    if not isinstance(voting, bool):
+        raise TypeError(f"box_voting {voting!r}: expected true or false")
+    return Overlap(float(iou), voting)
+
+
+def read_tiling(values: Mapping[str, Any], config: str) -> Tiling | None:
+    """The windows, from `stored_rules`; in older files, those of `data.tile` in their training's YAML, `config`.
+
+    Raises TypeError or ValueError.
+    """
+    side = values["tile"] if "tile" in values else _section(config, "data").get("tile")
+    return None if side is None else Tiling(int(side))
+
+
+def _section(config: str, name: str) -> Mapping[str, Any]:
+    """A part of a configuration in YAML, without its defaults; empty if it cannot be read."""
+    import yaml  # not at the top: only old files need it
+
+    try:
+        settings = yaml.safe_load(config)[name]
+    except (yaml.YAMLError, KeyError, TypeError, RecursionError):  # of another version, or empty
+        return {}
+    return settings if isinstance(settings, Mapping) else {}
+
+
 def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
     """The facts in a file's metadata. Raises InputError if the file is not from `rtmdet export`, or damaged."""
     if "format" not in text or "classes" not in text:
@@ -131,7 +172,8 @@ def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
         values: dict[str, Any] = {name: json.loads(text[name]) for name in _NAMES}
         if values["format"] != FORMAT:
             raise InputError(f"{path}: expected the format {FORMAT}, found {values['format']}: export it again")
-        nms = values["nms"]
+        nms, config = values["nms"], str(values["config"])
+        rules = {name: json.loads(text[name]) for name in _RULES if name in text}
         model = ModelFacts(
             classes=tuple(map(str, values["classes"])),
             input_size=_pair(values["input_size"]),
@@ -139,12 +181,11 @@ def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
             category_ids=tuple(map(int, values["category_ids"])),
             score_thresholds=read_thresholds(values["score_thresholds"], len(values["classes"])),
             value_range=None if values["value_range"] is None else _pair(values["value_range"]),
-            overlap=read_overlap(
-                {name: json.loads(text[name]) for name in asdict(ORIGINAL) if name in text}, str(values["config"])
-            ),
+            overlap=read_overlap(rules, config),
+            tiling=read_tiling(rules, config),
             size=str(values["size"]),
             backbone=str(values["backbone"]),
-            config=str(values["config"]),
+            config=config,
         )
         return ExportFacts(
             model=model,
@@ -166,6 +207,8 @@ _NAMES = (
     "format", "version", "weights_sha256", "classes", "classes_named", "category_ids", "score_thresholds",
     "input_size", "value_range", "size", "backbone", "config", "fixed_input", "fixed_batch", "nms",
 )  # fmt: skip
+
+_RULES = tuple(stored_rules(ModelFacts((), USUAL_INPUT_SIZE)))  # the first files lack them
 
 
 def _pair(value: Any) -> tuple[int, int]:

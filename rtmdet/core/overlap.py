@@ -5,9 +5,7 @@ Arrays are of NumPy or torch. Dimension legend: D kept detections, C candidates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from rtmdet.core.arrays import Array, concatenate, iou_matrix
 from rtmdet.core.detections import Detections
@@ -60,29 +58,6 @@ class Overlap:
 
 
 ORIGINAL = Overlap()
-
-
-def read_overlap(values: Mapping[str, Any], config: str) -> Overlap:
-    """The rule in a file's metadata; in files from before it was there, that of their training's YAML, `config`.
-
-    What is in neither is the original's. Raises TypeError or ValueError.
-    """
-    if "iou_threshold" not in values:
-        values = _evaluation_settings(config)
-    iou, voting = values.get("iou_threshold", ORIGINAL.iou_threshold), values.get("box_voting", ORIGINAL.box_voting)
-    if not isinstance(voting, bool):
-        raise TypeError(f"box_voting {voting!r}: expected true or false")
-    return Overlap(float(iou), voting)
-
-
-def _evaluation_settings(config: str) -> Mapping[str, Any]:
-    import yaml  # not at the top: only old files need it
-
-    try:
-        settings = yaml.safe_load(config)["evaluation"]
-    except (yaml.YAMLError, KeyError, TypeError, RecursionError):  # of another version, or empty
-        return {}
-    return settings if isinstance(settings, Mapping) else {}
 
 
 def _able_to_vote(candidates: Detections, kept: Detections) -> Detections:

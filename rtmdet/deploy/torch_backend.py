@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,8 +22,6 @@ from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.models.timm_backbone import TimmBackbone
 from rtmdet.weights.load import LoadedWeights, load_weights, read_checkpoint
-
-DEFAULT_INPUT_SIZE = (640, 640)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +92,10 @@ def open_checkpoint(
     if half and not fold:
         raise InputError("half precision is for detection with merged batch norms: leave out half or fold=False")
     checkpoint = read_checkpoint(path)
-    backbone = checkpoint.backbone or None  # its weights are in the checkpoint: no download
-    size = _size_of(checkpoint, size)
-    classes = _num_classes_of(checkpoint)
-    model = build_rtmdet(size, classes, backbone=backbone)
+    facts = replace(checkpoint.facts, size=_size_of(checkpoint, size))
+    backbone = facts.backbone or None  # its weights are in the checkpoint: no download
+    model = build_rtmdet(facts.size, _num_classes_of(checkpoint), backbone=backbone)
     load_weights(model, checkpoint)
-    facts = ModelFacts(
-        classes=tuple(checkpoint.classes or (f"class {k}" for k in range(classes))),
-        input_size=checkpoint.input_size or DEFAULT_INPUT_SIZE,
-        named=bool(checkpoint.classes),
-        category_ids=tuple(checkpoint.category_ids),
-        score_thresholds=tuple(checkpoint.score_thresholds),
-        value_range=checkpoint.value_range,
-        overlap=checkpoint.overlap,
-        size=size,
-        backbone=checkpoint.backbone,
-        config=checkpoint.config,
-    )
     where = choose_device(device)
     return prepare_model(model, where, half=half) if fold else move_model(model, where), facts
 
@@ -128,8 +113,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def _size_of(checkpoint: LoadedWeights, size: str | None) -> str:
-    found = size or checkpoint.size
-    if found is None:
+    found = size or checkpoint.facts.size
+    if not found:
         raise InputError(f"{checkpoint.path} stores no model size: give it with --size")
     return found
 

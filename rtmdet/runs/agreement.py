@@ -32,7 +32,7 @@ def compare_detections(network: Detector, file: Detector, images: Iterable[np.nd
         pair = []
         for detector, seconds in zip((network, file), times, strict=True):
             began = perf_counter()
-            found = detector(image, score=low, max_detections=300)
+            found = detector(image, score=low, max_detections=300, tile=0)
             seconds.append(perf_counter() - began)
             pair.append(found.numpy())
         pairs.append(_match(pair[0], pair[1], cut))

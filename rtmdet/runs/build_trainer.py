@@ -15,6 +15,7 @@ from rtmdet.config.schema import Config, ModelConfig, TrainingConfig
 from rtmdet.core.console import say
 from rtmdet.core.distributed import first_on_each_machine, local_rank, rank, started_processes, world_size
 from rtmdet.core.errors import InputError
+from rtmdet.core.facts import ModelFacts
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.data.samples import TrainingSamples
@@ -87,15 +88,18 @@ def build_trainer(
         ),
         folder=Path(train.output),
         meta=CheckpointMeta(
-            train_data.classes,
-            config.model.size,
-            validation.input_size,
+            ModelFacts(
+                train_data.classes,
+                validation.input_size,
+                category_ids=train_data.category_ids,
+                value_range=config.data.value_range,
+                overlap=overlap_of(config.evaluation),
+                tiling=config.data.tiling,
+                size=config.model.size,
+                backbone=model.backbone_name,
+                config=stored_text(config),
+            ),
             trained_size=config.data.input_size,
-            value_range=config.data.value_range,
-            overlap=overlap_of(config.evaluation),
-            category_ids=train_data.category_ids,
-            backbone=model.backbone_name,
-            config=stored_text(config),
         ),
         frozen=frozen,
     )

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pycocotools.coco import COCO
 
-from rtmdet.config.file import stored_tiling
 from rtmdet.config.schema import EvaluationConfig, SplitConfig
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
@@ -231,7 +230,7 @@ def measure(one: ComparedRun, images: Images, backend: str, remarks: list[str], 
     settings, _ = settings_of(one.detector, str(one.path))
     settings = replace(settings, backend=backend)
     remarks.append(f"{one.path}: {describe_settings(settings)}")
-    tiling = stored_tiling(one.detector.config)
+    tiling = one.detector.facts.tiling
     if tiling is not None:
         remarks.append(f"{one.path}: {tiling}")
     return run_detector(one.detector, dataset, settings, loading, tiling)

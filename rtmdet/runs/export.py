@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from rtmdet import __version__
-from rtmdet.config.file import stored_tiling
 from rtmdet.core.console import track
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
@@ -141,7 +140,7 @@ def named_by_result(file: ExportedFile) -> ExportedFile:
 
 def _pictures(images: CheckImages, detector: Detector) -> Iterator[np.ndarray]:
     """The pictures or, for a detector that was trained with data.tile, as many windows of them."""
-    tiling = stored_tiling(detector.config)
+    tiling = detector.facts.tiling
     for path in track(images.paths, "comparing"):
         picture = read_image(path, detector.value_range)
         if tiling is None:
@@ -154,7 +153,7 @@ def _pictures(images: CheckImages, detector: Detector) -> Iterator[np.ndarray]:
 
 
 def _precision(detector: Detector, dataset: CocoDataset) -> float:
-    tiling = stored_tiling(detector.config)
+    tiling = detector.facts.tiling
     return evaluate_detector(detector, dataset, name=str(detector.path), loading=Loading(workers=0), tiling=tiling).ap
 
 

@@ -225,6 +225,6 @@ def size_of(weights: LoadedWeights | None) -> str:
     """The model size of the initial weights; tiny without any."""
     if weights is None:
         return "tiny"
-    if weights.size is None:
+    if not weights.facts.size:
         raise InputError(f"{weights.path} stores no model size: give it with --set model.size=...")
-    return weights.size
+    return weights.facts.size

@@ -111,7 +111,8 @@ class Correction(Callback):
             rate = base_learning_rate(corrected)
         trainer.learning_rates = build_learning_rates(corrected, rate, steps=trainer.steps)
         trainer.plan = replace(trainer.plan, epochs=epochs)
-        trainer.meta = replace(trainer.meta, config=stored_text(corrected))
+        facts = replace(trainer.meta.facts, config=stored_text(corrected))
+        trainer.meta = replace(trainer.meta, facts=facts)
         if is_main_process():
             prepare_folder(trainer.folder, corrected)
         for callback in trainer.callbacks:

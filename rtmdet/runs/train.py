@@ -117,7 +117,7 @@ def train(
         forget_weights()
         run_loop(trainer)
         say(f"curves: {folder / 'curves.png'}")
-        used = trainer.meta.input_size
+        used = trainer.meta.facts.input_size
         other = None if used == detection_size(config) else used
         say(describe_outcome(read_log(folder / "log.jsonl"), folder, other))
     return folder
@@ -161,7 +161,7 @@ def resume_newest(trainer: Trainer, folder: Path) -> None:
     if fault is not None:
         say(f"{fault}; continuing from the previous checkpoint, {path}")
     before = trainer.resume(path)
-    changed = differences(before.config, trainer.meta.config)
+    changed = differences(before.facts.config, trainer.meta.facts.config)
     if changed:
         say(f"settings that differ from the checkpoint's: {', '.join(changed)}")
     say(f"resumed after epoch {trainer.epoch} of {trainer.plan.epochs}, iteration {trainer.iteration}")
@@ -200,9 +200,8 @@ def build_callbacks(
 
 def predicted_pictures(trainer: Trainer, dataset: CocoDataset) -> list[np.ndarray]:
     """The first validation images with the detections of the averaged model."""
-    model, input_size, device = trainer.averaged, trainer.meta.input_size, trainer.stepper.device
+    model, facts = trainer.averaged, trainer.meta.facts
     assert isinstance(model, RTMDet), "build_trainer made it"
-    detector = Detector.from_model(model, classes=dataset.classes, input_size=input_size, device=device)
-    detector = detector.with_overlap(trainer.meta.overlap)
+    detector = Detector.from_model(model, facts, trainer.stepper.device)
     images = (dataset.load(index).image for index in range(min(PICTURES, len(dataset))))
     return [found.draw() for found in detector(images, batch_size=1)]

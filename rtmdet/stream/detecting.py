@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rtmdet.core.backend import Backend, Selection
 from rtmdet.core.backend import detect as run_backend
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
@@ -20,11 +21,9 @@ from rtmdet.core.tiling import Tiling
 from rtmdet.detector import Detector, OpenedImage, choose_selection
 from rtmdet.stream.frames import Failure, Frame, Source
 from rtmdet.stream.threads import in_order, prefetched
-from rtmdet.stream.tiles import detect_tiled
 from rtmdet.stream.views import View, choose_views, merge
 
 READERS = 2  # threads that decode and resize
-LEAST_TILED = 300  # boxes that are looked for in a window, at least
 LEAST_TRACKED = 300  # boxes that are looked for in a frame for tracking, at least
 CONTINUING = 0.5  # share of a class's threshold from which on a box can continue a track
 
@@ -144,42 +143,27 @@ def _detect(
 ) -> list[Detections]:
     thresholds = [settings.least(name) for name in detector.classes]
     wanted = np.array([name in settings.thresholds for name in detector.classes])
-    if settings.tiling is not None:
-        return [_detect_tiled(detector, picture.image, settings, thresholds, wanted) for picture in pictures]
-    selection = choose_selection(thresholds, detector.facts.overlap, settings.most)
+    overlap, most = detector.facts.overlap, settings.most
+    if settings.tiling is None:
+        found = _detect_in_views(detector.backend, pictures, views, choose_selection(thresholds, overlap, most))
+    else:
+        images = (picture.image.pixels for picture in pictures)
+        look = partial(detector.detect_in_windows, thresholds=thresholds, overlap=overlap, max_detections=most)
+        found = [look(pixels, settings.tiling, batch_size=settings.batch) for pixels in images]
+    return [
+        detector.complete(one[wanted[one.labels]], picture.image, thresholds=thresholds, max_detections=most)
+        for one, picture in zip(found, pictures, strict=True)
+    ]
+
+
+def _detect_in_views(
+    backend: Backend, pictures: Sequence[_Prepared], views: Sequence[View], selection: Selection
+) -> list[Detections]:
     parts: list[list[Detections]] = []  # per view, per picture
     for number, view in enumerate(views):
         canvases, places = zip(*(picture.shown[number] for picture in pictures), strict=True)
         batch = np.stack(canvases).transpose(0, 3, 1, 2)  # (B, 3, H, W)
-        found = run_backend(detector.backend, batch, places, selection)
         widths = [picture.image.pixels.shape[1] for picture in pictures]
+        found = run_backend(backend, batch, places, selection)
         parts.append([view.back(one, width) for one, width in zip(found, widths, strict=True)])
-    complete = []
-    for picture, *seen in zip(pictures, *parts, strict=True):
-        one = merge(seen, selection)
-        one = one[wanted[one.labels]]
-        complete.append(detector.complete(one, picture.image, thresholds=thresholds, max_detections=settings.most))
-    return complete
-
-
-def _detect_tiled(
-    detector: Detector,
-    image: OpenedImage,
-    settings: DetectSettings,
-    thresholds: Sequence[float],
-    wanted: np.ndarray,
-) -> Detections:
-    """The objects of the `wanted` classes (K,) bool in one picture and its windows."""
-    assert settings.tiling is not None, "asked for"
-    most = max(settings.most, LEAST_TILED)  # of one window; the picture's best ones are chosen at the end
-    found = detect_tiled(
-        detector.backend,
-        detector.input_size,
-        image.pixels,
-        settings.tiling,
-        choose_selection(thresholds, detector.facts.overlap, most),
-        thresholds=thresholds,
-        batch_size=settings.batch,
-    )
-    found = found[wanted[found.labels]][: settings.most]
-    return detector.complete(found, image, thresholds=thresholds, max_detections=settings.most)
+    return [merge(seen, selection) for seen in zip(*parts, strict=True)]

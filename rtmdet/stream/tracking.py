@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtmdet.config.file import choose_tiling
 from rtmdet.core.arrays import is_tensor
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
@@ -155,7 +154,7 @@ def track(
     pieces of the video are damaged or missing.
     """
     thresholds = dict(zip(detector.classes, detector.thresholds(score), strict=True))
-    tiling = choose_tiling(tile, detector.config)
+    tiling = detector.tiling(tile)
     settings = DetectSettings(thresholds, max_detections, batch_size, tracked=True, tiling=tiling)
     sources = find_sources([str(video)]).sources
     check_tracking(sources)

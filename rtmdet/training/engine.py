@@ -166,20 +166,23 @@ class Trainer:
         if self.plan.keep_epochs:
             self.save_weights(f"epoch_{self.epoch + 1:04d}.pth", metrics)
             self._remove_old_weights()
-        record = ValidationRecord(self.epoch + 1, self.iteration, metrics, best, self.meta.input_size)
+        record = ValidationRecord(self.epoch + 1, self.iteration, metrics, best, self.meta.facts.input_size)
         for callback in self.callbacks:
             callback.on_validation(record)
 
     def _choose_input_size(self) -> None:
         if self.choose_input_size is not None:
             copy_from_main(self.averaged.buffers())
-            self.meta = replace(self.meta, input_size=self.choose_input_size(self.averaged.eval()))
+            self._detect_at(self.choose_input_size(self.averaged.eval()))
+
+    def _detect_at(self, input_size: tuple[int, int]) -> None:
+        self.meta = replace(self.meta, facts=replace(self.meta.facts, input_size=input_size))
 
     def save_weights(self, name: str, metrics: CocoMetrics) -> None:
         """Write only the averaged weights, with the score thresholds of their validation."""
         if is_main_process():
-            place = replace(self.meta, epoch=self.epoch + 1, iteration=self.iteration)
-            meta = replace(place, score_thresholds=metrics.score_thresholds)
+            facts = replace(self.meta.facts, score_thresholds=metrics.score_thresholds)
+            meta = replace(self.meta, facts=facts, epoch=self.epoch + 1, iteration=self.iteration)
             save_checkpoint(self.folder / name, model_state=self.averaged.state_dict(), meta=meta)
 
     def save_state(self) -> None:
@@ -205,7 +208,8 @@ class Trainer:
         )
         meta = replace(self.meta, epoch=self.epoch, iteration=self.iteration)
         if self._measured is not None and self._measured[0] == self.iteration:
-            meta = replace(meta, score_thresholds=self._measured[1].score_thresholds)
+            thresholds = self._measured[1].score_thresholds
+            meta = replace(meta, facts=replace(meta.facts, score_thresholds=thresholds))
         save_checkpoint(self.folder / LAST, model_state=self.averaged.state_dict(), meta=meta, training=state)
 
     def resume(self, path: Path) -> CheckpointMeta:
@@ -248,8 +252,8 @@ class Trainer:
         self.epoch, self.step, self.iteration = state.epoch, state.step, state.iteration
         self.best_ap, self.validations_since_best = state.best_ap, state.validations_since_best
         if self.epoch >= self.plan.epochs or self.stopped_early:
-            self.meta = replace(self.meta, input_size=meta.input_size)
-        elif meta.input_size != self.meta.input_size:  # of a finished run: its AP is not comparable
+            self._detect_at(meta.facts.input_size)
+        elif meta.facts.input_size != self.meta.facts.input_size:  # of a finished run: its AP is not comparable
             self.best_ap, self.validations_since_best = -math.inf, 0
         return meta
 
@@ -317,9 +321,10 @@ def _grouped(loader: EpochLoader, count: int) -> Iterator[list[Batch]]:
 
 def _kind(meta: CheckpointMeta) -> str:
     """What a resumed run must have in common with its checkpoint."""
-    height, width = meta.trained_size or meta.input_size
-    backbone = f" with {meta.backbone}" if meta.backbone else ""
-    return f"size {meta.size}{backbone} for {', '.join(meta.classes)} at {height} x {width} pixels"
+    facts = meta.facts
+    height, width = meta.trained_size or facts.input_size
+    backbone = f" with {facts.backbone}" if facts.backbone else ""
+    return f"size {facts.size}{backbone} for {', '.join(facts.classes)} at {height} x {width} pixels"
 
 
 def _memory_mb(device: torch.device) -> float:

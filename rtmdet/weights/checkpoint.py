@@ -5,7 +5,7 @@ The layout, which OpenMMLab's tools can read and torch.load(weights_only=True) a
     meta        format, epoch, iteration, config, score_thresholds,
                 dataset_meta: {classes, category_ids},
                 model: {size, num_classes, input_size, trained_size, backbone, value_range,
-                        iou_threshold, box_voting}
+                        iou_threshold, box_voting, tile}
                 cfg: OpenMMLab's configuration, only in exports for it
     training    optional: the fields of TrainingState
 """
@@ -17,7 +17,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,7 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.facts import read_thresholds
-from rtmdet.core.overlap import ORIGINAL, Overlap, read_overlap
+from rtmdet.core.facts import ModelFacts, read_overlap, read_thresholds, read_tiling, stored_rules
 from rtmdet.weights.unpickling import read_pickled
 
 FORMAT = "plain-rtmdet/1"
@@ -37,18 +36,10 @@ LAST, PREVIOUS = "last.pth", "previous.pth"  # the newest training state of a ru
 class CheckpointMeta:
     """Everything besides the weights that affects predictions, and the point in training."""
 
-    classes: tuple[str, ...]
-    size: str  # a key of zoo.SIZES
-    input_size: tuple[int, int]  # (H, W) of the network's input, for detection
-    category_ids: tuple[int, ...] = ()  # of the classes, in the annotation file; empty: unknown
-    backbone: str = ""  # timm/<name>; empty: the CSPNeXt of the size
-    config: str = ""  # the resolved configuration as YAML
+    facts: ModelFacts
     epoch: int = 0  # finished epochs
     iteration: int = 0  # finished iterations
-    score_thresholds: tuple[float, ...] = ()  # tuned threshold of each class, 0 .. 1; empty: unknown
     trained_size: tuple[int, int] | None = None  # (H, W) in training; None: input_size
-    value_range: tuple[int, int] | None = None  # of 16-bit images: values that become black and white
-    overlap: Overlap = ORIGINAL
     openmmlab_config: str = ""  # Python text for mmdet, written as `cfg` and never read here; empty: left out
 
 
@@ -167,25 +158,29 @@ def is_ours(content: Mapping[Any, Any]) -> bool:
 def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
     """The `meta` of one of our checkpoints; raises InputError if a part is missing or of another type."""
     try:
-        model = meta["model"]
+        model, config = meta["model"], str(meta["config"])
         trained = model.get("trained_size")
         classes = tuple(str(name) for name in meta["dataset_meta"]["classes"])
         ids = tuple(int(number) for number in meta["dataset_meta"].get("category_ids", ()))
         if ids and len(set(ids)) != len(classes):
             raise ValueError(f"category_ids {list(ids)[:5]} of {len(classes)} classes")
-        return CheckpointMeta(
-            classes=classes,
-            size=str(model["size"]),
-            input_size=_sides(model["input_size"]),
+        facts = ModelFacts(
+            classes,
+            _sides(model["input_size"]),
             category_ids=ids,
+            score_thresholds=read_thresholds(meta.get("score_thresholds", ()), len(classes)),
+            value_range=None if model.get("value_range") is None else _sides(model["value_range"]),
+            overlap=read_overlap(model, config),
+            tiling=read_tiling(model, config),
+            size=str(model["size"]),
             backbone=str(model.get("backbone", "")),
-            config=str(meta["config"]),
+            config=config,
+        )
+        return CheckpointMeta(
+            facts,
             epoch=int(meta["epoch"]),
             iteration=int(meta["iteration"]),
-            score_thresholds=read_thresholds(meta.get("score_thresholds", ()), len(classes)),
             trained_size=None if trained is None else _sides(trained),
-            value_range=None if model.get("value_range") is None else _sides(model["value_range"]),
-            overlap=read_overlap(model, str(meta["config"])),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: `meta` of the checkpoint is damaged: {type(error).__name__} {error}") from error
@@ -197,22 +192,23 @@ def _sides(value: Any) -> tuple[int, int]:
 
 
 def _meta_to_dict(meta: CheckpointMeta) -> dict[str, object]:
+    facts = meta.facts
     return {
         "format": FORMAT,
-        "dataset_meta": {"classes": list(meta.classes), "category_ids": list(meta.category_ids)},
+        "dataset_meta": {"classes": list(facts.classes), "category_ids": list(facts.category_ids)},
         "model": {
-            "size": meta.size,
-            "num_classes": len(meta.classes),
-            "input_size": list(meta.input_size),
+            "size": facts.size,
+            "num_classes": len(facts.classes),
+            "input_size": list(facts.input_size),
             "trained_size": None if meta.trained_size is None else list(meta.trained_size),
-            "backbone": meta.backbone,
-            "value_range": None if meta.value_range is None else list(meta.value_range),
-            **asdict(meta.overlap),
+            "backbone": facts.backbone,
+            "value_range": None if facts.value_range is None else list(facts.value_range),
+            **stored_rules(facts),
         },
-        "config": meta.config,
+        "config": facts.config,
         "epoch": meta.epoch,
         "iteration": meta.iteration,
-        "score_thresholds": list(meta.score_thresholds),
+        "score_thresholds": list(facts.score_thresholds),
         **({"cfg": meta.openmmlab_config} if meta.openmmlab_config else {}),
     }
 

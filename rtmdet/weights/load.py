@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.facts import read_facts
-from rtmdet.core.overlap import ORIGINAL, Overlap
+from rtmdet.core.facts import USUAL_INPUT_SIZE, ModelFacts, read_facts
 from rtmdet.core.wording import shortened
 from rtmdet.models.backbone import CSPNeXt, scaled_channels
 from rtmdet.models.norm_statistics import is_blank
@@ -38,24 +37,26 @@ class LoadedWeights:
 
     path: Path
     tensors: dict[str, Tensor]  # names of RTMDet's state_dict
-    classes: tuple[str, ...] | None = None  # K names; None if the file has none that fit its class layers
-    category_ids: tuple[int, ...] = ()  # of the classes; only in our checkpoints
-    size: str | None = None  # a key of zoo.SIZES; None if no published size fits
-    input_size: tuple[int, int] | None = None  # (H, W) for detection, if stored
+    facts: ModelFacts  # without classes for a backbone
+    sized: bool = True  # False: the input size is not stored, but the usual one
     trained_size: tuple[int, int] | None = None  # (H, W) in training, if it differs
-    value_range: tuple[int, int] | None = None  # of 16-bit images: values that become black and white
-    overlap: Overlap = ORIGINAL
-    backbone: str = ""  # timm/<name>, only in our checkpoints; empty: CSPNeXt, or unknown
-    config: str = ""  # YAML of the run that made our checkpoint; empty: unknown
-    score_thresholds: tuple[float, ...] = ()  # tuned threshold of each class; empty: unknown
     epoch: int | None = None  # finished epochs of the training, if stored
     origin: str = "tensors without metadata"  # the program that wrote the file
 
     @property
+    def classes(self) -> tuple[str, ...] | None:
+        """K names; None if the file has none that fit its class layers."""
+        return self.facts.classes if self.facts.named else None
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """(H, W) for detection, if stored."""
+        return self.facts.input_size if self.sized else None
+
+    @property
     def num_classes(self) -> int | None:
         """K, from the class layers; None for backbones."""
-        bias = self.tensors.get(f"{CLASS_BRANCH}0.bias")
-        return None if bias is None else bias.numel()
+        return count_classes(self.tensors)
 
     @property
     def has_statistics(self) -> bool:
@@ -113,32 +114,42 @@ def read_checkpoint(path: Path) -> LoadedWeights:
         return LoadedWeights(
             path,
             tensors,
-            meta.classes,
-            category_ids=meta.category_ids,
-            size=meta.size,
-            input_size=meta.input_size,
+            meta.facts,
             trained_size=meta.trained_size,
-            value_range=meta.value_range,
-            overlap=meta.overlap,
-            backbone=meta.backbone,
-            config=meta.config,
-            score_thresholds=meta.score_thresholds,
             epoch=meta.epoch,
             origin="a checkpoint of this package",
         )
     check_network(path, tensors)
     metadata = content.get("meta")
-    weights = LoadedWeights(
-        path, tensors, class_names(metadata), size=find_size(tensors), input_size=input_size(metadata)
+    size = input_size(metadata)
+    weights = LoadedWeights(path, tensors, guess_facts(tensors, class_names(metadata), size), sized=size is not None)
+    if not isinstance(metadata, Mapping):
+        return weights
+    epoch = metadata.get("epoch")
+    return replace(weights, epoch=epoch if isinstance(epoch, int) else None, origin="a checkpoint of OpenMMLab")
+
+
+def guess_facts(
+    tensors: Mapping[str, Tensor], classes: Sequence[str] | None = None, input_size: tuple[int, int] | None = None
+) -> ModelFacts:
+    """What tensors and the little that other programs store beside them say about a model.
+
+    The size is empty if no published one fits; class names that do not fit the class layers are left out.
+    """
+    number = count_classes(tensors) or 0
+    named = classes is not None and len(classes) == number
+    return ModelFacts(
+        tuple(classes) if classes is not None and named else tuple(f"class {k}" for k in range(number)),
+        input_size or USUAL_INPUT_SIZE,
+        named=named,
+        size=find_size(tensors) or "",
     )
-    if isinstance(metadata, Mapping):
-        epoch = metadata.get("epoch")
-        weights = replace(
-            weights, origin="a checkpoint of OpenMMLab", epoch=epoch if isinstance(epoch, int) else None
-        )
-    if weights.classes is not None and len(weights.classes) != weights.num_classes:
-        return replace(weights, classes=None)
-    return weights
+
+
+def count_classes(tensors: Mapping[str, Tensor]) -> int | None:
+    """K, from the class layers; None for backbones."""
+    bias = tensors.get(f"{CLASS_BRANCH}0.bias")
+    return None if bias is None else bias.numel()
 
 
 def load_weights(model: RTMDet, weights: LoadedWeights) -> LoadReport:
@@ -229,22 +240,8 @@ def _read_safetensors(path: Path) -> LoadedWeights:
     tensors = _state_dict(content, path)
     if "format" not in text or "classes" not in text:
         check_network(path, tensors)
-        return LoadedWeights(path, tensors, size=find_size(tensors))
-    facts = read_facts(path, text).model
-    return LoadedWeights(
-        path,
-        tensors,
-        facts.classes if facts.named else None,
-        category_ids=facts.category_ids,
-        size=facts.size or None,
-        input_size=facts.input_size,
-        value_range=facts.value_range,
-        overlap=facts.overlap,
-        backbone=facts.backbone,
-        config=facts.config,
-        score_thresholds=facts.score_thresholds,
-        origin="a file of rtmdet export",
-    )
+        return LoadedWeights(path, tensors, guess_facts(tensors), sized=False)
+    return LoadedWeights(path, tensors, read_facts(path, text).model, origin="a file of rtmdet export")
 
 
 def _state_dict(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
@@ -274,8 +271,9 @@ def _is_other_class_branch(name: str, found: Tensor, expected: Tensor, classes: 
 
 def _check_backbone(weights: LoadedWeights, model: RTMDet) -> None:
     """Report different backbones of file and model, instead of listing all their tensors."""
-    theirs, ours = (name.partition(".")[0] for name in (weights.backbone, model.backbone_name))  # without the weights
-    if theirs != ours and (theirs or weights.size):  # bare tensors do not name their network
+    names = weights.facts.backbone, model.backbone_name
+    theirs, ours = (name.partition(".")[0] for name in names)  # without the name of their weights
+    if theirs != ours and (theirs or weights.facts.size):  # bare tensors do not name their network
         raise InputError(
             f"{weights.path}: its backbone is {theirs or 'a CSPNeXt'}, the model's is {ours or 'a CSPNeXt'}: give "
             "weights of the same backbone, or none"
@@ -287,19 +285,19 @@ def _check_names(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], we
     unexpected = [name for name in found if name not in expected]
     if missing or unexpected:
         _check_size(expected, weights)
-        part = "neck and head are" if weights.backbone else "backbone is"
-        size = f" (the file's {part} of size {weights.size})" if weights.size else ""
+        part = "neck and head are" if weights.facts.backbone else "backbone is"
+        size = f" (the file's {part} of size {weights.facts.size})" if weights.facts.size else ""
         parts = [_listed(missing, "missing"), _listed(unexpected, "unexpected")]
         raise InputError(f"{weights.path}: does not fit the model{size}: {'; '.join(filter(None, parts))}")
 
 
 def _check_size(expected: Mapping[str, Tensor], weights: LoadedWeights) -> None:
     """Report different sizes of file and model, instead of listing tensors."""
-    size = find_size(expected)
-    if weights.size and size and weights.size != size:
+    size, theirs = find_size(expected), weights.facts.size
+    if theirs and size and theirs != size:
         raise InputError(
-            f"{weights.path}: the file is of size {weights.size}, the model of size {size}: leave --size "
-            f"out, or set model.size={weights.size}"
+            f"{weights.path}: the file is of size {theirs}, the model of size {size}: leave --size "
+            f"out, or set model.size={theirs}"
         )
 
 

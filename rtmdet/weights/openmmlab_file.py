@@ -115,17 +115,7 @@ _OBLONG = "dict(type='FixShapeResize', width={0}, height={1}, keep_ratio=True, p
 
 def write_openmmlab(path: Path, tensors: Mapping[str, Tensor], facts: ModelFacts, config: str) -> None:
     """Write the weights with the text of `openmmlab_config`. Raises InputError if that fails."""
-    meta = CheckpointMeta(
-        classes=facts.classes,
-        size=facts.size,
-        input_size=facts.input_size,
-        category_ids=facts.category_ids,
-        config=facts.config,
-        score_thresholds=facts.score_thresholds,
-        overlap=facts.overlap,
-        openmmlab_config=config,
-    )
-    save_checkpoint(path, model_state=tensors, meta=meta)
+    save_checkpoint(path, model_state=tensors, meta=CheckpointMeta(facts, openmmlab_config=config))
 
 
 def openmmlab_config(facts: ModelFacts) -> str:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from rtmdet.cli.main import main
+from rtmdet.core.facts import ModelFacts
 from rtmdet.data.synthetic import write_dataset
 from rtmdet.models.freezing import batch_norms
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
@@ -65,7 +66,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A nano detector of one class, balloon, for 64 px, as initialized: every score is near 0.01."""
     path = tmp_path_factory.mktemp("checkpoint") / "nano.pth"
-    meta = CheckpointMeta(("balloon",), "nano", (64, 64))
+    meta = CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano"))
     save_checkpoint(path, model_state=build_nano().state_dict(), meta=meta)
     return path
 

@@ -11,6 +11,7 @@ import timm
 import torch
 
 from rtmdet.config.file import load_config
+from rtmdet.core.facts import ModelFacts
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import read_checkpoint
@@ -87,7 +88,7 @@ def test_a_detector_whose_outputs_are_the_same_everywhere_is_refused(
 ) -> None:
     """Batch norms without statistics, kept as they are: the losses begin near 0 and stay there."""
     path = tmp_path / "dead.pth"
-    meta = CheckpointMeta(("balloon",), "nano", (64, 64))
+    meta = CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano"))
     save_checkpoint(path, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
     result = command("check", *words, "--weights", path)
     assert_refused(result, "the network cannot learn: its outputs are the same everywhere in the first images")
@@ -102,7 +103,7 @@ def test_a_detector_that_finds_nothing_is_reported(
     for level in range(3):
         state[f"bbox_head.rtm_cls.{level}.bias"] = torch.tensor([-12.0])
     path = tmp_path / "blind.pth"
-    save_checkpoint(path, model_state=state, meta=CheckpointMeta(("balloon",), "nano", (64, 64)))
+    save_checkpoint(path, model_state=state, meta=CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano")))
     result = command("check", *words, "--weights", path, "--set", "model.norm_statistics=keep")
     assert result.returncode == 0, result.stderr
     assert "the weights find none of the " in result.stdout
@@ -116,7 +117,7 @@ def test_a_detector_that_is_sure_of_the_wrong_is_reported(
     for level in range(3):
         state[f"bbox_head.rtm_cls.{level}.bias"] = torch.tensor([2.0])
     path = tmp_path / "sure.pth"
-    save_checkpoint(path, model_state=state, meta=CheckpointMeta(("balloon",), "nano", (64, 64)))
+    save_checkpoint(path, model_state=state, meta=CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano")))
     result = command("check", *words, "--weights", path)
     assert result.returncode == 0, result.stderr
     assert "the weights know little of images like these at this size yet (loss " in result.stdout

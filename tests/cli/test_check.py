@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from rtmdet.core.facts import ModelFacts
 from rtmdet.runs import start_check
 from rtmdet.weights.load import LoadedWeights
 
@@ -114,7 +115,8 @@ def test_dark_images_of_16_bits_are_said_and_can_be_scaled(
 def test_an_input_much_larger_than_that_of_the_weights_names_its_price(
     trained: tuple[int, int] | None, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    weights = LoadedWeights(Path("a.pth"), {}, ("balloon",), size="nano", input_size=trained)
+    facts = ModelFacts(("balloon",), trained or (640, 640), size="nano")
+    weights = LoadedWeights(Path("a.pth"), {}, facts, sized=trained is not None)
     start_check.report_larger_input(weights, (640, 640))
     out = capsys.readouterr().out
     if not said:

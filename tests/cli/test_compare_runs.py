@@ -11,6 +11,7 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
+from rtmdet.core.facts import ModelFacts
 from rtmdet.core.overlap import Overlap
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
@@ -101,7 +102,7 @@ def test_each_side_has_its_own_rule_for_overlaps(dataset: Path, tmp_path: Path, 
     model_state = build_rtmdet("nano", 1).state_dict()
     rules = {"plain.pth": Overlap(0.65), "voting.pth": Overlap(0.6, box_voting=True)}
     for name, rule in rules.items():
-        meta = CheckpointMeta(("balloon",), "nano", (64, 64), overlap=rule)
+        meta = CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano", overlap=rule))
         save_checkpoint(tmp_path / name, model_state=model_state, meta=meta)
     options = ["--annotations", dataset / "val" / "annotations.json", "--images", dataset / "val" / "images"]
     result = command("compare", *(tmp_path / name for name in rules), *options, "--workers", 0, "--device", "cpu")
@@ -133,7 +134,7 @@ def test_refuses_what_is_no_run(tmp_path: Path, checkpoint: Path, truth: Path, c
 def test_refuses_detectors_of_other_classes(tmp_path: Path, checkpoint: Path, command: Command) -> None:
     other = tmp_path / "other.pth"
     torch.manual_seed(0)
-    meta = CheckpointMeta(("cat", "dog"), "nano", (64, 64))
+    meta = CheckpointMeta(ModelFacts(("cat", "dog"), (64, 64), size="nano"))
     save_checkpoint(other, model_state=build_rtmdet("nano", 2).state_dict(), meta=meta)
     result = command("compare", checkpoint, other)
     refused(result, f"{checkpoint} finds balloon, but {other} finds cat, dog: compare the same classes")
@@ -142,13 +143,13 @@ def test_refuses_detectors_of_other_classes(tmp_path: Path, checkpoint: Path, co
 def test_refuses_runs_that_name_different_images(finished: Finished, tmp_path: Path, command: Command) -> None:
     config = json.dumps({"data": {split: {"annotations": "a.json", "images": "b"} for split in ("train", "val")}})
     other = tmp_path / "other.pth"
-    meta = CheckpointMeta(("balloon",), "nano", (64, 64), config=config)
+    meta = CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano", config=config))
     save_checkpoint(other, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
     run = finished[0] / "run"
     refused(command("compare", run, other), "a.json: no such file", "give --annotations and --images")
     Path(tmp_path / "a.json").write_text("{}")
     config = config.replace('"a.json"', json.dumps(str(tmp_path / "a.json")))
-    meta = CheckpointMeta(("balloon",), "nano", (64, 64), config=config)
+    meta = CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano", config=config))
     save_checkpoint(other, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
     refused(command("compare", run, other), f"{run / 'last.pth'} and {other} were validated on different images")
 
@@ -163,7 +164,7 @@ def test_runs_with_files_of_their_own_that_say_the_same(
     config = config.replace(f"{dataset}/train", f"{dataset}/val")
     other = tmp_path / "other.pth"
     torch.manual_seed(0)
-    meta = CheckpointMeta(("balloon",), "nano", (64, 64), config=config)
+    meta = CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano", config=config))
     save_checkpoint(other, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
     result = command("compare", finished[0] / "run", other, "--workers", 0, "--device", "cpu")
     assert result.returncode == 0, result.stderr

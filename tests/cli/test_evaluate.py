@@ -14,6 +14,7 @@ import torch
 from rtmdet.cli.parser import EVALUATION_BACKENDS
 from rtmdet.config.schema import EVALUATION_BACKENDS as CONFIGURED_BACKENDS
 from rtmdet.core.detections import Detections
+from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.overlap import Overlap
 from rtmdet.data.coco.dataset import CocoDataset
@@ -135,7 +136,9 @@ def test_each_backend_prints_the_same_numbers(
 def checkpoint_with(path: Path, config: str) -> Path:
     """The nano detector of the tests, with the text of a configuration."""
     torch.manual_seed(0)
-    meta = CheckpointMeta(("balloon",), "nano", (64, 64), config=config, overlap=Overlap(0.5, box_voting=True))
+    meta = CheckpointMeta(
+        ModelFacts(("balloon",), (64, 64), size="nano", config=config, overlap=Overlap(0.5, box_voting=True))
+    )
     save_checkpoint(path, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
     return path
 
@@ -212,7 +215,7 @@ def test_a_file_without_some_of_the_classes_is_measured(
     """Classes of the detector that the file lacks have no number, those that the detector lacks are left out."""
     two = tmp_path / "two.pth"
     torch.manual_seed(0)
-    meta = CheckpointMeta(("kite", "balloon"), "nano", (64, 64))
+    meta = CheckpointMeta(ModelFacts(("kite", "balloon"), (64, 64), size="nano"))
     save_checkpoint(two, model_state=build_rtmdet("nano", 2).state_dict(), meta=meta)
     words[words.index("--weights") + 1] = two
     path = dataset / "val" / "annotations.json"

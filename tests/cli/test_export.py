@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import rtmdet
+from rtmdet.core.facts import ModelFacts
 from rtmdet.deploy.export import Tracer
 from rtmdet.detector import Detector
 from rtmdet.runs import export as exporting
@@ -67,7 +68,7 @@ def test_results_of_several_exports_stay_together(words: list[object], tmp_path:
 
 def write_checkpoint(folder: Path, source: Path, *, bias: float, score_threshold: float) -> Path:
     """A copy of a checkpoint with another score threshold and another bias of the class scores."""
-    meta = CheckpointMeta(("balloon",), "nano", (64, 64), score_thresholds=(score_threshold,))
+    meta = CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano", score_thresholds=(score_threshold,)))
     tensors = read_checkpoint(source).tensors
     for name in tensors:
         if "rtm_cls" in name and name.endswith("bias"):

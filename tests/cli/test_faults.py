@@ -12,6 +12,7 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
+from rtmdet.core.facts import ModelFacts
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 
@@ -264,7 +265,7 @@ def test_weights_with_nan(dataset: Path, config: Path, tmp_path: Path, command: 
     state = build_rtmdet("nano", 1).state_dict()
     state["neck.out_convs.1.depthwise_conv.conv.weight"][0, 0, 1, 1] = float("nan")
     path = tmp_path / "nan.pth"
-    save_checkpoint(path, model_state=state, meta=CheckpointMeta(("balloon",), "nano", (64, 64)))
+    save_checkpoint(path, model_state=state, meta=CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano")))
     photo = dataset / "val" / "images" / "000000.jpg"
     train = command("train", "--config", config, "--set", f"model.weights={path}")
     for line in (error_line(train), error_line(command("infer", photo, "--weights", path))):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from rtmdet.core.facts import ModelFacts
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.models.layers import ConvBNAct
 from rtmdet.models.rtmdet import build_rtmdet
@@ -37,7 +38,9 @@ def folded(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 norm.weight.fill_(1)
                 norm.reset_running_stats()
     path = tmp_path_factory.mktemp("folded") / "folded.pth"
-    save_checkpoint(path, model_state=model.state_dict(), meta=CheckpointMeta(("balloon",), "nano", (64, 64)))
+    save_checkpoint(
+        path, model_state=model.state_dict(), meta=CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano"))
+    )
     return path
 
 

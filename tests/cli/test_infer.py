@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from rtmdet.core.facts import ModelFacts
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import build_rtmdet
@@ -34,7 +35,7 @@ def checkpoint(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         if "rtm_cls" in name and name.endswith("weight"):
             state[name] = 0.02 * state[name]
     path = tmp_path_factory.mktemp("weak") / "nano.pth"
-    save_checkpoint(path, model_state=state, meta=CheckpointMeta(("balloon",), "nano", (64, 64)))
+    save_checkpoint(path, model_state=state, meta=CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano")))
     return path
 
 
@@ -163,7 +164,7 @@ def test_the_top_of_the_file_tells_what_was_asked(
 @pytest.fixture
 def two_classes(tmp_path: Path) -> Path:
     """A checkpoint of two classes, with a threshold for each that all scores pass."""
-    meta = CheckpointMeta(("cat", "dog"), "nano", (64, 64), score_thresholds=(1e-6, 2e-6))
+    meta = CheckpointMeta(ModelFacts(("cat", "dog"), (64, 64), size="nano", score_thresholds=(1e-6, 2e-6)))
     torch.manual_seed(0)
     model = build_rtmdet("nano", 2)
     for convolution in model.bbox_head.rtm_reg:
@@ -292,7 +293,7 @@ def test_patterns_and_folders_take_image_files_only(tmp_path: Path) -> None:
 def with_thresholds(checkpoint: Path, path: Path, thresholds: tuple[float, ...]) -> Path:
     """A copy of the checkpoint that knows where its class is cut."""
     weights = read_checkpoint(checkpoint)
-    meta = CheckpointMeta(("balloon",), "nano", (64, 64), score_thresholds=thresholds)
+    meta = CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano", score_thresholds=thresholds))
     save_checkpoint(path, model_state=weights.tensors, meta=meta)
     return path
 
@@ -351,7 +352,7 @@ def test_16_bit_images_are_read_with_the_range_of_the_weights(
     checkpoint: Path, tmp_path: Path, command: Command
 ) -> None:
     """As the Detector of the same weights reads them."""
-    meta = CheckpointMeta(("balloon",), "nano", (64, 64), value_range=(300, 4000))
+    meta = CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano", value_range=(300, 4000)))
     save_checkpoint(tmp_path / "deep.pth", model_state=dict(read_checkpoint(checkpoint).tensors), meta=meta)
     deep = np.random.default_rng(0).integers(300, 4000, (64, 64, 3)).astype(np.uint16)
     cv2.imwrite(str(tmp_path / "deep.png"), deep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,8 @@ import pytest
 import torch
 
 import rtmdet
-from rtmdet.config.file import dump_config, load_config, stored_tiling
+from rtmdet.config.file import load_config
 from rtmdet.config.schema import Config
-from rtmdet.core.tiling import Tiling
 from rtmdet.detector import Detector
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.validation import Validation, inputs_per_image
@@ -73,7 +73,11 @@ def test_what_else_uses_the_windows_of_the_run(
     tiled: Path, dataset: Path, checkpoint: Path, tmp_path: Path, command: Command
 ) -> None:
     photos = ["infer", dataset / "val" / "images", "--device", "cpu", "--out", tmp_path, "--weights"]
-    assert f"{LINE}, as in the training run" in command(*photos, tiled / "last.pth").stdout
+    assert f"{LINE}, as in the training run" in command(*photos, tiled / "last.pth", "--save", "coco").stdout
+    rows = json.loads((tmp_path / "coco" / "results.json").read_text())
+    found = Detector(tiled, device="cpu").folder(dataset / "val" / "images")  # in windows, too
+    assert rows == [row for number, one in enumerate(found, 1) for row in one.to_coco(number)]
+    assert f"windows      {LINE}" in command("info", tiled / "last.pth").stdout
     for words in ([tiled / "last.pth", "--tta"], [checkpoint]):
         result = command(*photos, *words)
         assert result.returncode == 0, result.stderr
@@ -106,13 +110,6 @@ def test_a_validation_looks_at_all_windows_and_the_whole(config: Config, checkpo
     seen.clear()
     validation.choose_input_size(detector.model, train_data)
     assert seen[0] <= len(train_data) - 6, "windows, not the whole pictures"
-
-
-def test_the_windows_travel_in_the_settings(config: Config) -> None:
-    assert stored_tiling(dump_config(config)) == Tiling(64)
-    assert stored_tiling(dump_config(replace(config, data=replace(config.data, tile=None)))) is None
-    assert stored_tiling("") is None
-    assert stored_tiling("of: another version") is None
 
 
 def test_what_is_no_side(command: Command, dataset: Path, checkpoint: Path) -> None:

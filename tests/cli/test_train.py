@@ -80,9 +80,9 @@ def test_a_run_that_finds_nothing_warns_with_the_cause(finished: Finished) -> No
 def test_checkpoints_say_what_they_are(finished: Finished) -> None:
     folder = finished[0] / "run"
     averaged, meta, state = read_training_checkpoint(folder / "last.pth")
-    assert (meta.classes, meta.size, meta.input_size) == (("balloon",), "nano", (64, 64))
+    assert (meta.facts.classes, meta.facts.size, meta.facts.input_size) == (("balloon",), "nano", (64, 64))
     assert (meta.epoch, meta.iteration, state.epoch, state.iteration) == (2, 6, 2, 6)
-    assert meta.config == (folder / "config.yaml").read_text()
+    assert meta.facts.config == (folder / "config.yaml").read_text()
     assert all(torch.isfinite(value).all() for value in averaged.values())
     best = read_checkpoint(folder / "best.pth")
     assert best.classes == ("balloon",)

@@ -17,6 +17,7 @@ from rtmdet.cli import visualize
 from rtmdet.cli.main import main
 from rtmdet.core.class_colors import class_colors
 from rtmdet.core.detections import Detections
+from rtmdet.core.facts import ModelFacts
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import build_rtmdet
@@ -33,7 +34,7 @@ def small_detector(monkeypatch: pytest.MonkeyPatch) -> Detector:
     model = build_rtmdet("nano", 2)
     for conv in model.bbox_head.rtm_reg:
         nn.init.ones_(conv.bias)
-    detector = Detector.from_model(model, classes=["cat", "dog"], input_size=(64, 64), device=torch.device("cpu"))
+    detector = Detector.from_model(model, ModelFacts(("cat", "dog"), (64, 64)), torch.device("cpu"))
     monkeypatch.setattr(visualize, "load_detector", lambda arguments, *, fold: detector if not fold else None)
     return detector
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from rtmdet.core.detections import Detections
-from rtmdet.core.errors import InputError
-from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts, read_facts
-from rtmdet.core.overlap import CHUNK, ORIGINAL, Overlap, read_overlap
+from rtmdet.core.overlap import CHUNK, ORIGINAL, Overlap
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.priors import STRIDES
 from rtmdet.core.structures import DenseOutputs
@@ -92,35 +89,3 @@ def test_boxes_do_not_depend_on_the_score_threshold() -> None:
     torch.testing.assert_close(sure.boxes, every.boxes[: len(sure)])
     assert torch.equal(sure.scores, plain.scores)
     assert not torch.allclose(sure.boxes, plain.boxes, atol=0.5)
-
-
-def test_exported_files_carry_the_rule() -> None:
-    facts = ExportFacts(ModelFacts(("a",), (64, 64), overlap=VOTING), version="1", weights="")
-    text = facts.to_text()
-    assert (text["iou_threshold"], text["box_voting"]) == ("0.6", "true")
-    assert read_facts(Path("a.onnx"), text) == facts
-    del text["iou_threshold"], text["box_voting"]
-    assert read_facts(Path("a.onnx"), text).model.overlap == ORIGINAL
-
-
-@pytest.mark.parametrize(
-    ("config", "rule"),
-    [
-        ("", ORIGINAL),
-        ("evaluation: {iou_threshold: 0.5}", Overlap(0.5)),
-        ("evaluation: [", ORIGINAL),
-        ("of: another version", ORIGINAL),
-    ],
-)
-def test_old_files_have_the_rule_of_their_training(config: str, rule: Overlap) -> None:
-    assert read_overlap({}, config) == rule
-    assert read_overlap({"iou_threshold": 0.6, "box_voting": True}, config) == VOTING
-
-
-def test_rules_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"iou_threshold 2\.0: expected 0 \.\. 1"):
-        read_overlap({"iou_threshold": 2}, "")
-    with pytest.raises(TypeError, match="box_voting 'no': expected true or false"):
-        read_overlap({"iou_threshold": 0.6, "box_voting": "no"}, "")
-    with pytest.raises(InputError, match="NMS in the file drops the boxes that box voting needs"):
-        ExportFacts(ModelFacts(("a",), (64, 64), overlap=VOTING), "1", "", nms=NmsFacts(0.001, 0.6, 300))

@@ -68,7 +68,7 @@ def folder(model: rtmdet.RTMDet, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def network(model: rtmdet.RTMDet) -> Detector:
-    return Detector.from_model(model, classes=CLASSES, input_size=SIZE, device=torch.device("cpu"))
+    return Detector.from_model(model, ModelFacts(CLASSES, SIZE), torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_a_file_knows_what_the_checkpoint_knew(folder: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["plain.onnx", "plain.xml"])
 def test_other_input_sizes_and_names(network: Detector, folder: Path, images: list[np.ndarray], name: str) -> None:
     file = Detector(folder / name, device="cpu", input_size=(96, 128), classes=("a", "b", "c"))
-    whole = Detector.from_model(network.model, classes="abc", input_size=(96, 128), device=torch.device("cpu"))
+    whole = Detector.from_model(network.model, ModelFacts(("a", "b", "c"), (96, 128)), torch.device("cpu"))
     for found, other in zip(file(images, score=0.1), whole(images, score=0.1), strict=True):
         assert_close(found.to("cpu"), other)
         assert sorted(found.names) == sorted(other.names)

@@ -10,6 +10,7 @@ from PIL import Image
 from rtmdet import Detector
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
+from rtmdet.core.facts import ModelFacts
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 
@@ -18,7 +19,9 @@ from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("half") / "best.pth"
     save_checkpoint(
-        path, model_state=build_rtmdet("nano", 1).state_dict(), meta=CheckpointMeta(("a",), "nano", (64, 64))
+        path,
+        model_state=build_rtmdet("nano", 1).state_dict(),
+        meta=CheckpointMeta(ModelFacts(("a",), (64, 64), size="nano")),
     )
     return path
 

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import torch
 import yaml
 
+from rtmdet.core.facts import ModelFacts
 from rtmdet.data.synthetic import write_dataset
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
@@ -27,7 +28,9 @@ def write_material(folder: Path) -> Path:
     (data / "config.yaml").write_text(yaml.safe_dump(SETTINGS))
     torch.manual_seed(0)
     state = build_rtmdet("nano", 1).state_dict()
-    save_checkpoint(folder / "nano.pth", model_state=state, meta=CheckpointMeta(("balloon",), "nano", (64, 64)))
+    save_checkpoint(
+        folder / "nano.pth", model_state=state, meta=CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano"))
+    )
     return folder / "nano.pth"
 
 

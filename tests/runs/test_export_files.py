@@ -23,7 +23,9 @@ NAMES = {"best-openmmlab.pth", "best-openmmlab.py"}
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "best.pth"
-    save_checkpoint(path, model_state=lively_model().state_dict(), meta=CheckpointMeta(CLASSES, "nano", SIZE))
+    save_checkpoint(
+        path, model_state=lively_model().state_dict(), meta=CheckpointMeta(ModelFacts(CLASSES, SIZE, size="nano"))
+    )
     return path
 
 

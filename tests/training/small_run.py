@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtmdet.core.facts import ModelFacts
 from rtmdet.core.priors import STRIDES
 from rtmdet.core.structures import Batch, DenseOutputs, ImageMeta, Target
 from rtmdet.evaluation.coco import CocoMetrics
@@ -27,7 +28,7 @@ from rtmdet.weights.checkpoint import CheckpointMeta
 
 BATCHES = 3  # an epoch
 SIZE = 64
-META = CheckpointMeta(("balloon", "kite"), "tiny", (SIZE, SIZE))
+META = CheckpointMeta(ModelFacts(("balloon", "kite"), (SIZE, SIZE), size="tiny"))
 PLAN = Plan(epochs=2, validate_every=1)
 
 
@@ -39,7 +40,7 @@ class SmallDetector(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.stem = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.BatchNorm2d(4))
-            self.logits = nn.Conv2d(4, len(META.classes), 1)
+            self.logits = nn.Conv2d(4, len(META.facts.classes), 1)
             self.distances = nn.Conv2d(4, 4, 1)
         self.dropout = nn.Dropout(0.1)
 
@@ -140,7 +141,7 @@ def make_trainer(
         model,
         stepper=Stepper(
             model,
-            criterion=Criterion(len(meta.classes)),
+            criterion=Criterion(len(meta.facts.classes)),
             optimizer=torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1.0),
             device=torch.device("cpu"),
             precision=precision,

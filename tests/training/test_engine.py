@@ -61,7 +61,7 @@ def test_a_real_detector_learns(tmp_path: Path) -> None:
     """With linear distances a fresh detector's boxes have no area, so the loss first rises with their quality."""
     torch.manual_seed(0)
     recorder, plan = Recorder(), replace(PLAN, validate_every=100)
-    model, meta = build_rtmdet("nano", 2), replace(META, size="nano")
+    model, meta = build_rtmdet("nano", 2), replace(META, facts=replace(META.facts, size="nano"))
     trainer = make_trainer(tmp_path, plan=plan, callbacks=[recorder], meta=meta, model=model, batches=18)
     trainer.loader = SameBatchLoader(18)
     trainer.learning_rates = np.full(36, 0.004)
@@ -130,16 +130,16 @@ def test_averaged_weights_are_measured_and_saved(tmp_path: Path) -> None:
     assert_equal(state.model, trainer.model.state_dict())
     assert not torch.equal(averaged["logits.weight"], state.model["logits.weight"])
     assert (meta.epoch, meta.iteration, state.epoch, state.iteration, state.ema_updates) == (2, 6, 2, 6, 6)
-    assert meta.classes == META.classes
+    assert meta.facts.classes == META.facts.classes
 
 
 def test_best_weights_know_the_score_thresholds_of_their_validation(tmp_path: Path) -> None:
     curves = [ScoreCurve((0.5,), threshold) for threshold in (0.4, 0.2, 0.1, 0.6)]
-    classes = [tuple(ClassMetrics(name, 1, 0, 0, curve) for name in META.classes) for curve in curves]
+    classes = [tuple(ClassMetrics(name, 1, 0, 0, curve) for name in META.facts.classes) for curve in curves]
     found = iter([replace(metrics(0.4 - k / 10), classes=rows) for k, rows in enumerate(classes)])
     trainer = make_trainer(tmp_path, plan=replace(PLAN, epochs=4), evaluate=lambda _: next(found))
     trainer.run()
-    assert read_checkpoint(tmp_path / "best.pth").score_thresholds == (0.4,) * len(META.classes)
+    assert read_checkpoint(tmp_path / "best.pth").facts.score_thresholds == (0.4,) * len(META.facts.classes)
 
 
 def test_the_size_of_detection_is_chosen_once_before_the_last_validation(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_the_size_of_detection_is_chosen_once_before_the_last_validation(tmp_pat
         told.append("evaluate")
         return metrics(0.1 * len(told))
 
-    meta = replace(META, trained_size=META.input_size)
+    meta = replace(META, trained_size=META.facts.input_size)
     trainer = make_trainer(tmp_path, plan=replace(PLAN, epochs=3), evaluate=evaluate, meta=meta)
     trainer.choose_input_size = choose
     log = RunLog(tmp_path, log_every=1)
@@ -162,24 +162,24 @@ def test_the_size_of_detection_is_chosen_once_before_the_last_validation(tmp_pat
     trainer.run()
     assert told == ["evaluate", "evaluate", "choose", "evaluate"]
     sizes = [(row["input_height"], row["input_width"]) for row in read_log(log.path) if row["kind"] == "val"]
-    assert sizes == [META.input_size, META.input_size, (96, 128)]
+    assert sizes == [META.facts.input_size, META.facts.input_size, (96, 128)]
     for name in ("last.pth", "best.pth"):
         assert read_checkpoint(tmp_path / name).input_size == (96, 128)
 
     finished = make_trainer(tmp_path, plan=replace(PLAN, epochs=3), meta=meta)
     finished.resume(tmp_path / "last.pth")
-    assert (finished.meta.input_size, finished.best_ap) == ((96, 128), trainer.best_ap)
+    assert (finished.meta.facts.input_size, finished.best_ap) == ((96, 128), trainer.best_ap)
     longer = make_trainer(tmp_path, plan=replace(PLAN, epochs=4), evaluate=lambda _: metrics(0.1), meta=meta)
     longer.resume(tmp_path / "last.pth")
     longer.run()
     assert longer.best_ap == 0.1, "AP at another size does not compare"
-    assert read_checkpoint(tmp_path / "last.pth").input_size == META.input_size, "of a run that chooses none"
+    assert read_checkpoint(tmp_path / "last.pth").input_size == META.facts.input_size, "of a run that chooses none"
 
 
 def test_a_run_that_stops_early_chooses_the_size_of_detection_too(tmp_path: Path) -> None:
     scores = iter([0.3, 0.2, 0.1, 0.6])
     plan = replace(PLAN, epochs=9, patience=2)
-    meta = replace(META, trained_size=META.input_size)
+    meta = replace(META, trained_size=META.facts.input_size)
     trainer = make_trainer(tmp_path, plan=plan, evaluate=lambda _: metrics(next(scores)), meta=meta)
     trainer.choose_input_size = lambda _: (96, 128)
     trainer.run()
@@ -189,7 +189,7 @@ def test_a_run_that_stops_early_chooses_the_size_of_detection_too(tmp_path: Path
     again = make_trainer(tmp_path, plan=plan, meta=meta)
     again.resume(tmp_path / "last.pth")
     again.run()
-    assert (again.epoch, again.meta.input_size) == (3, (96, 128))
+    assert (again.epoch, again.meta.facts.input_size) == (3, (96, 128))
 
 
 def test_best_weights_are_kept(tmp_path: Path) -> None:

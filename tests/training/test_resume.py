@@ -265,15 +265,15 @@ def test_a_checkpoint_of_another_run_is_refused_with_one_line(tmp_path: Path) ->
     others = [
         (make_trainer(tmp_path, batches=5), r"its epochs have 3 steps, but an epoch has 5 here: resume with"),
         (
-            make_trainer(tmp_path, meta=replace(META, classes=("kite", "balloon"))),
+            make_trainer(tmp_path, meta=replace(META, facts=replace(META.facts, classes=("kite", "balloon")))),
             r"is of size tiny for balloon, kite at 64 x 64 .*, this run is of size tiny for kite, balloon at .* set",
         ),
         (
-            make_trainer(tmp_path, meta=replace(META, size="s")),
+            make_trainer(tmp_path, meta=replace(META, facts=replace(META.facts, size="s"))),
             r"is of size tiny for .*, this run is of size s for balloon, kite",
         ),
         (
-            make_trainer(tmp_path, meta=replace(META, input_size=(64, 96))),
+            make_trainer(tmp_path, meta=replace(META, facts=replace(META.facts, input_size=(64, 96)))),
             r"is of .* at 64 x 64 pixels, this run is of .* at 64 x 96 pixels: set .* train\.output",
         ),
         (make_trainer(tmp_path, model=wider), r"does not fit this run \(.*logits\.weight.*\): set"),

@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.facts import ModelFacts
 from rtmdet.core.overlap import ORIGINAL, Overlap
+from rtmdet.core.tiling import Tiling
 from rtmdet.weights.checkpoint import (
     CheckpointMeta,
     TrainingState,
@@ -25,18 +27,21 @@ from rtmdet.weights.checkpoint import (
 )
 
 META = CheckpointMeta(
-    ("cat", "dog"),
-    "tiny",
-    (320, 640),
-    category_ids=(7, 90),
-    backbone="timm/resnet18",
-    config="train:\n  epochs: 3\n",
+    ModelFacts(
+        ("cat", "dog"),
+        (320, 640),
+        size="tiny",
+        category_ids=(7, 90),
+        backbone="timm/resnet18",
+        config="train:\n  epochs: 3\n",
+        score_thresholds=(0.4, 0.25),
+        value_range=(300, 4000),
+        overlap=Overlap(0.6, box_voting=True),
+        tiling=Tiling(640),
+    ),
     epoch=2,
     iteration=40,
-    score_thresholds=(0.4, 0.25),
     trained_size=(224, 448),
-    value_range=(300, 4000),
-    overlap=Overlap(0.6, box_voting=True),
 )
 
 
@@ -113,6 +118,7 @@ def test_layout_is_the_one_that_other_tools_read(tmp_path: Path, model: nn.Modul
             "value_range": [300, 4000],
             "iou_threshold": 0.6,
             "box_voting": True,
+            "tile": 640,
         },
         "config": "train:\n  epochs: 3\n",
         "epoch": 2,
@@ -125,7 +131,7 @@ def test_checkpoints_from_before_there_were_score_thresholds(tmp_path: Path, mod
     save_checkpoint(tmp_path / "a.pth", model_state=model.state_dict(), meta=META)
     meta = torch.load(tmp_path / "a.pth", weights_only=True)["meta"]
     del meta["score_thresholds"]
-    assert parse_meta(meta, tmp_path / "a.pth") == replace(META, score_thresholds=())
+    assert parse_meta(meta, tmp_path / "a.pth") == replace(META, facts=replace(META.facts, score_thresholds=()))
 
 
 @pytest.mark.parametrize("scores", [[0.5], [0.5, 1.5], [0.5, "high"], 0.5])
@@ -142,15 +148,16 @@ def test_checkpoints_from_before_there_were_other_backbones(tmp_path: Path, mode
     save_checkpoint(tmp_path / "a.pth", model_state=model.state_dict(), meta=META)
     content = torch.load(tmp_path / "a.pth", weights_only=True)
     del content["meta"]["model"]["backbone"]
-    assert parse_meta(content["meta"], tmp_path / "a.pth") == replace(META, backbone="")
+    assert parse_meta(content["meta"], tmp_path / "a.pth") == replace(META, facts=replace(META.facts, backbone=""))
 
 
 def test_checkpoints_from_before_the_size_of_detection_was_chosen(tmp_path: Path, model: nn.Module) -> None:
     save_checkpoint(tmp_path / "a.pth", model_state=model.state_dict(), meta=META)
     content = torch.load(tmp_path / "a.pth", weights_only=True)
-    for name in ("trained_size", "value_range", "iou_threshold", "box_voting"):
+    for name in ("trained_size", "value_range", "iou_threshold", "box_voting", "tile"):
         del content["meta"]["model"][name]
-    expected = replace(META, trained_size=None, value_range=None, overlap=ORIGINAL)
+    facts = replace(META.facts, value_range=None, overlap=ORIGINAL, tiling=None)
+    expected = replace(META, facts=facts, trained_size=None)
     assert parse_meta(content["meta"], tmp_path / "a.pth") == expected
     content["meta"]["model"]["trained_size"] = [320]
     with pytest.raises(InputError, match="`meta` of the checkpoint is damaged"):

@@ -12,11 +12,18 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.facts import ModelFacts
 from rtmdet.models.complexity import count_parameters
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.models.zoo import SIZES
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
-from rtmdet.weights.load import LoadedWeights, find_size, keep_known_classes, load_weights, read_checkpoint
+from rtmdet.weights.load import (
+    LoadedWeights,
+    find_size,
+    keep_known_classes,
+    load_weights,
+    read_checkpoint,
+)
 
 State = dict[str, Tensor]
 
@@ -42,7 +49,7 @@ def write_legacy(path: Path, state: State) -> None:
 
 
 def write_ours(path: Path, state: State) -> None:
-    save_checkpoint(path, model_state=state, meta=CheckpointMeta(("person",), "nano", (320, 416)))
+    save_checkpoint(path, model_state=state, meta=CheckpointMeta(ModelFacts(("person",), (320, 416), size="nano")))
 
 
 def write_safetensors(path: Path, state: State) -> None:
@@ -53,8 +60,9 @@ def write_bare_parallel(path: Path, state: State) -> None:
     torch.save({f"module.{name}": value for name, value in state.items()}, path)
 
 
-def weights_of(state: State, name: str = "a.pth") -> LoadedWeights:
-    return LoadedWeights(Path(name), dict(state))
+def weights_of(state: State, name: str = "a.pth", *, size: str = "") -> LoadedWeights:
+    facts = ModelFacts((), (640, 640), named=False, size=size)
+    return LoadedWeights(Path(name), dict(state), facts, sized=False)
 
 
 def equal(model: RTMDet, state: State) -> bool:
@@ -81,7 +89,7 @@ def test_round_trips(
 ) -> None:
     write(tmp_path / name, state)
     weights = read_checkpoint(tmp_path / name)
-    assert (weights.classes, weights.size, weights.input_size) == (classes, "nano", input_size)
+    assert (weights.classes, weights.facts.size, weights.input_size) == (classes, "nano", input_size)
     assert weights.num_classes == 1
     assert not weights.backbone_only
     model = build_rtmdet("nano", 1)
@@ -122,7 +130,7 @@ def test_missing_and_unexpected_tensors_are_listed_and_nothing_is_loaded(state: 
     wrong = {name: value for name, value in state.items() if not name.startswith("neck.out_convs.0")}
     wrong["mask_head.weight"] = torch.zeros(1)
     with pytest.raises(InputError) as caught:
-        load_weights(model, LoadedWeights(Path("a.pth"), wrong, size="nano"))
+        load_weights(model, weights_of(wrong, size="nano"))
     assert str(caught.value) == (
         "a.pth: does not fit the model (the file's backbone is of size nano): 12 missing: "
         "neck.out_convs.0.depthwise_conv.conv.weight, neck.out_convs.0.depthwise_conv.bn.weight, "
@@ -181,7 +189,7 @@ def test_imagenet_file_loads_into_the_backbone_only(tmp_path: Path, state: State
     file = {**backbone, "head.fc.weight": torch.zeros(1000, 256), "head.fc.bias": torch.zeros(1000)}
     torch.save({"state_dict": file, "meta": {"dataset_meta": {"classes": ["tench"] * 1000}}}, tmp_path / "a.pth")
     weights = read_checkpoint(tmp_path / "a.pth")
-    assert (weights.num_classes, weights.classes, weights.size) == (None, None, "nano")
+    assert (weights.num_classes, weights.classes, weights.facts.size) == (None, None, "nano")
     assert weights.backbone_only
     model = build_rtmdet("nano", 2)
     head = model.bbox_head.rtm_cls[0].weight.clone()
@@ -190,7 +198,7 @@ def test_imagenet_file_loads_into_the_backbone_only(tmp_path: Path, state: State
     assert torch.equal(model.bbox_head.rtm_cls[0].weight, head)
     assert report.summary == (f"a.pth: backbone loaded ({len(backbone)} tensors); neck and head start from scratch")
     with pytest.raises(InputError, match=r"missing: backbone\.stem"):
-        load_weights(build_rtmdet("tiny", 2), LoadedWeights(Path("a.pth"), {"head.fc.weight": torch.zeros(1)}))
+        load_weights(build_rtmdet("tiny", 2), weights_of({"head.fc.weight": torch.zeros(1)}))
 
 
 @pytest.mark.parametrize("size", ["nano", "tiny", "s"])
@@ -240,7 +248,7 @@ def test_damaged_safetensors_are_named(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.shared
 def test_published_person_detector(shared: Path) -> None:
     weights = read_checkpoint(shared / "weights" / "rtmdet_nano_person.pth")
-    assert (weights.size, weights.classes, weights.num_classes) == ("nano", ("person",), 1)
+    assert (weights.facts.size, weights.classes, weights.num_classes) == ("nano", ("person",), 1)
     model = build_rtmdet("nano", 1)
     assert load_weights(model, weights).loaded == 698
     assert count_parameters(model) == 994_423
@@ -252,7 +260,7 @@ def test_classes_known_by_name_keep_their_rows_wherever_they_stand() -> None:
     first = build_rtmdet("nano", 3)
     for parameter in first.bbox_head.rtm_cls.parameters():
         torch.nn.init.normal_(parameter)
-    weights = LoadedWeights(Path("first.pth"), first.state_dict(), ("cat", "dog", "cow"))
+    weights = LoadedWeights(Path("first.pth"), first.state_dict(), ModelFacts(("cat", "dog", "cow"), (640, 640)))
     model = build_rtmdet("nano", 3)
     load_weights(model, weights)
     assert keep_known_classes(model, weights, ("bird", "cow", "cat")) == ["cow", "cat"]
@@ -268,7 +276,7 @@ def test_classes_known_by_name_keep_their_rows_wherever_they_stand() -> None:
 
 def test_where_no_name_is_known_the_class_branch_stays_as_loaded() -> None:
     first = build_rtmdet("nano", 1)
-    weights = LoadedWeights(Path("first.pth"), first.state_dict(), ("person",))
+    weights = LoadedWeights(Path("first.pth"), first.state_dict(), ModelFacts(("person",), (640, 640)))
     model = build_rtmdet("nano", 1)
     load_weights(model, weights)
     assert keep_known_classes(model, weights, ("balloon",)) == []
@@ -286,7 +294,7 @@ def test_names_of_parallel_training_compiling_and_averaging(
     content |= {"steps": torch.tensor(7)} if prefix.startswith("module.") else {}
     torch.save({key: content} if key else content, tmp_path / "a.pth")
     weights = read_checkpoint(tmp_path / "a.pth")
-    assert (weights.size, set(weights.tensors)) == ("nano", set(state))
+    assert (weights.facts.size, set(weights.tensors)) == ("nano", set(state))
 
 
 def test_the_detector_inside_a_larger_model_is_named(tmp_path: Path, state: State) -> None:
@@ -318,7 +326,7 @@ def test_other_networks_are_called_by_their_name(tmp_path: Path, state: State, n
 
 @pytest.mark.parametrize("size", ["tiny", "s", "m"])
 def test_the_sizes_are_named_where_they_differ(state: State, size: str) -> None:
-    weights = LoadedWeights(Path("a.pth"), dict(state), size="nano")
+    weights = weights_of(state, size="nano")
     with pytest.raises(InputError, match=f"the file is of size nano, the model of size {size}: leave --size out"):
         load_weights(build_rtmdet(size, 1), weights)
 

@@ -82,7 +82,7 @@ def test_the_file_holds_all_that_mmdet_needs(model: RTMDet, file: Path) -> None:
 def test_the_detector_comes_back(model: RTMDet, file: Path) -> None:
     back = Detector(file, device="cpu")
     assert back.facts == FACTS
-    whole = Detector.from_model(model, classes=CLASSES, input_size=SIZE, device=torch.device("cpu"))
+    whole = Detector.from_model(model, ModelFacts(CLASSES, SIZE), torch.device("cpu"))
     image = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
     assert len(whole(image, score=0.1)) > 3
     assert_close(back(image, score=0.1), whole.with_overlap(FACTS.overlap)(image, score=0.1))

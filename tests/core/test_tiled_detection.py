@@ -10,8 +10,8 @@ import pytest
 from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
+from rtmdet.core.tiled_detection import detect_tiled, merge
 from rtmdet.core.tiling import Tiling
-from rtmdet.stream.tiles import detect_tiled, merge
 
 SIDE = 100  # of the windows and of the network's input
 
