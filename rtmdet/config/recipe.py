@@ -27,7 +27,7 @@ class Choice(NamedTuple):
     """A setting with the reason for its value."""
 
     key: str
-    value: str | int | float | bool | list[int]
+    value: str | int | float | bool | list[int] | list[float]
     reason: str
 
 

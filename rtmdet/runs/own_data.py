@@ -20,11 +20,12 @@ from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.runs.build_trainer import training_device
 from rtmdet.runs.folder import check_unused, holds_run, is_run, load_run
-from rtmdet.runs.input_size import choose_input_size
+from rtmdet.runs.input_size import choose_input_size, relative_sizes
 from rtmdet.runs.norm_statistics import choose_norm_statistics
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.own_splits import labeled_images, open_data_set, report_changes, two_splits, write_split
+from rtmdet.runs.resize_range import choose_resize_range
 from rtmdet.runs.weights_file import build_detector, fetch_weights, read_weights, start_of
 from rtmdet.weights.load import LoadedWeights, new_classes
 
@@ -32,7 +33,12 @@ ORIGIN = "origin.json"  # the path of the data set that a run was started on
 DEFAULT_WEIGHTS = "rtmdet-tiny-coco"
 NO_WEIGHTS = "none"
 NULLS = ("", NO_WEIGHTS, "null", "~")
-INPUT_SIZE, NORM_STATISTICS = "data.input_size", "model.norm_statistics"  # what is measured
+# What is measured; without trained neck and head, the input size alone.
+INPUT_SIZE, RESIZE_RANGE, NORM_STATISTICS = MEASURED = (
+    "data.input_size",
+    "augmentation.resize_range",
+    "model.norm_statistics",
+)
 
 
 def configuration(options: RunOptions) -> Config:
@@ -156,12 +162,12 @@ class OwnData:
     def _measure(
         self, resolved: Callable[[], Config], detector: LoadedWeights | None, given: Container[str]
     ) -> Iterator[Choice]:
-        """The input size and the norm statistics where the user sets none.
+        """The MEASURED settings that the user does not give.
 
         `resolved` gives the configuration so far; `detector` is None if neck and head start from scratch.
         """
         config = resolved()  # bad settings fail before anything takes time
-        keys = [key for key in (INPUT_SIZE, NORM_STATISTICS)[: 1 if detector is None else 2] if key not in given]
+        keys = [key for key in MEASURED[: 1 if detector is None else None] if key not in given]
         if self.measured.keys() >= set(keys):
             yield from (self.measured[key] for key in keys)
             return
@@ -171,6 +177,8 @@ class OwnData:
         for key in keys:
             if key == INPUT_SIZE:
                 choice = choose_input_size(dataset, model, device)
+            elif key == RESIZE_RANGE:
+                choice = choose_resize_range(*relative_sizes(dataset.without_reduced()), dataset.classes)
             else:
                 assert model is not None, "otherwise there is nothing to choose"
                 size, batch_size = resolved().data.input_size, config.data.batch_size

@@ -31,6 +31,7 @@ def test_a_folder_is_enough_and_the_written_configuration_starts_the_same_run(
     lines = result.stdout.splitlines()
     assert lines[0] == f"data: {dataset} is in COCO format, with train and val"
     assert any(line.startswith("  model.norm_statistics: ") for line in lines)
+    assert any(line.startswith("  augmentation.resize_range: [0.") for line in lines)
     assert not any("data.input_size:" in line for line in lines), "given, not measured"
     assert not any("train.epochs:" in line for line in lines), "given, not chosen"
     run = tmp_path / "runs" / dataset.name
