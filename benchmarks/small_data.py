@@ -44,6 +44,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "class1": {"train.class_rate_factor": "1"},
     "class2": {"train.class_rate_factor": "2"},
     "class5": {"train.class_rate_factor": "5"},
+    "wide": {"augmentation.resize_range": "[0.5, 2.0]"},
     "mild": {"augmentation.resize_range": "[0.6, 1.6]"},
     "nomix": {"augmentation.mixup_probability": "0"},
     **{f"plain{epochs}": {"augmentation.stage2_epochs": str(epochs)} for epochs in (0, 2, 3, 5, 10, 12, 20, 40)},

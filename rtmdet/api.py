@@ -127,7 +127,7 @@ def evaluate(
     found = _open(detector)
     name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=_path(data), images=_path(images), split=split)
-    return evaluate_detector(found, dataset, name=name, loading=loading, tiling=found.tiling(tile))
+    return evaluate_detector(found, dataset, name=name, loading=loading, tiling=found.choose_tiling(tile))
 
 
 def compare(
@@ -256,7 +256,7 @@ def label(
         score=score,
         recursive=recursive,
         batch_size=batch_size,
-        tiling=found.tiling(tile),
+        tiling=found.choose_tiling(tile),
         watch=partial(track, text="detecting"),
     )
 

@@ -14,6 +14,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -158,9 +159,15 @@ class Detector:
             raise InputError(f"score {score}: expected 0 .. 1")
         return least
 
-    def tiling(self, tile: int | None = None) -> Tiling | None:
+    def choose_tiling(self, tile: int | None = None) -> Tiling | None:
         """Windows of a side in pixels; 0: none; None: those of the training, if any. Raises InputError."""
-        return self.facts.tiling if tile is None else Tiling(tile) if tile else None
+        if tile is None:
+            return self.facts.tiling
+        try:
+            side = index(tile)
+        except TypeError:
+            raise InputError(f"tile {tile!r}: expected a number of pixels, or 0 for whole pictures") from None
+        return Tiling(side) if side else None
 
     # A path is typed as that of one image, which it nearly always is: types cannot tell a folder from a file, and a
     # union would make every caller check. `folder` is for the others.
@@ -191,7 +198,8 @@ class Detector:
         (H, W), (3, H, W) or (4, H, W). Several images are an iterable of these, or the path of a folder (see
         `folder`). They are opened and processed in batches of `batch_size`. The channels of arrays and tensors must
         be RGB, which cannot be checked; `color="bgr"` is for those of OpenCV. `tile` also detects in overlapping
-        windows of this side in pixels, by default as in the training (data.tile); 0 not at all.
+        windows of this side in pixels, by default as in the training (data.tile); 0 not at all. Then batches are
+        of the windows of one image, boxes of several windows are merged above an IoU of 0.5, and there is no voting.
 
         `score` is the score threshold: "auto", a number or one per class (see `thresholds`). NMS drops a box that
         overlaps a better one of its class by more than `iou_threshold`, by default that of the weights' training; the
@@ -202,16 +210,18 @@ class Detector:
         _check_options(max_detections, batch_size, color)
         own = self.facts.overlap
         overlap = own if iou_threshold is None else replace(own, iou_threshold=iou_threshold)
-        tiling = self.tiling(tile)
+        tiling = self.choose_tiling(tile)
         single, inputs = _list_inputs(images)
         opened = (self._open(image, name, color) for name, image in inputs)
         found: list[Detections] = []
-        if tiling is not None:
+        if tiling is None:
+            while batch := list(islice(opened, batch_size)):
+                found += self._detect(batch, thresholds, overlap, max_detections)
+        else:
             for image in opened:
                 parts = self.detect_in_windows(image.pixels, tiling, thresholds, overlap, max_detections, batch_size)
-                found.append(self.complete(parts, image, thresholds=thresholds, max_detections=max_detections))
-        while batch := list(islice(opened, batch_size)):
-            found += self._detect(batch, thresholds, overlap, max_detections)
+                one = self.complete(parts, image, thresholds=thresholds, max_detections=max_detections)
+                found.append(one if isinstance(self.device, str) else one.to("cpu"))  # tensors where torch ran
         return found[0] if single else found
 
     def folder(
@@ -277,14 +287,13 @@ class Detector:
     ) -> Detections:
         """The objects in a picture (H, W, 3) uint8 RGB and its windows, `batch_size` of them at a time.
 
-        For `complete`; they can be more than `max_detections`.
+        In NumPy arrays, for `complete`; they can be more than `max_detections`.
         """
         most = max(max_detections, LEAST_TILED)
         selection = choose_selection(thresholds, overlap, most)
-        found = detect_tiled(
+        return detect_tiled(
             self.backend, self.input_size, pixels, tiling, selection, thresholds=thresholds, batch_size=batch_size
         )
-        return found if isinstance(self.device, str) else found.to("cpu")  # of torch, as from whole pictures
 
     def complete(
         self, found: Detections, image: OpenedImage, *, thresholds: Sequence[float], max_detections: int

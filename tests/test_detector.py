@@ -279,8 +279,14 @@ def test_windows(weights: Path, detector: Detector, images: list[np.ndarray], tm
     whole, windows = detector(images[1], score=0.2), tiled(images[1], score=0.2)
     assert {row.box for row in windows} - {row.box for row in whole}
     assert len(tiled(images[1], score=0.2, max_detections=3)) == 3
-    with pytest.raises(InputError, match="tiles of 9 pixels: expected at least 32"):
-        detector(images[1], tile=9)
+    parts = tiled.detect_in_windows(images[1], Tiling(64), [0.2] * 3, Overlap(), 100, 8)
+    assert isinstance(parts.labels, np.ndarray), "rtmdet infer looks names up with them, also if there is one"
+    for tile, fault in (
+        (9, "tiles of 9 pixels: expected at least 32"),
+        (6.5, "tile 6.5: expected a number"),
+    ):
+        with pytest.raises(InputError, match=fault):
+            detector(images[1], tile=tile)  # type: ignore[call-overload]
 
 
 def test_thresholds(detector: Detector, images: list[np.ndarray]) -> None:

@@ -39,7 +39,7 @@ def describe_file(weights: LoadedWeights) -> list[tuple[str, str]]:
         "thresholds": ", ".join(f"{score:.3f}" for score in weights.facts.score_thresholds),
         "input": describe_sizes(weights),
         "overlaps": "" if count is None else f"NMS at {weights.facts.overlap}",
-        "windows": str(weights.facts.tiling or "none, whole pictures"),
+        "windows": "" if count is None else str(weights.facts.tiling or "none, whole pictures"),
         "epoch": "" if weights.epoch is None else str(weights.epoch),
         "batch norms": "with running statistics"
         if weights.has_statistics

@@ -43,7 +43,7 @@ def check_score(score: float | str) -> None:
 
 def read_tiling(side: int | None, detector: Detector) -> Tiling | None:
     """The windows of --tile, by default those of the training run; INPUT_SIDE: of the network's input size."""
-    tiling = detector.tiling(max(detector.input_size) if side == INPUT_SIDE else side)
+    tiling = detector.choose_tiling(max(detector.input_size) if side == INPUT_SIDE else side)
     if tiling is not None:
         print(f"{tiling}{', as in the training run (--tile 0: whole pictures only)' if side is None else ''}")
     return tiling

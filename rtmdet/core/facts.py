@@ -14,7 +14,7 @@ from typing import Any
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import PAD_VALUE
 from rtmdet.core.overlap import ORIGINAL, Overlap
-from rtmdet.core.tiling import Tiling
+from rtmdet.core.tiling import LEAST_SIDE, Tiling
 
 FORMAT = "plain-rtmdet 1"
 USUAL_INPUT_SIZE = (640, 640)  # (H, W) of the published weights
@@ -39,7 +39,7 @@ class ModelFacts:
     score_thresholds: tuple[float, ...] = ()  # tuned threshold of each class; empty: unknown
     value_range: tuple[int, int] | None = None  # of 16-bit images: values that become black and white
     overlap: Overlap = ORIGINAL
-    tiling: Tiling | None = None  # pictures are cut into such windows; None: only seen as a whole
+    tiling: Tiling | None = None  # windows in which pictures are looked at besides the whole; None: only that
     size: str = ""  # of the model, a key of zoo.SIZES; empty: unknown
     backbone: str = ""  # timm/<name>; empty: CSPNeXt, or unknown
     config: str = ""  # YAML of the training run; empty: unknown
@@ -115,6 +115,11 @@ class NmsFacts:
                 raise InputError(f"NMS with {name} {value}: expected 0 .. 1")
 
 
+def numbered(classes: int) -> tuple[str, ...]:
+    """Names for K classes whose names are unknown."""
+    return tuple(f"class {k}" for k in range(classes))
+
+
 def read_thresholds(values: Iterable[Any], classes: int) -> tuple[float, ...]:
     """The score thresholds in a file's metadata: one per class, or none. Raises TypeError or ValueError."""
     thresholds = tuple(float(score) for score in values)
@@ -146,8 +151,10 @@ def read_tiling(values: Mapping[str, Any], config: str) -> Tiling | None:
 
     Raises TypeError or ValueError.
     """
-    side = values["tile"] if "tile" in values else _section(config, "data").get("tile")
-    return None if side is None else Tiling(int(side))
+    if "tile" in values:
+        return None if values["tile"] is None else Tiling(int(values["tile"]))
+    side = _section(config, "data").get("tile")
+    return Tiling(side) if isinstance(side, int) and side >= LEAST_SIDE else None  # others were never used
 
 
 def _section(config: str, name: str) -> Mapping[str, Any]:
@@ -168,10 +175,10 @@ def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
             f"{path}: expected a file of rtmdet export, found one without its class names and sizes: export the "
             "checkpoint with rtmdet export"
         )
+    if (found := text["format"].strip('"')) != FORMAT:
+        raise InputError(f"{path}: expected the format {FORMAT}, found {found}: export it again")
     try:
         values: dict[str, Any] = {name: json.loads(text[name]) for name in _NAMES}
-        if values["format"] != FORMAT:
-            raise InputError(f"{path}: expected the format {FORMAT}, found {values['format']}: export it again")
         nms, config = values["nms"], str(values["config"])
         rules = {name: json.loads(text[name]) for name in _RULES if name in text}
         model = ModelFacts(
@@ -196,10 +203,8 @@ def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
             nms=None if nms is None else NmsFacts(float(nms["score"]), float(nms["iou"]), int(nms["most"])),
             int8=json.loads(text.get("int8", "false")) is True,  # the first files lack it
         )
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        what = f"{type(error).__name__}: {error}"
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         raise InputError(f"{path}: its metadata is damaged ({what}): export it again") from error
 
 

@@ -13,7 +13,7 @@ from rtmdet.core.arrays import Array
 from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
-from rtmdet.core.facts import ModelFacts
+from rtmdet.core.facts import ModelFacts, numbered
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs
@@ -92,9 +92,11 @@ def open_checkpoint(
     if half and not fold:
         raise InputError("half precision is for detection with merged batch norms: leave out half or fold=False")
     checkpoint = read_checkpoint(path)
-    facts = replace(checkpoint.facts, size=_size_of(checkpoint, size))
+    facts, classes = replace(checkpoint.facts, size=_size_of(checkpoint, size)), _num_classes_of(checkpoint)
+    if len(facts.classes) != classes:  # these names are of another detector
+        facts = replace(facts, classes=numbered(classes), named=False, category_ids=(), score_thresholds=())
     backbone = facts.backbone or None  # its weights are in the checkpoint: no download
-    model = build_rtmdet(facts.size, _num_classes_of(checkpoint), backbone=backbone)
+    model = build_rtmdet(facts.size, classes, backbone=backbone)
     load_weights(model, checkpoint)
     where = choose_device(device)
     return prepare_model(model, where, half=half) if fold else move_model(model, where), facts

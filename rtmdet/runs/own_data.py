@@ -33,12 +33,9 @@ ORIGIN = "origin.json"  # the path of the data set that a run was started on
 DEFAULT_WEIGHTS = "rtmdet-tiny-coco"
 NO_WEIGHTS = "none"
 NULLS = ("", NO_WEIGHTS, "null", "~")
-# What is measured; without trained neck and head, the input size alone.
-INPUT_SIZE, RESIZE_RANGE, NORM_STATISTICS = MEASURED = (
-    "data.input_size",
-    "augmentation.resize_range",
-    "model.norm_statistics",
-)
+INPUT_SIZE, RESIZE_RANGE = "data.input_size", "augmentation.resize_range"
+NORM_STATISTICS = "model.norm_statistics"
+MEASURED = (INPUT_SIZE, RESIZE_RANGE, NORM_STATISTICS)  # without trained neck and head the input size alone
 
 
 def configuration(options: RunOptions) -> Config:
@@ -167,7 +164,7 @@ class OwnData:
         `resolved` gives the configuration so far; `detector` is None if neck and head start from scratch.
         """
         config = resolved()  # bad settings fail before anything takes time
-        keys = [key for key in MEASURED[: 1 if detector is None else None] if key not in given]
+        keys = [key for key in ((INPUT_SIZE,) if detector is None else MEASURED) if key not in given]
         if self.measured.keys() >= set(keys):
             yield from (self.measured[key] for key in keys)
             return

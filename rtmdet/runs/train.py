@@ -204,4 +204,4 @@ def predicted_pictures(trainer: Trainer, dataset: CocoDataset) -> list[np.ndarra
     assert isinstance(model, RTMDet), "build_trainer made it"
     detector = Detector.from_model(model, facts, trainer.stepper.device)
     images = (dataset.load(index).image for index in range(min(PICTURES, len(dataset))))
-    return [found.draw() for found in detector(images, batch_size=1)]
+    return [found.draw() for found in detector(images, batch_size=1, tile=0)]

@@ -154,7 +154,7 @@ def track(
     pieces of the video are damaged or missing.
     """
     thresholds = dict(zip(detector.classes, detector.thresholds(score), strict=True))
-    tiling = detector.tiling(tile)
+    tiling = detector.choose_tiling(tile)
     settings = DetectSettings(thresholds, max_detections, batch_size, tracked=True, tiling=tiling)
     sources = find_sources([str(video)]).sources
     check_tracking(sources)

@@ -182,8 +182,9 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
             iteration=int(meta["iteration"]),
             trained_size=None if trained is None else _sides(trained),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: `meta` of the checkpoint is damaged: {type(error).__name__} {error}") from error
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        what = str(error) if isinstance(error, InputError) else f"{type(error).__name__} {error}"
+        raise InputError(f"{path}: `meta` of the checkpoint is damaged: {what}") from error
 
 
 def _sides(value: Any) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.facts import USUAL_INPUT_SIZE, ModelFacts, read_facts
+from rtmdet.core.facts import USUAL_INPUT_SIZE, ModelFacts, numbered, read_facts
 from rtmdet.core.wording import shortened
 from rtmdet.models.backbone import CSPNeXt, scaled_channels
 from rtmdet.models.norm_statistics import is_blank
@@ -37,7 +37,7 @@ class LoadedWeights:
 
     path: Path
     tensors: dict[str, Tensor]  # names of RTMDet's state_dict
-    facts: ModelFacts  # without classes for a backbone
+    facts: ModelFacts  # what is not stored is empty, the usual, or told by the tensors
     sized: bool = True  # False: the input size is not stored, but the usual one
     trained_size: tuple[int, int] | None = None  # (H, W) in training, if it differs
     epoch: int | None = None  # finished epochs of the training, if stored
@@ -56,7 +56,7 @@ class LoadedWeights:
     @property
     def num_classes(self) -> int | None:
         """K, from the class layers; None for backbones."""
-        return count_classes(self.tensors)
+        return _count_classes(self.tensors)
 
     @property
     def has_statistics(self) -> bool:
@@ -122,31 +122,31 @@ def read_checkpoint(path: Path) -> LoadedWeights:
     check_network(path, tensors)
     metadata = content.get("meta")
     size = input_size(metadata)
-    weights = LoadedWeights(path, tensors, guess_facts(tensors, class_names(metadata), size), sized=size is not None)
+    weights = LoadedWeights(path, tensors, _guess_facts(tensors, class_names(metadata), size), sized=size is not None)
     if not isinstance(metadata, Mapping):
         return weights
     epoch = metadata.get("epoch")
     return replace(weights, epoch=epoch if isinstance(epoch, int) else None, origin="a checkpoint of OpenMMLab")
 
 
-def guess_facts(
+def _guess_facts(
     tensors: Mapping[str, Tensor], classes: Sequence[str] | None = None, input_size: tuple[int, int] | None = None
 ) -> ModelFacts:
     """What tensors and the little that other programs store beside them say about a model.
 
     The size is empty if no published one fits; class names that do not fit the class layers are left out.
     """
-    number = count_classes(tensors) or 0
+    number = _count_classes(tensors) or 0
     named = classes is not None and len(classes) == number
     return ModelFacts(
-        tuple(classes) if classes is not None and named else tuple(f"class {k}" for k in range(number)),
+        tuple(classes) if classes is not None and named else numbered(number),
         input_size or USUAL_INPUT_SIZE,
         named=named,
         size=find_size(tensors) or "",
     )
 
 
-def count_classes(tensors: Mapping[str, Tensor]) -> int | None:
+def _count_classes(tensors: Mapping[str, Tensor]) -> int | None:
     """K, from the class layers; None for backbones."""
     bias = tensors.get(f"{CLASS_BRANCH}0.bias")
     return None if bias is None else bias.numel()
@@ -240,7 +240,7 @@ def _read_safetensors(path: Path) -> LoadedWeights:
     tensors = _state_dict(content, path)
     if "format" not in text or "classes" not in text:
         check_network(path, tensors)
-        return LoadedWeights(path, tensors, guess_facts(tensors), sized=False)
+        return LoadedWeights(path, tensors, _guess_facts(tensors), sized=False)
     return LoadedWeights(path, tensors, read_facts(path, text).model, origin="a file of rtmdet export")
 
 

@@ -25,12 +25,13 @@ def test_less_for_objects_of_one_size(factor: float, expected: list[float]) -> N
     assert choose_resize_range(7 * spreading(factor), ONE_CLASS, ["cell"]).value == expected
 
 
-def test_the_class_that_spreads_most_decides_if_it_has_enough_objects() -> None:
+def test_the_class_that_spreads_most_decides() -> None:
     sizes = np.concatenate([spreading(1.2), 9 * spreading(2.0, 40), spreading(6.0, 19)])
     labels = np.repeat([0, 1, 2], [100, 40, 19])
-    choice = choose_resize_range(sizes, labels, ["red", "white", "rare"])
+    choice = choose_resize_range(sizes[:-19], labels[:-19], ["red", "white", "rare"])
     assert choice.value == [0.59, 1.7]
     assert "objects of white are 2.0 times" in choice.reason
+    assert choose_resize_range(sizes, labels, ["red", "white", "rare"]).value == [0.5, 2.0], "rare ones widen it"
     few = choose_resize_range(sizes[-19:], labels[-19:], ["red", "white", "rare"])
     assert few.value == [0.5, 2.0]
     assert few.reason == "as in the original: no class has 20 objects"
