@@ -170,7 +170,9 @@ class OwnData:
             return
         dataset = open_split(config.data.train, config, config.data.classes, training=True)
         device = training_device(config.train.device)
-        model = None if detector is None else build_detector(detector, config.model, dataset.classes, device)
+        model = None
+        if detector is not None and keys != [RESIZE_RANGE]:  # which follows from the boxes alone
+            model = build_detector(detector, config.model, dataset.classes, device)
         for key in keys:
             if key == INPUT_SIZE:
                 choice = choose_input_size(dataset, model, device)
