@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -44,8 +45,8 @@ def choose_input_size(dataset: CocoDataset, detector: RTMDet | None, device: tor
     The trained `detector` is on the device and in evaluation mode; None: neck and head start from scratch.
     """
     dataset = dataset.without_reduced()  # with windows, these decide
-    side, smallest, pixels = side_for_boxes(*relative_sizes(dataset))
-    reason = f"at {side} px, 90 % of the boxes of {dataset.classes[smallest]} measure {pixels:.0f} px or more"
+    side, label, share = side_for_boxes(*relative_sizes(dataset))
+    reason = f"at {side} px, {share:.0%} of the boxes of {dataset.classes[label]} measure {GOOD_SIZE:.0f} px or more"
     if detector is not None:
         with_objects = [index for index in range(len(dataset)) if len(dataset.truth(index)[1])]
         images = spread(with_objects, PROBE_IMAGES)
@@ -157,26 +158,40 @@ def least_side(sizes: np.ndarray, labels: np.ndarray) -> tuple[int, float]:
     `sizes` (N,): square root of the area of each object, as a fraction of the image's longer side. If no side is
     enough, the largest.
     """
-    share = 0.0
     for side in SIDES:
-        small = (sizes * side < SMALL_SIDE).astype(np.float64)
-        share = max((small[labels == label].mean() for label in np.unique(labels)), default=0.0)
-        if share <= MOST_SMALL:
+        small = _small_shares(sizes * side < SMALL_SIDE, labels)
+        if all(each.acceptable for each in small):
             break
-    return side, float(share)
+    return side, max((each.share for each in small), default=0.0)
 
 
 def side_for_boxes(sizes: np.ndarray, labels: np.ndarray) -> tuple[int, int, float]:
-    """The smallest of SIDES up to LARGEST_START at which 90 % of the objects of every class have GOOD_SIZE pixels.
+    """The smallest of SIDES up to LARGEST_START at which nine of ten objects of every class have GOOD_SIZE pixels.
 
-    Also the class with the smallest objects, and the pixels that 90 % of them reach there.
-    `sizes` and `labels` as for `least_side`.
+    Also the class that has the least share of them there, and that share. `sizes` and `labels` as for `least_side`.
     """
-    tenths = {int(label): float(np.quantile(sizes[labels == label], 0.1)) for label in np.unique(labels)}
-    smallest = min(tenths, key=lambda label: tenths[label])
-    candidates = [side for side in SIDES if side <= LARGEST_START]
-    side = next((side for side in candidates if side * tenths[smallest] >= GOOD_SIZE), candidates[-1])
-    return side, smallest, side * tenths[smallest]
+    for side in (side for side in SIDES if side <= LARGEST_START):
+        small = _small_shares(sizes * side < GOOD_SIZE, labels)
+        if all(each.acceptable for each in small):
+            break
+    worst = max(small, key=lambda each: each.share)
+    return side, worst.label, 1 - worst.share
+
+
+class _Small(NamedTuple):
+    label: int
+    share: float  # of the class's objects
+    acceptable: bool
+
+
+def _small_shares(small: np.ndarray, labels: np.ndarray) -> list[_Small]:
+    """How many of each class are `small` (N,): few objects must exceed the limit by a standard deviation."""
+    found = []
+    for label in np.unique(labels):
+        own = small[labels == label]
+        chance = math.sqrt(MOST_SMALL * (1 - MOST_SMALL) / len(own))
+        found.append(_Small(int(label), float(own.mean()), bool(own.mean() <= MOST_SMALL + chance)))
+    return found
 
 
 def fit_shape(side: int, shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -75,12 +75,22 @@ def test_small_objects_of_any_class_push_the_size_up() -> None:
 
 def test_the_smallest_objects_of_the_class_with_the_smallest_choose_the_size() -> None:
     """Nine of ten must have 18 pixels: 18 / 0.05 = 360."""
-    assert side_for_boxes(np.full(3, 0.5), np.zeros(3)) == (320, 0, 160)
+    assert side_for_boxes(np.full(3, 0.5), np.zeros(3)) == (320, 0, 1)
     sizes, labels = np.array([0.5, 0.5, 0.05, 0.05]), np.array([0, 0, 4, 4])
-    assert side_for_boxes(sizes, labels) == (416, 4, pytest.approx(20.8))
+    assert side_for_boxes(sizes, labels) == (416, 0, 1)
     one_in_twenty = np.where(np.arange(20) == 0, 0.001, 0.5)
     assert side_for_boxes(one_in_twenty, np.zeros(20))[0] == 320
     assert side_for_boxes(np.full(3, 0.01), np.zeros(3))[0] == 640
+
+
+def test_a_class_of_few_objects_decides_only_where_its_number_is_clear() -> None:
+    """Up to 0.1 + 0.075 of 16 objects, 0.1 + 0.024 of 160."""
+    for objects, small, side in ((16, 2, 320), (16, 4, 416), (160, 16, 320), (160, 30, 416)):
+        sizes = np.concatenate([np.full(500, 0.5), np.where(np.arange(objects) < small, 0.05, 0.5)])
+        labels = np.repeat([0, 1], [500, objects])
+        found = side_for_boxes(sizes, labels)
+        assert found[0] == side, (objects, small)
+        assert found[2] == pytest.approx(1 - small / objects if side == 320 else 1)
 
 
 @pytest.mark.parametrize(
