@@ -17,11 +17,13 @@ from rtmdet.core.errors import InputError
 try:
     import nncf
     import onnx
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 except ImportError as error:
     raise InputError(
         f"int8 needs the package {error.name or 'nncf'}, which is missing: pip install 'plain-rtmdet[int8]'"
     ) from error
 
+HISTOGRAM = RangeEstimatorParametersSet.HISTOGRAM  # ranges of least error: up to 0.012 AP better than means of extremes
 LAST_LAYERS = ("bbox_head.rtm_cls", "bbox_head.rtm_reg")  # what follows them decodes boxes and is never quantized
 
 
@@ -31,7 +33,8 @@ def quantize_onnx(
     """The network with int8 convolutions: symmetric weights, asymmetric activations of ranges found on `images`.
 
     `images` are `count` network inputs, (1, 3, H, W) uint8 RGB; they are iterated more than once. The decoding of
-    the boxes stays in float, and so do the convolutions whose names start with one of `float_layers`.
+    the boxes stays in float, and so do the depthwise convolutions, which hardly take time but lose most in 8 bits
+    (docs/int8.md), and those whose names start with one of `float_layers`.
     """
     with _quiet():
         return cast(
@@ -43,6 +46,7 @@ def quantize_onnx(
                 target_device=nncf.TargetDevice.CPU,
                 subset_size=count,
                 ignored_scope=nncf.IgnoredScope(names=_float_nodes(proto, float_layers)),
+                advanced_parameters=nncf.AdvancedQuantizationParameters(activations_range_estimator_params=HISTOGRAM),
             ),
         )
 
@@ -50,6 +54,11 @@ def quantize_onnx(
 def layer_of(node: onnx.NodeProto) -> str:
     """The name of a convolution's layer in the network, such as bbox_head.rtm_cls.0; empty for other nodes."""
     return node.input[1].removeprefix("model.").removesuffix(".weight") if node.op_type == "Conv" else ""
+
+
+def is_depthwise(node: onnx.NodeProto) -> bool:
+    """Whether each channel has a convolution of its own."""
+    return node.op_type == "Conv" and any(each.name == "group" and each.i > 1 for each in node.attribute)
 
 
 def _float_nodes(proto: onnx.ModelProto, float_layers: Sequence[str]) -> list[str]:
@@ -63,7 +72,7 @@ def _float_nodes(proto: onnx.ModelProto, float_layers: Sequence[str]) -> list[st
         decodes = not decoded.isdisjoint(node.input)
         if decodes or layer_of(node).startswith(LAST_LAYERS):
             decoded.update(node.output)
-        if decodes or (float_layers and layer_of(node).startswith(tuple(float_layers))):
+        if decodes or is_depthwise(node) or layer_of(node).startswith(tuple(float_layers)):
             names.append(node.name)
     return names
 
