@@ -17,7 +17,7 @@ LEARNING_RATE = 1e-3  # AdamW, batch of 8
 LEARNING_RATE_NEW_CLASSES = 2e-3
 CLASS_RATE_FACTOR = 5.0
 IOU_THRESHOLD = 0.6  # of NMS
-MANY_STEPS = 20_000  # from here on the original's slow EMA is kept
+MANY_STEPS = 20_000  # from here on the original's slow EMA and its mixup are kept
 
 
 Start = Literal["detector", "backbone", "nothing"]  # what the initial weights hold
@@ -81,7 +81,7 @@ def choose_recipe(
         Choice("evaluation.box_voting", True, "each box becomes the weighted mean of those that NMS drops for it"),
         *_average(epochs * steps),
         *_start(start),
-        *(_new_classes() if new_classes else []),
+        *(_new_classes(new_classes, epochs * steps) if new_classes else []),
     ]
 
 
@@ -121,11 +121,11 @@ def _start(start: Start) -> list[Choice]:
     return []
 
 
-def _new_classes() -> list[Choice]:
-    return [
-        Choice(
-            "train.class_rate_factor",
-            CLASS_RATE_FACTOR,
-            "higher learning rate for the class layers, which start from scratch",
-        )
-    ]
+def _new_classes(count: int, steps: int) -> list[Choice]:
+    reason = "higher learning rate for the class layers, which start from scratch"
+    choices = [Choice("train.class_rate_factor", CLASS_RATE_FACTOR, reason)]
+    if count > 1 and steps < MANY_STEPS:
+        # Differs from mmdet: half-transparent objects of one class over another are harder to tell apart.
+        reason = f"no half-transparent images: {count} new classes have to be told apart"
+        choices.append(Choice("augmentation.mixup_probability", 0.0, reason))
+    return choices

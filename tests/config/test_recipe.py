@@ -59,6 +59,13 @@ def test_new_class_layers_get_more_passes_and_a_higher_rate() -> None:
         assert recipe(61, start=start, new_classes=3) == recipe(61, start=start)
 
 
+def test_several_new_classes_are_not_blended_in_short_runs() -> None:
+    """Half-transparent objects confuse classes that have to be told apart; long runs overfit without them."""
+    key = "augmentation.mixup_probability"
+    assert recipe(61, new_classes=2)[key] == recipe(61, new_classes=20)[key] == 0
+    assert key not in recipe(61) | recipe(61, new_classes=1) | recipe(100_000, new_classes=6, epochs=2)
+
+
 def test_a_backbone_alone_takes_more_passes_than_a_detector_and_fewer_than_nothing() -> None:
     passes = [recipe(61, start=start)["train.epochs"] for start in ("detector", "backbone", "nothing")]
     assert passes == sorted(set(passes))  # type: ignore[type-var]
