@@ -23,7 +23,7 @@ except ImportError as error:
         f"int8 needs the package {error.name or 'nncf'}, which is missing: pip install 'plain-rtmdet[int8]'"
     ) from error
 
-HISTOGRAM = RangeEstimatorParametersSet.HISTOGRAM  # ranges of least error: up to 0.012 AP better than means of extremes
+HISTOGRAM = RangeEstimatorParametersSet.HISTOGRAM  # of least error: up to 0.012 AP better than means of extremes
 LAST_LAYERS = ("bbox_head.rtm_cls", "bbox_head.rtm_reg")  # what follows them decodes boxes and is never quantized
 
 
