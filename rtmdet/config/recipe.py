@@ -17,7 +17,7 @@ LEARNING_RATE = 1e-3  # AdamW, batch of 8
 LEARNING_RATE_NEW_CLASSES = 2e-3
 CLASS_RATE_FACTOR = 5.0
 IOU_THRESHOLD = 0.6  # of NMS
-MANY_STEPS = 20_000  # from here on the original's slow EMA and its mixup are kept
+MANY_STEPS = 20_000  # from here on the original's slow EMA is kept, and mixup with any number of new classes
 
 
 Start = Literal["detector", "backbone", "nothing"]  # what the initial weights hold
@@ -125,7 +125,7 @@ def _new_classes(count: int, steps: int) -> list[Choice]:
     reason = "higher learning rate for the class layers, which start from scratch"
     choices = [Choice("train.class_rate_factor", CLASS_RATE_FACTOR, reason)]
     if count > 1 and steps < MANY_STEPS:
-        # Differs from mmdet: half-transparent objects of one class over another are harder to tell apart.
+        # Differs from mmdet, which always has mixup: half-transparent objects are harder to tell apart.
         reason = f"no half-transparent images: {count} new classes have to be told apart"
         choices.append(Choice("augmentation.mixup_probability", 0.0, reason))
     return choices

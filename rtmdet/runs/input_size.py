@@ -32,7 +32,7 @@ PROPOSALS = 100  # boxes per image
 LEAST_SCORE = 1e-4
 TOLERANCE = 0.2  # relative loss of overlap that justifies another side; smaller values did not pay off
 SMALL_SIDE = 8.0  # pixels, the stride of the finest level; smaller objects are mostly missed
-MOST_SMALL = 0.1  # share of a class's objects that may be smaller
+MOST_SMALL = 0.1  # share of a class's objects that may be smaller; of few objects more, see _small_shares
 LARGEST_START = 640  # pixels: the usual training size; larger ones must be measured to be better
 GOOD_SIZE = 18.0  # pixels, square root of the area: a little over two strides of the finest level
 SQUARE = 0.98  # aspect ratio; nearer to 1 the input is square
@@ -46,7 +46,8 @@ def choose_input_size(dataset: CocoDataset, detector: RTMDet | None, device: tor
     """
     dataset = dataset.without_reduced()  # with windows, these decide
     side, label, share = side_for_boxes(*relative_sizes(dataset))
-    reason = f"at {side} px, {share:.0%} of the boxes of {dataset.classes[label]} measure {GOOD_SIZE:.0f} px or more"
+    boxes = "all boxes" if share == 1 else f"{share:.0%} of the boxes of {dataset.classes[label]}"
+    reason = f"at {side} px, {boxes} measure {GOOD_SIZE:.0f} px or more"
     if detector is not None:
         with_objects = [index for index in range(len(dataset)) if len(dataset.truth(index)[1])]
         images = spread(with_objects, PROBE_IMAGES)
@@ -60,11 +61,13 @@ def choose_input_size(dataset: CocoDataset, detector: RTMDet | None, device: tor
 
 def size_choice(side: int, dataset: CocoDataset, reason: str) -> Choice:
     """The input size for a longer side, enlarged if many objects would be too small for any detector."""
-    least, share = least_side(*relative_sizes(dataset))
+    sizes, labels = relative_sizes(dataset)
+    least = least_side(sizes, labels)
     if least > side:
         side, reason = least, f"{reason}; enlarged because many objects are small"
-    if share > MOST_SMALL:
-        reason += f"; {share:.0%} of the objects of one class are still under {SMALL_SIDE:g} px"
+    too_small = [each.share for each in _small_shares(sizes * side < SMALL_SIDE, labels) if each.too_many]
+    if too_small:
+        reason += f"; {max(too_small):.0%} of the objects of one class are still under {SMALL_SIDE:g} px"
     shapes = [dataset.truth(index)[0].original_size for index in range(len(dataset))]
     size = fit_shape(side, shapes)
     if advice := tiles_for(dataset, size):
@@ -152,45 +155,49 @@ def climb(start: int, overlap: Callable[[int], float]) -> tuple[int, dict[int, f
         place = SIDES.index(best)
 
 
-def least_side(sizes: np.ndarray, labels: np.ndarray) -> tuple[int, float]:
-    """The smallest of SIDES at which few objects of any class are too small, and the largest share of such objects.
+def least_side(sizes: np.ndarray, labels: np.ndarray) -> int:
+    """The smallest of SIDES at which few objects of any class are too small, with the allowance of `_small_shares`.
 
     `sizes` (N,): square root of the area of each object, as a fraction of the image's longer side. If no side is
     enough, the largest.
     """
     for side in SIDES:
-        small = _small_shares(sizes * side < SMALL_SIDE, labels)
-        if all(each.acceptable for each in small):
+        if not any(each.too_many for each in _small_shares(sizes * side < SMALL_SIDE, labels)):
             break
-    return side, max((each.share for each in small), default=0.0)
+    return side
 
 
 def side_for_boxes(sizes: np.ndarray, labels: np.ndarray) -> tuple[int, int, float]:
     """The smallest of SIDES up to LARGEST_START at which nine of ten objects of every class have GOOD_SIZE pixels.
 
-    Also the class that has the least share of them there, and that share. `sizes` and `labels` as for `least_side`.
+    With the allowance of `_small_shares`. Also the class that is furthest from that there, and its share of such
+    objects. `sizes` and `labels` as for `least_side`; there must be objects.
     """
     for side in (side for side in SIDES if side <= LARGEST_START):
         small = _small_shares(sizes * side < GOOD_SIZE, labels)
-        if all(each.acceptable for each in small):
+        if not any(each.too_many for each in small):
             break
-    worst = max(small, key=lambda each: each.share)
+    worst = max(small, key=lambda each: (each.too_many, each.share))
     return side, worst.label, 1 - worst.share
 
 
 class _Small(NamedTuple):
     label: int
     share: float  # of the class's objects
-    acceptable: bool
+    too_many: bool
 
 
 def _small_shares(small: np.ndarray, labels: np.ndarray) -> list[_Small]:
-    """How many of each class are `small` (N,): few objects must exceed the limit by a standard deviation."""
+    """The share of `small` (N,) objects in each class present; too many: clearly more than MOST_SMALL.
+
+    That is one more object than would be small by chance: MOST_SMALL of them and a standard deviation, at least one.
+    """
     found = []
     for label in np.unique(labels):
         own = small[labels == label]
-        chance = math.sqrt(MOST_SMALL * (1 - MOST_SMALL) / len(own))
-        found.append(_Small(int(label), float(own.mean()), bool(own.mean() <= MOST_SMALL + chance)))
+        usual = MOST_SMALL * len(own)
+        allowed = max(1.0, usual + math.sqrt(usual * (1 - MOST_SMALL))) if len(own) > 1 else 0.0
+        found.append(_Small(int(label), float(own.mean()), bool(own.sum() > allowed)))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from rtmdet.detector import Detector
 from rtmdet.runs.export import CheckImages, named_by_result, record, verify_file
 from rtmdet.runs.ground_truth import open_coco, open_ground_truth, stored_split
 from rtmdet.runs.plain_images import spread
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 CALIBRATION_IMAGES = 300
 LARGEST_DROP = 0.015  # of AP
@@ -107,8 +111,9 @@ def add_int8(
     calibration = _Inputs(network, plan.images)
     waiting = {file.format: file for file in exports.files}
     made: dict[str, ExportedFile] = {}
-    for layers in FLOAT_LAYERS:
-        say(f"calibrating int8 on {len(calibration)} images{', in float: ' + ', '.join(layers) if layers else ''}")
+    for layers in attempts(graph):
+        also = f", also in float: {', '.join(layers)}" if layers else ""
+        say(f"calibrating int8 on {len(calibration)} images{also}")
         quantized = quantize_onnx(graph, calibration, count=len(calibration), float_layers=layers)
         for name, file in tuple(waiting.items()):
             path = stem.with_name(f"{stem.name}-int8{ENDINGS[name]}")
@@ -123,6 +128,15 @@ def add_int8(
     files = [named_by_result(made[file.format]) for file in exports.files]
     record(stem, network, images, files)
     return replace(exports, files=(*exports.files, *files))
+
+
+def attempts(graph: ModelProto) -> list[tuple[str, ...]]:
+    """FLOAT_LAYERS without those that the network lacks, as timm backbones do, each attempt once."""
+    from rtmdet.deploy.quantize import layer_of
+
+    names = [layer_of(node) for node in graph.graph.node]
+    kept = [tuple(layer for layer in layers if any(n.startswith(layer) for n in names)) for layers in FLOAT_LAYERS]
+    return list(dict.fromkeys(kept))
 
 
 @dataclass(frozen=True, slots=True)

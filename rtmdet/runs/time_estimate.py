@@ -22,7 +22,7 @@ class Speed:
     """Measured seconds on this machine."""
 
     start: float  # before the first step: building the trainer, starting loader processes
-    mixed_step: float  # a step with mosaic and mixup, including the wait for its images
+    mixed_step: float  # a step with mosaic (and mixup), including the wait for its images
     plain_step: float  # a step of stage 2, without them
     validation: float  # all validation images, the evaluation and the pictures
     save: float  # writing a checkpoint
@@ -34,7 +34,7 @@ class Course:
     """How many epochs, steps and validations a run has."""
 
     epochs: int
-    plain_epochs: int  # of them, without mosaic and mixup
+    plain_epochs: int  # of them, without mosaic (and mixup)
     steps: int  # per epoch
     validations: int
 

@@ -141,8 +141,9 @@ class TimedRun:
         seconds = min(max(MEASURED_SHARE * whole, LEAST_MEASURED), MOST_MEASURED)
         speed = measure_speed(config, trainer, val_data, seconds=seconds, build_seconds=build)
         height, width = config.data.input_size
+        mixed = "mosaic and mixup" if config.augmentation.mixup_probability else "mosaic"
         say(
-            f"timed at {height} x {width} pixels: {speed.mixed_step:.2f} s per step with mosaic and mixup, "
+            f"timed at {height} x {width} pixels: {speed.mixed_step:.2f} s per step with {mixed}, "
             f"{speed.plain_step:.2f} s without, {speed.validation:.1f} s per validation, "
             f"{speed.save:.2f} s per checkpoint"
         )

@@ -60,7 +60,7 @@ def test_new_class_layers_get_more_passes_and_a_higher_rate() -> None:
 
 
 def test_several_new_classes_are_not_blended_in_short_runs() -> None:
-    """Half-transparent objects confuse classes that have to be told apart; long runs overfit without them."""
+    """Half-transparent objects confuse classes that have to be told apart; longer runs keep mixup."""
     key = "augmentation.mixup_probability"
     assert recipe(61, new_classes=2)[key] == recipe(61, new_classes=20)[key] == 0
     assert key not in recipe(61) | recipe(61, new_classes=1) | recipe(100_000, new_classes=6, epochs=2)

@@ -8,10 +8,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import nncf
 import numpy as np
 import onnx
 import pytest
+from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 from torch import nn
 
 from rtmdet.core.errors import InputError
@@ -26,7 +29,7 @@ from rtmdet.detector import Detector
 from rtmdet.runs.agreement import Agreement
 from rtmdet.runs.export import CheckImages, ExportedFile, Exports
 from rtmdet.runs.ground_truth import open_coco
-from rtmdet.runs.int8 import FLOAT_LAYERS, Int8Plan, add_int8, check_int8, choose_calibration_images
+from rtmdet.runs.int8 import FLOAT_LAYERS, Int8Plan, add_int8, attempts, check_int8, choose_calibration_images
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
@@ -115,11 +118,31 @@ def test_convolutions_are_quantized_but_not_the_depthwise_ones_and_the_decoding(
     assert len(decoding(parts.graph)) > 30
 
 
+def test_ranges_are_those_of_least_error(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Means of the extremes, NNCF's default, cost the craters 0.012 AP."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(quantize.nncf, "quantize", lambda *_, **settings: given.update(settings) or parts.graph)
+    quantize.quantize_onnx(parts.graph, parts.inputs(2), count=2)
+    assert given["advanced_parameters"].activations_range_estimator_params == RangeEstimatorParametersSet.HISTOGRAM
+    assert given["preset"] == nncf.QuantizationPreset.MIXED
+
+
 def test_chosen_layers_stay_in_float(parts: Parts) -> None:
     graph = quantize.quantize_onnx(parts.graph, parts.inputs(2), count=2, float_layers=quantize.LAST_LAYERS)
     usual = convolutions(parts.quantized)
     chosen = {name for name, int8 in convolutions(graph).items() if not int8 and usual[name]}
     assert chosen == {f"bbox_head.{name}.{level}" for name in ("rtm_cls", "rtm_reg") for level in range(3)}
+
+
+def test_layers_that_a_network_lacks_are_no_attempt_of_their_own(parts: Parts) -> None:
+    """A timm backbone has no stem of this name."""
+    assert attempts(parts.graph) == list(FLOAT_LAYERS)
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", f"model.{name}.weight"], ["y"])
+        for name in ("backbone.features.conv", "bbox_head.rtm_cls.0")
+    ]
+    graph = onnx.helper.make_model(onnx.helper.make_graph(nodes, "network", [], []))
+    assert attempts(graph) == [(), ("bbox_head.rtm_cls",)]
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino"])

@@ -65,15 +65,14 @@ def test_a_clearly_better_neighbor_is_taken_until_there_is_none(
 def test_small_objects_of_any_class_push_the_size_up() -> None:
     large, small = np.full(20, 0.2), np.full(20, 0.02)  # 0.02 x 416 px = 8.3 px
     labels = np.repeat([0, 3], 20)
-    assert least_side(large, labels[:20]) == (320, 0)
-    assert least_side(np.concatenate([large, small]), labels) == (416, 0)
-    side, share = least_side(np.full(4, 0.005), np.zeros(4))
-    assert (side, share) == (960, 1), "tiles are the remedy"
-    few = np.where(np.arange(20) == 0, 0.02, 0.2)  # 5 % of the objects
-    assert least_side(few, labels[:20])[0] == 320
+    assert least_side(large, labels[:20]) == 320
+    assert least_side(np.concatenate([large, small]), labels) == 416
+    assert least_side(np.full(4, 0.005), np.zeros(4)) == 960, "tiles are the remedy"
+    for objects, count, side in ((16, 2, 320), (16, 3, 416), (160, 19, 320), (160, 20, 416)):
+        assert least_side(np.where(np.arange(objects) < count, 0.02, 0.2), np.zeros(objects)) == side
 
 
-def test_the_smallest_objects_of_the_class_with_the_smallest_choose_the_size() -> None:
+def test_the_class_with_the_smallest_objects_chooses_the_size() -> None:
     """Nine of ten must have 18 pixels: 18 / 0.05 = 360."""
     assert side_for_boxes(np.full(3, 0.5), np.zeros(3)) == (320, 0, 1)
     sizes, labels = np.array([0.5, 0.5, 0.05, 0.05]), np.array([0, 0, 4, 4])
@@ -83,14 +82,25 @@ def test_the_smallest_objects_of_the_class_with_the_smallest_choose_the_size() -
     assert side_for_boxes(np.full(3, 0.01), np.zeros(3))[0] == 640
 
 
-def test_a_class_of_few_objects_decides_only_where_its_number_is_clear() -> None:
-    """Up to 0.1 + 0.075 of 16 objects, 0.1 + 0.024 of 160."""
-    for objects, small, side in ((16, 2, 320), (16, 4, 416), (160, 16, 320), (160, 30, 416)):
-        sizes = np.concatenate([np.full(500, 0.5), np.where(np.arange(objects) < small, 0.05, 0.5)])
-        labels = np.repeat([0, 1], [500, objects])
-        found = side_for_boxes(sizes, labels)
-        assert found[0] == side, (objects, small)
-        assert found[2] == pytest.approx(1 - small / objects if side == 320 else 1)
+@pytest.mark.parametrize(
+    ("objects", "small", "side"),
+    [(1, 1, 416), (3, 1, 320), (3, 2, 416), (16, 2, 320), (16, 3, 416), (160, 19, 320), (160, 20, 416)],
+)
+def test_a_class_of_few_objects_decides_only_where_its_number_is_clear(objects: int, small: int, side: int) -> None:
+    """A tenth may be small and a standard deviation, 0.075 of 16, 0.024 of 160; at least one of several."""
+    sizes = np.concatenate([np.full(500, 0.5), np.where(np.arange(objects) < small, 0.05, 0.5)])
+    chosen, label, share = side_for_boxes(sizes, np.repeat([0, 1], [500, objects]))
+    assert chosen == side
+    if side == 320:
+        assert (label, share) == (1, pytest.approx(1 - small / objects))
+
+
+def test_the_class_that_is_named_is_the_one_that_decided() -> None:
+    """2 of 16 are few enough, 124 of 1000 are not, though that is the smaller share."""
+    few = np.where(np.arange(16) < 2, 0.001, 0.5)
+    many = np.where(np.arange(1000) < 124, 0.001, 0.5)
+    found = side_for_boxes(np.concatenate([few, many]), np.repeat([0, 1], [16, 1000]))
+    assert found == (640, 1, pytest.approx(0.876))
 
 
 @pytest.mark.parametrize(
