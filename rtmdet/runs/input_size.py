@@ -161,10 +161,7 @@ def least_side(sizes: np.ndarray, labels: np.ndarray) -> int:
     `sizes` (N,): square root of the area of each object, as a fraction of the image's longer side. If no side is
     enough, the largest.
     """
-    for side in SIDES:
-        if not any(each.too_many for each in _small_shares(sizes * side < SMALL_SIDE, labels)):
-            break
-    return side
+    return _first_side(SIDES, sizes, labels, SMALL_SIDE)[0]
 
 
 def side_for_boxes(sizes: np.ndarray, labels: np.ndarray) -> tuple[int, int, float]:
@@ -173,10 +170,8 @@ def side_for_boxes(sizes: np.ndarray, labels: np.ndarray) -> tuple[int, int, flo
     With the allowance of `_small_shares`. Also the class that is furthest from that there, and its share of such
     objects. `sizes` and `labels` as for `least_side`; there must be objects.
     """
-    for side in (side for side in SIDES if side <= LARGEST_START):
-        small = _small_shares(sizes * side < GOOD_SIZE, labels)
-        if not any(each.too_many for each in small):
-            break
+    sides = [side for side in SIDES if side <= LARGEST_START]
+    side, small = _first_side(sides, sizes, labels, GOOD_SIZE)
     worst = max(small, key=lambda each: (each.too_many, each.share))
     return side, worst.label, 1 - worst.share
 
@@ -185,6 +180,17 @@ class _Small(NamedTuple):
     label: int
     share: float  # of the class's objects
     too_many: bool
+
+
+def _first_side(
+    sides: Sequence[int], sizes: np.ndarray, labels: np.ndarray, pixels: float
+) -> tuple[int, list[_Small]]:
+    """The first of `sides` at which no class has too many objects under so many pixels, else the last; the shares."""
+    for side in sides:
+        small = _small_shares(sizes * side < pixels, labels)
+        if not any(each.too_many for each in small):
+            break
+    return side, small
 
 
 def _small_shares(small: np.ndarray, labels: np.ndarray) -> list[_Small]:
