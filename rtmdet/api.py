@@ -198,20 +198,19 @@ def export(
     file whose AP is more than `max_drop` below the network's is named "unverified". Raises InputError.
     """
     whole, network = _whole_and_merged(detector, size, classes, input_size)
-    inside = None
-    if nms:  # without box voting, which needs the boxes that it drops
-        inside = NmsFacts(nms_score, network.facts.overlap.iou_threshold if nms_iou is None else nms_iou, NMS_MOST)
+    iou = network.facts.overlap.iou_threshold if nms_iou is None else nms_iou
+    inside = NmsFacts(nms_score, iou, NMS_MOST) if nms else None
+    if inside is not None:  # without box voting, which needs the boxes that it drops
         whole, network = (one.with_overlap(Overlap(inside.iou)) for one in (whole, network))
-    weights = network.path or Path("detector")
-    chosen = choose_check_images(network, weights, data=_path(data), images=_path(images), split=split,
-                                 most=check_images)  # fmt: skip
+    elif nms_iou is not None or nms_score != NMS_SCORE:
+        raise InputError("nms_score and nms_iou are those of NMS in the file: add nms (--nms), or leave them out")
+    weights, own = network.path or Path("detector"), {"data": _path(data), "images": _path(images)}
+    chosen = choose_check_images(network, weights, **own, split=split, most=check_images)
     options = ExportOptions(half=half, fixed_input=fixed is not None, fixed_batch=fixed, nms=inside)
     plan = None
     if int8:
         check_int8(formats, options, chosen)
-        folder = _path(calibrate)
-        found = choose_calibration_images(network, weights, data=_path(data), images=_path(images), folder=folder)
-        plan = Int8Plan(found, max_drop)
+        plan = Int8Plan(choose_calibration_images(network, weights, **own, folder=_path(calibrate)), max_drop)
     beside = weights.parent if isinstance(detector, Detector) or Path(detector).exists() else Path()
     stem = (_path(out) or beside) / weights.stem  # files of a published name are not for its cache folder
     tracer = Tracer(whole.model)

@@ -9,7 +9,7 @@ Torch is imported only if the file needs it. Dimension legend: B images at a tim
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,22 +19,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
-from PIL import Image
 
-from rtmdet.core.arrays import is_tensor
 from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
-from rtmdet.core.facts import ModelFacts
+from rtmdet.core.facts import ModelFacts, check_names, read_input_size
 from rtmdet.core.letterbox import Letterbox, letterbox
 from rtmdet.core.overlap import Overlap
 from rtmdet.core.pictures import COLORS, ValueRange, to_rgb
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.tiled_detection import detect_tiled
 from rtmdet.core.tiling import Tiling
-from rtmdet.data.files import files_below
-from rtmdet.data.images import IMAGE_SUFFIXES, read_image
-from rtmdet.deploy.open_exported import EXPORTED_SUFFIXES, open_exported
+from rtmdet.data.images import read_image
+from rtmdet.data.inputs import as_path, images_in, list_inputs
+from rtmdet.deploy.open_exported import is_exported, open_exported
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 
 if TYPE_CHECKING:
@@ -68,7 +66,7 @@ class Detector:
         *,
         size: str | None = None,
         classes: Sequence[str] | None = None,
-        input_size: tuple[int, int] | None = None,
+        input_size: int | tuple[int, int] | None = None,
         device: str = "auto",
         fold: bool = True,
         half: bool = False,
@@ -89,7 +87,9 @@ class Detector:
             number = len(facts.classes)
             facts = replace(facts, classes=tuple(classes), named=True)
             facts.check_classes(number)
-        self._set_facts(replace(facts, input_size=input_size or facts.input_size))
+            check_names(facts.classes)
+        size_given = facts.input_size if input_size is None else read_input_size(input_size)
+        self._set_facts(replace(facts, input_size=size_given))
 
     @classmethod
     def from_model(cls, model: RTMDet, facts: ModelFacts, device: torch.device) -> Detector:
@@ -152,7 +152,11 @@ class Detector:
             if score != "auto":
                 raise InputError(f'score {score!r}: expected "auto", a number 0 .. 1 or one per class')
             score = self.score_thresholds or DEFAULT_SCORE
-        least = tuple(map(float, score)) if isinstance(score, Iterable) else (float(score),) * len(self.classes)
+        try:
+            values = np.asarray(score, np.float64)
+        except (TypeError, ValueError):
+            raise InputError(f'score {score!r}: expected "auto", a number 0 .. 1 or one per class') from None
+        least = tuple(values.ravel().tolist()) if values.ndim else (float(values),) * len(self.classes)
         if len(least) != len(self.classes):
             raise InputError(f"{len(least)} score thresholds for {len(self.classes)} classes: give one per class")
         if not all(0 <= one <= 1 for one in least):
@@ -211,7 +215,7 @@ class Detector:
         own = self.facts.overlap
         overlap = own if iou_threshold is None else replace(own, iou_threshold=iou_threshold)
         tiling = self.choose_tiling(tile)
-        single, inputs = _list_inputs(images)
+        single, inputs = list_inputs(images)
         opened = (self._open(image, name, color) for name, image in inputs)
         found: list[Detections] = []
         if tiling is None:
@@ -239,7 +243,7 @@ class Detector:
         Raises InputError if it is not a folder with images, and for a file that is not an image.
         """
         return self(
-            _images_in(Path(path).expanduser()),
+            images_in(Path(path).expanduser()),
             score=score,
             iou_threshold=iou_threshold,
             max_detections=max_detections,
@@ -259,7 +263,7 @@ class Detector:
 
     def _open(self, image: object, name: str, color: str) -> OpenedImage:
         if isinstance(image, str | os.PathLike):
-            path = Path(image).expanduser()
+            path = as_path(image)
             read = partial(read_image, path, self.value_range)
             return OpenedImage(read(), read, path)
         pixels = to_rgb(image, name, color=color, value_range=self.value_range)
@@ -333,31 +337,9 @@ class OpenedImage:
     path: Path | None
 
 
-def _list_inputs(images: object) -> tuple[bool, Iterator[tuple[str, object]]]:
-    """Whether the input is a single image; and all images with their names for messages."""
-    if isinstance(images, str | os.PathLike):
-        path = Path(images).expanduser()
-        if not path.is_dir():
-            return True, iter([(str(path), path)])
-        return False, ((str(file), file) for file in _images_in(path))
-    single = isinstance(images, bytes | np.ndarray | Image.Image) or is_tensor(images)
-    if single or not isinstance(images, Iterable):
-        return True, iter([("image", images)])
-    return False, ((f"images[{place}]", image) for place, image in enumerate(images))
-
-
-def _images_in(folder: Path) -> list[Path]:
-    """The image files of a folder, at least one. Raises InputError."""
-    files = files_below(folder, IMAGE_SUFFIXES, levels=0)
-    if not files:
-        what = "none in it" if folder.is_dir() else "a file" if folder.exists() else "nothing there"
-        raise InputError(f"{folder}: expected a folder with images, found {what}: give another folder")
-    return files
-
-
 def _check_options(max_detections: int, batch_size: int, color: str) -> None:
     for name, number in (("max_detections", max_detections), ("batch_size", batch_size)):
-        if number < 1:
+        if not isinstance(number, int | np.integer) or number < 1:  # not 2.5 either
             raise InputError(f"{name} {number}: expected at least 1")
     if color not in COLORS:
         raise InputError(f"color {color!r}: expected {' or '.join(COLORS)}")
@@ -368,7 +350,11 @@ def _open(
 ) -> tuple[Path | None, Backend, ModelFacts]:
     """The file of weights, what runs it, and its facts; by the suffix, which decides about the imports, too."""
     path = Path(weights).expanduser()
-    if path.suffix in EXPORTED_SUFFIXES:
+    if not isinstance(device, str):
+        raise InputError(f"device {device!r}: expected cpu, cuda, cuda:1, mps or auto")
+    if is_exported(path):
+        if size is not None:
+            raise InputError(f"{path}: an exported file is of one size: leave it out")
         if half:
             raise InputError(f"{path}: an exported file has its own precision: leave out half, or export with --half")
         exported = open_exported(path, device, threads)

@@ -6,6 +6,7 @@ Dimension legend: B images.
 from __future__ import annotations
 
 import gc
+import io
 import pickle
 import re
 import weakref
@@ -211,11 +212,13 @@ def test_threads_share_a_detector(detector: Detector) -> None:
     ("words", "options"),
     [
         ("score 'high': expected \"auto\", a number 0 .. 1 or one per class", {"score": "high"}),
+        ("score None: expected 0 .. 1", {"score": None}),
+        ("score {'a': 0.5}: expected \"auto\", a number 0 .. 1 or one per class", {"score": {"a": 0.5}}),
         ("score 1.5: expected 0 .. 1", {"score": 1.5}),
         ("score [0.1, nan, 0.1]: expected 0 .. 1", {"score": [0.1, float("nan"), 0.1]}),
         ("iou_threshold -1: expected 0 .. 1", {"iou_threshold": -1}),
         ("max_detections 0: expected at least 1", {"max_detections": 0}),
-        ("batch_size 0: expected at least 1", {"batch_size": 0}),
+        ("batch_size 2.5: expected at least 1", {"batch_size": 2.5}),
         ("color 'gbr': expected rgb or bgr", {"color": "gbr"}),
     ],
 )
@@ -469,3 +472,16 @@ def test_choice_of_a_device() -> None:
             choose_device(name)
         assert repr(name) in str(caught.value)
         assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ("", "'': expected the path of an image or of a folder, found an empty one"),
+        ("https://a.b/c.jpg", "https://a.b/c.jpg: expected the path of an image, found an address"),
+        (io.BytesIO(b"-"), "image: expected a path, .* found BytesIO"),
+    ],
+)
+def test_what_is_no_image_is_named(detector: Detector, image: object, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        detector(image)  # type: ignore[call-overload]

@@ -10,7 +10,7 @@ from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.data.json_file import write_json
 from rtmdet.data.synthetic import render_scene
-from rtmdet.deploy.open_exported import EXPORTED_SUFFIXES
+from rtmdet.deploy.open_exported import is_exported
 from rtmdet.runs.benchmark import Case, run_benchmark
 
 SCENE = (480, 640)  # (H, W) of the image that is generated where none is given
@@ -40,7 +40,7 @@ def list_cases(weights: list[str], sides: list[int] | None, batches: list[int], 
                 expected = "a multiple of 32" if step > 1 else "at least 1"
                 raise InputError(f"{name} {number}: expected {expected}")
     sizes = [None] if sides is None else [(side, side) for side in sides]
-    checkpoints = [name for name in weights if Path(name).suffix not in EXPORTED_SUFFIXES]
+    checkpoints = [name for name in weights if not is_exported(name)]
     yardstick = checkpoints[:1] if plain else []
     return [
         Case(name, size, batch, plain=is_plain)

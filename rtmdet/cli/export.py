@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from rtmdet.api import export
+from rtmdet.cli.model_options import split_names
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         max_drop=arguments.max_drop,
         calibrate=arguments.calibrate,
         size=arguments.size,
-        classes=arguments.class_names.split(",") if arguments.class_names else None,
+        classes=split_names(arguments.class_names),
         input_size=None if arguments.input is None else (arguments.input, arguments.input),
     )
     print(result)

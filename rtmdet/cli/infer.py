@@ -13,7 +13,14 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from rtmdet.cli.model_options import check_score, describe_score, hint_class, load_detector, read_tiling
+from rtmdet.cli.model_options import (
+    check_score,
+    describe_score,
+    hint_class,
+    load_detector,
+    read_tiling,
+    split_names,
+)
 from rtmdet.core.detections import DetectedObject
 from rtmdet.core.errors import InputError
 from rtmdet.core.tiling import Tiling
@@ -156,7 +163,7 @@ def choose_thresholds(detector: Detector, score: float | str, classes: str | Non
     thresholds = dict(zip(detector.classes, detector.thresholds(score), strict=True))
     if classes is None:
         return thresholds
-    wanted = [name.strip() for name in classes.split(",") if name.strip()]
+    wanted = [classes] if classes in thresholds else [name for name in split_names(classes) or () if name]
     for name in wanted:
         if name not in thresholds:
             raise InputError(f"--classes {name}: these weights have no such class: {hint_class(name, detector)}")

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
-from rtmdet.deploy.open_exported import EXPORTED_SUFFIXES, open_exported
+from rtmdet.core.facts import USUAL_INPUT_SIZE
+from rtmdet.deploy.open_exported import is_exported, open_exported
 from rtmdet.models.zoo import COSTS, WEIGHTS
 from rtmdet.weights.download import resolve
 from rtmdet.weights.load import LoadedWeights, read_checkpoint
@@ -15,11 +16,13 @@ from rtmdet.weights.load import LoadedWeights, read_checkpoint
 def run(arguments: argparse.Namespace) -> int:
     """Print what a file holds or, without one, the sizes and the published weights; returns 0."""
     if arguments.weights is None:
-        return print_sizes(arguments.input)
+        return print_sizes(USUAL_INPUT_SIZE[0] if arguments.input is None else arguments.input)
+    if arguments.input is not None:
+        raise InputError("--input is for the table of all sizes: leave it or the weights out")
     path = Path(arguments.weights).expanduser()
     rows = (
         describe_exported(path)
-        if path.suffix in EXPORTED_SUFFIXES
+        if is_exported(path)
         else describe_file(read_checkpoint(resolve(arguments.weights, progress=True)))
     )
     for key, value in rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,18 +12,17 @@ from rtmdet.cli.parser import INPUT_SIDE
 from rtmdet.core.errors import InputError
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened
+from rtmdet.deploy.exported import ExportedBackend
 from rtmdet.detector import Detector
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 
 
 def load_detector(arguments: argparse.Namespace, *, fold: bool = True, half: bool = False) -> Detector:
     """Load the detector that the options name, and print a line about it."""
-    names = arguments.class_names
-    classes = [name.strip() for name in names.split(",")] if names else None
     detector = Detector(
         arguments.weights,
         size=arguments.size,
-        classes=classes,
+        classes=split_names(arguments.class_names),
         input_size=None if arguments.input is None else (arguments.input, arguments.input),
         device=arguments.device,
         fold=fold,
@@ -33,6 +33,14 @@ def load_detector(arguments: argparse.Namespace, *, fold: bool = True, half: boo
     name = detector.path if Path(arguments.weights).expanduser().is_dir() else arguments.weights
     print(f"{name}: {count} ({shortened(detector.classes)}), input {width} x {height} pixels")
     return detector
+
+
+def split_names(text: str | None) -> list[str] | None:
+    """The class names of an option, separated by commas; one with a comma in it is in quotes. None for none."""
+    if not text:
+        return None
+    (names,) = csv.reader([text], skipinitialspace=True)
+    return [name.strip() for name in names]
 
 
 def check_score(score: float | str) -> None:
@@ -52,7 +60,9 @@ def read_tiling(side: int | None, detector: Detector) -> Tiling | None:
 def describe_score(score: float | str, detector: Detector, classes: Sequence[str]) -> str:
     """One line with the thresholds of these classes, and where they come from."""
     if not isinstance(score, str):
-        return f"showing detections above {score:g}"
+        nms = detector.backend.facts.nms if isinstance(detector.backend, ExportedBackend) else None
+        least = f" ({nms.score:g}, since the NMS in the file drops all below)" if nms and nms.score > score else ""
+        return f"showing detections above {score:g}{least}"
     if not detector.score_thresholds:
         return (
             f"showing detections above {DEFAULT_SCORE:g} (these weights store no tuned thresholds; "

@@ -32,6 +32,12 @@ SAVE_FORMATS = ("coco", "csv", "yolo", "voc", "labelme", "cvat", "mot")  # of in
 EXPORT_FORMATS = ("onnx", "openvino", "safetensors", "openmmlab")
 
 
+def _window_side(text: str) -> int:
+    if (side := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"expected a number of pixels, or 0 for whole pictures, found {side}")
+    return side
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All commands with their options."""
     text = "RTMDet object detector in plain PyTorch: train it on your own photos, measure it, use it, look inside."
@@ -123,7 +129,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_tile(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--tile", type=int, nargs="?", const=INPUT_SIDE, metavar="SIDE",
+    parser.add_argument("--tile", type=_window_side, nargs="?", const=INPUT_SIDE, metavar="SIDE",
                         help="for small objects in large pictures: also detect in overlapping windows of SIDE x SIDE "
                         "pixels (without a number: the input size of the network; 0: no windows; default: as in the "
                         "training run, data.tile)")  # fmt: skip
@@ -326,4 +332,4 @@ def _add_info(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "weights", nargs="?", metavar="WEIGHTS", help="checkpoint, folder of a run (its last.pth) or published name"
     )
-    parser.add_argument("--input", type=int, default=640, help="side of the square input (default 640)")
+    parser.add_argument("--input", type=int, help="side of the square input of the table (default 640)")

@@ -125,8 +125,10 @@ class Detections:
         return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "nothing"
 
     def above(self, score: float | Sequence[float]) -> Detections:
-        """Only the detections with a score of at least `score`: one for all, or one per class."""
+        """Only the detections with a score of at least `score`: one for all, or one per class. Raises InputError."""
         if isinstance(score, Sequence):
+            if self.classes and len(score) != len(self.classes):
+                raise InputError(f"{len(score)} score thresholds for {len(self.classes)} classes: give one per class")
             return self[self.scores >= constants_like(self.scores, score)[self.labels]]
         return self[self.scores >= float(score)]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import PAD_VALUE
 from rtmdet.core.overlap import ORIGINAL, Overlap
 from rtmdet.core.tiling import LEAST_SIDE, Tiling
+from rtmdet.core.wording import is_one_line
 
 FORMAT = "plain-rtmdet 1"
 USUAL_INPUT_SIZE = (640, 640)  # (H, W) of the published weights
@@ -55,6 +57,25 @@ class ModelFacts:
                 f"the detector has {classes} classes, found {len(self.classes)} names ({', '.join(self.classes)}): "
                 "give as many names as there are classes"
             )
+
+
+def read_input_size(size: object) -> tuple[int, int]:
+    """(H, W) of an input size given as that or as the side of a square. Raises InputError."""
+    sides = (size, size) if isinstance(size, Integral) else tuple(size) if isinstance(size, Iterable) else ()
+    if len(sides) != 2 or not all(isinstance(side, Integral) for side in sides):
+        raise InputError(f"input size {size!r}: expected (height, width) in pixels, multiples of 32")
+    return int(sides[0]), int(sides[1])
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise InputError for class names that no label file could hold: empty, repeated, or with a line break."""
+    seen: set[str] = set()
+    for place, name in enumerate(names, start=1):
+        if not isinstance(name, str) or not is_one_line(name):
+            raise InputError(f"class name {place}: expected one line of text, found {name!r}: rename the class")
+        if name in seen:
+            raise InputError(f"class name {name!r}: expected different names, found it twice: rename one")
+        seen.add(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,12 +70,22 @@ def exif_orientation(image: Image.Image) -> int:
         return 1
 
 
+def upright(values: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels (H, W, C) of a picture that is stored with an EXIF orientation 1 .. 8."""
+    if orientation >= 5:
+        values = values.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    return values[:, ::-1] if orientation in (2, 3, 6, 7) else values
+
+
 def _read_pil(image: Image.Image, name: str, value_range: ValueRange | None) -> np.ndarray:
     """The upright uint8 pixels of a PIL image, (H, W), (H, W, 3) or (H, W, 4)."""
     deep = image.mode.startswith("I;16")
     if image.mode in ("I", "F"):  # Pillow would clip all values above 255
         raise InputError(
-            f"{name}: the PIL image has mode {image.mode}, whose value range is unknown: give the file's path"
+            f"{name}: the PIL image has mode {image.mode}, whose value range is unknown: give the path of a file "
+            "with 16 bits per value, or an array of uint8 values 0 .. 255"
         )
     try:
         mode = "RGBA" if image.mode == "P" else "RGB"  # Pillow warns if a palette's transparency is dropped

@@ -1,7 +1,8 @@
-"""Shortens long lists in messages."""
+"""Words in messages: long lists shortened, names checked."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -10,3 +11,8 @@ def shortened(names: Iterable[object], most: int = 8) -> str:
     texts = list(map(str, names))
     rest = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + rest
+
+
+def is_one_line(text: str) -> bool:
+    """Whether a text has letters, and neither line breaks nor other control characters."""
+    return bool(text.strip()) and not any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in text)

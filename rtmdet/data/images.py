@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.pictures import ValueRange, exif_orientation, to_8_bits
+from rtmdet.core.pictures import ValueRange, exif_orientation, to_8_bits, upright
 
 # OpenCV's own messages about files that we report, and Pillow's warning at half of its limit. Set once for the whole
 # process: restoring level and filters after each file would race between threads.
@@ -58,16 +58,33 @@ def decode_values(path: str | Path, data: bytes, *, keep_16_bits: bool = True) -
 
     Messages name `path`. Raises InputError if the bytes are not an image.
     """
+    orientation = 1
     with suppress(_UnreadableHeaderError):  # OpenCV may read formats that Pillow cannot
-        read_header(path, data)
+        orientation = read_header(path, data).orientation
+    ours = _is_avif(data)  # which OpenCV does not rotate
+    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if keep_16_bits else 0)
     try:
-        depth = cv2.IMREAD_ANYDEPTH if keep_16_bits else 0
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | depth)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | (cv2.IMREAD_IGNORE_ORIENTATION if ours else 0))
     except cv2.error:
         image = None
     if image is None:
-        raise InputError(f"{path}: expected an image, found a file that cannot be decoded; {_REMEDY}")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        raise InputError(f"{path}: {_why_undecodable(data)}")
+    rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return np.ascontiguousarray(upright(rgb, orientation)) if ours else rgb
+
+
+def _is_avif(data: bytes) -> bool:
+    return data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis")
+
+
+def _why_undecodable(data: bytes) -> str:
+    with suppress(Exception), Image.open(io.BytesIO(data)) as image:  # Pillow raises a dozen types
+        if image.mode in ("I", "F"):
+            return (
+                "expected 8 or 16 bits per value, found 32; scale the values to 0 .. 65535 and save them as a 16-bit "
+                "PNG or TIFF"
+            )
+    return f"expected an image, found a file that cannot be decoded; {_REMEDY}"
 
 
 def used_range(data: bytes) -> ValueRange | None:

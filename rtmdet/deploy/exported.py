@@ -34,6 +34,11 @@ class ExportedBackend:
     run: Run
     facts: ExportFacts
     device: str
+    reopen: Callable[[], ExportedBackend]  # in another process, from the same file
+
+    def __reduce__(self) -> tuple[Callable[[], ExportedBackend], tuple[()]]:
+        """For pickle: what runs the network cannot be copied."""
+        return self.reopen, ()
 
     def forward(self, images: Array) -> Outputs:
         """The file's outputs for B images, uint8 RGB (B, 3, H, W), as `run` gives them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def open_onnx(path: Path, device: str, threads: int | None = None) -> ExportedBa
         return session.run(None, {"images": images})
 
     name = "cpu" if provider == "CPUExecutionProvider" else f"cuda:{settings['device_id']}"
-    return ExportedBackend(str(path), run, facts, name)
+    return ExportedBackend(str(path), run, facts, name, partial(open_onnx, path.resolve(), name, threads))
 
 
 def _provider(device: str) -> tuple[str, dict[str, int]]:

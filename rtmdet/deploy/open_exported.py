@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rtmdet.core.errors import InputError
 from rtmdet.deploy.exported import ExportedBackend
 
 EXPORTED_SUFFIXES = (".onnx", ".xml")
+
+
+def is_exported(path: str | Path) -> bool:
+    """Whether a path is that of an exported file, by its suffix."""
+    return Path(path).suffix.lower() in EXPORTED_SUFFIXES
 
 
 def open_exported(path: Path, device: str = "auto", threads: int | None = None) -> ExportedBackend:
@@ -14,7 +20,9 @@ def open_exported(path: Path, device: str = "auto", threads: int | None = None) 
 
     `threads` None: as many as cores.
     """
-    if path.suffix == ".onnx":
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise InputError(f"threads {threads!r}: expected a number, at least 1: leave it out for as many as cores")
+    if path.suffix.lower() == ".onnx":
         from rtmdet.deploy.onnx_backend import open_onnx
 
         return open_onnx(path, device, threads)

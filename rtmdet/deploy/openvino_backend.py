@@ -52,7 +52,8 @@ def open_openvino(path: Path, device: str, threads: int | None = None, precision
         request = compiled.create_infer_request()  # one for each call: threads may call at the same time
         return [np.array(output) for output in request.infer({0: images}).to_tuple()]
 
-    return ExportedBackend(str(path), run, facts, "cpu")
+    reopen = functools.partial(open_openvino, path.resolve(), "cpu", threads, precision)
+    return ExportedBackend(str(path), run, facts, "cpu", reopen)
 
 
 @functools.cache
@@ -73,9 +74,16 @@ def read_metadata(model: Any) -> dict[str, str]:
 
 
 def save_as_openvino(onnx_file: Path, text: Mapping[str, str], path: Path, *, half: bool) -> None:
-    """Convert an ONNX file into OpenVINO's two, .xml and .bin, with its facts; `half`: weights in 16 bits."""
+    """Convert an ONNX file into OpenVINO's two, .xml and .bin, with its facts; `half`: weights in 16 bits.
+
+    Raises InputError if they cannot be written.
+    """
     model = openvino.convert_model(onnx_file)
     for name, value in text.items():
         model.set_rt_info(value, [ROOM, name])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    openvino.save_model(model, path, compress_to_fp16=half)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        openvino.save_model(model, path, compress_to_fp16=half)
+    except (OSError, RuntimeError) as error:  # OpenVINO's own messages name its source files
+        reason = getattr(error, "strerror", None) or "no space, or no permission"
+        raise InputError(f"{path}: cannot be written ({reason}): choose another --out") from error

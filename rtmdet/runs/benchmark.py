@@ -21,7 +21,7 @@ import numpy as np
 from rtmdet.core.backend import Selection
 from rtmdet.core.errors import InputError
 from rtmdet.data.images import read_image
-from rtmdet.deploy.open_exported import EXPORTED_SUFFIXES
+from rtmdet.deploy.open_exported import is_exported
 from rtmdet.detector import NMS_PRE, Detector
 
 PLAIN = "plain torch"  # the network as it was trained: norms apart, default memory layout
@@ -186,7 +186,7 @@ def _serve(connection: Connection, case: Case, image: Path, threads: int) -> Non
 
 def open_case(case: Case, threads: int) -> Detector:
     """The detector of a case, with this number of threads. Raises InputError."""
-    exported = Path(case.weights).suffix in EXPORTED_SUFFIXES
+    exported = is_exported(case.weights)
     if case.plain and exported:
         raise InputError(f"{case.weights}: plain torch needs a checkpoint")
     detector = Detector(case.weights, input_size=case.input_size, device="cpu", fold=not case.plain, threads=threads)

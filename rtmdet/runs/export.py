@@ -55,7 +55,8 @@ def export_detector(
 
     `whole` is the detector with its batch norms, `network` may be the same with merged ones, which is faster, and
     `tracer` makes the graphs of the whole one.
-    A file that differs gets a name with `unverified`. The results of all files are in `<stem>.check.json`.
+    Until it is compared, and if it differs, a file has a name with `unverified`: an earlier verified one stays.
+    The results of all files are in `<stem>.check.json`.
     """
     unknown = [name for name in formats if name not in ENDINGS]
     if unknown or not formats:
@@ -69,8 +70,8 @@ def export_detector(
     for name in formats:
         path = stem.with_name(stem.name + ENDINGS[name])
         say(f"writing {path}")
-        write_network(tracer, whole.facts, path, name, options, source=whole.path)
-        exported.append(named_by_result(verify_file(network, path, name, images, ap)))
+        write_network(tracer, whole.facts, unverified(path), name, options, source=whole.path)
+        exported.append(named_by_result(verify_file(network, unverified(path), name, images, ap), path))
     record(stem, network, images, exported)
     return Exports(tuple(exported), images.name)
 
@@ -88,6 +89,8 @@ def choose_check_images(
         paths = files_below(images, IMAGE_SUFFIXES) if images.is_dir() else [images]
         if not paths:
             raise InputError(f"{images}: expected a folder with images, found none in it: give another folder")
+        if not images.is_dir():
+            read_image(images)  # before anything is written
         chosen = tuple(paths[place] for place in spread(range(len(paths)), most))
         return CheckImages(f"{len(chosen)} images of {images}", chosen, None)
     if data is None and not detector.config:
@@ -126,16 +129,23 @@ def verify_file(
     return ExportedFile(path, format, agreement, measured, tuple(faults))
 
 
-def named_by_result(file: ExportedFile) -> ExportedFile:
-    """Give a file that differs, and the second one of its format, a name that nobody deploys by mistake."""
-    if file.verified:
+def unverified(path: Path) -> Path:
+    """The name of a file that is not compared yet, or differs: one that nobody deploys by mistake."""
+    return path.with_name(f"{path.stem}.{UNVERIFIED}{path.suffix}")
+
+
+def named_by_result(file: ExportedFile, path: Path) -> ExportedFile:
+    """Move a verified file, and the second one of its format, to `path`, its final name."""
+    if not file.verified:
         return file
-    path = file.path
-    named = path.with_name(f"{path.stem}.{UNVERIFIED}{path.suffix}")
-    os.replace(path, named)
-    if second := SECOND_FILE.get(path.suffix):
-        os.replace(path.with_suffix(second), named.with_suffix(second))
-    return replace(file, path=named)
+    second = SECOND_FILE.get(path.suffix)
+    try:
+        if second:
+            os.replace(file.path.with_suffix(second), path.with_suffix(second))
+        os.replace(file.path, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another --out") from error
+    return replace(file, path=path)
 
 
 def _pictures(images: CheckImages, detector: Detector) -> Iterator[np.ndarray]:
@@ -176,5 +186,6 @@ def record(stem: Path, detector: Detector, images: CheckImages, files: Sequence[
         }
         row |= {"note": file.note} if file.note else {}
         row |= {"ap": None if file.ap is None else dict(zip(("torch", "file"), file.ap, strict=True))}
+        earlier.pop(unverified(file.path).name, None)  # it has been replaced
         earlier[file.path.name] = row
     write_json(path, {"weights": str(detector.path), "version": __version__, "files": earlier}, indent=1)

@@ -17,7 +17,7 @@ from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.deploy.export import ENDINGS, RUNS_ALONE, ExportOptions, Tracer, export_facts, write_graph
 from rtmdet.deploy.export_result import ExportedFile, Exports
 from rtmdet.detector import Detector
-from rtmdet.runs.export import CheckImages, named_by_result, record, verify_file
+from rtmdet.runs.export import CheckImages, named_by_result, record, unverified, verify_file
 from rtmdet.runs.ground_truth import open_coco, open_ground_truth, stored_split
 from rtmdet.runs.plain_images import spread
 
@@ -110,13 +110,14 @@ def add_int8(
     graph = tracer.graph(facts)
     calibration = _Inputs(network, plan.images)
     waiting = {file.format: file for file in exports.files}
+    paths = {name: stem.with_name(f"{stem.name}-int8{ENDINGS[name]}") for name in waiting}
     made: dict[str, ExportedFile] = {}
     for layers in attempts(graph):
         also = f", also in float: {', '.join(layers)}" if layers else ""
         say(f"calibrating int8 on {len(calibration)} images{also}")
         quantized = quantize_onnx(graph, calibration, count=len(calibration), float_layers=layers)
         for name, file in tuple(waiting.items()):
-            path = stem.with_name(f"{stem.name}-int8{ENDINGS[name]}")
+            path = unverified(paths[name])
             write_graph(quantized, facts, path, name, options)
             ap = file.ap[0] if file.ap else None
             found = verify_file(network, path, name, images, ap, most_drop=plan.most_drop)
@@ -125,7 +126,7 @@ def add_int8(
                 del waiting[name]
         if not waiting:
             break
-    files = [named_by_result(made[file.format]) for file in exports.files]
+    files = [named_by_result(made[name], path) for name, path in paths.items()]
     record(stem, network, images, files)
     return replace(exports, files=(*exports.files, *files))
 

@@ -50,15 +50,16 @@ def choose_targets(sources: Sequence[Source], folder: Path) -> list[Target]:
 def save_crops(folder: Path, stem: Path, pixels: np.ndarray, objects: Sequence[tuple[str, Sequence[float]]]) -> None:
     """Write each object, its class name and box xyxy, as folder/CLASS/STEM_NUMBER.jpg, by falling score from 1.
 
+    No two pictures have the same stem, which may have folders of its own.
+
     `pixels` is the picture, (H, W, 3). A box covers at least one pixel. Raises InputError if one cannot be written.
     """
     height, width = pixels.shape[:2]
-    name = "_".join(stem.parts)
     for number, (class_name, box) in enumerate(objects, start=1):
         left, top = min(int(box[0]), width - 1), min(int(box[1]), height - 1)
         right, bottom = max(int(np.ceil(box[2])), left + 1), max(int(np.ceil(box[3])), top + 1)
         crop = np.ascontiguousarray(pixels[top:bottom, left:right])
-        save_image(folder / folder_name(class_name) / f"{name}_{number}.jpg", crop)
+        save_image(folder / folder_name(class_name) / stem.with_name(f"{stem.name}_{number}.jpg"), crop)
 
 
 def folder_name(class_name: str) -> str:

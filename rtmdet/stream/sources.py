@@ -64,8 +64,8 @@ def find_sources(
 ) -> Found:
     """The sources that the words name, each file once, sorted within each word.
 
-    Files below `skip`, the output folder, are left out of a folder unless it is that folder itself. Raises InputError
-    for a word that names nothing.
+    Files below `skip`, the output folder, are left out of a folder or pattern unless the word names that folder
+    itself, or one in it. Raises InputError for a word that names nothing.
     """
     found = Found()
     seen: set[Path] = set()
@@ -76,6 +76,8 @@ def find_sources(
         if word.isdecimal() and not Path(word).exists():
             found.sources.append(Camera(int(word)))
             continue
+        if not word.strip():
+            raise InputError("'': expected the path of an image, a video or a folder, found an empty one")
         files = _files(Path(os.path.expanduser(word)), recursive, skip, found.remarks)
         real = {file: file.resolve() for file in files}
         new = {file: folder for file, folder in files.items() if real[file] not in seen}
@@ -114,13 +116,31 @@ def _files(path: Path, recursive: bool, skip: Path | None, remarks: list[str]) -
     elif path.exists():
         files = {path: Path()}
     else:
-        globbed = map(Path, glob.glob(str(path), recursive=True))
-        files = {file: Path() for file in sorted(filter(_is_picture, globbed))}
+        files = {file: Path() for file in _matching(path, skip)}
     if not files:
+        more = "".join(f"; {remark}" for remark in remarks[-1:] if path.is_dir())
         raise InputError(
             f"{path}: expected an image, a video, a folder with images, a glob pattern or an address, found no image"
+            f"{more}"
         )
     return files
+
+
+def _matching(pattern: Path, skip: Path | None) -> list[Path]:
+    """The images and videos of a glob pattern; folders that exist under its first parts are taken by their names."""
+    begin = Path()
+    rest = list(pattern.parts)
+    while rest and (begin / rest[0]).exists():
+        begin /= rest.pop(0)
+    found = map(Path, glob.glob(str(Path(glob.escape(str(begin)), *rest)), recursive=True))
+    return _outside(sorted(filter(_is_picture, found)), begin, skip)
+
+
+def _outside(files: Sequence[Path], folder: Path, skip: Path | None) -> list[Path]:
+    """The files that were found in `folder` and are not below `skip`; all of them if `folder` itself is there."""
+    if skip is None or (out := skip.resolve()) in (place := folder.resolve(), *place.parents):
+        return [*files]
+    return [file for file in files if out not in file.resolve().parents]
 
 
 def _images_in(folder: Path, recursive: bool, skip: Path | None, remarks: list[str]) -> list[Path]:
@@ -130,8 +150,7 @@ def _images_in(folder: Path, recursive: bool, skip: Path | None, remarks: list[s
         remarks.append(
             f"{videos} video{'s were' if videos > 1 else ' was'} not searched: name each, or use a pattern"
         )
-    if skip is not None and folder.resolve() != (out := skip.resolve()):
-        below = [path for path in below if out not in path.resolve().parents]
+    below = _outside(below, folder, skip)
     here = below if recursive else [path for path in below if path.parent == folder]
     if count := len({path.parent for path in below} - {path.parent for path in here} - {folder}):
         what = "1 subfolder with images was" if count == 1 else f"{count} subfolders with images were"

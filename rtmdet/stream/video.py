@@ -46,10 +46,18 @@ def library() -> ModuleType:
 
 
 def is_video(word: str) -> bool:
-    """Whether a path or address is that of a video, by its suffix or scheme."""
-    parts = urlsplit(word)
-    suffix = PurePosixPath(parts.path).suffix.lower()
-    return parts.scheme in STREAM_SCHEMES or suffix in (*VIDEO_SUFFIXES, *STREAM_SUFFIXES)
+    """Whether a path or address is that of a video, by its suffix or scheme. Raises InputError for no address."""
+    if "://" not in word:  # a path, in which # and ? are letters like others
+        return _has_video_suffix(word)
+    try:
+        parts = urlsplit(word)
+    except ValueError as error:
+        raise InputError(f"{word}: not an address ({error}): correct it") from error
+    return parts.scheme in STREAM_SCHEMES or _has_video_suffix(parts.path)
+
+
+def _has_video_suffix(path: str) -> bool:
+    return PurePosixPath(path).suffix.lower() in (*VIDEO_SUFFIXES, *STREAM_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +156,8 @@ def _opened(name: str) -> Iterator[Any]:
     """The open container. Raises InputError."""
     av = library()
     try:
-        container = av.open(name, timeout=WAIT) if "://" in name else av.open(name)
+        # What stands before a colon in a file's name would be taken for a protocol.
+        container = av.open(name, timeout=WAIT) if "://" in name else av.open(f"file:{name}")
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{name}: the video cannot be opened ({_reason(error)}); check the path or file") from error
     with container:

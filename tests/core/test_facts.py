@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts, read_facts, read_overlap, read_tiling
+from rtmdet.core.facts import (
+    ExportFacts,
+    ModelFacts,
+    NmsFacts,
+    check_names,
+    read_facts,
+    read_input_size,
+    read_overlap,
+    read_tiling,
+)
 from rtmdet.core.overlap import ORIGINAL, Overlap
 from rtmdet.core.tiling import Tiling
 
@@ -58,3 +67,26 @@ def test_rules_that_cannot_be_are_refused() -> None:
         read_tiling({"tile": 3}, "")
     with pytest.raises(InputError, match="NMS in the file drops the boxes that box voting needs"):
         ExportFacts(ModelFacts(("a",), (64, 64), overlap=VOTING), "1", "", nms=NmsFacts(0.001, 0.6, 300))
+
+
+@pytest.mark.parametrize("name", ["", " ", "line\nbreak", "bell\x07", "paragraph\u2029"])
+def test_class_names_are_one_line(name: str) -> None:
+    with pytest.raises(InputError, match=r"class name 2: expected one line of text, found '"):
+        check_names(["a", name])
+
+
+def test_class_names_differ() -> None:
+    check_names(["a", "A", "a b", "ä,ß"])
+    with pytest.raises(InputError, match=r"class name 'a': expected different names, found it twice"):
+        check_names(["a", "b", "a"])
+
+
+@pytest.mark.parametrize("size", [320, (320, 320), [320, 320]])
+def test_input_sizes(size: object) -> None:
+    assert read_input_size(size) == (320, 320)
+
+
+@pytest.mark.parametrize("size", [(320,), "320", (320.0, 416.0), 320.5, None])
+def test_what_is_no_input_size(size: object) -> None:
+    with pytest.raises(InputError, match=r"expected \(height, width\) in pixels"):
+        read_input_size(size)

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from rtmdet.core.errors import InputError
 from rtmdet.data.images import image_size, read_image, used_range
@@ -226,3 +226,23 @@ def test_the_range_affects_only_16_bit_images(tmp_path: Path) -> None:
     assert used_range(b"no image") is None
     constant = cv2.imencode(".png", np.full((4, 4), 700, np.uint16))[1].tobytes()
     assert used_range(constant) == (700, 701)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_avif_is_turned_as_well(tmp_path: Path, orientation: int) -> None:
+    pixels = np.zeros((32, 48, 3), np.uint8)
+    pixels[:8, :12] = 255
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    Image.fromarray(pixels).save(path := tmp_path / "a.avif", quality=100, exif=exif)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    assert image_size(path) == expected.shape[:2]
+    assert np.abs(read_image(path).astype(int) - expected).max() < 8
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_32_bits_per_value_are_named(tmp_path: Path, mode: str) -> None:
+    Image.new(mode, (8, 8)).save(path := tmp_path / "a.tif")
+    with pytest.raises(InputError, match=r"a\.tif: expected 8 or 16 bits per value, found 32; scale the values"):
+        read_image(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -249,3 +250,16 @@ print(received)
     command = [sys.executable, "-X", "faulthandler", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "[15]\n")
+
+
+@pytest.mark.parametrize("name", ["plain.onnx", "plain.xml"])
+def test_a_copy_for_another_process(folder: Path, images: list[np.ndarray], name: str) -> None:
+    file = Detector(folder / name, device="cpu", threads=1)
+    for found, expected in zip(pickle.loads(pickle.dumps(file))(images), file(images), strict=True):
+        assert_close(found.to("cpu"), expected.to("cpu"))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5])
+def test_threads_are_a_number(folder: Path, threads: int) -> None:
+    with pytest.raises(InputError, match=rf"threads {threads}: expected a number, at least 1"):
+        Detector(folder / "plain.onnx", threads=threads)

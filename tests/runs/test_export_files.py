@@ -13,6 +13,7 @@ from PIL import Image
 
 import rtmdet
 import rtmdet.runs.export
+from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
 from rtmdet.deploy.export import ExportOptions, Tracer, write_network
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
@@ -47,15 +48,16 @@ def test_a_verified_file(weights: Path, photos: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "best.check.json").read_text())["files"]["best-openmmlab.pth"]["verified"]
 
 
-def test_both_files_of_one_that_differs_are_renamed(
+def write_others(
+    tracer: Tracer, facts: ModelFacts, path: Path, format: str, options: ExportOptions, *, source: Path | None
+) -> None:
+    torch.manual_seed(1)
+    write_network(Tracer(rtmdet.build_rtmdet("nano", 3)), facts, path, format, options, source=source)
+
+
+def test_both_files_of_one_that_differs_are_named_unverified(
     weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write_others(
-        tracer: Tracer, facts: ModelFacts, path: Path, format: str, options: ExportOptions, *, source: Path | None
-    ) -> None:
-        torch.manual_seed(1)
-        write_network(Tracer(rtmdet.build_rtmdet("nano", 3)), facts, path, format, options, source=source)
-
     monkeypatch.setattr(rtmdet.runs.export, "write_network", write_others)
     (file,) = rtmdet.export(weights, ["openmmlab"], out=tmp_path, images=photos).files
     assert not file.verified
@@ -63,3 +65,35 @@ def test_both_files_of_one_that_differs_are_renamed(
     assert {path.name for path in tmp_path.iterdir()} == {
         "best-openmmlab.unverified.pth", "best-openmmlab.unverified.py", "best.check.json",
     }  # fmt: skip
+
+
+def test_a_verified_file_stays_until_another_one_is(
+    weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = rtmdet.export(weights, ["safetensors"], out=tmp_path, images=photos).files
+    content = file.path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(rtmdet.runs.export, "write_network", write_others)
+        (other,) = rtmdet.export(weights, ["safetensors"], out=tmp_path, images=photos).files
+    assert (file.verified, other.verified) == (True, False)
+    assert file.path.read_bytes() == content
+    assert other.path.name == "best.unverified.safetensors"
+    known = json.loads((tmp_path / "best.check.json").read_text())["files"]
+    assert {name: row["verified"] for name, row in known.items()} == {file.path.name: True, other.path.name: False}
+    rtmdet.export(weights, ["safetensors"], out=tmp_path, images=photos)
+    assert not other.path.exists()
+    assert [*json.loads((tmp_path / "best.check.json").read_text())["files"]] == [file.path.name]
+
+
+def test_nothing_is_written_before_the_images_are_there(weights: Path, tmp_path: Path) -> None:
+    for wrong in (tmp_path / "no.png", tmp_path / "a.mp4"):
+        if wrong.suffix == ".mp4":
+            wrong.write_bytes(b"-")
+        with pytest.raises(InputError, match=wrong.name):
+            rtmdet.export(weights, out=tmp_path / "out", images=wrong)
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_nms_need_nms(weights: Path, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="add nms"):
+        rtmdet.export(weights, out=tmp_path, images=photos, nms_iou=0.5)

@@ -107,7 +107,7 @@ def test_rows_of_the_table(out: Path) -> None:
 
 def test_crops_show_the_objects(out: Path) -> None:
     crops = sorted(path.relative_to(out / "crops").as_posix() for path in (out / "crops").rglob("*.jpg"))
-    assert crops == ["bright/a_1.jpg", "bright/deep_a_1.jpg", "white/a_2.jpg", "white/deep_a_2.jpg"]
+    assert crops == ["bright/a_1.jpg", "bright/deep/a_1.jpg", "white/a_2.jpg", "white/deep/a_2.jpg"]
     crop = read_image(out / "crops" / crops[0])
     assert np.abs(np.subtract(crop.shape[:2], 16)).max() <= 3
     assert np.median(crop) > 240

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict, TypeGuard, cast
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import is_one_line
 from rtmdet.data.class_names import similar_name_remarks
 from rtmdet.data.coco.repairs import clip_overhanging_boxes, find_group_categories, renumber_annotations
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
@@ -192,7 +193,8 @@ def _remove_group_categories(file: CocoFile, classes: Collection[str]) -> list[C
 
 
 def _check_category(where: str, entry: Entry) -> None:
-    _text(where, entry, "name", "name the class")
+    if not is_one_line(name := _text(where, entry, "name", "name the class")):
+        raise InputError(f"{where}: expected one line of text for 'name', found {shown(name)}; rename the class")
 
 
 def _check_unique_names(path: Path, categories: Iterable[CocoCategory]) -> None:

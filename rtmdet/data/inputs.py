@@ -1,0 +1,48 @@
+"""What a Detector takes: one image in any form, several, or a folder."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from rtmdet.core.arrays import is_tensor
+from rtmdet.core.errors import InputError
+from rtmdet.data.files import files_below
+from rtmdet.data.images import IMAGE_SUFFIXES
+
+
+def list_inputs(images: object) -> tuple[bool, Iterator[tuple[str, object]]]:
+    """Whether the input is a single image; and all images with their names for messages."""
+    if isinstance(images, str | os.PathLike):
+        path = as_path(images)
+        if not path.is_dir():
+            return True, iter([(str(path), path)])
+        return False, ((str(file), file) for file in images_in(path))
+    single = isinstance(images, bytes | np.ndarray | Image.Image | io.IOBase) or is_tensor(images)
+    if single or not isinstance(images, Iterable):
+        return True, iter([("image", images)])
+    return False, ((f"images[{place}]", image) for place, image in enumerate(images))
+
+
+def as_path(image: str | os.PathLike[str]) -> Path:
+    """The path of a file or folder. Raises InputError for an empty one, and for an address."""
+    text = os.fspath(image)
+    if not text:
+        raise InputError("'': expected the path of an image or of a folder, found an empty one")
+    if "://" in text:
+        raise InputError(f"{text}: expected the path of an image, found an address: download it, or use rtmdet infer")
+    return Path(text).expanduser()
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files of a folder, at least one. Raises InputError."""
+    files = files_below(folder, IMAGE_SUFFIXES, levels=0)
+    if not files:
+        what = "none in it" if folder.is_dir() else "a file" if folder.exists() else "nothing there"
+        raise InputError(f"{folder}: expected a folder with images, found {what}: give another folder")
+    return files

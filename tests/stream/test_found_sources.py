@@ -1,0 +1,60 @@
+"""Which files the words of a command name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bright import scene
+
+from rtmdet.core.draw import save_image
+from rtmdet.core.errors import InputError
+from rtmdet.stream.sources import find_sources
+from rtmdet.stream.video import Video
+
+
+def write(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        save_image(folder / name, scene(0))
+
+
+def found(*words: object, skip: Path | None = None) -> list[str]:
+    return [Path(source.name).name for source in find_sources([*map(str, words)], skip=skip).sources]
+
+
+def test_patterns_leave_the_output_folder_out_as_folders_do(tmp_path: Path) -> None:
+    write(tmp_path, "a.jpg", "out/b.jpg", "out/crops/c.jpg")
+    out = tmp_path / "out"
+    assert found(tmp_path / "**" / "*.jpg", skip=out) == ["a.jpg"]
+    assert found(out / "*.jpg", skip=out) == ["b.jpg"]  # named itself
+    assert found(out / "c*" / "*.jpg", skip=out) == ["c.jpg"]
+    assert found(tmp_path / "**" / "*.jpg") == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_brackets_of_folders_that_exist_are_letters(tmp_path: Path) -> None:
+    write(tmp_path, "photos [1]/a.jpg", "photos 1/b.jpg")
+    assert found(tmp_path / "photos [1]" / "*.jpg") == ["a.jpg"]
+    assert found(tmp_path / "photos [12]" / "*.jpg") == ["b.jpg"]
+
+
+def test_signs_of_addresses_are_letters_in_names(tmp_path: Path) -> None:
+    for name in ("clip #1.mp4", "what?.mp4"):
+        (tmp_path / name).write_bytes(b"-")
+    sources = find_sources([str(tmp_path / "*.mp4")]).sources
+    assert [source.place.name for source in sources] == ["clip #1.mp4", "what?.mp4"]
+    assert all(isinstance(source, Video) for source in sources)
+
+
+@pytest.mark.parametrize("word", ["https://[foo]/a.jpg", "rtsp://[::1/a"])
+def test_broken_addresses(word: str) -> None:
+    with pytest.raises(InputError, match=r": not an address \(.+\): correct it"):
+        find_sources([word])
+
+
+def test_a_folder_of_videos_names_them(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"-")
+    with pytest.raises(InputError, match=r"found no image; 1 video was not searched: name each, or use a pattern$"):
+        find_sources([str(tmp_path)])
+    with pytest.raises(InputError, match=r"^'': expected the path"):
+        find_sources([""])
