@@ -91,6 +91,8 @@ def train(
         raise InputError("train: expected either data or config, found both or neither; give one of them")
     given: dict[str, object] = {} if epochs is None else {"train.epochs": epochs}
     given |= {} if output is None else {"train.output": str(output)}
+    if settings is not None and not isinstance(settings, Mapping):
+        raise InputError(f'settings: expected a dict such as {{"train.epochs": 10}}, found {settings!r}')
     given |= settings or {}
     options = RunOptions(
         config=_path(config),

@@ -349,6 +349,8 @@ def _open(
     weights: FilePath, *, size: str | None, device: str, fold: bool, half: bool, threads: int | None
 ) -> tuple[Path | None, Backend, ModelFacts]:
     """The file of weights, what runs it, and its facts; by the suffix, which decides about the imports, too."""
+    if not isinstance(weights, str | os.PathLike):
+        raise InputError(f"weights {weights!r}: expected the path of a file, the folder of a run or a published name")
     path = Path(weights).expanduser()
     if not isinstance(device, str):
         raise InputError(f"device {device!r}: expected cpu, cuda, cuda:1, mps or auto")

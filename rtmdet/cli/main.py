@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from rtmdet.cli.parser import COMMANDS, build_parser
+from rtmdet.core.errors import InputError
 
 OTHER_WORDS = {  # what other programs call the commands
     **dict.fromkeys(("predict", "detect", "inference"), "infer"),
@@ -42,15 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     arguments.began = began  # what --minutes counts from
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: 8 x faster on a busy CPU
-    command = importlib.import_module(arguments.module)
-    from rtmdet.core.errors import InputError
-
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the terminal may be unable to show a name in a file
     try:
         with _ended_by_sigterm():
-            return command.run(arguments)
+            return importlib.import_module(arguments.module).run(arguments)  # the import takes seconds
     except InputError as error:
         _print_error(str(error))
         return 2

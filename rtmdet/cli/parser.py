@@ -86,7 +86,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
                       help="your own data set, a folder or file: COCO, YOLO, Pascal VOC, LabelMe, CVAT or VIA; "
                       "hyper-parameters are derived from the data and printed")  # fmt: skip
     parser.add_argument("--images", type=as_path, metavar="FOLDER",
-                        help="if --data is a COCO file: folder of its images (default: found near it)")  # fmt: skip
+                        help="if --data is COCO: folder of its images (default: found near it)")  # fmt: skip
     parser.add_argument("--weights", help="checkpoint, folder of a run or published name to start from; 'none': "
                         "train from scratch (default: that of --config; with --data rtmdet-tiny-coco)")  # fmt: skip
     parser.add_argument("--keep-classes", action="store_true",

@@ -20,6 +20,16 @@ from rtmdet.config.schema import Config, Plain
 from rtmdet.core.errors import InputError
 
 
+def _sections(kind: type, prefix: str = "") -> Iterator[str]:
+    for name, hint in kinds(kind).items():
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            yield f"{prefix}{name}"
+            yield from _sections(hint, f"{prefix}{name}.")
+
+
+SECTIONS = frozenset(_sections(Config))  # the dotted keys whose values are settings themselves
+
+
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file and apply `key.subkey=value` overrides.
 

@@ -122,7 +122,7 @@ def _start(start: Start) -> list[Choice]:
 
 
 def _new_classes(count: int, steps: int) -> list[Choice]:
-    reason = "higher learning rate for the class layers, which start from scratch"
+    reason = f"higher learning rate for the class layers: {count} new class{'' if count == 1 else 'es'}"
     choices = [Choice("train.class_rate_factor", CLASS_RATE_FACTOR, reason)]
     if count > 1 and steps < MANY_STEPS:
         # Differs from mmdet, which always has mixup: half-transparent objects are harder to tell apart.

@@ -138,7 +138,7 @@ def _spellings(name: str) -> Iterator[str]:
     except ValueError:  # such as "http://[x.jpg"
         return
     yield unquote(address.path)
-    yield from parse_qs(address.query).get("d", [])
+    yield from (name.replace("\\", "/") for name in parse_qs(address.query).get("d", []))
 
 
 def _common_parts(first: str, second: str) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import write_whole
 from rtmdet.data.files import read_bytes
 
 
@@ -30,13 +30,7 @@ def write_json(path: Path, content: object, *, indent: int | None = None) -> Non
 
     Raises InputError if it cannot be written.
     """
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_text(json.dumps(content, indent=indent), encoding="utf-8")
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_whole(path, json.dumps(content, indent=indent).encode())
     except OSError as error:
         raise InputError(f"{path}: the file cannot be written ({error.strerror}); choose another path") from error

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import write_whole
 
 
 def read_file(path: Path) -> bytes:
@@ -23,11 +23,7 @@ def read_file(path: Path) -> bytes:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a file, all of it or nothing. Raises InputError."""
-    part = path.with_name(f"{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        os.replace(part, path)
+        write_whole(path, content)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written ({error.strerror}): choose another --out") from error

@@ -18,6 +18,7 @@ from rtmdet.core.detections import CocoResult, Detections
 from rtmdet.core.distributed import gather, is_main_process
 from rtmdet.core.errors import InputError
 from rtmdet.core.structures import ImageMeta
+from rtmdet.core.whole_file import write_whole
 from rtmdet.evaluation.hotcoco import evaluate_with_hotcoco
 from rtmdet.evaluation.matches import COCO_IOUS, ClassMatches, Measured
 from rtmdet.evaluation.pycocotools import evaluate_with_pycocotools
@@ -168,8 +169,7 @@ class CocoEvaluator:
     def write_results(self, path: Path) -> None:
         """Write the detections in this process as COCO results JSON. Raises InputError."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(self.results))
+            write_whole(path, json.dumps(self.results).encode())
         except OSError as error:
             raise InputError(f"results {path} cannot be written: {error}") from error
 

@@ -58,6 +58,7 @@ def export_detector(
     Until it is compared, and if it differs, a file has a name with `unverified`: an earlier verified one stays.
     The results of all files are in `<stem>.check.json`.
     """
+    formats = [formats] if isinstance(formats, str) else formats
     unknown = [name for name in formats if name not in ENDINGS]
     if unknown or not formats:
         found = ", ".join(unknown) or "none"

@@ -3,25 +3,72 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from rtmdet.config.file import dump_config, load_config
 from rtmdet.config.schema import Config, DataConfig, SplitConfig
+from rtmdet.core.distributed import is_main_process
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import write_whole
 from rtmdet.weights.checkpoint import has_checkpoint
 
+try:
+    import fcntl
+except ImportError:  # Windows, where two runs in one folder are not noticed
+    fcntl = None  # type: ignore[assignment]
+
 CONFIG = "config.yaml"
+LOCK = ".lock"
+
+
+@contextmanager
+def claim_folder(folder: Path, *, new: bool) -> Iterator[None]:
+    """Create the run's folder and keep other runs out of it. Raises InputError if one is going on there.
+
+    For a `new` run also if it holds one. The main process does this for all. A folder that is empty in the end is
+    removed.
+    """
+    if not is_main_process():
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / LOCK).open("w") as file:
+            _lock(file.fileno(), folder)
+            try:
+                if new:
+                    check_unused(folder)
+                yield
+            finally:
+                (folder / LOCK).unlink(missing_ok=True)
+                with suppress(OSError):  # it holds the run
+                    folder.rmdir()
+    except OSError as error:
+        if error.filename is None or not Path(error.filename).is_relative_to(folder):
+            raise
+        raise InputError(f"output folder {folder} cannot be written: {error}") from error
+
+
+def _lock(file: int, folder: Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(
+            f"{folder}: another run is going on there: wait for it, or set another train.output"
+        ) from error
+    except OSError:  # a file system without locks
+        return
 
 
 def prepare_folder(folder: Path, config: Config) -> None:
     """Create the run's folder and write the resolved configuration atomically."""
-    part = folder / f"{CONFIG}.part"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part.write_text(stored_text(config))
-        os.replace(part, folder / CONFIG)
+        write_whole(folder / CONFIG, stored_text(config).encode())
     except OSError as error:
         raise InputError(f"output folder {folder} cannot be written: {error}") from error
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import yaml
+
+from rtmdet.config.file import SECTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,9 @@ class RunOptions:
     folds: int | None = None  # with data: cross-validation with this many runs
     one_image_is_enough: bool = False  # a single labeled image serves for training and validation
     began: float = field(default_factory=time.monotonic)  # what the minutes count from
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "overrides", tuple(chain.from_iterable(map(split_section, self.overrides))))
 
     @property
     def given(self) -> dict[str, str]:
@@ -55,3 +62,18 @@ def _unquoted(value: str) -> str:
     except (yaml.YAMLError, ValueError, RecursionError):
         return value
     return found if isinstance(found, str) else value
+
+
+def split_section(override: str) -> Iterator[str]:
+    """`train={epochs: 3, seed: 1}` as train.epochs=3 and train.seed=1; other overrides as they are."""
+    key, _, text = override.partition("=")
+    try:
+        settings = yaml.safe_load(text) if key.strip() in SECTIONS else None
+    except (yaml.YAMLError, ValueError, RecursionError):  # reported where it is applied
+        settings = None
+    if not isinstance(settings, dict):
+        yield override
+        return
+    for name, value in settings.items():
+        text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).removesuffix("...\n")
+        yield from split_section(f"{key.strip()}.{name}={text.strip()}")

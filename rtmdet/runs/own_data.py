@@ -19,12 +19,19 @@ from rtmdet.core.wording import shortened
 from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.runs.build_trainer import training_device
-from rtmdet.runs.folder import check_unused, holds_run, is_run, load_run
+from rtmdet.runs.folder import CONFIG, check_unused, holds_run, is_run, load_run
 from rtmdet.runs.input_size import choose_input_size, relative_sizes
 from rtmdet.runs.norm_statistics import choose_norm_statistics
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.own_splits import labeled_images, open_data_set, report_changes, two_splits, write_split
+from rtmdet.runs.own_splits import (
+    keep_digests,
+    labeled_images,
+    open_data_set,
+    report_changes,
+    two_splits,
+    write_split,
+)
 from rtmdet.runs.resize_range import choose_resize_range
 from rtmdet.runs.weights_file import build_detector, fetch_weights, read_weights, start_of
 from rtmdet.weights.load import LoadedWeights, new_classes
@@ -142,6 +149,7 @@ class OwnData:
                 say(f"  {choice.key}: {choice.value}  ({choice.reason})")
         config = resolved()
         write_json(copies / ORIGIN, str(options.data_set.resolve()))
+        keep_digests({"train": self.train, "val": self.val}, copies)
         return config
 
     def _training_images(self, config: Config) -> int:
@@ -192,6 +200,11 @@ def check_resumable(options: RunOptions, folder: Path) -> None:
         check_unused(folder)
     origin = folder / "data" / ORIGIN
     if origin.exists() and (begun := read_json(origin)) != str(options.data_set.resolve()):
+        if not Path(str(begun)).exists():
+            raise InputError(
+                f"{folder} holds a run on {begun}, which is gone: if the data was moved, continue with --config "
+                f"{folder / CONFIG} --resume and its new places, --set data.train.images=... (annotations; val, too)"
+            )
         raise InputError(f"{folder} holds a run on {begun}, not on {options.data_set}: set another train.output")
 
 
@@ -224,7 +237,11 @@ def initial_weights(options: RunOptions) -> str | None:
     given = options.given
     own_backbone = given.get("model.backbone", "null").strip().lower() not in NULLS
     default = NO_WEIGHTS if own_backbone else DEFAULT_WEIGHTS
-    weights = (options.weights or given.get("model.weights", default)).strip()
+    weights = (given.get("model.weights", default) if options.weights is None else options.weights).strip()
+    if not weights:
+        raise InputError(
+            f"--weights '': expected a file, a published name or {NO_WEIGHTS}; leave it out for {default}"
+        )
     return None if weights.lower() in NULLS else weights
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rtmdet.core.console import say
@@ -11,13 +12,15 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.coco.edit import split_coco
 from rtmdet.data.coco.file import CocoFile, read_coco
 from rtmdet.data.copies import group_copies
+from rtmdet.data.files import read_bytes
 from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.formats.open import OpenedDataset, open_dataset
 from rtmdet.data.image_names import place_images
-from rtmdet.data.json_file import write_json
+from rtmdet.data.json_file import read_json, write_json
 
 VALIDATION_SHARE = 0.2  # of the images, if the data has no validation split
 SPLIT_SEED = 0
+DIGESTS = "digests.json"  # of the annotation files that a run reads itself
 
 Objects = dict[str, Counter[tuple[object, ...]]]  # file name -> (class, box) -> how often
 
@@ -89,11 +92,35 @@ def labeled_images(split: Split) -> int:
     return len({entry["image_id"] for entry in split.coco["annotations"] if not entry["iscrowd"]})
 
 
+def keep_digests(splits: Mapping[str, Split], folder: Path) -> None:
+    """Write into `folder` what the annotation files are like that a run reads itself, for `report_changes`."""
+    files = {name: split.annotations for name, split in splits.items() if split.annotations is not None}
+    if files:
+        write_json(folder / DIGESTS, {name: [str(file.resolve()), _digest(file)] for name, file in files.items()})
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(read_bytes(file)).hexdigest()
+
+
+def _report_changed_files(folder: Path) -> None:
+    digests = read_json(folder / DIGESTS) if (folder / DIGESTS).is_file() else None
+    for name, kept in digests.items() if isinstance(digests, dict) else ():
+        file = Path(kept[0])
+        if file.is_file() and _digest(file) != kept[1]:
+            best = "; the best AP so far may be that of other labels" if name == "val" else ""
+            say(f"data: {file} has changed since the run started: the run continues with the changed labels{best}")
+
+
 def report_changes(path: Path, images: Path | None, folder: Path) -> None:
-    """Print how the data set at `path` differs from the copies in `folder`, which a resumed run uses."""
+    """Print how the data set at `path` differs from what is in `folder`, of a run that is resumed.
+
+    That are copies of the annotations, which the run uses, or the digests of the files that it reads itself.
+    """
+    _report_changed_files(folder)
     copies = {name: folder / f"{name}.json" for name in ("train", "val") if (folder / f"{name}.json").is_file()}
     if not copies:
-        return  # the run reads the original files
+        return
     try:
         splits = open_dataset(path, images).splits
         for split in splits.values():

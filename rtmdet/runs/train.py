@@ -21,7 +21,7 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.build_trainer import build_trainer, training_device
-from rtmdet.runs.folder import check_unused, prepare_folder
+from rtmdet.runs.folder import check_unused, claim_folder, prepare_folder
 from rtmdet.runs.folds import cross_validate
 from rtmdet.runs.likely_causes import collect_facts
 from rtmdet.runs.open_data import open_data
@@ -87,7 +87,7 @@ def train(
     if not resume:
         check_unused(folder)
     device = training_device(config.train.device)
-    with process_group(device), stopped_by_another():
+    with process_group(device), stopped_by_another(), claim_folder(folder, new=not resume):
         config = gather(config)[0]  # choices from measurements may differ between processes
         torch.manual_seed(config.train.seed)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.train.tf32

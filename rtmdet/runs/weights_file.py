@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -55,8 +56,9 @@ def starts_from_detector(config: Config) -> bool:
 def load_first_weights(model: RTMDet, name: str, classes: Sequence[str]) -> None:
     """Load a checkpoint; classes that it knows by name keep what it learned about them."""
     weights = read_weights(name)
-    say(load_weights(model, weights).summary)
+    report = load_weights(model, weights)
     known = keep_known_classes(model, weights, classes)
+    say(replace(report, kept_classes=len(known)).summary)
     if known and weights.classes != tuple(classes):
         new = len(classes) - len(known)
         say(f"classes: {shortened(known)} known to the weights and kept, {new} new")

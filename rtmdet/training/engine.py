@@ -141,9 +141,8 @@ class Trainer:
             if last:
                 self._choose_input_size()
             self.validate()
-            if not last and self.stopped_early and self.choose_input_size is not None:
+            if not last and self.stopped_early and self._choose_input_size():
                 waited = self.validations_since_best  # counted at the training size
-                self._choose_input_size()
                 self.validate()
                 self.validations_since_best = waited
         self.epoch, self.step = self.epoch + 1, 0
@@ -170,10 +169,13 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_validation(record)
 
-    def _choose_input_size(self) -> None:
+    def _choose_input_size(self) -> bool:
+        """Choose the size for detection, if planned; returns whether it is another one."""
+        before = self.meta.facts.input_size
         if self.choose_input_size is not None:
             copy_from_main(self.averaged.buffers())
             self._detect_at(self.choose_input_size(self.averaged.eval()))
+        return self.meta.facts.input_size != before
 
     def _detect_at(self, input_size: tuple[int, int]) -> None:
         self.meta = replace(self.meta, facts=replace(self.meta.facts, input_size=input_size))

@@ -129,7 +129,10 @@ def read_training_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointM
     meta = parse_meta(content["meta"], path)
     training, state = content.get("training"), content.get("state_dict")
     if not isinstance(training, dict) or not isinstance(state, dict):
-        raise InputError(f"{path}: holds weights but no training state: resume from last.pth")
+        raise InputError(
+            f"{path}: holds weights but no training state, which only the last.pth of a run has: begin another run "
+            "with --weights and this file"
+        )
     missing = [field.name for field in fields(TrainingState) if field.name not in training]
     if missing:
         raise InputError(f"{path}: the training state lacks {', '.join(missing)}: resume from another file")

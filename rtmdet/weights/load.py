@@ -83,19 +83,19 @@ class LoadReport:
     backbone_only: bool = False
     replaced_classes: int | None = None  # K of the file, if its class layers did not fit
     num_classes: int = 0  # K of the model
+    kept_classes: int = 0  # of these, those that the file knows by name
 
     @property
     def summary(self) -> str:
         """One line for the user."""
         if self.backbone_only:
             return f"{self.path.name}: backbone loaded ({self.loaded} tensors); neck and head start from scratch"
+        name = f"{self.path.name}: weights loaded"
         if self.replaced_classes is None:
-            return f"{self.path.name}: weights loaded completely ({self.loaded} tensors)"
+            return f"{name} completely ({self.loaded} tensors)"
         classes = f"{self.num_classes} class{'' if self.num_classes == 1 else 'es'}"
-        return (
-            f"{self.path.name}: weights loaded ({self.loaded} tensors); the class layers start from scratch: "
-            f"{classes} instead of {self.replaced_classes}"
-        )
+        why = "" if self.kept_classes else "; the class layers start from scratch"
+        return f"{name} ({self.loaded} tensors){why}: {classes} instead of {self.replaced_classes}"
 
 
 def read_checkpoint(path: Path) -> LoadedWeights:

@@ -11,7 +11,8 @@ import pytest
 
 from rtmdet.data.coco.edit import split_coco
 from rtmdet.data.coco.file import CocoFile, box_annotation
-from rtmdet.runs.own_splits import report_changes
+from rtmdet.data.formats.labeled_image import Split
+from rtmdet.runs.own_splits import keep_digests, report_changes
 
 COUNT = 6
 
@@ -69,3 +70,21 @@ def test_data_that_is_gone_is_no_fault(folders: tuple[Path, Path], capsys: pytes
     assert "the run continues with its own copies; the data set can no longer be read" in capsys.readouterr().out
     report_changes(data, None, data)
     assert not capsys.readouterr().out, "no copies: the run reads the files themselves"
+
+
+def test_changes_of_files_that_a_run_reads_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    splits = {}
+    for name, numbers in (("train", range(1, 4)), ("val", range(4, 6))):
+        (tmp_path / f"{name}.json").write_text(json.dumps(coco(numbers)))
+        splits[name] = Split(coco(numbers), tmp_path, [], tmp_path / f"{name}.json")
+    keep_digests(splits, tmp_path / "run" / "data")
+    report_changes(tmp_path, None, tmp_path / "run" / "data")
+    assert capsys.readouterr().out == ""
+    for name in ("train", "val"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(coco(range(1, 9), shift=1)))
+    report_changes(tmp_path, None, tmp_path / "run" / "data")
+    words = "has changed since the run started: the run continues with the changed labels"
+    assert capsys.readouterr().out.splitlines() == [
+        f"data: {tmp_path / 'train.json'} {words}",
+        f"data: {tmp_path / 'val.json'} {words}; the best AP so far may be that of other labels",
+    ]

@@ -378,7 +378,7 @@ def test_two_processes_write_one_run(config: Path, dataset: Path, tmp_path: Path
 def test_starts_from_weights_of_other_classes(
     config: Path, checkpoint: Path, dataset: Path, tmp_path: Path, command: Command
 ) -> None:
-    """The class layers start from scratch, and the user is told so."""
+    """The class that the weights know is kept, the other one starts from scratch, and the user is told so."""
     content = json.loads((dataset / "train" / "annotations.json").read_text())
     content["categories"].append({"id": 7, "name": "kite"})
     (tmp_path / "two.json").write_text(json.dumps(content))
@@ -386,7 +386,9 @@ def test_starts_from_weights_of_other_classes(
     words = [f"data.train={split}", f"data.val={split}", f"model.weights={checkpoint}", "train.epochs=1"]
     result = command("train", "--config", config, *(word for pair in words for word in ("--set", pair)))
     assert result.returncode == 0, result.stderr
-    assert "the class layers start from scratch: 2 classes instead of 1" in result.stdout
+    assert " tensors): 2 classes instead of 1\n" in result.stdout
+    assert "\nclasses: balloon known to the weights and kept, 1 new\n" in result.stdout
+    assert "start from scratch" not in result.stdout
     assert read_checkpoint(tmp_path / "run" / "best.pth").classes == ("balloon", "kite")
 
 

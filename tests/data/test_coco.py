@@ -17,6 +17,7 @@ from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.coco.file import read_coco
+from rtmdet.data.coco.repairs import WRONG_BOXES
 
 Document = dict[str, list[dict[str, object]]]
 
@@ -392,3 +393,17 @@ def test_the_index_is_pycocotools_own(folder: Path, capsys: pytest.CaptureFixtur
         assert {key: value for key, value in ours.items() if value} == theirs, (
             name
         )  # looking up a key adds an empty list
+
+
+def test_boxes_of_two_corners_are_suspected(folder: Path) -> None:
+    document = sound()
+    document["annotations"] = [annotation(number, 7, 4, [40, 1, 79, 9]) for number in range(1, 11)]
+    assert dataset(folder, document).remarks[0].endswith(f"their image: 10, clipped; {WRONG_BOXES}")
+
+
+@pytest.mark.parametrize("name", [" ", "two\nlines"])
+def test_class_names_are_one_line(folder: Path, name: str) -> None:
+    document = sound()
+    document["categories"][0]["name"] = name
+    with pytest.raises(InputError, match=r"category 20: expected one line of text for 'name', found"):
+        dataset(folder, document)

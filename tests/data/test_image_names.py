@@ -37,6 +37,7 @@ def folder(tmp_path: Path) -> Path:
         (r"D:\old\images\b\one.png", "b/one.png"),
         ("/home/other/data/images/one.png", "b/one.png"),
         ("/data/local-files/?d=proj/a/x.png", "a/x.png"),
+        ("/data/local-files/?d=proj%5Ca%5Cx.png", "a/x.png"),
         ("https://host.org/bucket/one.png?signature=a%2Fb#top", "b/one.png"),
         ("s3://bucket/my%20pic.png", "my pic.png"),
         ("my%20pic.png", "my pic.png"),

@@ -68,7 +68,9 @@ def test_shapes_of_a_group_are_one_object(tmp_path: Path) -> None:
         shape("rectangle", (40, 40), (50, 50), group=1, label="cat"),
         shape("rectangle", (60, 20), (70, 30)),
     ]
-    objects = convert_labelme(write_labelme(tmp_path, {"a": parts})).coco["annotations"]
+    converted = convert_labelme(write_labelme(tmp_path, {"a": parts}))
+    objects = converted.coco["annotations"]
+    assert converted.remarks == ["joined: 2 shapes to 1 objects, by the same label and group_id"]
     assert [entry["bbox"] for entry in objects] == [
         [1, 1, 8, 19], [20, 20, 10, 10], [40, 40, 10, 10], [60, 20, 10, 10],
     ]  # fmt: skip

@@ -415,3 +415,15 @@ def test_unsupported_formats_are_named(tmp_path: Path, name: str, text: str, wor
     file.write_text("[1]" if name.endswith("json") else "a,b\n")
     with pytest.raises(InputError, match="recognized none; "):
         open_dataset(file)
+
+
+def test_train_and_val_with_images_elsewhere(tmp_path: Path) -> None:
+    """As `rtmdet data split` writes them into another folder."""
+    for name in ("train", "val"):
+        write_coco(tmp_path / "split" / f"{name}.json", tmp_path / "photos")
+    source = open_dataset(tmp_path / "split", tmp_path / "photos")
+    assert {name: split.images for name, split in source.splits.items()} == dict.fromkeys(
+        ("train", "val"), tmp_path / "photos"
+    )
+    with pytest.raises(InputError, match="expected a COCO file, since an image folder is given, found none"):
+        open_dataset(tmp_path / "photos", tmp_path / "photos")

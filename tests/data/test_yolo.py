@@ -334,3 +334,13 @@ def test_polygons_stay_polygons(tmp_path: Path) -> None:
     split = convert_yolo(write_data(tmp_path, labels={"a": square}), "train")
     assert split.coco["annotations"][0]["bbox"] == pytest.approx([8, 12, 4, 24])
     assert split.remarks == []
+
+
+def test_lists_may_name_images_elsewhere(tmp_path: Path) -> None:
+    path = write_data(tmp_path / "set", labels={}, description={"train": "train.txt", "names": NAMES})
+    write_data(tmp_path / "photos", labels={"a": "1 0.5 0.5 0.5 0.5\n"}, images="images/far")
+    image = tmp_path / "photos" / "images" / "far" / "a.png"
+    (tmp_path / "set" / "train.txt").write_text(f"{image}\n")
+    split = convert_yolo(path, "train")
+    assert (split.images / split.coco["images"][0]["file_name"]).samefile(image)
+    assert [entry["category_id"] for entry in split.coco["annotations"]] == [1]

@@ -192,6 +192,16 @@ def test_a_run_that_stops_early_chooses_the_size_of_detection_too(tmp_path: Path
     assert (again.epoch, again.meta.facts.input_size) == (3, (96, 128))
 
 
+def test_the_size_of_the_training_is_not_measured_again(tmp_path: Path) -> None:
+    scores, recorder = iter([0.3, 0.2, 0.1]), Recorder()
+    plan = replace(PLAN, epochs=9, patience=2)
+    trainer = make_trainer(tmp_path, plan=plan, evaluate=lambda _: metrics(next(scores)), callbacks=[recorder])
+    trainer.choose_input_size = lambda _: trainer.meta.facts.input_size
+    trainer.run()
+    assert [record.epoch for record in recorder.validations] == [1, 2, 3]
+    assert trainer.stopped_early
+
+
 def test_best_weights_are_kept(tmp_path: Path) -> None:
     scores, states = iter([0.1, 0.3, 0.3, 0.2]), []
 

@@ -263,7 +263,8 @@ def _category_ids(path: Path, file: CocoFile, classes: Sequence[str] | None) -> 
     if unknown:
         raise InputError(
             f"{path}: expected a category {shortened(map(repr, unknown), 5)}, found "
-            f"{shortened(map(repr, in_file), 5)}; write the names as the file does"
+            f"{shortened(map(repr, in_file), 5)}; the names must be equal: correct those of the file or those of the "
+            "detector or training data"
         )
     return {name: in_file[name] for name in classes}
 

@@ -13,7 +13,14 @@ from typing import NotRequired, TypedDict, TypeGuard, cast
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import is_one_line
 from rtmdet.data.class_names import similar_name_remarks
-from rtmdet.data.coco.repairs import clip_overhanging_boxes, find_group_categories, renumber_annotations
+from rtmdet.data.coco.repairs import (
+    FEW_OVER_EDGE,
+    MANY_OVER_EDGE,
+    WRONG_BOXES,
+    clip_overhanging_boxes,
+    find_group_categories,
+    renumber_annotations,
+)
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.json_file import read_json
 
@@ -82,7 +89,9 @@ def read_and_repair(path: Path, classes: Collection[str] = (), document: object 
     annotations = cast("list[Entry]", file["annotations"])
     repeated, clipped = renumber_annotations(annotations), clip_overhanging_boxes(annotations, images)
     remarks = [f"repeated annotation ids: {repeated}; all are renumbered from 1"] if repeated else []
-    remarks += [f"boxes beyond the edge of their image: {clipped}, clipped"] if clipped else []
+    if clipped:
+        many = f"; {WRONG_BOXES}" if clipped > max(MANY_OVER_EDGE * len(annotations), FEW_OVER_EDGE) else ""
+        remarks.append(f"boxes beyond the edge of their image: {clipped}, clipped{many}")
     remarks += [
         f"category {group['id']}, {group['name']!r}, has no objects and is the supercategory of others: not a class"
         for group in groups

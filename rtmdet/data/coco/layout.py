@@ -19,17 +19,19 @@ from rtmdet.data.split_names import SPLITS, group_by_split, split_name
 LOOKED_AT = 10  # image names of a file that are looked for in each candidate folder
 
 
-def find_coco(path: Path, documents: Mapping[Path, object]) -> dict[str, tuple[Path, Path]]:
+def find_coco(
+    path: Path, documents: Mapping[Path, object], images: Path | None = None
+) -> dict[str, tuple[Path, Path]]:
     """The COCO file and the image folder of train, and of val if there is one; {} if there is no COCO file.
 
-    `documents` are those of `read_documents(path)`. Raises InputError if a split has several files, or its images
-    are not found.
+    `documents` are those of `read_documents(path)`; `images` is the image folder, if known. Raises InputError if a
+    split has several files, or its images are not found.
     """
     coco = {file: content for file, content in documents.items() if is_coco(content)}
     if not coco:
         return {}
     files = file_by_split(path, coco)
-    return {name: (file, find_folder(file, file_names(coco[file]), name)) for name, file in files.items()}
+    return {name: (file, images or find_folder(file, file_names(coco[file]), name)) for name, file in files.items()}
 
 
 def read_documents(path: Path) -> Iterator[tuple[Path, object]]:

@@ -6,6 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 ROUNDING = 1.0  # pixels that a box may extend beyond its image: tools round
+MANY_OVER_EDGE = 0.2  # fraction of the boxes above which careless drawing is no explanation
+FEW_OVER_EDGE = 9  # boxes that nothing can be concluded from
+WRONG_BOXES = "too many to be an accident: is 'bbox' x, y, width, height in pixels of these images?"
 
 
 def renumber_annotations(annotations: Sequence[dict[str, Any]]) -> int:

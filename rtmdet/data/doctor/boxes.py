@@ -10,12 +10,11 @@ from collections.abc import Container, Iterator, Sequence
 
 from rtmdet.data.coco.dataset import MIN_SIDE
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_outside
-from rtmdet.data.coco.repairs import ROUNDING
+from rtmdet.data.coco.repairs import MANY_OVER_EDGE, ROUNDING, WRONG_BOXES
 from rtmdet.data.coco.usable import Unusable, reason_against
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item, Severity
 
-MANY_OVER_EDGE = 0.2  # fraction of the boxes above which careless drawing is no explanation
 AREA_TOLERANCE = 1.01  # an object's area is at most that of its box, up to rounding
 MAX_DETECTIONS = 100  # per image that COCO's metrics count
 UNUSABLE: dict[Unusable, tuple[Severity, str, str]] = {
@@ -45,11 +44,7 @@ def find_misplaced_boxes(file: AnnotationFile, of_wrong_size: Container[int]) ->
     advice = "correct or remove the boxes; is 'bbox' x, y, width, height?"
     yield file.finding("error", "outside-box", "boxes outside their image", advice, outside)
     many = len(over) > MANY_OVER_EDGE * len(file.annotations)
-    advice = (
-        "too many to be an accident: is 'bbox' x, y, width, height in pixels of these images?"
-        if many
-        else "no action needed: training and evaluation clip them to the image"
-    )
+    advice = WRONG_BOXES if many else "no action needed: training and evaluation clip them to the image"
     worst_first = [item for _, item in sorted(over, key=lambda pair: -pair[0])]
     message = "boxes that extend beyond their image"
     yield file.finding("warning" if many else "hint", "over-edge", message, advice, worst_first)

@@ -73,11 +73,11 @@ def examine_path(
 
 def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFiles], list[str]]:
     """The splits and remarks about the format. COCO files are not converted, so that all their faults are found."""
-    if images is not None:
+    if images is not None and not path.is_dir():
         return [SplitFiles("train", path, images)], []
-    if path.exists() and find_layout(path) is None and (coco := find_coco(path, dict(read_documents(path)))):
+    if path.exists() and find_layout(path) is None and (coco := find_coco(path, dict(read_documents(path)), images)):
         return [SplitFiles(name, file, place) for name, (file, place) in coco.items()], []
-    source = open_dataset(path)
+    source = open_dataset(path, images)
     for name, split in source.splits.items():
         write_json(folder / f"{name}.json", split.coco)
     splits = [SplitFiles(name, folder / f"{name}.json", split.images, path) for name, split in source.splits.items()]

@@ -80,13 +80,16 @@ def convert_labelme(
     file_names = label_files.images_by_name(images)
     others = sum(content is not None for content in documents.values()) - len(files)
     skipped = Counter({"JSON file of another kind": others} if others else {})
+    joined: list[int] = []
     labeled = []
     for path, content in files.items():
         with one_entry():
-            objects = _read_objects(path, content, skipped)
+            objects = _read_objects(path, content, skipped, joined)
             named = label_files.find_image(path, folder, _name_inside(path, content, images), file_names)
             labeled.append(LabeledImage(path, named, objects, _size(path, content)))
     remarks = [f"skipped: {count} x {kind}" for kind, count in skipped.items()]
+    if joined:
+        remarks.append(f"joined: {sum(joined)} shapes to {len(joined)} objects, by the same label and group_id")
     return assemble(annotations, labeled, images, choose_classes(labeled, names), remarks)
 
 
@@ -114,8 +117,13 @@ def _name_inside(path: Path, document: Mapping[str, Any], images: Path) -> str:
     return image_path if isinstance(image_path, str) else ""
 
 
-def _read_objects(path: Path, document: Mapping[str, Any], skipped: Counter[str]) -> list[LabeledObject]:
-    """The objects in the order of their first shapes; shapes with the same class and group_id are one object."""
+def _read_objects(
+    path: Path, document: Mapping[str, Any], skipped: Counter[str], joined: list[int]
+) -> list[LabeledObject]:
+    """The objects in the order of their first shapes; shapes with the same class and group_id are one object.
+
+    Counts what it skips, and the shapes of each object that has several.
+    """
     groups: dict[object, list[LabeledObject]] = {}
     for number, shape in enumerate(document["shapes"]):
         kind = shape.get("shape_type") if isinstance(shape, dict) else None
@@ -126,6 +134,7 @@ def _read_objects(path: Path, document: Mapping[str, Any], skipped: Counter[str]
             found = _read_shape(f"{path}: shape {number}", shape)
             group = shape.get("group_id")
             groups.setdefault(number if group is None else (found.name, str(group)), []).append(found)
+    joined += [len(parts) for parts in groups.values() if len(parts) > 1]
     return [_join(parts) if len(parts) > 1 else parts[0] for parts in groups.values()]
 
 

@@ -43,12 +43,12 @@ def open_dataset(path: Path, images: Path | None = None) -> OpenedDataset:
     A folder may contain COCO files with their images, in the layouts of COCO, Roboflow or `rtmdet data`; a YOLO
     data.yaml or list of names; VIA region files; LabelMe files; CVAT's XML file; or Pascal VOC, with lists in
     ImageSets/ or one folder per split. A single file without a split in its name is train. With `images`, an image
-    folder, the path must be one COCO file.
+    folder, the path must be a COCO file, or a folder with those of train and val.
 
     Raises InputError if no format is recognized, a split has several files, or the data cannot be used.
     """
     if images is not None:
-        return _one_coco_file(path, images)
+        return _coco_with_images(path, images)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; check the path")
     if (description := find_layout(path)) is not None:
@@ -69,12 +69,15 @@ def open_dataset(path: Path, images: Path | None = None) -> OpenedDataset:
     raise InputError(f"{path}: expected {LAYOUTS} annotations, recognized none; {_advice(path)}")
 
 
-def _one_coco_file(path: Path, images: Path) -> OpenedDataset:
-    if not path.is_file():
-        raise InputError(f"{path}: expected a COCO file, since an image folder is given, found none; check the path")
+def _coco_with_images(path: Path, images: Path) -> OpenedDataset:
     if not images.is_dir():
         raise InputError(f"{images}: expected the image folder of {path}, found none; check the path")
-    return OpenedDataset("COCO", _coco_splits({"train": (path, images)}, {}))
+    if path.is_file():
+        return OpenedDataset("COCO", _coco_splits({"train": (path, images)}, {}))
+    documents = dict(read_documents(path))
+    if not (found := find_coco(path, documents, images)):
+        raise InputError(f"{path}: expected a COCO file, since an image folder is given, found none; check the path")
+    return OpenedDataset("COCO", _coco_splits(found, documents))
 
 
 def _coco_splits(found: Mapping[str, tuple[Path, Path]], documents: Mapping[Path, object]) -> dict[str, Split]:

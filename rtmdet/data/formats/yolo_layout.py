@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -200,11 +201,11 @@ def _folders(root: Path) -> dict[str, list[str]]:
 
 
 def _listed(path: Path, root: Path) -> list[Path]:
-    """The images that a text file lists, relative to itself or to the data set's root.
+    """The images that a text file lists, relative to itself or to the data set's root, best inside that.
 
     Paths of another machine are matched by their last parts inside the root. Raises InputError for a missing image.
     """
-    files = []
+    files: list[Path] = []
     home = os.path.abspath(root)
     listed: dict[Path, dict[str, list[str]]] = {}
     for line in _lines(path):
@@ -215,10 +216,10 @@ def _listed(path: Path, root: Path) -> list[Path]:
         )
         inside = [file for file in (*direct, *tails) if os.path.commonpath([home, file]) == home]
         alike = (as_on_disk(Path(file), listed) for file in inside)
-        found = next(filter(os.path.isfile, inside), None) or next(filter(os.path.isfile, alike), None)
+        found = next(filter(os.path.isfile, chain(map(Path, inside), alike, map(Path, direct))), None)
         if found is None:
             raise InputError(f"{path}: expected {line!r} in {root}, found no such image; correct or remove the line")
-        files.append(Path(found))
+        files.append(found)
     return files
 
 
