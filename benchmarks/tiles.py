@@ -1,7 +1,7 @@
 """What windows bring: in training, and in detection on one large picture with hundreds of objects.
 
     python benchmarks/tiles.py train --epochs 40 --seeds 0 1 --device cuda
-    python benchmarks/tiles.py train --epochs 20 --join 4 --variants -:640 640:416
+    python benchmarks/tiles.py train --epochs 20 --join 4 --variants 640:416 0:640
     python benchmarks/tiles.py mosaic --weights runs/craters/last.pth --data ../shared/data/craters --tile 512
 
 `train` fine-tunes with and without data.tile, all with as many images seen (windows count as images), and measures
@@ -159,9 +159,9 @@ def measure(
 
 
 def read_variant(text: str) -> tuple[int | None, int]:
-    """`640:416` is data.tile 640 and data.input_size 416; `-:640` has no windows."""
-    tile, _, side = text.partition(":")
-    return (None if tile == "-" else int(tile)), int(side)
+    """`640:416` is data.tile 640 and data.input_size 416; `0:640` has no windows."""
+    tile, side = map(int, text.split(":"))
+    return tile or None, side
 
 
 def count_all(pictures: CocoDataset, results: list) -> tuple[float, float]:
