@@ -61,7 +61,8 @@ def choose_recipe(
         elif start == "nothing":
             reason += "; longer because everything starts from scratch"
         elif new_classes:
-            reason += f"; longer because {new_classes} classes are new to the weights"
+            are = "class is" if new_classes == 1 else "classes are"
+            reason += f"; longer because {new_classes} {are} new to the weights"
         choices.append(Choice("train.epochs", epochs, reason))
     base = LEARNING_RATE_NEW_CLASSES if new_classes else LEARNING_RATE
     rate = float(f"{base * math.sqrt(batch_size / BATCH):.2g}")
