@@ -154,7 +154,7 @@ class Detector:
             score = self.score_thresholds or DEFAULT_SCORE
         try:
             values = np.asarray(score, np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RuntimeError):  # the last for tensors with gradients
             raise InputError(f'score {score!r}: expected "auto", a number 0 .. 1 or one per class') from None
         least = tuple(values.ravel().tolist()) if values.ndim else (float(values),) * len(self.classes)
         if len(least) != len(self.classes):

@@ -39,7 +39,10 @@ def split_names(text: str | None) -> list[str] | None:
     """The class names of an option, separated by commas; one with a comma in it is in quotes. None for none."""
     if not text:
         return None
-    (names,) = csv.reader([text], skipinitialspace=True)
+    try:
+        (names,) = csv.reader([text], skipinitialspace=True)
+    except (csv.Error, ValueError) as error:
+        raise InputError(f"{text!r}: expected class names on one line, separated by commas ({error})") from error
     return [name.strip() for name in names]
 
 

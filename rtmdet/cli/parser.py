@@ -33,9 +33,9 @@ EXPORT_FORMATS = ("onnx", "openvino", "safetensors", "openmmlab")
 
 
 def _window_side(text: str) -> int:
-    if (side := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"expected a number of pixels, or 0 for whole pictures, found {side}")
-    return side
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number of pixels, or 0 for whole pictures, found {text!r}")
+    return int(text)
 
 
 def build_parser() -> argparse.ArgumentParser:

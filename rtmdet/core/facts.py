@@ -6,7 +6,7 @@ An exported file has them as JSON texts by name, which other programs can read, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from numbers import Integral
 from pathlib import Path
@@ -61,8 +61,8 @@ class ModelFacts:
 
 def read_input_size(size: object) -> tuple[int, int]:
     """(H, W) of an input size given as that or as the side of a square. Raises InputError."""
-    sides = (size, size) if isinstance(size, Integral) else tuple(size) if isinstance(size, Iterable) else ()
-    if len(sides) != 2 or not all(isinstance(side, Integral) for side in sides):
+    sides = (size, size) if isinstance(size, Integral) else tuple(size) if isinstance(size, Sequence) else ()
+    if len(sides) != 2 or not all(isinstance(side, Integral) and not isinstance(side, bool) for side in sides):
         raise InputError(f"input size {size!r}: expected (height, width) in pixels, multiples of 32")
     return int(sides[0]), int(sides[1])
 

@@ -9,8 +9,12 @@ from pathlib import Path
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file, creating its folder; no reader sees half of it, and a previous one stays until then.
 
-    Raises OSError if it cannot be written.
+    Links stay, and so do devices and pipes, which are written to. Raises OSError if it cannot be written.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

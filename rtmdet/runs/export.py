@@ -184,6 +184,7 @@ def record(stem: Path, detector: Detector, images: CheckImages, files: Sequence[
             "verified": file.verified,
             "faults": list(file.faults),
             "compared_on": images.name,
+            "weights": str(detector.path),
         }
         row |= {"note": file.note} if file.note else {}
         row |= {"ap": None if file.ap is None else dict(zip(("torch", "file"), file.ap, strict=True))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,6 +23,7 @@ except ImportError:  # Windows, where two runs in one folder are not noticed
 
 CONFIG = "config.yaml"
 LOCK = ".lock"
+WAIT = 10.0  # seconds for a run that is ending
 
 
 @contextmanager
@@ -31,38 +33,56 @@ def claim_folder(folder: Path, *, new: bool) -> Iterator[None]:
     For a `new` run also if it holds one. The main process does this for all. A folder that is empty in the end is
     removed.
     """
-    if not is_main_process():
+    if fcntl is None or not is_main_process():
         yield
         return
+    file = _lock(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / LOCK).open("w") as file:
-            _lock(file.fileno(), folder)
-            try:
-                if new:
-                    check_unused(folder)
-                yield
-            finally:
-                (folder / LOCK).unlink(missing_ok=True)
-                with suppress(OSError):  # it holds the run
-                    folder.rmdir()
-    except OSError as error:
-        if error.filename is None or not Path(error.filename).is_relative_to(folder):
-            raise
-        raise InputError(f"output folder {folder} cannot be written: {error}") from error
+        if new:
+            check_unused(folder)
+        yield
+    finally:
+        with suppress(OSError):  # it holds the run
+            (folder / LOCK).unlink()
+            folder.rmdir()
+        os.close(file)
 
 
-def _lock(file: int, folder: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(
-            f"{folder}: another run is going on there: wait for it, or set another train.output"
-        ) from error
-    except OSError:  # a file system without locks
-        return
+def check_unclaimed(folder: Path) -> None:
+    """Raise InputError if a run is going on in a folder, before anything is written there."""
+    with claim_folder(folder, new=False):
+        pass
+
+
+def _lock(folder: Path) -> int:
+    """Lock the folder by a file in it; returns that, open."""
+    end = time.monotonic() + WAIT
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR)
+        except FileNotFoundError as error:  # another process has just removed the empty folder
+            if time.monotonic() > end:
+                raise InputError(f"output folder {folder} cannot be written: {error}") from error
+            continue
+        except OSError as error:
+            raise InputError(f"output folder {folder} cannot be written: {error}") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:  # also the workers of a killed run, until they notice
+            os.close(file)
+            if time.monotonic() > end:
+                raise InputError(
+                    f"{folder}: another run is going on there: wait for it, or set another train.output"
+                ) from error
+            time.sleep(0.1)
+            continue
+        except OSError:  # a file system without locks
+            return file
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(file), os.stat(folder / LOCK)):
+                return file
+        os.close(file)  # that of a run that has just ended
 
 
 def prepare_folder(folder: Path, config: Config) -> None:

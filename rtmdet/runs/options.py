@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from rtmdet.config.file import SECTIONS
+from rtmdet.core.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class RunOptions:
     began: float = field(default_factory=time.monotonic)  # what the minutes count from
 
     def __post_init__(self) -> None:
+        if self.weights is not None and not self.weights.strip():
+            raise InputError("--weights '': expected a file, a published name or none: leave it out for the default")
         object.__setattr__(self, "overrides", tuple(chain.from_iterable(map(split_section, self.overrides))))
 
     @property

@@ -19,7 +19,7 @@ from rtmdet.core.wording import shortened
 from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.runs.build_trainer import training_device
-from rtmdet.runs.folder import CONFIG, check_unused, holds_run, is_run, load_run
+from rtmdet.runs.folder import CONFIG, check_unclaimed, check_unused, holds_run, is_run, load_run
 from rtmdet.runs.input_size import choose_input_size, relative_sizes
 from rtmdet.runs.norm_statistics import choose_norm_statistics
 from rtmdet.runs.open_data import open_split
@@ -53,6 +53,7 @@ def configuration(options: RunOptions) -> Config:
     if options.data is None:
         return read_configuration(options)
     folder = options.folder
+    check_unclaimed(folder)
     if not holds_run(folder):
         return OwnData.open(options, folder).configure()
     check_resumable(options, folder)
@@ -238,10 +239,6 @@ def initial_weights(options: RunOptions) -> str | None:
     own_backbone = given.get("model.backbone", "null").strip().lower() not in NULLS
     default = NO_WEIGHTS if own_backbone else DEFAULT_WEIGHTS
     weights = (given.get("model.weights", default) if options.weights is None else options.weights).strip()
-    if not weights:
-        raise InputError(
-            f"--weights '': expected a file, a published name or {NO_WEIGHTS}; leave it out for {default}"
-        )
     return None if weights.lower() in NULLS else weights
 
 

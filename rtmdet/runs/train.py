@@ -21,7 +21,7 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.build_trainer import build_trainer, training_device
-from rtmdet.runs.folder import check_unused, claim_folder, prepare_folder
+from rtmdet.runs.folder import check_unclaimed, check_unused, claim_folder, prepare_folder
 from rtmdet.runs.folds import cross_validate
 from rtmdet.runs.likely_causes import collect_facts
 from rtmdet.runs.open_data import open_data
@@ -59,6 +59,7 @@ def carry_out(options: RunOptions, callbacks: Sequence[Callback] = ()) -> Path:
         cross_validate(options, train_fold, limit)
         return options.folder
     if limit is not None:
+        check_unclaimed(options.folder)
         data = OwnData.open(options, options.folder)
         return train(data.configure(), TimedRun(limit, data), resume=options.resume, callbacks=callbacks)
     return train(configuration(options), resume=options.resume, callbacks=callbacks, fits=options.data is not None)

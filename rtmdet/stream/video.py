@@ -191,7 +191,7 @@ class VideoWriter:
         self._last = -1
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._container = av.open(str(path), "w", options={"movflags": "faststart"})
+            self._container = av.open(f"file:{path}", "w", options={"movflags": "faststart"})
             self._container.metadata["comment"] = comment
             codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
             self._stream = self._container.add_stream(codec, rate=rate)

@@ -228,13 +228,16 @@ def test_the_range_affects_only_16_bit_images(tmp_path: Path) -> None:
     assert used_range(constant) == (700, 701)
 
 
+@pytest.mark.parametrize("brand", [b"avif", b"mif1"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_avif_is_turned_as_well(tmp_path: Path, orientation: int) -> None:
+def test_avif_is_turned_as_well(tmp_path: Path, orientation: int, brand: bytes) -> None:
     pixels = np.zeros((32, 48, 3), np.uint8)
     pixels[:8, :12] = 255
     exif = Image.Exif()
     exif[0x112] = orientation
     Image.fromarray(pixels).save(path := tmp_path / "a.avif", quality=100, exif=exif)
+    data = path.read_bytes()
+    path.write_bytes(data[:8] + brand + data[12:])  # the compatible brands after it still have avif
     with Image.open(path) as image:
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     assert image_size(path) == expected.shape[:2]

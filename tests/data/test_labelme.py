@@ -70,7 +70,7 @@ def test_shapes_of_a_group_are_one_object(tmp_path: Path) -> None:
     ]
     converted = convert_labelme(write_labelme(tmp_path, {"a": parts}))
     objects = converted.coco["annotations"]
-    assert converted.remarks == ["joined: 2 shapes to 1 objects, by the same label and group_id"]
+    assert converted.remarks == ["joined: 2 shapes to 1 object, by the same label and group_id"]
     assert [entry["bbox"] for entry in objects] == [
         [1, 1, 8, 19], [20, 20, 10, 10], [40, 40, 10, 10], [60, 20, 10, 10],
     ]  # fmt: skip

@@ -6,17 +6,21 @@ from pathlib import Path
 
 import pytest
 
+import rtmdet.runs.folder as run_folder
 from rtmdet.core.errors import InputError
-from rtmdet.runs.folder import claim_folder
+from rtmdet.runs.folder import check_unclaimed, claim_folder
 
 pytest.importorskip("fcntl", reason="locks files")
 
 
-def test_two_runs_in_one_folder(tmp_path: Path) -> None:
+def test_two_runs_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "WAIT", 0.2)
     folder = tmp_path / "run"
     with claim_folder(folder, new=True):
         with pytest.raises(InputError, match="run: another run is going on there"), claim_folder(folder, new=False):
             pytest.fail("two runs in one folder")
+        with pytest.raises(InputError, match="run: another run is going on there"):
+            check_unclaimed(folder)
         (folder / "last.pth").write_bytes(b"-")
     assert [path.name for path in folder.iterdir()] == ["last.pth"]
     with claim_folder(folder, new=False):
@@ -31,10 +35,13 @@ def test_a_folder_in_which_nothing_began_is_removed(tmp_path: Path) -> None:
     assert not (tmp_path / "a" / "run").exists()
 
 
-def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "run").write_bytes(b"-")
-    with (
-        pytest.raises(InputError, match="run cannot be written"),
-        claim_folder(tmp_path / "run", new=True),
-    ):
-        pytest.fail("there is no folder")
+    for folder in (tmp_path / "run", tmp_path / "run" / "a" / "b"):
+        with pytest.raises(InputError, match="cannot be written"):
+            check_unclaimed(folder)
+
+
+def test_faults_of_the_run_stay_its_own(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), claim_folder(tmp_path / "run", new=True):
+        (tmp_path / "run" / "gone").read_bytes()

@@ -14,9 +14,8 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.wording import is_one_line
 from rtmdet.data.class_names import similar_name_remarks
 from rtmdet.data.coco.repairs import (
-    FEW_OVER_EDGE,
-    MANY_OVER_EDGE,
     WRONG_BOXES,
+    are_too_many,
     clip_overhanging_boxes,
     find_group_categories,
     renumber_annotations,
@@ -90,7 +89,7 @@ def read_and_repair(path: Path, classes: Collection[str] = (), document: object 
     repeated, clipped = renumber_annotations(annotations), clip_overhanging_boxes(annotations, images)
     remarks = [f"repeated annotation ids: {repeated}; all are renumbered from 1"] if repeated else []
     if clipped:
-        many = f"; {WRONG_BOXES}" if clipped > max(MANY_OVER_EDGE * len(annotations), FEW_OVER_EDGE) else ""
+        many = f"; {WRONG_BOXES}" if are_too_many(clipped, len(annotations)) else ""
         remarks.append(f"boxes beyond the edge of their image: {clipped}, clipped{many}")
     remarks += [
         f"category {group['id']}, {group['name']!r}, has no objects and is the supercategory of others: not a class"

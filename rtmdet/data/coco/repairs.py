@@ -7,7 +7,7 @@ from typing import Any
 
 ROUNDING = 1.0  # pixels that a box may extend beyond its image: tools round
 MANY_OVER_EDGE = 0.2  # fraction of the boxes above which careless drawing is no explanation
-FEW_OVER_EDGE = 9  # boxes that nothing can be concluded from
+FEW_OVER_EDGE = 4  # boxes that nothing can be concluded from
 WRONG_BOXES = "too many to be an accident: is 'bbox' x, y, width, height in pixels of these images?"
 
 
@@ -46,6 +46,11 @@ def clip_overhanging_boxes(annotations: Iterable[dict[str, Any]], images: Mappin
         annotation["bbox"] = [left, top, right - left, bottom - top]
         clipped += 1
     return clipped
+
+
+def are_too_many(clipped: int, boxes: int) -> bool:
+    """Whether so many of the boxes reach over the edge that something else must be wrong."""
+    return clipped > max(MANY_OVER_EDGE * boxes, FEW_OVER_EDGE)
 
 
 def find_group_categories(categories: Collection[Mapping[str, Any]], used: Collection[int]) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Container, Iterator, Sequence
 
 from rtmdet.data.coco.dataset import MIN_SIDE
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_outside
-from rtmdet.data.coco.repairs import MANY_OVER_EDGE, ROUNDING, WRONG_BOXES
+from rtmdet.data.coco.repairs import ROUNDING, WRONG_BOXES, are_too_many
 from rtmdet.data.coco.usable import Unusable, reason_against
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item, Severity
@@ -43,7 +43,7 @@ def find_misplaced_boxes(file: AnnotationFile, of_wrong_size: Container[int]) ->
             areas.append(file.box_item(annotation, f"area {annotation['area']:.0f}, box {width * height:.0f}"))
     advice = "correct or remove the boxes; is 'bbox' x, y, width, height?"
     yield file.finding("error", "outside-box", "boxes outside their image", advice, outside)
-    many = len(over) > MANY_OVER_EDGE * len(file.annotations)
+    many = are_too_many(len(over), len(file.annotations))
     advice = WRONG_BOXES if many else "no action needed: training and evaluation clip them to the image"
     worst_first = [item for _, item in sorted(over, key=lambda pair: -pair[0])]
     message = "boxes that extend beyond their image"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import is_one_line
 from rtmdet.data.coco.file import CocoCategory, CocoFile, box_annotation
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.image_names import locate_images
@@ -87,6 +88,9 @@ def choose_classes(images: Sequence[LabeledImage], wanted: Sequence[str] | None)
     Raises InputError if an object's class is not among `wanted`, or if there is no object.
     """
     objects = [found for image in images for found in image.objects]
+    for found in objects:
+        if not is_one_line(found.name):
+            raise InputError(f"{found.where}: expected a class name on one line, found {found.name!r}; rename it")
     if wanted is None:
         if not objects:
             label_files = sorted({image.label_file for image in images})

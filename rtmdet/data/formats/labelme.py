@@ -89,7 +89,8 @@ def convert_labelme(
             labeled.append(LabeledImage(path, named, objects, _size(path, content)))
     remarks = [f"skipped: {count} x {kind}" for kind, count in skipped.items()]
     if joined:
-        remarks.append(f"joined: {sum(joined)} shapes to {len(joined)} objects, by the same label and group_id")
+        made = f"{len(joined)} object{'s' if len(joined) > 1 else ''}"
+        remarks.append(f"joined: {sum(joined)} shapes to {made}, by the same label and group_id")
     return assemble(annotations, labeled, images, choose_classes(labeled, names), remarks)
 
 

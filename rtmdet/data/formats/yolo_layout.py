@@ -214,7 +214,7 @@ def _listed(path: Path, root: Path) -> list[Path]:
         tails = (
             [] if ".." in given.parts else [os.path.join(home, *given.parts[k:]) for k in range(1, len(given.parts))]
         )
-        inside = [file for file in (*direct, *tails) if os.path.commonpath([home, file]) == home]
+        inside = [file for file in (*direct, *tails) if Path(file).is_relative_to(home)]
         alike = (as_on_disk(Path(file), listed) for file in inside)
         found = next(filter(os.path.isfile, chain(map(Path, inside), alike, map(Path, direct))), None)
         if found is None:
