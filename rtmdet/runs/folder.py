@@ -64,6 +64,7 @@ def _lock(folder: Path) -> int:
         except FileNotFoundError as error:  # another process has just removed the empty folder
             if time.monotonic() > end:
                 raise InputError(f"output folder {folder} cannot be written: {error}") from error
+            time.sleep(0.1)
             continue
         except OSError as error:
             raise InputError(f"output folder {folder} cannot be written: {error}") from error
