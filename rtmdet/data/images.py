@@ -74,7 +74,7 @@ def decode_values(path: str | Path, data: bytes, *, keep_16_bits: bool = True) -
 
 
 def _is_avif(data: bytes) -> bool:
-    """By its brands, the first of which may be a more general one."""
+    """Whether any of its brands is AVIF's; the first one may be more general."""
     brands = data[8 : int.from_bytes(data[:4], "big")]
     return data[4:8] == b"ftyp" and any(brands[at : at + 4] in (b"avif", b"avis") for at in range(0, len(brands), 4))
 

@@ -185,7 +185,7 @@ class _Small(NamedTuple):
 def _first_side(
     sides: Sequence[int], sizes: np.ndarray, labels: np.ndarray, pixels: float
 ) -> tuple[int, list[_Small]]:
-    """The first of `sides` at which no class has too many objects under so many pixels, else the last; the shares."""
+    """The first of `sides` at which no class has too many objects under `pixels`, else the last; the shares."""
     for side in sides:
         small = _small_shares(sizes * side < pixels, labels)
         if not any(each.too_many for each in small):

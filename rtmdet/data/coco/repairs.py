@@ -49,7 +49,7 @@ def clip_overhanging_boxes(annotations: Iterable[dict[str, Any]], images: Mappin
 
 
 def are_too_many(clipped: int, boxes: int) -> bool:
-    """Whether so many of the boxes reach over the edge that something else must be wrong."""
+    """Whether the number of boxes over the edge shows that something else is wrong."""
     return clipped > max(MANY_OVER_EDGE * boxes, FEW_OVER_EDGE)
 
 
