@@ -47,7 +47,7 @@ VARIANTS = ((None, 640), (None, 320), (320, 320), (320, 640))
 
 def train(arguments: argparse.Namespace) -> None:
     """Fine-tune all variants and print AP of each, with and without windows."""
-    data, photos = arguments.data, 0
+    data = arguments.data
     with contextlib.redirect_stdout(io.StringIO()):
         layout = [(data / f"{part}.json", find_images(data, part)) for part in ("train", "val")]
         photos = len(CocoDataset(*layout[0], training=True))

@@ -20,14 +20,18 @@ from rtmdet.config.schema import Config, Plain
 from rtmdet.core.errors import InputError
 
 
-def _sections(kind: type, prefix: str = "") -> Iterator[str]:
+def _all_keys(kind: type, key: str = "") -> Iterator[tuple[str, bool]]:
+    """The dotted keys of all sections and settings, and whether each is a section."""
     for name, hint in kinds(kind).items():
+        dotted = f"{key}.{name}".lstrip(".")
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            yield f"{prefix}{name}"
-            yield from _sections(hint, f"{prefix}{name}.")
+            yield dotted, True
+            yield from _all_keys(hint, dotted)
+        else:
+            yield dotted, False
 
 
-SECTIONS = frozenset(_sections(Config))  # the dotted keys whose values are settings themselves
+SECTIONS = frozenset(key for key, is_section in _all_keys(Config) if is_section)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -195,20 +199,10 @@ def _suggest(name: str, known: Iterable[str], dotted: str) -> str:
     """A hint for an unknown setting: the nearest name, or all names of the section."""
     if near := difflib.get_close_matches(name, known, n=1):
         return f"did you mean {near[0]}?"
-    elsewhere = {key.rpartition(".")[2]: key for key in _all_settings(Config, "")}
+    elsewhere = {key.rpartition(".")[2]: key for key, is_section in _all_keys(Config) if not is_section}
     if near := difflib.get_close_matches(name, elsewhere, n=1, cutoff=0.8):
         return f"did you mean {elsewhere[near[0]]}?"
     return f"this section has {', '.join(known)}"
-
-
-def _all_settings(kind: type, key: str) -> Iterator[str]:
-    """The dotted keys of all settings."""
-    for name, hint in kinds(kind).items():
-        dotted = f"{key}.{name}".lstrip(".")
-        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            yield from _all_settings(hint, dotted)
-        else:
-            yield dotted
 
 
 def _build_tuple(arguments: tuple[typing.Any, ...], node: yaml.Node, key: str) -> tuple[object, ...]:

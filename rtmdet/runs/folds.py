@@ -20,7 +20,7 @@ from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, metric_text
-from rtmdet.runs.folder import holds_run, load_run
+from rtmdet.runs.folder import check_unclaimed, holds_run, load_run
 from rtmdet.runs.measure import Loading, describe_interval, run_detector
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
@@ -68,6 +68,7 @@ def cross_validate(
             config, timed = load_run(folder, options.overrides), None
             config = replace(config, train=replace(config.train, output=str(folder)))
         else:
+            check_unclaimed(folder)
             data = OwnData(options, learned, Split(part, whole.images), folder, classes, measured)
             config, timed = first_configuration(data, limit, number=number, runs=len(parts))
         found, category_ids = detect_fold(config, train(config, timed))

@@ -111,6 +111,7 @@ def _file(path: Path, folder: Path) -> Source:
 
 def _files(path: Path, recursive: bool, skip: Path | None, remarks: list[str]) -> dict[Path, Path]:
     """The files of a path, folder or glob pattern, with their subfolders."""
+    before = len(remarks)
     if path.is_dir():
         files = {file: file.parent.relative_to(path) for file in _images_in(path, recursive, skip, remarks)}
     elif path.exists():
@@ -118,11 +119,8 @@ def _files(path: Path, recursive: bool, skip: Path | None, remarks: list[str]) -
     else:
         files = {file: Path() for file in _matching(path, skip)}
     if not files:
-        more = "".join(f"; {remark}" for remark in remarks[-1:] if path.is_dir())
-        raise InputError(
-            f"{path}: expected an image, a video, a folder with images, a glob pattern or an address, found no image"
-            f"{more}"
-        )
+        what = "an image, a video, a folder with images, a glob pattern or an address"
+        raise InputError("; ".join((f"{path}: expected {what}, found no image", *remarks[before:])))
     return files
 
 

@@ -56,5 +56,9 @@ def test_a_folder_of_videos_names_them(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"-")
     with pytest.raises(InputError, match=r"found no image; 1 video was not searched: name each, or use a pattern$"):
         find_sources([str(tmp_path)])
+    write(tmp_path, "b.jpg")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty: expected .* found no image$"):  # not the other remark
+        find_sources([str(tmp_path), str(tmp_path / "empty")])
     with pytest.raises(InputError, match=r"^'': expected the path"):
         find_sources([""])
