@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from rtmdet.core.arguments import FilePath, checked
 from rtmdet.core.console import say, track
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
@@ -34,8 +35,6 @@ from rtmdet.runs.train import carry_out
 from rtmdet.stream.label import LIMIT, NextLabels, label_next
 from rtmdet.training.log import read_log
 from rtmdet.training.records import Callback
-
-PathLike = str | Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +60,17 @@ class TrainedRun:
         return {name: float(rows[-1][name]) for name in NAMES} if rows else {}
 
 
+@checked
 def train(
-    data: PathLike | None = None,
+    data: FilePath | None = None,
     *,
-    config: PathLike | None = None,
-    images: PathLike | None = None,
-    weights: PathLike | None = None,
+    config: FilePath | None = None,
+    images: FilePath | None = None,
+    weights: FilePath | None = None,
     keep_classes: bool = False,
     epochs: int | None = None,
     minutes: float | None = None,
-    output: PathLike | None = None,
+    output: FilePath | None = None,
     resume: bool = False,
     settings: Mapping[str, object] | None = None,
     callbacks: Sequence[Callback] = (),
@@ -91,8 +91,6 @@ def train(
         raise InputError("train: expected either data or config, found both or neither; give one of them")
     given: dict[str, object] = {} if epochs is None else {"train.epochs": epochs}
     given |= {} if output is None else {"train.output": str(output)}
-    if settings is not None and not isinstance(settings, Mapping):
-        raise InputError(f'settings: expected a dict such as {{"train.epochs": 10}}, found {settings!r}')
     given |= settings or {}
     options = RunOptions(
         config=_path(config),
@@ -107,12 +105,13 @@ def train(
     return TrainedRun(carry_out(options, callbacks))
 
 
+@checked
 def evaluate(
-    detector: Detector | PathLike,
-    data: PathLike | None = None,
+    detector: Detector | FilePath,
+    data: FilePath | None = None,
     *,
     split: str | None = None,
-    images: PathLike | None = None,
+    images: FilePath | None = None,
     batch_size: int = 8,
     workers: int = 2,
     backend: str | None = None,
@@ -132,13 +131,14 @@ def evaluate(
     return evaluate_detector(found, dataset, name=name, loading=loading, tiling=found.choose_tiling(tile))
 
 
+@checked
 def compare(
-    a: PathLike,
-    b: PathLike,
+    a: FilePath,
+    b: FilePath,
     *,
-    annotations: PathLike | None = None,
-    images: PathLike | None = None,
-    input_size: tuple[int, int] | None = None,
+    annotations: FilePath | None = None,
+    images: FilePath | None = None,
+    input_size: int | tuple[int, int] | None = None,
     device: str = "auto",
     batch_size: int = 8,
     workers: int = 2,
@@ -161,13 +161,14 @@ def compare(
     )
 
 
+@checked
 def export(
-    detector: Detector | PathLike,
+    detector: Detector | FilePath,
     formats: Sequence[str] = ("onnx",),
     *,
-    out: PathLike | None = None,
-    data: PathLike | None = None,
-    images: PathLike | None = None,
+    out: FilePath | None = None,
+    data: FilePath | None = None,
+    images: FilePath | None = None,
     split: str | None = None,
     check_images: int = CHECK_IMAGES,
     half: bool = False,
@@ -177,10 +178,10 @@ def export(
     fixed: int | None = None,
     int8: bool = False,
     max_drop: float = LARGEST_DROP,
-    calibrate: PathLike | None = None,
+    calibrate: FilePath | None = None,
     size: str | None = None,
     classes: Sequence[str] | None = None,
-    input_size: tuple[int, int] | None = None,
+    input_size: int | tuple[int, int] | None = None,
 ) -> Exports:
     """Write a detector as files for other programs, each compared with the network; `print` shows the comparison.
 
@@ -222,14 +223,15 @@ def export(
     return files
 
 
+@checked
 def label(
-    detector: Detector | PathLike,
-    photos: PathLike | Sequence[PathLike],
+    detector: Detector | FilePath,
+    photos: FilePath | Sequence[FilePath],
     *,
     format: str,
-    out: PathLike,
+    out: FilePath,
     limit: int = LIMIT,
-    skip: PathLike | None = None,
+    skip: FilePath | None = None,
     score: Score = "auto",
     recursive: bool = False,
     batch_size: int = 8,
@@ -245,7 +247,7 @@ def label(
     `detector` is a weights file, the folder of a run (its last.pth), or a Detector. Boxes are those above `score`, as
     for a Detector; `tile` as in `evaluate`. Raises InputError.
     """
-    words = [photos] if isinstance(photos, str | Path) else photos
+    words = photos if isinstance(photos, Sequence) and not isinstance(photos, str) else [photos]
     found = _open(detector)
     return label_next(
         found,
@@ -262,11 +264,12 @@ def label(
     )
 
 
+@checked
 def check_data(
-    data: PathLike,
+    data: FilePath,
     *,
-    images: PathLike | None = None,
-    weights: PathLike | None = None,
+    images: FilePath | None = None,
+    weights: FilePath | None = None,
     input_size: int | None = None,
     decode: bool = False,
 ) -> Report:
@@ -281,10 +284,10 @@ def check_data(
 
 
 def _whole_and_merged(
-    detector: Detector | PathLike,
+    detector: Detector | FilePath,
     size: str | None,
     classes: Sequence[str] | None,
-    input_size: tuple[int, int] | None,
+    input_size: int | tuple[int, int] | None,
 ) -> tuple[Detector, Detector]:
     """A detector with its batch norms, and with merged ones, which is faster; an open one is both."""
     if isinstance(detector, Detector):
@@ -295,12 +298,12 @@ def _whole_and_merged(
     return whole, merged
 
 
-def _open(detector: Detector | PathLike) -> Detector:
+def _open(detector: Detector | FilePath) -> Detector:
     """A detector itself, or that of a weights file or of a run's folder (its last.pth). Raises InputError."""
     return detector if isinstance(detector, Detector) else Detector(detector)
 
 
-def _path(path: PathLike | None) -> Path | None:
+def _path(path: FilePath | None) -> Path | None:
     return None if path is None else Path(path).expanduser()
 
 

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
+from rtmdet.core.arguments import FilePath, checked
 from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
-from rtmdet.core.facts import ModelFacts, check_names, read_input_size
+from rtmdet.core.facts import ModelFacts, check_names
 from rtmdet.core.letterbox import Letterbox, letterbox
 from rtmdet.core.overlap import Overlap
 from rtmdet.core.pictures import COLORS, ValueRange, to_rgb
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 NMS_PRE = 1000  # candidates per level
 LEAST_TILED = 300  # boxes that are looked for in a window, at least; the picture's best ones are chosen at the end
-FilePath = str | os.PathLike[str]
 Score = float | str | Sequence[float]
 
 
@@ -60,6 +60,7 @@ class Detector:
     backend: Backend
     path: Path | None
 
+    @checked
     def __init__(
         self,
         weights: FilePath,
@@ -88,8 +89,10 @@ class Detector:
             facts = replace(facts, classes=tuple(classes), named=True)
             facts.check_classes(number)
             check_names(facts.classes)
-        size_given = facts.input_size if input_size is None else read_input_size(input_size)
-        self._set_facts(replace(facts, input_size=size_given))
+        if input_size is not None:
+            height, width = np.broadcast_to(input_size, 2).tolist()
+            facts = replace(facts, input_size=(height, width))
+        self._set_facts(facts)
 
     @classmethod
     def from_model(cls, model: RTMDet, facts: ModelFacts, device: torch.device) -> Detector:
@@ -103,6 +106,7 @@ class Detector:
         detector._set_facts(facts)
         return detector
 
+    @checked
     def with_overlap(self, overlap: Overlap) -> Detector:
         """The same network with another rule for boxes that overlap."""
         other = copy(self)
@@ -228,6 +232,7 @@ class Detector:
                 found.append(one if isinstance(self.device, str) else one.to("cpu"))  # tensors where torch ran
         return found[0] if single else found
 
+    @checked
     def folder(
         self,
         path: FilePath,
@@ -251,6 +256,7 @@ class Detector:
             tile=tile,
         )
 
+    @checked
     def export(self, formats: Sequence[str] = ("onnx",), *, images: FilePath, out: FilePath = ".") -> Exports:
         """Write files for other programs into the folder `out`, each compared on the image files of a folder.
 
@@ -349,11 +355,7 @@ def _open(
     weights: FilePath, *, size: str | None, device: str, fold: bool, half: bool, threads: int | None
 ) -> tuple[Path | None, Backend, ModelFacts]:
     """The file of weights, what runs it, and its facts; by the suffix, which decides about the imports, too."""
-    if not isinstance(weights, str | os.PathLike):
-        raise InputError(f"weights {weights!r}: expected the path of a file, the folder of a run or a published name")
     path = Path(weights).expanduser()
-    if not isinstance(device, str):
-        raise InputError(f"device {device!r}: expected cpu, cuda, cuda:1, mps or auto")
     if is_exported(path):
         if size is not None:
             raise InputError(f"{path}: an exported file is of one size: leave it out")

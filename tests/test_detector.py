@@ -431,6 +431,13 @@ def test_what_the_user_says_goes_before_the_checkpoint(weights: Path) -> None:
     assert (given.classes, given.input_size) == (("x", "y", "z"), (32, 64))
 
 
+@pytest.mark.parametrize("size", [64, (64, 64), [64, 64], np.array([64, 64]), np.int64(64)])
+def test_an_input_size_may_be_the_side_of_a_square(weights: Path, size: object) -> None:
+    found = Detector(weights, input_size=size, device="cpu").input_size  # type: ignore[arg-type]
+    assert found == (64, 64)
+    assert list(map(type, found)) == [int, int]
+
+
 def test_bare_tensors_have_numbered_classes_and_the_default_input(tmp_path: Path) -> None:
     torch.save(lively_model(2).state_dict(), tmp_path / "bare.pth")
     bare = Detector(tmp_path / "bare.pth", device="cpu")
@@ -480,6 +487,7 @@ def test_choice_of_a_device() -> None:
         ("", "'': expected the path of an image or of a folder, found an empty one"),
         ("https://a.b/c.jpg", "https://a.b/c.jpg: expected the path of an image, found an address"),
         (io.BytesIO(b"-"), "image: expected a path, .* found BytesIO"),
+        (np.array(["a.jpg", "b.jpg"]), r"image: expected pixels, found <U5 in an array: give list\(images\)"),
     ],
 )
 def test_what_is_no_image_is_named(detector: Detector, image: object, words: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, overload
 
 import numpy as np
 
+from rtmdet.core.arguments import FilePath, checked
 from rtmdet.core.arrays import Array, clip_boxes, constants_like, is_tensor
 from rtmdet.core.class_colors import Color, class_colors, track_colors
 from rtmdet.core.draw import draw_boxes, save_image
@@ -124,6 +125,7 @@ class Detections:
         names = self.names
         return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "nothing"
 
+    @checked
     def above(self, score: float | Sequence[float]) -> Detections:
         """Only the detections with a score of at least `score`: one for all, or one per class. Raises InputError."""
         if isinstance(score, Sequence):
@@ -193,10 +195,12 @@ class Detections:
         texts = self._texts if labels else [""] * len(self)
         return draw_boxes(pixels, self.numpy().boxes, texts, self._colors)
 
-    def save(self, path: str | Path, *, labels: bool = True) -> None:
+    @checked
+    def save(self, path: FilePath, *, labels: bool = True) -> None:
         """Write the drawn picture in the format of the suffix. Raises InputError as `draw` does, or if that fails."""
         save_image(Path(path).expanduser(), self.draw(labels=labels))
 
+    @checked
     def to_coco(self, image_id: int) -> list[CocoResult]:
         """Rows of COCO's results format; category ids are those of the training, or 1 .. K if unknown."""
         corners = self.numpy().boxes.astype(np.float64)

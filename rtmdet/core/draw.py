@@ -16,6 +16,7 @@ import numpy as np
 from rtmdet.core.class_colors import Color
 from rtmdet.core.errors import InputError
 from rtmdet.core.picture_source import with_source
+from rtmdet.core.whole_file import write_whole
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BLACK: Color = (20, 20, 20)
@@ -96,8 +97,7 @@ def save_image(path: Path, image: np.ndarray, source: Path | None = None) -> Non
             f"{path}: {image.shape[1]} x {image.shape[0]} pixels are too many for {path.suffix}; use .png"
         )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded.tobytes() if source is None else with_source(encoded.tobytes(), source))
+        write_whole(path, encoded.tobytes() if source is None else with_source(encoded.tobytes(), source))
     except OSError as error:
         raise InputError(f"{path}: the picture cannot be written ({error.strerror}); choose another path") from error
 

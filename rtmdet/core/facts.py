@@ -6,9 +6,8 @@ An exported file has them as JSON texts by name, which other programs can read, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +56,6 @@ class ModelFacts:
                 f"the detector has {classes} classes, found {len(self.classes)} names ({', '.join(self.classes)}): "
                 "give as many names as there are classes"
             )
-
-
-def read_input_size(size: object) -> tuple[int, int]:
-    """(H, W) of an input size given as that or as the side of a square. Raises InputError."""
-    sides = (size, size) if isinstance(size, Integral) else tuple(size) if isinstance(size, Sequence) else ()
-    if len(sides) != 2 or not all(isinstance(side, Integral) and not isinstance(side, bool) for side in sides):
-        raise InputError(f"input size {size!r}: expected (height, width) in pixels, multiples of 32")
-    return int(sides[0]), int(sides[1])
 
 
 def check_names(names: Iterable[str]) -> None:

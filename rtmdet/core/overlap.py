@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from rtmdet.core.arguments import check_fields
 from rtmdet.core.arrays import Array, concatenate, iou_matrix
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
@@ -23,6 +24,7 @@ class Overlap:
     box_voting: bool = False  # the dropped boxes vote on where the better one is
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 <= self.iou_threshold <= 1:
             raise InputError(f"iou_threshold {self.iou_threshold}: expected 0 .. 1")
 

@@ -38,6 +38,8 @@ def to_rgb(picture: object, name: str, *, color: str = "rgb", value_range: Value
     """
     if isinstance(picture, Image.Image):
         return _from_values(_read_pil(picture, name, value_range), name, None)
+    if isinstance(picture, np.ndarray) and picture.dtype.kind in "OSU":
+        raise InputError(f"{name}: expected pixels, found {picture.dtype} in an array: give list(images)")
     if not isinstance(picture, np.ndarray) and not is_tensor(picture):
         found = "None, which cv2.imread gives for a file that it cannot read" if picture is None else ""
         raise InputError(

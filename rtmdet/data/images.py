@@ -28,6 +28,10 @@ IMAGE_SUFFIXES = (
     ".tiff", ".webp",
 )  # fmt: skip
 
+VIDEO_SUFFIXES = (
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts",
+    ".webm", ".wmv",
+)  # fmt: skip
 DEEP_SUFFIXES = (".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff")  # formats with up to 16 bits per value
 DARK = 2**15  # of 65536: images whose values stay below are less than half as bright as possible
 
@@ -68,7 +72,7 @@ def decode_values(path: str | Path, data: bytes, *, keep_16_bits: bool = True) -
     except cv2.error:
         image = None
     if image is None:
-        raise InputError(f"{path}: {_why_undecodable(data)}")
+        raise InputError(f"{path}: {_why_undecodable(path, data)}")
     rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return np.ascontiguousarray(upright(rgb, orientation)) if ours else rgb
 
@@ -79,7 +83,9 @@ def _is_avif(data: bytes) -> bool:
     return data[4:8] == b"ftyp" and any(brands[at : at + 4] in (b"avif", b"avis") for at in range(0, len(brands), 4))
 
 
-def _why_undecodable(data: bytes) -> str:
+def _why_undecodable(path: str | Path, data: bytes) -> str:
+    if str(path).lower().endswith(VIDEO_SUFFIXES):
+        return "expected an image, found a video; for its frames use rtmdet infer, or rtmdet.track in Python"
     with suppress(Exception), Image.open(io.BytesIO(data)) as image:  # Pillow raises a dozen types
         if image.mode in ("I", "F"):
             return (

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rtmdet.core.arguments import checked
 from rtmdet.core.errors import InputError
 from rtmdet.core.structures import DenseOutputs
 from rtmdet.models.backbone import CSPNeXt, scaled_channels
@@ -49,6 +50,7 @@ class RTMDet(nn.Module):
         return (images.flip(1).to(self.mean.dtype) - self.mean) / self.std
 
 
+@checked
 def build_rtmdet(size: str, num_classes: int, *, backbone: str | None = None, pretrained: bool = False) -> RTMDet:
     """A model of a published size (a key of zoo.SIZES), randomly initialized.
 

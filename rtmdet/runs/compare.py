@@ -98,7 +98,7 @@ def compare_runs(
     *,
     annotations: Path | None = None,
     images: Path | None = None,
-    input_size: tuple[int, int] | None = None,
+    input_size: int | tuple[int, int] | None = None,
     device: str = "auto",
     batch_size: int = 8,
     workers: int = 2,
@@ -127,7 +127,7 @@ def compare_runs(
     )
 
 
-def open_run(name: str, device: str, input_size: tuple[int, int] | None = None) -> ComparedRun:
+def open_run(name: str, device: str, input_size: int | tuple[int, int] | None = None) -> ComparedRun:
     """A run's folder, that of `train --folds`, a checkpoint, a published name, or a COCO results file.
 
     `input_size` replaces a detector's own. Raises InputError.

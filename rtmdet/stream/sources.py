@@ -12,11 +12,11 @@ from pathlib import Path
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import ValueRange
 from rtmdet.data.files import files_below
-from rtmdet.data.images import IMAGE_SUFFIXES, read_image
+from rtmdet.data.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, read_image
 from rtmdet.stream.addresses import ImageAddress
 from rtmdet.stream.camera import Camera
 from rtmdet.stream.frames import Frame, Source
-from rtmdet.stream.video import STREAM_SCHEMES, VIDEO_SUFFIXES, Video, is_video, library
+from rtmdet.stream.video import STREAM_SCHEMES, Video, is_video, library
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rtmdet.core.arguments import FilePath, checked
 from rtmdet.core.arrays import is_tensor
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
-from rtmdet.detector import Detector, FilePath, Score
+from rtmdet.detector import Detector, Score
 from rtmdet.stream.detecting import DetectSettings, Result, detect
 from rtmdet.stream.frames import Failure, Source
 from rtmdet.stream.sources import find_sources
@@ -135,6 +136,7 @@ def follow(results: Iterable[Result | Failure], settings: DetectSettings) -> Ite
         yield replace(result, found=tracks.follow(result.found, frame.seconds))
 
 
+@checked
 def track(
     detector: Detector,
     video: FilePath | int,

@@ -20,12 +20,9 @@ import cv2
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.data.images import VIDEO_SUFFIXES
 from rtmdet.stream.frames import Frame
 
-VIDEO_SUFFIXES = (
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts",
-    ".webm", ".wmv",
-)  # fmt: skip
 STREAM_SUFFIXES = (".m3u8", ".mpd")  # lists of the pieces of a stream
 STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp", "srt")
 WAIT = 10.0  # seconds for an address to answer, or to send the next piece

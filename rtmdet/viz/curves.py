@@ -14,9 +14,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from matplotlib.typing import HashableList
 
-from rtmdet.core.errors import InputError
 from rtmdet.training.log import RECENT, Row, read_log
 from rtmdet.training.records import Callback, ValidationRecord
+from rtmdet.viz.figures import write_figure
 
 COLORS = (
     "#0072b2",
@@ -119,10 +119,7 @@ def draw_curves(runs: Sequence[LoggedRun], path: Path) -> None:
     handles, labels = panels["AP"].get_legend_handles_labels()
     columns = 2 if len(runs) > 3 and max(map(len, labels)) < 60 else 1
     figure.legend(handles, labels, loc="outside upper left", frameon=False, fontsize=11, ncols=columns)
-    try:
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise InputError(f"picture {path} cannot be written: {error}") from error
+    write_figure(figure, path)
 
 
 def _layout(runs: Sequence[LoggedRun]) -> list[HashableList[str]]:

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import ClassMetrics
 from rtmdet.evaluation.score_curve import THRESHOLDS
 from rtmdet.training.records import Callback, ValidationRecord
 from rtmdet.viz.curves import COLORS
+from rtmdet.viz.figures import write_figure
 
 OTHERS = "0.75"  # gray, for classes beyond the colors
 
@@ -46,11 +46,7 @@ def draw_score_curves(classes: Sequence[ClassMetrics], path: Path) -> None:
         handles, labels = axes.get_legend_handles_labels()
         columns = 2 if len(labels) > 2 and max(map(len, labels)) < 60 else 1
         figure.legend(handles[::-1], labels[::-1], loc="outside lower left", frameon=False, fontsize=9, ncols=columns)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
-    except (OSError, ValueError) as error:  # ValueError: not an image suffix
-        raise InputError(f"picture {path} cannot be written: {error}") from error
+    write_figure(figure, path)
 
 
 def _draw_class(axes: Axes, row: ClassMetrics, color: str, *, named: bool) -> None:

@@ -13,7 +13,6 @@ from rtmdet.core.facts import (
     NmsFacts,
     check_names,
     read_facts,
-    read_input_size,
     read_overlap,
     read_tiling,
 )
@@ -79,14 +78,3 @@ def test_class_names_differ() -> None:
     check_names(["a", "A", "a b", "ä,ß"])
     with pytest.raises(InputError, match=r"class name 'a': expected different names, found it twice"):
         check_names(["a", "b", "a"])
-
-
-@pytest.mark.parametrize("size", [320, (320, 320), [320, 320]])
-def test_input_sizes(size: object) -> None:
-    assert read_input_size(size) == (320, 320)
-
-
-@pytest.mark.parametrize("size", [(320,), "320", (320.0, 416.0), 320.5, None])
-def test_what_is_no_input_size(size: object) -> None:
-    with pytest.raises(InputError, match=r"expected \(height, width\) in pixels"):
-        read_input_size(size)
