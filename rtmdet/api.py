@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rtmdet.core.arguments import FilePath, checked
+from rtmdet.core.arguments import FilePath, checked, user_path
 from rtmdet.core.console import say, track
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
@@ -214,7 +214,7 @@ def export(
     if int8:
         check_int8(formats, options, chosen)
         plan = Int8Plan(choose_calibration_images(network, weights, **own, folder=_path(calibrate)), max_drop)
-    beside = weights.parent if isinstance(detector, Detector) or Path(detector).exists() else Path()
+    beside = weights.parent if isinstance(detector, Detector) or user_path(detector).exists() else Path()
     stem = (_path(out) or beside) / weights.stem  # files of a published name are not for its cache folder
     tracer = Tracer(whole.model)
     files = export_detector(whole, network, formats, chosen, tracer=tracer, stem=stem, options=options, say=say)
@@ -253,7 +253,7 @@ def label(
         found,
         [str(word) for word in words],
         format=format,
-        out=Path(out).expanduser(),
+        out=user_path(out),
         limit=limit,
         skip=_path(skip),
         score=score,
@@ -280,7 +280,7 @@ def check_data(
     the data set can be read.
     """
     purpose = read_purpose(None, None if weights is None else str(weights), input_size)
-    return examine_path(Path(data).expanduser(), purpose, images=_path(images), decode=decode, watch=track)
+    return examine_path(user_path(data), purpose, images=_path(images), decode=decode, watch=track)
 
 
 def _whole_and_merged(
@@ -304,7 +304,7 @@ def _open(detector: Detector | FilePath) -> Detector:
 
 
 def _path(path: FilePath | None) -> Path | None:
-    return None if path is None else Path(path).expanduser()
+    return None if path is None else user_path(path)
 
 
 def _as_yaml(value: object) -> str:

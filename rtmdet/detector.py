@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
-from rtmdet.core.arguments import FilePath, checked
+from rtmdet.core.arguments import FilePath, checked, user_path
 from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
@@ -248,7 +248,7 @@ class Detector:
         Raises InputError if it is not a folder with images, and for a file that is not an image.
         """
         return self(
-            images_in(Path(path).expanduser()),
+            images_in(user_path(path)),
             score=score,
             iou_threshold=iou_threshold,
             max_detections=max_detections,
@@ -355,7 +355,7 @@ def _open(
     weights: FilePath, *, size: str | None, device: str, fold: bool, half: bool, threads: int | None
 ) -> tuple[Path | None, Backend, ModelFacts]:
     """The file of weights, what runs it, and its facts; by the suffix, which decides about the imports, too."""
-    path = Path(weights).expanduser()
+    path = user_path(weights)
     if is_exported(path):
         if size is not None:
             raise InputError(f"{path}: an exported file is of one size: leave it out")

@@ -1,18 +1,28 @@
-"""What the parsers of all commands share."""
+"""What all commands share: how one is added, and lists of names in an option."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import csv
+
+from rtmdet.core.errors import InputError
 
 
-def as_path(text: str) -> Path:
-    """A path of the command line; ~ is the user's folder."""
-    return Path(text).expanduser()
-
-
-def new_command(commands: argparse._SubParsersAction, name: str, text: str, module: str) -> argparse.ArgumentParser:
-    """A command with its help, whose `run` is in rtmdet.cli.MODULE."""
+def new_command(
+    commands: argparse._SubParsersAction, name: str, text: str, module: str = ""
+) -> argparse.ArgumentParser:
+    """A command with its help, whose `run` is in rtmdet.cli.MODULE, by default that of its name."""
     parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(module=f"rtmdet.cli.{module}")
+    parser.set_defaults(module=f"rtmdet.cli.{module or name}")
     return parser
+
+
+def split_names(text: str | None) -> list[str] | None:
+    """The class names of an option, separated by commas; one with a comma in it is in quotes. None for none."""
+    if not text:
+        return None
+    try:
+        (names,) = csv.reader([text], skipinitialspace=True)
+    except (csv.Error, ValueError) as error:
+        raise InputError(f"{text!r}: expected class names on one line, separated by commas ({error})") from error
+    return [name.strip() for name in names]

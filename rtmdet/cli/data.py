@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from rtmdet.cli.command import split_names
 from rtmdet.core.errors import InputError
 from rtmdet.data.class_names import similar_name_remarks
 from rtmdet.data.coco.edit import merge_coco, split_coco
@@ -35,7 +36,7 @@ def run(given: argparse.Namespace) -> int:
     if given.action == "convert" and given.format == "via":
         report(convert_regions(given.annotations, given.images, given.class_name, given.class_key), given.out)
     elif given.action == "convert":
-        classes = None if given.classes is None else [name.strip() for name in given.classes.split(",")]
+        classes = split_names(given.classes)
         report(convert(given.format, given.annotations, given.images, classes, given.split), given.out)
     elif given.action == "export":
         export(given.format, given.annotations, given.images, given.out, given.split)

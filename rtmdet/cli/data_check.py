@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 
 from rtmdet.cli.finding_pictures import draw_finding
@@ -11,7 +12,7 @@ from rtmdet.config.file import load_config
 from rtmdet.core.console import track
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
-from rtmdet.data.doctor.finding import SEVERITIES, Report, SplitFiles
+from rtmdet.data.doctor.finding import ALL, SEVERITIES, Report, SplitFiles
 from rtmdet.data.doctor.report import examine, examine_path
 from rtmdet.data.json_file import write_json
 from rtmdet.runs.data_purpose import read_purpose
@@ -92,8 +93,8 @@ def _plain_item(item: dict[str, object]) -> dict[str, object]:
 
 def draw_report(report: Report, folder: Path) -> None:
     """Draw every finding that has images; pictures of an earlier report are removed."""
-    for severity in SEVERITIES:
-        for old in folder.glob(f"{severity}_*_*.png"):
+    for severity, split in product(SEVERITIES, (ALL, "train", "val")):
+        for old in folder.glob(f"{severity}_{split}_*.png"):
             old.unlink()
     for finding in report.findings:
         picture = draw_finding(finding)

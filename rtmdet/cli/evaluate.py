@@ -10,6 +10,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.runs.ground_truth import open_ground_truth
 from rtmdet.runs.measure import Loading, describe_interval, describe_settings, evaluate_detector
 from rtmdet.runs.own_data import DEFAULT_WEIGHTS
+from rtmdet.viz.figures import check_suffix
 from rtmdet.viz.score_curves import draw_score_curves
 
 
@@ -21,11 +22,11 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.weights = arguments.run_folder
     arguments.weights = arguments.weights or DEFAULT_WEIGHTS
     loading = Loading(arguments.batch, arguments.workers, arguments.backend)
+    if arguments.f1 is not None:
+        check_suffix(arguments.f1)  # before the work
     detector = load_detector(arguments, half=arguments.half)
-    data = arguments.data or arguments.annotations
-    dataset = open_ground_truth(
-        detector, Path(arguments.weights), data=data, images=arguments.images, split=arguments.split
-    )
+    data, weights = arguments.data or arguments.annotations, detector.path or Path(arguments.weights)
+    dataset = open_ground_truth(detector, weights, data=data, images=arguments.images, split=arguments.split)
     for remark in dataset.remarks:
         print(remark)
     tiling = read_tiling(arguments.tile, detector)

@@ -13,13 +13,13 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from rtmdet.cli.command import split_names
 from rtmdet.cli.model_options import (
     check_score,
     describe_score,
     hint_class,
     load_detector,
     read_tiling,
-    split_names,
 )
 from rtmdet.core.detections import DetectedObject
 from rtmdet.core.errors import InputError
@@ -80,6 +80,8 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
                 summary.failures.append(outcome.failure)
             bar.update()
     if summary.failures and not summary.files:
+        for failure in summary.failures[1:]:
+            print(failure, file=sys.stderr)
         raise summary.failures[0].error
     print(describe_score(arguments.score, detector, list(thresholds)))
     if arguments.track:
@@ -130,7 +132,8 @@ class Summary:
         if self.files <= SHOWN:
             self.frames[name] += 1
             self.objects.setdefault(name, Counter()).update(item["class_name"] for item in self._new(entry))
-            self.pictures[name] = entry.get("picture", "")
+            if "picture" in entry:
+                self.pictures[name] = entry["picture"]
 
     def _new(self, entry: DetectedFile) -> list[DetectedObject]:
         """The objects that count: of tracked ones those that were not seen before."""
@@ -146,7 +149,7 @@ class Summary:
             summary = ", ".join(f"{count} {found}" for found, count in counts.items()) or "nothing"
             frames = f"{self.frames[name]} frames, " if self.frames[name] > 1 else ""
             frames += "tracks: " if self.tracked else ""
-            drawn = f" -> {output.folder / self.pictures[name]}" if output.pictures else ""
+            drawn = f" -> {output.folder / self.pictures[name]}" if name in self.pictures else ""
             print(f"{name}: {frames}{summary}{drawn}")
         if self.files > SHOWN:
             print(f"... and {self.files - SHOWN} more images" + (": see detections.json" if output.document else ""))

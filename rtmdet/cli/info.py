@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rtmdet.core.arguments import user_path
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import USUAL_INPUT_SIZE
+from rtmdet.core.wording import size_text
 from rtmdet.deploy.open_exported import is_exported, open_exported
 from rtmdet.models.zoo import COSTS, WEIGHTS
 from rtmdet.weights.download import resolve
@@ -19,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
         return print_sizes(USUAL_INPUT_SIZE[0] if arguments.input is None else arguments.input)
     if arguments.input is not None:
         raise InputError("--input is for the table of all sizes: leave it or the weights out")
-    path = Path(arguments.weights).expanduser()
+    path = user_path(arguments.weights)
     rows = (
         describe_exported(path)
         if is_exported(path)
@@ -64,7 +66,7 @@ def describe_exported(path: Path) -> list[tuple[str, str]]:
         ("classes", f"{len(model.classes)}: {', '.join(model.classes)}"),
         ("ids", ", ".join(map(str, model.category_ids))),
         ("thresholds", ", ".join(f"{score:.3f}" for score in model.score_thresholds)),
-        ("input", f"{model.input_size[1]} x {model.input_size[0]} pixels, {sizes}; {batch}"),
+        ("input", f"{size_text(model.input_size)}, {sizes}; {batch}"),
         ("overlaps", f"NMS at {model.overlap}"),
         ("windows", str(model.tiling or "none, whole pictures")),
         ("outputs", "all boxes, before NMS" if nms is None else f"after NMS: score {nms.score:g}, IoU {nms.iou:g}"),
@@ -85,9 +87,8 @@ def describe_sizes(weights: LoadedWeights) -> str:
     """The input size of detection, and that of the training if it differs."""
     if weights.input_size is None:
         return ""
-    text = "{1} x {0} pixels".format(*weights.input_size)
-    trained = weights.trained_size
-    return text if trained in (None, weights.input_size) else f"{text}, trained at {trained[1]} x {trained[0]}"
+    text, trained = size_text(weights.input_size), weights.trained_size
+    return text if trained in (None, weights.input_size) else f"{text}, trained at {size_text(trained)}"
 
 
 def print_sizes(side: int) -> int:

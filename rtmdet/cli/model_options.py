@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import difflib
 from collections.abc import Sequence
-from pathlib import Path
 
+from rtmdet.cli.command import split_names
 from rtmdet.cli.parser import INPUT_SIDE
+from rtmdet.core.arguments import user_path
 from rtmdet.core.errors import InputError
 from rtmdet.core.tiling import Tiling
-from rtmdet.core.wording import shortened
+from rtmdet.core.wording import shortened, size_text
 from rtmdet.deploy.exported import ExportedBackend
 from rtmdet.detector import Detector
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
@@ -28,22 +28,10 @@ def load_detector(arguments: argparse.Namespace, *, fold: bool = True, half: boo
         fold=fold,
         half=half,
     )
-    height, width = detector.input_size
     count = f"{len(detector.classes)} class{'es' if len(detector.classes) > 1 else ''}"
-    name = detector.path if Path(arguments.weights).expanduser().is_dir() else arguments.weights
-    print(f"{name}: {count} ({shortened(detector.classes)}), input {width} x {height} pixels")
+    name = detector.path if user_path(arguments.weights).is_dir() else arguments.weights
+    print(f"{name}: {count} ({shortened(detector.classes)}), input {size_text(detector.input_size)}")
     return detector
-
-
-def split_names(text: str | None) -> list[str] | None:
-    """The class names of an option, separated by commas; one with a comma in it is in quotes. None for none."""
-    if not text:
-        return None
-    try:
-        (names,) = csv.reader([text], skipinitialspace=True)
-    except (csv.Error, ValueError) as error:
-        raise InputError(f"{text!r}: expected class names on one line, separated by commas ({error})") from error
-    return [name.strip() for name in names]
 
 
 def check_score(score: float | str) -> None:

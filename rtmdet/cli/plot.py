@@ -11,14 +11,12 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.training.log import read_log
 from rtmdet.viz.curves import LoggedRun, draw_curves
-
-SUFFIXES = (".png", ".pdf", ".svg")
+from rtmdet.viz.figures import check_suffix
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw the picture and print one line per run; returns 0."""
-    if arguments.out.suffix.lower() not in SUFFIXES:
-        raise InputError(f"--out {arguments.out}: expected a name that ends in {', '.join(SUFFIXES)}")
+    check_suffix(arguments.out)
     logs = [find_log(path) for path in arguments.runs]
     if len(set(logs)) < len(logs):
         double = next(log for log in logs if logs.count(log) > 1)
@@ -26,7 +24,6 @@ def run(arguments: argparse.Namespace) -> int:
     runs = [LoggedRun(name, read_log(log, strict=True)) for name, log in zip(short_names(logs), logs, strict=True)]
     if empty := next((log for log, one in zip(logs, runs, strict=True) if not one.rows), None):
         raise InputError(f"{empty}: no rows yet: the first one is written after train.log_every steps")
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     draw_curves(runs, arguments.out)
     width = max(len(run.name) for run in runs)
     for run in runs:

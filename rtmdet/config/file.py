@@ -242,17 +242,24 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, str | int | float | bool)
 
 
+# Tags of YAML 1.1, to which 1e-3 is a text and a folder named by a date a time.
+_TAGS = {int: {"int"}, float: {"int", "float", "str"}, bool: {"bool"}, str: {"str", "int", "float", "timestamp"}}
 _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 def _build_scalar(kind: type, node: yaml.Node, key: str) -> object:
     tag = node.tag.rsplit(":", 1)[-1]
-    accepted = {int: {"int"}, float: {"int", "float", "str"}, bool: {"bool"}, str: {"str", "int", "float"}}[kind]
+    accepted = {
+        int: {"int"},
+        float: {"int", "float", "str"},
+        bool: {"bool"},
+        str: {"str", "int", "float", "timestamp"},
+    }[kind]
     if isinstance(node, yaml.ScalarNode) and tag in accepted:
         try:
             if kind is bool:
                 return node.value.lower() in ("true", "yes", "on")
-            value = int(node.value, 0) if kind is int else kind(node.value)  # 1e-3 is a text to YAML 1.1
+            value = int(node.value, 0) if kind is int else kind(node.value)
             if kind is not float or math.isfinite(value):
                 return value
         except ValueError:

@@ -38,6 +38,7 @@ def choose_recipe(
     new_classes: int = 0,
     batch_size: int | None = None,
     epochs: int | None = None,
+    batches_per_step: int = 1,
 ) -> list[Choice]:
     """Hyper-parameters for `images` training images.
 
@@ -46,13 +47,16 @@ def choose_recipe(
     `new_classes`: number of classes unknown to the checkpoint; their prediction layers start from scratch.
 
     `batch_size` and `epochs`: the user's values, if given; the rest follows from them.
+
+    `batches_per_step`: accumulated ones, in all processes.
     """
     choices = []
     new_classes = new_classes if start == "detector" else 0
     if batch_size is None:
         batch_size = BATCH if images >= FEW_IMAGES else BATCH // 2
         choices.append(Choice("data.batch_size", batch_size, f"enough steps per epoch with {images} images"))
-    steps = math.ceil(images / batch_size)
+    step_images = batch_size * batches_per_step
+    steps = math.ceil(images / step_images)
     if epochs is None:
         epochs = _epochs(images, start=start, new_classes=new_classes)
         reason = f"{epochs * images} images seen, {epochs * steps} steps"
@@ -65,11 +69,12 @@ def choose_recipe(
             reason += f"; longer because {new_classes} {are} new to the weights"
         choices.append(Choice("train.epochs", epochs, reason))
     base = LEARNING_RATE_NEW_CLASSES if new_classes else LEARNING_RATE
-    rate = float(f"{base * math.sqrt(batch_size / BATCH):.2g}")
+    rate = float(f"{base * math.sqrt(step_images / BATCH):.2g}")
+    step = "batch" if batches_per_step == 1 else "images per step"
     warm_up = max(1, min(1000, epochs * steps // 20))
     return [
         *choices,
-        Choice("train.learning_rate", rate, f"{base:g} x sqrt(batch / {BATCH})"),
+        Choice("train.learning_rate", rate, f"{base:g} x sqrt({step} / {BATCH})"),
         Choice("train.warmup_iterations", warm_up, "5 % of all steps"),
         Choice("augmentation.stage2_epochs", epochs // 2, "the second half of the epochs without mosaic and mixup"),
         Choice("train.validate_every", math.ceil(epochs / 8), "at most eight validations per run"),

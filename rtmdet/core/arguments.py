@@ -8,6 +8,7 @@ from dataclasses import fields
 from functools import wraps
 from inspect import signature
 from numbers import Integral, Real
+from pathlib import Path
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -22,29 +23,36 @@ WORDS = {str: "text", int: "a whole number", float: "a number", bool: "True or F
          os.PathLike: "a path", Mapping: "a dict"}  # fmt: skip
 
 
+def user_path(path: FilePath) -> Path:
+    """A path as users type it, where ~ is their home folder; a name that only begins like that stays."""
+    return Path(os.path.expanduser(path))
+
+
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """The same function; it raises InputError for arguments that do not fit its annotations.
 
-    All names in these, but not that of the result, must be imported when it is called.
+    Numbers of NumPy, arrays and tensors become Python's numbers and lists. All names in the annotations, but not that
+    of the result, must be imported when it is called.
     """
     parameters, hints = signature(function), dict[str, Any]()
 
     @wraps(function)
     def checking(*values: P.args, **named: P.kwargs) -> R:
         hints.update(hints or _hints(function))
-        for name, value in parameters.bind(*values, **named).arguments.items():
-            if name in hints:
-                _check(name, value, hints[name])
-        return function(*values, **named)
+        bound = parameters.bind(*values, **named)
+        bound.arguments.update(
+            (name, _fitted(name, bound.arguments[name], hints[name])) for name in bound.arguments if name in hints
+        )
+        return function(*bound.args, **bound.kwargs)
 
     return checking
 
 
 def check_fields(record: Any) -> None:
-    """Raise InputError for fields of a dataclass that do not fit their annotations."""
+    """`checked` for the fields of a dataclass, even a frozen one, in its __post_init__."""
     hints = get_type_hints(type(record))
     for field in fields(record):
-        _check(field.name, getattr(record, field.name), hints[field.name])
+        object.__setattr__(record, field.name, _fitted(field.name, getattr(record, field.name), hints[field.name]))
 
 
 def _hints(function: Callable[..., object]) -> dict[str, Any]:
@@ -53,13 +61,15 @@ def _hints(function: Callable[..., object]) -> dict[str, Any]:
     return get_type_hints(SimpleNamespace(__annotations__=texts), getattr(function, "__globals__", None))
 
 
-def _check(name: str, value: object, kind: Any) -> None:
-    if not _fits(value, kind):
+def _fitted(name: str, value: Any, kind: Any) -> object:
+    plain = value.tolist() if hasattr(value, "tolist") and kind is not Any else value
+    if not _fits(plain, kind):
         raise InputError(f"{name}: expected {' or '.join(_words(kind))}, found {_shown(value)}")
+    return plain
 
 
 def _fits(value: object, kind: Any) -> bool:
-    """Whether a value is of an annotated type; arrays are lists of numbers."""
+    """Whether a value is of an annotated type; a list will do for a tuple."""
     origin, inner = get_origin(kind) or kind, get_args(kind)
     if origin is Any:
         return True
@@ -68,17 +78,11 @@ def _fits(value: object, kind: Any) -> bool:
     if origin in NUMBERS:
         return isinstance(value, NUMBERS[origin]) and not isinstance(value, bool)
     if origin in (tuple, Sequence):
-        each = _as_list(value)
-        kinds = inner if origin is tuple else inner * len(each or ())
-        return each is not None and len(each) == len(kinds) and all(map(_fits, each, kinds))
+        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+            return False
+        kinds = inner if origin is tuple else inner * len(value)
+        return len(value) == len(kinds) and all(map(_fits, value, kinds))
     return isinstance(value, origin)
-
-
-def _as_list(value: object) -> Sequence[object] | None:
-    """The elements of a list, tuple, array or tensor; None for anything else."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    return value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else None
 
 
 def _words(kind: Any) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, overload
 
 import numpy as np
 
-from rtmdet.core.arguments import FilePath, checked
+from rtmdet.core.arguments import FilePath, checked, user_path
 from rtmdet.core.arrays import Array, clip_boxes, constants_like, is_tensor
 from rtmdet.core.class_colors import Color, class_colors, track_colors
 from rtmdet.core.draw import draw_boxes, save_image
@@ -198,7 +198,7 @@ class Detections:
     @checked
     def save(self, path: FilePath, *, labels: bool = True) -> None:
         """Write the drawn picture in the format of the suffix. Raises InputError as `draw` does, or if that fails."""
-        save_image(Path(path).expanduser(), self.draw(labels=labels))
+        save_image(user_path(path), self.draw(labels=labels))
 
     @checked
     def to_coco(self, image_id: int) -> list[CocoResult]:

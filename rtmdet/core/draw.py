@@ -96,10 +96,8 @@ def save_image(path: Path, image: np.ndarray, source: Path | None = None) -> Non
         raise InputError(
             f"{path}: {image.shape[1]} x {image.shape[0]} pixels are too many for {path.suffix}; use .png"
         )
-    try:
-        write_whole(path, encoded.tobytes() if source is None else with_source(encoded.tobytes(), source))
-    except OSError as error:
-        raise InputError(f"{path}: the picture cannot be written ({error.strerror}); choose another path") from error
+    content = encoded.tobytes() if source is None else with_source(encoded.tobytes(), source)
+    write_whole(path, content, "picture")
 
 
 @dataclass(frozen=True, slots=True)

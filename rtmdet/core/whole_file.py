@@ -1,24 +1,51 @@
-"""Writes a file completely or not at all."""
+"""Reads and writes whole files, with one line for every fault."""
 
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
+from rtmdet.core.errors import InputError
 
-def write_whole(path: Path, content: bytes) -> None:
+LONGEST_NAME = 300  # characters of a path in a message; longer ones are no paths
+
+
+def read_whole(path: Path, what: str = "file") -> bytes:
+    """The content of a file; messages say `what` it should be. Raises InputError if it is missing or unreadable."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such {what}; check the path") from error
+    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+        name = str(path) if len(str(path)) <= LONGEST_NAME else f"{str(path)[:LONGEST_NAME]}..."
+        raise InputError(f"{name}: the {what} cannot be read ({_reason(error)}); check the path") from error
+
+
+def write_whole(path: Path, content: bytes, what: str = "file") -> None:
     """Write a file, creating its folder; no reader sees half of it, and a previous one stays until then.
 
-    Links stay, and so do devices and pipes, which are written to. Raises OSError if it cannot be written.
+    Links stay, and so do devices and pipes, which are written to. Raises InputError if it cannot be written.
     """
-    path = path.resolve()
+    try:
+        _write(path.resolve(), content)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: the {what} cannot be written ({_reason(error)}); choose another path") from error
+
+
+def _write(path: Path, content: bytes) -> None:
     if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    # Not with the file's own name in it: that may be as long as a name can be.
+    unfinished = path.with_name(f".{os.getpid()}-{threading.get_ident()}.unfinished")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         unfinished.write_bytes(content)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,4 +1,4 @@
-"""Words in messages: long lists shortened, names checked."""
+"""Words in messages: sizes, long lists shortened, names checked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ def shortened(names: Iterable[object], most: int = 8) -> str:
     texts = list(map(str, names))
     rest = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + rest
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """(H, W) as "H x W pixels", with the order unless both are the same."""
+    height, width = size
+    return f"{height} x {width} pixels{'' if height == width else ' (height x width)'}"
 
 
 def is_one_line(text: str) -> bool:

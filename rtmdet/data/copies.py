@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rtmdet.core.whole_file import read_whole
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.image_names import ImageNames
 
@@ -61,7 +62,7 @@ def group_copies(file: CocoFile, folder: Path) -> tuple[list[set[int]], str]:
     found = {image["id"]: names[0] for image in file["images"] if len(names := index.find(image["file_name"])) == 1}
     digests, prints = [], []
     for name in found.values():
-        content = (folder / name).read_bytes()
+        content = read_whole(folder / name)
         digests.append(digest(content))
         prints.append(_decode_fingerprints(content) if len(found) <= _MAX_DECODED else None)
     first = {value: index for index, value in reversed(list(enumerate(digests)))}
@@ -108,8 +109,8 @@ def count_equal(first: Iterable[Path], second: Iterable[Path]) -> int:
         if not path.is_file() or (size := path.stat().st_size) not in of_size:
             continue
         if size not in contents:
-            contents[size] = {digest(other.read_bytes()) for other in of_size[size]}
-        count += digest(path.read_bytes()) in contents[size]
+            contents[size] = {digest(read_whole(other)) for other in of_size[size]}
+        count += digest(read_whole(path)) in contents[size]
     return count
 
 

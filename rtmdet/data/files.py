@@ -7,8 +7,6 @@ import unicodedata
 from collections.abc import Container
 from pathlib import Path
 
-from rtmdet.core.errors import InputError
-
 
 def files_below(folder: Path, suffixes: Container[str], *, levels: int | None = None) -> list[Path]:
     """The sorted files in and below a folder with one of the lowercase `suffixes`, `levels` folders deep (None: all).
@@ -54,13 +52,3 @@ def as_on_disk(path: Path, listed: dict[Path, dict[str, list[str]]] | None = Non
             listed[parent].setdefault(comparable(name), []).append(name)
     alike = listed[parent].get(comparable(path.name), [])
     return parent / alike[0] if len(alike) == 1 else path
-
-
-def read_bytes(path: Path) -> bytes:
-    """The content of a file. Raises InputError if it is missing or cannot be read."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; check the path") from error
-    except OSError as error:
-        raise InputError(f"{path}: the file cannot be read ({error.strerror}); check the path") from error

@@ -17,6 +17,7 @@ from PIL import Image
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import ValueRange, exif_orientation, to_8_bits, upright
+from rtmdet.core.whole_file import read_whole
 
 # OpenCV's own messages about files that we report, and Pillow's warning at half of its limit. Set once for the whole
 # process: restoring level and filters after each file would race between threads.
@@ -38,7 +39,6 @@ DARK = 2**15  # of 65536: images whose values stay below are less than half as b
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_SCAN = 0xDA
 _PNG_START = b"\x89PNG\r\n\x1a\n"
-_TURNED = (5, 6, 7, 8)  # orientations that swap height and width
 _REMEDY = "replace the file or remove it from the data"
 
 
@@ -149,17 +149,12 @@ def read_header(path: str | Path, data: bytes) -> ImageHeader:
         raise _UnreadableHeaderError(
             f"{path}: expected an image, found a file without a readable header; {_REMEDY}"
         ) from error
-    return ImageHeader((width, height) if orientation in _TURNED else (height, width), orientation)
+    return ImageHeader((width, height) if orientation >= 5 else (height, width), orientation)
 
 
 def read_image_bytes(path: str | Path) -> bytes:
     """The bytes of an image file. Raises InputError if it is missing, unreadable, empty or truncated."""
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such image file; check the path") from error
-    except OSError as error:
-        raise InputError(f"{path}: the image cannot be read ({error.strerror}); check the file") from error
+    data = read_whole(Path(path), "image file")
     check_image_bytes(path, data)
     return data
 

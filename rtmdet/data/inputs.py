@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rtmdet.core.arguments import user_path
 from rtmdet.core.arrays import is_tensor
 from rtmdet.core.errors import InputError
 from rtmdet.data.files import files_below
@@ -20,7 +21,7 @@ def list_inputs(images: object) -> tuple[bool, Iterator[tuple[str, object]]]:
     """Whether the input is a single image; and all images with their names for messages."""
     if isinstance(images, str | os.PathLike):
         path = as_path(images)
-        if not path.is_dir():
+        if not os.path.isdir(path):  # also for a text that no path can be
             return True, iter([(str(path), path)])
         return False, ((str(file), file) for file in images_in(path))
     single = isinstance(images, bytes | np.ndarray | Image.Image | io.IOBase) or is_tensor(images)
@@ -36,7 +37,7 @@ def as_path(image: str | os.PathLike[str]) -> Path:
         raise InputError("'': expected the path of an image or of a folder, found an empty one")
     if "://" in text:
         raise InputError(f"{text}: expected the path of an image, found an address: download it, or use rtmdet infer")
-    return Path(text).expanduser()
+    return user_path(text)
 
 
 def images_in(folder: Path) -> list[Path]:

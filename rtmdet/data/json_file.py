@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.whole_file import write_whole
-from rtmdet.data.files import read_bytes
+from rtmdet.core.whole_file import read_whole, write_whole
 
 
 def read_json(path: Path) -> object:
@@ -15,7 +14,7 @@ def read_json(path: Path) -> object:
 
     Raises InputError if the file is missing, cannot be read or is not JSON (with line and column).
     """
-    content = read_bytes(path)
+    content = read_whole(path)
     try:
         return json.loads(content.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
@@ -30,7 +29,4 @@ def write_json(path: Path, content: object, *, indent: int | None = None) -> Non
 
     Raises InputError if it cannot be written.
     """
-    try:
-        write_whole(path, json.dumps(content, indent=indent).encode())
-    except OSError as error:
-        raise InputError(f"{path}: the file cannot be written ({error.strerror}); choose another path") from error
+    write_whole(path, json.dumps(content, indent=indent).encode())

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rtmdet import __version__
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
-from rtmdet.deploy.files import write_file
+from rtmdet.core.whole_file import write_whole
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.weights.load import find_size
 from rtmdet.weights.openmmlab_file import openmmlab_config, write_openmmlab
@@ -79,18 +79,13 @@ def write_network(
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in model.state_dict().items()
     }
-    if format == "openmmlab":
-        _write_openmmlab(tensors, facts, path)
+    if format == "openmmlab":  # the checkpoint and, beside it, the configuration that is in it, too
+        facts = replace(facts, size=facts.size or find_size(tensors) or "")
+        config = openmmlab_config(facts)
+        write_whole(path.with_suffix(SECOND_FILE[path.suffix]), config.encode())
+        write_openmmlab(path, tensors, facts, config)
     else:
-        write_file(path, safetensors.torch.save(tensors, known.to_text()))
-
-
-def _write_openmmlab(tensors: Mapping[str, Tensor], facts: ModelFacts, path: Path) -> None:
-    """The checkpoint and, beside it, the configuration that is in it, too."""
-    facts = replace(facts, size=facts.size or find_size(tensors) or "")
-    config = openmmlab_config(facts)
-    write_file(path.with_suffix(SECOND_FILE[path.suffix]), config.encode())
-    write_openmmlab(path, tensors, facts, config)
+        write_whole(path, safetensors.torch.save(tensors, known.to_text()))
 
 
 def export_facts(facts: ModelFacts, options: ExportOptions, source: Path | None) -> ExportFacts:

@@ -9,8 +9,8 @@ import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import read_facts
+from rtmdet.core.whole_file import read_whole
 from rtmdet.deploy.exported import ExportedBackend
-from rtmdet.deploy.files import read_file
 
 try:
     import onnxruntime
@@ -25,7 +25,7 @@ def open_onnx(path: Path, device: str, threads: int | None = None) -> ExportedBa
 
     `device` is cpu, cuda, cuda:1 or auto, which is CUDA where ONNX Runtime has it. `threads` None: as many as cores.
     """
-    content = read_file(path)
+    content = read_whole(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors reach the user once, below
     options.add_session_config_entry(
@@ -41,6 +41,8 @@ def open_onnx(path: Path, device: str, threads: int | None = None) -> ExportedBa
         raise InputError(
             f"{path}: not an ONNX file that can be run, or a damaged one ({reason}): export it again"
         ) from error
+    if provider not in session.get_providers():  # ONNX Runtime falls back without a word
+        raise InputError(f"device {device!r}: ONNX Runtime cannot use CUDA here: try cpu")
     facts = read_facts(path, session.get_modelmeta().custom_metadata_map)
 
     def run(images: np.ndarray) -> list[np.ndarray]:

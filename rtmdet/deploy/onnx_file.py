@@ -23,7 +23,7 @@ from rtmdet.core.boxes import decode_distances
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ExportFacts, NmsFacts
 from rtmdet.core.priors import STRIDES, grid_priors
-from rtmdet.deploy.files import write_file
+from rtmdet.core.whole_file import write_whole
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.rtmdet import RTMDet
 
@@ -105,7 +105,7 @@ def finish_onnx(graph: onnx.ModelProto, facts: ExportFacts, path: Path) -> None:
         _append_nms(proto, facts.nms)
     helper.set_model_props(proto, facts.to_text())
     onnx.checker.check_model(proto)
-    write_file(path, proto.SerializeToString())
+    write_whole(path, proto.SerializeToString())
 
 
 def _example(facts: ExportFacts) -> tuple[Tensor, tuple[dict[int, object], ...]]:

@@ -20,8 +20,8 @@ def open_exported(path: Path, device: str = "auto", threads: int | None = None) 
 
     `threads` None: as many as cores.
     """
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise InputError(f"threads {threads!r}: expected a number, at least 1: leave it out for as many as cores")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads {threads}: expected at least 1: leave it out for as many as cores")
     if path.suffix.lower() == ".onnx":
         from rtmdet.deploy.onnx_backend import open_onnx
 

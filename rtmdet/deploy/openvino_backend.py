@@ -11,8 +11,8 @@ import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import read_facts
+from rtmdet.core.whole_file import read_whole
 from rtmdet.deploy.exported import ExportedBackend
-from rtmdet.deploy.files import read_file
 
 try:
     import openvino
@@ -32,8 +32,8 @@ def open_openvino(path: Path, device: str, threads: int | None = None, precision
     """
     if device not in ("cpu", "auto"):
         raise InputError(f"device {device!r}: files of OpenVINO run on the CPU here: try cpu")
-    read_file(path)
-    read_file(path.with_suffix(".bin"))
+    read_whole(path)
+    read_whole(path.with_suffix(".bin"))
     settings: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads

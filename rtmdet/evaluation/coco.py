@@ -16,7 +16,6 @@ from pycocotools.coco import COCO
 
 from rtmdet.core.detections import CocoResult, Detections
 from rtmdet.core.distributed import gather, is_main_process
-from rtmdet.core.errors import InputError
 from rtmdet.core.structures import ImageMeta
 from rtmdet.core.whole_file import write_whole
 from rtmdet.evaluation.hotcoco import evaluate_with_hotcoco
@@ -168,10 +167,7 @@ class CocoEvaluator:
 
     def write_results(self, path: Path) -> None:
         """Write the detections in this process as COCO results JSON. Raises InputError."""
-        try:
-            write_whole(path, json.dumps(self.results).encode())
-        except OSError as error:
-            raise InputError(f"results {path} cannot be written: {error}") from error
+        write_whole(path, json.dumps(self.results).encode())
 
 
 def format_metrics(metrics: CocoMetrics) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -40,7 +40,7 @@ class Case:
     @property
     def name(self) -> str:
         """The file's name, or that of the yardstick."""
-        return PLAIN if self.plain else Path(self.weights).name
+        return PLAIN if self.plain else self.weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Benchmark:
             f"{'':<{width}}  {head}",
         ]
         for row in self.timings:
-            size = f"{row.input_size[1]} x {row.input_size[0]}"
+            size = f"{row.input_size[0]} x {row.input_size[1]}"
             lines.append(
                 f"{row.name:<{width}}  {size:<10} {row.batch:>5} {row.read:>6.1f} {row.letterbox:>10.1f} "
                 f"{row.network:>8.1f} {row.boxes:>6.1f} {row.total:>7.1f} {row.p90:>7.1f} "
@@ -128,13 +128,10 @@ def run_benchmark(cases: Sequence[Case], image: Path, *, threads: int, rounds: i
         times: list[list[Round]] = [[] for _ in cases]
         for turn in track(range(WARM_UP + rounds), "measuring"):
             for worker, own in zip(workers, times, strict=True):
-                worker.send(True)
-                answer = _receive(worker)
+                answer = _ask(worker, True)
                 if turn >= WARM_UP:
                     own.append(answer)
-        for worker in workers:
-            worker.send(False)
-        memory = [_receive(worker) for worker in workers]
+        memory = [_ask(worker, False) for worker in workers]
     timings = [_timing(*row) for row in zip(cases, sizes, times, memory, strict=True)]
     return Benchmark(image.name, threads, rounds, tuple(timings))
 
@@ -161,11 +158,18 @@ def _started(case: Case, image: Path, threads: int) -> Iterator[Connection]:
         process.kill()
 
 
+def _ask(worker: Connection, again: bool) -> Any:
+    """The answer to whether to measure again. Raises the InputError of the process, and one if it ended."""
+    with suppress(OSError):  # ended: it has no answer either
+        worker.send(again)
+    return _receive(worker)
+
+
 def _receive(worker: Connection) -> Any:
     """The next answer. Raises the InputError of the process, and one if it ended."""
     try:
         answer = worker.recv()
-    except EOFError as error:
+    except (EOFError, OSError) as error:
         raise InputError("a measuring process ended without an answer: there may be too little memory") from error
     if isinstance(answer, InputError):
         raise answer

@@ -10,8 +10,9 @@ from pathlib import Path
 from pycocotools.coco import COCO
 
 from rtmdet.config.schema import EvaluationConfig, SplitConfig
+from rtmdet.core.arguments import user_path
 from rtmdet.core.errors import InputError
-from rtmdet.core.wording import shortened
+from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.coco.dataset import CocoDataset, index_coco
 from rtmdet.data.coco.file import read_coco
 from rtmdet.data.coco.layout import file_names, is_coco
@@ -79,7 +80,7 @@ class Comparison:
         names = shortened([row.name for row in self.metrics[0].classes])
         lines = [f"{self.images} images of {self.annotations}, classes: {names}"]
         for letter, path, size, metrics in zip("AB", self.paths, self.input_sizes, self.metrics, strict=True):
-            side = "" if size is None else f" at {size[1]} x {size[0]} pixels"
+            side = "" if size is None else f" at {size_text(size)}"
             lines.append(
                 f"{letter}      AP {metric_text(metrics.ap)}   AP50 {metric_text(metrics.numbers[1])}   {path}{side}"
             )
@@ -132,7 +133,7 @@ def open_run(name: str, device: str, input_size: int | tuple[int, int] | None = 
 
     `input_size` replaces a detector's own. Raises InputError.
     """
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.suffix.lower() == ".json":
         return ComparedRun(path, None)
     if path.is_dir():
@@ -163,7 +164,7 @@ def open_images(
     if detectors:
         assert folder is not None, "given, or from the validation data"
         dataset = open_coco(detectors[0], annotations, folder)
-        remarks = [remark for one in runs if (remark := overlap_remark(one, dataset))]
+        remarks = [*dataset.remarks, *filter(None, (overlap_remark(one, dataset) for one in runs))]
         return Images(annotations, folder, dataset.coco, dataset.category_ids), remarks
     coco = index_coco(read_coco(annotations))
     return Images(annotations, None, coco, tuple(sorted(coco.cats))), []

@@ -88,10 +88,7 @@ def _lock(folder: Path) -> int:
 
 def prepare_folder(folder: Path, config: Config) -> None:
     """Create the run's folder and write the resolved configuration atomically."""
-    try:
-        write_whole(folder / CONFIG, stored_text(config).encode())
-    except OSError as error:
-        raise InputError(f"output folder {folder} cannot be written: {error}") from error
+    write_whole(folder / CONFIG, stored_text(config).encode())
 
 
 def stored_text(config: Config) -> str:

@@ -21,6 +21,7 @@ from rtmdet.core.overlap import Overlap
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.priors import STRIDES, grid_priors, level_sizes
 from rtmdet.core.structures import DenseOutputs, ImageMeta, Target
+from rtmdet.core.wording import size_text
 from rtmdet.data.coco.dataset import CocoDataset, index_coco
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile
 from rtmdet.data.coco.usable import reason_against
@@ -136,9 +137,8 @@ def report_small_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> flo
     boxes, _ = plain_boxes(dataset.without_reduced(), input_size)
     lost = without_prior(boxes, input_size)
     if lost > MOST_WITHOUT_PRIOR * len(boxes):
-        height, width = input_size
         say(
-            f"{lost} of {len(boxes)} training boxes are too small at {height} x {width} pixels to be matched: use a "
+            f"{lost} of {len(boxes)} training boxes are too small at {size_text(input_size)} to be matched: use a "
             "larger data.input_size (rtmdet data check suggests one)"
         )
     return lost / len(boxes)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rtmdet.config.recipe import usual_passes
 from rtmdet.config.schema import Config
-from rtmdet.core.wording import shortened
+from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.runs.label_check import without_prior
 from rtmdet.runs.loss_trend import Trend
@@ -151,11 +151,10 @@ def causes_of_missing_classes(facts: RunFacts, names: Sequence[str]) -> str:
 
 
 def _cause_of_missing_class(facts: RunFacts, boxes: ClassBoxes) -> str:
-    height, width = facts.input_size
     if boxes.count == 0:
         return "no training boxes: add some, or remove the class from data.classes"
     if 2 * boxes.too_small >= boxes.count:
-        return f"most boxes are too small at {height} x {width} pixels: raise data.input_size"
+        return f"most boxes are too small at {size_text(facts.input_size)}: raise data.input_size"
     if boxes.count < FEW_BOXES:
         return "too few boxes: label more, or show their images more often (data.repeat_threshold)"
     if facts.passes < facts.usual_passes:
@@ -197,10 +196,9 @@ def _frozen_random(setting: str) -> str:
 
 
 def _too_small(facts: RunFacts, share: float) -> str:
-    height, width = facts.input_size
     return (
-        f"{share:.0%} of the objects are too small to be matched at {height} x {width} pixels: raise data.input_size "
-        "(rtmdet data check suggests one), or train with windows of large pictures (data.tile)"
+        f"{share:.0%} of the objects are too small to be matched at {size_text(facts.input_size)}: raise "
+        "data.input_size (rtmdet data check suggests one), or train with windows of large pictures (data.tile)"
     )
 
 

@@ -92,16 +92,17 @@ class LossCourse:
         return (median(losses[place]) for place in sorted(losses))
 
 
+_LATER_COLUMNS = (("gradient_norm", 0.0), ("positives", 1.0), ("unassigned", 0.0))  # which older logs lack
+
+
 def _point(row: Row) -> _Point:
-    """A step or a row of the log; older logs lack some columns."""
+    """A step or a row of the log."""
     box = float(row["loss_box"])
     return _Point(
         int(row["iteration"]),
         float(row["loss_classification"]) + box,
         box,
-        float(row.get("gradient_norm", 0.0)),
-        float(row.get("positives", 1.0)),
-        float(row.get("unassigned", 0.0)),
+        *(default if row.get(name) is None else float(row[name]) for name, default in _LATER_COLUMNS),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from rtmdet.config.file import parse_config
-from rtmdet.config.schema import EvaluationConfig
+from rtmdet.config.schema import EVALUATION_BACKENDS, EvaluationConfig
 from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.console import SizedIterable, track, warn
 from rtmdet.core.errors import InputError
@@ -34,6 +34,8 @@ class Loading:
     backend: str | None = None  # None: the stored one, or the default of the evaluation
 
     def __post_init__(self) -> None:
+        if self.backend not in (None, *EVALUATION_BACKENDS):
+            raise InputError(f"backend {self.backend!r}: expected one of {', '.join(EVALUATION_BACKENDS)}")
         if self.batch_size < 1 or self.workers < 0:
             raise InputError(
                 f"batch size {self.batch_size}, workers {self.workers}: expected at least 1 image and 0 processes"

@@ -8,6 +8,7 @@ from pathlib import Path
 from rtmdet.config.schema import Config, SplitConfig
 from rtmdet.core.console import say
 from rtmdet.core.distributed import is_main_process
+from rtmdet.core.whole_file import read_whole
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.copies import count_equal
@@ -50,7 +51,7 @@ def report_dark_images(train: CocoDataset) -> None:
     """Print a warning if 16-bit images use a small part of their range: they would be nearly black."""
     places = range(0, len(train), -(-len(train) // LOOKED_AT))
     paths = [path for path in map(train.path, places) if path.suffix.lower() in DEEP_SUFFIXES]
-    ranges = [found for path in paths if (found := used_range(path.read_bytes())) is not None]
+    ranges = [found for path in paths if (found := used_range(read_whole(path))) is not None]
     if ranges and (high := max(high for _, high in ranges)) < DARK:
         low = min(low for low, _ in ranges)
         say(

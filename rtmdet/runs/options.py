@@ -11,7 +11,10 @@ from pathlib import Path
 import yaml
 
 from rtmdet.config.file import SECTIONS
+from rtmdet.core.arguments import user_path
 from rtmdet.core.errors import InputError
+
+WEIGHTS = "model.weights"  # the setting that is --weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,10 @@ class RunOptions:
         if self.weights is not None and not self.weights.strip():
             raise InputError("--weights '': expected a file, a published name or none: leave it out for the default")
         object.__setattr__(self, "overrides", tuple(chain.from_iterable(map(split_section, self.overrides))))
+        if self.weights is not None and WEIGHTS in self.given:
+            raise InputError(
+                f"--weights {self.weights} and --set {WEIGHTS}={self.given[WEIGHTS]}: expected one of them"
+            )
 
     @property
     def given(self) -> dict[str, str]:
@@ -55,7 +62,7 @@ class RunOptions:
         """
         data = self.data_set.resolve()
         name = data.name if data.is_dir() else f"{data.parent.name}-{data.stem}"
-        return Path(self.given.get("train.output") or f"runs/{name}").expanduser()
+        return user_path(self.given.get("train.output") or f"runs/{name}")
 
 
 def _unquoted(value: str) -> str:

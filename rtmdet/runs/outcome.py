@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from rtmdet.core.wording import size_text
 from rtmdet.training.log import Row
 
 
@@ -20,7 +21,7 @@ def describe_outcome(rows: Iterable[Row], folder: Path, input_size: tuple[int, i
     if last < 0:  # -1: undefined
         return f"AP undefined: the validation images contain no objects; weights: {last_file}"
     if input_size is not None:
-        text = f"AP of the last epoch {last:.3f} at {input_size[0]} x {input_size[1]} pixels ({last_file})"
+        text = f"AP of the last epoch {last:.3f} at {size_text(input_size)} ({last_file})"
         return text + ("; earlier validations used the training size" if len(values) > 1 else "")
     if len(values) == 1:
         return f"AP {last:.3f} after the last epoch ({last_file})"

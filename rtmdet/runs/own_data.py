@@ -14,6 +14,7 @@ from rtmdet.config.file import load_config, parse_config
 from rtmdet.config.recipe import Choice, choose_recipe
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say
+from rtmdet.core.distributed import started_processes
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
 from rtmdet.data.formats.labeled_image import Split
@@ -23,7 +24,7 @@ from rtmdet.runs.folder import CONFIG, check_unclaimed, check_unused, holds_run,
 from rtmdet.runs.input_size import choose_input_size, relative_sizes
 from rtmdet.runs.norm_statistics import choose_norm_statistics
 from rtmdet.runs.open_data import open_split
-from rtmdet.runs.options import RunOptions
+from rtmdet.runs.options import WEIGHTS, RunOptions
 from rtmdet.runs.own_splits import (
     keep_digests,
     labeled_images,
@@ -125,7 +126,8 @@ class OwnData:
             },
             "model": {"weights": weights, "size": given.get("model.size") or size_of(found)},
         }
-        overrides = [*options.overrides, f"train.output={json.dumps(str(self.folder), ensure_ascii=False)}"]
+        others = (part for part in options.overrides if part.partition("=")[0].strip() != WEIGHTS)
+        overrides = [*others, f"train.output={json.dumps(str(self.folder), ensure_ascii=False)}"]
 
         def resolved() -> Config:
             return parse_config(yaml.safe_dump(derived), f"--data {options.data_set}", overrides)
@@ -140,6 +142,7 @@ class OwnData:
             new_classes=len(names if found is None else new_classes(found, names)),
             batch_size=config.data.batch_size if "data.batch_size" in given else None,
             epochs=config.train.epochs if "train.epochs" in given else None,
+            batches_per_step=config.train.accumulate * started_processes(),
         )
         if config.evaluation.input_size is not None:
             choices = [choice for choice in choices if choice.key != "evaluation.choose_input_size"]
@@ -238,7 +241,7 @@ def initial_weights(options: RunOptions) -> str | None:
     given = options.given
     own_backbone = given.get("model.backbone", "null").strip().lower() not in NULLS
     default = NO_WEIGHTS if own_backbone else DEFAULT_WEIGHTS
-    weights = (given.get("model.weights", default) if options.weights is None else options.weights).strip()
+    weights = (given.get(WEIGHTS, default) if options.weights is None else options.weights).strip()
     return None if weights.lower() in NULLS else weights
 
 

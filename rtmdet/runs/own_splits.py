@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import read_whole
 from rtmdet.data.coco.edit import split_coco
 from rtmdet.data.coco.file import CocoFile, read_coco
 from rtmdet.data.copies import group_copies
-from rtmdet.data.files import read_bytes
 from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.formats.open import OpenedDataset, open_dataset
 from rtmdet.data.image_names import place_images
@@ -100,7 +100,7 @@ def keep_digests(splits: Mapping[str, Split], folder: Path) -> None:
 
 
 def _digest(file: Path) -> str:
-    return hashlib.sha256(read_bytes(file)).hexdigest()
+    return hashlib.sha256(read_whole(file)).hexdigest()
 
 
 def _report_changed_files(folder: Path) -> None:

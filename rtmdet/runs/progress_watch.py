@@ -149,7 +149,7 @@ class ProgressWatch(Callback):
         self._given.add(code)
         self._report(f"warning: {text}. Likely cause: {cause}")
         try:
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.write(f"[{code}] epoch {epoch}: {text}. Likely cause: {cause}\n")
         except OSError as error:
             raise InputError(f"{self.path} cannot be written: {error}") from error
@@ -159,4 +159,8 @@ def _codes(path: Path) -> set[str]:
     """The codes of the warnings that an earlier part of the run gave."""
     if not path.is_file():
         return set()
-    return {line[1:].partition("]")[0] for line in path.read_text(errors="replace").splitlines() if line[:1] == "["}
+    return {
+        line[1:].partition("]")[0]
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+        if line[:1] == "["
+    }

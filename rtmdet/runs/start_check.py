@@ -17,7 +17,7 @@ from rtmdet.core.distributed import gather, is_main_process
 from rtmdet.core.errors import InputError
 from rtmdet.core.priors import STRIDES
 from rtmdet.core.structures import Batch, DenseOutputs, Losses, Target
-from rtmdet.core.wording import shortened
+from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import collate
 from rtmdet.evaluation.coco import metric_text
@@ -78,7 +78,7 @@ def report_larger_input(weights: LoadedWeights | None, input_size: tuple[int, in
     if ratio >= LARGER_INPUT:
         sides = f"{trained[0]},{trained[1]}" if trained[0] != trained[1] else str(trained[0])
         say(
-            f"input {input_size[0]} x {input_size[1]} pixels; the weights were trained at {trained[0]} x {trained[1]}"
+            f"input {size_text(input_size)}; the weights were trained at {trained[0]} x {trained[1]}"
             f": --set data.input_size={sides} is about {ratio**TIME_OF_PIXELS:.1f} times faster"
         )
 

@@ -22,6 +22,7 @@ from rtmdet.config.schema import Config
 from rtmdet.core.console import say
 from rtmdet.core.distributed import gather, is_main_process
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import size_text
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.runs.build_trainer import build_trainer
 from rtmdet.runs.folder import holds_run, load_run
@@ -140,10 +141,9 @@ class TimedRun:
             self.limit.refuse(2 * (whole - left))
         seconds = min(max(MEASURED_SHARE * whole, LEAST_MEASURED), MOST_MEASURED)
         speed = measure_speed(config, trainer, val_data, seconds=seconds, build_seconds=build)
-        height, width = config.data.input_size
         mixed = "mosaic and mixup" if config.augmentation.mixup_probability else "mosaic"
         say(
-            f"timed at {height} x {width} pixels: {speed.mixed_step:.2f} s per step with {mixed}, "
+            f"timed at {size_text(config.data.input_size)}: {speed.mixed_step:.2f} s per step with {mixed}, "
             f"{speed.plain_step:.2f} s without, {speed.validation:.1f} s per validation, "
             f"{speed.save:.2f} s per checkpoint"
         )

@@ -18,6 +18,7 @@ from rtmdet.config.schema import LARGEST_SIDE, Config
 from rtmdet.core.console import write_above_bar
 from rtmdet.core.distributed import rank, world_size
 from rtmdet.core.priors import STRIDES
+from rtmdet.core.wording import size_text
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
@@ -65,9 +66,8 @@ class Validation:
         self.input_size, measured = best_size(self._config.data.input_size, precision, limit=LARGEST_SIDE)
         self._loader = build_validation_loader(self._config, self._dataset, self.input_size)
         found = ", ".join(f"{metric_text(ap)} at {height} x {width}" for (height, width), ap in measured.items())
-        height, width = self.input_size
         write_above_bar(
-            f"input size for detection: {height} x {width} pixels (AP on {len(part)} training images: {found}; "
+            f"input size for detection: {size_text(self.input_size)} (AP on {len(part)} training images: {found}; "
             f"a larger size must gain {LEAST_GAIN})"
         )
         return self.input_size

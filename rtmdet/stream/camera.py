@@ -43,7 +43,7 @@ class Camera:
         try:
             if not capture.isOpened():
                 raise InputError(f"{self.name}: no such camera, or another program uses it; check the number")
-            rate = Fraction(capture.get(cv2.CAP_PROP_FPS) or 0).limit_denominator(1001) or None
+            rate = Fraction(max(capture.get(cv2.CAP_PROP_FPS), 0)).limit_denominator(1001) or None  # -1: unknown
             began, index = time.monotonic(), 0
             while True:
                 done, image = capture.read()

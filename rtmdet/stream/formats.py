@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rtmdet.data.coco.file import CocoCategory, CocoFile
@@ -19,8 +20,8 @@ from rtmdet.data.formats.cvat import CVAT_END, cvat_begin, cvat_image
 from rtmdet.data.formats.labelme import labelme_document
 from rtmdet.data.formats.voc import voc_document
 from rtmdet.data.formats.yolo import yolo_line
-from rtmdet.stream.document import ListFile
-from rtmdet.stream.label_files import GrowingFile, LabeledResult, LabelFiles, write_text
+from rtmdet.stream.growing_file import GrowingFile, ListFile
+from rtmdet.stream.label_files import LabeledResult, LabelFiles, write_text
 from rtmdet.stream.track_files import MotFiles
 
 COLUMNS = ("file", "frame", "seconds", "class_name", "score", "x1", "y1", "x2", "y2", "id")
@@ -63,7 +64,7 @@ def _categories(classes: Sequence[str], category_ids: Sequence[int]) -> list[Coc
     return [CocoCategory(id=number, name=name) for number, name in zip(ids, classes, strict=True)]
 
 
-class CocoFiles:
+class CocoFiles(LabelFiles):
     """results.json, in COCO's results format, and images.json, which has the image of each id and the categories."""
 
     def __init__(self, folder: Path, classes: Sequence[str], category_ids: Sequence[int]) -> None:
@@ -87,7 +88,7 @@ class CocoFiles:
         self._results.close()
 
 
-class CocoLabels:
+class CocoLabels(LabelFiles):
     """A COCO file: all pictures with their objects and the categories."""
 
     def __init__(self, path: Path, classes: Sequence[str], category_ids: Sequence[int]) -> None:
@@ -109,7 +110,7 @@ class CocoLabels:
         write_text(self._path, json.dumps(self._file, indent=1))
 
 
-class CsvTable(GrowingFile):
+class CsvTable(GrowingFile, LabelFiles):
     """A row per object, with COLUMNS."""
 
     def __init__(self, path: Path) -> None:
@@ -128,7 +129,7 @@ class CsvTable(GrowingFile):
         self.append(rows.getvalue())
 
 
-class CvatTask(GrowingFile):
+class CvatTask(GrowingFile, LabelFiles):
     """An XML file: one task with all pictures."""
 
     def __init__(self, path: Path, classes: Sequence[str]) -> None:
@@ -141,7 +142,7 @@ class CvatTask(GrowingFile):
         self.append(cvat_image(labeled.image(next(self._ids)), labeled.annotations(), self._names))
 
 
-class YoloLabels:
+class YoloLabels(LabelFiles):
     """labels/: a text file per picture, and classes.txt with the class of each number."""
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
@@ -156,11 +157,8 @@ class YoloLabels:
         lines = [yolo_line(entry["category_id"], entry, image) for entry in labeled.annotations()]
         write_text(self._folder / "labels" / f"{labeled.stem}.txt", "".join(lines))
 
-    def close(self) -> None:
-        """Nothing is open."""
 
-
-class VocLabels:
+class VocLabels(LabelFiles):
     """Annotations/: an XML file per picture."""
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
@@ -172,11 +170,8 @@ class VocLabels:
         voc_document(labeled.image(1), labeled.annotations(), self._names).write(text, encoding="utf-8")
         write_text(self._folder / f"{labeled.stem}.xml", text.getvalue().decode())
 
-    def close(self) -> None:
-        """Nothing is open."""
 
-
-class LabelmeLabels:
+class LabelmeLabels(LabelFiles):
     """A JSON file per picture, which names the photo relative to itself."""
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
@@ -186,10 +181,9 @@ class LabelmeLabels:
         """Write the file of a picture."""
         path = self._folder / f"{labeled.stem}.json"
         photo = Path(labeled.frame.source.name)
-        near = labeled.frame.index is None and photo.is_file()
-        image_path = Path(os.path.relpath(photo, path.parent)).as_posix() if near else labeled.file_name
+        image_path = labeled.file_name
+        if labeled.frame.index is None and photo.is_file():
+            with suppress(ValueError):  # on another drive
+                image_path = Path(os.path.relpath(photo, path.parent)).as_posix()
         document = labelme_document(labeled.image(1), labeled.annotations(), self._names, image_path)
         write_text(path, json.dumps(document, indent=1))
-
-    def close(self) -> None:
-        """Nothing is open."""

@@ -132,6 +132,7 @@ class _Writer:
                 objects = [(found.name, found.box) for found in result.found]
                 save_crops(self._output.folder / "crops", target.of_frame(frame), result.pixels, objects)
         except InputError as error:
+            entry.pop("picture", None)
             return _Drawn(result, Outcome(entry, Failure(error)))
         return _Drawn(result, Outcome(entry), picture if frame.source.moving else None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from rtmdet.data.images import read_image
 from rtmdet.detector import Detector, Score
 from rtmdet.stream.formats import PHOTO_FOLDERS, open_label_set
 from rtmdet.stream.frames import Failure, Frame
-from rtmdet.stream.label_files import LabeledResult
+from rtmdet.stream.label_files import LabeledResult, write_table
 from rtmdet.stream.ranking import Choice, RankedPhoto, Ranking, Watch, check_photos, choose, labeled_photos, rank
 from rtmdet.stream.sources import ImageFile, find_sources, with_range
 
@@ -132,9 +131,8 @@ def _write(detector: Detector, choice: Choice, format: str, out: Path) -> list[L
 
 def _write_ranking(path: Path, ranking: Ranking, copied: dict[Path, str], remarks: dict[Path, str]) -> None:
     """A row per photo, with COLUMNS."""
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for place, photo in enumerate(ranking.photos, start=1):
-            name, remark = copied.get(photo.path, ""), remarks.get(photo.path, "")
-            writer.writerow([place, photo.path, f"{photo.unsure:.5f}", len(photo.shown), name, remark])
+    rows = []
+    for place, photo in enumerate(ranking.photos, start=1):
+        name, remark = copied.get(photo.path, ""), remarks.get(photo.path, "")
+        rows.append([place, photo.path, f"{photo.unsure:.5f}", len(photo.shown), name, remark])
+    write_table(path, COLUMNS, rows)

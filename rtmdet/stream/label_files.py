@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import csv
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
 
 from rtmdet.core.detections import Detections
-from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import write_whole
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, box_annotation
 from rtmdet.stream.detecting import Result
 from rtmdet.stream.frames import Frame
@@ -44,50 +45,24 @@ def label(result: Result, target: Target) -> LabeledResult:
     return LabeledResult(frame, result.found, stem, name)
 
 
-class LabelFiles(Protocol):
+class LabelFiles(ABC):
     """The files of one format."""
 
+    @abstractmethod
     def add(self, labeled: LabeledResult) -> None:
         """Write one picture. Raises InputError."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - formats with a file per picture have nothing to complete
         """Complete the files. Raises InputError."""
 
 
-class GrowingFile:
-    """A text file that is created with its first text, and completed with `end`."""
-
-    def __init__(self, path: Path, begin: str, end: str = "") -> None:
-        self._path, self._begin, self._end = path, begin, end
-        self._file: IO[str] | None = None
-
-    def append(self, text: str) -> None:
-        """Add a text. Raises InputError if the file cannot be written."""
-        with writing(self._path):
-            if self._file is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-                self._file.write(self._begin)
-            self._file.write(text)
-
-    def close(self) -> None:
-        """Complete the file, if there is one."""
-        if self._file is not None:
-            with writing(self._path), self._file as file:
-                file.write(self._end)
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file, creating its folder. Raises InputError."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    write_text(path, text.getvalue())
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file, creating its folder. Raises InputError."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what fails while a file is written into an InputError."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path}: the file cannot be written ({error.strerror}); choose another --out") from error
+    write_whole(path, text.encode(errors="backslashreplace"))

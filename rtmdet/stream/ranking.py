@@ -11,8 +11,8 @@ import numpy as np
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.tiling import Tiling
+from rtmdet.core.whole_file import read_whole
 from rtmdet.data.copies import DistinctPhotos, digest
-from rtmdet.data.files import read_bytes
 from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.image_names import place_images
 from rtmdet.detector import Detector, Score
@@ -91,7 +91,7 @@ def choose(ranking: Ranking, limit: int, labeled: Iterable[Path] = ()) -> Choice
     """
     distinct, contents = DistinctPhotos(), set()
     for path in labeled:
-        content = read_bytes(path)
+        content = read_whole(path)
         contents.add(digest(content))
         distinct.add(content)
     chosen: list[RankedPhoto] = []
@@ -100,7 +100,7 @@ def choose(ranking: Ranking, limit: int, labeled: Iterable[Path] = ()) -> Choice
     for photo in ranking.photos:
         if len(chosen) == limit:
             break
-        content = read_bytes(photo.path)
+        content = read_whole(photo.path)
         if (same := digest(content)) in contents:
             copies[photo.path] = COPY
             continue

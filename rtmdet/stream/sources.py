@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from rtmdet.core.arguments import user_path
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import ValueRange
 from rtmdet.data.files import files_below
@@ -78,7 +78,7 @@ def find_sources(
             continue
         if not word.strip():
             raise InputError("'': expected the path of an image, a video or a folder, found an empty one")
-        files = _files(Path(os.path.expanduser(word)), recursive, skip, found.remarks)
+        files = _files(user_path(word), recursive, skip, found.remarks)
         real = {file: file.resolve() for file in files}
         new = {file: folder for file, folder in files.items() if real[file] not in seen}
         found.sources.extend(_file(file, folder) for file, folder in new.items())

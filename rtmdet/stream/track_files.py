@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from rtmdet.core.detections import Detection
 from rtmdet.stream.frames import Frame
-from rtmdet.stream.label_files import GrowingFile, LabeledResult, writing
+from rtmdet.stream.growing_file import GrowingFile
+from rtmdet.stream.label_files import LabeledResult, LabelFiles, write_table
 
 TRACK_COLUMNS = (
     "file", "id", "class_name", "first_frame", "last_frame", "first_seconds", "last_seconds", "frames", "mean_score",
@@ -31,7 +31,7 @@ class _Track:
         return [self.name, *numbers, *(f"{one:.3f}" for one in seconds), self.frames, mean]
 
 
-class TracksTable:
+class TracksTable(LabelFiles):
     """tracks.csv: a row per track with TRACK_COLUMNS, written when all is known."""
 
     def __init__(self, folder: Path) -> None:
@@ -53,17 +53,11 @@ class TracksTable:
 
     def close(self) -> None:
         """Write the table, if there was a frame. Raises InputError."""
-        if not self._begun:
-            return
-        with writing(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(TRACK_COLUMNS)
-                writer.writerows([*key, *track.row()] for key, track in self._tracks.items())
+        if self._begun:
+            write_table(self._path, TRACK_COLUMNS, ([*key, *track.row()] for key, track in self._tracks.items()))
 
 
-class MotFiles:
+class MotFiles(LabelFiles):
     """NAME.txt per video, in the format of the MOT Challenge's results.
 
     A row is frame, id, left, top, width, height, score, -1, -1, -1; frames count from 1. Objects without an id have
@@ -80,7 +74,7 @@ class MotFiles:
         name = labeled.stem.parent
         if self._file is None or name != self._name:
             self.close()
-            self._name, self._file = name, GrowingFile(self._folder / f"{name}.txt", "")
+            self._name, self._file = name, GrowingFile(self._folder / f"{name}.txt")
         self._file.append("".join(_mot_row(labeled.frame, found) for found in labeled.found if found.id is not None))
 
     def close(self) -> None:

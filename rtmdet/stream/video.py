@@ -68,7 +68,8 @@ class Video:
     @property
     def place(self) -> Path:
         """Its file name."""
-        return Path(PurePosixPath(urlsplit(self.name).path).name if "://" in self.name else Path(self.name).name)
+        name = PurePosixPath(urlsplit(self.name).path).name if "://" in self.name else Path(self.name).name
+        return Path(name or "stream")  # many cameras have an address without a path
 
     def count(self) -> int | None:
         """The number of frames in its header; None if it says nothing or is not readable."""

@@ -90,7 +90,7 @@ class RunLog(Callback):
 
     def _write_csv(self, kind: str, columns: list[str], rows: list[Row], mode: str) -> None:
         with _opened(self._folder / f"{kind}.csv", mode) as file:
-            writer = csv.DictWriter(file, columns)
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
             if mode == "w":
                 writer.writeheader()
             writer.writerows(row for row in rows if row["kind"] == kind)

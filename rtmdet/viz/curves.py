@@ -16,7 +16,7 @@ from matplotlib.typing import HashableList
 
 from rtmdet.training.log import RECENT, Row, read_log
 from rtmdet.training.records import Callback, ValidationRecord
-from rtmdet.viz.figures import write_figure
+from rtmdet.viz.figures import label_text, write_figure
 
 COLORS = (
     "#0072b2",
@@ -143,8 +143,8 @@ def _draw_run(axes: Axes, run: LoggedRun, name: str, color: str, style: str, *, 
 
 
 def _label(run: LoggedRun) -> str:
-    best = run.best()
-    return f"{run.name}: best AP {best[1]:.3f} (epoch {best[0]:.0f})" if best else f"{run.name}: no AP yet"
+    best, name = run.best(), label_text(run.name)
+    return f"{name}: best AP {best[1]:.3f} (epoch {best[0]:.0f})" if best else f"{name}: no AP yet"
 
 
 def _finish_panel(axes: Axes, name: str, runs: Sequence[LoggedRun]) -> None:

@@ -13,7 +13,7 @@ from rtmdet.evaluation.coco import ClassMetrics
 from rtmdet.evaluation.score_curve import THRESHOLDS
 from rtmdet.training.records import Callback, ValidationRecord
 from rtmdet.viz.curves import COLORS
-from rtmdet.viz.figures import write_figure
+from rtmdet.viz.figures import label_text, write_figure
 
 OTHERS = "0.75"  # gray, for classes beyond the colors
 
@@ -52,7 +52,8 @@ def draw_score_curves(classes: Sequence[ClassMetrics], path: Path) -> None:
 def _draw_class(axes: Axes, row: ClassMetrics, color: str, *, named: bool) -> None:
     assert row.curve is not None, "only classes with a curve are drawn"
     threshold = row.curve.threshold
-    label = f"{row.name}: {threshold:.3f} (best F1 {row.curve.best:.3f}, {row.objects} objects)" if named else None
+    facts = f"{threshold:.3f} (best F1 {row.curve.best:.3f}, {row.objects} objects)"
+    label = f"{label_text(row.name)}: {facts}" if named else None
     axes.plot(THRESHOLDS, row.curve.f1, color=color, linewidth=1.6 if named else 0.7, label=label)
     if named:
         axes.plot(threshold, row.curve.f1[THRESHOLDS.index(threshold)], "o", color=color, markeredgecolor="white")

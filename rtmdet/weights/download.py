@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from rtmdet.core.arguments import user_path
 from rtmdet.core.errors import InputError
 from rtmdet.models.zoo import WEIGHTS
 from rtmdet.weights.checkpoint import LAST
@@ -33,10 +34,10 @@ def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
     An existing path has priority. `progress` draws a progress bar on stderr. Raises InputError for what is none of
     these, and if a download fails.
     """
-    path = Path(name_or_path).expanduser()
-    if path.is_dir():
+    path = user_path(name_or_path)
+    if os.path.isdir(path):  # also for a text that no path can be
         return _weights_of_run(path)
-    if path.exists():
+    if os.path.exists(path):
         return path
     name = str(name_or_path)
     if name not in WEIGHTS:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import rtmdet
@@ -96,3 +99,10 @@ def test_what_cannot_be_used_is_one_clear_error(dataset: Path, checkpoint: Path,
         rtmdet.evaluate(checkpoint)
     with pytest.raises(rtmdet.InputError, match="no such file or folder"):
         rtmdet.evaluate(checkpoint, tmp_path / "missing")
+
+
+def test_numbers_of_numpy_are_numbers(run: tuple[TrainedRun, Heard], tmp_path: Path) -> None:
+    detector = rtmdet.Detector(run[0].last, device="cpu", classes=np.array(["thing"]), input_size=np.int64(64))
+    other = detector.with_overlap(rtmdet.Overlap(np.float32(0.5), box_voting=np.True_))  # type: ignore[arg-type]
+    assert json.loads(json.dumps(asdict(other.facts.overlap))) == {"iou_threshold": 0.5, "box_voting": True}
+    assert (other.classes, other.input_size) == (("thing",), (64, 64))

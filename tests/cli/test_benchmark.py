@@ -36,9 +36,9 @@ def test_table_and_json(checkpoint: Path, tmp_path: Path, command: Command) -> N
     lines = result.stdout.splitlines()
     assert lines[0] == "median milliseconds of 2 rounds, 1 threads, generated 640 x 480.jpg"
     assert lines[2].startswith("plain torch")
-    assert lines[3].startswith("nano.pth")
+    assert lines[3].startswith(str(checkpoint))
     found = json.loads(file.read_text())["timings"]
-    assert [row["name"] for row in found] == ["plain torch", "nano.pth"]
+    assert [row["name"] for row in found] == ["plain torch", str(checkpoint)]
     for row in found:
         assert (row["input_size"], row["batch"]) == ([64, 64], 2)
         parts = sum(row[part] for part in ("read", "letterbox", "network", "boxes"))
@@ -65,4 +65,4 @@ def test_unusable_options(checkpoint: Path, options: tuple[str, ...], message: s
 def test_a_process_that_cannot_open_its_file(tmp_path: Path, command: Command) -> None:
     result = command("benchmark", tmp_path / "missing.onnx", "--rounds", 2)
     assert result.returncode == 2
-    assert result.stderr == f"error: {tmp_path / 'missing.onnx'}: no such file: check the path\n"
+    assert result.stderr == f"error: {tmp_path / 'missing.onnx'}: no such file; check the path\n"

@@ -18,6 +18,8 @@ from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.overlap import Overlap
 from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.coco.file import read_coco
+from rtmdet.data.formats.yolo import write_yolo
 from rtmdet.evaluation.coco import BACKENDS, NAMES
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
@@ -237,9 +239,6 @@ def test_draws_f1_where_asked(words: list[object], tmp_path: Path, command: Comm
     result = command(*words, "--f1", tmp_path / "new" / "f1.png")
     assert result.stdout.splitlines()[-1] == f"F1 against the score threshold: {tmp_path / 'new' / 'f1.png'}"
     assert (tmp_path / "new" / "f1.png").stat().st_size > 5000
-    wrong = command(*words, "--f1", tmp_path / "f1.txt")
-    assert wrong.returncode == 2
-    assert f"picture {tmp_path / 'f1.txt'} cannot be written" in wrong.stderr
 
 
 def test_classes_without_names_are_asked_for(words: list[object], tmp_path: Path, command: Command) -> None:
@@ -255,3 +254,28 @@ def test_a_run_and_other_weights_exclude_each_other(checkpoint: Path, command: C
     result = command("evaluate", checkpoint, "--weights", checkpoint)
     assert result.returncode == 2
     assert "expected one of them" in result.stderr
+
+
+def test_a_wrong_picture_is_refused_before_the_work(words: list[object], tmp_path: Path, command: Command) -> None:
+    results = tmp_path / "results.json"
+    result = command(*words, "--f1", tmp_path / "f1.xyz", "--out", results)
+    assert result.returncode == 2
+    assert "f1.xyz: expected a name that ends in .png, .pdf, .svg" in result.stderr
+    assert not result.stdout
+
+
+def test_a_run_that_was_moved_finds_its_own_data(command: Command, dataset: Path, tmp_path: Path) -> None:
+    """Its converted annotations are in its folder, and it is given as that folder."""
+    write_yolo_of(dataset, tmp_path / "yolo")
+    settings = ["model.size=nano", "data.input_size=64", "train.epochs=1", f"train.output={tmp_path / 'run'}"]
+    options = [word for setting in settings for word in ("--set", setting)]
+    trained = command("train", "--data", tmp_path / "yolo", "--weights", "none", *options)
+    assert trained.returncode == 0, trained.stderr
+    (tmp_path / "run").rename(tmp_path / "moved")
+    measured = command("evaluate", tmp_path / "moved", "--device", "cpu", "--no-interval")
+    assert measured.returncode == 0, measured.stderr
+
+
+def write_yolo_of(dataset: Path, folder: Path) -> None:
+    for split in ("train", "val"):
+        write_yolo(read_coco(dataset / split / "annotations.json"), dataset / split / "images", folder, split)

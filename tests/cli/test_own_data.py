@@ -10,6 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from rtmdet.config.file import load_config
+from rtmdet.core.errors import InputError
 from rtmdet.runs.options import RunOptions
 
 Command = Callable[..., CompletedProcess[str]]
@@ -240,3 +241,15 @@ def test_settings_in_quotes_mean_the_same() -> None:
         "x": "[",
         "y": "",
     }
+
+
+def test_weights_are_given_once() -> None:
+    with pytest.raises(InputError, match=r"^--weights a and --set model\.weights=b: expected one of them$"):
+        RunOptions(weights="a", overrides=("model.weights=b",))
+
+
+def test_no_weights_may_be_a_setting(command: Command, dataset: Path, tmp_path: Path) -> None:
+    options = ["--set", "model.weights=none", "--set", "model.size=nano", "--set", "data.input_size=64"]
+    result = command("check", "--data", dataset / "train", *options)
+    assert result.returncode == 0, result.stderr
+    assert "everything starts from scratch" in result.stdout

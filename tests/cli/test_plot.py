@@ -113,7 +113,7 @@ def test_wrong_words_are_named(tmp_path: Path, command: Command) -> None:
         ([tmp_path], f"{tmp_path / 'log.jsonl'}: no such file"),
         ([tmp_path / "none"], f"{tmp_path / 'none'}: no such file"),
         ([run, run / "log.jsonl"], f"{run / 'log.jsonl'}: given twice"),
-        ([run, "--out", tmp_path / "plot.gif"], f"--out {tmp_path / 'plot.gif'}: expected a name that ends in .png"),
+        ([run, "--out", tmp_path / "plot.gif"], f"{tmp_path / 'plot.gif'}: expected a name that ends in .png"),
         ([run, "--out", run / "log.jsonl" / "plot.png"], f"{run / 'log.jsonl'}"),
     ):
         result = command("plot", *words)

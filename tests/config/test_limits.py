@@ -74,3 +74,7 @@ def test_another_spelling_belongs_to_the_types_that_name_it() -> None:
     ):
         with pytest.raises(InputError, match="should be a list"):
             configured(override)
+
+
+def test_a_folder_may_be_named_by_a_date() -> None:
+    assert configured("train.output=2024-01-01").train.output == "2024-01-01"

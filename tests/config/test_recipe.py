@@ -73,3 +73,10 @@ def test_a_backbone_alone_takes_more_passes_than_a_detector_and_fewer_than_nothi
     reasons = {choice.key: choice.reason for choice in choose_recipe(61, start="backbone")}
     assert "neck and head start from scratch" in reasons["train.epochs"]
     assert "neck and head start from scratch" in reasons["train.clip_gradient"]
+
+
+def test_accumulated_batches_and_processes_make_fewer_and_larger_steps() -> None:
+    alone, four = recipe(320, epochs=40), recipe(320, epochs=40, batches_per_step=4)
+    assert four["train.learning_rate"] == 2 * alone["train.learning_rate"]  # type: ignore[operator]
+    assert (alone["train.warmup_iterations"], four["train.warmup_iterations"]) == (80, 20)
+    assert four["train.ema_momentum"] == pytest.approx(4 * alone["train.ema_momentum"], rel=0.05)  # type: ignore[operator]

@@ -44,11 +44,13 @@ def echo(
         ("names", ()), ("settings", {"a": object()}),
     ],
 )  # fmt: skip
-def test_what_fits_passes_unchanged(name: str, value: object) -> None:
+def test_what_fits_passes_as_it_is_or_as_python_s_own(name: str, value: object) -> None:
     order = ("path", "count", "share", "flag", "score", "size", "names", "settings")
     result = echo(**{name: value})
     assert isinstance(result, tuple)
-    assert result[order.index(name)] is value
+    found = result[order.index(name)]
+    assert found == value.tolist() if isinstance(value, np.generic | np.ndarray | torch.Tensor) else found is value
+    assert type(found) in (int, float, bool, str, list, tuple, dict, type(value))
 
 
 @pytest.mark.parametrize(

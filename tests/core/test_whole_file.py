@@ -1,4 +1,4 @@
-"""A file is written completely or not at all."""
+"""A file is written completely or not at all, and every fault of reading one is a line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rtmdet.core.whole_file import write_whole
+from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import read_whole, write_whole
 
 
 def test_the_file_before_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +21,7 @@ def test_the_file_before_stays_until_the_new_one_is_whole(tmp_path: Path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match=r"a\.json: the file cannot be written \(No space left on device\)"):
         write_whole(path, b"another")
     assert path.read_bytes() == b"whole"
     assert os.listdir(path.parent) == ["a.json"]
@@ -35,3 +36,24 @@ def test_links_and_devices_stay(tmp_path: Path) -> None:
     write_whole(pipe, b"2")
     assert (pipe.is_fifo(), os.read(reader, 9)) == (True, b"2")
     os.close(reader)
+
+
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path: Path) -> None:
+    path = tmp_path / ("\u76f8" * 85)  # 255 bytes
+    write_whole(path, b"1")
+    assert read_whole(path) == b"1"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("none", "none: no such picture; check the path"),
+        ("", ": the picture cannot be read \\(Is a directory\\)"),
+        ("a\0b", "the picture cannot be read \\(embedded null byte\\)"),
+        ("x" * 5000, "xxx[.]{3}: the picture cannot be read \\(File name too long\\)"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        read_whole(tmp_path / name, "picture")
+    assert len(str(caught.value)) < 500

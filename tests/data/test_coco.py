@@ -139,6 +139,14 @@ def test_missing_area_and_crowd_are_filled_in(folder: Path) -> None:
     assert data.coco.anns[1]["area"] == 30 * 20.5
 
 
+def test_a_crowd_may_be_a_truth_value(folder: Path) -> None:
+    document = sound()
+    document["annotations"][0]["iscrowd"], document["annotations"][1]["iscrowd"] = True, 0.0
+    found = dataset(folder, document).coco.anns
+    assert [type(found[number]["iscrowd"]) for number in (1, 2)] == [int, int]
+    assert (found[1]["iscrowd"], found[2]["iscrowd"]) == (1, 0)
+
+
 def test_what_other_tools_write_otherwise(folder: Path) -> None:
     document = sound()
     document["annotations"][0].update(area=None, iscrowd=None)

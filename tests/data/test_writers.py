@@ -100,6 +100,14 @@ def test_nothing_is_overwritten(images: Path, tmp_path: Path, write: Writer) -> 
         write(sound(), images, tmp_path / "out", "train")
 
 
+def test_labels_may_be_written_beside_the_photos_that_are_there(tmp_path: Path, images: Path) -> None:
+    (tmp_path / "set").mkdir()
+    photos = images.rename(tmp_path / "set" / "JPEGImages")
+    write_voc(sound(), photos, tmp_path / "set", "train")
+    assert objects(convert_voc(tmp_path / "set").coco)
+    assert (photos / "a.png").stat().st_size > 0
+
+
 def test_splits_of_one_data_set_have_the_same_classes(images: Path, tmp_path: Path) -> None:
     write_yolo(sound(), images, tmp_path, "train")
     other = sound()

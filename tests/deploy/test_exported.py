@@ -199,11 +199,9 @@ def test_files_that_are_not_ours(folder: Path, tmp_path: Path) -> None:
     cut.write_bytes(whole[: len(whole) // 2])
     text.write_text("<html>")
     empty.touch()
-    for path in (cut, text):
+    for path in (cut, text, empty):
         with pytest.raises(InputError, match=rf"{path.name}: not an ONNX file .* export it again$"):
             Detector(path)
-    with pytest.raises(InputError, match=r"empty\.onnx: expected an exported network, found an empty file"):
-        Detector(empty)
     with pytest.raises(InputError, match=r"missing\.onnx: no such file"):
         Detector(tmp_path / "missing.onnx")
     lone = tmp_path / "lone.xml"
@@ -259,7 +257,7 @@ def test_a_copy_for_another_process(folder: Path, images: list[np.ndarray], name
         assert_close(found.to("cpu"), expected.to("cpu"))
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5])
-def test_threads_are_a_number(folder: Path, threads: int) -> None:
-    with pytest.raises(InputError, match=rf"threads {threads}: expected a number, at least 1"):
+@pytest.mark.parametrize("threads", [0, -1])
+def test_there_is_at_least_one_thread(folder: Path, threads: int) -> None:
+    with pytest.raises(InputError, match=rf"threads {threads}: expected at least 1"):
         Detector(folder / "plain.onnx", threads=threads)

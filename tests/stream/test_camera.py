@@ -14,6 +14,7 @@ from rtmdet.detector import Detector
 from rtmdet.stream.camera import Camera
 from rtmdet.stream.detecting import DetectSettings
 from rtmdet.stream.infer import OutputSettings, infer
+from rtmdet.stream.pictures import choose_targets
 from rtmdet.stream.sources import find_sources
 from rtmdet.stream.video import Video
 
@@ -69,3 +70,15 @@ def test_a_file_with_a_number_as_its_name_is_a_file(tmp_path: Path, monkeypatch:
     (tmp_path / "7").touch()
     (source,) = find_sources(["7"]).sources
     assert source.name == "7"
+
+
+@pytest.mark.parametrize("address", ["rtsp://192.168.1.5:554", "rtsp://host/", "udp://@:1234"])
+def test_files_of_an_address_without_a_path_have_a_name(address: str, tmp_path: Path) -> None:
+    (target,) = choose_targets([Video(address, live=True)], tmp_path)
+    assert target.picture == tmp_path / "stream.mp4"
+
+
+def test_an_unknown_frame_rate_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Capture, "get", lambda *_: -1.0)
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    assert next(iter(Camera(0).frames())).rate is None

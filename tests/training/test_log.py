@@ -158,3 +158,13 @@ def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written") as caught:
         RunLog(tmp_path / "none", log_every=1)
     assert str(tmp_path / "none") in str(caught.value)
+
+
+def test_rows_of_another_version_stay_in_a_resumed_log(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, log_every=1)
+    write_epochs(log, range(1, 2))
+    row = json.loads(log.path.read_text().splitlines()[0])
+    log.path.write_text(json.dumps({**row, "new": 1}) + "\n")
+    RunLog(tmp_path, log_every=1, iterations=5, epochs=1)
+    assert json.loads(log.path.read_text())["new"] == 1
+    assert "new" not in read_csv(tmp_path / "train.csv")[0]

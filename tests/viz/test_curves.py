@@ -167,3 +167,10 @@ def test_observer_draws_at_the_end_of_validated_epochs(tmp_path: Path) -> None:
     curves.on_epoch_end(3)
     curves.close()
     assert not drawn.exists()
+
+
+def test_names_that_mean_something_to_matplotlib_are_drawn_as_they_are(tmp_path: Path) -> None:
+    runs = [LoggedRun(name, train_rows(3)) for name in ("_a", "_b", "a$_$b", "$x")]
+    draw_curves(runs, tmp_path / "curves.svg")
+    text = (tmp_path / "curves.svg").read_text()
+    assert [text.count(f"{name}: no AP yet") > 0 for name in ("_a", "_b", "a$_$b", "$x")] == [True] * 4

@@ -63,5 +63,5 @@ def test_observer_draws_the_best_validation_only(tmp_path: Path, figures: list[F
 @pytest.mark.parametrize("name", ["folder/f1.png", "f1.txt"])
 def test_a_picture_that_cannot_be_written_is_an_input_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").write_text("a file")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match=r"cannot be written|expected a name that ends in \.png"):
         draw_score_curves([row("cat")], tmp_path / name)

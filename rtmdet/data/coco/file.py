@@ -243,6 +243,7 @@ def _check_annotation(where: str, entry: Entry) -> None:
         raise InputError(f"{where}: expected a finite number for 'area', found {shown(area)}; correct it")
     if crowd not in (0, 1):
         raise InputError(f"{where}: expected 0 or 1 for 'iscrowd', found {shown(crowd)}; correct it")
+    entry["iscrowd"] = int(crowd)  # of true or 1.0
 
 
 def _check_references(path: Path, file: CocoFile, given: Mapping[str, set[int]]) -> None:

@@ -18,6 +18,7 @@ from rtmdet.data.copies import digest, fingerprints
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.decoding import decode_strictly, in_decoding_processes
 from rtmdet.data.doctor.finding import Finding, Item, without_remedy
+from rtmdet.data.files import files_below
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.images import (
     DARK,
@@ -135,18 +136,13 @@ def find_unnamed_files(files: list[AnnotationFile]) -> Iterator[Finding]:
     named = {os.path.abspath(file.path(image_id)) for file in files for image_id in file.images}
     seen: set[str] = set()
     for file in files:
-        found = [path for path in _files_below(file.source.images) if path not in named and path not in seen]
+        paths = map(str, files_below(Path(os.path.abspath(file.source.images)), IMAGE_SUFFIXES))
+        found = [path for path in paths if path not in named and path not in seen]
         seen.update(found)
         items = tuple(Item(os.path.relpath(path, file.source.images), files=(Path(path),)) for path in found)
         message = "image files in the folder but not in the annotation file"
         advice = "they are not used: annotate them, or leave them"
         yield Finding("hint", "unnamed-file", file.source.name, message, advice, items)
-
-
-def _files_below(folder: Path) -> list[str]:
-    walk = os.walk(os.path.abspath(folder))
-    paths = (os.path.join(root, name) for root, _, names in walk for name in names)
-    return sorted(path for path in paths if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES)
 
 
 def _size_of(entry: CocoImage) -> tuple[int, int]:

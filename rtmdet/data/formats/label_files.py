@@ -122,6 +122,7 @@ def label_names(file: CocoFile) -> list[str]:
 
 def copy_image(folder: Path, name: str, target: Path) -> None:
     """Copy an image file from one folder to another, with the subfolders in its name."""
-    copied = target / name.replace("\\", "/")
+    source, copied = folder / name, target / name.replace("\\", "/")
     copied.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(folder / name, copied)
+    if not (copied.exists() and copied.samefile(source)):  # labels beside the photos that are there
+        shutil.copyfile(source, copied)

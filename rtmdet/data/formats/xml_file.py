@@ -7,8 +7,8 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import read_whole
 from rtmdet.data.coco.file import is_number
-from rtmdet.data.files import read_bytes
 
 
 def read_xml(path: Path) -> Element:
@@ -18,7 +18,7 @@ def read_xml(path: Path) -> Element:
     """
     # A DOCTYPE can declare entities, which can read other files or fill the memory.
     builder = TreeBuilder()
-    content = read_bytes(path)
+    content = read_whole(path)
 
     def refuse(*_: object) -> None:
         raise InputError(f"{path}: expected XML without a DOCTYPE, found one; label files do not need it, remove it")

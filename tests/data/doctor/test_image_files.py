@@ -115,6 +115,7 @@ def test_annotated_before_the_turn(patient, only) -> None:
 
 def test_files_without_an_entry_in_any_split_of_the_folder(patient, only) -> None:
     shutil.move(patient.path("val", 4), patient.folder / "train" / "5.jpg")
+    (patient.folder / "train" / "._5.jpg").touch()  # what macOS leaves
     patient.documents["train"]["images"].append({"id": 5, "file_name": "../train/5.jpg", "width": 160, "height": 120})
     patient.documents["val"]["images"].pop()
     patient.documents["val"]["annotations"] = [
