@@ -110,6 +110,9 @@ def _outlines(annotation: CocoAnnotation, size: tuple[int, int]) -> list[np.ndar
 
 
 def _print_counts(coco: CocoFile) -> None:
+    images: dict[int, list[int]] = {category["id"]: [] for category in coco["categories"]}
+    for entry in coco["annotations"]:
+        images[entry["category_id"]].append(entry["image_id"])
     for category in coco["categories"]:
-        found = [entry["image_id"] for entry in coco["annotations"] if entry["category_id"] == category["id"]]
+        found = images[category["id"]]
         print(f"{category['name']}: {len(found)} objects in {len(set(found))} of {len(coco['images'])} images")

@@ -14,8 +14,9 @@ from rtmdet.config.file import load_config
 from rtmdet.config.schema import Config
 from rtmdet.core.overlap import Overlap
 from rtmdet.detector import Detector
+from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.runs.open_data import open_data
-from rtmdet.runs.validation import Validation, choice_cost, chooses_input_size
+from rtmdet.runs.validation import Validation, choice_cost, chooses_input_size, gap_remark
 from rtmdet.weights.load import read_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
@@ -116,3 +117,27 @@ def test_a_real_choice_measures_training_images_and_then_the_validation(config: 
     validation(detector.model)
     assert sum(shape[0] for shape in seen) == len(val_data)
     assert {shape[2:] for shape in seen} == {chosen} == {validation.input_size}
+
+
+def test_training_images_that_are_far_easier_are_remarked(config: Config) -> None:
+    long = replace(config, train=replace(config.train, epochs=40))
+    half, short = (replace(long, augmentation=replace(long.augmentation, stage2_epochs=n)) for n in (20, 5))
+    assert "AP is 0.323 on training images and 0.119 on validation images" in gap_remark(0.323, 0.119, half)
+    assert "--set augmentation.stage2_epochs=5 " in gap_remark(0.323, 0.119, half)
+    assert "stage2" not in gap_remark(0.323, 0.119, short)
+    for training, validation in ((0.36, 0.222), (0.09, 0.01), (0.5, -1.0)):  # alike, not learned, no objects
+        assert gap_remark(training, validation, half) == ""
+
+
+def test_the_remark_comes_once_after_the_choice(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("rtmdet.runs.validation.write_above_bar", said.append)
+    monkeypatch.setattr(Validation, "training_precision", lambda *_: 0.9)
+    train_data, val_data = open_data(config)
+    validation = Validation(config, val_data, torch.device("cpu"))
+    model = build_rtmdet("nano", 1).eval()
+    validation(model)
+    validation.choose_input_size(model, train_data)
+    for _ in range(2):
+        validation(model)
+    assert [text.partition(":")[0] for text in said] == ["input size for detection", "warning"]
