@@ -20,7 +20,6 @@ from rtmdet.core.picture_source import free_path
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
 from rtmdet.viz.box_targets import BoxTarget, box_loss_target, class_score_target, detection_target, source_levels
-from rtmdet.viz.feature_maps import select_max, squeeze_mean, top_channels
 from rtmdet.viz.grid import add_caption, grid
 from rtmdet.viz.heatmap import brighten, heat_map, on_picture, overlay
 from rtmdet.viz.hooks import capture, find_layer, layer_names
@@ -90,9 +89,10 @@ def draw_feature_maps(detector: Detector, image: np.ndarray, asked: Asked) -> No
 
 
 def reduce_maps(layer: str, maps: Sequence[Tensor], reduction: str, topk: int) -> list[tuple[str, np.ndarray]]:
-    """Titles and maps (h, w) to draw of a layer's outputs (1, C, h, w).
+    """Titles and maps (h, w) to draw of a layer's outputs (1, C, h, w), reduced as in OpenMMLab's feature map demo.
 
-    Raises InputError if the layer's outputs are not maps.
+    squeeze_mean is the mean over the channels, select_max the channel with the greatest sum over the area, topk the
+    `topk` channels with the greatest sums. Raises InputError if the layer's outputs are not maps.
     """
     if not maps or any(output.ndim != 4 for output in maps):
         shapes = ", ".join(str(tuple(output.shape)) for output in maps) or "nothing"
@@ -102,11 +102,11 @@ def reduce_maps(layer: str, maps: Sequence[Tensor], reduction: str, topk: int) -
         channels = output[0].float().cpu()
         name = f"{layer}, map {index}" if len(maps) > 1 else layer
         size = f"{len(channels)} x {channels.shape[1]} x {channels.shape[2]}"
+        best = channels.sum((1, 2)).topk(min(topk, len(channels))).indices.tolist()
         if reduction == "topk":
-            best = top_channels(channels, topk)
-            reduced += [(f"{name}, channel: {channel}", heat.numpy()) for channel, heat in best]
+            reduced += [(f"{name}, channel: {channel}", channels[channel].numpy()) for channel in best]
         else:
-            heat = squeeze_mean(channels) if reduction == "squeeze_mean" else select_max(channels)
+            heat = channels.mean(0) if reduction == "squeeze_mean" else channels[best[0]]
             reduced.append((f"{name}, {reduction} of {size}", heat.numpy()))
     return reduced
 
