@@ -74,7 +74,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
     parser = new_command(
-        commands, "check", "Check data, classes and first loss as training does before its first step.", "check"
+        commands, "check", "Check data, classes and first loss as training does before its first step.", "train"
     )
     _add_run_options(parser)
     parser.add_argument("--overfit", action="store_true", help="also test that the model can overfit up to 8 boxes")
