@@ -48,15 +48,7 @@ class TorchBackend:
     ) -> list[Detections]:
         """The detections in each of B images, in original pixels by falling score."""
         with torch.inference_mode():
-            return postprocess(
-                outputs,
-                input_size=input_size,
-                letterboxes=letterboxes,
-                score_threshold=selection.score_threshold,
-                overlap=selection.overlap,
-                nms_pre=selection.nms_pre,
-                max_detections=selection.max_detections,
-            )
+            return postprocess(outputs, selection, input_size=input_size, letterboxes=letterboxes)
 
 
 def move_model(model: RTMDet, device: torch.device) -> TorchBackend:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from rtmdet.config.recipe import Choice
+from rtmdet.core.backend import Selection
 from rtmdet.core.boxes import pairwise_iou
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs, Target
@@ -117,13 +118,8 @@ def mean_overlap(
 def best_overlaps(outputs: DenseOutputs, targets: Sequence[Target], input_size: tuple[int, int]) -> list[Tensor]:
     """(N,) for each of B images: the largest IoU of each object with the image's best boxes, whatever their class."""
     any_class = tuple(level.amax(1, keepdim=True) for level in outputs.logits)  # (B, 1, H, W)
-    found = postprocess(
-        DenseOutputs(any_class, outputs.distances),
-        input_size=input_size,
-        score_threshold=LEAST_SCORE,
-        nms_pre=1000,
-        max_detections=PROPOSALS,
-    )
+    selection = Selection(LEAST_SCORE, nms_pre=1000, max_detections=PROPOSALS)
+    found = postprocess(DenseOutputs(any_class, outputs.distances), selection, input_size=input_size)
     return [
         pairwise_iou(target.boxes.to(each.boxes), each.boxes).amax(1)
         if len(each)
