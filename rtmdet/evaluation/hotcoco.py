@@ -14,6 +14,7 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import one_line
 from rtmdet.evaluation.matches import ClassMatches, Measured, collect_matches
 
 
@@ -34,9 +35,8 @@ def evaluate_with_hotcoco(coco: COCO, category_ids: Sequence[int], found: Mappin
         evaluation.accumulate()
         evaluation.summary_lines()  # computes `stats`, as summarize does, but prints nothing
     except Exception as error:
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"hotcoco cannot evaluate the detections ({reason}): check the weights, or use pycocotools"
+            f"hotcoco cannot evaluate the detections ({one_line(error)}): check the weights, or use pycocotools"
         ) from error
     tables = evaluation.eval
     assert tables is not None, "accumulate fills the tables"

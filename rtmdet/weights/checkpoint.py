@@ -26,6 +26,7 @@ from torch import Tensor
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts, as_pair, model_facts, stored_rules
+from rtmdet.core.wording import one_line
 from rtmdet.weights.unpickling import read_pickled
 
 FORMAT = "plain-rtmdet/1"
@@ -82,7 +83,7 @@ def save_checkpoint(
     except (OSError, RuntimeError) as error:  # torch hides a failed write in a RuntimeError
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         previous = ", the previous file is kept" if path.is_file() else ""
-        raise InputError(f"{path}: the checkpoint cannot be written ({_one_line(reason)}){previous}") from error
+        raise InputError(f"{path}: the checkpoint cannot be written ({one_line(reason)}){previous}") from error
     finally:
         with contextlib.suppress(OSError):  # nothing to remove: finished, or never started
             part.unlink()
@@ -147,7 +148,7 @@ def _verify(path: Path) -> None:
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a checkpoint file, found nothing: check the path") from error
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise InputError(f"{path}: not a checkpoint, or a damaged one ({_one_line(error)})") from error
+        raise InputError(f"{path}: not a checkpoint, or a damaged one ({one_line(error)})") from error
     if damaged is not None:
         raise InputError(f"{path}: not a checkpoint, or a damaged one (wrong checksum of {damaged})")
 
@@ -193,7 +194,3 @@ def _meta_to_dict(meta: CheckpointMeta) -> dict[str, object]:
         "score_thresholds": list(facts.score_thresholds),
         **({"cfg": meta.openmmlab_config} if meta.openmmlab_config else {}),
     }
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
