@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -36,21 +34,6 @@ CAPTIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What to draw, and where."""
-
-    image: Path
-    out: Path
-    layers: Sequence[str] | None  # None: the default ones
-    score: float | str
-    reduction: str
-    topk: int
-    method: str  # of Box AM; empty: feature maps
-    target: str
-    norm_in_box: bool
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Write the pictures and print their paths, or print the names of the layers."""
     if arguments.image is None and not arguments.list_layers:
@@ -62,16 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list_layers:
         print("\n".join(layer_names(detector.model)))
         return 0
-    arguments.method = arguments.method or ""
-    asked = Asked(**{field.name: getattr(arguments, field.name) for field in fields(Asked)})
-    image = read_image(asked.image, detector.value_range)
-    print(describe_score(asked.score, detector, detector.classes))
-    draw = draw_box_am if asked.method else draw_feature_maps
-    draw(detector, image, asked)
+    image = read_image(arguments.image, detector.value_range)
+    print(describe_score(arguments.score, detector, detector.classes))
+    draw = draw_box_am if arguments.method else draw_feature_maps
+    draw(detector, image, arguments)
     return 0
 
 
-def draw_feature_maps(detector: Detector, image: np.ndarray, asked: Asked) -> None:
+def draw_feature_maps(detector: Detector, image: np.ndarray, asked: argparse.Namespace) -> None:
     """One picture per layer: a tile for each of its maps, or for each of their strongest channels."""
     layers = _unique(asked.layers or FEATURE_LAYERS)
     with capture(detector.model, layers) as outputs:
@@ -111,7 +92,7 @@ def reduce_maps(layer: str, maps: Sequence[Tensor], reduction: str, topk: int) -
     return reduced
 
 
-def draw_box_am(detector: Detector, image: np.ndarray, asked: Asked) -> None:
+def draw_box_am(detector: Detector, image: np.ndarray, asked: argparse.Namespace) -> None:
     """One picture of all levels (ablationcam: one) by default; for named layers one each, and one of their mean."""
     from rtmdet.viz.box_am import box_am, merge_maps, normalize_in_boxes  # seconds to import
 
@@ -171,7 +152,7 @@ def most_fed(fed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def choose_target(
-    detector: Detector, boxes: Tensor, labels: Tensor, content: tuple[int, int], asked: Asked
+    detector: Detector, boxes: Tensor, labels: Tensor, content: tuple[int, int], asked: argparse.Namespace
 ) -> BoxTarget:
     """What the method explains, for boxes in input pixels; `content` (H, W) is the input without padding."""
     if asked.method in ("eigencam", "ablationcam"):
@@ -194,7 +175,7 @@ def _find_boxes(detector: Detector, image: np.ndarray, score: float | str) -> De
     return found
 
 
-def _save(picture: np.ndarray, asked: Asked, name: str) -> None:
+def _save(picture: np.ndarray, asked: argparse.Namespace, name: str) -> None:
     path = free_path(asked.out / f"{asked.image.stem}_{name}.png", asked.image, set())
     save_image(path, picture, source=asked.image)
     print(path)
