@@ -8,6 +8,7 @@ Dimension legend: D detections, N ground truths, K categories, T IoU thresholds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import hotcoco
 import numpy as np
@@ -40,11 +41,7 @@ def evaluate_with_hotcoco(coco: COCO, category_ids: Sequence[int], found: Mappin
         ) from error
     tables = evaluation.eval
     assert tables is not None, "accumulate fills the tables"
-
-    def matches(ious: Sequence[float]) -> tuple[ClassMatches, ...]:
-        return _matches(truth, detections, ious)
-
-    return Measured(tuple(map(float, evaluation.stats)), tables["precision"], matches)
+    return Measured(tuple(map(float, evaluation.stats)), tables["precision"], partial(_matches, truth, detections))
 
 
 def _matches(truth: hotcoco.COCO, detections: hotcoco.COCO, ious: Sequence[float]) -> tuple[ClassMatches, ...]:
