@@ -15,19 +15,9 @@ EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
 INPUT_SIDE = -1  # --tile without a number
 REDUCTIONS = ("squeeze_mean", "select_max", "topk")
 COMMANDS = (
-    "train",
-    "check",
-    "evaluate",
-    "compare",
-    "infer",
-    "label",
-    "export",
-    "benchmark",
-    "visualize",
-    "plot",
-    "data",
-    "info",
-)
+    "train", "check", "evaluate", "compare", "infer", "label", "export", "benchmark", "visualize",
+    "plot", "data", "info",
+)  # fmt: skip
 LABEL_FORMATS = ("labelme", "cvat", "yolo", "voc", "coco")
 SAVE_FORMATS = ("coco", "csv", "yolo", "voc", "labelme", "cvat", "mot")  # of infer --save
 EXPORT_FORMATS = ("onnx", "openvino", "safetensors", "openmmlab")

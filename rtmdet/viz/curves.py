@@ -17,16 +17,8 @@ from rtmdet.training.log import RECENT, Row, read_log
 from rtmdet.training.records import Callback, ValidationRecord
 from rtmdet.viz.figures import label_text, style_axes, write_figure
 
-COLORS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#555555",
-    "#8c564b",
-)  # safe for color blindness
+# Safe for color blindness.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#8c564b")
 LINE_STYLES = ("-", "--", ":", "-.")  # of runs 1 - 8, 9 - 16 ...
 TITLES = {
     "AP": "AP",
