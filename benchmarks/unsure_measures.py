@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from rtmdet.core.detections import Detections
-from rtmdet.stream.unsure import LEAST_SCORE, closeness, unsureness
+from rtmdet.stream.ranking import LEAST_SCORE, closeness, unsureness
 
 SAME_OBJECT = 0.5  # IoU from which on boxes of both views show one object
 

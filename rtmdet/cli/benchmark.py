@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = run_benchmark(cases, image, threads=arguments.threads, rounds=arguments.rounds)
     print(found)
     if arguments.json is not None:
-        write_json(arguments.json, found.to_dict(), indent=1)
+        write_json(arguments.json, asdict(found), indent=1)
         print(f"timings: {arguments.json}")
     return 0
 

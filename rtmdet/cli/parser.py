@@ -15,19 +15,9 @@ EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
 INPUT_SIDE = -1  # --tile without a number
 REDUCTIONS = ("squeeze_mean", "select_max", "topk")
 COMMANDS = (
-    "train",
-    "check",
-    "evaluate",
-    "compare",
-    "infer",
-    "label",
-    "export",
-    "benchmark",
-    "visualize",
-    "plot",
-    "data",
-    "info",
-)
+    "train", "check", "evaluate", "compare", "infer", "label", "export", "benchmark", "visualize",
+    "plot", "data", "info",
+)  # fmt: skip
 LABEL_FORMATS = ("labelme", "cvat", "yolo", "voc", "coco")
 SAVE_FORMATS = ("coco", "csv", "yolo", "voc", "labelme", "cvat", "mot")  # of infer --save
 EXPORT_FORMATS = ("onnx", "openvino", "safetensors", "openmmlab")
@@ -74,7 +64,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
     parser = new_command(
-        commands, "check", "Check data, classes and first loss as training does before its first step.", "check"
+        commands, "check", "Check data, classes and first loss as training does before its first step.", "train"
     )
     _add_run_options(parser)
     parser.add_argument("--overfit", action="store_true", help="also test that the model can overfit up to 8 boxes")

@@ -1,19 +1,39 @@
-"""`rtmdet train`: fine-tune a detector, or train one from scratch."""
+"""`rtmdet train` and `rtmdet check`: train a detector, or only make the checks before the first training step."""
 
 from __future__ import annotations
 
 import argparse
 
-from rtmdet.cli.run_options import read_run_options
 from rtmdet.core.console import say
+from rtmdet.runs.dry_run import dry_run
+from rtmdet.runs.options import RunOptions
 from rtmdet.runs.train import carry_out
 from rtmdet.training.interruption import Interrupted, StoppedByAnother
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train; returns 0, 128 + the number of the signal that stopped the run, or 2 if another process failed."""
+    """Train; returns 0, 128 + the number of the signal that stopped the run, or 2 if another process failed.
+
+    Check instead of training: returns 0, or 1 if --overfit did not overfit its few boxes.
+    """
+    check = arguments.command == "check"
+    options = RunOptions(
+        config=arguments.config,
+        data=arguments.data,
+        images=arguments.images,
+        weights=arguments.weights,
+        keep_classes=arguments.keep_classes,
+        overrides=tuple(arguments.overrides),
+        resume=not check and arguments.resume,
+        minutes=None if check else arguments.minutes,
+        folds=None if check else arguments.folds,
+        one_image_is_enough=check and arguments.overfit,
+        began=arguments.began,
+    )
+    if check:
+        return 0 if dry_run(options, overfits=arguments.overfit) else 1
     try:
-        carry_out(read_run_options(arguments))
+        carry_out(options)
     except Interrupted as stopped:
         say("to continue, run the same command with --resume")
         return 128 + stopped.number

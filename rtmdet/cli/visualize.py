@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +18,6 @@ from rtmdet.core.picture_source import free_path
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
 from rtmdet.viz.box_targets import BoxTarget, box_loss_target, class_score_target, detection_target, source_levels
-from rtmdet.viz.feature_maps import select_max, squeeze_mean, top_channels
 from rtmdet.viz.grid import add_caption, grid
 from rtmdet.viz.heatmap import brighten, heat_map, on_picture, overlay
 from rtmdet.viz.hooks import capture, find_layer, layer_names
@@ -37,21 +34,6 @@ CAPTIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What to draw, and where."""
-
-    image: Path
-    out: Path
-    layers: Sequence[str] | None  # None: the default ones
-    score: float | str
-    reduction: str
-    topk: int
-    method: str  # of Box AM; empty: feature maps
-    target: str
-    norm_in_box: bool
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Write the pictures and print their paths, or print the names of the layers."""
     if arguments.image is None and not arguments.list_layers:
@@ -63,16 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list_layers:
         print("\n".join(layer_names(detector.model)))
         return 0
-    arguments.method = arguments.method or ""
-    asked = Asked(**{field.name: getattr(arguments, field.name) for field in fields(Asked)})
-    image = read_image(asked.image, detector.value_range)
-    print(describe_score(asked.score, detector, detector.classes))
-    draw = draw_box_am if asked.method else draw_feature_maps
-    draw(detector, image, asked)
+    image = read_image(arguments.image, detector.value_range)
+    print(describe_score(arguments.score, detector, detector.classes))
+    draw = draw_box_am if arguments.method else draw_feature_maps
+    draw(detector, image, arguments)
     return 0
 
 
-def draw_feature_maps(detector: Detector, image: np.ndarray, asked: Asked) -> None:
+def draw_feature_maps(detector: Detector, image: np.ndarray, asked: argparse.Namespace) -> None:
     """One picture per layer: a tile for each of its maps, or for each of their strongest channels."""
     layers = _unique(asked.layers or FEATURE_LAYERS)
     with capture(detector.model, layers) as outputs:
@@ -90,9 +70,10 @@ def draw_feature_maps(detector: Detector, image: np.ndarray, asked: Asked) -> No
 
 
 def reduce_maps(layer: str, maps: Sequence[Tensor], reduction: str, topk: int) -> list[tuple[str, np.ndarray]]:
-    """Titles and maps (h, w) to draw of a layer's outputs (1, C, h, w).
+    """Titles and maps (h, w) to draw of a layer's outputs (1, C, h, w), reduced as in OpenMMLab's feature map demo.
 
-    Raises InputError if the layer's outputs are not maps.
+    squeeze_mean is the mean over the channels, select_max the channel with the greatest sum over the area, topk the
+    `topk` channels with the greatest sums. Raises InputError if the layer's outputs are not maps.
     """
     if not maps or any(output.ndim != 4 for output in maps):
         shapes = ", ".join(str(tuple(output.shape)) for output in maps) or "nothing"
@@ -102,16 +83,16 @@ def reduce_maps(layer: str, maps: Sequence[Tensor], reduction: str, topk: int) -
         channels = output[0].float().cpu()
         name = f"{layer}, map {index}" if len(maps) > 1 else layer
         size = f"{len(channels)} x {channels.shape[1]} x {channels.shape[2]}"
+        best = channels.sum((1, 2)).topk(min(topk, len(channels))).indices.tolist()
         if reduction == "topk":
-            best = top_channels(channels, topk)
-            reduced += [(f"{name}, channel: {channel}", heat.numpy()) for channel, heat in best]
+            reduced += [(f"{name}, channel: {channel}", channels[channel].numpy()) for channel in best]
         else:
-            heat = squeeze_mean(channels) if reduction == "squeeze_mean" else select_max(channels)
+            heat = channels.mean(0) if reduction == "squeeze_mean" else channels[best[0]]
             reduced.append((f"{name}, {reduction} of {size}", heat.numpy()))
     return reduced
 
 
-def draw_box_am(detector: Detector, image: np.ndarray, asked: Asked) -> None:
+def draw_box_am(detector: Detector, image: np.ndarray, asked: argparse.Namespace) -> None:
     """One picture of all levels (ablationcam: one) by default; for named layers one each, and one of their mean."""
     from rtmdet.viz.box_am import box_am, merge_maps, normalize_in_boxes  # seconds to import
 
@@ -171,7 +152,7 @@ def most_fed(fed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def choose_target(
-    detector: Detector, boxes: Tensor, labels: Tensor, content: tuple[int, int], asked: Asked
+    detector: Detector, boxes: Tensor, labels: Tensor, content: tuple[int, int], asked: argparse.Namespace
 ) -> BoxTarget:
     """What the method explains, for boxes in input pixels; `content` (H, W) is the input without padding."""
     if asked.method in ("eigencam", "ablationcam"):
@@ -194,7 +175,7 @@ def _find_boxes(detector: Detector, image: np.ndarray, score: float | str) -> De
     return found
 
 
-def _save(picture: np.ndarray, asked: Asked, name: str) -> None:
+def _save(picture: np.ndarray, asked: argparse.Namespace, name: str) -> None:
     path = free_path(asked.out / f"{asked.image.stem}_{name}.png", asked.image, set())
     save_image(path, picture, source=asked.image)
     print(path)

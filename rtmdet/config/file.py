@@ -18,6 +18,7 @@ import yaml
 from rtmdet.config.limits import RangeError, kinds
 from rtmdet.config.schema import Config, Plain
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import one_line
 
 
 def _all_keys(kind: type, key: str = "") -> Iterator[tuple[str, bool]]:
@@ -103,7 +104,7 @@ def _compose(text: str, name: str) -> yaml.Node | None:
         loader.name = name
         return loader.get_single_node()
     except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{name} is not valid YAML: {one_line(error)}") from error
 
 
 def _apply_override(root: yaml.MappingNode, override: str) -> None:
@@ -228,7 +229,7 @@ def _build_parameters(node: yaml.Node, key: str) -> dict[str, Plain]:
         value = yaml.SafeLoader("").construct_document(node)
         plain = isinstance(value, dict) and _is_plain(value)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{_where(node, key)}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{_where(node, key)}: {one_line(error)}") from error
     if not plain:
         raise InputError(f"{_where(node, key)} should map names to plain values, found {_shown(node)}")
     return value

@@ -13,11 +13,11 @@ from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
 FilePath = str | os.PathLike[str]
-SHOWN = 80  # characters of a wrong value in a message
 NUMBERS: dict[type, type] = {int: Integral, float: Real}  # NumPy's belong to these, too
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "True or False", NoneType: "None",
          os.PathLike: "a path", Mapping: "a dict"}  # fmt: skip
@@ -64,7 +64,7 @@ def _hints(function: Callable[..., object]) -> dict[str, Any]:
 def _fitted(name: str, value: Any, kind: Any) -> object:
     plain = value.tolist() if hasattr(value, "tolist") and kind is not Any else value
     if not _fits(plain, kind):
-        raise InputError(f"{name}: expected {' or '.join(_words(kind))}, found {_shown(value)}")
+        raise InputError(f"{name}: expected {' or '.join(_words(kind))}, found {shown(value)}")
     return plain
 
 
@@ -96,8 +96,3 @@ def _words(kind: Any) -> list[str]:
         several = [word.removeprefix("a ") + "s" for word in _words(inner[0])]
         return [f"a list of {' or '.join(several)}"]
     return [WORDS.get(origin, origin.__name__)]
-
-
-def _shown(value: object) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

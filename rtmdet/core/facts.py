@@ -132,14 +132,6 @@ def numbered(classes: int) -> tuple[str, ...]:
     return tuple(f"class {k}" for k in range(classes))
 
 
-def read_thresholds(values: Iterable[Any], classes: int) -> tuple[float, ...]:
-    """The score thresholds in a file's metadata: one per class, or none. Raises TypeError or ValueError."""
-    thresholds = tuple(float(score) for score in values)
-    if thresholds and (len(thresholds) != classes or not all(0 <= score <= 1 for score in thresholds)):
-        raise ValueError(f"score_thresholds {list(thresholds)[:5]} of {classes} classes")
-    return thresholds
-
-
 def stored_rules(facts: ModelFacts) -> dict[str, object]:
     """How detections are chosen and where they are looked for, as plain values by name."""
     return {**asdict(facts.overlap), "tile": None if facts.tiling is None else facts.tiling.side}
@@ -180,6 +172,39 @@ def _section(config: str, name: str) -> Mapping[str, Any]:
     return settings if isinstance(settings, Mapping) else {}
 
 
+def model_facts(values: Mapping[str, Any]) -> ModelFacts:
+    """The facts in a file's metadata, plain values by the names in `ExportFacts.to_text`.
+
+    What the first versions did not write may be missing. Raises KeyError, TypeError or ValueError for damaged ones.
+    """
+    config, classes = str(values["config"]), tuple(map(str, values["classes"]))
+    ids = tuple(map(int, values.get("category_ids", ())))
+    if ids and not len(ids) == len(set(ids)) == len(classes):
+        raise ValueError(f"category_ids {list(ids)[:5]} of {len(classes)} classes")
+    thresholds = tuple(map(float, values.get("score_thresholds", ())))
+    if thresholds and (len(thresholds) != len(classes) or not all(0 <= score <= 1 for score in thresholds)):
+        raise ValueError(f"score_thresholds {list(thresholds)[:5]} of {len(classes)} classes")
+    return ModelFacts(
+        classes,
+        as_pair(values["input_size"]),
+        named=bool(values.get("classes_named", True)),
+        category_ids=ids,
+        score_thresholds=thresholds,
+        value_range=None if values.get("value_range") is None else as_pair(values["value_range"]),
+        overlap=read_overlap(values, config),
+        tiling=read_tiling(values, config),
+        size=str(values["size"]),
+        backbone=str(values.get("backbone", "")),
+        config=config,
+    )
+
+
+def as_pair(value: Any) -> tuple[int, int]:
+    """Two integers, such as (H, W), from a file's plain value. Raises TypeError or ValueError."""
+    first, second = map(int, value)
+    return first, second
+
+
 def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
     """The facts in a file's metadata. Raises InputError if the file is not from `rtmdet export`, or damaged."""
     if "format" not in text or "classes" not in text:
@@ -191,23 +216,10 @@ def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
         raise InputError(f"{path}: expected the format {FORMAT}, found {found}: export it again")
     try:
         values: dict[str, Any] = {name: json.loads(text[name]) for name in _NAMES}
-        nms, config = values["nms"], str(values["config"])
-        rules = {name: json.loads(text[name]) for name in _RULES if name in text}
-        model = ModelFacts(
-            classes=tuple(map(str, values["classes"])),
-            input_size=_pair(values["input_size"]),
-            named=bool(values["classes_named"]),
-            category_ids=tuple(map(int, values["category_ids"])),
-            score_thresholds=read_thresholds(values["score_thresholds"], len(values["classes"])),
-            value_range=None if values["value_range"] is None else _pair(values["value_range"]),
-            overlap=read_overlap(rules, config),
-            tiling=read_tiling(rules, config),
-            size=str(values["size"]),
-            backbone=str(values["backbone"]),
-            config=config,
-        )
+        values |= {name: json.loads(text[name]) for name in _RULES if name in text}
+        nms = values["nms"]
         return ExportFacts(
-            model=model,
+            model=model_facts(values),
             version=str(values["version"]),
             weights=str(values["weights_sha256"]),
             fixed_input=bool(values["fixed_input"]),
@@ -226,8 +238,3 @@ _NAMES = (
 )  # fmt: skip
 
 _RULES = tuple(stored_rules(ModelFacts((), USUAL_INPUT_SIZE)))  # the first files lack them
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    first, second = value
-    return int(first), int(second)

@@ -21,11 +21,6 @@ ValueRange = tuple[int, int]  # 16-bit values that become black and white
 COLORS = ("rgb", "bgr")
 
 _ORIENTATION = 0x0112  # EXIF tag
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # fmt: skip
 
 
 def to_rgb(picture: object, name: str, *, color: str = "rgb", value_range: ValueRange | None = None) -> np.ndarray:
@@ -73,7 +68,7 @@ def exif_orientation(image: Image.Image) -> int:
 
 
 def upright(values: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels (H, W, C) of a picture that is stored with an EXIF orientation 1 .. 8."""
+    """Pixels (H, W) or (H, W, C) of a picture that is stored with an EXIF orientation 1 .. 8."""
     if orientation >= 5:
         values = values.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -92,8 +87,7 @@ def _read_pil(image: Image.Image, name: str, value_range: ValueRange | None) -> 
     try:
         mode = "RGBA" if image.mode == "P" else "RGB"  # Pillow warns if a palette's transparency is dropped
         plain = image if deep else image.convert(mode)
-        turn = _TURNS.get(exif_orientation(image))
-        return to_8_bits(np.asarray(plain if turn is None else plain.transpose(turn)), value_range if deep else None)
+        return to_8_bits(upright(np.asarray(plain), exif_orientation(image)), value_range if deep else None)
     except Exception as error:  # a damaged file, which is decoded only now, or a mode without conversion to RGB
         raise InputError(
             f"{name}: the PIL image of mode {image.mode} cannot be converted to RGB ({error}): replace or convert it"

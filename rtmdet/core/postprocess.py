@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.arrays import clip_boxes, keep_best
+from rtmdet.core.backend import Selection
 from rtmdet.core.boxes import decode_distances
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.nms import batched_nms
-from rtmdet.core.overlap import ORIGINAL, Overlap
 from rtmdet.core.priors import STRIDES
 from rtmdet.core.structures import DenseOutputs
 
@@ -24,32 +24,28 @@ from rtmdet.core.structures import DenseOutputs
 @torch.no_grad()
 def postprocess(
     outputs: DenseOutputs,
+    selection: Selection,
     *,
     input_size: tuple[int, int],
     letterboxes: Sequence[Letterbox] | None = None,
-    score_threshold: float = 0.001,
-    overlap: Overlap = ORIGINAL,
-    nms_pre: int = 30000,
-    max_detections: int = 300,
 ) -> list[Detections]:
     """The detections of each of B images, sorted by falling score.
 
     Boxes are clipped to `input_size` (H, W) and then mapped to the image's own pixels by its letterbox; without
     letterboxes they stay in input pixels. They are not clipped to the original image, so they can reach a little
-    beyond it. A prior gives several detections if several classes score above the threshold. At most `nms_pre`
-    (prior, class) pairs per level enter NMS.
+    beyond it. A prior gives several detections if several classes score above the threshold.
     """
     images = []
     for b in range(len(outputs.logits[0])):
         levels = [
-            _select(logits[b], distances[b], stride, overlap.least_score(score_threshold), nms_pre)
+            _select(logits[b], distances[b], stride, selection.least_score, selection.nms_pre)
             for logits, distances, stride in zip(*outputs, STRIDES, strict=True)
         ]
         boxes, scores, labels = (torch.cat(parts) for parts in zip(*levels, strict=True))
         boxes = clip_boxes(boxes, input_size)
         if letterboxes is not None:
             boxes = letterboxes[b].to_image(boxes)
-        images.append(_suppress(Detections(boxes, scores, labels), score_threshold, overlap, max_detections))
+        images.append(_suppress(Detections(boxes, scores, labels), selection))
     return images
 
 
@@ -82,8 +78,9 @@ def _logit(probability: float) -> float:
     return math.log(probability / (1 - probability)) if probability < 1 else math.inf
 
 
-def _suppress(found: Detections, score_threshold: float, overlap: Overlap, most: int) -> Detections:
-    """Drop boxes without area, apply NMS per class, keep the best `most` above the threshold; the others vote."""
+def _suppress(found: Detections, selection: Selection) -> Detections:
+    """Drop boxes without area, apply NMS per class, keep the best above the threshold; the others vote."""
+    overlap = selection.overlap
     sides = found.boxes[:, 2:] - found.boxes[:, :2]
     found = found[(sides > 0).all(1)]
     # Equal scores stay in the order of their levels and priors.
@@ -93,5 +90,5 @@ def _suppress(found: Detections, score_threshold: float, overlap: Overlap, most:
     def suppress(best: Tensor) -> Tensor:
         return best[batched_nms(boxes[best], scores[best], labels[best], overlap.iou_threshold).sort().values]
 
-    sure = (scores > score_threshold).nonzero().squeeze(1)
-    return overlap.vote(found[keep_best(sure, most, suppress)], found)
+    sure = (scores > selection.score_threshold).nonzero().squeeze(1)
+    return overlap.vote(found[keep_best(sure, selection.max_detections, suppress)], found)

@@ -1,7 +1,8 @@
-"""Words in messages: sizes, long lists shortened, names checked."""
+"""Words in messages: sizes, long lists and values shortened, errors on one line, names checked."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -17,6 +18,17 @@ def size_text(size: tuple[int, int]) -> str:
     """(H, W) as "H x W pixels", with the order unless both are the same."""
     height, width = size
     return f"{height} x {width} pixels{'' if height == width else ' (height x width)'}"
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error without line breaks; its type if it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def shown(value: object) -> str:
+    """A value as messages quote it: one line of at most 60 characters."""
+    text = re.sub(r"\s*\n\s*", " ", repr(value))
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def is_one_line(text: str) -> bool:

@@ -7,7 +7,7 @@ not matter, and a run can resume anywhere. A "place" is a position counted over 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -29,6 +29,7 @@ MIXUP_STREAM = 1_000_003  # keeps mixup's random numbers apart from those of the
 _Cache = LruCache[Sample] | SharedSamples
 
 
+@dataclass(eq=False, repr=False)
 class TrainingSamples(Dataset[Sample]):
     """Augmented samples of the network's input size, indexed by (epoch, position).
 
@@ -41,44 +42,32 @@ class TrainingSamples(Dataset[Sample]):
     every epoch is then longer than the data set, by the same number of positions.
     """
 
-    def __init__(
-        self,
-        dataset: CocoDataset,
-        *,
-        input_size: tuple[int, int],
-        seed: int,
-        stage2_start: int,
-        use_mosaic: bool = True,
-        mosaic_cache: int = 20,
-        mixup_probability: float = 0.5,
-        mixup_cache: int = 10,
-        resize_range: tuple[float, float] = (0.5, 2.0),
-        hsv: tuple[int, int, int] = (5, 30, 30),
-        flip_probability: float = 0.5,
-        extra: Sequence[tuple[str, Mapping[str, object]]] = (),
-        keep_empty: bool = False,
-        repeat_threshold: float = 0.0,
-    ) -> None:
-        factors = repeat_factors(image_classes(dataset), repeat_threshold) if repeat_threshold else None
-        self.dataset = dataset
-        self.order = EpochOrder(len(dataset), seed, factors, neighbors_of(dataset))
-        self.input_size = input_size
-        self.seed = seed
-        self.stage2_start = stage2_start
-        self.use_mosaic = use_mosaic
-        self.mosaic_cache = mosaic_cache
-        self.mixup_probability = mixup_probability
-        self.mixup_cache = mixup_cache
-        self.resize_range = resize_range
-        self.hsv = hsv
-        self.flip_probability = flip_probability
-        self.extra = ExtraTransforms(extra) if extra else None
-        self.keep_empty = keep_empty
+    dataset: CocoDataset
+    _: KW_ONLY
+    input_size: tuple[int, int]
+    seed: int
+    stage2_start: int
+    use_mosaic: bool = True
+    mosaic_cache: int = 20
+    mixup_probability: float = 0.5
+    mixup_cache: int = 10
+    resize_range: tuple[float, float] = (0.5, 2.0)
+    hsv: tuple[int, int, int] = (5, 30, 30)
+    flip_probability: float = 0.5
+    extra: Sequence[tuple[str, Mapping[str, object]]] = ()
+    keep_empty: bool = False
+    repeat_threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        (height, width), threshold = self.input_size, self.repeat_threshold
+        factors = repeat_factors(image_classes(self.dataset), threshold) if threshold else None
+        self.order = EpochOrder(len(self.dataset), self.seed, factors, neighbors_of(self.dataset))
+        self._extra = ExtraTransforms(self.extra) if self.extra else None
         # Tiles rather than whole photos: none is larger than the input, and mosaics are scaled twice, as in the
         # original. All of a small data set are kept, by image; otherwise those of the last places, by place.
-        self._keeps_all = 3 * input_size[0] * input_size[1] * len(dataset) <= CACHE_MEMORY
-        self._tiles: _Cache = LruCache(len(dataset) if self._keeps_all else 2 * mosaic_cache)
-        self._unmixed: _Cache = LruCache(2 * mixup_cache)
+        self._keeps_all = 3 * height * width * len(self.dataset) <= CACHE_MEMORY
+        self._tiles: _Cache = LruCache(len(self.dataset) if self._keeps_all else 2 * self.mosaic_cache)
+        self._unmixed: _Cache = LruCache(2 * self.mixup_cache)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -173,8 +162,8 @@ class TrainingSamples(Dataset[Sample]):
         sample = shift_hsv(sample, tuple(shift))
         if rng.random() < self.flip_probability:
             sample = flip(sample)
-        if self.extra is not None:
-            sample = render(crop(compose(self.extra(sample, rng)), 0, 0, self.input_size))
+        if self._extra is not None:
+            sample = render(crop(compose(self._extra(sample, rng)), 0, 0, self.input_size))
         return pad(sample, self.input_size)
 
     def _age(self, rng: np.random.Generator, place: int, window: int) -> int:
@@ -185,12 +174,13 @@ class TrainingSamples(Dataset[Sample]):
         return make_tile(self.dataset.load(index), self.input_size)
 
 
+@dataclass(eq=False, repr=False)
 class EvaluationSamples(Dataset[Sample]):
     """Every image once, in the file's order, letterboxed to the network's input; boxes in input pixels."""
 
-    def __init__(self, dataset: CocoDataset, *, input_size: tuple[int, int]) -> None:
-        self.dataset = dataset
-        self.input_size = input_size
+    dataset: CocoDataset
+    _: KW_ONLY
+    input_size: tuple[int, int]
 
     def __len__(self) -> int:
         return len(self.dataset)

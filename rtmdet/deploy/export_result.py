@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,29 +58,25 @@ class Exports:
     images: str  # what they were compared on
 
     def __str__(self) -> str:
-        return _table(self.files, self.images)
-
-
-def _table(files: Sequence[ExportedFile], images: str) -> str:
-    """The network and its files, then what differs."""
-    first = files[0]
-    boxes = first.agreement.boxes
-    lines = [
-        f"compared on {images}, {boxes} boxes above the score thresholds",
-        f"{'file':<32} {'boxes matched':>13} {'largest difference':>24} {'AP':>6} {'median time':>12}",
-        f"{'torch':<32} {'':>13} {'':>24} {_ap(first.ap, 0):>6} {first.agreement.seconds[0] * 1000:>9.1f} ms",
-    ]
-    for file in files:
-        found = file.agreement
-        difference = f"{found.box_difference:.3f} px, score {found.score_difference:.4f}"
-        lines.append(
-            f"{file.path.name:<32} {found.matched:>13.2%} {difference:>24} {_ap(file.ap, 1):>6} "
-            f"{found.seconds[1] * 1000:>9.1f} ms"
-        )
-    for file in files:
-        result = "verified" if file.verified else f"NOT verified: {'; '.join(file.faults)}"
-        lines.append(f"{file.path}: {result}" + (f" ({file.note})" if file.note else ""))
-    return "\n".join(lines)
+        """The network and its files, then what differs."""
+        first = self.files[0]
+        boxes = first.agreement.boxes
+        lines = [
+            f"compared on {self.images}, {boxes} boxes above the score thresholds",
+            f"{'file':<32} {'boxes matched':>13} {'largest difference':>24} {'AP':>6} {'median time':>12}",
+            f"{'torch':<32} {'':>13} {'':>24} {_ap(first.ap, 0):>6} {first.agreement.seconds[0] * 1000:>9.1f} ms",
+        ]
+        for file in self.files:
+            found = file.agreement
+            difference = f"{found.box_difference:.3f} px, score {found.score_difference:.4f}"
+            lines.append(
+                f"{file.path.name:<32} {found.matched:>13.2%} {difference:>24} {_ap(file.ap, 1):>6} "
+                f"{found.seconds[1] * 1000:>9.1f} ms"
+            )
+        for file in self.files:
+            result = "verified" if file.verified else f"NOT verified: {'; '.join(file.faults)}"
+            lines.append(f"{file.path}: {result}" + (f" ({file.note})" if file.note else ""))
+        return "\n".join(lines)
 
 
 def _ap(values: tuple[float, float] | None, place: int) -> str:

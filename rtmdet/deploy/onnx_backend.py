@@ -10,6 +10,7 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import read_facts
 from rtmdet.core.whole_file import read_whole
+from rtmdet.core.wording import one_line
 from rtmdet.deploy.exported import ExportedBackend
 
 try:
@@ -37,9 +38,8 @@ def open_onnx(path: Path, device: str, threads: int | None = None) -> ExportedBa
     try:
         session = onnxruntime.InferenceSession(content, options, [(provider, settings)])
     except Exception as error:  # ONNX Runtime has a dozen types for files that it cannot use
-        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{path}: not an ONNX file that can be run, or a damaged one ({reason}): export it again"
+            f"{path}: not an ONNX file that can be run, or a damaged one ({one_line(error)[:200]}): export it again"
         ) from error
     if provider not in session.get_providers():  # ONNX Runtime falls back without a word
         raise InputError(f"device {device!r}: ONNX Runtime cannot use CUDA here: try cpu")

@@ -67,18 +67,12 @@ class DecodedModel(nn.Module):
         return boxes, scores * real[..., None]
 
 
-def write_onnx(model: RTMDet, facts: ExportFacts, path: Path, *, half: bool = False) -> None:
-    """Write an ONNX file for all sizes that are multiples of 32 and all batches, unless the facts fix them.
-
-    Outputs are boxes (B, P, 4) xyxy in input pixels and scores (B, P, K); with NMS, `image` (N,), boxes (N, 4),
-    scores (N,) and labels (N,), by falling score. `half`: weights and calculation in 16 bits. Raises InputError if
-    the file cannot be written.
-    """
-    finish_onnx(trace_onnx(model, facts, half=half), facts, path)
-
-
 def trace_onnx(model: RTMDet, facts: ExportFacts, *, half: bool = False) -> onnx.ModelProto:
-    """The network as a graph without facts and NMS; batch norms are merged, weights have their names in the model."""
+    """The network as a graph, without facts and NMS, for all batches and multiples of 32 unless the facts fix them.
+
+    Outputs are boxes (B, P, 4) xyxy in input pixels and scores (B, P, K). Batch norms are merged, weights have their
+    names in the model. `half`: weights and calculation in 16 bits.
+    """
     plain = copy.deepcopy(fold_batch_norms(model)).cpu().to(memory_format=torch.contiguous_format)
     network = DecodedModel(plain.half() if half else plain.float(), clip=facts.nms is not None).eval()
     example, shapes = _example(facts)
@@ -98,7 +92,10 @@ def trace_onnx(model: RTMDet, facts: ExportFacts, *, half: bool = False) -> onnx
 
 
 def finish_onnx(graph: onnx.ModelProto, facts: ExportFacts, path: Path) -> None:
-    """Write a traced network, which stays as it is, with its facts and NMS. Raises InputError."""
+    """Write a traced network, which stays as it is, with its facts. Raises InputError if it cannot be written.
+
+    With NMS the outputs are `image` (N,), boxes (N, 4), scores (N,) and labels (N,), by falling score.
+    """
     proto = onnx.ModelProto()
     proto.CopyFrom(graph)
     if facts.nms is not None:

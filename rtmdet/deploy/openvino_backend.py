@@ -12,6 +12,7 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import read_facts
 from rtmdet.core.whole_file import read_whole
+from rtmdet.core.wording import one_line
 from rtmdet.deploy.exported import ExportedBackend
 
 try:
@@ -42,7 +43,7 @@ def open_openvino(path: Path, device: str, threads: int | None = None, precision
         text = read_metadata(model)
         compiled = _core().compile_model(model, "CPU", settings)
     except Exception as error:  # OpenVINO raises RuntimeError of many kinds for damaged files
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise InputError(
             f"{path}: not an OpenVINO file that can be run, or a damaged one ({reason}): export it again"
         ) from error

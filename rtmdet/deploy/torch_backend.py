@@ -21,7 +21,7 @@ from rtmdet.deploy.cuda_graph import RecordedNetwork
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.models.timm_backbone import TimmBackbone
-from rtmdet.weights.load import LoadedWeights, load_weights, read_checkpoint
+from rtmdet.weights.load import load_weights, read_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,7 @@ class TorchBackend:
     ) -> list[Detections]:
         """The detections in each of B images, in original pixels by falling score."""
         with torch.inference_mode():
-            return postprocess(
-                outputs,
-                input_size=input_size,
-                letterboxes=letterboxes,
-                score_threshold=selection.score_threshold,
-                overlap=selection.overlap,
-                nms_pre=selection.nms_pre,
-                max_detections=selection.max_detections,
-            )
+            return postprocess(outputs, selection, input_size=input_size, letterboxes=letterboxes)
 
 
 def move_model(model: RTMDet, device: torch.device) -> TorchBackend:
@@ -92,7 +84,13 @@ def open_checkpoint(
     if half and not fold:
         raise InputError("half precision is for detection with merged batch norms: leave out half or fold=False")
     checkpoint = read_checkpoint(path)
-    facts, classes = replace(checkpoint.facts, size=_size_of(checkpoint, size)), _num_classes_of(checkpoint)
+    facts, classes = replace(checkpoint.facts, size=size or checkpoint.facts.size), checkpoint.num_classes
+    if not facts.size:
+        raise InputError(f"{checkpoint.path} stores no model size: give it with --size")
+    if classes is None:
+        raise InputError(
+            f"{checkpoint.path} has no class layers: it is a backbone to start training from, not a detector"
+        )
     if len(facts.classes) != classes:  # these names are of another detector
         facts = replace(facts, classes=numbered(classes), named=False, category_ids=(), score_thresholds=())
     backbone = facts.backbone or None  # its weights are in the checkpoint: no download
@@ -112,18 +110,3 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}): try cpu") from error
     return device
-
-
-def _size_of(checkpoint: LoadedWeights, size: str | None) -> str:
-    found = size or checkpoint.facts.size
-    if not found:
-        raise InputError(f"{checkpoint.path} stores no model size: give it with --size")
-    return found
-
-
-def _num_classes_of(checkpoint: LoadedWeights) -> int:
-    if checkpoint.num_classes is None:
-        raise InputError(
-            f"{checkpoint.path} has no class layers: it is a backbone to start training from, not a detector"
-        )
-    return checkpoint.num_classes

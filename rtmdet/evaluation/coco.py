@@ -48,11 +48,6 @@ class ClassMetrics:
     ap50: float
     curve: ScoreCurve | None = None
 
-    @property
-    def score_threshold(self) -> float:
-        """The chosen score threshold of the class."""
-        return DEFAULT_SCORE if self.curve is None else self.curve.threshold
-
 
 @dataclass(frozen=True, slots=True)
 class CocoMetrics:
@@ -69,22 +64,23 @@ class CocoMetrics:
     @property
     def score_thresholds(self) -> tuple[float, ...]:
         """The threshold of each label; empty if none was tuned."""
-        known = any(row.curve is not None for row in self.classes)
-        return tuple(row.score_threshold for row in self.classes) if known else ()
+        curves = [row.curve for row in self.classes]
+        return tuple(curve.threshold if curve else DEFAULT_SCORE for curve in curves) if any(curves) else ()
 
 
 class CocoEvaluator:
     """Collects detections image by image, then evaluates them against a COCO index.
 
     `category_ids` gives the file's category id of each label 0 .. K-1; only these categories are evaluated.
-    `backend` is pycocotools, the reference, or hotcoco: the same numbers, much faster.
+    `backend` is pycocotools, the reference, or hotcoco: the same numbers, much faster. `rows` maps the ids of the
+    images in this process to their detections, as for `add_rows`.
     """
 
     def __init__(self, coco: COCO, category_ids: Sequence[int], backend: str = "pycocotools") -> None:
         self._coco = coco
         self._category_ids = list(category_ids)
         self._compute = BACKENDS[backend]
-        self._found: dict[int, np.ndarray] = {}  # image id: (D, 6) float64 x, y, width, height, score, label
+        self.rows: dict[int, np.ndarray] = {}
 
     def add(self, metas: Sequence[ImageMeta], detections: Sequence[Detections]) -> None:
         """Add the detections of some images, boxes in original pixels; each image once."""
@@ -94,18 +90,13 @@ class CocoEvaluator:
     def add_rows(self, image: int, rows: np.ndarray) -> None:
         """Add the detections of one image: (D, 6) float64 x, y, width, height, score, label, by falling score."""
         assert image in self._coco.imgs, f"image {image} is not in the index"
-        assert image not in self._found, f"image {image} is added twice"
-        self._found[image] = rows
-
-    @property
-    def rows(self) -> Mapping[int, np.ndarray]:
-        """Image id -> detections in this process, as for `add_rows`."""
-        return self._found
+        assert image not in self.rows, f"image {image} is added twice"
+        self.rows[image] = rows
 
     @property
     def detection_count(self) -> int:
         """Number of detections in this process."""
-        return sum(map(len, self._found.values()))
+        return sum(map(len, self.rows.values()))
 
     @property
     def results(self) -> list[CocoResult]:
@@ -117,7 +108,7 @@ class CocoEvaluator:
         ids = [None if number in absent else number for number in self._category_ids]
         return [
             CocoResult(image_id=image, category_id=number, bbox=box, score=score)
-            for image, rows in self._found.items()
+            for image, rows in self.rows.items()
             for *box, score, label in rows.tolist()
             if (number := ids[int(label)]) is not None
         ]
@@ -137,13 +128,13 @@ class CocoEvaluator:
 
     def evaluate_with_matches(self) -> tuple[CocoMetrics, tuple[ClassMatches, ...]]:
         """In a single process: the result of `evaluate`, and the matches at COCO_IOUS of all classes, by id."""
-        measured = self._measure(self._found)
+        measured = self._measure(self.rows)
         return self._metrics(measured, curves=True), measured.matches(COCO_IOUS)
 
     def _gather(self) -> dict[int, np.ndarray]:
         """The detections of all processes, in the order of the index."""
         found: dict[int, np.ndarray] = {}
-        for share in gather(self._found):
+        for share in gather(self.rows):
             twice = found.keys() & share.keys()
             assert not twice, f"image {min(twice)} is added by two processes"
             found |= share

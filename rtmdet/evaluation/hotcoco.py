@@ -8,12 +8,14 @@ Dimension legend: D detections, N ground truths, K categories, T IoU thresholds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import hotcoco
 import numpy as np
 from pycocotools.coco import COCO
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import one_line
 from rtmdet.evaluation.matches import ClassMatches, Measured, collect_matches
 
 
@@ -34,17 +36,12 @@ def evaluate_with_hotcoco(coco: COCO, category_ids: Sequence[int], found: Mappin
         evaluation.accumulate()
         evaluation.summary_lines()  # computes `stats`, as summarize does, but prints nothing
     except Exception as error:
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"hotcoco cannot evaluate the detections ({reason}): check the weights, or use pycocotools"
+            f"hotcoco cannot evaluate the detections ({one_line(error)}): check the weights, or use pycocotools"
         ) from error
     tables = evaluation.eval
     assert tables is not None, "accumulate fills the tables"
-
-    def matches(ious: Sequence[float]) -> tuple[ClassMatches, ...]:
-        return _matches(truth, detections, ious)
-
-    return Measured(tuple(map(float, evaluation.stats)), tables["precision"], matches)
+    return Measured(tuple(map(float, evaluation.stats)), tables["precision"], partial(_matches, truth, detections))
 
 
 def _matches(truth: hotcoco.COCO, detections: hotcoco.COCO, ious: Sequence[float]) -> tuple[ClassMatches, ...]:

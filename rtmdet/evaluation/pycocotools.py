@@ -9,6 +9,7 @@ import contextlib
 import io
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -29,11 +30,7 @@ def evaluate_with_pycocotools(coco: COCO, category_ids: Sequence[int], found: Ma
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-
-    def matches(ious: Sequence[float]) -> tuple[ClassMatches, ...]:
-        return _matches(evaluation, ious)
-
-    return Measured(tuple(evaluation.stats.tolist()), evaluation.eval["precision"], matches)
+    return Measured(tuple(evaluation.stats.tolist()), evaluation.eval["precision"], partial(_matches, evaluation))
 
 
 def _matches(evaluation: COCOeval, ious: Sequence[float]) -> tuple[ClassMatches, ...]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.priors import STRIDES
+from rtmdet.core.wording import one_line
 
 PREFIX = "timm/"
 TRIAL_SIZE = (96, 160)  # (H, W): multiples of 32, not square, not the usual size of a classifier
@@ -84,7 +85,7 @@ def build_timm_backbone(
             )
     except Exception as error:
         raise InputError(
-            f"backbone {name}: timm's pretrained weights cannot be loaded ({_one_line(error)}): set "
+            f"backbone {name}: timm's pretrained weights cannot be loaded ({one_line(error)}): set "
             "model.backbone_pretrained=false, or download them once and keep the cache (HF_HOME)"
         ) from error
     trained: Any = features.pretrained_cfg
@@ -145,7 +146,7 @@ def _find_layout(name: str) -> MapLayout:
         with torch.device("meta"):
             info: Any = timm.create_model(model, features_only=True).feature_info
     except Exception as error:
-        raise InputError(f"backbone {name}: timm provides no feature maps for it ({_one_line(error)})") from error
+        raise InputError(f"backbone {name}: timm provides no feature maps for it ({one_line(error)})") from error
     strides = info.reduction(list(range(len(info))))
     if not set(STRIDES) <= set(strides):
         found = ", ".join(map(str, dict.fromkeys(strides)))
@@ -163,7 +164,7 @@ def _find_layout(name: str) -> MapLayout:
         height, width = TRIAL_SIZE
         raise InputError(
             f"backbone {name}: expected to work at any multiples of 32 pixels, at {height} x {width} it does not "
-            f"({_one_line(error)}): choose a convolutional model, such as timm/resnet18"
+            f"({one_line(error)}): choose a convolutional model, such as timm/resnet18"
         ) from error
 
 
@@ -198,7 +199,3 @@ def _tensors_only() -> Iterator[None]:
             del os.environ[key]
         else:
             os.environ[key] = before
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

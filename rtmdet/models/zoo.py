@@ -44,7 +44,7 @@ class ModelCost:
         return self.of_cell * (image_size[0] // 32) * (image_size[1] // 32) + self.of_image
 
 
-COSTS = {  # as counted by models/complexity; nano is published as a person detector
+COSTS = {  # tests/models/complexity.py counts the same; nano is published as a person detector
     "nano": ModelCost(1, 994_423, 3_198_912, 87_040),
     "tiny": ModelCost(80, 4_896_168, 20_222_016, 195_840),
     "s": ModelCost(80, 8_886_924, 37_086_464, 348_160),

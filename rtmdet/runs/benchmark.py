@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median, quantiles
@@ -97,10 +97,11 @@ class Benchmark:
         ]
         for row in self.timings:
             size = f"{row.input_size[0]} x {row.input_size[1]}"
+            memory = f"{row.megabytes:.0f} MB" if row.megabytes else "-"
             lines.append(
                 f"{row.name:<{width}}  {size:<10} {row.batch:>5} {row.read:>6.1f} {row.letterbox:>10.1f} "
                 f"{row.network:>8.1f} {row.boxes:>6.1f} {row.total:>7.1f} {row.p90:>7.1f} "
-                f"{row.images_per_second:>9.1f} {_megabytes(row):>7} {self._ratio(row):>9}"
+                f"{row.images_per_second:>9.1f} {memory:>7} {self._ratio(row):>9}"
             )
         return "\n".join(lines)
 
@@ -108,10 +109,6 @@ class Benchmark:
         plain = [one for one in self.timings if one.name == PLAIN and one.batch == row.batch]
         same = [one for one in plain if one.input_size == row.input_size]
         return f"{row.total / same[0].total:.2f}" if same else "-"
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
-        return asdict(self)
 
 
 def run_benchmark(cases: Sequence[Case], image: Path, *, threads: int, rounds: int) -> Benchmark:
@@ -222,18 +219,12 @@ def measure_round(detector: Detector, image: Path, batch: int, *, plain: bool = 
 
 
 def _timing(case: Case, size: tuple[int, int], rounds: Sequence[Round], megabytes: float) -> Timing:
-    def middle(part: Callable[[Round], float]) -> float:
-        return 1000 * median(map(part, rounds))
-
+    parts = ("read", "letterbox", "network", "boxes", "total")
     return Timing(
         name=case.name,
         input_size=size,
         batch=case.batch,
-        read=middle(lambda one: one.read),
-        letterbox=middle(lambda one: one.letterbox),
-        network=middle(lambda one: one.network),
-        boxes=middle(lambda one: one.boxes),
-        total=middle(lambda one: one.total),
+        **{part: 1000 * median(getattr(one, part) for one in rounds) for part in parts},
         p90=1000 * quantiles([one.total for one in rounds], n=10)[-1],
         megabytes=megabytes,
     )
@@ -247,7 +238,3 @@ def _peak_memory() -> float:
         return 0.0
     unit = 1 if os.uname().sysname == "Darwin" else 1024  # bytes, or kB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
-def _megabytes(row: Timing) -> str:
-    return f"{row.megabytes:.0f} MB" if row.megabytes else "-"

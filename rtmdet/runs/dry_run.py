@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from rtmdet.config.schema import Config
+from rtmdet.core.backend import Selection
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
@@ -95,7 +96,7 @@ def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> bool:
         evaluator = CocoEvaluator(index, dataset.category_ids)
         with torch.no_grad():  # training mode: batch norms see the batch that they learn from
             outputs = model(batch.images)
-        found = postprocess(outputs, input_size=size, letterboxes=places_of(batch))
+        found = postprocess(outputs, Selection(), input_size=size, letterboxes=places_of(batch))
         evaluator.add(batch.metas, found)
         ap50 = evaluator.evaluate().numbers[1]
         if ap50 >= OVERFIT_AP50:

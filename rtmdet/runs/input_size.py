@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from rtmdet.config.recipe import Choice
+from rtmdet.core.backend import Selection
 from rtmdet.core.boxes import pairwise_iou
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs, Target
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.tile_advice import TileAdvice, advise_tiles
+from rtmdet.data.tile_advice import advise_tiles
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.plain_images import plain_batches, spread
 
@@ -61,7 +62,8 @@ def choose_input_size(dataset: CocoDataset, detector: RTMDet | None, device: tor
 
 def size_choice(side: int, dataset: CocoDataset, reason: str) -> Choice:
     """The input size for a longer side, enlarged if many objects would be too small for any detector."""
-    sizes, labels = relative_sizes(dataset)
+    pixels, pictures, labels = object_sizes(dataset)
+    sizes = pixels / pictures
     least = least_side(sizes, labels)
     if least > side:
         side, reason = least, f"{reason}; enlarged because many objects are small"
@@ -70,16 +72,10 @@ def size_choice(side: int, dataset: CocoDataset, reason: str) -> Choice:
         reason += f"; {max(too_small):.0%} of the objects of one class are still under {SMALL_SIDE:g} px"
     shapes = [dataset.truth(index)[0].original_size for index in range(len(dataset))]
     size = fit_shape(side, shapes)
-    if advice := tiles_for(dataset, size):
+    advice = None if dataset.window_count else advise_tiles(pixels, pictures, labels, size)
+    if advice:
         reason += f"; half of the objects of {dataset.classes[advice.label]} {advice}"
     return Choice("data.input_size", list(size), reason)
-
-
-def tiles_for(dataset: CocoDataset, input_size: tuple[int, int]) -> TileAdvice | None:
-    """The windows that are worth their time at an input of (H, W); None if there are none, or windows already."""
-    if dataset.window_count:
-        return None
-    return advise_tiles(*object_sizes(dataset), input_size)
 
 
 def relative_sizes(dataset: CocoDataset) -> tuple[np.ndarray, np.ndarray]:
@@ -117,13 +113,8 @@ def mean_overlap(
 def best_overlaps(outputs: DenseOutputs, targets: Sequence[Target], input_size: tuple[int, int]) -> list[Tensor]:
     """(N,) for each of B images: the largest IoU of each object with the image's best boxes, whatever their class."""
     any_class = tuple(level.amax(1, keepdim=True) for level in outputs.logits)  # (B, 1, H, W)
-    found = postprocess(
-        DenseOutputs(any_class, outputs.distances),
-        input_size=input_size,
-        score_threshold=LEAST_SCORE,
-        nms_pre=1000,
-        max_detections=PROPOSALS,
-    )
+    selection = Selection(LEAST_SCORE, nms_pre=1000, max_detections=PROPOSALS)
+    found = postprocess(DenseOutputs(any_class, outputs.distances), selection, input_size=input_size)
     return [
         pairwise_iou(target.boxes.to(each.boxes), each.boxes).amax(1)
         if len(each)

@@ -12,6 +12,7 @@ import torch
 from pycocotools.coco import COCO
 from torch import Tensor
 
+from rtmdet.core.backend import Selection
 from rtmdet.core.boxes import encode_distances
 from rtmdet.core.console import say
 from rtmdet.core.distributed import rank, world_size
@@ -119,16 +120,8 @@ def ground_truth_ap(
     for meta, target in images:
         place = Letterbox.fit(meta.original_size, input_size)
         outputs = encode(Target(place.to_input(target.boxes), target.labels), input_size, len(category_ids))
-        most = max(len(target.labels), 1)
-        found = postprocess(
-            outputs,
-            input_size=input_size,
-            letterboxes=[place],
-            score_threshold=0.5,
-            overlap=Overlap(iou_threshold=1.0),
-            max_detections=most,
-        )
-        evaluator.add([meta], found)
+        selection = Selection(0.5, Overlap(iou_threshold=1.0), max_detections=max(len(target.labels), 1))
+        evaluator.add([meta], postprocess(outputs, selection, input_size=input_size, letterboxes=[place]))
     return evaluator.evaluate().ap
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import is_number, shown
+from rtmdet.core.wording import shown
+from rtmdet.data.coco.file import is_number
 from rtmdet.data.json_file import read_json
 
 

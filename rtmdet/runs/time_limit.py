@@ -44,15 +44,9 @@ FEW_PASSES = 0.25  # of the default epochs: if fewer fit, a smaller input is bet
 MOST_PASSES = 3  # times the default epochs; more rarely improve AP
 SIDE = 32  # pixels that the sides of the input are multiples of
 SAME_IN_FOLDS = (  # settings that follow from the time
-    "data.input_size",
-    "train.epochs",
-    "train.warmup_iterations",
-    "train.cosine_start",
-    "train.validate_every",
-    "train.ema_momentum",
-    "train.ema_gamma",
-    "augmentation.stage2_epochs",
-)
+    "data.input_size", "train.epochs", "train.warmup_iterations", "train.cosine_start", "train.validate_every",
+    "train.ema_momentum", "train.ema_gamma", "augmentation.stage2_epochs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

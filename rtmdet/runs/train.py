@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from rtmdet.config.schema import Config
 from rtmdet.core.console import say, write_above_bar
 from rtmdet.core.distributed import gather, is_main_process, process_group, world_size
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import size_text
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import RTMDet
@@ -26,7 +27,6 @@ from rtmdet.runs.folds import cross_validate
 from rtmdet.runs.likely_causes import collect_facts
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.outcome import describe_outcome
 from rtmdet.runs.own_data import OwnData, configuration
 from rtmdet.runs.progress_watch import ProgressWatch
 from rtmdet.runs.start_check import check_start
@@ -36,7 +36,7 @@ from rtmdet.runs.validation import choice_cost, detection_size, inputs_per_image
 from rtmdet.runs.weights_file import forget_weights, read_first_weights
 from rtmdet.training.engine import Trainer
 from rtmdet.training.interruption import Interrupted, stopped_by_another
-from rtmdet.training.log import RunLog, read_log
+from rtmdet.training.log import Row, RunLog, read_log
 from rtmdet.training.progress_bar import TrainingBar
 from rtmdet.training.records import Callback
 from rtmdet.training.tensorboard import TensorBoardLog
@@ -206,3 +206,30 @@ def predicted_pictures(trainer: Trainer, dataset: CocoDataset) -> list[np.ndarra
     detector = Detector.from_model(model, facts, trainer.stepper.device)
     images = (dataset.load(index).image for index in range(min(PICTURES, len(dataset))))
     return [found.draw() for found in detector(images, batch_size=1, tile=0)]
+
+
+def describe_outcome(rows: Iterable[Row], folder: Path, input_size: tuple[int, int] | None = None) -> str:
+    """The last line of a run, from the rows of its log: the AP of the last epoch, the best, and which to report.
+
+    `input_size` (H, W): one chosen for the last validation only.
+    """
+    # best.pth is the maximum of several validations on the same images, so its AP is biased upward; that of the last
+    # epoch, which `train` always validates, is not.
+    values = [float(row["AP"]) for row in rows if row["kind"] == "val"]
+    last_file, best_file = folder / "last.pth", folder / "best.pth"
+    if not values:
+        return f"no validation in the log of this run; weights: {last_file}"
+    last, best = values[-1], max(values)
+    if last < 0:  # -1: undefined
+        return f"AP undefined: the validation images contain no objects; weights: {last_file}"
+    if input_size is not None:
+        text = f"AP of the last epoch {last:.3f} at {size_text(input_size)} ({last_file})"
+        return text + ("; earlier validations used the training size" if len(values) > 1 else "")
+    if len(values) == 1:
+        return f"AP {last:.3f} after the last epoch ({last_file})"
+    if last == best:
+        return f"AP of the last epoch {last:.3f} ({last_file}), the best of {len(values)} validations"
+    return (
+        f"AP of the last epoch {last:.3f} ({last_file}), best of {len(values)} validations {best:.3f} ({best_file}); "
+        "the best is chosen on these same images, so its AP is too optimistic: report the last"
+    )

@@ -16,6 +16,7 @@ import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import ValueRange
+from rtmdet.core.wording import one_line
 from rtmdet.data.images import check_image_bytes, decode_image
 from rtmdet.stream.frames import Frame
 
@@ -78,9 +79,7 @@ def fetch(address: str, *, wait: float = WAIT, longest: float = LONGEST, largest
         raise InputError(f"{address}: the server answers {error.code} {error.reason}: check the address") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        text = (
-            f"no answer for {wait:g} seconds" if isinstance(reason, TimeoutError) else " ".join(str(reason).split())
-        )
+        text = f"no answer for {wait:g} seconds" if isinstance(reason, TimeoutError) else one_line(reason)
         raise InputError(f"{address}: cannot be fetched ({text}): check the address") from error
     if missing:
         raise InputError(f"{address}: it ended {missing} bytes early: try again")

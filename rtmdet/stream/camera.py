@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.stream.frames import Frame
@@ -49,11 +48,8 @@ class Camera:
                 done, image = capture.read()
                 if not done:
                     raise InputError(f"{self.name}: no more frames after {index}; check its cable")
-                yield Frame(self, partial(_to_rgb, image), index, time.monotonic() - began, rate)
+                read = partial(cv2.cvtColor, image, cv2.COLOR_BGR2RGB)
+                yield Frame(self, read, index, time.monotonic() - began, rate)
                 index += 1
         finally:
             capture.release()
-
-
-def _to_rgb(image: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

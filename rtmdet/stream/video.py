@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import one_line
 from rtmdet.data.images import VIDEO_SUFFIXES
 from rtmdet.stream.frames import Frame
 
@@ -174,8 +175,7 @@ def _expected(stream: Any) -> int | None:
 
 
 def _reason(error: Exception) -> str:
-    text = str(getattr(error, "strerror", None) or error)
-    return " ".join(text.split()).removesuffix(".")
+    return one_line(getattr(error, "strerror", None) or error).removesuffix(".")
 
 
 class VideoWriter:

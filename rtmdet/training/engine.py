@@ -24,6 +24,7 @@ from torch import nn
 from rtmdet.core.distributed import any_process, copy_from_main, gather, is_main_process
 from rtmdet.core.errors import InputError
 from rtmdet.core.structures import Batch
+from rtmdet.core.wording import one_line
 from rtmdet.evaluation.coco import CocoMetrics
 from rtmdet.training.ema import ExponentialMovingAverage
 from rtmdet.training.interruption import Interrupted, SignalWatch
@@ -248,8 +249,9 @@ class Trainer:
         except InputError:
             raise
         except (RuntimeError, ValueError, KeyError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path}: does not fit this run ({reason}): set another train.output") from error
+            raise InputError(
+                f"{path}: does not fit this run ({one_line(error)}): set another train.output"
+            ) from error
         restore_random_states(state, self.stepper.device)
         self.epoch, self.step, self.iteration = state.epoch, state.step, state.iteration
         self.best_ap, self.validations_since_best = state.best_ap, state.validations_since_best

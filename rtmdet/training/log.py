@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import IO
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import shown
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 
@@ -130,21 +131,16 @@ def read_log(path: Path, *, strict: bool = False) -> list[Row]:
 def _fault(row: object) -> str:
     """What is wrong with a row, and what to do; empty if it is valid."""
     if not isinstance(row, dict):
-        return f"expected an object, found {_short(row)}: is this the log.jsonl of a run?"
+        return f"expected an object, found {shown(row)}: is this the log.jsonl of a run?"
     kind = row.get("kind")
     if kind not in ("train", "val"):
-        return f"kind: expected train or val, found {_short(kind)}: is this the log of a run?"
+        return f"kind: expected train or val, found {shown(kind)}: is this the log of a run?"
     for name in (*REQUIRED[kind], *(name for name in RECENT if name in row)):
         value = row.get(name)
         if type(value) not in (int, float) or (isinstance(value, int) and abs(value) > 1e300):
-            found = _short(value) if name in row else "nothing"
+            found = shown(value) if name in row else "nothing"
             return f"{name}: expected a number, found {found}: delete the line"
     for name in PLACE:
         if not (1 <= row[name] < 1e12 and row[name] == int(row[name])):
             return f"{name}: expected a whole number from 1, found {row[name]}: delete the line"
     return ""
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."

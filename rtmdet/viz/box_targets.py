@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.arrays import clip_boxes
+from rtmdet.core.backend import Selection
 from rtmdet.core.boxes import decode_distances, pairwise_iou
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.priors import grid_priors
@@ -64,7 +65,7 @@ def detection_target(boxes: Tensor, labels: Tensor, input_size: tuple[int, int])
     """
 
     def target(outputs: DenseOutputs) -> Tensor:
-        found = postprocess(outputs, input_size=input_size)[0]
+        found = postprocess(outputs, Selection(), input_size=input_size)[0]
         if not len(found):
             return boxes.new_zeros(())
         iou, nearest = pairwise_iou(boxes.to(found.boxes.dtype), found.boxes).max(1)  # (N,)

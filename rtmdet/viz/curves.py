@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
@@ -16,18 +15,10 @@ from matplotlib.typing import HashableList
 
 from rtmdet.training.log import RECENT, Row, read_log
 from rtmdet.training.records import Callback, ValidationRecord
-from rtmdet.viz.figures import label_text, write_figure
+from rtmdet.viz.figures import label_text, style_axes, write_figure
 
-COLORS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#555555",
-    "#8c564b",
-)  # safe for color blindness
+# Safe for color blindness.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#8c564b")
 LINE_STYLES = ("-", "--", ":", "-.")  # of runs 1 - 8, 9 - 16 ...
 TITLES = {
     "AP": "AP",
@@ -105,7 +96,6 @@ def draw_curves(runs: Sequence[LoggedRun], path: Path) -> None:
     Quantities that are in no log are left out.
     """
     figure = Figure(figsize=(11, 9.5), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
-    FigureCanvasAgg(figure)
     panels = figure.subplot_mosaic(_layout(runs), height_ratios=(3, 3, 2), sharex=True)
     for number, run in enumerate(runs):
         color, style = COLORS[number % len(COLORS)], LINE_STYLES[number // len(COLORS) % len(LINE_STYLES)]
@@ -149,21 +139,17 @@ def _label(run: LoggedRun) -> str:
 
 def _finish_panel(axes: Axes, name: str, runs: Sequence[LoggedRun]) -> None:
     """Title, grid and range of a panel."""
-    axes.set_title(TITLES[name], loc="left", fontsize=11, fontweight="bold")
-    _scale(axes, name, runs)
+    title = f"{TITLES[name]}, logarithmic" if _scale(axes, name, runs) else TITLES[name]
+    known = any(np.isfinite(run.column(name)[1]).any() for run in runs)
+    style_axes(axes, title, nothing="" if known else "nothing yet")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins="auto"))
     axes.tick_params(labelbottom=True)
-    axes.grid(color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
     if name == "unassigned":
         axes.yaxis.set_major_formatter(PercentFormatter(1))
-    if not any(np.isfinite(run.column(name)[1]).any() for run in runs):
-        axes.text(0.5, 0.5, "nothing yet", transform=axes.transAxes, ha="center", color="0.5")
 
 
-def _scale(axes: Axes, name: str, runs: Sequence[LoggedRun]) -> None:
-    """From 0 to the maximum; logarithmic for losses whose first steps are far above the rest."""
+def _scale(axes: Axes, name: str, runs: Sequence[LoggedRun]) -> bool:
+    """From 0 to the maximum; whether it is logarithmic, as for losses whose first steps are far above the rest."""
     values = np.concatenate([run.column(name)[1] for run in runs])
     positive = values[values > 0]
     if name in NOISY[:2] and len(positive) and positive.max() > TOWER * np.median(positive):
@@ -172,10 +158,10 @@ def _scale(axes: Axes, name: str, runs: Sequence[LoggedRun]) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.set_title(f"{TITLES[name]}, logarithmic", loc="left", fontsize=11, fontweight="bold")
-    else:
-        top = float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
-        axes.set_ylim(0, 1.05 * top or None)
+        return True
+    top = float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
+    axes.set_ylim(0, 1.05 * top or None)
+    return False
 
 
 def _epoch_label(runs: Sequence[LoggedRun]) -> str:

@@ -1,10 +1,11 @@
-"""Writes matplotlib's figures."""
+"""What matplotlib's figures share: their style, and how they are written."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rtmdet.core.errors import InputError
@@ -23,6 +24,15 @@ def check_suffix(path: Path) -> None:
 def label_text(name: str) -> str:
     """A name as a label: to matplotlib $ begins a formula, and what begins with _ is not for the legend."""
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")
+
+
+def style_axes(axes: Axes, title: str, nothing: str = "") -> None:
+    """Title, grid and only two borders; `nothing` says why there are no curves."""
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.text(0.5, 0.5, nothing, transform=axes.transAxes, ha="center", color="0.5")
 
 
 def write_figure(figure: Figure, path: Path) -> None:

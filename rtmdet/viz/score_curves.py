@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rtmdet.evaluation.coco import ClassMetrics
 from rtmdet.evaluation.score_curve import THRESHOLDS
 from rtmdet.training.records import Callback, ValidationRecord
 from rtmdet.viz.curves import COLORS
-from rtmdet.viz.figures import label_text, write_figure
+from rtmdet.viz.figures import label_text, style_axes, write_figure
 
 OTHERS = "0.75"  # gray, for classes beyond the colors
 
@@ -36,12 +35,12 @@ def draw_score_curves(classes: Sequence[ClassMetrics], path: Path) -> None:
     The classes with the most objects have colors and are in the legend; all others are gray.
     """
     figure = Figure(figsize=(9, 6), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     drawn = sorted((row for row in classes if row.curve is not None), key=lambda row: -row.objects)
     for place, row in reversed(list(enumerate(drawn))):  # colored ones last, on top
         _draw_class(axes, row, COLORS[place] if place < len(COLORS) else OTHERS, named=place < len(COLORS))
-    _finish(axes, len(drawn))
+    style_axes(axes, "F1 at IoU 0.5, and the threshold chosen", nothing="" if drawn else "nothing found yet")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score threshold", ylabel="F1")
     if drawn:
         handles, labels = axes.get_legend_handles_labels()
         columns = 2 if len(labels) > 2 and max(map(len, labels)) < 60 else 1
@@ -57,14 +56,3 @@ def _draw_class(axes: Axes, row: ClassMetrics, color: str, *, named: bool) -> No
     axes.plot(THRESHOLDS, row.curve.f1, color=color, linewidth=1.6 if named else 0.7, label=label)
     if named:
         axes.plot(threshold, row.curve.f1[THRESHOLDS.index(threshold)], "o", color=color, markeredgecolor="white")
-
-
-def _finish(axes: Axes, count: int) -> None:
-    """Titles and grid."""
-    axes.set_title("F1 at IoU 0.5, and the threshold chosen", loc="left", fontsize=11, fontweight="bold")
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score threshold", ylabel="F1")
-    axes.grid(color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    if not count:
-        axes.text(0.5, 0.5, "nothing found yet", transform=axes.transAxes, ha="center", color="0.5")

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.facts import ModelFacts, read_overlap, read_thresholds, read_tiling, stored_rules
+from rtmdet.core.facts import ModelFacts, as_pair, model_facts, stored_rules
+from rtmdet.core.wording import one_line
 from rtmdet.weights.unpickling import read_pickled
 
 FORMAT = "plain-rtmdet/1"
@@ -82,7 +83,7 @@ def save_checkpoint(
     except (OSError, RuntimeError) as error:  # torch hides a failed write in a RuntimeError
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         previous = ", the previous file is kept" if path.is_file() else ""
-        raise InputError(f"{path}: the checkpoint cannot be written ({_one_line(reason)}){previous}") from error
+        raise InputError(f"{path}: the checkpoint cannot be written ({one_line(reason)}){previous}") from error
     finally:
         with contextlib.suppress(OSError):  # nothing to remove: finished, or never started
             part.unlink()
@@ -147,7 +148,7 @@ def _verify(path: Path) -> None:
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a checkpoint file, found nothing: check the path") from error
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise InputError(f"{path}: not a checkpoint, or a damaged one ({_one_line(error)})") from error
+        raise InputError(f"{path}: not a checkpoint, or a damaged one ({one_line(error)})") from error
     if damaged is not None:
         raise InputError(f"{path}: not a checkpoint, or a damaged one (wrong checksum of {damaged})")
 
@@ -161,38 +162,16 @@ def is_ours(content: Mapping[Any, Any]) -> bool:
 def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
     """The `meta` of one of our checkpoints; raises InputError if a part is missing or of another type."""
     try:
-        model, config = meta["model"], str(meta["config"])
-        trained = model.get("trained_size")
-        classes = tuple(str(name) for name in meta["dataset_meta"]["classes"])
-        ids = tuple(int(number) for number in meta["dataset_meta"].get("category_ids", ()))
-        if ids and len(set(ids)) != len(classes):
-            raise ValueError(f"category_ids {list(ids)[:5]} of {len(classes)} classes")
-        facts = ModelFacts(
-            classes,
-            _sides(model["input_size"]),
-            category_ids=ids,
-            score_thresholds=read_thresholds(meta.get("score_thresholds", ()), len(classes)),
-            value_range=None if model.get("value_range") is None else _sides(model["value_range"]),
-            overlap=read_overlap(model, config),
-            tiling=read_tiling(model, config),
-            size=str(model["size"]),
-            backbone=str(model.get("backbone", "")),
-            config=config,
-        )
+        trained = meta["model"].get("trained_size")
         return CheckpointMeta(
-            facts,
+            model_facts({**meta["model"], **meta["dataset_meta"], **meta}),
             epoch=int(meta["epoch"]),
             iteration=int(meta["iteration"]),
-            trained_size=None if trained is None else _sides(trained),
+            trained_size=None if trained is None else as_pair(trained),
         )
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         what = str(error) if isinstance(error, InputError) else f"{type(error).__name__} {error}"
         raise InputError(f"{path}: `meta` of the checkpoint is damaged: {what}") from error
-
-
-def _sides(value: Any) -> tuple[int, int]:
-    height, width = (int(side) for side in value)
-    return height, width
 
 
 def _meta_to_dict(meta: CheckpointMeta) -> dict[str, object]:
@@ -215,7 +194,3 @@ def _meta_to_dict(meta: CheckpointMeta) -> dict[str, object]:
         "score_thresholds": list(facts.score_thresholds),
         **({"cfg": meta.openmmlab_config} if meta.openmmlab_config else {}),
     }
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from rtmdet.core.arguments import user_path
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import one_line
 from rtmdet.models.zoo import WEIGHTS
 from rtmdet.weights.checkpoint import LAST
 
@@ -98,7 +99,7 @@ def download(url: str, target: Path, *, sha256_prefix: str | None, progress: boo
             )
         os.replace(part, target)
     except (OSError, HTTPException) as error:
-        reason = " ".join(str(getattr(error, "reason", error)).split())
+        reason = one_line(getattr(error, "reason", error))
         raise InputError(
             f"{url}: cannot be fetched ({reason}): download it elsewhere and put it at {target}"
         ) from error

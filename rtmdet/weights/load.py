@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import USUAL_INPUT_SIZE, ModelFacts, numbered, read_facts
-from rtmdet.core.wording import shortened
+from rtmdet.core.wording import one_line, shortened
 from rtmdet.models.backbone import CSPNeXt, scaled_channels
 from rtmdet.models.norm_statistics import is_blank
 from rtmdet.models.rtmdet import RTMDet
@@ -233,9 +233,8 @@ def _read_safetensors(path: Path) -> LoadedWeights:
             text = file.metadata() or {}
             content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is not a dict
     except Exception as error:
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"{path}: expected a safetensors file, found a damaged or different one ({reason})"
+            f"{path}: expected a safetensors file, found a damaged or different one ({one_line(error)})"
         ) from error
     tensors = _state_dict(content, path)
     if "format" not in text or "classes" not in text:

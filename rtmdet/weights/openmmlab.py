@@ -43,15 +43,11 @@ def input_size(meta: object) -> tuple[int, int] | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     for line in lines:
-        if isinstance(line, ast.Assign) and any(_is_named(target, "test_pipeline") for target in line.targets):
+        if isinstance(line, ast.Assign) and "test_pipeline" in [getattr(name, "id", "") for name in line.targets]:
             calls = [node for node in ast.walk(line) if isinstance(node, ast.Call)]
             sizes = {kind: _sides(call, key) for call in calls for kind, key in _SIZED.items() if _kind(call) == kind}
             return sizes.get("Pad") or sizes.get("Resize")
     return None
-
-
-def _is_named(target: ast.expr, name: str) -> bool:
-    return isinstance(target, ast.Name) and target.id == name
 
 
 _SIZED = {"Pad": "size", "Resize": "scale"}  # transforms, and their argument (W, H)

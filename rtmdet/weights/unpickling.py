@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import one_line
 
 # Torch's warnings about files that we read or report. Set once for the whole process: warnings.catch_warnings around
 # each load would restore the filters of another thread.
@@ -146,9 +147,8 @@ def read_restricted(path: Path) -> object:
     except InputError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{path}: not a checkpoint, or a damaged one ({reason}): expected a file of torch.save or a "
+            f"{path}: not a checkpoint, or a damaged one ({one_line(error)}): expected a file of torch.save or a "
             "*.safetensors file; fetch it again"
         ) from error
 

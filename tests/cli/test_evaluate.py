@@ -13,6 +13,7 @@ import torch
 
 from rtmdet.cli.parser import EVALUATION_BACKENDS
 from rtmdet.config.schema import EVALUATION_BACKENDS as CONFIGURED_BACKENDS
+from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
 from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import Letterbox
@@ -65,7 +66,7 @@ def find_everything(monkeypatch: pytest.MonkeyPatch, split: Path, *, lost: int =
     data = CocoDataset(split / "annotations.json", split / "images", training=False)
     truth = iter([data.load(number).instances.boxes for number in range(len(data))])
 
-    def find(_: object, *, letterboxes: list[Letterbox], **_settings: object) -> list[Detections]:
+    def find(*_: object, letterboxes: list[Letterbox], **_settings: object) -> list[Detections]:
         found = [place.to_image(torch.from_numpy(next(truth)) * 64 / 96) for place in letterboxes]
         kept = [boxes[: len(boxes) - lost] for boxes in found]
         return [Detections(box, torch.ones(len(box)), torch.zeros(len(box), dtype=torch.int64)) for box in kept]
@@ -152,15 +153,15 @@ def test_uses_the_settings_of_the_training_run(
     split = {"annotations": "elsewhere.json", "images": "elsewhere"}
     text = json.dumps({"data": {"train": split, "val": split}, "evaluation": {**stored, "backend": "hotcoco"}})
     words[words.index("--weights") + 1] = checkpoint_with(tmp_path / "ours.pth", text)
-    used: dict[str, object] = {}
+    used: list[Selection] = []
 
-    def find_nothing(_: object, **settings: object) -> list[Detections]:
-        used.update(settings)
+    def find_nothing(_: object, selection: Selection, **_places: object) -> list[Detections]:
+        used.append(selection)
         return [Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))] * 3
 
     monkeypatch.setattr("rtmdet.deploy.torch_backend.postprocess", find_nothing)
     result = command(*words)
-    assert {name: used[name] for name in (*stored, "overlap")} == {**stored, "overlap": Overlap(0.5, box_voting=True)}
+    assert set(used) == {Selection(**stored, overlap=Overlap(0.5, box_voting=True))}
     limits = "at most 40 candidates per level and 7 detections per image"
     settings = f"score above 0.005, NMS IoU 0.5 with box voting, {limits}"
     first = f"3 images, 0 detections: {settings}, computed by hotcoco (as in the training run)"

@@ -103,19 +103,20 @@ def test_without_trained_objects_the_boxes_decide(scenes: CocoDataset) -> None:
 def test_few_small_objects_do_not_overrule_the_measurement(
     scenes: CocoDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes = np.where(np.arange(40) < 5, 0.004, 0.2), np.zeros(40)  # 12.5 %, within the allowance
-    monkeypatch.setattr("rtmdet.runs.input_size.relative_sizes", lambda _: sizes)
+    pixels = np.where(np.arange(40) < 5, 0.4, 20.0)  # 12.5 % are small, within the allowance
+    sizes = pixels, np.full(40, 100.0), np.zeros(40, np.int64)
+    monkeypatch.setattr("rtmdet.runs.input_size.object_sizes", lambda _: sizes)
     for side in (320, 640):
         assert size_choice(side, scenes, "measured").reason == "measured"
 
 
 def test_small_objects_overrule_the_measurement(scenes: CocoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = torch.full((40,), 0.012).numpy(), torch.zeros(40).numpy()
-    monkeypatch.setattr("rtmdet.runs.input_size.relative_sizes", lambda _: tiny)
+    tiny = np.full(40, 1.2), np.full(40, 100.0), np.zeros(40, np.int64)
+    monkeypatch.setattr("rtmdet.runs.input_size.object_sizes", lambda _: tiny)
     choice = size_choice(320, scenes, "measured")
     assert choice.value == [800, 800]  # 0.012 x 800 px = 9.6 px
     assert choice.reason == "measured; enlarged because many objects are small"
-    tiny[0][:20] = 0.004
+    tiny[0][:20] = 0.4
     assert "50% of the objects of one class are still under 8 px" in size_choice(320, scenes, "measured").reason
     large = np.full(9, 20.0), np.full(9, 4000.0), np.zeros(9, np.int64)
     monkeypatch.setattr("rtmdet.runs.input_size.object_sizes", lambda _: large)

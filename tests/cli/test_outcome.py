@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 from training.small_run import PLAN, make_trainer, metrics
 
-from rtmdet.runs.outcome import describe_outcome
+from rtmdet.runs.train import describe_outcome
 from rtmdet.training.log import Row, RunLog, read_log
 from rtmdet.weights.load import read_checkpoint
 

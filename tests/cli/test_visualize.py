@@ -18,13 +18,19 @@ from rtmdet.cli.main import main
 from rtmdet.core.class_colors import class_colors
 from rtmdet.core.detections import Detections
 from rtmdet.core.facts import ModelFacts
+from rtmdet.core.letterbox import letterbox
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.viz.box_targets import BoxTarget, class_score_target
 from rtmdet.viz.heatmap import on_picture
+from rtmdet.viz.hooks import capture
+from rtmdet.weights.load import load_weights, read_checkpoint
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "boxam_nano_person.npz"
 ANY = "--score=0"  # a fresh model scores 0.01 everywhere
+# Three channels of 2 x 2 with the sums 4, 10 and 6; the greatest single value is in the first.
+MAPS = torch.tensor([[[9.0, -5], [0, 0]], [[1, 2], [3, 4]], [[0, 6], [0, 0]]])
 
 
 @pytest.fixture(autouse=True)
@@ -316,3 +322,47 @@ def test_feature_maps_do_not_import_pytorch_grad_cam() -> None:
     code = "import sys, rtmdet.cli.visualize; sys.exit('pytorch_grad_cam' in sys.modules)"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, env=dict(os.environ), check=False).returncode == 0
+
+
+def reduce(maps: Tensor, reduction: str, topk: int = 4) -> list[tuple[str, np.ndarray]]:
+    """Titles and maps of a layer with the output (C, h, w)."""
+    return visualize.reduce_maps("layer", [maps[None]], reduction, topk)
+
+
+def test_reductions_by_hand() -> None:
+    [(_, mean)] = reduce(MAPS, "squeeze_mean")
+    assert np.allclose(mean, [[10 / 3, 1], [1, 4 / 3]])
+    [(_, strongest)] = reduce(MAPS, "select_max")
+    assert np.array_equal(strongest, MAPS[1])
+    titles, heats = zip(*reduce(MAPS, "topk", 2), strict=True)
+    assert titles == ("layer, channel: 1", "layer, channel: 2")
+    assert np.array_equal(heats, MAPS[1:])
+
+
+def test_more_channels_than_there_are() -> None:
+    assert [title for title, _ in reduce(MAPS, "topk", 9)] == [f"layer, channel: {k}" for k in (1, 2, 0)]
+
+
+@pytest.fixture(scope="module")
+def real_maps(shared: Path) -> dict[str, list[Tensor]]:
+    """Backbone's and neck's maps of the reference's photo under its trained weights."""
+    model = build_rtmdet("nano", 1).eval()
+    load_weights(model, read_checkpoint(shared / "weights" / "rtmdet_nano_person.pth"))
+    photo = cv2.imread(str(shared / "data" / "balloon" / "val" / "4838031651_3e7b5ea5c7_b.jpg"))
+    canvas, _ = letterbox(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), (640, 640))
+    with capture(model, ["backbone", "neck"]) as outputs, torch.no_grad():
+        model(torch.from_numpy(canvas).permute(2, 0, 1)[None])
+    return outputs
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("layer", ["backbone", "neck"])
+def test_reductions_equal_the_reference(real_maps: dict[str, list[Tensor]], layer: str, level: int) -> None:
+    maps, golden = real_maps[layer][level][0], np.load(GOLDEN)
+    for reduction in ("squeeze_mean", "select_max"):
+        expected = golden[f"feat_{layer}{level}_{reduction}"]
+        [(_, found)] = reduce(maps, reduction)
+        assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+    channels = golden[f"feat_{layer}{level}_top4"].tolist()
+    assert [title for title, _ in reduce(maps, "topk")] == [f"layer, channel: {channel}" for channel in channels]

@@ -57,6 +57,18 @@ def test_old_files_have_the_rules_of_their_training(config: str, overlap: Overla
     assert read_tiling({"tile": 320}, config) == Tiling(320)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("category_ids", "[4]"), ("category_ids", "[4, 4]"), ("score_thresholds", "[0.5]")]
+)
+def test_exported_files_have_one_value_for_each_class(name: str, value: str) -> None:
+    model = ModelFacts(("a", "b"), (64, 64), category_ids=(4, 7), score_thresholds=(0.5, 0.6))
+    text = ExportFacts(model, version="1", weights="").to_text()
+    assert read_facts(Path("a.onnx"), text).model == model
+    message = rf"a\.onnx: its metadata is damaged \(ValueError: {name} .* of 2 classes\): export it again"
+    with pytest.raises(InputError, match=message):
+        read_facts(Path("a.onnx"), {**text, name: value})
+
+
 def test_rules_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match=r"iou_threshold 2\.0: expected 0 \.\. 1"):
         read_overlap({"iou_threshold": 2}, "")

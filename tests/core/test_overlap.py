@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
 from rtmdet.core.overlap import CHUNK, ORIGINAL, Overlap
 from rtmdet.core.postprocess import postprocess
@@ -82,9 +83,9 @@ def test_boxes_do_not_depend_on_the_score_threshold() -> None:
         tuple(torch.randn(1, 1, n, n, generator=rng) for n in cells),
         tuple(torch.rand(1, 4, n, n, generator=rng) * 10 + 20 for n in cells),
     )
-    (every,) = postprocess(outputs, input_size=(64, 64), score_threshold=0.001, overlap=VOTING)
-    (sure,) = postprocess(outputs, input_size=(64, 64), score_threshold=0.6, overlap=VOTING)
-    (plain,) = postprocess(outputs, input_size=(64, 64), score_threshold=0.6, overlap=Overlap(0.6))
+    (every,) = postprocess(outputs, Selection(0.001, VOTING), input_size=(64, 64))
+    (sure,) = postprocess(outputs, Selection(0.6, VOTING), input_size=(64, 64))
+    (plain,) = postprocess(outputs, Selection(0.6, Overlap(0.6)), input_size=(64, 64))
     assert 5 < len(sure) < len(every)
     torch.testing.assert_close(sure.boxes, every.boxes[: len(sure)])
     assert torch.equal(sure.scores, plain.scores)

@@ -14,6 +14,7 @@ import torch
 from golden import reference
 
 from rtmdet.core.arrays import clip_boxes
+from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.overlap import Overlap
@@ -70,14 +71,8 @@ def detect(
     max_detections: int = 300,
 ) -> Detections:
     """The detections of the only image, in input pixels."""
-    (found,) = postprocess(
-        outputs,
-        input_size=SIZE,
-        score_threshold=score_threshold,
-        overlap=Overlap(iou_threshold),
-        nms_pre=nms_pre,
-        max_detections=max_detections,
-    )
+    selection = Selection(score_threshold, Overlap(iou_threshold), nms_pre, max_detections)
+    (found,) = postprocess(outputs, selection, input_size=SIZE)
     return found
 
 
@@ -105,14 +100,13 @@ def test_detections_are_the_reference(name: str) -> None:
     golden = reference.load(name)
     settings, metas = json.loads(str(golden["test_cfg"])), json.loads(str(golden["metas"]))
     maps = [tuple(torch.from_numpy(golden[f"{key}{level}"]) for level in range(3)) for key in ("cls", "reg")]
+    overlap = Overlap(settings["nms"]["iou_threshold"])
+    selection = Selection(settings["score_thr"], overlap, settings["nms_pre"], settings["max_per_img"])
     found = postprocess(
         DenseOutputs(*maps),
+        selection,
         input_size=tuple(metas[0]["img_shape"]),
         letterboxes=[scaled(*meta["scale_factor"]) for meta in metas],
-        score_threshold=settings["score_thr"],
-        overlap=Overlap(settings["nms"]["iou_threshold"]),
-        nms_pre=settings["nms_pre"],
-        max_detections=settings["max_per_img"],
     )
     for image, detections in enumerate(found):
         expected = torch.from_numpy(golden[f"pred_img{image}_scores"])
@@ -188,7 +182,7 @@ def test_suppression_does_not_mix_classes_of_far_boxes() -> None:
 def test_boxes_are_clipped_to_the_input_and_then_rescaled() -> None:
     outputs = silent()
     put(outputs, 0.9, box=(-10, 16, 100, 32))
-    (found,) = postprocess(outputs, input_size=(48, 56), letterboxes=[scaled(2.0, 0.5)], score_threshold=0.1)
+    (found,) = postprocess(outputs, Selection(0.1), input_size=(48, 56), letterboxes=[scaled(2.0, 0.5)])
     assert found.boxes.tolist() == [[0, 32, 28, 64]]  # 56 / 2 and 32 / 0.5: no clipping after the rescaling
 
 
@@ -248,7 +242,7 @@ def test_the_limit_counts_pairs_of_prior_and_class() -> None:
 
 
 def test_nothing_found() -> None:
-    for found in postprocess(silent(batch=2), input_size=SIZE, letterboxes=[scaled(1.0, 1.0)] * 2):
+    for found in postprocess(silent(batch=2), Selection(), input_size=SIZE, letterboxes=[scaled(1.0, 1.0)] * 2):
         assert (found.boxes.shape, found.scores.shape, found.labels.shape) == ((0, 4), (0,), (0,))
         assert (found.boxes.dtype, found.scores.dtype, found.labels.dtype) == (
             torch.float32,
@@ -263,10 +257,10 @@ def test_batch_gives_what_single_images_give() -> None:
     distances = tuple(torch.rand(2, 4, n, n) * 30 for n in (8, 4, 2))
     places = [scaled(0.5, 0.6), scaled(2.0, 1.0)]
     before = [level.clone() for level in (*logits, *distances)]
-    both = postprocess(DenseOutputs(logits, distances), input_size=SIZE, letterboxes=places, score_threshold=0.3)
+    both = postprocess(DenseOutputs(logits, distances), Selection(0.3), input_size=SIZE, letterboxes=places)
     for i, found in enumerate(both):
         outputs = DenseOutputs(tuple(v[i : i + 1] for v in logits), tuple(v[i : i + 1] for v in distances))
-        (single,) = postprocess(outputs, input_size=SIZE, letterboxes=[places[i]], score_threshold=0.3)
+        (single,) = postprocess(outputs, Selection(0.3), input_size=SIZE, letterboxes=[places[i]])
         assert len(found) > 10
         assert torch.equal(found.boxes, single.boxes)
         assert torch.equal(found.scores, single.scores)

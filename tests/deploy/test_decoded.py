@@ -50,15 +50,7 @@ def test_the_same_detections(classes: int, selection: Selection) -> None:
         outputs = random_outputs(classes, torch.Generator().manual_seed(seed))
         boxes, scores = decoded(outputs)
         found = select_detections(boxes, scores, input_size=SIZE, letterbox=place, selection=selection)
-        (expected,) = postprocess(
-            outputs,
-            input_size=SIZE,
-            letterboxes=[place],
-            score_threshold=selection.score_threshold,
-            overlap=selection.overlap,
-            nms_pre=selection.nms_pre,
-            max_detections=selection.max_detections,
-        )
+        (expected,) = postprocess(outputs, selection, input_size=SIZE, letterboxes=[place])
         assert len(expected) > 3 or selection.score_threshold == 1
         np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-4)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)

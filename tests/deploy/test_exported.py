@@ -22,7 +22,7 @@ import rtmdet
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
 from rtmdet.data.images import read_image
-from rtmdet.deploy.onnx_file import DecodedModel, write_onnx
+from rtmdet.deploy.onnx_file import DecodedModel, finish_onnx, trace_onnx
 from rtmdet.deploy.openvino_backend import save_as_openvino
 from rtmdet.detector import Detector
 
@@ -61,7 +61,7 @@ def folder(model: rtmdet.RTMDet, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("exported")
     nms = replace(FACTS, nms=NmsFacts(score=0.001, iou=0.65, most=300))
     for name, facts in (("plain", FACTS), ("nms", nms), ("fixed", replace(FACTS, fixed_input=True, fixed_batch=2))):
-        write_onnx(model, facts, folder / f"{name}.onnx")
+        finish_onnx(trace_onnx(model, facts), facts, folder / f"{name}.onnx")
         if name != "fixed":
             save_as_openvino(folder / f"{name}.onnx", facts.to_text(), folder / f"{name}.xml", half=False)
     return folder

@@ -9,7 +9,7 @@ import pytest
 
 from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
 from rtmdet.core.overlap import Overlap
-from rtmdet.deploy.onnx_file import write_onnx
+from rtmdet.deploy.onnx_file import finish_onnx, trace_onnx
 from rtmdet.detector import Detector
 
 SIZE = (320, 320)
@@ -29,10 +29,10 @@ def exported(person: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A folder with plain.onnx, and nms.onnx that takes only two images at a time."""
     folder = tmp_path_factory.mktemp("person")
     plain = ExportFacts(MODEL, version="1.2.3", weights="", fixed_input=True)  # quick to trace
-    write_onnx(person.model, plain, folder / "plain.onnx")
+    finish_onnx(trace_onnx(person.model, plain), plain, folder / "plain.onnx")
     model = replace(MODEL, overlap=WITHOUT_VOTING)
     nms = replace(plain, model=model, nms=NmsFacts(0.001, WITHOUT_VOTING.iou_threshold, 300), fixed_batch=2)
-    write_onnx(person.model, nms, folder / "nms.onnx")
+    finish_onnx(trace_onnx(person.model, nms), nms, folder / "nms.onnx")
     return folder
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rtmdet.core import letterbox as letterboxing
+from rtmdet.core.backend import Selection
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.overlap import Overlap
 from rtmdet.core.postprocess import postprocess
@@ -48,14 +49,13 @@ def predict(
     scale: tuple[float, float] | None,
     settings: dict,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
+    overlap = Overlap(settings["iou_threshold"])
+    selection = Selection(settings["score_thr"], overlap, settings["nms_pre"], settings["max_per_img"])
     found = postprocess(
         DenseOutputs(tuple(logits), tuple(distances)),
+        selection,
         input_size=input_size,
         letterboxes=None if scale is None else [Letterbox(input_size, scale)] * len(logits[0]),
-        score_threshold=settings["score_thr"],
-        overlap=Overlap(settings["iou_threshold"]),
-        nms_pre=settings["nms_pre"],
-        max_detections=settings["max_per_img"],
     )
     return [(image.boxes, image.scores, image.labels) for image in found]
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 from golden import adapter, reference
+from models.complexity import count_multiply_adds, count_parameters
 from torch import Tensor, nn
 
 from rtmdet.core.errors import InputError
-from rtmdet.models.complexity import count_multiply_adds, count_parameters
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.models.zoo import COSTS, SIZES
 

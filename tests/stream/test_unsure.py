@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rtmdet.core.detections import Detections
-from rtmdet.stream.unsure import closeness, unsureness
+from rtmdet.stream.ranking import closeness, unsureness
 
 THRESHOLDS = np.array([0.5, 0.2])
 

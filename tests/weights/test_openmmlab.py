@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from models.complexity import count_parameters
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
-from rtmdet.models.complexity import count_parameters
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.models.zoo import SIZES
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint

@@ -16,6 +16,7 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.core.instances import Instances
 from rtmdet.core.structures import Sample
+from rtmdet.core.wording import one_line
 
 
 class ExtraTransforms:
@@ -47,7 +48,7 @@ class ExtraTransforms:
         try:
             out = self._compose(image=sample.image, bboxes=inside.boxes, labels=inside.labels)
         except Exception as error:  # whatever a transform raises
-            raise self._error(sample, " ".join(str(error).split())) from error
+            raise self._error(sample, one_line(error)) from error
         image = out["image"]
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
             kind = f"{getattr(image, 'dtype', type(image).__name__)} of shape {tuple(image.shape)}"
@@ -69,5 +70,6 @@ def _build(library: Any, name: str, arguments: Mapping[str, object]) -> object:
             warnings.filterwarnings("error", message="Argument")  # about unknown arguments
             return kind(**arguments)
     except Exception as error:  # whatever albumentations or its validation raises
-        reason = " ".join(str(error).split())
-        raise InputError(f"augmentation.extra: {name} does not accept {dict(arguments)}: {reason}") from error
+        raise InputError(
+            f"augmentation.extra: {name} does not accept {dict(arguments)}: {one_line(error)}"
+        ) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict, TypeGuard, cast
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.wording import is_one_line
+from rtmdet.core.wording import is_one_line, shown
 from rtmdet.data.class_names import similar_name_remarks
 from rtmdet.data.coco.repairs import (
     WRONG_BOXES,
@@ -306,9 +306,3 @@ def _is_integer(value: object) -> TypeGuard[int]:
 def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a finite number of plausible size."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12
-
-
-def shown(value: object) -> str:
-    """A value as messages quote it: one line of at most 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

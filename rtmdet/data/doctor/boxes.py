@@ -52,11 +52,6 @@ def find_misplaced_boxes(file: AnnotationFile, of_wrong_size: Container[int]) ->
     yield file.finding("hint", "wrong-area", "objects whose area exceeds their box", advice, areas)
 
 
-def usable_annotations(file: AnnotationFile, wanted: Container[int]) -> list[CocoAnnotation]:
-    """The objects that training uses; `wanted` has the category ids to learn."""
-    return [annotation for annotation in file.annotations if reason_against(annotation, wanted) is None]
-
-
 def find_unusable_objects(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
     """Objects that training skips, by reason; `wanted` has the category ids to learn."""
     items: defaultdict[Unusable, list[Item]] = defaultdict(list)

@@ -11,6 +11,7 @@ import hotcoco
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import one_line
 from rtmdet.data.coco.file import CocoAnnotation
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item, Severity
@@ -67,6 +68,5 @@ def _ask_hotcoco(file: AnnotationFile) -> dict[str, list[int]]:
         )
         warnings = coco.healthcheck()["warnings"]
     except Exception as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file.source.annotations}: hotcoco cannot check the file ({reason})") from error
+        raise InputError(f"{file.source.annotations}: hotcoco cannot check the file ({one_line(error)})") from error
     return {warning["code"]: warning["affected_ids"] for warning in warnings}

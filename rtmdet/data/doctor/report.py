@@ -12,6 +12,7 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoImage
 from rtmdet.data.coco.layout import find_coco, read_documents
+from rtmdet.data.coco.usable import reason_against
 from rtmdet.data.doctor import boxes, classes
 from rtmdet.data.doctor.annotation_file import AnnotationFile, read_annotation_file
 from rtmdet.data.doctor.copies import find_copies
@@ -126,7 +127,7 @@ def _examine_split(
     """One split in numbers, and the findings about it."""
     name, keep_empty = file.source.name, purpose.keep_empty
     wanted = classes.wanted_categories(file, purpose)
-    usable = boxes.usable_annotations(file, wanted)
+    usable = [annotation for annotation in file.annotations if reason_against(annotation, wanted) is None]
     sides = sides_at_input(file, usable, purpose.input_size, purpose.tile)
     found = [
         *find_broken_images(file, inspected),

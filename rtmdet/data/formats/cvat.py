@@ -16,7 +16,8 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import CocoAnnotation, CocoImage, shown
+from rtmdet.core.wording import shown
+from rtmdet.data.coco.file import CocoAnnotation, CocoImage
 from rtmdet.data.coco.layout import file_by_split
 from rtmdet.data.files import files_below
 from rtmdet.data.formats.faults import one_entry

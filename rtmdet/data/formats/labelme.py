@@ -15,7 +15,8 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_number, shown
+from rtmdet.core.wording import shown
+from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_number
 from rtmdet.data.files import files_below
 from rtmdet.data.formats import label_files
 from rtmdet.data.formats.faults import one_entry

@@ -14,7 +14,8 @@ from typing import cast
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import is_number, shown
+from rtmdet.core.wording import shown
+from rtmdet.data.coco.file import is_number
 from rtmdet.data.coco.layout import file_by_split, find_folder
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labeled_image import (

@@ -16,7 +16,8 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, shown
+from rtmdet.core.wording import shown
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage
 from rtmdet.data.files import files_below
 from rtmdet.data.formats import label_files
 from rtmdet.data.formats.faults import one_entry

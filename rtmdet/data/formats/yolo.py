@@ -18,7 +18,8 @@ import numpy as np
 import yaml
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, shown
+from rtmdet.core.wording import shown
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage
 from rtmdet.data.files import as_on_disk, comparable, files_below
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.label_files import copy_image, label_names

@@ -15,8 +15,7 @@ from pathlib import Path
 import yaml
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.wording import shortened
-from rtmdet.data.coco.file import shown
+from rtmdet.core.wording import one_line, shortened, shown
 from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.split_names import by_split
@@ -130,8 +129,7 @@ def read_data_yaml(path: Path) -> dict[str, object]:
     except OSError as error:
         raise InputError(f"{path}: the file cannot be read ({error.strerror}); check the path") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not YAML ({reason}); correct the file") from error
+        raise InputError(f"{path}: not YAML ({one_line(error)}); correct the file") from error
     if not isinstance(document, dict):
         raise InputError(f"{path}: expected a YOLO data.yaml with 'names', found {shown(document)}; check the path")
     return document

@@ -1,0 +1,52 @@
+"""Heat maps: from maps of the network to colors on a picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rtmdet.viz.heatmap import brighten, crop_padding, heat_map, on_picture, overlay, unit_range
+
+
+def test_heat_map_runs_from_blue_to_red() -> None:
+    colors = heat_map(np.array([[-3.0, 5.0]]), (1, 2))
+    assert colors.dtype == np.uint8
+    assert colors[0, 0].tolist() == [0, 0, 128]  # the ends of JET, as RGB
+    assert colors[0, 1].tolist()[0] >= 128
+    assert colors[0, 1].tolist()[1:] == [0, 0]
+    assert heat_map(np.zeros((2, 3)), (20, 30)).shape == (20, 30, 3)
+
+
+def test_a_constant_map_is_one_color() -> None:
+    assert np.unique(heat_map(np.full((4, 4), 7.0), (8, 8)).reshape(-1, 3), axis=0).tolist() == [[0, 0, 128]]
+    assert (unit_range(np.full((2, 2), -1.0)) == 0).all()
+
+
+def test_padding_is_cut_at_the_pixel() -> None:
+    ramp = np.arange(8, dtype=np.float32)[None].repeat(8, 0)  # cells of 8 pixels
+    cropped = crop_padding(ramp, (64, 13), (64, 64))
+    assert cropped.shape == (64, 13)
+    # cell c is centered on pixel 8 c + 3.5: the last kept pixel lies within the second cell
+    assert cropped[0, 12] == pytest.approx((12 - 3.5) / 8)
+
+
+@pytest.mark.parametrize("picture", [(100, 200), (200, 100)])
+def test_heat_stays_where_the_object_is(picture: tuple[int, int]) -> None:
+    heat = np.zeros((16, 16), np.float32)
+    content = (8, 16) if picture[0] < picture[1] else (16, 8)
+    heat[content[0] - 2 : content[0], content[1] - 2 : content[1]] = 1  # the content's lower right corner
+    drawn = on_picture(heat, picture, (64, 64))
+    assert drawn.shape == picture
+    assert drawn[-1, -1] > 0.2
+    assert drawn[: picture[0] // 2].max() == 0
+    center = np.argwhere(drawn > 0.5).mean(0) / picture
+    assert np.allclose(center, [1 - 1 / content[0], 1 - 1 / content[1]], atol=0.03)
+
+
+def test_overlay_mixes_and_leaves_its_inputs() -> None:
+    image, colors = np.full((2, 2, 3), 100, np.uint8), np.full((2, 2, 3), 200, np.uint8)
+    assert (overlay(image, colors) == 150).all()
+    assert (overlay(image, colors, alpha=0.25) == 125).all()
+    assert (brighten(np.array([[[0, 60, 120]]], np.uint8)) == [0, 127, 255]).all()
+    assert (brighten(np.zeros((1, 1, 3), np.uint8)) == 0).all()
+    assert (image == 100).all()
