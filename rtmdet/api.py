@@ -9,16 +9,20 @@ Like the commands, they print their choices and their progress. Bad input raises
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from rtmdet.core.arguments import FilePath, checked, user_path
+from rtmdet.core.arguments import checked
 from rtmdet.core.console import say, track
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
 from rtmdet.core.overlap import Overlap
+from rtmdet.core.paths import FilePath, user_path
+from rtmdet.core.wording import shown
 from rtmdet.data.doctor.finding import Report
 from rtmdet.data.doctor.report import examine_path
 from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, ExportOptions, Tracer
@@ -98,7 +102,7 @@ def train(
         images=_path(images),
         weights=None if weights is None else str(weights),
         keep_classes=keep_classes,
-        overrides=tuple(f"{key}={_as_yaml(value)}" for key, value in given.items()),
+        overrides=tuple(f"{key}={_as_yaml(key, value)}" for key, value in given.items()),
         resume=resume,
         minutes=minutes,
     )
@@ -307,9 +311,18 @@ def _path(path: FilePath | None) -> Path | None:
     return None if path is None else user_path(path)
 
 
-def _as_yaml(value: object) -> str:
+def _as_yaml(key: str, value: object) -> str:
     """A setting's value as text for --set. Raises InputError for values that no configuration can hold."""
     try:
-        return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False, default=_plain)
     except (TypeError, ValueError) as error:
-        raise InputError(f"settings: {value!r} is not a number, text, list or mapping ({error})") from error
+        raise InputError(f"settings: {key}: expected a number, text, list or dict, found {shown(value)}") from error
+
+
+def _plain(value: Any) -> object:
+    """A path, or an array or number of NumPy or torch, as a text, list or number. Raises TypeError for all else."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} in a setting")

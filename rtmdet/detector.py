@@ -20,17 +20,19 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
-from rtmdet.core.arguments import FilePath, checked, user_path
+from rtmdet.core.arguments import checked
 from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts, check_names
 from rtmdet.core.letterbox import Letterbox, letterbox
 from rtmdet.core.overlap import Overlap
+from rtmdet.core.paths import FilePath, user_path
 from rtmdet.core.pictures import COLORS, ValueRange, to_rgb
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.tiled_detection import detect_tiled
 from rtmdet.core.tiling import Tiling
+from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.images import read_image
 from rtmdet.data.inputs import as_path, images_in, list_inputs
 from rtmdet.deploy.open_exported import is_exported, open_exported
@@ -106,6 +108,9 @@ class Detector:
         detector._set_facts(facts)
         return detector
 
+    def __repr__(self) -> str:
+        return f"Detector({str(self.path or 'model')!r}: {shortened(self.classes)}; {size_text(self.input_size)})"
+
     @checked
     def with_overlap(self, overlap: Overlap) -> Detector:
         """The same network with another rule for boxes that overlap."""
@@ -136,7 +141,7 @@ class Detector:
         if not isinstance(self.backend, TorchBackend):
             raise InputError(
                 f"{self.path}: this needs the layers and gradients of the network, which an exported file does not "
-                "have: give the checkpoint that it was made of, such as best.pth"
+                "have: give the checkpoint that it was made of, such as last.pth"
             )
         return cast("RTMDet", self.backend.model)
 
@@ -345,8 +350,8 @@ class OpenedImage:
 
 def _check_options(max_detections: int, batch_size: int, color: str) -> None:
     for name, number in (("max_detections", max_detections), ("batch_size", batch_size)):
-        if not isinstance(number, int | np.integer) or number < 1:  # not 2.5 either
-            raise InputError(f"{name} {number}: expected at least 1")
+        if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 1:
+            raise InputError(f"{name} {number!r}: expected a whole number, at least 1")
     if color not in COLORS:
         raise InputError(f"color {color!r}: expected {' or '.join(COLORS)}")
 

@@ -217,8 +217,8 @@ def test_threads_share_a_detector(detector: Detector) -> None:
         ("score 1.5: expected 0 .. 1", {"score": 1.5}),
         ("score [0.1, nan, 0.1]: expected 0 .. 1", {"score": [0.1, float("nan"), 0.1]}),
         ("iou_threshold -1: expected 0 .. 1", {"iou_threshold": -1}),
-        ("max_detections 0: expected at least 1", {"max_detections": 0}),
-        ("batch_size 2.5: expected at least 1", {"batch_size": 2.5}),
+        ("max_detections 0: expected a whole number, at least 1", {"max_detections": 0}),
+        ("batch_size 2.5: expected a whole number, at least 1", {"batch_size": 2.5}),
         ("color 'gbr': expected rgb or bgr", {"color": "gbr"}),
     ],
 )
@@ -484,7 +484,7 @@ def test_choice_of_a_device() -> None:
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        ("", "'': expected the path of an image or of a folder, found an empty one"),
+        ("", "'': expected the path of a file or folder"),
         ("https://a.b/c.jpg", "https://a.b/c.jpg: expected the path of an image, found an address"),
         (io.BytesIO(b"-"), "image: expected a path, .* found BytesIO"),
         (np.array(["a.jpg", "b.jpg"]), r"image: expected pixels, found <U5 in an array: give list\(images\)"),

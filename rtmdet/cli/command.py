@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import csv
+from pathlib import Path
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import user_path
+
+
+def as_path(text: str) -> Path:
+    """The path in an option; ~ is the user's folder."""
+    try:
+        return user_path(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def new_command(
@@ -21,6 +30,8 @@ def split_names(text: str | None) -> list[str] | None:
     """The class names of an option, separated by commas; one with a comma in it is in quotes. None for none."""
     if not text:
         return None
+    import csv  # not at the top: help needs none
+
     try:
         (names,) = csv.reader([text], skipinitialspace=True)
     except (csv.Error, ValueError) as error:

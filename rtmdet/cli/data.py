@@ -25,7 +25,7 @@ from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via
 from rtmdet.data.formats.voc import convert_voc, write_voc
 from rtmdet.data.formats.yolo import convert_yolo, write_yolo
 from rtmdet.data.image_names import place_images
-from rtmdet.data.json_file import read_json, write_json
+from rtmdet.data.json_file import check_output, read_json, write_json
 from rtmdet.data.synthetic import write_dataset
 
 WRITERS = {"yolo": write_yolo, "voc": write_voc}
@@ -33,6 +33,9 @@ WRITERS = {"yolo": write_yolo, "voc": write_voc}
 
 def run(given: argparse.Namespace) -> int:
     """Run the chosen action; returns 0."""
+    if given.action in ("convert", "merge"):
+        inputs = given.annotations if given.action == "merge" else [given.annotations]
+        check_output(given.out, *inputs)
     if given.action == "convert" and given.format == "via":
         report(convert_regions(given.annotations, given.images, given.class_name, given.class_key), given.out)
     elif given.action == "convert":
@@ -99,10 +102,8 @@ def split(path: Path, images: Path | None, out: Path, *, share: float, seed: int
         file = whole.coco
         copies, remark = group_copies(file, whole.images)
         _print_all([*whole.remarks, *([remark] if remark else []), f"images: {whole.images}"])
-    source = path.resolve()
-    for target in (target for target in targets if target.exists()):
-        if source == target.resolve() or source in target.resolve().parents:
-            raise InputError(f"{target} may belong to {path} and would be overwritten; give another --out")
+    for target in targets:
+        check_output(target, path)
     parts = split_coco(file, share, seed, copies)
     for target, part, other in zip(targets, parts, reversed(parts), strict=True):
         write_json(target, part)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from rtmdet.cli.model_options import load_detector, read_tiling
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import user_path
+from rtmdet.data.json_file import check_output
 from rtmdet.runs.ground_truth import open_ground_truth
 from rtmdet.runs.measure import Loading, describe_interval, describe_settings, evaluate_detector
 from rtmdet.runs.own_data import DEFAULT_WEIGHTS
@@ -24,6 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     loading = Loading(arguments.batch, arguments.workers, arguments.backend)
     if arguments.f1 is not None:
         check_suffix(arguments.f1)  # before the work
+    if arguments.out is not None:
+        check_output(arguments.out, arguments.data or arguments.annotations, user_path(arguments.weights))
     detector = load_detector(arguments, half=arguments.half)
     data, weights = arguments.data or arguments.annotations, detector.path or Path(arguments.weights)
     dataset = open_ground_truth(detector, weights, data=data, images=arguments.images, split=arguments.split)

@@ -80,9 +80,10 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
                 summary.failures.append(outcome.failure)
             bar.update()
     if summary.failures and not summary.files:
-        for failure in summary.failures[1:]:
+        *others, last = summary.failures
+        for failure in others:
             print(failure, file=sys.stderr)
-        raise summary.failures[0].error
+        raise last.error
     print(describe_score(arguments.score, detector, list(thresholds)))
     if arguments.track:
         print(f"boxes above {CONTINUING:g} x that score are shown, too, where they continue a track")

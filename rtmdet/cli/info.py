@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rtmdet.core.arguments import user_path
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import USUAL_INPUT_SIZE
+from rtmdet.core.paths import user_path
 from rtmdet.core.wording import size_text
 from rtmdet.deploy.open_exported import is_exported, open_exported
 from rtmdet.models.zoo import COSTS, WEIGHTS

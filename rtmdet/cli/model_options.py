@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from rtmdet.cli.command import split_names
 from rtmdet.cli.parser import INPUT_SIDE
-from rtmdet.core.arguments import user_path
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import user_path
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened, size_text
 from rtmdet.deploy.exported import ExportedBackend

@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 
 from rtmdet import __version__
-from rtmdet.cli.command import new_command
+from rtmdet.cli.command import as_path, new_command
 from rtmdet.cli.data_parser import add_data
-from rtmdet.core.arguments import user_path
 
 BOX_AM_METHODS = ("gradcam", "gradcam++", "eigencam", "ablationcam")
 EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
@@ -72,11 +71,11 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--config", type=user_path, help="YAML file with the settings, see configs/")
-    what.add_argument("--data", type=user_path, metavar="PATH",
+    what.add_argument("--config", type=as_path, help="YAML file with the settings, see configs/")
+    what.add_argument("--data", type=as_path, metavar="PATH",
                       help="your own data set, a folder or file: COCO, YOLO, Pascal VOC, LabelMe, CVAT or VIA; "
                       "hyper-parameters are derived from the data and printed")  # fmt: skip
-    parser.add_argument("--images", type=user_path, metavar="FOLDER",
+    parser.add_argument("--images", type=as_path, metavar="FOLDER",
                         help="if --data is COCO: folder of its images (default: found near it)")  # fmt: skip
     parser.add_argument("--weights", help="checkpoint, folder of a run or published name to start from; 'none': "
                         "train from scratch (default: that of --config; with --data rtmdet-tiny-coco)")  # fmt: skip
@@ -97,12 +96,12 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     truth = parser.add_mutually_exclusive_group()
     truth.add_argument(
         "--data",
-        type=user_path,
+        type=as_path,
         metavar="PATH",
         help="data set, a folder or file in any known format (see train)",
     )
-    truth.add_argument("--annotations", type=user_path, help="COCO JSON with the ground truth")
-    parser.add_argument("--images", type=user_path, help="folder of a COCO file's images (default: found near it)")
+    truth.add_argument("--annotations", type=as_path, help="COCO JSON with the ground truth")
+    parser.add_argument("--images", type=as_path, help="folder of a COCO file's images (default: found near it)")
     parser.add_argument("--split", choices=("train", "val"), help="split of --data (default: val if there is one)")
     _add_half(parser)
     parser.add_argument("--batch", type=int, default=8, help="batch size (default 8)")
@@ -114,9 +113,12 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--no-interval", action="store_true",
                         help="skip the 95 %% confidence interval of AP (bootstrap over the images)")  # fmt: skip
     parser.add_argument(
-        "--f1", type=user_path, metavar="PICTURE", help="plot F1 against the score threshold, one curve per class"
+        "--f1",
+        type=as_path,
+        metavar="PICTURE",
+        help="plot F1 against the score threshold, one curve per class (.png, .pdf, .svg)",
     )
-    parser.add_argument("--out", type=user_path, help="write the detections as COCO results JSON")
+    parser.add_argument("--out", type=as_path, help="write the detections as COCO results JSON")
 
 
 def _add_tile(parser: argparse.ArgumentParser) -> None:
@@ -133,8 +135,8 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     what = "folder of a run, checkpoint, published name, or COCO results JSON of evaluate --out"
     parser.add_argument("run_a", metavar="RUN_A", help=what)
     parser.add_argument("run_b", metavar="RUN_B", help="likewise")
-    parser.add_argument("--annotations", type=user_path, help="COCO JSON (default: the runs' validation data)")
-    parser.add_argument("--images", type=user_path, help="folder of the images (default: the runs' validation data)")
+    parser.add_argument("--annotations", type=as_path, help="COCO JSON (default: the runs' validation data)")
+    parser.add_argument("--images", type=as_path, help="folder of the images (default: the runs' validation data)")
     parser.add_argument("--input", type=int, help="side of the square input in pixels (default: each run's own)")
     parser.add_argument("--batch", type=int, default=8, help="batch size (default 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
@@ -173,7 +175,7 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
                         "(6 times as slow)")  # fmt: skip
     _add_tile(parser)
     parser.add_argument("--crops", action="store_true", help="also write each object as a picture: crops/CLASS/...")
-    parser.add_argument("--out", type=user_path, default=Path("outputs/infer"),
+    parser.add_argument("--out", type=as_path, default=Path("outputs/infer"),
                         help="folder for the pictures (same subfolders as the photos) and detections.json "
                         "(default outputs/infer)")  # fmt: skip
 
@@ -185,12 +187,12 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
     _add_model_options(parser)
     parser.add_argument("--format", choices=LABEL_FORMATS, required=True,
                         help="what the labeling tool opens; it is read back by --data")  # fmt: skip
-    parser.add_argument("--out", type=user_path, required=True,
+    parser.add_argument("--out", type=as_path, required=True,
                         help="new folder for the labels, copies of their photos, and ranking.csv with how unsure the "
                         "detector is of every photo: the sum over its detections of how close the score is to the "
                         "threshold of the class, 1 at the threshold and 0 at the scores 0 and 1")  # fmt: skip
     parser.add_argument("--limit", type=int, default=50, metavar="N", help="photos, at most (default 50)")
-    parser.add_argument("--skip", type=user_path, metavar="DATA",
+    parser.add_argument("--skip", type=as_path, metavar="DATA",
                         help="leave out the photos of this data set, which are labeled already")  # fmt: skip
     _add_score(parser)
     parser.add_argument("--recursive", action="store_true", help="also search subfolders")
@@ -210,11 +212,11 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--format", nargs="+", choices=EXPORT_FORMATS, default=["onnx"],
                         help="one or several formats (default onnx)")  # fmt: skip
-    parser.add_argument("--out", type=user_path, help="folder for the files (default: that of the weights)")
-    parser.add_argument("--data", type=user_path, metavar="PATH",
+    parser.add_argument("--out", type=as_path, help="folder for the files (default: that of the weights)")
+    parser.add_argument("--data", type=as_path, metavar="PATH",
                         help="data set to compare on, in any known format (default: the run's validation "
                         "images)")  # fmt: skip
-    parser.add_argument("--images", type=user_path, help="folder of images to compare on, without AP; or, if --data "
+    parser.add_argument("--images", type=as_path, help="folder of images to compare on, without AP; or, if --data "
                         "is a COCO file, of its images")  # fmt: skip
     parser.add_argument("--split", choices=("train", "val"), help="split of --data (default: val if there is one)")
     parser.add_argument("--check-images", type=int, default=100, metavar="N",
@@ -230,7 +232,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
                         help="also write files of 8-bit integers, calibrated on training images")  # fmt: skip
     parser.add_argument("--max-drop", type=float, default=0.015, metavar="AP",
                         help="AP that --int8 may cost (default 0.015)")  # fmt: skip
-    parser.add_argument("--calibrate", type=user_path, metavar="FOLDER",
+    parser.add_argument("--calibrate", type=as_path, metavar="FOLDER",
                         help="images for --int8 (default: the training images of the run or of --data)")  # fmt: skip
     parser.add_argument("--size", help="model size (nano tiny s m l x), if the checkpoint does not store it")
     parser.add_argument("--class-names", metavar="A,B,C", help="class names in order, if the checkpoint stores none")
@@ -247,9 +249,9 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[1], help="batch sizes (default 1)")
     parser.add_argument("--threads", type=int, default=2, help="threads of each (default 2)")
     parser.add_argument("--rounds", type=int, default=30, help="rounds that count, after 3 to warm up (default 30)")
-    parser.add_argument("--image", type=user_path, help="image file (default: a generated scene)")
+    parser.add_argument("--image", type=as_path, help="image file (default: a generated scene)")
     parser.add_argument("--no-plain", action="store_true", help="leave plain torch out")
-    parser.add_argument("--json", type=user_path, help="write all numbers as JSON")
+    parser.add_argument("--json", type=as_path, help="write all numbers as JSON")
 
 
 def _add_visualize(commands: argparse._SubParsersAction) -> None:
@@ -259,7 +261,7 @@ def _add_visualize(commands: argparse._SubParsersAction) -> None:
         "Look inside the network: feature maps, or Box AM (activation maps of detected boxes).",
         "visualize",
     )
-    parser.add_argument("image", nargs="?", type=user_path, help="image file")
+    parser.add_argument("image", nargs="?", type=as_path, help="image file")
     _add_model_options(parser)
     parser.add_argument("--layer", dest="layers", action="append", metavar="NAME",
                         help="module path such as backbone, neck or neck.out_convs[0]; may be repeated (default "
@@ -279,7 +281,7 @@ def _add_visualize(commands: argparse._SubParsersAction) -> None:
                         "stable) or the box loss (as in mmyolo)")  # fmt: skip
     parser.add_argument("--norm-in-box", action="store_true", help="normalize Box AM within each box")
     _add_score(parser)
-    parser.add_argument("--out", type=user_path, default=Path("outputs/visualize"), help="folder for the pictures")
+    parser.add_argument("--out", type=as_path, default=Path("outputs/visualize"), help="folder for the pictures")
 
 
 def _add_score(parser: argparse.ArgumentParser) -> None:
@@ -313,8 +315,8 @@ def _add_half(parser: argparse.ArgumentParser) -> None:
 
 def _add_plot(commands: argparse._SubParsersAction) -> None:
     parser = new_command(commands, "plot", "Draw the curves of one or more training runs in one picture.", "plot")
-    parser.add_argument("runs", nargs="+", type=user_path, metavar="RUN", help="folder of a run, or its log.jsonl")
-    parser.add_argument("--out", type=user_path, default=Path("outputs/plot.png"),
+    parser.add_argument("runs", nargs="+", type=as_path, metavar="RUN", help="folder of a run, or its log.jsonl")
+    parser.add_argument("--out", type=as_path, default=Path("outputs/plot.png"),
                         help="picture to write, .png, .pdf or .svg (default outputs/plot.png)")  # fmt: skip
 
 

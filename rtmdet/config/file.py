@@ -250,13 +250,7 @@ _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", st
 
 def _build_scalar(kind: type, node: yaml.Node, key: str) -> object:
     tag = node.tag.rsplit(":", 1)[-1]
-    accepted = {
-        int: {"int"},
-        float: {"int", "float", "str"},
-        bool: {"bool"},
-        str: {"str", "int", "float", "timestamp"},
-    }[kind]
-    if isinstance(node, yaml.ScalarNode) and tag in accepted:
+    if isinstance(node, yaml.ScalarNode) and tag in _TAGS[kind]:
         try:
             if kind is bool:
                 return node.value.lower() in ("true", "yes", "on")

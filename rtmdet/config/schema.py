@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from rtmdet.config.limits import Limit, check_limits, read_pair, read_path, read_size, require
+from rtmdet.core.facts import LARGEST_SIDE
 from rtmdet.core.tiling import LEAST_SIDE, Tiling
 
 PRECISIONS = ("float32", "bf16", "fp16")
 EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
 NORM_STATISTICS = ("keep", "recalibrate", "freeze")
-LARGEST_SIDE = 8192  # pixels of the network's input
 LARGEST_TILE = 65_536  # pixels of a picture
 
 
@@ -116,7 +116,7 @@ class DataConfig:
     """(H, W) of the network's input, multiples of 32"""
     batch_size: AtLeast1 = 32
     """images per batch and process; train.accumulate and torchrun multiply it"""
-    workers: AtLeast0 = 2
+    workers: Annotated[int, Limit(lambda number: 0 <= number <= 256, "0 to 256")] = 2
     """loader processes per training process; samples do not depend on their number"""
     repeat_threshold: Share = 0.0
     """oversample images with a class present in less than this share of images (LVIS); 0 = off"""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import wraps
 from inspect import signature
 from numbers import Integral, Real
-from pathlib import Path
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -17,22 +16,16 @@ from rtmdet.core.wording import shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
-FilePath = str | os.PathLike[str]
 NUMBERS: dict[type, type] = {int: Integral, float: Real}  # NumPy's belong to these, too
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "True or False", NoneType: "None",
          os.PathLike: "a path", Mapping: "a dict"}  # fmt: skip
 
 
-def user_path(path: FilePath) -> Path:
-    """A path as users type it, where ~ is their home folder; a name that only begins like that stays."""
-    return Path(os.path.expanduser(path))
-
-
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """The same function; it raises InputError for arguments that do not fit its annotations.
 
-    Numbers of NumPy, arrays and tensors become Python's numbers and lists. All names in the annotations, but not that
-    of the result, must be imported when it is called.
+    A number of NumPy, an array and a tensor become Python's number or list, other iterables a list. All names in the
+    annotations, but not that of the result, must be imported when it is called.
     """
     parameters, hints = signature(function), dict[str, Any]()
 
@@ -63,9 +56,15 @@ def _hints(function: Callable[..., object]) -> dict[str, Any]:
 
 def _fitted(name: str, value: Any, kind: Any) -> object:
     plain = value.tolist() if hasattr(value, "tolist") and kind is not Any else value
+    if isinstance(plain, Iterable) and not isinstance(plain, Sequence | Mapping) and _takes_lists(kind):
+        plain = list(plain)  # a generator, or the keys of a dict
     if not _fits(plain, kind):
         raise InputError(f"{name}: expected {' or '.join(_words(kind))}, found {shown(value)}")
     return plain
+
+
+def _takes_lists(kind: Any) -> bool:
+    return get_origin(kind) is Sequence or any(map(_takes_lists, get_args(kind)))
 
 
 def _fits(value: object, kind: Any) -> bool:

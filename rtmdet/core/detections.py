@@ -5,6 +5,7 @@ Boxes are absolute xyxy pixels. Dimension legend: D detections, K classes, H, W 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import index as as_index
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, overload
 
 import numpy as np
 
-from rtmdet.core.arguments import FilePath, checked, user_path
+from rtmdet.core.arguments import checked
 from rtmdet.core.arrays import Array, clip_boxes, constants_like, is_tensor
 from rtmdet.core.class_colors import Color, class_colors, track_colors
 from rtmdet.core.draw import draw_boxes, save_image
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import FilePath, user_path
 from rtmdet.core.pictures import to_rgb
+from rtmdet.core.wording import one_line
 
 if TYPE_CHECKING:
     import torch
@@ -140,10 +143,13 @@ class Detections:
         return replace(self, boxes=boxes)[(boxes[:, 2:] > boxes[:, :2]).all(1)]
 
     def to(self, device: torch.device | str) -> Detections:
-        """The same detections as torch tensors on another device."""
+        """The same detections as torch tensors on another device. Raises InputError if it cannot be used."""
         import torch  # the arrays may be NumPy's, without torch
 
-        return self._each(lambda array: torch.as_tensor(array).to(device))
+        try:
+            return self._each(lambda array: torch.as_tensor(array).to(device))
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"device {device!r} cannot be used here ({one_line(error)[:100]}): try cpu") from error
 
     @staticmethod
     def join(parts: Sequence[Detections]) -> Detections:
@@ -185,6 +191,8 @@ class Detections:
         """
         if image is None and self.picture is None:
             raise InputError("these detections store no image to draw on: give one, draw(image)")
+        if isinstance(image, str | os.PathLike):
+            raise InputError("image to draw on: expected pixels, found a path: open it with PIL.Image.open")
         pixels = self.picture() if image is None and self.picture else to_rgb(image, "image to draw on")
         height, width = pixels.shape[:2]
         if self.image_size not in (None, (height, width)):

@@ -18,6 +18,7 @@ from rtmdet.core.tiling import LEAST_SIDE, Tiling
 from rtmdet.core.wording import is_one_line
 
 FORMAT = "plain-rtmdet 1"
+LARGEST_SIDE = 8192  # pixels of the network's input
 USUAL_INPUT_SIZE = (640, 640)  # (H, W) of the published weights
 # For other programs; rtmdet.core.letterbox is the same rule as code.
 LETTERBOX = {
@@ -46,8 +47,10 @@ class ModelFacts:
     config: str = ""  # YAML of the training run; empty: unknown
 
     def __post_init__(self) -> None:
-        if any(side < 32 or side % 32 for side in self.input_size):
-            raise InputError(f"input size {self.input_size}: each side must be a multiple of 32 pixels")
+        if any(side < 32 or side % 32 or side > LARGEST_SIDE for side in self.input_size):
+            raise InputError(
+                f"input size {self.input_size}: each side must be a multiple of 32 pixels, at most {LARGEST_SIDE}"
+            )
 
     def check_classes(self, classes: int) -> None:
         """Raise InputError unless the network has as many classes as there are names."""

@@ -12,6 +12,7 @@ from PIL import Image
 
 from rtmdet.core.arrays import is_tensor
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,7 +91,8 @@ def _read_pil(image: Image.Image, name: str, value_range: ValueRange | None) -> 
         return to_8_bits(upright(np.asarray(plain), exif_orientation(image)), value_range if deep else None)
     except Exception as error:  # a damaged file, which is decoded only now, or a mode without conversion to RGB
         raise InputError(
-            f"{name}: the PIL image of mode {image.mode} cannot be converted to RGB ({error}): replace or convert it"
+            f"{name}: the PIL image of mode {image.mode} cannot be converted to RGB ({one_line(error)}): replace or "
+            "convert it"
         ) from error
 
 

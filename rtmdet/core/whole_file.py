@@ -25,11 +25,12 @@ def read_whole(path: Path, what: str = "file") -> bytes:
 def write_whole(path: Path, content: bytes, what: str = "file") -> None:
     """Write a file, creating its folder; no reader sees half of it, and a previous one stays until then.
 
-    Links stay, and so do devices and pipes, which are written to. Raises InputError if it cannot be written.
+    Links stay, and so do devices and pipes, which are written to. A file that is replaced is a new one, with the
+    usual permissions; the folder must be writable. Raises InputError if it cannot be written.
     """
     try:
         _write(path.resolve(), content)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise InputError(f"{path}: the {what} cannot be written ({_reason(error)}); choose another path") from error
 
 
@@ -47,5 +48,5 @@ def _write(path: Path, content: bytes) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _reason(error: OSError | ValueError) -> str:
+def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)

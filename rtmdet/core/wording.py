@@ -20,9 +20,9 @@ def size_text(size: tuple[int, int]) -> str:
     return f"{height} x {width} pixels{'' if height == width else ' (height x width)'}"
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an error without line breaks; its type if it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+def one_line(error: BaseException | str) -> str:
+    """A message, or that of an error, without line breaks; the error's type if it has none."""
+    return " ".join(str(error).split()) or ("" if isinstance(error, str) else type(error).__name__)
 
 
 def shown(value: object) -> str:

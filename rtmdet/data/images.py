@@ -29,6 +29,7 @@ IMAGE_SUFFIXES = (
     ".tiff", ".webp",
 )  # fmt: skip
 
+HEIC_SUFFIXES = (".heic", ".heif")  # photos of phones that neither OpenCV nor Pillow decodes
 VIDEO_SUFFIXES = (
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts",
     ".webm", ".wmv",
@@ -84,6 +85,8 @@ def _is_avif(data: bytes) -> bool:
 
 
 def _why_undecodable(path: str | Path, data: bytes) -> str:
+    if str(path).lower().endswith(HEIC_SUFFIXES):
+        return "expected an image, found a HEIC photo, which cannot be decoded here; convert it to JPEG"
     if str(path).lower().endswith(VIDEO_SUFFIXES):
         return "expected an image, found a video; for its frames use rtmdet infer, or rtmdet.track in Python"
     with suppress(Exception), Image.open(io.BytesIO(data)) as image:  # Pillow raises a dozen types

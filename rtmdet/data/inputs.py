@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rtmdet.core.arguments import user_path
 from rtmdet.core.arrays import is_tensor
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import user_path
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
 
@@ -33,8 +33,6 @@ def list_inputs(images: object) -> tuple[bool, Iterator[tuple[str, object]]]:
 def as_path(image: str | os.PathLike[str]) -> Path:
     """The path of a file or folder. Raises InputError for an empty one, and for an address."""
     text = os.fspath(image)
-    if not text:
-        raise InputError("'': expected the path of an image or of a folder, found an empty one")
     if "://" in text:
         raise InputError(f"{text}: expected the path of an image, found an address: download it, or use rtmdet infer")
     return user_path(text)

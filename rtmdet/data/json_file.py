@@ -30,3 +30,18 @@ def write_json(path: Path, content: object, *, indent: int | None = None) -> Non
     Raises InputError if it cannot be written.
     """
     write_whole(path, json.dumps(content, indent=indent).encode())
+
+
+def check_output(path: Path, *inputs: Path | None) -> None:
+    """Raise InputError where JSON would replace an input, a file in an input folder, or one of another format.
+
+    Devices and pipes may have any name.
+    """
+    if path.exists() and not path.is_file():
+        return
+    if path.suffix.lower() != ".json":
+        raise InputError(f"--out {path}: expected a name that ends in .json; give another --out")
+    place = path.resolve()
+    for one in inputs:
+        if one is not None and path.exists() and one.resolve() in (place, *place.parents):
+            raise InputError(f"{path} may belong to {one} and would be overwritten; give another --out")

@@ -41,8 +41,10 @@ def open_onnx(path: Path, device: str, threads: int | None = None) -> ExportedBa
         raise InputError(
             f"{path}: not an ONNX file that can be run, or a damaged one ({one_line(error)[:200]}): export it again"
         ) from error
-    if provider not in session.get_providers():  # ONNX Runtime falls back without a word
-        raise InputError(f"device {device!r}: ONNX Runtime cannot use CUDA here: try cpu")
+    if provider not in session.get_providers():  # ONNX Runtime falls back to the CPU without a word
+        if not device.startswith("auto"):
+            raise InputError(f"device {device!r}: ONNX Runtime cannot use CUDA here: try cpu")
+        provider = "CPUExecutionProvider"
     facts = read_facts(path, session.get_modelmeta().custom_metadata_map)
 
     def run(images: np.ndarray) -> list[np.ndarray]:

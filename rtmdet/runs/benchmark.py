@@ -39,7 +39,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The file's name, or that of the yardstick."""
+        """The file as it was given, or the name of the yardstick."""
         return PLAIN if self.plain else self.weights
 
 
@@ -182,7 +182,8 @@ def _serve(connection: Connection, case: Case, image: Path, threads: int) -> Non
             connection.send(measure_round(detector, image, case.batch, plain=case.plain))
         connection.send(_peak_memory())
     except InputError as error:
-        connection.send(error)
+        with suppress(OSError):  # another process was refused before
+            connection.send(error)
 
 
 def open_case(case: Case, threads: int) -> Detector:

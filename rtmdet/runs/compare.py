@@ -10,8 +10,8 @@ from pathlib import Path
 from pycocotools.coco import COCO
 
 from rtmdet.config.schema import EvaluationConfig, SplitConfig
-from rtmdet.core.arguments import user_path
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import user_path
 from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.coco.dataset import CocoDataset, index_coco
 from rtmdet.data.coco.file import read_coco

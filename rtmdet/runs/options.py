@@ -11,8 +11,8 @@ from pathlib import Path
 import yaml
 
 from rtmdet.config.file import SECTIONS
-from rtmdet.core.arguments import user_path
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import user_path
 
 WEIGHTS = "model.weights"  # the setting that is --weights
 

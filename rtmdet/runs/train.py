@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -137,7 +137,10 @@ def estimate_duration(
 def run_loop(trainer: Trainer) -> None:
     """Run the training loop, and close the callbacks however it ends."""
     try:
-        trainer.run()
+        with ExitStack() as closing:  # all of them, even if one fails
+            for callback in reversed(trainer.callbacks):
+                closing.callback(callback.close)
+            trainer.run()
     except Interrupted:
         say(f"stopped by a signal in epoch {trainer.epoch + 1}, after iteration {trainer.iteration}; state saved")
         raise
@@ -149,9 +152,6 @@ def run_loop(trainer: Trainer) -> None:
                 "or set train.compile=false"
             ) from error
         raise
-    finally:
-        for callback in trainer.callbacks:
-            callback.close()
     if trainer.stopped_early:
         say(f"stopped early after epoch {trainer.epoch}: no better AP in {trainer.plan.patience} validations")
 

@@ -14,9 +14,10 @@ from functools import partial
 import torch
 from torch import nn
 
-from rtmdet.config.schema import LARGEST_SIDE, Config
+from rtmdet.config.schema import Config
 from rtmdet.core.console import write_above_bar
 from rtmdet.core.distributed import rank, world_size
+from rtmdet.core.facts import LARGEST_SIDE
 from rtmdet.core.priors import STRIDES
 from rtmdet.core.wording import size_text
 from rtmdet.data.coco.dataset import CocoDataset
@@ -101,7 +102,7 @@ def gap_remark(training: float, validation: float, config: Config) -> str:
         "of the validation"
     )
     plain = max(round(LONG_MOSAIC * config.train.epochs), 1)
-    if config.augmentation.stage2_epochs <= plain:
+    if not config.augmentation.mosaic or config.augmentation.stage2_epochs <= plain:
         return text
     return f"{text}; --set augmentation.stage2_epochs={plain} (mosaic for longer) may help, too"
 

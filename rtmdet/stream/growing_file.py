@@ -13,15 +13,11 @@ from rtmdet.core.errors import InputError
 
 
 class GrowingFile:
-    """A text file that is created with its first text, and completed with `end`.
+    """A text file that is created with its first text, and completed with `end`; until then it is at `place`."""
 
-    It appears under its name when it is closed, until then under that name with `.unfinished`, and not at all without
-    any text.
-    """
-
-    def __init__(self, path: Path, begin: str = "", end: str = "") -> None:
+    def __init__(self, path: Path, begin: str = "", end: str = "", place: Path | None = None) -> None:
         self.path, self._begin, self._end = path, begin, end
-        self._unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+        self._place = place or path
         self._file: IO[str] | None = None
 
     def append(self, text: str) -> None:
@@ -29,7 +25,7 @@ class GrowingFile:
         with self._writing():
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._unfinished.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+                self._file = self._place.open("w", encoding="utf-8", errors="backslashreplace", newline="")
                 self._file.write(self._begin)
             self._file.write(text)
 
@@ -41,7 +37,8 @@ class GrowingFile:
             with self._file as file:
                 self._file = None
                 file.write(self._end)
-            self._unfinished.replace(self.path)
+            if self._place != self.path:
+                self._place.replace(self.path)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -54,10 +51,14 @@ class GrowingFile:
 
 
 class ListFile(GrowingFile):
-    """A JSON file with a list that grows; `before` and `after` surround its entries."""
+    """A JSON file with a list that grows; `before` and `after` surround its entries.
+
+    It appears under its name when it is closed, until then under that name with `.unfinished`.
+    """
 
     def __init__(self, path: Path, *, before: str = "[", after: str = "]", indent: int | None = None) -> None:
-        super().__init__(path, before, f"\n{after}\n")
+        place = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+        super().__init__(path, before, f"\n{after}\n", place)
         self._indent, self._comma = indent, ""
 
     def add(self, entry: object) -> None:

@@ -128,11 +128,14 @@ class _Writer:
         try:
             if picture is not None and not frame.source.moving:
                 save_image(target.picture, picture, source=Path(frame.source.name))
+        except InputError as error:
+            entry.pop("picture", None)
+            return _Drawn(result, Outcome(entry, Failure(error)))
+        try:
             if self._output.crops:
                 objects = [(found.name, found.box) for found in result.found]
                 save_crops(self._output.folder / "crops", target.of_frame(frame), result.pixels, objects)
         except InputError as error:
-            entry.pop("picture", None)
             return _Drawn(result, Outcome(entry, Failure(error)))
         return _Drawn(result, Outcome(entry), picture if frame.source.moving else None)
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from rtmdet.core.arguments import user_path
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import user_path
 from rtmdet.core.pictures import ValueRange
 from rtmdet.data.files import files_below
-from rtmdet.data.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, read_image
+from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, read_image
 from rtmdet.stream.addresses import ImageAddress
 from rtmdet.stream.camera import Camera
 from rtmdet.stream.frames import Frame, Source
@@ -148,6 +148,8 @@ def _images_in(folder: Path, recursive: bool, skip: Path | None, remarks: list[s
         remarks.append(
             f"{videos} video{'s were' if videos > 1 else ' was'} not searched: name each, or use a pattern"
         )
+    if heic := len(files_below(folder, HEIC_SUFFIXES, levels=None if recursive else 0)):
+        remarks.append(f"{heic} HEIC photo{'s' if heic > 1 else ''} cannot be decoded here: convert them to JPEG")
     below = _outside(below, folder, skip)
     here = below if recursive else [path for path in below if path.parent == folder]
     if count := len({path.parent for path in below} - {path.parent for path in here} - {folder}):

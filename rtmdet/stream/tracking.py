@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtmdet.core.arguments import FilePath, checked
+from rtmdet.core.arguments import checked
 from rtmdet.core.arrays import is_tensor
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import FilePath
 from rtmdet.detector import Detector, Score
 from rtmdet.stream.detecting import DetectSettings, Result, detect
 from rtmdet.stream.frames import Failure, Source

@@ -12,7 +12,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import write_whole
 
 DOTS_PER_INCH = 110
-SUFFIXES = (".png", ".pdf", ".svg")
+SUFFIXES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 
 
 def check_suffix(path: Path) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from rtmdet.core.arguments import user_path
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import user_path
 from rtmdet.core.wording import one_line
 from rtmdet.models.zoo import WEIGHTS
 from rtmdet.weights.checkpoint import LAST

@@ -12,7 +12,9 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
+from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
+from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 
@@ -171,7 +173,7 @@ def test_output_is_a_file(config: Path, tmp_path: Path, command: Command) -> Non
     (tmp_path / "file").write_text("kept")
     for output in (tmp_path / "file", tmp_path / "file" / "run"):
         line = error_line(command("train", "--config", config, *settings(f"train.output={output}")))
-        assert f"output folder {output} cannot be written" in line
+        assert f"{output} cannot be written" in line
     assert (tmp_path / "file").read_text() == "kept"
 
 
@@ -316,3 +318,22 @@ def test_a_name_that_would_break_the_line_is_shown_escaped(
     config = tmp_path / "config.yaml"
     config.write_text(json.dumps({"train": {name: 1}}))
     assert f"train.{shown} is not a setting" in error_line(command("train", "--config", config))
+
+
+@pytest.mark.parametrize("name", ["labels.json", "photo.jpg", "set/val.json", "nano.pth"])
+def test_json_replaces_no_file_that_is_read_or_of_another_format(
+    checkpoint: Path, tmp_path: Path, command: Command, name: str
+) -> None:
+    for path in ("labels.json", "photo.jpg", "set/val.json", "nano.pth"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("precious")
+    data = tmp_path / ("set" if name == "set/val.json" else "labels.json")
+    for words in (["evaluate", "--weights", checkpoint, "--data"], ["data", "merge"], ["data", "convert", "via"]):
+        line = error_line(command(*words, data, "--out", tmp_path / name))
+        assert "would be overwritten; give another" in line or "expected a name that ends in .json" in line
+        assert (tmp_path / name).read_text() == "precious"
+
+
+def test_names_with_line_breaks_stay_on_one_line(checkpoint: Path) -> None:
+    with pytest.raises(InputError, match=r"^a\\nb\.jpg: no such image file"):
+        Detector(checkpoint)("a\nb.jpg")

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from rtmdet.core.arguments import FilePath, check_fields, checked
+from rtmdet.core.arguments import check_fields, checked
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import FilePath
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -49,8 +50,13 @@ def test_what_fits_passes_as_it_is_or_as_python_s_own(name: str, value: object) 
     result = echo(**{name: value})
     assert isinstance(result, tuple)
     found = result[order.index(name)]
-    assert found == value.tolist() if isinstance(value, np.generic | np.ndarray | torch.Tensor) else found is value
-    assert type(found) in (int, float, bool, str, list, tuple, dict, type(value))
+    expected = value.tolist() if isinstance(value, np.generic | np.ndarray | torch.Tensor) else value
+    assert (found, type(found)) == (expected, type(expected))
+
+
+def test_iterables_become_lists() -> None:
+    for names in ((name for name in "ab"), {"a": 1, "b": 2}.keys()):
+        assert echo(names=names)[6] == ["a", "b"]  # type: ignore[arg-type, index]
 
 
 @pytest.mark.parametrize(

@@ -133,13 +133,12 @@ def _find_wrong_sizes(file: AnnotationFile, inspected: Mapping[int, ImageFile]) 
 
 def find_unnamed_files(files: list[AnnotationFile]) -> Iterator[Finding]:
     """Image files in the folders (which splits may share) that no annotation file names."""
-    named = {os.path.abspath(file.path(image_id)) for file in files for image_id in file.images}
-    seen: set[str] = set()
+    seen = {os.path.realpath(file.path(image_id)) for file in files for image_id in file.images}
     for file in files:
-        paths = map(str, files_below(Path(os.path.abspath(file.source.images)), IMAGE_SUFFIXES))
-        found = [path for path in paths if path not in named and path not in seen]
-        seen.update(found)
-        items = tuple(Item(os.path.relpath(path, file.source.images), files=(Path(path),)) for path in found)
+        real = {os.path.realpath(path): path for path in files_below(file.source.images, IMAGE_SUFFIXES)}
+        found = [path for place, path in real.items() if place not in seen]
+        seen.update(real)
+        items = tuple(Item(os.path.relpath(path, file.source.images), files=(path,)) for path in found)
         message = "image files in the folder but not in the annotation file"
         advice = "they are not used: annotate them, or leave them"
         yield Finding("hint", "unnamed-file", file.source.name, message, advice, items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -76,7 +77,11 @@ def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFile
     """The splits and remarks about the format. COCO files are not converted, so that all their faults are found."""
     if images is not None and not path.is_dir():
         return [SplitFiles("train", path, images)], []
-    if path.exists() and find_layout(path) is None and (coco := find_coco(path, dict(read_documents(path)), images)):
+    if (
+        os.path.exists(path)
+        and find_layout(path) is None
+        and (coco := find_coco(path, dict(read_documents(path)), images))
+    ):
         return [SplitFiles(name, file, place) for name, (file, place) in coco.items()], []
     source = open_dataset(path, images)
     for name, split in source.splits.items():

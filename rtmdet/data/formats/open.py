@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,7 +50,7 @@ def open_dataset(path: Path, images: Path | None = None) -> OpenedDataset:
     """
     if images is not None:
         return _coco_with_images(path, images)
-    if not path.exists():
+    if not os.path.exists(path):  # also for a text that no path can be
         raise InputError(f"{path}: no such file or folder; check the path")
     if (description := find_layout(path)) is not None:
         return OpenedDataset("YOLO", _yolo_splits(description))

@@ -1,0 +1,21 @@
+"""Paths as users type them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rtmdet.core.errors import InputError
+
+FilePath = str | os.PathLike[str]
+
+
+def user_path(path: FilePath) -> Path:
+    """A path as users type it, where ~ is their home folder; a name that only begins like that stays.
+
+    Raises InputError for an empty one, and for one that no file can have.
+    """
+    text = os.fspath(path)
+    if not text or "\0" in text:
+        raise InputError(f"{text!r}: expected the path of a file or folder")
+    return Path(os.path.expanduser(path))
