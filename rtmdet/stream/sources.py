@@ -149,7 +149,8 @@ def _images_in(folder: Path, recursive: bool, skip: Path | None, remarks: list[s
             f"{videos} video{'s were' if videos > 1 else ' was'} not searched: name each, or use a pattern"
         )
     if heic := len(files_below(folder, HEIC_SUFFIXES, levels=None if recursive else 0)):
-        remarks.append(f"{heic} HEIC photo{'s' if heic > 1 else ''} cannot be decoded here: convert them to JPEG")
+        photos, them = ("1 HEIC photo", "it") if heic == 1 else (f"{heic} HEIC photos", "them")
+        remarks.append(f"{photos} cannot be decoded here: convert {them} to JPEG")
     below = _outside(below, folder, skip)
     here = below if recursive else [path for path in below if path.parent == folder]
     if count := len({path.parent for path in below} - {path.parent for path in here} - {folder}):

@@ -13,6 +13,7 @@ import rtmdet
 import rtmdet.api
 from rtmdet.api import TrainedRun
 from rtmdet.evaluation.coco import NAMES
+from rtmdet.runs.options import RunOptions
 
 QUICK: dict[str, object] = {
     "data.input_size": 64,
@@ -91,7 +92,7 @@ def test_settings_reach_the_configuration_as_they_are(monkeypatch: pytest.Monkey
 def test_what_cannot_be_used_is_one_clear_error(dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(rtmdet.InputError, match="expected either data or config, found both or neither"):
         rtmdet.train()
-    with pytest.raises(rtmdet.InputError, match="is not a number, text, list or mapping"):
+    with pytest.raises(rtmdet.InputError, match=r"train\.epochs: expected a number, text, list or dict"):
         rtmdet.train(dataset, settings={"train.epochs": object()})
     with pytest.raises(rtmdet.InputError, match="expected the split val, found only train"):
         rtmdet.evaluate(checkpoint, dataset / "train", split="val")
@@ -106,3 +107,33 @@ def test_numbers_of_numpy_are_numbers(run: tuple[TrainedRun, Heard], tmp_path: P
     other = detector.with_overlap(rtmdet.Overlap(np.float32(0.5), box_voting=np.True_))  # type: ignore[arg-type]
     assert json.loads(json.dumps(asdict(other.facts.overlap))) == {"iou_threshold": 0.5, "box_voting": True}
     assert (other.classes, other.input_size) == (("thing",), (64, 64))
+
+
+class Closing(rtmdet.Callback):
+    """Counts its closing, and may fail at it."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error, self.closed = error, 0
+
+    def close(self) -> None:
+        self.closed += 1
+        if self.error is not None:
+            raise self.error
+
+
+def test_all_callbacks_are_closed_even_if_one_fails(dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
+    failing, last = Closing(OSError("tracker gone")), Closing()
+    with pytest.raises(OSError, match="tracker gone"):
+        rtmdet.train(
+            dataset, weights=checkpoint, epochs=1, output=tmp_path, settings=QUICK, callbacks=[failing, last]
+        )
+    assert (failing.closed, last.closed) == (1, 1)
+
+
+@pytest.mark.parametrize("value", [np.int64(64), np.array([64, 64]), (64, 64)])
+def test_settings_may_be_numpy_s(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
+    asked: list[RunOptions] = []
+    monkeypatch.setattr(rtmdet.api, "carry_out", lambda options, _: asked.append(options) or Path())
+    rtmdet.train("x", settings={"data.input_size": value}, epochs=np.int64(3))  # type: ignore[arg-type]
+    assert asked[0].given["data.input_size"] in ("64", "[64, 64]")
+    assert asked[0].given["train.epochs"] == "3"

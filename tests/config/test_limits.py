@@ -78,3 +78,8 @@ def test_another_spelling_belongs_to_the_types_that_name_it() -> None:
 
 def test_a_folder_may_be_named_by_a_date() -> None:
     assert configured("train.output=2024-01-01").train.output == "2024-01-01"
+
+
+def test_loader_processes_have_a_limit() -> None:
+    with pytest.raises(InputError, match=r"data\.workers.* 0 to 256"):
+        configured("data.workers=1000000")

@@ -90,3 +90,9 @@ def test_class_names_differ() -> None:
     check_names(["a", "A", "a b", "ä,ß"])
     with pytest.raises(InputError, match=r"class name 'a': expected different names, found it twice"):
         check_names(["a", "b", "a"])
+
+
+@pytest.mark.parametrize("side", [0, 33, 8224, 10**9 // 32 * 32])
+def test_sizes_that_no_input_has_are_refused(side: int) -> None:
+    with pytest.raises(InputError, match="multiple of 32 pixels, at most 8192"):
+        ModelFacts(("a",), (64, side))

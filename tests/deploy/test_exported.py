@@ -261,3 +261,20 @@ def test_a_copy_for_another_process(folder: Path, images: list[np.ndarray], name
 def test_there_is_at_least_one_thread(folder: Path, threads: int) -> None:
     with pytest.raises(InputError, match=rf"threads {threads}: expected at least 1"):
         Detector(folder / "plain.onnx", threads=threads)
+
+
+def test_a_gpu_that_does_not_work_is_left_out_or_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime lists what it was built for, and falls back to the CPU without a word."""
+    import onnxruntime
+
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    opened = onnxruntime.InferenceSession
+
+    def fall_back(content: bytes, options: object, _: object) -> onnxruntime.InferenceSession:
+        return opened(content, options, ["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fall_back)
+    assert Detector(folder / "plain.onnx").device == "cpu"
+    with pytest.raises(InputError, match="device 'cuda': ONNX Runtime cannot use CUDA here: try cpu"):
+        Detector(folder / "plain.onnx", device="cuda")

@@ -9,6 +9,7 @@ from bright import scene
 
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
+from rtmdet.data.images import read_image
 from rtmdet.stream.sources import find_sources
 from rtmdet.stream.video import Video
 
@@ -62,3 +63,13 @@ def test_a_folder_of_videos_names_them(tmp_path: Path) -> None:
         find_sources([str(tmp_path), str(tmp_path / "empty")])
     with pytest.raises(InputError, match=r"^'': expected the path"):
         find_sources([""])
+
+
+def test_photos_that_cannot_be_decoded_here_are_counted(tmp_path: Path) -> None:
+    write(tmp_path, "a.jpg")
+    (tmp_path / "b.HEIC").write_bytes(b"heic")
+    found = find_sources([str(tmp_path)])
+    assert [Path(source.name).name for source in found.sources] == ["a.jpg"]
+    assert found.remarks == ["1 HEIC photo cannot be decoded here: convert it to JPEG"]
+    with pytest.raises(InputError, match=r"b\.HEIC: expected an image, found a HEIC photo, .* convert it to JPEG$"):
+        read_image(tmp_path / "b.HEIC")
