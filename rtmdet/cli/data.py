@@ -6,6 +6,7 @@ All functions raise InputError for files that cannot be read, used or written. O
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,6 +106,9 @@ def split(path: Path, images: Path | None, out: Path, *, share: float, seed: int
     for target in targets:
         check_output(target, path)
     parts = split_coco(file, share, seed, copies)
+    for target, part in zip(targets, parts, strict=True):
+        if target.is_file() and read_json(target) != json.loads(json.dumps(part)):
+            raise InputError(f"{target} holds another split, which would be lost; give another --out")
     for target, part, other in zip(targets, parts, reversed(parts), strict=True):
         write_json(target, part)
         alone = sorted(_used_classes(part) - _used_classes(other))

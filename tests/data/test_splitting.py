@@ -179,6 +179,17 @@ def test_the_file_itself_is_not_overwritten(tmp_path: Path, capsys: pytest.Captu
     assert whole.read_text() == before
 
 
+def test_another_split_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_json(tmp_path / "all.json", make_file(mixed_images(40)))
+    words = ["data", "split", str(tmp_path / "all.json"), "--out", str(tmp_path / "parts")]
+    assert main(words) == 0
+    before = (tmp_path / "parts" / "train.json").read_bytes()
+    assert main(words) == 0  # the same again
+    assert main([*words, "--seed", "3"]) == 2
+    assert "train.json holds another split, which would be lost; give another --out" in capsys.readouterr().err
+    assert (tmp_path / "parts" / "train.json").read_bytes() == before
+
+
 def test_repeated_annotation_ids_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, file = tmp_path / "all.json", make_file([[1], [1], [1]])
     file["annotations"][1]["id"] = 1
