@@ -23,13 +23,14 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError(f"{arguments.run_folder} and --weights {arguments.weights}: expected one of them")
         arguments.weights = arguments.run_folder
     arguments.weights = arguments.weights or DEFAULT_WEIGHTS
+    data = arguments.data or arguments.annotations
     loading = Loading(arguments.batch, arguments.workers, arguments.backend)
     if arguments.f1 is not None:
         check_suffix(arguments.f1)  # before the work
     if arguments.out is not None:
-        check_output(arguments.out, arguments.data or arguments.annotations, user_path(arguments.weights))
+        check_output(arguments.out, data, user_path(arguments.weights))
     detector = load_detector(arguments, half=arguments.half)
-    data, weights = arguments.data or arguments.annotations, detector.path or Path(arguments.weights)
+    weights = detector.path or Path(arguments.weights)
     dataset = open_ground_truth(detector, weights, data=data, images=arguments.images, split=arguments.split)
     for remark in dataset.remarks:
         print(remark)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
-from functools import wraps
+from functools import cache, wraps
 from inspect import signature
 from numbers import Integral, Real
 from types import NoneType, SimpleNamespace, UnionType
@@ -27,31 +27,31 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     A number of NumPy, an array and a tensor become Python's number or list, other iterables a list. All names in the
     annotations, but not that of the result, must be imported when it is called.
     """
-    parameters, hints = signature(function), dict[str, Any]()
+    parameters = signature(function)
 
     @wraps(function)
     def checking(*values: P.args, **named: P.kwargs) -> R:
-        hints.update(hints or _hints(function))
         bound = parameters.bind(*values, **named)
-        bound.arguments.update(
-            (name, _fitted(name, bound.arguments[name], hints[name])) for name in bound.arguments if name in hints
-        )
+        for name, kind in _hints(function).items():
+            if name in bound.arguments:
+                bound.arguments[name] = _fitted(name, bound.arguments[name], kind)
         return function(*bound.args, **bound.kwargs)
 
     return checking
 
 
-def check_fields(record: Any) -> None:
+def check_fields(record: object) -> None:
     """`checked` for the fields of a dataclass, even a frozen one, in its __post_init__."""
-    hints = get_type_hints(type(record))
-    for field in fields(record):
-        object.__setattr__(record, field.name, _fitted(field.name, getattr(record, field.name), hints[field.name]))
+    owner: Callable[..., object] = type(record)
+    for name, kind in _hints(owner).items():
+        object.__setattr__(record, name, _fitted(name, getattr(record, name), kind))
 
 
-def _hints(function: Callable[..., object]) -> dict[str, Any]:
-    """The types of the parameters by name."""
-    texts = {name: text for name, text in function.__annotations__.items() if name != "return"}
-    return get_type_hints(SimpleNamespace(__annotations__=texts), getattr(function, "__globals__", None))
+@cache
+def _hints(owner: Callable[..., object]) -> dict[str, Any]:
+    """The types of a function's parameters, or of a class's fields, by name."""
+    texts = {name: text for name, text in owner.__annotations__.items() if name != "return"}
+    return get_type_hints(SimpleNamespace(__annotations__=texts), vars(sys.modules[owner.__module__]))
 
 
 def _fitted(name: str, value: Any, kind: Any) -> object:

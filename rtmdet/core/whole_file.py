@@ -31,7 +31,12 @@ def write_whole(path: Path, content: bytes, what: str = "file") -> None:
     try:
         _write(path.resolve(), content)
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
-        raise InputError(f"{path}: the {what} cannot be written ({_reason(error)}); choose another path") from error
+        raise unwritable(path, error, what) from error
+
+
+def unwritable(path: Path, error: Exception, what: str = "file") -> InputError:
+    """The line for a file that cannot be written."""
+    return InputError(f"{path}: the {what} cannot be written ({_reason(error)}); choose another path")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -61,15 +61,14 @@ def _lock(folder: Path) -> int:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             file = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR)
-        except FileNotFoundError as error:  # another process has just removed the empty folder
-            if time.monotonic() > end:
+        except OSError as error:
+            vanished = isinstance(error, FileNotFoundError)  # another process has just removed the empty folder
+            if not vanished or time.monotonic() > end:
                 raise InputError(
                     f"{folder} cannot be written ({error.strerror}): choose another train.output"
                 ) from error
             time.sleep(0.1)
             continue
-        except OSError as error:
-            raise InputError(f"{folder} cannot be written ({error.strerror}): choose another train.output") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:  # also the workers of a killed run, until they notice

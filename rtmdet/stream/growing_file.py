@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import unwritable
 
 
 class GrowingFile:
@@ -45,9 +45,7 @@ class GrowingFile:
         try:
             yield
         except OSError as error:
-            raise InputError(
-                f"{self.path}: the file cannot be written ({error.strerror}); choose another path"
-            ) from error
+            raise unwritable(self.path, error) from error
 
 
 class ListFile(GrowingFile):
