@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rtmdet.core.arguments import checked
+from rtmdet.core.arguments import TorchDevice, checked
 from rtmdet.core.console import say, track
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
@@ -143,7 +143,7 @@ def compare(
     annotations: FilePath | None = None,
     images: FilePath | None = None,
     input_size: int | tuple[int, int] | None = None,
-    device: str = "auto",
+    device: str | TorchDevice = "auto",
     batch_size: int = 8,
     workers: int = 2,
     backend: str | None = None,
@@ -158,7 +158,7 @@ def compare(
         annotations=_path(annotations),
         images=_path(images),
         input_size=input_size,
-        device=device,
+        device=str(device),
         batch_size=batch_size,
         workers=workers,
         backend=backend,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
-from rtmdet.core.arguments import checked
+from rtmdet.core.arguments import TorchDevice, checked
 from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
@@ -70,7 +70,7 @@ class Detector:
         size: str | None = None,
         classes: Sequence[str] | None = None,
         input_size: int | tuple[int, int] | None = None,
-        device: str = "auto",
+        device: str | TorchDevice = "auto",
         fold: bool = True,
         half: bool = False,
         threads: int | None = None,
@@ -78,13 +78,13 @@ class Detector:
         """A detector from a checkpoint, a run's folder, a published name (zoo.WEIGHTS) or a file of `rtmdet export`.
 
         ONNX Runtime runs an exported .onnx, OpenVINO an .xml. Model size, class names and input size (H, W) default
-        to those in the file. `device` is cpu, cuda, cuda:1, mps or auto. `fold` merges batch norms into convolutions:
-        same results, faster. `half` computes in 16-bit floats on a CUDA GPU: faster, with scores that differ by up
-        to about 0.02. `threads` are those of an exported file, by default as many as cores; torch has
-        torch.set_num_threads. Raises InputError if the weights do not fit or lack metadata.
+        to those in the file. `device` is cpu, cuda, cuda:1, mps, auto or a torch.device. `fold` merges batch norms
+        into convolutions: same results, faster. `half` computes in 16-bit floats on a CUDA GPU: faster, with scores
+        that differ by up to about 0.02. `threads` are those of an exported file, by default as many as cores; torch
+        has torch.set_num_threads. Raises InputError if the weights do not fit or lack metadata.
         """
         self.path, self.backend, facts = _open(
-            weights, size=size, device=device, fold=fold, half=half, threads=threads
+            weights, size=size, device=str(device), fold=fold, half=half, threads=threads
         )
         if classes:
             number = len(facts.classes)

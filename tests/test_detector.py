@@ -471,6 +471,12 @@ def test_names_what_the_weights_do_not_say(tmp_path: Path) -> None:
     assert "stores no model size: give it with --size" in refusal(tmp_path / "odd.pth")
 
 
+def test_a_device_is_text_or_of_torch(weights: Path) -> None:
+    assert Detector(weights, device=torch.device("cpu")).device == torch.device("cpu")
+    with pytest.raises(InputError, match=r"^device: expected text or a torch.device, found 0$"):
+        Detector(weights, device=0)  # type: ignore[arg-type]
+
+
 def test_choice_of_a_device() -> None:
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")

@@ -45,11 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
     check_score(arguments.score)
     found = find_sources(arguments.paths, recursive=arguments.recursive, skip=arguments.out)
-    for remark in found.remarks:
-        print(remark)
     if arguments.track:
         check_tracking(found.sources)  # before the weights are loaded
     detector = load_detector(arguments, half=arguments.half)
+    found = with_range(found, detector.value_range)
+    for remark in found.remarks:
+        print(remark)
     thresholds = choose_thresholds(detector, arguments.score, arguments.classes)
     settings = DetectSettings(
         thresholds,
@@ -68,9 +69,8 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
         formats=arguments.save,
     )
     summary = Summary(tracked=arguments.track)
-    sources = with_range(found.sources, detector.value_range)
-    outcomes = infer(detector, sources, settings, output, weights=str(arguments.weights))
-    with closing(outcomes), progress_bar(sources, hidden=lines is not None) as bar:
+    outcomes = infer(detector, found.sources, settings, output, weights=str(arguments.weights))
+    with closing(outcomes), progress_bar(found.sources, hidden=lines is not None) as bar:
         for outcome in outcomes:
             if outcome.entry is not None:
                 summary.add(outcome.entry)

@@ -268,15 +268,15 @@ def _add_visualize(commands: argparse._SubParsersAction) -> None:
                         "neck; with --method the three neck.out_convs, from which all boxes come; with ablationcam "
                         "the one of them that most boxes come from)")  # fmt: skip
     parser.add_argument("--list-layers", action="store_true", help="print the names of all layers and stop")
-    parser.add_argument("--reduction", choices=REDUCTIONS, default="squeeze_mean",
+    parser.add_argument("--reduction", choices=REDUCTIONS,
                         help="how a feature map's channels become one picture (default squeeze_mean)")  # fmt: skip
-    parser.add_argument("--topk", type=int, default=4, help="channels of each map with --reduction topk (default 4)")
+    parser.add_argument("--topk", type=int, help="channels of each map with --reduction topk (default 4)")
     parser.add_argument("--method", choices=BOX_AM_METHODS,
                         help="draw Box AM with this method instead of feature maps. gradcam and gradcam++ show which "
                         "places of the layer the boxes depend on. eigencam explains no detection: it shows what "
                         "varies most in the layer. ablationcam (slow) leaves out one channel after another: it "
                         "shows the channels that all boxes together need, not those of a single box")  # fmt: skip
-    parser.add_argument("--target", choices=("loss", "score"), default="score",
+    parser.add_argument("--target", choices=("loss", "score"),
                         help="what gradcam and gradcam++ explain: the class scores of the boxes (default, more "
                         "stable) or the box loss (as in mmyolo)")  # fmt: skip
     parser.add_argument("--norm-in-box", action="store_true", help="normalize Box AM within each box")

@@ -26,6 +26,8 @@ FEATURE_LAYERS = ["neck"]
 BOX_AM_LAYERS = [f"neck.out_convs[{level}]" for level in range(3)]  # together they feed all boxes
 CELL = (640, 640)  # (H, W) pixels that a feature map's picture is fitted into
 MOST_COLUMNS = 4
+TOPK = 4  # channels
+EXPLAINED = ("gradcam", "gradcam++")  # methods that follow a target back to the layer
 CAPTIONS = {
     "gradcam": "where the {target} of the boxes depends on the layer",
     "gradcam++": "where the {target} of the boxes depends on the layer, gradients weighted by the second order",
@@ -39,8 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.image is None and not arguments.list_layers:
         raise InputError("visualize: expected an image file, found none: give one, or use --list-layers")
     check_score(arguments.score)
-    if arguments.topk < 1:
-        raise InputError(f"--topk {arguments.topk}: expected at least 1 channel")
+    fill_options(arguments)
     detector = load_detector(arguments, fold=False)
     if arguments.list_layers:
         print("\n".join(layer_names(detector.model)))
@@ -50,6 +51,28 @@ def run(arguments: argparse.Namespace) -> int:
     draw = draw_box_am if arguments.method else draw_feature_maps
     draw(detector, image, arguments)
     return 0
+
+
+def fill_options(asked: argparse.Namespace) -> None:
+    """Set the defaults of what is drawn. Raises InputError for options that something else has."""
+    of_maps = "feature maps: leave out this option or --method"
+    wrong = {
+        "--reduction": (asked.reduction and asked.method, of_maps),
+        "--topk": (asked.topk is not None and asked.reduction != "topk", "--reduction topk: give that, too"),
+        "--target": (
+            asked.target and asked.method not in EXPLAINED,
+            f"--method {' or '.join(EXPLAINED)}: give one of these, too",
+        ),
+        "--norm-in-box": (asked.norm_in_box and not asked.method, "Box AM: give --method, too"),
+    }
+    for option, (given, where) in wrong.items():
+        if given:
+            raise InputError(f"{option} is for {where}")
+    asked.reduction = asked.reduction or "squeeze_mean"
+    asked.topk = TOPK if asked.topk is None else asked.topk
+    asked.target = asked.target or "score"
+    if asked.topk < 1:
+        raise InputError(f"--topk {asked.topk}: expected at least 1 channel")
 
 
 def draw_feature_maps(detector: Detector, image: np.ndarray, asked: argparse.Namespace) -> None:
@@ -155,7 +178,7 @@ def choose_target(
     detector: Detector, boxes: Tensor, labels: Tensor, content: tuple[int, int], asked: argparse.Namespace
 ) -> BoxTarget:
     """What the method explains, for boxes in input pixels; `content` (H, W) is the input without padding."""
-    if asked.method in ("eigencam", "ablationcam"):
+    if asked.method not in EXPLAINED:
         return detection_target(boxes, labels, detector.input_size)
     if asked.target == "loss":
         return box_loss_target(boxes, labels, len(detector.classes))

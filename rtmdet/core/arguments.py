@@ -9,16 +9,25 @@ from functools import cache, wraps
 from inspect import signature
 from numbers import Integral, Real
 from types import NoneType, SimpleNamespace, UnionType
-from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ParamSpec, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints, runtime_checkable
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+@runtime_checkable
+class TorchDevice(Protocol):
+    """A torch.device, known without torch."""
+
+    type: str
+
+
 NUMBERS: dict[type, type] = {int: Integral, float: Real}  # NumPy's belong to these, too
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "True or False", NoneType: "None",
-         os.PathLike: "a path", Mapping: "a dict"}  # fmt: skip
+         os.PathLike: "a path", Mapping: "a dict", TorchDevice: "a torch.device"}  # fmt: skip
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:

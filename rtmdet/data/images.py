@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,7 @@ VIDEO_SUFFIXES = (
     ".webm", ".wmv",
 )  # fmt: skip
 DEEP_SUFFIXES = (".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff")  # formats with up to 16 bits per value
+LOOKED_AT = 24  # files of a set whose values are checked
 DARK = 2**15  # of 65536: images whose values stay below are less than half as bright as possible
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -98,10 +100,25 @@ def _why_undecodable(path: str | Path, data: bytes) -> str:
     return f"expected an image, found a file that cannot be decoded; {_REMEDY}"
 
 
-def used_range(data: bytes) -> ValueRange | None:
-    """The `range_of` the values in an image file's bytes; None also for undecodable files."""
+def describe_dark(paths: Sequence[Path]) -> tuple[str, ValueRange] | None:
+    """What to say of image files, some of them checked, whose 16-bit values use a small part of their range; and it.
+
+    They would be nearly black. None if there are none, or they cannot be read.
+    """
+    checked = paths[:: max(-(-len(paths) // LOOKED_AT), 1)]
+    deep = (path for path in checked if path.suffix.lower() in DEEP_SUFFIXES)
+    ranges = [used for path in deep if (used := _used_range(path)) is not None]
+    if not ranges or (high := max(high for _, high in ranges)) >= DARK:
+        return None
+    low = min(low for low, _ in ranges)
+    text = f"{len(ranges)} of {len(checked)} checked images are 16-bit and use only {low} .. {high} of 65535"
+    return f"{text}: they would be nearly black", (low, high)
+
+
+def _used_range(path: Path) -> ValueRange | None:
+    """The `range_of` the values in an image file; None also for undecodable files."""
     try:
-        return range_of(decode_values("image", data))
+        return range_of(decode_values(path, read_whole(path, "image file")))
     except InputError:
         return None
 

@@ -8,13 +8,10 @@ from pathlib import Path
 from rtmdet.config.schema import Config, SplitConfig
 from rtmdet.core.console import say
 from rtmdet.core.distributed import is_main_process
-from rtmdet.core.whole_file import read_whole
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.copies import count_equal
-from rtmdet.data.images import DARK, DEEP_SUFFIXES, used_range
-
-LOOKED_AT = 24  # images whose pixel values are checked
+from rtmdet.data.images import describe_dark
 
 
 def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
@@ -49,15 +46,9 @@ def open_split(split: SplitConfig, config: Config, classes: Sequence[str] | None
 
 def report_dark_images(train: CocoDataset) -> None:
     """Print a warning if 16-bit images use a small part of their range: they would be nearly black."""
-    places = range(0, len(train), -(-len(train) // LOOKED_AT))
-    paths = [path for path in map(train.path, places) if path.suffix.lower() in DEEP_SUFFIXES]
-    ranges = [found for path in paths if (found := used_range(read_whole(path))) is not None]
-    if ranges and (high := max(high for _, high in ranges)) < DARK:
-        low = min(low for low, _ in ranges)
-        say(
-            f"{len(ranges)} of {len(places)} checked images are 16-bit and use only {low} .. {high} of 65535: they "
-            f"would be nearly black; --set data.value_range={low},{high} scales them"
-        )
+    if dark := describe_dark(list(map(train.path, range(len(train))))):
+        text, (low, high) = dark
+        say(f"{text}; --set data.value_range={low},{high} scales them")
 
 
 def count_learned(learned: Iterable[Path], val: CocoDataset) -> int:

@@ -86,8 +86,8 @@ def label_next(
     """
     _check(format, limit, out)
     labeled = [] if skip is None else labeled_photos(skip)
-    found = find_sources(photos, recursive=recursive)
-    files = check_photos(with_range(found.sources, detector.value_range))
+    found = with_range(find_sources(photos, recursive=recursive), detector.value_range)
+    files = check_photos(found.sources)
     ranking = rank(detector, files, score=score, batch_size=batch_size, tiling=tiling, watch=watch)
     choice = choose(ranking, limit, labeled)
     if not choice.photos:

@@ -12,7 +12,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
 from rtmdet.core.pictures import ValueRange
 from rtmdet.data.files import files_below
-from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, read_image
+from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, describe_dark, read_image
 from rtmdet.stream.addresses import ImageAddress
 from rtmdet.stream.camera import Camera
 from rtmdet.stream.frames import Frame, Source
@@ -89,11 +89,23 @@ def find_sources(
     return found
 
 
-def with_range(sources: Sequence[Source], value_range: ValueRange | None) -> list[Source]:
-    """The sources, 16-bit images among them read with the range of the weights (see read_image)."""
-    return [
-        replace(one, value_range=value_range) if isinstance(one, ImageFile | ImageAddress) else one for one in sources
+def with_range(found: Found, value_range: ValueRange | None) -> Found:
+    """The same sources, 16-bit images among them read with the range of the weights (see read_image).
+
+    Without one, a remark if some of these would be nearly black.
+    """
+    sources = [
+        replace(one, value_range=value_range) if isinstance(one, ImageFile | ImageAddress) else one
+        for one in found.sources
     ]
+    dark = None
+    if value_range is None:
+        dark = describe_dark([one.path for one in found.sources if isinstance(one, ImageFile)])
+    if dark is None:
+        return Found(sources, found.remarks)
+    text, (low, high) = dark
+    remedy = f"scale their values to 0 .. 65535, or in Python set detector.value_range = ({low}, {high})"
+    return Found(sources, [*found.remarks, f"{text} to these weights; {remedy}"])
 
 
 def _address(word: str) -> Source:

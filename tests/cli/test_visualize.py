@@ -135,15 +135,15 @@ def test_the_padding_is_cut_off_feature_maps(
 
 
 @pytest.mark.parametrize(
-    ("method", "target", "maker"),
+    ("options", "maker"),
     [
-        ("gradcam", "loss", "box_loss_target"),
-        ("gradcam++", "score", "class_score_target"),
-        ("ablationcam", "loss", "detection_target"),
+        (["gradcam", "--target", "loss"], "box_loss_target"),
+        (["gradcam++", "--target", "score"], "class_score_target"),
+        (["ablationcam"], "detection_target"),
     ],
 )
 def test_targets_get_boxes_in_input_pixels(
-    method: str, target: str, maker: str, photo: Path, monkeypatch: pytest.MonkeyPatch
+    options: list[str], maker: str, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Tensor] = []
 
@@ -154,7 +154,7 @@ def test_targets_get_boxes_in_input_pixels(
     monkeypatch.setattr(visualize, maker, make)
     found = Detections(torch.tensor([[10.0, 5, 60, 40]]), torch.tensor([0.5]), torch.tensor([1]))
     monkeypatch.setattr(visualize, "_find_boxes", lambda *_: found)
-    visualize_photo(photo, "--method", method, "--target", target)
+    visualize_photo(photo, "--method", *options)
     assert torch.cat(asked).tolist() == [[8, 4, 48, 32]]  # 80 x 40 pixels in 64 x 64
 
 
@@ -299,7 +299,11 @@ def test_an_empty_map_is_said(photo: Path, capsys: pytest.CaptureFixture[str]) -
         ([ANY, "--method", "gradcam", "--layer", "nekc"], "did you mean neck"),
         ([ANY, "--layer", "nekc"], "did you mean neck"),
         ([ANY, "--layer", "__import__('os')"], "not a module path"),
-        (["--topk", "0"], "--topk 0: expected at least 1"),
+        (["--reduction", "topk", "--topk", "0"], "--topk 0: expected at least 1"),
+        (["--topk", "2"], "--topk is for --reduction topk: give that, too"),
+        (["--method", "gradcam", "--reduction", "topk"], "--reduction is for feature maps: leave out"),
+        (["--method", "eigencam", "--target", "loss"], "--target is for --method gradcam or gradcam++"),
+        (["--norm-in-box"], "--norm-in-box is for Box AM: give --method"),
         (["--score", "2"], "--score 2.0: expected a number from 0 to 1"),
     ],
 )

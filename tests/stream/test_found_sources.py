@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from bright import scene
 
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.data.images import read_image
-from rtmdet.stream.sources import find_sources
+from rtmdet.stream.sources import find_sources, with_range
 from rtmdet.stream.video import Video
 
 
@@ -73,3 +75,17 @@ def test_photos_that_cannot_be_decoded_here_are_counted(tmp_path: Path) -> None:
     assert found.remarks == ["1 HEIC photo cannot be decoded here: convert it to JPEG"]
     with pytest.raises(InputError, match=r"b\.HEIC: expected an image, found a HEIC photo, .* convert it to JPEG$"):
         read_image(tmp_path / "b.HEIC")
+
+
+def test_16_bit_images_that_the_weights_would_see_black_are_said(tmp_path: Path) -> None:
+    write(tmp_path, "a.jpg")
+    ramp = np.arange(40 * 100, dtype=np.uint16).reshape(40, 100)
+    cv2.imwrite(str(tmp_path / "b.png"), ramp)
+    found = find_sources([str(tmp_path)])
+    assert with_range(found, None).remarks == [
+        "1 of 2 checked images are 16-bit and use only 3 .. 3996 of 65535: they would be nearly black to "
+        "these weights; scale their values to 0 .. 65535, or in Python set detector.value_range = (3, 3996)"
+    ]
+    assert with_range(found, (3, 3996)).remarks == []
+    cv2.imwrite(str(tmp_path / "b.png"), ramp * 16)
+    assert with_range(found, None).remarks == []
