@@ -39,6 +39,7 @@ from rtmdet.runs.train import carry_out
 from rtmdet.stream.label import LIMIT, NextLabels, label_next
 from rtmdet.training.log import read_log
 from rtmdet.training.records import Callback
+from rtmdet.weights.download import cache_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +192,9 @@ def export(
 
     `formats` are some of onnx, openvino, safetensors and openmmlab, a checkpoint that mmdet 3 loads alone. `detector`
     is a weights file, the folder of a run (its last.pth), or a Detector opened with fold=False. The files lie in
-    `out`, by default beside the weights. They are compared on at most `check_images` of the validation images of the
-    run, of a folder `images`, or of the `split` of a data set `data`, which also gives AP; one that differs is named
-    "unverified".
+    `out`, by default beside the weights, those of a published name in the current folder. They are compared on at
+    most `check_images` of the validation images of the run, of a folder `images`, or of the `split` of a data set
+    `data`, which also gives AP; one that differs is named "unverified".
 
     `half` stores 16-bit floats. `nms` puts NMS without box voting into the file: boxes of a score above `nms_score`,
     none of a class that overlap by more than `nms_iou`, by default that of the training. `fixed` allows only batches
@@ -218,8 +219,8 @@ def export(
     if int8:
         check_int8(formats, options, chosen)
         plan = Int8Plan(choose_calibration_images(network, weights, **own, folder=_path(calibrate)), max_drop)
-    beside = weights.parent if isinstance(detector, Detector) or user_path(detector).exists() else Path()
-    stem = (_path(out) or beside) / weights.stem  # files of a published name are not for its cache folder
+    beside = Path() if weights.parent == cache_folder() else weights.parent
+    stem = (_path(out) or beside) / weights.stem
     tracer = Tracer(whole.model)
     files = export_detector(whole, network, formats, chosen, tracer=tracer, stem=stem, options=options, say=say)
     if plan is not None:

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     if (unknown := _unknown_command(words[0])) is not None:
-        _print_error(unknown)
+        _print_error(InputError(unknown))
         return 2
     arguments = parser.parse_args(words)
     arguments.began = began  # what --minutes counts from
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _ended_by_sigterm():
             return importlib.import_module(arguments.module).run(arguments)  # the import takes seconds
     except InputError as error:
-        _print_error(str(error))
+        _print_error(error)
         return 2
     except BrokenPipeError:  # the reader closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        _print_error(f"{error.filename}: {error.strerror}: check the path")
+        _print_error(InputError(f"{error.filename}: {error.strerror}: check the path"))
         return 2
     except _Terminated:
         print("stopped by SIGTERM", file=sys.stderr)
@@ -97,10 +97,8 @@ def _unknown_command(word: str) -> str | None:
     return f"{word}: no such command: {meant}the commands are {', '.join(COMMANDS)}"
 
 
-def _print_error(text: str) -> None:
-    """Print one line; unprintable characters in names from files are escaped."""
-    letters = (letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-    print("error: " + "".join(letters), file=sys.stderr)
+def _print_error(error: InputError) -> None:
+    print(f"error: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,12 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def cached_path(name: str) -> Path:
     """Where the weights of a published name are stored, by download or by hand."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS[name].url.rsplit("/", 1)[-1]
+    return cache_folder() / WEIGHTS[name].url.rsplit("/", 1)[-1]
+
+
+def cache_folder() -> Path:
+    """Where all downloaded weights are stored."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def download(url: str, target: Path, *, sha256_prefix: str | None, progress: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -161,3 +162,17 @@ def test_from_python(checkpoint: Path, dataset: Path, tmp_path: Path) -> None:
         merged.export(["safetensors"], images=dataset / "val" / "images", out=tmp_path)
     with pytest.raises(rtmdet.InputError, match=r"expected some of onnx, openvino, .* found tflite"):
         merged.export(["tflite"], images=dataset / "val" / "images", out=tmp_path)
+
+
+def test_files_of_a_published_name_are_not_for_the_folder_of_downloads(
+    checkpoint: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    downloads = tmp_path / "hub" / "checkpoints"
+    downloads.mkdir(parents=True)
+    shutil.copy(checkpoint, downloads)
+    published = rtmdet.Detector(downloads / checkpoint.name, device="cpu", fold=False)
+    files = rtmdet.export(published, ["safetensors"], images=dataset / "val" / "images").files
+    assert [file.path for file in files] == [Path("nano.safetensors")]
+    assert [file.name for file in downloads.iterdir()] == [checkpoint.name]
