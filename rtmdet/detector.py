@@ -25,7 +25,7 @@ from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts, check_names
-from rtmdet.core.letterbox import Letterbox, letterbox
+from rtmdet.core.letterbox import Letterbox, letterbox_batch
 from rtmdet.core.overlap import Overlap
 from rtmdet.core.paths import FilePath, user_path
 from rtmdet.core.pictures import COLORS, ValueRange, to_rgb
@@ -147,9 +147,7 @@ class Detector:
 
     def preprocess(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, list[Letterbox]]:
         """RGB uint8 images as the network's input, (B, 3, H, W) uint8, and where each one lies in it."""
-        boxed = [letterbox(image, self.input_size) for image in images]
-        stack = np.stack([canvas for canvas, _ in boxed])  # (B, H, W, 3)
-        return stack.transpose(0, 3, 1, 2), [place for _, place in boxed]
+        return letterbox_batch(images, self.input_size)
 
     def thresholds(self, score: Score = "auto") -> tuple[float, ...]:
         """The score threshold of each of the K classes.

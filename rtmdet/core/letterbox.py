@@ -5,6 +5,7 @@ Shared by training, prediction, visualizers and export. Reference: test pipeline
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -59,7 +60,25 @@ class Letterbox:
         return boxes / constants_like(boxes, self.scale * 2)
 
 
-def letterbox(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, Letterbox]:
-    """Fit a (H, W, 3) uint8 image into `size` (H, W): the (size[0], size[1], 3) canvas, and where the image lies."""
+def letterbox(
+    image: np.ndarray, size: tuple[int, int], canvas: np.ndarray | None = None
+) -> tuple[np.ndarray, Letterbox]:
+    """Fit a (H, W, 3) uint8 image into `size` (H, W): the (size[0], size[1], 3) canvas, and where the image lies.
+
+    `canvas`, such as a place of a batch, is written to; by default it is a new array.
+    """
+    if canvas is None:
+        canvas = np.empty((*size, 3), np.uint8)
     place = Letterbox.fit((image.shape[0], image.shape[1]), size)
-    return pad_image(resize_image(image, place.content), size), place
+    height, width = place.content
+    cv2.resize(image, (width, height), dst=canvas[:height, :width], interpolation=cv2.INTER_LINEAR)
+    canvas[height:] = PAD_VALUE
+    canvas[:height, width:] = PAD_VALUE
+    return canvas, place
+
+
+def letterbox_batch(images: Sequence[np.ndarray], size: tuple[int, int]) -> tuple[np.ndarray, list[Letterbox]]:
+    """B images, as `letterbox` fits them, as one input (B, 3, H, W) in channels-last memory, and where each lies."""
+    batch = np.empty((len(images), *size, 3), np.uint8)
+    places = [letterbox(image, size, canvas)[1] for image, canvas in zip(images, batch, strict=True)]
+    return batch.transpose(0, 3, 1, 2), places

@@ -12,7 +12,7 @@ import numpy as np
 
 from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.detections import Detections
-from rtmdet.core.letterbox import letterbox
+from rtmdet.core.letterbox import letterbox_batch
 from rtmdet.core.tiling import Tiling, Window
 
 SEAM = 2.0  # pixels: boxes that end so near to a seam may be cut by it
@@ -58,9 +58,9 @@ def _detect(
     backend: Backend, input_size: tuple[int, int], image: np.ndarray, windows: Sequence[Window], selection: Selection
 ) -> list[Detections]:
     """What is found in each window, clipped to it, in pixels of the picture."""
-    canvases, places = zip(*(letterbox(image[y1:y2, x1:x2], input_size) for x1, y1, x2, y2 in windows), strict=True)
+    batch, places = letterbox_batch([image[y1:y2, x1:x2] for x1, y1, x2, y2 in windows], input_size)
     # Without voting: a box that is moved away from a seam could no longer be told from a whole one.
-    found = detect(backend, np.stack(canvases).transpose(0, 3, 1, 2), places, selection.without_voting())
+    found = detect(backend, batch, places, selection.without_voting())
     return [
         _shift(part.numpy().clipped((y2 - y1, x2 - x1)), (x1, y1))
         for part, (x1, y1, x2, y2) in zip(found, windows, strict=True)

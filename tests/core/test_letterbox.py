@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from golden import reference
 
-from rtmdet.core.letterbox import PAD_VALUE, fitted_size, letterbox, pad_image, resize_image
+from rtmdet.core.letterbox import PAD_VALUE, fitted_size, letterbox, letterbox_batch, pad_image, resize_image
 
 
 def random_image(height: int, width: int) -> np.ndarray:
@@ -84,3 +84,22 @@ def test_padding_leaves_the_channels_in_their_order() -> None:
     canvas = pad_image(image, (2, 2))
     assert canvas[0, 0].tolist() == [10, 20, 30]
     assert canvas[1, 1].tolist() == [PAD_VALUE] * 3
+
+
+def test_a_batch_is_its_images_one_by_one() -> None:
+    images = [random_image(30, 7), random_image(9, 64), random_image(64, 64), random_image(100, 150)]
+    batch, places = letterbox_batch(images, (64, 96))
+    assert batch.shape == (4, 3, 64, 96)
+    for image, found, place in zip(images, batch, places, strict=True):
+        canvas, expected = letterbox(image, (64, 96))
+        assert np.array_equal(found.transpose(1, 2, 0), canvas)
+        assert place == expected
+
+
+def test_every_pixel_of_a_used_canvas_is_written() -> None:
+    for height, width in ((30, 7), (9, 64)):
+        used = np.zeros((64, 96, 3), np.uint8)
+        image = np.full((height, width, 3), 200, np.uint8)
+        canvas, _ = letterbox(image, (64, 96), used)
+        assert canvas is used
+        assert set(np.unique(used)) == {PAD_VALUE, 200}
