@@ -14,7 +14,6 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -170,15 +169,12 @@ class Detector:
             raise InputError(f"score {score}: expected 0 .. 1")
         return least
 
+    @checked
     def choose_tiling(self, tile: int | None = None) -> Tiling | None:
         """Windows of a side in pixels; 0: none; None: those of the training, if any. Raises InputError."""
         if tile is None:
             return self.facts.tiling
-        try:
-            side = index(tile)
-        except TypeError:
-            raise InputError(f"tile {tile!r}: expected a number of pixels, or 0 for whole pictures") from None
-        return Tiling(side) if side else None
+        return Tiling(tile) if tile else None
 
     # A path is typed as that of one image, which it nearly always is: types cannot tell a folder from a file, and a
     # union would make every caller check. `folder` is for the others.
@@ -346,10 +342,11 @@ class OpenedImage:
     path: Path | None
 
 
+@checked
 def _check_options(max_detections: int, batch_size: int, color: str) -> None:
     for name, number in (("max_detections", max_detections), ("batch_size", batch_size)):
-        if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 1:
-            raise InputError(f"{name} {number!r}: expected a whole number, at least 1")
+        if number < 1:
+            raise InputError(f"{name}: expected at least 1, found {number}")
     if color not in COLORS:
         raise InputError(f"color {color!r}: expected {' or '.join(COLORS)}")
 

@@ -217,8 +217,8 @@ def test_threads_share_a_detector(detector: Detector) -> None:
         ("score 1.5: expected 0 .. 1", {"score": 1.5}),
         ("score [0.1, nan, 0.1]: expected 0 .. 1", {"score": [0.1, float("nan"), 0.1]}),
         ("iou_threshold -1: expected 0 .. 1", {"iou_threshold": -1}),
-        ("max_detections 0: expected a whole number, at least 1", {"max_detections": 0}),
-        ("batch_size 2.5: expected a whole number, at least 1", {"batch_size": 2.5}),
+        ("max_detections: expected at least 1, found 0", {"max_detections": 0}),
+        ("batch_size: expected a whole number, found 2.5", {"batch_size": 2.5}),
         ("color 'gbr': expected rgb or bgr", {"color": "gbr"}),
     ],
 )
@@ -286,7 +286,7 @@ def test_windows(weights: Path, detector: Detector, images: list[np.ndarray], tm
     assert isinstance(parts.labels, np.ndarray), "rtmdet infer looks names up with them, also if there is one"
     for tile, fault in (
         (9, "tiles of 9 pixels: expected at least 32"),
-        (6.5, "tile 6.5: expected a number"),
+        (6.5, "tile: expected a whole number or None, found 6.5"),
     ):
         with pytest.raises(InputError, match=fault):
             detector(images[1], tile=tile)  # type: ignore[call-overload]

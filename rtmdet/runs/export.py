@@ -13,6 +13,7 @@ import numpy as np
 from rtmdet import __version__
 from rtmdet.core.console import track
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import unwritable
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
@@ -145,7 +146,7 @@ def named_by_result(file: ExportedFile, path: Path) -> ExportedFile:
             os.replace(file.path.with_suffix(second), path.with_suffix(second))
         os.replace(file.path, path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}): choose another --out") from error
+        raise unwritable(path, error) from error
     return replace(file, path=path)
 
 

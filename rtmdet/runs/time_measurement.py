@@ -12,8 +12,8 @@ from pathlib import Path
 
 from rtmdet.config.schema import Config
 from rtmdet.core.distributed import gather, world_size
-from rtmdet.core.errors import InputError
 from rtmdet.core.structures import Batch
+from rtmdet.core.whole_file import unwritable
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.deploy.torch_backend import TorchBackend
@@ -52,7 +52,7 @@ def measure_speed(
             save = time.perf_counter() - began
             detection, rest = time_validation(config, trainer, val_data, seconds=0.2 * seconds, step=plain_step)
     except OSError as error:
-        raise InputError(f"output folder {folder} cannot be written: {error}") from error
+        raise unwritable(folder, error, "folder of the run") from error
     learned = len(trainer.loader) * config.data.batch_size * world_size()  # images, rounded up to whole batches
     inputs = round(len(val_data) * inputs_per_image(config, val_data))
     end = END + choice_cost(config, train=learned, val=inputs) * detection

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.tiling import Tiling
+from rtmdet.core.whole_file import unwritable
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector, Score
 from rtmdet.stream.formats import PHOTO_FOLDERS, open_label_set
@@ -96,8 +97,7 @@ def label_next(
         written = _write(detector, choice, format, out)
         _write_ranking(out / RANKING, ranking, {one.photo.path: one.copy.name for one in written}, choice.copies)
     except OSError as error:
-        where = error.filename or out
-        raise InputError(f"{where}: cannot be written ({error.strerror}); choose another --out") from error
+        raise unwritable(Path(error.filename or out), error) from error
     return NextLabels(out, written, ranking, choice.copies, found.remarks)
 
 
