@@ -8,7 +8,7 @@ arXiv:1906.06423). AP on training images ranks the sizes as AP on other images d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -31,7 +31,6 @@ from rtmdet.runs.plain_images import spread
 STEP = 1.25  # from one size to the next
 LARGEST = 2.0  # times the training size
 LEAST_GAIN = 0.003  # of AP, to justify the cost of the next size
-MUCH = 0.03  # of AP; where detection gained so much, training at that size gained 0.02 more (docs/small-data.md)
 CHOICE_IMAGES = 64  # training images
 LEAST_LEARNED = 0.1  # AP on training images; below it they are not learned either
 FAR = 2.0  # times the AP on validation images: 1.0 - 1.6 were seen where both are of one kind, 2.7 where they are not
@@ -84,8 +83,6 @@ class Validation:
             f"input size for detection: {size_text(self.input_size)} (AP on {len(part)} training images: {found}; "
             f"a larger size must gain {LEAST_GAIN})"
         )
-        if remark := size_remark(measured, self.input_size):
-            write_above_bar(remark)
         return self.input_size
 
     def training_precision(self, model: nn.Module, part: CocoDataset, size: Size) -> float:
@@ -93,19 +90,6 @@ class Validation:
         loader = build_validation_loader(self._config, part, size)
         backend = TorchBackend(model, self._device)
         return detect_all(backend, part, loader, self._config.evaluation).evaluate(curves=False).ap
-
-
-def size_remark(measured: Mapping[Size, float], chosen: Size) -> str:
-    """That training at `chosen` may pay, where AP gains MUCH there over the first measured size, the training's."""
-    trained, ap = next(iter(measured.items()))
-    if measured[chosen] - ap < MUCH:
-        return ""
-    height, width = chosen
-    longer = height * width / (trained[0] * trained[1])
-    return (
-        f"a larger input gains much, so training with one may gain more: --set data.input_size={height},{width}; "
-        f"an epoch then takes up to {longer:.1f} times as long"
-    )
 
 
 def gap_remark(training: float, validation: float, config: Config) -> str:

@@ -16,7 +16,7 @@ from rtmdet.core.overlap import Overlap
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.runs.open_data import open_data
-from rtmdet.runs.validation import Validation, choice_cost, chooses_input_size, gap_remark, size_remark
+from rtmdet.runs.validation import Validation, choice_cost, chooses_input_size, gap_remark
 from rtmdet.weights.load import read_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
@@ -117,13 +117,6 @@ def test_a_real_choice_measures_training_images_and_then_the_validation(config: 
     validation(detector.model)
     assert sum(shape[0] for shape in seen) == len(val_data)
     assert {shape[2:] for shape in seen} == {chosen} == {validation.input_size}
-
-
-def test_training_at_a_larger_size_is_advised_where_detection_gains_much() -> None:
-    said = size_remark({(320, 320): 0.783, (416, 416): 0.807, (512, 512): 0.824, (640, 640): 0.801}, (512, 512))
-    assert "--set data.input_size=512,512; an epoch then takes up to 2.6 times as long" in said
-    assert size_remark({(320, 416): 0.640, (416, 512): 0.643}, (416, 512)) == ""
-    assert size_remark({(320, 416): 0.64, (416, 512): 0.62}, (320, 416)) == ""
 
 
 def test_training_images_that_are_far_easier_are_remarked(config: Config) -> None:
