@@ -192,7 +192,7 @@ def export(
 
     `formats` are some of onnx, openvino, safetensors and openmmlab, a checkpoint that mmdet 3 loads alone. `detector`
     is a weights file, the folder of a run (its last.pth), or a Detector opened with fold=False. The files lie in
-    `out`, by default beside the weights, those of a published name in the current folder. They are compared on at
+    `out`, by default beside the weights, those of downloaded weights in the current folder. They are compared on at
     most `check_images` of the validation images of the run, of a folder `images`, or of the `split` of a data set
     `data`, which also gives AP; one that differs is named "unverified".
 
@@ -219,7 +219,7 @@ def export(
     if int8:
         check_int8(formats, options, chosen)
         plan = Int8Plan(choose_calibration_images(network, weights, **own, folder=_path(calibrate)), max_drop)
-    beside = Path() if weights.parent == cache_folder() else weights.parent
+    beside = Path() if weights.parent.resolve() == cache_folder().resolve() else weights.parent
     stem = (_path(out) or beside) / weights.stem
     tracer = Tracer(whole.model)
     files = export_detector(whole, network, formats, chosen, tracer=tracer, stem=stem, options=options, say=say)

@@ -212,7 +212,8 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--format", nargs="+", choices=EXPORT_FORMATS, default=["onnx"],
                         help="one or several formats (default onnx)")  # fmt: skip
-    parser.add_argument("--out", type=as_path, help="folder for the files (default: that of the weights)")
+    parser.add_argument("--out", type=as_path, help="folder for the files (default: that of the weights; "
+                        "of downloaded ones the current folder)")  # fmt: skip
     parser.add_argument("--data", type=as_path, metavar="PATH",
                         help="data set to compare on, in any known format (default: the run's validation "
                         "images)")  # fmt: skip

@@ -54,11 +54,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def fill_options(asked: argparse.Namespace) -> None:
-    """Set the defaults of what is drawn. Raises InputError for options that something else has."""
+    """Set the defaults of what is drawn. Raises InputError for options that would do nothing."""
     of_maps = "feature maps: leave out this option or --method"
     wrong = {
         "--reduction": (asked.reduction and asked.method, of_maps),
-        "--topk": (asked.topk is not None and asked.reduction != "topk", "--reduction topk: give that, too"),
+        "--topk": (
+            asked.topk is not None and (asked.method or asked.reduction != "topk"),
+            of_maps if asked.method else "--reduction topk: give that, too",
+        ),
         "--target": (
             asked.target and asked.method not in EXPLAINED,
             f"--method {' or '.join(EXPLAINED)}: give one of these, too",

@@ -23,6 +23,7 @@ class TorchDevice(Protocol):
     """A torch.device, known without torch."""
 
     type: str
+    index: int | None
 
 
 NUMBERS: dict[type, type] = {int: Integral, float: Real}  # NumPy's belong to these, too

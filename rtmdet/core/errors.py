@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import unicodedata
+
+BREAKING = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, halves of letters and line breaks
+TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # characters that reverse what follows
+
 
 class InputError(ValueError):
     """A user's input cannot be used.
 
     The message is one line that names the item, what was expected, what was found and what to do; the
-    command line prints it without a traceback and exits with code 2. Unprintable letters in it, as in the name of a
+    command line prints it without a traceback and exits with code 2. Control characters in it, as in the name of a
     file, are escaped.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message))
+        super().__init__("".join(map(_printable, message)))
+
+
+def _printable(letter: str) -> str:
+    unsafe = letter in TURNING or unicodedata.category(letter) in BREAKING
+    return ascii(letter)[1:-1] if unsafe else letter

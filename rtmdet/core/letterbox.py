@@ -71,7 +71,10 @@ def letterbox(
         canvas = np.empty((*size, 3), np.uint8)
     place = Letterbox.fit((image.shape[0], image.shape[1]), size)
     height, width = place.content
-    cv2.resize(image, (width, height), dst=canvas[:height, :width], interpolation=cv2.INTER_LINEAR)
+    inside = canvas[:height, :width]
+    resized = cv2.resize(image, (width, height), dst=inside, interpolation=cv2.INTER_LINEAR)
+    if resized is not inside:  # OpenCV writes there only if type and channels are alike
+        inside[:] = resized
     canvas[height:] = PAD_VALUE
     canvas[:height, width:] = PAD_VALUE
     return canvas, place

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from rtmdet.core.errors import BREAKING
+
 
 def shortened(names: Iterable[object], most: int = 8) -> str:
     """The first `most` names, separated by commas, and how many more there are."""
@@ -33,4 +35,4 @@ def shown(value: object) -> str:
 
 def is_one_line(text: str) -> bool:
     """Whether a text has letters, and neither line breaks nor other control characters."""
-    return bool(text.strip()) and not any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in text)
+    return bool(text.strip()) and not any(unicodedata.category(letter) in BREAKING for letter in text)

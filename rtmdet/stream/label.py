@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.tiling import Tiling
-from rtmdet.core.whole_file import unwritable
+from rtmdet.core.whole_file import read_whole, unwritable, write_whole
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector, Score
 from rtmdet.stream.formats import PHOTO_FOLDERS, open_label_set
@@ -43,7 +42,7 @@ class NextLabels:
     photos: Sequence[LabeledPhoto]
     ranking: Ranking
     copies: dict[Path, str]
-    remarks: Sequence[str]  # a line about each thing that was not searched
+    remarks: Sequence[str]  # lines about what was not searched, and photos that are too dark
 
     @property
     def failures(self) -> Sequence[Failure]:
@@ -122,7 +121,7 @@ def _write(detector: Detector, choice: Choice, format: str, out: Path) -> list[L
     with closing(open_label_set(format, out, detector.classes, detector.category_ids)) as labels:
         for place, photo in enumerate(choice.photos, start=1):
             copy = folder / f"{place:0{digits}}_{photo.path.name}"  # tools show photos in the order of their names
-            shutil.copyfile(photo.path, copy)
+            write_whole(copy, read_whole(photo.path, "image file"))
             frame = Frame(ImageFile(copy), partial(read_image, copy))
             labels.add(LabeledResult(frame, photo.shown, Path(copy.stem), copy.name))
             written.append(LabeledPhoto(photo, copy))

@@ -50,7 +50,7 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The sources, and a line about each thing that was left out."""
+    """The sources, and lines about what was left out, and about photos that are too dark."""
 
     sources: list[Source] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -105,7 +105,7 @@ def with_range(found: Found, value_range: ValueRange | None) -> Found:
         return Found(sources, found.remarks)
     text, (low, high) = dark
     remedy = f"scale their values to 0 .. 65535, or in Python set detector.value_range = ({low}, {high})"
-    return Found(sources, [*found.remarks, f"{text} to these weights; {remedy}"])
+    return Found(sources, [*found.remarks, f"{text} to these weights; unless these learned such images, {remedy}"])
 
 
 def _address(word: str) -> Source:

@@ -302,6 +302,7 @@ def test_an_empty_map_is_said(photo: Path, capsys: pytest.CaptureFixture[str]) -
         (["--reduction", "topk", "--topk", "0"], "--topk 0: expected at least 1"),
         (["--topk", "2"], "--topk is for --reduction topk: give that, too"),
         (["--method", "gradcam", "--reduction", "topk"], "--reduction is for feature maps: leave out"),
+        (["--method", "gradcam", "--topk", "2"], "--topk is for feature maps: leave out this option or --method"),
         (["--method", "eigencam", "--target", "loss"], "--target is for --method gradcam or gradcam++"),
         (["--norm-in-box"], "--norm-in-box is for Box AM: give --method"),
         (["--score", "2"], "--score 2.0: expected a number from 0 to 1"),

@@ -103,3 +103,13 @@ def test_every_pixel_of_a_used_canvas_is_written() -> None:
         canvas, _ = letterbox(image, (64, 96), used)
         assert canvas is used
         assert set(np.unique(used)) == {PAD_VALUE, 200}
+
+
+def test_pixels_of_another_type_are_cast_or_refused_and_never_left_out() -> None:
+    image = random_image(30, 40)
+    expected, _ = letterbox(image, (64, 64))
+    canvas, _ = letterbox(image.astype(np.uint16), (64, 64))
+    assert np.abs(canvas.astype(int) - expected).max() <= 1  # OpenCV rounds both
+    for wrong in (image[..., 0], np.concatenate([image, image[..., :1]], axis=2)):
+        with pytest.raises(ValueError, match="broadcast"):
+            letterbox(wrong, (64, 64))

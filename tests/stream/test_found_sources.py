@@ -84,7 +84,8 @@ def test_16_bit_images_that_the_weights_would_see_black_are_said(tmp_path: Path)
     found = find_sources([str(tmp_path)])
     assert with_range(found, None).remarks == [
         "1 of 2 checked images are 16-bit and use only 3 .. 3996 of 65535: they would be nearly black to "
-        "these weights; scale their values to 0 .. 65535, or in Python set detector.value_range = (3, 3996)"
+        "these weights; unless these learned such images, scale their values to 0 .. 65535, or in Python set "
+        "detector.value_range = (3, 3996)"
     ]
     assert with_range(found, (3, 3996)).remarks == []
     cv2.imwrite(str(tmp_path / "b.png"), ramp * 16)
