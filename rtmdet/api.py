@@ -321,9 +321,11 @@ def _as_yaml(key: str, value: object) -> str:
 
 
 def _plain(value: Any) -> object:
-    """A path, or an array or number of NumPy or torch, as a text, list or number. Raises TypeError for all else."""
+    """A path, a device, an array or a number of NumPy or torch, as YAML has it. Raises TypeError for all else."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if hasattr(value, "tolist"):
         return value.tolist()
+    if isinstance(value, TorchDevice):
+        return str(value)
     raise TypeError(f"{type(value).__name__} in a setting")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import rtmdet
 import rtmdet.api
@@ -131,9 +132,11 @@ def test_all_callbacks_are_closed_even_if_one_fails(dataset: Path, checkpoint: P
 
 
 @pytest.mark.parametrize("value", [np.int64(64), np.array([64, 64]), (64, 64)])
-def test_settings_may_be_numpy_s(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
+def test_settings_may_be_numpy_s_and_torch_s(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
     asked: list[RunOptions] = []
     monkeypatch.setattr(rtmdet.api, "carry_out", lambda options, _: asked.append(options) or Path())
-    rtmdet.train("x", settings={"data.input_size": value}, epochs=np.int64(3))  # type: ignore[arg-type]
+    settings = {"data.input_size": value, "train.device": torch.device("cpu")}
+    rtmdet.train("x", settings=settings, epochs=np.int64(3))  # type: ignore[arg-type]
+    assert asked[0].given["train.device"] == "cpu"
     assert asked[0].given["data.input_size"] in ("64", "[64, 64]")
     assert asked[0].given["train.epochs"] == "3"
