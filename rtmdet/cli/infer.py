@@ -57,7 +57,7 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
         arguments.max_boxes,
         arguments.batch,
         augmented=arguments.tta,
-        tiling=_read_tiling(arguments, detector),
+        tiling=_read_tiling(arguments.tile, detector, augmented=arguments.tta),
         tracked=arguments.track,
     )
     output = OutputSettings(
@@ -91,10 +91,10 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
     return 1 if summary.failures else 0
 
 
-def _read_tiling(arguments: argparse.Namespace, detector: Detector) -> Tiling | None:
+def _read_tiling(tile: int | None, detector: Detector, *, augmented: bool) -> Tiling | None:
     """The windows; --tta leaves those of the training run out, since it has views of its own."""
-    if not arguments.tta or arguments.tile is not None:
-        return read_tiling(arguments.tile, detector)
+    if not augmented or tile is not None:
+        return read_tiling(tile, detector)
     if detector.facts.tiling is not None:
         print("--tta detects in whole pictures: without the windows of the training run (data.tile)")
     return None

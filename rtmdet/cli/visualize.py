@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -41,44 +43,70 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.image is None and not arguments.list_layers:
         raise InputError("visualize: expected an image file, found none: give one, or use --list-layers")
     check_score(arguments.score)
-    fill_options(arguments)
+    asked = read_options(arguments)
     detector = load_detector(arguments, fold=False)
     if arguments.list_layers:
         print("\n".join(layer_names(detector.model)))
         return 0
     image = read_image(arguments.image, detector.value_range)
     print(describe_score(arguments.score, detector, detector.classes))
-    draw = draw_box_am if arguments.method else draw_feature_maps
-    draw(detector, image, arguments)
+    if asked.method is None:
+        draw_feature_maps(detector, image, asked)
+    else:
+        draw_box_am(detector, image, asked, asked.method)
     return 0
 
 
-def fill_options(asked: argparse.Namespace) -> None:
-    """Set the defaults of what is drawn. Raises InputError for options that would do nothing."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What to draw of a photo; names and values are those of the command's options."""
+
+    image: Path
+    out: Path
+    layers: Sequence[str] | None
+    score: float | str
+    reduction: str
+    topk: int  # channels
+    method: str | None
+    target: str
+    norm_in_box: bool
+
+
+def read_options(given: argparse.Namespace) -> Asked:
+    """The options with their defaults. Raises InputError for those that would do nothing."""
     of_maps = "feature maps: leave out this option or --method"
     wrong = {
-        "--reduction": (asked.reduction and asked.method, of_maps),
+        "--reduction": (given.reduction and given.method, of_maps),
         "--topk": (
-            asked.topk is not None and (asked.method or asked.reduction != "topk"),
-            of_maps if asked.method else "--reduction topk: give that, too",
+            given.topk is not None and (given.method or given.reduction != "topk"),
+            of_maps if given.method else "--reduction topk: give that, too",
         ),
         "--target": (
-            asked.target and asked.method not in EXPLAINED,
+            given.target and given.method not in EXPLAINED,
             f"--method {' or '.join(EXPLAINED)}: give one of these, too",
         ),
-        "--norm-in-box": (asked.norm_in_box and not asked.method, "Box AM: give --method, too"),
+        "--norm-in-box": (given.norm_in_box and not given.method, "Box AM: give --method, too"),
     }
-    for option, (given, where) in wrong.items():
-        if given:
+    for option, (is_given, where) in wrong.items():
+        if is_given:
             raise InputError(f"{option} is for {where}")
-    asked.reduction = asked.reduction or "squeeze_mean"
-    asked.topk = TOPK if asked.topk is None else asked.topk
-    asked.target = asked.target or "score"
-    if asked.topk < 1:
-        raise InputError(f"--topk {asked.topk}: expected at least 1 channel")
+    topk = TOPK if given.topk is None else given.topk
+    if topk < 1:
+        raise InputError(f"--topk {topk}: expected at least 1 channel")
+    return Asked(
+        image=given.image,
+        out=given.out,
+        layers=given.layers,
+        score=given.score,
+        reduction=given.reduction or "squeeze_mean",
+        topk=topk,
+        method=given.method,
+        target=given.target or "score",
+        norm_in_box=given.norm_in_box,
+    )
 
 
-def draw_feature_maps(detector: Detector, image: np.ndarray, asked: argparse.Namespace) -> None:
+def draw_feature_maps(detector: Detector, image: np.ndarray, asked: Asked) -> None:
     """One picture per layer: a tile for each of its maps, or for each of their strongest channels."""
     layers = _unique(asked.layers or FEATURE_LAYERS)
     with capture(detector.model, layers) as outputs:
@@ -118,7 +146,7 @@ def reduce_maps(layer: str, maps: Sequence[Tensor], reduction: str, topk: int) -
     return reduced
 
 
-def draw_box_am(detector: Detector, image: np.ndarray, asked: argparse.Namespace) -> None:
+def draw_box_am(detector: Detector, image: np.ndarray, asked: Asked, method: str) -> None:
     """One picture of all levels (ablationcam: one) by default; for named layers one each, and one of their mean."""
     from rtmdet.viz.box_am import box_am, merge_maps, normalize_in_boxes  # seconds to import
 
@@ -131,9 +159,9 @@ def draw_box_am(detector: Detector, image: np.ndarray, asked: argparse.Namespace
     boxes = place.to_input(found.boxes).to(detector.device)
     labels = found.labels.clone().to(detector.device)  # inference tensors cannot take part in autograd, copies can
     fed = {layer: np.ones(len(found), bool) for layer in layers}  # the boxes that depend on each layer
-    if asked.method != "eigencam":
+    if method != "eigencam":
         fed = fed_boxes(detector, layers, images, boxes, place.content)
-    if asked.method == "ablationcam" and not asked.layers:
+    if method == "ablationcam" and not asked.layers:
         fed = most_fed(fed)
     if count := int((~np.any(list(fed.values()), axis=0)).sum()):
         what = "this layer does" if len(fed) == 1 else "these layers do"
@@ -141,7 +169,7 @@ def draw_box_am(detector: Detector, image: np.ndarray, asked: argparse.Namespace
     maps = {}
     for layer, of_layer in fed.items():
         target = choose_target(detector, boxes[of_layer], labels[of_layer], place.content, asked)
-        maps[layer] = box_am(detector.model, layer, images, target, asked.method)
+        maps[layer] = box_am(detector.model, layer, images, target, method)
     pictures = {layer: [raw] for layer, raw in maps.items()} if asked.layers or len(maps) == 1 else {}
     if len(maps) > 1:
         pictures["mean" if asked.layers else "all_levels"] = list(maps.values())
@@ -154,8 +182,8 @@ def draw_box_am(detector: Detector, image: np.ndarray, asked: argparse.Namespace
         picture = brighten(overlay(image, heat_map(heat, _size(image))))
         picture = found.draw(picture)
         of = ", ".join(layers) if name in ("mean", "all_levels") else name
-        what = CAPTIONS[asked.method].format(target="box loss" if asked.target == "loss" else "class score")
-        _save(add_caption(picture, f"{asked.method} of {of}: {what}"), asked, f"{name}_{asked.method}")
+        what = CAPTIONS[method].format(target="box loss" if asked.target == "loss" else "class score")
+        _save(add_caption(picture, f"{method} of {of}: {what}"), asked, f"{name}_{method}")
 
 
 def fed_boxes(
@@ -178,7 +206,7 @@ def most_fed(fed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def choose_target(
-    detector: Detector, boxes: Tensor, labels: Tensor, content: tuple[int, int], asked: argparse.Namespace
+    detector: Detector, boxes: Tensor, labels: Tensor, content: tuple[int, int], asked: Asked
 ) -> BoxTarget:
     """What the method explains, for boxes in input pixels; `content` (H, W) is the input without padding."""
     if asked.method not in EXPLAINED:
@@ -201,7 +229,7 @@ def _find_boxes(detector: Detector, image: np.ndarray, score: float | str) -> De
     return found
 
 
-def _save(picture: np.ndarray, asked: argparse.Namespace, name: str) -> None:
+def _save(picture: np.ndarray, asked: Asked, name: str) -> None:
     path = free_path(asked.out / f"{asked.image.stem}_{name}.png", asked.image, set())
     save_image(path, picture, source=asked.image)
     print(path)
