@@ -78,7 +78,7 @@ def read_options(given: argparse.Namespace) -> Asked:
     wrong = {
         "--reduction": (given.reduction and given.method, of_maps),
         "--topk": (
-            given.topk is not None and (given.method or given.reduction != "topk"),
+            given.topk is not None and given.reduction != "topk",
             of_maps if given.method else "--reduction topk: give that, too",
         ),
         "--target": (
