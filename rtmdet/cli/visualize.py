@@ -19,7 +19,14 @@ from rtmdet.core.letterbox import fitted_size
 from rtmdet.core.picture_source import free_path
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
-from rtmdet.viz.box_targets import BoxTarget, box_loss_target, class_score_target, detection_target, source_levels
+from rtmdet.viz.box_targets import (
+    GRADIENT_METHODS,
+    BoxTarget,
+    box_loss_target,
+    class_score_target,
+    detection_target,
+    source_levels,
+)
 from rtmdet.viz.grid import add_caption, grid
 from rtmdet.viz.heatmap import brighten, heat_map, on_picture, overlay
 from rtmdet.viz.hooks import capture, find_layer, layer_names
@@ -29,7 +36,6 @@ BOX_AM_LAYERS = [f"neck.out_convs[{level}]" for level in range(3)]  # together t
 CELL = (640, 640)  # (H, W) pixels that a feature map's picture is fitted into
 MOST_COLUMNS = 4
 TOPK = 4  # channels
-EXPLAINED = ("gradcam", "gradcam++")  # methods that follow a target back to the layer
 CAPTIONS = {
     "gradcam": "where the {target} of the boxes depends on the layer",
     "gradcam++": "where the {target} of the boxes depends on the layer, gradients weighted by the second order",
@@ -82,8 +88,8 @@ def read_options(given: argparse.Namespace) -> Asked:
             of_maps if given.method else "--reduction topk: give that, too",
         ),
         "--target": (
-            given.target and given.method not in EXPLAINED,
-            f"--method {' or '.join(EXPLAINED)}: give one of these, too",
+            given.target and given.method not in GRADIENT_METHODS,
+            f"--method {' or '.join(GRADIENT_METHODS)}: give one of these, too",
         ),
         "--norm-in-box": (given.norm_in_box and not given.method, "Box AM: give --method, too"),
     }
@@ -209,7 +215,7 @@ def choose_target(
     detector: Detector, boxes: Tensor, labels: Tensor, content: tuple[int, int], asked: Asked
 ) -> BoxTarget:
     """What the method explains, for boxes in input pixels; `content` (H, W) is the input without padding."""
-    if asked.method not in EXPLAINED:
+    if asked.method not in GRADIENT_METHODS:
         return detection_target(boxes, labels, detector.input_size)
     if asked.target == "loss":
         return box_loss_target(boxes, labels, len(detector.classes))

@@ -30,7 +30,6 @@ from rtmdet.viz.hooks import capture, find_layer, flatten_outputs
 
 # The library's own progress bar would be drawn even without a terminal.
 ablation_cam.tqdm = SimpleNamespace(tqdm=partial(tqdm, disable=None, leave=False, desc="leaving out channels"))
-GRADIENT_METHODS = ("gradcam", "gradcam++")
 
 
 def box_am(model: nn.Module, layer: str, images: Tensor, target: BoxTarget, method: str) -> np.ndarray:

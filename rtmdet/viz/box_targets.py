@@ -21,6 +21,7 @@ from rtmdet.training.criterion import Criterion, flatten_levels
 
 BoxTarget = Callable[[DenseOutputs], Tensor]
 
+GRADIENT_METHODS = ("gradcam", "gradcam++")  # follow a target back to the layer, so that it can be chosen
 LEAST_OVERLAP = 0.5  # IoU above which a prediction counts as the same object
 
 

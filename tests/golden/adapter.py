@@ -22,9 +22,8 @@ from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.training.assigner import assign as assign_priors
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.optim import build_optimizer, learning_rates
-from rtmdet.viz.box_am import GRADIENT_METHODS
 from rtmdet.viz.box_am import box_am as raw_box_am
-from rtmdet.viz.box_targets import box_loss_target, detection_target
+from rtmdet.viz.box_targets import GRADIENT_METHODS, box_loss_target, detection_target
 from rtmdet.weights import load as openmmlab
 
 Maps = Sequence[Tensor]

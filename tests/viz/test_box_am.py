@@ -16,8 +16,14 @@ from rtmdet.core.letterbox import letterbox
 from rtmdet.core.structures import DenseOutputs, Target
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.training.criterion import Criterion
-from rtmdet.viz.box_am import GRADIENT_METHODS, box_am, fed_levels, merge_maps, normalize_in_boxes
-from rtmdet.viz.box_targets import box_loss_target, class_score_target, detection_target, source_levels
+from rtmdet.viz.box_am import box_am, fed_levels, merge_maps, normalize_in_boxes
+from rtmdet.viz.box_targets import (
+    GRADIENT_METHODS,
+    box_loss_target,
+    class_score_target,
+    detection_target,
+    source_levels,
+)
 from rtmdet.weights.load import load_weights, read_checkpoint
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "boxam_nano_person.npz"
