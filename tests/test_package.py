@@ -44,7 +44,7 @@ def test_types_are_shipped() -> None:
         ("build_rtmdet", ["nano", "3"], {}, "num_classes: expected a whole number, found '3'"),
         ("Overlap", ["0.6"], {}, "iou_threshold: expected a number, found '0.6'"),
         ("Detector", [5], {}, "weights: expected text or a path, found 5"),
-        ("Detector", ["x.pth"], {"device": 0}, "device: expected text, found 0"),
+        ("Detector", ["x.pth"], {"device": 0}, "device: expected text or a torch.device, found 0"),
     ],
 )
 def test_arguments_of_a_wrong_type_are_named(

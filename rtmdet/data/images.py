@@ -107,21 +107,25 @@ def describe_dark(paths: Sequence[Path]) -> tuple[str, ValueRange] | None:
     They would be nearly black. None if there are none, or they cannot be read.
     """
     checked = paths[:: max(-(-len(paths) // LOOKED_AT), 1)]
-    deep = (path for path in checked if path.suffix.lower() in DEEP_SUFFIXES)
-    ranges = [used for path in deep if (used := _used_range(path)) is not None]
-    if not ranges or (high := max(high for _, high in ranges)) >= DARK:
+    ranges = []
+    for path in checked:
+        if path.suffix.lower() in DEEP_SUFFIXES:
+            with suppress(InputError):
+                ranges.append(used_range(read_whole(path, "image file")))
+    used = [each for each in ranges if each is not None]
+    if not used or (high := max(high for _, high in used)) >= DARK:
         return None
-    low = min(low for low, _ in ranges)
-    text = f"{len(ranges)} of {len(checked)} checked images are 16-bit and use only {low} .. {high} of 65535"
+    low = min(low for low, _ in used)
+    text = f"{len(used)} of {len(checked)} checked images are 16-bit and use only {low} .. {high} of 65535"
     return f"{text}: they would be nearly black", (low, high)
 
 
-def _used_range(path: Path) -> ValueRange | None:
-    """The `range_of` the values in an image file; None also for undecodable files."""
+def used_range(data: bytes) -> ValueRange | None:
+    """The `range_of` the values in an image file's bytes; None also for undecodable files."""
+    if data.startswith(_PNG_START) and data[_PNG_BITS : _PNG_BITS + 1] != b"\x10":
+        return None  # decoding takes long
     try:
-        data = read_whole(path, "image file")
-        plain = data.startswith(_PNG_START) and data[_PNG_BITS : _PNG_BITS + 1] != b"\x10"  # decoding takes long
-        return None if plain else range_of(decode_values(path, data))
+        return range_of(decode_values("image", data))
     except InputError:
         return None
 
