@@ -56,10 +56,10 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     image = read_image(arguments.image, detector.value_range)
     print(describe_score(arguments.score, detector, detector.classes))
-    if asked.method is None:
+    if arguments.method is None:
         draw_feature_maps(detector, image, asked)
     else:
-        draw_box_am(detector, image, asked, asked.method)
+        draw_box_am(detector, image, asked, arguments.method)
     return 0
 
 
@@ -73,7 +73,6 @@ class Asked:
     score: float | str
     reduction: str
     topk: int  # channels
-    method: str | None
     target: str
     norm_in_box: bool
 
@@ -106,7 +105,6 @@ def read_options(given: argparse.Namespace) -> Asked:
         score=given.score,
         reduction=given.reduction or "squeeze_mean",
         topk=topk,
-        method=given.method,
         target=given.target or "score",
         norm_in_box=given.norm_in_box,
     )
@@ -174,7 +172,7 @@ def draw_box_am(detector: Detector, image: np.ndarray, asked: Asked, method: str
         print(f"note: {count} of {len(found)} boxes come from pyramid levels that {what} not feed; they show no heat")
     maps = {}
     for layer, of_layer in fed.items():
-        target = choose_target(detector, boxes[of_layer], labels[of_layer], place.content, asked)
+        target = choose_target(detector, boxes[of_layer], labels[of_layer], place.content, method, asked.target)
         maps[layer] = box_am(detector.model, layer, images, target, method)
     pictures = {layer: [raw] for layer, raw in maps.items()} if asked.layers or len(maps) == 1 else {}
     if len(maps) > 1:
@@ -212,12 +210,12 @@ def most_fed(fed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def choose_target(
-    detector: Detector, boxes: Tensor, labels: Tensor, content: tuple[int, int], asked: Asked
+    detector: Detector, boxes: Tensor, labels: Tensor, content: tuple[int, int], method: str, target: str
 ) -> BoxTarget:
     """What the method explains, for boxes in input pixels; `content` (H, W) is the input without padding."""
-    if asked.method not in GRADIENT_METHODS:
+    if method not in GRADIENT_METHODS:
         return detection_target(boxes, labels, detector.input_size)
-    if asked.target == "loss":
+    if target == "loss":
         return box_loss_target(boxes, labels, len(detector.classes))
     return class_score_target(boxes, labels, content)
 

@@ -12,7 +12,7 @@ from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, ParamSpec, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints, runtime_checkable
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.wording import shown
+from rtmdet.core.wording import one_line, shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,6 +71,11 @@ def _fitted(name: str, value: Any, kind: Any) -> object:
     if not _fits(plain, kind):
         raise InputError(f"{name}: expected {' or '.join(_words(kind))}, found {shown(value)}")
     return plain
+
+
+def unusable_device(device: object, error: Exception) -> InputError:
+    """The line for a device of torch that cannot be used."""
+    return InputError(f"device {device!r} cannot be used here ({one_line(error)[:100]}): try cpu")
 
 
 def _takes_lists(kind: Any) -> bool:

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, overload
 
 import numpy as np
 
-from rtmdet.core.arguments import checked
+from rtmdet.core.arguments import checked, unusable_device
 from rtmdet.core.arrays import Array, clip_boxes, constants_like, is_tensor
 from rtmdet.core.class_colors import Color, class_colors, track_colors
 from rtmdet.core.draw import draw_boxes, save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import FilePath, user_path
 from rtmdet.core.pictures import to_rgb
-from rtmdet.core.wording import one_line
 
 if TYPE_CHECKING:
     import torch
@@ -149,7 +148,7 @@ class Detections:
         try:
             return self._each(lambda array: torch.as_tensor(array).to(device))
         except (RuntimeError, AssertionError) as error:
-            raise InputError(f"device {device!r} cannot be used here ({one_line(error)[:100]}): try cpu") from error
+            raise unusable_device(device, error) from error
 
     @staticmethod
     def join(parts: Sequence[Detections]) -> Detections:

@@ -26,9 +26,9 @@ def fitted_size(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, in
     return max(int(size[0] * factor + 0.5), 1), max(int(size[1] * factor + 0.5), 1)
 
 
-def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear resize of a (H, W, 3) uint8 image to `size` (H, W)."""
-    return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+def resize_image(image: np.ndarray, size: tuple[int, int], place: np.ndarray | None = None) -> np.ndarray:
+    """Bilinear resize of a (H, W, 3) uint8 image to `size` (H, W); into `place`, if it is of the image's type."""
+    return cv2.resize(image, (size[1], size[0]), dst=place, interpolation=cv2.INTER_LINEAR)
 
 
 def pad_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -72,8 +72,8 @@ def letterbox(
     place = Letterbox.fit((image.shape[0], image.shape[1]), size)
     height, width = place.content
     inside = canvas[:height, :width]
-    resized = cv2.resize(image, (width, height), dst=inside, interpolation=cv2.INTER_LINEAR)
-    if resized is not inside:  # OpenCV writes there only if type and channels are alike
+    resized = resize_image(image, place.content, inside)
+    if resized is not inside:  # of another type or other channels
         inside[:] = resized
     canvas[height:] = PAD_VALUE
     canvas[:height, width:] = PAD_VALUE

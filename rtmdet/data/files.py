@@ -1,11 +1,20 @@
-"""Lists the files of a data set's folder, without those that operating systems and notebooks leave there."""
+"""The files of a folder, without those that operating systems and notebooks leave there; and a few of many."""
 
 from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """At most `count` of the items, such as files or indices of images, evenly spread over them."""
+    count = min(count, len(items))
+    return [items[place * len(items) // count] for place in range(count)]
 
 
 def files_below(folder: Path, suffixes: Container[str], *, levels: int | None = None) -> list[Path]:

@@ -102,21 +102,20 @@ def _why_undecodable(path: str | Path, data: bytes) -> str:
 
 
 def describe_dark(paths: Sequence[Path]) -> tuple[str, ValueRange] | None:
-    """What to say of image files, some of them checked, whose 16-bit values use a small part of their range; and it.
+    """What to say of image files, LOOKED_AT of a set, whose 16-bit values use a small part of their range; and it.
 
     They would be nearly black. None if there are none, or they cannot be read.
     """
-    checked = paths[:: max(-(-len(paths) // LOOKED_AT), 1)]
     ranges = []
-    for path in checked:
+    for path in paths:
         if path.suffix.lower() in DEEP_SUFFIXES:
             with suppress(InputError):
-                ranges.append(used_range(read_whole(path, "image file")))
-    used = [each for each in ranges if each is not None]
-    if not used or (high := max(high for _, high in used)) >= DARK:
+                if used := used_range(read_whole(path, "image file")):
+                    ranges.append(used)
+    if not ranges or (high := max(high for _, high in ranges)) >= DARK:
         return None
-    low = min(low for low, _ in used)
-    text = f"{len(used)} of {len(checked)} checked images are 16-bit and use only {low} .. {high} of 65535"
+    low = min(low for low, _ in ranges)
+    text = f"{len(ranges)} of {len(paths)} checked images are 16-bit and use only {low} .. {high} of 65535"
     return f"{text}: they would be nearly black", (low, high)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from rtmdet.core.arguments import unusable_device
 from rtmdet.core.arrays import Array
 from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
@@ -17,7 +18,6 @@ from rtmdet.core.facts import ModelFacts, numbered
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs
-from rtmdet.core.wording import one_line
 from rtmdet.deploy.cuda_graph import RecordedNetwork
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
@@ -109,5 +109,5 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used here ({one_line(error)[:100]}): try cpu") from error
+        raise unusable_device(name, error) from error
     return device

@@ -15,7 +15,7 @@ from rtmdet.core.console import track
 from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import unwritable
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.files import files_below
+from rtmdet.data.files import files_below, spread
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.deploy.export import ENDINGS, SECOND_FILE, ExportOptions, Tracer, write_network
@@ -25,7 +25,6 @@ from rtmdet.evaluation.coco import metric_text
 from rtmdet.runs.agreement import LARGEST_AP_DIFFERENCE, compare_detections
 from rtmdet.runs.ground_truth import open_ground_truth
 from rtmdet.runs.measure import Loading, evaluate_detector
-from rtmdet.runs.plain_images import spread
 
 CHECK_IMAGES = 100
 UNVERIFIED = "unverified"

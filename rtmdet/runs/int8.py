@@ -11,7 +11,7 @@ import numpy as np
 
 from rtmdet.core.console import track
 from rtmdet.core.errors import InputError
-from rtmdet.data.files import files_below
+from rtmdet.data.files import files_below, spread
 from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.deploy.export import ENDINGS, RUNS_ALONE, ExportOptions, Tracer, export_facts, write_graph
@@ -19,7 +19,6 @@ from rtmdet.deploy.export_result import ExportedFile, Exports
 from rtmdet.detector import Detector
 from rtmdet.runs.export import CheckImages, named_by_result, record, unverified, verify_file
 from rtmdet.runs.ground_truth import open_coco, open_ground_truth, stored_split
-from rtmdet.runs.plain_images import spread
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -11,7 +11,8 @@ from rtmdet.core.distributed import is_main_process
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.copies import count_equal
-from rtmdet.data.images import describe_dark
+from rtmdet.data.files import spread
+from rtmdet.data.images import LOOKED_AT, describe_dark
 
 
 def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
@@ -46,7 +47,7 @@ def open_split(split: SplitConfig, config: Config, classes: Sequence[str] | None
 
 def report_dark_images(train: CocoDataset) -> None:
     """Print a warning if 16-bit images use a small part of their range: they would be nearly black."""
-    if dark := describe_dark(list(map(train.path, range(len(train))))):
+    if dark := describe_dark([train.path(index) for index in spread(range(len(train)), LOOKED_AT)]):
         text, (low, high) = dark
         say(f"{text}; --set data.value_range={low},{high} scales them")
 

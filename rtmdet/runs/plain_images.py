@@ -13,14 +13,9 @@ from torch import Tensor
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.structures import Batch
 from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.files import spread
 from rtmdet.data.loader import collate
 from rtmdet.data.samples import EvaluationSamples
-
-
-def spread(items: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the items, evenly spread over them."""
-    count = min(count, len(items))
-    return [items[place * len(items) // count] for place in range(count)]
 
 
 def plain_batches(

@@ -21,12 +21,12 @@ from rtmdet.core.facts import LARGEST_SIDE
 from rtmdet.core.priors import STRIDES
 from rtmdet.core.wording import size_text
 from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.files import spread
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
 from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.evaluation.coco import CocoMetrics, metric_text
 from rtmdet.runs.measure import detect_all, detect_all_tiled
-from rtmdet.runs.plain_images import spread
 
 STEP = 1.25  # from one size to the next
 LARGEST = 2.0  # times the training size

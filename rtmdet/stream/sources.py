@@ -11,8 +11,8 @@ from pathlib import Path
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
 from rtmdet.core.pictures import ValueRange
-from rtmdet.data.files import files_below
-from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, describe_dark, read_image
+from rtmdet.data.files import files_below, spread
+from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, LOOKED_AT, VIDEO_SUFFIXES, describe_dark, read_image
 from rtmdet.stream.addresses import ImageAddress
 from rtmdet.stream.camera import Camera
 from rtmdet.stream.frames import Frame, Source
@@ -98,14 +98,13 @@ def with_range(found: Found, value_range: ValueRange | None) -> Found:
         replace(one, value_range=value_range) if isinstance(one, ImageFile | ImageAddress) else one
         for one in found.sources
     ]
-    dark = None
-    if value_range is None:
-        dark = describe_dark([one.path for one in found.sources if isinstance(one, ImageFile)])
-    if dark is None:
-        return Found(sources, found.remarks)
-    text, (low, high) = dark
-    remedy = f"scale their values to 0 .. 65535, or in Python set detector.value_range = ({low}, {high})"
-    return Found(sources, [*found.remarks, f"{text} to these weights; unless these learned such images, {remedy}"])
+    remarks = [*found.remarks]
+    files = [one.path for one in found.sources if isinstance(one, ImageFile)]
+    if value_range is None and (dark := describe_dark(spread(files, LOOKED_AT))):
+        text, (low, high) = dark
+        remedy = f"scale their values to 0 .. 65535, or in Python set detector.value_range = ({low}, {high})"
+        remarks.append(f"{text} to these weights; unless these learned such images, {remedy}")
+    return Found(sources, remarks)
 
 
 def _address(word: str) -> Source:
@@ -155,15 +154,17 @@ def _outside(files: Sequence[Path], folder: Path, skip: Path | None) -> list[Pat
 
 def _images_in(folder: Path, recursive: bool, skip: Path | None, remarks: list[str]) -> list[Path]:
     """The images of a folder; adds a remark about subfolders that are not searched."""
-    below = [*filter(_is_picture, files_below(folder, IMAGE_SUFFIXES, levels=None if recursive else 2))]
-    if videos := len(files_below(folder, VIDEO_SUFFIXES, levels=0)):
+    suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *HEIC_SUFFIXES)
+    files = files_below(folder, suffixes, levels=None if recursive else 2)
+    direct = [path for path in files if path.parent == folder]
+    if videos := len(_with_suffix(direct, VIDEO_SUFFIXES)):
         remarks.append(
             f"{videos} video{'s were' if videos > 1 else ' was'} not searched: name each, or use a pattern"
         )
-    if heic := len(files_below(folder, HEIC_SUFFIXES, levels=None if recursive else 0)):
+    if heic := len(_with_suffix(files if recursive else direct, HEIC_SUFFIXES)):
         photos, them = ("1 HEIC photo", "it") if heic == 1 else (f"{heic} HEIC photos", "them")
         remarks.append(f"{photos} cannot be decoded here: convert {them} to JPEG")
-    below = _outside(below, folder, skip)
+    below = _outside([*filter(_is_picture, _with_suffix(files, IMAGE_SUFFIXES))], folder, skip)
     here = below if recursive else [path for path in below if path.parent == folder]
     if count := len({path.parent for path in below} - {path.parent for path in here} - {folder}):
         what = "1 subfolder with images was" if count == 1 else f"{count} subfolders with images were"
@@ -172,6 +173,10 @@ def _images_in(folder: Path, recursive: bool, skip: Path | None, remarks: list[s
             raise InputError(f"{folder}: no image in the folder itself: {text}")
         remarks.append(text)
     return here
+
+
+def _with_suffix(files: Sequence[Path], suffixes: Sequence[str]) -> list[Path]:
+    return [path for path in files if path.suffix.lower() in suffixes]
 
 
 def _is_picture(path: Path) -> bool:
