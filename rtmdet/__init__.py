@@ -18,13 +18,17 @@ _HOMES = {
     "Overlap": "rtmdet.core.overlap",
     "RTMDet": "rtmdet.models.rtmdet",
     "build_rtmdet": "rtmdet.models.rtmdet",
-    "check_data": "rtmdet.api",
-    "compare": "rtmdet.api",
-    "evaluate": "rtmdet.api",
-    "export": "rtmdet.api",
-    "label": "rtmdet.api",
+    "check_data": "rtmdet.api.datasets",
+    "compare": "rtmdet.api.runs",
+    "convert_data": "rtmdet.api.datasets",
+    "evaluate": "rtmdet.api.detectors",
+    "export": "rtmdet.api.detectors",
+    "export_data": "rtmdet.api.datasets",
+    "label": "rtmdet.api.detectors",
+    "merge_data": "rtmdet.api.datasets",
+    "split_data": "rtmdet.api.datasets",
     "track": "rtmdet.stream.tracking",
-    "train": "rtmdet.api",
+    "train": "rtmdet.api.runs",
 }
 
 __all__ = [
@@ -38,15 +42,21 @@ __all__ = [
     "build_rtmdet",
     "check_data",
     "compare",
+    "convert_data",
     "evaluate",
     "export",
+    "export_data",
     "label",
+    "merge_data",
+    "split_data",
     "track",
     "train",
 ]
 
 if TYPE_CHECKING:
-    from rtmdet.api import check_data, compare, evaluate, export, label, train
+    from rtmdet.api.datasets import check_data, convert_data, export_data, merge_data, split_data
+    from rtmdet.api.detectors import evaluate, export, label
+    from rtmdet.api.runs import compare, train
     from rtmdet.core.detections import Detections
     from rtmdet.core.errors import InputError
     from rtmdet.core.overlap import Overlap

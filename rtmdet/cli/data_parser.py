@@ -53,7 +53,8 @@ def add_data(commands: argparse._SubParsersAction) -> None:
 
 def _add_data_convert(actions: argparse._SubParsersAction) -> None:
     convert = actions.add_parser("convert", help="Convert annotations to COCO JSON.")
-    convert.set_defaults(images=None, classes=None, split=None)  # not every format has these
+    # not every format has these
+    convert.set_defaults(images=None, classes=None, split=None, class_name=None, class_key=None)
     formats = convert.add_subparsers(dest="format", required=True, metavar="FORMAT")
     via = new_command(formats, "via", "VGG Image Annotator region JSON -> COCO JSON.", "data")
     via.add_argument("annotations", type=as_path, help="VIA region JSON")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rtmdet.api import export
+from rtmdet.api.detectors import export
 from rtmdet.cli.model_options import split_names
 
 

@@ -21,6 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.photos,
         format=arguments.format,
         out=arguments.out,
+        say=print,
         limit=arguments.limit,
         skip=arguments.skip,
         score=arguments.score,

@@ -17,7 +17,7 @@ from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import fitted_size
 from rtmdet.core.picture_source import free_path
-from rtmdet.data.images import read_image
+from rtmdet.data.images import dark_remarks, read_image
 from rtmdet.detector import Detector
 from rtmdet.viz.box_targets import (
     GRADIENT_METHODS,
@@ -55,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(layer_names(detector.model)))
         return 0
     image = read_image(arguments.image, detector.value_range)
+    for remark in dark_remarks([arguments.image], detector.value_range):
+        print(remark)
     print(describe_score(arguments.score, detector, detector.classes))
     if arguments.method is None:
         draw_feature_maps(detector, image, asked)

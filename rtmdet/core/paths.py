@@ -19,3 +19,8 @@ def user_path(path: FilePath) -> Path:
     if not text or "\0" in text:
         raise InputError(f"{text!r}: expected the path of a file or folder")
     return Path(os.path.expanduser(path))
+
+
+def path_or_none(path: FilePath | None) -> Path | None:
+    """`user_path` of a path that may be left out."""
+    return None if path is None else user_path(path)

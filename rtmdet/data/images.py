@@ -119,6 +119,15 @@ def describe_dark(paths: Sequence[Path]) -> tuple[str, ValueRange] | None:
     return f"{text}: they would be nearly black", (low, high)
 
 
+def dark_remarks(paths: Sequence[Path], value_range: ValueRange | None) -> list[str]:
+    """A line if files, LOOKED_AT of a set, would be nearly black to weights of a `value_range` (see read_image)."""
+    if value_range is not None or not (dark := describe_dark(paths)):
+        return []
+    text, (low, high) = dark
+    remedy = f"scale their values to 0 .. 65535, or in Python set detector.value_range = ({low}, {high})"
+    return [f"{text} to these weights; unless these learned such images, {remedy}"]
+
+
 def used_range(data: bytes) -> ValueRange | None:
     """The `range_of` the values in an image file's bytes; None also for undecodable files."""
     if data.startswith(_PNG_START) and data[_PNG_BITS : _PNG_BITS + 1] != b"\x10":

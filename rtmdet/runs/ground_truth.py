@@ -9,7 +9,9 @@ from rtmdet.config.file import parse_config
 from rtmdet.config.schema import SplitConfig
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.files import spread
 from rtmdet.data.formats.open import open_dataset
+from rtmdet.data.images import LOOKED_AT, dark_remarks
 from rtmdet.detector import Detector
 from rtmdet.runs.folder import moved
 from rtmdet.runs.own_splits import write_split
@@ -81,6 +83,8 @@ def stored_split(config: str, weights: Path, name: str) -> SplitConfig | None:
 
 def open_coco(detector: Detector, annotations: Path, images: Path) -> CocoDataset:
     """The images and boxes of a COCO file, of the classes that a detector has. Raises InputError."""
-    return CocoDataset(
-        annotations, images, classes=detector.classes, training=False, value_range=detector.value_range
-    )
+    value_range = detector.value_range
+    dataset = CocoDataset(annotations, images, classes=detector.classes, training=False, value_range=value_range)
+    looked_at = [dataset.path(index) for index in spread(range(len(dataset)), LOOKED_AT)]
+    dataset.remarks += dark_remarks(looked_at, value_range)
+    return dataset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -42,7 +42,6 @@ class NextLabels:
     photos: Sequence[LabeledPhoto]
     ranking: Ranking
     copies: dict[Path, str]
-    remarks: Sequence[str]  # lines about what was not searched, and photos that are too dark
 
     @property
     def failures(self) -> Sequence[Failure]:
@@ -61,7 +60,7 @@ class NextLabels:
         boxes = sum(len(one.photo.shown) for one in self.photos)
         what = f"{boxes} box{'es' if boxes != 1 else ''} to correct"
         lines.append(f"{len(self.photos)} of {len(self.ranking.photos)} photos with {what}: {self.folder}")
-        return "\n".join([*self.remarks, "  unsure  photo", *lines])
+        return "\n".join(["  unsure  photo", *lines])
 
 
 def label_next(
@@ -70,6 +69,7 @@ def label_next(
     *,
     format: str,
     out: Path,
+    say: Callable[[str], None],
     limit: int = LIMIT,
     skip: Path | None = None,
     score: Score = "auto",
@@ -81,12 +81,14 @@ def label_next(
     """Write the photos that the detector is least sure of, with what it finds in them, as a data set of a format.
 
     `photos` are image files, folders and glob patterns, `out` a new or empty folder, `skip` a data set of photos that
-    are labeled already. `watch` iterates over the photos, with a progress bar. Raises InputError for anything that
-    cannot be used.
+    are labeled already. `watch` iterates over the photos, with a progress bar; `say` prints what was not searched,
+    and that photos are too dark. Raises InputError for anything that cannot be used.
     """
     _check(format, limit, out)
     labeled = [] if skip is None else labeled_photos(skip)
     found = with_range(find_sources(photos, recursive=recursive), detector.value_range)
+    for remark in found.remarks:
+        say(remark)
     files = check_photos(found.sources)
     ranking = rank(detector, files, score=score, batch_size=batch_size, tiling=tiling, watch=watch)
     choice = choose(ranking, limit, labeled)
@@ -97,7 +99,7 @@ def label_next(
         _write_ranking(out / RANKING, ranking, {one.photo.path: one.copy.name for one in written}, choice.copies)
     except OSError as error:
         raise unwritable(Path(error.filename or out), error) from error
-    return NextLabels(out, written, ranking, choice.copies, found.remarks)
+    return NextLabels(out, written, ranking, choice.copies)
 
 
 def _check(format: str, limit: int, out: Path) -> None:

@@ -12,7 +12,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
 from rtmdet.core.pictures import ValueRange
 from rtmdet.data.files import files_below, spread
-from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, LOOKED_AT, VIDEO_SUFFIXES, describe_dark, read_image
+from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, LOOKED_AT, VIDEO_SUFFIXES, dark_remarks, read_image
 from rtmdet.stream.addresses import ImageAddress
 from rtmdet.stream.camera import Camera
 from rtmdet.stream.frames import Frame, Source
@@ -98,13 +98,8 @@ def with_range(found: Found, value_range: ValueRange | None) -> Found:
         replace(one, value_range=value_range) if isinstance(one, ImageFile | ImageAddress) else one
         for one in found.sources
     ]
-    remarks = [*found.remarks]
     files = [one.path for one in found.sources if isinstance(one, ImageFile)]
-    if value_range is None and (dark := describe_dark(spread(files, LOOKED_AT))):
-        text, (low, high) = dark
-        remedy = f"scale their values to 0 .. 65535, or in Python set detector.value_range = ({low}, {high})"
-        remarks.append(f"{text} to these weights; unless these learned such images, {remedy}")
-    return Found(sources, remarks)
+    return Found(sources, [*found.remarks, *dark_remarks(spread(files, LOOKED_AT), value_range)])
 
 
 def _address(word: str) -> Source:

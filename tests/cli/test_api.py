@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 import torch
 
 import rtmdet
-import rtmdet.api
-from rtmdet.api import TrainedRun
+import rtmdet.api.runs
+from rtmdet.api.runs import TrainedRun
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.runs.options import RunOptions
 
@@ -81,7 +82,7 @@ def test_check_data_reports_what_training_would_make_of_it(dataset: Path, tmp_pa
 
 def test_settings_reach_the_configuration_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(rtmdet.api, "carry_out", lambda options, callbacks: asked.append(options) or Path("run"))
+    monkeypatch.setattr(rtmdet.api.runs, "carry_out", lambda options, callbacks: asked.append(options) or Path("run"))
     rtmdet.train("data", output="runs/\U0001f388", settings={"train.patience": None, "data.classes": ["a", "b"]})
     assert asked[0].overrides == (
         'train.output="runs/\U0001f388"',
@@ -134,9 +135,37 @@ def test_all_callbacks_are_closed_even_if_one_fails(dataset: Path, checkpoint: P
 @pytest.mark.parametrize("value", [np.int64(64), np.array([64, 64]), (64, 64)])
 def test_settings_may_be_numpy_s_and_torch_s(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
     asked: list[RunOptions] = []
-    monkeypatch.setattr(rtmdet.api, "carry_out", lambda options, _: asked.append(options) or Path())
+    monkeypatch.setattr(rtmdet.api.runs, "carry_out", lambda options, _: asked.append(options) or Path())
     settings = {"data.input_size": value, "train.device": torch.device("cpu")}
     rtmdet.train("x", settings=settings, epochs=np.int64(3))  # type: ignore[arg-type]
     assert asked[0].given["train.device"] == "cpu"
     assert asked[0].given["data.input_size"] in ("64", "[64, 64]")
     assert asked[0].given["train.epochs"] == "3"
+
+
+def test_data_sets_are_converted_split_merged_and_exported(dataset: Path, tmp_path: Path) -> None:
+    coco, folder = dataset / "train/annotations.json", dataset / "train/images"
+    train, val = rtmdet.split_data(coco, tmp_path, val=0.34)
+    counts = [len(json.loads(path.read_text())["images"]) for path in (train, val)]
+    assert counts == [4, 2]
+    together = rtmdet.merge_data([train, val], tmp_path / "all.json", images=[folder, str(folder)])
+    assert together == folder.absolute()
+    rtmdet.export_data(tmp_path / "all.json", folder, tmp_path / "yolo", format="yolo")
+    rtmdet.convert_data(tmp_path / "yolo", tmp_path / "back.json", format="yolo")
+    before, after = (json.loads(path.read_text()) for path in (coco, tmp_path / "back.json"))
+    assert [one["name"] for one in after["categories"]] == [one["name"] for one in before["categories"]]
+    boxes = [np.sort([one["bbox"] for one in file["annotations"]], axis=0) for file in (before, after)]
+    np.testing.assert_allclose(boxes[1], boxes[0], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "csv"}, "format 'csv': expected one of via, yolo, voc, labelme, cvat"),
+        ({"format": "yolo", "class_name": "a"}, "class_name: the format yolo has none; leave it out"),
+        ({"format": "voc", "classes": "a"}, "classes: expected a list of texts or None, found 'a'"),
+    ],
+)
+def test_refuses_options_that_a_format_does_not_have(options: dict[str, str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(rtmdet.InputError, match=f"^{re.escape(message)}$"):
+        rtmdet.convert_data(tmp_path, tmp_path / "new.json", **options)  # type: ignore[arg-type]

@@ -109,6 +109,13 @@ def test_dark_images_of_16_bits_are_said_and_can_be_scaled(
     result = command(*words, "--set", advice)
     assert result.returncode == 0, result.stderr
     assert "16-bit" not in result.stdout
+    use = "--weights", checkpoint, "--device", "cpu"
+    photo = next((tmp_path / "set/val/images").glob("*.png"))
+    visualize = "visualize", photo, *use, "--layer", "neck", "--score", "0", "--out", tmp_path / "maps"
+    for others in (("evaluate", "--data", tmp_path / "set", *use, "--workers", "0"), visualize):
+        result = command(*others)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.count("16-bit and use only ") == 1
 
 
 @pytest.mark.parametrize(("trained", "said"), [((320, 320), "about 3.5 times faster"), ((640, 640), ""), (None, "")])

@@ -77,6 +77,14 @@ def test_tracking(checkpoint: Path, folder: Path) -> None:
     assert names["picture"].shape == (64, 64, 3)
 
 
+@pytest.mark.shared
+def test_data_sets(shared: Path, folder: Path) -> None:
+    (folder / "data" / "balloon").mkdir(parents=True)
+    shutil.copytree(shared / "data" / "balloon" / "train", folder / "data" / "balloon" / "train")
+    run(examples("docs/python.md", "Data sets"), {})
+    assert len(list((folder / "outputs" / "yolo").rglob("*.txt"))) == 61
+
+
 def test_training_and_measuring(dataset: Path, checkpoint: Path, folder: Path) -> None:
     (folder / "data").mkdir()
     (folder / "data" / "balloon").symlink_to(dataset)

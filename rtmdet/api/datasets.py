@@ -1,0 +1,237 @@
+"""Data sets for Python: look for faults, convert, export, split, merge.
+
+The functions that write print their counts and what had to be repaired. Only `export_data` copies images.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rtmdet.core.arguments import checked
+from rtmdet.core.console import say, track
+from rtmdet.core.errors import InputError
+from rtmdet.core.paths import FilePath, path_or_none, user_path
+from rtmdet.data.class_names import similar_name_remarks
+from rtmdet.data.coco.edit import merge_coco, split_coco
+from rtmdet.data.coco.file import CocoFile, read_and_repair
+from rtmdet.data.coco.layout import find_images, is_coco
+from rtmdet.data.copies import group_copies
+from rtmdet.data.doctor.finding import Report
+from rtmdet.data.doctor.report import examine_path
+from rtmdet.data.formats.cvat import convert_cvat
+from rtmdet.data.formats.labeled_image import Split
+from rtmdet.data.formats.labelme import convert_labelme
+from rtmdet.data.formats.open import open_dataset
+from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via
+from rtmdet.data.formats.voc import convert_voc, write_voc
+from rtmdet.data.formats.yolo import convert_yolo, write_yolo
+from rtmdet.data.image_names import place_images
+from rtmdet.data.json_file import check_output, read_json, write_json
+from rtmdet.runs.data_purpose import read_purpose
+
+WRITERS = {"yolo": write_yolo, "voc": write_voc}
+LABELED_IMAGES = ("images", "classes")
+CONVERT_OPTIONS = {  # of convert_data, by format
+    "via": ("images", "class_name", "class_key"),
+    "yolo": ("split",),
+    "voc": (*LABELED_IMAGES, "split"),
+    "labelme": LABELED_IMAGES,
+    "cvat": LABELED_IMAGES,
+}
+
+
+@checked
+def check_data(
+    data: FilePath,
+    *,
+    images: FilePath | None = None,
+    weights: FilePath | None = None,
+    input_size: int | None = None,
+    decode: bool = False,
+) -> Report:
+    """Look for faults in a data set of any known format; `print` the result for the findings and their remedies.
+
+    `images` is the folder of a COCO file's images. Object sizes and classes are judged for a training from `weights`
+    with a square input of `input_size` pixels. `decode` also reads the pixels. Raises InputError only if nothing of
+    the data set can be read.
+    """
+    purpose = read_purpose(None, None if weights is None else str(weights), input_size)
+    return examine_path(user_path(data), purpose, images=path_or_none(images), decode=decode, watch=track)
+
+
+@checked
+def convert_data(
+    data: FilePath,
+    out: FilePath,
+    *,
+    format: str,
+    images: FilePath | None = None,
+    classes: Sequence[str] | None = None,
+    split: str | None = None,
+    class_name: str | None = None,
+    class_key: str | None = None,
+) -> None:
+    """Write annotations of another format as one COCO file `out`.
+
+    `format` is one of via, yolo, voc, labelme and cvat. `images` is the folder of the images, for all but yolo;
+    `classes` are the names in the order of their ids, for voc, labelme and cvat, by default all, sorted. `split` is
+    that of a YOLO data set (default train), or a list of a VOC one (default all images). VIA's regions are of the one
+    class `class_name`, or of those in their attribute `class_key`, by default the one that all have.
+
+    Raises InputError for files that cannot be read, used or written, and for options of another format.
+    """
+    path, target, folder = user_path(data), user_path(out), path_or_none(images)
+    given = {"images": images, "classes": classes, "split": split, "class_name": class_name, "class_key": class_key}
+    if format not in CONVERT_OPTIONS:
+        raise InputError(f"format {format!r}: expected one of {', '.join(CONVERT_OPTIONS)}")
+    for option, value in given.items():
+        if value is not None and option not in CONVERT_OPTIONS[format]:
+            raise InputError(f"{option}: the format {format} has none; leave it out")
+    check_output(target, path)
+    if format == "via":
+        key = class_attribute(path) if class_name is None and class_key is None else class_key
+        converted = convert_via(path, folder, class_name=class_name or DEFAULT_CLASS, class_key=key)
+    elif format == "yolo":
+        converted = convert_yolo(path, split or "train")
+    elif format == "voc":
+        converted = convert_voc(path, folder, classes, split=split)
+    else:
+        converted = (convert_cvat if format == "cvat" else convert_labelme)(path, folder, classes)
+    write_json(target, converted.coco)
+    names = [category["name"] for category in converted.coco["categories"]]
+    found = f"{len(names)} class{'' if len(names) == 1 else 'es'} ({', '.join(names)})"
+    say(f"{count_objects(converted.coco)}, {found} -> {target}")
+    _say_all([*converted.remarks, *similar_name_remarks(names), f"images: {converted.images}"])
+
+
+@checked
+def export_data(annotations: FilePath, images: FilePath, out: FilePath, *, format: str, split: str = "train") -> None:
+    """Write a COCO file and its images as the `split` of a data set `out` in another format, yolo or voc.
+
+    Other splits that the folder holds are kept. Raises InputError.
+    """
+    path, folder = user_path(annotations), user_path(images)
+    if format not in WRITERS:
+        raise InputError(f"format {format!r}: expected one of {', '.join(WRITERS)}")
+    if not split.isidentifier():
+        raise InputError(f"--split {split}: expected a word such as train, val or test; give another name")
+    file = _read(path)
+    _say_all(place_images(path, file, folder))
+    losses = WRITERS[format](file, folder, user_path(out), split)
+    _say_all([f"{count_objects(file)} -> {user_path(out)}", *losses])
+
+
+@checked
+def split_data(
+    data: FilePath, out: FilePath, *, images: FilePath | None = None, val: float = 0.2, seed: int = 0
+) -> tuple[Path, Path]:
+    """Split a data set of any known format; returns the COCO files out/train.json and out/val.json.
+
+    `val` is the fraction of the images for validation, stratified by class; copies of a photo stay together. `images`
+    is the folder of a COCO file's images. A file that is there already is not replaced by another split. Raises
+    InputError.
+    """
+    path, folder, target = user_path(data), path_or_none(images), user_path(out)
+    targets = target / "train.json", target / "val.json"
+    document = read_json(path) if path.suffix.lower() == ".json" else None
+    if is_coco(document):
+        file = _read(path, document)
+        copies = _find_copies(path, file, folder)
+    else:
+        whole = _open_whole(path, folder)
+        file = whole.coco
+        copies, remark = group_copies(file, whole.images)
+        _say_all([*whole.remarks, *([remark] if remark else []), f"images: {whole.images}"])
+    for one in targets:
+        check_output(one, path)
+    parts = split_coco(file, val, seed, copies)
+    for one, part in zip(targets, parts, strict=True):
+        if one.is_file() and read_json(one) != json.loads(json.dumps(part)):
+            raise InputError(f"{one} holds another split, which would be lost; give another --out")
+    for one, part, other in zip(targets, parts, reversed(parts), strict=True):
+        write_json(one, part)
+        alone = sorted(_used_classes(part) - _used_classes(other))
+        say(f"{one}: {count_objects(part)}" + (f"; only here: {', '.join(alone)}" if alone else ""))
+    return targets
+
+
+@checked
+def merge_data(
+    annotations: Sequence[FilePath],
+    out: FilePath,
+    *,
+    images: Sequence[FilePath] | None = None,
+    merge_similar: bool = False,
+) -> Path:
+    """Write several COCO files as one file `out`, classes joined by name; returns the common folder of the images.
+
+    `images` are their image folders, by default found near them. `merge_similar` joins classes that differ only in
+    letter case or spaces. Raises InputError.
+    """
+    paths, target = [user_path(path) for path in annotations], user_path(out)
+    check_output(target, *paths)
+    if images and len(images) != len(paths):
+        raise InputError(
+            f"--images: expected a folder for each of {len(paths)} files, found {len(images)}; give one each"
+        )
+    files = [_read(path) for path in paths]
+    given = [user_path(folder) for folder in images or ()]
+    folders = given or [find_images(path, file) for path, file in zip(paths, files, strict=True)]
+    for path, file, folder in zip(paths, files, folders, strict=True):
+        _say_all(place_images(path, file, folder))
+    folders = [Path(os.path.abspath(folder)) for folder in folders]  # symbolic links are not resolved
+    common = Path(os.path.commonpath(folders))
+    places = [folder.relative_to(common).as_posix() for folder in folders]
+    merged = merge_coco(files, places, similar=merge_similar)
+    write_json(target, merged)
+    names = ", ".join(category["name"] for category in merged["categories"])
+    _say_all([f"{count_objects(merged)}, classes: {names} -> {target}", f"images: {common}"])
+    return common
+
+
+def count_objects(file: CocoFile) -> str:
+    """How many images and objects a file has, in words."""
+    return f"{len(file['images'])} images, {len(file['annotations'])} objects"
+
+
+def _read(path: Path, document: object = None) -> CocoFile:
+    """Read a COCO file, unless its content is given, and print what had to be repaired."""
+    file, remarks = read_and_repair(path, document=document)
+    _say_all(remarks)
+    return file
+
+
+def _say_all(lines: Sequence[str]) -> None:
+    for line in lines:
+        say(line)
+
+
+def _open_whole(path: Path, images: Path | None) -> Split:
+    """The only split of a data set of any format."""
+    source = open_dataset(path, images)
+    if len(source.splits) > 1:
+        raise InputError(f"{path}: expected one split, found {' and '.join(source.splits)}; it needs no other one")
+    return source.splits["train"]
+
+
+def _find_copies(path: Path, file: CocoFile, images: Path | None) -> list[set[int]]:
+    """Groups of images that show the same photo, with a printed line about them."""
+    if images is not None and not images.is_dir():
+        raise InputError(f"{images}: no such folder of images; check --images")
+    try:
+        folder = images or find_images(path, file)
+    except InputError:
+        say("images not found: copies of a photo may end up in both splits; give their folder with --images")
+        return []
+    together, remark = group_copies(file, folder)
+    _say_all([remark] if remark else [])
+    return together
+
+
+def _used_classes(file: CocoFile) -> set[str]:
+    """The classes of the file's objects."""
+    used = {annotation["category_id"] for annotation in file["annotations"]}
+    return {category["name"] for category in file["categories"] if category["id"] in used}

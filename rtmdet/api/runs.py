@@ -1,0 +1,138 @@
+"""Trainings for Python: train, and compare what came of two of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rtmdet.core.arguments import TorchDevice, checked
+from rtmdet.core.errors import InputError
+from rtmdet.core.paths import FilePath, path_or_none
+from rtmdet.core.wording import shown
+from rtmdet.evaluation.coco import NAMES
+from rtmdet.runs.compare import Comparison, compare_runs
+from rtmdet.runs.options import RunOptions
+from rtmdet.runs.train import carry_out
+from rtmdet.training.log import read_log
+from rtmdet.training.records import Callback
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedRun:
+    """A finished run."""
+
+    folder: Path
+
+    @property
+    def last(self) -> Path:
+        """The weights of the last epoch: report their AP."""
+        return self.folder / "last.pth"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best validation; its AP is too optimistic, as it was chosen on the same images."""
+        return self.folder / "best.pth"
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The 12 COCO metrics of the last validation by name, AP first; -1 if undefined."""
+        rows = [row for row in read_log(self.folder / "log.jsonl") if row["kind"] == "val"]
+        return {name: float(rows[-1][name]) for name in NAMES} if rows else {}
+
+
+@checked
+def train(
+    data: FilePath | None = None,
+    *,
+    config: FilePath | None = None,
+    images: FilePath | None = None,
+    weights: FilePath | None = None,
+    keep_classes: bool = False,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    output: FilePath | None = None,
+    resume: bool = False,
+    settings: Mapping[str, object] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> TrainedRun:
+    """Fine-tune a detector, or train one from scratch; returns the run.
+
+    `data` is a data set in any known format, a file or folder (`images` the folder of a COCO file's images), with
+    hyper-parameters derived from it; or `config` is a YAML file as in configs/. `weights` is a checkpoint file, a
+    published name, or "none" to train from scratch. `settings` maps dotted keys to values, such as
+    {"data.input_size": 320}; `minutes` fits the run on `data` to a time. `callbacks` are called at every step and
+    validation.
+
+    Raises InputError if something cannot be used, or the training cannot go on (a loss that is not finite); and, of
+    `rtmdet.training.interruption`, Interrupted after Ctrl-C or SIGTERM, with everything saved for `resume`, and under
+    torchrun StoppedByAnother in the processes that another one stops, which raises the reason.
+    """
+    if (data is None) == (config is None):
+        raise InputError("train: expected either data or config, found both or neither; give one of them")
+    given: dict[str, object] = {} if epochs is None else {"train.epochs": epochs}
+    given |= {} if output is None else {"train.output": str(output)}
+    given |= settings or {}
+    options = RunOptions(
+        config=path_or_none(config),
+        data=path_or_none(data),
+        images=path_or_none(images),
+        weights=None if weights is None else str(weights),
+        keep_classes=keep_classes,
+        overrides=tuple(f"{key}={_as_yaml(key, value)}" for key, value in given.items()),
+        resume=resume,
+        minutes=minutes,
+    )
+    return TrainedRun(carry_out(options, callbacks))
+
+
+@checked
+def compare(
+    a: FilePath,
+    b: FilePath,
+    *,
+    annotations: FilePath | None = None,
+    images: FilePath | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    device: str | TorchDevice = "auto",
+    batch_size: int = 8,
+    workers: int = 2,
+    backend: str | None = None,
+) -> Comparison:
+    """Measure two runs on the same images; `print` the result for the difference of AP with its 95 % interval.
+
+    Each is the folder of a run, a checkpoint, a published name, or COCO results in a file. Without `annotations`, a
+    COCO file, and `images`, its folder, they are measured on their common validation images. Raises InputError.
+    """
+    return compare_runs(
+        (str(a), str(b)),
+        annotations=path_or_none(annotations),
+        images=path_or_none(images),
+        input_size=input_size,
+        device=str(device),
+        batch_size=batch_size,
+        workers=workers,
+        backend=backend,
+    )
+
+
+def _as_yaml(key: str, value: object) -> str:
+    """A setting's value as text for --set. Raises InputError for values that no configuration can hold."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"settings: {key}: expected a number, text, list or dict, found {shown(value)}") from error
+
+
+def _plain(value: Any) -> object:
+    """A path, a device, an array or a number of NumPy or torch, as YAML has it. Raises TypeError for all else."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, TorchDevice):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} in a setting")
