@@ -35,8 +35,8 @@ from rtmdet.core.tiling import Tiling
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.json_file import write_json
 from rtmdet.detector import Detector
-from rtmdet.runs.ground_truth import open_coco, open_ground_truth
-from rtmdet.runs.measure import Loading, run_detector
+from rtmdet.measuring.ground_truth import open_coco, open_ground_truth
+from rtmdet.measuring.measure import Loading, run_detector
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("RTMDET_SHARED") or ROOT.parent / "shared")

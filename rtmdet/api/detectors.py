@@ -14,10 +14,10 @@ from rtmdet.core.overlap import Overlap
 from rtmdet.core.paths import FilePath, path_or_none, user_path
 from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, ExportOptions, Tracer
 from rtmdet.detector import Detector, Score
-from rtmdet.runs.export import CHECK_IMAGES, Exports, choose_check_images, export_detector
-from rtmdet.runs.ground_truth import open_ground_truth
-from rtmdet.runs.int8 import LARGEST_DROP, Int8Plan, add_int8, check_int8, choose_calibration_images
-from rtmdet.runs.measure import Evaluation, Loading, evaluate_detector
+from rtmdet.exporting.int8 import LARGEST_DROP, Int8Plan, add_int8, check_int8, choose_calibration_images
+from rtmdet.exporting.verified_export import CHECK_IMAGES, Exports, choose_check_images, export_detector
+from rtmdet.measuring.ground_truth import open_ground_truth
+from rtmdet.measuring.measure import Evaluation, Loading, evaluate_detector
 from rtmdet.stream.label import LIMIT, NextLabels, label_next
 from rtmdet.weights.download import cache_folder
 

@@ -14,7 +14,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.paths import FilePath, path_or_none
 from rtmdet.core.wording import shown
 from rtmdet.evaluation.coco import NAMES
-from rtmdet.runs.compare import Comparison, compare_runs
+from rtmdet.measuring.compare import Comparison, compare_runs
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.train import carry_out
 from rtmdet.training.log import read_log

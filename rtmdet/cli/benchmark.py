@@ -12,7 +12,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.json_file import write_json
 from rtmdet.data.synthetic import render_scene
 from rtmdet.deploy.open_exported import is_exported
-from rtmdet.runs.benchmark import Case, run_benchmark
+from rtmdet.measuring.benchmark import Case, run_benchmark
 
 SCENE = (480, 640)  # (H, W) of the image that is generated where none is given
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rtmdet.runs.compare import compare_runs
+from rtmdet.measuring.compare import compare_runs
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -9,9 +9,9 @@ from rtmdet.cli.model_options import load_detector, read_tiling
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
 from rtmdet.data.json_file import check_output
-from rtmdet.runs.ground_truth import open_ground_truth
-from rtmdet.runs.measure import Loading, describe_interval, describe_settings, evaluate_detector
-from rtmdet.runs.own_data import DEFAULT_WEIGHTS
+from rtmdet.measuring.ground_truth import open_ground_truth
+from rtmdet.measuring.measure import Loading, describe_interval, describe_settings, evaluate_detector
+from rtmdet.runs.settings.own_data import DEFAULT_WEIGHTS
 from rtmdet.viz.figures import check_suffix
 from rtmdet.viz.score_curves import draw_score_curves
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from rtmdet.core.console import say
-from rtmdet.runs.dry_run import dry_run
+from rtmdet.runs.checks.dry_run import dry_run
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.train import carry_out
 from rtmdet.training.interruption import Interrupted, StoppedByAnother

@@ -1,1 +1,1 @@
-"""The parts of a training run: data, initial weights, settings, time, checks, folder."""
+"""Trainings: built from a configuration, carried out, resumed; their folder; validation; K folds."""

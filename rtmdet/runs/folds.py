@@ -20,13 +20,13 @@ from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, metric_text
+from rtmdet.measuring.measure import Loading, describe_interval, run_detector
 from rtmdet.runs.folder import check_unclaimed, holds_run, load_run
-from rtmdet.runs.measure import Loading, describe_interval, run_detector
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.own_data import OwnData, check_resumable, choose_classes
-from rtmdet.runs.own_splits import SPLIT_SEED, open_data_set, prepare_to_split
-from rtmdet.runs.time_limit import TimedRun, TimeLimit, settings_of_first_fold
+from rtmdet.runs.settings.own_data import OwnData, check_resumable, choose_classes
+from rtmdet.runs.settings.own_splits import SPLIT_SEED, open_data_set, prepare_to_split
+from rtmdet.runs.time.limit import TimedRun, TimeLimit, settings_of_first_fold
 from rtmdet.viz.score_curves import draw_score_curves
 
 ANNOTATIONS, DETECTIONS = "pooled_annotations.json", "pooled_detections.json"

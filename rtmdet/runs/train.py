@@ -22,16 +22,16 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.build_trainer import build_trainer, training_device
+from rtmdet.runs.checks.likely_causes import collect_facts
+from rtmdet.runs.checks.progress_watch import ProgressWatch
+from rtmdet.runs.checks.start_check import check_start
 from rtmdet.runs.folder import check_unclaimed, check_unused, claim_folder, prepare_folder
 from rtmdet.runs.folds import cross_validate
-from rtmdet.runs.likely_causes import collect_facts
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.own_data import OwnData, configuration
-from rtmdet.runs.progress_watch import ProgressWatch
-from rtmdet.runs.start_check import check_start
-from rtmdet.runs.time_estimate import Course, DurationEstimate
-from rtmdet.runs.time_limit import TimedRun, time_limit
+from rtmdet.runs.settings.own_data import OwnData, configuration
+from rtmdet.runs.time.estimate import Course, DurationEstimate
+from rtmdet.runs.time.limit import TimedRun, time_limit
 from rtmdet.runs.validation import choice_cost, detection_size, inputs_per_image
 from rtmdet.runs.weights_file import forget_weights, read_first_weights
 from rtmdet.training.engine import Trainer

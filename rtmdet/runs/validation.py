@@ -26,7 +26,7 @@ from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
 from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.evaluation.coco import CocoMetrics, metric_text
-from rtmdet.runs.measure import detect_all, detect_all_tiled
+from rtmdet.measuring.measure import detect_all, detect_all_tiled
 
 STEP = 1.25  # from one size to the next
 LARGEST = 2.0  # times the training size

@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from rtmdet.cli.benchmark import list_cases
-from rtmdet.runs.benchmark import Case
+from rtmdet.measuring.benchmark import Case
 
 Command = Callable[..., CompletedProcess[str]]
 

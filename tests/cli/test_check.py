@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from rtmdet.core.facts import ModelFacts
-from rtmdet.runs import start_check
+from rtmdet.runs.checks import start_check
 from rtmdet.weights.load import LoadedWeights
 
 Command = Callable[..., CompletedProcess[str]]

@@ -15,7 +15,7 @@ import rtmdet
 from rtmdet.core.facts import ModelFacts
 from rtmdet.deploy.export import Tracer
 from rtmdet.detector import Detector
-from rtmdet.runs import export as exporting
+from rtmdet.exporting import verified_export as exporting
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import read_checkpoint
 

@@ -14,7 +14,7 @@ from rtmdet.core.facts import ModelFacts
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.models.layers import ConvBNAct
 from rtmdet.models.rtmdet import build_rtmdet
-from rtmdet.runs.input_size import choose_input_size, size_choice
+from rtmdet.runs.settings.input_size import choose_input_size, size_choice
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import load_weights, read_checkpoint
 
@@ -105,21 +105,21 @@ def test_few_small_objects_do_not_overrule_the_measurement(
 ) -> None:
     pixels = np.where(np.arange(40) < 5, 0.4, 20.0)  # 12.5 % are small, within the allowance
     sizes = pixels, np.full(40, 100.0), np.zeros(40, np.int64)
-    monkeypatch.setattr("rtmdet.runs.input_size.object_sizes", lambda _: sizes)
+    monkeypatch.setattr("rtmdet.runs.settings.input_size.object_sizes", lambda _: sizes)
     for side in (320, 640):
         assert size_choice(side, scenes, "measured").reason == "measured"
 
 
 def test_small_objects_overrule_the_measurement(scenes: CocoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = np.full(40, 1.2), np.full(40, 100.0), np.zeros(40, np.int64)
-    monkeypatch.setattr("rtmdet.runs.input_size.object_sizes", lambda _: tiny)
+    monkeypatch.setattr("rtmdet.runs.settings.input_size.object_sizes", lambda _: tiny)
     choice = size_choice(320, scenes, "measured")
     assert choice.value == [800, 800]  # 0.012 x 800 px = 9.6 px
     assert choice.reason == "measured; enlarged because many objects are small"
     tiny[0][:20] = 0.4
     assert "50% of the objects of one class are still under 8 px" in size_choice(320, scenes, "measured").reason
     large = np.full(9, 20.0), np.full(9, 4000.0), np.zeros(9, np.int64)
-    monkeypatch.setattr("rtmdet.runs.input_size.object_sizes", lambda _: large)
+    monkeypatch.setattr("rtmdet.runs.settings.input_size.object_sizes", lambda _: large)
     assert size_choice(320, scenes, "measured").reason.endswith(
         "; half of the objects of balloon have 5 px or less at 960 px; with --set data.tile=640, in windows of the "
         "pictures' own pixels, 20 px"

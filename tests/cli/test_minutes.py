@@ -12,16 +12,16 @@ import pytest
 import torch
 import yaml
 
-import rtmdet.runs.time_limit
+import rtmdet.runs.time.limit
 from rtmdet.config.file import load_config
 from rtmdet.runs.build_trainer import build_trainer
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.own_data import OwnData
-from rtmdet.runs.time_correction import Correction
-from rtmdet.runs.time_estimate import FORWARD, LEAST_SECONDS, LEAST_STEPS, Course, DurationEstimate, Speed
-from rtmdet.runs.time_limit import TimeLimit
-from rtmdet.runs.time_measurement import measure_speed
+from rtmdet.runs.settings.own_data import OwnData
+from rtmdet.runs.time.correction import Correction
+from rtmdet.runs.time.estimate import FORWARD, LEAST_SECONDS, LEAST_STEPS, Course, DurationEstimate, Speed
+from rtmdet.runs.time.limit import TimeLimit
+from rtmdet.runs.time.measurement import measure_speed
 from rtmdet.training.records import StepRecord, ValidationRecord
 
 Command = Callable[..., CompletedProcess[str]]
@@ -44,7 +44,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Speed:
     """A machine that needs EPOCH seconds an epoch and as many before, whatever the clock says."""
-    monkeypatch.setattr(rtmdet.runs.time_limit, "measure_speed", lambda *_, **__: SLOW)
+    monkeypatch.setattr(rtmdet.runs.time.limit, "measure_speed", lambda *_, **__: SLOW)
     monkeypatch.setattr(TimeLimit, "left", lambda limit: 60 * limit.minutes - EPOCH)
     return SLOW
 

@@ -10,7 +10,7 @@ import torch
 
 from rtmdet.config.file import load_config
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.runs.likely_causes import ClassBoxes, collect_facts, count_boxes, frozen_random
+from rtmdet.runs.checks.likely_causes import ClassBoxes, collect_facts, count_boxes, frozen_random
 from rtmdet.weights.load import read_checkpoint
 
 

@@ -26,10 +26,10 @@ from rtmdet.deploy.export import ExportOptions, Tracer, export_facts, write_grap
 from rtmdet.deploy.onnx_backend import open_onnx
 from rtmdet.deploy.openvino_backend import open_openvino
 from rtmdet.detector import Detector
-from rtmdet.runs.agreement import Agreement
-from rtmdet.runs.export import CheckImages, ExportedFile, Exports
-from rtmdet.runs.ground_truth import open_coco
-from rtmdet.runs.int8 import FLOAT_LAYERS, Int8Plan, add_int8, attempts, check_int8, choose_calibration_images
+from rtmdet.exporting.agreement import Agreement
+from rtmdet.exporting.int8 import FLOAT_LAYERS, Int8Plan, add_int8, attempts, check_int8, choose_calibration_images
+from rtmdet.exporting.verified_export import CheckImages, ExportedFile, Exports
+from rtmdet.measuring.ground_truth import open_coco
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 

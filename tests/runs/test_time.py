@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from rtmdet.config.schema import AugmentationConfig, Config, DataConfig, SplitConfig, TrainingConfig
-from rtmdet.runs.time_correction import fit_rest
-from rtmdet.runs.time_estimate import END, Course, Speed, duration_text, pace
-from rtmdet.runs.time_limit import fit_epochs, share_that_fits, smaller_input
+from rtmdet.runs.time.correction import fit_rest
+from rtmdet.runs.time.estimate import END, Course, Speed, duration_text, pace
+from rtmdet.runs.time.limit import fit_epochs, share_that_fits, smaller_input
 
 SPEED = Speed(start=4.0, mixed_step=0.5, plain_step=0.4, validation=6.0, save=0.25)
 DEFAULT = Course(epochs=40, plain_epochs=20, steps=10, validations=8)

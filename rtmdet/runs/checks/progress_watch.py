@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
-from rtmdet.runs.likely_causes import (
+from rtmdet.runs.checks.likely_causes import (
     NO_BOX_LOSS,
     RunFacts,
     cause_of_flat_loss,
@@ -17,7 +17,7 @@ from rtmdet.runs.likely_causes import (
     cause_of_no_match,
     causes_of_missing_classes,
 )
-from rtmdet.runs.loss_trend import LossCourse, Trend
+from rtmdet.runs.checks.loss_trend import LossCourse, Trend
 from rtmdet.training.log import Row
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 

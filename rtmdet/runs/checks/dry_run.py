@@ -20,6 +20,7 @@ from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.postprocess import postprocess
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.evaluation.coco import CocoEvaluator
+from rtmdet.measuring.measure import places_of
 from rtmdet.models.head import RTMDetHead
 from rtmdet.runs.build_trainer import (
     build_model,
@@ -28,14 +29,13 @@ from rtmdet.runs.build_trainer import (
     freeze_parts,
     training_device,
 )
-from rtmdet.runs.label_check import index_of, target_of
-from rtmdet.runs.measure import places_of
-from rtmdet.runs.norm_statistics import recalibrate_norms
+from rtmdet.runs.checks.label_check import index_of, target_of
+from rtmdet.runs.checks.start_check import check_start, set_training
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.own_data import OwnData, read_configuration
-from rtmdet.runs.plain_images import plain_batches
-from rtmdet.runs.start_check import check_start, set_training
+from rtmdet.runs.settings.norm_statistics import recalibrate_norms
+from rtmdet.runs.settings.own_data import OwnData, read_configuration
+from rtmdet.runs.settings.plain_images import plain_batches
 from rtmdet.runs.weights_file import starts_from_detector
 
 OVERFIT_SIDE = 320  # pixels of the square input

@@ -22,9 +22,9 @@ from rtmdet.deploy.export import ENDINGS, SECOND_FILE, ExportOptions, Tracer, wr
 from rtmdet.deploy.export_result import ExportedFile, Exports
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import metric_text
-from rtmdet.runs.agreement import LARGEST_AP_DIFFERENCE, compare_detections
-from rtmdet.runs.ground_truth import open_ground_truth
-from rtmdet.runs.measure import Loading, evaluate_detector
+from rtmdet.exporting.agreement import LARGEST_AP_DIFFERENCE, compare_detections
+from rtmdet.measuring.ground_truth import open_ground_truth
+from rtmdet.measuring.measure import Loading, evaluate_detector
 
 CHECK_IMAGES = 100
 UNVERIFIED = "unverified"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rtmdet.runs.resize_range import choose_resize_range
+from rtmdet.runs.settings.resize_range import choose_resize_range
 
 ONE_CLASS = np.zeros(100, np.int64)
 

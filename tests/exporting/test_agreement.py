@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rtmdet.core.detections import Detections
-from rtmdet.runs.agreement import compare_detections
+from rtmdet.exporting.agreement import compare_detections
 
 CLASSES = ("cat", "dog")
 IMAGE = np.zeros((100, 100, 3), np.uint8)

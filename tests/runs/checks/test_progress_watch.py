@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from rtmdet.evaluation.coco import ClassMetrics, CocoMetrics
-from rtmdet.runs.likely_causes import ClassBoxes, RunFacts
-from rtmdet.runs.progress_watch import ProgressWatch
+from rtmdet.runs.checks.likely_causes import ClassBoxes, RunFacts
+from rtmdet.runs.checks.progress_watch import ProgressWatch
 from rtmdet.training.log import RunLog, read_log
 from rtmdet.training.records import StepRecord, ValidationRecord
 

@@ -26,7 +26,7 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.files import spread
 from rtmdet.data.tile_advice import advise_tiles
 from rtmdet.models.rtmdet import RTMDet
-from rtmdet.runs.plain_images import plain_batches
+from rtmdet.runs.settings.plain_images import plain_batches
 
 SIDES = (320, 416, 512, 640, 800, 960)  # pixels of the longer side, each about 1.25 times the one before
 PROBE_IMAGES = 24  # with objects

@@ -12,7 +12,7 @@ from lively import CLASSES, SIZE, lively_model
 from PIL import Image
 
 import rtmdet
-import rtmdet.runs.export
+import rtmdet.exporting.verified_export
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
 from rtmdet.deploy.export import ExportOptions, Tracer, write_network
@@ -58,7 +58,7 @@ def write_others(
 def test_both_files_of_one_that_differs_are_named_unverified(
     weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rtmdet.runs.export, "write_network", write_others)
+    monkeypatch.setattr(rtmdet.exporting.verified_export, "write_network", write_others)
     (file,) = rtmdet.export(weights, ["openmmlab"], out=tmp_path, images=photos).files
     assert not file.verified
     assert file.path.name == "best-openmmlab.unverified.pth"
@@ -73,7 +73,7 @@ def test_a_verified_file_stays_until_another_one_is(
     (file,) = rtmdet.export(weights, ["safetensors"], out=tmp_path, images=photos).files
     content = file.path.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(rtmdet.runs.export, "write_network", write_others)
+        patch.setattr(rtmdet.exporting.verified_export, "write_network", write_others)
         (other,) = rtmdet.export(weights, ["safetensors"], out=tmp_path, images=photos).files
     assert (file.verified, other.verified) == (True, False)
     assert file.path.read_bytes() == content

@@ -9,9 +9,9 @@ from rtmdet.config.recipe import usual_passes
 from rtmdet.config.schema import Config
 from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.runs.label_check import without_prior
-from rtmdet.runs.loss_trend import Trend
-from rtmdet.runs.plain_images import plain_boxes
+from rtmdet.runs.checks.label_check import without_prior
+from rtmdet.runs.checks.loss_trend import Trend
+from rtmdet.runs.settings.plain_images import plain_boxes
 from rtmdet.runs.weights_file import start_of
 from rtmdet.weights.load import LoadedWeights, new_classes
 

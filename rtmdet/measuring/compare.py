@@ -21,11 +21,11 @@ from rtmdet.data.json_file import read_json
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, metric_text
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
+from rtmdet.measuring.ground_truth import open_coco, stored_split
+from rtmdet.measuring.measure import Loading, describe_settings, run_detector, settings_of
+from rtmdet.measuring.results_file import read_results
 from rtmdet.runs.folds import ANNOTATIONS, DETECTIONS
-from rtmdet.runs.ground_truth import open_coco, stored_split
-from rtmdet.runs.measure import Loading, describe_settings, run_detector, settings_of
 from rtmdet.runs.open_data import count_learned
-from rtmdet.runs.results_file import read_results
 from rtmdet.weights.download import resolve
 
 

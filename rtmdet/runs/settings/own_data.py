@@ -21,11 +21,11 @@ from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.runs.build_trainer import training_device
 from rtmdet.runs.folder import CONFIG, check_unclaimed, check_unused, holds_run, is_run, load_run
-from rtmdet.runs.input_size import choose_input_size, relative_sizes
-from rtmdet.runs.norm_statistics import choose_norm_statistics
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import WEIGHTS, RunOptions
-from rtmdet.runs.own_splits import (
+from rtmdet.runs.settings.input_size import choose_input_size, relative_sizes
+from rtmdet.runs.settings.norm_statistics import choose_norm_statistics
+from rtmdet.runs.settings.own_splits import (
     keep_digests,
     labeled_images,
     open_data_set,
@@ -33,7 +33,7 @@ from rtmdet.runs.own_splits import (
     two_splits,
     write_split,
 )
-from rtmdet.runs.resize_range import choose_resize_range
+from rtmdet.runs.settings.resize_range import choose_resize_range
 from rtmdet.runs.weights_file import build_detector, fetch_weights, read_weights, start_of
 from rtmdet.weights.load import LoadedWeights, new_classes
 

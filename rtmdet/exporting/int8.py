@@ -17,8 +17,8 @@ from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.deploy.export import ENDINGS, RUNS_ALONE, ExportOptions, Tracer, export_facts, write_graph
 from rtmdet.deploy.export_result import ExportedFile, Exports
 from rtmdet.detector import Detector
-from rtmdet.runs.export import CheckImages, named_by_result, record, unverified, verify_file
-from rtmdet.runs.ground_truth import open_coco, open_ground_truth, stored_split
+from rtmdet.exporting.verified_export import CheckImages, named_by_result, record, unverified, verify_file
+from rtmdet.measuring.ground_truth import open_coco, open_ground_truth, stored_split
 
 if TYPE_CHECKING:
     from onnx import ModelProto

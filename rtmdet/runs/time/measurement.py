@@ -18,8 +18,8 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.evaluation.coco import CocoMetrics
-from rtmdet.runs.measure import detect_all, detect_all_tiled
-from rtmdet.runs.time_estimate import END, Speed, pace
+from rtmdet.measuring.measure import detect_all, detect_all_tiled
+from rtmdet.runs.time.estimate import END, Speed, pace
 from rtmdet.runs.validation import build_validation_loader, choice_cost, detection_size, inputs_per_image
 from rtmdet.training.engine import Trainer
 from rtmdet.training.records import Callback, StepRecord

@@ -23,8 +23,8 @@ from rtmdet.data.loader import collate
 from rtmdet.evaluation.coco import metric_text
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.build_trainer import build_training_samples
-from rtmdet.runs.label_check import check_labels, check_sizes, report_small_boxes
-from rtmdet.runs.norm_statistics import report_norms
+from rtmdet.runs.checks.label_check import check_labels, check_sizes, report_small_boxes
+from rtmdet.runs.settings.norm_statistics import report_norms
 from rtmdet.runs.weights_file import read_first_weights
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.engine import Trainer

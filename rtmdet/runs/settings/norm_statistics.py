@@ -13,7 +13,7 @@ from rtmdet.core.console import say
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.models.norm_statistics import agreement, lack_statistics, recalibrate
 from rtmdet.models.rtmdet import RTMDet
-from rtmdet.runs.plain_images import plain_images
+from rtmdet.runs.settings.plain_images import plain_images
 
 RECALIBRATION_IMAGES = 64  # enough: each image contributes hundreds of positions
 RECALIBRATION_BATCH = 8

@@ -27,7 +27,7 @@ from rtmdet.data.coco.dataset import CocoDataset, index_coco
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile
 from rtmdet.data.coco.usable import reason_against
 from rtmdet.evaluation.coco import CocoEvaluator
-from rtmdet.runs.plain_images import plain_boxes
+from rtmdet.runs.settings.plain_images import plain_boxes
 
 IMAGES = 200  # evaluated at most
 BOXES = 100  # per image at most: COCO counts no more detections

@@ -27,10 +27,10 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.runs.build_trainer import build_trainer
 from rtmdet.runs.folder import holds_run, load_run
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.own_data import OwnData, check_resumable
-from rtmdet.runs.time_correction import Correction
-from rtmdet.runs.time_estimate import Course, Speed, duration_text
-from rtmdet.runs.time_measurement import measure_speed
+from rtmdet.runs.settings.own_data import OwnData, check_resumable
+from rtmdet.runs.time.correction import Correction
+from rtmdet.runs.time.estimate import Course, Speed, duration_text
+from rtmdet.runs.time.measurement import measure_speed
 from rtmdet.training.engine import Trainer
 from rtmdet.training.interruption import StoppedByAnother
 

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from rtmdet.core.structures import DenseOutputs, Target
-from rtmdet.runs.input_size import best_overlaps, climb, fit_shape, least_side, mean_over_classes, side_for_boxes
+from rtmdet.runs.settings.input_size import (
+    best_overlaps,
+    climb,
+    fit_shape,
+    least_side,
+    mean_over_classes,
+    side_for_boxes,
+)
 
 
 def one_box_at(row: int, column: int, distance: float, *, classes: int = 2) -> DenseOutputs:

@@ -14,7 +14,7 @@ from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.images import LOOKED_AT, dark_remarks
 from rtmdet.detector import Detector
 from rtmdet.runs.folder import moved
-from rtmdet.runs.own_splits import write_split
+from rtmdet.runs.settings.own_splits import write_split
 
 
 def open_ground_truth(

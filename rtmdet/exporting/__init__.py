@@ -1,0 +1,1 @@
+"""Detectors as files for other programs, each compared with the network that it was made of."""

@@ -1,0 +1,1 @@
+"""How good and how fast detectors are: on annotated images, beside each other, in seconds."""

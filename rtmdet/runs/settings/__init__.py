@@ -1,0 +1,1 @@
+"""The settings of a run that follow from the data and the first weights."""

@@ -1,0 +1,1 @@
+"""How long a run takes, and runs that end in a given time."""
