@@ -38,8 +38,6 @@ from rtmdet.deploy.open_exported import is_exported, open_exported
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 
 if TYPE_CHECKING:
-    import torch
-
     from rtmdet.core.pictures import Picture
     from rtmdet.deploy.export_result import Exports
     from rtmdet.models.rtmdet import RTMDet
@@ -96,14 +94,14 @@ class Detector:
         self._set_facts(facts)
 
     @classmethod
-    def from_model(cls, model: RTMDet, facts: ModelFacts, device: torch.device) -> Detector:
+    def from_model(cls, model: RTMDet, facts: ModelFacts, device: str | TorchDevice = "auto") -> Detector:
         """A detector for an existing model, which is moved to the device. Raises InputError."""
-        from rtmdet.deploy.torch_backend import move_model
+        from rtmdet.deploy.torch_backend import choose_device, move_model
 
         facts.check_classes(model.bbox_head.num_classes)
         detector = cls.__new__(cls)
         detector.path = None
-        detector.backend = move_model(model, device)
+        detector.backend = move_model(model, choose_device(str(device)))
         detector._set_facts(facts)
         return detector
 

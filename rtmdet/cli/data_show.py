@@ -15,6 +15,7 @@ from rtmdet.core.draw import draw_boxes, draw_polygons, save_image
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import read_annotated_image
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage
+from rtmdet.data.files import spread
 from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.image_names import place_images
 from rtmdet.viz.grid import fit_image, grid
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     path, coco = split.annotations or arguments.data, split.coco
     for remark in (*split.remarks, *place_images(path, coco, split.images)):
         print(remark)
-    chosen = _spread(coco["images"], arguments.count)
+    chosen = spread(coco["images"], arguments.count)
     plain = [
         fit_image(read_annotated_image(split.images / image["file_name"], image, path), CELL) for image in chosen
     ]
@@ -46,12 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(arguments.out / name)
     _print_counts(coco)
     return 0
-
-
-def _spread(images: Sequence[CocoImage], count: int) -> list[CocoImage]:
-    """At most `count` images, evenly spread over the file."""
-    places = np.linspace(0, len(images) - 1, min(count, len(images)))
-    return [images[round(place)] for place in places]
 
 
 def _draw_annotations(

@@ -22,8 +22,13 @@ R = TypeVar("R")
 class TorchDevice(Protocol):
     """A torch.device, known without torch."""
 
-    type: str
-    index: int | None
+    @property
+    def type(self) -> str:
+        """Such as cpu or cuda."""
+
+    @property
+    def index(self) -> int | None:
+        """Which one of several."""
 
 
 NUMBERS: dict[type, type] = {int: Integral, float: Real}  # NumPy's belong to these, too

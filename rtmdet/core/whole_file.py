@@ -7,7 +7,9 @@ import threading
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import one_line
 
+CONTINUE = "repair that, then --resume"  # the remedy in a run that is going on
 LONGEST_NAME = 300  # characters of a path in a message; longer ones are no paths
 
 
@@ -19,7 +21,7 @@ def read_whole(path: Path, what: str = "file") -> bytes:
         raise InputError(f"{path}: no such {what}; check the path") from error
     except (OSError, ValueError) as error:  # ValueError: a path that no file can have
         name = str(path) if len(str(path)) <= LONGEST_NAME else f"{str(path)[:LONGEST_NAME]}..."
-        raise InputError(f"{name}: the {what} cannot be read ({_reason(error)}); check the path") from error
+        raise InputError(f"{name}: the {what} cannot be read ({reason_of(error)}); check the path") from error
 
 
 def write_whole(path: Path, content: bytes, what: str = "file") -> None:
@@ -34,9 +36,9 @@ def write_whole(path: Path, content: bytes, what: str = "file") -> None:
         raise unwritable(path, error, what) from error
 
 
-def unwritable(path: Path, error: Exception, what: str = "file") -> InputError:
-    """The line for a file that cannot be written."""
-    return InputError(f"{path}: the {what} cannot be written ({_reason(error)}); choose another path")
+def unwritable(path: Path, error: Exception, what: str = "file", remedy: str = "choose another path") -> InputError:
+    """The line for a file or folder that cannot be written."""
+    return InputError(f"{path}: the {what} cannot be written ({reason_of(error)}); {remedy}")
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -53,5 +55,6 @@ def _write(path: Path, content: bytes) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+def reason_of(error: Exception) -> str:
+    """Why a file cannot be read or written, on one line."""
+    return one_line(getattr(error, "strerror", None) or error).removesuffix(".")

@@ -95,22 +95,17 @@ class _EpochBatches(Sampler[list[tuple[int, int]]]):
             yield [(self.epoch, (first + i) % self._count) for i in range(mine, next_one)]
 
 
-class _Guarded(Dataset[Sample | InputError]):
-    """Returns an InputError instead of raising it: a loader process would add a page of traceback to it."""
+class _BatchMaker(Dataset[Batch | InputError]):
+    """Makes a whole batch; returns an InputError instead of raising it: a loader process would add its traceback."""
 
     def __init__(self, samples: TrainingSamples | EvaluationSamples) -> None:
         self._samples = samples
 
-    def __getitem__(self, key: int | tuple[int, int]) -> Sample | InputError:
+    def __getitem__(self, keys: Sequence[int] | Sequence[tuple[int, int]]) -> Batch | InputError:
         try:
-            return self._samples[key]  # type: ignore[index]
+            return collate([self._samples[key] for key in keys])  # type: ignore[index]
         except InputError as error:
             return error
-
-
-def _collate_guarded(samples: Sequence[Sample | InputError]) -> Batch | InputError:
-    errors = [sample for sample in samples if isinstance(sample, InputError)]
-    return errors[0] if errors else collate([sample for sample in samples if isinstance(sample, Sample)])
 
 
 def _raise_input_errors(loader: DataLoader) -> Iterator[Batch]:
@@ -124,11 +119,11 @@ def _build_loader(
     samples: TrainingSamples | EvaluationSamples, batches: Sequence | Sampler, workers: int
 ) -> DataLoader:
     return DataLoader(
-        _Guarded(samples),
-        batch_sampler=batches,
+        _BatchMaker(samples),
+        sampler=batches,
+        batch_size=None,  # batches are made by the data set
         num_workers=workers,
         prefetch_factor=PREFETCHED if workers else None,
-        collate_fn=_collate_guarded,
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),

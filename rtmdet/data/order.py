@@ -20,13 +20,6 @@ from rtmdet.data.coco.dataset import CocoDataset
 SOON = 64  # an image that replaces another is drawn from this many neighbors in the order
 
 
-def image_classes(dataset: CocoDataset) -> list[set[int]]:
-    """The category ids in each image, without crowd regions and classes that the data set does not use."""
-    wanted = set(dataset.category_ids)
-    annotations = (dataset.coco.imgToAnns[image_id] for image_id in dataset.image_ids)
-    return [wanted & {entry["category_id"] for entry in image if not entry["iscrowd"]} for image in annotations]
-
-
 def repeat_factors(classes: Sequence[Collection[int]], threshold: float) -> np.ndarray:
     """LVIS repeat factors (M,) float64 >= 1 from the classes of each image.
 

@@ -19,7 +19,7 @@ from rtmdet.data.augment.composition import Composition, compose, crop, make_til
 from rtmdet.data.augment.transforms import flip, mixup, pad, shift_hsv
 from rtmdet.data.caches import LruCache, SharedSamples, slot_size
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.order import EpochOrder, image_classes, neighbors_of, repeat_factors
+from rtmdet.data.order import EpochOrder, neighbors_of, repeat_factors
 
 CROP_ATTEMPTS = 100  # a crop without objects is drawn again, at most this often
 PARTNER_DRAWS = 15  # mixup draws at most this often for a partner with objects
@@ -60,7 +60,7 @@ class TrainingSamples(Dataset[Sample]):
 
     def __post_init__(self) -> None:
         (height, width), threshold = self.input_size, self.repeat_threshold
-        factors = repeat_factors(image_classes(self.dataset), threshold) if threshold else None
+        factors = repeat_factors(self.dataset.image_classes, threshold) if threshold else None
         self.order = EpochOrder(len(self.dataset), self.seed, factors, neighbors_of(self.dataset))
         self._extra = ExtraTransforms(self.extra) if self.extra else None
         # Tiles rather than whole photos: none is larger than the input, and mosaics are scaled twice, as in the

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import unwritable
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, box_annotation
 from rtmdet.data.json_file import write_json
 
@@ -86,7 +87,7 @@ def write_dataset(folder: Path, *, count: int, seed: int, size: tuple[int, int])
                 found = box_annotation(len(annotations) + 1, index + 1, 1, box=box.tolist(), polygon=outline)
                 annotations.append({**found, "area": float(cv2.contourArea(polygon))})
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error}); choose another folder") from error
+        raise unwritable(folder, error, "folder") from error
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "balloon"}]}
     target = folder / "annotations.json"
     write_json(target, content)

@@ -11,7 +11,7 @@ import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import read_facts
-from rtmdet.core.whole_file import read_whole
+from rtmdet.core.whole_file import read_whole, unwritable
 from rtmdet.core.wording import one_line
 from rtmdet.deploy.exported import ExportedBackend
 
@@ -86,5 +86,5 @@ def save_as_openvino(onnx_file: Path, text: Mapping[str, str], path: Path, *, ha
         path.parent.mkdir(parents=True, exist_ok=True)
         openvino.save_model(model, path, compress_to_fp16=half)
     except (OSError, RuntimeError) as error:  # OpenVINO's own messages name its source files
-        reason = getattr(error, "strerror", None) or "no space, or no permission"
-        raise InputError(f"{path}: cannot be written ({reason}): choose another --out") from error
+        known = error if isinstance(error, OSError) else OSError("no space, or no permission")
+        raise unwritable(path, known) from error

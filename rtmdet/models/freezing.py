@@ -34,6 +34,13 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
     return [layer for layer in batch_norms(model) if _is_frozen(layer)]
 
 
+def set_training(model: nn.Module, frozen: Sequence[nn.Module]) -> None:
+    """Training mode, except for frozen parts."""
+    model.train()
+    for module in frozen:
+        module.eval()
+
+
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     """All batch norms of a model."""
     return [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]

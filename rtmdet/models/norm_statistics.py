@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rtmdet.models.freezing import batch_norms
+from rtmdet.models.freezing import batch_norms, set_training
 
 BLANK = 2e-3  # distance of a variance from 1; no measured norm is this near in all channels
 Maps = Callable[[Tensor], Sequence[Tensor]]  # images -> feature maps (B, C, H, W)
@@ -48,9 +48,7 @@ def agreement(model: nn.Module, maps: Maps, batches: Iterable[Tensor], *, frozen
         for images in batches:
             model.eval()
             expected = [_centered(level) for level in maps(images)]
-            model.train()
-            for module in frozen:
-                module.eval()
+            set_training(model, frozen)
             for a, b in zip(expected, [_centered(level) for level in maps(images)], strict=True):
                 product = product + (a * b).sum().cpu().double()
                 squares = squares + a.square().sum().cpu().double()

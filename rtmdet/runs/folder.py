@@ -13,7 +13,7 @@ from rtmdet.config.file import dump_config, load_config
 from rtmdet.config.schema import Config, DataConfig, SplitConfig
 from rtmdet.core.distributed import is_main_process
 from rtmdet.core.errors import InputError
-from rtmdet.core.whole_file import write_whole
+from rtmdet.core.whole_file import unwritable, write_whole
 from rtmdet.weights.checkpoint import has_checkpoint
 
 try:
@@ -64,9 +64,7 @@ def _lock(folder: Path) -> int:
         except OSError as error:
             vanished = isinstance(error, FileNotFoundError)  # another process has just removed the empty folder
             if not vanished or time.monotonic() > end:
-                raise InputError(
-                    f"{folder} cannot be written ({error.strerror}): choose another train.output"
-                ) from error
+                raise unwritable(folder, error, "folder", "choose another train.output") from error
             time.sleep(0.1)
             continue
         try:

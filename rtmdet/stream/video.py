@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.wording import one_line
+from rtmdet.core.whole_file import reason_of, unwritable
 from rtmdet.data.images import VIDEO_SUFFIXES
 from rtmdet.stream.frames import Frame
 
@@ -129,7 +129,7 @@ def _decoded(container: Any, stream: Any, faults: _Faults) -> Iterator[Any]:
         try:
             packet = next(packets, None)
         except error_type as error:
-            faults.ended = _reason(error)
+            faults.ended = reason_of(error)
             packet = None
         try:
             # None asks the decoder for the frames that it still holds.
@@ -158,7 +158,9 @@ def _opened(name: str) -> Iterator[Any]:
         # What stands before a colon in a file's name would be taken for a protocol.
         container = av.open(name, timeout=WAIT) if "://" in name else av.open(f"file:{name}")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{name}: the video cannot be opened ({_reason(error)}); check the path or file") from error
+        raise InputError(
+            f"{name}: the video cannot be opened ({reason_of(error)}); check the path or file"
+        ) from error
     with container:
         yield container
 
@@ -172,10 +174,6 @@ def _video_stream(container: Any, name: str) -> Any:
 def _expected(stream: Any) -> int | None:
     """The number of frames in the header."""
     return stream.frames or None
-
-
-def _reason(error: Exception) -> str:
-    return one_line(getattr(error, "strerror", None) or error).removesuffix(".")
 
 
 class VideoWriter:
@@ -199,7 +197,7 @@ class VideoWriter:
             if codec == "libx264":
                 self._stream.options = {"crf": "20", "preset": "veryfast"}
         except (av.FFmpegError, OSError) as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.path, error, "video") from error
 
     def add(self, picture: np.ndarray, seconds: float) -> None:
         """Append a frame (H, W, 3) uint8 RGB, shown from `seconds` on. Raises InputError."""
@@ -219,16 +217,13 @@ class VideoWriter:
         try:
             self._container.close()
         except (library().FFmpegError, OSError) as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self.path, error, "video") from error
 
     def _write(self, image: Any) -> None:
         try:
             self._container.mux(self._stream.encode(image))
         except (library().FFmpegError, OSError) as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: Exception) -> InputError:
-        return InputError(f"{self.path}: the video cannot be written ({_reason(error)}); choose another --out")
+            raise unwritable(self.path, error, "video") from error
 
 
 def comment_of(path: Path) -> str:

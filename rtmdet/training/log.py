@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import IO
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import CONTINUE, unwritable
 from rtmdet.core.wording import shown
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
@@ -87,7 +88,7 @@ class RunLog(Callback):
             self._write_csv("train", ["kind", *train], rows, mode)
             self._write_csv("val", ["kind", *VALIDATION, *NAMES], rows, mode)
         except OSError as error:
-            raise InputError(f"log in {self._folder} cannot be written: {error}") from error
+            raise unwritable(Path(error.filename or self._folder), error, "log", CONTINUE) from error
 
     def _write_csv(self, kind: str, columns: list[str], rows: list[Row], mode: str) -> None:
         with _opened(self._folder / f"{kind}.csv", mode) as file:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import CONTINUE, unwritable
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.training.log import MEANS
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
@@ -46,7 +47,7 @@ class TensorBoardLog(Callback):
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"TensorBoard folder {self.folder} cannot be written: {error}") from error
+            raise unwritable(self.folder, error, "TensorBoard folder", CONTINUE) from error
 
     def on_step(self, record: StepRecord) -> None:
         """Collect a step; every `log_every` steps write their means."""
@@ -91,5 +92,5 @@ class TensorBoardLog(Callback):
             try:
                 self._writer = self._new_writer(str(self.folder), purge_step=iteration)
             except OSError as error:
-                raise InputError(f"TensorBoard folder {self.folder} cannot be written: {error}") from error
+                raise unwritable(self.folder, error, "TensorBoard folder", CONTINUE) from error
         return self._writer

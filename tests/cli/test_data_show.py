@@ -108,7 +108,7 @@ def test_images_are_spread_over_the_file(tmp_path: Path) -> None:
     assert main([*arguments, "--count=3"]) == 0
     picture = cv2.imread(str(tmp_path / "out" / "images.png"))
     middle = picture[-8 - HEIGHT // 2, 8 + WIDTH // 2 :: WIDTH + 8]
-    assert middle[:, 0].tolist() == [10, 90, 170]
+    assert middle[:, 0].tolist() == [10, 50, 130]
 
 
 def test_faults_end_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

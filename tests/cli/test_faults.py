@@ -173,7 +173,7 @@ def test_output_is_a_file(config: Path, tmp_path: Path, command: Command) -> Non
     (tmp_path / "file").write_text("kept")
     for output in (tmp_path / "file", tmp_path / "file" / "run"):
         line = error_line(command("train", "--config", config, *settings(f"train.output={output}")))
-        assert f"{output} cannot be written" in line
+        assert f"{output}: the folder cannot be written" in line
     assert (tmp_path / "file").read_text() == "kept"
 
 

@@ -40,7 +40,7 @@ def small_detector(monkeypatch: pytest.MonkeyPatch) -> Detector:
     model = build_rtmdet("nano", 2)
     for conv in model.bbox_head.rtm_reg:
         nn.init.ones_(conv.bias)
-    detector = Detector.from_model(model, ModelFacts(("cat", "dog"), (64, 64)), torch.device("cpu"))
+    detector = Detector.from_model(model, ModelFacts(("cat", "dog"), (64, 64)), "cpu")
     monkeypatch.setattr(visualize, "load_detector", lambda arguments, *, fold: detector if not fold else None)
     return detector
 

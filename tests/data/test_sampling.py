@@ -14,7 +14,7 @@ import pytest
 import rtmdet.data.samples as pipelines
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import TrainingLoader
-from rtmdet.data.order import EpochOrder, image_classes, repeat_factors
+from rtmdet.data.order import EpochOrder, repeat_factors
 from rtmdet.data.samples import TrainingSamples
 
 COMMON, RARE, UNWANTED = 3, 7, 8  # category ids
@@ -22,7 +22,7 @@ COMMON, RARE, UNWANTED = 3, 7, 8  # category ids
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> CocoDataset:
-    """Ten images with the common class; the first has the rare one too, the second only as a crowd."""
+    """Ten images with the common class; of the rare one the first has two, the others a crowd or a line at most."""
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 40, 3), np.uint8))
     images = [{"id": 20 + i, "file_name": "a.png", "width": 40, "height": 40} for i in range(10)]
     entries = [(20 + i, COMMON, 0) for i in range(10)]
@@ -32,6 +32,8 @@ def dataset(tmp_path: Path) -> CocoDataset:
         {"id": 1 + i, "image_id": image, "category_id": category, "iscrowd": crowd, **shape}
         for i, (image, category, crowd) in enumerate(entries)
     ]
+    narrow = {"bbox": [5, 5, 0.5, 20], "area": 10}  # no box to learn from
+    annotations.append({"id": 99, "image_id": 23, "category_id": RARE, "iscrowd": 0, **narrow})
     categories = [{"id": COMMON, "name": "common"}, {"id": RARE, "name": "rare"}, {"id": UNWANTED, "name": "other"}]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (tmp_path / "annotations.json").write_text(json.dumps(content))
@@ -46,8 +48,8 @@ def epoch_of(order: EpochOrder, epoch: int) -> list[int]:
     return [order.index(epoch * len(order) + position) for position in range(len(order))]
 
 
-def test_classes_of_images_without_crowd_regions_and_unused_classes(dataset: CocoDataset) -> None:
-    assert image_classes(dataset) == [{COMMON, RARE}, *[{COMMON}] * 9]
+def test_classes_of_images_are_those_of_usable_boxes(dataset: CocoDataset) -> None:
+    assert dataset.image_classes == [{0, 1}, *[{0}] * 9]
 
 
 def test_factors_by_hand() -> None:

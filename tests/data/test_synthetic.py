@@ -194,7 +194,7 @@ def test_command_rejects_impossible_settings(
 
 def test_dataset_names_the_folder_it_cannot_write(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="file: cannot be written"):
+    with pytest.raises(InputError, match="file: the folder cannot be written"):
         write_dataset(tmp_path / "file", count=1, seed=0, size=SIZE)
 
 

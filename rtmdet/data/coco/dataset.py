@@ -108,6 +108,11 @@ class CocoDataset:
         return np.bincount(labels, minlength=len(self.classes)).tolist()
 
     @property
+    def image_classes(self) -> list[set[int]]:
+        """The labels of the usable boxes of each image."""
+        return [set(record.instances.labels.tolist()) for record in self._records]
+
+    @property
     def window_count(self) -> int:
         """Number of images that are windows of larger pictures."""
         return sum(image_id in self._cuttings for image_id in self.image_ids)

@@ -21,6 +21,7 @@ from rtmdet.core.postprocess import postprocess
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.evaluation.coco import CocoEvaluator
 from rtmdet.measuring.measure import places_of
+from rtmdet.models.freezing import set_training
 from rtmdet.models.head import RTMDetHead
 from rtmdet.runs.build_trainer import (
     build_model,
@@ -30,7 +31,7 @@ from rtmdet.runs.build_trainer import (
     training_device,
 )
 from rtmdet.runs.checks.label_check import index_of, target_of
-from rtmdet.runs.checks.start_check import check_start, set_training
+from rtmdet.runs.checks.start_check import check_start
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.settings.norm_statistics import recalibrate_norms

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import CONTINUE, unwritable
 from rtmdet.core.wording import shortened
 from rtmdet.runs.checks.likely_causes import (
     NO_BOX_LOSS,
@@ -152,7 +153,7 @@ class ProgressWatch(Callback):
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(f"[{code}] epoch {epoch}: {text}. Likely cause: {cause}\n")
         except OSError as error:
-            raise InputError(f"{self.path} cannot be written: {error}") from error
+            raise unwritable(self.path, error, remedy=CONTINUE) from error
 
 
 def _codes(path: Path) -> set[str]:

@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say
@@ -21,6 +20,7 @@ from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import collate
 from rtmdet.evaluation.coco import metric_text
+from rtmdet.models.freezing import set_training
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.build_trainer import build_training_samples
 from rtmdet.runs.checks.label_check import check_labels, check_sizes, report_small_boxes
@@ -155,13 +155,6 @@ def check_outputs(outputs: DenseOutputs) -> None:
             f"{LEAST_SPREAD:g}): frozen batch norms without trained statistics, or damaged weights; check "
             "model.norm_statistics, model.freeze and --weights"
         )
-
-
-def set_training(model: nn.Module, frozen: Sequence[nn.Module]) -> None:
-    """Training mode, except for frozen parts."""
-    model.train()
-    for module in frozen:
-        module.eval()
 
 
 def output_spread(outputs: DenseOutputs) -> tuple[float, float]:
