@@ -17,7 +17,7 @@ from rtmdet.core.boxes import decode_distances
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.nms import batched_nms
-from rtmdet.core.priors import STRIDES
+from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rtmdet.core.strides import STRIDES as STRIDES  # here, too, for all that use torch anyway
+from rtmdet.core.strides import STRIDES
 
 
 def level_sizes(image_size: tuple[int, int], strides: Sequence[int] = STRIDES) -> list[tuple[int, int]]:

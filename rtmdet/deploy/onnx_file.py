@@ -22,7 +22,8 @@ from torch.export import Dim
 from rtmdet.core.boxes import decode_distances
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ExportFacts, NmsFacts
-from rtmdet.core.priors import STRIDES, grid_priors
+from rtmdet.core.priors import grid_priors
+from rtmdet.core.strides import STRIDES
 from rtmdet.core.whole_file import write_whole
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.rtmdet import RTMDet

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rtmdet.core.priors import STRIDES
+from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs
 from rtmdet.models.layers import ConvBNAct, DepthwiseSeparableConv, spatial_conv
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.priors import STRIDES
+from rtmdet.core.strides import STRIDES
 from rtmdet.core.wording import one_line
 
 PREFIX = "timm/"

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rtmdet.core.priors import STRIDES
+from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import Batch, Target
 
 

@@ -12,7 +12,7 @@ from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
 from rtmdet.core.overlap import CHUNK, ORIGINAL, Overlap
 from rtmdet.core.postprocess import postprocess
-from rtmdet.core.priors import STRIDES
+from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs
 
 KEPT = ((0, 0, 10, 10), 0.8, 0)

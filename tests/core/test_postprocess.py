@@ -19,7 +19,7 @@ from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.overlap import Overlap
 from rtmdet.core.postprocess import _select, postprocess
-from rtmdet.core.priors import STRIDES
+from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs
 
 SIZE = (64, 64)

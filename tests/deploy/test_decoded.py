@@ -10,7 +10,8 @@ from rtmdet.core.backend import Selection
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.overlap import Overlap
 from rtmdet.core.postprocess import postprocess
-from rtmdet.core.priors import STRIDES, grid_priors
+from rtmdet.core.priors import grid_priors
+from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs
 from rtmdet.deploy.decoded import select_detections
 

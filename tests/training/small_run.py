@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rtmdet.core.facts import ModelFacts
-from rtmdet.core.priors import STRIDES
+from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import Batch, DenseOutputs, ImageMeta, Target
 from rtmdet.evaluation.coco import CocoMetrics
 from rtmdet.training.criterion import Criterion

@@ -11,7 +11,8 @@ from golden import reference
 from torch import Tensor
 
 from rtmdet.core.boxes import decode_distances
-from rtmdet.core.priors import STRIDES, grid_priors, level_sizes, valid_priors
+from rtmdet.core.priors import grid_priors, level_sizes, valid_priors
+from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs, Losses, Target
 from rtmdet.training.assigner import assign
 from rtmdet.training.criterion import Criterion, DenseTargets, flatten_levels

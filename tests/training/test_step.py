@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.priors import STRIDES, level_sizes
+from rtmdet.core.priors import level_sizes
+from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import Batch, DenseOutputs, ImageMeta, Target
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.training.criterion import Criterion

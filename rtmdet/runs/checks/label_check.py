@@ -20,7 +20,8 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.overlap import Overlap
 from rtmdet.core.postprocess import postprocess
-from rtmdet.core.priors import STRIDES, grid_priors, level_sizes
+from rtmdet.core.priors import grid_priors, level_sizes
+from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs, ImageMeta, Target
 from rtmdet.core.wording import size_text
 from rtmdet.data.coco.dataset import CocoDataset, index_coco

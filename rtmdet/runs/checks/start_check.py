@@ -14,7 +14,7 @@ from rtmdet.config.schema import Config
 from rtmdet.core.console import say
 from rtmdet.core.distributed import gather, is_main_process
 from rtmdet.core.errors import InputError
-from rtmdet.core.priors import STRIDES
+from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import Batch, DenseOutputs, Losses, Target
 from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.coco.dataset import CocoDataset
