@@ -163,5 +163,6 @@ def _batch_losses(parts: Sequence[Losses], batches: Sequence[Batch]) -> str:
     return "; ".join(
         f"classification {losses.classification.item():g}, box {losses.box.item():g}, image ids "
         + ", ".join(str(meta.image_id) for meta in batch.metas)
+        + " (mosaic and mixup may add others)"
         for losses, batch in zip(parts, batches, strict=True)
     )
