@@ -66,6 +66,10 @@ if TYPE_CHECKING:
     from rtmdet.training.records import Callback
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'rtmdet' has no attribute {name!r}")

@@ -27,7 +27,7 @@ from rtmdet.core.facts import ModelFacts, check_names
 from rtmdet.core.letterbox import Letterbox, letterbox_batch
 from rtmdet.core.overlap import Overlap
 from rtmdet.core.paths import FilePath, user_path
-from rtmdet.core.pictures import COLORS, ValueRange, to_rgb
+from rtmdet.core.pictures import COLORS, ValueRange, check_range, to_rgb
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.tiled_detection import detect_tiled
 from rtmdet.core.tiling import Tiling
@@ -122,8 +122,17 @@ class Detector:
         self.input_size = facts.input_size
         self.category_ids = facts.category_ids
         self.score_thresholds = facts.score_thresholds
-        self.value_range: ValueRange | None = facts.value_range
+        self.value_range = facts.value_range
         self.config = facts.config
+
+    @property
+    def value_range(self) -> ValueRange | None:
+        """The values of 16-bit images that become black and white; None: 0 and 65535. May be set."""
+        return self._value_range
+
+    @value_range.setter
+    def value_range(self, pair: ValueRange | None) -> None:
+        self._value_range = pair if pair is None else check_range(pair)
 
     @property
     def device(self) -> Any:

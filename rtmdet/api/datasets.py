@@ -14,21 +14,22 @@ from rtmdet.core.arguments import checked
 from rtmdet.core.console import say, track
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import FilePath, path_or_none, user_path
+from rtmdet.core.wording import is_one_line
 from rtmdet.data.class_names import similar_name_remarks
 from rtmdet.data.coco.edit import merge_coco, split_coco
 from rtmdet.data.coco.file import CocoFile, read_and_repair
-from rtmdet.data.coco.layout import find_images, is_coco
+from rtmdet.data.coco.layout import file_names, find_images, is_coco
 from rtmdet.data.copies import group_copies
 from rtmdet.data.doctor.finding import Report
 from rtmdet.data.doctor.report import examine_path
 from rtmdet.data.formats.cvat import convert_cvat
 from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.formats.labelme import convert_labelme
-from rtmdet.data.formats.open import open_dataset
+from rtmdet.data.formats.open import find_dataset
 from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via
 from rtmdet.data.formats.voc import convert_voc, write_voc
 from rtmdet.data.formats.yolo import convert_yolo, write_yolo
-from rtmdet.data.image_names import place_images
+from rtmdet.data.image_names import ImageNames, place_images
 from rtmdet.data.json_file import check_output, read_json, write_json
 from rtmdet.runs.data_purpose import read_purpose
 
@@ -73,8 +74,8 @@ def convert_data(
     split: str | None = None,
     class_name: str | None = None,
     class_key: str | None = None,
-) -> None:
-    """Write annotations of another format as one COCO file `out`.
+) -> Path:
+    """Write annotations of another format as one COCO file `out`, and return its path.
 
     `format` is one of via, yolo, voc, labelme and cvat. `images` is the folder of the images, for all but yolo;
     `classes` are the names in the order of their ids, for voc, labelme and cvat, by default all, sorted. `split` is
@@ -90,6 +91,10 @@ def convert_data(
     for option, value in given.items():
         if value is not None and option not in CONVERT_OPTIONS[format]:
             raise InputError(f"{option}: the format {format} has none; leave it out")
+    if class_name is not None and class_key is not None:
+        raise InputError("class_name and class_key: expected one of them, found both; leave one out")
+    if class_name is not None and not is_one_line(class_name):
+        raise InputError(f"class_name {class_name!r}: expected a name on one line; give another one")
     check_output(target, path)
     if format == "via":
         key = class_attribute(path) if class_name is None and class_key is None else class_key
@@ -105,23 +110,25 @@ def convert_data(
     found = f"{len(names)} class{'' if len(names) == 1 else 'es'} ({', '.join(names)})"
     say(f"{count_objects(converted.coco)}, {found} -> {target}")
     _say_all([*converted.remarks, *similar_name_remarks(names), f"images: {converted.images}"])
+    return target
 
 
 @checked
-def export_data(annotations: FilePath, images: FilePath, out: FilePath, *, format: str, split: str = "train") -> None:
-    """Write a COCO file and its images as the `split` of a data set `out` in another format, yolo or voc.
+def export_data(annotations: FilePath, images: FilePath, out: FilePath, *, format: str, split: str = "train") -> Path:
+    """Write a COCO file and its images as the `split` of a data set in the folder `out`, which is returned.
 
-    Other splits that the folder holds are kept. Raises InputError.
+    `format` is yolo or voc. Other splits that the folder holds are kept. Raises InputError.
     """
-    path, folder = user_path(annotations), user_path(images)
+    path, folder, target = user_path(annotations), user_path(images), user_path(out)
     if format not in WRITERS:
         raise InputError(f"format {format!r}: expected one of {', '.join(WRITERS)}")
     if not split.isidentifier():
         raise InputError(f"--split {split}: expected a word such as train, val or test; give another name")
     file = _read(path)
     _say_all(place_images(path, file, folder))
-    losses = WRITERS[format](file, folder, user_path(out), split)
-    _say_all([f"{count_objects(file)} -> {user_path(out)}", *losses])
+    losses = WRITERS[format](file, folder, target, split)
+    _say_all([f"{count_objects(file)} -> {target}", *losses])
+    return target
 
 
 @checked
@@ -171,9 +178,11 @@ def merge_data(
     `images` are their image folders, by default found near them. `merge_similar` joins classes that differ only in
     letter case or spaces. Raises InputError.
     """
+    if not annotations:
+        raise InputError("annotations: expected COCO files, found none: give at least one")
     paths, target = [user_path(path) for path in annotations], user_path(out)
     check_output(target, *paths)
-    if images and len(images) != len(paths):
+    if images is not None and len(images) != len(paths):
         raise InputError(
             f"--images: expected a folder for each of {len(paths)} files, found {len(images)}; give one each"
         )
@@ -211,16 +220,18 @@ def _say_all(lines: Sequence[str]) -> None:
 
 def _open_whole(path: Path, images: Path | None) -> Split:
     """The only split of a data set of any format."""
-    source = open_dataset(path, images)
-    if len(source.splits) > 1:
-        raise InputError(f"{path}: expected one split, found {' and '.join(source.splits)}; it needs no other one")
-    return source.splits["train"]
+    found = find_dataset(path, images)
+    if len(found.names) != 1:
+        raise InputError(f"{path}: expected one split, found {' and '.join(found.names) or 'none'}")
+    return found.read(*found.names).splits[found.names[0]]
 
 
 def _find_copies(path: Path, file: CocoFile, images: Path | None) -> list[set[int]]:
     """Groups of images that show the same photo, with a printed line about them."""
     if images is not None and not images.is_dir():
         raise InputError(f"{images}: no such folder of images; check --images")
+    if images is not None and not any(map(ImageNames(images).has, file_names(file))):
+        raise InputError(f"{images}: expected the images of {path}, found none of them; check --images")
     try:
         folder = images or find_images(path, file)
     except InputError:

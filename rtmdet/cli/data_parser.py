@@ -16,7 +16,7 @@ def add_data(commands: argparse._SubParsersAction) -> None:
     show = new_command(actions, "show", "Draw a grid of images, and one with their annotations.", "data_show")
     show.add_argument("data", type=as_path, help="data set, a folder or file in any known format")
     show.add_argument("--images", type=as_path, help="folder of the images of a COCO file (default: found beside it)")
-    show.add_argument("--split", default="train", help="what to show of several splits (default train)")
+    show.add_argument("--split", help="what to show of several splits (default: the first of train, val, test)")
     show.add_argument("--count", type=int, default=12, help="number of images (default 12)")
     show.add_argument("--out", type=as_path, default=Path("outputs/data"), help="folder for the pictures")
     split = new_command(actions, "split", "One data set -> train.json and val.json, stratified by class.", "data")

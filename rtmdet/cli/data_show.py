@@ -16,7 +16,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import read_annotated_image
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage
 from rtmdet.data.files import spread
-from rtmdet.data.formats.open import open_dataset
+from rtmdet.data.formats.open import find_dataset
 from rtmdet.data.image_names import place_images
 from rtmdet.viz.grid import fit_image, grid
 
@@ -28,11 +28,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Draw both pictures and count the objects of each class."""
     if arguments.count < 1:
         raise InputError(f"--count: expected at least 1, found {arguments.count}; give the number of images to show")
-    source = open_dataset(arguments.data, arguments.images)
-    if arguments.split not in source.splits:
-        found = ", ".join(source.splits)
-        raise InputError(f"{arguments.data}: expected the split {arguments.split}, found {found}; check --split")
-    split = source.splits[arguments.split]
+    found = find_dataset(arguments.data, arguments.images)
+    name = arguments.split or next(iter(found.names), "train")
+    if name not in found.names:
+        raise InputError(
+            f"{arguments.data}: expected the split {name}, found {', '.join(found.names)}; check --split"
+        )
+    split = found.read(name).splits[name]
     path, coco = split.annotations or arguments.data, split.coco
     for remark in (*split.remarks, *place_images(path, coco, split.images)):
         print(remark)

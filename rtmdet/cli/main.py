@@ -19,6 +19,7 @@ from types import FrameType
 
 from rtmdet.cli.parser import COMMANDS, build_parser
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import refused
 
 OTHER_WORDS = {  # what other programs call the commands
     **dict.fromkeys(("predict", "detect", "inference"), "infer"),
@@ -56,9 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if error.filename is None:
-            raise
-        _print_error(InputError(f"{error.filename}: {error.strerror}: check the path"))
+        _print_error(refused(error))
         return 2
     except _Terminated:
         print("stopped by SIGTERM", file=sys.stderr)

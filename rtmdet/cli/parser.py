@@ -102,7 +102,9 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     truth.add_argument("--annotations", type=as_path, help="COCO JSON with the ground truth")
     parser.add_argument("--images", type=as_path, help="folder of a COCO file's images (default: found near it)")
-    parser.add_argument("--split", choices=("train", "val"), help="split of --data (default: val if there is one)")
+    parser.add_argument(
+        "--split", choices=("train", "val", "test"), help="split of --data (default: val, else test, else train)"
+    )
     _add_half(parser)
     parser.add_argument("--batch", type=int, default=8, help="batch size (default 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
@@ -219,7 +221,9 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
                         "images)")  # fmt: skip
     parser.add_argument("--images", type=as_path, help="folder of images to compare on, without AP; or, if --data "
                         "is a COCO file, of its images")  # fmt: skip
-    parser.add_argument("--split", choices=("train", "val"), help="split of --data (default: val if there is one)")
+    parser.add_argument(
+        "--split", choices=("train", "val", "test"), help="split of --data (default: val, else test, else train)"
+    )
     parser.add_argument("--check-images", type=int, default=100, metavar="N",
                         help="images to compare on, at most (default 100)")  # fmt: skip
     parser.add_argument("--nms", action="store_true", help="put NMS into the file: its outputs are the detections")

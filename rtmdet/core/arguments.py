@@ -12,6 +12,7 @@ from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, ParamSpec, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints, runtime_checkable
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import refused
 from rtmdet.core.wording import one_line, shown
 
 P = ParamSpec("P")
@@ -40,17 +41,24 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     """The same function; it raises InputError for arguments that do not fit its annotations.
 
     A number of NumPy, an array and a tensor become Python's number or list, other iterables a list. All names in the
-    annotations, but not that of the result, must be imported when it is called.
+    annotations, but not that of the result, must be imported when it is called. A file that the system refuses raises
+    InputError, too.
     """
     parameters = signature(function)
 
     @wraps(function)
     def checking(*values: P.args, **named: P.kwargs) -> R:
-        bound = parameters.bind(*values, **named)
+        try:
+            bound = parameters.bind(*values, **named)
+        except TypeError:
+            return function(*values, **named)  # which says what is missing or not known
         for name, kind in _hints(function).items():
             if name in bound.arguments:
                 bound.arguments[name] = _fitted(name, bound.arguments[name], kind)
-        return function(*bound.args, **bound.kwargs)
+        try:
+            return function(*bound.args, **bound.kwargs)
+        except OSError as error:
+            raise refused(error) from error
 
     return checking
 
@@ -71,7 +79,8 @@ def _hints(owner: Callable[..., object]) -> dict[str, Any]:
 
 def _fitted(name: str, value: Any, kind: Any) -> object:
     plain = value.tolist() if hasattr(value, "tolist") and kind is not Any else value
-    if isinstance(plain, Iterable) and not isinstance(plain, Sequence | Mapping) and _takes_lists(kind):
+    ordered = isinstance(plain, Iterable) and not isinstance(plain, Sequence | Mapping | set | frozenset)
+    if ordered and _takes_lists(kind):
         plain = list(plain)  # a generator, or the keys of a dict
     if not _fits(plain, kind):
         raise InputError(f"{name}: expected {' or '.join(_words(kind))}, found {shown(value)}")

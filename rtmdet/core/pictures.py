@@ -5,14 +5,15 @@ Legend: H, W height and width after EXIF orientation is applied.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, SupportsFloat
 
 import numpy as np
 from PIL import Image
 
 from rtmdet.core.arrays import is_tensor
 from rtmdet.core.errors import InputError
-from rtmdet.core.wording import one_line
+from rtmdet.core.wording import one_line, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +23,15 @@ ValueRange = tuple[int, int]  # 16-bit values that become black and white
 COLORS = ("rgb", "bgr")
 
 _ORIENTATION = 0x0112  # EXIF tag
+
+
+def check_range(pair: object) -> ValueRange:
+    """A pair of values as a ValueRange. Raises InputError."""
+    values = tuple(pair) if isinstance(pair, Iterable) and not isinstance(pair, str) else (pair,)
+    numbers = [float(value) for value in values if isinstance(value, SupportsFloat)]
+    if len(values) != 2 or len(numbers) != 2 or not 0 <= numbers[0] < numbers[1] <= 65535:
+        raise InputError(f"value_range: expected two values, 0 <= low < high <= 65535, found {shown(pair)}")
+    return int(numbers[0]), int(numbers[1])
 
 
 def to_rgb(picture: object, name: str, *, color: str = "rgb", value_range: ValueRange | None = None) -> np.ndarray:
@@ -102,6 +112,11 @@ def _from_values(values: np.ndarray | Tensor, name: str, value_range: ValueRange
     shape, kind = tuple(values.shape), str(values.dtype).removeprefix("torch.")
     if kind != "uint8" and not (kind == "uint16" and value_range):
         cast = "image.to(torch.uint8)" if tensor else "image.astype(np.uint8)"
+        if kind == "uint16":
+            raise InputError(
+                f"{name}: expected uint8 values, found uint16: set detector.value_range = (low, high), the values "
+                "that become 0 and 255"
+            )
         raise InputError(
             f"{name}: expected uint8 values 0 .. 255, found {kind}: bring the values to 0 .. 255 (times 255 where "
             f"they are 0 .. 1), then {cast}"

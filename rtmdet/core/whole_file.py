@@ -55,6 +55,13 @@ def _write(path: Path, content: bytes) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+def refused(error: OSError) -> InputError:
+    """The line for a file or folder that the system refuses, where nothing more is known; raises other errors."""
+    if error.filename is None:
+        raise error
+    return InputError(f"{error.filename}: {error.strerror}: check the path")
+
+
 def reason_of(error: Exception) -> str:
     """Why a file cannot be read or written, on one line."""
     return one_line(getattr(error, "strerror", None) or error).removesuffix(".")

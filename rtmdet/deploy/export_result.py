@@ -78,6 +78,8 @@ class Exports:
             lines.append(f"{file.path}: {result}" + (f" ({file.note})" if file.note else ""))
         return "\n".join(lines)
 
+    __repr__ = __str__  # in a notebook
+
 
 def _ap(values: tuple[float, float] | None, place: int) -> str:
     """An AP as text; "-" if it is unknown or undefined."""

@@ -12,7 +12,7 @@ import numpy as np
 from rtmdet.core.console import track
 from rtmdet.core.errors import InputError
 from rtmdet.data.files import files_below, spread
-from rtmdet.data.formats.open import open_dataset
+from rtmdet.data.formats.open import find_dataset
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.deploy.export import ENDINGS, RUNS_ALONE, ExportOptions, Tracer, export_facts, write_graph
 from rtmdet.deploy.export_result import ExportedFile, Exports
@@ -73,8 +73,8 @@ def choose_calibration_images(
         if not paths:
             raise InputError(f"--calibrate {folder}: expected a folder with images, found none: give another one")
     elif data is not None:
-        if "train" not in (found := open_dataset(data, images).splits):
-            raise InputError(f"--int8 calibrates on training images, {data} has only {', '.join(found)}: {remedy}")
+        if "train" not in (names := find_dataset(data, images).names):
+            raise InputError(f"--int8 calibrates on training images, {data} has only {', '.join(names)}: {remedy}")
         dataset = open_ground_truth(detector, weights, data=data, images=images, split="train")
         paths = [dataset.path(place) for place in range(len(dataset))]
     else:

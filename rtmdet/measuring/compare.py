@@ -86,6 +86,8 @@ class Comparison:
             )
         return "\n".join([*lines, self._difference_line(), f"verdict: {self.verdict}"])
 
+    __repr__ = __str__  # in a notebook
+
     def _difference_line(self) -> str:
         undefined = min(metrics.ap for metrics in self.metrics) < 0
         spread, text = self.interval, f"B - A  AP {'-' if undefined else f'{self.difference:+.3f}'}"

@@ -10,7 +10,7 @@ from rtmdet.config.schema import SplitConfig
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.files import spread
-from rtmdet.data.formats.open import open_dataset
+from rtmdet.data.formats.open import find_dataset
 from rtmdet.data.images import LOOKED_AT, dark_remarks
 from rtmdet.detector import Detector
 from rtmdet.runs.folder import moved
@@ -27,9 +27,9 @@ def open_ground_truth(
 ) -> CocoDataset:
     """The images and boxes of the classes that a detector has.
 
-    `data` is a file or folder in any known format (`images` the folder of a COCO file's images), with its `split`,
-    by default val, or train if that is the only one. Without `data`, the validation data of the run that made the
-    `weights`. Raises InputError.
+    `data` is a file or folder in any known format (`images` the folder of a COCO file's images), with its `split`
+    train, val or test, by default val, else test, else train. Without `data`, the validation data of the run that
+    made the `weights`. Raises InputError.
     """
     if not detector.named:
         raise InputError(
@@ -45,13 +45,13 @@ def open_ground_truth(
                 f"{weights} does not store which images it was validated on: give --data, or --annotations"
             )
         return open_coco(detector, Path(stored.annotations), Path(stored.images))
-    source = open_dataset(data, images)
-    name = split or ("val" if "val" in source.splits else "train")
-    if name not in source.splits:
+    source = find_dataset(data, images)
+    name = split or next((name for name in ("val", "test", "train") if name in source.names), "val")
+    if name not in source.names:
         raise InputError(
-            f"{data}: expected the split {name}, found only {', '.join(source.splits)}; leave --split out"
+            f"{data}: expected the split {name}, found only {', '.join(source.names)}; leave --split out"
         )
-    found = source.splits[name]
+    found = source.read(name).splits[name]
     with TemporaryDirectory() as folder:
         temporary = Path(folder) / f"{name}.json"  # named in no message: it will be gone
         try:

@@ -123,6 +123,8 @@ class Evaluation:
     def __str__(self) -> str:
         return format_metrics(self.metrics)
 
+    __repr__ = __str__  # in a notebook
+
 
 def evaluate_detector(
     detector: Detector,

@@ -62,6 +62,8 @@ class NextLabels:
         lines.append(f"{len(self.photos)} of {len(self.ranking.photos)} photos with {what}: {self.folder}")
         return "\n".join(["  unsure  photo", *lines])
 
+    __repr__ = __str__  # in a notebook
+
 
 def label_next(
     detector: Detector,

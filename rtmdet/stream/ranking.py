@@ -16,7 +16,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.whole_file import read_whole
 from rtmdet.data.copies import DistinctPhotos, digest
-from rtmdet.data.formats.open import open_dataset
+from rtmdet.data.formats.open import find_dataset
 from rtmdet.data.image_names import place_images
 from rtmdet.detector import Detector, Score
 from rtmdet.stream.detecting import DetectSettings, Result, detect
@@ -135,7 +135,8 @@ def choose(ranking: Ranking, limit: int, labeled: Iterable[Path] = ()) -> Choice
 def labeled_photos(data: Path) -> list[Path]:
     """The image files of a data set in any known format. Raises InputError if it cannot be used."""
     paths: list[Path] = []
-    for split in open_dataset(data).splits.values():
+    found = find_dataset(data)
+    for split in found.read(*found.names).splits.values():
         if split.annotations is not None:
             place_images(split.annotations, split.coco, split.images)
         paths += [split.images / image["file_name"] for image in split.coco["images"]]

@@ -67,6 +67,8 @@ def find_sources(
     Files below `skip`, the output folder, are left out of a folder or pattern unless the word names that folder
     itself, or one in it. Raises InputError for a word that names nothing.
     """
+    if not words:
+        raise InputError("expected images, videos or folders, found none: give one")
     found = Found()
     seen: set[Path] = set()
     for word in words:

@@ -151,8 +151,8 @@ def test_data_sets_are_converted_split_merged_and_exported(dataset: Path, tmp_pa
     together = rtmdet.merge_data([train, val], tmp_path / "all.json", images=[folder, str(folder)])
     assert together == folder.absolute()
     rtmdet.export_data(tmp_path / "all.json", folder, tmp_path / "yolo", format="yolo")
-    rtmdet.convert_data(tmp_path / "yolo", tmp_path / "back.json", format="yolo")
-    before, after = (json.loads(path.read_text()) for path in (coco, tmp_path / "back.json"))
+    back = rtmdet.convert_data(tmp_path / "yolo", tmp_path / "back.json", format="yolo")
+    before, after = (json.loads(path.read_text()) for path in (coco, back))
     assert [one["name"] for one in after["categories"]] == [one["name"] for one in before["categories"]]
     boxes = [np.sort([one["bbox"] for one in file["annotations"]], axis=0) for file in (before, after)]
     np.testing.assert_allclose(boxes[1], boxes[0], atol=0.01)
@@ -164,8 +164,36 @@ def test_data_sets_are_converted_split_merged_and_exported(dataset: Path, tmp_pa
         ({"format": "csv"}, "format 'csv': expected one of via, yolo, voc, labelme, cvat"),
         ({"format": "yolo", "class_name": "a"}, "class_name: the format yolo has none; leave it out"),
         ({"format": "voc", "classes": "a"}, "classes: expected a list of texts or None, found 'a'"),
+        ({"format": "voc", "classes": {"a"}}, "classes: expected a list of texts or None, found {'a'}"),
+        (
+            {"format": "via", "class_name": "a", "class_key": "b"},
+            "class_name and class_key: expected one of them, found both; leave one out",
+        ),
     ],
 )
-def test_refuses_options_that_a_format_does_not_have(options: dict[str, str], message: str, tmp_path: Path) -> None:
+def test_refuses_options_that_a_format_does_not_have(
+    options: dict[str, object], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(rtmdet.InputError, match=f"^{re.escape(message)}$"):
         rtmdet.convert_data(tmp_path, tmp_path / "new.json", **options)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_written_or_is_missing_is_one_line(dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
+    coco, folder = dataset / "train/annotations.json", dataset / "train/images"
+    (tmp_path / "file").touch()
+    with pytest.raises(rtmdet.InputError, match=r"file/\w+.*: Not a directory: check the path"):
+        rtmdet.export_data(coco, folder, tmp_path / "file", format="yolo")
+    with pytest.raises(rtmdet.InputError, match=r"split 'names': expected one of train, val, test"):
+        rtmdet.export_data(coco, folder, tmp_path / "new", format="yolo", split="names")
+    with pytest.raises(rtmdet.InputError, match="annotations: expected COCO files, found none"):
+        rtmdet.merge_data([], tmp_path / "all.json")
+    with pytest.raises(rtmdet.InputError, match="expected images, videos or folders, found none"):
+        rtmdet.label(checkpoint, tmp_path.glob("*.bmp"), format="voc", out=tmp_path / "next")  # type: ignore[arg-type]
+    with pytest.raises(rtmdet.InputError, match=r"expected the images of .*, found none of them; check --images"):
+        rtmdet.split_data(coco, tmp_path / "parts", images=tmp_path)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'fromat'"):
+        rtmdet.convert_data(coco, tmp_path / "a.json", fromat="voc")  # type: ignore[call-arg]
+
+
+def test_names_are_completed() -> None:
+    assert {"Detector", "convert_data", "train"} <= set(dir(rtmdet))

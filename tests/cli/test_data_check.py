@@ -146,7 +146,7 @@ def test_a_configuration_says_what_the_data_are_for(scenes: Path, command, tmp_p
     config.write_text(f"data: {{train: {split}, val: {split}, classes: [kite], input_size: [64, 96]}}\n")
     done = command("data", "check", *options(scenes)[:2], f"--config={config}")
     assert done.returncode == 1
-    assert "at input size 96 x 64" in done.stdout
+    assert "at input size 64 x 96 " in done.stdout
     assert "(unknown-class)" in done.stdout
     assert (
         "at input size 128 x 128"

@@ -11,7 +11,7 @@ import pytest
 
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.formats.open import open_dataset
+from rtmdet.data.formats.open import find_dataset, open_dataset
 from rtmdet.data.image_names import locate_images
 
 
@@ -102,6 +102,59 @@ def write_voc(labels: Path, images: Path, stem: str, name: str) -> None:
 def sizes(folder: Path) -> dict[str, int]:
     """The number of images of each split."""
     return {name: len(split.coco["images"]) for name, split in open_dataset(folder).splits.items()}
+
+
+@pytest.mark.parametrize("kind", ["coco", "yolo", "voc", "cvat", "labelme", "via"])
+def test_a_set_for_tests_needs_no_training_images_and_disturbs_no_training(kind: str, tmp_path: Path) -> None:
+    """Its test split is read when it is asked for: in a training, even a damaged one does no harm."""
+    for split in ("train", "test"):
+        write_split(tmp_path / kind, split, kind)
+    found = find_dataset(tmp_path / kind)
+    assert found.names == ("train", "test")
+    alone = found.read("test", "val").splits
+    assert {name: len(split.coco["images"]) for name, split in alone.items()} == {"test": 1}
+    assert alone["test"].coco["annotations"][0]["bbox"] == pytest.approx([3, 4, 20, 10])
+    for photo in (tmp_path / kind).rglob("test.png"):
+        photo.unlink()
+    assert sizes(tmp_path / kind) == {"train": 1}
+
+
+def write_split(folder: Path, split: str, kind: str) -> None:
+    """One photo with one object as a split of a data set in one of the formats."""
+    place = folder / split
+    (folder / "images" / split if kind == "yolo" else place).mkdir(parents=True)
+    photo = (folder / "images" / split if kind == "yolo" else place) / f"{split}.png"
+    cv2.imwrite(str(photo), np.zeros((40, 60, 3), np.uint8))
+    box = {"x": 3, "y": 4, "width": 20, "height": 10}
+    if kind == "coco":
+        write_coco(place / "a.json", place)
+        document = json.loads((place / "a.json").read_text())
+        document["images"][0]["file_name"] = photo.name
+        document["annotations"][0] |= {"bbox": [3, 4, 20, 10], "area": 200}
+        (place / "a.json").write_text(json.dumps(document))
+    elif kind == "yolo":
+        (folder / "labels" / split).mkdir(parents=True)
+        (folder / "labels" / split / f"{split}.txt").write_text(f"0 {13 / 60} {9 / 40} {20 / 60} {10 / 40}\n")
+        (folder / "data.yaml").write_text("names: [hat]\ntrain: images/train\ntest: images/test\n")
+    elif kind == "voc":
+        corners = "<xmin>4</xmin><ymin>5</ymin><xmax>23</xmax><ymax>14</ymax>"
+        thing = f"<object><name>hat</name><bndbox>{corners}</bndbox></object>"
+        size = "<size><width>60</width><height>40</height><depth>3</depth></size>"
+        (place / f"{split}.xml").write_text(
+            f"<annotation><filename>{photo.name}</filename>{size}{thing}</annotation>"
+        )
+    elif kind == "cvat":
+        thing = '<box label="hat" xtl="3" ytl="4" xbr="23" ybr="14" occluded="0"/>'
+        image = f'<image name="{photo.name}" width="60" height="40">{thing}</image>'
+        (place / "annotations.xml").write_text(f"<annotations>{image}</annotations>")
+    elif kind == "labelme":
+        shape = {"label": "hat", "points": [[3, 4], [23, 14]], "shape_type": "rectangle"}
+        content = {"shapes": [shape], "imagePath": photo.name, "imageHeight": 40, "imageWidth": 60}
+        (place / f"{split}.json").write_text(json.dumps(content))
+    else:
+        region = {"shape_attributes": {"name": "rect", **box}, "region_attributes": {"kind": "hat"}}
+        entry = {"filename": photo.name, "size": 1, "regions": [region], "file_attributes": {}}
+        (place / "via_region_data.json").write_text(json.dumps({photo.name: entry}))
 
 
 def test_hidden_files_of_operating_systems_are_skipped(tmp_path: Path) -> None:
@@ -208,8 +261,9 @@ def test_voc_beside_other_xml_files_and_with_lists_of_other_names(tmp_path: Path
     lists = tmp_path / "lists" / "ImageSets" / "Main"
     lists.mkdir(parents=True)
     (lists / "Validation.txt").write_text("b\n")
-    with pytest.raises(InputError, match=r"expected a list train\.txt or trainval\.txt, found validation"):
+    with pytest.raises(InputError, match="expected images for training, found only val; name a split train"):
         open_dataset(tmp_path / "lists")
+    assert len(find_dataset(tmp_path / "lists").read("val").splits["val"].coco["images"]) == 1
     (lists / "Train.txt").write_text("a\n")
     assert sizes(tmp_path / "lists") == {"train": 1, "val": 1}
 
@@ -350,7 +404,7 @@ def test_cvat_subsets_of_other_names_and_a_file_per_split(tmp_path: Path) -> Non
         write(tmp_path / "files" / split / "annotations.xml", ["", ""] if split == "train" else [""])
     assert sizes(tmp_path / "files") == {"train": 2, "val": 1}
     write(tmp_path / "none" / "annotations.xml", ["Test", "Validation"])
-    with pytest.raises(InputError, match="expected a subset for training, found test, val"):
+    with pytest.raises(InputError, match="expected images for training, found only val and test"):
         open_dataset(tmp_path / "none")
 
 
@@ -379,7 +433,7 @@ def test_unclear_data_are_rejected_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "texts" / "a.txt").write_text("0 0.5 0.5 0.1 0.1")
     for name, words in {
         "two": "expected one annotation file for train, found",
-        "val": "expected annotations for training",
+        "val": "expected images for training, found only val",
         "lost": r"expected its images \(the first is 'a.png'\) in a folder such as",
         "empty": r"recognized none; the folder has 0 images and no \.json, \.xml or \.txt files",
         "other": r"recognized none; the folder has 0 images and 1 \.json files",

@@ -122,7 +122,7 @@ def test_crowd_regions_are_not_counted_as_objects(seed: int) -> None:
 
 @pytest.mark.parametrize("share", [0, 1, -0.2, 20, float("nan")])
 def test_faults(share: float) -> None:
-    with pytest.raises(InputError, match=r"fraction of validation images: expected between 0 and 1"):
+    with pytest.raises(InputError, match=r"fraction of validation images: expected more than 0 and less than 1"):
         split_coco(make_file([[1], [1]]), share, 0)
     with pytest.raises(InputError, match="at least 2 images to split, found 1"):
         split_coco(make_file([[1]]), 0.2, 0)

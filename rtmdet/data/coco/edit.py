@@ -35,7 +35,10 @@ def split_coco(
     Raises InputError for a share that is not between 0 and 1, and for fewer than two different images.
     """
     if not 0 < share < 1:
-        raise InputError(f"fraction of validation images: expected between 0 and 1, found {share}; 0.2 is usual")
+        raise InputError(
+            f"val, the fraction of validation images: expected more than 0 and less than 1, found {share}; "
+            "0.2 is usual"
+        )
     if len(file["images"]) < 2:
         raise InputError(f"expected at least 2 images to split, found {len(file['images'])}; add images")
     strata = _strata(file)

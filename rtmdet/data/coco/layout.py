@@ -19,19 +19,27 @@ from rtmdet.data.split_names import SPLITS, group_by_split, split_name
 LOOKED_AT = 10  # image names of a file that are looked for in each candidate folder
 
 
-def find_coco(
-    path: Path, documents: Mapping[Path, object], images: Path | None = None
-) -> dict[str, tuple[Path, Path]]:
-    """The COCO file and the image folder of train, and of val if there is one; {} if there is no COCO file.
+def coco_files(path: Path, documents: Mapping[Path, object]) -> dict[str, list[Path]]:
+    """The COCO files of each split, by name; `documents` are those of `read_documents(path)`."""
+    return group_files(path, [file for file, content in documents.items() if is_coco(content)])
 
-    `documents` are those of `read_documents(path)`; `images` is the image folder, if known. Raises InputError if a
-    split has several files, or its images are not found.
+
+def place_coco(
+    path: Path, files: Mapping[str, list[Path]], documents: Mapping[Path, object], images: Path | None = None
+) -> dict[str, tuple[Path, Path]]:
+    """The only COCO file and the image folder of each split, of its `files` below a path.
+
+    `documents` are the contents of the files, by which the folder is found, unless it is known: `images`. Raises
+    InputError if a split has several files, or its images are not found.
     """
-    coco = {file: content for file, content in documents.items() if is_coco(content)}
-    if not coco:
-        return {}
-    files = file_by_split(path, coco)
-    return {name: (file, images or find_folder(file, file_names(coco[file]), name)) for name, file in files.items()}
+    only = {name: only_file(path, name, found) for name, found in files.items()}
+    return {
+        name: (file, images or find_folder(file, _names_in(documents[file]), name)) for name, file in only.items()
+    }
+
+
+def _names_in(document: object) -> list[str]:
+    return file_names(document) if is_coco(document) else []
 
 
 def read_documents(path: Path) -> Iterator[tuple[Path, object]]:
@@ -62,18 +70,14 @@ def is_coco(document: object) -> TypeGuard[Mapping[str, object]]:
     return any(isinstance(document.get(key), list) for key in ("annotations", "categories"))
 
 
-def file_by_split(path: Path, files: Iterable[Path]) -> dict[str, Path]:
-    """The file of train, and of val if there is one; if the path itself is the file, it is for training.
-
-    Raises InputError if a split has several files.
-    """
+def group_files(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """The files of each split; if the path itself is the file, it is for training."""
     if path.is_file():
-        return {"train": path}
-    groups = group_by_split(path, files)
-    return {name: _only(path, name, groups[name]) for name in ("train", "val") if name in groups}
+        return {"train": [path]} if files else {}
+    return group_by_split(path, files)
 
 
-def _only(path: Path, name: str, files: list[Path]) -> Path:
+def only_file(path: Path, name: str, files: list[Path]) -> Path:
     """The only file of a split; among the official COCO files, the one with boxes (instances_*.json)."""
     chosen = [file for file in files if file.name.startswith("instances")] or files
     if len(chosen) > 1:

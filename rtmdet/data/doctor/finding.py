@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rtmdet.core.wording import size_text
+
 Severity = Literal["error", "warning", "hint"]
 ALL = "all"  # in place of a split: findings about label files, before there are splits
 # Training stops or learns from wrong data; runs but does worse; could do better.
@@ -104,8 +106,9 @@ class Report:
         summaries = [self._summary_text(*both) for both in zip(self.splits, self.summaries, strict=True)]
         return "\n".join([*self.remarks, *summaries, *map(str, self.findings), self._conclusion()])
 
+    __repr__ = __str__  # in a notebook
+
     def _summary_text(self, split: SplitFiles, summary: Summary) -> str:
-        height, width = self.purpose.input_size
         verb = "training uses" if summary.split == "train" else "evaluation uses"
         sides = ", ".join(f"{name} {share:.1%}" for name, share in summary.shorter_sides.items())
         classes = "1 class" if len(summary.classes) == 1 else f"{len(summary.classes)} classes"
@@ -113,7 +116,7 @@ class Report:
             f"{summary.split}: {split.origin or split.annotations}",
             f"    {summary.images} images, {summary.objects} objects, {classes}; "
             f"{verb} {summary.kept_images} images, {summary.kept_objects} objects",
-            f"    shorter side of the boxes at input size {width} x {height}: {sides}",
+            f"    shorter side of the boxes at input size {size_text(self.purpose.input_size)}: {sides}",
         ]
         if summary.aspect_ratios:
             low, middle, high = summary.aspect_ratios

@@ -18,15 +18,18 @@ from rtmdet.data.copies import digest, fingerprints
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.decoding import decode_strictly, in_decoding_processes
 from rtmdet.data.doctor.finding import Finding, Item, without_remedy
-from rtmdet.data.files import files_below
+from rtmdet.data.files import files_below, spread
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.images import (
     DARK,
+    DEEP_SUFFIXES,
     IMAGE_SUFFIXES,
+    LOOKED_AT,
     ValueRange,
     range_of,
     read_header,
     read_image_bytes,
+    used_range,
 )
 
 EXIF = ", before EXIF rotation"
@@ -47,19 +50,24 @@ class ImageFile:
 
 
 def inspect_images(file: AnnotationFile, images: Iterable[CocoImage], *, decode: bool) -> dict[int, ImageFile]:
-    """What is known about each image file, by id, with `decode` about its pixels too.
+    """What is known about each image file, by id, with `decode` about its pixels too, else about values of a few.
 
     `images` are those of the file, from an iterator that shows progress.
     """
-    inspect = partial(inspect_image, file.source.images, decode=decode)
-    found = (
-        in_decoding_processes(inspect, list(file.images.values())) if decode else map(inspect, file.images.values())
-    )
+    entries, folder = list(file.images.values()), file.source.images
+    if decode:
+        found = in_decoding_processes(partial(inspect_image, folder, decode=True), entries)
+    else:
+        few = {entry["id"] for entry in spread(entries, LOOKED_AT)}
+        found = (inspect_image(folder, entry, values=entry["id"] in few) for entry in entries)
     return {image["id"]: one for image, one in zip(images, found, strict=True)}
 
 
-def inspect_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
-    """Read the image file of an entry, with `decode` its pixels too. Faults are returned, not raised."""
+def inspect_image(folder: Path, entry: CocoImage, *, decode: bool = False, values: bool = False) -> ImageFile:
+    """Read the image file of an entry, with `decode` its pixels too, with `values` those of 16 bits.
+
+    Faults are returned, not raised.
+    """
     name = entry["file_name"]
     path = folder / name
     if not ImageNames(folder).has(name):
@@ -71,14 +79,14 @@ def inspect_image(folder: Path, entry: CocoImage, *, decode: bool) -> ImageFile:
         return ImageFile("unreadable-image", without_remedy(str(error)))
     content = digest(data)
     try:
-        values = decode_strictly(path, data) if decode else None
+        pixels = decode_strictly(path, data) if decode else None
     except InputError as error:
         return ImageFile("broken-pixels", without_remedy(str(error)), header.size, header.orientation > 1, content)
     found = ImageFile(size=header.size, turned=header.orientation > 1, digest=content)
-    if values is None:
-        return found
-    gray = cv2.cvtColor(to_8_bits(values, None), cv2.COLOR_RGB2GRAY)
-    return replace(found, fingerprints=fingerprints(gray), used=range_of(values))
+    if pixels is None:
+        return replace(found, used=used_range(data)) if values and path.suffix.lower() in DEEP_SUFFIXES else found
+    gray = cv2.cvtColor(to_8_bits(pixels, None), cv2.COLOR_RGB2GRAY)
+    return replace(found, fingerprints=fingerprints(gray), used=range_of(pixels))
 
 
 def find_broken_images(file: AnnotationFile, inspected: Mapping[int, ImageFile]) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +12,7 @@ import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoImage
-from rtmdet.data.coco.layout import find_coco, read_documents
+from rtmdet.data.coco.layout import coco_files, place_coco, read_documents
 from rtmdet.data.coco.usable import reason_against
 from rtmdet.data.doctor import boxes, classes
 from rtmdet.data.doctor.annotation_file import AnnotationFile, read_annotation_file
@@ -38,7 +38,7 @@ from rtmdet.data.doctor.image_files import (
 )
 from rtmdet.data.doctor.sizes import find_small_boxes, find_tiles, fractions_by_stride, sides_at_input
 from rtmdet.data.formats.faults import Fault, collect_faults
-from rtmdet.data.formats.open import open_dataset
+from rtmdet.data.formats.open import find_dataset
 from rtmdet.data.formats.yolo_layout import find_layout
 from rtmdet.data.json_file import write_json
 
@@ -77,18 +77,23 @@ def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFile
     """The splits and remarks about the format. COCO files are not converted, so that all their faults are found."""
     if images is not None and not path.is_dir():
         return [SplitFiles("train", path, images)], []
-    if (
-        os.path.exists(path)
-        and find_layout(path) is None
-        and (coco := find_coco(path, dict(read_documents(path)), images))
-    ):
-        return [SplitFiles(name, file, place) for name, (file, place) in coco.items()], []
-    source = open_dataset(path, images)
+    if os.path.exists(path) and find_layout(path) is None:
+        documents = dict(read_documents(path))
+        if files := coco_files(path, documents):
+            coco = place_coco(path, {name: files[name] for name in _checked(files)}, documents, images)
+            return [SplitFiles(name, file, place) for name, (file, place) in coco.items()], []
+    found = find_dataset(path, images)
+    source = found.read(*_checked(found.names))
     for name, split in source.splits.items():
         write_json(folder / f"{name}.json", split.coco)
     splits = [SplitFiles(name, folder / f"{name}.json", split.images, path) for name, split in source.splits.items()]
     remarks = [remark for split in source.splits.values() for remark in split.remarks]
     return splits, [f"{path}: {source.format} format", *remarks]
+
+
+def _checked(names: Collection[str]) -> list[str]:
+    """The splits that are examined: those of a training, else the only one."""
+    return [name for name in ("train", "val") if name in names] or [*names]
 
 
 def examine(

@@ -18,7 +18,7 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage
-from rtmdet.data.coco.layout import file_by_split
+from rtmdet.data.coco.layout import group_files, only_file
 from rtmdet.data.files import files_below
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labeled_image import (
@@ -48,15 +48,17 @@ def find_cvat(path: Path) -> dict[str, Convert]:
     found = [file for file in files if file.suffix.lower() == ".xml" and _is_cvat(file)]
     if not found:
         return {}
-    files_of = file_by_split(path, found)
-    if len(files_of) > 1:
-        return {name: partial(convert_cvat, file) for name, file in files_of.items()}
-    file = files_of["train"]
+    files_of = group_files(path, found)
+    if [*files_of] != ["train"]:
+        return {name: partial(_convert_only, path, name, files) for name, files in files_of.items()}
+    file = only_file(path, "train", files_of["train"])
     groups = by_split(sorted({_subset(entry) for entry in read_xml(file).findall("image")}), Path)
-    if groups and "train" not in groups:
-        raise InputError(f"{path}: expected a subset for training, found {', '.join(groups)}; name one of them train")
-    groups.setdefault("train", [])  # for a file without images, which the reader rejects
-    return {name: partial(convert_cvat, file, subsets=groups[name]) for name in ("train", "val") if name in groups}
+    groups = groups or {"train": []}  # for a file without images, which the reader rejects
+    return {name: partial(convert_cvat, file, subsets=subsets) for name, subsets in groups.items()}
+
+
+def _convert_only(path: Path, name: str, files: list[Path]) -> Split:
+    return convert_cvat(only_file(path, name, files))
 
 
 def _is_cvat(path: Path) -> bool:

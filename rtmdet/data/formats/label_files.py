@@ -68,8 +68,7 @@ def convert_folders(convert: Callable[..., Split], groups: Mapping[str, Sequence
     """The conversion of each split from its folders of label files, which may be inside those of another split."""
     return {
         name: partial(convert, Path(os.path.commonpath(groups[name])), folders=frozenset(groups[name]))
-        for name in ("train", "val")
-        if name in groups
+        for name in groups
     }
 
 

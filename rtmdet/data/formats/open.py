@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import read_and_repair
-from rtmdet.data.coco.layout import find_coco, read_documents
+from rtmdet.data.coco.layout import coco_files, place_coco, read_documents
 from rtmdet.data.files import files_below
 from rtmdet.data.formats.cvat import find_cvat
 from rtmdet.data.formats.labeled_image import Convert, Split, number_classes
@@ -17,7 +18,7 @@ from rtmdet.data.formats.labelme import find_labelme
 from rtmdet.data.formats.via import find_via
 from rtmdet.data.formats.voc import find_voc
 from rtmdet.data.formats.yolo import convert_yolo
-from rtmdet.data.formats.yolo_layout import MissingFolderError, find_layout, find_names, read_layout
+from rtmdet.data.formats.yolo_layout import SPLITS, MissingFolderError, find_layout, find_names, read_layout
 from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.json_file import read_json
 
@@ -32,53 +33,94 @@ UNSUPPORTED_CSV = {  # by the start of its first line, without spaces and quotes
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenedDataset:
-    """A data set of a recognized format."""
+    """A data set of a recognized format, some of whose splits are read."""
 
     format: str  # COCO, YOLO, ...
-    splits: Mapping[str, Split]  # train, and val if there is one
+    splits: Mapping[str, Split]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundDataset:
+    """A data set of a recognized format, whose splits are not read yet."""
+
+    format: str
+    names: tuple[str, ...]  # of its splits, those of train, val and test that it has
+    _read: Callable[[Sequence[str]], dict[str, Split]]
+
+    def read(self, *names: str) -> OpenedDataset:
+        """The splits of these names that there are, with the same classes in all. Raises InputError."""
+        return OpenedDataset(self.format, self._read([name for name in names if name in self.names]))
 
 
 def open_dataset(path: Path, images: Path | None = None) -> OpenedDataset:
-    """Recognize the format of a file or folder, and read its train and val splits.
+    """The train split of a data set, and val if it has one, for a training; see `find_dataset`. Raises InputError."""
+    found = find_dataset(path, images)
+    if "train" not in found.names:
+        raise InputError(
+            f"{path}: expected images for training, found only {' and '.join(found.names) or 'no split'}; name a "
+            "split train"
+        )
+    return found.read("train", "val")
+
+
+def find_dataset(path: Path, images: Path | None = None) -> FoundDataset:
+    """Recognize the format of a file or folder, and which splits there are.
 
     A folder may contain COCO files with their images, in the layouts of COCO, Roboflow or `rtmdet data`; a YOLO
     data.yaml or list of names; VIA region files; LabelMe files; CVAT's XML file; or Pascal VOC, with lists in
     ImageSets/ or one folder per split. A single file without a split in its name is train. With `images`, an image
     folder, the path must be a COCO file, or a folder with those of train and val.
 
-    Raises InputError if no format is recognized, a split has several files, or the data cannot be used.
+    Raises InputError if no format is recognized, or the data cannot be used.
     """
     if images is not None:
         return _coco_with_images(path, images)
     if not os.path.exists(path):  # also for a text that no path can be
         raise InputError(f"{path}: no such file or folder; check the path")
     if (description := find_layout(path)) is not None:
-        return OpenedDataset("YOLO", _yolo_splits(description))
+        return _yolo(description)
     documents = dict(read_documents(path))
-    if coco := find_coco(path, documents):
-        return OpenedDataset("COCO", _coco_splits(coco, documents))
-    if found := find_via(path, documents):
-        return OpenedDataset("VIA", _join_classes(found))
-    if found := find_labelme(path, documents):
-        return OpenedDataset("LabelMe", _join_classes(found))
-    if found := find_cvat(path):
-        return OpenedDataset("CVAT", _join_classes(found))
-    if found := find_voc(path):
-        return OpenedDataset("VOC", _join_classes(found))
+    if coco := coco_files(path, documents):
+        return _coco(path, coco, documents)
+    finders = {
+        "VIA": partial(find_via, path, documents),
+        "LabelMe": partial(find_labelme, path, documents),
+        "CVAT": partial(find_cvat, path),
+        "VOC": partial(find_voc, path),
+    }
+    for name, find in finders.items():
+        if found := find():
+            return FoundDataset(name, _in_order(found), partial(_join_classes, found))
     if find_names(path) is not None:
-        return OpenedDataset("YOLO", _yolo_splits(path))
+        return _yolo(path)
     raise InputError(f"{path}: expected {LAYOUTS} annotations, recognized none; {_advice(path)}")
 
 
-def _coco_with_images(path: Path, images: Path) -> OpenedDataset:
+def _in_order(names: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in SPLITS if name in names)
+
+
+def _coco_with_images(path: Path, images: Path) -> FoundDataset:
     if not images.is_dir():
         raise InputError(f"{images}: expected the image folder of {path}, found none; check the path")
     if path.is_file():
-        return OpenedDataset("COCO", _coco_splits({"train": (path, images)}, {}))
+        return _coco(path, {"train": [path]}, {}, images)
     documents = dict(read_documents(path))
-    if not (found := find_coco(path, documents, images)):
+    if not (files := coco_files(path, documents)):
         raise InputError(f"{path}: expected a COCO file, since an image folder is given, found none; check the path")
-    return OpenedDataset("COCO", _coco_splits(found, documents))
+    return _coco(path, files, documents, images)
+
+
+def _coco(
+    path: Path, files: Mapping[str, list[Path]], documents: Mapping[Path, object], images: Path | None = None
+) -> FoundDataset:
+    """COCO files by split; `documents` are read already."""
+
+    def read(names: Sequence[str]) -> dict[str, Split]:
+        placed = place_coco(path, {name: files[name] for name in names}, documents, images)
+        return _coco_splits(placed, documents)
+
+    return FoundDataset("COCO", _in_order(files), read)
 
 
 def _coco_splits(found: Mapping[str, tuple[Path, Path]], documents: Mapping[Path, object]) -> dict[str, Split]:
@@ -90,25 +132,27 @@ def _coco_splits(found: Mapping[str, tuple[Path, Path]], documents: Mapping[Path
     return {name: Split(coco, found[name][1], remarks, found[name][0]) for name, (coco, remarks) in read.items()}
 
 
-def _yolo_splits(path: Path) -> dict[str, Split]:
-    """The splits of a YOLO data set; a val folder that does not exist adds a remark."""
-    layout = read_layout(path)
-    if "train" not in layout.places:
-        found = ", ".join(layout.places) or "no split"
-        raise InputError(f"{path}: expected an image folder under 'train', found {found}; add it")
-    splits = {"train": convert_yolo(path, "train")}
-    if "val" in layout.places:
+def _yolo(path: Path) -> FoundDataset:
+    return FoundDataset("YOLO", _in_order(read_layout(path).places), partial(_yolo_splits, path))
+
+
+def _yolo_splits(path: Path, names: Sequence[str]) -> dict[str, Split]:
+    """Splits of a YOLO data set; a val folder that does not exist adds a remark to train."""
+    splits: dict[str, Split] = {}
+    for name in names:
         try:
-            splits["val"] = convert_yolo(path, "val")
+            splits[name] = convert_yolo(path, name)
         except MissingFolderError as error:
+            if name != "val" or "train" not in splits:
+                raise
             train = splits["train"]
             splits["train"] = replace(train, remarks=[*train.remarks, f"no validation split: {error}"])
     return splits
 
 
-def _join_classes(converts: Mapping[str, Convert]) -> dict[str, Split]:
-    """The converted splits, each with the classes of all splits, numbered from 1."""
-    splits = {name: convert() for name, convert in converts.items()}
+def _join_classes(converts: Mapping[str, Convert], names: Sequence[str]) -> dict[str, Split]:
+    """The converted splits of these names, each with the classes of all of them, numbered from 1."""
+    splits = {name: converts[name]() for name in names}
     ids = number_classes(dict.fromkeys(one["name"] for each in splits.values() for one in each.coco["categories"]))
     for one in splits.values():
         new = {category["id"]: ids[category["name"]] for category in one.coco["categories"]}

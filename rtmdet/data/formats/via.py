@@ -16,7 +16,7 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import is_number
-from rtmdet.data.coco.layout import file_by_split, find_folder
+from rtmdet.data.coco.layout import find_folder, group_files, only_file
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labeled_image import (
     Convert,
@@ -39,9 +39,14 @@ Regions = Sequence[tuple[str, Mapping[str, object]]]  # each with file, image an
 def find_via(path: Path, documents: Mapping[Path, object]) -> dict[str, Convert]:
     """The splits of VIA, a file each, with the same class attribute; {} without its files among the `documents`."""
     via = [file for file, content in documents.items() if _is_via(content)]
-    files = file_by_split(path, via) if via else {}
-    key = class_attribute(*files.values()) if files else None
-    return {name: partial(convert_via, file, class_key=key) for name, file in files.items()}
+    groups = group_files(path, via)
+    learned = [file for name in ("train", "val") for file in groups.get(name, ())]
+    key = class_attribute(*(learned or via)) if via else None
+    return {name: partial(_convert_only, path, name, files, key) for name, files in groups.items()}
+
+
+def _convert_only(path: Path, name: str, files: list[Path], class_key: str | None) -> Split:
+    return convert_via(only_file(path, name, files), class_key=class_key)
 
 
 def convert_via(

@@ -47,14 +47,10 @@ def find_voc(path: Path) -> dict[str, Convert]:
         return find_voc(path / child)  # VOCdevkit/VOC2007
     lists = {file.stem.lower(): file.stem for file in (path / LISTS).glob("*.txt")}
     named = {SPLITS[word]: stem for word, stem in lists.items() if word in SPLITS}
-    if "train" in named:
-        return {name: partial(convert_voc, path, split=named[name]) for name in ("train", "val") if name in named}
-    if "trainval" in lists:
-        return {"train": partial(convert_voc, path, split=lists["trainval"])}
+    if "train" not in named and "trainval" in lists:  # which the validation images belong to
+        named = {"train": lists["trainval"]} | {name: stem for name, stem in named.items() if name == "test"}
     if named:
-        raise InputError(
-            f"{path / LISTS}: expected a list train.txt or trainval.txt, found {', '.join(lists)}; add it"
-        )
+        return {name: partial(convert_voc, path, split=stem) for name, stem in named.items()}
     return label_files.convert_folders(convert_voc, group_by_split(labels, {file.parent for file in files}))
 
 

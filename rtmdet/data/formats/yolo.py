@@ -24,7 +24,7 @@ from rtmdet.data.files import as_on_disk, comparable, files_below
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.label_files import copy_image, label_names
 from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, Split, around, assemble
-from rtmdet.data.formats.yolo_layout import YoloLayout, read_data_yaml, read_layout, split_images
+from rtmdet.data.formats.yolo_layout import SPLITS, YoloLayout, read_data_yaml, read_layout, split_images
 from rtmdet.data.images import IMAGE_SUFFIXES
 
 TOLERANCE = 0.01  # fractions may be this far outside 0 .. 1: tools round
@@ -205,6 +205,8 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
     Raises InputError if the split, or a data.yaml with other classes, exists already, and for images that differ only
     in their suffix: they would share a label file.
     """
+    if split not in SPLITS:
+        raise InputError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
     if (out / "labels" / split).exists():
         raise InputError(f"{out / 'labels' / split} exists already; give another --out or --split")
     categories = sorted(file["categories"], key=lambda category: category["id"])
