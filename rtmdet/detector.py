@@ -80,10 +80,12 @@ class Detector:
         that differ by up to about 0.02. `threads` are those of an exported file, by default as many as cores; torch
         has torch.set_num_threads. Raises InputError if the weights do not fit or lack metadata.
         """
+        if threads is not None and threads < 1:
+            raise InputError(f"threads: expected at least 1, found {threads}")
         self.path, self.backend, facts = _open(
             weights, size=size, device=str(device), fold=fold, half=half, threads=threads
         )
-        if classes:
+        if classes is not None:
             number = len(facts.classes)
             facts = replace(facts, classes=tuple(classes), named=True)
             facts.check_classes(number)

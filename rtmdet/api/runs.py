@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from rtmdet.core.arguments import TorchDevice, checked
+from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
-from rtmdet.core.paths import FilePath, path_or_none
+from rtmdet.core.paths import FilePath, path_or_none, user_path
 from rtmdet.core.wording import shown
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.measuring.compare import Comparison, compare_runs
@@ -74,7 +75,7 @@ def train(
     if (data is None) == (config is None):
         raise InputError("train: expected either data or config, found both or neither; give one of them")
     given: dict[str, object] = {} if epochs is None else {"train.epochs": epochs}
-    given |= {} if output is None else {"train.output": str(output)}
+    given |= {} if output is None else {"train.output": str(user_path(output))}
     given |= settings or {}
     options = RunOptions(
         config=path_or_none(config),
@@ -107,7 +108,7 @@ def compare(
     Each is the folder of a run, a checkpoint, a published name, or COCO results in a file. Without `annotations`, a
     COCO file, and `images`, its folder, they are measured on their common validation images. Raises InputError.
     """
-    return compare_runs(
+    found = compare_runs(
         (str(a), str(b)),
         annotations=path_or_none(annotations),
         images=path_or_none(images),
@@ -117,6 +118,9 @@ def compare(
         workers=workers,
         backend=backend,
     )
+    for remark in found.remarks:
+        say(remark)
+    return found
 
 
 def _as_yaml(key: str, value: object) -> str:

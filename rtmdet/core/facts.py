@@ -56,7 +56,8 @@ class ModelFacts:
         """Raise InputError unless the network has as many classes as there are names."""
         if len(self.classes) != classes:
             raise InputError(
-                f"the detector has {classes} classes, found {len(self.classes)} names ({', '.join(self.classes)}): "
+                f"the detector has {classes} class{'' if classes == 1 else 'es'}, found {len(self.classes)} names "
+                f"({', '.join(self.classes)}): "
                 "give as many names as there are classes"
             )
 

@@ -19,6 +19,8 @@ def read_whole(path: Path, what: str = "file") -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such {what}; check the path") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: expected a file, found a folder; name the {what} in it") from error
     except (OSError, ValueError) as error:  # ValueError: a path that no file can have
         name = str(path) if len(str(path)) <= LONGEST_NAME else f"{str(path)[:LONGEST_NAME]}..."
         raise InputError(f"{name}: the {what} cannot be read ({reason_of(error)}); check the path") from error

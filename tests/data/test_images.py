@@ -161,7 +161,7 @@ def test_files_that_are_not_images_are_errors(
 def test_missing_files_and_folders_are_errors(tmp_path: Path, read) -> None:
     with pytest.raises(InputError, match="no such image"):
         read(tmp_path / "absent.jpg")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="expected a file, found a folder; name the image file in it"):
         read(tmp_path)
 
 

@@ -190,8 +190,11 @@ def test_other_xml_files_are_skipped_and_reported(tmp_path: Path) -> None:
 
 
 def test_faults_of_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none: expected VOC label files \(<annotation> in \*\.xml\), found none"):
+    with pytest.raises(InputError, match="none: no such folder"):
         convert_voc(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty: expected VOC label files \(<annotation> in \*\.xml\), found none"):
+        convert_voc(tmp_path / "empty")
     write_voc(tmp_path, {"a": SIZE})
     with pytest.raises(InputError, match="expected objects on 1 labeled images, found none"):
         convert_voc(tmp_path)

@@ -263,7 +263,7 @@ def _category_ids(path: Path, file: CocoFile, classes: Sequence[str] | None) -> 
     if classes is None:
         return in_file
     if not classes or len(set(classes)) < len(classes):
-        raise InputError(f"classes: expected names without repetition, found {list(classes)}; list each class once")
+        raise InputError(f"classes: expected one name or more, each once, found {list(classes)}")
     unknown = [name for name in classes if name not in in_file]
     if unknown:
         raise InputError(

@@ -23,7 +23,12 @@ T = TypeVar("T")
 
 
 def label_folder(path: Path, suffix: str) -> Path:
-    """The folder of a data set's label files: Annotations/ or similar if it has some, else the path itself."""
+    """The folder of a data set's label files: Annotations/ or similar if it has some, else the path itself.
+
+    Raises InputError if there is no such folder.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such folder; check the path")
     for folder in (as_on_disk(path / name) for name in LABEL_FOLDERS):
         if folder.is_dir() and files_below(folder, (suffix,)):
             return folder

@@ -98,7 +98,7 @@ def choose_classes(images: Sequence[LabeledImage], wanted: Sequence[str] | None)
             raise InputError(f"{where}: expected objects on {len(images)} labeled images, found none; label them")
         return number_classes(sorted({found.name for found in objects}))
     if not wanted or len(set(wanted)) < len(wanted):
-        raise InputError(f"classes: expected names without repetition, found {list(wanted)}; list each class once")
+        raise InputError(f"classes: expected one name or more, each once, found {list(wanted)}")
     for found in objects:
         if found.name not in wanted:
             raise InputError(

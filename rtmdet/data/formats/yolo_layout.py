@@ -87,7 +87,10 @@ def read_layout(path: Path) -> YoloLayout:
 
     Raises InputError if there is neither or it cannot be used.
     """
-    file = find_layout(path) or find_names(path) or path / "data.yaml"
+    file = find_layout(path) or find_names(path)
+    if file is None and path.is_file():
+        raise InputError(f"{path}: expected a YOLO data.yaml, a list of names, or their folder; found another file")
+    file = file or path / "data.yaml"
     if file.suffix.lower() in YAML_SUFFIXES:
         return _from_data_yaml(file, read_data_yaml(file))
     root = path if path.is_dir() else file.parent
