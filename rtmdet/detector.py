@@ -124,17 +124,16 @@ class Detector:
         self.input_size = facts.input_size
         self.category_ids = facts.category_ids
         self.score_thresholds = facts.score_thresholds
-        self.value_range = facts.value_range
         self.config = facts.config
 
     @property
     def value_range(self) -> ValueRange | None:
         """The values of 16-bit images that become black and white; None: 0 and 65535. May be set."""
-        return self._value_range
+        return self.facts.value_range
 
     @value_range.setter
     def value_range(self, pair: ValueRange | None) -> None:
-        self._value_range = pair if pair is None else check_range(pair)
+        self.facts = replace(self.facts, value_range=pair if pair is None else check_range(pair))
 
     @property
     def device(self) -> Any:

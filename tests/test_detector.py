@@ -501,7 +501,10 @@ def test_what_is_no_image_is_named(detector: Detector, image: object, words: str
         detector(image)  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("pair", [300, "300,1320", (0,), (1320, 300), (float("nan"), 1), (-5, 10), (0, 70_000)])
+@pytest.mark.parametrize(
+    "pair",
+    [300, "300,1320", (0,), (1320, 300), (float("nan"), 1), (-5, 10), (0, 70_000), (0.2, 0.9), np.zeros((2, 2))],
+)
 def test_a_value_range_is_two_rising_values(weights: Path, pair: object) -> None:
     detector = Detector(weights, device="cpu")
     with pytest.raises(InputError, match=r"^value_range: expected two values, 0 <= low < high <= 65535, found "):
@@ -510,5 +513,6 @@ def test_a_value_range_is_two_rising_values(weights: Path, pair: object) -> None
     with pytest.raises(InputError, match=r"found uint16: set detector\.value_range = \(low, high\)"):
         detector(deep)
     detector.value_range = np.array([300, 1320])  # type: ignore[assignment]
-    assert detector.value_range == (300, 1320)
+    assert detector.value_range == detector.facts.value_range == (300, 1320)
+    assert detector.with_overlap(Overlap(0.5)).value_range == (300, 1320)
     assert detector(deep).image_size == (64, 96)

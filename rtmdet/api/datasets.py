@@ -21,7 +21,6 @@ from rtmdet.data.coco.file import CocoFile, read_and_repair
 from rtmdet.data.coco.layout import file_names, find_images, is_coco
 from rtmdet.data.copies import group_copies
 from rtmdet.data.doctor.finding import Report
-from rtmdet.data.doctor.report import examine_path
 from rtmdet.data.formats.cvat import convert_cvat
 from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.formats.labelme import convert_labelme
@@ -31,7 +30,6 @@ from rtmdet.data.formats.voc import convert_voc, write_voc
 from rtmdet.data.formats.yolo import convert_yolo, write_yolo
 from rtmdet.data.image_names import ImageNames, place_images
 from rtmdet.data.json_file import check_output, read_json, write_json
-from rtmdet.runs.data_purpose import read_purpose
 
 WRITERS = {"yolo": write_yolo, "voc": write_voc}
 LABELED_IMAGES = ("images", "classes")
@@ -59,6 +57,9 @@ def check_data(
     with a square input of `input_size` pixels. `decode` also reads the pixels. Raises InputError only if nothing of
     the data set can be read.
     """
+    from rtmdet.data.doctor.report import examine_path  # not at the top: torch takes a second
+    from rtmdet.runs.data_purpose import read_purpose
+
     purpose = read_purpose(None, None if weights is None else str(weights), input_size)
     return examine_path(user_path(data), purpose, images=path_or_none(images), decode=decode, watch=track)
 
@@ -221,16 +222,17 @@ def _say_all(lines: Sequence[str]) -> None:
 def _open_whole(path: Path, images: Path | None) -> Split:
     """The only split of a data set of any format."""
     found = find_dataset(path, images)
-    if len(found.names) != 1:
-        raise InputError(f"{path}: expected one split, found {' and '.join(found.names) or 'none'}")
-    return found.read(*found.names).splits[found.names[0]]
+    splits = found.read(*found.usual).splits
+    if len(splits) != 1:
+        raise InputError(f"{path}: expected one split, found {' and '.join(splits)}; it needs no other one")
+    return next(iter(splits.values()))
 
 
 def _find_copies(path: Path, file: CocoFile, images: Path | None) -> list[set[int]]:
     """Groups of images that show the same photo, with a printed line about them."""
     if images is not None and not images.is_dir():
         raise InputError(f"{images}: no such folder of images; check --images")
-    if images is not None and not any(map(ImageNames(images).has, file_names(file))):
+    if images is not None and not any(map(ImageNames(images).find, file_names(file))):
         raise InputError(f"{images}: expected the images of {path}, found none of them; check --images")
     try:
         folder = images or find_images(path, file)

@@ -37,9 +37,9 @@ def evaluate(
     """Measure a detector on annotated images; `print` the result for the 12 COCO metrics.
 
     `detector` may be a weights file, or the folder of a run, whose last.pth is taken. `data` is a data set in any
-    known format; `split` defaults to val, or train if there is none. Without `data`, the validation images of the
-    detector's run. `tile` also detects in overlapping windows of this side in pixels, by default as in the run; 0 not
-    at all. Raises InputError.
+    known format; `split` is train, val or test, by default val, else test, else train. Without `data`, the validation
+    images of the detector's run. `tile` also detects in overlapping windows of this side in pixels, by default as in
+    the run; 0 not at all. Raises InputError.
     """
     loading = Loading(batch_size, workers, backend)
     found = _open(detector)

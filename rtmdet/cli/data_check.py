@@ -93,7 +93,7 @@ def _plain_item(item: dict[str, object]) -> dict[str, object]:
 
 def draw_report(report: Report, folder: Path) -> None:
     """Draw every finding that has images; pictures of an earlier report are removed."""
-    for severity, split in product(SEVERITIES, (ALL, "train", "val")):
+    for severity, split in product(SEVERITIES, (ALL, "train", "val", "test")):
         for old in folder.glob(f"{severity}_{split}_*.png"):
             old.unlink()
     for finding in report.findings:

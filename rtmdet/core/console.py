@@ -8,8 +8,6 @@ from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
-from rtmdet.core.distributed import is_main_process
-
 Item = TypeVar("Item", covariant=True)
 
 
@@ -18,6 +16,15 @@ class SizedIterable(Sized, Protocol[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         """Iterate."""
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks: always while torch is not imported, which takes a second."""
+    if "torch" not in sys.modules:
+        return True
+    from rtmdet.core import distributed
+
+    return distributed.is_main_process()
 
 
 def say(text: str) -> None:

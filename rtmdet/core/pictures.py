@@ -5,8 +5,7 @@ Legend: H, W height and width after EXIF orientation is applied.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, SupportsFloat
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -27,11 +26,13 @@ _ORIENTATION = 0x0112  # EXIF tag
 
 def check_range(pair: object) -> ValueRange:
     """A pair of values as a ValueRange. Raises InputError."""
-    values = tuple(pair) if isinstance(pair, Iterable) and not isinstance(pair, str) else (pair,)
-    numbers = [float(value) for value in values if isinstance(value, SupportsFloat)]
-    if len(values) != 2 or len(numbers) != 2 or not 0 <= numbers[0] < numbers[1] <= 65535:
+    try:
+        low, high = (int(value) for value in pair)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, OverflowError):
+        low, high = 0, 0
+    if not 0 <= low < high <= 65535:
         raise InputError(f"value_range: expected two values, 0 <= low < high <= 65535, found {shown(pair)}")
-    return int(numbers[0]), int(numbers[1])
+    return low, high
 
 
 def to_rgb(picture: object, name: str, *, color: str = "rgb", value_range: ValueRange | None = None) -> np.ndarray:

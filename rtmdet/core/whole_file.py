@@ -61,7 +61,7 @@ def refused(error: OSError) -> InputError:
     """The line for a file or folder that the system refuses, where nothing more is known; raises other errors."""
     if error.filename is None:
         raise error
-    return InputError(f"{error.filename}: {error.strerror}: check the path")
+    return InputError(f"{error.filename}: {reason_of(error)}: check the path")
 
 
 def reason_of(error: Exception) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
+
+from rtmdet.core.errors import InputError
+from rtmdet.core.wording import shortened
 
 SPLITS = {
     "train": "train",
@@ -45,3 +48,20 @@ def by_split(things: Iterable[T], name: Callable[[T], Path]) -> dict[str, list[T
 def group_by_split(path: Path, files: Iterable[Path]) -> dict[str, list[Path]]:
     """The files or folders below `path` of each split."""
     return by_split(sorted(files), lambda file: file.relative_to(path))
+
+
+def group_files(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """The files of each split; if the path itself is the file, it is for training."""
+    if path.is_file():
+        return {"train": [path]} if files else {}
+    return group_by_split(path, files)
+
+
+def only_file(path: Path, name: str, files: list[Path]) -> Path:
+    """The only file of a split; among the official COCO files, the one with boxes (instances_*.json)."""
+    chosen = [file for file in files if file.name.startswith("instances")] or files
+    if len(chosen) > 1:
+        raise InputError(
+            f"{path}: expected one annotation file for {name}, found {shortened(chosen, 3)}; give one file"
+        )
+    return chosen[0]

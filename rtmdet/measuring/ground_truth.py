@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,7 +11,9 @@ from rtmdet.config.schema import SplitConfig
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.files import spread
-from rtmdet.data.formats.open import find_dataset
+from rtmdet.data.formats.labeled_image import Split
+from rtmdet.data.formats.open import FoundDataset, find_dataset
+from rtmdet.data.formats.yolo_layout import MissingFolderError
 from rtmdet.data.images import LOOKED_AT, dark_remarks
 from rtmdet.detector import Detector
 from rtmdet.runs.folder import moved
@@ -46,12 +49,7 @@ def open_ground_truth(
             )
         return open_coco(detector, Path(stored.annotations), Path(stored.images))
     source = find_dataset(data, images)
-    name = split or next((name for name in ("val", "test", "train") if name in source.names), "val")
-    if name not in source.names:
-        raise InputError(
-            f"{data}: expected the split {name}, found only {', '.join(source.names)}; leave --split out"
-        )
-    found = source.read(name).splits[name]
+    name, found = _choose_split(source, split, data)
     with TemporaryDirectory() as folder:
         temporary = Path(folder) / f"{name}.json"  # named in no message: it will be gone
         try:
@@ -66,6 +64,20 @@ def open_ground_truth(
         remarks.insert(0, f"{data} {note}")
     dataset.remarks = remarks
     return dataset
+
+
+def _choose_split(source: FoundDataset, split: str | None, data: Path) -> tuple[str, Split]:
+    """The name and the content of a split, by default val, else test, else train; one without a folder is skipped."""
+    if split is not None and split not in source.names:
+        raise InputError(
+            f"{data}: expected the split {split}, found only {', '.join(source.names)}; leave --split out"
+        )
+    order = ("val", "test", "train") if split is None else (split,)
+    *first, last = [name for name in order if name in source.names]
+    for name in first:
+        with suppress(MissingFolderError):
+            return name, source.read(name).splits[name]
+    return last, source.read(last).splits[last]
 
 
 def stored_split(config: str, weights: Path, name: str) -> SplitConfig | None:

@@ -136,7 +136,7 @@ def labeled_photos(data: Path) -> list[Path]:
     """The image files of a data set in any known format. Raises InputError if it cannot be used."""
     paths: list[Path] = []
     found = find_dataset(data)
-    for split in found.read(*found.names).splits.values():
+    for split in found.read(*found.usual).splits.values():
         if split.annotations is not None:
             place_images(split.annotations, split.coco, split.images)
         paths += [split.images / image["file_name"] for image in split.coco["images"]]

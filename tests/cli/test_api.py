@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -16,6 +21,8 @@ import rtmdet.api.runs
 from rtmdet.api.runs import TrainedRun
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.runs.options import RunOptions
+
+Command = Callable[..., CompletedProcess[str]]
 
 QUICK: dict[str, object] = {
     "data.input_size": 64,
@@ -206,3 +213,70 @@ def test_empty_names_and_no_threads_are_refused(checkpoint: Path) -> None:
         rtmdet.Detector(checkpoint, threads=0)
     with pytest.raises(rtmdet.InputError, match="expected the path of a file or folder"):
         rtmdet.train("data", output="")
+
+
+@pytest.fixture
+def roboflow(dataset: Path, tmp_path: Path) -> Path:
+    """A YOLO data set with train, val and test; that of test is val's. Each split's folder may be removed."""
+    folder = tmp_path / "roboflow"
+    for split, place in (("train", "train"), ("val", "val"), ("test", "val")):
+        photos = dataset / place / "images"
+        rtmdet.export_data(dataset / place / "annotations.json", photos, folder, format="yolo", split=split)
+    return folder
+
+
+def test_test_images_are_measured_when_asked_for(
+    run: tuple[TrainedRun, Heard], roboflow: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def images(**options: str) -> int:
+        return rtmdet.evaluate(run[0].last, roboflow, workers=0, **options).images  # type: ignore[arg-type]
+
+    assert [images(split=split) for split in ("train", "val", "test")] == [6, 3, 3]
+    assert images() == 3
+    shutil.rmtree(roboflow / "images" / "val")  # which data.yaml still names
+    assert images() == 3, "test, then"
+    capsys.readouterr()
+    shutil.rmtree(roboflow / "images" / "test")
+    assert images() == 6, "train, then"
+    assert "has no validation split: all of its images are measured" in capsys.readouterr().out
+    with pytest.raises(rtmdet.InputError, match="the folder of 'test', images/test, does not exist"):
+        images(split="test")
+
+
+def test_test_images_are_in_no_one_elses_way(roboflow: Path, checkpoint: Path, tmp_path: Path) -> None:
+    shutil.rmtree(roboflow / "images" / "test")  # which data.yaml still names
+    assert [summary.split for summary in rtmdet.check_data(roboflow).summaries] == ["train", "val"]
+    photos = roboflow / "images" / "val"
+    with pytest.raises(rtmdet.InputError, match=r"all 3 photos are in .* already"):
+        rtmdet.label(checkpoint, photos, format="voc", out=tmp_path / "next", skip=roboflow)
+    with pytest.raises(rtmdet.InputError, match="expected one split, found train and val; it needs no other one"):
+        rtmdet.split_data(roboflow, tmp_path / "parts")
+    shutil.rmtree(photos)
+    train, val = rtmdet.split_data(roboflow, tmp_path / "parts", val=0.34)
+    assert [len(json.loads(path.read_text())["images"]) for path in (train, val)] == [4, 2]
+
+
+def test_a_set_of_test_images_alone_is_checked_and_shown(dataset: Path, tmp_path: Path, command: Command) -> None:
+    annotations, photos = dataset / "val/annotations.json", dataset / "val/images"
+    folder = rtmdet.export_data(annotations, photos, tmp_path / "alone", format="yolo", split="test")
+    found = rtmdet.check_data(folder)
+    assert str(found).splitlines()[-1].endswith("evaluation would run well on these data")
+    shown = command("data", "show", folder, "--out", tmp_path / "pictures")
+    assert (shown.returncode, "of 3 images" in shown.stdout) == (0, True), shown.stderr
+
+
+def test_the_images_of_a_split_are_found_by_the_ends_of_their_names(dataset: Path, tmp_path: Path) -> None:
+    document = json.loads((dataset / "train/annotations.json").read_text())
+    for image in document["images"]:
+        image["file_name"] = f"/home/other/set/{image['file_name']}"
+    (tmp_path / "far.json").write_text(json.dumps(document))
+    train, val = rtmdet.split_data(
+        tmp_path / "far.json", tmp_path / "parts", images=dataset / "train/images", val=0.34
+    )
+    assert train.is_file()
+    assert val.is_file()
+
+
+def test_data_commands_start_without_torch() -> None:
+    code = "import sys, rtmdet.cli.data; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

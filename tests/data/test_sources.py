@@ -119,7 +119,24 @@ def test_a_set_for_tests_needs_no_training_images_and_disturbs_no_training(kind:
     assert sizes(tmp_path / kind) == {"train": 1}
 
 
-def write_split(folder: Path, split: str, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["cvat", "labelme", "via"])
+def test_a_split_alone_has_the_ids_of_a_training(kind: str, tmp_path: Path) -> None:
+    """Results of `evaluate --out` are compared by id with those of the run."""
+    for split, name in (("train", "ant"), ("val", "bee"), ("test", "bee")):
+        write_split(tmp_path, split, kind, name)
+    trained = open_dataset(tmp_path).splits["val"].coco["categories"]
+    assert trained == [{"id": 1, "name": "ant"}, {"id": 2, "name": "bee"}]
+    for name in ("val", "test"):
+        assert find_dataset(tmp_path).read(name).splits[name].coco["categories"] == trained
+
+
+def test_a_data_set_without_any_split_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names: [hat]\n")
+    with pytest.raises(InputError, match="expected images for train, val or test, found none of these splits"):
+        find_dataset(tmp_path)
+
+
+def write_split(folder: Path, split: str, kind: str, name: str = "hat") -> None:
     """One photo with one object as a split of a data set in one of the formats."""
     place = folder / split
     (folder / "images" / split if kind == "yolo" else place).mkdir(parents=True)
@@ -144,15 +161,15 @@ def write_split(folder: Path, split: str, kind: str) -> None:
             f"<annotation><filename>{photo.name}</filename>{size}{thing}</annotation>"
         )
     elif kind == "cvat":
-        thing = '<box label="hat" xtl="3" ytl="4" xbr="23" ybr="14" occluded="0"/>'
+        thing = f'<box label="{name}" xtl="3" ytl="4" xbr="23" ybr="14" occluded="0"/>'
         image = f'<image name="{photo.name}" width="60" height="40">{thing}</image>'
         (place / "annotations.xml").write_text(f"<annotations>{image}</annotations>")
     elif kind == "labelme":
-        shape = {"label": "hat", "points": [[3, 4], [23, 14]], "shape_type": "rectangle"}
+        shape = {"label": name, "points": [[3, 4], [23, 14]], "shape_type": "rectangle"}
         content = {"shapes": [shape], "imagePath": photo.name, "imageHeight": 40, "imageWidth": 60}
         (place / f"{split}.json").write_text(json.dumps(content))
     else:
-        region = {"shape_attributes": {"name": "rect", **box}, "region_attributes": {"kind": "hat"}}
+        region = {"shape_attributes": {"name": "rect", **box}, "region_attributes": {"kind": name}}
         entry = {"filename": photo.name, "size": 1, "regions": [region], "file_attributes": {}}
         (place / "via_region_data.json").write_text(json.dumps({photo.name: entry}))
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TypeGuard
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.formats.label_files import IMAGE_FOLDERS
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.json_file import read_json
-from rtmdet.data.split_names import SPLITS, group_by_split, split_name
+from rtmdet.data.split_names import SPLITS, group_files, only_file, split_name
 
 LOOKED_AT = 10  # image names of a file that are looked for in each candidate folder
 
@@ -45,7 +44,7 @@ def _names_in(document: object) -> list[str]:
 def read_documents(path: Path) -> Iterator[tuple[Path, object]]:
     """The JSON files with their content: the path itself, or those of a folder and two levels below.
 
-    Raises InputError for a file that is not JSON, unless other files are and its name has no split's name.
+    Raises InputError for a file that is not JSON, unless other files are and its name is not that of train or val.
     """
     if path.is_file():
         files = [path] if path.suffix.lower() == ".json" else []
@@ -56,7 +55,7 @@ def read_documents(path: Path) -> Iterator[tuple[Path, object]]:
         try:
             yield file, read_json(file)
         except InputError as error:
-            if split_name(file.relative_to(path) if file != path else Path(file.name)):
+            if split_name(file.relative_to(path) if file != path else Path(file.name)) in ("train", "val"):
                 raise
             broken.append(error)
     if files and len(broken) == len(files):
@@ -68,23 +67,6 @@ def is_coco(document: object) -> TypeGuard[Mapping[str, object]]:
     if not isinstance(document, dict) or not isinstance(document.get("images"), list):
         return False
     return any(isinstance(document.get(key), list) for key in ("annotations", "categories"))
-
-
-def group_files(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """The files of each split; if the path itself is the file, it is for training."""
-    if path.is_file():
-        return {"train": [path]} if files else {}
-    return group_by_split(path, files)
-
-
-def only_file(path: Path, name: str, files: list[Path]) -> Path:
-    """The only file of a split; among the official COCO files, the one with boxes (instances_*.json)."""
-    chosen = [file for file in files if file.name.startswith("instances")] or files
-    if len(chosen) > 1:
-        raise InputError(
-            f"{path}: expected one annotation file for {name}, found {shortened(chosen, 3)}; give --data one file"
-        )
-    return chosen[0]
 
 
 def find_images(file: Path, coco: CocoFile) -> Path:

@@ -124,10 +124,12 @@ class Report:
         return "\n".join(lines)
 
     def _conclusion(self) -> str:
-        """The number of findings of each severity, and what they mean for training."""
+        """The number of findings of each severity, and what they mean for the use of the data."""
+        trains = any(summary.split == "train" for summary in self.summaries)
+        use, wrong = ("training", "learn from") if trains else ("evaluation", "measure on")
         numbers = Counter(finding.severity for finding in self.findings)
         counts = ", ".join(f"{numbers[kind]} {kind}{'s' * (numbers[kind] != 1)}" for kind in SEVERITIES)
         if numbers["error"]:
-            return f"{counts}: training would stop or learn from wrong data"
+            return f"{counts}: {use} would stop or {wrong} wrong data"
         result = "run, but with worse or misleading results" if self.harmful else "run well on these data"
-        return f"{counts}: training would {result}"
+        return f"{counts}: {use} would {result}"

@@ -115,7 +115,9 @@ def _find_dark(file: AnnotationFile, inspected: Mapping[int, ImageFile]) -> Find
     dark = {key: one.used for key, one in inspected.items() if one.used is not None and one.used[1] < DARK}
     low, high = min((low for low, _ in dark.values()), default=0), max((high for _, high in dark.values()), default=0)
     items = tuple(file.image_item(key, f"{low} .. {high} of 65535") for key, (low, high) in dark.items())
-    message, advice = "16-bit images that are nearly black", f"data.value_range=[{low}, {high}] brightens them"
+    decoded = any(one.fingerprints is not None for one in inspected.values())
+    of = "" if decoded or len(inspected) <= LOOKED_AT else f" (of {LOOKED_AT} that were looked at)"
+    message, advice = f"16-bit images that are nearly black{of}", f"data.value_range=[{low}, {high}] brightens them"
     return Finding("warning", "dark-image", file.source.name, message, advice, items)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -80,20 +80,16 @@ def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFile
     if os.path.exists(path) and find_layout(path) is None:
         documents = dict(read_documents(path))
         if files := coco_files(path, documents):
-            coco = place_coco(path, {name: files[name] for name in _checked(files)}, documents, images)
+            chosen = {name: paths for name, paths in files.items() if name in ("train", "val")} or files
+            coco = place_coco(path, chosen, documents, images)
             return [SplitFiles(name, file, place) for name, (file, place) in coco.items()], []
     found = find_dataset(path, images)
-    source = found.read(*_checked(found.names))
+    source = found.read(*found.usual)
     for name, split in source.splits.items():
         write_json(folder / f"{name}.json", split.coco)
     splits = [SplitFiles(name, folder / f"{name}.json", split.images, path) for name, split in source.splits.items()]
     remarks = [remark for split in source.splits.values() for remark in split.remarks]
     return splits, [f"{path}: {source.format} format", *remarks]
-
-
-def _checked(names: Collection[str]) -> list[str]:
-    """The splits that are examined: those of a training, else the only one."""
-    return [name for name in ("train", "val") if name in names] or [*names]
 
 
 def examine(

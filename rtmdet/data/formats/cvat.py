@@ -18,7 +18,6 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage
-from rtmdet.data.coco.layout import group_files, only_file
 from rtmdet.data.files import files_below
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labeled_image import (
@@ -30,11 +29,12 @@ from rtmdet.data.formats.labeled_image import (
     around,
     assemble,
     choose_classes,
+    convert_files,
     ellipse,
 )
 from rtmdet.data.formats.xml_file import parse_number, read_xml
 from rtmdet.data.image_names import ImageNames
-from rtmdet.data.split_names import by_split
+from rtmdet.data.split_names import by_split, group_files, only_file
 
 FEW_FILES = 4  # XML files checked for CVAT if none is called annotations.xml
 SKIPPED = ("polyline", "points", "cuboid", "skeleton")
@@ -50,15 +50,11 @@ def find_cvat(path: Path) -> dict[str, Convert]:
         return {}
     files_of = group_files(path, found)
     if [*files_of] != ["train"]:
-        return {name: partial(_convert_only, path, name, files) for name, files in files_of.items()}
+        return convert_files(path, files_of, convert_cvat)
     file = only_file(path, "train", files_of["train"])
     groups = by_split(sorted({_subset(entry) for entry in read_xml(file).findall("image")}), Path)
     groups = groups or {"train": []}  # for a file without images, which the reader rejects
     return {name: partial(convert_cvat, file, subsets=subsets) for name, subsets in groups.items()}
-
-
-def _convert_only(path: Path, name: str, files: list[Path]) -> Split:
-    return convert_cvat(only_file(path, name, files))
 
 
 def _is_cvat(path: Path) -> bool:

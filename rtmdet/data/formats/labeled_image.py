@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from rtmdet.data.coco.file import CocoCategory, CocoFile, box_annotation
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.image_names import locate_images
 from rtmdet.data.images import image_size
+from rtmdet.data.split_names import only_file
 
 ROUND_VERTICES = 64  # vertices of the polygon for a circle or an ellipse
 
@@ -75,6 +77,15 @@ def ellipse(x: float, y: float, radius_x: float, radius_y: float, *, angle: floa
         math.hypot(radius_x * one, radius_y * other) for one, other in ((cosine, sine), (sine, cosine))
     )
     return polygon, (x - reach_x, y - reach_y, x + reach_x, y + reach_y)
+
+
+def convert_files(path: Path, groups: Mapping[str, list[Path]], convert: Callable[..., Split]) -> dict[str, Convert]:
+    """The conversion of each split, which must have one file, when it is asked for."""
+
+    def convert_only(name: str) -> Split:
+        return convert(only_file(path, name, groups[name]))
+
+    return {name: partial(convert_only, name) for name in groups}
 
 
 def number_classes(names: Iterable[str]) -> dict[str, int]:

@@ -44,11 +44,16 @@ class FoundDataset:
     """A data set of a recognized format, whose splits are not read yet."""
 
     format: str
-    names: tuple[str, ...]  # of its splits, those of train, val and test that it has
+    names: tuple[str, ...]  # of its splits, one or more of train, val and test
     _read: Callable[[Sequence[str]], dict[str, Split]]
 
+    @property
+    def usual(self) -> list[str]:
+        """The splits of a training, train and val; a data set without them: what it has."""
+        return [name for name in ("train", "val") if name in self.names] or [*self.names]
+
     def read(self, *names: str) -> OpenedDataset:
-        """The splits of these names that there are, with the same classes in all. Raises InputError."""
+        """The splits of these names that there are; classes have the same ids in all. Raises InputError."""
         return OpenedDataset(self.format, self._read([name for name in names if name in self.names]))
 
 
@@ -57,8 +62,7 @@ def open_dataset(path: Path, images: Path | None = None) -> OpenedDataset:
     found = find_dataset(path, images)
     if "train" not in found.names:
         raise InputError(
-            f"{path}: expected images for training, found only {' and '.join(found.names) or 'no split'}; name a "
-            "split train"
+            f"{path}: expected images for training, found only {' and '.join(found.names)}; name a split train"
         )
     return found.read("train", "val")
 
@@ -69,10 +73,17 @@ def find_dataset(path: Path, images: Path | None = None) -> FoundDataset:
     A folder may contain COCO files with their images, in the layouts of COCO, Roboflow or `rtmdet data`; a YOLO
     data.yaml or list of names; VIA region files; LabelMe files; CVAT's XML file; or Pascal VOC, with lists in
     ImageSets/ or one folder per split. A single file without a split in its name is train. With `images`, an image
-    folder, the path must be a COCO file, or a folder with those of train and val.
+    folder, the path must be a COCO file, or a folder with those of several splits.
 
-    Raises InputError if no format is recognized, or the data cannot be used.
+    Raises InputError if no format is recognized, the data cannot be used, or there is no split.
     """
+    found = _recognize(path, images)
+    if not found.names:
+        raise InputError(f"{path}: expected images for train, val or test, found none of these splits; name them")
+    return found
+
+
+def _recognize(path: Path, images: Path | None) -> FoundDataset:
     if images is not None:
         return _coco_with_images(path, images)
     if not os.path.exists(path):  # also for a text that no path can be
@@ -151,15 +162,19 @@ def _yolo_splits(path: Path, names: Sequence[str]) -> dict[str, Split]:
 
 
 def _join_classes(converts: Mapping[str, Convert], names: Sequence[str]) -> dict[str, Split]:
-    """The converted splits of these names, each with the classes of all of them, numbered from 1."""
-    splits = {name: converts[name]() for name in names}
+    """The converted splits of these names, each with the classes of all splits, numbered from 1.
+
+    Those of train and val come first, so that the numbers are always those of a training.
+    """
+    everything = dict.fromkeys([*(name for name in ("train", "val") if name in converts), *names])
+    splits = {name: converts[name]() for name in everything}
     ids = number_classes(dict.fromkeys(one["name"] for each in splits.values() for one in each.coco["categories"]))
     for one in splits.values():
         new = {category["id"]: ids[category["name"]] for category in one.coco["categories"]}
         for annotation in one.coco["annotations"]:
             annotation["category_id"] = new[annotation["category_id"]]
         one.coco["categories"] = [{"id": number, "name": name} for name, number in ids.items()]
-    return splits
+    return {name: splits[name] for name in names}
 
 
 def _advice(path: Path) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import is_number
-from rtmdet.data.coco.layout import find_folder, group_files, only_file
+from rtmdet.data.coco.layout import find_folder
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labeled_image import (
     Convert,
@@ -25,10 +25,12 @@ from rtmdet.data.formats.labeled_image import (
     Outline,
     Split,
     assemble,
+    convert_files,
     ellipse,
     number_classes,
 )
 from rtmdet.data.json_file import read_json
+from rtmdet.data.split_names import group_files
 
 DEFAULT_CLASS = "object"  # of regions without attributes
 OUTLINES = ("polygon", "polyline", "rect", "circle", "ellipse")
@@ -42,11 +44,7 @@ def find_via(path: Path, documents: Mapping[Path, object]) -> dict[str, Convert]
     groups = group_files(path, via)
     learned = [file for name in ("train", "val") for file in groups.get(name, ())]
     key = class_attribute(*(learned or via)) if via else None
-    return {name: partial(_convert_only, path, name, files, key) for name, files in groups.items()}
-
-
-def _convert_only(path: Path, name: str, files: list[Path], class_key: str | None) -> Split:
-    return convert_via(only_file(path, name, files), class_key=class_key)
+    return convert_files(path, groups, partial(convert_via, class_key=key))
 
 
 def convert_via(

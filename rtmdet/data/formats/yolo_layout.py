@@ -54,7 +54,7 @@ def find_layout(path: Path) -> Path | None:
         described = [file for file in files_below(path, YAML_SUFFIXES, levels=levels) if _is_data_yaml(file)]
         if len(described) > 1:
             few = shortened(described, 3)
-            raise InputError(f"{path}: expected one YOLO data.yaml, found {few}; give --data the right one")
+            raise InputError(f"{path}: expected one YOLO data.yaml, found {few}; give the right one")
         if described:
             return described[0]
     return None
