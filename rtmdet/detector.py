@@ -80,8 +80,6 @@ class Detector:
         that differ by up to about 0.02. `threads` are those of an exported file, by default as many as cores; torch
         has torch.set_num_threads. Raises InputError if the weights do not fit or lack metadata.
         """
-        if threads is not None and threads < 1:
-            raise InputError(f"threads: expected at least 1, found {threads}")
         self.path, self.backend, facts = _open(
             weights, size=size, device=str(device), fold=fold, half=half, threads=threads
         )
@@ -371,6 +369,8 @@ def _open(
             raise InputError(f"{path}: an exported file has its own precision: leave out half, or export with --half")
         exported = open_exported(path, device, threads)
         return path, exported, exported.facts.model
+    if threads is not None:
+        raise InputError(f"{path}: only exported files take threads: leave it out, and use torch.set_num_threads")
     from rtmdet.deploy.torch_backend import open_checkpoint
     from rtmdet.weights.download import resolve
 

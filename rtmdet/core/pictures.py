@@ -115,8 +115,8 @@ def _from_values(values: np.ndarray | Tensor, name: str, value_range: ValueRange
         cast = "image.to(torch.uint8)" if tensor else "image.astype(np.uint8)"
         if kind == "uint16":
             raise InputError(
-                f"{name}: expected uint8 values, found uint16: set detector.value_range = (low, high), the values "
-                "that become 0 and 255"
+                f"{name}: expected uint8 values 0 .. 255, found uint16: set detector.value_range = (low, high), the "
+                "values that become 0 and 255"
             )
         raise InputError(
             f"{name}: expected uint8 values 0 .. 255, found {kind}: bring the values to 0 .. 255 (times 255 where "

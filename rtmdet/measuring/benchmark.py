@@ -191,7 +191,8 @@ def open_case(case: Case, threads: int) -> Detector:
     exported = is_exported(case.weights)
     if case.plain and exported:
         raise InputError(f"{case.weights}: plain torch needs a checkpoint")
-    detector = Detector(case.weights, input_size=case.input_size, device="cpu", fold=not case.plain, threads=threads)
+    own = threads if exported else None  # torch's are set below
+    detector = Detector(case.weights, input_size=case.input_size, device="cpu", fold=not case.plain, threads=own)
     if not exported:
         import torch
 

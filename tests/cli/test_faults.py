@@ -246,7 +246,7 @@ def test_malicious_checkpoint_to_resume_from(config: Path, tmp_path: Path, comma
 def test_number_of_class_names_differs(dataset: Path, checkpoint: Path, tmp_path: Path, command: Command) -> None:
     photos = dataset / "val" / "images"
     words = ["infer", photos, "--weights", checkpoint, "--class-names", "a, b", "--out", tmp_path / "out"]
-    assert "the detector has 1 classes, found 2 names (a, b)" in error_line(command(*words))
+    assert "the detector has 1 class, found 2 names (a, b)" in error_line(command(*words))
     assert not (tmp_path / "out").exists()
 
 
