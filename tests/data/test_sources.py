@@ -116,6 +116,8 @@ def test_a_set_for_tests_needs_no_training_images_and_disturbs_no_training(kind:
     assert alone["test"].coco["annotations"][0]["bbox"] == pytest.approx([3, 4, 20, 10])
     for photo in (tmp_path / kind).rglob("test.png"):
         photo.unlink()
+    for labels in (tmp_path / kind / "test").glob("*.json"):
+        labels.write_text("{")
     assert sizes(tmp_path / kind) == {"train": 1}
 
 
