@@ -13,8 +13,8 @@ from pathlib import Path
 from rtmdet.core.arguments import checked
 from rtmdet.core.console import say, track
 from rtmdet.core.errors import InputError
+from rtmdet.core.facts import check_names
 from rtmdet.core.paths import FilePath, path_or_none, user_path
-from rtmdet.core.wording import is_one_line
 from rtmdet.data.class_names import similar_name_remarks
 from rtmdet.data.coco.edit import merge_coco, split_coco
 from rtmdet.data.coco.file import CocoFile, read_and_repair
@@ -94,8 +94,8 @@ def convert_data(
             raise InputError(f"{option}: the format {format} has none; leave it out")
     if class_name is not None and class_key is not None:
         raise InputError("class_name and class_key: expected one of them, found both; leave one out")
-    if class_name is not None and not is_one_line(class_name):
-        raise InputError(f"class_name {class_name!r}: expected a name on one line; give another one")
+    if class_name is not None:
+        check_names([class_name])
     check_output(target, path)
     if format == "via":
         key = class_attribute(path) if class_name is None and class_key is None else class_key
@@ -110,7 +110,7 @@ def convert_data(
     names = [category["name"] for category in converted.coco["categories"]]
     found = f"{len(names)} class{'' if len(names) == 1 else 'es'} ({', '.join(names)})"
     say(f"{count_objects(converted.coco)}, {found} -> {target}")
-    _say_all([*converted.remarks, *similar_name_remarks(names), f"images: {converted.images}"])
+    say(*converted.remarks, *similar_name_remarks(names), f"images: {converted.images}")
     return target
 
 
@@ -126,9 +126,9 @@ def export_data(annotations: FilePath, images: FilePath, out: FilePath, *, forma
     if not split.isidentifier():
         raise InputError(f"--split {split}: expected a word such as train, val or test; give another name")
     file = _read(path)
-    _say_all(place_images(path, file, folder))
+    say(*place_images(path, file, folder))
     losses = WRITERS[format](file, folder, target, split)
-    _say_all([f"{count_objects(file)} -> {target}", *losses])
+    say(f"{count_objects(file)} -> {target}", *losses)
     return target
 
 
@@ -152,7 +152,7 @@ def split_data(
         whole = _open_whole(path, folder)
         file = whole.coco
         copies, remark = group_copies(file, whole.images)
-        _say_all([*whole.remarks, *([remark] if remark else []), f"images: {whole.images}"])
+        say(*whole.remarks, *filter(None, [remark]), f"images: {whole.images}")
     for one in targets:
         check_output(one, path)
     parts = split_coco(file, val, seed, copies)
@@ -191,14 +191,14 @@ def merge_data(
     given = [user_path(folder) for folder in images or ()]
     folders = given or [find_images(path, file) for path, file in zip(paths, files, strict=True)]
     for path, file, folder in zip(paths, files, folders, strict=True):
-        _say_all(place_images(path, file, folder))
+        say(*place_images(path, file, folder))
     folders = [Path(os.path.abspath(folder)) for folder in folders]  # symbolic links are not resolved
     common = Path(os.path.commonpath(folders))
     places = [folder.relative_to(common).as_posix() for folder in folders]
     merged = merge_coco(files, places, similar=merge_similar)
     write_json(target, merged)
     names = ", ".join(category["name"] for category in merged["categories"])
-    _say_all([f"{count_objects(merged)}, classes: {names} -> {target}", f"images: {common}"])
+    say(f"{count_objects(merged)}, classes: {names} -> {target}", f"images: {common}")
     return common
 
 
@@ -210,13 +210,8 @@ def count_objects(file: CocoFile) -> str:
 def _read(path: Path, document: object = None) -> CocoFile:
     """Read a COCO file, unless its content is given, and print what had to be repaired."""
     file, remarks = read_and_repair(path, document=document)
-    _say_all(remarks)
+    say(*remarks)
     return file
-
-
-def _say_all(lines: Sequence[str]) -> None:
-    for line in lines:
-        say(line)
 
 
 def _open_whole(path: Path, images: Path | None) -> Split:
@@ -240,7 +235,7 @@ def _find_copies(path: Path, file: CocoFile, images: Path | None) -> list[set[in
         say("images not found: copies of a photo may end up in both splits; give their folder with --images")
         return []
     together, remark = group_copies(file, folder)
-    _say_all([remark] if remark else [])
+    say(*filter(None, [remark]))
     return together
 
 

@@ -45,8 +45,7 @@ def evaluate(
     found = _open(detector)
     name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=path_or_none(data), images=path_or_none(images), split=split)
-    for remark in dataset.remarks:
-        say(remark)
+    say(*dataset.remarks)
     return evaluate_detector(found, dataset, name=name, loading=loading, tiling=found.choose_tiling(tile))
 
 

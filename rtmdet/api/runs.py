@@ -118,8 +118,7 @@ def compare(
         workers=workers,
         backend=backend,
     )
-    for remark in found.remarks:
-        say(remark)
+    say(*found.remarks)
     return found
 
 

@@ -29,12 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.count < 1:
         raise InputError(f"--count: expected at least 1, found {arguments.count}; give the number of images to show")
     found = find_dataset(arguments.data, arguments.images)
-    name = arguments.split or next(iter(found.names), "train")
-    if name not in found.names:
-        raise InputError(
-            f"{arguments.data}: expected the split {name}, found {', '.join(found.names)}; check --split"
-        )
-    split = found.read(name).splits[name]
+    split = found.read_one(arguments.split or found.names[0])
     path, coco = split.annotations or arguments.data, split.coco
     for remark in (*split.remarks, *place_images(path, coco, split.images)):
         print(remark)

@@ -18,8 +18,8 @@ class SizedIterable(Sized, Protocol[Item]):
         """Iterate."""
 
 
-def is_main_process() -> bool:
-    """Whether this process speaks: always while torch is not imported, which takes a second."""
+def _speaks() -> bool:
+    """Whether this is the main process, as it is while torch is not imported, which takes a second."""
     if "torch" not in sys.modules:
         return True
     from rtmdet.core import distributed
@@ -27,24 +27,24 @@ def is_main_process() -> bool:
     return distributed.is_main_process()
 
 
-def say(text: str) -> None:
-    """Print a line, in the main process only."""
-    if is_main_process():
-        print(text, flush=True)
+def say(*lines: str) -> None:
+    """Print lines, in the main process only."""
+    for line in lines if _speaks() else ():
+        print(line, flush=True)
 
 
 def warn(text: str) -> None:
     """Print a line on standard error, in the main process only."""
-    if is_main_process():
+    if _speaks():
         print(text, file=sys.stderr, flush=True)
 
 
 def write_above_bar(text: str) -> None:
     """Print a line above a progress bar, in the main process only."""
-    if is_main_process():
+    if _speaks():
         tqdm.write(text)
 
 
 def track(items: SizedIterable[Item], text: str) -> Iterator[Item]:
     """Iterate over `items` with a progress bar that is removed at the end."""
-    return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True, disable=None if is_main_process() else True))
+    return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True, disable=None if _speaks() else True))

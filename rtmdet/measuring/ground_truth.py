@@ -10,11 +10,10 @@ from rtmdet.config.file import parse_config
 from rtmdet.config.schema import SplitConfig
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.files import spread
 from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.formats.open import FoundDataset, find_dataset
 from rtmdet.data.formats.yolo_layout import MissingFolderError
-from rtmdet.data.images import LOOKED_AT, dark_remarks
+from rtmdet.data.images import dark_remarks
 from rtmdet.detector import Detector
 from rtmdet.runs.folder import moved
 from rtmdet.runs.settings.own_splits import write_split
@@ -28,7 +27,7 @@ def open_ground_truth(
     images: Path | None = None,
     split: str | None = None,
 ) -> CocoDataset:
-    """The images and boxes of the classes that a detector has.
+    """The images and boxes of the classes that a detector has, with remarks, also on photos that are too dark for it.
 
     `data` is a file or folder in any known format (`images` the folder of a COCO file's images), with its `split`
     train, val or test, by default val, else test, else train. Without `data`, the validation data of the run that
@@ -47,9 +46,16 @@ def open_ground_truth(
             raise InputError(
                 f"{weights} does not store which images it was validated on: give --data, or --annotations"
             )
-        return open_coco(detector, Path(stored.annotations), Path(stored.images))
+        dataset = open_coco(detector, Path(stored.annotations), Path(stored.images))
+    else:
+        dataset = _open_data_set(detector, data, images, split)
+    dataset.remarks += dark_remarks(dataset.few_paths, detector.value_range)
+    return dataset
+
+
+def _open_data_set(detector: Detector, data: Path, images: Path | None, split: str | None) -> CocoDataset:
     source = find_dataset(data, images)
-    name, found = _choose_split(source, split, data)
+    name, found = _choose_split(source, split)
     with TemporaryDirectory() as folder:
         temporary = Path(folder) / f"{name}.json"  # named in no message: it will be gone
         try:
@@ -66,18 +72,15 @@ def open_ground_truth(
     return dataset
 
 
-def _choose_split(source: FoundDataset, split: str | None, data: Path) -> tuple[str, Split]:
+def _choose_split(source: FoundDataset, split: str | None) -> tuple[str, Split]:
     """The name and the content of a split, by default val, else test, else train; one without a folder is skipped."""
-    if split is not None and split not in source.names:
-        raise InputError(
-            f"{data}: expected the split {split}, found only {', '.join(source.names)}; leave --split out"
-        )
-    order = ("val", "test", "train") if split is None else (split,)
-    *first, last = [name for name in order if name in source.names]
+    if split is not None:
+        return split, source.read_one(split)
+    *first, last = [name for name in ("val", "test", "train") if name in source.names]
     for name in first:
         with suppress(MissingFolderError):
-            return name, source.read(name).splits[name]
-    return last, source.read(last).splits[last]
+            return name, source.read_one(name)
+    return last, source.read_one(last)
 
 
 def stored_split(config: str, weights: Path, name: str) -> SplitConfig | None:
@@ -95,8 +98,6 @@ def stored_split(config: str, weights: Path, name: str) -> SplitConfig | None:
 
 def open_coco(detector: Detector, annotations: Path, images: Path) -> CocoDataset:
     """The images and boxes of a COCO file, of the classes that a detector has. Raises InputError."""
-    value_range = detector.value_range
-    dataset = CocoDataset(annotations, images, classes=detector.classes, training=False, value_range=value_range)
-    looked_at = [dataset.path(index) for index in spread(range(len(dataset)), LOOKED_AT)]
-    dataset.remarks += dark_remarks(looked_at, value_range)
-    return dataset
+    return CocoDataset(
+        annotations, images, classes=detector.classes, training=False, value_range=detector.value_range
+    )

@@ -11,8 +11,7 @@ from rtmdet.core.distributed import is_main_process
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.copies import count_equal
-from rtmdet.data.files import spread
-from rtmdet.data.images import LOOKED_AT, describe_dark
+from rtmdet.data.images import describe_dark
 
 
 def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
@@ -21,8 +20,7 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
     val = open_split(config.data.val, config, train.classes, training=False)
     say(describe_split("train", train))
     say(describe_split("val", val))
-    for remark in (*train.remarks, *val.remarks):
-        say(remark)
+    say(*train.remarks, *val.remarks)
     if config.data.value_range is None and is_main_process():
         report_dark_images(train)
     if missing := [name for name, count in zip(train.classes, train.class_counts, strict=True) if not count]:
@@ -47,7 +45,7 @@ def open_split(split: SplitConfig, config: Config, classes: Sequence[str] | None
 
 def report_dark_images(train: CocoDataset) -> None:
     """Print a warning if 16-bit images use a small part of their range: they would be nearly black."""
-    if dark := describe_dark([train.path(index) for index in spread(range(len(train)), LOOKED_AT)]):
+    if dark := describe_dark(train.few_paths):
         text, (low, high) = dark
         say(f"{text}; --set data.value_range={low},{high} scales them")
 

@@ -23,8 +23,9 @@ from rtmdet.data.caches import LruCache
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, read_and_repair
 from rtmdet.data.coco.usable import reason_against
 from rtmdet.data.coco.windows import Cutting, cut_pictures
+from rtmdet.data.files import spread
 from rtmdet.data.image_names import place_images
-from rtmdet.data.images import ValueRange, image_size, read_image
+from rtmdet.data.images import LOOKED_AT, ValueRange, image_size, read_image
 
 MIN_SIDE = 32  # pixels; training skips smaller images
 PICTURE_MEMORY = 512 * 2**20  # bytes of decoded pictures that each process keeps for their windows, at most
@@ -153,6 +154,11 @@ class CocoDataset:
     def path(self, index: int) -> Path:
         """The file of the image at an index."""
         return self._folder / self._records[index].image["file_name"]
+
+    @property
+    def few_paths(self) -> list[Path]:
+        """At most LOOKED_AT of the image files, spread over all, to look at their values."""
+        return [self.path(index) for index in spread(range(len(self)), LOOKED_AT)]
 
     def truth(self, index: int) -> tuple[ImageMeta, Instances]:
         """The ground truth of the image at an index, without decoding it."""

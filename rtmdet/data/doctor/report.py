@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoImage
-from rtmdet.data.coco.layout import coco_files, place_coco, read_documents
 from rtmdet.data.coco.usable import reason_against
 from rtmdet.data.doctor import boxes, classes
 from rtmdet.data.doctor.annotation_file import AnnotationFile, read_annotation_file
@@ -39,7 +37,6 @@ from rtmdet.data.doctor.image_files import (
 from rtmdet.data.doctor.sizes import find_small_boxes, find_tiles, fractions_by_stride, sides_at_input
 from rtmdet.data.formats.faults import Fault, collect_faults
 from rtmdet.data.formats.open import find_dataset
-from rtmdet.data.formats.yolo_layout import find_layout
 from rtmdet.data.json_file import write_json
 
 Watch = Callable[[Sequence[CocoImage], str], Iterable[CocoImage]]  # iterates images and shows progress under a title
@@ -77,13 +74,9 @@ def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFile
     """The splits and remarks about the format. COCO files are not converted, so that all their faults are found."""
     if images is not None and not path.is_dir():
         return [SplitFiles("train", path, images)], []
-    if os.path.exists(path) and find_layout(path) is None:
-        documents = dict(read_documents(path))
-        if files := coco_files(path, documents):
-            chosen = {name: paths for name, paths in files.items() if name in ("train", "val")} or files
-            coco = place_coco(path, chosen, documents, images)
-            return [SplitFiles(name, file, place) for name, (file, place) in coco.items()], []
     found = find_dataset(path, images)
+    if found.place is not None:
+        return [SplitFiles(name, *place) for name, place in found.place(found.usual).items()], []
     source = found.read(*found.usual)
     for name, split in source.splits.items():
         write_json(folder / f"{name}.json", split.coco)

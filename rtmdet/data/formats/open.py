@@ -43,9 +43,11 @@ class OpenedDataset:
 class FoundDataset:
     """A data set of a recognized format, whose splits are not read yet."""
 
+    path: Path
     format: str
     names: tuple[str, ...]  # of its splits, one or more of train, val and test
     _read: Callable[[Sequence[str]], dict[str, Split]]
+    place: Callable[[Sequence[str]], dict[str, tuple[Path, Path]]] | None = None  # of COCO: file and image folder
 
     @property
     def usual(self) -> list[str]:
@@ -55,6 +57,13 @@ class FoundDataset:
     def read(self, *names: str) -> OpenedDataset:
         """The splits of these names that there are; classes have the same ids in all. Raises InputError."""
         return OpenedDataset(self.format, self._read([name for name in names if name in self.names]))
+
+    def read_one(self, name: str) -> Split:
+        """The split of a name. Raises InputError."""
+        if name not in self.names:
+            has = ", ".join(self.names)
+            raise InputError(f"{self.path}: expected the split {name}, found only {has}; leave --split out")
+        return self.read(name).splits[name]
 
 
 def open_dataset(path: Path, images: Path | None = None) -> OpenedDataset:
@@ -101,7 +110,7 @@ def _recognize(path: Path, images: Path | None) -> FoundDataset:
     }
     for name, find in finders.items():
         if found := find():
-            return FoundDataset(name, _in_order(found), partial(_join_classes, found))
+            return FoundDataset(path, name, _in_order(found), partial(_join_classes, found))
     if find_names(path) is not None:
         return _yolo(path)
     raise InputError(f"{path}: expected {LAYOUTS} annotations, recognized none; {_advice(path)}")
@@ -127,11 +136,10 @@ def _coco(
 ) -> FoundDataset:
     """COCO files by split; `documents` are read already."""
 
-    def read(names: Sequence[str]) -> dict[str, Split]:
-        placed = place_coco(path, {name: files[name] for name in names}, documents, images)
-        return _coco_splits(placed, documents)
+    def place(names: Sequence[str]) -> dict[str, tuple[Path, Path]]:
+        return place_coco(path, {name: files[name] for name in names}, documents, images)
 
-    return FoundDataset("COCO", _in_order(files), read)
+    return FoundDataset(path, "COCO", _in_order(files), lambda names: _coco_splits(place(names), documents), place)
 
 
 def _coco_splits(found: Mapping[str, tuple[Path, Path]], documents: Mapping[Path, object]) -> dict[str, Split]:
@@ -144,7 +152,7 @@ def _coco_splits(found: Mapping[str, tuple[Path, Path]], documents: Mapping[Path
 
 
 def _yolo(path: Path) -> FoundDataset:
-    return FoundDataset("YOLO", _in_order(read_layout(path).places), partial(_yolo_splits, path))
+    return FoundDataset(path, "YOLO", _in_order(read_layout(path).places), partial(_yolo_splits, path))
 
 
 def _yolo_splits(path: Path, names: Sequence[str]) -> dict[str, Split]:
