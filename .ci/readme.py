@@ -3,8 +3,6 @@
 A command that this file does not know how to run makes it fail, so the documents cannot grow untested ones.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

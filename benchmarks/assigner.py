@@ -8,8 +8,6 @@ median and minimum. Memory is the peak that the first call adds to a fresh proce
 Dimension legend: P priors, K classes, N ground truths, C candidates (priors strictly inside any ground truth).
 """
 
-from __future__ import annotations
-
 import argparse
 import ctypes
 import json

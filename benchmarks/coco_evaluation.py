@@ -9,8 +9,6 @@ run of hotcoco is profiled. Exits with code 1 if the 12 metrics or the class tab
 Dimension legend: N objects and D detections per image.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import cProfile

@@ -7,8 +7,6 @@ The whole check is timed, from the annotation file to the findings, with the fil
 the JPEGs as large as real photos.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

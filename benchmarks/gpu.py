@@ -7,8 +7,6 @@ need one by one at the card's speed, which is measured first: the larger one of 
 products) and their traffic (inputs, weights and outputs of the convolutions). Medians, milliseconds for a batch.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

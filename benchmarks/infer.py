@@ -8,8 +8,6 @@ Every run measures it anew before and after the others, in turns, since other wo
 The processor time of an image, of all threads together, is distorted least: it tells what is left to gain by overlap.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import statistics

@@ -7,8 +7,6 @@ within epochs, validations. Each trial is killed once at a random moment of its 
 The compared hash covers all weights, averages and optimizer states.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json

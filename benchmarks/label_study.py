@@ -14,8 +14,6 @@ random over the seeds with its standard error, the number of seeds with a higher
 label. Each finished training is written to `--out` at once and not repeated; what the runs print is in --work.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

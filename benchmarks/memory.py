@@ -7,8 +7,6 @@ Half of the calls read one of the photos, half take an array whose size changes 
 only: the memory is the resident set of /proc, after free memory was given back.
 """
 
-from __future__ import annotations
-
 import argparse
 import ctypes
 import json

@@ -7,8 +7,6 @@ minimum time), relative to adding two large tensors on this machine (two reads, 
 code is memory-bound and cannot be made faster; a small model that fits into the cache may exceed 1.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

@@ -11,8 +11,6 @@ resumed; its seconds count from there.
 AP is that of the last epoch. Prints a table with the mean over the seeds.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -11,8 +11,6 @@ count 100 detections of a class in a picture, so both print AP with MOST counted
 is kept in OUT and not repeated.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import io

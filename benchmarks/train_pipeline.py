@@ -4,8 +4,6 @@
 Each rate is the median of several runs over the same samples, with minimum and maximum.
 """
 
-from __future__ import annotations
-
 import argparse
 import cProfile
 import json

@@ -7,8 +7,6 @@ With a GPU: float32, bf16, fp16, with --compile also bf16 with torch.compile, an
 Random images with 20 objects of 80 classes each; medians.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

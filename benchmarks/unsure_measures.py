@@ -3,8 +3,6 @@
 Each is 0 for a photo that the detector is sure of. Legend: D detections, M of the mirror image, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType

@@ -3,8 +3,6 @@
 The names below are imported on first use, so that `import rtmdet` and every `--help` stay fast.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING
 

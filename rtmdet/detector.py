@@ -6,8 +6,6 @@
 Torch is imported only if the file needs it. Dimension legend: B images at a time, K classes, H, W height and width.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
@@ -94,7 +92,7 @@ class Detector:
         self._set_facts(facts)
 
     @classmethod
-    def from_model(cls, model: RTMDet, facts: ModelFacts, device: str | TorchDevice = "auto") -> Detector:
+    def from_model(cls, model: "RTMDet", facts: ModelFacts, device: str | TorchDevice = "auto") -> "Detector":
         """A detector for an existing model, which is moved to the device. Raises InputError."""
         from rtmdet.deploy.torch_backend import choose_device, move_model
 
@@ -109,7 +107,7 @@ class Detector:
         return f"Detector({str(self.path or 'model')!r}: {shortened(self.classes)}; {size_text(self.input_size)})"
 
     @checked
-    def with_overlap(self, overlap: Overlap) -> Detector:
+    def with_overlap(self, overlap: Overlap) -> "Detector":
         """The same network with another rule for boxes that overlap."""
         other = copy(self)
         other._set_facts(replace(self.facts, overlap=overlap))
@@ -139,7 +137,7 @@ class Detector:
         return self.backend.device
 
     @property
-    def model(self) -> RTMDet:
+    def model(self) -> "RTMDet":
         """The network in torch. Raises InputError for exported files, which have neither layers nor gradients."""
         from rtmdet.deploy.torch_backend import TorchBackend
 
@@ -185,18 +183,18 @@ class Detector:
     # A path is typed as that of one image, which it nearly always is: types cannot tell a folder from a file, and a
     # union would make every caller check. `folder` is for the others.
     @overload  # texts, arrays and tensors are iterables too, but this comes first
-    def __call__(self, images: FilePath | Picture, *, score: Score = ...,  # type: ignore[overload-overlap]
+    def __call__(self, images: "FilePath | Picture", *, score: Score = ...,  # type: ignore[overload-overlap]
                  iou_threshold: float | None = ..., max_detections: int = ..., batch_size: int = ...,
                  tile: int | None = ..., color: str = ...) -> Detections: ...  # fmt: skip
 
     @overload
-    def __call__(self, images: Iterable[FilePath | Picture], *, score: Score = ...,
+    def __call__(self, images: "Iterable[FilePath | Picture]", *, score: Score = ...,
                  iou_threshold: float | None = ..., max_detections: int = ..., batch_size: int = ...,
                  tile: int | None = ..., color: str = ...) -> list[Detections]: ...  # fmt: skip
 
     def __call__(
         self,
-        images: FilePath | Picture | Iterable[FilePath | Picture],
+        images: "FilePath | Picture | Iterable[FilePath | Picture]",
         *,
         score: Score = "auto",
         iou_threshold: float | None = None,
@@ -262,7 +260,7 @@ class Detector:
         )
 
     @checked
-    def export(self, formats: Sequence[str] = ("onnx",), *, images: FilePath, out: FilePath = ".") -> Exports:
+    def export(self, formats: Sequence[str] = ("onnx",), *, images: FilePath, out: FilePath = ".") -> "Exports":
         """Write files for other programs into the folder `out`, each compared on the image files of a folder.
 
         As rtmdet.export, which has more options. Formats with all tensors need a detector opened with fold=False.
@@ -272,7 +270,7 @@ class Detector:
 
         return rtmdet.export(self, formats, images=Path(images), out=Path(out))
 
-    def _open(self, image: object, name: str, color: str) -> OpenedImage:
+    def _open(self, image: object, name: str, color: str) -> "OpenedImage":
         if isinstance(image, str | os.PathLike):
             path = as_path(image)
             read = partial(read_image, path, self.value_range)
@@ -281,7 +279,7 @@ class Detector:
         return OpenedImage(pixels, partial(np.asarray, pixels), None)
 
     def _detect(
-        self, images: Sequence[OpenedImage], thresholds: Sequence[float], overlap: Overlap, max_detections: int
+        self, images: "Sequence[OpenedImage]", thresholds: Sequence[float], overlap: Overlap, max_detections: int
     ) -> list[Detections]:
         batch, places = self.preprocess([image.pixels for image in images])
         selection = choose_selection(thresholds, overlap, max_detections)
@@ -311,7 +309,7 @@ class Detector:
         )
 
     def complete(
-        self, found: Detections, image: OpenedImage, *, thresholds: Sequence[float], max_detections: int
+        self, found: Detections, image: "OpenedImage", *, thresholds: Sequence[float], max_detections: int
     ) -> Detections:
         """What the backend found in an image, with its classes and picture, on the CPU, clipped to the image.
 

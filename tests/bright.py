@@ -1,7 +1,5 @@
 """A detector whose detections are known: its network is a function of the pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Fixtures that several test files need."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Commands in processes of their own, forked from one that has imported torch: an import takes seconds each time."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import sys

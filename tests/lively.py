@@ -1,7 +1,5 @@
 """A small model whose outputs are as various as those of a trained one, and how near two detections must be."""
 
-from __future__ import annotations
-
 import torch
 from torch.nn import functional as F
 

@@ -1,7 +1,5 @@
 """Who may import whom, who may speak to the user, and how long things may be: read from the syntax trees."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter

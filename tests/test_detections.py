@@ -1,7 +1,5 @@
 """Detections: a sequence of what was found, its drawing, and what it becomes for other programs."""
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import replace

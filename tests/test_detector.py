@@ -3,8 +3,6 @@
 Dimension legend: B images.
 """
 
-from __future__ import annotations
-
 import gc
 import io
 import pickle

@@ -1,7 +1,5 @@
 """What an installed package offers: its public names, its types, and errors that callers can catch."""
 
-from __future__ import annotations
-
 import configparser
 import re
 from pathlib import Path

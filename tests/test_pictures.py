@@ -1,7 +1,5 @@
 """Pictures in memory: PIL images become what their files become; one line for every array that cannot be used."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

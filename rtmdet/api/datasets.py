@@ -3,8 +3,6 @@
 The functions that write print their counts and what had to be repaired. Only `export_data` copies images.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Sequence

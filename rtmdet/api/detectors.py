@@ -1,7 +1,5 @@
 """Trained detectors for Python: measure, export, choose the next photos to label."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Trainings for Python: train, and compare what came of two of them."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping, Sequence

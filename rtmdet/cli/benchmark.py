@@ -1,7 +1,5 @@
 """`rtmdet benchmark`: how long detection takes, part by part, for checkpoints and exported files side by side."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import asdict
 from pathlib import Path

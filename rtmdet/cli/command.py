@@ -1,7 +1,5 @@
 """What all commands share: how one is added, and lists of names in an option."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`rtmdet compare`: which of two runs is better, and whether the difference is more than chance."""
 
-from __future__ import annotations
-
 import argparse
 
 from rtmdet.measuring.compare import compare_runs

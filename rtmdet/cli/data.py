@@ -1,7 +1,5 @@
 """`rtmdet data` convert, export, split, merge and synthesize."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

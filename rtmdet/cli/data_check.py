@@ -1,7 +1,5 @@
 """`rtmdet data check`: what is wrong with a data set, how it affects training, and how to repair it."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import asdict
 from itertools import product

@@ -1,7 +1,5 @@
 """The options of the data commands: show, check, convert, split, merge, export, synthesize."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`rtmdet data show`: a picture of a data set's images, and one of its annotations."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

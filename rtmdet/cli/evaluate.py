@@ -1,7 +1,5 @@
 """`rtmdet evaluate`: the 12 COCO metrics of a detector on annotated images."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`rtmdet export`: a trained detector as a file for other programs, compared with the network on real images."""
 
-from __future__ import annotations
-
 import argparse
 
 from rtmdet.api.detectors import export

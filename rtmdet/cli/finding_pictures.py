@@ -3,8 +3,6 @@
 Images are (H, W, 3) uint8 RGB, boxes xyxy in pixels of the whole image.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -1,7 +1,5 @@
 """`rtmdet infer`: objects in images, as drawn pictures and one detections.json, or as lines of JSON."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

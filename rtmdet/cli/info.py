@@ -1,7 +1,5 @@
 """`rtmdet info`: what a weights file holds, or a table of the model sizes."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`rtmdet label`: the photos to label next, with what the detector finds as their first labels."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from functools import partial

@@ -3,8 +3,6 @@
 `rtmdet COMMAND ...` and the scripts train.py, infer.py and visualize.py all start here.
 """
 
-from __future__ import annotations
-
 import difflib
 import importlib
 import io

@@ -1,7 +1,5 @@
 """The options that commands with a detector share: --weights --size --class-names --input --device, and --score."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The options of every command, for argparse: no heavy imports, so that --help is fast."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`rtmdet plot`: the curves of one or more runs in one picture."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

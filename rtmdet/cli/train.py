@@ -1,7 +1,5 @@
 """`rtmdet train` and `rtmdet check`: train a detector, or only make the checks before the first training step."""
 
-from __future__ import annotations
-
 import argparse
 
 from rtmdet.core.console import say

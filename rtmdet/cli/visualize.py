@@ -1,7 +1,5 @@
 """`rtmdet visualize`: feature maps or Box AM of a detector's layers, drawn over a photo with its detections."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass

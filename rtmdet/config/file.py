@@ -3,8 +3,6 @@
 Every error names the file, the line and the dotted key. Nothing in a file is executed.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import math

@@ -1,7 +1,5 @@
 """What an annotated type says about a setting: limits of its values, and functions that read other spellings."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable

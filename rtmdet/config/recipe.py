@@ -1,7 +1,5 @@
 """Hyper-parameters of a run on your own data, derived from the number of images. Study: docs/small-data.md."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal, NamedTuple
 

@@ -3,8 +3,6 @@
 YAML files name only what differs from the defaults; rtmdet/config/file.py reads them. Files do not inherit.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Arguments of public functions, compared with their annotations: a wrong type gets a line that says what is."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Arrays of NumPy or torch, whichever the network ran with: torch is only used where it is imported already."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar
@@ -15,7 +13,7 @@ Array: TypeAlias = Any  # a torch tensor or a NumPy array; a union would make ev
 AnyArray = TypeVar("AnyArray", np.ndarray, "Tensor")
 
 
-def is_tensor(value: object) -> TypeGuard[Tensor]:
+def is_tensor(value: object) -> "TypeGuard[Tensor]":
     """Whether this is a torch tensor; does not import torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)

@@ -3,8 +3,6 @@
 Dimension legend: B images, H, W height and width of the network's input.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -29,7 +27,7 @@ class Selection:
         """The score from which on predictions are candidates: those that vote need less than detections do."""
         return self.overlap.least_score(self.score_threshold)
 
-    def without_voting(self) -> Selection:
+    def without_voting(self) -> "Selection":
         """The same with NMS alone."""
         return replace(self, overlap=Overlap(self.overlap.iou_threshold))
 

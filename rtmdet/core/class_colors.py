@@ -5,8 +5,6 @@ names of a list would look alike, COCO's or else the first in the alphabet keeps
 next color that differs from all: a few dozen different colors cannot belong to one name each.
 """
 
-from __future__ import annotations
-
 import colorsys
 import functools
 import zlib

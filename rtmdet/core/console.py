@@ -1,7 +1,5 @@
 """Printed lines and progress bars. Bars are on standard error, and only if that is a terminal."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Sized
 from typing import Protocol, TypeVar

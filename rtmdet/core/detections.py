@@ -3,8 +3,6 @@
 Boxes are absolute xyxy pixels. Dimension legend: D detections, K classes, H, W height and width of the image.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -105,9 +103,9 @@ class Detections:
     def __getitem__(self, index: int | np.integer) -> Detection: ...
 
     @overload
-    def __getitem__(self, index: slice | Tensor | np.ndarray | list[int] | list[bool]) -> Detections: ...
+    def __getitem__(self, index: "slice | Tensor | np.ndarray | list[int] | list[bool]") -> "Detections": ...
 
-    def __getitem__(self, index: Any) -> Detection | Detections:
+    def __getitem__(self, index: Any) -> "Detection | Detections":
         if isinstance(index, slice):
             index = list(range(len(self)))[index]  # tensors do not support negative steps
         if isinstance(index, list) or np.ndim(index):
@@ -128,7 +126,7 @@ class Detections:
         return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "nothing"
 
     @checked
-    def above(self, score: float | Sequence[float]) -> Detections:
+    def above(self, score: float | Sequence[float]) -> "Detections":
         """Only the detections with a score of at least `score`: one for all, or one per class. Raises InputError."""
         if isinstance(score, Sequence):
             if self.classes and len(score) != len(self.classes):
@@ -136,12 +134,12 @@ class Detections:
             return self[self.scores >= constants_like(self.scores, score)[self.labels]]
         return self[self.scores >= float(score)]
 
-    def clipped(self, size: tuple[int, int]) -> Detections:
+    def clipped(self, size: tuple[int, int]) -> "Detections":
         """The detections with boxes clipped to an image of (H, W), without those outside of it."""
         boxes = clip_boxes(self.boxes, size)
         return replace(self, boxes=boxes)[(boxes[:, 2:] > boxes[:, :2]).all(1)]
 
-    def to(self, device: torch.device | str) -> Detections:
+    def to(self, device: "torch.device | str") -> "Detections":
         """The same detections as torch tensors on another device. Raises InputError if it cannot be used."""
         import torch  # the arrays may be NumPy's, without torch
 
@@ -151,7 +149,7 @@ class Detections:
             raise unusable_device(device, error) from error
 
     @staticmethod
-    def join(parts: Sequence[Detections]) -> Detections:
+    def join(parts: "Sequence[Detections]") -> "Detections":
         """Those of one or more parts as NumPy arrays, one part after the other; all else is that of the first.
 
         They have ids if those of all parts have.
@@ -166,22 +164,22 @@ class Detections:
             ids=np.concatenate(ids) if len(ids) == len(arrays) else None,
         )
 
-    def on_cpu(self) -> Detections:
+    def on_cpu(self) -> "Detections":
         """The same detections in the CPU's memory, NumPy arrays as they are."""
         return self.to("cpu") if is_tensor(self.boxes) else self
 
-    def numpy(self) -> Detections:
+    def numpy(self) -> "Detections":
         """The same detections as NumPy arrays."""
         return self._each(lambda array: array.cpu().numpy() if is_tensor(array) else array)
 
-    def _each(self, change: Callable[[Array], Array]) -> Detections:
+    def _each(self, change: Callable[[Array], Array]) -> "Detections":
         """The same detections with each array changed."""
         ids = None if self.ids is None else change(self.ids)
         return replace(
             self, boxes=change(self.boxes), scores=change(self.scores), labels=change(self.labels), ids=ids
         )
 
-    def draw(self, image: Picture | None = None, *, labels: bool = True) -> np.ndarray:
+    def draw(self, image: "Picture | None" = None, *, labels: bool = True) -> np.ndarray:
         """A new (H, W, 3) uint8 RGB picture: the image with boxes in class colors, labeled with name and score.
 
         Tracked objects have the color of their id, gray without one, and are labeled with name and id. `labels=False`

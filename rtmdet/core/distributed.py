@@ -3,8 +3,6 @@
 With a single process nothing is sent. gloo connects processes on the CPU, nccl those on CUDA.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import os

@@ -4,8 +4,6 @@ All images are (H, W, 3) uint8 RGB and are not modified: every function returns 
 pixels of the drawn image. Dimension legend: N boxes or outlines, V vertices.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +109,7 @@ class _Label:
     height: int
     capital: float  # height of its capitals
 
-    def overlaps(self, other: _Label) -> bool:
+    def overlaps(self, other: "_Label") -> bool:
         """Whether two labels overlap."""
         apart = self.left >= other.left + other.width or other.left >= self.left + self.width
         return not (apart or self.top >= other.top + other.height or other.top >= self.top + self.height)

@@ -1,7 +1,5 @@
 """The one exception that a user's input raises."""
 
-from __future__ import annotations
-
 import unicodedata
 
 BREAKING = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, halves of letters and line breaks

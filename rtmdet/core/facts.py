@@ -3,8 +3,6 @@
 An exported file has them as JSON texts by name, which other programs can read, too. Dimension legend: K classes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -82,7 +80,7 @@ class ExportFacts:
     weights: str  # SHA-256 of the weights file that it was made of; empty for a model in memory
     fixed_input: bool = False  # takes only images of model.input_size
     fixed_batch: int | None = None  # number of images in every batch; None: any
-    nms: NmsFacts | None = None  # of the NMS in the file; None: the outputs are all boxes
+    nms: "NmsFacts | None" = None  # of the NMS in the file; None: the outputs are all boxes
     int8: bool = False  # most convolutions calculate with 8-bit integers
 
     def __post_init__(self) -> None:

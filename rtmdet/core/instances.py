@@ -3,8 +3,6 @@
 Dimension legend: N objects. Boxes are xyxy in the pixels of the image that they belong to.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,32 +19,32 @@ class Instances:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def affine(self, scale: tuple[float, float], shift: tuple[float, float] = (0.0, 0.0)) -> Instances:
+    def affine(self, scale: tuple[float, float], shift: tuple[float, float] = (0.0, 0.0)) -> "Instances":
         """Scaled by (x, y), then shifted by (x, y) pixels."""
         factor, offset = (np.array([*pair, *pair], dtype=np.float32) for pair in (scale, shift))
         return replace(self, boxes=self.boxes * factor + offset)
 
-    def flip(self, width: int) -> Instances:
+    def flip(self, width: int) -> "Instances":
         """Mirrored left and right in an image of this width."""
         x1, y1, x2, y2 = self.boxes.T
         return replace(self, boxes=np.stack([width - x2, y1, width - x1, y2], axis=1))
 
-    def clip(self, size: tuple[int, int]) -> Instances:
+    def clip(self, size: tuple[int, int]) -> "Instances":
         """Corners clipped to an image of (H, W); boxes outside of it remain, with zero area."""
         height, width = size
         return replace(self, boxes=np.clip(self.boxes, 0, np.array([width, height, width, height], np.float32)))
 
-    def select(self, keep: np.ndarray) -> Instances:
+    def select(self, keep: np.ndarray) -> "Instances":
         """Those selected by a mask (N,) bool or by indices."""
         return Instances(self.boxes[keep], self.labels[keep])
 
-    def with_area(self) -> Instances:
+    def with_area(self) -> "Instances":
         """Those whose boxes have a positive area."""
         x1, y1, x2, y2 = self.boxes.T
         return self.select((x2 > x1) & (y2 > y1))
 
     @staticmethod
-    def join(parts: Sequence[Instances]) -> Instances:
+    def join(parts: "Sequence[Instances]") -> "Instances":
         """The concatenation of one or more parts, all in the same pixels."""
         return Instances(
             np.concatenate([part.boxes for part in parts]), np.concatenate([part.labels for part in parts])

@@ -3,8 +3,6 @@
 Shared by training, prediction, visualizers and export. Reference: test pipeline of mmdet 3.3.0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,7 +44,7 @@ class Letterbox:
     scale: tuple[float, float]  # (x, y): input pixels per original pixel; the axes differ by rounding
 
     @classmethod
-    def fit(cls, size: tuple[int, int], input_size: tuple[int, int]) -> Letterbox:
+    def fit(cls, size: tuple[int, int], input_size: tuple[int, int]) -> "Letterbox":
         """That of an image of `size` (H, W) in an input of (H, W)."""
         content = fitted_size(size, input_size)
         return cls(content, (content[1] / size[1], content[0] / size[0]))

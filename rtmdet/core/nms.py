@@ -3,8 +3,6 @@
 Dimension legend: N boxes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module

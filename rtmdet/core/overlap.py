@@ -3,8 +3,6 @@
 Arrays are of NumPy or torch. Dimension legend: D kept detections, C candidates.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from rtmdet.core.arguments import check_fields

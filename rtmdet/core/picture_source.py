@@ -3,8 +3,6 @@
 A PNG or JPEG gets a comment with a digest of the photo's path, because the path itself may be private.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import struct

@@ -3,8 +3,6 @@
 Legend: H, W height and width after EXIF orientation is applied.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -107,7 +105,7 @@ def _read_pil(image: Image.Image, name: str, value_range: ValueRange | None) -> 
         ) from error
 
 
-def _from_values(values: np.ndarray | Tensor, name: str, value_range: ValueRange | None) -> np.ndarray:
+def _from_values(values: "np.ndarray | Tensor", name: str, value_range: ValueRange | None) -> np.ndarray:
     """(H, W, 3) uint8 of an array or a tensor, with its order of channels."""
     tensor = is_tensor(values)
     shape, kind = tuple(values.shape), str(values.dtype).removeprefix("torch.")

@@ -3,8 +3,6 @@
 Dimension legend: B batch, K classes, L levels, H, W of a level, S selected (prior, class) pairs, D detections.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

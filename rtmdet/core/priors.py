@@ -4,8 +4,6 @@ A prior is at the top left corner of its cell (offset 0), not at its center. Ord
 level row by row. Dimension legend: L levels, P priors of all levels.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

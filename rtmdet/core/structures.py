@@ -4,8 +4,6 @@ Boxes are always absolute xyxy float32 pixels, sizes always (H, W), images alway
 Dimension legend: B batch, K classes, L levels, P priors, N ground truths.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -44,11 +42,11 @@ class Target:
     boxes: Tensor  # (N, 4) float32 xyxy
     labels: Tensor  # (N,) int64
 
-    def to(self, device: torch.device) -> Target:
+    def to(self, device: torch.device) -> "Target":
         """The same ground truth on another device."""
         return Target(self.boxes.to(device, non_blocking=True), self.labels.to(device, non_blocking=True))
 
-    def pin_memory(self) -> Target:
+    def pin_memory(self) -> "Target":
         """The same ground truth in page-locked memory."""
         return Target(self.boxes.pin_memory(), self.labels.pin_memory())
 
@@ -61,12 +59,12 @@ class Batch:
     targets: Sequence[Target]
     metas: Sequence[ImageMeta]
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> "Batch":
         """The same batch with images and targets on another device."""
         images = self.images.to(device, non_blocking=True)
         return Batch(images, [target.to(device) for target in self.targets], self.metas)
 
-    def pin_memory(self) -> Batch:
+    def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory, which allows asynchronous copies to a GPU."""
         return Batch(self.images.pin_memory(), [target.pin_memory() for target in self.targets], self.metas)
 

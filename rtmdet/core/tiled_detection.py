@@ -3,8 +3,6 @@
 Dimension legend: D detections, H, W of the picture where sizes are meant.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -3,8 +3,6 @@
 Dimension legend: H, W of a picture.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from rtmdet.core.errors import InputError

@@ -1,7 +1,5 @@
 """Reads and writes whole files, with one line for every fault."""
 
-from __future__ import annotations
-
 import os
 import threading
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Words in messages: sizes, long lists and values shortened, errors on one line, names checked."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable

@@ -3,8 +3,6 @@
 Legend: H, W height and width of a sample's image, N its boxes.
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """Finds class names that probably mean one class: they differ only in letter case, spaces or Unicode form."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from rtmdet.data.files import comparable

@@ -3,8 +3,6 @@
 Legend: H, W height and width, M images with fingerprints of 256 bits each.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path

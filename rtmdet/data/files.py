@@ -1,7 +1,5 @@
 """The files of a folder, without those that operating systems and notebooks leave there; and a few of many."""
 
-from __future__ import annotations
-
 import os
 import unicodedata
 from collections.abc import Container, Sequence

@@ -4,8 +4,6 @@ Tools write paths of other machines, URLs, another letter case or Unicode form. 
 folder, it matches the file with which it shares the most last parts of the path, if there is only one.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property

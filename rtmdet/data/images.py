@@ -3,8 +3,6 @@
 Legend: H, W height and width after EXIF rotation.
 """
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What a Detector takes: one image in any form, several, or a folder."""
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Iterable, Iterator

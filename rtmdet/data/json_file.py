@@ -1,7 +1,5 @@
 """JSON files: read with a one-line error for every fault, written completely or not at all."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Batches of samples: the order of an epoch, loader processes, collation."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Iterator, Sequence

@@ -5,8 +5,6 @@ Windows of one picture come near each other, so that each loader process decodes
 Dimension legend: M images of the data set, n positions of an epoch.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

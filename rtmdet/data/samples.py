@@ -4,8 +4,6 @@ Every training sample is a pure function of (seed, epoch, position in the epoch)
 not matter, and a run can resume anywhere. A "place" is a position counted over all epochs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 

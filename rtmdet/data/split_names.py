@@ -1,7 +1,5 @@
 """Tells by its name whether a file or folder is for training, validation or test."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path

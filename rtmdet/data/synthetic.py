@@ -9,8 +9,6 @@ thing, in which its center is 0 and its radius 1. Colors are RGB 0 .. 1.
 Dimension legend: H, W image; V vertices of an outline; N balloons; h, w patch of the canvas.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,7 +112,7 @@ def render_scene(seed: int, *, size: tuple[int, int]) -> Scene:
     return Scene(_photograph(canvas.image, rng), tuple(canvas.polygons.values()), canvas.owners)
 
 
-def _add_balloon(canvas: Canvas, rng: Generator, light: np.ndarray) -> None:
+def _add_balloon(canvas: "Canvas", rng: Generator, light: np.ndarray) -> None:
     """Hang a balloon on its string, at the first of TRIES places where there is room."""
     height, width = canvas.owners.shape
     angle = np.linspace(np.pi + 0.08, 3 * np.pi - 0.08, 72)  # around the top, open where the knot is
@@ -142,7 +140,7 @@ def _add_balloon(canvas: Canvas, rng: Generator, light: np.ndarray) -> None:
             break
 
 
-def _add_clutter(canvas: Canvas, rng: Generator) -> None:
+def _add_clutter(canvas: "Canvas", rng: Generator) -> None:
     """Paint one look-alike on top, a round sign or a plank, unless it would hide too much of a balloon."""
     height, width = canvas.owners.shape
     radius = rng.uniform(*RADIUS) * min(height, width)

@@ -3,8 +3,6 @@
 Dimension legend: N objects.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

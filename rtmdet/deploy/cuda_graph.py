@@ -3,8 +3,6 @@
 Dimension legend: B images, H, W height and width of the input.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager

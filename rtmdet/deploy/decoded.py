@@ -3,8 +3,6 @@
 Dimension legend: P priors of all levels, K classes, S selected (prior, class) pairs, D detections.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import cv2

@@ -1,7 +1,5 @@
 """Writes a network in the formats of other programs, one function for all of them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -49,9 +47,9 @@ class Tracer:
     """Makes the graphs of a network, each kind once: tracing takes longer than all that follows."""
 
     model: RTMDet  # must not change any more
-    _graphs: dict[tuple[object, ...], ModelProto] = field(default_factory=dict)
+    _graphs: "dict[tuple[object, ...], ModelProto]" = field(default_factory=dict)
 
-    def graph(self, facts: ExportFacts, *, half: bool = False) -> ModelProto:
+    def graph(self, facts: ExportFacts, *, half: bool = False) -> "ModelProto":
         """The graph for a file with these facts, which the caller must not change. Raises InputError."""
         from rtmdet.deploy.onnx_file import trace_onnx  # its packages may be missing
 
@@ -100,7 +98,7 @@ def export_facts(facts: ModelFacts, options: ExportOptions, source: Path | None)
     )
 
 
-def write_graph(graph: ModelProto, facts: ExportFacts, path: Path, format: str, options: ExportOptions) -> None:
+def write_graph(graph: "ModelProto", facts: ExportFacts, path: Path, format: str, options: ExportOptions) -> None:
     """Write a traced network as a file of ONNX, or as OpenVINO's two. Raises InputError."""
     from rtmdet.deploy.onnx_file import finish_onnx
 

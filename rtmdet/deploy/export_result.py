@@ -1,7 +1,5 @@
 """The results of an export: how far each file finds what the network finds that it was made of."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Dimension legend: B images, P priors, K classes, N detections of all images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -34,9 +32,9 @@ class ExportedBackend:
     run: Run
     facts: ExportFacts
     device: str
-    reopen: Callable[[], ExportedBackend]  # in another process, from the same file
+    reopen: "Callable[[], ExportedBackend]"  # in another process, from the same file
 
-    def __reduce__(self) -> tuple[Callable[[], ExportedBackend], tuple[()]]:
+    def __reduce__(self) -> "tuple[Callable[[], ExportedBackend], tuple[()]]":
         """For pickle: what runs the network cannot be copied."""
         return self.reopen, ()
 

@@ -1,7 +1,5 @@
 """Exported ONNX files, run by ONNX Runtime on the CPU or on a CUDA GPU."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

@@ -4,8 +4,6 @@ It takes uint8 RGB images, normalizes inside, and carries class names and sizes 
 Dimension legend: B images, P priors, K classes, N detections of all images, H, W of the input.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import io

@@ -1,7 +1,5 @@
 """Opens exported files by the library that runs them; only that library is imported."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from rtmdet.core.errors import InputError

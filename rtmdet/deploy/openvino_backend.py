@@ -1,7 +1,5 @@
 """Exported OpenVINO files (.xml with its .bin), run by OpenVINO on the CPU."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 from pathlib import Path

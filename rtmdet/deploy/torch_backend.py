@@ -1,7 +1,5 @@
 """The network in torch, on any device; every H and W that is a multiple of 32, and every number of images."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

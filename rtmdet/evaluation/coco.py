@@ -3,8 +3,6 @@
 Dimension legend: D detections of one image, K classes.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence

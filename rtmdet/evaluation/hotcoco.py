@@ -5,8 +5,6 @@ takes detections as one table of floats, which cannot represent every id.
 Dimension legend: D detections, N ground truths, K categories, T IoU thresholds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 

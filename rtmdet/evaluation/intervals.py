@@ -14,8 +14,6 @@ Reference: Efron and Tibshirani, An Introduction to the Bootstrap, chapters 10 (
 Dimension legend: D detections and F found objects of one class, I images, K classes, R resamples, T IoU thresholds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

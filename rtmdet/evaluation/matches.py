@@ -4,8 +4,6 @@ COCO's rules, all areas, the 100 best detections of a class in an image.
 Dimension legend: D detections of one class in all images, I images, K classes, T IoU thresholds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 Dimension legend: D detections of one image, T IoU thresholds, K categories.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import itertools

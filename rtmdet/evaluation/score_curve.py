@@ -4,8 +4,6 @@ F1 is the harmonic mean of precision and recall: 2 x true positives / (detection
 Dimension legend: D detections, S thresholds.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -3,8 +3,6 @@
 Dimension legend: N, M boxes of one image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median

@@ -1,7 +1,5 @@
 """Exports int8 files: calibrated on training images, with as many layers in float as the AP needs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,7 +128,7 @@ def add_int8(
     return replace(exports, files=(*exports.files, *files))
 
 
-def attempts(graph: ModelProto) -> list[tuple[str, ...]]:
+def attempts(graph: "ModelProto") -> list[tuple[str, ...]]:
     """FLOAT_LAYERS without those that the network lacks, as timm backbones do, each attempt once."""
     from rtmdet.deploy.quantize import layer_of
 

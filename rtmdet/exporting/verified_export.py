@@ -1,7 +1,5 @@
 """Exports a detector and compares each file with the network on real images: boxes, and AP if they are annotated."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress

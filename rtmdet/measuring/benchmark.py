@@ -3,8 +3,6 @@
 Rounds alternate between the processes, so that a busy machine slows all of them. Dimension legend: B images.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence

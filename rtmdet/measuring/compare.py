@@ -1,7 +1,5 @@
 """Comparing two runs: which is better, and whether the difference is more than chance."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """The annotated images that a detector is measured on: a data set in any format, or its run's validation split."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,7 +1,5 @@
 """Measuring a model on validation images, for train, evaluate and compare."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 

@@ -3,8 +3,6 @@
 Dimension legend: D detections of one image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 Dimension legend: B batch, C channels, H, W height and width of the input.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from rtmdet.models.layers import ConvBNAct, CSPLayer, SPPBottleneck, initialize_convolutions, spatial_conv

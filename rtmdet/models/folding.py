@@ -1,7 +1,5 @@
 """Folding batch norms into the convolutions before them: same outputs, less memory traffic."""
 
-from __future__ import annotations
-
 import copy
 
 from torch import nn

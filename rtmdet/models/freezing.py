@@ -1,7 +1,5 @@
 """Freezing layers by name for fine-tuning, batch norms included."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase

@@ -4,8 +4,6 @@ The three levels share convolutions but not batch norms (RTMDetSepBNHead); nano 
 Dimension legend: B batch, K classes, C channels, L levels, H, W height and width of a level's map.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

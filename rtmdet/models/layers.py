@@ -4,8 +4,6 @@ Attribute names are those of OpenMMLab's state_dict, so that published weights l
 Dimension legend: B batch, C channels, H, W height and width of the feature map.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

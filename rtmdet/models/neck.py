@@ -3,8 +3,6 @@
 Dimension legend: B batch, C channels, H, W height and width of a feature map.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -5,8 +5,6 @@ the original training data, the network in training mode no longer behaves like 
 Dimension legend: B batch, C channels, H, W height and width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 

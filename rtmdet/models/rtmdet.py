@@ -3,8 +3,6 @@
 Dimension legend: B batch, K classes, H, W height and width of the input.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -4,8 +4,6 @@ timm is imported inside functions, because that takes seconds and CSPNeXt models
 Dimension legend: B batch, C channels, H, W height and width of the input.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import difflib

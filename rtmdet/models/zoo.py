@@ -3,8 +3,6 @@
 Sources: paper, table 2; the model zoos of mmdetection and mmpose. Nothing is downloaded here.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

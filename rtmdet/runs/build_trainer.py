@@ -1,7 +1,5 @@
 """Builds the Trainer of a configuration: data, model, optimizer and schedule."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The training that a data set is checked for: its input size, classes and settings."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from rtmdet.config.file import load_config

@@ -1,7 +1,5 @@
 """The folder of a run, and the resolved configuration in it, which works from anywhere and after a move."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """`rtmdet train --data --folds K`: K-fold cross-validation; every image is in one validation split."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import replace

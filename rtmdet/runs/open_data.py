@@ -1,7 +1,5 @@
 """Both splits of a run, opened from its configuration, with a line about each and about anything unusual."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 

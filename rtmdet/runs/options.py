@@ -1,7 +1,5 @@
 """The options of a run, from the command line or from Python."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Training: one process of a run, from its configuration to the AP of its last epoch."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterable, Sequence

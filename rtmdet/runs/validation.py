@@ -6,8 +6,6 @@ depends on the data. The effect is known as the train-test resolution discrepanc
 arXiv:1906.06423). AP on training images ranks the sizes as AP on other images does: docs/small-data.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The file of the initial weights of a run: cached, because several parts of a run read it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial

@@ -1,7 +1,5 @@
 """Images at http and https addresses, with a limit on the time and on the size."""
 
-from __future__ import annotations
-
 import http.client
 import time
 import urllib.error

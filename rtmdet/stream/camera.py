@@ -1,7 +1,5 @@
 """Cameras of this machine, by number, with OpenCV."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass

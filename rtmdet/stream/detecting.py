@@ -3,8 +3,6 @@
 Legend: H, W height and width of the network's input, B pictures of a batch, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -3,8 +3,6 @@
 docs/detections.md explains it to users. Fields may be added; existing ones keep their names and meaning.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import NotRequired, TypedDict

@@ -4,8 +4,6 @@
 yolo/labels, voc/Annotations, labelme, cvat.xml, mot. `open_label_set` writes one format as a data set of its own.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import itertools

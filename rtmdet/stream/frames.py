@@ -3,8 +3,6 @@
 Legend: H, W height and width of a picture.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -38,7 +36,7 @@ class Source(Protocol):
     def count(self) -> int | None:
         """The number of its pictures as far as its header says so; None if unknown."""
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> "Iterator[Frame]":
         """Its pictures in order, not yet decoded to pixels where that can wait.
 
         Raises InputError if it cannot be opened or ends early.

@@ -1,7 +1,5 @@
 """Text files that grow picture by picture, so that they are never in memory as a whole."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A whole run of detection: sources in, pictures and files out, one outcome per picture while it runs."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -79,7 +77,7 @@ def infer(
 
 
 def _outcomes(
-    detector: Detector, sources: Sequence[Source], settings: DetectSettings, writer: _Writer
+    detector: Detector, sources: Sequence[Source], settings: DetectSettings, writer: "_Writer"
 ) -> Generator[Outcome]:
     live, tiled = any(source.live for source in sources), settings.tiling is not None
     # Of pictures to be cut, which may be very large, one is drawn while the network is at the next one.

@@ -1,7 +1,5 @@
 """The photos to label next as a data set, with what the detector finds as their first labels."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from contextlib import closing

@@ -1,7 +1,5 @@
 """A result under the names of its label files, and how the text files of all formats are written."""
 
-from __future__ import annotations
-
 import csv
 import io
 from abc import ABC, abstractmethod

@@ -1,7 +1,5 @@
 """Names and contents of what is drawn: a picture per image, a video per video, and crops of the objects."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

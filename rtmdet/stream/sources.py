@@ -1,7 +1,5 @@
 """From the words of a command to sources: image files, folders, glob patterns, addresses, videos and cameras."""
 
-from __future__ import annotations
-
 import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace

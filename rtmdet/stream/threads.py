@@ -3,8 +3,6 @@
 Decoding, resizing and the network release Python's lock, so that threads suffice.
 """
 
-from __future__ import annotations
-
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator

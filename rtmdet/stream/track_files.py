@@ -1,7 +1,5 @@
 """What is written about the tracks of videos: a table with a row per track, and the rows of the MOT Challenge."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -5,8 +5,6 @@ each track in the next frame, where the sure detections are assigned to the trac
 the tracks that are left. Legend: D detections.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -48,7 +46,7 @@ def check_tracking(sources: Sequence[Source]) -> None:
     library()
 
 
-def library() -> type[ByteTrackTracker]:
+def library() -> "type[ByteTrackTracker]":
     """The tracker. Raises InputError if the package is not installed or too old."""
     try:
         from trackers import ByteTrackTracker  # an extra
@@ -109,7 +107,7 @@ class VideoTracks:
                 ids[place] = self._numbers.setdefault((label, int(number)), len(self._numbers) + 1)
         return ids
 
-    def _new_tracker(self, threshold: float) -> ByteTrackTracker:
+    def _new_tracker(self, threshold: float) -> "ByteTrackTracker":
         """A tracker in which a box that would be shown anyway is sure, and may begin a track.
 
         The package's own thresholds are 0.6 and 0.7, the paper's least score is 0.1; those of RTMDet differ by class

@@ -3,8 +3,6 @@
 Legend: H, W height and width of a frame, upright.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 Legend: H, W height and width of the network's input, D detections.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

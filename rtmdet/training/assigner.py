@@ -6,8 +6,6 @@ Dimension legend: P priors, K classes, N ground truths, C candidates (priors str
 Matrices are (N, C), one row per ground truth, so that its candidates are adjacent in memory.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

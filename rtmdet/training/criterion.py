@@ -4,8 +4,6 @@ Everything here runs in float32 or wider, whatever the precision of the network:
 640 x 640 pixels overflows fp16. Dimension legend: B batch, K classes, L levels, P priors of all levels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

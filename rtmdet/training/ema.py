@@ -1,7 +1,5 @@
 """Exponential moving average of the weights, to validate and save. Paper: section 4.1; mmdet 3.3.0."""
 
-from __future__ import annotations
-
 import copy
 import math
 

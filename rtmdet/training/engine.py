@@ -5,8 +5,6 @@ every other state, so a run resumes after any interruption as if there had been 
 this loop; only the main one writes files.
 """
 
-from __future__ import annotations
-
 import math
 import signal
 import sys

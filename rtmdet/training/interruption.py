@@ -1,7 +1,5 @@
 """SIGTERM and Ctrl-C as requests: the run finishes its step, saves and stops; a second signal stops it at once."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Iterator
@@ -41,7 +39,7 @@ class SignalWatch:
         self.received = 0
         self._before: dict[int, object] = {}
 
-    def __enter__(self) -> SignalWatch:
+    def __enter__(self) -> "SignalWatch":
         self.received = 0
         if threading.current_thread() is threading.main_thread():  # Python handles signals only there
             for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,7 +1,5 @@
 """The log of a run as files: JSON lines for programs, CSV for spreadsheets."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

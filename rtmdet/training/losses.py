@@ -5,8 +5,6 @@ Follows QualityFocalLoss and GIoULoss of mmdet 3.3.0.
 Dimension legend: P priors (of one or many images), K classes.
 """
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -3,8 +3,6 @@
 Dimension legend: B batch, H, W height and width of the network's input.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

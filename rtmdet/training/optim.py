@@ -1,7 +1,5 @@
 """AdamW with its parameter groups, and the learning rate of every step. Paper: section 4.1, table 1; mmdet 3.3.0."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from typing import cast

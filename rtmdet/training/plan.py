@@ -1,7 +1,5 @@
 """The plan of a run: its length, and when it is validated and saved."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -1,7 +1,5 @@
 """The progress bar of a run; on standard error, so that results can be piped."""
 
-from __future__ import annotations
-
 from tqdm import tqdm
 
 from rtmdet.evaluation.coco import CocoMetrics, format_metrics, metric_text

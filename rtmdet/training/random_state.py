@@ -3,8 +3,6 @@
 Samples do not depend on them (they are pure functions of seed, epoch and position); dropout in a backbone does.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

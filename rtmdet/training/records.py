@@ -1,7 +1,5 @@
 """The records of a training run, and the callbacks that receive them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from rtmdet.evaluation.coco import CocoMetrics

@@ -4,8 +4,6 @@ Several batches (gradient accumulation) and several processes (DDP) make the sam
 images in one batch, except for batch norms, which see one batch of one process at a time.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext

@@ -1,7 +1,5 @@
 """The log of a run for TensorBoard: scalars, and pictures of what is detected. Needs the extra `tensorboard`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -86,7 +84,7 @@ class TensorBoardLog(Callback):
         if self._writer is not None:
             self._writer.close()
 
-    def _open(self, iteration: int) -> SummaryWriter:
+    def _open(self, iteration: int) -> "SummaryWriter":
         """The writer; a new one invalidates what earlier files hold from `iteration` on."""
         if self._writer is None:
             try:

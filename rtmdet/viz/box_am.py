@@ -5,8 +5,6 @@ Importing it takes seconds, so this module is imported only when needed.
 Dimension legend: C channels, H, W of the layer's map, N boxes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace

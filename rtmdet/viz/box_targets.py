@@ -4,8 +4,6 @@ Each function returns a target for the boxes of one image, xyxy in input pixels,
 Reference: the Box AM demo of mmyolo. Dimension legend: N boxes, K classes, P priors of all levels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import torch

@@ -1,7 +1,5 @@
 """Training curves of runs in one picture: AP, losses, learning rate and assignment, one color per run."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

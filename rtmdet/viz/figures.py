@@ -1,7 +1,5 @@
 """What matplotlib's figures share: their style, and how they are written."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

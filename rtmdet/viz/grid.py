@@ -3,8 +3,6 @@
 All images are (H, W, 3) uint8 RGB, sizes (H, W).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import cv2

@@ -4,8 +4,6 @@ A map spans the network's input, including the letterbox padding; a picture has 
 (H, W), pictures RGB uint8. Reference: the visualizers of mmyolo.
 """
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

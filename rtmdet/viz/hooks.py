@@ -4,8 +4,6 @@ A name is a module path as written in Python: `backbone`, `neck.out_convs[0]`, `
 It is parsed, never evaluated.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Plot of F1 against the score threshold: one curve per class, a dot at the chosen threshold."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -10,8 +10,6 @@ The layout, which OpenMMLab's tools can read and torch.load(weights_only=True) a
     training    optional: the fields of TrainingState
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import zipfile

@@ -1,7 +1,5 @@
 """Published weights by name: from the cache folder of torch.hub, else from the publisher's address."""
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 import hashlib

@@ -4,8 +4,6 @@ Tensor names are OpenMMLab's, so they must match exactly, and every tensor is ac
 Dimension legend: K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Metadata of OpenMMLab's weights files: class names, test input size, and detection of other networks."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Collection, Mapping
 

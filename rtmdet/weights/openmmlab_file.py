@@ -3,8 +3,6 @@
 Tensor names are OpenMMLab's already; the layout besides `meta.cfg` is that of our checkpoints, which mmdet accepts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template

@@ -4,8 +4,6 @@ Most files use timm's names. Other libraries store the same network under other 
 their order in the file, and every shape and kind (weight, bias, running_mean, ...) must agree.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest

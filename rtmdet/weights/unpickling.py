@@ -6,8 +6,6 @@ reader below. It builds containers, numbers and tensors, puts a dead object in p
 packages and of numpy arrays, and refuses any other name. It never imports what a file names.
 """
 
-from __future__ import annotations
-
 import pickle
 import warnings
 import zipfile
@@ -79,10 +77,10 @@ class DeadObject:
 
     __slots__ = ()
 
-    def __new__(cls, *_: object, **__: object) -> DeadObject:
+    def __new__(cls, *_: object, **__: object) -> "DeadObject":
         return super().__new__(cls)
 
-    def __call__(self, *_: object) -> DeadObject:
+    def __call__(self, *_: object) -> "DeadObject":
         return self
 
     def __setstate__(self, state: object) -> None:

@@ -1,7 +1,5 @@
 """What the tests of the commands share: a small data set, a nano checkpoint, and a way to run a command."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

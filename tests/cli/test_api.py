@@ -1,7 +1,5 @@
 """The functions of Python: train, evaluate and compare, with what they return and refuse."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

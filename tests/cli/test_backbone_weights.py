@@ -1,7 +1,5 @@
 """Runs whose first weights are a backbone only: no random neck or head is frozen, and a dead network is refused."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess

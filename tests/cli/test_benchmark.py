@@ -1,7 +1,5 @@
 """`rtmdet benchmark`: a row for every file, size and batch, whose parts add up. No speed is judged."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

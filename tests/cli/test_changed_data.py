@@ -1,7 +1,5 @@
 """A resumed run says how its data set differs from the copies that it goes on with."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

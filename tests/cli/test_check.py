@@ -1,7 +1,5 @@
 """`rtmdet check`: the start check without a run, and the batch that is overfit."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections import Counter

@@ -1,7 +1,5 @@
 """`rtmdet compare`: runs, checkpoints and results files on the same images, and what is refused."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

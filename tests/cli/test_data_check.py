@@ -1,7 +1,5 @@
 """`rtmdet data check`: exit codes, the table, JSON and pictures."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

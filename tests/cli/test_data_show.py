@@ -1,7 +1,5 @@
 """`rtmdet data show`: both pictures, the counts, and segmentations of every kind."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The Python examples of README and docs/, run as a reader would. Commands are run by .ci/readme.py."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """`rtmdet evaluate`: the 12 numbers, the results file, and the numbers of a known detector."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """`rtmdet export`: files that are compared with the network, and a name that warns where one differs."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Planted faults: each ends with code 2 and one line that names the item; nothing that was written before is lost."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import shutil

@@ -1,7 +1,5 @@
 """What `--data` measures on the training images before a run: input size and batch-norm statistics."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess

@@ -1,7 +1,5 @@
 """Ids of data sets as other tools write them: kept from the annotation file through training to the results JSON."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`rtmdet infer`: images, folders and patterns in, pictures and one JSON out, and images that cannot be read."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import struct

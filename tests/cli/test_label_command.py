@@ -1,7 +1,5 @@
 """`rtmdet label`: the photos to label next, and what cannot be used."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The command line itself: quick help, exit codes, the scripts at the root, and `info`."""
 
-from __future__ import annotations
-
 import argparse
 import configparser
 import importlib

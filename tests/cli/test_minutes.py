@@ -1,7 +1,5 @@
 """`rtmdet train --data --minutes`: the length follows from measured speeds, which these tests make up."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The last line of a run: which AP to report, and from which file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

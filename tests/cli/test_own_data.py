@@ -1,7 +1,5 @@
 """`rtmdet train --data`: from a path to a run whose configuration starts it again."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`rtmdet plot`: one picture and a line a run; logs that cannot be used are named with file and line."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Progress on the terminal: lines of validations, and no bars where nobody watches."""
 
-from __future__ import annotations
-
 import pytest
 
 from rtmdet.core.console import track

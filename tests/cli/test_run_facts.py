@@ -1,7 +1,5 @@
 """What the warnings know of a run beforehand."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

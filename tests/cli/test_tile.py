@@ -1,7 +1,5 @@
 """data.tile: a run that trains and validates with windows, and what is done with its checkpoints afterwards."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import replace

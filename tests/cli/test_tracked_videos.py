@@ -1,7 +1,5 @@
 """`rtmdet infer --track`: what it prints and writes about a video."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """`rtmdet train`: what a run writes and prints, and how it is taken up again."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The input size for detection: given, or chosen on training images before the last validation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

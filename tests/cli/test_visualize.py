@@ -1,7 +1,5 @@
 """`rtmdet visualize`: the pictures it writes and the lines it answers with."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The first weights of a run: read once, whoever looks at them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

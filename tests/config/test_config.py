@@ -1,7 +1,5 @@
 """Configurations: what a file may say, and one line with file, line and key for what it may not."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Limits and spellings that the types of the settings carry, as a file, an override and Python code meet them."""
 
-from __future__ import annotations
-
 from dataclasses import fields, replace
 
 import pytest

@@ -1,7 +1,5 @@
 """The rules for the settings of own data: what they promise at any number of images."""
 
-from __future__ import annotations
-
 import pytest
 
 from rtmdet.config.recipe import Start, choose_recipe

@@ -1,7 +1,5 @@
 """Whole sections among the settings: key by key, beside what is derived."""
 
-from __future__ import annotations
-
 import pytest
 
 from rtmdet.config.file import SECTIONS

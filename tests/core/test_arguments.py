@@ -1,7 +1,5 @@
 """Arguments of public functions: what fits their annotations passes unchanged, anything else is named."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +29,7 @@ def echo(
     size: tuple[int, int] = (1, 1),
     names: Sequence[str] = (),
     settings: Mapping[str, object] | None = None,
-) -> Decimal | tuple[object, ...]:  # the result's type need not be imported
+) -> "Decimal | tuple[object, ...]":  # the result's type need not be imported
     """Returns its arguments."""
     return path, count, share, flag, score, size, names, settings
 

@@ -3,8 +3,6 @@
 Dimension legend: N, M numbers of boxes, P priors.
 """
 
-from __future__ import annotations
-
 import pytest
 import torch
 from golden import reference

@@ -1,7 +1,5 @@
 """Colors of classes: the same for a name everywhere, well apart within a list."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Drawing: the right pixels change, the input does not, and everything stays inside the picture."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

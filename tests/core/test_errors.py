@@ -1,7 +1,5 @@
 """The line of an InputError."""
 
-from __future__ import annotations
-
 import pytest
 
 from rtmdet.core.errors import InputError

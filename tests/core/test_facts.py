@@ -1,7 +1,5 @@
 """What travels with a network: exported files carry it as text, and older files in their training's YAML."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

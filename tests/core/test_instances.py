@@ -1,7 +1,5 @@
 """Ground truth that is moved: hand-computed numbers, and nothing changed in place."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """Letterbox: the reference bytes are compared in tests/data; here stand sizes, scales and padding."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from golden import reference

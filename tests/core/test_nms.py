@@ -1,7 +1,5 @@
 """NMS: torchvision's results, without importing torchvision, and only as much of it as the best boxes need."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

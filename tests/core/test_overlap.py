@@ -1,7 +1,5 @@
 """Box voting: which boxes vote on which, where that moves them, and that score thresholds do not."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

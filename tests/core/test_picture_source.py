@@ -1,7 +1,5 @@
 """Pictures that remember their photo: still readable, replaced by the same photo's only."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

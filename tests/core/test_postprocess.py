@@ -4,8 +4,6 @@ A hand-made output is silent (logit -20) but for the cells that a test fills; it
 the levels have 8 x 8, 4 x 4 and 2 x 2 cells. Dimension legend: B batch, K classes, D detections.
 """
 
-from __future__ import annotations
-
 import json
 import math
 

@@ -1,7 +1,5 @@
 """Prior points: the reference's order and places, odd sizes, and the cells that show padding only."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from golden import reference

@@ -1,7 +1,5 @@
 """Detection in windows over large pictures: an object at a seam is found once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Windows over large pictures: they cover everything and overlap."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

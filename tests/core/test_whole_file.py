@@ -1,7 +1,5 @@
 """A file is written completely or not at all, and every fault of reading one is a line."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The COCO data set: what it loads, what it skips, and a one-line error for every fault of a file."""
 
-from __future__ import annotations
-
 import copy
 import json
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 Dimension legend: N boxes, H, W of a canvas.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import cv2

@@ -1,7 +1,5 @@
 """Copies of one photo are found and kept on the same side of a split."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

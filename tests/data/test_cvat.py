@@ -1,7 +1,5 @@
 """CVAT for images to COCO: shapes, also rotated, classes, and a one-line error for every fault."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The albumentations adapter: boxes follow, results are reproducible, wrong names and arguments are errors."""
 
-from __future__ import annotations
-
 import pickle
 import warnings
 from collections.abc import Mapping

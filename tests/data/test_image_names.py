@@ -1,7 +1,5 @@
 """Image files are found by the names in annotation files: paths of other machines, URLs, case, Unicode forms."""
 
-from __future__ import annotations
-
 import json
 import unicodedata
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Reading image files: the right pixels for every kind of file, a one-line error for every broken one."""
 
-from __future__ import annotations
-
 import io
 import zlib
 from contextlib import suppress

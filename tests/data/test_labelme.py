@@ -1,7 +1,5 @@
 """LabelMe folders to COCO: shapes, groups, names of images, and a one-line error for every fault."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The loader: collation, the batches of an epoch, and one-line errors from loader processes."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import re

@@ -1,7 +1,5 @@
 """Merged files: classes by name, images by file, new ids."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 

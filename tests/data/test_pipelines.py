@@ -3,8 +3,6 @@
 Dimension legend: N boxes of one image.
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 from collections import Counter

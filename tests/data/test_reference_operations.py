@@ -1,7 +1,5 @@
 """The training operations one by one, with given random numbers, compared with golden/train_ops.npz."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from golden import reference

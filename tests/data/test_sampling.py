@@ -1,7 +1,5 @@
 """The order of an epoch and repeat factors: computed by hand, unbiased, pure functions of seed and epoch."""
 
-from __future__ import annotations
-
 import json
 import pickle
 from collections import Counter

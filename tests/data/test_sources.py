@@ -1,7 +1,5 @@
 """Opening data sets: every layout is recognized, its splits and images are found, unclear ones are rejected."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

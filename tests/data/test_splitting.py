@@ -1,7 +1,5 @@
 """Splits: sizes, classes on both sides, nothing lost, the same for the same seed."""
 
-from __future__ import annotations
-
 import copy
 import json
 import random

@@ -1,7 +1,5 @@
 """Synthetic balloon scenes: deterministic, exactly annotated, balloons are never hidden too much."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

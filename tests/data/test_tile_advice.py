@@ -1,7 +1,5 @@
 """When windows are recommended: small objects in large pictures, in words with numbers."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

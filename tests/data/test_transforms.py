@@ -1,7 +1,5 @@
 """Colors and padding beyond the reference's cases: every shift, every shape of image."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """VIA region files to COCO: geometry, classes, and a one-line error for every fault."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Pascal VOC folders to COCO: layouts, geometry, classes, parser safety, and a one-line error for every fault."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Windows of large pictures as training images: which objects and windows are kept, how often a file is decoded."""
 
-from __future__ import annotations
-
 import json
 import pickle
 from collections.abc import Sequence

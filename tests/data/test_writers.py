@@ -1,7 +1,5 @@
 """COCO to YOLO and VOC: written files load again with our readers, and nothing is overwritten."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """YOLO data sets to COCO: layouts, geometry, classes, and a one-line error for every fault."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

@@ -1,7 +1,5 @@
 """Detections from decoded outputs, without torch, are those that core.postprocess makes of the dense outputs."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Exported files: the network's numbers at every size and batch, and what they say about themselves."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import subprocess

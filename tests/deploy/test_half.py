@@ -1,7 +1,5 @@
 """Half precision: on a CUDA GPU only; elsewhere one line says so."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

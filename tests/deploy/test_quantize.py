@@ -1,7 +1,5 @@
 """int8 files: what is quantized, what stays in float, and when a file is refused."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import sys

@@ -1,7 +1,5 @@
 """Headless Chromium by its DevTools protocol: JSON texts that end in a zero byte, over two pipes."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os

@@ -1,7 +1,5 @@
 """Files of the person detector, for the programs in docs/ that run them without this package."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """How near the boxes of another program must be to ours: it resizes photos by other arithmetic."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -3,8 +3,6 @@
 It needs the program chromium, and in ONNXRUNTIME_WEB the folder of npm's package of that name; .ci/run gets both.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import threading

@@ -1,7 +1,5 @@
 """The stand-alone script of the documents gives the Detector's boxes, of a file with NMS and of one without."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -4,8 +4,6 @@ hotcoco and over two processes.
 Dimension legend: D detections of one image.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

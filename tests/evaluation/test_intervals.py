@@ -1,7 +1,5 @@
 """Intervals: each draw equals pycocotools on a file that really repeats the drawn images under new ids."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections.abc import Sequence

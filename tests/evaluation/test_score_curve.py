@@ -1,7 +1,5 @@
 """F1 over the score: values by hand, the middle of a flat top, and when there is nothing to choose from."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The comparison of a file with its network: it sees lost, moved, renamed and differently scored boxes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

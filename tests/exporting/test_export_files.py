@@ -1,7 +1,5 @@
 """The files of an export: their names say whether they were verified."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A case of each kind: the files that it damages in its folder, and the command that reads them."""
 
-from __future__ import annotations
-
 import io
 import json
 import pickle

@@ -3,8 +3,6 @@
 The journal tells the parent which case hangs or dies.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import resource

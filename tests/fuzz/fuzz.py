@@ -5,8 +5,6 @@ Case i of a kind is a pure function of the seed and i. Cases run in a child proc
 named, and a new child goes on after it. Exit code 1 where a case failed; --first I --cases 1 runs one again.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import multiprocessing

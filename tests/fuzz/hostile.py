@@ -1,7 +1,5 @@
 """Files that would run code where they were read carelessly: each tries to create the canary file."""
 
-from __future__ import annotations
-
 import builtins
 import os
 import pickle

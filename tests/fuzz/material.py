@@ -1,7 +1,5 @@
 """The sound files that every case damages: scenes of 96 x 96 with COCO, YOLO and VOC labels, config, checkpoint."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from xml.etree import ElementTree

@@ -1,7 +1,5 @@
 """Damage to trees of plain values and to bytes; everything that is chosen comes from the given generator."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from random import Random

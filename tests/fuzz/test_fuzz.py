@@ -1,7 +1,5 @@
 """Damaged files through the commands: 125 cases on every run; the full run and its outcome: docs/fuzzing.md."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import fuzz

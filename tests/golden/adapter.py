@@ -3,8 +3,6 @@
 `python compare.py adapter.py DIRECTORY` prints one line a comparison.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Where the reference's numbers lie, and the images that its authors' rules generate."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import zlib

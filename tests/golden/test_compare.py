@@ -1,7 +1,5 @@
 """All of the reference's own comparisons: weights, assignments, losses, training steps, trained weights on photos."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

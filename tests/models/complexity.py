@@ -4,8 +4,6 @@ The published counter adds the multiply-adds of convolutions, 2 x the outputs of
 attention's global pools and the outputs of upsamplings; activations and additions are not counted.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

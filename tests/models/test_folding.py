@@ -1,7 +1,5 @@
 """Batch norms folded into convolutions: the same outputs, no norm left, the original untouched."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Freezing by name: exactly what a pattern names stands still, batch norms included."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

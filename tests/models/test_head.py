@@ -3,8 +3,6 @@
 Dimension legend: B batch, K classes, C channels, H, W of a level.
 """
 
-from __future__ import annotations
-
 import math
 from itertools import chain
 

@@ -3,8 +3,6 @@
 Dimension legend: B batch, C channels, H, W height and width of the feature map.
 """
 
-from __future__ import annotations
-
 import math
 
 import pytest

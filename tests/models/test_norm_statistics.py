@@ -1,7 +1,5 @@
 """Batch-norm statistics: measured again without a change of the predictions, and their absence noticed."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

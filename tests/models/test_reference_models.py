@@ -3,8 +3,6 @@
 Dimension legend: B batch, H, W height and width of the input.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 

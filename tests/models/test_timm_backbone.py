@@ -3,8 +3,6 @@
 Random weights at 64 to 96 pixels; nothing is fetched.
 """
 
-from __future__ import annotations
-
 import copy
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The input size of detection: upwards from the training's while AP gains."""
 
-from __future__ import annotations
-
 import pytest
 
 from rtmdet.runs.validation import LEAST_GAIN, Size, best_size, larger

@@ -1,7 +1,5 @@
 """Under torchrun one process of a machine downloads. Two processes with gloo, and a server that counts requests."""
 
-from __future__ import annotations
-
 import os
 import socket
 import threading

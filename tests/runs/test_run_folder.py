@@ -1,7 +1,5 @@
 """The folder of a run belongs to one run at a time."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

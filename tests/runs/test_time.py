@@ -1,7 +1,5 @@
 """The arithmetic between measured seconds and the length of a run."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

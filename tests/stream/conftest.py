@@ -1,7 +1,5 @@
 """The detector of bright objects, for all tests of streams."""
 
-from __future__ import annotations
-
 import pytest
 from bright import bright_detector
 

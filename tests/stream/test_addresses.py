@@ -1,7 +1,5 @@
 """Images at addresses, from a local server: right ones, errors, silence, and what is too large or incomplete."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

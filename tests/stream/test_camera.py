@@ -1,7 +1,5 @@
 """A camera: its frames, one that is not there, and one that vanishes."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """--save: what is written is read back, by our readers or those of the format, with the same boxes."""
 
-from __future__ import annotations
-
 import csv
 import json
 from fractions import Fraction

@@ -1,7 +1,5 @@
 """Which files the words of a command name."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

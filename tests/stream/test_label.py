@@ -1,7 +1,5 @@
 """`rtmdet.label`: the photos to label next, as data sets that are read back."""
 
-from __future__ import annotations
-
 import csv
 import os
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A run over many images: same results as one by one, in order, in batches; faults, and what an early end leaves."""
 
-from __future__ import annotations
-
 import json
 import weakref
 from collections.abc import Sequence

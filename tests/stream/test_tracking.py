@@ -1,7 +1,5 @@
 """--track: ids through a generated video with known paths, and through boxes that are given."""
 
-from __future__ import annotations
-
 import csv
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """How unsure a detector is of a photo, on hand-computed cases."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

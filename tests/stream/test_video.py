@@ -1,7 +1,5 @@
 """Videos in and out: frames, times and rotation, damage, and what is drawn of them."""
 
-from __future__ import annotations
-
 import json
 import struct
 import sys

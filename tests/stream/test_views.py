@@ -1,7 +1,5 @@
 """Test-time augmentation: where each view shows a picture, how boxes come back, and how views are merged."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2

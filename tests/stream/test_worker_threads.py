@@ -1,7 +1,5 @@
 """Threads behind iterators: the order, how much is held at most, errors, and an early end."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator

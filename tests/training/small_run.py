@@ -3,8 +3,6 @@
 Dimension legend: B batch, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path

@@ -3,8 +3,6 @@
 Dimension legend: P priors, K classes, N ground truths, C candidates.
 """
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

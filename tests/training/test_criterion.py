@@ -3,8 +3,6 @@
 Dimension legend: B batch, K classes, L levels, P priors.
 """
 
-from __future__ import annotations
-
 import pytest
 import torch
 from golden import reference

@@ -3,8 +3,6 @@
 Dimension legend: B batch, W processes.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The average of the weights: the reference's series, and what is and is not averaged."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The loop: what it does with batches, rates, gradients, averages and checkpoints, and whom it tells."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The log of a run: JSON lines and CSV say the same, rows are means of windows, a resumed run leaves no doubles."""
 
-from __future__ import annotations
-
 import csv
 import json
 from dataclasses import fields

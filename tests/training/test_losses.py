@@ -3,8 +3,6 @@
 Dimension legend: P priors, K classes.
 """
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Batches of changing size: boxes stay on their objects, and every process sees the same size."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -1,7 +1,5 @@
 """AdamW's groups name by name, and the learning rate of every iteration."""
 
-from __future__ import annotations
-
 import json
 import re
 import warnings

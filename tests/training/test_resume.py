@@ -1,7 +1,5 @@
 """Runs that were interrupted: they end where an uninterrupted one does, and only a run's own checkpoint will do."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Callable

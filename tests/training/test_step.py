@@ -3,8 +3,6 @@
 Dimension legend: B batch, K classes.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import pairwise

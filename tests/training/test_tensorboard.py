@@ -1,7 +1,5 @@
 """TensorBoard's files, read back with TensorBoard's own reader: scalars, pictures, resumed runs without doubles."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

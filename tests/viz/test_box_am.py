@@ -1,7 +1,5 @@
 """Box AM: raw maps by hand and against the reference, its targets, and what it leaves behind in the model."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

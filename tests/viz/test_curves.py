@@ -1,7 +1,5 @@
 """Curves: what the numbers of a log become, and a readable PNG of any log, one or several, old or empty."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Heat maps: from maps of the network to colors on a picture."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

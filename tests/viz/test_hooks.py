@@ -1,7 +1,5 @@
 """Layers by name, and what their hooks record and leave behind."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor, nn

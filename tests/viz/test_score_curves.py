@@ -1,7 +1,5 @@
 """The picture of F1 over the score: who is named, and when it is drawn."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

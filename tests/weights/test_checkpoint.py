@@ -1,7 +1,5 @@
 """Our own checkpoints: everything comes back, plain readers can read them, a failed write harms nothing."""
 
-from __future__ import annotations
-
 import errno
 import os
 import resource

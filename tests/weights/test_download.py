@@ -1,7 +1,5 @@
 """Published weights by name, fetched from a server on this machine."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import sys

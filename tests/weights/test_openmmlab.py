@@ -1,7 +1,5 @@
 """Weights into a model: all kinds of files, every tensor accounted for."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path

@@ -3,8 +3,6 @@
 mmdet 3.3.0 itself is not at hand here; its facts are numbers of its published configurations.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Two threads load weights at the same time, and no one's filters of warnings change."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import warnings

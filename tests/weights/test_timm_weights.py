@@ -3,8 +3,6 @@
 Files are made from a small timm model with random weights; nothing is fetched.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The restricted reader: plain files as torch.load reads them, OpenMMLab's objects dead, all else refused."""
 
-from __future__ import annotations
-
 import builtins
 import copyreg
 import functools

@@ -3,8 +3,6 @@
 albumentations needs boxes inside the image. It only warns about unknown arguments; here they are an error.
 """
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Mapping, Sequence

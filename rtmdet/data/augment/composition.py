@@ -8,8 +8,6 @@ Frame: xyxy pixels of the canvas; (0, 0) is the outer corner of its first pixel.
 Dimension legend: N boxes, H, W canvas, h, w an image on it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -4,8 +4,6 @@ Exactly equal to the reference; mosaic, resize and crop are in composition.py. B
 Dimension legend: N boxes, H, W of the image.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import cv2

@@ -3,8 +3,6 @@
 Dimension legend: N boxes of one image, K classes. Boxes are xyxy in pixels of the original image.
 """
 
-from __future__ import annotations
-
 import copy
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -129,14 +127,14 @@ class CocoDataset:
         sizes = (3 * cutting.picture["height"] * cutting.picture["width"] for cutting in self._cuttings.values())
         return max(PICTURE_MEMORY // max(sizes, default=PICTURE_MEMORY), 1)
 
-    def without_reduced(self) -> CocoDataset:
+    def without_reduced(self) -> "CocoDataset":
         """The data set without the pictures that also have windows; the same without a tiling."""
         if not self._cuttings:
             return self
         cut = {cutting.picture["id"] for cutting in self._cuttings.values()}
         return self.part([index for index, image_id in enumerate(self.image_ids) if image_id not in cut])
 
-    def part(self, indices: Sequence[int]) -> CocoDataset:
+    def part(self, indices: Sequence[int]) -> "CocoDataset":
         """A data set of some of the images, chosen by index."""
         part = object.__new__(type(self))
         vars(part).update(vars(self))

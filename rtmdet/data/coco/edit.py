@@ -5,8 +5,6 @@ data", 2011: images of the rarest class are assigned first, as they leave the le
 a class.
 """
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

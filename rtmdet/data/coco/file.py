@@ -4,8 +4,6 @@ Boxes in these files are [x, y, width, height] in pixels of the original image. 
 detection".
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict, TypeGuard, cast

@@ -1,7 +1,5 @@
 """Finds a data set's COCO files, the split of each, and the folder with its images."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Repairs a COCO file where exporting tools have habits that would harm training or evaluation."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which annotations training uses."""
 
-from __future__ import annotations
-
 from collections.abc import Container
 from enum import StrEnum
 

@@ -3,8 +3,6 @@
 Boxes are [x, y, width, height] in files and xyxy in Instances. Dimension legend: N objects of a picture.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Container, Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Reads a whole COCO file: its usable entries, and findings about the others. Training stops at the first fault."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

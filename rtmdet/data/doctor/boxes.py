@@ -3,8 +3,6 @@
 The rules of what training uses are those of rtmdet/data/coco/dataset.py.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Sequence
 

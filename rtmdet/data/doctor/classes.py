@@ -1,7 +1,5 @@
 """Class names and their order, compared with a configuration, a checkpoint and the other split; and rare classes."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 

@@ -3,8 +3,6 @@
 Legend: M images with fingerprints of 256 bits each.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ the files are decoded in processes of their own, whose standard error can be cap
 Legend: H, W height and width of the image.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import signal

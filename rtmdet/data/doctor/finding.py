@@ -1,7 +1,5 @@
 """The doctor's report: findings, each of one kind with all its cases, and a summary of each split."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path

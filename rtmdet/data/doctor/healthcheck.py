@@ -3,8 +3,6 @@
 The only module of rtmdet/data that imports hotcoco.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import hotcoco

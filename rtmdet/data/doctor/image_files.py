@@ -1,7 +1,5 @@
 """Findings about the image files that an annotation file names; each is read once."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace

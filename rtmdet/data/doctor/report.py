@@ -1,7 +1,5 @@
 """Examines a whole data set: `examine` collects all findings and counts what training would use."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -3,8 +3,6 @@
 Legend: N usable boxes.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import pairwise

@@ -4,8 +4,6 @@ Frame: continuous pixels from the image's top left corner. Dimension legend: V v
 Not done with hotcoco, which ignores rotations, ellipses and masks, and accepts NaN.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence

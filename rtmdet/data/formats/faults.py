@@ -3,8 +3,6 @@
 The readers of all formats wrap each entry in `one_entry`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar

@@ -1,7 +1,5 @@
 """For formats with one label file per image: finds the image folder and the image of a label file, and vice versa."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence

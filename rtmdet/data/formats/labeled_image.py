@@ -3,8 +3,6 @@
 Frame: pixels of the original image. Dimension legend: V vertices of one outline.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

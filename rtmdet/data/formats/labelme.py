@@ -3,8 +3,6 @@
 Frame: continuous pixels from the image's top left corner. Dimension legend: V vertices of one shape.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections import Counter

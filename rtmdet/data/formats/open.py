@@ -1,7 +1,5 @@
 """Opens a data set: recognizes the annotation format by the content of files, the splits by file and folder names."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -3,8 +3,6 @@
 Frame: pixels of the original image. Dimension legend: V vertices of one region.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -5,8 +5,6 @@ ymax are the last pixels inside. So a box in continuous pixels is xmin - 1, ymin
 W is as wide as the image. Not written with hotcoco, which drops the folders of the images and writes no lists.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Container, Mapping, Sequence
 from functools import partial
@@ -204,7 +202,7 @@ def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
 
 def voc_document(
     image: CocoImage, annotations: Sequence[CocoAnnotation], names: Mapping[int, str]
-) -> ElementTree[Element]:
+) -> "ElementTree[Element]":
     """The XML of one image; `names` are those of the category ids."""
     root = _root(image)
     for annotation in annotations:

@@ -1,7 +1,5 @@
 """XML files: read with a one-line error for every fault, by a parser that expands no entities and loads nothing."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat

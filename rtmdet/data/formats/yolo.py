@@ -7,8 +7,6 @@ x y x y ... of three points or more, all as fractions of the image's width and h
 Not written with hotcoco, which drops the folders of the images and does not clip boxes.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ Ultralytics and Roboflow write both into a data.yaml. Other tools write a list o
 Label Studio, obj.names of CVAT, _darknet.labels of Roboflow), and folder names tell the splits.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The start check of a run without the run, and a test whether its model can overfit a few boxes."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import time

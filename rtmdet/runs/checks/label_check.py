@@ -3,8 +3,6 @@
 Dimension legend: B batch, N ground truths.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

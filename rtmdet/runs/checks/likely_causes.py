@@ -1,7 +1,5 @@
 """Likely causes of a run that does not learn, each with its remedy, chosen from the facts and losses of the run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The loss history of a run: a sample of its steps, and medians over windows of steps."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """Warnings while a run is in progress: what looks wrong, its likely cause and the remedy. Each at most once a run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -3,8 +3,6 @@
 Dimension legend: K classes.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

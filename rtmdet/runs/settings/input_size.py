@@ -6,8 +6,6 @@ next size up or down is clearly better.
 Dimension legend: B batch, K classes, N ground truths, D detections, H, W of a level.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from functools import partial

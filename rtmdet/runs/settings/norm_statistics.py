@@ -1,7 +1,5 @@
 """Batch-norm statistics of the initial weights: whether they fit the training images, and measuring them again."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import torch

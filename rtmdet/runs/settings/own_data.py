@@ -1,7 +1,5 @@
 """`rtmdet train --data`: from the path of a data set to the configuration of a run; each choice is printed."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -95,7 +93,7 @@ class OwnData:
     measured: dict[str, Choice] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, options: RunOptions, folder: Path) -> OwnData:
+    def open(cls, options: RunOptions, folder: Path) -> "OwnData":
         """Open the data set of the options, and split it if necessary. Raises InputError if it cannot be used."""
         source = open_data_set(options.data_set, options.images)
         fetch_weights(initial_weights(options))

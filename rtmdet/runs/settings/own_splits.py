@@ -1,7 +1,5 @@
 """The splits of a run on your own data: opened, made if missing, and compared with the copies of a resumed run."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -3,8 +3,6 @@
 Dimension legend: B batch, N ground truths of all images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import torch

@@ -3,8 +3,6 @@
 Study: docs/small-data.md. Dimension legend: N ground truths.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

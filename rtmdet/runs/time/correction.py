@@ -4,8 +4,6 @@ Nothing in the schedule depends on the number of epochs until the cosine and sta
 configuration, which replaces config.yaml, describes the first half exactly as it was run.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Callable

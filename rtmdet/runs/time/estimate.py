@@ -1,7 +1,5 @@
 """How long a run takes: the sum of its steps, validations and checkpoints, each in seconds on this machine."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -39,7 +37,7 @@ class Course:
     validations: int
 
     @classmethod
-    def of(cls, config: Config, steps: int) -> Course:
+    def of(cls, config: Config, steps: int) -> "Course":
         """The course of a configuration with `steps` per epoch."""
         train = config.train
         plan = Plan(train.epochs, train.validate_every, train.dense_validation)

@@ -4,8 +4,6 @@ The run is configured as always, its parts are timed (time_measurement.py), and 
 that fit. The timed steps are thrown away: the run equals the one that its config.yaml starts without --minutes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

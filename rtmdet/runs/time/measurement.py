@@ -1,7 +1,5 @@
 """Measures how long the parts of a run take on this machine, with a trainer that is then thrown away."""
 
-from __future__ import annotations
-
 import math
 import tempfile
 import time

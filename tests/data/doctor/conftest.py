@@ -1,7 +1,5 @@
 """A sound data set of two splits that a test may damage before it is examined."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path

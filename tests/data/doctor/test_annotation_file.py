@@ -1,7 +1,5 @@
 """The tolerant reader: every fault of a file is reported and the rest is still used."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

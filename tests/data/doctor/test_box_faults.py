@@ -1,7 +1,5 @@
 """Boxes: outside, beyond the edge, unusable, too small; and which images training skips."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Classes: names and order compared with a configuration, a checkpoint and the other split; rare ones."""
 
-from __future__ import annotations
-
 import pytest
 
 from rtmdet.data.doctor.finding import Purpose

@@ -1,7 +1,5 @@
 """Copies: identical files by their bytes, near ones by their fingerprint."""
 
-from __future__ import annotations
-
 import shutil
 
 import cv2

@@ -1,7 +1,5 @@
 """Image files: missing, damaged, rotated, of another size, and those that no annotation names."""
 
-from __future__ import annotations
-
 import os
 import shutil
 

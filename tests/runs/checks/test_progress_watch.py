@@ -1,7 +1,5 @@
 """Warnings of a run: each fault is reported once with its cause; healthy runs report nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

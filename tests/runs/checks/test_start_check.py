@@ -1,7 +1,5 @@
 """What is checked before the first step: each check passes on what is sound and fails on what is not."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """The rules for the input size: what overlaps and box sizes choose."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

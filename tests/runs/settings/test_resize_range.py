@@ -1,7 +1,5 @@
 """The range of random resizing follows from how much the sizes of objects spread."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
