@@ -12,7 +12,7 @@ from rtmdet.core.class_colors import Color, class_colors
 from rtmdet.core.draw import draw_boxes, draw_polygons, save_image
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import read_annotated_image
-from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
 from rtmdet.data.files import spread
 from rtmdet.data.formats.open import find_dataset
 from rtmdet.data.image_names import place_images
@@ -51,10 +51,7 @@ def _draw_annotations(
     categories = sorted(coco["categories"], key=lambda category: category["id"])
     names = {category["id"]: category["name"] for category in categories}
     colors = dict(zip(names, class_colors(list(names.values())), strict=True))
-    of_image: dict[int, list[CocoAnnotation]] = {image["id"]: [] for image in chosen}
-    for annotation in coco["annotations"]:
-        if annotation["image_id"] in of_image:
-            of_image[annotation["image_id"]].append(annotation)
+    of_image = by_image(coco["annotations"])
     return [
         _draw_objects(picture, image, of_image[image["id"]], names, colors)
         for image, picture in zip(chosen, pictures, strict=True)

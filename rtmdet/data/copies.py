@@ -4,7 +4,7 @@ Legend: H, W height and width, M images with fingerprints of 256 bits each.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -48,6 +48,13 @@ def differing_bits(bits: np.ndarray, start: int, count: int) -> np.ndarray:
     signs = bits[: start + count].astype(np.float32) * 2 - 1
     alike = np.maximum(*(signs[start:, view] @ signs[:, 0].T for view in (0, 1)))
     return (signs.shape[2] - alike) / 2
+
+
+def differing_rows(prints: Sequence[np.ndarray | None]) -> Iterator[np.ndarray]:
+    """For each of M distinctive fingerprints its differing bits to itself, all before it and maybe some after it."""
+    bits = np.array(prints).reshape(-1, 2, GRID * GRID)
+    for start in range(0, len(bits), _BLOCK):
+        yield from differing_bits(bits, start, min(_BLOCK, len(bits) - start))
 
 
 def group_copies(file: CocoFile, folder: Path) -> tuple[list[set[int]], str]:
@@ -121,13 +128,10 @@ def _join_near(labels: np.ndarray, prints: Sequence[np.ndarray | None]) -> np.nd
     """The group labels (M,), merged where images are near copies."""
     labels = labels.copy()
     distinct = np.array([index for index, bits in enumerate(prints) if is_distinctive(bits)], np.int64)
-    bits = np.array([prints[index] for index in distinct]).reshape(-1, 2, GRID * GRID)
-    for start in range(0, len(distinct), _BLOCK):
-        near = differing_bits(bits, start, min(_BLOCK, len(distinct) - start)) <= NEAR
-        for index, row in enumerate(near, start=start):
-            joined = np.unique(labels[distinct[: index + 1]][row[: index + 1]])  # includes the image itself
-            if len(joined) > 1:
-                labels[np.isin(labels, joined)] = joined[0]
+    for index, bits in enumerate(differing_rows([prints[one] for one in distinct])):
+        joined = np.unique(labels[distinct[: index + 1]][bits[: index + 1] <= NEAR])  # includes the image itself
+        if len(joined) > 1:
+            labels[np.isin(labels, joined)] = joined[0]
     return labels
 
 

@@ -90,7 +90,7 @@ def choose_check_images(
             raise InputError(f"{images}: expected a folder with images, found none in it: give another folder")
         if not images.is_dir():
             read_image(images)  # before anything is written
-        chosen = tuple(paths[place] for place in spread(range(len(paths)), most))
+        chosen = tuple(spread(paths, most))
         return CheckImages(f"{len(chosen)} images of {images}", chosen, None)
     if data is None and not detector.config:
         raise InputError(
@@ -99,9 +99,8 @@ def choose_check_images(
         )
     dataset = open_ground_truth(detector, weights, data=data, images=images, split=split)
     dataset = dataset.part(spread(range(len(dataset)), most))
-    paths = [Path(dataset.path(place)) for place in range(len(dataset))]
     what = f"{data}" if data is not None else "the validation images of the run"
-    return CheckImages(f"{len(paths)} images of {what}", tuple(paths), dataset)
+    return CheckImages(f"{len(dataset)} images of {what}", tuple(dataset.paths), dataset)
 
 
 def verify_file(
@@ -156,8 +155,7 @@ def _pictures(images: CheckImages, detector: Detector) -> Iterator[np.ndarray]:
             yield picture
             continue
         windows = tiling.views((picture.shape[0], picture.shape[1]))
-        for place in spread(range(len(windows)), max(CHECK_IMAGES // len(images.paths), 1)):
-            x1, y1, x2, y2 = windows[place]
+        for x1, y1, x2, y2 in spread(windows, max(CHECK_IMAGES // len(images.paths), 1)):
             yield picture[y1:y2, x1:x2]
 
 

@@ -14,6 +14,7 @@ from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.coco.dataset import CocoDataset, index_coco
 from rtmdet.data.coco.file import read_coco
 from rtmdet.data.coco.layout import file_names, is_coco
+from rtmdet.data.copies import count_equal
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.images import dark_remarks
 from rtmdet.data.json_file import read_json
@@ -24,7 +25,6 @@ from rtmdet.measuring.ground_truth import open_coco, stored_split
 from rtmdet.measuring.measure import Loading, describe_settings, run_detector, settings_of
 from rtmdet.measuring.results_file import read_results
 from rtmdet.runs.folds import ANNOTATIONS, DETECTIONS
-from rtmdet.runs.open_data import count_learned
 from rtmdet.weights.download import resolve
 
 
@@ -215,7 +215,7 @@ def overlap_remark(one: ComparedRun, dataset: CocoDataset) -> str:
         return ""
     index = ImageNames(Path(split.images))
     files = (Path(split.images) / file for name in file_names(document) for file in index.find(name))
-    common = count_learned(files, dataset)
+    common = count_equal(files, dataset.paths)
     if not common:
         return ""
     return f"{one.path}: trained on {common} of the {len(dataset)} images: its AP is too optimistic"

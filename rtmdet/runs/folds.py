@@ -12,7 +12,7 @@ from rtmdet.core.console import say
 from rtmdet.core.distributed import started_processes
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import index_coco
-from rtmdet.data.coco.edit import fold_coco
+from rtmdet.data.coco.edit import fold_coco, part_of
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.json_file import read_json, write_json
@@ -58,7 +58,8 @@ def cross_validate(
     for number, part in enumerate(parts, start=1):
         say(f"fold {number} of {len(parts)}: validated on {len(part['images'])} images")
         folder = options.folder / f"fold_{number}"
-        learned = Split(without(whole.coco, part), whole.images)
+        others = {image["id"] for image in whole.coco["images"]} - {image["id"] for image in part["images"]}
+        learned = Split(part_of(whole.coco, others), whole.images)
         if holds_run(folder):
             check_resumable(options, folder)
             check_same_images(folder, learned, part)
@@ -113,16 +114,6 @@ def save_pooled(pooled: CocoEvaluator, metrics: CocoMetrics, folder: Path) -> No
     pooled.write_results(folder / DETECTIONS)
     draw_score_curves(metrics.classes, folder / "f1.png")
     say(f"pooled detections: {folder / DETECTIONS} (for rtmdet compare); F1 curves: {folder / 'f1.png'}")
-
-
-def without(coco: CocoFile, part: CocoFile) -> CocoFile:
-    """The file without the images of one part."""
-    images = {image["id"] for image in part["images"]}
-    return {
-        **coco,
-        "images": [image for image in coco["images"] if image["id"] not in images],
-        "annotations": [entry for entry in coco["annotations"] if entry["image_id"] not in images],
-    }
 
 
 def detect_fold(config: Config, folder: Path) -> tuple[CocoEvaluator, tuple[int, ...]]:

@@ -1,6 +1,6 @@
 """Both splits of a run, opened from its configuration, with a line about each and about anything unusual."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rtmdet.config.schema import Config, SplitConfig
@@ -23,7 +23,7 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
         report_dark_images(train)
     if missing := [name for name, count in zip(train.classes, train.class_counts, strict=True) if not count]:
         say(f"no examples of {shortened(missing)}: they cannot be learned; remove them from data.classes")
-    if is_main_process() and (common := count_learned(dict.fromkeys(map(train.path, range(len(train)))), val)):
+    if is_main_process() and (common := count_equal(dict.fromkeys(train.paths), val.paths)):
         say(f"{common} of {len(val)} validation images are copies of training images: AP will be too high")
     return train, val
 
@@ -46,11 +46,6 @@ def report_dark_images(train: CocoDataset) -> None:
     if dark := describe_dark(train.few_paths):
         text, (low, high) = dark
         say(f"{text}; --set data.value_range={low},{high} scales them")
-
-
-def count_learned(learned: Iterable[Path], val: CocoDataset) -> int:
-    """How many validation images are equal to training images."""
-    return count_equal(learned, map(val.path, range(len(val))))
 
 
 def describe_split(name: str, dataset: CocoDataset) -> str:

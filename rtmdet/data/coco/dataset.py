@@ -154,9 +154,14 @@ class CocoDataset:
         return self._folder / self._records[index].image["file_name"]
 
     @property
+    def paths(self) -> list[Path]:
+        """The image files, by index."""
+        return [self.path(index) for index in range(len(self))]
+
+    @property
     def few_paths(self) -> list[Path]:
         """At most LOOKED_AT of the image files, spread over all, to look at their values."""
-        return [self.path(index) for index in spread(range(len(self)), LOOKED_AT)]
+        return spread(self.paths, LOOKED_AT)
 
     def truth(self, index: int) -> tuple[ImageMeta, Instances]:
         """The ground truth of the image at an index, without decoding it."""

@@ -51,7 +51,7 @@ def split_coco(
     chosen = chosen or {order[0]}  # if every class has a single image
     measured = {image for first in chosen for image in members[first]}
     learned = {image["id"] for image in file["images"]} - measured
-    return _part(file, learned), _part(file, measured)
+    return part_of(file, learned), part_of(file, measured)
 
 
 def fold_coco(file: CocoFile, count: int, seed: int, together: Sequence[Collection[int]] = ()) -> list[CocoFile]:
@@ -161,7 +161,7 @@ def _counts(strata: Strata, images: Iterable[int]) -> Counter[int | None]:
     return Counter(stratum for image in images for stratum in strata[image])
 
 
-def _part(file: CocoFile, images: set[int]) -> CocoFile:
+def part_of(file: CocoFile, images: set[int]) -> CocoFile:
     """The file with only these images and their annotations; other keys stay."""
     return {
         **file,

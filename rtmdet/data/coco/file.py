@@ -4,6 +4,7 @@ Boxes in these files are [x, y, width, height] in pixels of the original image. 
 detection".
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict, TypeGuard, cast
@@ -148,6 +149,14 @@ def box_annotation(
     if polygon is not None:
         annotation["segmentation"] = [polygon]
     return annotation
+
+
+def by_image(annotations: Iterable[CocoAnnotation]) -> defaultdict[int, list[CocoAnnotation]]:
+    """The objects of every image, by image id."""
+    found = defaultdict(list)
+    for annotation in annotations:
+        found[annotation["image_id"]].append(annotation)
+    return found
 
 
 def _list(path: Path, document: Entry, key: str) -> list[object]:

@@ -34,7 +34,7 @@ def clip_overhanging_boxes(annotations: Iterable[dict[str, Any]], images: Mappin
         x, y, width, height = annotation["bbox"]
         image = images[annotation["image_id"]]
         right, bottom = x + width, y + height
-        if max(-x, -y, right - image["width"], bottom - image["height"]) <= ROUNDING:
+        if overhang(annotation, image) <= ROUNDING:
             continue
         left, top, right, bottom = max(x, 0), max(y, 0), min(right, image["width"]), min(bottom, image["height"])
         if right <= left or bottom <= top:  # a box under 1 pixel, which is skipped later
@@ -44,6 +44,12 @@ def clip_overhanging_boxes(annotations: Iterable[dict[str, Any]], images: Mappin
         annotation["bbox"] = [left, top, right - left, bottom - top]
         clipped += 1
     return clipped
+
+
+def overhang(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> float:
+    """How many pixels a box extends beyond its image, on the worst side; negative inside."""
+    x, y, width, height = annotation["bbox"]
+    return max(-x, -y, x + width - image["width"], y + height - image["height"])
 
 
 def are_too_many(clipped: int, boxes: int) -> bool:

@@ -3,7 +3,6 @@
 Boxes are [x, y, width, height] in files and xyxy in Instances. Dimension legend: N objects of a picture.
 """
 
-from collections import defaultdict
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -12,8 +11,9 @@ import numpy as np
 
 from rtmdet.core.instances import Instances
 from rtmdet.core.tiling import Tiling, Window
-from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, box_annotation, by_image
 from rtmdet.data.coco.usable import reason_against
+from rtmdet.data.files import spread
 
 LEAST_VISIBLE = 1 / 3  # share of an object's box inside of a window; with less, one cannot see what it is
 LEAST_SIDE = 1.0  # pixels of a box, as in whole pictures
@@ -47,9 +47,7 @@ def cut_pictures(
     Of the windows that show nothing at all, a part is kept, evenly spread (EMPTY_SHARE). Pictures without usable
     objects are cut only with `keep_empty`. `wanted` has the category ids to learn.
     """
-    of_image = defaultdict(list)
-    for annotation in file["annotations"]:
-        of_image[annotation["image_id"]].append(annotation)
+    of_image = by_image(file["annotations"])
     cuts: dict[int, list[_Cut]] = {}  # by the picture's id
     for picture in file["images"]:
         usable = [one for one in of_image[picture["id"]] if reason_against(one, wanted) is None]
@@ -86,24 +84,18 @@ def _cut(
         large = (seen.boxes[:, 2:] - seen.boxes[:, :2]).min(1, initial=np.inf) >= LEAST_SIDE
         inside = seen.select(usable & large & (visible >= LEAST_VISIBLE))
         cut = [
-            _visible(annotations[place], box, float(visible[place]))
+            _clipped(annotations[place], box, float(visible[place]))
             for place, box in zip(inside.labels.tolist(), inside.boxes.tolist(), strict=True)
         ]
         if cut or not visible.any():
             yield _Cut(Cutting(window, picture), cut, empty=not cut)
 
 
-def _visible(annotation: CocoAnnotation, box: list[float], share: float) -> CocoAnnotation:
+def _clipped(annotation: CocoAnnotation, box: list[float], share: float) -> CocoAnnotation:
     """What a window shows of an object: the clipped xyxy box, the same share of its area, no outline."""
-    x1, y1, x2, y2 = box
-    return {
-        "id": annotation["id"],
-        "image_id": annotation["image_id"],
-        "category_id": annotation["category_id"],
-        "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "area": annotation["area"] * share,
-        "iscrowd": annotation["iscrowd"],
-    }
+    number, image, category = annotation["id"], annotation["image_id"], annotation["category_id"]
+    seen = box_annotation(number, image, category, box=box, crowd=bool(annotation["iscrowd"]))
+    return {**seen, "area": annotation["area"] * share}
 
 
 def _kept(cuts: dict[int, list[_Cut]], *, keep_empty: bool) -> dict[int, list[_Cut]]:
@@ -112,7 +104,7 @@ def _kept(cuts: dict[int, list[_Cut]], *, keep_empty: bool) -> dict[int, list[_C
     empty = [place for place, cut in enumerate(everything) if cut.empty]
     full = len(everything) - len(empty)
     number = min(len(empty), full if keep_empty else int(EMPTY_SHARE * full))
-    chosen = {id(everything[empty[place * len(empty) // number]]) for place in range(number)}
+    chosen = {id(everything[place]) for place in spread(empty, number)}
     return {key: [cut for cut in own if not cut.empty or id(cut) in chosen] for key, own in cuts.items()}
 
 

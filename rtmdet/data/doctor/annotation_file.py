@@ -68,13 +68,6 @@ class AnnotationFile:
         words = f"annotation {annotation['id']} in {self.images[image_id]['file_name']}: {text}"
         return Item(words, image_id, annotation["id"], (self.path(image_id),), (x, y, x + width, y + height))
 
-    def annotations_of_images(self) -> dict[int, list[CocoAnnotation]]:
-        """The objects of every image, by image id."""
-        found: dict[int, list[CocoAnnotation]] = {image_id: [] for image_id in self.images}
-        for annotation in self.annotations:
-            found[annotation["image_id"]].append(annotation)
-        return found
-
 
 def read_annotation_file(source: SplitFiles) -> tuple[AnnotationFile, list[Finding]]:
     """The usable entries of a file, and findings about the others.

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterator, Sequence
 
 from rtmdet.data.coco.dataset import MIN_SIDE
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_outside
-from rtmdet.data.coco.repairs import ROUNDING, WRONG_BOXES, are_too_many
+from rtmdet.data.coco.repairs import ROUNDING, WRONG_BOXES, are_too_many, overhang
 from rtmdet.data.coco.usable import Unusable, reason_against
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item, Severity
@@ -35,8 +35,8 @@ def find_misplaced_boxes(file: AnnotationFile, of_wrong_size: Container[int]) ->
         if is_outside(annotation, image):
             text = f"{annotation['bbox']}, image {image['width']} x {image['height']}"
             outside.append(file.box_item(annotation, text))
-        elif (overhang := _overhang(annotation, image)) > ROUNDING:
-            over.append((overhang, file.box_item(annotation, f"{overhang:.0f} px beyond the edge")))
+        elif (excess := overhang(annotation, image)) > ROUNDING:
+            over.append((excess, file.box_item(annotation, f"{excess:.0f} px beyond the edge")))
         if annotation["area"] > width * height * AREA_TOLERANCE:
             areas.append(file.box_item(annotation, f"area {annotation['area']:.0f}, box {width * height:.0f}"))
     advice = "correct or remove the boxes; is 'bbox' x, y, width, height?"
@@ -94,12 +94,6 @@ def find_crowded_images(file: AnnotationFile, usable: Sequence[CocoAnnotation]) 
         f"AP and AR count {MAX_DETECTIONS} detections per image, so they cannot reach 1: cut the images into tiles"
     )
     return file.finding("hint", "crowded-image", message, advice, items)
-
-
-def _overhang(annotation: CocoAnnotation, image: CocoImage) -> float:
-    """How many pixels a box extends beyond its image, on the worst side."""
-    x, y, width, height = annotation["bbox"]
-    return max(-x, -y, x + width - image["width"], y + height - image["height"])
 
 
 def _is_tiny(image: CocoImage) -> bool:

@@ -8,14 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
-
-from rtmdet.data.copies import GRID, NEAR, differing_bits, is_distinctive
+from rtmdet.data.coco.file import by_image
+from rtmdet.data.copies import NEAR, differing_rows, is_distinctive
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item
 from rtmdet.data.doctor.image_files import ImageFile
-
-_BLOCK = 1024  # fingerprints compared with all others at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +37,7 @@ def find_copies(files: Sequence[AnnotationFile], inspected: Sequence[Mapping[int
     """Copies of images; `inspected` has the image files of each annotation file, by image id."""
     pictures = []
     for file, found in zip(files, inspected, strict=True):
-        objects = file.annotations_of_images()
+        objects = by_image(file.annotations)
         pictures += [_Picture(file, key, one, len(objects[key])) for key, one in found.items() if one.digest]
     yield from _report_pairs(_equal_pairs(pictures), near=False)
     yield from _report_pairs(_near_pairs(pictures), near=True)
@@ -87,18 +84,13 @@ def _equal_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]
 def _near_pairs(pictures: Sequence[_Picture]) -> list[tuple[_Picture, _Picture]]:
     """Each picture with the nearest earlier one of each split, mirrored or not, if near but not identical."""
     distinct = [picture for picture in pictures if is_distinctive(picture.inspected.fingerprints)]
-    bits_of = np.array([picture.inspected.fingerprints for picture in distinct]).reshape(
-        -1, 2, GRID * GRID
-    )  # (M, 2, 256)
     starts = {split: index for index, split in reversed(list(enumerate(picture.split for picture in distinct)))}
     pairs = []
-    for start in range(0, len(distinct), _BLOCK):
-        block = min(_BLOCK, len(distinct) - start)
-        for index, bits in enumerate(differing_bits(bits_of, start, block), start=start):
-            edges = [*sorted(edge for edge in starts.values() if edge < index), index]
-            for first, last in pairwise(edges):  # the earlier pictures of one split
-                nearest = first + int(bits[first:last].argmin())
-                earlier, later = distinct[nearest], distinct[index]
-                if bits[nearest] <= NEAR and earlier.inspected.digest != later.inspected.digest:
-                    pairs.append((earlier, later))
+    for index, bits in enumerate(differing_rows([picture.inspected.fingerprints for picture in distinct])):
+        edges = [*sorted(edge for edge in starts.values() if edge < index), index]
+        for first, last in pairwise(edges):  # the earlier pictures of one split
+            nearest = first + int(bits[first:last].argmin())
+            earlier, later = distinct[nearest], distinct[index]
+            if bits[nearest] <= NEAR and earlier.inspected.digest != later.inspected.digest:
+                pairs.append((earlier, later))
     return pairs

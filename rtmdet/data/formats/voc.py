@@ -15,7 +15,7 @@ import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shown
-from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
 from rtmdet.data.files import files_below
 from rtmdet.data.formats import label_files
 from rtmdet.data.formats.faults import one_entry
@@ -187,9 +187,7 @@ def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
     if taken:
         raise InputError(f"{taken[0]} exists already; give another --out or --split")
     names = {category["id"]: category["name"] for category in file["categories"]}
-    annotations_of: dict[int, list[CocoAnnotation]] = {image["id"]: [] for image in file["images"]}
-    for annotation in file["annotations"]:
-        annotations_of[annotation["image_id"]].append(annotation)
+    annotations_of = by_image(file["annotations"])
     for image, stem in zip(file["images"], stems, strict=True):
         _path(out, stem).parent.mkdir(parents=True, exist_ok=True)
         voc_document(image, annotations_of[image["id"]], names).write(_path(out, stem), encoding="utf-8")

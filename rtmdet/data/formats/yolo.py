@@ -17,7 +17,7 @@ import yaml
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shown
-from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
 from rtmdet.data.files import as_on_disk, comparable, files_below
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.label_files import copy_image, label_names
@@ -211,10 +211,7 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
     numbers = {category["id"]: number for number, category in enumerate(categories)}
     description = _current_data_yaml(out, [category["name"] for category in categories])
     stems = label_names(file)
-    annotations_of: dict[int, list[CocoAnnotation]] = {image["id"]: [] for image in file["images"]}
-    for annotation in file["annotations"]:
-        if not annotation["iscrowd"]:
-            annotations_of[annotation["image_id"]].append(annotation)
+    annotations_of = by_image(one for one in file["annotations"] if not one["iscrowd"])
     for image, stem in zip(file["images"], stems, strict=True):
         lines = [yolo_line(numbers[entry["category_id"]], entry, image) for entry in annotations_of[image["id"]]]
         label = out / "labels" / split / f"{stem}.txt"
