@@ -8,26 +8,20 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Callback": "rtmdet.training.records",
-    "Detections": "rtmdet.core.detections",
-    "Detector": "rtmdet.detector",
-    "InputError": "rtmdet.core.errors",
-    "Overlap": "rtmdet.core.overlap",
-    "RTMDet": "rtmdet.models.rtmdet",
-    "build_rtmdet": "rtmdet.models.rtmdet",
-    "check_data": "rtmdet.api.datasets",
-    "compare": "rtmdet.api.runs",
-    "convert_data": "rtmdet.api.datasets",
-    "evaluate": "rtmdet.api.detectors",
-    "export": "rtmdet.api.detectors",
-    "export_data": "rtmdet.api.datasets",
-    "label": "rtmdet.api.detectors",
-    "merge_data": "rtmdet.api.datasets",
-    "split_data": "rtmdet.api.datasets",
-    "track": "rtmdet.stream.tracking",
-    "train": "rtmdet.api.runs",
+_NAMES = {
+    "rtmdet.api.datasets": ("check_data", "convert_data", "export_data", "merge_data", "split_data"),
+    "rtmdet.api.detectors": ("evaluate", "export", "label"),
+    "rtmdet.api.runs": ("compare", "train"),
+    "rtmdet.api.visualizers": ("draw_box_am", "draw_feature_maps"),
+    "rtmdet.core.detections": ("Detections",),
+    "rtmdet.core.errors": ("InputError",),
+    "rtmdet.core.overlap": ("Overlap",),
+    "rtmdet.detector": ("Detector",),
+    "rtmdet.models.rtmdet": ("RTMDet", "build_rtmdet"),
+    "rtmdet.stream.tracking": ("track",),
+    "rtmdet.training.records": ("Callback",),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "Callback",
@@ -41,6 +35,8 @@ __all__ = [
     "check_data",
     "compare",
     "convert_data",
+    "draw_box_am",
+    "draw_feature_maps",
     "evaluate",
     "export",
     "export_data",
@@ -55,6 +51,7 @@ if TYPE_CHECKING:
     from rtmdet.api.datasets import check_data, convert_data, export_data, merge_data, split_data
     from rtmdet.api.detectors import evaluate, export, label
     from rtmdet.api.runs import compare, train
+    from rtmdet.api.visualizers import draw_box_am, draw_feature_maps
     from rtmdet.core.detections import Detections
     from rtmdet.core.errors import InputError
     from rtmdet.core.overlap import Overlap

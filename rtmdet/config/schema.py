@@ -277,3 +277,8 @@ class Config:
             f"augmentation.multi_scale: {low:g} x data.input_size {list(self.data.input_size)} is too small: one "
             "side must stay 64 or more",
         )
+
+    @property
+    def stage2_start(self) -> int:
+        """The first epoch, counted from 0, without mosaic and mixup."""
+        return max(self.train.epochs - self.augmentation.stage2_epochs, 0)

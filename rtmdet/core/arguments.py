@@ -76,7 +76,9 @@ def _hints(owner: Callable[..., object]) -> dict[str, Any]:
 
 
 def _fitted(name: str, value: Any, kind: Any) -> object:
-    plain = value.tolist() if hasattr(value, "tolist") and kind is not Any else value
+    if Any in (kind, *get_args(kind)):
+        return value
+    plain = value.tolist() if hasattr(value, "tolist") else value
     ordered = isinstance(plain, Iterable) and not isinstance(plain, Sequence | Mapping | set | frozenset)
     if ordered and _takes_lists(kind):
         plain = list(plain)  # a generator, or the keys of a dict

@@ -3,7 +3,7 @@
 Legend: H, W height and width after EXIF orientation is applied.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     Picture = np.ndarray | Tensor | Image.Image
+else:
+    Picture = Any  # without torch
 ValueRange = tuple[int, int]  # 16-bit values that become black and white
 COLORS = ("rgb", "bgr")
 

@@ -250,7 +250,7 @@ def build_training_samples(config: Config, dataset: CocoDataset) -> TrainingSamp
         dataset,
         input_size=config.data.input_size,
         seed=config.train.seed,
-        stage2_start=max(config.train.epochs - augmentation.stage2_epochs, 0),
+        stage2_start=config.stage2_start,
         use_mosaic=augmentation.mosaic,
         mosaic_cache=augmentation.mosaic_cache,
         mixup_probability=augmentation.mixup_probability,

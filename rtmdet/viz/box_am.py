@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.structures import DenseOutputs
-from rtmdet.viz.box_targets import BoxTarget
+from rtmdet.viz.box_targets import BoxTarget, source_levels
 from rtmdet.viz.heatmap import on_picture, unit_range
 from rtmdet.viz.hooks import capture, find_layer, flatten_outputs
 
@@ -69,6 +69,18 @@ def fed_levels(model: nn.Module, layer: str, images: Tensor) -> set[int]:
         if given
         and any(part is not None for part in torch.autograd.grad(total, given, retain_graph=True, allow_unused=True))
     }
+
+
+def fed_boxes(
+    model: nn.Module, layers: Sequence[str], images: Tensor, boxes: Tensor, content: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """(N,) bool per layer: which boxes (N, 4), in input pixels, come from a pyramid level that the layer feeds.
+
+    `content` is the size (H, W) of the input without its padding.
+    """
+    with torch.no_grad():
+        levels = source_levels(model(images), boxes, content).cpu().numpy()
+    return {layer: np.isin(levels, list(fed_levels(model, layer, images))) for layer in layers}
 
 
 def merge_maps(maps: Sequence[np.ndarray], picture_size: tuple[int, int], input_size: tuple[int, int]) -> np.ndarray:

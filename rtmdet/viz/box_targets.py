@@ -74,6 +74,27 @@ def detection_target(boxes: Tensor, labels: Tensor, input_size: tuple[int, int])
     return target
 
 
+def choose_target(
+    method: str,
+    target: str,
+    boxes: Tensor,
+    labels: Tensor,
+    *,
+    content: tuple[int, int],
+    input_size: tuple[int, int],
+    classes: int,
+) -> BoxTarget:
+    """What a method explains, for boxes (N, 4) of K `classes`: with a gradient `target`, "score" or "loss".
+
+    Sizes are (H, W): `content` is the input without its padding.
+    """
+    if method not in GRADIENT_METHODS:
+        return detection_target(boxes, labels, input_size)
+    if target == "loss":
+        return box_loss_target(boxes, labels, classes)
+    return class_score_target(boxes, labels, content)
+
+
 @torch.no_grad()
 def source_levels(outputs: DenseOutputs, boxes: Tensor, input_size: tuple[int, int]) -> Tensor:
     """The level (N,) int64, 0 the finest, that predicted each of boxes (N, 4): the one with the closest prediction.

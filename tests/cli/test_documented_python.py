@@ -94,6 +94,18 @@ def test_training_and_measuring(dataset: Path, checkpoint: Path, folder: Path) -
     assert names["found"].ap == names["run"].metrics["AP"]
 
 
+@pytest.mark.shared
+def test_looking_inside(shared: Path, folder: Path) -> None:
+    shutil.copy(shared / "data" / "balloon" / "val" / "4838031651_3e7b5ea5c7_b.jpg", folder / "photo.jpg")
+    (folder / "runs" / "b").mkdir(parents=True)
+    shutil.copy(shared / "weights" / "rtmdet_nano_person_bn.pth", folder / "runs" / "b" / "last.pth")
+    names = run("import rtmdet\n" + examples("docs/python.md", "Looking inside"), {})
+    assert list(names["maps"]) == ["backbone", "neck"]
+    assert list(names["heat"]) == ["neck.out_convs[0]", "neck.out_convs[2]", "mean"]
+    photo = read_image(folder / "photo.jpg")
+    assert {picture.shape[1] for picture in names["heat"].values()} == {photo.shape[1]}
+
+
 @pytest.mark.slow
 def test_exporting(dataset: Path, checkpoint: Path, folder: Path) -> None:
     (folder / "data").mkdir()

@@ -1,6 +1,7 @@
 """`rtmdet visualize`: the pictures it writes and the lines it answers with."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +12,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rtmdet.cli import visualize
+import rtmdet
+from rtmdet.api import visualizers
+from rtmdet.cli import parser, visualize
 from rtmdet.cli.main import main
 from rtmdet.core.class_colors import class_colors
 from rtmdet.core.detections import Detections
+from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import letterbox
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import build_rtmdet
+from rtmdet.viz import box_am, box_targets
 from rtmdet.viz.box_targets import BoxTarget, class_score_target
+from rtmdet.viz.feature_maps import REDUCTIONS, reduce_maps
 from rtmdet.viz.heatmap import on_picture
 from rtmdet.viz.hooks import capture
 from rtmdet.weights.load import load_weights, read_checkpoint
@@ -91,9 +97,9 @@ def test_several_layers_and_channels(photo: Path) -> None:
 
 def test_titles_of_channels() -> None:
     maps = [torch.arange(12.0).reshape(1, 3, 2, 2)]
-    titles = [title for title, _ in visualize.reduce_maps("neck.out_convs[0]", maps, "topk", 2)]
+    titles = [title for title, _ in reduce_maps("neck.out_convs[0]", maps, "topk", 2)]
     assert titles == ["neck.out_convs[0], channel: 2", "neck.out_convs[0], channel: 1"]
-    [(title, heat)] = visualize.reduce_maps("neck.out_convs[0]", maps, "select_max", 2)
+    [(title, heat)] = reduce_maps("neck.out_convs[0]", maps, "select_max", 2)
     assert title == "neck.out_convs[0], select_max of 3 x 2 x 2"
     assert heat.tolist() == [[8, 9], [10, 11]]
 
@@ -105,8 +111,8 @@ def boxes_of_levels(photo: Path, monkeypatch: pytest.MonkeyPatch) -> Detections:
         torch.full((3,), 0.5),
         torch.zeros(3).long(),
     )
-    monkeypatch.setattr(visualize, "_find_boxes", lambda *_: found)
-    monkeypatch.setattr(visualize, "source_levels", lambda *_: torch.arange(3))
+    monkeypatch.setattr(visualizers, "find_boxes", lambda *_: found)
+    monkeypatch.setattr(box_am, "source_levels", lambda *_: torch.arange(3))
     return found
 
 
@@ -119,7 +125,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
         maps.append(heat)
         return np.zeros((*size, 3), np.uint8)
 
-    monkeypatch.setattr(visualize, "heat_map", record)
+    monkeypatch.setattr(visualizers, "heat_map", record)
     return maps
 
 
@@ -127,7 +133,7 @@ def test_the_padding_is_cut_off_feature_maps(
     photo: Path, drawn: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = np.random.default_rng(0).random((8, 8)).astype(np.float32)
-    monkeypatch.setattr(visualize, "reduce_maps", lambda *_: [("title", raw)])
+    monkeypatch.setattr(visualizers, "reduce_maps", lambda *_: [("title", raw)])
     visualize_photo(photo)
     assert np.array_equal(drawn[0], on_picture(raw, (40, 80), (64, 64)))
 
@@ -149,9 +155,9 @@ def test_targets_get_boxes_in_input_pixels(
         asked.append(boxes)
         return class_score_target(boxes, labels, (32, 64))
 
-    monkeypatch.setattr(visualize, maker, make)
+    monkeypatch.setattr(box_targets, maker, make)
     found = Detections(torch.tensor([[10.0, 5, 60, 40]]), torch.tensor([0.5]), torch.tensor([1]))
-    monkeypatch.setattr(visualize, "_find_boxes", lambda *_: found)
+    monkeypatch.setattr(visualizers, "find_boxes", lambda *_: found)
     visualize_photo(photo, "--method", *options)
     assert torch.cat(asked).tolist() == [[8, 4, 48, 32]]  # 80 x 40 pixels in 64 x 64
 
@@ -185,7 +191,7 @@ def test_ablationcam_covers_one_level_by_default(
 ) -> None:
     """The one that most boxes come from; the others can be named."""
     boxes_of_levels(photo, monkeypatch)
-    monkeypatch.setattr(visualize, "source_levels", lambda *_: torch.tensor([0, 2, 2]))
+    monkeypatch.setattr(box_am, "source_levels", lambda *_: torch.tensor([0, 2, 2]))
     code, names = visualize_photo(photo, "--method", "ablationcam")
     assert (code, names) == (0, ["photo_neck.out_convs[2]_ablationcam.png"])
     out, err = capsys.readouterr()
@@ -249,7 +255,7 @@ def test_captions_say_what_a_method_does_not_show(photo: Path, monkeypatch: pyte
         captions.append(text)
         return image
 
-    monkeypatch.setattr(visualize, "add_caption", record)
+    monkeypatch.setattr(visualizers, "add_caption", record)
     for options in (["eigencam"], ["ablationcam"], ["gradcam", "--target", "loss"]):
         visualize_photo(photo, ANY, "--layer", "neck.out_convs[1]", "--method", *options)
     assert captions[0] == "eigencam of neck.out_convs[1]: what varies most in the layer; explains no detection"
@@ -297,7 +303,7 @@ def test_an_empty_map_is_said(photo: Path, capsys: pytest.CaptureFixture[str]) -
         ([ANY, "--method", "gradcam", "--layer", "nekc"], "did you mean neck"),
         ([ANY, "--layer", "nekc"], "did you mean neck"),
         ([ANY, "--layer", "__import__('os')"], "not a module path"),
-        (["--reduction", "topk", "--topk", "0"], "--topk 0: expected at least 1"),
+        (["--reduction", "topk", "--topk", "0"], "topk 0: expected at least 1 channel"),
         (["--topk", "2"], "--topk is for --reduction topk: give that, too"),
         (["--method", "gradcam", "--reduction", "topk"], "--reduction is for feature maps: leave out"),
         (["--method", "gradcam", "--topk", "2"], "--topk is for feature maps: leave out this option or --method"),
@@ -320,6 +326,46 @@ def test_an_image_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "expected an image file" in capsys.readouterr().err
 
 
+def test_pictures_from_python(photo: Path, checkpoint: Path) -> None:
+    """The same from a file, an array in either order of colors, and a detector with merged batch norms."""
+    maps = rtmdet.draw_feature_maps(checkpoint, photo, layers=["backbone", "neck"], score=0.0)
+    assert list(maps) == ["backbone", "neck"]
+    pixels = read_image(photo)
+    for image, color in ((pixels, "rgb"), (np.ascontiguousarray(pixels[..., ::-1]), "bgr")):
+        again = rtmdet.draw_feature_maps(Detector(checkpoint), image, layers=["neck"], score=0.0, color=color)
+        different = np.abs(again["neck"].astype(int) - maps["neck"]).max(2) > 8  # merged norms round differently
+        assert different.mean() < 0.01
+    heat = rtmdet.draw_box_am(checkpoint, pixels, score=0.0)
+    assert list(heat) == ["all_levels"]
+    assert heat["all_levels"].shape[1:] == (80, 3)
+
+
+@pytest.mark.parametrize(
+    ("function", "asked", "message"),
+    [
+        ("draw_feature_maps", {"reduction": "mean"}, "reduction 'mean': expected one of squeeze_mean, select_max"),
+        ("draw_feature_maps", {"topk": 0}, "topk 0: expected at least 1 channel"),
+        ("draw_feature_maps", {"layers": ["nekc"]}, "did you mean neck"),
+        ("draw_box_am", {"method": "cam"}, "method 'cam': expected one of gradcam, gradcam++, eigencam"),
+        ("draw_box_am", {"target": "iou"}, "target 'iou': expected one of score, loss"),
+        ("draw_box_am", {"score": 1.0}, "no detection above score 1,"),
+        ("draw_box_am", {"image": None}, "image: expected a path, a PIL image, a uint8 array"),
+        ("draw_box_am", {"image": "none.jpg"}, "none.jpg"),
+    ],
+)
+def test_unusable_arguments_are_one_line(
+    function: str, asked: dict[str, object], message: str, photo: Path, checkpoint: Path
+) -> None:
+    asked = {"image": photo, **asked}
+    with pytest.raises(InputError, match=re.escape(message)):
+        getattr(rtmdet, function)(checkpoint, **asked)
+
+
+def test_the_command_offers_what_the_functions_take() -> None:
+    assert tuple(visualizers.CAPTIONS) == parser.BOX_AM_METHODS
+    assert parser.REDUCTIONS == REDUCTIONS
+
+
 @pytest.mark.slow
 def test_feature_maps_do_not_import_pytorch_grad_cam() -> None:
     code = "import sys, rtmdet.cli.visualize; sys.exit('pytorch_grad_cam' in sys.modules)"
@@ -329,7 +375,7 @@ def test_feature_maps_do_not_import_pytorch_grad_cam() -> None:
 
 def reduce(maps: Tensor, reduction: str, topk: int = 4) -> list[tuple[str, np.ndarray]]:
     """Titles and maps of a layer with the output (C, h, w)."""
-    return visualize.reduce_maps("layer", [maps[None]], reduction, topk)
+    return reduce_maps("layer", [maps[None]], reduction, topk)
 
 
 def test_reductions_by_hand() -> None:

@@ -66,7 +66,7 @@ def collect_facts(
         epochs=train.epochs,
         steps=steps,
         warmup=train.warmup_iterations,
-        stage2_start=max(train.epochs - config.augmentation.stage2_epochs, 0),
+        stage2_start=config.stage2_start,
         images=len(dataset),
         input_size=config.data.input_size,
         learning_rate=learning_rate,

@@ -50,8 +50,7 @@ class Correction(Callback):
         """The epoch after which the length is corrected; None if the user's schedule does not allow it."""
         train = self._config.train
         half = cosine_start(train)
-        plain_start = max(train.epochs - self._config.augmentation.stage2_epochs, 0)
-        return half if 1 <= half < train.epochs and plain_start <= half + 1 else None
+        return half if 1 <= half < train.epochs and self._config.stage2_start <= half + 1 else None
 
     def on_step(self, record: StepRecord) -> None:
         """Record the time of the step."""
@@ -71,9 +70,8 @@ class Correction(Callback):
     def speed(self) -> Speed:
         """The measured speed of the run so far; parts not run yet are scaled from the measurement before it."""
         before = self._before
-        plain_only = self._config.augmentation.stage2_epochs >= self._config.train.epochs
         found = pace(self._durations, self._trainer.steps)
-        ratio = found / (before.plain_step if plain_only else before.mixed_step)
+        ratio = found / (before.mixed_step if self._config.stage2_start else before.plain_step)
         save = sum(self._saves) / len(self._saves) if self._saves else before.save
         # The latest validation: at first a detector of new classes has more candidates, and takes longer.
         validation = max(self._validations[-1] - 3 * save, 0.0) if self._validations else before.validation * ratio
@@ -99,11 +97,10 @@ class Correction(Callback):
         more = epochs - config.train.epochs
         if not more:
             return
-        plain = min(config.augmentation.stage2_epochs, config.train.epochs) + more
         corrected = replace(
             config,
             train=replace(config.train, epochs=epochs, cosine_start=done),
-            augmentation=replace(config.augmentation, stage2_epochs=plain),
+            augmentation=replace(config.augmentation, stage2_epochs=epochs - config.stage2_start),
         )
         with contextlib.redirect_stdout(None):  # the scaled rate was printed at the start
             rate = base_learning_rate(corrected)

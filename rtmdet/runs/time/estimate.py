@@ -42,7 +42,7 @@ class Course:
         train = config.train
         plan = Plan(train.epochs, train.validate_every, train.dense_validation)
         validations = sum(plan.is_validated(epoch) for epoch in range(1, train.epochs + 1))
-        return cls(train.epochs, min(config.augmentation.stage2_epochs, train.epochs), steps, validations)
+        return cls(train.epochs, train.epochs - config.stage2_start, steps, validations)
 
     def seconds(self, speed: Speed) -> float:
         """The time from the measurement to the end of the process."""

@@ -36,15 +36,14 @@ def measure_speed(
     Changes the weights of the trainer. All processes get the numbers of the main one.
     """
     folder, train = trainer.folder, config.train
-    mixed_epochs = max(train.epochs - config.augmentation.stage2_epochs, 0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="timing-", dir=folder) as temporary:
             trainer.folder = Path(temporary)
-            plain = time_steps(trainer, range(mixed_epochs, train.epochs), seconds=0.3 * seconds)
+            plain = time_steps(trainer, range(config.stage2_start, train.epochs), seconds=0.3 * seconds)
             mixed_step = plain_step = pace(plain, trainer.steps)
-            if mixed_epochs:
-                mixed_step = pace(time_steps(trainer, range(mixed_epochs), seconds=0.5 * seconds), trainer.steps)
+            if mixed := range(config.stage2_start):
+                mixed_step = pace(time_steps(trainer, mixed, seconds=0.5 * seconds), trainer.steps)
             began = time.perf_counter()
             trainer.save_state()
             save = time.perf_counter() - began
