@@ -31,7 +31,7 @@ from rtmdet.core.tiled_detection import detect_tiled
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.images import read_image
-from rtmdet.data.inputs import as_path, images_in, list_inputs
+from rtmdet.data.inputs import images_in, list_inputs, local_path
 from rtmdet.deploy.open_exported import is_exported, open_exported
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 
@@ -272,7 +272,7 @@ class Detector:
 
     def _open(self, image: object, name: str, color: str) -> "OpenedImage":
         if isinstance(image, str | os.PathLike):
-            path = as_path(image)
+            path = local_path(image)
             read = partial(read_image, path, self.value_range)
             return OpenedImage(read(), read, path)
         pixels = to_rgb(image, name, color=color, value_range=self.value_range)

@@ -121,6 +121,16 @@ def test_torchvision_is_never_imported_at_the_start() -> None:
     assert not [name for name, tree in PARTS.items() for found in imports(tree) if room(found) == "torchvision"]
 
 
+def test_a_public_name_means_one_thing() -> None:
+    """Each command has its `run`."""
+    homes: dict[str, list[str]] = {}
+    for name, tree in PARTS.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef | Function) and not node.name.startswith("_") and node.name != "run":
+                homes.setdefault(node.name, []).append(name)
+    assert not {name: places for name, places in homes.items() if len(places) > 1}
+
+
 def test_one_command_does_not_import_another() -> None:
     commands = {
         name for name, tree in TREES.items() if any(f.name == "run" for f in functions(tree)) and room(name) == "cli"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rtmdet.core.arguments import checked
-from rtmdet.core.console import say, track
+from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import check_names
 from rtmdet.core.paths import FilePath, path_or_none, user_path
@@ -59,7 +59,7 @@ def check_data(
     from rtmdet.runs.data_purpose import read_purpose
 
     purpose = read_purpose(None, None if weights is None else str(weights), input_size)
-    return examine_path(user_path(data), purpose, images=path_or_none(images), decode=decode, watch=track)
+    return examine_path(user_path(data), purpose, images=path_or_none(images), decode=decode, watch=progress)
 
 
 @checked

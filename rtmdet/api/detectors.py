@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from rtmdet.core.arguments import checked
-from rtmdet.core.console import say, track
+from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
 from rtmdet.core.overlap import Overlap
@@ -147,7 +147,7 @@ def label(
         recursive=recursive,
         batch_size=batch_size,
         tiling=found.choose_tiling(tile),
-        watch=partial(track, text="detecting"),
+        watch=partial(progress, text="detecting"),
     )
 
 

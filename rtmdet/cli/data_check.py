@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rtmdet.cli.finding_pictures import draw_finding
 from rtmdet.config.file import load_config
-from rtmdet.core.console import track
+from rtmdet.core.console import progress
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.data.doctor.finding import ALL, SEVERITIES, Report, SplitFiles
@@ -23,11 +23,11 @@ def run(given: argparse.Namespace) -> int:
     if given.annotations is None:
         splits = read_splits(given.config, given.images)
         splits = splits if validation is None else [splits[0], validation]
-        report = examine(splits, purpose, decode=given.decode, watch=track)
+        report = examine(splits, purpose, decode=given.decode, watch=progress)
     else:
         path, images, decode = given.annotations, given.images, given.decode
         try:
-            report = examine_path(path, purpose, images=images, validation=validation, decode=decode, watch=track)
+            report = examine_path(path, purpose, images=images, validation=validation, decode=decode, watch=progress)
         except InputError as error:
             for fault in getattr(error, "__notes__", ()):
                 print(fault)

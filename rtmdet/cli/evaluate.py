@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from rtmdet.cli.model_options import load_detector, read_tiling
+from rtmdet.cli.model_options import choose_windows, load_detector
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
 from rtmdet.data.json_file import check_output
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     dataset = open_ground_truth(detector, weights, data=data, images=arguments.images, split=arguments.split)
     for remark in dataset.remarks:
         print(remark)
-    tiling = read_tiling(arguments.tile, detector)
+    tiling = choose_windows(arguments.tile, detector)
     found = evaluate_detector(detector, dataset, name=arguments.weights, loading=loading, tiling=tiling)
     count = found.evaluator.detection_count
     print(f"{found.images} images, {count} detections: {describe_settings(found.settings)} ({found.origin})")

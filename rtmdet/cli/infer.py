@@ -14,10 +14,10 @@ from tqdm import tqdm
 from rtmdet.cli.command import split_names
 from rtmdet.cli.model_options import (
     check_score,
+    choose_windows,
     describe_score,
     hint_class,
     load_detector,
-    read_tiling,
 )
 from rtmdet.core.detections import DetectedObject
 from rtmdet.core.errors import InputError
@@ -66,7 +66,7 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
         crops=arguments.crops,
         formats=arguments.save,
     )
-    summary = Summary(tracked=arguments.track)
+    summary = Tally(tracked=arguments.track)
     outcomes = infer(detector, found.sources, settings, output, weights=str(arguments.weights))
     with closing(outcomes), progress_bar(found.sources, hidden=lines is not None) as bar:
         for outcome in outcomes:
@@ -92,7 +92,7 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
 def _read_tiling(tile: int | None, detector: Detector, *, augmented: bool) -> Tiling | None:
     """The windows; --tta leaves those of the training run out, since it has views of its own."""
     if not augmented or tile is not None:
-        return read_tiling(tile, detector)
+        return choose_windows(tile, detector)
     if detector.facts.tiling is not None:
         print("--tta detects in whole pictures: without the windows of the training run (data.tile)")
     return None
@@ -107,7 +107,7 @@ def progress_bar(sources: Sequence[Source], *, hidden: bool) -> tqdm:
 
 
 @dataclass(slots=True)
-class Summary:
+class Tally:
     """What was found in all images, by file: the first ones with their counts, all as a number.
 
     Of `tracked` videos the tracks count, each once.

@@ -6,7 +6,7 @@ from functools import partial
 
 from tqdm import tqdm
 
-from rtmdet.cli.model_options import check_score, describe_score, load_detector, read_tiling
+from rtmdet.cli.model_options import check_score, choose_windows, describe_score, load_detector
 from rtmdet.stream.label import label_next
 
 
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
         score=arguments.score,
         recursive=arguments.recursive,
         batch_size=arguments.batch,
-        tiling=read_tiling(arguments.tile, detector),
+        tiling=choose_windows(arguments.tile, detector),
         watch=partial(tqdm, desc="detecting", unit=" photos", leave=False, disable=None),
     )
     print(describe_score(arguments.score, detector, detector.classes))

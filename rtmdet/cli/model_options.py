@@ -38,7 +38,7 @@ def check_score(score: float | str) -> None:
         raise InputError(f"--score {score}: expected a number from 0 to 1, or auto")
 
 
-def read_tiling(side: int | None, detector: Detector) -> Tiling | None:
+def choose_windows(side: int | None, detector: Detector) -> Tiling | None:
     """The windows of --tile, by default those of the training run; INPUT_SIDE: of the network's input size."""
     tiling = detector.choose_tiling(max(detector.input_size) if side == INPUT_SIDE else side)
     if tiling is not None:

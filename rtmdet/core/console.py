@@ -43,6 +43,6 @@ def write_above_bar(text: str) -> None:
         tqdm.write(text)
 
 
-def track(items: SizedIterable[Item], text: str) -> Iterator[Item]:
+def progress(items: SizedIterable[Item], text: str) -> Iterator[Item]:
     """Iterate over `items` with a progress bar that is removed at the end."""
     return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True, disable=None if _speaks() else True))

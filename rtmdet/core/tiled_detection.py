@@ -49,7 +49,7 @@ def detect_tiled(
     if len(everything) > (most := ENTERING * selection.max_detections):
         best = np.argsort(-everything.scores, kind="stable")[:most]
         everything, seams = everything[best], seams[best]
-    return merge(everything, seams)[: selection.max_detections]
+    return merge_windows(everything, seams)[: selection.max_detections]
 
 
 def _detect(
@@ -65,7 +65,7 @@ def _detect(
     ]
 
 
-def merge(found: Detections, cut: np.ndarray) -> Detections:
+def merge_windows(found: Detections, cut: np.ndarray) -> Detections:
     """One box per object, by falling score; `cut` (D,) bool: those that a seam may have cut.
 
     Whole boxes come first: of two boxes of a class that show the same object, the whole one and then the one with the

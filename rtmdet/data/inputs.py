@@ -18,7 +18,7 @@ from rtmdet.data.images import IMAGE_SUFFIXES
 def list_inputs(images: object) -> tuple[bool, Iterator[tuple[str, object]]]:
     """Whether the input is a single image; and all images with their names for messages."""
     if isinstance(images, str | os.PathLike):
-        path = as_path(images)
+        path = local_path(images)
         if not os.path.isdir(path):  # also for a text that no path can be
             return True, iter([(str(path), path)])
         return False, ((str(file), file) for file in images_in(path))
@@ -28,7 +28,7 @@ def list_inputs(images: object) -> tuple[bool, Iterator[tuple[str, object]]]:
     return False, ((f"images[{place}]", image) for place, image in enumerate(images))
 
 
-def as_path(image: str | os.PathLike[str]) -> Path:
+def local_path(image: str | os.PathLike[str]) -> Path:
     """The path of a file or folder. Raises InputError for an empty one, and for an address."""
     text = os.fspath(image)
     if "://" in text:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtmdet.core.console import track
+from rtmdet.core.console import progress
 from rtmdet.core.errors import InputError
 from rtmdet.data.files import files_below, spread
 from rtmdet.data.formats.open import find_dataset
@@ -148,7 +148,7 @@ class _Inputs:
         return len(self.paths)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for path in track(self.paths, "calibrating"):
+        for path in progress(self.paths, "calibrating"):
             pixels, _ = self.detector.preprocess([read_image(path, self.detector.value_range)])
             yield np.ascontiguousarray(pixels)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rtmdet import __version__
-from rtmdet.core.console import track
+from rtmdet.core.console import progress
 from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import unwritable
 from rtmdet.data.coco.dataset import CocoDataset
@@ -149,7 +149,7 @@ def named_by_result(file: ExportedFile, path: Path) -> ExportedFile:
 def _pictures(images: CheckImages, detector: Detector) -> Iterator[np.ndarray]:
     """The pictures or, for a detector that was trained with data.tile, as many windows of them."""
     tiling = detector.facts.tiling
-    for path in track(images.paths, "comparing"):
+    for path in progress(images.paths, "comparing"):
         picture = read_image(path, detector.value_range)
         if tiling is None:
             yield picture

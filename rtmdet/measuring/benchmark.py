@@ -114,14 +114,14 @@ def run_benchmark(cases: Sequence[Case], image: Path, *, threads: int, rounds: i
     for name, number, least in (("threads", threads, 1), ("rounds", rounds, 2)):
         if number < least:
             raise InputError(f"{name} {number}: expected at least {least}")
-    from rtmdet.core.console import track  # not at the top: processes that run exported files need no torch
+    from rtmdet.core.console import progress  # not at the top: processes that run exported files need no torch
 
     read_image(image)
     with ExitStack() as stack:
         workers = [stack.enter_context(_started(case, image, threads)) for case in cases]
         sizes = [_receive(worker) for worker in workers]
         times: list[list[Round]] = [[] for _ in cases]
-        for turn in track(range(WARM_UP + rounds), "measuring"):
+        for turn in progress(range(WARM_UP + rounds), "measuring"):
             for worker, own in zip(workers, times, strict=True):
                 answer = _ask(worker, True)
                 if turn >= WARM_UP:

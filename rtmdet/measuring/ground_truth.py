@@ -46,12 +46,12 @@ def open_ground_truth(
             )
         dataset = open_coco(detector, Path(stored.annotations), Path(stored.images))
     else:
-        dataset = _open_data_set(detector, data, images, split)
+        dataset = _open_given(detector, data, images, split)
     dataset.remarks += dark_remarks(dataset.few_paths, detector.value_range)
     return dataset
 
 
-def _open_data_set(detector: Detector, data: Path, images: Path | None, split: str | None) -> CocoDataset:
+def _open_given(detector: Detector, data: Path, images: Path | None, split: str | None) -> CocoDataset:
     source = find_dataset(data, images)
     name, found = _choose_split(source, split)
     with TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from rtmdet.config.file import parse_config
 from rtmdet.config.schema import EVALUATION_BACKENDS, EvaluationConfig
 from rtmdet.core.backend import Backend, Selection, detect
-from rtmdet.core.console import SizedIterable, track, warn
+from rtmdet.core.console import SizedIterable, progress, warn
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.overlap import Overlap
@@ -45,7 +45,7 @@ def detect_all(
 ) -> CocoEvaluator:
     """Run the network over every image of the loader; returns an evaluator with the detections of this process."""
     evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
-    for batch in track(loader, "validating"):
+    for batch in progress(loader, "validating"):
         evaluator.add(batch.metas, detect(backend, batch.images, places_of(batch), selection_of(settings)))
     return evaluator
 
@@ -67,7 +67,7 @@ def detect_all_tiled(
     evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
     chosen = range(len(dataset)) if indices is None else indices
     samples = in_order(dataset.load, chosen, threads=1, ahead=2)
-    for _, sample in zip(track(chosen, "validating"), samples, strict=True):
+    for _, sample in zip(progress(chosen, "validating"), samples, strict=True):
         found = detect_tiled(backend, input_size, sample.image, tiling, selection_of(settings), batch_size=batch_size)
         evaluator.add([sample.meta], [found])
     return evaluator

@@ -23,7 +23,7 @@ from rtmdet.runs.folder import check_unclaimed, holds_run, load_run
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.settings.own_data import OwnData, check_resumable, choose_classes
-from rtmdet.runs.settings.own_splits import SPLIT_SEED, open_data_set, prepare_to_split
+from rtmdet.runs.settings.own_splits import SPLIT_SEED, open_own_data, prepare_to_split
 from rtmdet.runs.time.limit import TimedRun, TimeLimit, settings_of_first_fold
 from rtmdet.viz.score_curves import draw_score_curves
 
@@ -43,7 +43,7 @@ def cross_validate(
         raise InputError("--folds works with --data only: a configuration names its own splits")
     if started_processes() > 1:
         raise InputError("--folds: expected one process, found several; start it without torchrun")
-    source = open_data_set(options.data_set, options.images)
+    source = open_own_data(options.data_set, options.images)
     whole = source.splits["train"]
     if "val" in source.splits:
         say(

@@ -53,17 +53,19 @@ def carry_out(options: RunOptions, callbacks: Sequence[Callback] = ()) -> Path:
     """
     limit = time_limit(options)
     if options.folds is not None:
-        train_fold = partial(train, resume=options.resume, callbacks=callbacks, estimated=False)
+        train_fold = partial(train_run, resume=options.resume, callbacks=callbacks, estimated=False)
         cross_validate(options, train_fold, limit)
         return options.folder
     if limit is not None:
         check_unclaimed(options.folder)
         data = OwnData.open(options, options.folder)
-        return train(data.configure(), TimedRun(limit, data), resume=options.resume, callbacks=callbacks)
-    return train(configuration(options), resume=options.resume, callbacks=callbacks, fits=options.data is not None)
+        return train_run(data.configure(), TimedRun(limit, data), resume=options.resume, callbacks=callbacks)
+    return train_run(
+        configuration(options), resume=options.resume, callbacks=callbacks, fits=options.data is not None
+    )
 
 
-def train(
+def train_run(
     config: Config,
     timed: TimedRun | None = None,
     *,

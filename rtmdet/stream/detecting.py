@@ -19,7 +19,7 @@ from rtmdet.core.tiling import Tiling
 from rtmdet.detector import Detector, OpenedImage, choose_selection
 from rtmdet.stream.frames import Failure, Frame, Source
 from rtmdet.stream.threads import in_order, prefetched
-from rtmdet.stream.views import View, choose_views, merge
+from rtmdet.stream.views import View, choose_views, merge_views
 
 READERS = 2  # threads that decode and resize
 LEAST_TRACKED = 300  # boxes that are looked for in a frame for tracking, at least
@@ -86,7 +86,9 @@ def frames_of(sources: Iterable[Source]) -> Iterator[Frame | Failure]:
             yield Failure(error, partial=begun)
 
 
-def detect(detector: Detector, sources: Sequence[Source], settings: DetectSettings) -> Iterator[Result | Failure]:
+def detect_frames(
+    detector: Detector, sources: Sequence[Source], settings: DetectSettings
+) -> Iterator[Result | Failure]:
     """What is found in each picture of the sources, in their order; the network runs in the caller's thread.
 
     Memory holds a few batches at most; of pictures to be cut, which may be very large, one and the next. A live
@@ -164,4 +166,4 @@ def _detect_in_views(
         widths = [picture.image.pixels.shape[1] for picture in pictures]
         found = run_backend(backend, batch, places, selection)
         parts.append([view.back(one, width) for one, width in zip(found, widths, strict=True)])
-    return [merge(seen, selection) for seen in zip(*parts, strict=True)]
+    return [merge_views(seen, selection) for seen in zip(*parts, strict=True)]

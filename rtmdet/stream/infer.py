@@ -11,16 +11,16 @@ from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.picture_source import source_mark
 from rtmdet.detector import Detector
-from rtmdet.stream.detecting import DetectSettings, Result, detect
+from rtmdet.stream.detecting import DetectSettings, Result, detect_frames
 from rtmdet.stream.document import DetectedFile, DetectionsHead, InputSide, open_document
 from rtmdet.stream.formats import open_formats
 from rtmdet.stream.frames import Failure, Frame, Source
-from rtmdet.stream.label_files import LabelFiles, label
-from rtmdet.stream.pictures import Target, choose_targets, save_crops
+from rtmdet.stream.label_files import LabelFiles, labeled_result
+from rtmdet.stream.output_places import OutputPlace, choose_places, save_crops
 from rtmdet.stream.threads import in_order
 from rtmdet.stream.track_files import TracksTable
 from rtmdet.stream.tracking import check_tracking, follow
-from rtmdet.stream.video import DEFAULT_RATE, VideoWriter, library
+from rtmdet.stream.video import DEFAULT_RATE, VideoWriter, load_pyav
 
 WRITERS = 2  # threads that draw and encode
 AHEAD = 6  # pictures that wait for them or for their turn
@@ -57,12 +57,12 @@ def infer(
     once, and for results that cannot be written.
     """
     if output.pictures and any(source.moving for source in sources):
-        library()  # before any work
+        load_pyav()  # before any work
     if settings.tracked:
         check_tracking(sources)
     elif "mot" in output.formats:
         raise InputError("--save mot: its rows are tracks: add --track")
-    targets = choose_targets(sources, output.folder)
+    targets = choose_places(sources, output.folder)
     height, width = detector.input_size
     head = DetectionsHead(
         weights=weights,
@@ -82,7 +82,7 @@ def _outcomes(
     live, tiled = any(source.live for source in sources), settings.tiling is not None
     # Of pictures to be cut, which may be very large, one is drawn while the network is at the next one.
     ahead = 1 if live else 2 if tiled else AHEAD
-    found = detect(detector, sources, settings)
+    found = detect_frames(detector, sources, settings)
     results = follow(found, settings) if settings.tracked else found
     try:
         drawn = in_order(writer.draw, results, threads=1 if tiled else WRITERS, ahead=ahead)
@@ -106,7 +106,7 @@ class _Writer:
     def __init__(
         self,
         output: OutputSettings,
-        targets: dict[Source, Target],
+        targets: dict[Source, OutputPlace],
         head: DetectionsHead,
         formats: Sequence[LabelFiles],
     ) -> None:
@@ -144,7 +144,7 @@ class _Writer:
         if self._document is not None:
             self._document.add(drawn.outcome.entry)
         if self._formats:
-            labeled = label(drawn.result, self._targets[drawn.result.frame.source])
+            labeled = labeled_result(drawn.result, self._targets[drawn.result.frame.source])
             for files in self._formats:
                 files.add(labeled)
         if drawn.picture is None:

@@ -15,7 +15,16 @@ from rtmdet.detector import Detector, Score
 from rtmdet.stream.formats import PHOTO_FOLDERS, open_label_set
 from rtmdet.stream.frames import Failure, Frame
 from rtmdet.stream.label_files import LabeledResult, write_table
-from rtmdet.stream.ranking import Choice, RankedPhoto, Ranking, Watch, check_photos, choose, labeled_photos, rank
+from rtmdet.stream.ranking import (
+    ChosenPhotos,
+    RankedPhoto,
+    Ranking,
+    Watch,
+    check_photos,
+    choose,
+    labeled_photos,
+    rank_photos,
+)
 from rtmdet.stream.sources import ImageFile, find_sources, with_range
 
 RANKING = "ranking.csv"
@@ -90,7 +99,7 @@ def label_next(
     for remark in found.remarks:
         say(remark)
     files = check_photos(found.sources)
-    ranking = rank(detector, files, score=score, batch_size=batch_size, tiling=tiling, watch=watch)
+    ranking = rank_photos(detector, files, score=score, batch_size=batch_size, tiling=tiling, watch=watch)
     choice = choose(ranking, limit, labeled)
     if not choice.photos:
         raise InputError(f"{photos[0]}: all {len(ranking.photos)} photos are in {skip} already: give others")
@@ -115,7 +124,7 @@ def _check(format: str, limit: int, out: Path) -> None:
         raise InputError(f"--out {out}: {above} is not a folder that can be written to: choose another one")
 
 
-def _write(detector: Detector, choice: Choice, format: str, out: Path) -> list[LabeledPhoto]:
+def _write(detector: Detector, choice: ChosenPhotos, format: str, out: Path) -> list[LabeledPhoto]:
     folder = out / PHOTO_FOLDERS[format]
     folder.mkdir(parents=True, exist_ok=True)
     digits = max(len(str(len(choice.photos))), 3)

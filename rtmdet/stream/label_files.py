@@ -12,7 +12,7 @@ from rtmdet.core.whole_file import write_whole
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, box_annotation
 from rtmdet.stream.detecting import Result
 from rtmdet.stream.frames import Frame
-from rtmdet.stream.pictures import Target
+from rtmdet.stream.output_places import OutputPlace
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +36,7 @@ class LabeledResult:
         ]
 
 
-def label(result: Result, target: Target) -> LabeledResult:
+def labeled_result(result: Result, target: OutputPlace) -> LabeledResult:
     """A result under the names of its target."""
     frame, stem = result.frame, target.of_frame(result.frame)
     name = frame.source.place.as_posix() if frame.index is None else f"{stem.as_posix()}.jpg"

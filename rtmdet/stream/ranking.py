@@ -17,7 +17,7 @@ from rtmdet.data.copies import DistinctPhotos, digest
 from rtmdet.data.formats.open import find_dataset
 from rtmdet.data.image_names import place_images
 from rtmdet.detector import Detector, Score
-from rtmdet.stream.detecting import DetectSettings, Result, detect
+from rtmdet.stream.detecting import DetectSettings, Result, detect_frames
 from rtmdet.stream.frames import Failure
 from rtmdet.stream.sources import ImageFile
 
@@ -46,7 +46,7 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Choice:
+class ChosenPhotos:
     """The photos to label next, near copies last, and which photos are copies of others."""
 
     photos: Sequence[RankedPhoto]
@@ -69,7 +69,7 @@ def unsureness(found: Detections, thresholds: np.ndarray) -> float:
     return float(closeness(found, thresholds).sum())
 
 
-def rank(
+def rank_photos(
     detector: Detector,
     photos: Sequence[ImageFile],
     *,
@@ -89,7 +89,7 @@ def rank(
     )
     ranked: list[RankedPhoto] = []
     failures: list[Failure] = []
-    for photo, result in zip(watch(photos), detect(detector, photos, settings), strict=True):
+    for photo, result in zip(watch(photos), detect_frames(detector, photos, settings), strict=True):
         if isinstance(result, Result):
             found = replace(result.found.numpy(), picture=None)  # do not keep the pixels
             ranked.append(RankedPhoto(photo.path, unsureness(found, thresholds), found.above(thresholds.tolist())))
@@ -100,7 +100,7 @@ def rank(
     return Ranking(sorted(ranked, key=lambda photo: -photo.unsure), failures)
 
 
-def choose(ranking: Ranking, limit: int, labeled: Iterable[Path] = ()) -> Choice:
+def choose(ranking: Ranking, limit: int, labeled: Iterable[Path] = ()) -> ChosenPhotos:
     """The first `limit` photos of a ranking, of copies one only, and no copies of `labeled` photos.
 
     Near copies, such as bursts, follow only if there are too few others: where the camera does not move, all photos
@@ -127,7 +127,7 @@ def choose(ranking: Ranking, limit: int, labeled: Iterable[Path] = ()) -> Choice
         else:
             near.append(photo)
             copies[photo.path] = NEAR_COPY
-    return Choice([*chosen, *near][:limit], copies)
+    return ChosenPhotos([*chosen, *near][:limit], copies)
 
 
 def labeled_photos(data: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, LOOKED_AT, VIDEO_S
 from rtmdet.stream.addresses import ImageAddress
 from rtmdet.stream.camera import Camera
 from rtmdet.stream.frames import Frame, Source
-from rtmdet.stream.video import STREAM_SCHEMES, Video, is_video, library
+from rtmdet.stream.video import STREAM_SCHEMES, Video, is_video, load_pyav
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def find_sources(
         found.sources.extend(_file(file, folder) for file, folder in new.items())
         seen.update(real.values())
     if any(isinstance(source, Video) for source in found.sources):
-        library()  # before any work
+        load_pyav()  # before any work
     found.sources[:] = dict.fromkeys(found.sources)
     return found
 

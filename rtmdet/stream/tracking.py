@@ -20,7 +20,7 @@ from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import FilePath
 from rtmdet.detector import Detector, Score
-from rtmdet.stream.detecting import DetectSettings, Result, detect
+from rtmdet.stream.detecting import DetectSettings, Result, detect_frames
 from rtmdet.stream.frames import Failure, Source
 from rtmdet.stream.sources import find_sources
 from rtmdet.stream.video import DEFAULT_RATE
@@ -43,10 +43,10 @@ def check_tracking(sources: Sequence[Source]) -> None:
             f"tracking: expected videos or cameras, found {number} ({stills[0]}): give the video itself, or make "
             "one of numbered frames with ffmpeg"
         )
-    library()
+    load_trackers()
 
 
-def library() -> "type[ByteTrackTracker]":
+def load_trackers() -> "type[ByteTrackTracker]":
     """The tracker. Raises InputError if the package is not installed or too old."""
     try:
         from trackers import ByteTrackTracker  # an extra
@@ -113,7 +113,7 @@ class VideoTracks:
         The package's own thresholds are 0.6 and 0.7, the paper's least score is 0.1; those of RTMDet differ by class
         and weights, and are tuned in the validation.
         """
-        return library()(
+        return load_trackers()(
             frame_rate=self._rate,
             lost_track_buffer=round(30 * LOST),  # it counts in frames of 1/30 s
             high_conf_det_threshold=threshold,
@@ -159,7 +159,7 @@ def track(
     settings = DetectSettings(thresholds, max_detections, batch_size, tracked=True, tiling=tiling)
     sources = find_sources([str(video)]).sources
     check_tracking(sources)
-    return _sound(follow(detect(detector, sources, settings), settings))
+    return _sound(follow(detect_frames(detector, sources, settings), settings))
 
 
 def _sound(results: Iterable[Result | Failure]) -> Iterator[Result]:

@@ -29,7 +29,7 @@ CLOCK = 90_000  # ticks per second of a written video
 DEFAULT_RATE = Fraction(25)  # frames per second where a source does not say
 
 
-def library() -> ModuleType:
+def load_pyav() -> ModuleType:
     """PyAV. Raises InputError if it is not installed."""
     try:
         import av  # an extra
@@ -121,7 +121,7 @@ class _Faults:
 
 def _decoded(container: Any, stream: Any, faults: _Faults) -> Iterator[Any]:
     """The frames of PyAV that can be decoded."""
-    error_type = library().FFmpegError
+    error_type = load_pyav().FFmpegError
     packets = container.demux(stream)
     while True:
         try:
@@ -151,7 +151,7 @@ def _upright(image: Any) -> np.ndarray:
 @contextmanager
 def _opened(name: str) -> Iterator[Any]:
     """The open container. Raises InputError."""
-    av = library()
+    av = load_pyav()
     try:
         # What stands before a colon in a file's name would be taken for a protocol.
         container = av.open(name, timeout=WAIT) if "://" in name else av.open(f"file:{name}")
@@ -179,7 +179,7 @@ class VideoWriter:
 
     def __init__(self, path: Path, size: tuple[int, int], rate: Fraction, *, comment: str = "") -> None:
         """A video of frames of `size` (H, W), `rate` of them per second, into `path`. Raises InputError."""
-        av = library()
+        av = load_pyav()
         self.path = path
         self._size = size
         self._last = -1
@@ -199,7 +199,7 @@ class VideoWriter:
 
     def add(self, picture: np.ndarray, seconds: float) -> None:
         """Append a frame (H, W, 3) uint8 RGB, shown from `seconds` on. Raises InputError."""
-        av = library()
+        av = load_pyav()
         if picture.shape[:2] != self._size:
             picture = cv2.resize(picture, self._size[::-1], interpolation=cv2.INTER_AREA)
         height, width = self._size
@@ -214,13 +214,13 @@ class VideoWriter:
         self._write(None)
         try:
             self._container.close()
-        except (library().FFmpegError, OSError) as error:
+        except (load_pyav().FFmpegError, OSError) as error:
             raise unwritable(self.path, error, "video") from error
 
     def _write(self, image: Any) -> None:
         try:
             self._container.mux(self._stream.encode(image))
-        except (library().FFmpegError, OSError) as error:
+        except (load_pyav().FFmpegError, OSError) as error:
             raise unwritable(self.path, error, "video") from error
 
 

@@ -47,7 +47,7 @@ def choose_views(input_size: tuple[int, int], *, augmented: bool) -> list[View]:
     return [View((height, width), mirrored) for height, width in dict.fromkeys(sizes) for mirrored in (False, True)]
 
 
-def merge(parts: Sequence[Detections], selection: Selection) -> Detections:
+def merge_views(parts: Sequence[Detections], selection: Selection) -> Detections:
     """The detections (D,) of all views of one picture: NMS per class over all of them, with their own scores.
 
     An object that several views find keeps the box and the score of the view that is surest of it; box voting is

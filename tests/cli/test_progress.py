@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtmdet.core.console import track
+from rtmdet.core.console import progress
 from rtmdet.evaluation.coco import CocoMetrics
 from rtmdet.training.progress_bar import TrainingBar
 from rtmdet.training.records import StepRecord, ValidationRecord
@@ -33,5 +33,5 @@ def test_no_bars_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     bar.on_step(STEP)
     bar.on_new_length(5)
     bar.close()
-    assert list(track([1, 2], "validating")) == [1, 2]
+    assert list(progress([1, 2], "validating")) == [1, 2]
     assert capsys.readouterr() == ("", "")

@@ -23,7 +23,7 @@ from rtmdet.config.file import load_config
 from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import NAMES, metric_text
 from rtmdet.runs.folder import load_run
-from rtmdet.runs.train import train
+from rtmdet.runs.train import train_run
 from rtmdet.training.interruption import Interrupted
 from rtmdet.training.log import read_log
 from rtmdet.training.records import StepRecord
@@ -201,7 +201,7 @@ def test_a_signal_saves_and_a_resumed_run_ends_as_if_there_was_none(
                 os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted):
-        train(load_config(config), callbacks=[Signal()])
+        train_run(load_config(config), callbacks=[Signal()])
     assert f"after iteration {iteration}; state saved" in capsys.readouterr().out
     assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].iteration == iteration
     result = command("train", "--config", config, "--resume")
@@ -252,7 +252,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     with pytest.raises(
         InputError, match=r"last\.pth: the checkpoint cannot be written .*, the previous file is kept"
     ):
-        train(load_config(config), callbacks=[Full()])
+        train_run(load_config(config), callbacks=[Full()])
     assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].epoch == 1
 
 
@@ -291,7 +291,7 @@ def test_recipes_run_and_their_checkpoints_detect(
 
 
 def test_frozen_statistics_stay_while_scales_and_shifts_learn(config: Path, checkpoint: Path, tmp_path: Path) -> None:
-    train(load_config(config, ["model.norm_statistics=freeze", f"model.weights={checkpoint}"]))
+    train_run(load_config(config, ["model.norm_statistics=freeze", f"model.weights={checkpoint}"]))
     _, _, state = read_training_checkpoint(tmp_path / "run" / "last.pth")
     first = read_checkpoint(checkpoint).tensors
     means = [name for name in state.model if name.endswith("running_mean")]

@@ -8,7 +8,7 @@ import pytest
 from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
-from rtmdet.core.tiled_detection import detect_tiled, merge
+from rtmdet.core.tiled_detection import detect_tiled, merge_windows
 from rtmdet.core.tiling import Tiling
 
 SIDE = 100  # of the windows and of the network's input
@@ -95,15 +95,15 @@ def test_merging() -> None:
     rows = ([0, 0, 100, 100], [2, 0, 100, 100], [0, 0, 50, 100], [0, 0, 50, 100], [300, 0, 400, 100])
     boxes = np.array(rows, np.float32)
     found = Detections(boxes, np.array([0.5, 0.6, 0.9, 0.8, 0.7], np.float32), np.array([0, 0, 0, 1, 0]))
-    kept = merge(found, np.array([False, False, True, True, False]))
+    kept = merge_windows(found, np.array([False, False, True, True, False]))
     assert kept.boxes.tolist() == boxes[[3, 4, 1]].tolist()  # the part of another class stays
-    kept = merge(found, np.zeros(5, bool))
+    kept = merge_windows(found, np.zeros(5, bool))
     assert kept.boxes.tolist() == boxes[[2, 3, 4, 1]].tolist()  # half of a box is an object of its own
 
 
 def test_the_whole_box_takes_the_score_of_a_surer_piece() -> None:
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 7], [0, 0, 10, 4]], np.float32)  # IoU 0.7, 0.4
     found = Detections(boxes, np.array([0.1, 0.8, 0.9], np.float32), np.zeros(3, np.int64))
-    merged = merge(found, np.array([False, True, True]))
+    merged = merge_windows(found, np.array([False, True, True]))
     assert merged.boxes.tolist() == [[0, 0, 10, 10]]
     assert merged.scores.tolist() == pytest.approx([0.8])

@@ -318,7 +318,7 @@ def test_evaluation_samples_come_in_order_and_map_back(dataset: CocoDataset) -> 
 class CountingDataset(CocoDataset):
     """Counts how often an image is decoded, in all loader processes together."""
 
-    decoded: Synchronized[int]
+    decoded: "Synchronized[int]"
 
     def load(self, index: int) -> Sample:
         with self.decoded.get_lock():

@@ -21,7 +21,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.detector import Detector
-from rtmdet.stream.detecting import DetectSettings, Result, detect
+from rtmdet.stream.detecting import DetectSettings, Result, detect_frames
 from rtmdet.stream.infer import Outcome, OutputSettings, infer
 from rtmdet.stream.sources import find_sources
 from rtmdet.stream.tracking import INSTALL, VideoTracks, track
@@ -141,7 +141,7 @@ def test_rows_of_the_mot_challenge(detector: Detector, clip: Path, tmp_path: Pat
 def test_unsure_boxes_are_looked_for(detector: Detector, clip: Path) -> None:
     def scores(**options: object) -> list[float]:
         settings = DetectSettings({"a": 0.85}, **options)  # type: ignore[arg-type]
-        first = next(iter(detect(detector, find_sources([str(clip)]).sources, settings)))
+        first = next(iter(detect_frames(detector, find_sources([str(clip)]).sources, settings)))
         assert isinstance(first, Result)
         return first.found.scores.tolist()
 
@@ -253,6 +253,6 @@ def test_without_the_package_one_line_says_how_to_install_it(
 
 
 def test_the_package_does_not_import_torch() -> None:
-    code = "import sys, rtmdet; rtmdet.track; from rtmdet.stream.tracking import library; library()"
+    code = "import sys, rtmdet; rtmdet.track; from rtmdet.stream.tracking import load_trackers; load_trackers()"
     done = subprocess.run([sys.executable, "-c", f"{code}; sys.exit('torch' in sys.modules)"], check=False)
     assert done.returncode == 0

@@ -13,10 +13,10 @@ from rtmdet.core.overlap import Overlap
 from rtmdet.core.tiling import Tiling
 from rtmdet.detector import Detector
 from rtmdet.stream.detecting import DetectSettings
-from rtmdet.stream.detecting import detect as run_detector
+from rtmdet.stream.detecting import detect_frames as run_detector
 from rtmdet.stream.infer import OutputSettings, infer
 from rtmdet.stream.sources import find_sources
-from rtmdet.stream.views import View, choose_views, merge
+from rtmdet.stream.views import View, choose_views, merge_views
 
 
 def detections(boxes: list[list[float]], scores: list[float], labels: list[int]) -> Detections:
@@ -44,19 +44,19 @@ def test_views_are_merged_by_class() -> None:
     """Of overlapping boxes of a class the surest stays; other classes and other places stay, too."""
     first = detections([[0, 0, 10, 10], [50, 50, 60, 60]], [0.6, 0.3], [0, 0])
     second = detections([[1, 0, 11, 10], [0, 0, 10, 10]], [0.8, 0.7], [0, 1])
-    merged = merge([first, second], Selection())
+    merged = merge_views([first, second], Selection())
     assert merged.boxes.tolist() == [[1, 0, 11, 10], [0, 0, 10, 10], [50, 50, 60, 60]]
     assert merged.labels.tolist() == [0, 1, 0]
     assert merged.scores.tolist() == pytest.approx([0.8, 0.7, 0.3])
-    assert len(merge([first, second], Selection(max_detections=1))) == 1
-    assert len(merge([first[:0], second[:0]], Selection())) == 0
+    assert len(merge_views([first, second], Selection(max_detections=1))) == 1
+    assert len(merge_views([first[:0], second[:0]], Selection())) == 0
 
 
 def test_views_vote_each_for_itself() -> None:
     """The merged boxes are those of the views: a second vote would depend on which of them are sure enough."""
     boxes = [[0, 0, 10, 10], [1, 0, 11, 10]]
     voting = Selection(overlap=Overlap(0.6, box_voting=True))
-    assert merge([detections([box], [0.8], [0]) for box in boxes], voting).boxes.tolist() == boxes[:1]
+    assert merge_views([detections([box], [0.8], [0]) for box in boxes], voting).boxes.tolist() == boxes[:1]
 
 
 @pytest.mark.parametrize("tiling", [None, Tiling(32)])

@@ -10,20 +10,20 @@ from rtmdet.data.doctor.finding import Finding, Item, Purpose
 RARE = 0.1  # a class is rare if fewer images show it than this fraction of those of the most frequent class
 
 
-def class_names(file: AnnotationFile) -> tuple[str, ...]:
+def names_by_label(file: AnnotationFile) -> tuple[str, ...]:
     """The names in the order of the labels when no configuration lists the classes."""
     return tuple(category["name"] for category in file.categories.values())
 
 
 def wanted_categories(file: AnnotationFile, purpose: Purpose) -> set[int]:
     """The category ids to learn."""
-    names = set(class_names(file) if purpose.classes is None else purpose.classes)
+    names = set(names_by_label(file) if purpose.classes is None else purpose.classes)
     return {identifier for identifier, category in file.categories.items() if category["name"] in names}
 
 
 def find_class_differences(file: AnnotationFile, purpose: Purpose) -> Iterator[Finding]:
     """Compares the file's classes with each other and with those of the configuration and of the checkpoint."""
-    similar = [Item(" and ".join(map(repr, group))) for group in similar_names(class_names(file))]
+    similar = [Item(" and ".join(map(repr, group))) for group in similar_names(names_by_label(file))]
     message = "classes that differ only in letter case or spaces"
     yield file.finding("warning", "similar-class", message, "merge them: rtmdet data merge --merge-similar", similar)
     if purpose.classes is not None:
@@ -37,9 +37,9 @@ def find_unshared_classes(files: Sequence[AnnotationFile], purpose: Purpose) -> 
     if purpose.classes is not None:
         return
     first, *others = files
-    learned, owner = class_names(first), first.source.name
+    learned, owner = names_by_label(first), first.source.name
     for file in others:
-        measured = class_names(file)
+        measured = names_by_label(file)
         missing = [Item(repr(name)) for name in learned if name not in measured]
         more = [Item(repr(name)) for name in measured if name not in learned]
         common = bool(set(learned) & set(measured))
@@ -71,7 +71,7 @@ def find_rare_classes(file: AnnotationFile, wanted: set[int], purpose: Purpose) 
 
 
 def _find_unconfigured(file: AnnotationFile, wanted: tuple[str, ...]) -> Iterator[Finding]:
-    names = class_names(file)
+    names = names_by_label(file)
     missing = [Item(repr(name)) for name in wanted if name not in names]
     stops = file.source.name == "train" or len(missing) == len(wanted)
     message = f"classes of data.classes that {file.source.name} lacks"
@@ -91,7 +91,7 @@ def _find_unconfigured(file: AnnotationFile, wanted: tuple[str, ...]) -> Iterato
 def _find_unknown_to_checkpoint(file: AnnotationFile, known: tuple[str, ...]) -> Finding:
     """Classes that the checkpoint lacks. Equal names keep their weights; if none is equal, equally many keep them in
     order."""
-    names = class_names(file)
+    names = names_by_label(file)
     if set(known) & set(names):
         advice = "no action needed: they start from scratch, classes known by name keep their weights"
     elif len(known) == len(names):

@@ -12,7 +12,7 @@ from rtmdet.data.coco.file import by_image
 from rtmdet.data.copies import NEAR, differing_rows, is_distinctive
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item
-from rtmdet.data.doctor.image_files import ImageFile
+from rtmdet.data.doctor.image_files import InspectedImage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +21,7 @@ class _Picture:
 
     file: AnnotationFile
     image_id: int
-    inspected: ImageFile
+    inspected: InspectedImage
     objects: int
 
     @property
@@ -33,7 +33,9 @@ class _Picture:
         return self.file.images[self.image_id]["file_name"]
 
 
-def find_copies(files: Sequence[AnnotationFile], inspected: Sequence[Mapping[int, ImageFile]]) -> Iterator[Finding]:
+def find_copies(
+    files: Sequence[AnnotationFile], inspected: Sequence[Mapping[int, InspectedImage]]
+) -> Iterator[Finding]:
     """Copies of images; `inspected` has the image files of each annotation file, by image id."""
     pictures = []
     for file, found in zip(files, inspected, strict=True):

@@ -35,7 +35,7 @@ REPLACE = "copy the files again, or remove them from the annotation file"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ImageFile:
+class InspectedImage:
     """What is known about one image file."""
 
     fault: str = ""  # code of a finding: missing-image, unreadable-image, broken-pixels
@@ -47,7 +47,7 @@ class ImageFile:
     used: ValueRange | None = None  # values that a 16-bit image uses
 
 
-def inspect_images(file: AnnotationFile, images: Iterable[CocoImage], *, decode: bool) -> dict[int, ImageFile]:
+def inspect_images(file: AnnotationFile, images: Iterable[CocoImage], *, decode: bool) -> dict[int, InspectedImage]:
     """What is known about each image file, by id, with `decode` about its pixels too, else about values of a few.
 
     `images` are those of the file, from an iterator that shows progress.
@@ -61,7 +61,7 @@ def inspect_images(file: AnnotationFile, images: Iterable[CocoImage], *, decode:
     return {image["id"]: one for image, one in zip(images, found, strict=True)}
 
 
-def inspect_image(folder: Path, entry: CocoImage, *, decode: bool = False, values: bool = False) -> ImageFile:
+def inspect_image(folder: Path, entry: CocoImage, *, decode: bool = False, values: bool = False) -> InspectedImage:
     """Read the image file of an entry, with `decode` its pixels too, with `values` those of 16 bits.
 
     Faults are returned, not raised.
@@ -69,25 +69,27 @@ def inspect_image(folder: Path, entry: CocoImage, *, decode: bool = False, value
     name = entry["file_name"]
     path = folder / name
     if not ImageNames(folder).has(name):
-        return ImageFile("missing-image", name)
+        return InspectedImage("missing-image", name)
     try:
         data = read_image_bytes(path)
         header = read_header(path, data)
     except InputError as error:
-        return ImageFile("unreadable-image", without_remedy(str(error)))
+        return InspectedImage("unreadable-image", without_remedy(str(error)))
     content = digest(data)
     try:
         pixels = decode_strictly(path, data) if decode else None
     except InputError as error:
-        return ImageFile("broken-pixels", without_remedy(str(error)), header.size, header.orientation > 1, content)
-    found = ImageFile(size=header.size, turned=header.orientation > 1, digest=content)
+        return InspectedImage(
+            "broken-pixels", without_remedy(str(error)), header.size, header.orientation > 1, content
+        )
+    found = InspectedImage(size=header.size, turned=header.orientation > 1, digest=content)
     if pixels is None:
         return replace(found, used=used_range(data)) if values and path.suffix.lower() in DEEP_SUFFIXES else found
     gray = cv2.cvtColor(to_8_bits(pixels, None), cv2.COLOR_RGB2GRAY)
     return replace(found, fingerprints=fingerprints(gray), used=range_of(pixels))
 
 
-def find_broken_images(file: AnnotationFile, inspected: Mapping[int, ImageFile]) -> Iterator[Finding]:
+def find_broken_images(file: AnnotationFile, inspected: Mapping[int, InspectedImage]) -> Iterator[Finding]:
     """Unusable files, sizes that differ from the entries, and rotated images; `inspected` is by image id."""
     name = file.source.name
     for code, message, advice in (
@@ -108,7 +110,7 @@ def find_broken_images(file: AnnotationFile, inspected: Mapping[int, ImageFile])
     yield Finding("hint", "turned-image", name, "images rotated by EXIF", advice, turned)
 
 
-def _find_dark(file: AnnotationFile, inspected: Mapping[int, ImageFile]) -> Finding:
+def _find_dark(file: AnnotationFile, inspected: Mapping[int, InspectedImage]) -> Finding:
     """16-bit images that use so small a part of the value range that they look nearly black."""
     dark = {key: one.used for key, one in inspected.items() if one.used is not None and one.used[1] < DARK}
     low, high = min((low for low, _ in dark.values()), default=0), max((high for _, high in dark.values()), default=0)
@@ -119,12 +121,12 @@ def _find_dark(file: AnnotationFile, inspected: Mapping[int, ImageFile]) -> Find
     return Finding("warning", "dark-image", file.source.name, message, advice, items)
 
 
-def of_wrong_size(file: AnnotationFile, inspected: Mapping[int, ImageFile]) -> set[int]:
+def of_wrong_size(file: AnnotationFile, inspected: Mapping[int, InspectedImage]) -> set[int]:
     """The ids of images whose files differ in size from their entries."""
     return {key for key, one in inspected.items() if one.size not in (None, _size_of(file.images[key]))}
 
 
-def _find_wrong_sizes(file: AnnotationFile, inspected: Mapping[int, ImageFile]) -> Finding:
+def _find_wrong_sizes(file: AnnotationFile, inspected: Mapping[int, InspectedImage]) -> Finding:
     items = []
     for image_id in sorted(of_wrong_size(file, inspected)):
         one, given = inspected[image_id], _size_of(file.images[image_id])

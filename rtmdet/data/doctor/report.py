@@ -26,7 +26,7 @@ from rtmdet.data.doctor.finding import (
 )
 from rtmdet.data.doctor.healthcheck import find_with_hotcoco
 from rtmdet.data.doctor.image_files import (
-    ImageFile,
+    InspectedImage,
     find_broken_images,
     find_unnamed_files,
     inspect_images,
@@ -119,7 +119,7 @@ def examine(
 
 
 def _examine_split(
-    file: AnnotationFile, inspected: dict[int, ImageFile], purpose: Purpose
+    file: AnnotationFile, inspected: dict[int, InspectedImage], purpose: Purpose
 ) -> tuple[Summary, list[Finding]]:
     """One split in numbers, and the findings about it."""
     name, keep_empty = file.source.name, purpose.keep_empty
@@ -150,7 +150,7 @@ def _examine_split(
         split=name,
         images=len(file.images),
         objects=len(file.annotations),
-        classes=classes.class_names(file),
+        classes=classes.names_by_label(file),
         kept_images=len(kept),
         kept_objects=sum(annotation["image_id"] in kept for annotation in usable),
         shorter_sides=fractions_by_stride(sides),

@@ -26,7 +26,7 @@ from rtmdet.data.formats.labeled_image import (
     Split,
     around,
     assemble,
-    choose_classes,
+    choose_category_ids,
     convert_files,
     ellipse,
 )
@@ -98,7 +98,7 @@ def convert_cvat(
         with one_entry():
             labeled.append(_read_image(annotations, entry, folder))
     labels = [(element.text or "").strip() for element in root.findall("meta//labels/label/name")]
-    classes = choose_classes(labeled, names or list(dict.fromkeys(labels)) or None)
+    classes = choose_category_ids(labeled, names or list(dict.fromkeys(labels)) or None)
     skipped = Counter(shape.tag for entry in entries for shape in entry if shape.tag in SKIPPED)
     remarks = [f"skipped: {count} x {kind}" for kind, count in skipped.items()]
     return assemble(annotations, labeled, folder, classes, remarks)

@@ -91,7 +91,7 @@ def number_classes(names: Iterable[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(names, start=1)}
 
 
-def choose_classes(images: Sequence[LabeledImage], wanted: Sequence[str] | None) -> dict[str, int]:
+def choose_category_ids(images: Sequence[LabeledImage], wanted: Sequence[str] | None) -> dict[str, int]:
     """The category ids by class name: of `wanted`, or of the classes of all objects, sorted.
 
     Raises InputError if an object's class is not among `wanted`, or if there is no object.

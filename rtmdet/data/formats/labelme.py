@@ -26,7 +26,7 @@ from rtmdet.data.formats.labeled_image import (
     Split,
     around,
     assemble,
-    choose_classes,
+    choose_category_ids,
     ellipse,
 )
 from rtmdet.data.images import IMAGE_SUFFIXES
@@ -90,7 +90,7 @@ def convert_labelme(
     if joined:
         made = f"{len(joined)} object{'s' if len(joined) > 1 else ''}"
         remarks.append(f"joined: {sum(joined)} shapes to {made}, by the same label and group_id")
-    return assemble(annotations, labeled, images, choose_classes(labeled, names), remarks)
+    return assemble(annotations, labeled, images, choose_category_ids(labeled, names), remarks)
 
 
 def _image_folder(folder: Path, files: Mapping[Path, Mapping[str, Any]]) -> Path:

@@ -26,7 +26,7 @@ from rtmdet.data.formats.labeled_image import (
     Split,
     around,
     assemble,
-    choose_classes,
+    choose_category_ids,
 )
 from rtmdet.data.formats.xml_file import parse_number, read_xml
 from rtmdet.data.split_names import SPLITS, group_by_split
@@ -83,7 +83,7 @@ def convert_voc(
         with one_entry():
             inside = (root.findtext("filename") or "").strip()
             everything[path] = _read_image(path, root, label_files.find_image(path, folder, inside, file_names))
-    classes = choose_classes(list(everything.values()), names)
+    classes = choose_category_ids(list(everything.values()), names)
     others = sum(root is not None for root in roots.values()) - len(files)
     chosen = list(everything.values())
     if split is not None:

@@ -26,7 +26,7 @@ from rtmdet.runs.settings.norm_statistics import choose_norm_statistics
 from rtmdet.runs.settings.own_splits import (
     keep_digests,
     labeled_images,
-    open_data_set,
+    open_own_data,
     report_changes,
     two_splits,
     write_split,
@@ -95,7 +95,7 @@ class OwnData:
     @classmethod
     def open(cls, options: RunOptions, folder: Path) -> "OwnData":
         """Open the data set of the options, and split it if necessary. Raises InputError if it cannot be used."""
-        source = open_data_set(options.data_set, options.images)
+        source = open_own_data(options.data_set, options.images)
         fetch_weights(initial_weights(options))
         classes = choose_classes(options, source.splits["train"])
         train, val = two_splits(source, options.data_set, one_is_enough=options.one_image_is_enough)

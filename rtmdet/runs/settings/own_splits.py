@@ -23,7 +23,7 @@ DIGESTS = "digests.json"  # of the annotation files that a run reads itself
 Objects = dict[str, Counter[tuple[object, ...]]]  # file name -> (class, box) -> how often
 
 
-def open_data_set(path: Path, images: Path | None = None) -> OpenedDataset:
+def open_own_data(path: Path, images: Path | None = None) -> OpenedDataset:
     """Open a data set and print what it is; `images` as for `open_dataset`."""
     source = open_dataset(path, images)
     say(f"data: {path} is in {source.format} format, with {' and '.join(source.splits)}")

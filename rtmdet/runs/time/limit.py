@@ -1,6 +1,6 @@
 """`rtmdet train --data --minutes N`: fits a run to a time.
 
-The run is configured as always, its parts are timed (time_measurement.py), and it is configured again with the epochs
+The run is configured as always, its parts are timed (timing.py), and it is configured again with the epochs
 that fit. The timed steps are thrown away: the run equals the one that its config.yaml starts without --minutes.
 """
 
@@ -28,7 +28,7 @@ from rtmdet.runs.options import RunOptions
 from rtmdet.runs.settings.own_data import OwnData, check_resumable
 from rtmdet.runs.time.correction import Correction
 from rtmdet.runs.time.estimate import Course, Speed, duration_text
-from rtmdet.runs.time.measurement import measure_speed
+from rtmdet.runs.time.timing import measure_speed
 from rtmdet.training.engine import Trainer
 from rtmdet.training.interruption import StoppedByAnother
 

@@ -15,7 +15,7 @@ from rtmdet.stream.video import comment_of
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class OutputPlace:
     """Where the results of a source go."""
 
     picture: Path  # its drawn picture or video
@@ -26,12 +26,12 @@ class Target:
         return self.stem if frame.index is None else self.stem / f"{frame.index:06d}"
 
 
-def choose_targets(sources: Sequence[Source], folder: Path) -> list[Target]:
+def choose_places(sources: Sequence[Source], folder: Path) -> list[OutputPlace]:
     """A target for each source: in its subfolder, with a number if the name is taken.
 
     Raises InputError if a picture would replace a photo.
     """
-    targets: list[Target] = []
+    targets: list[OutputPlace] = []
     taken: set[str] = set()
     photos = {Path(source.name).resolve() for source in sources}
     for source in sources:
@@ -41,7 +41,7 @@ def choose_targets(sources: Sequence[Source], folder: Path) -> list[Target]:
             raise InputError(f"--out {folder}: {wanted.name} would replace the {what} itself: choose another folder")
         read_mark = comment_of if source.moving else None
         picture = free_path(wanted, Path(source.name), taken, read_mark=read_mark)
-        targets.append(Target(picture, picture.relative_to(folder).with_suffix("")))
+        targets.append(OutputPlace(picture, picture.relative_to(folder).with_suffix("")))
     return targets
 
 
