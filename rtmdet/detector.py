@@ -86,10 +86,9 @@ class Detector:
             facts = replace(facts, classes=tuple(classes), named=True)
             facts.check_classes(number)
             check_names(facts.classes)
-        if input_size is not None:
-            height, width = np.broadcast_to(input_size, 2).tolist()
-            facts = replace(facts, input_size=(height, width))
         self._set_facts(facts)
+        if input_size is not None:
+            self.input_size = input_size
 
     @classmethod
     def from_model(cls, model: "RTMDet", facts: ModelFacts, device: str | TorchDevice = "auto") -> "Detector":
@@ -117,10 +116,20 @@ class Detector:
         self.facts = facts
         self.classes = facts.classes
         self.named = facts.named
-        self.input_size = facts.input_size
         self.category_ids = facts.category_ids
         self.score_thresholds = facts.score_thresholds
         self.config = facts.config
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(H, W) in pixels that pictures are fitted into. May be set, also to one number; InputError if unusable."""
+        return self.facts.input_size
+
+    @input_size.setter
+    @checked
+    def input_size(self, size: int | tuple[int, int]) -> None:
+        height, width = np.broadcast_to(size, 2).tolist()
+        self._set_facts(replace(self.facts, input_size=(height, width)))
 
     @property
     def value_range(self) -> ValueRange | None:

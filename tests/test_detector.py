@@ -144,7 +144,7 @@ def test_a_folder(detector: Detector, images: list[np.ndarray], folder: Path) ->
 def test_types_of_a_call() -> None:
     """One image is typed as Detections, also by its path; several as a list."""
     found = {hint["images"]: hint["return"] for hint in (o.__annotations__ for o in get_overloads(Detector.__call__))}
-    assert found == {"FilePath | Picture": "Detections", "Iterable[FilePath | Picture]": "list[Detections]"}
+    assert found == {"FilePath | Picture": Detections, "Iterable[FilePath | Picture]": list[Detections]}
 
 
 def test_where_detections_come_from(detector: Detector, images: list[np.ndarray], folder: Path) -> None:
@@ -160,6 +160,22 @@ def test_where_detections_come_from(detector: Detector, images: list[np.ndarray]
     again = pickle.loads(pickle.dumps(found[0]))
     np.testing.assert_array_equal(again.draw(), found[0].draw())
     in_memory[0].boxes.add_(1)  # as of any tensor; those of inference mode would refuse
+
+
+@pytest.mark.parametrize("size", [100, (0, 0), "320", (320,), (64, 64, 64)])
+def test_an_input_size_that_cannot_be_used(detector: Detector, size: object) -> None:
+    before = detector.input_size
+    with pytest.raises(InputError, match="size"):
+        detector.input_size = size
+    assert detector.input_size == before
+
+
+def test_an_input_size_may_be_set(detector: Detector, images: list[np.ndarray]) -> None:
+    before = detector.input_size
+    detector.input_size = 96
+    assert detector.input_size == detector.facts.input_size == (96, 96)
+    assert detector.preprocess(images[:1])[0].shape[2:] == (96, 96)
+    detector.input_size = before
 
 
 def test_bgr(detector: Detector, images: list[np.ndarray]) -> None:

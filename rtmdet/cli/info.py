@@ -6,7 +6,7 @@ from pathlib import Path
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import USUAL_INPUT_SIZE
 from rtmdet.core.paths import user_path
-from rtmdet.core.wording import size_text
+from rtmdet.core.wording import shortened, size_text
 from rtmdet.deploy.open_exported import is_exported, open_exported
 from rtmdet.models.zoo import COSTS, WEIGHTS
 from rtmdet.weights.download import resolve
@@ -37,7 +37,7 @@ def describe_file(weights: LoadedWeights) -> list[tuple[str, str]]:
     known = {
         "file": f"{weights.path}, {weights.origin}",
         "model": describe_model(weights),
-        "classes": "none: a backbone alone" if count is None else f"{count}: {names}",
+        "classes": "none" if count is None else f"{count}: {names}",
         "ids": ", ".join(map(str, weights.facts.category_ids)),
         "thresholds": ", ".join(f"{score:.3f}" for score in weights.facts.score_thresholds),
         "input": describe_sizes(weights),
@@ -75,6 +75,10 @@ def describe_exported(path: Path) -> list[tuple[str, str]]:
 def describe_model(weights: LoadedWeights) -> str:
     """Size and backbone."""
     facts = weights.facts
+    if not weights.is_rtmdet:
+        return (
+            f"not an RTMDet, perhaps a backbone for model.backbone_weights ({shortened(sorted(weights.tensors), 3)})"
+        )
     size = f"RTMDet-{facts.size}" if facts.size else "an RTMDet of no published size"
     backbone = f" with the backbone {facts.backbone}" if facts.backbone else ""
     values = sum(t.numel() for t in weights.tensors.values())

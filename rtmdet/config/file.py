@@ -16,6 +16,7 @@ import yaml
 from rtmdet.config.limits import RangeError, kinds
 from rtmdet.config.schema import Config, Plain
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import one_line
 
 
@@ -38,7 +39,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises InputError with file, line and key for anything unknown, missing, of the wrong type or out of range.
     """
-    return parse_config(_read_text(path), str(path), overrides)
+    return parse_config(read_text(path, "configuration"), str(path), overrides)
 
 
 def parse_config(text: str, name: str, overrides: Sequence[str] = ()) -> Config:
@@ -86,13 +87,6 @@ def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"config {path} cannot be read: {error}") from error
 
 
 def _compose(text: str, name: str) -> yaml.Node | None:
@@ -162,7 +156,7 @@ def _build(kind: typing.Any, node: yaml.Node, key: str) -> typing.Any:
     if origin is typing.Annotated:
         return _respelled(arguments[1:], node) or _build(arguments[0], node, key)
     if origin in (types.UnionType, typing.Union):  # X | None
-        if node.tag.endswith(":null"):
+        if node.tag.endswith(":null") or (isinstance(node, yaml.ScalarNode) and node.value.lower() == "none"):
             return None
         return _build(next(option for option in arguments if option is not types.NoneType), node, key)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
@@ -197,7 +191,8 @@ def _build_dataclass(kind: type, node: yaml.Node, key: str) -> object:
 def _suggest(name: str, known: Iterable[str], dotted: str) -> str:
     """A hint for an unknown setting: the nearest name, or all names of the section."""
     if near := difflib.get_close_matches(name, known, n=1):
-        return f"did you mean {near[0]}?"
+        section = dotted.rpartition(".")[0]
+        return f"did you mean {f'{section}.{near[0]}'.lstrip('.')}?"
     elsewhere = {key.rpartition(".")[2]: key for key, is_section in _all_keys(Config) if not is_section}
     if near := difflib.get_close_matches(name, elsewhere, n=1, cutoff=0.8):
         return f"did you mean {elsewhere[near[0]]}?"

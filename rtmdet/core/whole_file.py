@@ -1,5 +1,6 @@
 """Reads and writes whole files, with one line for every fault."""
 
+import codecs
 import os
 import threading
 from pathlib import Path
@@ -22,6 +23,18 @@ def read_whole(path: Path, what: str = "file") -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a path that no file can have
         name = str(path) if len(str(path)) <= LONGEST_NAME else f"{str(path)[:LONGEST_NAME]}..."
         raise InputError(f"{name}: the {what} cannot be read ({reason_of(error)}); check the path") from error
+
+
+def read_text(path: Path, what: str = "file") -> str:
+    """The text of a file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
+
+    Messages say `what` it should be. Raises InputError as `read_whole`, and for another encoding.
+    """
+    content = read_whole(path, what)
+    try:
+        return content.decode("utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected a {what} in UTF-8, found another encoding: save it as UTF-8") from error
 
 
 def write_whole(path: Path, content: bytes, what: str = "file") -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import takewhile
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from rtmdet.core.errors import InputError
@@ -32,7 +32,16 @@ class ImageNames:
         for spelling in _spellings(name):
             if files := self._nearest(spelling):
                 return files
+        if not _has_image_suffix(name):  # as CVAT writes the frames of a video
+            return self.beside(name)
         return []
+
+    def beside(self, name: str) -> list[str]:
+        """The files that differ from a name only in their suffix."""
+        written = name.replace("\\", "/")
+        stem = str(PurePosixPath(written).with_suffix("")) if _has_image_suffix(written) else written
+        found = (self._nearest(stem + suffix) for suffix in IMAGE_SUFFIXES)
+        return [file for files in found for file in files]
 
     def has(self, name: str) -> bool:
         """Whether the name as written is a file inside the folder."""
@@ -70,6 +79,10 @@ class ImageNames:
         return [file for file, rank in ranks.items() if rank == best]
 
 
+def _has_image_suffix(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
 def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """The files (relative to `folder`) of the image names in an annotation file `source`, by name; and remarks.
 
@@ -83,6 +96,8 @@ def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dic
     if missing := [name for name, files in found.items() if not files]:
         few = shortened(map(repr, missing), 3)
         text = f"{len(missing)} of {len(names)} image files are not in {folder} ({few})"
+        if others := index.beside(missing[0]):
+            text += f"; {others[0]!r} is there: give both the same suffix"
         raise_or_collect(f"{source}: {text}; check the folder or remove the images from the file", "missing-image")
     for name, files in found.items():
         if len(files) > 1:

@@ -4,22 +4,22 @@ import json
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.whole_file import read_whole, write_whole
+from rtmdet.core.whole_file import read_text, write_whole
 
 
 def read_json(path: Path) -> object:
-    """The content of a JSON file in UTF-8, with or without a byte order mark.
+    """The content of a JSON file, whose encoding is that of `read_text`.
 
     Raises InputError if the file is missing, cannot be read or is not JSON (with line and column).
     """
-    content = read_whole(path)
+    text = read_text(path)
     try:
-        return json.loads(content.decode("utf-8-sig"))
+        return json.loads(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InputError(f"{path}: not JSON at {place} ({error.msg}); correct the file or write it again") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected JSON text in UTF-8, found something else; check the path") from error
+        raise InputError(f"{path}: expected JSON, found something else; check the path") from error
 
 
 def write_json(path: Path, content: object, *, indent: int | None = None) -> None:

@@ -16,6 +16,7 @@ from rtmdet.core.facts import ModelFacts, numbered
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs
+from rtmdet.core.wording import shortened
 from rtmdet.deploy.cuda_graph import RecordedNetwork
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
@@ -83,6 +84,11 @@ def open_checkpoint(
     if half and not fold:
         raise InputError("half precision is for detection with merged batch norms: leave out half or fold=False")
     checkpoint = read_checkpoint(path)
+    if not checkpoint.is_rtmdet:
+        raise InputError(
+            f"{checkpoint.path}: expected an RTMDet, whose tensors begin with backbone., neck. and bbox_head., found "
+            f"another network ({shortened(sorted(checkpoint.tensors), 3)}): give other weights"
+        )
     facts, classes = replace(checkpoint.facts, size=size or checkpoint.facts.size), checkpoint.num_classes
     if not facts.size:
         raise InputError(f"{checkpoint.path} stores no model size: give it with --size")

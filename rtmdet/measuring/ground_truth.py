@@ -1,5 +1,6 @@
 """The annotated images that a detector is measured on: a data set in any format, or its run's validation split."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,6 +45,11 @@ def open_ground_truth(
             raise InputError(
                 f"{weights} does not store which images it was validated on: give --data, or --annotations"
             )
+        for path in (stored.annotations, stored.images):
+            if not os.path.exists(path):
+                raise InputError(
+                    f"{weights} was validated on {path}, which no longer exists: give --data with its new place"
+                )
         dataset = open_coco(detector, Path(stored.annotations), Path(stored.images))
     else:
         dataset = _open_given(detector, data, images, split)

@@ -20,6 +20,8 @@ except ImportError:  # Windows, where two runs in one folder are not noticed
     fcntl = None  # type: ignore[assignment]
 
 CONFIG = "config.yaml"
+ORIGIN = "data/origin.json"  # the path of the data set that a run was started on
+FILES = (CONFIG, "log.jsonl", "train.csv", "val.csv", "curves.png", "f1.png", "data/train.json", "data/val.json")
 LOCK = ".lock"
 WAIT = 10.0  # seconds for a run that is ending
 
@@ -108,9 +110,25 @@ def holds_run(folder: Path) -> bool:
 
 
 def check_unused(folder: Path) -> None:
-    """Raise InputError for a folder that holds a run: another one would overwrite it."""
+    """Raise InputError for a folder that holds a run, or the user's own files by the names of a run's."""
     if holds_run(folder):
         raise InputError(f"{folder} already holds a run: continue it with --resume, or set another train.output")
+    if not _was_started(folder):
+        for path in (folder / name for name in FILES):
+            if path.exists():
+                raise InputError(
+                    f"{path}: a run would replace this file, which no run has written: set another train.output"
+                )
+
+
+def _was_started(folder: Path) -> bool:
+    """Whether a folder without checkpoints is that of a run that ended before the first one."""
+    if (folder / ORIGIN).exists():
+        return True
+    try:
+        return stored_text(load_config(folder / CONFIG)).encode() == (folder / CONFIG).read_bytes()
+    except (InputError, OSError):
+        return False
 
 
 def is_run(config: Path) -> bool:

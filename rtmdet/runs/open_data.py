@@ -23,7 +23,8 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
         report_dark_images(train)
     if missing := [name for name, count in zip(train.classes, train.class_counts, strict=True) if not count]:
         say(f"no examples of {shortened(missing)}: they cannot be learned; remove them from data.classes")
-    if is_main_process() and (common := count_equal(dict.fromkeys(train.paths), val.paths)):
+    same = config.data.train == config.data.val  # the only labeled image serves as both
+    if not same and is_main_process() and (common := count_equal(dict.fromkeys(train.paths), val.paths)):
         say(f"{common} of {len(val)} validation images are copies of training images: AP will be too high")
     return train, val
 

@@ -47,6 +47,11 @@ class RunOptions:
         return {key.strip(): _unquoted(value) for key, _, value in pairs}
 
     @property
+    def settings(self) -> list[str]:
+        """The `overrides` without the weights."""
+        return [part for part in self.overrides if part.partition("=")[0].strip() != WEIGHTS]
+
+    @property
     def data_set(self) -> Path:
         """The path of `data`, which must be given."""
         assert self.data is not None, "only for runs on a data set"

@@ -21,7 +21,7 @@ from rtmdet.models.norm_statistics import is_blank
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.models.zoo import SIZES
 from rtmdet.weights.checkpoint import is_ours, parse_meta
-from rtmdet.weights.openmmlab import check_network, class_names, input_size, plain_name
+from rtmdet.weights.openmmlab import ROOTS, check_network, class_names, input_size, plain_name
 from rtmdet.weights.unpickling import read_pickled
 
 CLASS_BRANCH = "bbox_head.rtm_cls."
@@ -50,6 +50,11 @@ class LoadedWeights:
     def input_size(self) -> tuple[int, int] | None:
         """(H, W) for detection, if stored."""
         return self.facts.input_size if self.sized else None
+
+    @property
+    def is_rtmdet(self) -> bool:
+        """Whether any tensor has a name of this network; others may be those of a timm backbone."""
+        return any(name.startswith(ROOTS) for name in self.tensors)
 
     @property
     def num_classes(self) -> int | None:

@@ -127,7 +127,7 @@ def test_images_of_another_size_than_annotated(broken: Path, train: Callable[...
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("train.epochz=3", "train.epochz is not a setting: did you mean epochs?"),
+        ("train.epochz=3", "train.epochz is not a setting: did you mean train.epochs?"),
         ("train.learning_rate=fast", "train.learning_rate should be a number, found 'fast'"),
         ("data.input_size=[64, 50]", "data.input_size is [64, 50]: expected multiples of 32"),
         ("data.classes=[ballon]", "expected a category 'ballon'"),

@@ -1,6 +1,7 @@
 """`rtmdet train --data`: from a path to a run whose configuration starts it again."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -47,6 +48,36 @@ def test_a_folder_is_enough_and_the_written_configuration_starts_the_same_run(
     resumed = command("train", "--data", dataset, *words, "--resume", "--set", "train.epochs=2")
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed after epoch 1 of 2" in resumed.stdout
+
+
+def test_a_data_set_in_the_place_of_the_run_stays(
+    command: Command, dataset: Path, words: list[str], tmp_path: Path
+) -> None:
+    shutil.copytree(dataset / "train" / "images", tmp_path / "data" / "images")
+    labels = tmp_path / "data" / "train.json"
+    shutil.copy(dataset / "train" / "annotations.json", labels)
+    result = command("train", "--data", "data", *words, "--set", "train.output=.")
+    assert result.returncode == 2
+    assert "data/train.json: a run would replace this file, which no run has written" in result.stderr
+    assert labels.read_bytes() == (dataset / "train" / "annotations.json").read_bytes()
+
+
+def test_a_configuration_that_is_resumed_tells_of_changed_labels(
+    command: Command, dataset: Path, words: list[str], tmp_path: Path
+) -> None:
+    shutil.copytree(dataset / "train", tmp_path / "set")
+    assert command("train", "--data", "set", *words, "--set", "train.output=run").returncode == 0
+    content = json.loads((tmp_path / "set" / "annotations.json").read_text())
+    content["annotations"][0]["bbox"][2] -= 5
+    (tmp_path / "set" / "annotations.json").write_text(json.dumps(content))
+    resumed = command("train", "--config", "run/config.yaml", "--resume", "--set", "train.epochs=2")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "has changed since the run started: images 1 with other objects" in resumed.stdout
+
+
+def test_misspelt_settings_fail_before_anything_is_read_or_downloaded(command: Command, tmp_path: Path) -> None:
+    result = command("train", "--data", tmp_path / "none", "--set", "train.epohcs=3")
+    assert (result.returncode, "did you mean train.epochs?" in result.stderr) == (2, True)
 
 
 def test_without_a_validation_split_one_is_made_and_said(

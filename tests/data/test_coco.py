@@ -248,7 +248,7 @@ FAULTS = [
     (put(categories=[], annotations=[]), "at least one entry in 'categories'"),
     (put(images=[3]), r"images\[0\]: expected an object {\.\.\.}, found 3"),
     (remove_from("images", 1, "id"), r"images\[1\]: the key 'id' is missing"),
-    (set_in("images", 1, id="3"), r"images\[1\]: expected an integer for 'id', found '3'"),
+    (set_in("images", 1, id="x3"), r"images\[1\]: expected an integer for 'id', found 'x3'"),
     (set_in("images", 1, id=True), "expected an integer for 'id', found True"),
     (set_in("images", 1, id=7), "image id 7 is used twice"),
     (set_in("images", 1, width=0), "image 3: expected 'width' of at least 1 pixel, found 0"),
@@ -267,7 +267,10 @@ FAULTS = [
     (set_in("categories", 1, name=""), "category 4: expected text for 'name'"),
     (set_in("annotations", 1, category_id=5), r"annotation 2: unknown category_id 5 \(the file has 20, 4\)"),
     (set_in("annotations", 1, image_id=8), "annotation 2: unknown image_id 8"),
-    (remove_from("annotations", 1, "bbox"), "annotation 2: the key 'bbox' is missing"),
+    (
+        remove_from("annotations", 1, "bbox"),
+        "annotation 2: expected a 'bbox' or polygons under 'segmentation', found neither",
+    ),
     (
         set_in("annotations", 1, bbox=[1, 2, 3]),
         r"annotation 2: expected 4 finite numbers for 'bbox', found \[1, 2, 3\]",
@@ -304,12 +307,31 @@ def test_every_fault_is_one_line(folder: Path, damage: Callable[[Document], obje
         ('{"images": [],\n "annotations" []}', "not JSON at line 2, column 16"),
         ("", "not JSON at line 1, column 1"),
         ("[1, 2]", r"expected a COCO object \{...\}, found \[1, 2\]"),
-        ("[" * 100_000, "expected JSON text"),
+        ("[" * 100_000, "expected JSON, found something else"),
     ],
 )
 def test_files_that_are_not_coco(folder: Path, text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         dataset(folder, text)
+
+
+def test_what_other_tools_leave_out_or_write_as_text(folder: Path) -> None:
+    """Ids as text, no ids of annotations, polygons without a box, UTF-16."""
+    before, document = sound(), sound()
+    first, second = document["annotations"][:2]
+    first.update(image_id=str(first["image_id"]), category_id=float(first["category_id"]))
+    x, y, width, height = second["bbox"]
+    second.update(bbox=[], segmentation=[[x, y, x + width, y, x + width, y + height], [x, y, x, y + height, x, y]])
+    for one in document["annotations"]:
+        del one["id"]
+    for one in document["images"]:
+        one["id"] = str(one["id"])
+    (folder / "a.json").write_text(json.dumps(document), encoding="utf-16")
+    found = read_coco(folder / "a.json")
+    keys = ("image_id", "category_id", "bbox")
+    assert [[one[key] for key in keys] for one in found["annotations"]] == [
+        [one[key] for key in keys] for one in before["annotations"]
+    ]
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -318,7 +340,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a file, found a folder; name the file in it"):
         read_coco(tmp_path)
     (tmp_path / "picture.json").write_bytes(b"\xff\xd8\xff\xe0")
-    with pytest.raises(InputError, match="expected JSON text in UTF-8"):
+    with pytest.raises(InputError, match="expected a file in UTF-8, found another encoding: save it as UTF-8"):
         read_coco(tmp_path / "picture.json")
 
 

@@ -44,6 +44,8 @@ def folder(tmp_path: Path) -> Path:
         (unicodedata.normalize("NFD", ACCENT), ACCENT),
         ("100%.png", "100%.png"),
         ("q?x.png", "q?x.png"),
+        ("b/one", "b/one.png"),
+        ("/old/my pic", "my pic.png"),
     ],
 )
 def test_a_name_finds_its_file(folder: Path, name: str, file: str) -> None:
@@ -55,6 +57,12 @@ def test_missing_files_are_not_found(folder: Path, name: str) -> None:
     (folder.parent / "outside.png").write_bytes(b"")
     assert ImageNames(folder).find(name) == []
     assert ImageNames(folder).find("../outside.png") == []
+
+
+def test_another_suffix_is_told_not_taken(folder: Path) -> None:
+    assert ImageNames(folder).find("one.jpg") == []
+    with pytest.raises(InputError, match=r"\('one\.jpg'\); 'b/one\.png' is there: give both the same suffix"):
+        locate_images(Path("labels.json"), folder, ["one.jpg"])
 
 
 def test_the_exact_case_is_preferred(folder: Path) -> None:

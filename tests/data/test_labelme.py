@@ -12,6 +12,7 @@ from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import read_coco
 from rtmdet.data.formats.labelme import convert_labelme
+from rtmdet.data.formats.open import find_dataset
 
 
 def shape(kind: str | None, *points: tuple[object, object], label: object = "dog", group: object = None) -> object:
@@ -168,6 +169,18 @@ def test_other_json_files_are_skipped_and_reported(tmp_path: Path, text: str) ->
     assert converted.remarks == ["skipped: 1 x JSON file of another kind"]
 
 
+def test_images_beside_the_label_files_in_any_folder(tmp_path: Path) -> None:
+    write_labelme(tmp_path / "anns", {"a": [shape("rectangle", (1, 1), (5, 5))]}, imagePath="C:\\old\\a.png")
+    (tmp_path / "pics").mkdir()
+    (tmp_path / "anns" / "a.png").rename(tmp_path / "pics" / "a.png")
+    assert convert_labelme(tmp_path / "anns").images == tmp_path / "pics"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.png").write_bytes((tmp_path / "pics" / "a.png").read_bytes())
+    with pytest.raises(InputError, match="1 of 1 image files are not in"):
+        convert_labelme(tmp_path / "anns")
+    assert find_dataset(tmp_path / "anns", tmp_path / "pics").read_one("train").images == tmp_path / "pics"
+
+
 def test_faults_of_a_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected LabelMe files \(\*\.json with 'shapes'\), found none"):
         convert_labelme(tmp_path)
@@ -175,9 +188,11 @@ def test_faults_of_a_file(tmp_path: Path) -> None:
     write_labelme(tmp_path, {"a": [box]}, imageHeight=61)
     with pytest.raises(InputError, match=r"a\.json: expected the size of .*a\.png, 80 x 60 pixels .*, found 80 x 61"):
         convert_labelme(tmp_path)
-    write_labelme(tmp_path, {"a": [box]}, imageHeight="60")
-    with pytest.raises(InputError, match="expected integers for 'imageHeight' and 'imageWidth', found '60' and 80"):
+    write_labelme(tmp_path, {"a": [box]}, imageHeight="high")
+    with pytest.raises(InputError, match="expected integers for 'imageHeight' and 'imageWidth', found 'high' and 80"):
         convert_labelme(tmp_path)
+    write_labelme(tmp_path, {"a": [box]}, imageHeight="60", imageWidth=80.0)
+    assert len(convert_labelme(tmp_path).coco["images"]) == 1
     write_labelme(tmp_path, {"a": [box]}, imageHeight=None, imageWidth=None)
     assert len(convert_labelme(tmp_path).coco["images"]) == 1
     (tmp_path / "a.png").unlink()

@@ -144,6 +144,8 @@ def test_the_only_ticked_checkbox_is_the_class(folder: Path) -> None:
     [
         ([{}, {}], None),
         ([{"kind": "red"}, {"kind": "blue", "note": "old"}], "kind"),
+        ([{"kind": 3}, {"kind": 4}], "kind"),
+        ([{"kind": ""}, {"kind": ""}], None),
         ([{"kind": "red", "note": ""}, {"kind": {"red": True}, "size": {"a": True, "b": True}}], "kind"),
     ],
 )
@@ -160,12 +162,23 @@ def test_the_attribute_that_all_regions_have_is_the_class(
         ([{"kind": "red"}, {}], "region 1: expected a class as text under 'kind', as in other regions, found none"),
         ([{"kind": "red", "note": "a"}] * 2, "expected one attribute with the class, found kind, note"),
         ([{"kind": "red"}, {"note": "a"}], "expected one attribute with the class, found kind, note"),
+        (
+            [{"kind": {"red": True, "blue": True}}] * 2,
+            r"one ticked option under 'kind', found \{'red': True",
+        ),
     ],
 )
 def test_a_class_attribute_that_is_not_clear(folder: Path, attributes: list[dict[str, object]], words: str) -> None:
     convert(folder, entry("a.png", *(region(TRIANGLE, **each) for each in attributes)))
     with pytest.raises(InputError, match=words):
         class_attribute(folder / "via.json")
+
+
+def test_an_attribute_without_a_class_is_told(folder: Path) -> None:
+    convert(folder, entry("a.png", region(TRIANGLE, kind="")))
+    (remark,) = convert_via(folder / "via.json", folder, class_key=None).remarks
+    assert remark == "no region has a class under kind: all are of one class, object"
+    assert convert_via(folder / "via.json", folder, class_name="hat", class_key=None).remarks == []
 
 
 @pytest.mark.parametrize("attributes", [{}, {"kind": ""}, {"kind": {"red": True, "blue": True}}])

@@ -32,6 +32,12 @@ def write_voc(folder: Path, contents: dict[str, str]) -> Path:
     return folder
 
 
+def test_a_list_may_have_suffixes_and_marks_of_classes(tmp_path: Path) -> None:
+    write_voc(tmp_path, {name: voc_object() for name in ("a", "b", "c 1")})
+    write_list(tmp_path, "train", "a.jpg\nb -1\nc 1\n")
+    assert len(convert_voc(tmp_path, split="train").coco["images"]) == 3
+
+
 def write_list(folder: Path, split: str, text: str) -> None:
     (folder / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
     (folder / "ImageSets" / "Main" / f"{split}.txt").write_text(text)

@@ -248,8 +248,8 @@ def test_files_that_are_not_a_data_yaml(tmp_path: Path, text: str) -> None:
 
 def test_a_label_file_that_is_not_text(tmp_path: Path) -> None:
     path = write_data(tmp_path, labels={"b": ""})
-    (tmp_path / "labels" / "train" / "a.txt").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(InputError, match=r"a\.txt: expected a text file of labels"):
+    (tmp_path / "labels" / "train" / "a.txt").write_bytes(b"\x80 0.5")
+    with pytest.raises(InputError, match=r"a\.txt: expected a label file in UTF-8, found another encoding: save"):
         convert_yolo(path, "train")
 
 
@@ -325,6 +325,33 @@ def test_corners_of_small_rotated_boxes_stay_corners(tmp_path: Path, side: float
     split = convert_yolo(write_data(tmp_path, labels={"a": "\n".join(lines)}), "train")
     assert split.remarks == []
     assert all(entry["bbox"][2] == pytest.approx(80 * side) for entry in split.coco["annotations"])
+
+
+def test_two_keypoints_are_distinguished_from_four_corners(tmp_path: Path) -> None:
+    """A box and two points x, y have eight numbers, as have the corners of a rotated box: these go around a shape."""
+    lines = "".join(f"0 0.5 0.5 0.{size} 0.4 0.45 0.55 0.55 0.45\n" for size in range(20, 26))
+    split = convert_yolo(write_data(tmp_path, labels={"a": lines}), "train")
+    assert split.coco["annotations"][0]["bbox"] == pytest.approx([32, 18, 16, 24])
+    assert len(split.remarks) == 1
+
+
+def test_few_lines_that_may_have_keypoints_are_told(tmp_path: Path) -> None:
+    split = convert_yolo(write_data(tmp_path, labels={"a": "".join(poses(2).splitlines(keepends=True)[:2])}), "train")
+    assert split.remarks == [
+        "2 label lines may be boxes with keypoints, too few to be sure: they are read as polygons; if they are, add "
+        "kpt_shape to data.yaml"
+    ]
+
+
+def test_boxes_beyond_the_edge_are_counted(tmp_path: Path) -> None:
+    """Two corners in the place of center and size give mostly boxes that extend beyond the image."""
+    lines = [f"0 0.{x} 0.{x} 0.{x + 25} 0.{x + 25}" for x in range(60, 70)]
+    path = write_data(tmp_path, labels={"a": "\n".join(lines)})
+    (remark,) = convert_yolo(path, "train").remarks
+    text = "boxes beyond the edge of their image: 10, clipped; too many to be an accident: are the numbers x center"
+    assert remark.startswith(f"{path}: {text}")
+    small = write_data(tmp_path, labels={"a": "0 0.5 0.5 0.2 0.2\n0 0.95 0.5 0.11 0.2\n"})
+    assert convert_yolo(small, "train").remarks == [], "half a pixel"
 
 
 def test_polygons_stay_polygons(tmp_path: Path) -> None:

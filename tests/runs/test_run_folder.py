@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 import rtmdet.runs.folder as run_folder
+from rtmdet.config.schema import Config, DataConfig, SplitConfig
 from rtmdet.core.errors import InputError
-from rtmdet.runs.folder import check_unclaimed, claim_folder
+from rtmdet.runs.folder import check_unclaimed, check_unused, claim_folder, prepare_folder
 
 pytest.importorskip("fcntl", reason="locks files")
 
@@ -31,6 +32,26 @@ def test_a_folder_in_which_nothing_began_is_removed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no weights"), claim_folder(tmp_path / "a" / "run", new=True):
         raise InputError("no weights")
     assert not (tmp_path / "a" / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "train.csv", "data/train.json"])
+def test_files_that_no_run_has_written_are_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match=f"{name}: a run would replace this file, which no run has written"):
+        check_unused(tmp_path)
+    (tmp_path / "data" / "origin.json").write_text('"data"')  # a run that ended before its first checkpoint
+    check_unused(tmp_path)
+
+
+def test_the_configuration_of_a_run_that_was_started_is_replaced(tmp_path: Path) -> None:
+    split = SplitConfig("a.json", "images")
+    prepare_folder(tmp_path, Config(DataConfig(split, split)))
+    check_unused(tmp_path)
+    with (tmp_path / "config.yaml").open("a") as file:
+        file.write("# mine\n")
+    with pytest.raises(InputError, match=r"config\.yaml: a run would replace this file"):
+        check_unused(tmp_path)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

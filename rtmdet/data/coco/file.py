@@ -4,6 +4,7 @@ Boxes in these files are [x, y, width, height] in pixels of the original image. 
 detection".
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +14,8 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.wording import is_one_line, shown
 from rtmdet.data.class_names import similar_name_remarks
 from rtmdet.data.coco.repairs import (
-    WRONG_BOXES,
-    are_too_many,
     clip_overhanging_boxes,
+    clipped_remark,
     find_group_categories,
     renumber_annotations,
 )
@@ -87,9 +87,8 @@ def read_and_repair(path: Path, classes: Collection[str] = (), document: object 
     annotations = cast("list[Entry]", file["annotations"])
     repeated, clipped = renumber_annotations(annotations), clip_overhanging_boxes(annotations, images)
     remarks = [f"repeated annotation ids: {repeated}; all are renumbered from 1"] if repeated else []
-    if clipped:
-        many = f"; {WRONG_BOXES}" if are_too_many(clipped, len(annotations)) else ""
-        remarks.append(f"boxes beyond the edge of their image: {clipped}, clipped{many}")
+    if text := clipped_remark(clipped, len(annotations)):
+        remarks.append(text)
     remarks += [
         f"category {group['id']}, {group['name']!r}, has no objects and is the supercategory of others: not a class"
         for group in groups
@@ -183,7 +182,9 @@ def _read_entries(path: Path, document: Entry, key: str, check: Callable[[str, E
     document[key] = sound
     for position, entry in enumerate(entries):
         where = f"{key}[{position}]"
-        identifier = entry["id"] if isinstance(entry, dict) and _is_integer(entry.get("id")) else None
+        if isinstance(entry, dict) and "id" not in entry and key == "annotations":
+            entry["id"] = position + 1  # nothing refers to it
+        identifier = whole_number(entry.get("id")) if isinstance(entry, dict) else None
         if identifier in given and key != "annotations":
             text = f"{KINDS[key]} id {identifier} is used twice, again at {where}; give each {KINDS[key]} its own id"
             raise_or_collect(f"{path}: {text}", f"repeated-{KINDS[key]}-id", key, identifier)
@@ -226,8 +227,6 @@ def _check_image(where: str, entry: Entry) -> None:
     name = _text(where, entry, "file_name", "name the image's file")
     entry["file_name"] = name.replace("\\", "/")  # as Windows writes it
     for key in ("width", "height"):
-        if isinstance(size := entry.get(key), float) and size.is_integer():
-            entry[key] = int(size)
         if _integer(where, entry, key) < 1:
             raise InputError(f"{where}: expected {key!r} of at least 1 pixel, found {entry[key]}; correct it")
 
@@ -235,7 +234,10 @@ def _check_image(where: str, entry: Entry) -> None:
 def _check_annotation(where: str, entry: Entry) -> None:
     for key in ("image_id", "category_id"):
         _integer(where, entry, key)
-    box = _value(where, entry, "bbox")
+    box = _box_around(entry.get("segmentation")) if entry.get("bbox") in (None, []) else entry["bbox"]
+    if box is None:
+        raise InputError(f"{where}: expected a 'bbox' or polygons under 'segmentation', found neither; draw the box")
+    entry["bbox"] = box
     if not isinstance(box, list) or len(box) != 4 or not all(is_number(value) for value in box):
         raise InputError(f"{where}: expected 4 finite numbers for 'bbox', found {shown(box)}; correct the box")
     if box[2] < 0 or box[3] < 0:
@@ -251,6 +253,16 @@ def _check_annotation(where: str, entry: Entry) -> None:
     if crowd not in (0, 1):
         raise InputError(f"{where}: expected 0 or 1 for 'iscrowd', found {shown(crowd)}; correct it")
     entry["iscrowd"] = int(crowd)  # of true or 1.0
+
+
+def _box_around(segmentation: object) -> list[float] | None:
+    """The box x, y, width, height around polygons; None if there are none."""
+    polygons = segmentation if isinstance(segmentation, list) else []
+    flat = [value for polygon in polygons if isinstance(polygon, list) for value in polygon[: len(polygon) // 2 * 2]]
+    if not flat or not all(map(is_number, flat)):
+        return None
+    (left, right), (top, bottom) = ((min(one), max(one)) for one in (flat[::2], flat[1::2]))
+    return [left, top, right - left, bottom - top]
 
 
 def _check_references(path: Path, file: CocoFile, given: Mapping[str, set[int]]) -> None:
@@ -300,14 +312,18 @@ def _text(where: str, entry: Entry, key: str, remedy: str) -> str:
 
 
 def _integer(where: str, entry: Entry, key: str) -> int:
-    value = _value(where, entry, key)
-    if not _is_integer(value):
+    number = whole_number(value := _value(where, entry, key))
+    if number is None:
         raise InputError(f"{where}: expected an integer for {key!r}, found {shown(value)}; correct it")
-    return value
+    entry[key] = number
+    return number
 
 
-def _is_integer(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
+def whole_number(value: object) -> int | None:
+    """The integer, also one written as 3.0 or as text, as some tools do; None for anything else."""
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value, re.ASCII):
+        return int(value)
+    return int(value) if is_number(value) and float(value).is_integer() else None
 
 
 def is_number(value: object) -> TypeGuard[float]:

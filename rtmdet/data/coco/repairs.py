@@ -52,6 +52,14 @@ def overhang(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> float:
     return max(-x, -y, x + width - image["width"], y + height - image["height"])
 
 
+def clipped_remark(clipped: int, boxes: int, wrong: str = WRONG_BOXES) -> str:
+    """A line about boxes that were clipped, with what may be `wrong` if they are too many; empty if none was."""
+    if not clipped:
+        return ""
+    many = f"; {wrong}" if are_too_many(clipped, boxes) else ""
+    return f"boxes beyond the edge of their image: {clipped}, clipped{many}"
+
+
 def are_too_many(clipped: int, boxes: int) -> bool:
     """Whether the number of boxes over the edge shows that something else is wrong."""
     return clipped > max(MANY_OVER_EDGE * boxes, FEW_OVER_EDGE)

@@ -15,7 +15,7 @@ from rtmdet.data.coco.file import CocoImage
 from rtmdet.data.copies import digest, fingerprints
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.decoding import decode_strictly, in_decoding_processes
-from rtmdet.data.doctor.finding import Finding, Item, without_remedy
+from rtmdet.data.doctor.finding import Finding, Item
 from rtmdet.data.files import files_below, spread
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.images import (
@@ -32,6 +32,7 @@ from rtmdet.data.images import (
 
 EXIF = ", before EXIF rotation"
 REPLACE = "copy the files again, or remove them from the annotation file"
+FOLLOW = "do what each line says, or remove them from the annotation file"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,14 +75,12 @@ def inspect_image(folder: Path, entry: CocoImage, *, decode: bool = False, value
         data = read_image_bytes(path)
         header = read_header(path, data)
     except InputError as error:
-        return InspectedImage("unreadable-image", without_remedy(str(error)))
+        return InspectedImage("unreadable-image", str(error))
     content = digest(data)
     try:
         pixels = decode_strictly(path, data) if decode else None
     except InputError as error:
-        return InspectedImage(
-            "broken-pixels", without_remedy(str(error)), header.size, header.orientation > 1, content
-        )
+        return InspectedImage("broken-pixels", str(error), header.size, header.orientation > 1, content)
     found = InspectedImage(size=header.size, turned=header.orientation > 1, digest=content)
     if pixels is None:
         return replace(found, used=used_range(data)) if values and path.suffix.lower() in DEEP_SUFFIXES else found
@@ -94,8 +93,8 @@ def find_broken_images(file: AnnotationFile, inspected: Mapping[int, InspectedIm
     name = file.source.name
     for code, message, advice in (
         ("missing-image", f"image files that are not in {file.source.images}", REPLACE),
-        ("unreadable-image", "image files that are truncated or have no readable header", REPLACE),
-        ("broken-pixels", "image files with damaged pixels", REPLACE),
+        ("unreadable-image", "image files that cannot be read", FOLLOW),
+        ("broken-pixels", "image files whose pixels cannot be read", FOLLOW),
     ):
         items = tuple(Item(one.reason, image_id) for image_id, one in inspected.items() if one.fault == code)
         yield Finding("error", code, name, message, advice, items)

@@ -22,7 +22,6 @@ from rtmdet.data.doctor.finding import (
     Report,
     SplitFiles,
     Summary,
-    without_remedy,
 )
 from rtmdet.data.doctor.healthcheck import find_with_hotcoco
 from rtmdet.data.doctor.image_files import (
@@ -70,9 +69,12 @@ def examine_path(
 
 def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFiles], list[str]]:
     """The splits and remarks about the format. COCO files are not converted, so that all their faults are found."""
-    if images is not None and not path.is_dir():
-        return [SplitFiles("train", path, images)], []
-    found = find_dataset(path, images)
+    try:
+        found = find_dataset(path, images)
+    except InputError:
+        if images is None or path.is_dir():
+            raise
+        return [SplitFiles("train", path, images)], []  # as COCO, so that its reader says what is wrong
     if found.place is not None:
         return [SplitFiles(name, *place) for name, place in found.place(found.usual).items()], []
     source = found.read(*found.usual)
@@ -97,8 +99,8 @@ def examine(
     progress. Raises InputError only if an annotation file or an image folder is missing, or the file is not JSON or
     has no images.
     """
-    broken = tuple(Item(without_remedy(fault.text)) for fault in faults)
-    message, advice = "unusable entries of label files", "correct or remove them"
+    broken = tuple(Item(fault.text) for fault in faults)
+    message, advice = "unusable entries of label files", "do what each line says, or remove the entries"
     findings = [Finding("error", "broken-label", ALL, message, advice, broken)]
     files, inspected, summaries = [], [], []
     for source in sources:
@@ -112,7 +114,9 @@ def examine(
         summaries.append(summary)
         findings += found
     findings += classes.find_unshared_classes(files, purpose)
-    findings += [*find_copies(files, inspected), *find_unnamed_files(files)]
+    findings += find_copies(files, inspected)
+    if not any(finding.code in ("broken-label", "broken-entry") and finding.items for finding in findings):
+        findings += find_unnamed_files(files)  # else also those of the unusable entries
     real = [finding for finding in findings if finding.items]
     by_severity = sorted(real, key=lambda finding: SEVERITIES.index(finding.severity))
     return Report(tuple(sources), purpose, tuple(summaries), tuple(by_severity))

@@ -39,7 +39,7 @@ SKIPPED = ("polyline", "points", "cuboid", "skeleton")
 CVAT_END = "</annotations>\n"
 
 
-def find_cvat(path: Path) -> dict[str, Convert]:
+def find_cvat(path: Path, images: Path | None) -> dict[str, Convert]:
     """The splits of CVAT: one file each, or the subsets of a project; {} without a CVAT file."""
     files = [path] if path.is_file() else files_below(path, (".xml",), levels=1)
     files = [file for file in files if file.name == "annotations.xml"] or files[:FEW_FILES]
@@ -48,11 +48,11 @@ def find_cvat(path: Path) -> dict[str, Convert]:
         return {}
     files_of = group_files(path, found)
     if [*files_of] != ["train"]:
-        return convert_files(path, files_of, convert_cvat)
+        return convert_files(path, files_of, partial(convert_cvat, images=images))
     file = only_file(path, "train", files_of["train"])
     groups = by_split(sorted({_subset(entry) for entry in read_xml(file).findall("image")}), Path)
     groups = groups or {"train": []}  # for a file without images, which the reader rejects
-    return {name: partial(convert_cvat, file, subsets=subsets) for name, subsets in groups.items()}
+    return {name: partial(convert_cvat, file, images, subsets=subsets) for name, subsets in groups.items()}
 
 
 def _is_cvat(path: Path) -> bool:

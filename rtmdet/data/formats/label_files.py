@@ -37,7 +37,7 @@ def image_folder(labels: Path) -> Path:
     """The folder of the images: JPEGImages/ beside Annotations/ or similar, else that of the label files.
 
     For label files in annotations/train it is images/train, or images/ if there is no such folder. Images may also be
-    in the folder directly above the label files.
+    in the folder directly above the label files, or in the only folder beside theirs with images of the same names.
     """
     beside = [
         as_on_disk(folder.parent / name / below)
@@ -51,7 +51,20 @@ def image_folder(labels: Path) -> Path:
             return folder
     if labels.name.lower() in LABEL_FOLDERS and files_below(labels.parent, IMAGE_SUFFIXES, levels=0):
         return labels.parent
+    if len(alike := _folders_with_same_names(labels)) == 1:
+        return alike[0]
     return next((folder for folder in beside if folder.is_dir()), labels)  # for the message about missing images
+
+
+def _folders_with_same_names(labels: Path) -> list[Path]:
+    """The folders beside that of label files that have images with the same names."""
+    names = {comparable(path.stem) for path in files_below(labels, (".json", ".xml"))}
+    folders = [folder for folder in labels.parent.iterdir() if folder.is_dir() and folder != labels]
+    return [
+        folder
+        for folder in folders
+        if any(comparable(path.stem) in names for path in files_below(folder, IMAGE_SUFFIXES, levels=0))
+    ]
 
 
 def read_all(

@@ -12,14 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.wording import is_one_line
+from rtmdet.core.wording import is_one_line, shortened
 from rtmdet.data.coco.file import CocoCategory, CocoFile, box_annotation
-from rtmdet.data.formats.faults import one_entry
+from rtmdet.data.coco.repairs import ROUNDING, clipped_remark
+from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.image_names import locate_images
 from rtmdet.data.images import image_size
 from rtmdet.data.split_names import only_file
 
 ROUND_VERTICES = 64  # vertices of the polygon for a circle or an ellipse
+
+WRONG_PIXELS = "too many to be an accident: are these the images that were labeled?"
+WRONG_FRACTIONS = "too many to be an accident: are the numbers x center, y center, width, height?"
 
 Box = tuple[float, float, float, float]  # xyxy
 Outline = tuple[np.ndarray | None, Box]  # polygon (V, 2) as (x, y) or None, and the box around it
@@ -94,26 +98,25 @@ def number_classes(names: Iterable[str]) -> dict[str, int]:
 def choose_category_ids(images: Sequence[LabeledImage], wanted: Sequence[str] | None) -> dict[str, int]:
     """The category ids by class name: of `wanted`, or of the classes of all objects, sorted.
 
-    Raises InputError if an object's class is not among `wanted`, or if there is no object.
+    Raises InputError if an object's class is not among `wanted`, or if there is no object; while faults are
+    collected, such classes have no id.
     """
-    objects = [found for image in images for found in image.objects]
-    for found in objects:
-        if not is_one_line(found.name):
-            raise InputError(f"{found.where}: expected a class name on one line, found {found.name!r}; rename it")
-    if wanted is None:
-        if not objects:
-            label_files = sorted({image.label_file for image in images})
-            where = label_files[0] if len(label_files) == 1 else label_files[0].parent
-            raise InputError(f"{where}: expected objects on {len(images)} labeled images, found none; label them")
-        return number_classes(sorted({found.name for found in objects}))
-    if not wanted or len(set(wanted)) < len(wanted):
+    if wanted is not None and (not wanted or len(set(wanted)) < len(wanted)):
         raise InputError(f"classes: expected one name or more, each once, found {list(wanted)}")
-    for found in objects:
-        if found.name not in wanted:
-            raise InputError(
-                f"{found.where}: class {found.name!r} is not among {list(wanted)}; add it or correct the object"
-            )
-    return number_classes(wanted)
+    names: set[str] = set()
+    for found in (found for image in images for found in image.objects):
+        if not is_one_line(found.name):
+            raise_or_collect(f"{found.where}: expected a class name on one line, found {found.name!r}; rename it")
+        elif wanted is not None and found.name not in wanted:
+            known = shortened(map(repr, wanted), 10)
+            text = f"class {found.name!r} is not among [{known}]; add it or correct the object"
+            raise_or_collect(f"{found.where}: {text}")
+        else:
+            names.add(found.name)
+    if wanted is None and not names and (label_files := sorted({image.label_file for image in images})):
+        where = label_files[0] if len(label_files) == 1 else label_files[0].parent
+        raise_or_collect(f"{where}: expected objects on {len(images)} labeled images, found none; label them")
+    return number_classes(sorted(names) if wanted is None else wanted)
 
 
 def assemble(
@@ -132,6 +135,7 @@ def assemble(
     from its label file, and for an object outside its image.
     """
     files, renamed = locate_images(annotations, folder, [image.file_name for image in images])
+    beyond, in_fractions = 0, any(image.in_fractions for image in images)
     placed = ((files[image.file_name], image) for image in images if image.file_name in files)
     categories: list[CocoCategory] = [{"id": number, "name": name} for name, number in ids.items()]
     coco: CocoFile = {"images": [], "annotations": [], "categories": categories}
@@ -139,16 +143,18 @@ def assemble(
         with one_entry():
             height, width = _checked_size(image, folder / file)
             coco["images"].append({"id": image_id, "file_name": file, "width": width, "height": height})
-            for found in image.objects:
+            for found in (found for found in image.objects if found.name in ids):
                 with one_entry():
                     outline = _in_pixels(found, (height, width)) if image.in_fractions else found.outline
-                    polygon, box = _clip(found.where, outline, (height, width))
+                    polygon, box = _clip(found.where, outline, (height, width), outside=image.in_fractions)
+                    beyond += _overhang(outline[1], (height, width)) > ROUNDING
                     number = len(coco["annotations"]) + 1
                     flat = None if polygon is None else polygon.reshape(-1).tolist()
                     coco["annotations"].append(
                         box_annotation(number, image_id, ids[found.name], box=box, polygon=flat, crowd=found.crowd)
                     )
-    return Split(coco, folder, [*remarks, *renamed])
+    clipped = clipped_remark(beyond, len(coco["annotations"]), WRONG_FRACTIONS if in_fractions else WRONG_PIXELS)
+    return Split(coco, folder, [*remarks, *renamed, *([f"{annotations}: {clipped}"] if clipped else [])])
 
 
 def _checked_size(image: LabeledImage, path: Path) -> tuple[int, int]:
@@ -168,17 +174,23 @@ def _in_pixels(found: LabeledObject, size: tuple[int, int]) -> Outline:
     return around(polygon * size[::-1])
 
 
-def _clip(where: str, outline: Outline, size: tuple[int, int]) -> Outline:
+def _overhang(box: Box, size: tuple[int, int]) -> float:
+    """How many pixels a box extends beyond an image of (H, W), on the worst side."""
+    left, top, right, bottom = box
+    return max(-left, -top, right - size[1], bottom - size[0])
+
+
+def _clip(where: str, outline: Outline, size: tuple[int, int], *, outside: bool = False) -> Outline:
     """The outline, clipped if it extends beyond an image of (H, W). Raises InputError if it is outside.
 
-    A box under 1 pixel wide or high counts as inside: training skips it.
+    A box under 1 pixel wide or high counts as inside: training skips it. With `outside` all others do, too.
     """
     height, width = size
     polygon, (left, top, right, bottom) = outline
     if left >= 0 and top >= 0 and right <= width and bottom <= height:
         return outline
-    outside = left >= width or top >= height or right <= 0 or bottom <= 0
-    if outside and right - left >= 1 and bottom - top >= 1:
+    beside = left >= width or top >= height or right <= 0 or bottom <= 0
+    if beside and not outside and right - left >= 1 and bottom - top >= 1:
         raise InputError(
             f"{where}: the box {left:g}, {top:g}, {right:g}, {bottom:g} (left, top, right, bottom) lies "
             f"outside its image of {width} x {height} pixels; correct or remove it"

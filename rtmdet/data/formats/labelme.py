@@ -7,6 +7,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypeGuard
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shown
-from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_number
+from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_number, whole_number
 from rtmdet.data.files import files_below
 from rtmdet.data.formats import label_files
 from rtmdet.data.formats.faults import one_entry
@@ -38,13 +39,13 @@ SKIPPED = ("point", "points", "line", "linestrip")  # shapes without area
 MIN_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}  # other shapes: as for a polygon
 
 
-def find_labelme(path: Path, documents: Mapping[Path, object]) -> dict[str, Convert]:
+def find_labelme(path: Path, documents: Mapping[Path, object], images: Path | None) -> dict[str, Convert]:
     """The splits of LabelMe, a folder each; {} without its files among the JSON `documents`."""
     folders = {file.parent for file, content in documents.items() if _is_labelme(content)}
     if not folders:
         return {}
     groups = group_by_split(path, folders) if path.is_dir() else {"train": list(folders)}
-    return label_files.convert_folders(convert_labelme, groups)
+    return label_files.convert_folders(partial(convert_labelme, images=images), groups)
 
 
 def _is_labelme(document: object) -> TypeGuard[dict[str, Any]]:
@@ -143,12 +144,13 @@ def _size(path: Path, document: Mapping[str, object]) -> tuple[int, int] | None:
     height, width = document.get("imageHeight"), document.get("imageWidth")
     if height is None and width is None:
         return None
-    if not isinstance(height, int) or not isinstance(width, int):
+    size = whole_number(height), whole_number(width)
+    if size[0] is None or size[1] is None:
         raise InputError(
             f"{path}: expected integers for 'imageHeight' and 'imageWidth', found {shown(height)} and "
             f"{shown(width)}; save the file again"
         )
-    return height, width
+    return size[0], size[1]
 
 
 def _read_shape(where: str, shape: object) -> LabeledObject:

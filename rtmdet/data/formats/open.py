@@ -69,7 +69,8 @@ def open_dataset(path: Path, images: Path | None = None) -> OpenedDataset:
     found = find_dataset(path, images)
     if "train" not in found.names:
         raise InputError(
-            f"{path}: expected images for training, found only {' and '.join(found.names)}; name a split train"
+            f"{path}: expected images for training, found only {' and '.join(found.names)}; name a split train, or "
+            "give the label file itself"
         )
     return found.read("train", "val")
 
@@ -79,8 +80,8 @@ def find_dataset(path: Path, images: Path | None = None) -> FoundDataset:
 
     A folder may contain COCO files with their images, in the layouts of COCO, Roboflow or `rtmdet data`; a YOLO
     data.yaml or list of names; VIA region files; LabelMe files; CVAT's XML file; or Pascal VOC, with lists in
-    ImageSets/ or one folder per split. A single file without a split in its name is train. With `images`, an image
-    folder, the path must be a COCO file, or a folder with those of several splits.
+    ImageSets/ or one folder per split. A single file without a split in its name is train. `images` is the image
+    folder, by default found near the labels; YOLO names its own.
 
     Raises InputError if no format is recognized, the data cannot be used, or there is no split.
     """
@@ -91,24 +92,26 @@ def find_dataset(path: Path, images: Path | None = None) -> FoundDataset:
 
 
 def _recognize(path: Path, images: Path | None) -> FoundDataset:
-    if images is not None:
-        return _coco_with_images(path, images)
+    if images is not None and not images.is_dir():
+        raise InputError(f"{images}: expected the image folder of {path}, found none; check the path")
     if not os.path.exists(path):  # also for a text that no path can be
         raise InputError(f"{path}: no such file or folder; check the path")
-    if (description := find_layout(path)) is not None:
+    if images is None and (description := find_layout(path)) is not None:
         return _yolo(description)
     documents = dict(read_documents(path))
     if coco := coco_files(path, documents):
-        return _coco(path, coco, documents)
+        return _coco(path, coco, documents, images)
     finders = {
-        "VIA": partial(find_via, path, documents),
-        "LabelMe": partial(find_labelme, path, documents),
-        "CVAT": partial(find_cvat, path),
-        "VOC": partial(find_voc, path),
+        "VIA": partial(find_via, path, documents, images),
+        "LabelMe": partial(find_labelme, path, documents, images),
+        "CVAT": partial(find_cvat, path, images),
+        "VOC": partial(find_voc, path, images),
     }
     for name, find in finders.items():
         if found := find():
             return FoundDataset(path, name, _in_order(found), partial(_join_classes, found))
+    if images is not None and (find_layout(path) or find_names(path)):
+        raise InputError(f"{path}: its images are where YOLO's data.yaml or list says: leave the image folder out")
     if find_names(path) is not None:
         return _yolo(path)
     raise InputError(f"{path}: expected {LAYOUTS} annotations, recognized none; {_advice(path)}")
@@ -116,17 +119,6 @@ def _recognize(path: Path, images: Path | None) -> FoundDataset:
 
 def _in_order(names: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in SPLITS if name in names)
-
-
-def _coco_with_images(path: Path, images: Path) -> FoundDataset:
-    if not images.is_dir():
-        raise InputError(f"{images}: expected the image folder of {path}, found none; check the path")
-    if path.is_file():
-        return _coco(path, {"train": [path]}, {}, images)
-    documents = dict(read_documents(path))
-    if not (files := coco_files(path, documents)):
-        raise InputError(f"{path}: expected a COCO file, since an image folder is given, found none; check the path")
-    return _coco(path, files, documents, images)
 
 
 def _coco(

@@ -36,13 +36,13 @@ OUTLINES = ("polygon", "polyline", "rect", "circle", "ellipse")
 Regions = Sequence[tuple[str, Mapping[str, object]]]  # each with file, image and region number for messages
 
 
-def find_via(path: Path, documents: Mapping[Path, object]) -> dict[str, Convert]:
+def find_via(path: Path, documents: Mapping[Path, object], images: Path | None) -> dict[str, Convert]:
     """The splits of VIA, a file each, with the same class attribute; {} without its files among the `documents`."""
     via = [file for file, content in documents.items() if _is_via(content)]
     groups = group_files(path, via)
     learned = [file for name in ("train", "val") for file in groups.get(name, ())]
     key = class_attribute(*(learned or via)) if via else None
-    return convert_files(path, groups, partial(convert_via, class_key=key))
+    return convert_files(path, groups, partial(convert_via, images=images, class_key=key))
 
 
 def convert_via(
@@ -69,6 +69,9 @@ def convert_via(
     found = {one.name for image in labeled for one in image.objects}
     ids = number_classes([class_name] if class_key is None else sorted(found))
     remarks = [f"skipped: {count} x {kind}" for kind, count in skipped.items()]
+    unused = sorted({key for region in everything for key in _attributes(region)})
+    if class_key is None and class_name == DEFAULT_CLASS and unused:
+        remarks.append(f"no region has a class under {', '.join(unused)}: all are of one class, {class_name}")
     # Images count from 0 as in mmdet. Differs from mmdet: annotations count from 1, since COCOeval takes a match with
     # annotation 0 for no match; categories count from 1, too, as usual in COCO.
     folder = images or find_folder(annotations, list(entries))
@@ -95,12 +98,24 @@ def class_attribute(*paths: Path) -> str | None:
     groups = [group for path in paths for group in _read_entries(path).values()]
     regions = [pair for group in groups for pair in group if not _kind_without_outline(pair[1])]
     texts = [{key for key in _attributes(region) if _class_text(region, key)} for _, region in regions]
+    unclear = [
+        (where, key, value)
+        for (where, region), usable in zip(regions, texts, strict=True)
+        for key, value in _attributes(region).items()
+        if not usable and value and any(value.values() if isinstance(value, dict) else [value])
+    ]
     common = sorted(set.intersection(*texts)) if texts else []
     some = sorted(set().union(*texts))
     if len(common) > 1 or (not common and len(some) > 1):
         raise InputError(
             f"{paths[0]}: expected one attribute with the class, found {', '.join(common or some)}; choose one with "
             "rtmdet data convert via --class-key"
+        )
+    if unclear and not common:
+        where, key, value = unclear[0]
+        raise InputError(
+            f"{where}: expected a class as text, number or one ticked option under {key!r}, found {shown(value)}; "
+            "correct it, or use rtmdet data convert via --class-name"
         )
     if some and not common:
         where = next(where for (where, _), found in zip(regions, texts, strict=True) if not found)
@@ -124,12 +139,12 @@ def _attributes(region: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _class_text(region: Mapping[str, object], key: str) -> str | None:
-    """The value of a region's attribute: a text, or the only ticked checkbox; None if there is neither."""
+    """The value of a region's attribute: a text or number, or the only ticked checkbox; None without any."""
     value = _attributes(region).get(key)
     if isinstance(value, dict):
         ticked = [name for name, on in value.items() if on is True]
         value = ticked[0] if len(ticked) == 1 else None
-    return value if isinstance(value, str) and value else None
+    return str(value) if is_number(value) or (isinstance(value, str) and value) else None
 
 
 def _read_entries(path: Path) -> dict[str, Regions]:

@@ -6,14 +6,16 @@ W is as wide as the image. Not written with hotcoco, which drops the folders of 
 """
 
 import math
-from collections.abc import Collection, Container, Mapping, Sequence
+import re
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
 from rtmdet.data.files import files_below
@@ -29,12 +31,13 @@ from rtmdet.data.formats.labeled_image import (
     choose_category_ids,
 )
 from rtmdet.data.formats.xml_file import parse_number, read_xml
+from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.split_names import SPLITS, group_by_split
 
 LISTS = Path("ImageSets", "Main")
 
 
-def find_voc(path: Path) -> dict[str, Convert]:
+def find_voc(path: Path, images: Path | None) -> dict[str, Convert]:
     """The splits of Pascal VOC, from its lists or its folders; {} without XML files."""
     labels = label_files.label_folder(path, ".xml")
     files = files_below(labels, (".xml",))
@@ -42,14 +45,15 @@ def find_voc(path: Path) -> dict[str, Convert]:
         return {}
     inside = {file.relative_to(labels).parts[0] for file in files}
     if labels == path and len(inside) == 1 and (path / (child := inside.pop()) / LISTS).is_dir():
-        return find_voc(path / child)  # VOCdevkit/VOC2007
+        return find_voc(path / child, images)  # VOCdevkit/VOC2007
     lists = {file.stem.lower(): file.stem for file in (path / LISTS).glob("*.txt")}
     named = {SPLITS[word]: stem for word, stem in lists.items() if word in SPLITS}
     if "train" not in named and "trainval" in lists:  # which the validation images belong to
         named = {"train": lists["trainval"]} | {name: stem for name, stem in named.items() if name == "test"}
     if named:
-        return {name: partial(convert_voc, path, split=stem) for name, stem in named.items()}
-    return label_files.convert_folders(convert_voc, group_by_split(labels, {file.parent for file in files}))
+        return {name: partial(convert_voc, path, images, split=stem) for name, stem in named.items()}
+    groups = group_by_split(labels, {file.parent for file in files})
+    return label_files.convert_folders(partial(convert_voc, images=images), groups)
 
 
 def convert_voc(
@@ -102,21 +106,27 @@ def convert_voc(
 
 def _listed(path: Path, folder: Path, files: Container[str]) -> list[str]:
     """The image names of a split. Raises InputError if one has no XML file in the folder."""
-    try:
-        stems = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except FileNotFoundError as error:
+    if not path.exists():
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.txt"))) or "no lists"
-        raise InputError(f"{path}: no such image list, the folder has {known}; choose another split") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a text file of image names, found {error}; write it again") from error
-    if not stems:
+        raise InputError(f"{path}: no such image list, the folder has {known}; choose another split")
+    lines = [line.strip() for line in read_text(path, "list of images").splitlines() if line.strip()]
+    if not lines:
         raise InputError(f"{path}: expected one image name per line, found none; fill the list")
+    stems = [next((stem for stem in _possible_stems(line) if stem in files), line) for line in lines]
     unknown = [stem for stem in stems if stem not in files]
     if unknown:
         raise InputError(
             f"{path}: {len(unknown)} images have no XML file in {folder}, {shown(unknown[0])} first; add it"
         )
     return list(dict.fromkeys(stems))
+
+
+def _possible_stems(line: str) -> Iterator[str]:
+    """The names that a line of a list may mean: without an image's suffix, without the mark of a class (-1, 0, 1)."""
+    for name in (line, re.sub(r"\s+(-1|0|1)$", "", line)):
+        yield name
+        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
+            yield PurePosixPath(name).with_suffix("").as_posix()
 
 
 def _read_image(path: Path, root: Element, file_name: str) -> LabeledImage:

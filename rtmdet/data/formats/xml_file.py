@@ -34,9 +34,11 @@ def read_xml(path: Path) -> Element:
         place = f"line {error.lineno}, column {error.offset + 1}"
         reason = expat.ErrorString(error.code)
         raise InputError(f"{path}: not XML at {place} ({reason}); correct the file or write it again") from error
+    except InputError:
+        raise
     except (ValueError, LookupError) as error:  # an encoding unknown to Python
         raise InputError(
-            f"{path}: expected XML in UTF-8, found another encoding ({error}); write it again"
+            f"{path}: expected XML in UTF-8, found another encoding ({error}); save it as UTF-8"
         ) from error
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
 from rtmdet.data.files import as_on_disk, comparable, files_below
@@ -47,7 +48,8 @@ def convert_yolo(path: Path, split: str) -> Split:
             "put the labels there"
         )
     everything = (line.values for label_file in label_files for line in _read_lines(label_file))
-    poses = not layout.has_keypoints and _are_poses(everything)
+    like_poses = 0 if layout.has_keypoints else _count_poses(everything)
+    poses = like_poses >= MIN_POSES
     labeled = []
     for file, label_file in zip(files, label_files, strict=True):
         objects: list[LabeledObject] = []
@@ -61,6 +63,11 @@ def convert_yolo(path: Path, split: str) -> Split:
     if poses:
         remarks.append(
             "the labels are boxes with keypoints, although data.yaml has no kpt_shape: only boxes are used"
+        )
+    elif like_poses:
+        remarks.append(
+            f"{like_poses} label lines may be boxes with keypoints, too few to be sure: they are read as polygons; "
+            "if they are, add kpt_shape to data.yaml"
         )
     return assemble(layout.file, labeled, folder, {name: number for number, name in layout.names.items()}, remarks)
 
@@ -115,10 +122,7 @@ class _Line(NamedTuple):
 
 def _read_lines(path: Path | None) -> Iterator[_Line]:
     """The lines of a label file that are not empty; none without a file."""
-    try:
-        text = "" if path is None else path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a text file of labels, found {error}; write it again") from error
+    text = "" if path is None else read_text(path, "label file")
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             yield _parse(f"{path}: line {number}", line.strip())
@@ -132,22 +136,31 @@ def _parse(where: str, text: str) -> _Line:
     return _Line(where, text, label, np.array(values))
 
 
-def _are_poses(lines: Iterable[np.ndarray]) -> bool:
-    """Whether lines are boxes with keypoints: all of the same length, with all points inside their boxes.
+def _count_poses(lines: Iterable[np.ndarray]) -> int:
+    """The number of lines if all look like boxes with keypoints, else 0: of one length, all points inside the boxes.
 
-    Lines of eight numbers are never: they may be the corners of rotated boxes.
+    Lines of eight numbers may also be four corners: they are, if most of these go around a convex shape.
     """
-    count, length, widths = 0, None, {2, 3}  # numbers per point: x, y, perhaps visibility
+    count, corners, length, widths = 0, 0, None, {2, 3}  # numbers per point: x, y, perhaps visibility
     try:
         for values in lines:
             length = len(values) if length is None else length
             widths = {width for width in widths if _has_points_inside(values, width)}
-            if not widths or len(values) != length or length == CORNERS:
-                return False
+            if not widths or len(values) != length:
+                return 0
             count += 1
+            corners += length == CORNERS and _is_convex(values.reshape(-1, 2))
     except InputError:  # an unreadable file: reported when its labels are read
-        return False
-    return count >= MIN_POSES
+        return 0
+    return 0 if 2 * corners > count else count
+
+
+def _is_convex(points: np.ndarray) -> bool:
+    """Whether the corners (4, 2) go around a convex shape."""
+    sides = np.roll(points, -1, 0) - points
+    following = np.roll(sides, -1, 0)
+    turns = sides[:, 0] * following[:, 1] - sides[:, 1] * following[:, 0]
+    return bool((turns > 0).all() or (turns < 0).all())
 
 
 def _has_points_inside(values: np.ndarray, width: int) -> bool:
@@ -183,8 +196,7 @@ def _read_object(line: _Line, layout: YoloLayout, *, box_only: bool) -> LabeledO
             f"{where}: expected fractions of the image's size within 0 .. 1, found {shown(text)}; are they pixels?"
         )
     points = _corners(values) if len(values) == 4 else values.reshape(-1, 2)
-    # A box may extend beyond the image.
-    return LabeledObject(where, layout.names[int(label)], around(points.clip(0, 1)))
+    return LabeledObject(where, layout.names[int(label)], around(points))  # a box may extend beyond the image
 
 
 def _corners(values: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import one_line, shortened, shown
 from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
@@ -123,12 +124,9 @@ def split_images(layout: YoloLayout, split: str) -> tuple[Path, list[Path]]:
 
 def read_data_yaml(path: Path) -> dict[str, object]:
     """The content of a data.yaml. Raises InputError for a file that is not one."""
+    text = read_text(path, "data.yaml")
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; give a YOLO data.yaml or its folder") from error
-    except OSError as error:
-        raise InputError(f"{path}: the file cannot be read ({error.strerror}); check the path") from error
+        document = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not YAML ({one_line(error)}); correct the file") from error
     if not isinstance(document, dict):
@@ -224,8 +222,4 @@ def _listed(path: Path, root: Path) -> list[Path]:
 
 def _lines(path: Path) -> list[str]:
     """The lines of a text file that are not empty."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a text file, found {error}; write it again") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in read_text(path, "text file").splitlines() if line.strip()]

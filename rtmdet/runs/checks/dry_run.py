@@ -111,19 +111,19 @@ def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> bool:
 def few_boxes(dataset: CocoDataset) -> Sequence[int]:
     """Few images with at most OVERFIT_BOXES boxes together, none of them tiny; two or more images if possible.
 
-    Raises InputError if no image is suitable.
+    Without any, the image with the fewest. Raises InputError if no image is suitable.
     """
     counts: dict[int, int] = {}
     for index in range(len(dataset)):
         meta, target = target_of(dataset, index)
         boxes = Letterbox.fit(meta.original_size, (OVERFIT_SIDE, OVERFIT_SIDE)).to_input(target.boxes)
         sides = boxes[:, 2:] - boxes[:, :2]
-        if 0 < len(boxes) <= OVERFIT_BOXES and bool((sides >= SMALLEST_SIDE).all()):
+        if len(boxes) and bool((sides >= SMALLEST_SIDE).all()):
             counts[index] = len(boxes)
     if not counts:
         raise InputError(
-            f"--overfit: expected an image with at most {OVERFIT_BOXES} boxes, all of at least {SMALLEST_SIDE} "
-            f"pixels at {OVERFIT_SIDE} x {OVERFIT_SIDE}, found none; leave --overfit out"
+            f"--overfit: expected an image whose boxes all have at least {SMALLEST_SIDE} pixels at {OVERFIT_SIDE} x "
+            f"{OVERFIT_SIDE}, found none; leave --overfit out"
         )
     chosen: list[int] = []
     left = OVERFIT_BOXES
@@ -131,7 +131,7 @@ def few_boxes(dataset: CocoDataset) -> Sequence[int]:
         if count <= left:
             chosen.append(index)
             left -= count
-    return chosen
+    return chosen or [min(counts, key=lambda index: counts[index])]
 
 
 def spread_boxes(head: RTMDetHead) -> None:

@@ -15,10 +15,11 @@ from rtmdet.core.console import say
 from rtmdet.core.distributed import started_processes
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
+from rtmdet.data.coco.layout import is_coco
 from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.runs.build_trainer import training_device
-from rtmdet.runs.folder import CONFIG, check_unclaimed, check_unused, holds_run, is_run, load_run
+from rtmdet.runs.folder import CONFIG, ORIGIN, check_unclaimed, check_unused, holds_run, is_run, load_run
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import WEIGHTS, RunOptions
 from rtmdet.runs.settings.input_size import choose_input_size, relative_sizes
@@ -35,9 +36,9 @@ from rtmdet.runs.settings.resize_range import choose_resize_range
 from rtmdet.runs.weights_file import build_detector, fetch_weights, read_weights, start_of
 from rtmdet.weights.load import LoadedWeights, new_classes
 
-ORIGIN = "origin.json"  # the path of the data set that a run was started on
 DEFAULT_WEIGHTS = "rtmdet-tiny-coco"
 NO_WEIGHTS = "none"
+PLACEHOLDER = "data: {train: {annotations: '-', images: '-'}, val: {annotations: '-', images: '-'}}"
 NULLS = ("", NO_WEIGHTS, "null", "~")
 INPUT_SIZE, RESIZE_RANGE = "data.input_size", "augmentation.resize_range"
 NORM_STATISTICS = "model.norm_statistics"
@@ -73,7 +74,10 @@ def read_configuration(options: RunOptions) -> Config:
         weights = [f"model.weights={name}"]
     overrides = [*weights, *options.overrides]
     if is_run(options.config):
-        return load_run(options.config.parent, overrides)
+        config = load_run(options.config.parent, overrides)
+        if options.resume:
+            report_changes_since(options.config.parent, config)
+        return config
     return load_config(options.config, overrides)
 
 
@@ -95,6 +99,7 @@ class OwnData:
     @classmethod
     def open(cls, options: RunOptions, folder: Path) -> "OwnData":
         """Open the data set of the options, and split it if necessary. Raises InputError if it cannot be used."""
+        parse_config(PLACEHOLDER, f"--data {options.data_set}", options.settings)  # before anything takes time
         source = open_own_data(options.data_set, options.images)
         fetch_weights(initial_weights(options))
         classes = choose_classes(options, source.splits["train"])
@@ -110,6 +115,9 @@ class OwnData:
         given, weights = options.given, initial_weights(options)
         found = None if weights is None else read_weights(weights)
         copies = self.folder / "data"
+        if not holds_run(self.folder):
+            check_unused(self.folder)
+        write_json(self.folder / ORIGIN, str(options.data_set.resolve()))
         derived: dict[str, dict[str, object]] = {
             "data": {
                 "train": {
@@ -124,8 +132,7 @@ class OwnData:
             },
             "model": {"weights": weights, "size": given.get("model.size") or size_of(found)},
         }
-        others = (part for part in options.overrides if part.partition("=")[0].strip() != WEIGHTS)
-        overrides = [*others, f"train.output={json.dumps(str(self.folder), ensure_ascii=False)}"]
+        overrides = [*options.settings, f"train.output={json.dumps(str(self.folder), ensure_ascii=False)}"]
 
         def resolved() -> Config:
             return parse_config(yaml.safe_dump(derived), f"--data {options.data_set}", overrides)
@@ -150,7 +157,6 @@ class OwnData:
             if choice.key not in given:
                 say(f"  {choice.key}: {choice.value}  ({choice.reason})")
         config = resolved()
-        write_json(copies / ORIGIN, str(options.data_set.resolve()))
         keep_digests({"train": self.train, "val": self.val}, copies)
         return config
 
@@ -196,11 +202,19 @@ class OwnData:
             yield choice
 
 
+def report_changes_since(folder: Path, config: Config) -> None:
+    """Print how the data set that the run in `folder` was started on, if it was by --data, has changed since."""
+    begun = read_json(folder / ORIGIN) if (folder / ORIGIN).exists() else None
+    if isinstance(begun, str) and (path := Path(begun)).exists():
+        one_file = path.suffix.lower() == ".json" and is_coco(read_json(path))
+        report_changes(path, Path(config.data.train.images) if one_file else None, folder / "data")
+
+
 def check_resumable(options: RunOptions, folder: Path) -> None:
     """Raise InputError for a folder that holds a run that is not to be resumed, or one on other data."""
     if not options.resume:
         check_unused(folder)
-    origin = folder / "data" / ORIGIN
+    origin = folder / ORIGIN
     if origin.exists() and (begun := read_json(origin)) != str(options.data_set.resolve()):
         if not Path(str(begun)).exists():
             raise InputError(
