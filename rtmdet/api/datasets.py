@@ -51,9 +51,9 @@ def check_data(
 ) -> Report:
     """Look for faults in a data set of any known format; `print` the result for the findings and their remedies.
 
-    `images` is the folder of a COCO file's images. Object sizes and classes are judged for a training from `weights`
-    with a square input of `input_size` pixels. `decode` also reads the pixels. Raises InputError only if nothing of
-    the data set can be read.
+    `images` is the folder of the images, by default found near the labels. Object sizes and classes are judged for a
+    training from `weights` with a square input of `input_size` pixels. `decode` also reads the pixels. Raises
+    InputError only if nothing of the data set can be read.
     """
     from rtmdet.data.doctor.report import examine_path  # not at the top: torch takes a second
     from rtmdet.runs.data_purpose import read_purpose
@@ -137,8 +137,8 @@ def split_data(
     """Split a data set of any known format; returns the COCO files out/train.json and out/val.json.
 
     `val` is the fraction of the images for validation, stratified by class; copies of a photo stay together. `images`
-    is the folder of a COCO file's images. A file that is there already is not replaced by another split. Raises
-    InputError.
+    is the folder of the images, by default found near the labels. A file that is there already is not replaced by
+    another split. Raises InputError.
     """
     path, folder, target = user_path(data), path_or_none(images), user_path(out)
     targets = target / "train.json", target / "val.json"

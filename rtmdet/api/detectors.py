@@ -1,6 +1,7 @@
 """Trained detectors for Python: measure, export, choose the next photos to label."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
 from rtmdet.core.overlap import Overlap
 from rtmdet.core.paths import FilePath, path_or_none, user_path
-from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, ExportOptions, Tracer
+from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, ExportOptions, Tracer, check_formats
 from rtmdet.detector import Detector, Score
 from rtmdet.exporting.int8 import LARGEST_DROP, Int8Plan, add_int8, check_int8, choose_calibration_images
 from rtmdet.exporting.verified_export import CHECK_IMAGES, Exports, choose_check_images, export_detector
@@ -86,6 +87,10 @@ def export(
     300 training images: those of the run or of `data`, or any of the folder `calibrate`. It needs annotated images: a
     file whose AP is more than `max_drop` below the network's is named "unverified". Raises InputError.
     """
+    if not int8 and (calibrate is not None or max_drop != LARGEST_DROP):
+        raise InputError("calibrate and max_drop are for int8 files: add int8 (--int8), or leave them out")
+    options = ExportOptions(half=half, fixed_input=fixed is not None, fixed_batch=fixed)
+    check_formats(formats, replace(options, nms=NmsFacts(NMS_SCORE, 1.0, NMS_MOST) if nms else None))
     whole, network = _whole_and_merged(detector, size, classes, input_size)
     iou = network.facts.overlap.iou_threshold if nms_iou is None else nms_iou
     inside = NmsFacts(nms_score, iou, NMS_MOST) if nms else None
@@ -95,7 +100,7 @@ def export(
         raise InputError("nms_score and nms_iou are those of NMS in the file: add nms (--nms), or leave them out")
     weights, own = network.path or Path("detector"), {"data": path_or_none(data), "images": path_or_none(images)}
     chosen = choose_check_images(network, weights, **own, split=split, most=check_images)
-    options = ExportOptions(half=half, fixed_input=fixed is not None, fixed_batch=fixed, nms=inside)
+    options = replace(options, nms=inside)
     plan = None
     if int8:
         check_int8(formats, options, chosen)

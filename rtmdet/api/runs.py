@@ -60,7 +60,7 @@ def train(
 ) -> TrainedRun:
     """Fine-tune a detector, or train one from scratch; returns the run.
 
-    `data` is a data set in any known format, a file or folder (`images` the folder of a COCO file's images), with
+    `data` is a data set in any known format, a file or folder (`images` the folder of its images), with
     hyper-parameters derived from it; or `config` is a YAML file as in configs/. `weights` is a checkpoint file, a
     published name, or "none" to train from scratch. `settings` maps dotted keys to values, such as
     {"data.input_size": 320}; `minutes` fits the run on `data` to a time. `callbacks` are called at every step and

@@ -12,12 +12,14 @@ from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.data.doctor.finding import ALL, SEVERITIES, Report, SplitFiles
 from rtmdet.data.doctor.report import examine, examine_path
-from rtmdet.data.json_file import write_json
+from rtmdet.data.json_file import check_output, write_json
 from rtmdet.runs.data_purpose import read_purpose
 
 
 def run(given: argparse.Namespace) -> int:
     """Print the findings; returns 1 if any would stop or harm training, else 0."""
+    if given.json is not None:
+        check_output(given.json, given.annotations, given.images, given.val_annotations, given.val_images)
     purpose = read_purpose(given.config, given.weights, given.input)
     validation = read_validation(given.val_annotations, given.val_images)
     if given.annotations is None:

@@ -13,15 +13,13 @@ def add_data(commands: argparse._SubParsersAction) -> None:
     _add_data_convert(actions)
     show = new_command(actions, "show", "Draw a grid of images, and one with their annotations.", "data_show")
     show.add_argument("data", type=as_path, help="data set, a folder or file in any known format")
-    show.add_argument("--images", type=as_path, help="folder of the images of a COCO file (default: found beside it)")
+    show.add_argument("--images", type=as_path, help="folder of the images (default: found near the labels)")
     show.add_argument("--split", help="what to show of several splits (default: the first of train, val, test)")
     show.add_argument("--count", type=int, default=12, help="number of images (default 12)")
     show.add_argument("--out", type=as_path, default=Path("outputs/data"), help="folder for the pictures")
     split = new_command(actions, "split", "One data set -> train.json and val.json, stratified by class.", "data")
     split.add_argument("data", type=as_path, help="data set, a folder or file in any known format")
-    split.add_argument(
-        "--images", type=as_path, help="folder of the images of a COCO file (default: found beside it)"
-    )
+    split.add_argument("--images", type=as_path, help="folder of the images (default: found near the labels)")
     split.add_argument("--val", type=float, default=0.2, help="fraction of the images for validation (default 0.2)")
     split.add_argument("--seed", type=int, default=0, help="seed of the split (default 0)")
     split.add_argument("--out", type=as_path, required=True, help="folder for train.json and val.json")

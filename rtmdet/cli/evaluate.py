@@ -10,7 +10,7 @@ from rtmdet.data.json_file import check_output
 from rtmdet.measuring.ground_truth import open_ground_truth
 from rtmdet.measuring.measure import Loading, describe_interval, describe_settings, evaluate_detector
 from rtmdet.runs.settings.own_data import DEFAULT_WEIGHTS
-from rtmdet.viz.figures import check_suffix
+from rtmdet.viz.figures import SUFFIXES
 from rtmdet.viz.score_curves import draw_score_curves
 
 
@@ -24,7 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
     data = arguments.data or arguments.annotations
     loading = Loading(arguments.batch, arguments.workers, arguments.backend)
     if arguments.f1 is not None:
-        check_suffix(arguments.f1)  # before the work
+        one = user_path(arguments.weights)  # into the folder of a run, it may be written
+        check_output(arguments.f1, data, arguments.images, one if one.is_file() else None, suffixes=SUFFIXES)
     if arguments.out is not None:
         check_output(arguments.out, data, user_path(arguments.weights))
     detector = load_detector(arguments, half=arguments.half)

@@ -74,7 +74,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
                       help="your own data set, a folder or file: COCO, YOLO, Pascal VOC, LabelMe, CVAT or VIA; "
                       "hyper-parameters are derived from the data and printed")  # fmt: skip
     parser.add_argument("--images", type=as_path, metavar="FOLDER",
-                        help="if --data is COCO: folder of its images (default: found near it)")  # fmt: skip
+                        help="folder of the images of --data (default: found near the labels)")  # fmt: skip
     parser.add_argument("--weights", help="checkpoint, folder of a run or published name to start from; 'none': "
                         "train from scratch (default: that of --config; with --data rtmdet-tiny-coco)")  # fmt: skip
     parser.add_argument("--keep-classes", action="store_true",
@@ -99,7 +99,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         help="data set, a folder or file in any known format (see train)",
     )
     truth.add_argument("--annotations", type=as_path, help="COCO JSON with the ground truth")
-    parser.add_argument("--images", type=as_path, help="folder of a COCO file's images (default: found near it)")
+    parser.add_argument("--images", type=as_path, help="folder of the images (default: found near the labels)")
     parser.add_argument(
         "--split", choices=("train", "val", "test"), help="split of --data (default: val, else test, else train)"
     )
@@ -217,8 +217,8 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--data", type=as_path, metavar="PATH",
                         help="data set to compare on, in any known format (default: the run's validation "
                         "images)")  # fmt: skip
-    parser.add_argument("--images", type=as_path, help="folder of images to compare on, without AP; or, if --data "
-                        "is a COCO file, of its images")  # fmt: skip
+    parser.add_argument("--images", type=as_path, help="folder of images to compare on, without AP; or the one of "
+                        "--data")  # fmt: skip
     parser.add_argument(
         "--split", choices=("train", "val", "test"), help="split of --data (default: val, else test, else train)"
     )

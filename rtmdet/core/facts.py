@@ -12,6 +12,7 @@ from typing import Any
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import PAD_VALUE
 from rtmdet.core.overlap import ORIGINAL, Overlap
+from rtmdet.core.pictures import check_range
 from rtmdet.core.tiling import LEAST_SIDE, Tiling
 from rtmdet.core.wording import is_one_line
 
@@ -180,6 +181,9 @@ def model_facts(values: Mapping[str, Any]) -> ModelFacts:
     What the first versions did not write may be missing. Raises KeyError, TypeError or ValueError for damaged ones.
     """
     config, classes = str(values["config"]), tuple(map(str, values["classes"]))
+    if not classes:
+        raise ValueError("no class names")
+    check_names(classes)
     ids = tuple(map(int, values.get("category_ids", ())))
     if ids and not len(ids) == len(set(ids)) == len(classes):
         raise ValueError(f"category_ids {list(ids)[:5]} of {len(classes)} classes")
@@ -192,7 +196,7 @@ def model_facts(values: Mapping[str, Any]) -> ModelFacts:
         named=bool(values.get("classes_named", True)),
         category_ids=ids,
         score_thresholds=thresholds,
-        value_range=None if values.get("value_range") is None else as_pair(values["value_range"]),
+        value_range=None if values.get("value_range") is None else check_range(values["value_range"]),
         overlap=read_overlap(values, config),
         tiling=read_tiling(values, config),
         size=str(values["size"]),

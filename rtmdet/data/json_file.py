@@ -1,6 +1,7 @@
 """JSON files: read with a one-line error for every fault, written completely or not at all."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
@@ -30,16 +31,16 @@ def write_json(path: Path, content: object, *, indent: int | None = None) -> Non
     write_whole(path, json.dumps(content, indent=indent).encode())
 
 
-def check_output(path: Path, *inputs: Path | None) -> None:
-    """Raise InputError where JSON would replace an input, a file in an input folder, or one of another format.
+def check_output(path: Path, *inputs: Path | None, suffixes: Sequence[str] = (".json",)) -> None:
+    """Raise InputError where a file would replace an input, a file in an input folder, or one of another format.
 
     Devices and pipes may have any name.
     """
     if path.exists() and not path.is_file():
         return
-    if path.suffix.lower() != ".json":
-        raise InputError(f"--out {path}: expected a name that ends in .json; give another --out")
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"{path}: expected a name that ends in {', '.join(suffixes)}; give another one")
     place = path.resolve()
     for one in inputs:
         if one is not None and path.exists() and one.resolve() in (place, *place.parents):
-            raise InputError(f"{path} may belong to {one} and would be overwritten; give another --out")
+            raise InputError(f"{path} may belong to {one} and would be overwritten; give another name")

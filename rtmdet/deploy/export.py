@@ -1,7 +1,7 @@
 """Writes a network in the formats of other programs, one function for all of them."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,6 +41,23 @@ class ExportOptions:
     fixed_batch: int | None = None  # number of images in every batch; None: any
     nms: NmsFacts | None = None  # NMS inside
 
+    def __post_init__(self) -> None:
+        if self.fixed_batch is not None and self.fixed_batch < 1:
+            raise InputError(f"a fixed batch of {self.fixed_batch} images: expected at least 1")
+
+
+def check_formats(formats: Sequence[str], options: ExportOptions) -> None:
+    """Raise InputError for unknown formats, and for those that cannot have the options."""
+    unknown = [name for name in formats if name not in ENDINGS]
+    if unknown or not formats:
+        found = ", ".join(unknown) or "none"
+        raise InputError(f"--format: expected some of {', '.join(ENDINGS)}, found {found}")
+    if options != ExportOptions() and (others := [name for name in formats if name not in RUNS_ALONE]):
+        raise InputError(
+            f"{others[0]} holds the weights alone, without NMS and of all sizes: leave these options out, or export "
+            "it by itself"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Tracer:
@@ -64,13 +81,12 @@ def write_network(
     tracer: Tracer, facts: ModelFacts, path: Path, format: str, options: ExportOptions, *, source: Path | None
 ) -> None:
     """Write the file of one format; `source` is the weights file that the model is from. Raises InputError."""
+    check_formats([format], options)
     known, model = export_facts(facts, options, source), tracer.model
     if format in RUNS_ALONE:
         graph = tracer.graph(known, half=options.half and format == "onnx")
         write_graph(graph, known, path, format, options)
         return
-    if options != ExportOptions():
-        raise InputError(f"{format} holds the weights alone, without NMS and of all sizes: leave these options out")
     if not any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules()):
         raise InputError(f"{format}: the batch norms of this detector are merged: open it with fold=False")
     tensors = {

@@ -3,7 +3,7 @@
 Dimension legend: B images, P priors, K classes, N detections of all images.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,24 @@ from rtmdet.deploy.decoded import select_detections, suppress, to_image
 
 Outputs = Sequence[np.ndarray]
 Run = Callable[[np.ndarray], Outputs]
+
+
+Shape = Sequence[int | None]  # None: any length
+
+
+def check_interface(name: str, facts: ExportFacts, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> None:
+    """Raise InputError if the metadata of a file, called `name`, do not fit its inputs and outputs, by names."""
+    height, width = facts.model.input_size if facts.fixed_input else (None, None)
+    if {key: tuple(shape) for key, shape in inputs.items()} != {"images": (facts.fixed_batch, 3, height, width)}:
+        raise _unfit(name, f"inputs {dict(inputs)}")
+    if list(outputs) != (["boxes", "scores"] if facts.nms is None else ["image", "boxes", "scores", "labels"]):
+        raise _unfit(name, f"outputs {', '.join(outputs)}")
+    if facts.nms is None and outputs["scores"][-1] != len(facts.model.classes):
+        raise _unfit(name, f"scores of {outputs['scores'][-1]} classes, names of {len(facts.model.classes)}")
+
+
+def _unfit(name: str, what: str) -> InputError:
+    return InputError(f"{name}: its metadata do not fit its network ({what}): export it again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +98,7 @@ class ExportedBackend:
         if self.facts.fixed_input and (height, width) != expected:
             raise InputError(
                 f"{self.name} takes only images of {expected[1]} x {expected[0]} pixels, found {width} x {height}: "
-                "leave the input size out, or export it again without --fixed"
+                "leave the input size (or --tta) out, or export it again without --fixed"
             )
 
     def _of_images(self, outputs: Outputs, start: int, count: int) -> Outputs:

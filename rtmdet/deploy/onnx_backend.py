@@ -1,5 +1,6 @@
 """Exported ONNX files, run by ONNX Runtime on the CPU or on a CUDA GPU."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.facts import read_facts
 from rtmdet.core.whole_file import read_whole
 from rtmdet.core.wording import one_line
-from rtmdet.deploy.exported import ExportedBackend
+from rtmdet.deploy.exported import ExportedBackend, check_interface
 
 try:
     import onnxruntime
@@ -44,12 +45,20 @@ def open_onnx(path: Path, device: str, threads: int | None = None) -> ExportedBa
             raise InputError(f"device {device!r}: ONNX Runtime cannot use CUDA here: try cpu")
         provider = "CPUExecutionProvider"
     facts = read_facts(path, session.get_modelmeta().custom_metadata_map)
+    inputs, outputs = (
+        {one.name: _shape(one.shape) for one in ends} for ends in (session.get_inputs(), session.get_outputs())
+    )
+    check_interface(str(path), facts, inputs, outputs)
 
     def run(images: np.ndarray) -> list[np.ndarray]:
         return session.run(None, {"images": images})
 
     name = "cpu" if provider == "CPUExecutionProvider" else f"cuda:{settings['device_id']}"
     return ExportedBackend(str(path), run, facts, name, partial(open_onnx, path.resolve(), name, threads))
+
+
+def _shape(shape: Sequence[int | str | None]) -> list[int | None]:
+    return [side if isinstance(side, int) else None for side in shape]
 
 
 def _provider(device: str) -> tuple[str, dict[str, int]]:

@@ -1,6 +1,7 @@
 """Exported OpenVINO files (.xml with its .bin), run by OpenVINO on the CPU."""
 
 import functools
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.facts import read_facts
 from rtmdet.core.whole_file import read_whole, unwritable
 from rtmdet.core.wording import one_line
-from rtmdet.deploy.exported import ExportedBackend
+from rtmdet.deploy.exported import ExportedBackend, check_interface
 
 try:
     import openvino
@@ -21,6 +22,7 @@ except ImportError as error:
     ) from error
 
 ROOM = "rtmdet"  # of the facts among the file's metadata
+DIGEST = "bin_sha256"  # of the .bin; the first files lack it
 
 
 def open_openvino(path: Path, device: str, threads: int | None = None, precision: str = "f32") -> ExportedBackend:
@@ -31,8 +33,9 @@ def open_openvino(path: Path, device: str, threads: int | None = None, precision
     """
     if device not in ("cpu", "auto"):
         raise InputError(f"device {device!r}: files of OpenVINO run on the CPU here: try cpu")
-    read_whole(path)
-    read_whole(path.with_suffix(".bin"))
+    if b"<net" not in read_whole(path)[:1000]:  # OpenVINO would write about it itself
+        raise InputError(f"{path}: not an OpenVINO file (<net ...>): give one of rtmdet export")
+    digest = hashlib.sha256(read_whole(path.with_suffix(".bin"))).hexdigest()
     settings: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
@@ -46,6 +49,12 @@ def open_openvino(path: Path, device: str, threads: int | None = None, precision
             f"{path}: not an OpenVINO file that can be run, or a damaged one ({reason}): export it again"
         ) from error
     facts = read_facts(path, text)
+    if text.get(DIGEST, digest) != digest:
+        raise InputError(
+            f"{path.with_suffix('.bin')}: not the one of {path.name}, or damaged: copy both of one export"
+        )
+    inputs, outputs = ({one.any_name: _shape(one) for one in ends} for ends in (compiled.inputs, compiled.outputs))
+    check_interface(str(path), facts, inputs, outputs)
 
     def run(images: np.ndarray) -> list[np.ndarray]:
         request = compiled.create_infer_request()  # one for each call: threads may call at the same time
@@ -53,6 +62,10 @@ def open_openvino(path: Path, device: str, threads: int | None = None, precision
 
     reopen = functools.partial(open_openvino, path.resolve(), "cpu", threads, precision)
     return ExportedBackend(str(path), run, facts, "cpu", reopen)
+
+
+def _shape(end: Any) -> list[int | None]:
+    return [side.get_length() if side.is_static else None for side in end.partial_shape]
 
 
 @functools.cache
@@ -82,6 +95,9 @@ def save_as_openvino(onnx_file: Path, text: Mapping[str, str], path: Path, *, ha
         model.set_rt_info(value, [ROOM, name])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        openvino.save_model(model, path, compress_to_fp16=half)
+        digest = hashlib.sha256(path.with_suffix(".bin").read_bytes()).hexdigest()
+        model.set_rt_info(digest, [ROOM, DIGEST])
         openvino.save_model(model, path, compress_to_fp16=half)
     except (OSError, RuntimeError) as error:  # OpenVINO's own messages name its source files
         known = error if isinstance(error, OSError) else OSError("no space, or no permission")

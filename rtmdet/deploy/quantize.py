@@ -30,7 +30,7 @@ def quantize_onnx(
 ) -> onnx.ModelProto:
     """The network with int8 convolutions: symmetric weights, asymmetric activations of ranges found on `images`.
 
-    `images` are `count` network inputs, (1, 3, H, W) uint8 RGB; they are iterated more than once. The decoding of
+    `images` are `count` network inputs, (B, 3, H, W) uint8 RGB; they are iterated more than once. The decoding of
     the boxes stays in float, and so do the depthwise convolutions, which hardly take time and cost people most AP in
     8 bits (docs/int8.md), and those whose names start with one of `float_layers`.
     """

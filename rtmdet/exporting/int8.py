@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def choose_calibration_images(
 ) -> tuple[Path, ...]:
     """At most CALIBRATION_IMAGES training images, spread over all, or of any images of a `folder`.
 
-    They are those of the data set `data` (`images` the folder of a COCO file's images), by default those of the run
+    They are those of the data set `data` (`images` the folder of its images), by default those of the run
     that made the weights. Raises InputError.
     """
     remedy = "give a folder of images like those of the training: --calibrate FOLDER"
@@ -105,13 +106,13 @@ def add_int8(
 
     facts = replace(export_facts(whole.facts, options, whole.path), int8=True)
     graph = tracer.graph(facts)
-    calibration = _Inputs(network, plan.images)
+    calibration = _Inputs(network, plan.images, options.fixed_batch or 1)
     waiting = {file.format: file for file in exports.files}
     paths = {name: stem.with_name(f"{stem.name}-int8{ENDINGS[name]}") for name in waiting}
     made: dict[str, ExportedFile] = {}
     for layers in attempts(graph):
         also = f", also in float: {', '.join(layers)}" if layers else ""
-        say(f"calibrating int8 on {len(calibration)} images{also}")
+        say(f"calibrating int8 on {len(plan.images)} images{also}")
         quantized = quantize_onnx(graph, calibration, count=len(calibration), float_layers=layers)
         for name, file in tuple(waiting.items()):
             path = unverified(paths[name])
@@ -139,18 +140,20 @@ def attempts(graph: "ModelProto") -> list[tuple[str, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """Network inputs (1, 3, H, W) uint8 RGB, made of image files whenever they are iterated."""
+    """Network inputs (B, 3, H, W) uint8 RGB, made of image files whenever they are iterated."""
 
     detector: Detector
     paths: tuple[Path, ...]
+    batch: int  # B; the last one begins again with the first images
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return -(-len(self.paths) // self.batch)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for path in progress(self.paths, "calibrating"):
-            pixels, _ = self.detector.preprocess([read_image(path, self.detector.value_range)])
-            yield np.ascontiguousarray(pixels)
+        paths = cycle(self.paths)
+        for _ in progress(range(len(self)), "calibrating"):
+            images = [read_image(path, self.detector.value_range) for path in islice(paths, self.batch)]
+            yield np.ascontiguousarray(self.detector.preprocess(images)[0])
 
 
 def _note(file: ExportedFile, whole: ExportedFile, layers: Sequence[str]) -> str:

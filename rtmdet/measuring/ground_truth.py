@@ -28,7 +28,7 @@ def open_ground_truth(
 ) -> CocoDataset:
     """The images and boxes of the classes that a detector has, with remarks, also on photos that are too dark for it.
 
-    `data` is a file or folder in any known format (`images` the folder of a COCO file's images), with its `split`
+    `data` is a file or folder in any known format (`images` the folder of its images), with its `split`
     train, val or test, by default val, else test, else train. Without `data`, the validation data of the run that
     made the `weights`. Raises InputError.
     """

@@ -123,7 +123,7 @@ def test_long_findings_are_cut(scenes: Path, command) -> None:
         (["--val-images=nowhere"], "nowhere: no such folder of images"),
         (["--val-annotations=nowhere.json"], "nowhere.json: no such file"),
         (["--weights=nowhere.pth"], "nowhere.pth: neither a file nor a published name"),
-        (["--config=nowhere.yaml"], "nowhere.yaml cannot be read"),
+        (["--config=nowhere.yaml"], "nowhere.yaml: no such configuration"),
     ],
 )
 def test_unusable_input_ends_with_one_line(scenes: Path, command, change: list[str], words: str) -> None:

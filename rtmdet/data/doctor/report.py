@@ -48,7 +48,7 @@ def examine_path(
     decode: bool = False,
     watch: Watch = lambda images, _: images,
 ) -> Report:
-    """Examine every split of a data set in any known format; `images` is the image folder of a COCO file.
+    """Examine every split of a data set in any known format; `images` is the folder of the images.
 
     `validation` replaces the data set's own. Raises InputError as `examine` does, and if nothing of the data set can
     be read; its notes are then the faults found so far.
