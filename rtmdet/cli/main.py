@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         _print_error(refused(error))
+        if error.filename is None:  # stdout is full: what waits in its buffer would fail once more at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     except _Terminated:
         print("stopped by SIGTERM", file=sys.stderr)

@@ -202,8 +202,14 @@ class Detections:
 
     @checked
     def save(self, path: FilePath, *, labels: bool = True) -> None:
-        """Write the drawn picture in the format of the suffix. Raises InputError as `draw` does, or if that fails."""
-        save_image(user_path(path), self.draw(labels=labels))
+        """Write the drawn picture in the format of the suffix.
+
+        Raises InputError as `draw` does, if that fails, and if it would replace the image that was read.
+        """
+        target = user_path(path)
+        if self.path is not None and target.exists() and target.resolve() == self.path.resolve():
+            raise InputError(f"{path}: the picture would replace the photo itself: give another name")
+        save_image(target, self.draw(labels=labels))
 
     @checked
     def to_coco(self, image_id: int) -> list[CocoResult]:

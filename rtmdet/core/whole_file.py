@@ -1,6 +1,7 @@
 """Reads and writes whole files, with one line for every fault."""
 
 import codecs
+import errno
 import os
 import threading
 from pathlib import Path
@@ -70,6 +71,10 @@ def _write(path: Path, content: bytes) -> None:
 
 def refused(error: OSError) -> InputError:
     """The line for a file or folder that the system refuses, where nothing more is known; raises other errors."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return InputError(
+            f"{error.filename or 'the output'}: cannot be written ({reason_of(error)}): make room for it"
+        )
     if error.filename is None:
         raise error
     return InputError(f"{error.filename}: {reason_of(error)}: check the path")

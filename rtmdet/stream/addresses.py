@@ -1,6 +1,7 @@
 """Images at http and https addresses, with a limit on the time and on the size."""
 
 import http.client
+import re
 import time
 import urllib.error
 import urllib.request
@@ -8,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from typing import cast
+from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 
@@ -36,7 +38,8 @@ class ImageAddress:
     @property
     def place(self) -> Path:
         """The last part of the address."""
-        return Path(PurePosixPath(unquote(urlsplit(self.name).path)).name or "image")
+        name = PurePosixPath(unquote(urlsplit(self.name).path)).name
+        return Path(re.sub(r"[\x00-\x1f]", "_", name) or "image")
 
     def count(self) -> int:
         """One picture."""
@@ -53,6 +56,27 @@ def _read(address: str, value_range: ValueRange | None) -> np.ndarray:
     return decode_image(address, data, value_range)
 
 
+def content_type(address: str, *, wait: float = WAIT) -> str:
+    """What a server says that an address holds, such as image/jpeg; "" where it cannot be asked."""
+    try:
+        with _answer(address, wait) as response:
+            return response.headers.get_content_type()
+    except (OSError, ValueError, http.client.HTTPException):
+        return ""
+
+
+def is_moving(content_type: str) -> bool:
+    """Whether a content type is that of a video, or of the pictures of a camera one after the other."""
+    return content_type.startswith("video/") or content_type == "multipart/x-mixed-replace"
+
+
+def _answer(address: str, wait: float) -> http.client.HTTPResponse:
+    """The open answer of a server; letters beyond ASCII and spaces are written as browsers do."""
+    quoted = quote(address, safe="%/:=&?~#+!$,;'@()*[]")
+    request = urllib.request.Request(quoted, headers={"User-Agent": "rtmdet"})  # some servers refuse Python's own
+    return cast(http.client.HTTPResponse, urllib.request.urlopen(request, timeout=wait))
+
+
 def fetch(address: str, *, wait: float = WAIT, longest: float = LONGEST, largest: int = LARGEST) -> bytes:
     """What an http or https address answers. Nothing of it is stored.
 
@@ -61,9 +85,11 @@ def fetch(address: str, *, wait: float = WAIT, longest: float = LONGEST, largest
     """
     end = time.monotonic() + longest
     data = bytearray()
-    request = urllib.request.Request(address, headers={"User-Agent": "rtmdet"})  # some servers refuse Python's own
     try:
-        with urllib.request.urlopen(request, timeout=wait) as response:
+        with _answer(address, wait) as response:
+            if (kind := response.headers.get_content_type()) == "text/html" or is_moving(kind):
+                what = "a web page: perhaps it needs a login" if kind == "text/html" else "a video"
+                raise InputError(f"{address}: expected an image, the server sends {what}: check the address")
             while chunk := response.read1(_CHUNK):  # what is there: a whole chunk may take long
                 data += chunk
                 if len(data) > largest:
@@ -74,10 +100,11 @@ def fetch(address: str, *, wait: float = WAIT, longest: float = LONGEST, largest
     except InputError:  # a ValueError, too
         raise
     except urllib.error.HTTPError as error:
-        raise InputError(f"{address}: the server answers {error.code} {error.reason}: check the address") from error
+        reason = one_line(error.reason)
+        raise InputError(f"{address}: the server answers {error.code} {reason}: check the address") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        text = f"no answer for {wait:g} seconds" if isinstance(reason, TimeoutError) else one_line(reason)
+        cause = getattr(error, "reason", error)
+        text = f"no answer for {wait:g} seconds" if isinstance(cause, TimeoutError) else one_line(cause)
         raise InputError(f"{address}: cannot be fetched ({text}): check the address") from error
     if missing:
         raise InputError(f"{address}: it ended {missing} bytes early: try again")

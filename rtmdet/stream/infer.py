@@ -62,7 +62,7 @@ def infer(
         check_tracking(sources)
     elif "mot" in output.formats:
         raise InputError("--save mot: its rows are tracks: add --track")
-    targets = choose_places(sources, output.folder)
+    targets = choose_places(sources, output.folder, drawn=output.pictures)
     height, width = detector.input_size
     head = DetectionsHead(
         weights=weights,

@@ -26,17 +26,21 @@ class OutputPlace:
         return self.stem if frame.index is None else self.stem / f"{frame.index:06d}"
 
 
-def choose_places(sources: Sequence[Source], folder: Path) -> list[OutputPlace]:
-    """A target for each source: in its subfolder, with a number if the name is taken.
+def choose_places(sources: Sequence[Source], folder: Path, *, drawn: bool = True) -> list[OutputPlace]:
+    """A place for each source: in its subfolder, with a number if the name is taken.
 
-    Raises InputError if a picture would replace a photo.
+    Raises InputError if a picture, where they are `drawn`, would replace a photo.
     """
     targets: list[OutputPlace] = []
     taken: set[str] = set()
     photos = {Path(source.name).resolve() for source in sources}
+    folders = {parent for source in sources if not source.moving for parent in source.place.parents}
     for source in sources:
-        wanted = folder / source.place.with_suffix(".mp4" if source.moving else ".jpg")
-        if wanted.resolve() in photos:
+        place = source.place
+        if source.moving and place.with_suffix("") in folders:  # its frames have a folder of their own
+            place = place.with_stem(f"{place.stem}_video")
+        wanted = folder / place.with_suffix(".mp4" if source.moving else ".jpg")
+        if drawn and wanted.resolve() in photos:
             what = "video" if source.moving else "photo"
             raise InputError(f"--out {folder}: {wanted.name} would replace the {what} itself: choose another folder")
         read_mark = comment_of if source.moving else None

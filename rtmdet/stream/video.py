@@ -4,6 +4,7 @@ Legend: H, W height and width of a frame, upright.
 """
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from rtmdet.stream.frames import Frame
 
 STREAM_SUFFIXES = (".m3u8", ".mpd")  # lists of the pieces of a stream
 STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp", "srt")
+LEAST_GAP = 1.0  # seconds between the last frame and the end by the header that show a cut file
 WAIT = 10.0  # seconds for an address to answer, or to send the next piece
 CLOCK = 90_000  # ticks per second of a written video
 DEFAULT_RATE = Fraction(25)  # frames per second where a source does not say
@@ -90,13 +92,18 @@ class Video:
             stream.thread_type = "AUTO"
             rate = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
             faults = _Faults()
-            begin = 0.0
+            time = last = begin = 0.0
             for index, image in enumerate(_decoded(container, stream, faults)):
                 time = float(index / rate) if image.time is None else image.time
-                begin = begin if index else time
-                yield Frame(self, partial(_upright, image), index, time - begin, Fraction(rate))
+                if index == 0:
+                    begin = time
+                elif time - begin < last:  # a stream that began again: its clock goes on
+                    begin = time - last - float(1 / rate)
+                faults.longest = max(faults.longest, time - begin - last)
+                last = time - begin
+                yield Frame(self, partial(_upright, image), index, last, Fraction(rate))
                 faults.frames += 1
-            faults.report(self.name, _expected(stream))
+            faults.report(self.name, _expected(stream), time, None if self.live else _duration(container, stream))
 
 
 @dataclass(slots=True)
@@ -106,15 +113,22 @@ class _Faults:
     frames: int = 0  # sound ones
     damaged: int = 0  # packets that could not be decoded
     ended: str = ""  # why reading broke off
+    longest: float = 0.0  # seconds from one frame to the next
 
-    def report(self, name: str, expected: int | None) -> None:
-        """Raise InputError if anything was wrong."""
+    def report(self, name: str, expected: int | None, last: float, duration: float | None) -> None:
+        """Raise InputError if anything was wrong.
+
+        `expected` frames and `duration` in seconds are those of the header, `last` is the time of the last frame.
+        """
         if self.frames == 0:
             raise InputError(f"{name}: expected a video, found no frame that can be decoded; replace the file")
         if self.ended or (expected and not self.damaged and self.frames < expected - 1):
             of = f" of {expected}" if expected else ""
             why = f" ({self.ended})" if self.ended else ""
             raise InputError(f"{name}: the video ends early, after {self.frames}{of} frames{why}; copy it again")
+        if expected is None and duration is not None and duration - last > max(LEAST_GAP, 3 * self.longest):
+            when = f"at {last:.1f} of {duration:.1f} seconds"
+            raise InputError(f"{name}: the video ends early, after {self.frames} frames, {when}; copy it again")
         if self.damaged:
             raise InputError(f"{name}: {self.damaged} damaged pieces of the video were left out; copy it again")
 
@@ -127,7 +141,7 @@ def _decoded(container: Any, stream: Any, faults: _Faults) -> Iterator[Any]:
         try:
             packet = next(packets, None)
         except error_type as error:
-            faults.ended = reason_of(error)
+            faults.ended = _why(error)
             packet = None
         try:
             # None asks the decoder for the frames that it still holds.
@@ -142,10 +156,22 @@ def _decoded(container: Any, stream: Any, faults: _Faults) -> Iterator[Any]:
             return
 
 
+def _why(error: Exception) -> str:
+    """Why a video cannot be read; PyAV itself calls a time that is over an exit."""
+    silent = isinstance(error, load_pyav().error.ExitError)
+    return f"no answer for {WAIT:g} seconds" if silent else reason_of(error)
+
+
 def _upright(image: Any) -> np.ndarray:
-    """The pixels (H, W, 3) uint8 RGB of a frame of PyAV, turned as its player would turn it."""
+    """The pixels (H, W, 3) uint8 RGB of a frame of PyAV, turned and mirrored as its player would do it."""
     pixels = image.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, round(image.rotation / 90) % 4))
+    if (stored := image.side_data.get("DISPLAYMATRIX")) is None:
+        return pixels
+    # What stands at (x, y) is shown at (a x + c y, b x + d y).
+    (a, b), (c, d) = np.frombuffer(stored, np.int32).reshape(3, 3)[:2, :2].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        pixels, a, d = pixels.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 @contextmanager
@@ -156,9 +182,7 @@ def _opened(name: str) -> Iterator[Any]:
         # What stands before a colon in a file's name would be taken for a protocol.
         container = av.open(name, timeout=WAIT) if "://" in name else av.open(f"file:{name}")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(
-            f"{name}: the video cannot be opened ({reason_of(error)}); check the path or file"
-        ) from error
+        raise InputError(f"{name}: the video cannot be opened ({_why(error)}); check the path or file") from error
     with container:
         yield container
 
@@ -172,6 +196,15 @@ def _video_stream(container: Any, name: str) -> Any:
 def _expected(stream: Any) -> int | None:
     """The number of frames in the header."""
     return stream.frames or None
+
+
+def _duration(container: Any, stream: Any) -> float | None:
+    """The length of the pictures in seconds, by the header."""
+    if match := re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = map(float, match.groups())
+        return 3600 * hours + 60 * minutes + seconds
+    alone = len(container.streams) == 1 and container.duration is not None
+    return container.duration / 1e6 if alone else None
 
 
 class VideoWriter:

@@ -145,6 +145,8 @@ def read_restricted(path: Path) -> object:
     except InputError:
         raise
     except Exception as error:
+        if path.suffix == ".bin" and path.with_suffix(".xml").exists():
+            raise InputError(f"{path} belongs to {path.with_suffix('.xml').name}: give that") from error
         raise InputError(
             f"{path}: not a checkpoint, or a damaged one ({one_line(error)}): expected a file of torch.save or a "
             "*.safetensors file; fetch it again"

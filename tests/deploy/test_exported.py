@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -226,6 +228,36 @@ def test_foreign_and_damaged_metadata(model: rtmdet.RTMDet, folder: Path, tmp_pa
         onnx.save(proto, tmp_path / "changed.onnx")
         with pytest.raises(InputError, match=message):
             Detector(tmp_path / "changed.onnx")
+
+
+def test_metadata_of_another_network(model: rtmdet.RTMDet, tmp_path: Path) -> None:
+    graph = trace_onnx(model, FACTS)
+    others = {
+        "scores of 3 classes, names of 2": {"model": replace(FACTS.model, classes=CLASSES[:2])},
+        "inputs {'images': [None, 3, None, None]}": {"fixed_batch": 4},
+    }
+    for what, changed in others.items():
+        facts = replace(FACTS, **changed)
+        if "model" in changed:
+            facts = replace(facts, model=replace(facts.model, category_ids=(), score_thresholds=()))
+        finish_onnx(graph, facts, tmp_path / "a.onnx")
+        with pytest.raises(InputError, match=re.escape(f"a.onnx: its metadata do not fit its network ({what})")):
+            Detector(tmp_path / "a.onnx")
+
+
+def test_an_xml_knows_its_bin(folder: Path, tmp_path: Path) -> None:
+    for name in ("plain.xml", "plain.bin"):
+        shutil.copy(folder / name, tmp_path / name)
+    Detector(tmp_path / "plain.xml")
+    data = bytearray((tmp_path / "plain.bin").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "plain.bin").write_bytes(data)
+    with pytest.raises(
+        InputError, match=r"plain\.bin: not the one of plain\.xml, or damaged: copy both of one export"
+    ):
+        Detector(tmp_path / "plain.xml")
+    with pytest.raises(InputError, match=r"plain\.bin belongs to plain\.xml: give that"):
+        Detector(tmp_path / "plain.bin")
 
 
 def test_signals_arrive_after_detectors_are_gone(folder: Path) -> None:

@@ -92,6 +92,18 @@ def test_nothing_is_written_before_the_images_are_there(weights: Path, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+def test_options_that_a_format_cannot_have_fail_before_the_work(weights: Path, photos: Path, tmp_path: Path) -> None:
+    for options, words in (
+        ({"formats": ["onnx", "safetensors"], "nms": True}, "safetensors holds the weights alone"),
+        ({"fixed": 0}, "a fixed batch of 0 images"),
+        ({"max_drop": 0.1}, "calibrate and max_drop are for int8 files"),
+        ({"calibrate": photos}, "calibrate and max_drop are for int8 files"),
+    ):
+        with pytest.raises(InputError, match=words):
+            rtmdet.export(weights, images=photos, out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_options_of_nms_need_nms(weights: Path, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="add nms"):
         rtmdet.export(weights, out=tmp_path, images=photos, nms_iou=0.5)

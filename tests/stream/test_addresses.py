@@ -29,6 +29,9 @@ class Handler(BaseHTTPRequestHandler):
             self.server.released.wait(5)  # type: ignore[attr-defined]
             return
         self.send_response(200)
+        kinds = {"/page.html": "text/html", "/camera": "multipart/x-mixed-replace;boundary=x", "/film": "video/mp4"}
+        if self.path in kinds:
+            self.send_header("Content-Type", kinds[self.path])
         if self.path == "/short.png":
             self.send_header("Content-Length", str(2 * len(PHOTO)))
         self.end_headers()
@@ -75,6 +78,19 @@ def test_one_line_for_what_is_no_image(server: str, path: str, message: str) -> 
         frame.read()
     assert str(caught.value).startswith(f"{server}{path}: ")
     assert message in str(caught.value)
+
+
+def test_a_web_page_and_a_camera_are_named(server: str) -> None:
+    with pytest.raises(InputError, match="expected an image, the server sends a web page: perhaps it needs a login"):
+        fetch(f"{server}/page.html")
+    film, camera, image = find_sources([f"{server}/film", f"{server}/camera", f"{server}/photo?id=3"]).sources
+    assert (film, camera) == (Video(f"{server}/film"), Video(f"{server}/camera", live=True))
+    assert image == ImageAddress(f"{server}/photo?id=3")
+
+
+def test_letters_that_addresses_do_not_have(server: str) -> None:
+    assert fetch(f"{server}/Fotos im März.png") == PHOTO
+    assert ImageAddress(f"{server}/%00%0A.png").place == Path("__.png")
 
 
 def test_limits(server: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from bright import scene
 from pycocotools.coco import COCO
 
+from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.formats.cvat import convert_cvat
 from rtmdet.data.formats.labelme import convert_labelme
@@ -109,6 +110,49 @@ def test_crops_show_the_objects(out: Path) -> None:
     crop = read_image(out / "crops" / crops[0])
     assert np.abs(np.subtract(crop.shape[:2], 16)).max() <= 3
     assert np.median(crop) > 240
+
+
+def test_pictures_of_one_name_have_names_of_their_own(detector: Detector, tmp_path: Path) -> None:
+    """Photos of two folders, and a video beside the folder of another one's frames."""
+    names = ("one/000001.png", "two/000001.png", "all/clip/000001.png")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / name), scene(1))
+    writer = VideoWriter(tmp_path / "clip.mp4", (64, 64), Fraction(5))
+    for number in range(3):
+        writer.add(scene(number), number / 5)
+    writer.close()
+    words = [str(tmp_path / name) for name in (*names[:2], "all", "clip.mp4")]
+    output = OutputSettings(tmp_path / "out", pictures=False, formats=["coco", "yolo"])
+    outcomes = list(
+        infer(
+            detector,
+            find_sources(words, recursive=True).sources,
+            DetectSettings({"bright": 0.3}),
+            output,
+            weights="a",
+        )
+    )
+    files = [
+        image["file_name"] for image in json.loads((tmp_path / "out" / "coco" / "images.json").read_text())["images"]
+    ]
+    frames = [f"clip_video/{number:06d}.jpg" for number in range(3)]
+    assert files == ["000001.png", "000001_2.png", "clip/000001.png", *frames]
+    labels = tmp_path / "out" / "yolo" / "labels"
+    found = sorted(path.relative_to(labels).with_suffix("").as_posix() for path in labels.rglob("*.txt"))
+    assert found == sorted(name.rpartition(".")[0] for name in files)
+    assert len(outcomes) == 6
+
+
+def test_labels_may_lie_beside_the_photos(detector: Detector, tmp_path: Path) -> None:
+    """Only a drawn picture would replace one."""
+    cv2.imwrite(str(tmp_path / "a.jpg"), scene(1))
+    sources = find_sources([str(tmp_path / "a.jpg")]).sources
+    output = OutputSettings(tmp_path, pictures=False, formats=["yolo"])
+    (outcome,) = infer(detector, sources, DetectSettings({"bright": 0.3}), output, weights="a")
+    assert outcome.failure is None
+    with pytest.raises(InputError, match="would replace the photo itself"):
+        list(infer(detector, sources, DetectSettings({"bright": 0.3}), OutputSettings(tmp_path), weights="a"))
 
 
 def test_frames_have_label_files_of_their_own(detector: Detector, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from bright import SIDE, scene
@@ -68,6 +69,9 @@ def test_odd_and_tiny_frames_can_be_written(tmp_path: Path) -> None:
         ((0, 1, -1, 0, SHAPE[0], 0), lambda image: np.rot90(image, -1)),
         ((0, -1, 1, 0, 0, SHAPE[1]), lambda image: np.rot90(image, 1)),
         ((-1, 0, 0, -1, SHAPE[1], SHAPE[0]), lambda image: np.rot90(image, 2)),
+        ((-1, 0, 0, 1, SHAPE[1], 0), np.fliplr),
+        ((1, 0, 0, -1, 0, SHAPE[0]), np.flipud),
+        ((0, 1, 1, 0, 0, 0), lambda image: image.transpose(1, 0, 2)),
     ],
 )  # fmt: skip
 def test_turned_videos_are_upright(
@@ -122,6 +126,39 @@ def test_a_video_that_ends_early(detector: Detector, clip: Path, tmp_path: Path)
     )
     assert len(json.loads((tmp_path / "out" / "detections.json").read_text())["images"]) == len(sound)
     assert len(frames(tmp_path / "out" / "clip.mp4")) == len(sound)
+
+
+def test_a_cut_file_whose_header_has_no_number_of_frames(clip: Path, tmp_path: Path) -> None:
+    """Matroska's header has the length, perhaps of a video that does not begin at 0."""
+    for name, begin in (("whole.mkv", 0), ("late.mkv", 300)):
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream("mpeg4", rate=10)
+            stream.width, stream.height = SHAPE[1], SHAPE[0]
+            for number in range(40):
+                image = av.VideoFrame.from_ndarray(scene(number, SHAPE), format="rgb24")
+                image.pts, image.time_base = number + begin, Fraction(1, 10)
+                container.mux(stream.encode(image))
+            container.mux(stream.encode(None))
+        assert len(frames(tmp_path / name)) == 40
+    data = (tmp_path / "whole.mkv").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"ends early, after \d+ frames, at [12]\.\d of 4\.0 seconds; copy it again"):
+        frames(tmp_path / "cut.mkv")
+
+
+def test_the_clock_goes_on_where_a_stream_begins_again(tmp_path: Path) -> None:
+    """Two transport streams one after the other, as after a new connection."""
+    with av.open(str(tmp_path / "one.ts"), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height = SHAPE[1], SHAPE[0]
+        stream.pix_fmt = "yuv420p"
+        for number in range(10):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(scene(number, SHAPE), format="rgb24")))
+        container.mux(stream.encode(None))
+    (tmp_path / "two.ts").write_bytes(2 * (tmp_path / "one.ts").read_bytes())
+    seconds = [frame.seconds for frame in frames(tmp_path / "two.ts")]
+    assert len(seconds) > 12
+    assert np.diff(seconds) == pytest.approx(1 / 25, abs=0.01)
 
 
 def test_damaged_frames_are_left_out(detector: Detector, clip: Path, tmp_path: Path) -> None:
