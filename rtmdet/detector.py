@@ -381,6 +381,6 @@ def _open(
     from rtmdet.deploy.torch_backend import open_checkpoint
     from rtmdet.weights.download import resolve
 
-    path = resolve(str(weights), progress=True)
+    path = resolve(os.fspath(weights), progress=True)
     backend, facts = open_checkpoint(path, size=size, device=device, fold=fold, half=half)
     return path, backend, facts

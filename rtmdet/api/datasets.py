@@ -58,7 +58,7 @@ def check_data(
     from rtmdet.data.doctor.report import examine_path  # not at the top: torch takes a second
     from rtmdet.runs.data_purpose import read_purpose
 
-    purpose = read_purpose(None, None if weights is None else str(weights), input_size)
+    purpose = read_purpose(None, None if weights is None else os.fspath(weights), input_size)
     return examine_path(user_path(data), purpose, images=path_or_none(images), decode=decode, watch=progress)
 
 

@@ -22,9 +22,12 @@ from rtmdet.training.records import Callback
 
 @dataclass(frozen=True, slots=True)
 class TrainedRun:
-    """A finished run."""
+    """A finished run; it may be given wherever the path of its folder may."""
 
     folder: Path
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
 
     @property
     def last(self) -> Path:
@@ -79,7 +82,7 @@ def train(
         config=path_or_none(config),
         data=path_or_none(data),
         images=path_or_none(images),
-        weights=None if weights is None else str(weights),
+        weights=None if weights is None else os.fspath(weights),
         keep_classes=keep_classes,
         overrides=tuple(f"{key}={_as_yaml(key, value)}" for key, value in given.items()),
         resume=resume,
@@ -107,7 +110,7 @@ def compare(
     COCO file, and `images`, its folder, they are measured on their common validation images. Raises InputError.
     """
     found = compare_runs(
-        (str(a), str(b)),
+        (os.fspath(a), os.fspath(b)),
         annotations=path_or_none(annotations),
         images=path_or_none(images),
         input_size=input_size,

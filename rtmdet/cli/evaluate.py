@@ -20,8 +20,10 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.weights is not None:
             raise InputError(f"{arguments.run_folder} and --weights {arguments.weights}: expected one of them")
         arguments.weights = arguments.run_folder
-    arguments.weights = arguments.weights or DEFAULT_WEIGHTS
     data = arguments.data or arguments.annotations
+    if arguments.weights is None and data is None:
+        raise InputError("evaluate: expected the folder of a run, or --data, found neither: give one of them")
+    arguments.weights = arguments.weights or DEFAULT_WEIGHTS
     loading = Loading(arguments.batch, arguments.workers, arguments.backend)
     if arguments.f1 is not None:
         one = user_path(arguments.weights)  # into the folder of a run, it may be written

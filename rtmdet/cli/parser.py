@@ -304,7 +304,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         default="rtmdet-tiny-coco",
-        help="checkpoint, folder of a run (its last.pth) or published name (default %(default)s)",
+        help="checkpoint, folder of a run (its last.pth) or published name (default rtmdet-tiny-coco)",
     )
     parser.add_argument("--size", help="model size (nano tiny s m l x), if the checkpoint does not store it")
     parser.add_argument("--class-names", metavar="A,B,C", help="class names in order, if the checkpoint stores none")

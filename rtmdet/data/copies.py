@@ -22,9 +22,7 @@ _BLOCK = 1024  # fingerprints compared with all others at a time
 _MIN_SIDE = 4 * GRID  # pixels: fingerprints of smaller pictures depend on how they were scaled down
 _MAX_SHARE = 0.5  # if near copies of one photo are more than this fraction of the images, they come from one video
 _MAX_DECODED = 10_000  # decode at most this many images: minutes on one core
-VIDEO = (
-    "most images look alike, like frames of one video; they are split anyway, so AP says little about other scenes"
-)
+VIDEO = "most images look alike, like frames of one video; where they are split, AP says little about other scenes"
 
 
 def fingerprints(image: np.ndarray) -> np.ndarray:

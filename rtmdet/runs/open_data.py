@@ -18,7 +18,9 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
     val = open_split(config.data.val, config, train.classes, training=False)
     say(describe_split("train", train))
     say(describe_split("val", val))
-    say(*train.remarks, *val.remarks)
+    texts = {remark.removeprefix(f"{config.data.train.annotations}: ") for remark in train.remarks}
+    prefix = f"{config.data.val.annotations}: "
+    say(*train.remarks, *(remark for remark in val.remarks if remark.removeprefix(prefix) not in texts))
     if config.data.value_range is None and is_main_process():
         report_dark_images(train)
     if missing := [name for name, count in zip(train.classes, train.class_counts, strict=True) if not count]:

@@ -64,13 +64,14 @@ def test_evaluate_takes_a_detector_or_weights_and_any_split(run: tuple[TrainedRu
     assert found.ap == run[0].metrics["AP"]
     assert found.images == 3
     assert str(found).splitlines()[0].startswith("AP ")
-    assert rtmdet.evaluate(run[0].folder, workers=0).metrics == found.metrics, "its own validation images"
+    assert rtmdet.Detector(run[0]).path == run[0].last
+    assert rtmdet.evaluate(run[0], workers=0).metrics == found.metrics, "its own validation images"
     detector = rtmdet.Detector(last)
     assert rtmdet.evaluate(detector, dataset, split="train", workers=0).images == 6
 
 
 def test_compare_gives_the_difference_and_a_verdict(run: tuple[TrainedRun, Heard]) -> None:
-    found = rtmdet.compare(run[0].folder, run[0].best, workers=0)
+    found = rtmdet.compare(run[0], run[0].best, workers=0)
     assert found.difference == 0
     assert found.verdict == "inconclusive with 3 images"
     assert str(found).splitlines()[-1] == "verdict: inconclusive with 3 images"

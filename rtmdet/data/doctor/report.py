@@ -82,7 +82,7 @@ def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFile
         write_json(folder / f"{name}.json", split.coco)
     splits = [SplitFiles(name, folder / f"{name}.json", split.images, path) for name, split in source.splits.items()]
     remarks = [remark for split in source.splits.values() for remark in split.remarks]
-    return splits, [f"{path}: {source.format} format", *remarks]
+    return splits, [f"{path}: {source.format} format", *dict.fromkeys(remarks)]
 
 
 def examine(

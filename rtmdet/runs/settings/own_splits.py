@@ -27,15 +27,14 @@ def open_own_data(path: Path, images: Path | None = None) -> OpenedDataset:
     """Open a data set and print what it is; `images` as for `open_dataset`."""
     source = open_dataset(path, images)
     say(f"data: {path} is in {source.format} format, with {' and '.join(source.splits)}")
-    for split in source.splits.values():
-        if split.annotations is None:  # remarks on COCO files are printed when the run reads them
-            print_remarks(split)
+    # Remarks on COCO files are printed when the run reads them.
+    print_remarks(remark for one in source.splits.values() if one.annotations is None for remark in one.remarks)
     return source
 
 
-def print_remarks(split: Split) -> None:
-    """Print what the reader of a split changed in it."""
-    for remark in split.remarks:
+def print_remarks(remarks: Iterable[str]) -> None:
+    """Print what the readers of splits changed in them; what is said of several, once."""
+    for remark in dict.fromkeys(remarks):
         say(f"data: {remark}")
 
 
@@ -68,9 +67,7 @@ def prepare_to_split(whole: Split) -> list[set[int]]:
     """Resolve the image names and print all remarks; returns groups of copies of one photo, by image id."""
     # Remarks are printed here, because the run reads the new splits and not this file.
     if whole.annotations is not None:
-        print_remarks(whole)
-        for remark in place_images(whole.annotations, whole.coco, whole.images):
-            say(f"data: {remark}")
+        print_remarks([*whole.remarks, *place_images(whole.annotations, whole.coco, whole.images)])
     together, remark = group_copies(whole.coco, whole.images)
     if remark:
         say(f"data: {remark}")
