@@ -89,25 +89,22 @@ def export(
     """
     if not int8 and (calibrate is not None or max_drop != LARGEST_DROP):
         raise InputError("calibrate and max_drop are for int8 files: add int8 (--int8), or leave them out")
-    options = ExportOptions(half=half, fixed_input=fixed is not None, fixed_batch=fixed)
-    check_formats(formats, replace(options, nms=NmsFacts(NMS_SCORE, 1.0, NMS_MOST) if nms else None))
-    whole, network = _whole_and_merged(detector, size, classes, input_size)
-    iou = network.facts.overlap.iou_threshold if nms_iou is None else nms_iou
-    inside = NmsFacts(nms_score, iou, NMS_MOST) if nms else None
-    if inside is not None:  # without box voting, which needs the boxes that it drops
-        whole, network = (one.with_overlap(Overlap(inside.iou)) for one in (whole, network))
-    elif nms_iou is not None or nms_score != NMS_SCORE:
+    if not nms and (nms_iou is not None or nms_score != NMS_SCORE):
         raise InputError("nms_score and nms_iou are those of NMS in the file: add nms (--nms), or leave them out")
+    options = ExportOptions(half=half, fixed_input=fixed is not None, fixed_batch=fixed)
+    check_formats(formats, options, nms=nms)
+    whole, network = _whole_and_merged(detector, size, classes, input_size)
+    if nms:  # without box voting, which needs the boxes that it drops
+        iou = network.facts.overlap.iou_threshold if nms_iou is None else nms_iou
+        options = replace(options, nms=NmsFacts(nms_score, iou, NMS_MOST))
+        whole, network = (one.with_overlap(Overlap(iou)) for one in (whole, network))
     weights, own = network.path or Path("detector"), {"data": path_or_none(data), "images": path_or_none(images)}
     chosen = choose_check_images(network, weights, **own, split=split, most=check_images)
-    options = replace(options, nms=inside)
     plan = None
     if int8:
         check_int8(formats, options, chosen)
         plan = Int8Plan(choose_calibration_images(network, weights, **own, folder=path_or_none(calibrate)), max_drop)
-    beside = Path() if weights.parent.resolve() == cache_folder().resolve() else weights.parent
-    stem = (path_or_none(out) or beside) / weights.stem
-    tracer = Tracer(whole.model)
+    stem, tracer = _folder(weights, out) / weights.stem, Tracer(whole.model)
     files = export_detector(whole, network, formats, chosen, tracer=tracer, stem=stem, options=options, say=say)
     if plan is not None:
         files = add_int8(files, whole, network, chosen, plan=plan, tracer=tracer, stem=stem, options=options, say=say)
@@ -169,6 +166,12 @@ def _whole_and_merged(
         Detector(detector, size=size, classes=classes, input_size=input_size, fold=fold) for fold in (False, True)
     )
     return whole, merged
+
+
+def _folder(weights: Path, out: FilePath | None) -> Path:
+    """Where the files of weights go: the folder `out`, else beside them, those of downloaded ones here."""
+    downloaded = weights.parent.resolve() == cache_folder().resolve()
+    return path_or_none(out) or (Path() if downloaded else weights.parent)
 
 
 def _open(detector: Detector | FilePath) -> Detector:

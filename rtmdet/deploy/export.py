@@ -46,13 +46,13 @@ class ExportOptions:
             raise InputError(f"a fixed batch of {self.fixed_batch} images: expected at least 1")
 
 
-def check_formats(formats: Sequence[str], options: ExportOptions) -> None:
-    """Raise InputError for unknown formats, and for those that cannot have the options."""
+def check_formats(formats: Sequence[str], options: ExportOptions, *, nms: bool = False) -> None:
+    """Raise InputError for unknown formats, and for those that cannot have the options, or `nms`."""
     unknown = [name for name in formats if name not in ENDINGS]
     if unknown or not formats:
         found = ", ".join(unknown) or "none"
         raise InputError(f"--format: expected some of {', '.join(ENDINGS)}, found {found}")
-    if options != ExportOptions() and (others := [name for name in formats if name not in RUNS_ALONE]):
+    if (nms or options != ExportOptions()) and (others := [name for name in formats if name not in RUNS_ALONE]):
         raise InputError(
             f"{others[0]} holds the weights alone, without NMS and of all sizes: leave these options out, or export "
             "it by itself"
