@@ -23,8 +23,7 @@ from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, metric_text
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
 from rtmdet.measuring.ground_truth import open_coco, stored_split
 from rtmdet.measuring.measure import Loading, describe_settings, run_detector, settings_of
-from rtmdet.measuring.results_file import read_results
-from rtmdet.runs.folds import ANNOTATIONS, DETECTIONS
+from rtmdet.measuring.results_file import POOLED_ANNOTATIONS, POOLED_DETECTIONS, read_results
 from rtmdet.weights.download import resolve
 
 
@@ -138,8 +137,8 @@ def open_run(name: str, device: str, input_size: int | tuple[int, int] | None = 
     if path.suffix.lower() == ".json":
         return ComparedRun(path, None)
     if path.is_dir():
-        if (path / DETECTIONS).is_file() and not (path / "last.pth").is_file():
-            return ComparedRun(path / DETECTIONS, None)
+        if (path / POOLED_DETECTIONS).is_file() and not (path / "last.pth").is_file():
+            return ComparedRun(path / POOLED_DETECTIONS, None)
         path = resolve(path)
     return ComparedRun(path, Detector(str(path), device=device, input_size=input_size))
 
@@ -187,8 +186,8 @@ def validation_of(runs: Sequence[ComparedRun]) -> SplitConfig:
 def stored_data(one: ComparedRun, split: str) -> SplitConfig | None:
     """The train or val data of a run; None if not stored. Pooled folds have theirs next to the detections."""
     if one.detector is None:
-        beside = one.path.with_name(ANNOTATIONS)
-        pooled = split == "val" and one.path.name == DETECTIONS and beside.is_file()
+        beside = one.path.with_name(POOLED_ANNOTATIONS)
+        pooled = split == "val" and one.path.name == POOLED_DETECTIONS and beside.is_file()
         return SplitConfig(str(beside), str(one.path.parent)) if pooled else None
     return stored_split(one.detector.config, one.path, split)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rtmdet.config.file import parse_config
+from rtmdet.config.places import moved
 from rtmdet.config.schema import SplitConfig
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
@@ -14,8 +15,6 @@ from rtmdet.data.formats.open import FoundDataset, find_dataset
 from rtmdet.data.formats.yolo_layout import MissingFolderError
 from rtmdet.data.images import dark_remarks
 from rtmdet.detector import Detector
-from rtmdet.runs.folder import moved
-from rtmdet.runs.settings.own_splits import write_split
 
 
 def open_ground_truth(
@@ -63,7 +62,7 @@ def _open_given(detector: Detector, data: Path, images: Path | None, split: str 
     with TemporaryDirectory() as folder:
         temporary = Path(folder) / f"{name}.json"  # named in no message: it will be gone
         try:
-            dataset = open_coco(detector, write_split(found, temporary), found.images)
+            dataset = open_coco(detector, found.write(temporary), found.images)
         except InputError as error:
             raise InputError(str(error).replace(str(temporary), f"{data}, as COCO")) from error
     remarks = [remark.replace(str(temporary), f"{data}, as COCO") for remark in dataset.remarks]

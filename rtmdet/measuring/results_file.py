@@ -15,6 +15,8 @@ from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import is_number
 from rtmdet.data.json_file import read_json
 
+POOLED_ANNOTATIONS, POOLED_DETECTIONS = "pooled_annotations.json", "pooled_detections.json"  # of train --folds
+
 
 def read_results(path: Path, coco: COCO, category_ids: Sequence[int]) -> dict[int, np.ndarray]:
     """Image id -> (D, 6) float64 rows of x, y, width, height, score, label, by falling score.

@@ -2,13 +2,13 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 from rtmdet.config.file import dump_config, load_config
-from rtmdet.config.schema import Config, DataConfig, SplitConfig
+from rtmdet.config.places import moved, with_absolute_paths
+from rtmdet.config.schema import Config
 from rtmdet.core.distributed import is_main_process
 from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import unwritable, write_whole
@@ -92,16 +92,7 @@ def prepare_folder(folder: Path, config: Config) -> None:
 
 def stored_text(config: Config) -> str:
     """The configuration as YAML, with absolute paths: the run may later be used from another folder."""
-    data, model = config.data, config.model
-    weights, backbone = (_absolute_file(path) for path in (model.weights, model.backbone_weights))
-    return dump_config(
-        replace(
-            config,
-            data=_moved_data(data, os.path.abspath),
-            model=replace(model, weights=weights, backbone_weights=backbone),
-            train=replace(config.train, output=os.path.abspath(config.train.output)),
-        )
-    )
+    return dump_config(with_absolute_paths(config))
 
 
 def holds_run(folder: Path) -> bool:
@@ -152,25 +143,3 @@ def load_run(folder: Path, overrides: Sequence[str] = ()) -> Config:
                     f"--set data.{name}.{key}=..."
                 )
     return config
-
-
-def moved(config: Config, before: str, folder: Path) -> Config:
-    """The configuration of a run that was moved with its contents from the folder `before` to `folder`."""
-
-    def place(path: str) -> str:
-        inside = Path(path).is_relative_to(before)
-        return str(folder / Path(path).relative_to(before)) if inside and not os.path.exists(path) else path
-
-    output = str(folder) if config.train.output == before else config.train.output
-    return replace(config, data=_moved_data(config.data, place), train=replace(config.train, output=output))
-
-
-def _moved_data(data: DataConfig, place: Callable[[str], str]) -> DataConfig:
-    """The same data at other paths."""
-    train, val = (SplitConfig(place(split.annotations), place(split.images)) for split in (data.train, data.val))
-    return replace(data, train=train, val=val)
-
-
-def _absolute_file(path: str | None) -> str | None:
-    """The absolute path of a file that exists; names of published weights stay."""
-    return path if path is None or not os.path.exists(path) else os.path.abspath(path)

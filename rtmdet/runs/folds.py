@@ -19,6 +19,7 @@ from rtmdet.data.json_file import read_json, write_json
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, metric_text
 from rtmdet.measuring.measure import Loading, describe_interval, run_detector
+from rtmdet.measuring.results_file import POOLED_ANNOTATIONS, POOLED_DETECTIONS
 from rtmdet.runs.folder import check_unclaimed, holds_run, load_run
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
@@ -26,8 +27,6 @@ from rtmdet.runs.settings.own_data import OwnData, check_resumable, choose_class
 from rtmdet.runs.settings.own_splits import SPLIT_SEED, open_own_data, prepare_to_split
 from rtmdet.runs.time.limit import TimedRun, TimeLimit, settings_of_first_fold
 from rtmdet.viz.score_curves import draw_score_curves
-
-ANNOTATIONS, DETECTIONS = "pooled_annotations.json", "pooled_detections.json"
 
 
 def cross_validate(
@@ -76,7 +75,9 @@ def cross_validate(
         for image, rows in found.rows.items():
             pooled.add_rows(image, rows)
     assert pooled is not None, "there are two folds or more"
-    write_json(options.folder / ANNOTATIONS, whole.coco)  # pycocotools adds keys to these dicts, so write first
+    write_json(
+        options.folder / POOLED_ANNOTATIONS, whole.coco
+    )  # pycocotools adds keys to these dicts, so write first
     metrics, matches = pooled.evaluate_with_matches()
     say(f"all {len(whole.coco['images'])} images, each measured by the run that was not trained on it:")
     say(format_metrics(metrics))
@@ -111,9 +112,9 @@ def check_same_images(folder: Path, learned: Split, part: CocoFile) -> None:
 
 def save_pooled(pooled: CocoEvaluator, metrics: CocoMetrics, folder: Path) -> None:
     """Write the pooled detections and the F1 curves, next to the ground truth."""
-    pooled.write_results(folder / DETECTIONS)
+    pooled.write_results(folder / POOLED_DETECTIONS)
     draw_score_curves(metrics.classes, folder / "f1.png")
-    say(f"pooled detections: {folder / DETECTIONS} (for rtmdet compare); F1 curves: {folder / 'f1.png'}")
+    say(f"pooled detections: {folder / POOLED_DETECTIONS} (for rtmdet compare); F1 curves: {folder / 'f1.png'}")
 
 
 def detect_fold(config: Config, folder: Path) -> tuple[CocoEvaluator, tuple[int, ...]]:

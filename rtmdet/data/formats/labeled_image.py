@@ -18,6 +18,7 @@ from rtmdet.data.coco.repairs import ROUNDING, clipped_remark
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.image_names import locate_images
 from rtmdet.data.images import image_size
+from rtmdet.data.json_file import write_json
 from rtmdet.data.split_names import only_file
 
 ROUND_VERTICES = 64  # vertices of the polygon for a circle or an ellipse
@@ -58,6 +59,13 @@ class Split:
     images: Path  # its file names are relative to this folder
     remarks: Sequence[str] = ()  # one line about each kind of repair or skipped entry
     annotations: Path | None = None  # the COCO file; None if the split was converted
+
+    def write(self, path: Path) -> Path:
+        """The COCO file, written to `path` if there is none. Raises InputError if that fails."""
+        if self.annotations is not None:
+            return self.annotations
+        write_json(path, self.coco)
+        return path
 
 
 Convert = Callable[[], Split]

@@ -30,7 +30,6 @@ from rtmdet.runs.settings.own_splits import (
     open_own_data,
     report_changes,
     two_splits,
-    write_split,
 )
 from rtmdet.runs.settings.resize_range import choose_resize_range
 from rtmdet.runs.weights_file import build_detector, fetch_weights, read_weights, start_of
@@ -121,11 +120,11 @@ class OwnData:
         derived: dict[str, dict[str, object]] = {
             "data": {
                 "train": {
-                    "annotations": str(write_split(self.train, copies / "train.json")),
+                    "annotations": str(self.train.write(copies / "train.json")),
                     "images": str(self.train.images),
                 },
                 "val": {
-                    "annotations": str(write_split(self.val, copies / "val.json")),
+                    "annotations": str(self.val.write(copies / "val.json")),
                     "images": str(self.val.images),
                 },
                 "classes": list(self.classes),

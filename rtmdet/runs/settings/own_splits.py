@@ -74,14 +74,6 @@ def prepare_to_split(whole: Split) -> list[set[int]]:
     return together
 
 
-def write_split(split: Split, path: Path) -> Path:
-    """The COCO file of a split; written to `path` if the split has none."""
-    if split.annotations is not None:
-        return split.annotations
-    write_json(path, split.coco)
-    return path
-
-
 def labeled_images(split: Split) -> int:
     """The number of images with an object that is not a crowd."""
     return len({entry["image_id"] for entry in split.coco["annotations"] if not entry["iscrowd"]})
