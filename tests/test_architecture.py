@@ -22,8 +22,7 @@ ALLOWED = {
     # of config the windows of a training run, of data the image files and label formats, of deploy the NMS
     "stream": {"config", "core", "data", "deploy", "detector"},
     "viz": {"core", "evaluation", "training"},  # of training the records and the log that the curves are drawn from
-    # of stream what benchmark reads pictures with
-    "measuring": {"config", "core", "data", "deploy", "detector", "evaluation", "stream", "weights"},
+    "measuring": {"config", "core", "data", "deploy", "detector", "evaluation", "weights"},
     "exporting": {"core", "data", "deploy", "detector", "evaluation", "measuring"},
 }
 JOINERS = {"runs", "api", "cli", "__main__"}

@@ -11,6 +11,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.overlap import Overlap
 from rtmdet.core.structures import Batch
+from rtmdet.core.threads import in_order
 from rtmdet.core.tiled_detection import detect_tiled
 from rtmdet.core.tiling import Tiling
 from rtmdet.data.coco.dataset import CocoDataset
@@ -20,7 +21,6 @@ from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, interval
 from rtmdet.evaluation.matches import ClassMatches
-from rtmdet.stream.threads import in_order
 
 
 @dataclass(frozen=True, slots=True)

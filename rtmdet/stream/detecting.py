@@ -15,10 +15,10 @@ from rtmdet.core.backend import detect as run_backend
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
+from rtmdet.core.threads import in_order, prefetched
 from rtmdet.core.tiling import Tiling
 from rtmdet.detector import Detector, OpenedImage, choose_selection
 from rtmdet.stream.frames import Failure, Frame, Source
-from rtmdet.stream.threads import in_order, prefetched
 from rtmdet.stream.views import View, choose_views, merge_views
 
 READERS = 2  # threads that decode and resize

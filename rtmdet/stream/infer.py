@@ -10,6 +10,7 @@ import numpy as np
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.picture_source import source_mark
+from rtmdet.core.threads import in_order
 from rtmdet.detector import Detector
 from rtmdet.stream.detecting import DetectSettings, Result, detect_frames
 from rtmdet.stream.document import DetectedFile, DetectionsHead, InputSide, open_document
@@ -17,7 +18,6 @@ from rtmdet.stream.formats import open_formats
 from rtmdet.stream.frames import Failure, Frame, Source
 from rtmdet.stream.label_files import LabelFiles, labeled_result
 from rtmdet.stream.output_places import OutputPlace, choose_places, save_crops
-from rtmdet.stream.threads import in_order
 from rtmdet.stream.track_files import TracksTable
 from rtmdet.stream.tracking import check_tracking, follow
 from rtmdet.stream.video import DEFAULT_RATE, VideoWriter, load_pyav

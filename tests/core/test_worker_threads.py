@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rtmdet.stream.threads import in_order, prefetched
+from rtmdet.core.threads import in_order, prefetched
 
 
 def test_order_is_that_of_the_items_whatever_takes_longest() -> None:
