@@ -2,22 +2,21 @@
 
 import argparse
 
-from rtmdet.measuring.compare import compare_runs
+from rtmdet.api.runs import compare
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print AP of both, the difference with its interval, and the verdict; returns 0."""
-    found = compare_runs(
-        (arguments.run_a, arguments.run_b),
+    found = compare(
+        arguments.run_a,
+        arguments.run_b,
         annotations=arguments.annotations,
         images=arguments.images,
-        input_size=None if arguments.input is None else (arguments.input, arguments.input),
+        input_size=arguments.input,
         device=arguments.device,
         batch_size=arguments.batch,
         workers=arguments.workers,
         backend=arguments.backend,
     )
-    for remark in found.remarks:
-        print(remark)
     print(found)
     return 0
