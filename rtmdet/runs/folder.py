@@ -36,6 +36,7 @@ def claim_folder(folder: Path, *, new: bool) -> Iterator[None]:
     if fcntl is None or not is_main_process():
         yield
         return
+    new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
     file = _lock(folder)
     try:
         if new:
@@ -44,7 +45,8 @@ def claim_folder(folder: Path, *, new: bool) -> Iterator[None]:
     finally:
         with suppress(OSError):  # it holds the run
             (folder / LOCK).unlink()
-            folder.rmdir()
+            for path in new_folders or [folder]:
+                path.rmdir()
         os.close(file)
 
 
