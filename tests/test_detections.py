@@ -27,6 +27,15 @@ NOTHING = FOUND[:0]
 TRACKED = replace(FOUND, ids=torch.tensor([7, -1, 2]))
 
 
+def test_the_photo_itself_is_not_replaced(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (60, 80)).save(photo)
+    before = photo.read_bytes()
+    with pytest.raises(InputError, match="would replace the photo itself: give another name"):
+        replace(FOUND, path=photo).save(photo)
+    assert photo.read_bytes() == before
+
+
 def test_rows() -> None:
     first = Detection((10, 20, 40, 50), 0.875, 1, "dog")
     assert len(FOUND) == len(list(FOUND)) == 3

@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
-from rtmdet.core.paths import user_path
 from rtmdet.data.json_file import check_output, write_json
 from rtmdet.data.synthetic import render_scene
 from rtmdet.deploy.open_exported import is_exported
@@ -19,7 +18,7 @@ SCENE = (480, 640)  # (H, W) of the image that is generated where none is given
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print the table; returns 0."""
     if arguments.json is not None:
-        check_output(arguments.json, *map(user_path, arguments.weights), arguments.image)
+        check_output(arguments.json, arguments.image)
     cases = list_cases(arguments.weights, arguments.input, arguments.batch, plain=not arguments.no_plain)
     with TemporaryDirectory() as folder:
         image = arguments.image

@@ -12,13 +12,13 @@ from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.data.doctor.finding import ALL, SEVERITIES, Report, SplitFiles
 from rtmdet.data.doctor.report import examine, examine_path
-from rtmdet.data.json_file import check_output, write_json
+from rtmdet.data.json_file import check_output, read_json, write_json
 from rtmdet.runs.data_purpose import read_purpose
 
 
 def run(given: argparse.Namespace) -> int:
     """Print the findings; returns 1 if any would stop or harm training, else 0."""
-    if given.json is not None:
+    if given.json is not None and not is_report(given.json):
         check_output(given.json, given.annotations, given.images, given.val_annotations, given.val_images)
     purpose = read_purpose(given.config, given.weights, given.input)
     validation = read_validation(given.val_annotations, given.val_images)
@@ -61,6 +61,15 @@ def read_validation(annotations: Path | None, images: Path | None) -> SplitFiles
     if annotations is None or images is None:
         raise InputError("--val-annotations and --val-images: expected both or neither; give the other one as well")
     return SplitFiles("val", annotations, images)
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is the JSON of an earlier check, which another one may replace."""
+    try:
+        content = read_json(path)
+    except InputError:
+        return False
+    return isinstance(content, dict) and {"findings", "splits"} <= content.keys()
 
 
 def plain(report: Report) -> dict[str, object]:

@@ -12,7 +12,6 @@ from typing import Any
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import PAD_VALUE
 from rtmdet.core.overlap import ORIGINAL, Overlap
-from rtmdet.core.pictures import check_range
 from rtmdet.core.tiling import LEAST_SIDE, Tiling
 from rtmdet.core.wording import is_one_line
 
@@ -196,13 +195,20 @@ def model_facts(values: Mapping[str, Any]) -> ModelFacts:
         named=bool(values.get("classes_named", True)),
         category_ids=ids,
         score_thresholds=thresholds,
-        value_range=None if values.get("value_range") is None else check_range(values["value_range"]),
+        value_range=None if values.get("value_range") is None else _rising_pair(values["value_range"]),
         overlap=read_overlap(values, config),
         tiling=read_tiling(values, config),
         size=str(values["size"]),
         backbone=str(values.get("backbone", "")),
         config=config,
     )
+
+
+def _rising_pair(value: Any) -> tuple[int, int]:
+    low, high = as_pair(value)
+    if not 0 <= low < high:
+        raise ValueError(f"value_range {[low, high]}")
+    return low, high
 
 
 def as_pair(value: Any) -> tuple[int, int]:

@@ -33,8 +33,13 @@ def free_path(wanted: Path, source: Path, taken: set[str], *, read_mark: Callabl
     `taken` holds the paths used so far, in lower case; the new one is added. `read_mark` gives the mark in a file
     that is neither PNG nor JPEG.
     """
+    return untaken_path(wanted, taken, lambda path: path.exists() and not _shows(path, source, read_mark))
+
+
+def untaken_path(wanted: Path, taken: set[str], used: Callable[[Path], bool] = lambda _: False) -> Path:
+    """The wanted path, or with a number added if it is among the `taken` ones or `used`; the new one is added."""
     path, number = wanted, 2
-    while str(path).casefold() in taken or (path.exists() and not _shows(path, source, read_mark)):
+    while str(path).casefold() in taken or used(path):
         path, number = wanted.with_name(f"{wanted.stem}_{number}{wanted.suffix}"), number + 1
     taken.add(str(path).casefold())
     return path

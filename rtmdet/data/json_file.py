@@ -36,6 +36,8 @@ def check_output(path: Path, *inputs: Path | None, suffixes: Sequence[str] = (".
 
     Devices and pipes may have any name.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: expected the name of a file, found a folder; give another one")
     if path.exists() and not path.is_file():
         return
     if path.suffix.lower() not in suffixes:

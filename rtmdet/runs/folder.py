@@ -12,6 +12,7 @@ from rtmdet.config.schema import Config
 from rtmdet.core.distributed import is_main_process
 from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import unwritable, write_whole
+from rtmdet.data.json_file import read_json, write_json
 from rtmdet.weights.checkpoint import has_checkpoint
 
 try:
@@ -20,7 +21,7 @@ except ImportError:  # Windows, where two runs in one folder are not noticed
     fcntl = None  # type: ignore[assignment]
 
 CONFIG = "config.yaml"
-ORIGIN = "data/origin.json"  # the path of the data set that a run was started on
+ORIGIN = "data/origin.json"  # the data set that a run was started on
 FILES = (CONFIG, "log.jsonl", "train.csv", "val.csv", "curves.png", "f1.png", "data/train.json", "data/val.json")
 LOCK = ".lock"
 WAIT = 10.0  # seconds for a run that is ending
@@ -106,12 +107,29 @@ def check_unused(folder: Path) -> None:
     """Raise InputError for a folder that holds a run, or the user's own files by the names of a run's."""
     if holds_run(folder):
         raise InputError(f"{folder} already holds a run: continue it with --resume, or set another train.output")
-    if not _was_started(folder):
-        for path in (folder / name for name in FILES):
-            if path.exists():
-                raise InputError(
-                    f"{path}: a run would replace this file, which no run has written: set another train.output"
-                )
+    found = [path for path in (folder / name for name in FILES) if path.exists()]
+    # In this order: another process of this run writes ORIGIN before the others.
+    if found and not _was_started(folder):
+        raise InputError(
+            f"{found[0]}: a run would replace this file, which no run has written: set another train.output"
+        )
+
+
+def origin_of(folder: Path) -> tuple[Path, Path | None] | None:
+    """The data set that the run in a folder was started on by --data, and the folder given for its images."""
+    content = read_json(folder / ORIGIN) if (folder / ORIGIN).exists() else None
+    if isinstance(content, str):  # as the first versions wrote it
+        return Path(content), None
+    if not isinstance(content, dict) or not isinstance(content.get("data"), str):
+        return None
+    images = content.get("images")
+    return Path(content["data"]), Path(images) if isinstance(images, str) else None
+
+
+def keep_origin(folder: Path, data: Path, images: Path | None) -> None:
+    """Write what `origin_of` reads."""
+    places = {"data": str(data.resolve()), "images": None if images is None else str(images.resolve())}
+    write_json(folder / ORIGIN, places)
 
 
 def _was_started(folder: Path) -> bool:

@@ -56,20 +56,6 @@ def _read(address: str, value_range: ValueRange | None) -> np.ndarray:
     return decode_image(address, data, value_range)
 
 
-def content_type(address: str, *, wait: float = WAIT) -> str:
-    """What a server says that an address holds, such as image/jpeg; "" where it cannot be asked."""
-    try:
-        with _answer(address, wait) as response:
-            return response.headers.get_content_type()
-    except (OSError, ValueError, http.client.HTTPException):
-        return ""
-
-
-def is_moving(content_type: str) -> bool:
-    """Whether a content type is that of a video, or of the pictures of a camera one after the other."""
-    return content_type.startswith("video/") or content_type == "multipart/x-mixed-replace"
-
-
 def _answer(address: str, wait: float) -> http.client.HTTPResponse:
     """The open answer of a server; letters beyond ASCII and spaces are written as browsers do."""
     quoted = quote(address, safe="%/:=&?~#+!$,;'@()*[]")
@@ -87,9 +73,12 @@ def fetch(address: str, *, wait: float = WAIT, longest: float = LONGEST, largest
     data = bytearray()
     try:
         with _answer(address, wait) as response:
-            if (kind := response.headers.get_content_type()) == "text/html" or is_moving(kind):
-                what = "a web page: perhaps it needs a login" if kind == "text/html" else "a video"
-                raise InputError(f"{address}: expected an image, the server sends {what}: check the address")
+            kind = response.headers.get_content_type()
+            if kind.startswith("video/") or kind == "multipart/x-mixed-replace":
+                raise InputError(
+                    f"{address}: expected an image, the server sends a video or a camera's pictures: give an address "
+                    "that ends in .mp4 or .mjpg, or that of its stream (rtsp://...)"
+                )
             while chunk := response.read1(_CHUNK):  # what is there: a whole chunk may take long
                 data += chunk
                 if len(data) > largest:
@@ -106,6 +95,8 @@ def fetch(address: str, *, wait: float = WAIT, longest: float = LONGEST, largest
         cause = getattr(error, "reason", error)
         text = f"no answer for {wait:g} seconds" if isinstance(cause, TimeoutError) else one_line(cause)
         raise InputError(f"{address}: cannot be fetched ({text}): check the address") from error
+    if data[:100].lstrip()[:1] == b"<" and b"<svg" not in data[:1000]:
+        raise InputError(f"{address}: expected an image, found a web page, perhaps of a login: check the address")
     if missing:
         raise InputError(f"{address}: it ended {missing} bytes early: try again")
     return bytes(data)

@@ -22,7 +22,7 @@ class LabeledResult:
     frame: Frame
     found: Detections
     stem: Path  # of its label files
-    file_name: str  # the stem with the suffix of the image; frames are .jpg
+    file_name: str  # of the image, see OutputPlace; for a frame that of its label file, as .jpg
 
     def image(self, number: int) -> CocoImage:
         """The picture with its number."""
@@ -39,7 +39,7 @@ class LabeledResult:
 def labeled_result(result: Result, target: OutputPlace) -> LabeledResult:
     """A result under the names of its target."""
     frame, stem = result.frame, target.of_frame(result.frame)
-    name = f"{stem.as_posix()}{frame.source.place.suffix if frame.index is None else '.jpg'}"
+    name = target.file_name if frame.index is None else f"{stem.as_posix()}.jpg"
     return LabeledResult(frame, result.found, stem, name)
 
 

@@ -1,6 +1,7 @@
 """Names and contents of what is drawn: a picture per image, a video per video, and crops of the objects."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
-from rtmdet.core.picture_source import free_path
+from rtmdet.core.picture_source import free_path, untaken_path
 from rtmdet.stream.frames import Frame, Source
 from rtmdet.stream.video import comment_of
 
@@ -19,6 +20,7 @@ class OutputPlace:
     """Where the results of a source go."""
 
     picture: Path  # its drawn picture or video
+    file_name: str  # of a picture in label files: its place, with the number of the stem where several have it
     stem: Path  # name of its other files, relative to the output folder, without suffix: no other source has it
 
     def of_frame(self, frame: Frame) -> Path:
@@ -34,6 +36,7 @@ def choose_places(sources: Sequence[Source], folder: Path, *, drawn: bool = True
     targets: list[OutputPlace] = []
     taken: set[str] = set()
     photos = {Path(source.name).resolve() for source in sources}
+    sharing = Counter(source.place for source in sources)
     folders = {parent for source in sources if not source.moving for parent in source.place.parents}
     for source in sources:
         place = source.place
@@ -43,9 +46,13 @@ def choose_places(sources: Sequence[Source], folder: Path, *, drawn: bool = True
         if drawn and wanted.resolve() in photos:
             what = "video" if source.moving else "photo"
             raise InputError(f"--out {folder}: {wanted.name} would replace the {what} itself: choose another folder")
-        read_mark = comment_of if source.moving else None
-        picture = free_path(wanted, Path(source.name), taken, read_mark=read_mark)
-        targets.append(OutputPlace(picture, picture.relative_to(folder).with_suffix("")))
+        if drawn:
+            picture = free_path(wanted, Path(source.name), taken, read_mark=comment_of if source.moving else None)
+        else:
+            picture = untaken_path(wanted, taken)
+        stem = picture.relative_to(folder).with_suffix("")
+        name = source.place.as_posix() if sharing[source.place] == 1 else f"{stem.as_posix()}{source.place.suffix}"
+        targets.append(OutputPlace(picture, name, stem))
     return targets
 
 

@@ -4,15 +4,14 @@ import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from pathlib import Path
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
 from rtmdet.core.pictures import ValueRange
 from rtmdet.data.files import files_below, spread
 from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, LOOKED_AT, VIDEO_SUFFIXES, dark_remarks, read_image
-from rtmdet.stream.addresses import ImageAddress, content_type, is_moving
+from rtmdet.stream.addresses import ImageAddress
 from rtmdet.stream.camera import Camera
 from rtmdet.stream.frames import Frame, Source
 from rtmdet.stream.video import STREAM_SCHEMES, Video, is_video, load_pyav
@@ -81,10 +80,9 @@ def find_sources(
             raise InputError("'': expected the path of an image, a video or a folder, found an empty one")
         files = _files(user_path(word), recursive, skip, found.remarks)
         real = {file: file.resolve() for file in files}
-        for file, folder in files.items():
-            if real[file] not in seen:
-                found.sources.append(_file(file, folder))
-                seen.add(real[file])
+        new = {file: folder for file, folder in files.items() if real[file] not in seen}
+        found.sources.extend(_file(file, folder) for file, folder in new.items())
+        seen.update(real.values())
     if any(isinstance(source, Video) for source in found.sources):
         load_pyav()  # before any work
     found.sources[:] = dict.fromkeys(found.sources)
@@ -110,10 +108,6 @@ def _address(word: str) -> Source:
         return Video(word, live=scheme in STREAM_SCHEMES)
     if scheme not in ("http", "https"):
         raise InputError(f"{word}: expected an address with http, https or {', '.join(STREAM_SCHEMES)}; correct it")
-    image = PurePosixPath(urlsplit(word).path).suffix.lower() in IMAGE_SUFFIXES
-    kind = "" if image else content_type(word)
-    if is_moving(kind):
-        return Video(word, live=not kind.startswith("video/"))
     return ImageAddress(word)
 
 
@@ -143,7 +137,8 @@ def _matching(pattern: Path, skip: Path | None) -> list[Path]:
     while rest and (begin / rest[0]).exists():
         begin /= rest.pop(0)
     found = map(Path, glob.glob(str(Path(glob.escape(str(begin)), *rest)), recursive=True))
-    return _outside(sorted(filter(_is_picture, found)), begin, skip)
+    once = {file.parent.resolve() / file.name: file for file in sorted(filter(_is_picture, found), reverse=True)}
+    return _outside(sorted(once.values()), begin, skip)
 
 
 def _outside(files: Sequence[Path], folder: Path, skip: Path | None) -> list[Path]:

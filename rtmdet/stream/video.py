@@ -92,7 +92,7 @@ class Video:
             stream.thread_type = "AUTO"
             rate = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
             faults = _Faults()
-            time = last = begin = 0.0
+            end = last = begin = 0.0
             for index, image in enumerate(_decoded(container, stream, faults)):
                 time = float(index / rate) if image.time is None else image.time
                 if index == 0:
@@ -103,7 +103,8 @@ class Video:
                 last = time - begin
                 yield Frame(self, partial(_upright, image), index, last, Fraction(rate))
                 faults.frames += 1
-            faults.report(self.name, _expected(stream), time, None if self.live else _duration(container, stream))
+                end = time + float((image.duration or 0) * (image.time_base or 0))
+            faults.report(self.name, _expected(stream), end, None if self.live else _duration(container, stream))
 
 
 @dataclass(slots=True)
@@ -115,22 +116,23 @@ class _Faults:
     ended: str = ""  # why reading broke off
     longest: float = 0.0  # seconds from one frame to the next
 
-    def report(self, name: str, expected: int | None, last: float, duration: float | None) -> None:
+    def report(self, name: str, expected: int | None, end: float, duration: float | None) -> None:
         """Raise InputError if anything was wrong.
 
-        `expected` frames and `duration` in seconds are those of the header, `last` is the time of the last frame.
+        `expected` frames and `duration` in seconds are those of the header, `end` is that of the last frame.
         """
+        again = "try again" if "://" in name else "copy it again"
         if self.frames == 0:
             raise InputError(f"{name}: expected a video, found no frame that can be decoded; replace the file")
         if self.ended or (expected and not self.damaged and self.frames < expected - 1):
             of = f" of {expected}" if expected else ""
             why = f" ({self.ended})" if self.ended else ""
-            raise InputError(f"{name}: the video ends early, after {self.frames}{of} frames{why}; copy it again")
-        if expected is None and duration is not None and duration - last > max(LEAST_GAP, 3 * self.longest):
-            when = f"at {last:.1f} of {duration:.1f} seconds"
-            raise InputError(f"{name}: the video ends early, after {self.frames} frames, {when}; copy it again")
+            raise InputError(f"{name}: the video ends early, after {self.frames}{of} frames{why}; {again}")
+        if expected is None and duration is not None and duration - end > max(LEAST_GAP, 3 * self.longest):
+            when = f"at {end:.1f} of {duration:.1f} seconds"
+            raise InputError(f"{name}: the video ends early, after {self.frames} frames, {when}; {again}")
         if self.damaged:
-            raise InputError(f"{name}: {self.damaged} damaged pieces of the video were left out; copy it again")
+            raise InputError(f"{name}: {self.damaged} damaged pieces of the video were left out; {again}")
 
 
 def _decoded(container: Any, stream: Any, faults: _Faults) -> Iterator[Any]:

@@ -52,6 +52,7 @@ def test_table_and_json(checkpoint: Path, tmp_path: Path, command: Command) -> N
         (("--input", "100"), "--input 100: expected a multiple of 32"),
         (("--batch", "0"), "--batch 0: expected at least 1"),
         (("--image", "missing.jpg"), "missing.jpg: no such image file"),
+        (("--json", "weights.pth"), "weights.pth: expected a name that ends in .json"),
     ],
 )
 def test_unusable_options(checkpoint: Path, options: tuple[str, ...], message: str, command: Command) -> None:

@@ -14,7 +14,9 @@ import pytest
 import torch
 
 from rtmdet.core.facts import ModelFacts
+from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.runs.checks import start_check
+from rtmdet.runs.checks.dry_run import OVERFIT_BOXES, few_boxes
 from rtmdet.weights.load import LoadedWeights
 
 Command = Callable[..., CompletedProcess[str]]
@@ -69,6 +71,19 @@ def test_one_labelled_image_is_too_few_for_a_run_and_enough_for_overfitting(
     result = command("check", *words, "--overfit", *scratch)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "AP50 1.000 after" in result.stdout.splitlines()[-1]
+    assert "copies of training images" not in result.stdout, "it is the only image of both"
+
+
+def test_without_an_image_of_few_boxes_the_one_with_the_fewest_is_overfit(dataset: Path, tmp_path: Path) -> None:
+    content = json.loads((dataset / "train" / "annotations.json").read_text())
+    image, category = content["images"][1], content["categories"][0]["id"]
+    content["annotations"] = [
+        {"id": number, "image_id": image["id"], "category_id": category, "bbox": [number, number, 300, 300]}
+        for number in range(1, OVERFIT_BOXES + 2)
+    ]
+    (tmp_path / "many.json").write_text(json.dumps(content))
+    only = CocoDataset(tmp_path / "many.json", dataset / "train" / "images", training=True)
+    assert list(few_boxes(only)) == [0]
 
 
 def test_the_start_check_draws_no_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,6 +249,20 @@ def test_classes_without_names_are_asked_for(words: list[object], tmp_path: Path
     assert len(result.stderr) < 500
 
 
+def test_nothing_to_measure_is_said_before_anything_is_downloaded(command: Command) -> None:
+    result = command("evaluate")
+    assert result.returncode == 2
+    assert "expected the folder of a run, or --data, found neither" in result.stderr
+
+
+def test_a_photo_is_not_replaced_by_curves(words: list[object], dataset: Path, command: Command) -> None:
+    photo = next((dataset / "val" / "images").iterdir())
+    before = photo.read_bytes()
+    result = command(*words, "--f1", photo)
+    assert (result.returncode, "would be overwritten" in result.stderr) == (2, True)
+    assert photo.read_bytes() == before
+
+
 def test_a_run_and_other_weights_exclude_each_other(checkpoint: Path, command: Command) -> None:
     result = command("evaluate", checkpoint, "--weights", checkpoint)
     assert result.returncode == 2

@@ -11,6 +11,7 @@ import pytest
 from rtmdet.config.file import load_config
 from rtmdet.core.errors import InputError
 from rtmdet.runs.options import RunOptions
+from rtmdet.runs.settings.own_splits import print_remarks
 
 Command = Callable[..., CompletedProcess[str]]
 QUICK = ("data.input_size=[64, 64]", "train.epochs=1", "data.workers=0", "train.device=cpu")
@@ -73,6 +74,22 @@ def test_a_configuration_that_is_resumed_tells_of_changed_labels(
     resumed = command("train", "--config", "run/config.yaml", "--resume", "--set", "train.epochs=2")
     assert resumed.returncode == 0, resumed.stderr
     assert "has changed since the run started: images 1 with other objects" in resumed.stdout
+
+
+def test_what_is_said_of_both_splits_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    print_remarks(["skipped: 1 x point", "skipped: 1 x point", "skipped: 2 x point"])
+    assert capsys.readouterr().out.splitlines() == ["data: skipped: 1 x point", "data: skipped: 2 x point"]
+
+
+def test_similar_names_are_said_once(command: Command, dataset: Path, words: list[str], tmp_path: Path) -> None:
+    shutil.copytree(dataset, tmp_path / "set")
+    for split in ("train", "val"):
+        path = tmp_path / "set" / split / "annotations.json"
+        content = json.loads(path.read_text())
+        content["categories"].append({"id": 7, "name": content["categories"][0]["name"].upper()})
+        path.write_text(json.dumps(content))
+    result = command("check", "--data", "set", *words)
+    assert result.stdout.count("differ only in letter case") == 1, result.stderr
 
 
 def test_misspelt_settings_fail_before_anything_is_read_or_downloaded(command: Command, tmp_path: Path) -> None:

@@ -181,6 +181,17 @@ def test_images_beside_the_label_files_in_any_folder(tmp_path: Path) -> None:
     assert find_dataset(tmp_path / "anns", tmp_path / "pics").read_one("train").images == tmp_path / "pics"
 
 
+def test_the_named_image_comes_before_a_mask_of_the_same_name(tmp_path: Path) -> None:
+    labels = write_labelme(
+        tmp_path / "set" / "polys", {"a": [shape("rectangle", (1, 1), (5, 5))]}, imagePath="../../a.png"
+    )
+    (tmp_path / "set" / "masks").mkdir()
+    for path in (tmp_path / "a.png", tmp_path / "set" / "masks" / "a.png"):
+        path.write_bytes((labels / "a.png").read_bytes())
+    (labels / "a.png").unlink()
+    assert convert_labelme(labels).images == tmp_path
+
+
 def test_faults_of_a_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected LabelMe files \(\*\.json with 'shapes'\), found none"):
         convert_labelme(tmp_path)

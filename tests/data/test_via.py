@@ -145,6 +145,8 @@ def test_the_only_ticked_checkbox_is_the_class(folder: Path) -> None:
         ([{}, {}], None),
         ([{"kind": "red"}, {"kind": "blue", "note": "old"}], "kind"),
         ([{"kind": 3}, {"kind": 4}], "kind"),
+        ([{"kind": "red", "track": 3}, {"kind": "blue", "track": 0.5}], "kind"),
+        ([{"hidden": True}, {"hidden": False}], None),
         ([{"kind": ""}, {"kind": ""}], None),
         ([{"kind": "red", "note": ""}, {"kind": {"red": True}, "size": {"a": True, "b": True}}], "kind"),
     ],

@@ -38,6 +38,14 @@ def test_a_list_may_have_suffixes_and_marks_of_classes(tmp_path: Path) -> None:
     assert len(convert_voc(tmp_path, split="train").coco["images"]) == 3
 
 
+def test_a_doctype_is_named(tmp_path: Path) -> None:
+    folder = write_voc(tmp_path, {"a": voc_object()})
+    text = (folder / "Annotations" / "a.xml").read_text()
+    (folder / "Annotations" / "a.xml").write_text(f"<!DOCTYPE annotation>{text}")
+    with pytest.raises(InputError, match="found one; label files do not need it, remove it"):
+        convert_voc(folder)
+
+
 def write_list(folder: Path, split: str, text: str) -> None:
     (folder / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
     (folder / "ImageSets" / "Main" / f"{split}.txt").write_text(text)

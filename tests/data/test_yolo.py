@@ -327,19 +327,19 @@ def test_corners_of_small_rotated_boxes_stay_corners(tmp_path: Path, side: float
     assert all(entry["bbox"][2] == pytest.approx(80 * side) for entry in split.coco["annotations"])
 
 
-def test_two_keypoints_are_distinguished_from_four_corners(tmp_path: Path) -> None:
-    """A box and two points x, y have eight numbers, as have the corners of a rotated box: these go around a shape."""
-    lines = "".join(f"0 0.5 0.5 0.{size} 0.4 0.45 0.55 0.55 0.45\n" for size in range(20, 26))
+def test_eight_numbers_are_corners_but_told_where_they_go_around_no_shape(tmp_path: Path) -> None:
+    """They may be a box and two points, or corners in the order of reading."""
+    lines = "".join(f"0 0.4 0.4 0.6 0.4 0.4 0.6 0.6 0.60{number}\n" for number in range(6))
     split = convert_yolo(write_data(tmp_path, labels={"a": lines}), "train")
-    assert split.coco["annotations"][0]["bbox"] == pytest.approx([32, 18, 16, 24])
-    assert len(split.remarks) == 1
+    assert split.coco["annotations"][0]["bbox"] == pytest.approx([32, 24, 16, 12], abs=0.1)
+    assert split.remarks[0].startswith("6 label lines may be boxes with keypoints or polygons, and are read as poly")
 
 
 def test_few_lines_that_may_have_keypoints_are_told(tmp_path: Path) -> None:
     split = convert_yolo(write_data(tmp_path, labels={"a": "".join(poses(2).splitlines(keepends=True)[:2])}), "train")
     assert split.remarks == [
-        "2 label lines may be boxes with keypoints, too few to be sure: they are read as polygons; if they are, add "
-        "kpt_shape to data.yaml"
+        "2 label lines may be boxes with keypoints or polygons, and are read as polygons: if they are boxes with "
+        "keypoints, add kpt_shape to data.yaml"
     ]
 
 

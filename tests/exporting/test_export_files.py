@@ -14,6 +14,8 @@ import rtmdet.exporting.verified_export
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
 from rtmdet.deploy.export import ExportOptions, Tracer, write_network
+from rtmdet.detector import Detector
+from rtmdet.exporting.int8 import _Inputs
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 
 NAMES = {"best-openmmlab.pth", "best-openmmlab.py"}
@@ -90,6 +92,14 @@ def test_nothing_is_written_before_the_images_are_there(weights: Path, tmp_path:
         with pytest.raises(InputError, match=wrong.name):
             rtmdet.export(weights, out=tmp_path / "out", images=wrong)
     assert not (tmp_path / "out").exists()
+
+
+def test_int8_is_calibrated_on_batches_of_the_file(weights: Path, photos: Path) -> None:
+    paths = 3 * (next(photos.iterdir()),)
+    inputs = _Inputs(Detector(weights, device="cpu"), paths, 2)
+    first, second = inputs
+    assert (len(inputs), first.shape, second.shape) == (2, (2, 3, *SIZE), (2, 3, *SIZE))
+    np.testing.assert_array_equal(second[1], first[0])
 
 
 def test_options_that_a_format_cannot_have_fail_before_the_work(weights: Path, photos: Path, tmp_path: Path) -> None:

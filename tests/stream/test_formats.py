@@ -137,7 +137,7 @@ def test_pictures_of_one_name_have_names_of_their_own(detector: Detector, tmp_pa
         image["file_name"] for image in json.loads((tmp_path / "out" / "coco" / "images.json").read_text())["images"]
     ]
     frames = [f"clip_video/{number:06d}.jpg" for number in range(3)]
-    assert files == ["000001.png", "000001_2.png", "clip/000001.png", *frames]
+    assert files == ["000001.png", "000001_2.png", "clip/000001.png", *frames], "of equal ones as the label files"
     labels = tmp_path / "out" / "yolo" / "labels"
     found = sorted(path.relative_to(labels).with_suffix("").as_posix() for path in labels.rglob("*.txt"))
     assert found == sorted(name.rpartition(".")[0] for name in files)
@@ -151,6 +151,7 @@ def test_labels_may_lie_beside_the_photos(detector: Detector, tmp_path: Path) ->
     output = OutputSettings(tmp_path, pictures=False, formats=["yolo"])
     (outcome,) = infer(detector, sources, DetectSettings({"bright": 0.3}), output, weights="a")
     assert outcome.failure is None
+    assert [path.name for path in (tmp_path / "yolo" / "labels").iterdir()] == ["a.txt"]
     with pytest.raises(InputError, match="would replace the photo itself"):
         list(infer(detector, sources, DetectSettings({"bright": 0.3}), OutputSettings(tmp_path), weights="a"))
 

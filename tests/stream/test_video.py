@@ -146,6 +146,19 @@ def test_a_cut_file_whose_header_has_no_number_of_frames(clip: Path, tmp_path: P
         frames(tmp_path / "cut.mkv")
 
 
+def test_the_last_picture_may_stand_long(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "slides.mkv"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=1)
+        stream.width, stream.height = SHAPE[1], SHAPE[0]
+        for packet in (
+            *stream.encode(av.VideoFrame.from_ndarray(scene(1, SHAPE), format="rgb24")),
+            *stream.encode(None),
+        ):
+            packet.duration = int(20 / packet.time_base)
+            container.mux(packet)
+    assert len(frames(tmp_path / "slides.mkv")) == 1
+
+
 def test_the_clock_goes_on_where_a_stream_begins_again(tmp_path: Path) -> None:
     """Two transport streams one after the other, as after a new connection."""
     with av.open(str(tmp_path / "one.ts"), "w") as container:

@@ -16,7 +16,6 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_number, whole_number
-from rtmdet.data.files import files_below
 from rtmdet.data.formats import label_files
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labeled_image import (
@@ -30,7 +29,6 @@ from rtmdet.data.formats.labeled_image import (
     choose_category_ids,
     ellipse,
 )
-from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.json_file import read_json
 from rtmdet.data.split_names import group_by_split
 
@@ -76,7 +74,7 @@ def convert_labelme(
     files = {path: content for path, content in documents.items() if _is_labelme(content)}
     if not files:
         raise InputError(f"{folder}: expected LabelMe files (*.json with 'shapes'), found none; check the path")
-    images = images or _image_folder(folder, files)
+    images = images or label_files.image_folder(folder, [_named_image(*each) for each in files.items()])
     file_names = label_files.images_by_name(images)
     others = sum(content is not None for content in documents.values()) - len(files)
     skipped = Counter({"JSON file of another kind": others} if others else {})
@@ -92,14 +90,6 @@ def convert_labelme(
         made = f"{len(joined)} object{'s' if len(joined) > 1 else ''}"
         remarks.append(f"joined: {sum(joined)} shapes to {made}, by the same label and group_id")
     return assemble(annotations, labeled, images, choose_category_ids(labeled, names), remarks)
-
-
-def _image_folder(folder: Path, files: Mapping[Path, Mapping[str, Any]]) -> Path:
-    """The image folder: the usual one, or if that has no images, the common folder of the images in imagePath."""
-    usual = label_files.image_folder(folder)
-    named = [] if files_below(usual, IMAGE_SUFFIXES) else [_named_image(*each) for each in files.items()]
-    above = [os.path.dirname(file) for file in named if os.path.isfile(file)]
-    return Path(os.path.commonpath(above)) if above else usual
 
 
 def _named_image(path: Path, document: Mapping[str, Any]) -> str:

@@ -99,6 +99,8 @@ def _recognize(path: Path, images: Path | None) -> FoundDataset:
     if images is None and (description := find_layout(path)) is not None:
         return _yolo(description)
     documents = dict(read_documents(path))
+    if images is not None and path.is_file() and path.suffix.lower() not in (".json", ".xml"):
+        documents = {path: read_json(path)}
     if coco := coco_files(path, documents):
         return _coco(path, coco, documents, images)
     finders = {

@@ -97,12 +97,18 @@ def class_attribute(*paths: Path) -> str | None:
     """
     groups = [group for path in paths for group in _read_entries(path).values()]
     regions = [pair for group in groups for pair in group if not _kind_without_outline(pair[1])]
-    texts = [{key for key in _attributes(region) if _class_text(region, key)} for _, region in regions]
+    texts: list[set[str]] = []
+    for numbers in (False, True):  # a number is the class only where nothing else is
+        if not any(texts):
+            texts = [
+                {key for key in _attributes(region) if _class_text(region, key, numbers=numbers)}
+                for _, region in regions
+            ]
     unclear = [
         (where, key, value)
         for (where, region), usable in zip(regions, texts, strict=True)
         for key, value in _attributes(region).items()
-        if not usable and value and any(value.values() if isinstance(value, dict) else [value])
+        if not usable and (any(value.values()) if isinstance(value, dict) else bool(value) and value is not True)
     ]
     common = sorted(set.intersection(*texts)) if texts else []
     some = sorted(set().union(*texts))
@@ -138,13 +144,15 @@ def _attributes(region: Mapping[str, object]) -> Mapping[str, object]:
     return attributes if isinstance(attributes, dict) else {}
 
 
-def _class_text(region: Mapping[str, object], key: str) -> str | None:
-    """The value of a region's attribute: a text or number, or the only ticked checkbox; None without any."""
+def _class_text(region: Mapping[str, object], key: str, *, numbers: bool = True) -> str | None:
+    """The value of a region's attribute: a text, a number or the only ticked checkbox; None without any."""
     value = _attributes(region).get(key)
     if isinstance(value, dict):
         ticked = [name for name, on in value.items() if on is True]
         value = ticked[0] if len(ticked) == 1 else None
-    return str(value) if is_number(value) or (isinstance(value, str) and value) else None
+    if numbers and is_number(value):
+        return str(value)
+    return value if isinstance(value, str) and value else None
 
 
 def _read_entries(path: Path) -> dict[str, Regions]:

@@ -48,8 +48,7 @@ def convert_yolo(path: Path, split: str) -> Split:
             "put the labels there"
         )
     everything = (line.values for label_file in label_files for line in _read_lines(label_file))
-    like_poses = 0 if layout.has_keypoints else _count_poses(everything)
-    poses = like_poses >= MIN_POSES
+    like_poses, poses = (0, False) if layout.has_keypoints else _count_poses(everything)
     labeled = []
     for file, label_file in zip(files, label_files, strict=True):
         objects: list[LabeledObject] = []
@@ -66,8 +65,8 @@ def convert_yolo(path: Path, split: str) -> Split:
         )
     elif like_poses:
         remarks.append(
-            f"{like_poses} label lines may be boxes with keypoints, too few to be sure: they are read as polygons; "
-            "if they are, add kpt_shape to data.yaml"
+            f"{like_poses} label lines may be boxes with keypoints or polygons, and are read as polygons: if they "
+            "are boxes with keypoints, add kpt_shape to data.yaml"
         )
     return assemble(layout.file, labeled, folder, {name: number for number, name in layout.names.items()}, remarks)
 
@@ -136,10 +135,11 @@ def _parse(where: str, text: str) -> _Line:
     return _Line(where, text, label, np.array(values))
 
 
-def _count_poses(lines: Iterable[np.ndarray]) -> int:
-    """The number of lines if all look like boxes with keypoints, else 0: of one length, all points inside the boxes.
+def _count_poses(lines: Iterable[np.ndarray]) -> tuple[int, bool]:
+    """The number of lines if all look like boxes with keypoints, else 0; and whether they are.
 
-    Lines of eight numbers may also be four corners: they are, if most of these go around a convex shape.
+    Such lines have one length, and all points lie inside the boxes. Few lines do not show it, nor do lines of eight
+    numbers, which may be four corners; they are, if most of them go around a convex shape.
     """
     count, corners, length, widths = 0, 0, None, {2, 3}  # numbers per point: x, y, perhaps visibility
     try:
@@ -147,12 +147,12 @@ def _count_poses(lines: Iterable[np.ndarray]) -> int:
             length = len(values) if length is None else length
             widths = {width for width in widths if _has_points_inside(values, width)}
             if not widths or len(values) != length:
-                return 0
+                return 0, False
             count += 1
             corners += length == CORNERS and _is_convex(values.reshape(-1, 2))
     except InputError:  # an unreadable file: reported when its labels are read
-        return 0
-    return 0 if 2 * corners > count else count
+        return 0, False
+    return (0 if 2 * corners > count else count), count >= MIN_POSES and length != CORNERS
 
 
 def _is_convex(points: np.ndarray) -> bool:
@@ -160,7 +160,7 @@ def _is_convex(points: np.ndarray) -> bool:
     sides = np.roll(points, -1, 0) - points
     following = np.roll(sides, -1, 0)
     turns = sides[:, 0] * following[:, 1] - sides[:, 1] * following[:, 0]
-    return bool((turns > 0).all() or (turns < 0).all())
+    return bool((turns >= 0).all() or (turns <= 0).all())
 
 
 def _has_points_inside(values: np.ndarray, width: int) -> bool:

@@ -1,6 +1,7 @@
 """`rtmdet train --data`: from the path of a data set to the configuration of a run; each choice is printed."""
 
 import json
+import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -15,11 +16,18 @@ from rtmdet.core.console import say
 from rtmdet.core.distributed import started_processes
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
-from rtmdet.data.coco.layout import is_coco
 from rtmdet.data.formats.labeled_image import Split
-from rtmdet.data.json_file import read_json, write_json
 from rtmdet.runs.build_trainer import training_device
-from rtmdet.runs.folder import CONFIG, ORIGIN, check_unclaimed, check_unused, holds_run, is_run, load_run
+from rtmdet.runs.folder import (
+    CONFIG,
+    check_unclaimed,
+    check_unused,
+    holds_run,
+    is_run,
+    keep_origin,
+    load_run,
+    origin_of,
+)
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import WEIGHTS, RunOptions
 from rtmdet.runs.settings.input_size import choose_input_size, relative_sizes
@@ -37,6 +45,7 @@ from rtmdet.weights.load import LoadedWeights, new_classes
 
 DEFAULT_WEIGHTS = "rtmdet-tiny-coco"
 NO_WEIGHTS = "none"
+FOLD = re.compile(r"fold_\d+")  # the folder of one of --folds
 PLACEHOLDER = "data: {train: {annotations: '-', images: '-'}, val: {annotations: '-', images: '-'}}"
 NULLS = ("", NO_WEIGHTS, "null", "~")
 INPUT_SIZE, RESIZE_RANGE = "data.input_size", "augmentation.resize_range"
@@ -75,7 +84,7 @@ def read_configuration(options: RunOptions) -> Config:
     if is_run(options.config):
         config = load_run(options.config.parent, overrides)
         if options.resume:
-            report_changes_since(options.config.parent, config)
+            report_changes_since(options.config.parent)
         return config
     return load_config(options.config, overrides)
 
@@ -116,7 +125,7 @@ class OwnData:
         copies = self.folder / "data"
         if not holds_run(self.folder):
             check_unused(self.folder)
-        write_json(self.folder / ORIGIN, str(options.data_set.resolve()))
+        keep_origin(self.folder, options.data_set, options.images)
         derived: dict[str, dict[str, object]] = {
             "data": {
                 "train": {
@@ -201,21 +210,20 @@ class OwnData:
             yield choice
 
 
-def report_changes_since(folder: Path, config: Config) -> None:
+def report_changes_since(folder: Path) -> None:
     """Print how the data set that the run in `folder` was started on, if it was by --data, has changed since."""
-    begun = read_json(folder / ORIGIN) if (folder / ORIGIN).exists() else None
-    if isinstance(begun, str) and (path := Path(begun)).exists():
-        one_file = path.suffix.lower() == ".json" and is_coco(read_json(path))
-        report_changes(path, Path(config.data.train.images) if one_file else None, folder / "data")
+    begun = origin_of(folder)
+    if begun is not None and begun[0].exists() and not FOLD.fullmatch(folder.name):  # whose splits are made anew
+        report_changes(*begun, folder / "data")
 
 
 def check_resumable(options: RunOptions, folder: Path) -> None:
     """Raise InputError for a folder that holds a run that is not to be resumed, or one on other data."""
     if not options.resume:
         check_unused(folder)
-    origin = folder / ORIGIN
-    if origin.exists() and (begun := read_json(origin)) != str(options.data_set.resolve()):
-        if not Path(str(begun)).exists():
+    origin = origin_of(folder)
+    if origin is not None and (begun := origin[0]) != options.data_set.resolve():
+        if not begun.exists():
             raise InputError(
                 f"{folder} holds a run on {begun}, which is gone: if the data was moved, continue with --config "
                 f"{folder / CONFIG} --resume and its new places, --set data.train.images=... (annotations; val, too)"

@@ -126,6 +126,11 @@ def test_files_without_an_entry_in_any_split_of_the_folder(patient, only) -> Non
     assert [item.text for item in found[0].items] == ["5.jpg"]
 
 
+def test_files_of_unusable_entries_are_not_called_unnamed(patient) -> None:
+    patient.documents["train"]["images"][3].pop("width")
+    assert not [finding for finding in patient.check() if finding.code == "unnamed-file"]
+
+
 def test_images_of_16_bits_that_are_nearly_black(patient, only) -> None:
     path = patient.path("train", 1).with_suffix(".png")
     ramp = np.linspace(300, 4000, 120 * 160).astype(np.uint16).reshape(120, 160)
