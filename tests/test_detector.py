@@ -170,6 +170,12 @@ def test_an_input_size_that_cannot_be_used(detector: Detector, size: object) -> 
     assert detector.input_size == before
 
 
+def test_another_network_is_named(tmp_path: Path) -> None:
+    torch.save({"conv1.weight": torch.zeros(3), "fc.weight": torch.zeros(3)}, tmp_path / "resnet.pth")
+    with pytest.raises(InputError, match=r"an RTMDet, .* found another network \(conv1\.weight, fc\.weight\)"):
+        Detector(tmp_path / "resnet.pth", size="nano")
+
+
 def test_an_input_size_may_be_set(detector: Detector, images: list[np.ndarray]) -> None:
     before = detector.input_size
     detector.input_size = 96

@@ -287,6 +287,10 @@ def test_a_run_that_was_moved_finds_its_own_data(command: Command, dataset: Path
     (tmp_path / "run").rename(tmp_path / "moved")
     measured = command("evaluate", tmp_path / "moved", "--device", "cpu", "--no-interval")
     assert measured.returncode == 0, measured.stderr
+    (tmp_path / "yolo").rename(tmp_path / "elsewhere")
+    lost = command("evaluate", tmp_path / "moved", "--device", "cpu")
+    assert lost.returncode == 2
+    assert "yolo/images/val, which no longer exists: give --data with its new place" in lost.stderr
 
 
 def write_yolo_of(dataset: Path, folder: Path) -> None:

@@ -166,6 +166,13 @@ def test_names_what_is_out_of_range(tmp_path: Path, override: str) -> None:
     assert text.startswith(f"--set {override}: ")
 
 
+@pytest.mark.parametrize("word", ["none", "None", "null", "~", ""])
+def test_a_setting_may_be_none(tmp_path: Path, word: str) -> None:
+    found = load(tmp_path, f"model:\n  weights: {word}\ntrain:\n  patience: {word}\n")
+    assert (found.model.weights, found.train.patience) == (None, None)
+    assert load(tmp_path, "", f"model.weights={word}").model.weights is None
+
+
 def test_override_changes_one_setting_and_keeps_its_neighbors(tmp_path: Path) -> None:
     config = load(tmp_path, "train: {epochs: 3, seed: 7}\n", "train.epochs=10", "data.val.images=other")
     assert (config.train.epochs, config.train.seed) == (10, 7)

@@ -67,6 +67,16 @@ def test_exported_files_have_one_value_for_each_class(name: str, value: str) -> 
         read_facts(Path("a.onnx"), {**text, name: value})
 
 
+def test_stored_values_of_images_may_be_any_that_rise() -> None:
+    model = ModelFacts(("a",), (64, 64), value_range=(0, 65536))  # as data.value_range allows
+    text = ExportFacts(model, version="1", weights="").to_text()
+    assert read_facts(Path("a.onnx"), text).model == model
+    with pytest.raises(InputError, match="its metadata is damaged"):
+        read_facts(Path("a.onnx"), {**text, "value_range": "[5, 2]"})
+    with pytest.raises(InputError, match=r"class name 1: expected one line of text"):
+        read_facts(Path("a.onnx"), {**text, "classes": '["a\\nb"]'})
+
+
 def test_rules_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match=r"iou_threshold 2\.0: expected 0 \.\. 1"):
         read_overlap({"iou_threshold": 2}, "")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.whole_file import read_whole, write_whole
+from rtmdet.core.whole_file import read_text, read_whole, refused, write_whole
 
 
 def test_the_file_before_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +23,24 @@ def test_the_file_before_stays_until_the_new_one_is_whole(tmp_path: Path, monkey
         write_whole(path, b"another")
     assert path.read_bytes() == b"whole"
     assert os.listdir(path.parent) == ["a.json"]
+
+
+def test_a_full_output_is_one_line() -> None:
+    """As of print into a full file, which the error does not name."""
+    assert str(refused(OSError(28, "No space left on device"))).startswith("the output: cannot be written (No space")
+    with pytest.raises(OSError, match="odd"):
+        refused(OSError(5, "odd"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_of_usual_encodings(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.txt").write_text("Größe 5", encoding=encoding)
+    assert read_text(tmp_path / "a.txt") == "Größe 5"
+    (tmp_path / "a.txt").write_text("Größe 5", encoding="latin-1")
+    with pytest.raises(
+        InputError, match=r"a\.txt: expected a list in UTF-8, found another encoding: save it as UTF-8"
+    ):
+        read_text(tmp_path / "a.txt", "list")
 
 
 def test_links_and_devices_stay(tmp_path: Path) -> None:

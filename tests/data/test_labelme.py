@@ -11,6 +11,7 @@ import pytest
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import read_coco
+from rtmdet.data.formats.faults import collect_faults
 from rtmdet.data.formats.labelme import convert_labelme
 from rtmdet.data.formats.open import find_dataset
 
@@ -190,6 +191,14 @@ def test_the_named_image_comes_before_a_mask_of_the_same_name(tmp_path: Path) ->
         path.write_bytes((labels / "a.png").read_bytes())
     (labels / "a.png").unlink()
     assert convert_labelme(labels).images == tmp_path
+
+
+def test_where_all_files_are_faulty_each_is_listed(tmp_path: Path) -> None:
+    box = shape("rectangle", (1, 1), (5, 5))
+    write_labelme(tmp_path, {"a": [box], "b": [box]}, imageHeight="high")
+    with collect_faults() as faults:
+        assert convert_labelme(tmp_path).coco["images"] == []
+    assert [Path(fault.text.partition(":")[0]).name for fault in faults] == ["a.json", "b.json"]
 
 
 def test_faults_of_a_file(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from rtmdet.stream.detecting import DetectSettings
 from rtmdet.stream.frames import Frame
 from rtmdet.stream.infer import Outcome, OutputSettings, infer
 from rtmdet.stream.sources import find_sources
-from rtmdet.stream.video import Video, VideoWriter
+from rtmdet.stream.video import Video, VideoWriter, _why
 
 RATE = Fraction(30000, 1001)
 FRAMES = 20
@@ -200,6 +200,10 @@ def test_files_that_are_no_videos(
     assert message in str(outcome.failure)
     assert str(outcome.failure).startswith(f"skipped: {clip}: ")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_time_that_is_over_is_not_called_an_exit() -> None:
+    assert _why(av.error.ExitError(1414092869, "Immediate exit requested")) == "no answer for 10 seconds"
 
 
 def test_without_the_library_one_line_names_the_extra(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
