@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import user_path
 from rtmdet.data.json_file import check_output, write_json
 from rtmdet.data.synthetic import render_scene
 from rtmdet.deploy.open_exported import is_exported
@@ -18,7 +19,8 @@ SCENE = (480, 640)  # (H, W) of the image that is generated where none is given
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print the table; returns 0."""
     if arguments.json is not None:
-        check_output(arguments.json, arguments.image)
+        files = map(user_path, arguments.weights)
+        check_output(arguments.json, *files, arguments.image, earlier=is_result)
     cases = list_cases(arguments.weights, arguments.input, arguments.batch, plain=not arguments.no_plain)
     with TemporaryDirectory() as folder:
         image = arguments.image
@@ -31,6 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, asdict(found), indent=1)
         print(f"timings: {arguments.json}")
     return 0
+
+
+def is_result(content: object) -> bool:
+    """Whether this is the JSON of an earlier benchmark, which another one may replace."""
+    return isinstance(content, dict) and "timings" in content
 
 
 def list_cases(weights: list[str], sides: list[int] | None, batches: list[int], *, plain: bool) -> list[Case]:

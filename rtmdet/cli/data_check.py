@@ -12,14 +12,15 @@ from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.data.doctor.finding import ALL, SEVERITIES, Report, SplitFiles
 from rtmdet.data.doctor.report import examine, examine_path
-from rtmdet.data.json_file import check_output, read_json, write_json
+from rtmdet.data.json_file import check_output, write_json
 from rtmdet.runs.data_purpose import read_purpose
 
 
 def run(given: argparse.Namespace) -> int:
     """Print the findings; returns 1 if any would stop or harm training, else 0."""
-    if given.json is not None and not is_report(given.json):
-        check_output(given.json, given.annotations, given.images, given.val_annotations, given.val_images)
+    if given.json is not None:
+        inputs = given.annotations, given.images, given.val_annotations, given.val_images
+        check_output(given.json, *inputs, earlier=is_report)
     purpose = read_purpose(given.config, given.weights, given.input)
     validation = read_validation(given.val_annotations, given.val_images)
     if given.annotations is None:
@@ -63,12 +64,8 @@ def read_validation(annotations: Path | None, images: Path | None) -> SplitFiles
     return SplitFiles("val", annotations, images)
 
 
-def is_report(path: Path) -> bool:
-    """Whether a file is the JSON of an earlier check, which another one may replace."""
-    try:
-        content = read_json(path)
-    except InputError:
-        return False
+def is_report(content: object) -> bool:
+    """Whether this is the JSON of an earlier check, which another one may replace."""
     return isinstance(content, dict) and {"findings", "splits"} <= content.keys()
 
 

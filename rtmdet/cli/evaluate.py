@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         one = user_path(arguments.weights)  # into the folder of a run, it may be written
         check_output(arguments.f1, data, arguments.images, one if one.is_file() else None, suffixes=SUFFIXES)
     if arguments.out is not None:
-        check_output(arguments.out, data, user_path(arguments.weights))
+        check_output(arguments.out, data, user_path(arguments.weights), earlier=lambda one: isinstance(one, list))
     detector = load_detector(arguments, half=arguments.half)
     weights = detector.path or Path(arguments.weights)
     dataset = open_ground_truth(detector, weights, data=data, images=arguments.images, split=arguments.split)

@@ -30,8 +30,8 @@ IMAGE_SUFFIXES = (
 
 HEIC_SUFFIXES = (".heic", ".heif")  # photos of phones that neither OpenCV nor Pillow decodes
 VIDEO_SUFFIXES = (
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts",
-    ".webm", ".wmv",
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
+    ".ogv", ".ts", ".webm", ".wmv",
 )  # fmt: skip
 DEEP_SUFFIXES = (".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff")  # formats with up to 16 bits per value
 LOOKED_AT = 24  # files of a set whose values are checked

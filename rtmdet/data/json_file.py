@@ -1,7 +1,7 @@
 """JSON files: read with a one-line error for every fault, written completely or not at all."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
@@ -31,10 +31,15 @@ def write_json(path: Path, content: object, *, indent: int | None = None) -> Non
     write_whole(path, json.dumps(content, indent=indent).encode())
 
 
-def check_output(path: Path, *inputs: Path | None, suffixes: Sequence[str] = (".json",)) -> None:
+def check_output(
+    path: Path,
+    *inputs: Path | None,
+    suffixes: Sequence[str] = (".json",),
+    earlier: Callable[[object], bool] = lambda _: False,
+) -> None:
     """Raise InputError where a file would replace an input, a file in an input folder, or one of another format.
 
-    Devices and pipes may have any name.
+    JSON whose content is an `earlier` output may be replaced anywhere. Devices and pipes may have any name.
     """
     if path.is_dir():
         raise InputError(f"{path}: expected the name of a file, found a folder; give another one")
@@ -43,6 +48,15 @@ def check_output(path: Path, *inputs: Path | None, suffixes: Sequence[str] = (".
     if path.suffix.lower() not in suffixes:
         raise InputError(f"{path}: expected a name that ends in {', '.join(suffixes)}; give another one")
     place = path.resolve()
+    if path.suffix.lower() == ".json" and _holds(path, earlier):
+        return
     for one in inputs:
         if one is not None and path.exists() and one.resolve() in (place, *place.parents):
             raise InputError(f"{path} may belong to {one} and would be overwritten; give another name")
+
+
+def _holds(path: Path, earlier: Callable[[object], bool]) -> bool:
+    try:
+        return path.is_file() and earlier(read_json(path))
+    except InputError:
+        return False

@@ -95,7 +95,8 @@ def fetch(address: str, *, wait: float = WAIT, longest: float = LONGEST, largest
         cause = getattr(error, "reason", error)
         text = f"no answer for {wait:g} seconds" if isinstance(cause, TimeoutError) else one_line(cause)
         raise InputError(f"{address}: cannot be fetched ({text}): check the address") from error
-    if data[:100].lstrip()[:1] == b"<" and b"<svg" not in data[:1000]:
+    begin = bytes(data[:5000]).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if begin.startswith((b"<!doctype html", b"<html")) or (kind == "text/html" and begin.startswith(b"<")):
         raise InputError(f"{address}: expected an image, found a web page, perhaps of a login: check the address")
     if missing:
         raise InputError(f"{address}: it ended {missing} bytes early: try again")

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,27 +33,38 @@ def choose_places(sources: Sequence[Source], folder: Path, *, drawn: bool = True
 
     Raises InputError if a picture, where they are `drawn`, would replace a photo.
     """
-    targets: list[OutputPlace] = []
-    taken: set[str] = set()
     photos = {Path(source.name).resolve() for source in sources}
     sharing = Counter(source.place for source in sources)
+    names = {place.as_posix().casefold() for place, count in sharing.items() if count == 1}
+    wanted = [folder / path for path in _wanted_paths(sources)]
+    wanting = Counter(str(path).casefold() for path in wanted)
+    taken: set[str] = set()
+    places: dict[int, OutputPlace] = {}
+    # First those whose name no other wants, so that none gets a number that another has in its own name.
+    for number in sorted(range(len(sources)), key=lambda one: wanting[str(wanted[one]).casefold()] > 1):
+        source, path = sources[number], wanted[number]
+        if not drawn:
+            picture = untaken_path(path, taken)
+        elif path.resolve() in photos:
+            what = "video" if source.moving else "photo"
+            raise InputError(f"--out {folder}: {path.name} would replace the {what} itself: choose another folder")
+        else:
+            picture = free_path(path, Path(source.name), taken, read_mark=comment_of if source.moving else None)
+        stem, name = picture.relative_to(folder).with_suffix(""), source.place
+        if sharing[source.place] > 1:
+            name = untaken_path(stem.with_name(f"{stem.name}{source.place.suffix}"), names)
+        places[number] = OutputPlace(picture, name.as_posix(), stem)
+    return [places[number] for number in range(len(sources))]
+
+
+def _wanted_paths(sources: Sequence[Source]) -> Iterator[Path]:
+    """The drawn picture of each source, below the output folder."""
     folders = {parent for source in sources if not source.moving for parent in source.place.parents}
     for source in sources:
         place = source.place
         if source.moving and place.with_suffix("") in folders:  # its frames have a folder of their own
             place = place.with_stem(f"{place.stem}_video")
-        wanted = folder / place.with_suffix(".mp4" if source.moving else ".jpg")
-        if drawn and wanted.resolve() in photos:
-            what = "video" if source.moving else "photo"
-            raise InputError(f"--out {folder}: {wanted.name} would replace the {what} itself: choose another folder")
-        if drawn:
-            picture = free_path(wanted, Path(source.name), taken, read_mark=comment_of if source.moving else None)
-        else:
-            picture = untaken_path(wanted, taken)
-        stem = picture.relative_to(folder).with_suffix("")
-        name = source.place.as_posix() if sharing[source.place] == 1 else f"{stem.as_posix()}{source.place.suffix}"
-        targets.append(OutputPlace(picture, name, stem))
-    return targets
+        yield place.with_suffix(".mp4" if source.moving else ".jpg")
 
 
 def save_crops(folder: Path, stem: Path, pixels: np.ndarray, objects: Sequence[tuple[str, Sequence[float]]]) -> None:

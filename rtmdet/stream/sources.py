@@ -105,7 +105,8 @@ def with_range(found: Found, value_range: ValueRange | None) -> Found:
 def _address(word: str) -> Source:
     scheme = word.partition("://")[0].lower()
     if is_video(word):
-        return Video(word, live=scheme in STREAM_SCHEMES)
+        camera = word.partition("?")[0].lower().endswith((".mjpg", ".mjpeg"))  # pictures one after the other
+        return Video(word, live=scheme in STREAM_SCHEMES or camera)
     if scheme not in ("http", "https"):
         raise InputError(f"{word}: expected an address with http, https or {', '.join(STREAM_SCHEMES)}; correct it")
     return ImageAddress(word)

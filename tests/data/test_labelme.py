@@ -193,6 +193,18 @@ def test_the_named_image_comes_before_a_mask_of_the_same_name(tmp_path: Path) ->
     assert convert_labelme(labels).images == tmp_path
 
 
+def test_a_folder_with_all_images_comes_before_a_single_named_one(tmp_path: Path) -> None:
+    box = shape("rectangle", (1, 1), (5, 5))
+    labels = write_labelme(tmp_path / "polys", {"a": [box], "b": [box]}, imagePath="../a.png")
+    (tmp_path / "pics").mkdir()
+    (tmp_path / "a.png").write_bytes((labels / "a.png").read_bytes())
+    for name in ("a.png", "b.png"):
+        (labels / name).rename(tmp_path / "pics" / name)
+    document = json.loads((labels / "b.json").read_text()) | {"imagePath": "../b.png"}
+    (labels / "b.json").write_text(json.dumps(document))
+    assert convert_labelme(labels).images == tmp_path / "pics"
+
+
 def test_where_all_files_are_faulty_each_is_listed(tmp_path: Path) -> None:
     box = shape("rectangle", (1, 1), (5, 5))
     write_labelme(tmp_path, {"a": [box], "b": [box]}, imageHeight="high")

@@ -1,6 +1,7 @@
 """Opening data sets: every layout is recognized, its splits and images are found, unclear ones are rejected."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -496,5 +497,10 @@ def test_train_and_val_with_images_elsewhere(tmp_path: Path) -> None:
     assert {name: split.images for name, split in source.splits.items()} == dict.fromkeys(
         ("train", "val"), tmp_path / "photos"
     )
+    shutil.copy(tmp_path / "split" / "train.json", tmp_path / "labels.coco")
+    assert find_dataset(tmp_path / "labels.coco", tmp_path / "photos").names == ("train",)
+    (tmp_path / "data.yaml").write_text("names: [hat]\ntrain: photos\n")
+    with pytest.raises(InputError, match="leave the image folder out"):
+        find_dataset(tmp_path / "data.yaml", tmp_path / "photos")
     with pytest.raises(InputError, match="recognized none"):
         open_dataset(tmp_path / "photos", tmp_path / "photos")

@@ -146,6 +146,8 @@ def test_the_only_ticked_checkbox_is_the_class(folder: Path) -> None:
         ([{"kind": "red"}, {"kind": "blue", "note": "old"}], "kind"),
         ([{"kind": 3}, {"kind": 4}], "kind"),
         ([{"kind": "red", "track": 3}, {"kind": "blue", "track": 0.5}], "kind"),
+        ([{"kind": 1}, {"kind": 2, "note": "old"}], "kind"),
+        ([{"kind": "red"}, {"kind": 3}], "kind"),
         ([{"hidden": True}, {"hidden": False}], None),
         ([{"kind": ""}, {"kind": ""}], None),
         ([{"kind": "red", "note": ""}, {"kind": {"red": True}, "size": {"a": True, "b": True}}], "kind"),
@@ -164,6 +166,7 @@ def test_the_attribute_that_all_regions_have_is_the_class(
         ([{"kind": "red"}, {}], "region 1: expected a class as text under 'kind', as in other regions, found none"),
         ([{"kind": "red", "note": "a"}] * 2, "expected one attribute with the class, found kind, note"),
         ([{"kind": "red"}, {"note": "a"}], "expected one attribute with the class, found kind, note"),
+        ([{"track": 1, "kind": "red"}, {"track": 2, "kind": ""}], "region 1: expected a class as text under 'kind'"),
         (
             [{"kind": {"red": True, "blue": True}}] * 2,
             r"one ticked option under 'kind', found \{'red': True",

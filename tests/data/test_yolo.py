@@ -335,6 +335,12 @@ def test_eight_numbers_are_corners_but_told_where_they_go_around_no_shape(tmp_pa
     assert split.remarks[0].startswith("6 label lines may be boxes with keypoints or polygons, and are read as poly")
 
 
+def test_points_that_enclose_nothing_are_told_too(tmp_path: Path) -> None:
+    lines = "0 0.5 0.5 0.4 0.4 0 0 0 0\n" * 6
+    split = convert_yolo(write_data(tmp_path, labels={"a": lines}), "train")
+    assert len(split.remarks) == 1
+
+
 def test_few_lines_that_may_have_keypoints_are_told(tmp_path: Path) -> None:
     split = convert_yolo(write_data(tmp_path, labels={"a": "".join(poses(2).splitlines(keepends=True)[:2])}), "train")
     assert split.remarks == [

@@ -111,6 +111,8 @@ def test_limits(server: str) -> None:
 def test_kinds_of_addresses(server: str) -> None:
     words = ["https://example.org/a.mp4?b", "rtsp://example.org/live", "http://example.org/a.jpg"]
     video, live, image = find_sources(words).sources
+    (camera,) = find_sources(["http://example.org/cam/video.mjpg?size=2"]).sources
+    assert camera == Video("http://example.org/cam/video.mjpg?size=2", live=True)
     assert (video, live) == (Video(words[0]), Video(words[1], live=True))
     assert image == ImageAddress(words[2])
     with pytest.raises(InputError, match=r"ftp://example\.org/a\.jpg: expected an address with http"):

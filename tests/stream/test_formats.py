@@ -114,15 +114,15 @@ def test_crops_show_the_objects(out: Path) -> None:
 
 def test_pictures_of_one_name_have_names_of_their_own(detector: Detector, tmp_path: Path) -> None:
     """Photos of two folders, and a video beside the folder of another one's frames."""
-    names = ("one/000001.png", "two/000001.png", "all/clip/000001.png")
+    names = ("one/000001.png", "two/000001.png", "all/clip/000001.png", "two/000001_2.png")
     for name in names:
-        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / name), scene(1))
     writer = VideoWriter(tmp_path / "clip.mp4", (64, 64), Fraction(5))
     for number in range(3):
         writer.add(scene(number), number / 5)
     writer.close()
-    words = [str(tmp_path / name) for name in (*names[:2], "all", "clip.mp4")]
+    words = [str(tmp_path / name) for name in (*names[:2], "all", "clip.mp4", names[3])]
     output = OutputSettings(tmp_path / "out", pictures=False, formats=["coco", "yolo"])
     outcomes = list(
         infer(
@@ -137,11 +137,11 @@ def test_pictures_of_one_name_have_names_of_their_own(detector: Detector, tmp_pa
         image["file_name"] for image in json.loads((tmp_path / "out" / "coco" / "images.json").read_text())["images"]
     ]
     frames = [f"clip_video/{number:06d}.jpg" for number in range(3)]
-    assert files == ["000001.png", "000001_2.png", "clip/000001.png", *frames], "of equal ones as the label files"
+    assert files == ["000001.png", "000001_3.png", "clip/000001.png", *frames, "000001_2.png"]
     labels = tmp_path / "out" / "yolo" / "labels"
     found = sorted(path.relative_to(labels).with_suffix("").as_posix() for path in labels.rglob("*.txt"))
     assert found == sorted(name.rpartition(".")[0] for name in files)
-    assert len(outcomes) == 6
+    assert len(outcomes) == 7
 
 
 def test_labels_may_lie_beside_the_photos(detector: Detector, tmp_path: Path) -> None:

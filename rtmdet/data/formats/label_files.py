@@ -37,8 +37,8 @@ def image_folder(labels: Path, named: Sequence[str] = ()) -> Path:
     """The folder of the images: JPEGImages/ beside Annotations/ or similar, else that of the label files.
 
     For label files in annotations/train it is images/train, or images/ if there is no such folder. Images may also be
-    in the folder directly above the label files; else they are in the common folder of those of the `named` files
-    that exist, or in the only folder beside the label files with images of the same names.
+    in the folder directly above the label files; else they are in the common folder of the `named` files, if all
+    exist, in the only folder beside the label files with images of the same names, or with those that exist.
     """
     beside = [
         as_on_disk(folder.parent / name / below)
@@ -52,10 +52,11 @@ def image_folder(labels: Path, named: Sequence[str] = ()) -> Path:
             return folder
     if labels.name.lower() in LABEL_FOLDERS and files_below(labels.parent, IMAGE_SUFFIXES, levels=0):
         return labels.parent
-    if above := [os.path.dirname(file) for file in named if os.path.isfile(file)]:
-        return Path(os.path.commonpath(above))
-    if len(alike := _folders_with_same_names(labels)) == 1:
+    above = [os.path.dirname(file) for file in named if os.path.isfile(file)]
+    if (not named or len(above) < len(named)) and len(alike := _folders_with_same_names(labels)) == 1:
         return alike[0]
+    if above:
+        return Path(os.path.commonpath(above))
     return next((folder for folder in beside if folder.is_dir()), labels)  # for the message about missing images
 
 

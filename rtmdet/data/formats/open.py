@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -99,8 +100,9 @@ def _recognize(path: Path, images: Path | None) -> FoundDataset:
     if images is None and (description := find_layout(path)) is not None:
         return _yolo(description)
     documents = dict(read_documents(path))
-    if images is not None and path.is_file() and path.suffix.lower() not in (".json", ".xml"):
-        documents = {path: read_json(path)}
+    if images is not None and path.is_file() and not documents:
+        with suppress(InputError):  # COCO may have another suffix
+            documents = {path: read_json(path)}
     if coco := coco_files(path, documents):
         return _coco(path, coco, documents, images)
     finders = {

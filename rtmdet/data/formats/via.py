@@ -97,13 +97,7 @@ def class_attribute(*paths: Path) -> str | None:
     """
     groups = [group for path in paths for group in _read_entries(path).values()]
     regions = [pair for group in groups for pair in group if not _kind_without_outline(pair[1])]
-    texts: list[set[str]] = []
-    for numbers in (False, True):  # a number is the class only where nothing else is
-        if not any(texts):
-            texts = [
-                {key for key in _attributes(region) if _class_text(region, key, numbers=numbers)}
-                for _, region in regions
-            ]
+    texts = [{key for key in _attributes(region) if _class_text(region, key)} for _, region in regions]
     unclear = [
         (where, key, value)
         for (where, region), usable in zip(regions, texts, strict=True)
@@ -112,6 +106,11 @@ def class_attribute(*paths: Path) -> str | None:
     ]
     common = sorted(set.intersection(*texts)) if texts else []
     some = sorted(set().union(*texts))
+    # A number is the class only where no text is, or could be.
+    words = [key for key in common if not all(is_number(_attributes(region)[key]) for _, region in regions)]
+    unfilled = [key for key in some if key not in common and all(key in _attributes(region) for _, region in regions)]
+    if words or unfilled:
+        common, some = words, words or unfilled
     if len(common) > 1 or (not common and len(some) > 1):
         raise InputError(
             f"{paths[0]}: expected one attribute with the class, found {', '.join(common or some)}; choose one with "
@@ -124,7 +123,7 @@ def class_attribute(*paths: Path) -> str | None:
             "correct it, or use rtmdet data convert via --class-name"
         )
     if some and not common:
-        where = next(where for (where, _), found in zip(regions, texts, strict=True) if not found)
+        where = next(where for (where, _), found in zip(regions, texts, strict=True) if some[0] not in found)
         raise InputError(
             f"{where}: expected a class as text under {some[0]!r}, as in other regions, found none; name the class, "
             "or use rtmdet data convert via --class-name"
@@ -144,15 +143,13 @@ def _attributes(region: Mapping[str, object]) -> Mapping[str, object]:
     return attributes if isinstance(attributes, dict) else {}
 
 
-def _class_text(region: Mapping[str, object], key: str, *, numbers: bool = True) -> str | None:
+def _class_text(region: Mapping[str, object], key: str) -> str | None:
     """The value of a region's attribute: a text, a number or the only ticked checkbox; None without any."""
     value = _attributes(region).get(key)
     if isinstance(value, dict):
         ticked = [name for name, on in value.items() if on is True]
         value = ticked[0] if len(ticked) == 1 else None
-    if numbers and is_number(value):
-        return str(value)
-    return value if isinstance(value, str) and value else None
+    return str(value) if is_number(value) or (isinstance(value, str) and value) else None
 
 
 def _read_entries(path: Path) -> dict[str, Regions]:

@@ -160,7 +160,7 @@ def _is_convex(points: np.ndarray) -> bool:
     sides = np.roll(points, -1, 0) - points
     following = np.roll(sides, -1, 0)
     turns = sides[:, 0] * following[:, 1] - sides[:, 1] * following[:, 0]
-    return bool((turns >= 0).all() or (turns <= 0).all())
+    return bool(turns.any() and ((turns >= 0).all() or (turns <= 0).all()))
 
 
 def _has_points_inside(values: np.ndarray, width: int) -> bool:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -16,7 +17,9 @@ from rtmdet.core.console import say
 from rtmdet.core.distributed import started_processes
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
+from rtmdet.data.coco.layout import is_coco
 from rtmdet.data.formats.labeled_image import Split
+from rtmdet.data.json_file import read_json
 from rtmdet.runs.build_trainer import training_device
 from rtmdet.runs.folder import (
     CONFIG,
@@ -84,7 +87,7 @@ def read_configuration(options: RunOptions) -> Config:
     if is_run(options.config):
         config = load_run(options.config.parent, overrides)
         if options.resume:
-            report_changes_since(options.config.parent)
+            report_changes_since(options.config.parent, config)
         return config
     return load_config(options.config, overrides)
 
@@ -210,11 +213,16 @@ class OwnData:
             yield choice
 
 
-def report_changes_since(folder: Path) -> None:
+def report_changes_since(folder: Path, config: Config) -> None:
     """Print how the data set that the run in `folder` was started on, if it was by --data, has changed since."""
     begun = origin_of(folder)
-    if begun is not None and begun[0].exists() and not FOLD.fullmatch(folder.name):  # whose splits are made anew
-        report_changes(*begun, folder / "data")
+    if begun is None or not begun[0].exists() or FOLD.fullmatch(folder.resolve().name):  # whose splits are made anew
+        return
+    path, images = begun
+    with suppress(InputError):  # a file that cannot be read is reported below
+        if images is None and path.suffix.lower() == ".json" and is_coco(read_json(path)):
+            images = Path(config.data.train.images)  # the first versions did not store it
+    report_changes(path, images, folder / "data")
 
 
 def check_resumable(options: RunOptions, folder: Path) -> None:
