@@ -97,7 +97,7 @@ class Video:
                 time = float(index / rate) if image.time is None else image.time
                 if index == 0:
                     begin = time
-                elif time - begin < last:  # a stream that began again: its clock goes on
+                elif time - begin < last:  # a stream that began again: its clock continues
                     begin = time - last - float(1 / rate)
                 faults.longest = max(faults.longest, time - begin - last)
                 last = time - begin

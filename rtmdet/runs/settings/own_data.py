@@ -216,7 +216,7 @@ class OwnData:
 def report_changes_since(folder: Path, config: Config) -> None:
     """Print how the data set that the run in `folder` was started on, if it was by --data, has changed since."""
     begun = origin_of(folder)
-    if begun is None or not begun[0].exists() or FOLD.fullmatch(folder.resolve().name):  # whose splits are made anew
+    if begun is None or not begun[0].exists() or FOLD.fullmatch(folder.resolve().name):  # whose splits are its own
         return
     path, images = begun
     with suppress(InputError):  # a file that cannot be read is reported below

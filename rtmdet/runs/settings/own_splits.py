@@ -33,7 +33,7 @@ def open_own_data(path: Path, images: Path | None = None) -> OpenedDataset:
 
 
 def print_remarks(remarks: Iterable[str]) -> None:
-    """Print what the readers of splits changed in them; what is said of several, once."""
+    """Print what the readers of splits changed in them; equal lines once."""
     for remark in dict.fromkeys(remarks):
         say(f"data: {remark}")
 
