@@ -9,7 +9,6 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 import yaml
-from rtmdet.runs.time.timing import measure_speed
 
 import rtmdet.runs.time.limit
 from rtmdet.config.file import load_config
@@ -20,6 +19,7 @@ from rtmdet.runs.settings.own_data import OwnData
 from rtmdet.runs.time.correction import Correction
 from rtmdet.runs.time.estimate import FORWARD, LEAST_SECONDS, LEAST_STEPS, Course, DurationEstimate, Speed
 from rtmdet.runs.time.limit import TimeLimit
+from rtmdet.runs.time.timing import measure_speed
 from rtmdet.training.records import StepRecord, ValidationRecord
 
 Command = Callable[..., CompletedProcess[str]]
