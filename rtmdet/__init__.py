@@ -10,8 +10,8 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "rtmdet.api.datasets": ("check_data", "convert_data", "export_data", "merge_data", "split_data"),
-    "rtmdet.api.detectors": ("evaluate", "export", "label"),
-    "rtmdet.api.runs": ("compare", "train"),
+    "rtmdet.api.detectors": ("compare", "evaluate", "export", "label"),
+    "rtmdet.api.runs": ("train",),
     "rtmdet.api.visualizers": ("draw_box_am", "draw_feature_maps"),
     "rtmdet.core.detections": ("Detections",),
     "rtmdet.core.errors": ("InputError",),
@@ -49,8 +49,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from rtmdet.api.datasets import check_data, convert_data, export_data, merge_data, split_data
-    from rtmdet.api.detectors import evaluate, export, label
-    from rtmdet.api.runs import compare, train
+    from rtmdet.api.detectors import compare, evaluate, export, label
+    from rtmdet.api.runs import train
     from rtmdet.api.visualizers import draw_box_am, draw_feature_maps
     from rtmdet.core.detections import Detections
     from rtmdet.core.errors import InputError

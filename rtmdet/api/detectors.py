@@ -1,11 +1,12 @@
-"""Trained detectors for Python: measure, export, choose the next photos to label."""
+"""Trained detectors for Python: measure, compare two of them, export, choose the next photos to label."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from rtmdet.core.arguments import checked
+from rtmdet.core.arguments import TorchDevice, checked
 from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
@@ -15,6 +16,7 @@ from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, ExportOptions, Tracer, che
 from rtmdet.detector import Detector, Score
 from rtmdet.exporting.int8 import LARGEST_DROP, Int8Plan, add_int8, check_int8, choose_calibration_images
 from rtmdet.exporting.verified_export import CHECK_IMAGES, Exports, choose_check_images, export_detector
+from rtmdet.measuring.compare import Comparison, compare_runs
 from rtmdet.measuring.ground_truth import open_ground_truth
 from rtmdet.measuring.measure import Evaluation, Loading, evaluate_detector
 from rtmdet.stream.label import LIMIT, NextLabels, label_next
@@ -46,6 +48,38 @@ def evaluate(
     dataset = open_ground_truth(found, Path(name), data=path_or_none(data), images=path_or_none(images), split=split)
     say(*dataset.remarks)
     return evaluate_detector(found, dataset, name=name, loading=loading, tiling=found.choose_tiling(tile))
+
+
+@checked
+def compare(
+    a: FilePath,
+    b: FilePath,
+    *,
+    annotations: FilePath | None = None,
+    images: FilePath | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    device: str | TorchDevice = "auto",
+    batch_size: int = 8,
+    workers: int = 2,
+    backend: str | None = None,
+) -> Comparison:
+    """Measure two runs on the same images; `print` the result for the difference of AP with its 95 % interval.
+
+    Each is the folder of a run, a checkpoint, a published name, or COCO results in a file. Without `annotations`, a
+    COCO file, and `images`, its folder, they are measured on their common validation images. Raises InputError.
+    """
+    found = compare_runs(
+        (os.fspath(a), os.fspath(b)),
+        annotations=path_or_none(annotations),
+        images=path_or_none(images),
+        input_size=input_size,
+        device=str(device),
+        batch_size=batch_size,
+        workers=workers,
+        backend=backend,
+    )
+    say(*found.remarks)
+    return found
 
 
 @checked

@@ -1,4 +1,4 @@
-"""Trainings for Python: train, and compare what came of two of them."""
+"""Trainings for Python."""
 
 import json
 import os
@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rtmdet.core.arguments import TorchDevice, checked
-from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import FilePath, path_or_none, user_path
 from rtmdet.core.wording import shown
 from rtmdet.evaluation.coco import NAMES
-from rtmdet.measuring.compare import Comparison, compare_runs
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.train import carry_out
 from rtmdet.training.log import read_log
@@ -89,38 +87,6 @@ def train(
         minutes=minutes,
     )
     return TrainedRun(carry_out(options, callbacks))
-
-
-@checked
-def compare(
-    a: FilePath,
-    b: FilePath,
-    *,
-    annotations: FilePath | None = None,
-    images: FilePath | None = None,
-    input_size: int | tuple[int, int] | None = None,
-    device: str | TorchDevice = "auto",
-    batch_size: int = 8,
-    workers: int = 2,
-    backend: str | None = None,
-) -> Comparison:
-    """Measure two runs on the same images; `print` the result for the difference of AP with its 95 % interval.
-
-    Each is the folder of a run, a checkpoint, a published name, or COCO results in a file. Without `annotations`, a
-    COCO file, and `images`, its folder, they are measured on their common validation images. Raises InputError.
-    """
-    found = compare_runs(
-        (os.fspath(a), os.fspath(b)),
-        annotations=path_or_none(annotations),
-        images=path_or_none(images),
-        input_size=input_size,
-        device=str(device),
-        batch_size=batch_size,
-        workers=workers,
-        backend=backend,
-    )
-    say(*found.remarks)
-    return found
 
 
 def _as_yaml(key: str, value: object) -> str:

@@ -94,8 +94,6 @@ def draw_box_am(
     which is less stable. `norm_in_box` scales the heat within each box. `detector`, `image`, `score` and `color` as
     for `draw_feature_maps`. Raises InputError, also if nothing is detected.
     """
-    from rtmdet.viz.box_am import box_am, merge_maps, normalize_in_boxes  # seconds to import
-
     _check("method", method, CAPTIONS)
     _check("target", target, TARGETS)
     detector, pixels = _open(detector, image, color)
@@ -103,6 +101,8 @@ def draw_box_am(
     for layer in chosen:
         find_layer(detector.model, layer)  # unknown layers fail before the work begins
     found = find_boxes(detector, pixels, score)
+    from rtmdet.viz.box_am import box_am, merge_maps, normalize_in_boxes  # seconds to import
+
     stacked, (place,) = detector.preprocess([pixels])
     images = torch.from_numpy(stacked).to(detector.device)
     boxes = place.to_input(found.boxes).to(detector.device)

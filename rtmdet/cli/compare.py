@@ -2,7 +2,7 @@
 
 import argparse
 
-from rtmdet.api.runs import compare
+from rtmdet.api.detectors import compare
 
 
 def run(arguments: argparse.Namespace) -> int:

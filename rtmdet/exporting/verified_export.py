@@ -16,7 +16,7 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.files import files_below, spread
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.data.json_file import read_json, write_json
-from rtmdet.deploy.export import ENDINGS, SECOND_FILE, ExportOptions, Tracer, check_formats, write_network
+from rtmdet.deploy.export import ENDINGS, SECOND_FILE, ExportOptions, Tracer, write_network
 from rtmdet.deploy.export_result import ExportedFile, Exports
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import metric_text
@@ -56,7 +56,6 @@ def export_detector(
     Until it is compared, and if it differs, a file has a name with `unverified`: an earlier verified one stays.
     The results of all files are in `<stem>.check.json`.
     """
-    check_formats(formats, options)
     ap = None
     if images.dataset is not None:
         say(f"measuring the network on {images.name}")

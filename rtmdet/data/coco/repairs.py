@@ -34,7 +34,7 @@ def clip_overhanging_boxes(annotations: Iterable[dict[str, Any]], images: Mappin
         x, y, width, height = annotation["bbox"]
         image = images[annotation["image_id"]]
         right, bottom = x + width, y + height
-        if overhang(annotation, image) <= ROUNDING:
+        if overhang((x, y, right, bottom), (image["height"], image["width"])) <= ROUNDING:
             continue
         left, top, right, bottom = max(x, 0), max(y, 0), min(right, image["width"]), min(bottom, image["height"])
         if right <= left or bottom <= top:  # a box under 1 pixel, which is skipped later
@@ -46,10 +46,10 @@ def clip_overhanging_boxes(annotations: Iterable[dict[str, Any]], images: Mappin
     return clipped
 
 
-def overhang(annotation: Mapping[str, Any], image: Mapping[str, Any]) -> float:
-    """How many pixels a box extends beyond its image, on the worst side; negative inside."""
-    x, y, width, height = annotation["bbox"]
-    return max(-x, -y, x + width - image["width"], y + height - image["height"])
+def overhang(box: tuple[float, float, float, float], size: tuple[int, int]) -> float:
+    """How many pixels a box xyxy extends beyond an image of (H, W), on the worst side; negative inside."""
+    left, top, right, bottom = box
+    return max(-left, -top, right - size[1], bottom - size[0])
 
 
 def clipped_remark(clipped: int, boxes: int, wrong: str = WRONG_BOXES) -> str:

@@ -31,11 +31,11 @@ def find_misplaced_boxes(file: AnnotationFile, of_wrong_size: Container[int]) ->
         if annotation["image_id"] in of_wrong_size:
             continue
         image = file.images[annotation["image_id"]]
-        _, _, width, height = annotation["bbox"]
+        x, y, width, height = annotation["bbox"]
         if is_outside(annotation, image):
             text = f"{annotation['bbox']}, image {image['width']} x {image['height']}"
             outside.append(file.box_item(annotation, text))
-        elif (excess := overhang(annotation, image)) > ROUNDING:
+        elif (excess := overhang((x, y, x + width, y + height), (image["height"], image["width"]))) > ROUNDING:
             over.append((excess, file.box_item(annotation, f"{excess:.0f} px beyond the edge")))
         if annotation["area"] > width * height * AREA_TOLERANCE:
             areas.append(file.box_item(annotation, f"area {annotation['area']:.0f}, box {width * height:.0f}"))

@@ -14,7 +14,7 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import is_one_line, shortened
 from rtmdet.data.coco.file import CocoCategory, CocoFile, box_annotation
-from rtmdet.data.coco.repairs import ROUNDING, clipped_remark
+from rtmdet.data.coco.repairs import ROUNDING, clipped_remark, overhang
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.image_names import locate_images
 from rtmdet.data.images import image_size
@@ -155,7 +155,7 @@ def assemble(
                 with one_entry():
                     outline = _in_pixels(found, (height, width)) if image.in_fractions else found.outline
                     polygon, box = _clip(found.where, outline, (height, width), outside=image.in_fractions)
-                    beyond += _overhang(outline[1], (height, width)) > ROUNDING
+                    beyond += overhang(outline[1], (height, width)) > ROUNDING
                     number = len(coco["annotations"]) + 1
                     flat = None if polygon is None else polygon.reshape(-1).tolist()
                     coco["annotations"].append(
@@ -180,12 +180,6 @@ def _in_pixels(found: LabeledObject, size: tuple[int, int]) -> Outline:
     polygon, _ = found.outline
     assert polygon is not None, "readers of fractions give polygons"
     return around(polygon * size[::-1])
-
-
-def _overhang(box: Box, size: tuple[int, int]) -> float:
-    """How many pixels a box extends beyond an image of (H, W), on the worst side."""
-    left, top, right, bottom = box
-    return max(-left, -top, right - size[1], bottom - size[0])
 
 
 def _clip(where: str, outline: Outline, size: tuple[int, int], *, outside: bool = False) -> Outline:
