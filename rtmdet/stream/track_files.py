@@ -1,5 +1,6 @@
 """What is written about the tracks of videos: a table with a row per track, and the rows of the MOT Challenge."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,21 +31,21 @@ class _Track:
 
 
 class TracksTable(LabelFiles):
-    """tracks.csv: a row per track with TRACK_COLUMNS, written when all is known."""
+    """tracks.csv: a row per track with TRACK_COLUMNS, by video and then by id, written when all is known."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "tracks.csv"
-        self._tracks: dict[tuple[str, int], _Track] = {}
+        self._tracks: dict[str, dict[int, _Track]] = {}  # of each video, by id
         self._begun = False
 
     def add(self, labeled: LabeledResult) -> None:
         """Count the objects of a frame."""
         self._begun = True
-        file = labeled.frame.source.name
+        tracks = self._tracks.setdefault(labeled.frame.source.name, {})
         now = labeled.frame.index or 0, labeled.frame.seconds or 0.0
         for found in labeled.found:
             if found.id is not None:
-                track = self._tracks.setdefault((file, found.id), _Track(found.name, now, now))
+                track = tracks.setdefault(found.id, _Track(found.name, now, now))
                 track.last = now
                 track.frames += 1
                 track.scores += found.score
@@ -52,7 +53,12 @@ class TracksTable(LabelFiles):
     def close(self) -> None:
         """Write the table, if there was a frame. Raises InputError."""
         if self._begun:
-            write_table(self._path, TRACK_COLUMNS, ([*key, *track.row()] for key, track in self._tracks.items()))
+            write_table(self._path, TRACK_COLUMNS, self._rows())
+
+    def _rows(self) -> Iterator[list[object]]:
+        for file, tracks in self._tracks.items():
+            for number, track in sorted(tracks.items()):
+                yield [file, number, *track.row()]
 
 
 class MotFiles(LabelFiles):

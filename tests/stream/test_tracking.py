@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,10 +23,13 @@ from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.detector import Detector
 from rtmdet.stream.detecting import DetectSettings, Result, detect_frames
+from rtmdet.stream.frames import Frame
 from rtmdet.stream.infer import Outcome, OutputSettings, infer
+from rtmdet.stream.label_files import LabeledResult
 from rtmdet.stream.sources import find_sources
+from rtmdet.stream.track_files import TracksTable
 from rtmdet.stream.tracking import INSTALL, VideoTracks, track
-from rtmdet.stream.video import VideoWriter
+from rtmdet.stream.video import Video, VideoWriter
 
 RATE = Fraction(25)
 NUMBERS = [number for number in range(40) if number not in (30, 31)]  # of the frames: two are missing
@@ -123,6 +127,17 @@ def test_a_row_for_each_track(detector: Detector, clip: Path, tmp_path: Path) ->
         (str(path), number, name) for path in (clip, other) for number, name in (("1", "a"), ("2", "a"), ("3", "b"))
     ]
     assert list(table[0].values())[3:] == ["1", "37", "0.040", "1.560", "30", "0.90000"]
+
+
+def test_rows_by_video_and_id_whatever_is_surest(tmp_path: Path) -> None:
+    table = TracksTable(tmp_path)
+    for video, ids in (("b.mp4", [3, 10, 2]), ("b.mp4", [1, 3]), ("a.mp4", [2, 1])):
+        found = Detections(np.zeros((len(ids), 4)), np.ones(len(ids)), np.zeros(len(ids), int), ids=np.array(ids))
+        frame = Frame(Video(video), lambda: np.zeros((1, 1, 3), np.uint8), index=0, seconds=0.0)
+        table.add(LabeledResult(frame, replace(found, classes=("a",)), Path("b/000"), "b/000.jpg"))
+    table.close()
+    places = [(row["file"], row["id"]) for row in rows(tmp_path / "tracks.csv")]
+    assert places == [("b.mp4", "1"), ("b.mp4", "2"), ("b.mp4", "3"), ("b.mp4", "10"), ("a.mp4", "1"), ("a.mp4", "2")]
 
 
 def test_rows_of_the_mot_challenge(detector: Detector, clip: Path, tmp_path: Path) -> None:
