@@ -68,6 +68,13 @@ def test_parts(index: slice | list[int], kept: list[int]) -> None:
     assert (part.classes, part.image_size, part.path) == (FOUND.classes, FOUND.image_size, FOUND.path)
 
 
+def test_one_threshold_a_class() -> None:
+    assert list(FOUND.above([0.0, 2.0])) == [found for found in FOUND if found.label == 0]
+    assert len(NOTHING.above([0.5, 0.5])) == 0
+    with pytest.raises(InputError, match=r"^score thresholds: expected one per class, found 1 and a class 1"):
+        replace(FOUND, classes=()).above([0.1])
+
+
 def test_devices_and_words() -> None:
     there = FOUND.to("meta")
     assert {there.boxes.device.type, there.scores.device.type, there.labels.device.type} == {"meta"}

@@ -527,7 +527,7 @@ def test_what_is_no_image_is_named(detector: Detector, image: object, words: str
 )
 def test_a_value_range_is_two_rising_values(weights: Path, pair: object) -> None:
     detector = Detector(weights, device="cpu")
-    with pytest.raises(InputError, match=r"^value_range: expected two values, 0 <= low < high <= 65535, found "):
+    with pytest.raises(InputError, match=r"^value_range: expected two whole numbers, 0 <= low < high <= 65535"):
         detector.value_range = pair  # type: ignore[assignment]
     deep = np.full((64, 96, 3), 900, np.uint16)
     with pytest.raises(InputError, match=r"found uint16: set detector\.value_range = \(low, high\)"):

@@ -75,6 +75,9 @@ def train(
         raise InputError("train: expected either data or config, found both or neither; give one of them")
     given: dict[str, object] = {} if epochs is None else {"train.epochs": epochs}
     given |= {} if output is None else {"train.output": str(user_path(output))}
+    if twice := given.keys() & (settings or {}).keys():
+        name = min(twice)
+        raise InputError(f"train: {name.removeprefix('train.')} and settings both give {name}: give one of them")
     given |= settings or {}
     options = RunOptions(
         config=path_or_none(config),

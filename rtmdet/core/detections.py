@@ -131,6 +131,8 @@ class Detections:
         if isinstance(score, Sequence):
             if self.classes and len(score) != len(self.classes):
                 raise InputError(f"{len(score)} score thresholds for {len(self.classes)} classes: give one per class")
+            if len(self) and (most := int(self.labels.max())) >= len(score):
+                raise InputError(f"score thresholds: expected one per class, found {len(score)} and a class {most}")
             return self[self.scores >= constants_like(self.scores, score)[self.labels]]
         return self[self.scores >= float(score)]
 

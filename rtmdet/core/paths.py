@@ -19,6 +19,11 @@ def user_path(path: FilePath) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def with_own_name(path: Path) -> Path:
+    """The same path, absolute where it ends in . or .., so that its name and its parent are those on disk."""
+    return path if path.name not in ("", "..") else Path(os.path.abspath(path))
+
+
 def path_or_none(path: FilePath | None) -> Path | None:
     """`user_path` of a path that may be left out."""
     return None if path is None else user_path(path)

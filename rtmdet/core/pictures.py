@@ -3,6 +3,7 @@
 Legend: H, W height and width after EXIF orientation is applied.
 """
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,11 +28,11 @@ _ORIENTATION = 0x0112  # EXIF tag
 def check_range(pair: object) -> ValueRange:
     """A pair of values as a ValueRange. Raises InputError."""
     try:
-        low, high = (int(value) for value in pair)  # type: ignore[attr-defined]
-    except (TypeError, ValueError, OverflowError):
+        low, high = map(operator.index, pair)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
         low, high = 0, 0
     if not 0 <= low < high <= 65535:
-        raise InputError(f"value_range: expected two values, 0 <= low < high <= 65535, found {shown(pair)}")
+        raise InputError(f"value_range: expected two whole numbers, 0 <= low < high <= 65535, found {shown(pair)}")
     return low, high
 
 

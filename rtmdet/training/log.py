@@ -100,7 +100,7 @@ class RunLog(Callback):
 def _opened(path: Path, mode: str) -> Iterator[IO[str]]:
     """A file to append to, or (mode w) to replace once the new one is complete."""
     target = path.with_name(path.name + ".part") if mode == "w" else path
-    with target.open(mode, newline="") as file:
+    with target.open(mode, newline="", encoding="utf-8") as file:
         yield file
     if target != path:
         os.replace(target, path)
@@ -111,7 +111,7 @@ def read_log(path: Path, *, strict: bool = False) -> list[Row]:
 
     `strict` raises InputError with the line's number instead, except for a truncated last line.
     """
-    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+    lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
     rows = []
     for number, line in enumerate(lines, start=1):
         try:

@@ -102,6 +102,8 @@ def test_what_cannot_be_used_is_one_clear_error(dataset: Path, checkpoint: Path,
         rtmdet.train()
     with pytest.raises(rtmdet.InputError, match=r"train\.epochs: expected a number, text, list or dict"):
         rtmdet.train(dataset, settings={"train.epochs": object()})
+    with pytest.raises(rtmdet.InputError, match=r"^train: epochs and settings both give train\.epochs: give one"):
+        rtmdet.train(dataset, epochs=3, settings={"train.epochs": 5})
     with pytest.raises(rtmdet.InputError, match="expected the split val, found only train"):
         rtmdet.evaluate(checkpoint, dataset / "train", split="val")
     with pytest.raises(rtmdet.InputError, match="does not store which images it was validated on"):

@@ -162,6 +162,13 @@ def test_real_steps_of_both_stages_are_timed_and_leave_no_file(parts: tuple) -> 
     assert {path.name for path in (Path(config.train.output)).iterdir()} == {"data"}
 
 
+def test_a_run_without_its_second_stage_is_timed_in_its_first(parts: tuple) -> None:
+    config, trainer, val_data = parts
+    config = dataclasses.replace(config, augmentation=dataclasses.replace(config.augmentation, stage2_epochs=0))
+    speed = measure_speed(config, trainer, val_data, seconds=0.0, build_seconds=0.0)
+    assert speed.plain_step == speed.mixed_step > 0
+
+
 class Clock:
     """Seconds that pass only when told."""
 

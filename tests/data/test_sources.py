@@ -1,6 +1,7 @@
 """Opening data sets: every layout is recognized, its splits and images are found, unclear ones are rejected."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -45,6 +46,22 @@ def test_coco_layouts_are_found(tmp_path: Path, files: list[str], folders: list[
         assert split.annotations == tmp_path / file
         assert split.images == tmp_path / folder
         locate_images(tmp_path, split.images, [image["file_name"] for image in split.coco["images"]])
+
+
+@pytest.mark.parametrize("place", ["", "annotations", "annotations/sub", "images"])
+def test_paths_from_a_folder_inside_are_those_from_outside(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_coco(tmp_path / "annotations" / "train.json", tmp_path / "images")
+    write_voc(tmp_path / "voc" / "Annotations", tmp_path / "voc" / "JPEGImages", "a", "hat")
+    (tmp_path / place).mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / place)
+    for path in (tmp_path / "annotations" / "train.json", tmp_path / "annotations"):
+        images = open_dataset(Path(os.path.relpath(path))).splits["train"].images
+        assert images.resolve() == tmp_path / "images"
+    monkeypatch.chdir(tmp_path / "voc" / "Annotations")
+    for path in (Path(), Path("../Annotations"), Path("..")):
+        assert open_dataset(path).splits["train"].images.resolve() == tmp_path / "voc" / "JPEGImages"
 
 
 def test_one_file_without_a_name_is_for_training_and_test_is_left_alone(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.edit import split_coco
+from rtmdet.data.coco.edit import fold_coco, split_coco
 from rtmdet.data.coco.file import CocoFile, read_coco
 from rtmdet.data.json_file import write_json
 
@@ -195,3 +195,34 @@ def test_repeated_annotation_ids_are_reported(tmp_path: Path, capsys: pytest.Cap
     assert main(["data", "split", str(whole), "--out", str(tmp_path)]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert first == f"{whole}: repeated annotation ids: 1; all are renumbered from 1"
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        [[number] for number in range(1, 41)] + [[50]] * 60,  # each of many images shows a class of its own
+        [[number] for number in range(1, 21)],
+        mixed_images(103),
+        [[1]] * 13,
+        [[], [1], [1, 2], [2], [], [2], [1]],
+    ],
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_folds_are_of_equal_size_and_classes(images: list[list[int]], seed: int) -> None:
+    file = make_file(images)
+    folds = fold_coco(file, 5, seed)
+    assert sorted(image["id"] for fold in folds for image in fold["images"]) == list(range(len(images)))
+    assert sum(len(fold["annotations"]) for fold in folds) == len(file["annotations"])
+    sizes = [len(fold["images"]) for fold in folds]
+    assert max(sizes) - min(sizes) <= 1
+    for category in {1, 2, 3, 4, 50, -1}:
+        counts = [images_by_class(fold)[category] for fold in folds]
+        assert max(counts) - min(counts) <= 1
+    assert fold_coco(file, 5, seed) == folds
+
+
+def test_folds_need_as_many_images() -> None:
+    with pytest.raises(InputError, match=r"^6 folds of 5 images: expected from 2 to one per image"):
+        fold_coco(make_file([[1]] * 5), 6, 0)
+    with pytest.raises(InputError, match=r"^5 folds: expected as many different images, found 4 without the copies"):
+        fold_coco(make_file([[1]] * 5), 5, 0, [{0, 3}])

@@ -208,3 +208,8 @@ def test_another_image_comes_from_the_pictures_at_hand() -> None:
     soon = {int(pictures[order.another(150, rng)]) for _ in range(200)}
     assert soon == {int(pictures[order.index(place)]) for place in (150, 200)}
     assert 0 <= order.another(9999, rng) < 5000
+
+
+def test_a_picture_of_many_windows_is_looked_at_once(dataset: CocoDataset) -> None:
+    few = dataset.few_paths
+    assert len(few) == len(set(few)) == len(set(dataset.paths)) < len(dataset)

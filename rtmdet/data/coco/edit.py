@@ -39,11 +39,10 @@ def split_coco(
         )
     if len(file["images"]) < 2:
         raise InputError(f"expected at least 2 images to split, found {len(file['images'])}; add images")
-    strata = _strata(file)
-    members = _members(strata, together)
+    strata, members = _joined_strata(file, together)
     if len(members) < 2:
-        raise InputError(f"expected at least 2 different images to split, found {len(strata)} copies; add others")
-    strata = {first: frozenset().union(*map(strata.__getitem__, members[first])) for first in members}
+        copies = len(file["images"])
+        raise InputError(f"expected at least 2 different images to split, found {copies} copies; add others")
     order = sorted(strata)
     random.Random(seed).shuffle(order)
     chosen = _stratify(strata, order, share)
@@ -57,26 +56,45 @@ def split_coco(
 def fold_coco(file: CocoFile, count: int, seed: int, together: Sequence[Collection[int]] = ()) -> list[CocoFile]:
     """Split the images into `count` folds of about equal size and classes; equal seeds give equal folds.
 
-    The image ids of each set in `together` are in the same fold.
+    The image ids of each set in `together` are in the same fold; a set counts as one image with all of their classes.
 
-    Raises InputError for fewer than 2 folds, and for fewer images than folds.
+    Raises InputError for fewer than 2 folds, and for fewer different images than folds.
     """
     if not 2 <= count <= len(file["images"]):
         raise InputError(f"{count} folds of {len(file['images'])} images: expected from 2 to one per image")
-    parts, rest = [], file
-    for left in range(count, 1, -1):
-        rest, part = split_coco(rest, 1 / left, seed, together)
-        parts.append(part)
-    return [*parts, rest]
+    strata, members = _joined_strata(file, together)
+    if len(members) < count:
+        raise InputError(f"{count} folds: expected as many different images, found {len(members)} without the copies")
+    order = sorted(strata)
+    random.Random(seed).shuffle(order)
+    counts = _counts(strata, order)
+    folds: list[set[int]] = [set() for _ in range(count)]
+    classes_of = [Counter[int | None]() for _ in folds]
+    combinations_of = [Counter[frozenset[int | None]]() for _ in folds]
+
+    def fullness(number: int, image: int) -> list[int]:
+        """How many of its combination of classes a fold has, of its classes, the rarest first, and of all."""
+        rarest_first = sorted(strata[image], key=lambda stratum: (counts[stratum], str(stratum)))
+        of_classes = [classes_of[number][stratum] for stratum in rarest_first]
+        return [combinations_of[number][strata[image]], *of_classes, len(folds[number])]
+
+    for image in _rarest_first(strata, order):
+        number = min(range(count), key=lambda number: fullness(number, image))
+        folds[number].update(members[image])
+        classes_of[number].update(strata[image])
+        combinations_of[number][strata[image]] += 1
+    return [part_of(file, images) for images in folds]
 
 
-def _members(images: Iterable[int], together: Iterable[Collection[int]]) -> dict[int, list[int]]:
-    """The image ids that stay together, a set or a single image, by their smallest id."""
+def _joined_strata(file: CocoFile, together: Iterable[Collection[int]]) -> tuple[Strata, dict[int, list[int]]]:
+    """The classes, and the image ids, of each single image or set that stays together, by its smallest id."""
+    strata = _strata(file)
     first = {image: min(group) for group in together for image in group}
-    found: dict[int, list[int]] = {}
-    for image in sorted(images):
-        found.setdefault(first.get(image, image), []).append(image)
-    return {members[0]: members for members in found.values()}
+    members: dict[int, list[int]] = {}
+    for image in sorted(strata):
+        members.setdefault(first.get(image, image), []).append(image)
+    members = {images[0]: images for images in members.values()}
+    return {one: frozenset().union(*map(strata.__getitem__, members[one])) for one in members}, members
 
 
 def _strata(file: CocoFile) -> Strata:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import with_own_name
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.formats.label_files import IMAGE_FOLDERS
@@ -112,8 +113,7 @@ def file_names(document: Mapping[str, object]) -> list[str]:
 def _image_folders(file: Path, split: str) -> Iterator[Path]:
     """The folders that may hold the images of a file, the likeliest first."""
     words = [file.stem, file.stem.rpartition("_")[2], *(word for word, name in SPLITS.items() if name == split)]
-    above = file.parent.parent if file.parent.name else Path("..")  # if the file is in the working folder
-    for base in (file.parent, above):
+    for base in (file.parent, with_own_name(file.parent).parent):
         yield base
         yield from (base / name for name in IMAGE_FOLDERS)
         for word in words:

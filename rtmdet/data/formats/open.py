@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import with_own_name
 from rtmdet.data.coco.file import read_and_repair
 from rtmdet.data.coco.layout import coco_files, place_coco, read_documents
 from rtmdet.data.files import files_below
@@ -86,7 +87,7 @@ def find_dataset(path: Path, images: Path | None = None) -> FoundDataset:
 
     Raises InputError if no format is recognized, the data cannot be used, or there is no split.
     """
-    found = _recognize(path, images)
+    found = _recognize(with_own_name(path), images)
     if not found.names:
         raise InputError(f"{path}: expected images for train, val or test, found none of these splits; name them")
     return found

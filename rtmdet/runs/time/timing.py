@@ -40,9 +40,10 @@ def measure_speed(
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="timing-", dir=folder) as temporary:
             trainer.folder = Path(temporary)
-            plain = time_steps(trainer, range(config.stage2_start, train.epochs), seconds=0.3 * seconds)
-            mixed_step = plain_step = pace(plain, trainer.steps)
-            if mixed := range(config.stage2_start):
+            mixed, plain = range(config.stage2_start), range(config.stage2_start, train.epochs)
+            first = time_steps(trainer, plain or mixed, seconds=0.3 * seconds)
+            mixed_step = plain_step = pace(first, trainer.steps)
+            if mixed and plain:
                 mixed_step = pace(time_steps(trainer, mixed, seconds=0.5 * seconds), trainer.steps)
             began = time.perf_counter()
             trainer.save_state()
@@ -53,7 +54,7 @@ def measure_speed(
     learned = len(trainer.loader) * config.data.batch_size * world_size()  # images, rounded up to whole batches
     inputs = round(len(val_data) * inputs_per_image(config, val_data))
     end = END + choice_cost(config, train=learned, val=inputs) * detection
-    start = build_seconds + max(plain[0] - plain_step, 0.0)
+    start = build_seconds + max(first[0] - plain_step, 0.0)
     return gather(Speed(start, mixed_step, plain_step, detection + rest, save, end))[0]
 
 
