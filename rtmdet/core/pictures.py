@@ -28,7 +28,7 @@ _ORIENTATION = 0x0112  # EXIF tag
 def check_range(pair: object) -> ValueRange:
     """A pair of values as a ValueRange. Raises InputError."""
     try:
-        low, high = map(operator.index, pair)  # type: ignore[arg-type]
+        low, high = (operator.index(value) for value in pair)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
         low, high = 0, 0
     if not 0 <= low < high <= 65535:
