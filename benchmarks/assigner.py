@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from rtmdet.core.priors import grid_priors, level_sizes
+from rtmdet.core.boxes import grid_priors, level_sizes
 from rtmdet.core.structures import Target
 from rtmdet.training.assigner import assign
 

@@ -26,9 +26,8 @@ from pycocotools.cocoeval import COCOeval
 
 import rtmdet
 from rtmdet.config.schema import EvaluationConfig
-from rtmdet.core.instances import Instances
 from rtmdet.core.letterbox import PAD_VALUE
-from rtmdet.core.structures import Sample
+from rtmdet.core.structures import Instances, Sample
 from rtmdet.core.tiling import Tiling
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.json_file import write_json

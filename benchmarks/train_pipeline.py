@@ -19,8 +19,7 @@ import torch
 
 import rtmdet.data.samples
 from rtmdet.core.structures import Sample
-from rtmdet.data.augment.composition import make_tile, render
-from rtmdet.data.augment.transforms import mixup, shift_hsv
+from rtmdet.data.augment.transforms import make_tile, mixup, render, shift_hsv
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.images import read_image
 from rtmdet.data.loader import TrainingLoader

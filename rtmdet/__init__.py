@@ -1,4 +1,10 @@
-"""RTMDet in plain PyTorch.
+"""RTMDet in plain PyTorch. The way of an image, from file to file:
+
+- in training: data/coco/dataset (decoded, with its boxes), data/samples with data/augment/transforms (augmented),
+  data/loader (a batch), training/engine and step, models/rtmdet with backbone, neck and head (dense outputs),
+  training/criterion with assigner (losses);
+- in prediction: detector, core/letterbox (the input), deploy/torch_backend with models/rtmdet (dense outputs),
+  core/postprocess (detections), core/detections (drawn, saved).
 
 The names below are imported on first use, so that `import rtmdet` and every `--help` stay fast.
 """

@@ -119,7 +119,7 @@ def test_the_libraries_of_videos_are_imported_in_one_file(library: str, file: st
 
 
 def test_torchvision_is_never_imported_at_the_start() -> None:
-    """It takes longer than torch; core.nms loads its operators alone."""
+    """It takes longer than torch; core.postprocess loads its operators alone."""
     assert not [name for name, tree in PARTS.items() for found in imports(tree) if room(found) == "torchvision"]
 
 

@@ -1,19 +1,63 @@
-"""The types that the subpackages exchange.
+"""The types that the subpackages exchange: ground truth with its geometry, images, batches, outputs, losses.
 
 Boxes are always absolute xyxy float32 pixels, sizes always (H, W), images always RGB uint8.
-Dimension legend: B batch, K classes, L levels, P priors, N ground truths.
+Dimension legend: B batch, K classes, L levels, P priors, N objects.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rtmdet.core.instances import Instances
 from rtmdet.core.letterbox import Letterbox
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instances:
+    """The ground truth of one image: boxes, in its pixels, with their labels.
+
+    Every method returns new ones; nothing is changed in place.
+    """
+
+    boxes: np.ndarray  # (N, 4) float32 xyxy
+    labels: np.ndarray  # (N,) int64, 0 .. K-1
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def affine(self, scale: tuple[float, float], shift: tuple[float, float] = (0.0, 0.0)) -> "Instances":
+        """Scaled by (x, y), then shifted by (x, y) pixels."""
+        factor, offset = (np.array([*pair, *pair], dtype=np.float32) for pair in (scale, shift))
+        return replace(self, boxes=self.boxes * factor + offset)
+
+    def flip(self, width: int) -> "Instances":
+        """Mirrored left and right in an image of this width."""
+        x1, y1, x2, y2 = self.boxes.T
+        return replace(self, boxes=np.stack([width - x2, y1, width - x1, y2], axis=1))
+
+    def clip(self, size: tuple[int, int]) -> "Instances":
+        """Corners clipped to an image of (H, W); boxes outside of it remain, with zero area."""
+        height, width = size
+        return replace(self, boxes=np.clip(self.boxes, 0, np.array([width, height, width, height], np.float32)))
+
+    def select(self, keep: np.ndarray) -> "Instances":
+        """Those selected by a mask (N,) bool or by indices."""
+        return Instances(self.boxes[keep], self.labels[keep])
+
+    def with_area(self) -> "Instances":
+        """Those whose boxes have a positive area."""
+        x1, y1, x2, y2 = self.boxes.T
+        return self.select((x2 > x1) & (y2 > y1))
+
+    @staticmethod
+    def join(parts: "Sequence[Instances]") -> "Instances":
+        """The concatenation of one or more parts, all in the same pixels."""
+        return Instances(
+            np.concatenate([part.boxes for part in parts]), np.concatenate([part.labels for part in parts])
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from rtmdet.core.instances import Instances
-from rtmdet.core.structures import ImageMeta, Sample
+from rtmdet.core.structures import ImageMeta, Instances, Sample
 
 Value = TypeVar("Value")
 

@@ -13,8 +13,19 @@ from torch.utils.data import Dataset
 from rtmdet.core.letterbox import letterbox
 from rtmdet.core.structures import Sample
 from rtmdet.data.augment.albumentations import ExtraTransforms
-from rtmdet.data.augment.composition import Composition, compose, crop, make_tile, mosaic, render, resize
-from rtmdet.data.augment.transforms import flip, mixup, pad, shift_hsv
+from rtmdet.data.augment.transforms import (
+    Composition,
+    compose,
+    crop,
+    flip,
+    make_tile,
+    mixup,
+    mosaic,
+    pad,
+    render,
+    resize,
+    shift_hsv,
+)
 from rtmdet.data.caches import LruCache, SharedSamples, slot_size
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.order import EpochOrder, neighbors_of, repeat_factors

@@ -17,10 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from rtmdet.core.boxes import decode_distances
+from rtmdet.core.boxes import decode_distances, grid_priors
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ExportFacts, NmsFacts
-from rtmdet.core.priors import grid_priors
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.whole_file import write_whole
 from rtmdet.models.folding import fold_batch_norms

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from rtmdet.core.arrays import clip_boxes
 from rtmdet.core.backend import Selection
-from rtmdet.core.boxes import decode_distances, pairwise_iou
+from rtmdet.core.boxes import decode_distances, grid_priors, pairwise_iou
 from rtmdet.core.postprocess import postprocess
-from rtmdet.core.priors import grid_priors
 from rtmdet.core.structures import DenseOutputs, Target
 from rtmdet.training.criterion import Criterion, flatten_levels
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rtmdet.core.instances import Instances
+from rtmdet.core.structures import Instances
 
 
 @pytest.fixture

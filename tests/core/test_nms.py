@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms as reference
 
 from rtmdet.core.arrays import keep_best
-from rtmdet.core.nms import batched_nms
+from rtmdet.core.postprocess import batched_nms
 
 
 def crowd(boxes: int, classes: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -31,7 +31,7 @@ def test_keeps_what_torchvision_keeps(boxes: int, classes: int) -> None:
 
 def test_torchvision_is_not_imported() -> None:
     """Only its library is loaded; where that fails, the import of the package would hide it."""
-    text = "import torch, sys; from rtmdet.core.nms import batched_nms; one = torch.ones(1); "
+    text = "import torch, sys; from rtmdet.core.postprocess import batched_nms; one = torch.ones(1); "
     text += "batched_nms(one.expand(1, 4), one, one.long(), 0.5); sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", text], check=False).returncode == 0
 

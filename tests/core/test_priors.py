@@ -4,7 +4,7 @@ import pytest
 import torch
 from golden import reference
 
-from rtmdet.core.priors import grid_priors, level_sizes, valid_priors
+from rtmdet.core.boxes import grid_priors, level_sizes, valid_priors
 
 GOLDEN = reference.load("elements")
 

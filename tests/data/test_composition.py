@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rtmdet.core.instances import Instances
-from rtmdet.core.structures import ImageMeta, Sample
-from rtmdet.data.augment.composition import Composition, Layer, compose, crop, make_tile, mosaic, render, resize
+from rtmdet.core.structures import ImageMeta, Instances, Sample
+from rtmdet.data.augment.transforms import Composition, Layer, compose, crop, make_tile, mosaic, render, resize
 
 SIZE = (96, 128)
 PHOTOS = [(150, 110), (60, 200), (128, 128), (31, 47)]  # (H, W)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.instances import Instances
-from rtmdet.core.structures import ImageMeta, Sample
+from rtmdet.core.structures import ImageMeta, Instances, Sample
 from rtmdet.data.augment.albumentations import ExtraTransforms
 
 

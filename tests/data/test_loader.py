@@ -12,8 +12,7 @@ import torch
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.instances import Instances
-from rtmdet.core.structures import Batch, ImageMeta, Sample
+from rtmdet.core.structures import Batch, ImageMeta, Instances, Sample
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader, TrainingLoader, collate
 from rtmdet.data.samples import EvaluationSamples, TrainingSamples

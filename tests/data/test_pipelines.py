@@ -16,8 +16,7 @@ import pytest
 import torch
 
 import rtmdet.data.samples as pipelines
-from rtmdet.core.instances import Instances
-from rtmdet.core.structures import Batch, ImageMeta, Sample
+from rtmdet.core.structures import Batch, ImageMeta, Instances, Sample
 from rtmdet.data.caches import SharedSamples, slot_size
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import TrainingLoader

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from golden import reference
 
-from rtmdet.core.instances import Instances
 from rtmdet.core.letterbox import letterbox
-from rtmdet.core.structures import ImageMeta, Sample
+from rtmdet.core.structures import ImageMeta, Instances, Sample
 from rtmdet.data.augment import transforms
-from rtmdet.data.augment.composition import compose, crop, make_tile, mosaic, render, resize
+from rtmdet.data.augment.transforms import compose, crop, make_tile, mosaic, render, resize
 
 GOLDEN = reference.load("train_ops")
 NOISY = reference.compare_module().noisy_img

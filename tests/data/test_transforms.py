@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtmdet.core.instances import Instances
-from rtmdet.core.structures import ImageMeta, Sample
+from rtmdet.core.structures import ImageMeta, Instances, Sample
 from rtmdet.data.augment.transforms import pad, shift_hsv
 
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from rtmdet.core.backend import Selection
+from rtmdet.core.boxes import grid_priors
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.overlap import Overlap
 from rtmdet.core.postprocess import postprocess
-from rtmdet.core.priors import grid_priors
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs
 from rtmdet.deploy.decoded import select_detections

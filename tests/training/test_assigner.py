@@ -10,7 +10,7 @@ from golden import reference
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from rtmdet.core.priors import grid_priors, level_sizes
+from rtmdet.core.boxes import grid_priors, level_sizes
 from rtmdet.core.structures import Assignment, Target
 from rtmdet.training import assigner
 from rtmdet.training.assigner import assign, classification_cost

@@ -8,8 +8,7 @@ import torch
 from golden import reference
 from torch import Tensor
 
-from rtmdet.core.boxes import decode_distances
-from rtmdet.core.priors import grid_priors, level_sizes, valid_priors
+from rtmdet.core.boxes import decode_distances, grid_priors, level_sizes, valid_priors
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs, Losses, Target
 from rtmdet.training.assigner import assign

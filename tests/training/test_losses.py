@@ -9,7 +9,7 @@ import pytest
 import torch
 from golden import reference
 
-from rtmdet.training.losses import giou_loss, quality_focal_loss
+from rtmdet.training.criterion import giou_loss, quality_focal_loss
 
 GOLDEN = {key: torch.from_numpy(array) for key, array in reference.load("elements").items()}
 

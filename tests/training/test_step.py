@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from rtmdet.core.boxes import level_sizes
 from rtmdet.core.errors import InputError
-from rtmdet.core.priors import level_sizes
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import Batch, DenseOutputs, ImageMeta, Target
 from rtmdet.models.rtmdet import build_rtmdet

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.instances import Instances
-from rtmdet.core.structures import Sample
+from rtmdet.core.structures import Instances, Sample
 from rtmdet.core.wording import one_line
 
 

@@ -13,8 +13,7 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.instances import Instances
-from rtmdet.core.structures import ImageMeta, Sample
+from rtmdet.core.structures import ImageMeta, Instances, Sample
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened
 from rtmdet.data.caches import LruCache

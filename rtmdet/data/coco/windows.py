@@ -9,7 +9,7 @@ from itertools import count
 
 import numpy as np
 
-from rtmdet.core.instances import Instances
+from rtmdet.core.structures import Instances
 from rtmdet.core.tiling import Tiling, Window
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, box_annotation, by_image
 from rtmdet.data.coco.usable import reason_against

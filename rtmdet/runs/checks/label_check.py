@@ -11,14 +11,13 @@ from pycocotools.coco import COCO
 from torch import Tensor
 
 from rtmdet.core.backend import Selection
-from rtmdet.core.boxes import encode_distances
+from rtmdet.core.boxes import encode_distances, grid_priors, level_sizes
 from rtmdet.core.console import say
 from rtmdet.core.distributed import rank, world_size
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.overlap import Overlap
 from rtmdet.core.postprocess import postprocess
-from rtmdet.core.priors import grid_priors, level_sizes
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs, ImageMeta, Target
 from rtmdet.core.wording import size_text

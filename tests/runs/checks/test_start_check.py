@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rtmdet.core.priors import grid_priors, level_sizes
+from rtmdet.core.boxes import grid_priors, level_sizes
 from rtmdet.core.structures import DenseOutputs, ImageMeta, Target
 from rtmdet.data.coco.dataset import index_coco
 from rtmdet.runs.checks.label_check import encode, ground_truth_ap, without_prior
