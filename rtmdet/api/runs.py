@@ -1,4 +1,4 @@
-"""Trainings for Python."""
+"""Training runs from Python."""
 
 import json
 import os

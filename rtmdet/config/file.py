@@ -236,7 +236,7 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, str | int | float | bool)
 
 
-# Tags of YAML 1.1, to which 1e-3 is a text and a folder named by a date a time.
+# In YAML 1.1, 1e-3 is a string, and the name of a folder such as 2024-01-01 a date.
 _TAGS = {int: {"int"}, float: {"int", "float", "str"}, bool: {"bool"}, str: {"str", "int", "float", "timestamp"}}
 _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 

@@ -10,7 +10,7 @@ LEAST_IMAGES_SEEN = 2400  # in the whole run, repetitions included
 NEW_CLASSES, IMAGES_SEEN_NEW_CLASSES = 5, 12_000  # images seen for this many new classes
 LEAST_NEW_CLASSES, MOST_NEW_CLASSES = 6000, 20_000  # bounds for fewer and for more new classes
 MOST_IMAGES_SEEN = 40_000
-PASSES = {"detector": 1, "backbone": 3, "nothing": 5}  # factor on the images seen, by what the initial weights hold
+FACTORS = {"detector": 1, "backbone": 3, "nothing": 5}  # on the images seen, by what the initial weights hold
 LEARNING_RATE = 1e-3  # AdamW, batch of 8
 LEARNING_RATE_NEW_CLASSES = 2e-3
 CLASS_RATE_FACTOR = 5.0
@@ -89,17 +89,17 @@ def choose_recipe(
     ]
 
 
-def usual_passes(start: Start, new_classes: int) -> int:
+def usual_images_seen(start: Start, new_classes: int) -> int:
     """Least number of images seen in a whole run, repetitions included; more with many images."""
-    return PASSES[start] * _least_passes(new_classes if start == "detector" else 0)
+    return FACTORS[start] * _least_images_seen(new_classes if start == "detector" else 0)
 
 
 def _epochs(images: int, *, start: Start, new_classes: int) -> int:
-    seen = min(max(EPOCHS * images, _least_passes(new_classes)), MOST_IMAGES_SEEN)
-    return max(PASSES[start] * seen // images, 1)
+    seen = min(max(EPOCHS * images, _least_images_seen(new_classes)), MOST_IMAGES_SEEN)
+    return max(FACTORS[start] * seen // images, 1)
 
 
-def _least_passes(new_classes: int) -> int:
+def _least_images_seen(new_classes: int) -> int:
     if not new_classes:
         return LEAST_IMAGES_SEEN
     wanted = round(IMAGES_SEEN_NEW_CLASSES * math.sqrt(new_classes / NEW_CLASSES))

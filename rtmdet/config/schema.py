@@ -242,7 +242,7 @@ class EvaluationConfig:
     backend: Annotated[str, _one_of(EVALUATION_BACKENDS)] = "pycocotools"
     """library that computes the 12 metrics: pycocotools or hotcoco (same numbers, over fifty times faster)"""
     score_threshold: Share = 0.001
-    """score threshold: detections below it are dropped"""
+    """least score that is evaluated; 0.001 as for COCO's AP"""
     iou_threshold: Share = 0.65
     """NMS: IoU above which the lower-scoring of two boxes of a class is dropped"""
     box_voting: bool = False

@@ -1,4 +1,4 @@
-"""Arguments of public functions, compared with their annotations: a wrong type gets a line that says what is."""
+"""Arguments of public functions, compared with their annotations: a wrong type raises InputError."""
 
 import os
 import sys

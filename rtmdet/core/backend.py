@@ -17,7 +17,7 @@ from rtmdet.core.overlap import ORIGINAL, Overlap
 class Selection:
     """Which predictions become detections. The defaults are those of COCO evaluation."""
 
-    score_threshold: float = 0.001
+    score_threshold: float = 0.001  # scores must exceed it
     overlap: Overlap = ORIGINAL
     nms_pre: int = 30000  # (prior, class) pairs per level that enter NMS
     max_detections: int = 300  # of an image

@@ -19,7 +19,7 @@ from rtmdet.core.errors import InputError
 
 Value = TypeVar("Value")
 _groups = itertools.count()  # every process opens the same groups in the same order
-PATIENCE = timedelta(hours=2)  # timeout: the others wait while the main process evaluates or saves
+TIMEOUT = timedelta(hours=2)  # the others wait while the main process evaluates or saves
 
 
 def started_processes() -> int:
@@ -44,7 +44,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     # Keys of its own for each group: those of an ended group lead to closed connections.
     store = dist.PrefixStore(f"group {next(_groups)}", store)
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=PATIENCE)
+    dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=TIMEOUT)
     try:
         yield
     finally:
@@ -54,7 +54,7 @@ def process_group(device: torch.device) -> Iterator[None]:
 @functools.cache
 def _meeting_point() -> tuple[dist.Store, int, int]:
     """The store in which processes find each other, rank and number of processes; it serves all groups of a run."""
-    return next(dist.rendezvous("env://", timeout=PATIENCE))
+    return next(dist.rendezvous("env://", timeout=TIMEOUT))
 
 
 def lost_another(error: RuntimeError) -> bool:

@@ -2,8 +2,8 @@
 
 import unicodedata
 
-BREAKING = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, halves of letters and line breaks
-TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # characters that reverse what follows
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, half letters, line breaks
+REVERSING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they reverse what follows
 
 
 class InputError(ValueError):
@@ -19,5 +19,5 @@ class InputError(ValueError):
 
 
 def _printable(letter: str) -> str:
-    unsafe = letter in TURNING or unicodedata.category(letter) in BREAKING
+    unsafe = letter in REVERSING or unicodedata.category(letter) in UNPRINTABLE
     return ascii(letter)[1:-1] if unsafe else letter

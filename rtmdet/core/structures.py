@@ -137,8 +137,8 @@ class Losses:
 
     classification: Tensor  # ()
     box: Tensor  # ()
-    classification_per_level: Tensor  # (L,) detached, for logs
-    box_per_level: Tensor  # (L,) detached, for logs
+    classification_per_level: Tensor  # (L,) detached, to compare with the reference
+    box_per_level: Tensor  # (L,) detached, to compare with the reference
     normalizer: Tensor  # () divisor of both sums
     quality: Tensor  # () sum of the soft targets of this process
     positives: Tensor  # () int64: priors matched to a ground truth

@@ -14,8 +14,8 @@ from typing import TypeVar
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
-_PATIENCE = 0.1  # seconds between looks at whether the consumer has gone
-_FAREWELL = 5.0  # seconds for a source to come back from waiting for its next picture
+_POLL = 0.1  # seconds between looks at whether the consumer has gone
+_JOIN_TIMEOUT = 5.0  # seconds for a source to come back from waiting for its next picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def prefetched(items: Iterable[Given], *, ahead: int) -> Iterator[Given]:
             raise item.error
     finally:
         gone.set()
-        thread.join(_FAREWELL)
+        thread.join(_JOIN_TIMEOUT)
 
 
 def _fill(queue: Queue[Given | _End], items: Iterator[Given], gone: threading.Event) -> None:
@@ -97,7 +97,7 @@ def _put(queue: Queue[Given | _End], item: Given | _End, gone: threading.Event) 
     """Whether there was room before the consumer was gone."""
     while not gone.is_set():
         try:
-            queue.put(item, timeout=_PATIENCE)
+            queue.put(item, timeout=_POLL)
             return True
         except Full:
             continue

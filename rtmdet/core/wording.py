@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from rtmdet.core.errors import BREAKING
+from rtmdet.core.errors import UNPRINTABLE
 
 
 def shortened(names: Iterable[object], most: int = 8) -> str:
@@ -33,4 +33,4 @@ def shown(value: object) -> str:
 
 def is_one_line(text: str) -> bool:
     """Whether a text has letters, and neither line breaks nor other control characters."""
-    return bool(text.strip()) and not any(unicodedata.category(letter) in BREAKING for letter in text)
+    return bool(text.strip()) and not any(unicodedata.category(letter) in UNPRINTABLE for letter in text)

@@ -1,1 +1,1 @@
-"""Trainings: built from a configuration, carried out, resumed; their folder; validation; K folds."""
+"""Training runs: built from a configuration, carried out, resumed; their folder; validation; K folds."""

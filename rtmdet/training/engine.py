@@ -53,8 +53,8 @@ class Trainer:
 
     `frozen` modules keep their batch norms in evaluation mode. `ema` None: the weights themselves are validated and
     saved. `evaluate` measures a model on the validation images. `choose_input_size` returns the size (H, W) at which
-    the averaged model is validated last, and then used. Checkpoints in `folder`: last.pth after every epoch,
-    previous.pth the one before it, best.pth after the best validation.
+    the averaged model is validated last, and then used. Checkpoints in `folder`: last.pth after every epoch
+    and before each validation, previous.pth the one before it, best.pth after the best validation.
     """
 
     def __init__(

@@ -48,7 +48,7 @@ def test_a_start_from_a_backbone_is_from_scratch_and_takes_more(
     assert [facts["detector"].from_scratch, facts["backbone"].from_scratch, nothing.from_scratch] == [
         False, True, True,
     ]  # fmt: skip
-    assert [facts["detector"].usual_passes, facts["backbone"].usual_passes, nothing.usual_passes] == [
+    assert [facts["detector"].usual_images_seen, facts["backbone"].usual_images_seen, nothing.usual_images_seen] == [
         2400, 7200, 12_000,
     ]  # fmt: skip
 

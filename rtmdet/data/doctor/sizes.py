@@ -10,12 +10,12 @@ from itertools import pairwise
 import numpy as np
 
 from rtmdet.core.letterbox import Letterbox
+from rtmdet.core.strides import STRIDES
 from rtmdet.data.coco.file import CocoAnnotation
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item
 from rtmdet.data.tile_advice import advise_tiles
 
-STRIDES = (8, 16, 32)
 MANY_SMALL = 0.1  # fraction of boxes under the finest stride above which training suffers
 FEW_SMALL = 0.05  # fraction that the advice aims at
 LARGEST_FACTOR = 2.0  # advise at most this much more input size: beyond it, tiles are cheaper
@@ -49,7 +49,7 @@ def fractions_by_stride(sides: np.ndarray) -> dict[str, float]:
 def find_small_boxes(
     file: AnnotationFile, annotations: Sequence[CocoAnnotation], sides: np.ndarray, input_size: tuple[int, int]
 ) -> Finding:
-    """Boxes so small that no prior center may lie inside, with the input size that would help."""
+    """Boxes so small that no prior point may lie inside, with the input size that would help."""
     shorter = sides.min(1)
     small = [int(place) for place in np.argsort(shorter, kind="stable") if shorter[place] < STRIDES[0]]
     items = [file.box_item(annotations[k], f"{sides[k, 0]:.1f} x {sides[k, 1]:.1f} px") for k in small]

@@ -1,1 +1,1 @@
-"""Other annotation formats, each turned into a COCO file by one function."""
+"""Annotation formats besides COCO: recognized, turned into a COCO file, and some written."""

@@ -51,7 +51,7 @@ class FoundDataset:
 
     @property
     def usual(self) -> list[str]:
-        """The splits of a training, train and val; a data set without them: what it has."""
+        """The splits of a training run, train and val; a data set without them: what it has."""
         return [name for name in ("train", "val") if name in self.names] or [*self.names]
 
     def read(self, *names: str) -> OpenedDataset:
@@ -67,7 +67,7 @@ class FoundDataset:
 
 
 def open_dataset(path: Path, images: Path | None = None) -> OpenedDataset:
-    """The train split of a data set, and val if it has one, for a training; see `find_dataset`. Raises InputError."""
+    """The train split of a data set, and val if there is one; see `find_dataset`. Raises InputError."""
     found = find_dataset(path, images)
     if "train" not in found.names:
         raise InputError(
@@ -167,7 +167,7 @@ def _yolo_splits(path: Path, names: Sequence[str]) -> dict[str, Split]:
 def _join_classes(converts: Mapping[str, Convert], names: Sequence[str]) -> dict[str, Split]:
     """The converted splits of these names, each with the classes of all splits, numbered from 1.
 
-    Those of train and val come first, so that the numbers are always those of a training.
+    Those of train and val come first, so that the numbers are always those of a training run.
     """
     everything = dict.fromkeys([*(name for name in ("train", "val") if name in converts), *names])
     splits = {name: converts[name]() for name in everything}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rtmdet.config.recipe import usual_passes
+from rtmdet.config.recipe import usual_images_seen
 from rtmdet.config.schema import Config
 from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.coco.dataset import CocoDataset
@@ -42,12 +42,12 @@ class RunFacts:
     learning_rate: float
     clip_gradient: float | None
     from_scratch: bool  # neck and head start from random weights
-    usual_passes: int  # least number in the recipe for small data sets
+    usual_images_seen: int  # least number in the recipe for small data sets
     frozen_random: str | None  # the setting that freezes randomly initialized layers
     classes: Mapping[str, ClassBoxes]
 
     @property
-    def passes(self) -> int:
+    def images_seen(self) -> int:
         """Training images seen in the whole run."""
         return self.epochs * self.images
 
@@ -72,7 +72,7 @@ def collect_facts(
         learning_rate=learning_rate,
         clip_gradient=train.clip_gradient,
         from_scratch=start != "detector",
-        usual_passes=usual_passes(start, len(new)),
+        usual_images_seen=usual_images_seen(start, len(new)),
         frozen_random=frozen_random(config),
         classes=count_boxes(dataset, config.data.input_size),
     )
@@ -105,8 +105,8 @@ def cause_of_low_ap(facts: RunFacts, trend: Trend) -> str:
             f"the learning rate is still warming up (step {trend.iteration} of {facts.warmup}): lower "
             "train.warmup_iterations, or train longer"
         )
-    if facts.passes < facts.usual_passes:
-        return _few_passes(facts)
+    if facts.images_seen < facts.usual_images_seen:
+        return _few_images_seen(facts)
     if trend.loss < CLEARLY_LOWER * trend.highest_loss:
         return (
             "the training loss falls, so the validation annotations probably differ from the training ones (ids or "
@@ -155,8 +155,8 @@ def _cause_of_missing_class(facts: RunFacts, boxes: ClassBoxes) -> str:
         return f"most boxes are too small at {size_text(facts.input_size)}: raise data.input_size"
     if boxes.count < FEW_BOXES:
         return "too few boxes: label more, or show their images more often (data.repeat_threshold)"
-    if facts.passes < facts.usual_passes:
-        return _few_passes(facts)
+    if facts.images_seen < facts.usual_images_seen:
+        return _few_images_seen(facts)
     return (
         "labeled differently in training and validation, or confused with another class (look with rtmdet data "
         "show); otherwise train longer (train.epochs)"
@@ -200,12 +200,12 @@ def _too_small(facts: RunFacts, share: float) -> str:
     )
 
 
-def _few_passes(facts: RunFacts) -> str:
-    epochs = -(-facts.usual_passes // max(facts.images, 1))
+def _few_images_seen(facts: RunFacts) -> str:
+    epochs = -(-facts.usual_images_seen // max(facts.images, 1))
     start = "from scratch" if facts.from_scratch else "from trained weights"
     return (
-        f"{facts.passes} image passes are few, {facts.usual_passes} are usual {start}: set train.epochs to {epochs} "
-        "or more"
+        f"{facts.images_seen} training images shown in the whole run are few, {facts.usual_images_seen} are usual "
+        f"{start}: set train.epochs to {epochs} or more"
     )
 
 

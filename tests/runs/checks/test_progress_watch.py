@@ -23,7 +23,7 @@ FACTS = RunFacts(
     learning_rate=0.002,
     clip_gradient=None,
     from_scratch=False,
-    usual_passes=2400,
+    usual_images_seen=2400,
     frozen_random=None,
     classes={"cat": ClassBoxes(300, 0), "dog": ClassBoxes(12, 0)},
 )
@@ -142,7 +142,7 @@ def test_an_undefined_ap_is_not_near_zero(tmp_path: Path) -> None:
         ({}, falling, {"positives": 0}, "the training samples contain no objects"),
         ({}, lambda k: 1 + k / 100, {}, "learning rate is too high (loss 1.7 at first, 4.8 now, gradient norm 5): "),
         (
-            {"from_scratch": True, "usual_passes": 12_000, "images": 700},
+            {"from_scratch": True, "usual_images_seen": 12_000, "images": 700},
             from_scratch,
             {},
             "labels that do not match the images",
@@ -155,7 +155,7 @@ def test_an_undefined_ap_is_not_near_zero(tmp_path: Path) -> None:
             "no predicted box overlaps an object (box loss 0);",
         ),
         ({"warmup": 600}, falling, {}, "the learning rate is still warming up (step 400 of 600)"),
-        ({"images": 30}, falling, {}, "600 image passes are few, 2400 are usual from trained weights: set train.epo"),
+        ({"images": 30}, falling, {}, "600 training images shown in the whole run are few, 2400 are usual fr"),
         ({}, falling, {}, "the validation annotations probably differ"),
         ({}, level, {}, "labels that do not match the images"),
     ],
@@ -245,7 +245,7 @@ def test_a_class_without_validation_objects_is_not_missing(tmp_path: Path) -> No
     [
         (ClassBoxes(0, 0), {}, "dog: no training boxes: add some, or remove the class"),
         (ClassBoxes(100, 50), {}, "dog: most boxes are too small at 320 x 320 pixels: raise data.input_size"),
-        (ClassBoxes(100, 0), {"images": 60}, "dog: 1200 image passes are few"),
+        (ClassBoxes(100, 0), {"images": 60}, "dog: 1200 training images shown in the whole run are few"),
         (ClassBoxes(100, 0), {}, "dog: labeled differently in training and validation, or confused with"),
     ],
 )
