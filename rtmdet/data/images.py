@@ -5,7 +5,7 @@ Legend: H, W height and width after EXIF rotation.
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -104,17 +104,21 @@ def describe_dark(paths: Sequence[Path]) -> tuple[str, ValueRange] | None:
 
     They would be nearly black. None if there are none, or they cannot be read.
     """
-    ranges = []
-    for path in paths:
-        if path.suffix.lower() in DEEP_SUFFIXES:
-            with suppress(InputError):
-                if used := used_range(read_whole(path, "image file")):
-                    ranges.append(used)
+    ranges = list(used_ranges(paths))
     if not ranges or (high := max(high for _, high in ranges)) >= DARK:
         return None
     low = min(low for low, _ in ranges)
     text = f"{len(ranges)} of {len(paths)} checked images are 16-bit and use only {low} .. {high} of 65535"
     return f"{text}: they would be nearly black", (low, high)
+
+
+def used_ranges(paths: Sequence[Path]) -> Iterator[ValueRange]:
+    """The `range_of` the values of each image file that has 16-bit ones; unreadable files are left out."""
+    for path in paths:
+        if path.suffix.lower() in DEEP_SUFFIXES:
+            with suppress(InputError):
+                if used := used_range(read_whole(path, "image file")):
+                    yield used
 
 
 def dark_remarks(paths: Sequence[Path], value_range: ValueRange | None) -> list[str]:

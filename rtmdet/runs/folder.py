@@ -62,11 +62,13 @@ def _lock(folder: Path) -> int:
     end = time.monotonic() + WAIT
     while True:
         try:
+            made = False
             folder.mkdir(parents=True, exist_ok=True)
+            made = True
             file = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR)
         except OSError as error:
-            vanished = isinstance(error, FileNotFoundError)  # another process has just removed the empty folder
-            if not vanished or time.monotonic() > end:
+            # Another process may just have removed the empty folder.
+            if not (made and isinstance(error, FileNotFoundError)) or time.monotonic() > end:
                 raise unwritable(folder, error, "folder", "choose another train.output") from error
             time.sleep(0.1)
             continue

@@ -6,10 +6,11 @@ from pathlib import Path
 from rtmdet.config.schema import Config, SplitConfig
 from rtmdet.core.console import say
 from rtmdet.core.distributed import is_main_process
+from rtmdet.core.pictures import ValueRange
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.copies import count_equal
-from rtmdet.data.images import describe_dark
+from rtmdet.data.images import describe_dark, used_ranges
 
 
 def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
@@ -21,8 +22,8 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
     texts = {remark.removeprefix(f"{config.data.train.annotations}: ") for remark in train.remarks}
     prefix = f"{config.data.val.annotations}: "
     say(*train.remarks, *(remark for remark in val.remarks if remark.removeprefix(prefix) not in texts))
-    if config.data.value_range is None and is_main_process():
-        report_dark_images(train)
+    if is_main_process():
+        report_depth(train, config.data.value_range)
     if missing := [name for name, count in zip(train.classes, train.class_counts, strict=True) if not count]:
         say(f"no examples of {shortened(missing)}: they cannot be learned; remove them from data.classes")
     same = config.data.train == config.data.val  # the only labeled image serves as both
@@ -44,9 +45,12 @@ def open_split(split: SplitConfig, config: Config, classes: Sequence[str] | None
     )
 
 
-def report_dark_images(train: CocoDataset) -> None:
-    """Print a warning if 16-bit images use a small part of their range: they would be nearly black."""
-    if dark := describe_dark(train.few_paths):
+def report_depth(train: CocoDataset, value_range: ValueRange | None) -> None:
+    """Print a warning if 16-bit images would be nearly black, or if there are none for a `value_range`."""
+    if value_range is not None:
+        if next(used_ranges(train.few_paths), None) is None:
+            say("data.value_range has no effect: the images have 8 bits per value")
+    elif dark := describe_dark(train.few_paths):
         text, (low, high) = dark
         say(f"{text}; --set data.value_range={low},{high} scales them")
 

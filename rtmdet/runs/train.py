@@ -23,7 +23,7 @@ from rtmdet.runs.build_trainer import build_trainer, training_device
 from rtmdet.runs.checks.likely_causes import collect_facts
 from rtmdet.runs.checks.progress_watch import ProgressWatch
 from rtmdet.runs.checks.start_check import check_start
-from rtmdet.runs.folder import check_unclaimed, check_unused, claim_folder, prepare_folder
+from rtmdet.runs.folder import CONFIG, check_unclaimed, check_unused, claim_folder, prepare_folder
 from rtmdet.runs.folds import cross_validate
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
@@ -38,7 +38,7 @@ from rtmdet.training.log import Row, RunLog, read_log
 from rtmdet.training.progress_bar import TrainingBar
 from rtmdet.training.records import Callback
 from rtmdet.training.tensorboard import TensorBoardLog
-from rtmdet.viz.curves import CurvePicture
+from rtmdet.viz.curves import CurvePicture, draw_log
 from rtmdet.viz.score_curves import ScoreCurvePicture
 from rtmdet.weights.checkpoint import has_checkpoint, newest_checkpoint
 
@@ -100,8 +100,13 @@ def train_run(
             resume_newest(trainer, folder)
         elif resume:
             say(f"{folder} holds no checkpoint to resume from: the run starts at the beginning")
-        check_start(config, trainer, train_data, val_data, resumed=resumed)
         check_same_iteration(trainer)
+        if resumed and trainer.finished:
+            if is_main_process():
+                restore_files(config, folder)
+            report_outcome(trainer, config)
+            return folder
+        check_start(config, trainer, train_data, val_data, resumed=resumed)
         correction: list[Callback] = []
         if timed is not None and not resumed:
             ready, before = time.monotonic() - began, config.data.input_size
@@ -117,11 +122,23 @@ def train_run(
         trainer.callbacks = [*trainer.callbacks, *correction]
         forget_weights()
         run_loop(trainer)
-        say(f"curves: {folder / 'curves.png'}")
-        used = trainer.meta.facts.input_size
-        other = None if used == detection_size(config) else used
-        say(describe_outcome(read_log(folder / "log.jsonl"), folder, other))
+        report_outcome(trainer, config)
     return folder
+
+
+def restore_files(config: Config, folder: Path) -> None:
+    """Write what the finished run in a folder may lack, if it was killed at its end."""
+    if not (folder / CONFIG).exists():
+        prepare_folder(folder, config)
+    draw_log(folder / "log.jsonl", folder / "curves.png")
+
+
+def report_outcome(trainer: Trainer, config: Config) -> None:
+    """Print where the curves are, and what the run reached."""
+    say(f"curves: {trainer.folder / 'curves.png'}")
+    used = trainer.meta.facts.input_size
+    other = None if used == detection_size(config) else used
+    say(describe_outcome(read_log(trainer.folder / "log.jsonl"), trainer.folder, other))
 
 
 def estimate_duration(
@@ -163,9 +180,17 @@ def resume_newest(trainer: Trainer, folder: Path) -> None:
         say(f"{fault}; continuing from the previous checkpoint, {path}")
     before = trainer.resume(path)
     changed = differences(before.facts.config, trainer.meta.facts.config)
+    done, epochs = trainer.epoch, trainer.plan.epochs
+    if done > epochs:
+        raise InputError(f"{folder}: {done} epochs are finished, train.epochs is {epochs}: leave it out, or raise it")
+    if trainer.finished:
+        unused = f"; not applied: {', '.join(changed)}" if changed else ""
+        longer = "train.epochs" if done == epochs else "train.patience"
+        say(f"{folder}: the run is complete after {done} epochs, so nothing is trained{unused}; {longer} prolongs it")
+        return
     if changed:
         say(f"settings that differ from the checkpoint's: {', '.join(changed)}")
-    say(f"resumed after epoch {trainer.epoch} of {trainer.plan.epochs}, iteration {trainer.iteration}")
+    say(f"resumed after epoch {done} of {epochs}, iteration {trainer.iteration}")
 
 
 def check_same_iteration(trainer: Trainer) -> None:
@@ -191,7 +216,9 @@ def build_callbacks(
         weights = read_first_weights(config)
     facts = collect_facts(config, train_data, weights, steps=trainer.steps, learning_rate=rate)
     watch = ProgressWatch(folder, facts, report=write_above_bar, history=read_log(log.path))
-    curves, f1 = CurvePicture(log.path, folder / "curves.png"), ScoreCurvePicture(folder / "f1.png")
+    again = trainer.iteration > 0  # the run may have been killed before it drew
+    curves = CurvePicture(log.path, folder / "curves.png", due=again)
+    f1 = ScoreCurvePicture(folder / "f1.png")
     callbacks: list[Callback] = [log, bar, watch, curves, f1]
     if train.tensorboard:
         pictures = partial(predicted_pictures, trainer, val_data)

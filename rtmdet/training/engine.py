@@ -100,6 +100,11 @@ class Trainer:
         return self.model if self.ema is None else self.ema.model
 
     @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.epoch >= self.plan.epochs or self.stopped_early
+
+    @property
     def stopped_early(self) -> bool:
         """Whether the plan's patience is used up."""
         return self.plan.patience is not None and self.validations_since_best >= self.plan.patience
@@ -110,7 +115,7 @@ class Trainer:
         Raises Interrupted after SIGTERM or SIGINT, with everything saved; InputError if a loss is not finite.
         """
         with self._signals:
-            while self.epoch < self.plan.epochs and not self.stopped_early:
+            while not self.finished:
                 self.train_epoch()
                 self.finish_epoch()
 
@@ -238,6 +243,12 @@ class Trainer:
                     f"{path}: saved by an earlier version, with other parameter groups: start a new run from "
                     "it, with --weights and another train.output"
                 )
+            for group, theirs in zip(groups, state.optimizer["param_groups"], strict=True):
+                if len(group["params"]) != len(theirs["params"]):
+                    raise InputError(
+                        f"{path}: other layers are frozen than before: leave model.freeze and model.frozen_stages as "
+                        "they were, or set another train.output"
+                    )
             configured = [{key: group[key] for key in CONFIGURED if key in group} for group in groups]
             self.stepper.optimizer.load_state_dict(state.optimizer)
             for group, settings in zip(self.stepper.optimizer.param_groups, configured, strict=True):
@@ -253,7 +264,7 @@ class Trainer:
         restore_random_states(state, self.stepper.device)
         self.epoch, self.step, self.iteration = state.epoch, state.step, state.iteration
         self.best_ap, self.validations_since_best = state.best_ap, state.validations_since_best
-        if self.epoch >= self.plan.epochs or self.stopped_early:
+        if self.finished:
             self._detect_at(meta.facts.input_size)
         elif meta.facts.input_size != self.meta.facts.input_size:  # of a finished run: its AP is not comparable
             self.best_ap, self.validations_since_best = -math.inf, 0

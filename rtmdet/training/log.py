@@ -36,7 +36,7 @@ class RunLog(Callback):
     Rows of an earlier part of the run are kept up to `iterations` steps and validations of `epochs` epochs.
 
     A training row is the mean of the steps since the previous row; its other fields are the last step's. Rows end at
-    multiples of `log_every`, so that a resumed run continues with the same rows.
+    multiples of `log_every`, so that a resumed run continues with the same rows, and where a run was stopped.
 
     Undefined metrics are written as -1, as in pycocotools, so that the columns stay numeric; they are shown as "-".
     """
@@ -112,12 +112,13 @@ def read_log(path: Path, *, strict: bool = False) -> list[Row]:
     `strict` raises InputError with the line's number instead, except for a truncated last line.
     """
     lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
-    rows = []
+    rows: list[Row] = []
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
-            row, fault = {}, "" if number == len(lines) else "not JSON: restore the log or delete the line"
+            remedy = "restore the log or delete the line" if rows else "is this the log.jsonl of a run?"
+            row, fault = {}, "" if number == len(lines) else f"not JSON: {remedy}"
         else:
             fault = _fault(row)
         if fault and strict:

@@ -70,22 +70,27 @@ class LoggedRun:
 
 
 class CurvePicture(Callback):
-    """A callback that redraws the curves of a log.jsonl after every validated epoch."""
+    """A callback that redraws the curves of a log.jsonl after every validated epoch; `due`: and after the first."""
 
-    def __init__(self, log: Path, picture: Path) -> None:
+    def __init__(self, log: Path, picture: Path, *, due: bool = False) -> None:
         self.log = log
         self.picture = picture
-        self._due = False
+        self._due = due
 
     def on_validation(self, record: ValidationRecord) -> None:
         """Draw at the end of this epoch."""
         self._due = True
 
     def on_epoch_end(self, epoch: int) -> None:
-        """Draw if the epoch was validated."""
+        """Draw if the epoch was validated, or the picture may be older than the log."""
         if self._due:
-            draw_curves([LoggedRun(self.log.parent.resolve().name, read_log(self.log))], self.picture)
+            draw_log(self.log, self.picture)
             self._due = False
+
+
+def draw_log(log: Path, path: Path) -> None:
+    """Write the curves of a run's log.jsonl; raises InputError if the file cannot be written."""
+    draw_curves([LoggedRun(log.parent.resolve().name, read_log(log))], path)
 
 
 def draw_curves(runs: Sequence[LoggedRun], path: Path) -> None:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts, as_pair, model_facts, stored_rules
+from rtmdet.core.whole_file import CONTINUE, reason_of
 from rtmdet.core.wording import one_line
 from rtmdet.weights.unpickling import read_pickled
 
@@ -81,7 +82,9 @@ def save_checkpoint(
     except (OSError, RuntimeError) as error:  # torch hides a failed write in a RuntimeError
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         previous = ", the previous file is kept" if path.is_file() else ""
-        raise InputError(f"{path}: the checkpoint cannot be written ({one_line(reason)}){previous}") from error
+        raise InputError(
+            f"{path}: the checkpoint cannot be written ({reason_of(reason)}){previous}; {CONTINUE}"
+        ) from error
     finally:
         with contextlib.suppress(OSError):  # nothing to remove: finished, or never started
             part.unlink()
@@ -108,10 +111,13 @@ def newest_checkpoint(folder: Path) -> tuple[Path, InputError | None]:
         read_training_checkpoint(folder / LAST)
         return folder / LAST, None
     except InputError as error:
-        if not (folder / PREVIOUS).is_file():
-            raise
-        read_training_checkpoint(folder / PREVIOUS)
-        return folder / PREVIOUS, error
+        fault = error
+    if (folder / PREVIOUS).is_file():
+        with contextlib.suppress(InputError):
+            read_training_checkpoint(folder / PREVIOUS)
+            return folder / PREVIOUS, fault
+    best = f", with --weights {folder / 'best.pth'}" if (folder / "best.pth").is_file() else ""
+    raise InputError(f"{fault}; nor can {PREVIOUS} be resumed: begin another run{best}") from fault
 
 
 def read_training_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointMeta, TrainingState]:

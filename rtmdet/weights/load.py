@@ -298,8 +298,8 @@ def _check_size(expected: Mapping[str, Tensor], weights: LoadedWeights) -> None:
     size, theirs = find_size(expected), weights.facts.size
     if theirs and size and theirs != size:
         raise InputError(
-            f"{weights.path}: the file is of size {theirs}, the model of size {size}: leave --size "
-            f"out, or set model.size={theirs}"
+            f"{weights.path}: the file is of size {theirs}, the model of size {size}: set model.size={theirs} (in "
+            "commands without a configuration leave --size out)"
         )
 
 

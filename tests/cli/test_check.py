@@ -35,9 +35,10 @@ def test_check_says_what_a_run_would_start_from_and_writes_nothing(
 
 
 def test_a_batch_is_learned_by_heart_in_seconds(command: Command, config: Path) -> None:
-    result = command("check", "--config", config, "--overfit")
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "AP50 1.000 after" in result.stdout.splitlines()[-1]
+    for more in ((), ("--set", "augmentation.multi_scale=[0.5,1]")):
+        result = command("check", "--config", config, "--overfit", *more)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert "AP50 1.000 after" in result.stdout.splitlines()[-1]
 
 
 def test_check_of_own_data_leaves_a_finished_run_alone(
@@ -122,6 +123,9 @@ def test_dark_images_of_16_bits_are_said_and_can_be_scaled(
     result = command(*words, "--set", advice)
     assert result.returncode == 0, result.stderr
     assert "16-bit" not in result.stdout
+    assert "no effect" not in result.stdout
+    result = command(*words[:2], dataset, *words[3:], "--set", advice)
+    assert "data.value_range has no effect: the images have 8 bits per value" in result.stdout
     use = "--weights", checkpoint, "--device", "cpu"
     photo = next((tmp_path / "set/val/images").glob("*.png"))
     visualize = "visualize", photo, *use, "--layer", "neck", "--score", "0", "--out", tmp_path / "maps"

@@ -133,7 +133,7 @@ def test_images_of_another_size_than_annotated(broken: Path, train: Callable[...
         ("data.classes=[ballon]", "expected a category 'ballon'"),
         ("model.size=huge", "model size 'huge' does not exist"),
         ("train.device=gpu9", "device 'gpu9' cannot be used here"),
-        ("augmentation.extra=[{name: Blurr}]", "albumentations has no transform named 'Blurr'"),
+        ("augmentation.extra=[{name: Blurr}]", "albumentations has no transform named 'Blurr'; nearest names: Blur"),
         (
             "augmentation.extra=[{name: RandomCrop, parameters: {height: 500, width: 500, p: 1}}]",
             "augmentation.extra (RandomCrop) failed on",

@@ -71,6 +71,13 @@ def test_last_line_that_was_cut_short_is_left_out(tmp_path: Path, command: Comma
     assert "iterations      10 " in result.stdout
 
 
+def test_another_file_is_no_log(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "config.yaml").write_text("data:\n  workers: 0\n")
+    result = command("plot", tmp_path / "config.yaml", "--out", tmp_path / "plot.png")
+    assert result.returncode == 2
+    assert "config.yaml, line 1: not JSON: is this the log.jsonl of a run?" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -83,7 +90,7 @@ def test_last_line_that_was_cut_short_is_left_out(tmp_path: Path, command: Comma
         (json.dumps(train_row(3) | {"epoch": 0}), "epoch: expected a whole number from 1, found 0"),
         (json.dumps(train_row(3) | {"iteration": float("nan")}), "iteration: expected a whole number from 1"),
         (json.dumps({k: v for k, v in val_row(1, 0.5).items() if k != "AP"}), "AP: expected a number, found nothing"),
-        ("[" * 100_000, "not JSON"),
+        ("[" * 100_000, "not JSON: restore the log or delete the line"),
     ],
 )
 def test_broken_rows_are_named(tmp_path: Path, command: Command, line: str, expected: str) -> None:

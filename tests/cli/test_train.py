@@ -146,6 +146,24 @@ def test_resuming_a_finished_run_leaves_it_as_it_is(again: list[object], tmp_pat
     assert {name: (run / name).read_bytes() for name in before} == before
 
 
+def test_settings_for_a_finished_run_are_not_applied_and_what_it_lacks_is_written(
+    again: list[object], tmp_path: Path, command: Command
+) -> None:
+    run = tmp_path / "run"
+    before = (run / "config.yaml").read_bytes()
+    (run / "curves.png").unlink()
+    result = command(*again, "--resume", "--set", "evaluation.box_voting=true")
+    assert result.returncode == 0, result.stderr
+    assert f"{run}: the run is complete after 2 epochs, so nothing is trained; not applied: " in result.stdout
+    assert "evaluation.box_voting" in result.stdout
+    assert (run / "config.yaml").read_bytes() == before
+    assert (run / "curves.png").is_file()
+    result = command(*again, "--resume", "--set", "train.epochs=1")
+    assert result.returncode == 2
+    assert result.stderr == f"error: {run}: 2 epochs are finished, train.epochs is 1: leave it out, or raise it\n"
+    assert (run / "config.yaml").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
@@ -249,9 +267,8 @@ def test_a_full_disk_keeps_the_checkpoint_before(
         def on_epoch_end(self, epoch: int) -> None:
             (tmp_path / "run" / "last.pth.part").symlink_to("/dev/full")
 
-    with pytest.raises(
-        InputError, match=r"last\.pth: the checkpoint cannot be written .*, the previous file is kept"
-    ):
+    full = r"last\.pth: the checkpoint cannot be written \(No space left .*, the previous file is kept; repair that"
+    with pytest.raises(InputError, match=full):
         train_run(load_config(config), callbacks=[Full()])
     assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].epoch == 1
 

@@ -232,7 +232,12 @@ def test_no_whole_checkpoint_is_an_error(tmp_path: Path) -> None:
     make_trainer(tmp_path).run()
     for name in ("last.pth", "previous.pth"):
         (tmp_path / name).write_bytes(b"no checkpoint")
-    with pytest.raises(InputError, match=r"previous\.pth: not a checkpoint, or a damaged one"):
+    damaged = r"last\.pth: not a checkpoint, or a damaged one .*; nor can previous\.pth be resumed: begin another run"
+    with pytest.raises(InputError, match=rf"{damaged}, with --weights .*best\.pth$"):
+        newest_checkpoint(tmp_path)
+    for name in ("best.pth", "previous.pth"):
+        (tmp_path / name).unlink()
+    with pytest.raises(InputError, match=rf"{damaged}$"):
         newest_checkpoint(tmp_path)
 
 
@@ -275,7 +280,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_one_line(tmp_path: Path) ->
             r"is of .* at 64 x 64 pixels, this run is of .* at 64 x 96 pixels: set .* train\.output",
         ),
         (make_trainer(tmp_path, model=wider), r"does not fit this run \(.*logits\.weight.*\): set"),
-        (make_trainer(tmp_path, frozen=True), r"does not fit this run \(.*parameter group.*\): set"),
+        (make_trainer(tmp_path, frozen=True), r"other layers are frozen than before: leave model\.freeze and"),
     ]
     for trainer, message in others:
         with pytest.raises(InputError, match=rf"last\.pth: {message}") as caught:

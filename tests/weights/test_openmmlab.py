@@ -325,7 +325,7 @@ def test_other_networks_are_called_by_their_name(tmp_path: Path, state: State, n
 @pytest.mark.parametrize("size", ["tiny", "s", "m"])
 def test_the_sizes_are_named_where_they_differ(state: State, size: str) -> None:
     weights = weights_of(state, size="nano")
-    with pytest.raises(InputError, match=f"the file is of size nano, the model of size {size}: leave --size out"):
+    with pytest.raises(InputError, match=f"the file is of size nano, the model of size {size}: set model.size=nano"):
         load_weights(build_rtmdet(size, 1), weights)
 
 

@@ -3,6 +3,7 @@
 albumentations needs boxes inside the image. It only warns about unknown arguments; here they are an error.
 """
 
+import difflib
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -61,7 +62,9 @@ class ExtraTransforms:
 def _build(library: Any, name: str, arguments: Mapping[str, object]) -> object:
     kind = getattr(library, name, None)
     if not isinstance(kind, type) or not issubclass(kind, library.BasicTransform):
-        raise InputError(f"augmentation.extra: albumentations has no transform named {name!r}")
+        names = [one for one, value in vars(library).items() if isinstance(value, type)]
+        near = ", ".join(difflib.get_close_matches(name, names)) or "see its documentation"
+        raise InputError(f"augmentation.extra: albumentations has no transform named {name!r}; nearest names: {near}")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="Argument")  # about unknown arguments

@@ -83,7 +83,9 @@ def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> bool:
     frozen = freeze_parts(model, config)
     recalibrate_norms(model, config, dataset, device)
     plain = dataclasses.replace(config.train, class_rate_factor=1.0, precision="float32", compile=False)
-    stepper = build_stepper(dataclasses.replace(config, train=plain), model, OVERFIT_RATE, device)
+    fixed = dataclasses.replace(config.augmentation, multi_scale=None)  # it is judged at this size
+    config = dataclasses.replace(config, train=plain, augmentation=fixed)
+    stepper = build_stepper(config, model, OVERFIT_RATE, device)
     index = index_of(dataset, batch.metas)
     boxes = sum(len(target.labels) for target in batch.targets)
     set_training(model, frozen)

@@ -169,14 +169,17 @@ def _cause_for_certain(facts: RunFacts, trend: Trend) -> str | None:
         return _frozen_random(facts.frozen_random)
     if not trend.ever_matched:
         return cause_of_no_match(facts, trend)
+    # From scratch the loss starts near 0 and rises at first: boxes without area have no loss. In the warm-up the
+    # first gradients of new layers are large, too.
+    huge = trend.gradient_norm > HUGE_GRADIENT and trend.iteration > facts.warmup
+    if (not facts.from_scratch and _rises(trend)) or huge:
+        at_first = f" {trend.first_loss:.2g} at first," if trend.first_loss else ""
+        return (
+            f"the learning rate is too high (loss{at_first} {trend.loss:.2g} now, gradient norm "
+            f"{trend.gradient_norm:.2g}): {_lower_rate(facts)}"
+        )
     if trend.unmatched > MANY_UNMATCHED:
         return _too_small(facts, trend.unmatched)
-    # From scratch the loss starts near 0 and rises at first: boxes without area have no loss.
-    if (not facts.from_scratch and _rises(trend)) or trend.gradient_norm > HUGE_GRADIENT:
-        return (
-            f"the learning rate is too high (loss {trend.first_loss:.2g} at first, {trend.loss:.2g} now, gradient "
-            f"norm {trend.gradient_norm:.2g}): {_lower_rate(facts)}"
-        )
     if trend.box_loss < NO_BOX_LOSS:
         return "no predicted box overlaps an object (box loss 0); " + cause_of_no_box_loss(facts)
     return None

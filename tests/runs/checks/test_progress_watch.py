@@ -142,6 +142,13 @@ def test_an_undefined_ap_is_not_near_zero(tmp_path: Path) -> None:
         ({}, falling, {"positives": 0}, "the training samples contain no objects"),
         ({}, lambda k: 1 + k / 100, {}, "learning rate is too high (loss 1.7 at first, 4.8 now, gradient norm 5): "),
         (
+            {},
+            lambda k: 1 + k / 100,
+            {"unassigned": 0.6},
+            "learning rate is too high (loss 1.7 at first, 4.8 now, gradient norm 5): ",
+        ),
+        ({"warmup": 600}, falling, {"gradient_norm": 900.0}, "still warming up (step 400 of 600)"),
+        (
             {"from_scratch": True, "usual_images_seen": 12_000, "images": 700},
             from_scratch,
             {},
