@@ -21,7 +21,7 @@ from rtmdet.deploy.cuda_graph import RecordedNetwork
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.models.timm_backbone import TimmBackbone
-from rtmdet.weights.load import load_weights, read_checkpoint
+from rtmdet.weights.load import load_weights, missing_size, read_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def open_checkpoint(
         )
     facts, classes = replace(checkpoint.facts, size=size or checkpoint.facts.size), checkpoint.num_classes
     if not facts.size:
-        raise InputError(f"{checkpoint.path} stores no model size: give it with --size")
+        raise missing_size(checkpoint, "--size")
     if classes is None:
         raise InputError(
             f"{checkpoint.path} has no class layers: it is a backbone to start training from, not a detector"

@@ -5,6 +5,7 @@ Dimension legend: K classes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,23 @@ from rtmdet.models.norm_statistics import is_blank
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.models.zoo import SIZES
 from rtmdet.weights.checkpoint import is_ours, parse_meta
-from rtmdet.weights.openmmlab import ROOTS, check_network, class_names, input_size, plain_name
+from rtmdet.weights.openmmlab import (
+    ROOTS,
+    check_class_names,
+    check_network,
+    check_settings,
+    class_names,
+    input_size,
+    overlap,
+    plain_name,
+    read_settings,
+)
 from rtmdet.weights.unpickling import read_pickled
 
 CLASS_BRANCH = "bbox_head.rtm_cls."
 DETECTOR_PARTS = ("neck.", "bbox_head.")
 NAMES_SHOWN = 20  # of a list of tensors
+_OTHERS = "give weights of this network"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,11 +118,11 @@ def read_checkpoint(path: Path) -> LoadedWeights:
 
     Raises InputError if the file is not a checkpoint, is damaged, would run code or holds no weights.
     """
-    if path.suffix == ".safetensors":
+    if _is_safetensors(path):
         return _read_safetensors(path)
     content = read_pickled(path)
     if not isinstance(content, Mapping):
-        raise InputError(f"{path}: expected a dict of tensors, found {type(content).__name__}")
+        raise InputError(f"{path}: expected a dict of tensors, found {type(content).__name__}: save a state_dict")
     tensors = _state_dict(content, path)
     if is_ours(content):
         meta = parse_meta(content["meta"], path)
@@ -124,8 +136,13 @@ def read_checkpoint(path: Path) -> LoadedWeights:
         )
     check_network(path, tensors)
     metadata = content.get("meta")
-    size = input_size(metadata)
-    weights = LoadedWeights(path, tensors, _guess_facts(tensors, class_names(metadata), size), sized=size is not None)
+    settings = read_settings(metadata)
+    size = input_size(settings)
+    facts = replace(_guess_facts(tensors, class_names(metadata), size), overlap=overlap(settings))
+    if facts.named:  # those of an ImageNet backbone are not of its detector, and not all different
+        check_class_names(path, facts.classes)
+    check_settings(path, settings, facts.size or None)
+    weights = LoadedWeights(path, tensors, facts, sized=size is not None)
     if not isinstance(metadata, Mapping):
         return weights
     epoch = metadata.get("epoch")
@@ -229,6 +246,26 @@ def find_size(tensors: Mapping[str, Tensor]) -> str | None:
     return None
 
 
+def missing_size(weights: LoadedWeights, option: str) -> InputError:
+    """The line for a file from which the model's size does not follow; `option` is how to give it."""
+    if any(name.startswith("backbone.stem.") for name in weights.tensors):
+        return InputError(
+            f"{weights.path}: its backbone has other tensors than those of the published sizes, {', '.join(SIZES)}: "
+            "expected one of them; give other weights"
+        )
+    return InputError(f"{weights.path} stores no model size: give it with {option}")
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether the name or the beginning, the length of a JSON header and its first brace, is that of such a file."""
+    if path.suffix.lower() == ".safetensors":
+        return True
+    with suppress(OSError), path.open("rb") as file:
+        start = file.read(9)
+        return start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+    return False
+
+
 def _read_safetensors(path: Path) -> LoadedWeights:
     """The tensors of a file, with the facts about the model if `rtmdet export` wrote it."""
     try:
@@ -253,13 +290,18 @@ def _state_dict(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
     """
     state = content.get("state_dict", content.get("ema_state_dict", content))
     if not isinstance(state, Mapping) or not state:
-        raise InputError(f"{path}: expected tensors under state_dict, found none")
+        raise InputError(f"{path}: expected tensors under state_dict, found none: save a state_dict there")
     if any(isinstance(name, str) and name.startswith("module.") for name in state):
         state = {name: value for name, value in state.items() if name != "steps"}  # mmengine's update counter
     for name, value in state.items():
         usable = isinstance(value, Tensor) and value.layout is torch.strided and value.device.type == "cpu"
         if not usable or not isinstance(name, str):
-            raise InputError(f"{path}: expected a state_dict of tensors, found {type(value).__name__} at {name!r}")
+            found = type(value).__name__
+            if isinstance(value, Tensor) and not usable:  # sparse, or without values
+                found = f"one of layout {value.layout} on {value.device.type}"
+            raise InputError(
+                f"{path}: expected a state_dict of plain tensors, found {found} at {name!r}: save one without it"
+            )
     tensors = {plain_name(name): value for name, value in state.items()}
     if len(tensors) < len(state):
         raise InputError(f"{path}: some tensors appear twice, under different prefixes: save only one of them")
@@ -290,7 +332,7 @@ def _check_names(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], we
         part = "neck and head are" if weights.facts.backbone else "backbone is"
         size = f" (the file's {part} of size {weights.facts.size})" if weights.facts.size else ""
         parts = [_listed(missing, "missing"), _listed(unexpected, "unexpected")]
-        raise InputError(f"{weights.path}: does not fit the model{size}: {'; '.join(filter(None, parts))}")
+        raise InputError(f"{weights.path}: does not fit the model{size}: {'; '.join(filter(None, parts))}; {_OTHERS}")
 
 
 def _check_size(expected: Mapping[str, Tensor], weights: LoadedWeights) -> None:
@@ -317,13 +359,15 @@ def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], 
         if t.is_floating_point() != expected[name].is_floating_point()
     ]
     broken = [name for name, t in found.items() if not torch.isfinite(t).all()]
+    negative = [name for name, t in found.items() if name.endswith(".running_var") and (t < 0).any()]
     parts = [
         _listed(shapes, "of another shape"),
         _listed(types, "of another type"),
         _listed(broken, "with NaN or inf"),
+        _listed(negative, "with negative variances"),
     ]
     if any(parts):
-        raise InputError(f"{weights.path}: does not fit the model: {'; '.join(filter(None, parts))}")
+        raise InputError(f"{weights.path}: does not fit the model: {'; '.join(filter(None, parts))}; {_OTHERS}")
 
 
 def _check_shared(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
@@ -332,7 +376,9 @@ def _check_shared(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], p
     for name in found:
         other = first.setdefault(id(expected[name]), name)
         if not torch.equal(found[name], found[other]):
-            raise InputError(f"{path}: {name} differs from {other}, but the model shares one weight between them")
+            raise InputError(
+                f"{path}: {name} differs from {other}, but the model shares one weight between them; {_OTHERS}"
+            )
 
 
 def _listed(names: Iterable[str], what: str) -> str:

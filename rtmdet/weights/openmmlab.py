@@ -1,9 +1,21 @@
-"""Metadata of OpenMMLab's weights files: class names, test input size, and detection of other networks."""
+"""What OpenMMLab's weights files say beside their tensors: class names, settings for tests, and other networks.
+
+mmengine stores the whole configuration as Python code. Its syntax tree is read, nothing is executed.
+"""
 
 import ast
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.facts import check_names
+from rtmdet.core.overlap import ORIGINAL, Overlap
+from rtmdet.core.strides import STRIDES
+from rtmdet.core.wording import shown
+from rtmdet.models.rtmdet import BGR_MEAN, BGR_STD
+from rtmdet.models.zoo import SIZES
+
+Settings = Mapping[str, Any]  # of a configuration, by name
 
 OTHER_NETWORKS = {  # tensor name prefixes that RTMDet's detectors do not have
     "bbox_head.rtm_kernel": "an RTMDet-Ins, which finds masks",
@@ -16,6 +28,67 @@ OTHER_NETWORKS = {  # tensor name prefixes that RTMDet's detectors do not have
 ROOTS = ("backbone.", "neck.", "bbox_head.", "head.", "data_preprocessor.")  # prefixes in a state_dict
 WRAPPERS = ("module", "_orig_mod")  # name parts added by parallel training and torch.compile
 
+# Settings of `model` that no tensor shows, and the values of the published detectors.
+_INVISIBLE: dict[str, tuple[object, ...]] = {
+    "data_preprocessor.mean": (list(BGR_MEAN),),
+    "data_preprocessor.std": (list(BGR_STD),),
+    "data_preprocessor.bgr_to_rgb": (False,),
+    "data_preprocessor.rgb_to_bgr": (False,),
+    "neck.upsample_cfg.mode": ("nearest",),
+    "bbox_head.anchor_generator.offset": (0,),
+    "bbox_head.anchor_generator.strides": ([*STRIDES],),
+    **{f"{part}.act_cfg.type": ("SiLU", "Swish") for part in ("backbone", "neck", "bbox_head")},
+    **{f"{part}.norm_cfg.eps": (1e-5,) for part in ("backbone", "neck", "bbox_head")},
+}
+_EXPONENTIAL = "bbox_head.exp_on_reg"  # its value differs by size
+
+
+def read_settings(meta: object) -> Settings:
+    """The settings in `meta.cfg` by name; what is not made of dicts, lists, numbers and texts is None.
+
+    Empty if there is no configuration, or it cannot be read.
+    """
+    text = meta.get("cfg") if isinstance(meta, Mapping) else None
+    if isinstance(text, Mapping):
+        return text
+    settings: dict[str, Any] = {}
+    try:
+        for line in ast.parse(text).body if isinstance(text, str) else ():
+            if isinstance(line, ast.Assign):
+                value = _plain_value(line.value, settings)
+                settings |= {name.id: value for name in line.targets if isinstance(name, ast.Name)}
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    return settings
+
+
+def _plain_value(node: ast.expr, settings: Settings) -> Any:
+    """The value of an expression; `settings` are those above it."""
+    match node:
+        case ast.Constant():
+            return node.value
+        case ast.Name():
+            return settings.get(node.id)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+            return -number
+        case ast.List() | ast.Tuple():
+            return [_plain_value(item, settings) for item in node.elts]
+        case ast.Call(func=ast.Name(id="dict"), args=[]):
+            return {word.arg: _plain_value(word.value, settings) for word in node.keywords}
+        case ast.Dict():
+            keys = [None if key is None else _plain_value(key, settings) for key in node.keys]
+            values = [_plain_value(value, settings) for value in node.values]
+            return {key: value for key, value in zip(keys, values, strict=True) if isinstance(key, str)}
+    return None
+
+
+def _setting(settings: Settings, name: str) -> Any:
+    """The value at a dotted name; None if there is none."""
+    value: Any = settings
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
 
 def class_names(meta: object) -> tuple[str, ...] | None:
     """The names in `meta.dataset_meta.classes` or, before mmdet 3, in `meta.CLASSES`."""
@@ -25,49 +98,70 @@ def class_names(meta: object) -> tuple[str, ...] | None:
     owners = [data, meta] if isinstance(data, Mapping) else [meta]
     names = next((owner[key] for owner in owners for key in ("classes", "CLASSES") if owner.get(key)), None)
     if isinstance(names, str):
-        return (names,)
-    return tuple(map(str, names)) if isinstance(names, list | tuple) else None
-
-
-def input_size(meta: object) -> tuple[int, int] | None:
-    """(H, W) of the test input, from the configuration in `meta.cfg`; None if it has no usable one.
-
-    The configuration is Python code; its syntax tree is read, nothing is executed. The size is that of the Pad in
-    `test_pipeline`, else of its Resize.
-    """
-    text = meta.get("cfg") if isinstance(meta, Mapping) else None
-    try:
-        lines = ast.parse(text).body if isinstance(text, str) else []
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        names = (names,)
+    if not isinstance(names, list | tuple):
         return None
-    for line in lines:
-        if isinstance(line, ast.Assign) and "test_pipeline" in [getattr(name, "id", "") for name in line.targets]:
-            calls = [node for node in ast.walk(line) if isinstance(node, ast.Call)]
-            sizes = {kind: _sides(call, key) for call in calls for kind, key in _SIZED.items() if _kind(call) == kind}
-            return sizes.get("Pad") or sizes.get("Resize")
+    return tuple(name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names)
+
+
+def check_class_names(path: object, names: Collection[str]) -> None:
+    """Raise InputError for class names that no label file could hold."""
+    try:
+        check_names(names)
+    except InputError as error:
+        raise InputError(f"{path}: {error} in the file, in meta['dataset_meta']['classes']") from error
+
+
+def input_size(settings: Settings) -> tuple[int, int] | None:
+    """(H, W) of the test input; None if the configuration has no usable one.
+
+    It is that of the Pad in the pipeline of `test_dataloader`, else in `test_pipeline`, else that of the Resize.
+    """
+    loader = _setting(settings, "test_dataloader.dataset")
+    pipeline = _setting(settings, "test_dataloader.dataset.pipeline") or _setting(loader or {}, "dataset.pipeline")
+    steps = [*_dicts(pipeline or settings.get("test_pipeline"))]
+    for kind, name in (("Pad", "size"), ("Resize", "scale")):
+        if found := [_sides(step.get(name)) for step in steps if step.get("type") == kind and step.get(name)]:
+            return found[-1]
+    fixed = [(step.get("width"), step.get("height")) for step in steps if step.get("type") == "FixShapeResize"]
+    return _sides(fixed[-1]) if fixed else None
+
+
+def _dicts(value: object) -> Iterator[Settings]:
+    """All dicts in a value, at any depth."""
+    if isinstance(value, Mapping):
+        yield value
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    for item in items:
+        yield from _dicts(item)
+
+
+def _sides(pair: object) -> tuple[int, int] | None:
+    """(H, W) of a pair (W, H) that the network takes."""
+    match pair:
+        case [int() as width, int() as height] if all(32 <= s <= 8192 and s % 32 == 0 for s in (width, height)):
+            return height, width
     return None
 
 
-_SIZED = {"Pad": "size", "Resize": "scale"}  # transforms, and their argument (W, H)
+def overlap(settings: Settings) -> Overlap:
+    """The NMS in tests; the original's if the configuration does not say it."""
+    found = _setting(settings, "model.test_cfg.nms.iou_threshold")
+    usable = isinstance(found, int | float) and 0 <= found <= 1 and not isinstance(found, bool)
+    return Overlap(float(found)) if usable else ORIGINAL
 
 
-def _kind(call: ast.Call) -> object:
-    return next((_literal(word.value) for word in call.keywords if word.arg == "type"), None)
-
-
-def _sides(call: ast.Call, key: str) -> tuple[int, int] | None:
-    found = next((_literal(word.value) for word in call.keywords if word.arg == key), None)
-    if not isinstance(found, tuple) or len(found) != 2 or not all(isinstance(side, int) for side in found):
-        return None
-    width, height = found
-    return (height, width) if all(32 <= side <= 8192 and side % 32 == 0 for side in found) else None
-
-
-def _literal(node: ast.expr) -> object:
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        return None
+def check_settings(path: object, settings: Settings, size: str | None) -> None:
+    """Raise InputError for the configuration of a network that has the tensors of this `size`, but is another one."""
+    expected = _INVISIBLE | ({_EXPONENTIAL: (SIZES[size].exponential,)} if size else {})
+    for name, values in expected.items():
+        found = _setting(settings, f"model.{name}")
+        found = [*found] if isinstance(found, tuple) else found
+        if found is not None and found not in values:
+            raise InputError(
+                f"{path}: its configuration says model.{name} = {shown(found)}: expected {values[0]}, as in "
+                f"RTMDet{f'-{size}' if size else ''}; another network, whose boxes would be wrong here"
+            )
 
 
 def plain_name(name: str) -> str:

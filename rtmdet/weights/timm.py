@@ -107,7 +107,7 @@ def _match_in_order(found: Mapping[str, Tensor], whole: WholeModel, model: str, 
                 "this model, or another model.backbone"
             )
         agree += 1
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         raise InputError(
             f"{path}: expected timm's names of {model}, such as {names[0]}, found {next(iter(found))}: safetensors "
             "keep no order to go by, so give a .pth file or rename the tensors"

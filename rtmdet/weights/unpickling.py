@@ -105,6 +105,7 @@ def read_pickled(path: Path) -> object:
         found = "a folder" if path.is_dir() else "nothing"
         raise InputError(f"{path}: expected a checkpoint file, found {found}: check the path")
     try:
+        check_sums(path)
         if _may_allocate(path):
             return read_restricted(path)
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -112,6 +113,18 @@ def read_pickled(path: Path) -> object:
         raise
     except Exception:  # plain files are read above; the restricted reader reports what is wrong with others
         return read_restricted(path)
+
+
+def check_sums(path: Path) -> None:
+    """Raise InputError for a zip archive with a wrong checksum, which torch.load does not notice."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+            damaged = archive.testzip() if stored else None  # torch.save compresses nothing
+        if damaged is not None:
+            raise InputError(
+                f"{path}: not a checkpoint, or a damaged one (wrong checksum of {damaged}): fetch it again"
+            )
 
 
 def _may_allocate(path: Path) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
+from rtmdet.core.overlap import Overlap
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.models.zoo import SIZES
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
@@ -137,7 +138,7 @@ def test_missing_and_unexpected_tensors_are_listed_and_nothing_is_loaded(state: 
         "neck.out_convs.0.pointwise_conv.conv.weight, neck.out_convs.0.pointwise_conv.bn.weight, "
         "neck.out_convs.0.pointwise_conv.bn.bias, neck.out_convs.0.pointwise_conv.bn.running_mean, "
         "neck.out_convs.0.pointwise_conv.bn.running_var, neck.out_convs.0.pointwise_conv.bn.num_batches_tracked; "
-        "1 unexpected: mask_head.weight"
+        "1 unexpected: mask_head.weight; give weights of this network"
     )
     with pytest.raises(InputError, match=r"a\.pth: does not fit the model: 1 unexpected: mask_head\.weight"):
         load_weights(model, weights_of({**state, "mask_head.weight": torch.zeros(1)}))
@@ -223,10 +224,10 @@ def test_names_that_do_not_fit_the_class_branch_are_not_used(tmp_path: Path, sta
     [
         ([1, 2], "expected a dict of tensors, found list"),
         ({}, "expected tensors under state_dict, found none"),
-        ({"state_dict": {"a": 1}}, "expected a state_dict of tensors, found int at 'a'"),
-        ({"model": {"a": torch.zeros(1)}}, "expected a state_dict of tensors, found dict at 'model'"),
+        ({"state_dict": {"a": 1}}, "expected a state_dict of plain tensors, found int at 'a'"),
+        ({"model": {"a": torch.zeros(1)}}, "expected a state_dict of plain tensors, found dict at 'model'"),
         ({"state_dict": {3: torch.zeros(1)}}, "found Tensor at 3"),
-        ({"state_dict": {"a": torch.zeros(1).to_sparse()}}, "found Tensor at 'a'"),
+        ({"state_dict": {"a": torch.zeros(1).to_sparse()}}, "found one of layout torch.sparse_coo on cpu at 'a'"),
     ],
 )
 def test_files_without_weights_are_named(tmp_path: Path, content: object, message: str) -> None:
@@ -367,3 +368,99 @@ def test_a_file_knows_whether_its_norms_hold_statistics(state: State) -> None:
     exported = {name: t - 1e-5 if name.endswith("running_var") else t for name, t in fresh.items()}
     backbones = [{"backbone.stem.0.conv.weight": torch.ones(1)}, state]
     assert [weights_of(one).has_statistics for one in (*backbones, fresh, exported)] == [True, True, False, False]
+
+
+MODEL = """
+norm = dict(eps={eps}, type='BN')
+classes = ('person', )
+model = dict(
+    type='RTMDet',
+    data_preprocessor=dict(mean=[{mean}, 116.28, 123.675], std=[57.375, 57.12, 58.395], bgr_to_rgb={rgb}),
+    backbone=dict(act_cfg=dict(inplace=True, type='{act}'), norm_cfg=norm),
+    neck=dict(act_cfg=None, upsample_cfg={{'mode': '{mode}', 'scale_factor': 2}}),
+    bbox_head=dict(
+        anchor_generator=dict(offset={offset}, strides=[8, 16, {stride}], type='MlvlPointGenerator'),
+        exp_on_reg={exp},
+        train_cfg=undefined(1),
+    ),
+    test_cfg=dict(nms=dict(iou_threshold={iou}, type='nms'), score_thr=0.001),
+)
+test_pipeline = [dict(size=(640, 640), type='Pad')]
+test_dataloader = dict(dataset=dict(pipeline=[dict(scale=(416, 416), type='Resize'), dict(size={pad}, type='Pad')]))
+"""
+SOUND = {
+    "eps": "1e-5", "mean": "103.53", "rgb": "False", "act": "SiLU", "mode": "nearest", "offset": "0", "stride": "32",
+    "exp": "False", "iou": "0.6", "pad": "(320, 416)",
+}  # fmt: skip
+
+
+def write_with_settings(path: Path, state: State, **changes: str) -> None:
+    cfg = MODEL.format(**(SOUND | changes))
+    torch.save({"meta": {"cfg": cfg, "dataset_meta": {"classes": ("person",)}}, "state_dict": state}, path)
+
+
+def test_the_settings_of_tests_are_those_of_the_loader(tmp_path: Path, state: State) -> None:
+    write_with_settings(tmp_path / "a.pth", state)
+    facts = read_checkpoint(tmp_path / "a.pth").facts
+    assert (facts.input_size, facts.overlap) == ((416, 320), Overlap(0.6))
+    for changes in ({"pad": "None"}, {"pad": "None", "iou": "-1"}, {"iou": "True"}, {"iou": "get()"}):
+        write_with_settings(tmp_path / "b.pth", state, **changes)
+        facts = read_checkpoint(tmp_path / "b.pth").facts
+        assert facts.input_size == ((416, 416) if "pad" in changes else (416, 320))
+        assert facts.overlap == (Overlap() if "iou" in changes else Overlap(0.6))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"act": "ReLU"}, "model.backbone.act_cfg.type = 'ReLU': expected SiLU, as in RTMDet-nano"),
+        ({"eps": "0.001"}, "model.backbone.norm_cfg.eps = 0.001: expected 1e-05"),
+        (
+            {"mean": "0.0"},
+            "model.data_preprocessor.mean = [0.0, 116.28, 123.675]: expected [103.53, ",
+        ),
+        ({"rgb": "True"}, "model.data_preprocessor.bgr_to_rgb = True: expected False"),
+        ({"mode": "bilinear"}, "model.neck.upsample_cfg.mode = 'bilinear': expected nearest"),
+        ({"offset": "0.5"}, "model.bbox_head.anchor_generator.offset = 0.5: expected 0"),
+        ({"stride": "64"}, "model.bbox_head.anchor_generator.strides = [8, 16, 64]: expected [8, 16, 32]"),
+        ({"exp": "True"}, "model.bbox_head.exp_on_reg = True: expected False"),
+    ],
+)
+def test_what_no_tensor_shows_must_be_as_published(
+    tmp_path: Path, state: State, change: dict[str, str], expected: str
+) -> None:
+    write_with_settings(tmp_path / "a.pth", state, **change)
+    with pytest.raises(InputError) as caught:
+        read_checkpoint(tmp_path / "a.pth")
+    assert str(caught.value).startswith(f"{tmp_path / 'a.pth'}: its configuration says {expected}")
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("a", " "), ("a\nb", "c")])
+def test_class_names_that_no_label_file_could_hold_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    state = dict(build_rtmdet("nano", 2).state_dict())
+    torch.save({"meta": {"dataset_meta": {"classes": names}}, "state_dict": state}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=r"a\.pth: class name .* in the file, in meta"):
+        read_checkpoint(tmp_path / "a.pth")
+    torch.save({"meta": {"dataset_meta": {"classes": (b"a", b"b")}}, "state_dict": state}, tmp_path / "a.pth")
+    assert read_checkpoint(tmp_path / "a.pth").classes == ("a", "b")
+
+
+def test_a_negative_variance_is_refused(state: State) -> None:
+    name = "neck.out_convs.0.pointwise_conv.bn.running_var"
+    with pytest.raises(InputError, match=f"1 with negative variances: {name}"):
+        load_weights(build_rtmdet("nano", 1), weights_of({**state, name: -state[name]}))
+
+
+def test_a_flipped_byte_is_noticed(tmp_path: Path, state: State) -> None:
+    torch.save(state, tmp_path / "a.pth")
+    content = bytearray((tmp_path / "a.pth").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.pth: not a checkpoint, or a damaged one \(wrong checksum of a/data/"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.SAFETENSORS"])
+def test_safetensors_are_known_by_their_beginning(tmp_path: Path, state: State, name: str) -> None:
+    write_safetensors(tmp_path / name, state)
+    assert read_checkpoint(tmp_path / name).facts.size == "nano"

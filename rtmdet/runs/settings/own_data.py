@@ -44,7 +44,7 @@ from rtmdet.runs.settings.own_splits import (
 )
 from rtmdet.runs.settings.resize_range import choose_resize_range
 from rtmdet.runs.weights_file import build_detector, fetch_weights, read_weights, start_of
-from rtmdet.weights.load import LoadedWeights, new_classes
+from rtmdet.weights.load import LoadedWeights, missing_size, new_classes
 
 DEFAULT_WEIGHTS = "rtmdet-tiny-coco"
 NO_WEIGHTS = "none"
@@ -277,5 +277,5 @@ def size_of(weights: LoadedWeights | None) -> str:
     if weights is None:
         return "tiny"
     if not weights.facts.size:
-        raise InputError(f"{weights.path} stores no model size: give it with --set model.size=...")
+        raise missing_size(weights, "--set model.size=...")
     return weights.facts.size
