@@ -99,8 +99,9 @@ def test_draws_on_a_copy_inside_the_boxes(tmp_path: Path) -> None:
 
 def test_a_class_keeps_its_color() -> None:
     """Whatever else was found: frames of both dogs are of one color, that of the cat of another."""
-    image = np.zeros((80, 60, 3), np.uint8)
-    dog, cat, large = (FOUND[[place]].draw(image, labels=False).reshape(-1, 3).max(0).tolist() for place in range(3))
+    image = np.zeros((90, 70, 3), np.uint8)  # larger than the third box: lines at an edge are brighter
+    found = replace(FOUND, image_size=(90, 70))
+    dog, cat, large = (found[[place]].draw(image, labels=False).reshape(-1, 3).max(0).tolist() for place in range(3))
     assert dog == large != cat
 
 

@@ -61,6 +61,8 @@ def draw_feature_maps(
         raise InputError(f"topk {topk}: expected at least 1 channel")
     detector, pixels = _open(detector, image, color)
     layers = list(dict.fromkeys(layers))
+    if not layers:
+        raise InputError("layers: expected at least one, found none")
     with capture(detector.model, layers) as outputs:
         found = detector(pixels, score=score, tile=0)  # as the maps show it
     pictures = {}
@@ -168,7 +170,8 @@ def _choose_boxes(
         fed = {layer: fed[layer]}
     if count := int((~np.any(list(fed.values()), axis=0)).sum()):
         what = "this layer does" if len(fed) == 1 else "these layers do"
-        say(f"note: {count} of {len(boxes)} boxes come from pyramid levels that {what} not feed; they show no heat")
+        result = "are not explained" if method == "ablationcam" else "show no heat"
+        say(f"note: {count} of {len(boxes)} boxes come from pyramid levels that {what} not feed; they {result}")
     return fed
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
 from inspect import signature
 from numbers import Integral, Real
+from textwrap import shorten
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, ParamSpec, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints, runtime_checkable
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import refused
-from rtmdet.core.wording import one_line, shown
+from rtmdet.core.wording import shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -89,7 +90,8 @@ def _fitted(name: str, value: Any, kind: Any) -> object:
 
 def unusable_device(device: object, error: Exception) -> InputError:
     """The line for a device of torch that cannot be used."""
-    return InputError(f"device {device!r} cannot be used here ({one_line(error)[:100]}): try cpu")
+    reason = shorten(str(error), 100, placeholder=" ...")
+    return InputError(f"device {device!r} cannot be used here ({reason}): try cpu")
 
 
 def _takes_lists(kind: Any) -> bool:

@@ -28,9 +28,12 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, texts: Sequence[str], color
     Lines and letters scale with the image and are finer for small boxes. Labels stay inside the picture and never
     overlap: they are placed in the order of the boxes, and left out if there is no space.
     """
-    canvas = image.copy()
+    canvas, (height, width) = image.copy(), image.shape[:2]
     for box, color in reversed(list(zip(boxes, colors, strict=True))):
-        corners = np.array([[box[0], box[1]], [box[2], box[1]], [box[2], box[3]], [box[0], box[3]]])
+        x1, y1, x2, y2 = box
+        if x2 > 0 and x1 < width and y2 > 0 and y1 < height:  # also its lines at or beyond the edge are seen
+            x1, y1, x2, y2 = np.clip(box, 0.5, np.array([width, height] * 2) - 0.5)
+        corners = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
         thickness = max(1, min(line_width(image), round(_side(box) / 16)))
         cv2.polylines(canvas, [_fixed_point(corners)], True, color, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
     taken: list[_Label] = []

@@ -15,6 +15,7 @@ _GROUND = 245  # gray around the images
 _INK = (40, 40, 40)
 _CAPITAL = 9  # height of the titles' capitals in pixels
 _GAP = 8  # pixels between the cells
+_LEAST_WIDTH = 320  # of text in pixels: beside narrow images there is more ground
 
 
 def grid(
@@ -22,8 +23,11 @@ def grid(
 ) -> np.ndarray:
     """The images row by row, each fitted into the middle of its cell, its title above it.
 
-    With fewer images than `columns` the picture is narrower. Returns a new (H, W, 3) image.
+    With fewer images than `columns` the picture is narrower. Cells with titles are at least as wide as these need.
+    Returns a new (H, W, 3) image.
     """
+    if titles is not None:
+        cell = cell[0], max(cell[1], _LEAST_WIDTH)
     names = [""] * len(images) if titles is None else titles
     tiles = [_tile(image, cell, title, titled=titles is not None) for image, title in zip(images, names, strict=True)]
     columns = max(min(columns, len(tiles)), 1)
@@ -39,7 +43,10 @@ def grid(
 
 def add_caption(image: np.ndarray, text: str) -> np.ndarray:
     """The image with lines of text on a strip below it, sized to the image: a new (H, W, 3) image."""
-    width = image.shape[1]
+    height, width = image.shape[0], max(image.shape[1], _LEAST_WIDTH)
+    left = (width - image.shape[1]) // 2
+    above = _blank((height, width))
+    above[:, left : left + image.shape[1]] = image
     capital = max(_CAPITAL, min(image.shape[:2]) // 60)
     scale, thickness, step = text_scale(capital), max(1, capital // 10), 2 * capital
     lines = [""]
@@ -52,7 +59,7 @@ def add_caption(image: np.ndarray, text: str) -> np.ndarray:
         shown = shorten_text(line, width - capital, scale, thickness)
         place = (capital // 2, number * step + capital + capital // 2)
         cv2.putText(strip, shown, place, FONT, scale, _INK, thickness, cv2.LINE_AA)
-    return np.concatenate([image, strip])
+    return np.concatenate([above, strip])
 
 
 def fit_image(image: np.ndarray, cell: tuple[int, int]) -> np.ndarray:

@@ -40,8 +40,9 @@ def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
         return path
     name = str(name_or_path)
     if name not in WEIGHTS:
-        near = difflib.get_close_matches(name, WEIGHTS, cutoff=0.4) or list(WEIGHTS)
-        raise InputError(f"{name}: neither a file nor a published name; nearest names: {', '.join(near)}")
+        near = difflib.get_close_matches(name, WEIGHTS, cutoff=0.4)
+        known = f"nearest names: {', '.join(near)}" if near else f"check the path; known names: {', '.join(WEIGHTS)}"
+        raise InputError(f"{name}: neither a file nor a published name; {known}")
     target = cached_path(name)
     if not target.is_file():
         with _alone(target.parent):

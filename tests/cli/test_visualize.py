@@ -179,8 +179,8 @@ def test_box_am_of_all_levels_by_default(photo: Path, method: str, capsys: pytes
     code, names = visualize_photo(photo, ANY, "--method", method)
     assert (code, names) == (0, [f"photo_all_levels_{method}.png"])
     height, width = picture_size(photo, names[0])
-    assert width == 80
-    assert height > 40  # a caption below the photo
+    assert width == 320  # for the caption: the photo is narrower
+    assert height > 40  # it is below the photo
     out, err = capsys.readouterr()
     assert "note" not in out
     assert err == "", "no bar without a terminal"
@@ -337,7 +337,7 @@ def test_pictures_from_python(photo: Path, checkpoint: Path) -> None:
         assert different.mean() < 0.01
     heat = rtmdet.draw_box_am(checkpoint, pixels, score=0.0)
     assert list(heat) == ["all_levels"]
-    assert heat["all_levels"].shape[1:] == (80, 3)
+    assert heat["all_levels"].shape[1:] == (320, 3)
 
 
 @pytest.mark.parametrize(
@@ -346,6 +346,7 @@ def test_pictures_from_python(photo: Path, checkpoint: Path) -> None:
         ("draw_feature_maps", {"reduction": "mean"}, "reduction 'mean': expected one of squeeze_mean, select_max"),
         ("draw_feature_maps", {"topk": 0}, "topk 0: expected at least 1 channel"),
         ("draw_feature_maps", {"layers": ["nekc"]}, "did you mean neck"),
+        ("draw_feature_maps", {"layers": []}, "layers: expected at least one, found none"),
         ("draw_box_am", {"method": "cam"}, "method 'cam': expected one of gradcam, gradcam++, eigencam"),
         ("draw_box_am", {"target": "iou"}, "target 'iou': expected one of score, loss"),
         ("draw_box_am", {"score": 1.0}, "no detection above score 1,"),

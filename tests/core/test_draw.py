@@ -159,6 +159,18 @@ def test_coordinates_far_away_do_no_harm() -> None:
     assert (drawn[110, 60] != image[110, 60]).any()
 
 
+@pytest.mark.parametrize("size", [(30, 40), (120, 160), (600, 800)])
+def test_all_lines_of_a_box_at_the_edge_are_seen(size: tuple[int, int]) -> None:
+    height, width = size
+    image = np.full((height, width, 3), 90, np.uint8)
+    for box in ((0, 0, width, height), (-3, -2, width + 5, height + 9)):
+        drawn = draw_boxes(image, np.array([box], np.float64), [""], [RED])
+        for edge in (drawn[:2], drawn[-2:], drawn[:, :2], drawn[:, -2:]):
+            assert (edge[..., 0] > 200).mean() > 0.4
+    outside = draw_boxes(image, np.array([[-90, 2, -50, 9]], np.float64), [""], [RED])
+    assert (outside == image).all()
+
+
 def test_grid_places_images_row_by_row() -> None:
     colors = [RED, GREEN, (0, 0, 255)]
     images = [np.full((20, 30, 3), color, np.uint8) for color in colors]
@@ -175,13 +187,13 @@ def test_grid_keeps_shapes_and_writes_titles() -> None:
     bare, titled = (grid([tall], 1, (60, 60), [title]) for title in ("", "name.jpg"))
     dark = np.nonzero((bare == 0).all(axis=2))
     assert (np.ptp(dark[0]) + 1, np.ptp(dark[1]) + 1) == (60, 20)
-    assert (dark[1].min(), dark[1].max() + 1) == (28, 48)  # in the middle of its cell
+    assert (dark[1].min(), dark[1].max() + 1) == (158, 178)  # in the middle of its cell, wide enough for a title
     assert changed(bare, titled)[3] <= dark[0].min()
 
 
 def test_long_titles_end_in_dots() -> None:
-    image = np.zeros((60, 60, 3), np.uint8)
-    bare, titled = (grid([image], 1, (60, 60), [title]) for title in ("", "l" * 200))
+    image = np.zeros((60, 320, 3), np.uint8)
+    bare, titled = (grid([image], 1, (60, 320), [title]) for title in ("", "l" * 500))
     left, _, right, _ = changed(bare, titled)
     ink = [np.flatnonzero((bare[:, column] != titled[:, column]).any(axis=1)) for column in range(left, right)]
     assert np.ptp(ink[0]) > 4  # a letter first,
