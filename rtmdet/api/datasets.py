@@ -3,9 +3,11 @@
 The functions that write print their counts and what had to be repaired. Only `export_data` copies images.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rtmdet.core.arguments import checked
@@ -104,7 +106,7 @@ def convert_data(
         converted = convert_voc(path, folder, classes, split=split)
     else:
         converted = (convert_cvat if format == "cvat" else convert_labelme)(path, folder, classes)
-    write_json(target, converted.coco)
+    _write_annotations(target, converted.coco)
     names = [category["name"] for category in converted.coco["categories"]]
     found = f"{len(names)} class{'' if len(names) == 1 else 'es'} ({', '.join(names)})"
     say(f"{count_objects(converted.coco)}, {found} -> {target}")
@@ -194,10 +196,31 @@ def merge_data(
     common = Path(os.path.commonpath(folders))
     places = [folder.relative_to(common).as_posix() for folder in folders]
     merged = merge_coco(files, places, similar=merge_similar)
-    write_json(target, merged)
+    _write_annotations(target, merged)
     names = ", ".join(category["name"] for category in merged["categories"])
     say(f"{count_objects(merged)}, classes: {names} -> {target}", f"images: {common}")
     return common
+
+
+def _write_annotations(target: Path, coco: CocoFile) -> None:
+    """Write a COCO file with a digest. Raises InputError where it would replace others, or changed ones."""
+    if target.is_file():
+        known = False
+        with suppress(InputError):
+            content = read_json(target)
+            known = isinstance(content, dict) and content in (_signed(content), json.loads(json.dumps(coco)))
+        if not known:
+            raise InputError(
+                f"{target} holds other annotations, or changed ones, which would be lost; give another --out"
+            )
+    write_json(target, _signed(coco))
+
+
+def _signed(coco: Mapping[str, object]) -> dict[str, object]:
+    """The content of a COCO file with a digest of it, by which it is known as written here and unchanged."""
+    rest = {key: value for key, value in coco.items() if key != "info"}
+    digest = hashlib.sha256(json.dumps(rest).encode()).hexdigest()
+    return {"info": {"description": "written by rtmdet data", "digest": digest}, **rest}
 
 
 def count_objects(file: CocoFile) -> str:

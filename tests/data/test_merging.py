@@ -11,7 +11,7 @@ from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.edit import merge_coco
 from rtmdet.data.coco.file import CocoFile, read_coco
-from rtmdet.data.json_file import write_json
+from rtmdet.data.json_file import read_json, write_json
 
 
 def make_file(categories: dict[int, str], objects: list[tuple[int, int]], names: list[str]) -> CocoFile:
@@ -66,6 +66,18 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         said = capsys.readouterr().out.splitlines()
         assert said == [f"2 images, 2 objects, classes: dog, cat -> {out}", f"images: {tmp_path}"]
         assert [image["file_name"] for image in read_coco(out)["images"]] == ["x/images/a.png", "y/images/a.png"]
+    (tmp_path / "again.json").write_bytes(out.read_bytes())
+    write_json(out, {**read_json(out), "images": []})  # the user's changes are not replaced
+    write_json(tmp_path / "mine.json", make_file({1: "dog"}, [(0, 1)], ["a.png"]))
+    for target in (out, tmp_path / "mine.json"):
+        before = target.read_bytes()
+        assert main(["data", "merge", *files, "--out", str(target)]) == 2
+        assert f"{target} holds other annotations, or changed ones, which would be lost" in capsys.readouterr().err
+        assert target.read_bytes() == before
+    unsigned = {key: value for key, value in read_json(tmp_path / "again.json").items() if key != "info"}
+    write_json(out, unsigned)  # as earlier versions wrote it
+    assert main(["data", "merge", *files, "--out", str(out)]) == 0
+    capsys.readouterr()
     assert main(["data", "merge", *files, *folders[:2], "--out", str(out)]) == 2
     assert "--images: expected a folder for each of 2 files, found 1" in capsys.readouterr().err
 

@@ -216,6 +216,11 @@ def test_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"2 images, 1 objects, 1 class (kite) -> {out}\nimages: {folder}\n"
     assert read_coco(out)["categories"] == [{"id": 1, "name": "kite"}]
     assert [path.name for path in out.parent.iterdir()] == ["coco.json"]
+    assert main(["data", "convert", "via", str(folder / "via.json"), "--class-name", "bird", "--out", str(out)]) == 0
+    assert read_coco(out)["categories"] == [{"id": 1, "name": "bird"}]
+    out.write_text("[]")
+    assert main(["data", "convert", "via", str(folder / "via.json"), "--out", str(out)]) == 2
+    assert "holds other annotations, or changed ones" in capsys.readouterr().err
 
 
 def test_command_with_unusable_input(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
