@@ -12,7 +12,7 @@ from typing import Any
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import PAD_VALUE
 from rtmdet.core.overlap import ORIGINAL, Overlap
-from rtmdet.core.tiling import LEAST_SIDE, Tiling
+from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import is_one_line
 
 FORMAT = "plain-rtmdet 1"
@@ -139,54 +139,32 @@ def stored_rules(facts: ModelFacts) -> dict[str, object]:
     return {**asdict(facts.overlap), "tile": None if facts.tiling is None else facts.tiling.side}
 
 
-def read_overlap(values: Mapping[str, Any], config: str) -> Overlap:
-    """The rule for boxes that overlap, from `stored_rules`; in older files, from their training's YAML, `config`.
-
-    What is in neither is the original's. Raises TypeError or ValueError.
-    """
-    if "iou_threshold" not in values:
-        values = _section(config, "evaluation")
-    iou, voting = values.get("iou_threshold", ORIGINAL.iou_threshold), values.get("box_voting", ORIGINAL.box_voting)
+def read_overlap(values: Mapping[str, Any]) -> Overlap:
+    """The rule for boxes that overlap, from `stored_rules`. Raises KeyError, TypeError or ValueError."""
+    voting = values["box_voting"]
     if not isinstance(voting, bool):
         raise TypeError(f"box_voting {voting!r}: expected true or false")
-    return Overlap(float(iou), voting)
+    return Overlap(float(values["iou_threshold"]), voting)
 
 
-def read_tiling(values: Mapping[str, Any], config: str) -> Tiling | None:
-    """The windows, from `stored_rules`; in older files, those of `data.tile` in their training's YAML, `config`.
-
-    Raises TypeError or ValueError.
-    """
-    if "tile" in values:
-        return None if values["tile"] is None else Tiling(int(values["tile"]))
-    side = _section(config, "data").get("tile")
-    return Tiling(side) if isinstance(side, int) and side >= LEAST_SIDE else None  # others were never used
-
-
-def _section(config: str, name: str) -> Mapping[str, Any]:
-    """A part of a configuration in YAML, without its defaults; empty if it cannot be read."""
-    import yaml  # not at the top: only old files need it
-
-    try:
-        settings = yaml.safe_load(config)[name]
-    except (yaml.YAMLError, KeyError, TypeError, RecursionError):  # of another version, or empty
-        return {}
-    return settings if isinstance(settings, Mapping) else {}
+def read_tiling(values: Mapping[str, Any]) -> Tiling | None:
+    """The windows, from `stored_rules`. Raises KeyError, TypeError or ValueError."""
+    return None if values["tile"] is None else Tiling(int(values["tile"]))
 
 
 def model_facts(values: Mapping[str, Any]) -> ModelFacts:
     """The facts in a file's metadata, plain values by the names in `ExportFacts.to_text`.
 
-    What the first versions did not write may be missing. Raises KeyError, TypeError or ValueError for damaged ones.
+    Raises KeyError, TypeError or ValueError for damaged ones.
     """
-    config, classes = str(values["config"]), tuple(map(str, values["classes"]))
+    classes = tuple(map(str, values["classes"]))
     if not classes:
         raise ValueError("no class names")
     check_names(classes)
-    ids = tuple(map(int, values.get("category_ids", ())))
+    ids = tuple(map(int, values["category_ids"]))
     if ids and not len(ids) == len(set(ids)) == len(classes):
         raise ValueError(f"category_ids {list(ids)[:5]} of {len(classes)} classes")
-    thresholds = tuple(map(float, values.get("score_thresholds", ())))
+    thresholds = tuple(map(float, values["score_thresholds"]))
     if thresholds and (len(thresholds) != len(classes) or not all(0 <= score <= 1 for score in thresholds)):
         raise ValueError(f"score_thresholds {list(thresholds)[:5]} of {len(classes)} classes")
     return ModelFacts(
@@ -195,12 +173,12 @@ def model_facts(values: Mapping[str, Any]) -> ModelFacts:
         named=bool(values.get("classes_named", True)),
         category_ids=ids,
         score_thresholds=thresholds,
-        value_range=None if values.get("value_range") is None else _rising_pair(values["value_range"]),
-        overlap=read_overlap(values, config),
-        tiling=read_tiling(values, config),
+        value_range=None if values["value_range"] is None else _rising_pair(values["value_range"]),
+        overlap=read_overlap(values),
+        tiling=read_tiling(values),
         size=str(values["size"]),
-        backbone=str(values.get("backbone", "")),
-        config=config,
+        backbone=str(values["backbone"]),
+        config=str(values["config"]),
     )
 
 
@@ -228,7 +206,6 @@ def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
         raise InputError(f"{path}: expected the format {FORMAT}, found {found}: export it again")
     try:
         values: dict[str, Any] = {name: json.loads(text[name]) for name in _NAMES}
-        values |= {name: json.loads(text[name]) for name in _RULES if name in text}
         nms = values["nms"]
         return ExportFacts(
             model=model_facts(values),
@@ -237,7 +214,7 @@ def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
             fixed_input=bool(values["fixed_input"]),
             fixed_batch=None if values["fixed_batch"] is None else int(values["fixed_batch"]),
             nms=None if nms is None else NmsFacts(float(nms["score"]), float(nms["iou"]), int(nms["most"])),
-            int8=json.loads(text.get("int8", "false")) is True,  # the first files lack it
+            int8=bool(values["int8"]),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
@@ -246,7 +223,6 @@ def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
 
 _NAMES = (
     "format", "version", "weights_sha256", "classes", "classes_named", "category_ids", "score_thresholds",
-    "input_size", "value_range", "size", "backbone", "config", "fixed_input", "fixed_batch", "nms",
+    "input_size", "value_range", "iou_threshold", "box_voting", "tile", "size", "backbone", "config", "fixed_input",
+    "fixed_batch", "nms", "int8",
 )  # fmt: skip
-
-_RULES = tuple(stored_rules(ModelFacts((), USUAL_INPUT_SIZE)))  # the first files lack them

@@ -120,8 +120,6 @@ def check_unused(folder: Path) -> None:
 def origin_of(folder: Path) -> tuple[Path, Path | None] | None:
     """The data set that the run in a folder was started on by --data, and the folder given for its images."""
     content = read_json(folder / ORIGIN) if (folder / ORIGIN).exists() else None
-    if isinstance(content, str):  # as the first versions wrote it
-        return Path(content), None
     if not isinstance(content, dict) or not isinstance(content.get("data"), str):
         return None
     images = content.get("images")

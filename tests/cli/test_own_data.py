@@ -74,12 +74,6 @@ def test_a_configuration_that_is_resumed_tells_of_changed_labels(
     resumed = command("train", "--config", "run/config.yaml", "--resume", "--set", "train.epochs=2")
     assert resumed.returncode == 0, resumed.stderr
     assert "has changed since the run started: images 1 with other objects" in resumed.stdout
-    (tmp_path / "run/data/origin.json").write_text(
-        json.dumps(str(tmp_path / "set"))
-    )  # as the first versions wrote it
-    again = command("train", "--data", "set", *words, "--set", "train.output=run", "--resume")
-    assert again.returncode == 0, again.stderr
-    assert "has changed since the run started" in again.stdout
 
 
 def test_what_is_said_of_both_splits_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:

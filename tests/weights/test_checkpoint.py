@@ -5,7 +5,6 @@ import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from torch import nn
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
-from rtmdet.core.overlap import ORIGINAL, Overlap
+from rtmdet.core.overlap import Overlap
 from rtmdet.core.tiling import Tiling
 from rtmdet.weights.checkpoint import (
     CheckpointMeta,
@@ -125,13 +124,6 @@ def test_layout_is_the_one_that_other_tools_read(tmp_path: Path, model: nn.Modul
     }
 
 
-def test_checkpoints_from_before_there_were_score_thresholds(tmp_path: Path, model: nn.Module) -> None:
-    save_checkpoint(tmp_path / "a.pth", model_state=model.state_dict(), meta=META)
-    meta = torch.load(tmp_path / "a.pth", weights_only=True)["meta"]
-    del meta["score_thresholds"]
-    assert parse_meta(meta, tmp_path / "a.pth") == replace(META, facts=replace(META.facts, score_thresholds=()))
-
-
 @pytest.mark.parametrize("scores", [[0.5], [0.5, 1.5], [0.5, "high"], 0.5])
 def test_score_thresholds_that_do_not_fit_are_an_input_error(
     tmp_path: Path, model: nn.Module, scores: object
@@ -140,28 +132,6 @@ def test_score_thresholds_that_do_not_fit_are_an_input_error(
     meta = torch.load(tmp_path / "a.pth", weights_only=True)["meta"]
     with pytest.raises(InputError, match=r"a\.pth: `meta` of the checkpoint is damaged"):
         parse_meta({**meta, "score_thresholds": scores}, tmp_path / "a.pth")
-
-
-def test_checkpoints_from_before_there_were_other_backbones(tmp_path: Path, model: nn.Module) -> None:
-    save_checkpoint(tmp_path / "a.pth", model_state=model.state_dict(), meta=META)
-    content = torch.load(tmp_path / "a.pth", weights_only=True)
-    del content["meta"]["model"]["backbone"]
-    assert parse_meta(content["meta"], tmp_path / "a.pth") == replace(META, facts=replace(META.facts, backbone=""))
-
-
-def test_checkpoints_from_before_the_size_of_detection_was_chosen(tmp_path: Path, model: nn.Module) -> None:
-    save_checkpoint(tmp_path / "a.pth", model_state=model.state_dict(), meta=META)
-    content = torch.load(tmp_path / "a.pth", weights_only=True)
-    for name in ("trained_size", "value_range", "iou_threshold", "box_voting", "tile"):
-        del content["meta"]["model"][name]
-    facts = replace(META.facts, value_range=None, overlap=ORIGINAL, tiling=None)
-    expected = replace(META, facts=facts, trained_size=None)
-    assert parse_meta(content["meta"], tmp_path / "a.pth") == expected
-    content["meta"]["model"]["trained_size"] = [320]
-    with pytest.raises(InputError, match="`meta` of the checkpoint is damaged"):
-        parse_meta(content["meta"], tmp_path / "a.pth")
-    with pytest.raises(InputError, match="`meta` of the checkpoint is damaged"):
-        parse_meta({**content["meta"], "model": 7}, tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("limit", [100, 3000])
