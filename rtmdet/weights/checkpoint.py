@@ -115,7 +115,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path, InputError | None]:
             read_training_checkpoint(folder / PREVIOUS)
             return folder / PREVIOUS, fault
     best = f", with --weights {folder / 'best.pth'}" if (folder / "best.pth").is_file() else ""
-    raise InputError(f"{fault}; nor can {PREVIOUS} be resumed: begin another run{best}") from fault
+    raise InputError(f"{fault}; there is no intact {PREVIOUS} either: begin another run{best}") from fault
 
 
 def read_training_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointMeta, TrainingState]:
