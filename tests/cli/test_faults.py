@@ -258,7 +258,7 @@ def test_weights_of_another_size(config: Path, checkpoint: Path, command: Comman
     line = error_line(
         command("train", "--config", config, *settings("model.size=tiny", f"model.weights={checkpoint}"))
     )
-    assert f"{checkpoint}: the file is of size nano, the model of size tiny: leave --size out, or" in line
+    assert f"{checkpoint}: the file is of size nano, the model of size tiny: set model.size=nano" in line
 
 
 def test_weights_with_nan(dataset: Path, config: Path, tmp_path: Path, command: Command) -> None:
