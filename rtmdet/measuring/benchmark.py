@@ -225,7 +225,7 @@ def _timing(case: Case, size: tuple[int, int], rounds: Sequence[Round], megabyte
         input_size=size,
         batch=case.batch,
         **{part: 1000 * median(getattr(one, part) for one in rounds) for part in parts},
-        p90=1000 * quantiles([one.total for one in rounds], n=10)[-1],
+        p90=1000 * quantiles([one.total for one in rounds], n=10, method="inclusive")[-1],
         megabytes=megabytes,
     )
 

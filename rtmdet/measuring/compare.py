@@ -12,7 +12,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
 from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.coco.dataset import CocoDataset, index_coco
-from rtmdet.data.coco.file import read_coco
+from rtmdet.data.coco.file import read_and_repair
 from rtmdet.data.coco.layout import file_names, is_coco
 from rtmdet.data.copies import count_equal
 from rtmdet.data.image_names import ImageNames
@@ -112,6 +112,9 @@ def compare_runs(
     loading = Loading(batch_size, workers, backend)
     runs = [open_run(name, device, input_size) for name in names]
     check_classes(runs)
+    unused = [name for name, value in (("--input", input_size), ("--images", images)) if value is not None]
+    if unused and all(one.detector is None for one in runs):
+        raise InputError(f"{unused[0]}: both are files of detections, for which it does nothing: leave it out")
     truth, remarks = open_images(runs, annotations, images)
     library = backend or EvaluationConfig().backend
     found = [measure(one, truth, library, remarks, loading).evaluate_with_matches() for one in runs]
@@ -167,8 +170,9 @@ def open_images(
         dark = dark_remarks(dataset.few_paths, detectors[0].value_range)
         remarks = [*dataset.remarks, *dark, *filter(None, (overlap_remark(one, dataset) for one in runs))]
         return Images(annotations, folder, dataset.coco, dataset.category_ids), remarks
-    coco = index_coco(read_coco(annotations))
-    return Images(annotations, None, coco, tuple(sorted(coco.cats))), []
+    file, remarks = read_and_repair(annotations)
+    coco = index_coco(file)
+    return Images(annotations, None, coco, tuple(sorted(coco.cats))), remarks
 
 
 def validation_of(runs: Sequence[ComparedRun]) -> SplitConfig:
@@ -224,8 +228,15 @@ def measure(one: ComparedRun, images: Images, backend: str, remarks: list[str], 
     """An evaluator with the detections of one side on all images; appends its settings to `remarks`."""
     if one.detector is None:
         evaluator = CocoEvaluator(images.coco, images.category_ids, backend)
-        for image, rows in read_results(one.path, images.coco, images.category_ids).items():
+        found = read_results(one.path, images.coco, images.category_ids)
+        for image, rows in found.items():
             evaluator.add_rows(image, rows)
+        seen = {int(label) for rows in found.values() for label in rows[:, 5]}
+        present = {annotation["category_id"] for annotation in images.coco.anns.values()}
+        ids = [one for label, one in enumerate(images.category_ids) if one in present and label not in seen]
+        if ids:
+            names = shortened([images.coco.cats[category]["name"] for category in ids])
+            remarks.append(f"{one.path}: no detections of {names}: counted as AP 0")
         return evaluator
     assert images.folder is not None, "a detector needs images"
     dataset = open_coco(one.detector, images.annotations, images.folder)

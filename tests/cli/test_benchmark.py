@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from rtmdet.cli.benchmark import list_cases
-from rtmdet.measuring.benchmark import Case
+from rtmdet.measuring.benchmark import Case, Round, _timing
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -24,6 +24,13 @@ def test_every_file_size_and_batch_is_a_case() -> None:
     ]
     assert list_cases(["a.onnx"], None, [1], plain=True) == [Case("a.onnx", None, 1)]
     assert list_cases(["b.pth"], None, [1], plain=False) == [Case("b.pth", None, 1)]
+
+
+def test_ninety_percent_is_not_above_the_slowest_round() -> None:
+    rounds = [Round(read=0.0, letterbox=0.0, network=seconds, boxes=0.0) for seconds in (0.01, 0.02)]
+    timing = _timing(Case("a", (320, 320), 1), (320, 320), rounds, 1.0)
+    assert timing.network == pytest.approx(15)
+    assert 15 < timing.p90 <= 20
 
 
 @pytest.mark.slow

@@ -78,6 +78,25 @@ def test_results_files_need_no_images(
     assert lines[4] == f"verdict: {verdict}"
 
 
+def test_what_files_of_detections_lack_and_what_is_repaired_is_said(
+    truth: Path, tmp_path: Path, command: Command
+) -> None:
+    content = json.loads(truth.read_text())
+    content["annotations"].append({"id": 99, "image_id": 10, "category_id": 9, "bbox": [90, 10, 30, 40]})
+    truth.write_text(json.dumps(content))
+    a = write_results(tmp_path / "a.json", truth, 0)
+    found = [one | {"category_id": 7} for one in json.loads(a.read_text())]
+    a.write_text(json.dumps(found))
+    result = command("compare", a, a, "--annotations", truth)
+    assert result.returncode == 0, result.stderr
+    assert f"{a}: no detections of dog: counted as AP 0" in result.stdout
+    assert "boxes beyond the edge" in result.stdout
+    for option in ("--input=64", f"--images={tmp_path}"):
+        result = command("compare", a, a, "--annotations", truth, option)
+        assert result.returncode == 2
+        assert f"{option.partition('=')[0]}: both are files of detections, for which it does nothing" in result.stderr
+
+
 def test_a_run_and_the_results_that_it_wrote_are_equal(
     finished: Finished, dataset: Path, tmp_path: Path, command: Command
 ) -> None:

@@ -58,6 +58,32 @@ def objects(file: CocoFile) -> set[tuple[object, ...]]:
     return found
 
 
+@pytest.mark.parametrize("folder", ["images", "Images", "one/images", "one/images/two"])
+def test_yolo_of_images_in_a_folder_called_images(folder: str, tmp_path: Path) -> None:
+    """The labels of out/images/train/images/a.png are in out/images/train/labels/: YOLO replaces the last images/."""
+    file = sound()
+    file["images"][2]["file_name"] = f"{folder}/a.png"
+    for image in file["images"]:
+        path = tmp_path / "set" / image["file_name"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.zeros((image["height"], image["width"], 3), np.uint8))
+    out = tmp_path / "out"
+    write_yolo(file, tmp_path / "set", out, "train")
+    back = convert_yolo(out / "data.yaml", "train")
+    assert objects(back.coco) == objects(file)
+    assert back.remarks == []
+    for label in (out / "images").rglob("*.txt"):  # as rtmdet infer --save yolo names them
+        name = (
+            label.relative_to(out / "images")
+            .as_posix()
+            .replace("labels", folder.split("/")[-1 if folder.endswith("s") else 1])
+        )
+        target = out / "labels" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        label.rename(target)
+    assert len(convert_yolo(out / "data.yaml", "train").coco["annotations"]) == 4
+
+
 def test_yolo_and_back(images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert write_yolo(sound(), images, out, "train") == []

@@ -86,12 +86,17 @@ def find_dropped_images(
 
 
 def find_crowded_images(file: AnnotationFile, usable: Sequence[CocoAnnotation]) -> Finding:
-    """Images with more objects than COCO's metrics count detections."""
-    counts = Counter(annotation["image_id"] for annotation in usable).most_common()
-    items = [file.image_item(image_id, f"{count} objects") for image_id, count in counts if count > MAX_DETECTIONS]
-    message = f"images with more than {MAX_DETECTIONS} objects"
+    """Images with more objects of a class than COCO's metrics count detections."""
+    counts = Counter((annotation["image_id"], annotation["category_id"]) for annotation in usable).most_common()
+    items = [
+        file.image_item(image_id, f"{count} objects of {file.categories[category_id]['name']!r}")
+        for (image_id, category_id), count in counts
+        if count > MAX_DETECTIONS
+    ]
+    message = f"images with more than {MAX_DETECTIONS} objects of a class"
     advice = (
-        f"AP and AR count {MAX_DETECTIONS} detections per image, so they cannot reach 1: cut the images into tiles"
+        f"AP and AR count {MAX_DETECTIONS} detections of a class per image, so they cannot reach 1: cut the images "
+        "into tiles"
     )
     return file.finding("hint", "crowded-image", message, advice, items)
 

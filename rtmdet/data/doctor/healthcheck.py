@@ -3,7 +3,7 @@
 The only module of rtmdet/data that imports hotcoco.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import hotcoco
 import numpy as np
@@ -29,11 +29,11 @@ CLASS_FINDINGS = {
 }
 
 
-def find_with_hotcoco(file: AnnotationFile, wanted: set[int]) -> Iterator[Finding]:
-    """Findings about boxes, and about the classes with the ids `wanted`. Raises InputError where hotcoco fails."""
-    affected = _ask_hotcoco(file)
+def find_with_hotcoco(file: AnnotationFile, usable: Sequence[CocoAnnotation], wanted: set[int]) -> Iterator[Finding]:
+    """Findings about usable boxes and the classes with the ids `wanted`. Raises InputError where hotcoco fails."""
+    affected = _ask_hotcoco(file, usable)
     for key, kind in BOX_FINDINGS.items():
-        found = [file.annotations[index - 1] for index in sorted(affected.get(key, ()))]  # numbered from 1
+        found = [usable[index - 1] for index in sorted(affected.get(key, ()))]  # numbered from 1
         found = sorted(found, key=_elongation, reverse=True) if key == "extreme_aspect_ratio" else found
         yield file.finding(*kind, (file.box_item(one, f"{one['bbox']}") for one in found))
     classes = list(file.categories.items())
@@ -49,7 +49,7 @@ def _elongation(annotation: CocoAnnotation) -> float:
     return max(width, height) / max(min(width, height), 1e-6)
 
 
-def _ask_hotcoco(file: AnnotationFile) -> dict[str, list[int]]:
+def _ask_hotcoco(file: AnnotationFile, usable: Sequence[CocoAnnotation]) -> dict[str, list[int]]:
     """The indices affected by each warning."""
     # Indices instead of ids: hotcoco need not cope with unusual ids in a file.
     images = {image_id: index for index, image_id in enumerate(file.images)}
@@ -58,11 +58,11 @@ def _ask_hotcoco(file: AnnotationFile) -> dict[str, list[int]]:
         coco = hotcoco.COCO.from_arrays(
             [{"id": images[key], "width": one["width"], "height": one["height"]} for key, one in file.images.items()],
             [{"id": index, "name": str(index)} for index in categories.values()],
-            np.array([images[one["image_id"]] for one in file.annotations], np.int64),
-            np.array([categories[one["category_id"]] for one in file.annotations], np.int64),
-            np.array([one["bbox"] for one in file.annotations], np.float64).reshape(-1, 4),
-            area=np.array([one["area"] for one in file.annotations], np.float64),
-            iscrowd=np.array([one["iscrowd"] for one in file.annotations], np.bool_),
+            np.array([images[one["image_id"]] for one in usable], np.int64),
+            np.array([categories[one["category_id"]] for one in usable], np.int64),
+            np.array([one["bbox"] for one in usable], np.float64).reshape(-1, 4),
+            area=np.array([one["area"] for one in usable], np.float64),
+            iscrowd=np.array([one["iscrowd"] for one in usable], np.bool_),
         )
         warnings = coco.healthcheck()["warnings"]
     except Exception as error:

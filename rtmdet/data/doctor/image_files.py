@@ -1,7 +1,7 @@
 """Findings about the image files that an annotation file names; each is read once."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -140,9 +140,9 @@ def _find_wrong_sizes(file: AnnotationFile, inspected: Mapping[int, InspectedIma
     return Finding("error", "wrong-size", file.source.name, message, advice, tuple(items))
 
 
-def find_unnamed_files(files: list[AnnotationFile]) -> Iterator[Finding]:
-    """Image files in the folders (which splits may share) that no annotation file names."""
-    seen = {os.path.realpath(file.path(image_id)) for file in files for image_id in file.images}
+def find_unnamed_files(files: list[AnnotationFile], others: Collection[str]) -> Iterator[Finding]:
+    """Image files in the folders (which splits may share) that neither a file nor `others`, real paths, name."""
+    seen = {os.path.realpath(file.path(image_id)) for file in files for image_id in file.images} | {*others}
     for file in files:
         real = {os.path.realpath(path): path for path in files_below(file.source.images, IMAGE_SUFFIXES)}
         found = [path for place, path in real.items() if place not in seen]

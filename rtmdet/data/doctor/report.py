@@ -1,6 +1,8 @@
 """Examines a whole data set: `examine` collects all findings and counts what training would use."""
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,7 +35,7 @@ from rtmdet.data.doctor.image_files import (
 )
 from rtmdet.data.doctor.sizes import find_small_boxes, find_tiles, fractions_by_stride, sides_at_input
 from rtmdet.data.formats.faults import Fault, collect_faults
-from rtmdet.data.formats.open import find_dataset
+from rtmdet.data.formats.open import FoundDataset, find_dataset
 from rtmdet.data.json_file import write_json
 
 Watch = Callable[[Sequence[CocoImage], str], Iterable[CocoImage]]  # iterates images and shows progress under a title
@@ -56,33 +58,46 @@ def examine_path(
     with TemporaryDirectory() as folder:  # for annotations of other formats
         with collect_faults() as faults:
             try:
-                splits, remarks = _open(path, images, Path(folder))
+                splits, remarks, others = _open(path, images, Path(folder))
             except InputError as error:  # perhaps because no entry is left after these faults
                 for fault in dict.fromkeys(faults):
                     error.add_note(fault.text)
                 raise
         if validation is not None:
             splits = [splits[0], validation]
-        found = examine(splits, purpose, faults=list(dict.fromkeys(faults)), decode=decode, watch=watch)
+        faults = list(dict.fromkeys(faults))
+        found = examine(splits, purpose, faults=faults, decode=decode, watch=watch, others=others)
     return replace(found, remarks=tuple(remarks))
 
 
-def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFiles], list[str]]:
-    """The splits and remarks about the format. COCO files are not converted, so that all their faults are found."""
+def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFiles], list[str], set[str]]:
+    """The splits, remarks about the format, and the real paths of images that only splits not examined name.
+
+    COCO files are not converted, so that all their faults are found.
+    """
     try:
         found = find_dataset(path, images)
     except InputError:
         if images is None or path.is_dir():
             raise
-        return [SplitFiles("train", path, images)], []  # as COCO, so that its reader says what is wrong
+        return [SplitFiles("train", path, images)], [], set()  # as COCO, so that its reader says what is wrong
+    others = _images_of(found, [name for name in found.names if name not in found.usual])
     if found.place is not None:
-        return [SplitFiles(name, *place) for name, place in found.place(found.usual).items()], []
+        return [SplitFiles(name, *place) for name, place in found.place(found.usual).items()], [], others
     source = found.read(*found.usual)
     for name, split in source.splits.items():
         write_json(folder / f"{name}.json", split.coco)
     splits = [SplitFiles(name, folder / f"{name}.json", split.images, path) for name, split in source.splits.items()]
     remarks = [remark for split in source.splits.values() for remark in split.remarks]
-    return splits, [f"{path}: {source.format} format", *dict.fromkeys(remarks)]
+    return splits, [f"{path}: {source.format} format", *dict.fromkeys(remarks)], others
+
+
+def _images_of(found: FoundDataset, names: Sequence[str]) -> set[str]:
+    """The real paths of the images of some splits; none of what cannot be read."""
+    with suppress(InputError), collect_faults():  # faults of these splits matter to nobody here
+        splits = found.read(*names).splits.values() if names else ()
+        return {os.path.realpath(one.images / image["file_name"]) for one in splits for image in one.coco["images"]}
+    return set()
 
 
 def examine(
@@ -92,10 +107,12 @@ def examine(
     faults: Sequence[Fault] = (),
     decode: bool = False,
     watch: Watch = lambda images, _: images,
+    others: Collection[str] = (),
 ) -> Report:
     """Examine every image and annotation of one split, or of training and validation.
 
-    `faults` are those of label files, whose entries were skipped. `decode` examines the pixels, too. `watch` may show
+    `faults` are those of label files, whose entries were skipped, `others` the real paths of images of other splits,
+    which may be in the same folders. `decode` examines the pixels, too. `watch` may show
     progress. Raises InputError only if an annotation file or an image folder is missing, or the file is not JSON or
     has no images.
     """
@@ -116,7 +133,7 @@ def examine(
     findings += classes.find_unshared_classes(files, purpose)
     findings += find_copies(files, inspected)
     if not any(finding.code in ("broken-label", "broken-entry") and finding.items for finding in findings):
-        findings += find_unnamed_files(files)  # else also those of the unusable entries
+        findings += find_unnamed_files(files, others)  # else also those of the unusable entries
     real = [finding for finding in findings if finding.items]
     by_severity = sorted(real, key=lambda finding: SEVERITIES.index(finding.severity))
     return Report(tuple(sources), purpose, tuple(summaries), tuple(by_severity))
@@ -134,7 +151,7 @@ def _examine_split(
         *find_broken_images(file, inspected),
         *boxes.find_misplaced_boxes(file, of_wrong_size(file, inspected)),
         *boxes.find_unusable_objects(file, wanted),
-        *find_with_hotcoco(file, wanted),
+        *find_with_hotcoco(file, usable, wanted),
         *classes.find_class_differences(file, purpose),
         boxes.find_crowded_images(file, usable),
         find_small_boxes(file, usable, sides, purpose.input_size),

@@ -114,7 +114,7 @@ def _recognize(path: Path, images: Path | None) -> FoundDataset:
     }
     for name, find in finders.items():
         if found := find():
-            return FoundDataset(path, name, _in_order(found), partial(_join_classes, found))
+            return FoundDataset(path, name, _in_order(found), partial(_join_classes, found, images))
     if images is not None and (find_layout(path) or find_names(path)):
         raise InputError(f"{path}: its images are where YOLO's data.yaml or list says: leave the image folder out")
     if find_names(path) is not None:
@@ -164,13 +164,23 @@ def _yolo_splits(path: Path, names: Sequence[str]) -> dict[str, Split]:
     return splits
 
 
-def _join_classes(converts: Mapping[str, Convert], names: Sequence[str]) -> dict[str, Split]:
+def _join_classes(converts: Mapping[str, Convert], images: Path | None, names: Sequence[str]) -> dict[str, Split]:
     """The converted splits of these names, each with the classes of all splits, numbered from 1.
 
     Those of train and val come first, so that the numbers are always those of a training run.
     """
     everything = dict.fromkeys([*(name for name in ("train", "val") if name in converts), *names])
-    splits = {name: converts[name]() for name in everything}
+    splits = {}
+    for name in everything:
+        try:
+            splits[name] = converts[name]()
+        except InputError as error:
+            if images is None or len(everything) == 1:
+                raise
+            raise InputError(
+                f"{error} ({images} was given for the images of {' and '.join(everything)}: if they have different "
+                "folders, give a label file itself)"
+            ) from error
     ids = number_classes(dict.fromkeys(one["name"] for each in splits.values() for one in each.coco["categories"]))
     for one in splits.values():
         new = {category["id"]: ids[category["name"]] for category in one.coco["categories"]}

@@ -42,7 +42,7 @@ def convert_yolo(path: Path, split: str) -> Split:
     listed: dict[Path, dict[str, list[str]]] = {}
     label_files = [_find_labels(file, listed) for file in files]
     if not any(label_files):
-        expected = _label_folder(files[0].parent) / f"{files[0].stem}.txt"
+        expected = _label_folders(files[0].parent)[0] / f"{files[0].stem}.txt"
         raise InputError(
             f"{folder}: expected label files such as {expected}, found none for {len(files)} images; "
             "put the labels there"
@@ -71,13 +71,11 @@ def convert_yolo(path: Path, split: str) -> Split:
     return assemble(layout.file, labeled, folder, {name: number for number, name in layout.names.items()}, remarks)
 
 
-def _label_folder(images: Path) -> Path:
-    """The path with its last images/ replaced by labels/; unchanged if there is none."""
-    parts = list(images.parts)
-    for place in range(len(parts) - 1, -1, -1):
-        if parts[place].lower() == "images":
-            return as_on_disk(Path(*parts[:place], "labels", *parts[place + 1 :]))
-    return images
+def _label_folders(images: Path) -> list[Path]:
+    """The path with an images/ in it replaced by labels/, first the last one, which YOLO means; then as it is."""
+    parts = images.parts
+    places = [place for place in reversed(range(len(parts))) if parts[place].lower() == "images"]
+    return [*(as_on_disk(Path(*parts[:place], "labels", *parts[place + 1 :])) for place in places), images]
 
 
 def _find_labels(image: Path, listed: dict[Path, dict[str, list[str]]]) -> Path | None:
@@ -85,7 +83,7 @@ def _find_labels(image: Path, listed: dict[Path, dict[str, list[str]]]) -> Path 
 
     `listed` caches folder listings between calls.
     """
-    for folder in (_label_folder(image.parent), image.parent):
+    for folder in _label_folders(image.parent):
         if (found := as_on_disk(folder / f"{image.stem}.txt", listed)).is_file():
             return found
     return None
@@ -96,7 +94,7 @@ def _lost_labels(images: Sequence[Path]) -> list[str]:
     lost: list[Path] = []
     for folder in dict.fromkeys(image.parent for image in images):
         stems = {comparable(image.stem) for image in files_below(folder, IMAGE_SUFFIXES, levels=0)}
-        texts = files_below(_label_folder(folder), (".txt",), levels=0)
+        texts = [text for place in _label_folders(folder) for text in files_below(place, (".txt",), levels=0)]
         lost += [file for file in texts if comparable(file.stem) not in stems and _holds_labels(file)]
     if not lost:
         return []
@@ -226,7 +224,8 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
     annotations_of = by_image(one for one in file["annotations"] if not one["iscrowd"])
     for image, stem in zip(file["images"], stems, strict=True):
         lines = [yolo_line(numbers[entry["category_id"]], entry, image) for entry in annotations_of[image["id"]]]
-        label = out / "labels" / split / f"{stem}.txt"
+        place = out / "images" / split / stem
+        label = _label_folders(place.parent)[0] / f"{place.name}.txt"
         label.parent.mkdir(parents=True, exist_ok=True)
         label.write_text("".join(lines))
         copy_image(images, image["file_name"], out / "images" / split)

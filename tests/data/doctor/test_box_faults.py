@@ -71,11 +71,29 @@ def test_the_most_elongated_boxes_come_first(patient) -> None:
 def test_more_objects_than_coco_counts(patient, only) -> None:
     document = patient.documents["val"]
     document["annotations"] += [
-        {"id": 100 + n, "image_id": 2, "category_id": 1, "bbox": [n, 5 * (n % 9), 30, 35], "area": 900, "iscrowd": 0}
-        for n in range(97)
+        {
+            "id": 100 + n,
+            "image_id": image,
+            "category_id": c,
+            "bbox": [n, 5 * (n % 9), 30, 35],
+            "area": 900,
+            "iscrowd": 0,
+        }
+        for n, (image, c) in enumerate([(2, 1)] * 100 + [(3, 1), (3, 2)] * 60)
     ]
     finding = only([one for one in patient.check() if one.code != "double-box"], "crowded-image")
-    assert (finding.severity, finding.items[0].text) == ("hint", "2.jpg: 102 objects")
+    assert (finding.severity, finding.items[0].text) == ("hint", "2.jpg: 105 objects of 'dog'")
+    assert len(finding.items) == 1, "60 of each of two classes are none too many"
+
+
+def test_crowd_regions_are_no_objects_to_learn_from(patient) -> None:
+    document = patient.documents["train"]
+    for one in document["annotations"]:
+        one["iscrowd"] = int(one["category_id"] == 2)
+    document["annotations"][0]["bbox"] = document["annotations"][1]["bbox"]  # of a dog and of a region of cats
+    found = {finding.code: finding for finding in patient.check() if finding.split == "train"}
+    assert [item.text for item in found["empty-class"].items] == ["'cat'"]
+    assert "double-box" not in found
 
 
 def test_sides_are_those_of_the_letterboxed_input(patient) -> None:

@@ -1,5 +1,6 @@
 """Image files: missing, damaged, rotated, of another size, and those that no annotation names."""
 
+import json
 import os
 import shutil
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from rtmdet.data.doctor.finding import Purpose
 from rtmdet.data.doctor.image_files import inspect_image
+from rtmdet.data.doctor.report import examine, examine_path
 
 ORIENTATION = 0x0112  # EXIF tag
 
@@ -124,6 +126,31 @@ def test_files_without_an_entry_in_any_split_of_the_folder(patient, only) -> Non
     patient.documents["train"]["images"].pop()
     found = [finding for finding in patient.check() if finding.code == "unnamed-file"]
     assert [item.text for item in found[0].items] == ["5.jpg"]
+
+
+def test_images_of_splits_that_are_not_examined_are_not_called_unnamed(patient) -> None:
+    extra = patient.folder / "train" / "7.jpg"
+    shutil.copy(patient.path("train", 1), extra)
+    report = examine(patient.sources(), Purpose(), others={os.path.realpath(extra)})
+    assert "unnamed-file" not in {finding.code for finding in report.findings}
+    patient.sources()
+    shutil.copytree(patient.folder / "train", patient.folder / "all")
+    for number in range(1, 5):
+        shutil.copy(patient.path("val", number), patient.folder / "all" / f"{number}_val.jpg")
+    documents = patient.documents | {"test": {**patient.documents["val"], "annotations": []}}
+    for split, document in documents.items():
+        names = [
+            f"{n}.jpg" if split == "train" else "7.jpg" if split == "test" else f"{n}_val.jpg" for n in range(1, 5)
+        ]
+        images = [one | {"file_name": name} for one, name in zip(document["images"], names, strict=True)]
+        content = {**document, "images": images[: 1 if split == "test" else 4]}
+        (patient.folder / "all" / f"instances_{split}.json").write_text(json.dumps(content))
+    report = examine_path(patient.folder / "all", Purpose())
+    assert "unnamed-file" not in {finding.code for finding in report.findings}
+    (patient.folder / "all" / "instances_test.json").write_text("[")
+    report = examine_path(patient.folder / "all", Purpose())
+    found = [finding for finding in report.findings if finding.code == "unnamed-file"]
+    assert [item.text for item in found[0].items] == ["7.jpg"]
 
 
 def test_files_of_unusable_entries_are_not_called_unnamed(patient) -> None:
