@@ -1,7 +1,6 @@
 """Detects with a file of `rtmdet export --format onnx`; needs only onnxruntime, numpy and Pillow.
 
-python run_onnx.py best.onnx photo.jpg [photo_with_boxes.png]
-"""
+python run_onnx.py best.onnx photo.jpg [photo_with_boxes.png]"""
 
 import json
 import sys
@@ -39,9 +38,10 @@ def suppress(boxes, scores, labels, sure, iou, voting):
     return found
 
 
-session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+model, image, *drawn = sys.argv[1:] if len(sys.argv) > 2 else sys.exit(__doc__)
+session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 facts = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
-photo = ImageOps.exif_transpose(Image.open(sys.argv[2])).convert("RGB")
+photo = ImageOps.exif_transpose(Image.open(image)).convert("RGB")
 pixels, scale = letterbox(photo, facts["input_size"])
 first, *others = session.run(None, {"images": np.stack([pixels] * (facts["fixed_batch"] or 1))})
 if facts["nms"] is None:  # the outputs are boxes (B, P, 4) in pixels of the input, and scores (B, P, K)
@@ -52,9 +52,9 @@ else:  # the image (N,) of each detection, boxes (N, 4), scores (N,) and labels 
 least = np.array(facts["score_thresholds"] or [0.3] * len(facts["classes"]))[labels]
 order = np.argsort(-scores, kind="stable")[: (scores >= least.min(initial=1) / 2).sum()]
 boxes, scores, labels = boxes[order].clip(0, pixels.shape[:0:-1] * 2) / scale, scores[order], labels[order]
-draw, rule = ImageDraw.Draw(photo), (facts.get("iou_threshold", 0.65), facts.get("box_voting", False))
+draw, rule = ImageDraw.Draw(photo), (facts["iou_threshold"], facts["box_voting"])
 for label, score, found in suppress(boxes, scores, labels, scores >= least[order], *rule)[:100]:
     print(facts["classes"][label], f"{score:.4f}", *(box := found.clip(0, photo.size * 2).round(2).tolist()))
     draw.rectangle(box, outline="red", width=3)
-if len(sys.argv) > 3:
-    photo.save(sys.argv[3])
+for path in drawn:
+    photo.save(path)

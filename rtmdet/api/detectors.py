@@ -195,6 +195,9 @@ def _whole_and_merged(
 ) -> tuple[Detector, Detector]:
     """A detector with its batch norms, and with merged ones, which is faster; an open one is both."""
     if isinstance(detector, Detector):
+        given = {"size": size, "classes": classes, "input_size": input_size}
+        if unused := [name for name, value in given.items() if value is not None]:
+            raise InputError(f"{unused[0]}: the detector is open already: open it with that, or give its file")
         return detector, detector
     whole, merged = (
         Detector(detector, size=size, classes=classes, input_size=input_size, fold=fold) for fold in (False, True)

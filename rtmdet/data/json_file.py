@@ -35,11 +35,12 @@ def check_output(
     path: Path,
     *inputs: Path | None,
     suffixes: Sequence[str] = (".json",),
-    earlier: Callable[[object], bool] = lambda _: False,
+    earlier: Callable[[object], bool] | None = None,
 ) -> None:
     """Raise InputError where a file would replace an input, a file in an input folder, or one of another format.
 
-    JSON whose content is an `earlier` output may be replaced anywhere. Devices and pipes may have any name.
+    With `earlier`, which tells outputs by their content, JSON that is none is replaced nowhere, and one that is
+    anywhere. Empty files may be replaced. Devices and pipes may have any name.
     """
     if path.is_dir():
         raise InputError(f"{path}: expected the name of a file, found a folder; give another one")
@@ -48,7 +49,9 @@ def check_output(
     if path.suffix.lower() not in suffixes:
         raise InputError(f"{path}: expected a name that ends in {', '.join(suffixes)}; give another one")
     place = path.resolve()
-    if path.suffix.lower() == ".json" and _holds(path, earlier):
+    if earlier is not None and path.is_file() and path.stat().st_size:
+        if not _holds(path, earlier):
+            raise InputError(f"{path} holds something else, which would be lost; give another name")
         return
     for one in inputs:
         if one is not None and path.exists() and one.resolve() in (place, *place.parents):

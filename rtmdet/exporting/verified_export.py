@@ -80,6 +80,8 @@ def choose_check_images(
     if most < 1:
         raise InputError(f"--check-images {most}: expected at least 1")
     if images is not None and data is None:
+        if split is not None:
+            raise InputError("--split: a folder of images has none: give --data, too, or leave it out")
         paths = files_below(images, IMAGE_SUFFIXES) if images.is_dir() else [images]
         if not paths:
             raise InputError(f"{images}: expected a folder with images, found none in it: give another folder")

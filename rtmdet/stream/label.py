@@ -63,7 +63,9 @@ class NextLabels:
         if len(self.photos) > SHOWN:
             lines.append(f"... and {len(self.photos) - SHOWN} more: see {self.folder / RANKING}")
         if self.copies:
-            lines.append(f"copies and near copies of other photos: {len(self.copies)}, left out or put last")
+            lines.append(
+                f"copies and near copies of other photos, labeled ones too: {len(self.copies)}, left out or put last"
+            )
         boxes = sum(len(one.photo.shown) for one in self.photos)
         what = f"{boxes} box{'es' if boxes != 1 else ''} to correct"
         lines.append(f"{len(self.photos)} of {len(self.ranking.photos)} photos with {what}: {self.folder}")

@@ -214,7 +214,7 @@ def test_every_fault_of_label_files_is_listed(tmp_path: Path, command, kind: str
     assert len(texts) == 4, texts
     (folder / "mine.json").write_text('{"shapes": 3}')
     refused = command("data", "check", folder, "--json", folder / "mine.json")
-    assert (refused.returncode, "would be overwritten" in refused.stderr) == (2, True)
+    assert (refused.returncode, "which would be lost" in refused.stderr) == (2, True)
     (folder / "mine.json").write_text((tmp_path / "report.json").read_text())
     assert command("data", "check", folder, "--json", folder / "mine.json").returncode == 1, "that of a check"
     assert all(str(folder) in text for text in texts)

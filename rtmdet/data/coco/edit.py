@@ -61,10 +61,13 @@ def fold_coco(file: CocoFile, count: int, seed: int, together: Sequence[Collecti
     Raises InputError for fewer than 2 folds, and for fewer different images than folds.
     """
     if not 2 <= count <= len(file["images"]):
-        raise InputError(f"{count} folds of {len(file['images'])} images: expected from 2 to one per image")
+        most = len(file["images"])
+        raise InputError(f"--folds {count}: expected from 2 to one per image, of which there are {most}")
     strata, members = _joined_strata(file, together)
     if len(members) < count:
-        raise InputError(f"{count} folds: expected as many different images, found {len(members)} without the copies")
+        raise InputError(
+            f"--folds {count}: expected as many different images, found {len(members)} without the copies"
+        )
     order = sorted(strata)
     random.Random(seed).shuffle(order)
     counts = _counts(strata, order)

@@ -38,7 +38,7 @@ from rtmdet.runs.settings.plain_images import plain_batches
 from rtmdet.runs.weights_file import starts_from_detector
 
 OVERFIT_SIDE = 320  # pixels of the square input
-OVERFIT_BOXES = 8  # at most, in all images together
+OVERFIT_BOXES = 8  # at most, in all images together; if each has more, those of the image with the fewest
 OVERFIT_AP50 = 0.99
 OVERFIT_STEPS = 400  # at most
 OVERFIT_RATE = 2e-3

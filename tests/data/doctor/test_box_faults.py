@@ -75,14 +75,14 @@ def test_more_objects_than_coco_counts(patient, only) -> None:
             "id": 100 + n,
             "image_id": image,
             "category_id": c,
-            "bbox": [n, 5 * (n % 9), 30, 35],
+            "bbox": [n % 97, n % 45, 30, 35],
             "area": 900,
             "iscrowd": 0,
         }
-        for n, (image, c) in enumerate([(2, 1)] * 100 + [(3, 1), (3, 2)] * 60)
+        for n, (image, c) in enumerate([(2, 1)] * 103 + [(3, 1), (3, 2)] * 60)
     ]
     finding = only([one for one in patient.check() if one.code != "double-box"], "crowded-image")
-    assert (finding.severity, finding.items[0].text) == ("hint", "2.jpg: 105 objects of 'dog'")
+    assert (finding.severity, finding.items[0].text) == ("hint", "2.jpg: 103 objects of 'dog'")
     assert len(finding.items) == 1, "60 of each of two classes are none too many"
 
 
