@@ -107,7 +107,10 @@ class Detector:
 
     @checked
     def with_overlap(self, overlap: Overlap) -> "Detector":
-        """The same network with another rule for boxes that overlap."""
+        """The same network with another rule for overlapping boxes. Raises InputError if NMS in a file forbids it."""
+        exported = getattr(self.backend, "facts", None)
+        if overlap.box_voting and exported is not None and exported.nms is not None:
+            raise InputError(f"{self.path}: NMS in the file drops the boxes that vote: export it without nms")
         other = copy(self)
         other._set_facts(replace(self.facts, overlap=overlap))
         return other

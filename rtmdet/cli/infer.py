@@ -42,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
     check_score(arguments.score)
+    if arguments.hide_labels and (lines is not None or arguments.no_pictures):
+        raise InputError("--hide-labels: no pictures are drawn: leave it out")
     found = find_sources(arguments.paths, recursive=arguments.recursive, skip=arguments.out)
     if arguments.track:
         check_tracking(found.sources)  # before the weights are loaded

@@ -296,3 +296,17 @@ def test_a_run_that_was_moved_finds_its_own_data(command: Command, dataset: Path
 def write_yolo_of(dataset: Path, folder: Path) -> None:
     for split in ("train", "val"):
         write_yolo(read_coco(dataset / split / "annotations.json"), dataset / split / "images", folder, split)
+
+
+def test_other_json_is_not_replaced_by_detections(words: list[object], tmp_path: Path, command: Command) -> None:
+    """Whether they are named on the command line or not: any JSON but detections stays."""
+    labels = tmp_path / "labels.json"
+    labels.write_text('{"images": [], "annotations": [], "categories": []}')
+    before = labels.read_bytes()
+    result = command(*words, "--out", labels)
+    assert result.returncode == 2
+    assert result.stderr == f"error: {labels} holds something else, which would be lost; give another name\n"
+    assert labels.read_bytes() == before
+    labels.write_bytes(b"")
+    for _ in range(2):
+        assert command(*words, "--out", labels).returncode == 0

@@ -134,6 +134,15 @@ def test_pictures_of_an_earlier_run_are_not_searched(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("option", ["--no-pictures", "--stream"])
+def test_labels_of_pictures_that_are_not_drawn(infer: Command, photos: Path, option: str) -> None:
+    result = infer(photos / "a.jpg", "--hide-labels", option)
+    assert (result.returncode, result.stderr) == (
+        2,
+        "error: --hide-labels: no pictures are drawn: leave it out\n",
+    )
+
+
 def test_pictures_of_other_runs_stay(infer: Command, photos: Path, tmp_path: Path) -> None:
     shutil.copytree(photos, tmp_path / "more")
     for _ in range(2):  # the same photo again replaces its own picture

@@ -21,6 +21,7 @@ from PIL import Image
 import rtmdet
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
+from rtmdet.core.overlap import Overlap
 from rtmdet.data.images import read_image
 from rtmdet.deploy.onnx_file import DecodedModel, finish_onnx, trace_onnx
 from rtmdet.deploy.openvino_backend import save_as_openvino
@@ -133,6 +134,13 @@ def test_a_fixed_file_refuses_other_sizes(folder: Path, images: list[np.ndarray]
     file = Detector(folder / "fixed.onnx", device="cpu", input_size=(96, 128))
     with pytest.raises(InputError, match=r"takes only images of 256 x 192 pixels, found 128 x 96"):
         file(images)
+
+
+def test_no_box_voting_where_nms_is_in_the_file(folder: Path) -> None:
+    voting = Overlap(0.6, box_voting=True)
+    with pytest.raises(InputError, match=r"nms\.onnx: NMS in the file drops the boxes that vote: export it without"):
+        Detector(folder / "nms.onnx", device="cpu").with_overlap(voting)
+    assert Detector(folder / "plain.onnx", device="cpu").with_overlap(voting).facts.overlap == voting
 
 
 @pytest.mark.parametrize("name", ["plain.onnx", "nms.onnx", "plain.xml"])

@@ -48,6 +48,18 @@ def test_a_verified_file(weights: Path, photos: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "best.check.json").read_text())["files"]["best-openmmlab.pth"]["verified"]
 
 
+@pytest.mark.parametrize("option", [{"size": "nano"}, {"classes": ["a", "b", "c"]}, {"input_size": 128}])
+def test_an_open_detector_has_its_size_classes_and_input(
+    weights: Path, photos: Path, tmp_path: Path, option: dict[str, object]
+) -> None:
+    opened = rtmdet.Detector(weights, fold=False, device="cpu")
+    with pytest.raises(rtmdet.InputError, match=f"^{next(iter(option))}: the detector is open already"):
+        rtmdet.export(opened, ["safetensors"], out=tmp_path, images=photos, **option)
+    with pytest.raises(rtmdet.InputError, match=r"^--split: a folder of images has none: give --data, too"):
+        rtmdet.export(weights, ["safetensors"], out=tmp_path, images=photos, split="val")
+    assert not list(tmp_path.glob("best*"))
+
+
 def write_others(
     tracer: Tracer, facts: ModelFacts, path: Path, format: str, options: ExportOptions, *, source: Path | None
 ) -> None:
