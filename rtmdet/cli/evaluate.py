@@ -14,6 +14,12 @@ from rtmdet.viz.figures import SUFFIXES
 from rtmdet.viz.score_curves import draw_score_curves
 
 
+def are_detections(content: object) -> bool:
+    """Whether the content of a JSON file is what --out writes."""
+    keys = {"image_id", "category_id", "bbox", "score"}
+    return isinstance(content, list) and all(isinstance(one, dict) and keys <= one.keys() for one in content)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Print the 12 metrics and the table of classes; returns 0."""
     if arguments.run_folder is not None:
@@ -29,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         one = user_path(arguments.weights)  # into the folder of a run, it may be written
         check_output(arguments.f1, data, arguments.images, one if one.is_file() else None, suffixes=SUFFIXES)
     if arguments.out is not None:
-        check_output(arguments.out, data, user_path(arguments.weights), earlier=lambda one: isinstance(one, list))
+        check_output(arguments.out, data, user_path(arguments.weights), earlier=are_detections)
     detector = load_detector(arguments, half=arguments.half)
     weights = detector.path or Path(arguments.weights)
     dataset = open_ground_truth(detector, weights, data=data, images=arguments.images, split=arguments.split)

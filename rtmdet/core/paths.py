@@ -20,8 +20,8 @@ def user_path(path: FilePath) -> Path:
 
 
 def with_own_name(path: Path) -> Path:
-    """The same path, absolute where it ends in . or .., so that its name and its parent are those on disk."""
-    return path if path.name not in ("", "..") else Path(os.path.abspath(path))
+    """The same path, resolved where it ends in . or .., so that its name and its parent are those on disk."""
+    return path if path.name not in ("", "..") else path.resolve()
 
 
 def path_or_none(path: FilePath | None) -> Path | None:

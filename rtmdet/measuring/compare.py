@@ -178,12 +178,13 @@ def open_images(
 def validation_of(runs: Sequence[ComparedRun]) -> SplitConfig:
     """The validation data of the runs that store it. Raises InputError unless they agree."""
     named = {one.path: split for one in runs if (split := stored_data(one, "val")) is not None}
+    options = "--annotations" + (" and --images" if any(one.detector is not None for one in runs) else "")
     if not named:
-        raise InputError("the runs do not store which images they were validated on: give --annotations and --images")
+        raise InputError(f"the runs do not store which images they were validated on: give {options}")
     first, *others = named.values()
     if not all(same_images(first, other) for other in others):
         names = " and ".join(map(str, named))
-        raise InputError(f"{names} were validated on different images: give --annotations and --images")
+        raise InputError(f"{names} were validated on different images: give {options}")
     return first
 
 
@@ -232,7 +233,7 @@ def measure(one: ComparedRun, images: Images, backend: str, remarks: list[str], 
         for image, rows in found.items():
             evaluator.add_rows(image, rows)
         seen = {int(label) for rows in found.values() for label in rows[:, 5]}
-        present = {annotation["category_id"] for annotation in images.coco.anns.values()}
+        present = {one["category_id"] for one in images.coco.anns.values() if not one["iscrowd"]}
         ids = [one for label, one in enumerate(images.category_ids) if one in present and label not in seen]
         if ids:
             names = shortened([images.coco.cats[category]["name"] for category in ids])

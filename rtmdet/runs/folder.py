@@ -67,8 +67,9 @@ def _lock(folder: Path) -> int:
             made = True
             file = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR)
         except OSError as error:
-            # Another process may just have removed the empty folder.
-            if not (made and isinstance(error, FileNotFoundError)) or time.monotonic() > end:
+            # Another process may just have removed the empty folder, or those above it.
+            last = end if made else end - WAIT + 1
+            if not isinstance(error, FileNotFoundError) or time.monotonic() > last:
                 raise unwritable(folder, error, "folder", "choose another train.output") from error
             time.sleep(0.1)
             continue

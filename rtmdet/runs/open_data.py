@@ -49,7 +49,7 @@ def report_depth(train: CocoDataset, value_range: ValueRange | None) -> None:
     """Print a warning if 16-bit images would be nearly black, or if there are none for a `value_range`."""
     if value_range is not None:
         if next(used_ranges(train.few_paths), None) is None:
-            say("data.value_range has no effect: the images have 8 bits per value")
+            say("data.value_range has no effect: the checked images have 8 bits per value")
     elif dark := describe_dark(train.few_paths):
         text, (low, high) = dark
         say(f"{text}; --set data.value_range={low},{high} scales them")

@@ -184,9 +184,10 @@ def resume_newest(trainer: Trainer, folder: Path) -> None:
     if done > epochs:
         raise InputError(f"{folder}: {done} epochs are finished, train.epochs is {epochs}: leave it out, or raise it")
     if trainer.finished:
+        counted = f"{done} epoch{'' if done == 1 else 's'}"
         unused = f"; not applied: {', '.join(changed)}" if changed else ""
         longer = "train.epochs" if done == epochs else "train.patience"
-        say(f"{folder}: the run is complete after {done} epochs, so nothing is trained{unused}; {longer} prolongs it")
+        say(f"{folder}: the run is complete after {counted}, so nothing is trained{unused}; {longer} prolongs it")
         return
     if changed:
         say(f"settings that differ from the checkpoint's: {', '.join(changed)}")

@@ -141,7 +141,8 @@ def read_checkpoint(path: Path) -> LoadedWeights:
     facts = replace(_guess_facts(tensors, class_names(metadata), size), overlap=overlap(settings))
     if facts.named:  # those of an ImageNet backbone are not of its detector, and not all different
         check_class_names(path, facts.classes)
-    check_settings(path, settings, facts.size or None)
+    if any(name.startswith(DETECTOR_PARTS) for name in tensors):  # a backbone is only where a training starts
+        check_settings(path, settings, facts.size or None)
     weights = LoadedWeights(path, tensors, facts, sized=size is not None)
     if not isinstance(metadata, Mapping):
         return weights

@@ -28,19 +28,21 @@ OTHER_NETWORKS = {  # tensor name prefixes that RTMDet's detectors do not have
 ROOTS = ("backbone.", "neck.", "bbox_head.", "head.", "data_preprocessor.")  # prefixes in a state_dict
 WRAPPERS = ("module", "_orig_mod")  # name parts added by parallel training and torch.compile
 
-# Settings of `model` that no tensor shows, and the values of the published detectors.
+# Settings of `model` that no tensor shows, and the values of the published detectors, types without their modules.
 _INVISIBLE: dict[str, tuple[object, ...]] = {
     "data_preprocessor.mean": (list(BGR_MEAN),),
     "data_preprocessor.std": (list(BGR_STD),),
     "data_preprocessor.bgr_to_rgb": (False,),
     "data_preprocessor.rgb_to_bgr": (False,),
+    "backbone.spp_kernel_sizes": ([5, 9, 13],),
     "neck.upsample_cfg.mode": ("nearest",),
     "bbox_head.anchor_generator.offset": (0,),
     "bbox_head.anchor_generator.strides": ([*STRIDES],),
     **{f"{part}.act_cfg.type": ("SiLU", "Swish") for part in ("backbone", "neck", "bbox_head")},
     **{f"{part}.norm_cfg.eps": (1e-5,) for part in ("backbone", "neck", "bbox_head")},
 }
-_EXPONENTIAL = "bbox_head.exp_on_reg"  # its value differs by size
+_EXPONENTIAL = "bbox_head.exp_on_reg"  # its value differs by size; False where it is not written
+_UNWRITTEN_EPS = 1e-3  # of a part without norm_cfg, in mmdet 3.3.0
 
 
 def read_settings(meta: object) -> Settings:
@@ -121,9 +123,9 @@ def input_size(settings: Settings) -> tuple[int, int] | None:
     pipeline = _setting(settings, "test_dataloader.dataset.pipeline") or _setting(loader or {}, "dataset.pipeline")
     steps = [*_dicts(pipeline or settings.get("test_pipeline"))]
     for kind, name in (("Pad", "size"), ("Resize", "scale")):
-        if found := [_sides(step.get(name)) for step in steps if step.get("type") == kind and step.get(name)]:
+        if found := [_sides(step[name]) for step in steps if _kind(step.get("type")) == kind and step.get(name)]:
             return found[-1]
-    fixed = [(step.get("width"), step.get("height")) for step in steps if step.get("type") == "FixShapeResize"]
+    fixed = [(step.get("width"), step.get("height")) for step in steps if _kind(step.get("type")) == "FixShapeResize"]
     return _sides(fixed[-1]) if fixed else None
 
 
@@ -155,13 +157,30 @@ def check_settings(path: object, settings: Settings, size: str | None) -> None:
     """Raise InputError for the configuration of a network that has the tensors of this `size`, but is another one."""
     expected = _INVISIBLE | ({_EXPONENTIAL: (SIZES[size].exponential,)} if size else {})
     for name, values in expected.items():
-        found = _setting(settings, f"model.{name}")
-        found = [*found] if isinstance(found, tuple) else found
+        found = _of_model(settings, name)
         if found is not None and found not in values:
             raise InputError(
                 f"{path}: its configuration says model.{name} = {shown(found)}: expected {values[0]}, as in "
                 f"RTMDet{f'-{size}' if size else ''}; another network, whose boxes would be wrong here"
             )
+
+
+def _of_model(settings: Settings, name: str) -> object:
+    """A setting of `model`, that of mmdet where its part does not write it; None if it is not known."""
+    part, found = name.partition(".")[0], _setting(settings, f"model.{name}")
+    if found is None and isinstance(_setting(settings, f"model.{part}"), Mapping):
+        if name == _EXPONENTIAL:
+            return False
+        if name.endswith(".norm_cfg.eps") and _setting(settings, f"model.{part}.norm_cfg") is None:
+            return _UNWRITTEN_EPS
+    if name.endswith(".type"):
+        return _kind(found)
+    return [*found] if isinstance(found, tuple) else found
+
+
+def _kind(name: object) -> object:
+    """The name of a type without its module, as in torch.nn.modules.activation.SiLU."""
+    return name.rpartition(".")[2] if isinstance(name, str) else name
 
 
 def plain_name(name: str) -> str:

@@ -123,7 +123,7 @@ def check_sums(path: Path) -> None:
             damaged = archive.testzip() if stored else None  # torch.save compresses nothing
         if damaged is not None:
             raise InputError(
-                f"{path}: not a checkpoint, or a damaged one (wrong checksum of {damaged}): fetch it again"
+                f"{path}: not a checkpoint, or a damaged one (wrong checksum of {damaged}): fetch or save it again"
             )
 
 

@@ -125,7 +125,7 @@ def test_dark_images_of_16_bits_are_said_and_can_be_scaled(
     assert "16-bit" not in result.stdout
     assert "no effect" not in result.stdout
     result = command(*words[:2], dataset, *words[3:], "--set", advice)
-    assert "data.value_range has no effect: the images have 8 bits per value" in result.stdout
+    assert "data.value_range has no effect: the checked images have 8 bits per value" in result.stdout
     use = "--weights", checkpoint, "--device", "cpu"
     photo = next((tmp_path / "set/val/images").glob("*.png"))
     visualize = "visualize", photo, *use, "--layer", "neck", "--score", "0", "--out", tmp_path / "maps"

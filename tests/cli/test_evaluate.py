@@ -301,12 +301,12 @@ def write_yolo_of(dataset: Path, folder: Path) -> None:
 def test_other_json_is_not_replaced_by_detections(words: list[object], tmp_path: Path, command: Command) -> None:
     """Whether they are named on the command line or not: any JSON but detections stays."""
     labels = tmp_path / "labels.json"
-    labels.write_text('{"images": [], "annotations": [], "categories": []}')
-    before = labels.read_bytes()
-    result = command(*words, "--out", labels)
-    assert result.returncode == 2
-    assert result.stderr == f"error: {labels} holds something else, which would be lost; give another name\n"
-    assert labels.read_bytes() == before
+    for text in ('{"images": [], "annotations": [], "categories": []}', '[{"id": 1, "data": {}}]', "[3]", "not JSON"):
+        labels.write_text(text)
+        result = command(*words, "--out", labels)
+        assert result.returncode == 2
+        assert result.stderr == f"error: {labels} holds something else, which would be lost; give another name\n"
+        assert labels.read_text() == text
     labels.write_bytes(b"")
     for _ in range(2):
         assert command(*words, "--out", labels).returncode == 0

@@ -60,7 +60,9 @@ def test_paths_from_a_folder_inside_are_those_from_outside(
         images = open_dataset(Path(os.path.relpath(path))).splits["train"].images
         assert images.resolve() == tmp_path / "images"
     monkeypatch.chdir(tmp_path / "voc" / "Annotations")
-    for path in (Path(), Path("../Annotations"), Path("..")):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link").symlink_to(tmp_path / "voc" / "Annotations")
+    for path in (Path(), Path("../Annotations"), Path(".."), tmp_path / "elsewhere" / "link" / ".."):
         assert open_dataset(path).splits["train"].images.resolve() == tmp_path / "voc" / "JPEGImages"
 
 

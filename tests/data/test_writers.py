@@ -72,7 +72,12 @@ def test_yolo_of_images_in_a_folder_called_images(folder: str, tmp_path: Path) -
     back = convert_yolo(out / "data.yaml", "train")
     assert objects(back.coco) == objects(file)
     assert back.remarks == []
-    for label in (out / "images").rglob("*.txt"):  # as rtmdet infer --save yolo names them
+    usual = (out / "images" / "train" / folder / "a.png").as_posix()
+    head, _, tail = usual.rpartition("/images/")  # as in Ultralytics' code, in this letter case
+    assert Path(f"{head}/labels/{tail}").with_suffix(".txt").is_file()
+    with pytest.raises(InputError, match="exists already; give another --out or --split"):
+        write_yolo(file, tmp_path / "set", out, "train")
+    for label in [*(out / "images").rglob("*.txt")]:  # as rtmdet infer --save yolo names them
         name = (
             label.relative_to(out / "images")
             .as_posix()

@@ -23,6 +23,7 @@ from rtmdet.weights.load import (
     load_weights,
     read_checkpoint,
 )
+from rtmdet.weights.openmmlab import check_settings
 
 State = dict[str, Tensor]
 
@@ -377,10 +378,11 @@ model = dict(
     type='RTMDet',
     data_preprocessor=dict(mean=[{mean}, 116.28, 123.675], std=[57.375, 57.12, 58.395], bgr_to_rgb={rgb}),
     backbone=dict(act_cfg=dict(inplace=True, type='{act}'), norm_cfg=norm),
-    neck=dict(act_cfg=None, upsample_cfg={{'mode': '{mode}', 'scale_factor': 2}}),
+    neck=dict(act_cfg=None, norm_cfg=norm, upsample_cfg={{'mode': '{mode}', 'scale_factor': 2}}),
     bbox_head=dict(
         anchor_generator=dict(offset={offset}, strides=[8, 16, {stride}], type='MlvlPointGenerator'),
         exp_on_reg={exp},
+        norm_cfg=norm,
         train_cfg=undefined(1),
     ),
     test_cfg=dict(nms=dict(iou_threshold={iou}, type='nms'), score_thr=0.001),
@@ -433,6 +435,37 @@ def test_what_no_tensor_shows_must_be_as_published(
     with pytest.raises(InputError) as caught:
         read_checkpoint(tmp_path / "a.pth")
     assert str(caught.value).startswith(f"{tmp_path / 'a.pth'}: its configuration says {expected}")
+
+
+def test_types_may_have_their_modules(tmp_path: Path, state: State) -> None:
+    """As mmengine writes configurations that are Python files, or with the scope of a registry."""
+    write_with_settings(tmp_path / "a.pth", state, act="torch.nn.modules.activation.SiLU")
+    content = torch.load(tmp_path / "a.pth", weights_only=True)
+    content["meta"]["cfg"] = content["meta"]["cfg"].replace("'Pad'", "'mmdet.datasets.transforms.transforms.Pad'")
+    torch.save(content, tmp_path / "a.pth")
+    assert read_checkpoint(tmp_path / "a.pth").input_size == (416, 320)
+    write_with_settings(tmp_path / "a.pth", state, act="mmdet.ReLU")
+    with pytest.raises(InputError, match=r"act_cfg\.type = 'ReLU': expected SiLU"):
+        read_checkpoint(tmp_path / "a.pth")
+
+
+def test_what_a_configuration_does_not_write_is_as_in_mmdet() -> None:
+    parts = {"backbone": {"norm_cfg": {"type": "BN"}}, "neck": {"norm_cfg": {}}, "bbox_head": {"norm_cfg": {}}}
+    for part in parts:
+        without = {"model": {**parts, part: {}}}
+        with pytest.raises(InputError, match=rf"model\.{part}\.norm_cfg\.eps = 0\.001: expected 1e-05"):
+            check_settings("a.pth", without, "nano")
+    check_settings("a.pth", {"model": parts}, "nano")
+    check_settings("a.pth", {"model": {}}, "m")
+    with pytest.raises(InputError, match=r"model\.bbox_head\.exp_on_reg = False: expected True, as in RTMDet-m"):
+        check_settings("a.pth", {"model": parts}, "m")
+
+
+def test_a_backbone_may_have_had_other_pixels(tmp_path: Path, state: State) -> None:
+    """ImageNet's are RGB: whoever trains from it learns that anew."""
+    backbone = {name: value for name, value in state.items() if name.startswith("backbone.")}
+    write_with_settings(tmp_path / "a.pth", backbone, mean="0.0")
+    assert read_checkpoint(tmp_path / "a.pth").backbone_only
 
 
 @pytest.mark.parametrize("names", [("a", "a"), ("a", " "), ("a\nb", "c")])

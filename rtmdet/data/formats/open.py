@@ -175,11 +175,11 @@ def _join_classes(converts: Mapping[str, Convert], images: Path | None, names: S
         try:
             splits[name] = converts[name]()
         except InputError as error:
-            if images is None or len(everything) == 1:
+            if images is None or name in names:
                 raise
             raise InputError(
-                f"{error} ({images} was given for the images of {' and '.join(everything)}: if they have different "
-                "folders, give a label file itself)"
+                f"{error} (the classes of {name} are needed, too, and {images} is to hold the images of all splits: "
+                "if they have different folders, give a label file itself)"
             ) from error
     ids = number_classes(dict.fromkeys(one["name"] for each in splits.values() for one in each.coco["categories"]))
     for one in splits.values():

@@ -215,8 +215,9 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
     """
     if split not in SPLITS:
         raise InputError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
-    if (out / "labels" / split).exists():
-        raise InputError(f"{out / 'labels' / split} exists already; give another --out or --split")
+    for folder in (out / "labels" / split, out / "images" / split):
+        if folder.exists():
+            raise InputError(f"{folder} exists already; give another --out or --split")
     categories = sorted(file["categories"], key=lambda category: category["id"])
     numbers = {category["id"]: number for number, category in enumerate(categories)}
     description = _current_data_yaml(out, [category["name"] for category in categories])
@@ -224,8 +225,7 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
     annotations_of = by_image(one for one in file["annotations"] if not one["iscrowd"])
     for image, stem in zip(file["images"], stems, strict=True):
         lines = [yolo_line(numbers[entry["category_id"]], entry, image) for entry in annotations_of[image["id"]]]
-        place = out / "images" / split / stem
-        label = _label_folders(place.parent)[0] / f"{place.name}.txt"
+        label = _label_place(out / "images" / split / f"{stem}.txt")
         label.parent.mkdir(parents=True, exist_ok=True)
         label.write_text("".join(lines))
         copy_image(images, image["file_name"], out / "images" / split)
@@ -233,6 +233,13 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
     (out / "data.yaml").write_text(text, encoding="utf-8")
     crowds = sum(annotation["iscrowd"] for annotation in file["annotations"])
     return [f"skipped: {crowds} x crowd region"] if crowds else []
+
+
+def _label_place(path: Path) -> Path:
+    """The path with its last images/ replaced by labels/, as YOLO does, in this letter case only."""
+    parts = [*path.parts]
+    last = len(parts) - 1 - parts[::-1].index("images")
+    return Path(*parts[:last], "labels", *parts[last + 1 :])
 
 
 def _current_data_yaml(out: Path, names: list[str]) -> dict[str, object]:
