@@ -299,3 +299,14 @@ def test_no_weights_may_be_a_setting(command: Command, dataset: Path, tmp_path: 
     result = command("check", "--data", dataset / "train", *options)
     assert result.returncode == 0, result.stderr
     assert "everything starts from scratch" in result.stdout
+
+
+def test_a_misspelt_setting_is_told_before_the_run_that_is_there(
+    command: Command, dataset: Path, words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.pth").touch()
+    more = ("--set", f"train.output={tmp_path / 'run'}")
+    assert "already holds a run" in command("train", "--data", dataset, *words, *more).stderr
+    result = command("train", "--data", dataset, *words, *more, "--set", "train.epoch=1")
+    assert (result.returncode, "did you mean train.epochs?" in result.stderr) == (2, True)

@@ -63,6 +63,7 @@ def configuration(options: RunOptions) -> Config:
     """
     if options.data is None:
         return read_configuration(options)
+    check_keys(options)  # a misspelt one may be why the folder is another run's
     folder = options.folder
     check_unclaimed(folder)
     if not holds_run(folder):
@@ -70,6 +71,11 @@ def configuration(options: RunOptions) -> Config:
     check_resumable(options, folder)
     report_changes(options.data_set, options.images, folder / "data")
     return load_run(folder, options.overrides)
+
+
+def check_keys(options: RunOptions) -> None:
+    """Raise InputError for a setting of a run on `data` that does not exist, or has an impossible value."""
+    parse_config(PLACEHOLDER, f"--data {options.data_set}", options.settings)
 
 
 def read_configuration(options: RunOptions) -> Config:
@@ -110,7 +116,7 @@ class OwnData:
     @classmethod
     def open(cls, options: RunOptions, folder: Path) -> "OwnData":
         """Open the data set of the options, and split it if necessary. Raises InputError if it cannot be used."""
-        parse_config(PLACEHOLDER, f"--data {options.data_set}", options.settings)  # before anything takes time
+        check_keys(options)  # before anything takes time
         source = open_own_data(options.data_set, options.images)
         fetch_weights(initial_weights(options))
         classes = choose_classes(options, source.splits["train"])
