@@ -83,6 +83,8 @@ def test_what_files_of_detections_lack_and_what_is_repaired_is_said(
 ) -> None:
     content = json.loads(truth.read_text())
     content["annotations"].append({"id": 99, "image_id": 10, "category_id": 9, "bbox": [90, 10, 30, 40]})
+    content["annotations"].append({"id": 98, "image_id": 10, "category_id": 4, "bbox": [9, 9, 9, 9], "iscrowd": 1})
+    content["categories"].append({"id": 4, "name": "herd"})  # crowds alone: not counted at all
     truth.write_text(json.dumps(content))
     a = write_results(tmp_path / "a.json", truth, 0)
     found = [one | {"category_id": 7} for one in json.loads(a.read_text())]

@@ -158,6 +158,10 @@ def test_settings_for_a_finished_run_are_not_applied_and_what_it_lacks_is_writte
     assert "evaluation.box_voting" in result.stdout
     assert (run / "config.yaml").read_bytes() == before
     assert (run / "curves.png").is_file()
+    (run / "config.yaml").unlink()
+    assert command(*again, "--resume").returncode == 0
+    assert load_config(run / "config.yaml").train.epochs == 2
+    before = (run / "config.yaml").read_bytes()
     result = command(*again, "--resume", "--set", "train.epochs=1")
     assert result.returncode == 2
     assert result.stderr == f"error: {run}: 2 epochs are finished, train.epochs is 1: leave it out, or raise it\n"

@@ -523,3 +523,16 @@ def test_train_and_val_with_images_elsewhere(tmp_path: Path) -> None:
         find_dataset(tmp_path / "data.yaml", tmp_path / "photos")
     with pytest.raises(InputError, match="recognized none"):
         open_dataset(tmp_path / "photos", tmp_path / "photos")
+
+
+def test_images_of_one_split_alone_are_told(tmp_path: Path) -> None:
+    """The classes of all splits are needed, so that ids are the same in all."""
+    for split, stem in (("train", "a"), ("val", "b")):
+        write_voc(tmp_path / "set" / split, tmp_path / "photos" / split, stem, "hat")
+    found = find_dataset(tmp_path / "set", tmp_path / "photos" / "val")
+    with pytest.raises(InputError, match=r"\(the classes of train are needed, too, and .* images of all splits: if"):
+        found.read_one("val")
+    (tmp_path / "set" / "val" / "b.xml").write_text("<annotation>")
+    with pytest.raises(InputError) as caught:
+        find_dataset(tmp_path / "set", tmp_path / "photos" / "train").read_one("val")
+    assert "if they have different folders" not in str(caught.value)

@@ -64,3 +64,18 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_faults_of_the_run_stay_its_own(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), claim_folder(tmp_path / "run", new=True):
         (tmp_path / "run" / "gone").read_bytes()
+
+
+def test_a_folder_that_nobody_can_make_is_told_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again, as other runs remove empty folders, but not for as long as one waits for another run."""
+    passed = iter(range(1000))
+    monkeypatch.setattr(run_folder.time, "monotonic", lambda: float(next(passed)))
+    monkeypatch.setattr(run_folder.time, "sleep", lambda _: None)
+
+    def refuse(path: Path, **_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(InputError, match=r"run: the folder cannot be written \(No such file .*choose another train"):
+        run_folder._lock(tmp_path / "run")
+    assert next(passed) < run_folder.WAIT
