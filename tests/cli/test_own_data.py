@@ -267,7 +267,7 @@ def test_folds_measure_every_image_once(
 def test_folds_that_cannot_be_made_are_refused(command: Command, dataset: Path, words: list[str], folds: int) -> None:
     result = command("train", "--data", dataset / "train", "--folds", folds, *words)
     assert result.returncode == 2
-    assert f"--folds {folds}: expected from 2 to one per image, of which there are 6" in result.stderr
+    assert f"--folds {folds}: expected 2 to 6, one per image at most" in result.stderr
 
 
 def test_settings_in_quotes_mean_the_same() -> None:

@@ -222,7 +222,7 @@ def test_folds_are_of_equal_size_and_classes(images: list[list[int]], seed: int)
 
 
 def test_folds_need_as_many_images() -> None:
-    with pytest.raises(InputError, match=r"^--folds 6: expected from 2 to one per image, of which there are 5"):
+    with pytest.raises(InputError, match=r"^--folds 6: expected 2 to 5, one per image at most"):
         fold_coco(make_file([[1]] * 5), 6, 0)
     with pytest.raises(InputError, match=r"^--folds 5: expected as many different images, found 4 without"):
         fold_coco(make_file([[1]] * 5), 5, 0, [{0, 3}])

@@ -62,7 +62,7 @@ def fold_coco(file: CocoFile, count: int, seed: int, together: Sequence[Collecti
     """
     if not 2 <= count <= len(file["images"]):
         most = len(file["images"])
-        raise InputError(f"--folds {count}: expected from 2 to one per image, of which there are {most}")
+        raise InputError(f"--folds {count}: expected 2 to {most}, one per image at most")
     strata, members = _joined_strata(file, together)
     if len(members) < count:
         raise InputError(
