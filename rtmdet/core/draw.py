@@ -20,6 +20,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BLACK: Color = (20, 20, 20)
 _WHITE: Color = (255, 255, 255)
 _SUBPIXEL_BITS = 4  # cv2 takes coordinates in 1/16 pixel
+_CAPITAL = cv2.getTextSize("H", FONT, 1.0, 1)[0][1]  # height in pixels at a font scale of 1
 
 
 def draw_boxes(image: np.ndarray, boxes: np.ndarray, texts: Sequence[str], colors: Sequence[Color]) -> np.ndarray:
@@ -66,7 +67,7 @@ def line_width(image: np.ndarray) -> int:
 
 def text_scale(height: float) -> float:
     """cv2's font scale for capitals of `height` pixels."""
-    return height / cv2.getTextSize("H", FONT, 1.0, 1)[0][1]
+    return height / _CAPITAL
 
 
 def shorten_text(text: str, width: int, scale: float, thickness: int = 1) -> str:
@@ -137,8 +138,8 @@ def _places(size: tuple[int, int], box: np.ndarray, text: str, capital: float) -
     text = shorten_text(text, width - 2 * margin, scale, thickness)
     (text_width, text_height), descent = cv2.getTextSize(text, FONT, scale, thickness)
     wide, high = text_width + 2 * margin, text_height + descent + 2 * margin
-    x1, x2 = np.clip(box[[0, 2]], 0, width).round().astype(int).tolist()
-    y1, y2 = np.clip(box[[1, 3]], 0, height).round().astype(int).tolist()
+    sides = zip(box.tolist(), (width, height, width, height), strict=True)
+    x1, y1, x2, y2 = (round(min(max(place, 0), most)) for place, most in sides)  # NumPy takes longer for few numbers
     inside = wide <= x2 - x1 and 3 * high <= y2 - y1
     tops = [y1 - high, *([y1] if inside else []), y2, *([y2 - high] if inside else [])]
     for top in tops:

@@ -18,6 +18,7 @@ from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs
 from rtmdet.core.wording import shortened
 from rtmdet.deploy.cuda_graph import RecordedNetwork
+from rtmdet.deploy.side_by_side import forward_side_by_side
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.models.timm_backbone import TimmBackbone
@@ -37,7 +38,10 @@ class TorchBackend:
         with torch.inference_mode():
             if self.recorded is not None:
                 return self.recorded(torch.as_tensor(images))
-            return self.model(torch.as_tensor(images).to(self.device))
+            images = torch.as_tensor(images).to(self.device)
+            if self.device.type == "cpu":
+                return forward_side_by_side(self.model, images)
+            return self.model(images)
 
     def select(
         self,

@@ -195,6 +195,26 @@ def test_text_that_the_terminal_cannot_show_is_printed_escaped(
     assert capsys.readouterr().out == "classes: \\ud800\n"
 
 
+@pytest.mark.parametrize(
+    ("given", "turns"),
+    [
+        ({}, "1000"),
+        ({"OMP_WAIT_POLICY": "passive"}, "1000"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, None),
+        ({"GOMP_SPINCOUNT": "0"}, "0"),
+    ],
+)
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], turns: str | None
+) -> None:
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    monkeypatch.setattr(os, "environ", environment | given)
+    assert main(["info"]) == 0
+    policy, found = map(os.environ.get, names)
+    assert (policy, found) == (given.get("OMP_WAIT_POLICY", "passive"), turns)
+
+
 def test_info_is_a_table_of_the_sizes(command: Command) -> None:
     result = command("info", "--input", 64)
     assert (result.returncode, result.stderr) == (0, "")
