@@ -81,15 +81,16 @@ def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFile
         if images is None or path.is_dir():
             raise
         return [SplitFiles("train", path, images)], [], set()  # as COCO, so that its reader says what is wrong
-    others = _images_of(found, [name for name in found.names if name not in found.usual])
+    rest = [name for name in found.names if name not in found.usual]
     if found.place is not None:
-        return [SplitFiles(name, *place) for name, place in found.place(found.usual).items()], [], others
+        places = found.place(found.usual)
+        return [SplitFiles(name, *place) for name, place in places.items()], [], _images_of(found, rest)
     source = found.read(*found.usual)
     for name, split in source.splits.items():
         write_json(folder / f"{name}.json", split.coco)
     splits = [SplitFiles(name, folder / f"{name}.json", split.images, path) for name, split in source.splits.items()]
     remarks = [remark for split in source.splits.values() for remark in split.remarks]
-    return splits, [f"{path}: {source.format} format", *dict.fromkeys(remarks)], others
+    return splits, [f"{path}: {source.format} format", *dict.fromkeys(remarks)], _images_of(found, rest)
 
 
 def _images_of(found: FoundDataset, names: Sequence[str]) -> set[str]:

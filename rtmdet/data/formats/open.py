@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
@@ -114,7 +114,8 @@ def _recognize(path: Path, images: Path | None) -> FoundDataset:
     }
     for name, find in finders.items():
         if found := find():
-            return FoundDataset(path, name, _in_order(found), partial(_join_classes, found, images))
+            converts = {split: cache(convert) for split, convert in found.items()}  # each split is read once
+            return FoundDataset(path, name, _in_order(found), partial(_join_classes, converts, images))
     if images is not None and (find_layout(path) or find_names(path)):
         raise InputError(f"{path}: its images are where YOLO's data.yaml or list says: leave the image folder out")
     if find_names(path) is not None:
