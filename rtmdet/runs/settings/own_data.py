@@ -1,6 +1,7 @@
 """`rtmdet train --data`: from the path of a data set to the configuration of a run; each choice is printed."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
@@ -70,7 +71,19 @@ def configuration(options: RunOptions) -> Config:
         return OwnData.open(options, folder).configure()
     check_resumable(options, folder)
     report_changes(options.data_set, options.images, folder / "data")
-    return load_run(folder, options.overrides)
+    config = load_run(folder, options.overrides)
+    begun_with = config.model.weights or NO_WEIGHTS
+    if options.weights is not None and not _same_file(options.weights, begun_with):
+        say(
+            f"--weights {options.weights}: not used, because the run was begun with {begun_with} and continues from "
+            "its checkpoint; for other weights set another train.output"
+        )
+    return config
+
+
+def _same_file(one: str, other: str) -> bool:
+    """Whether two weights are the same file or published name."""
+    return one.lower() == other.lower() or os.path.realpath(one) == os.path.realpath(other)
 
 
 def check_keys(options: RunOptions) -> None:
