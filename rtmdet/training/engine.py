@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -48,51 +48,41 @@ class EpochLoader(Protocol):
         """The batches of the chosen epoch."""
 
 
+@dataclass(eq=False, repr=False)
 class Trainer:
-    """Trains `model` in place. `learning_rates` has one value per step of the whole run.
+    """Trains `model` in place.
 
-    `frozen` modules keep their batch norms in evaluation mode. `ema` None: the weights themselves are validated and
-    saved. `evaluate` measures a model on the validation images. `choose_input_size` returns the size (H, W) at which
-    the averaged model is validated last, and then used. Checkpoints in `folder`: last.pth after every epoch
-    and before each validation, previous.pth the one before it, best.pth after the best validation.
+    Checkpoints in `folder`: last.pth after every epoch and before each validation, previous.pth the one before it,
+    best.pth after the best validation.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        stepper: Stepper,
-        learning_rates: np.ndarray,
-        ema: ExponentialMovingAverage | None,
-        loader: EpochLoader,
-        evaluate: Callable[[nn.Module], CocoMetrics],
-        plan: Plan,
-        folder: Path,
-        meta: CheckpointMeta,
-        frozen: Sequence[nn.Module] = (),
-        callbacks: Sequence[Callback] = (),
-        choose_input_size: Callable[[nn.Module], tuple[int, int]] | None = None,
-    ) -> None:
-        self.model = model
-        self.stepper = stepper
-        self.learning_rates = learning_rates
-        self.ema = ema
-        self.loader = loader
-        self.evaluate = evaluate
-        self.plan = plan
-        self.folder = folder
-        self.meta = meta
-        self.frozen = frozen
-        self.callbacks = callbacks
-        self.choose_input_size = choose_input_size
-        self.steps = -(-len(loader) // plan.accumulate)  # per epoch
-        self.epoch = 0  # finished epochs
-        self.step = 0  # finished steps of the current epoch
-        self.iteration = 0  # finished steps of the whole run
-        self.best_ap = -math.inf  # below the -1 of a validation without objects
-        self.validations_since_best = 0
-        self._measured: tuple[int, CocoMetrics] | None = None  # the iteration of the last validation, and its numbers
-        self._signals = SignalWatch()
+    model: nn.Module
+    _: KW_ONLY
+    stepper: Stepper
+    learning_rates: np.ndarray  # one value per step of the whole run
+    ema: ExponentialMovingAverage | None  # None: the weights themselves are validated and saved
+    loader: EpochLoader
+    evaluate: Callable[[nn.Module], CocoMetrics]  # measures a model on the validation images
+    plan: Plan
+    folder: Path
+    meta: CheckpointMeta
+    frozen: Sequence[nn.Module] = ()  # modules that keep their batch norms in evaluation mode
+    callbacks: Sequence[Callback] = ()
+    # Returns the size (H, W) at which the averaged model is validated last, and then used.
+    choose_input_size: Callable[[nn.Module], tuple[int, int]] | None = None
+    epoch: int = field(default=0, init=False)  # finished epochs
+    step: int = field(default=0, init=False)  # finished steps of the current epoch
+    iteration: int = field(default=0, init=False)  # finished steps of the whole run
+    best_ap: float = field(default=-math.inf, init=False)  # below the -1 of a validation without objects
+    validations_since_best: int = field(default=0, init=False)
+    # The iteration of the last validation, and its numbers.
+    _measured: tuple[int, CocoMetrics] | None = field(default=None, init=False)
+    _signals: SignalWatch = field(default_factory=SignalWatch, init=False)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps per epoch."""
+        return -(-len(self.loader) // self.plan.accumulate)
 
     @property
     def averaged(self) -> nn.Module:
