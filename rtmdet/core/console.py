@@ -1,19 +1,12 @@
 """Printed lines and progress bars. Bars are on standard error, and only if that is a terminal."""
 
 import sys
-from collections.abc import Iterator, Sized
-from typing import Protocol, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from tqdm import tqdm
 
-Item = TypeVar("Item", covariant=True)
-
-
-class SizedIterable(Sized, Protocol[Item]):
-    """An iterable with a length."""
-
-    def __iter__(self) -> Iterator[Item]:
-        """Iterate."""
+Item = TypeVar("Item")
 
 
 def _speaks() -> bool:
@@ -43,6 +36,6 @@ def write_above_bar(text: str) -> None:
         tqdm.write(text)
 
 
-def progress(items: SizedIterable[Item], text: str) -> Iterator[Item]:
+def progress(items: Iterable[Item], text: str) -> Iterator[Item]:
     """Iterate over `items` with a progress bar that is removed at the end."""
     return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True, disable=None if _speaks() else True))

@@ -1,12 +1,12 @@
 """Measuring a model on validation images, for train, evaluate and compare."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from rtmdet.config.file import parse_config
 from rtmdet.config.schema import EVALUATION_BACKENDS, EvaluationConfig
 from rtmdet.core.backend import Backend, Selection, detect
-from rtmdet.core.console import SizedIterable, progress, warn
+from rtmdet.core.console import progress, warn
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.overlap import Overlap
@@ -41,7 +41,7 @@ class Loading:
 
 
 def detect_all(
-    backend: Backend, dataset: CocoDataset, loader: SizedIterable[Batch], settings: EvaluationConfig
+    backend: Backend, dataset: CocoDataset, loader: Iterable[Batch], settings: EvaluationConfig
 ) -> CocoEvaluator:
     """Run the network over every image of the loader; returns an evaluator with the detections of this process."""
     evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
