@@ -160,21 +160,18 @@ def describe_settings(settings: EvaluationConfig) -> str:
 
 
 def settings_of(detector: Detector, weights: str) -> tuple[EvaluationConfig, str]:
-    """The evaluation settings of a detector, with its own rule for boxes that overlap; and where they come from."""
-    stored = _stored_settings(detector, weights)
-    settings = replace(stored or EvaluationConfig(), **asdict(detector.facts.overlap))
-    return settings, "as in the training run" if stored else "defaults"
+    """The evaluation settings of a detector, with its own rule for boxes that overlap; and where they come from.
 
-
-def _stored_settings(detector: Detector, weights: str) -> EvaluationConfig | None:
-    """The evaluation settings of the run that trained the detector; None if they are not stored or not readable."""
-    if not detector.config:
-        return None
+    Those of the run that trained it; the defaults if they are not stored or not readable.
+    """
+    stored = None
     try:
-        return parse_config(detector.config, f"settings stored in {weights}").evaluation
+        if detector.config:
+            stored = parse_config(detector.config, f"settings stored in {weights}").evaluation
     except InputError as error:
         warn(f"using the default evaluation settings: {error}")
-        return None
+    settings = replace(stored or EvaluationConfig(), **asdict(detector.facts.overlap))
+    return settings, "as in the training run" if stored else "defaults"
 
 
 def describe_interval(metrics: CocoMetrics, matches: Sequence[ClassMatches]) -> str:
