@@ -64,14 +64,15 @@ def dump_config(config: Config) -> str:
 
 def differences(before: str, after: str) -> list[str]:
     """Differences between two texts of `dump_config`, as `train.epochs 10 -> 20`; invalid YAML counts as empty."""
-    old, new = _flat(_parse_or_empty(before)), _flat(_parse_or_empty(after))
+    old, new = _flat(yaml_or_none(before)), _flat(yaml_or_none(after))
     return [f"{key} {old.get(key)} -> {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)]
 
 
-def _parse_or_empty(text: str) -> object:
+def yaml_or_none(text: str) -> object:
+    """What YAML loads from a text; None if it is not YAML."""
     try:
         return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         return None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from rtmdet.config.file import SECTIONS
+from rtmdet.config.file import SECTIONS, yaml_or_none
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
 
@@ -43,8 +43,11 @@ class RunOptions:
     @property
     def given(self) -> dict[str, str]:
         """The settings of `overrides` by their dotted keys; texts as YAML loads them, without quotes."""
-        pairs = (part.partition("=") for part in self.overrides)
-        return {key.strip(): _unquoted(value) for key, _, value in pairs}
+        found: dict[str, str] = {}
+        for key, _, value in (part.partition("=") for part in self.overrides):
+            loaded = yaml_or_none(value)
+            found[key.strip()] = loaded if isinstance(loaded, str) else value
+        return found
 
     @property
     def settings(self) -> list[str]:
@@ -68,22 +71,10 @@ class RunOptions:
         return user_path(self.given.get("train.output") or f"runs/{name}")
 
 
-def _unquoted(value: str) -> str:
-    """Text without its quotes; other values are returned unchanged."""
-    try:
-        found = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return value
-    return found if isinstance(found, str) else value
-
-
 def split_section(override: str) -> Iterator[str]:
     """`train={epochs: 3, seed: 1}` as train.epochs=3 and train.seed=1; other overrides as they are."""
     key, _, text = override.partition("=")
-    try:
-        settings = yaml.safe_load(text) if key.strip() in SECTIONS else None
-    except (yaml.YAMLError, ValueError, RecursionError):  # reported where it is applied
-        settings = None
+    settings = yaml_or_none(text) if key.strip() in SECTIONS else None  # a fault is reported later
     if not isinstance(settings, dict):
         yield override
         return
