@@ -75,7 +75,7 @@ def plain(report: Report) -> dict[str, object]:
         {
             **asdict(finding),
             "count": len(finding.items),
-            "items": [_plain_item(item) for item in map(asdict, finding.items)],
+            "items": [{**asdict(item), "files": list(map(str, item.files))} for item in finding.items],
         }
         for finding in report.findings
     ]
@@ -89,12 +89,6 @@ def plain(report: Report) -> dict[str, object]:
         "splits": splits,
         "findings": findings,
     }
-
-
-def _plain_item(item: dict[str, object]) -> dict[str, object]:
-    files = item["files"]
-    assert isinstance(files, tuple)
-    return {**item, "files": [str(path) for path in files]}
 
 
 def draw_report(report: Report, folder: Path) -> None:
