@@ -172,7 +172,8 @@ def _cause_for_certain(facts: RunFacts, trend: Trend) -> str | None:
     # From scratch the loss starts near 0 and rises at first: boxes without area have no loss. In the warm-up the
     # first gradients of new layers are large, too.
     huge = trend.gradient_norm > HUGE_GRADIENT and trend.iteration > facts.warmup
-    if (not facts.from_scratch and _rises(trend)) or huge:
+    rises = trend.loss >= MUCH_HIGHER * trend.first_loss > 0
+    if (not facts.from_scratch and rises) or huge:
         at_first = f" {trend.first_loss:.2g} at first," if trend.first_loss else ""
         return (
             f"the learning rate is too high (loss{at_first} {trend.loss:.2g} now, gradient norm "
@@ -183,10 +184,6 @@ def _cause_for_certain(facts: RunFacts, trend: Trend) -> str | None:
     if trend.box_loss < NO_BOX_LOSS:
         return "no predicted box overlaps an object (box loss 0); " + cause_of_no_box_loss(facts)
     return None
-
-
-def _rises(trend: Trend) -> bool:
-    return trend.loss >= MUCH_HIGHER * trend.first_loss > 0
 
 
 def _frozen_random(setting: str) -> str:
