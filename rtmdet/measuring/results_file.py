@@ -33,11 +33,7 @@ def read_results(path: Path, coco: COCO, category_ids: Sequence[int]) -> dict[in
         if entry["category_id"] in labels:
             row = (*entry["bbox"], entry["score"], labels[entry["category_id"]])
             rows.setdefault(entry["image_id"], []).append(row)
-    return {image: _sorted(np.array(found, np.float64)) for image, found in rows.items()}
-
-
-def _sorted(rows: np.ndarray) -> np.ndarray:
-    return rows[np.argsort(-rows[:, 4], kind="stable")]
+    return {image: np.array(sorted(found, key=lambda row: -row[4]), np.float64) for image, found in rows.items()}
 
 
 def _check(where: str, entry: object, coco: COCO) -> None:
