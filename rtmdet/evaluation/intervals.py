@@ -89,10 +89,7 @@ def average_precisions(matches: Sequence[ClassMatches], weights: np.ndarray) -> 
     image differently if their scores are equal to the last bit.)
     """
     precisions = np.stack([_class_precisions(one, weights) for one in matches])  # (K, R)
-    defined = ~np.isnan(precisions)
-    sums = np.where(defined, precisions, 0).sum(0)
-    counts = defined.sum(0)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return np.ma.masked_invalid(precisions).mean(0).filled(np.nan)
 
 
 def _class_precisions(matches: ClassMatches, weights: np.ndarray) -> np.ndarray:
