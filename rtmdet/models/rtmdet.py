@@ -13,11 +13,7 @@ from rtmdet.models.backbone import CSPNeXt, scaled_channels
 from rtmdet.models.head import RTMDetHead
 from rtmdet.models.neck import CSPPAFPN
 from rtmdet.models.timm_backbone import TimmBackbone, build_timm_backbone
-from rtmdet.models.zoo import SIZES
-
-# ImageNet statistics in the order blue, green, red, on 0 .. 255: as used to train the published weights.
-BGR_MEAN = (103.53, 116.28, 123.675)
-BGR_STD = (57.375, 57.12, 58.395)
+from rtmdet.models.zoo import BGR_MEAN, BGR_STD, SIZES
 
 
 class RTMDet(nn.Module):
@@ -65,7 +61,7 @@ def build_rtmdet(size: str, num_classes: int, *, backbone: str | None = None, pr
     maps = (
         CSPNeXt(s.deepen, s.widen, depthwise=s.depthwise)
         if backbone is None
-        else build_timm_backbone(backbone, pretrained=pretrained, bgr_mean=BGR_MEAN, bgr_std=BGR_STD)
+        else build_timm_backbone(backbone, pretrained=pretrained)
     )
     channels = scaled_channels(s.widen)[2]
     neck = CSPPAFPN(maps.out_channels, channels, blocks=s.neck_blocks, depthwise=s.depthwise)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from rtmdet.core.errors import InputError
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.wording import one_line
+from rtmdet.models.zoo import BGR_MEAN, BGR_STD
 
 PREFIX = "timm/"
 TRIAL_SIZE = (96, 160)  # (H, W): multiples of 32, not square, not the usual size of a classifier
@@ -60,9 +61,7 @@ class TimmBackbone(nn.Module):
         return tuple(y.permute(0, 3, 1, 2) if self.channels_last else y for y in maps)  # (B, C, H, W)
 
 
-def build_timm_backbone(
-    name: str, *, pretrained: bool, bgr_mean: Sequence[float], bgr_std: Sequence[float]
-) -> TimmBackbone:
+def build_timm_backbone(name: str, *, pretrained: bool) -> TimmBackbone:
     """The backbone `timm/<name>`, with timm's published weights or randomly initialized.
 
     Raises InputError for names unknown to timm, for models without maps of strides 8, 16 and 32 or with a fixed
@@ -88,7 +87,7 @@ def build_timm_backbone(
         ) from error
     trained: Any = features.pretrained_cfg
     name = PREFIX + ".".join(filter(None, (trained["architecture"], trained.get("tag"))))
-    scale, shift = _normalization(trained["mean"], trained["std"], bgr_mean, bgr_std)
+    scale, shift = _normalization(trained["mean"], trained["std"])
     return TimmBackbone(features, layout, name=name, scale=scale, shift=shift)
 
 
@@ -106,11 +105,9 @@ def freeze_unused(backbone: TimmBackbone) -> list[str]:
     return sorted(unused)
 
 
-def _normalization(
-    mean: Sequence[float], std: Sequence[float], bgr_mean: Sequence[float], bgr_std: Sequence[float]
-) -> tuple[list[float], list[float]]:
-    """Scale and shift from (pixel - bgr_mean) / bgr_std to (pixel / 255 - mean) / std, in the order R, G, B."""
-    channels = list(zip(mean, std, reversed(bgr_mean), reversed(bgr_std), strict=True))
+def _normalization(mean: Sequence[float], std: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Scale and shift from (pixel - BGR_MEAN) / BGR_STD to (pixel / 255 - mean) / std, in the order R, G, B."""
+    channels = list(zip(mean, std, reversed(BGR_MEAN), reversed(BGR_STD), strict=True))
     scale = [given_std / (255 * s) for _, s, _, given_std in channels]
     shift = [(given_mean / 255 - m) / s for m, s, given_mean, _ in channels]
     return scale, shift

@@ -5,6 +5,10 @@ Sources: paper, table 2; the model zoos of mmdetection and mmpose. Nothing is do
 
 from dataclasses import dataclass
 
+# ImageNet statistics in the order blue, green, red, on 0 .. 255: as used to train the published weights.
+BGR_MEAN = (103.53, 116.28, 123.675)
+BGR_STD = (57.375, 57.12, 58.395)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:

@@ -12,8 +12,7 @@ from rtmdet.core.facts import check_names
 from rtmdet.core.overlap import ORIGINAL, Overlap
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.wording import shown
-from rtmdet.models.rtmdet import BGR_MEAN, BGR_STD
-from rtmdet.models.zoo import SIZES
+from rtmdet.models.zoo import BGR_MEAN, BGR_STD, SIZES
 
 Settings = Mapping[str, Any]  # of a configuration, by name
 

@@ -15,8 +15,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import PAD_VALUE
 from rtmdet.models.backbone import scaled_channels
-from rtmdet.models.rtmdet import BGR_MEAN, BGR_STD
-from rtmdet.models.zoo import SIZES
+from rtmdet.models.zoo import BGR_MEAN, BGR_STD, SIZES
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 
 # Only mmdet runs this text; nothing here does.
