@@ -70,13 +70,11 @@ def compare(
     """
     found = compare_runs(
         (os.fspath(a), os.fspath(b)),
+        Loading(batch_size, workers, backend),
         annotations=path_or_none(annotations),
         images=path_or_none(images),
         input_size=input_size,
         device=str(device),
-        batch_size=batch_size,
-        workers=workers,
-        backend=backend,
     )
     say(*found.remarks)
     return found

@@ -96,28 +96,24 @@ class Comparison:
 
 def compare_runs(
     names: tuple[str, str],
+    loading: Loading,
     *,
-    annotations: Path | None = None,
-    images: Path | None = None,
-    input_size: int | tuple[int, int] | None = None,
-    device: str = "auto",
-    batch_size: int = 8,
-    workers: int = 2,
-    backend: str | None = None,
+    annotations: Path | None,
+    images: Path | None,
+    input_size: int | tuple[int, int] | None,
+    device: str,
 ) -> Comparison:
     """Measure two runs on the same images; without `annotations` on the validation images that they share.
 
     A name is that of a run's folder, a checkpoint, published weights, or a COCO results file. Raises InputError.
     """
-    loading = Loading(batch_size, workers, backend)
     runs = [open_run(name, device, input_size) for name in names]
     check_classes(runs)
     unused = [name for name, value in (("--input", input_size), ("--images", images)) if value is not None]
     if unused and all(one.detector is None for one in runs):
         raise InputError(f"{unused[0]}: both are files of detections, for which it does nothing: leave it out")
     truth, remarks = open_images(runs, annotations, images)
-    library = backend or EvaluationConfig().backend
-    found = [measure(one, truth, library, remarks, loading).evaluate_with_matches() for one in runs]
+    found = [measure(one, truth, remarks, loading).evaluate_with_matches() for one in runs]
     (first, first_matches), (second, second_matches) = found
     first_size, second_size = (None if one.detector is None else one.detector.input_size for one in runs)
     return Comparison(
@@ -131,7 +127,7 @@ def compare_runs(
     )
 
 
-def open_run(name: str, device: str, input_size: int | tuple[int, int] | None = None) -> ComparedRun:
+def open_run(name: str, device: str, input_size: int | tuple[int, int] | None) -> ComparedRun:
     """A run's folder, that of `train --folds`, a checkpoint, a published name, or a COCO results file.
 
     `input_size` replaces a detector's own. Raises InputError.
@@ -225,8 +221,9 @@ def overlap_remark(one: ComparedRun, dataset: CocoDataset) -> str:
     return f"{one.path}: trained on {common} of the {len(dataset)} images: its AP is too optimistic"
 
 
-def measure(one: ComparedRun, images: Images, backend: str, remarks: list[str], loading: Loading) -> CocoEvaluator:
+def measure(one: ComparedRun, images: Images, remarks: list[str], loading: Loading) -> CocoEvaluator:
     """An evaluator with the detections of one side on all images; appends its settings to `remarks`."""
+    backend = loading.backend or EvaluationConfig().backend
     if one.detector is None:
         evaluator = CocoEvaluator(images.coco, images.category_ids, backend)
         found = read_results(one.path, images.coco, images.category_ids)
