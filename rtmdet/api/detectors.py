@@ -137,9 +137,9 @@ def export(
         check_int8(formats, options, chosen)
         plan = Int8Plan(choose_calibration_images(network, weights, **own, folder=path_or_none(calibrate)), max_drop)
     stem, tracer = _folder(weights, out) / weights.stem, Tracer(whole.model)
-    files = export_detector(whole, network, formats, chosen, tracer=tracer, stem=stem, options=options, say=say)
+    files = export_detector(whole, network, formats, chosen, tracer=tracer, stem=stem, options=options)
     if plan is not None:
-        files = add_int8(files, whole, network, chosen, plan=plan, tracer=tracer, stem=stem, options=options, say=say)
+        files = add_int8(files, whole, network, chosen, plan=plan, tracer=tracer, stem=stem, options=options)
     return files
 
 

@@ -1,6 +1,6 @@
 """Exports int8 files: calibrated on training images, with as many layers in float as the AP needs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtmdet.core.console import progress
+from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
 from rtmdet.data.files import files_below, spread
 from rtmdet.data.formats.open import find_dataset
@@ -95,7 +95,6 @@ def add_int8(
     tracer: Tracer,
     stem: Path,
     options: ExportOptions,
-    say: Callable[[str], None],
 ) -> Exports:
     """Write an int8 file beside each float file, `<stem>-int8` with its ending, and join both tables.
 

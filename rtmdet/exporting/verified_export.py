@@ -1,7 +1,7 @@
 """Exports a detector and compares each file with the network on real images: boxes, and AP if they are annotated."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rtmdet import __version__
-from rtmdet.core.console import progress
+from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import unwritable
 from rtmdet.data.coco.dataset import CocoDataset
@@ -47,7 +47,6 @@ def export_detector(
     tracer: Tracer,
     stem: Path,
     options: ExportOptions,
-    say: Callable[[str], None],
 ) -> Exports:
     """Write one file of each format, `stem` with its ending, and compare each with the network. Raises InputError.
 

@@ -200,7 +200,7 @@ def test_a_file_is_refused_after_all_attempts(
     plan = Int8Plan(parts.photos[:2], most_drop)
     stem = tmp_path / "a"
     done = add_int8(exports, parts.detector, parts.detector, check_images, plan=plan,
-                    tracer=Tracer(parts.detector.model), stem=stem, options=FIXED, say=lambda text: None)  # fmt: skip
+                    tracer=Tracer(parts.detector.model), stem=stem, options=FIXED)  # fmt: skip
     file = done.files[1]
     assert tuple(calibrated.layers) == FLOAT_LAYERS[:attempts]
     assert set(calibrated.shapes) == {(1, 3, *SIZE)}
