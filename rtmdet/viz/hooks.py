@@ -6,8 +6,9 @@ It is parsed, never evaluated.
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -57,7 +58,12 @@ def capture(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, list[T
     """
     outputs: dict[str, list[Tensor]] = {name: [] for name in names}
     layers = {name: find_layer(model, name) for name in outputs}
-    handles = [layer.register_forward_hook(_recorder(outputs[name])) for name, layer in layers.items()]
+
+    def record(name: str, _layer: nn.Module, _inputs: object, output: object) -> None:
+        # A copy, because the next layer can be an in-place activation.
+        outputs[name].extend(tensor.detach().clone() for tensor in flatten_outputs(output))
+
+    handles = [layer.register_forward_hook(partial(record, name)) for name, layer in layers.items()]
     try:
         yield outputs
     finally:
@@ -72,14 +78,6 @@ def flatten_outputs(output: object) -> list[Tensor]:
     if isinstance(output, (tuple, list)):
         return [tensor for part in output for tensor in flatten_outputs(part)]
     return []
-
-
-def _recorder(outputs: list[Tensor]) -> Callable[[nn.Module, object, object], None]:
-    def record(_layer: nn.Module, _inputs: object, output: object) -> None:
-        # A copy, because the next layer can be an in-place activation.
-        outputs.extend(tensor.detach().clone() for tensor in flatten_outputs(output))
-
-    return record
 
 
 def _runs(layer: nn.Module) -> bool:
