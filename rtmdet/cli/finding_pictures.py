@@ -79,12 +79,7 @@ def _surroundings(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     else:  # no more gray than the frame needs
         rim = reach / 16
         around = (min(box[0] - rim, 0), min(box[1] - rim, 0), max(box[2] + rim, width), max(box[3] + rim, height))
-        edges = [
-            max(edges[0], around[0]),
-            max(edges[1], around[1]),
-            min(edges[2], around[2]),
-            min(edges[3], around[3]),
-        ]
+        edges = [*map(max, edges[:2], around[:2]), *map(min, edges[2:], around[2:])]
     left, right = np.clip((edges[0], edges[2]), -width, 2 * width)
     top, bottom = np.clip((edges[1], edges[3]), -height, 2 * height)
     return int(left), int(top), max(int(np.ceil(right)), int(left) + 1), max(int(np.ceil(bottom)), int(top) + 1)
