@@ -77,9 +77,8 @@ def _add_data_convert(actions: argparse._SubParsersAction) -> None:
 
 
 def _add_data_check(actions: argparse._SubParsersAction) -> None:
-    parser = new_command(
-        actions, "check", "Look for faults in annotations and images, and suggest repairs.", "data_check"
-    )
+    text = "Look for faults in annotations and images, and suggest repairs."
+    parser = new_command(actions, "check", text, "data_check")
     parser.add_argument("annotations", type=as_path, nargs="?", metavar="PATH",
                         help="data set as for train --data, or the COCO JSON of the training images (default: "
                         "that of --config)")  # fmt: skip

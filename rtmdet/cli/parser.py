@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
-    parser = new_command(commands, "train", "Train or fine-tune a detector.", "train")
+    parser = new_command(commands, "train", "Train or fine-tune a detector.")
     _add_run_options(parser)
     parser.add_argument("--resume", action="store_true", help="continue from last.pth of the output folder")
     parser.add_argument("--minutes", type=float, metavar="N",
@@ -60,9 +60,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
-    parser = new_command(
-        commands, "check", "Check data, classes and first loss as training does before its first step.", "train"
-    )
+    text = "Check data, classes and first loss as training does before its first step."
+    parser = new_command(commands, "check", text, "train")
     _add_run_options(parser)
     parser.add_argument("--overfit", action="store_true", help="also test that the model can overfit up to 8 boxes")
 
@@ -84,19 +83,14 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
-    parser = new_command(
-        commands, "evaluate", "Measure a detector: the 12 COCO metrics and a table of the classes.", "evaluate"
-    )
+    parser = new_command(commands, "evaluate", "Measure a detector: the 12 COCO metrics and a table of the classes.")
     parser.add_argument("run_folder", nargs="?", metavar="RUN",
                         help="folder of a run: measures last.pth, by default on its validation images")  # fmt: skip
     _add_model_options(parser)
     parser.set_defaults(weights=None)  # given, or those of RUN
     truth = parser.add_mutually_exclusive_group()
     truth.add_argument(
-        "--data",
-        type=as_path,
-        metavar="PATH",
-        help="data set, a folder or file in any known format (see train)",
+        "--data", type=as_path, metavar="PATH", help="data set, a folder or file in any known format (see train)"
     )
     truth.add_argument("--annotations", type=as_path, help="COCO JSON with the ground truth")
     parser.add_argument("--images", type=as_path, help="folder of the images (default: found near the labels)")
@@ -129,9 +123,8 @@ def _add_tile(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:
-    parser = new_command(
-        commands, "compare", "Compare two runs: which is better, and is the difference more than chance?", "compare"
-    )
+    text = "Compare two runs: which is better, and is the difference more than chance?"
+    parser = new_command(commands, "compare", text)
     what = "folder of a run, checkpoint, published name, or COCO results JSON of evaluate --out"
     parser.add_argument("run_a", metavar="RUN_A", help=what)
     parser.add_argument("run_b", metavar="RUN_B", help="likewise")
@@ -147,7 +140,7 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_infer(commands: argparse._SubParsersAction) -> None:
-    parser = new_command(commands, "infer", "Detect objects in images and videos.", "infer")
+    parser = new_command(commands, "infer", "Detect objects in images and videos.")
     parser.add_argument("paths", nargs="+", metavar="PATH",
                         help="image, folder, glob pattern, http(s) address of an image, video, stream "
                         "(rtsp://...), or number of a camera (0)")  # fmt: skip
@@ -182,7 +175,7 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
 
 def _add_label(commands: argparse._SubParsersAction) -> None:
     text = "Choose the photos to label next: those the detector is least sure of, with boxes already drawn."
-    parser = new_command(commands, "label", text, "label")
+    parser = new_command(commands, "label", text)
     parser.add_argument("photos", nargs="+", metavar="PHOTOS", help="image, folder or glob pattern")
     _add_model_options(parser)
     parser.add_argument("--format", choices=LABEL_FORMATS, required=True,
@@ -201,12 +194,8 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_export(commands: argparse._SubParsersAction) -> None:
-    parser = new_command(
-        commands,
-        "export",
-        "Write a detector as a file for other programs, and compare it with the network on real images.",
-        "export",
-    )
+    text = "Write a detector as a file for other programs, and compare it with the network on real images."
+    parser = new_command(commands, "export", text)
     parser.add_argument(
         "weights", metavar="WEIGHTS", help="checkpoint, published name, or folder of a run (last.pth)"
     )
@@ -243,7 +232,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_benchmark(commands: argparse._SubParsersAction) -> None:
-    parser = new_command(commands, "benchmark", "Measure how long detection takes, part by part.", "benchmark")
+    parser = new_command(commands, "benchmark", "Measure how long detection takes, part by part.")
     parser.add_argument("weights", nargs="+", metavar="WEIGHTS",
                         help="checkpoints, published names and exported files (.onnx, .xml), measured in turns; the "
                         "first checkpoint also in plain torch")  # fmt: skip
@@ -258,12 +247,8 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_visualize(commands: argparse._SubParsersAction) -> None:
-    parser = new_command(
-        commands,
-        "visualize",
-        "Look inside the network: feature maps, or Box AM (activation maps of detected boxes).",
-        "visualize",
-    )
+    text = "Look inside the network: feature maps, or Box AM (activation maps of detected boxes)."
+    parser = new_command(commands, "visualize", text)
     parser.add_argument("image", nargs="?", type=as_path, help="image file")
     _add_model_options(parser)
     parser.add_argument("--layer", dest="layers", action="append", metavar="NAME",
@@ -317,14 +302,14 @@ def _add_half(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_plot(commands: argparse._SubParsersAction) -> None:
-    parser = new_command(commands, "plot", "Draw the curves of one or more training runs in one picture.", "plot")
+    parser = new_command(commands, "plot", "Draw the curves of one or more training runs in one picture.")
     parser.add_argument("runs", nargs="+", type=as_path, metavar="RUN", help="folder of a run, or its log.jsonl")
     parser.add_argument("--out", type=as_path, default=Path("outputs/plot.png"),
                         help="picture to write, .png, .pdf or .svg (default outputs/plot.png)")  # fmt: skip
 
 
 def _add_info(commands: argparse._SubParsersAction) -> None:
-    parser = new_command(commands, "info", "Print what a weights file holds, or a table of the model sizes.", "info")
+    parser = new_command(commands, "info", "Print what a weights file holds, or a table of the model sizes.")
     parser.add_argument(
         "weights", nargs="?", metavar="WEIGHTS", help="checkpoint, folder of a run (its last.pth) or published name"
     )
