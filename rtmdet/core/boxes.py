@@ -49,9 +49,9 @@ def encode_distances(points: Tensor, boxes: Tensor) -> Tensor:
     return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], dim=-1)
 
 
-def level_sizes(image_size: tuple[int, int], strides: Sequence[int] = STRIDES) -> list[tuple[int, int]]:
+def level_sizes(image_size: tuple[int, int]) -> list[tuple[int, int]]:
     """(H, W) of every feature map for an input of (H, W)."""
-    return [(math.ceil(image_size[0] / stride), math.ceil(image_size[1] / stride)) for stride in strides]
+    return [(math.ceil(image_size[0] / stride), math.ceil(image_size[1] / stride)) for stride in STRIDES]
 
 
 def grid_priors(
@@ -73,15 +73,11 @@ def grid_priors(
 
 
 def valid_priors(
-    sizes: Sequence[tuple[int, int]],
-    image_size: tuple[int, int],
-    *,
-    strides: Sequence[int] = STRIDES,
-    device: torch.device | None = None,
+    sizes: Sequence[tuple[int, int]], image_size: tuple[int, int], *, device: torch.device | None = None
 ) -> Tensor:
     """(P,) bool: the priors whose cell overlaps the first (H, W) pixels of the input; the rest is padding."""
     flags = []
-    for (height, width), (rows, columns) in zip(sizes, level_sizes(image_size, strides), strict=True):
+    for (height, width), (rows, columns) in zip(sizes, level_sizes(image_size), strict=True):
         flag = torch.zeros(height, width, dtype=torch.bool, device=device)
         flag[:rows, :columns] = True
         flags.append(flag.reshape(-1))
