@@ -51,9 +51,8 @@ class RecordedNetwork:
             recorded.images.copy_(images, non_blocking=True)
             recorded.graph.replay()
             logits, distances = recorded.outputs
-            return DenseOutputs(
-                tuple(level.clone() for level in logits), tuple(level.clone() for level in distances)
-            )  # copies: the next pass overwrites its outputs
+            # Copies: the next pass overwrites its outputs.
+            return DenseOutputs(tuple(level.clone() for level in logits), tuple(level.clone() for level in distances))
 
     def _record(self, images: Tensor) -> _Recorded:
         """Record the pass over images of this shape."""

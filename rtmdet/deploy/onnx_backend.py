@@ -28,9 +28,7 @@ def open_onnx(path: Path, device: str, threads: int | None = None) -> ExportedBa
     content = read_whole(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors reach the user once, below
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # waiting threads would slow other programs
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it would slow other programs
     if threads is not None:
         options.intra_op_num_threads = threads
     provider, settings = _provider(device)

@@ -75,9 +75,8 @@ def cross_validate(
         for image, rows in found.rows.items():
             pooled.add_rows(image, rows)
     assert pooled is not None, "there are two folds or more"
-    write_json(
-        options.folder / POOLED_ANNOTATIONS, whole.coco
-    )  # pycocotools adds keys to these dicts, so write first
+    # pycocotools adds keys to these dicts, so write first.
+    write_json(options.folder / POOLED_ANNOTATIONS, whole.coco)
     metrics, matches = pooled.evaluate_with_matches()
     say(f"all {len(whole.coco['images'])} images, each measured by the run that was not trained on it:")
     say(format_metrics(metrics))

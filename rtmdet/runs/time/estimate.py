@@ -104,9 +104,8 @@ class DurationEstimate(Callback):
         text = f"the run takes about {duration_text(seconds)} on this machine"
         if seconds >= LONG and fewer:
             validations = max(1, round(course.validations * fewer / course.epochs))
-            short = replace(
-                course, epochs=fewer, plain_epochs=0, validations=validations
-            )  # all steps count alike here
+            # All steps count alike here.
+            short = replace(course, epochs=fewer, plain_epochs=0, validations=validations)
             text += f"; --set train.epochs={fewer} takes {duration_text(self.seconds(short))}"
         return f"{text}; --minutes N limits the time" if self._fits else text
 
