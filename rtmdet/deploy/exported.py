@@ -62,14 +62,20 @@ class ExportedBackend:
         Raises InputError for images of a size that the file cannot take.
         """
         pixels = images.cpu().numpy() if is_tensor(images) else images
-        self._check_size(pixels.shape[2], pixels.shape[3])
+        (height, width), expected = pixels.shape[2:], self.facts.model.input_size
+        if self.facts.fixed_input and (height, width) != expected:
+            raise InputError(
+                f"{self.name} takes only images of {expected[1]} x {expected[0]} pixels, found {width} x {height}: "
+                "leave the input size (or --tta) out, or export it again without --fixed"
+            )
         fixed = self.facts.fixed_batch
         if fixed is None:
             return self.run(np.ascontiguousarray(pixels))
         parts = []
         for start in range(0, len(pixels), fixed):
             chunk = pixels[start : start + fixed]
-            parts.append(self._of_images(self.run(_filled(chunk, fixed)), start, len(chunk)))
+            black = np.zeros((fixed - len(chunk), *chunk.shape[1:]), np.uint8)  # the file takes no fewer images
+            parts.append(self._of_images(self.run(np.concatenate([chunk, black])), start, len(chunk)))
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def select(
@@ -93,23 +99,9 @@ class ExportedBackend:
             for one, place in zip(found, letterboxes, strict=True)
         ]
 
-    def _check_size(self, height: int, width: int) -> None:
-        expected = self.facts.model.input_size
-        if self.facts.fixed_input and (height, width) != expected:
-            raise InputError(
-                f"{self.name} takes only images of {expected[1]} x {expected[0]} pixels, found {width} x {height}: "
-                "leave the input size (or --tta) out, or export it again without --fixed"
-            )
-
     def _of_images(self, outputs: Outputs, start: int, count: int) -> Outputs:
         """The outputs of the first `count` images of a chunk that begins with image `start` of the batch."""
         if self.facts.nms is None:
             return [part[:count] for part in outputs]
         own = outputs[0] < count
         return [outputs[0][own] + start, *(part[own] for part in outputs[1:])]
-
-
-def _filled(images: np.ndarray, batch: int) -> np.ndarray:
-    """The images, with black ones after them up to the number that the file takes at a time."""
-    missing = batch - len(images)
-    return np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
