@@ -148,18 +148,13 @@ class OwnData:
         if not holds_run(self.folder):
             check_unused(self.folder)
         keep_origin(self.folder, options.data_set, options.images)
+        splits = {"train": self.train, "val": self.val}
+        places = {
+            name: {"annotations": str(split.write(copies / f"{name}.json")), "images": str(split.images)}
+            for name, split in splits.items()
+        }
         derived: dict[str, dict[str, object]] = {
-            "data": {
-                "train": {
-                    "annotations": str(self.train.write(copies / "train.json")),
-                    "images": str(self.train.images),
-                },
-                "val": {
-                    "annotations": str(self.val.write(copies / "val.json")),
-                    "images": str(self.val.images),
-                },
-                "classes": list(self.classes),
-            },
+            "data": {**places, "classes": list(self.classes)},
             "model": {"weights": weights, "size": given.get("model.size") or size_of(found)},
         }
         overrides = [*options.settings, f"train.output={json.dumps(str(self.folder), ensure_ascii=False)}"]
@@ -187,7 +182,7 @@ class OwnData:
             if choice.key not in given:
                 say(f"  {choice.key}: {choice.value}  ({choice.reason})")
         config = resolved()
-        keep_digests({"train": self.train, "val": self.val}, copies)
+        keep_digests(splits, copies)
         return config
 
     def _training_images(self, config: Config) -> int:
