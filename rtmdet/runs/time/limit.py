@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn
 
@@ -226,8 +227,4 @@ def smaller_input(size: tuple[int, int], passes: float) -> tuple[int, int]:
 def settings_of_first_fold(folder: Path) -> list[str]:
     """The settings that the time limit determined in the first of several runs, for the others."""
     settings = load_run(folder)
-    found = []
-    for key in SAME_IN_FOLDS:
-        section, name = key.split(".")
-        found.append(f"{key}={json.dumps(getattr(getattr(settings, section), name))}")
-    return found
+    return [f"{key}={json.dumps(attrgetter(key)(settings))}" for key in SAME_IN_FOLDS]
