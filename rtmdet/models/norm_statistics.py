@@ -26,7 +26,7 @@ def tracking_norms(model: nn.Module) -> list[_BatchNorm]:
 def lack_statistics(model: nn.Module) -> bool:
     """Whether all norms have mean 0 and variance 1: never measured, or folded away by an export."""
     norms = tracking_norms(model)
-    return bool(norms) and all(is_blank(_mean(layer), _variance(layer)) for layer in norms)
+    return bool(norms) and all(is_blank(*_statistics(layer)) for layer in norms)
 
 
 def is_blank(mean: Tensor, variance: Tensor) -> bool:
@@ -90,12 +90,13 @@ def recalibrate(model: nn.Module, forward: Callable[[Tensor], object], batches: 
 
 def _replace_statistics(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
     """Set mean and variance (C,); scale and shift change so that the layer computes the same in evaluation mode."""
-    old_deviation = (_variance(layer).cpu().double() + layer.eps).sqrt()
+    old_mean, old_variance = _statistics(layer)
+    old_deviation = (old_variance.cpu().double() + layer.eps).sqrt()
     slope = layer.weight.cpu().double() / old_deviation  # the factor on an input
-    layer.bias.copy_(layer.bias.cpu().double() + slope * (mean - _mean(layer).cpu().double()))
+    layer.bias.copy_(layer.bias.cpu().double() + slope * (mean - old_mean.cpu().double()))
     layer.weight.copy_(slope * (variance + layer.eps).sqrt())
-    _mean(layer).copy_(mean)
-    _variance(layer).copy_(variance)
+    old_mean.copy_(mean)
+    old_variance.copy_(variance)
 
 
 @contextmanager
@@ -117,11 +118,8 @@ def _centered(level: Tensor) -> Tensor:
     return level - level.mean((0, 2, 3), keepdim=True)
 
 
-def _mean(layer: _BatchNorm) -> Tensor:
+def _statistics(layer: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """The running mean and variance (C,) of a norm that keeps them."""
     assert layer.running_mean is not None
-    return layer.running_mean
-
-
-def _variance(layer: _BatchNorm) -> Tensor:
     assert layer.running_var is not None
-    return layer.running_var
+    return layer.running_mean, layer.running_var
