@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import Batch, Target
@@ -40,9 +39,5 @@ class MultiScale:
             return batch
         factor = torch.tensor([size[1] / width, size[0] / height] * 2, device=batch.images.device)
         targets = [Target(target.boxes * factor, target.labels) for target in batch.targets]
-        return replace(batch, images=_resize(batch.images, size), targets=targets)
-
-
-def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, 3, H, W) uint8 -> uint8 of another size; via float32, which CUDA requires."""
-    return F.interpolate(images.float(), size, mode="bilinear", align_corners=False).round().to(torch.uint8)
+        images = F.interpolate(batch.images.float(), size, mode="bilinear", align_corners=False)  # float: for CUDA
+        return replace(batch, images=images.round().to(torch.uint8), targets=targets)
