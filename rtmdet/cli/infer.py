@@ -12,13 +12,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from rtmdet.cli.command import split_names
-from rtmdet.cli.model_options import (
-    check_score,
-    choose_windows,
-    describe_score,
-    hint_class,
-    load_detector,
-)
+from rtmdet.cli.model_options import check_score, choose_windows, describe_score, hint_class, load_detector
 from rtmdet.core.detections import DetectedObject
 from rtmdet.core.errors import InputError
 from rtmdet.core.tiling import Tiling

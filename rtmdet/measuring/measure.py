@@ -125,12 +125,7 @@ class Evaluation:
 
 
 def evaluate_detector(
-    detector: Detector,
-    dataset: CocoDataset,
-    *,
-    name: str,
-    loading: Loading,
-    tiling: Tiling | None = None,
+    detector: Detector, dataset: CocoDataset, *, name: str, loading: Loading, tiling: Tiling | None = None
 ) -> Evaluation:
     """Run a detector over the images of a data set and compare with its boxes. Raises InputError.
 

@@ -21,13 +21,7 @@ from rtmdet.evaluation.coco import CocoEvaluator
 from rtmdet.measuring.measure import places_of
 from rtmdet.models.freezing import set_training
 from rtmdet.models.head import RTMDetHead
-from rtmdet.runs.build_trainer import (
-    build_model,
-    build_stepper,
-    build_trainer,
-    freeze_parts,
-    training_device,
-)
+from rtmdet.runs.build_trainer import build_model, build_stepper, build_trainer, freeze_parts, training_device
 from rtmdet.runs.checks.label_check import index_of, target_of
 from rtmdet.runs.checks.start_check import check_start
 from rtmdet.runs.open_data import open_data

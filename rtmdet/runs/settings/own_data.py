@@ -36,13 +36,7 @@ from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import WEIGHTS, RunOptions
 from rtmdet.runs.settings.input_size import choose_input_size, relative_sizes
 from rtmdet.runs.settings.norm_statistics import choose_norm_statistics
-from rtmdet.runs.settings.own_splits import (
-    keep_digests,
-    labeled_images,
-    open_own_data,
-    report_changes,
-    two_splits,
-)
+from rtmdet.runs.settings.own_splits import keep_digests, labeled_images, open_own_data, report_changes, two_splits
 from rtmdet.runs.settings.resize_range import choose_resize_range
 from rtmdet.runs.weights_file import build_detector, fetch_weights, read_weights, start_of
 from rtmdet.weights.load import LoadedWeights, missing_size, new_classes
