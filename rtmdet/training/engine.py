@@ -308,10 +308,8 @@ class Trainer:
 
     def _remove_old_weights(self) -> None:
         if is_main_process():
-            names = [f"epoch_{epoch:04d}.pth" for epoch in range(1, self.epoch + 2)]
-            for path in [self.folder / name for name in names if (self.folder / name).exists()][
-                : -self.plan.keep_epochs
-            ]:
+            paths = [self.folder / f"epoch_{epoch:04d}.pth" for epoch in range(1, self.epoch + 2)]
+            for path in [path for path in paths if path.exists()][: -self.plan.keep_epochs]:
                 path.unlink()
 
 
