@@ -62,8 +62,7 @@ def cross_validate(
         if holds_run(folder):
             check_resumable(options, folder)
             check_same_images(folder, learned, part)
-        if holds_run(folder):  # it resumes with its own settings
-            config, timed = load_run(folder, options.overrides), None
+            config, timed = load_run(folder, options.overrides), None  # it resumes with its own settings
             config = replace(config, train=replace(config.train, output=str(folder)))
         else:
             check_unclaimed(folder)
