@@ -106,9 +106,6 @@ def draw_curves(runs: Sequence[LoggedRun], path: Path) -> None:
             _draw_run(axes, run, name, color, style, alone=len(runs) == 1)
     for name, axes in panels.items():
         _finish_panel(axes, name, runs)
-    for name in BOTTOM:
-        if name in panels:
-            panels[name].set_xlabel(_epoch_label(runs))
     handles, labels = panels["AP"].get_legend_handles_labels()
     columns = 2 if len(runs) > 3 and max(map(len, labels)) < 60 else 1
     figure.legend(handles, labels, loc="outside upper left", frameon=False, fontsize=11, ncols=columns)
@@ -147,6 +144,8 @@ def _finish_panel(axes: Axes, name: str, runs: Sequence[LoggedRun]) -> None:
     style_axes(axes, title, nothing="" if known else "nothing yet")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins="auto"))
     axes.tick_params(labelbottom=True)
+    if name in BOTTOM:
+        axes.set_xlabel(_epoch_label(runs))
     if name == "unassigned":
         axes.yaxis.set_major_formatter(PercentFormatter(1))
 
