@@ -8,7 +8,7 @@ import cv2
 import hotcoco
 import numpy as np
 
-from rtmdet.core.class_colors import Color, class_colors
+from rtmdet.core.class_colors import class_colors
 from rtmdet.core.draw import draw_boxes, draw_polygons, save_image
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import read_annotated_image
@@ -52,34 +52,18 @@ def _draw_annotations(
     names = {category["id"]: category["name"] for category in categories}
     colors = dict(zip(names, class_colors(list(names.values())), strict=True))
     of_image = by_image(coco["annotations"])
-    return [
-        _draw_objects(picture, image, of_image[image["id"]], names, colors)
-        for image, picture in zip(chosen, pictures, strict=True)
-    ]
-
-
-def _draw_objects(
-    picture: np.ndarray,
-    image: CocoImage,
-    annotations: Sequence[CocoAnnotation],
-    names: dict[int, str],
-    colors: dict[int, Color],
-) -> np.ndarray:
-    """A picture of an image at another size with the image's objects."""
-    scale = np.array([picture.shape[1] / image["width"], picture.shape[0] / image["height"]])  # (x, y)
-    polygons, polygon_colors = [], []
-    for annotation in annotations:
-        for polygon in _outlines(annotation, (image["height"], image["width"])):
-            polygons.append(polygon * scale)
-            polygon_colors.append(colors[annotation["category_id"]])
-    picture = draw_polygons(picture, polygons, polygon_colors)
-    corners = np.array([annotation["bbox"] for annotation in annotations], np.float64).reshape(-1, 2, 2)
-    corners[:, 1] += corners[:, 0]  # xywh -> xyxy
-    texts = [
-        names[annotation["category_id"]] + (" (crowd)" if annotation["iscrowd"] else "") for annotation in annotations
-    ]
-    box_colors = [colors[annotation["category_id"]] for annotation in annotations]
-    return draw_boxes(picture, (corners * scale).reshape(-1, 4), texts, box_colors)
+    drawn = []
+    for image, picture in zip(chosen, pictures, strict=True):
+        annotations, size = of_image[image["id"]], (image["height"], image["width"])
+        scale = np.array([picture.shape[1] / size[1], picture.shape[0] / size[0]])  # (x, y)
+        outlines = [(one["category_id"], polygon * scale) for one in annotations for polygon in _outlines(one, size)]
+        filled = draw_polygons(picture, [polygon for _, polygon in outlines], [colors[key] for key, _ in outlines])
+        corners = np.array([one["bbox"] for one in annotations], np.float64).reshape(-1, 2, 2)
+        corners[:, 1] += corners[:, 0]  # xywh -> xyxy
+        texts = [names[one["category_id"]] + (" (crowd)" if one["iscrowd"] else "") for one in annotations]
+        box_colors = [colors[one["category_id"]] for one in annotations]
+        drawn.append(draw_boxes(filled, (corners * scale).reshape(-1, 4), texts, box_colors))
+    return drawn
 
 
 def _outlines(annotation: CocoAnnotation, size: tuple[int, int]) -> list[np.ndarray]:
