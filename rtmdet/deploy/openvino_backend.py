@@ -25,18 +25,18 @@ ROOM = "rtmdet"  # of the facts among the file's metadata
 DIGEST = "bin_sha256"  # of the .bin; the first files lack it
 
 
-def open_openvino(path: Path, device: str, threads: int | None = None, precision: str = "f32") -> ExportedBackend:
+def open_openvino(path: Path, device: str, threads: int | None = None) -> ExportedBackend:
     """The network of a file of `rtmdet export`. Raises InputError.
 
-    `device` is cpu or auto. `precision` is that of the calculation: OpenVINO's own choice on some CPUs is bf16, which
-    was measured to be slower (112 ms instead of 64 ms for tiny at 640 pixels) and is less exact.
+    `device` is cpu or auto. The network computes in 32 bits: OpenVINO's own choice on some CPUs is bf16, which was
+    measured to be slower (112 ms instead of 64 ms for tiny at 640 pixels) and is less exact.
     """
     if device not in ("cpu", "auto"):
         raise InputError(f"device {device!r}: files of OpenVINO run on the CPU here: try cpu")
     if b"<net" not in read_whole(path)[:1000]:  # OpenVINO would write about it itself
         raise InputError(f"{path}: not an OpenVINO file (<net ...>): give one of rtmdet export")
     digest = hashlib.sha256(read_whole(path.with_suffix(".bin"))).hexdigest()
-    settings: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    settings: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     try:
@@ -60,7 +60,7 @@ def open_openvino(path: Path, device: str, threads: int | None = None, precision
         request = compiled.create_infer_request()  # one for each call: threads may call at the same time
         return [np.array(output) for output in request.infer({0: images}).to_tuple()]
 
-    reopen = functools.partial(open_openvino, path.resolve(), "cpu", threads, precision)
+    reopen = functools.partial(open_openvino, path.resolve(), "cpu", threads)
     return ExportedBackend(str(path), run, facts, "cpu", reopen)
 
 
