@@ -15,7 +15,7 @@ from rtmdet.core.paths import FilePath, path_or_none, user_path
 from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, ExportOptions, Tracer, check_formats
 from rtmdet.detector import Detector, Score
 from rtmdet.exporting.int8 import LARGEST_DROP, Int8Plan, add_int8, check_int8, choose_calibration_images
-from rtmdet.exporting.verified_export import CHECK_IMAGES, Exports, choose_check_images, export_detector
+from rtmdet.exporting.verified_export import CHECK_IMAGES, ExportJob, Exports, choose_check_images, export_detector
 from rtmdet.measuring.compare import Comparison, compare_runs
 from rtmdet.measuring.ground_truth import open_ground_truth
 from rtmdet.measuring.measure import Evaluation, Loading, evaluate_detector
@@ -136,11 +136,9 @@ def export(
     if int8:
         check_int8(formats, options, chosen)
         plan = Int8Plan(choose_calibration_images(network, weights, **own, folder=path_or_none(calibrate)), max_drop)
-    stem, tracer = _folder(weights, out) / weights.stem, Tracer(whole.model)
-    files = export_detector(whole, network, formats, chosen, tracer=tracer, stem=stem, options=options)
-    if plan is not None:
-        files = add_int8(files, whole, network, chosen, plan=plan, tracer=tracer, stem=stem, options=options)
-    return files
+    job = ExportJob(whole, network, Tracer(whole.model), chosen, _folder(weights, out) / weights.stem, options)
+    files = export_detector(job, formats)
+    return files if plan is None else add_int8(job, files, plan)
 
 
 @checked

@@ -13,10 +13,10 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.files import files_below, spread
 from rtmdet.data.formats.open import find_dataset
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
-from rtmdet.deploy.export import ENDINGS, RUNS_ALONE, ExportOptions, Tracer, export_facts, write_graph
+from rtmdet.deploy.export import ENDINGS, RUNS_ALONE, ExportOptions, export_facts, write_graph
 from rtmdet.deploy.export_result import ExportedFile, Exports
 from rtmdet.detector import Detector
-from rtmdet.exporting.verified_export import CheckImages, named_by_result, record, unverified, verify_file
+from rtmdet.exporting.verified_export import CheckImages, ExportJob, named_by_result, record, unverified, verify_file
 from rtmdet.measuring.ground_truth import open_coco, open_ground_truth, stored_split
 
 if TYPE_CHECKING:
@@ -85,17 +85,7 @@ def choose_calibration_images(
     return tuple(spread(paths, CALIBRATION_IMAGES))
 
 
-def add_int8(
-    exports: Exports,
-    whole: Detector,
-    network: Detector,
-    images: CheckImages,
-    *,
-    plan: Int8Plan,
-    tracer: Tracer,
-    stem: Path,
-    options: ExportOptions,
-) -> Exports:
+def add_int8(job: ExportJob, exports: Exports, plan: Int8Plan) -> Exports:
     """Write an int8 file beside each float file, `<stem>-int8` with its ending, and join both tables.
 
     If AP drops too far, further attempts keep more layers in float (FLOAT_LAYERS). A file whose AP is too low even
@@ -103,11 +93,11 @@ def add_int8(
     """
     from rtmdet.deploy.quantize import quantize_onnx
 
-    facts = replace(export_facts(whole.facts, options, whole.path), int8=True)
-    graph = tracer.graph(facts)
-    calibration = _Inputs(network, plan.images, options.fixed_batch or 1)
+    facts = replace(export_facts(job.whole.facts, job.options, job.whole.path), int8=True)
+    graph = job.tracer.graph(facts)
+    calibration = _Inputs(job.network, plan.images, job.options.fixed_batch or 1)
     waiting = {file.format: file for file in exports.files}
-    paths = {name: stem.with_name(f"{stem.name}-int8{ENDINGS[name]}") for name in waiting}
+    paths = {name: job.stem.with_name(f"{job.stem.name}-int8{ENDINGS[name]}") for name in waiting}
     made: dict[str, ExportedFile] = {}
     for layers in attempts(graph):
         also = f", also in float: {', '.join(layers)}" if layers else ""
@@ -115,16 +105,16 @@ def add_int8(
         quantized = quantize_onnx(graph, calibration, count=len(calibration), float_layers=layers)
         for name, file in tuple(waiting.items()):
             path = unverified(paths[name])
-            write_graph(quantized, facts, path, name, options)
+            write_graph(quantized, facts, path, name, job.options)
             ap = file.ap[0] if file.ap else None
-            found = verify_file(network, path, name, images, ap, most_drop=plan.most_drop)
+            found = verify_file(job, path, name, ap, most_drop=plan.most_drop)
             made[name] = replace(found, note=_note(found, file, layers))
             if found.verified:
                 del waiting[name]
         if not waiting:
             break
     files = [named_by_result(made[name], path) for name, path in paths.items()]
-    record(stem, network, images, files)
+    record(job, files)
     return replace(exports, files=(*exports.files, *files))
 
 

@@ -38,35 +38,36 @@ class CheckImages:
     dataset: CocoDataset | None  # the same images with annotations, if they have any
 
 
-def export_detector(
-    whole: Detector,
-    network: Detector,
-    formats: Sequence[str],
-    images: CheckImages,
-    *,
-    tracer: Tracer,
-    stem: Path,
-    options: ExportOptions,
-) -> Exports:
-    """Write one file of each format, `stem` with its ending, and compare each with the network. Raises InputError.
+@dataclass(frozen=True, slots=True)
+class ExportJob:
+    """What is exported, and what its files are compared with and on."""
 
-    `whole` is the detector with its batch norms, `network` may be the same with merged ones, which is faster, and
-    `tracer` makes the graphs of the whole one.
+    whole: Detector  # with its batch norms
+    network: Detector  # may be the same with merged ones, which is faster
+    tracer: Tracer  # makes the graphs of the whole one
+    images: CheckImages
+    stem: Path  # the files have this path, with their endings
+    options: ExportOptions
+
+
+def export_detector(job: ExportJob, formats: Sequence[str]) -> Exports:
+    """Write one file of each format and compare each with the network. Raises InputError.
+
     Until it is compared, and if it differs, a file has a name with `unverified`: an earlier verified one stays.
     The results of all files are in `<stem>.check.json`.
     """
     ap = None
-    if images.dataset is not None:
-        say(f"measuring the network on {images.name}")
-        ap = _precision(network, images.dataset)
+    if job.images.dataset is not None:
+        say(f"measuring the network on {job.images.name}")
+        ap = _precision(job.network, job.images.dataset)
     exported = []
     for name in formats:
-        path = stem.with_name(stem.name + ENDINGS[name])
+        path = job.stem.with_name(job.stem.name + ENDINGS[name])
         say(f"writing {path}")
-        write_network(tracer, whole.facts, unverified(path), name, options, source=whole.path)
-        exported.append(named_by_result(verify_file(network, unverified(path), name, images, ap), path))
-    record(stem, network, images, exported)
-    return Exports(tuple(exported), images.name)
+        write_network(job.tracer, job.whole.facts, unverified(path), name, job.options, source=job.whole.path)
+        exported.append(named_by_result(verify_file(job, unverified(path), name, ap), path))
+    record(job, exported)
+    return Exports(tuple(exported), job.images.name)
 
 
 def choose_check_images(
@@ -100,15 +101,10 @@ def choose_check_images(
 
 
 def verify_file(
-    detector: Detector,
-    path: Path,
-    format: str,
-    images: CheckImages,
-    ap: float | None,
-    *,
-    most_drop: float | None = None,
+    job: ExportJob, path: Path, format: str, ap: float | None, *, most_drop: float | None = None
 ) -> ExportedFile:
     """Compare a file with the network, whose AP is `ap`; `most_drop`: only AP is judged, it may drop by this much."""
+    detector, images = job.network, job.images
     file = Detector(path, device=str(detector.device), input_size=detector.input_size)
     agreement = compare_detections(detector, file, _pictures(images, detector))
     measured = None
@@ -160,9 +156,9 @@ def _precision(detector: Detector, dataset: CocoDataset) -> float:
     return evaluate_detector(detector, dataset, name=str(detector.path), loading=Loading(workers=0), tiling=tiling).ap
 
 
-def record(stem: Path, detector: Detector, images: CheckImages, files: Sequence[ExportedFile]) -> None:
+def record(job: ExportJob, files: Sequence[ExportedFile]) -> None:
     """Add the results to those of earlier exports of the same name, in `<stem>.check.json`."""
-    path = stem.with_name(f"{stem.name}.check.json")
+    path, weights = job.stem.with_name(f"{job.stem.name}.check.json"), str(job.network.path)
     earlier: dict[str, object] = {}
     if path.is_file():
         with suppress(InputError):  # a damaged file is replaced
@@ -175,11 +171,11 @@ def record(stem: Path, detector: Detector, images: CheckImages, files: Sequence[
             "format": file.format,
             "verified": file.verified,
             "faults": list(file.faults),
-            "compared_on": images.name,
-            "weights": str(detector.path),
+            "compared_on": job.images.name,
+            "weights": weights,
         }
         row |= {"note": file.note} if file.note else {}
         row |= {"ap": None if file.ap is None else dict(zip(("torch", "file"), file.ap, strict=True))}
         earlier.pop(unverified(file.path).name, None)  # it has been replaced
         earlier[file.path.name] = row
-    write_json(path, {"weights": str(detector.path), "version": __version__, "files": earlier}, indent=1)
+    write_json(path, {"weights": weights, "version": __version__, "files": earlier}, indent=1)

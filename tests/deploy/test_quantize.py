@@ -26,7 +26,7 @@ from rtmdet.deploy.openvino_backend import open_openvino
 from rtmdet.detector import Detector
 from rtmdet.exporting.agreement import Agreement
 from rtmdet.exporting.int8 import FLOAT_LAYERS, Int8Plan, add_int8, attempts, check_int8, choose_calibration_images
-from rtmdet.exporting.verified_export import CheckImages, ExportedFile, Exports
+from rtmdet.exporting.verified_export import CheckImages, ExportedFile, ExportJob, Exports
 from rtmdet.measuring.ground_truth import open_coco
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
@@ -198,9 +198,9 @@ def test_a_file_is_refused_after_all_attempts(
     agreement = Agreement(3, 3, 1.0, 0.0, 0.0, (0.01, 0.01))
     exports = Exports((ExportedFile(tmp_path / "a.onnx", "onnx", agreement, (1.0, 1.0), ()),), "three photos")
     plan = Int8Plan(parts.photos[:2], most_drop)
-    stem = tmp_path / "a"
-    done = add_int8(exports, parts.detector, parts.detector, check_images, plan=plan,
-                    tracer=Tracer(parts.detector.model), stem=stem, options=FIXED)  # fmt: skip
+    tracer = Tracer(parts.detector.model)
+    job = ExportJob(parts.detector, parts.detector, tracer, check_images, tmp_path / "a", FIXED)
+    done = add_int8(job, exports, plan)
     file = done.files[1]
     assert tuple(calibrated.layers) == FLOAT_LAYERS[:attempts]
     assert set(calibrated.shapes) == {(1, 3, *SIZE)}
