@@ -27,20 +27,6 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, li
     ]
 
 
-def split_groups(
-    groups: Iterable[dict[str, list[nn.Parameter] | float]], apart: Iterable[nn.Parameter], factor: float
-) -> list[dict[str, list[nn.Parameter] | float]]:
-    """The groups, with the parameters `apart` in separate groups at `factor` times the learning rate."""
-    chosen = {id(parameter) for parameter in apart}
-    halves = []
-    for group in groups:
-        parameters = cast(list[nn.Parameter], group["params"])
-        usual = [parameter for parameter in parameters if id(parameter) not in chosen]
-        other = [parameter for parameter in parameters if id(parameter) in chosen]
-        halves += [{**group, "params": usual}, {**group, "params": other, "rate_factor": factor}]
-    return halves
-
-
 def build_optimizer(
     model: nn.Module,
     *,
@@ -54,8 +40,14 @@ def build_optimizer(
     They always have separate groups, so that a resumed run may change the factor.
     """
     groups = parameter_groups(model, weight_decay)
-    if apart := list(faster):
-        groups = split_groups(groups, apart, factor)
+    if apart := {id(parameter) for parameter in faster}:
+        halves = []
+        for group in groups:
+            parameters = cast(list[nn.Parameter], group["params"])
+            usual = [parameter for parameter in parameters if id(parameter) not in apart]
+            other = [parameter for parameter in parameters if id(parameter) in apart]
+            halves += [{**group, "params": usual}, {**group, "params": other, "rate_factor": factor}]
+        groups = halves
     return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.999), fused=True)
 
 
