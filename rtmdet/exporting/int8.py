@@ -74,14 +74,12 @@ def choose_calibration_images(
     elif data is not None:
         if "train" not in (names := find_dataset(data, images).names):
             raise InputError(f"--int8 calibrates on training images, {data} has only {', '.join(names)}: {remedy}")
-        dataset = open_ground_truth(detector, weights, data=data, images=images, split="train")
-        paths = dataset.paths
+        paths = open_ground_truth(detector, weights, data=data, images=images, split="train").paths
     else:
         stored = stored_split(detector.config, weights, "train")
         if stored is None:
             raise InputError(f"{weights} does not store which images it was trained on: {remedy}")
-        dataset = open_coco(detector, Path(stored.annotations), Path(stored.images))
-        paths = dataset.paths
+        paths = open_coco(detector, Path(stored.annotations), Path(stored.images)).paths
     return tuple(spread(paths, CALIBRATION_IMAGES))
 
 
