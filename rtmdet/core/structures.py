@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rtmdet.core.arrays import clip_boxes
 from rtmdet.core.letterbox import Letterbox
 
 
@@ -40,8 +41,7 @@ class Instances:
 
     def clip(self, size: tuple[int, int]) -> "Instances":
         """Corners clipped to an image of (H, W); boxes outside of it remain, with zero area."""
-        height, width = size
-        return replace(self, boxes=np.clip(self.boxes, 0, np.array([width, height, width, height], np.float32)))
+        return replace(self, boxes=clip_boxes(self.boxes, size))
 
     def select(self, keep: np.ndarray) -> "Instances":
         """Those selected by a mask (N,) bool or by indices."""
