@@ -123,7 +123,7 @@ def export(
         raise InputError("calibrate and max_drop are for int8 files: add int8 (--int8), or leave them out")
     if not nms and (nms_iou is not None or nms_score != NMS_SCORE):
         raise InputError("nms_score and nms_iou are those of NMS in the file: add nms (--nms), or leave them out")
-    options = ExportOptions(half=half, fixed_input=fixed is not None, fixed_batch=fixed)
+    options = ExportOptions(half=half, fixed_batch=fixed)
     check_formats(formats, options, nms=nms)
     whole, network = _whole_and_merged(detector, size, classes, input_size)
     if nms:  # without box voting, which needs the boxes that it drops

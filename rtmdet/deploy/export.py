@@ -37,8 +37,7 @@ class ExportOptions:
     """How the network is written. Only `onnx` and `openvino` have any of these."""
 
     half: bool = False  # 16 bits
-    fixed_input: bool = False  # only images of the detector's input size
-    fixed_batch: int | None = None  # number of images in every batch; None: any
+    fixed_batch: int | None = None  # images in every batch, all of the detector's input size; None: any of both
     nms: NmsFacts | None = None  # NMS inside
 
     def __post_init__(self) -> None:
@@ -108,7 +107,7 @@ def export_facts(facts: ModelFacts, options: ExportOptions, source: Path | None)
         model=facts,
         version=__version__,
         weights="" if source is None else hashlib.sha256(source.read_bytes()).hexdigest(),
-        fixed_input=options.fixed_input,
+        fixed_input=options.fixed_batch is not None,
         fixed_batch=options.fixed_batch,
         nms=options.nms,
     )

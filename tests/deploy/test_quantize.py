@@ -32,7 +32,7 @@ from rtmdet.measuring.ground_truth import open_coco
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
 SIZE = (192, 256)  # (H, W) of the network's input
-FIXED = ExportOptions(fixed_input=True, fixed_batch=1)  # quick to trace
+FIXED = ExportOptions(fixed_batch=1)  # quick to trace
 COUNT = 8  # calibration images
 
 
