@@ -1,7 +1,7 @@
 """How long a run takes: the sum of its steps, validations and checkpoints, each in seconds on this machine."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from rtmdet.config.schema import Config
 from rtmdet.core.console import write_above_bar
@@ -74,19 +74,16 @@ def duration_text(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
+@dataclass(eq=False)
 class DurationEstimate(Callback):
-    """Prints one line as soon as enough steps were timed.
+    """Prints one line as soon as enough steps were timed."""
 
-    `choice`: the cost of choosing the input size for detection, in validations. `fits`: whether to mention --minutes.
-    """
-
-    def __init__(self, course: Course, validation_batches: int, choice: float = 0.0, *, fits: bool = True) -> None:
-        self._course = course
-        self._choice = choice
-        self._batches = validation_batches
-        self._fits = fits
-        self._durations: list[float] = []
-        self._printed = False
+    course: Course
+    validation_batches: int
+    choice: float = 0.0  # the cost of choosing the input size for detection, in validations
+    fits: bool = True  # whether to mention --minutes
+    _durations: list[float] = field(default_factory=list, init=False)
+    _printed: bool = field(default=False, init=False)
 
     def on_step(self, record: StepRecord) -> None:
         """Record the time of the step."""
@@ -99,7 +96,7 @@ class DurationEstimate(Callback):
 
     def estimate(self) -> str:
         """The estimate as one line, with a shorter alternative for long runs."""
-        course, fewer = self._course, self._course.epochs // 4
+        course, fewer = self.course, self.course.epochs // 4
         seconds = self.seconds(course)
         text = f"the run takes about {duration_text(seconds)} on this machine"
         if seconds >= LONG and fewer:
@@ -107,11 +104,11 @@ class DurationEstimate(Callback):
             # All steps count alike here.
             short = replace(course, epochs=fewer, plain_epochs=0, validations=validations)
             text += f"; --set train.epochs={fewer} takes {duration_text(self.seconds(short))}"
-        return f"{text}; --minutes N limits the time" if self._fits else text
+        return f"{text}; --minutes N limits the time" if self.fits else text
 
     def seconds(self, course: Course) -> float:
         """The estimated time from the first step to the end of a run; all steps count alike."""
         step = pace(self._durations, course.steps)
         start = max(self._durations[0] - step, 0.0)
-        validation = self._batches * FORWARD * step
-        return course.seconds(Speed(start, step, step, validation, SAVE, END + self._choice * validation))
+        validation = self.validation_batches * FORWARD * step
+        return course.seconds(Speed(start, step, step, validation, SAVE, END + self.choice * validation))
