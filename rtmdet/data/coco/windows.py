@@ -28,13 +28,7 @@ class Cutting:
     picture: CocoImage  # that it is cut out of
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """A window with the objects that are visible in it, or `empty`: nothing of any object, used or not, is."""
-
-    cutting: Cutting
-    annotations: list[CocoAnnotation]
-    empty: bool
+_Cut = tuple[Cutting, list[CocoAnnotation]]  # a window with the objects that are visible in it
 
 
 def cut_pictures(
@@ -53,25 +47,28 @@ def cut_pictures(
         usable = [one for one in of_image[picture["id"]] if reason_against(one, wanted) is None]
         if usable or keep_empty:
             cuts[picture["id"]] = list(_cut(picture, of_image[picture["id"]], wanted, tiling))
-    kept = _kept(cuts, keep_empty=keep_empty)
+    empty = [cutting for own in cuts.values() for cutting, seen in own if not seen]
+    full = sum(map(len, cuts.values())) - len(empty)
+    kept_empty = {id(cutting) for cutting in spread(empty, full if keep_empty else int(EMPTY_SHARE * full))}
     numbers = count(max((image["id"] for image in file["images"]), default=0) + 1)
     marks = count(max((one["id"] for one in file["annotations"]), default=0) + 1)
     images, annotations, cuttings = [], list(file["annotations"]), {}
     for picture in file["images"]:
         images.append(picture)
-        for cut in kept.get(picture["id"], ()):
-            number = next(numbers)
-            x1, y1, x2, y2 = cut.cutting.window
-            images.append({**picture, "id": number, "width": x2 - x1, "height": y2 - y1})
-            annotations += [{**one, "id": next(marks), "image_id": number} for one in cut.annotations]
-            cuttings[number] = cut.cutting
+        for cutting, seen in cuts.get(picture["id"], ()):
+            if seen or id(cutting) in kept_empty:
+                number = next(numbers)
+                x1, y1, x2, y2 = cutting.window
+                images.append({**picture, "id": number, "width": x2 - x1, "height": y2 - y1})
+                annotations += [{**one, "id": next(marks), "image_id": number} for one in seen]
+                cuttings[number] = cutting
     return {**file, "images": images, "annotations": annotations}, cuttings
 
 
 def _cut(
     picture: CocoImage, annotations: list[CocoAnnotation], wanted: Container[int], tiling: Tiling
 ) -> Iterator[_Cut]:
-    """Those windows of a picture that may be used."""
+    """Those windows of a picture that may be used: they show an object, or nothing of any, used or not."""
     corners = np.array([one["bbox"] for one in annotations], np.float32).reshape(-1, 4)
     corners[:, 2:] += corners[:, :2]
     objects = Instances(corners, np.arange(len(annotations)))  # labeled by their place in the list
@@ -88,7 +85,7 @@ def _cut(
             for place, box in zip(inside.labels.tolist(), inside.boxes.tolist(), strict=True)
         ]
         if cut or not visible.any():
-            yield _Cut(Cutting(window, picture), cut, empty=not cut)
+            yield Cutting(window, picture), cut
 
 
 def _clipped(annotation: CocoAnnotation, box: list[float], share: float) -> CocoAnnotation:
@@ -96,16 +93,6 @@ def _clipped(annotation: CocoAnnotation, box: list[float], share: float) -> Coco
     number, image, category = annotation["id"], annotation["image_id"], annotation["category_id"]
     seen = box_annotation(number, image, category, box=box, crowd=bool(annotation["iscrowd"]))
     return {**seen, "area": annotation["area"] * share}
-
-
-def _kept(cuts: dict[int, list[_Cut]], *, keep_empty: bool) -> dict[int, list[_Cut]]:
-    """All windows with objects, and the right number of the empty ones, evenly spread over all pictures."""
-    everything = [cut for own in cuts.values() for cut in own]
-    empty = [place for place, cut in enumerate(everything) if cut.empty]
-    full = len(everything) - len(empty)
-    number = min(len(empty), full if keep_empty else int(EMPTY_SHARE * full))
-    chosen = {id(everything[place]) for place in spread(empty, number)}
-    return {key: [cut for cut in own if not cut.empty or id(cut) in chosen] for key, own in cuts.items()}
 
 
 def _areas(objects: Instances) -> np.ndarray:
