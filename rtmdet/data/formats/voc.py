@@ -212,9 +212,18 @@ def voc_document(
     image: CocoImage, annotations: Sequence[CocoAnnotation], names: Mapping[int, str]
 ) -> "ElementTree[Element]":
     """The XML of one image; `names` are those of the category ids."""
-    root = _root(image)
+    root = Element("annotation")
+    _add(root, {"folder": "JPEGImages", "filename": image["file_name"].replace("\\", "/")})
+    _add(SubElement(root, "size"), {"width": image["width"], "height": image["height"], "depth": 3})
+    _add(root, {"segmented": 0})
     for annotation in annotations:
-        _add_object(root, annotation, names[annotation["category_id"]], (image["width"], image["height"]))
+        found = SubElement(root, "object")
+        name, difficult = names[annotation["category_id"]], annotation["iscrowd"]
+        _add(found, {"name": name, "pose": "Unspecified", "truncated": 0, "difficult": difficult})
+        x, y, width, height = annotation["bbox"]
+        left, right = _pixels(x, width, image["width"])
+        top, bottom = _pixels(y, height, image["height"])
+        _add(SubElement(found, "bndbox"), {"xmin": left, "ymin": top, "xmax": right, "ymax": bottom})
     indent(root)
     return ElementTree(root)
 
@@ -223,29 +232,9 @@ def _path(out: Path, stem: str) -> Path:
     return out / "Annotations" / f"{stem}.xml"
 
 
-def _root(image: CocoImage) -> Element:
-    root = Element("annotation")
-    SubElement(root, "folder").text = "JPEGImages"
-    SubElement(root, "filename").text = image["file_name"].replace("\\", "/")
-    size = SubElement(root, "size")
-    for key, value in (("width", image["width"]), ("height", image["height"]), ("depth", 3)):
-        SubElement(size, key).text = str(value)
-    SubElement(root, "segmented").text = "0"
-    return root
-
-
-def _add_object(root: Element, annotation: CocoAnnotation, name: str, size: tuple[int, int]) -> None:
-    """Add an object of an image of (W, H)."""
-    found = SubElement(root, "object")
-    for key, value in (("name", name), ("pose", "Unspecified"), ("truncated", "0")):
-        SubElement(found, key).text = value
-    SubElement(found, "difficult").text = str(annotation["iscrowd"])
-    box = SubElement(found, "bndbox")
-    first, last = zip(
-        *(_pixels(annotation["bbox"][i], annotation["bbox"][i + 2], size[i]) for i in (0, 1)), strict=True
-    )
-    for key, number in zip(("xmin", "ymin", "xmax", "ymax"), (*first, *last), strict=True):
-        SubElement(box, key).text = str(number)
+def _add(parent: Element, texts: Mapping[str, object]) -> None:
+    for tag, text in texts.items():
+        SubElement(parent, tag).text = str(text)
 
 
 def _pixels(start: float, length: float, size: int) -> tuple[int, int]:
