@@ -4,8 +4,9 @@ docs/detections.md explains it to users. Fields may be added; existing ones keep
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import NotRequired
 
 from rtmdet.core.detections import DetectedImage
 from rtmdet.stream.growing_file import ListFile
@@ -19,22 +20,15 @@ class DetectedFile(DetectedImage):
     seconds: NotRequired[float]  # since the beginning of the video
 
 
-class InputSide(TypedDict):
-    """Size of the network's input in pixels."""
+def open_document(
+    path: Path, *, weights: str, input_size: tuple[int, int], thresholds: Mapping[str, float]
+) -> ListFile:
+    """detections.json with the settings of the run and no image yet.
 
-    width: int
-    height: int
-
-
-class DetectionsHead(TypedDict):
-    """The settings of a run."""
-
-    weights: str
-    input: InputSide
-    score_thresholds: dict[str, float]  # of each class that was detected
-
-
-def open_document(path: Path, head: DetectionsHead) -> ListFile:
-    """detections.json with the settings of the run and no image yet."""
+    `input_size` is (H, W) of the network's input, `thresholds` has the score of each class that is detected.
+    """
+    height, width = input_size
+    sides = {"width": width, "height": height}
+    head = {"weights": weights, "input": sides, "score_thresholds": dict(thresholds)}
     before = json.dumps(head, indent=1).removesuffix("\n}") + ',\n "images": ['
     return ListFile(path, before=before, after="]}", indent=1)

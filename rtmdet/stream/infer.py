@@ -13,9 +13,10 @@ from rtmdet.core.picture_source import source_mark
 from rtmdet.core.threads import in_order
 from rtmdet.detector import Detector
 from rtmdet.stream.detecting import DetectSettings, Result, detect_frames
-from rtmdet.stream.document import DetectedFile, DetectionsHead, InputSide, open_document
+from rtmdet.stream.document import DetectedFile, open_document
 from rtmdet.stream.formats import open_formats
 from rtmdet.stream.frames import Failure, Frame, Source
+from rtmdet.stream.growing_file import ListFile
 from rtmdet.stream.label_files import LabelFiles, labeled_result
 from rtmdet.stream.output_places import OutputPlace, choose_places, save_crops
 from rtmdet.stream.track_files import TracksTable
@@ -63,17 +64,15 @@ def infer(
     elif "mot" in output.formats:
         raise InputError("--save mot: its rows are tracks: add --track")
     targets = choose_places(sources, output.folder, drawn=output.pictures)
-    height, width = detector.input_size
-    head = DetectionsHead(
-        weights=weights,
-        input=InputSide(width=width, height=height),
-        score_thresholds=dict(settings.thresholds),
-    )
     formats = open_formats(output.formats, output.folder, detector.classes, detector.category_ids)
-    if settings.tracked and output.document:
-        formats.append(TracksTable(output.folder))
+    document = None
+    if output.document:
+        path, size, thresholds = output.folder / "detections.json", detector.input_size, settings.thresholds
+        document = open_document(path, weights=weights, input_size=size, thresholds=thresholds)
+        if settings.tracked:
+            formats.append(TracksTable(output.folder))
     by_source = dict(zip(sources, targets, strict=True))
-    return _outcomes(detector, sources, settings, _Writer(output, by_source, head, formats))
+    return _outcomes(detector, sources, settings, _Writer(output, by_source, document, formats))
 
 
 def _outcomes(
@@ -107,15 +106,15 @@ class _Writer:
         self,
         output: OutputSettings,
         targets: dict[Source, OutputPlace],
-        head: DetectionsHead,
+        document: ListFile | None,
         formats: Sequence[LabelFiles],
     ) -> None:
         self._output = output
-        self._formats = formats
         self._targets = targets
+        self._document = document
+        self._formats = formats
         self._video: VideoWriter | None = None
         self._filmed: Source | None = None  # the source of the open or broken video
-        self._document = open_document(output.folder / "detections.json", head) if output.document else None
 
     def draw(self, result: Result | Failure) -> _Drawn | Failure:
         """Draw and save the picture and the crops of one result."""
