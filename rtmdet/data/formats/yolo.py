@@ -120,17 +120,13 @@ class _Line(NamedTuple):
 def _read_lines(path: Path | None) -> Iterator[_Line]:
     """The lines of a label file that are not empty; none without a file."""
     text = "" if path is None else read_text(path, "label file")
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            yield _parse(f"{path}: line {number}", line.strip())
-
-
-def _parse(where: str, text: str) -> _Line:
-    try:
-        label, *values = map(float, text.split())
-    except ValueError:
-        return _Line(where, text, math.nan, np.zeros(0))
-    return _Line(where, text, label, np.array(values))
+    for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
+        if line:
+            try:
+                label, *values = map(float, line.split())
+            except ValueError:
+                label, values = math.nan, []
+            yield _Line(f"{path}: line {number}", line, label, np.array(values))
 
 
 def _count_poses(lines: Iterable[np.ndarray]) -> tuple[int, bool]:
@@ -199,9 +195,8 @@ def _read_object(line: _Line, layout: YoloLayout, *, box_only: bool) -> LabeledO
 
 def _corners(values: np.ndarray) -> np.ndarray:
     """Center and size (4,) -> top left, top right, bottom right, bottom left (4, 2)."""
-    (x, y), (half_width, half_height) = values[:2], values[2:] / 2
-    left, top, right, bottom = x - half_width, y - half_height, x + half_width, y + half_height
-    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+    center, half = values[:2], values[2:] / 2
+    return center + half * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
 
 
 def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
@@ -225,7 +220,9 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
     annotations_of = by_image(one for one in file["annotations"] if not one["iscrowd"])
     for image, stem in zip(file["images"], stems, strict=True):
         lines = [yolo_line(numbers[entry["category_id"]], entry, image) for entry in annotations_of[image["id"]]]
-        label = _label_place(out / "images" / split / f"{stem}.txt")
+        # YOLO looks for labels/ in place of the last images/ of an image's path, in this letter case only.
+        place = "/labels/".join(f"/images/{split}/{stem}.txt".rsplit("/images/", 1))
+        label = out / place.removeprefix("/")
         label.parent.mkdir(parents=True, exist_ok=True)
         label.write_text("".join(lines))
         copy_image(images, image["file_name"], out / "images" / split)
@@ -233,13 +230,6 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
     (out / "data.yaml").write_text(text, encoding="utf-8")
     crowds = sum(annotation["iscrowd"] for annotation in file["annotations"])
     return [f"skipped: {crowds} x crowd region"] if crowds else []
-
-
-def _label_place(path: Path) -> Path:
-    """The path with its last images/ replaced by labels/, as YOLO does, in this letter case only."""
-    parts = [*path.parts]
-    last = len(parts) - 1 - parts[::-1].index("images")
-    return Path(*parts[:last], "labels", *parts[last + 1 :])
 
 
 def _current_data_yaml(out: Path, names: list[str]) -> dict[str, object]:
