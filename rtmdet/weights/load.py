@@ -76,12 +76,10 @@ class LoadedWeights:
     @property
     def has_statistics(self) -> bool:
         """Whether the batch norms hold statistics: some exports leave all means 0 and all variances 1."""
-        means = [name for name in self.tensors if name.endswith(".running_mean")]
-        variances = [f"{name.removesuffix('mean')}var" for name in means]
-        pairs = [
-            (self.tensors[mean], self.tensors.get(variance)) for mean, variance in zip(means, variances, strict=True)
-        ]
-        return not pairs or not all(variance is not None and is_blank(mean, variance) for mean, variance in pairs)
+        means = {name: mean for name, mean in self.tensors.items() if name.endswith(".running_mean")}
+        variances = [self.tensors.get(f"{name.removesuffix('mean')}var") for name in means]
+        pairs = zip(means.values(), variances, strict=True)
+        return not means or not all(variance is not None and is_blank(mean, variance) for mean, variance in pairs)
 
     @property
     def backbone_only(self) -> bool:
