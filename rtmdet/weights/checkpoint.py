@@ -76,7 +76,9 @@ def save_checkpoint(
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        _move_into_place(part, path, keep=training is not None)
+        if training is not None and zipfile.is_zipfile(path):  # a truncated one must not replace a complete PREVIOUS
+            os.replace(path, path.with_name(PREVIOUS))
+        os.replace(part, path)  # interrupted anywhere, a complete checkpoint remains under a known name
     except (OSError, RuntimeError) as error:  # torch hides a failed write in a RuntimeError
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         previous = ", the previous file is kept" if path.is_file() else ""
@@ -86,13 +88,6 @@ def save_checkpoint(
     finally:
         with contextlib.suppress(OSError):  # nothing to remove: finished, or never started
             part.unlink()
-
-
-def _move_into_place(part: Path, path: Path, *, keep: bool) -> None:
-    """Rename a finished file; if interrupted anywhere, a complete checkpoint remains under a known name."""
-    if keep and zipfile.is_zipfile(path):  # a truncated one must not replace its complete predecessor
-        os.replace(path, path.with_name(PREVIOUS))
-    os.replace(part, path)
 
 
 def has_checkpoint(folder: Path) -> bool:
