@@ -35,7 +35,9 @@ def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
     """
     path = user_path(name_or_path)
     if os.path.isdir(path):  # also for a text that no path can be
-        return _weights_of_run(path)
+        if not (path / LAST).is_file():  # not best.pth: it was chosen on the very images that would measure it
+            raise InputError(f"{path}: expected the folder of a run, found no {LAST} in it; give a checkpoint file")
+        return path / LAST
     if os.path.exists(path):
         return path
     name = str(name_or_path)
@@ -49,12 +51,6 @@ def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
             if not target.is_file():  # another process may have downloaded it meanwhile
                 download(WEIGHTS[name].url, target, sha256_prefix=WEIGHTS[name].sha256_prefix, progress=progress)
     return target
-
-
-def _weights_of_run(folder: Path) -> Path:
-    if not (folder / LAST).is_file():  # not best.pth: it was chosen on the very images that would measure it
-        raise InputError(f"{folder}: expected the folder of a run, found no {LAST} in it; give a checkpoint file")
-    return folder / LAST
 
 
 @contextlib.contextmanager
