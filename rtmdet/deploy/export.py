@@ -17,8 +17,9 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
 from rtmdet.core.whole_file import write_whole
 from rtmdet.models.rtmdet import RTMDet
+from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import find_size
-from rtmdet.weights.openmmlab_file import openmmlab_config, write_openmmlab
+from rtmdet.weights.openmmlab_file import openmmlab_config
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -96,7 +97,7 @@ def write_network(
         facts = replace(facts, size=facts.size or find_size(tensors) or "")
         config = openmmlab_config(facts)
         write_whole(path.with_suffix(SECOND_FILE[path.suffix]), config.encode())
-        write_openmmlab(path, tensors, facts, config)
+        save_checkpoint(path, model_state=tensors, meta=CheckpointMeta(facts, openmmlab_config=config))
     else:
         write_whole(path, safetensors.torch.save(tensors, known.to_text()))
 

@@ -1,13 +1,9 @@
-"""Writes a detector as a checkpoint of OpenMMLab: mmdet 3 loads it alone, as the configuration is in the file.
+"""The configuration of a detector for OpenMMLab, as `meta.cfg` of its checkpoint: mmdet 3 loads that file alone.
 
 Tensor names are OpenMMLab's already; the layout besides `meta.cfg` is that of our checkpoints, which mmdet accepts.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
 from string import Template
-
-from torch import Tensor
 
 from rtmdet.core.backend import Selection
 from rtmdet.core.class_colors import class_colors
@@ -16,7 +12,6 @@ from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import PAD_VALUE
 from rtmdet.models.backbone import scaled_channels
 from rtmdet.models.zoo import BGR_MEAN, BGR_STD, SIZES
-from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 
 # Only mmdet runs this text; nothing here does.
 _CONFIG = Template("""\
@@ -108,11 +103,6 @@ _SQUARE = """\
 dict(type='Resize', scale=({0}, {1}), keep_ratio=True),
     dict(type='Pad', size=({0}, {1}), pad_val=dict(img=({2}, {2}, {2})))"""
 _OBLONG = "dict(type='FixShapeResize', width={0}, height={1}, keep_ratio=True, pad_val=dict(img=({2}, {2}, {2})))"
-
-
-def write_openmmlab(path: Path, tensors: Mapping[str, Tensor], facts: ModelFacts, config: str) -> None:
-    """Write the weights with the text of `openmmlab_config`. Raises InputError if that fails."""
-    save_checkpoint(path, model_state=tensors, meta=CheckpointMeta(facts, openmmlab_config=config))
 
 
 def openmmlab_config(facts: ModelFacts) -> str:
