@@ -71,15 +71,11 @@ def find_group_categories(categories: Collection[Mapping[str, Any]], used: Colle
     Such a category has no annotations (`used` has the ids of those with some) and no supercategory of its own, and
     another category has its name as supercategory. Roboflow writes the project's name this way, as category 0.
     """
-    groups: dict[object, set[int]] = {}
-    for category in categories:
-        groups.setdefault(_supercategory(category), set()).add(category["id"])
+    supercategories = {_supercategory(category) for category in categories}
     return [
         category["id"]
         for category in categories
-        if category["id"] not in used
-        and _supercategory(category) is None
-        and groups.get(category.get("name"), set()) - {category["id"]}
+        if category["id"] not in used and not _supercategory(category) and category["name"] in supercategories
     ]
 
 
