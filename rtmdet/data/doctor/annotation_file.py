@@ -7,7 +7,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, CocoImage, read_sound
-from rtmdet.data.doctor.finding import Finding, Item, Severity, SplitFiles, without_remedy
+from rtmdet.data.doctor.finding import Finding, Item, Severity, SplitFiles
 from rtmdet.data.formats.faults import Fault, collect_faults
 from rtmdet.data.image_names import place_images
 
@@ -105,7 +105,7 @@ def _list_faults(file: AnnotationFile, faults: Iterable[Fault]) -> Iterator[Find
     items: dict[str, list[Item]] = {code: [] for code in FAULTS}
     for one in faults:
         if one.code != "missing-image":  # reported one by one when the image files are read
-            text = without_remedy(one.text).removeprefix(f"{file.source.annotations}: ")
+            text = (one.text.rpartition("; ")[0] or one.text).removeprefix(f"{file.source.annotations}: ")
             image_id, annotation_id = (
                 one.identifier if one.key == key else None for key in ("images", "annotations")
             )

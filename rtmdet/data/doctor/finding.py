@@ -47,11 +47,6 @@ class Item:
     box: tuple[float, float, float, float] | None = None  # xyxy in pixels of the first image, may lie outside of it
 
 
-def without_remedy(message: str) -> str:
-    """The message of an InputError without its last part: a finding prints the advice once for all its cases."""
-    return message.rpartition("; ")[0] or message
-
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """All cases of one kind in one split; a finding without cases is not reported."""
