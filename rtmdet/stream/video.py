@@ -218,7 +218,7 @@ class VideoWriter:
         self.path = path
         self._size = size
         self._last = -1
-        try:
+        with self._writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._container = av.open(f"file:{path}", "w", options={"movflags": "faststart"})
             self._container.metadata["comment"] = comment
@@ -229,8 +229,6 @@ class VideoWriter:
             self._stream.codec_context.time_base = Fraction(1, CLOCK)
             if codec == "libx264":
                 self._stream.options = {"crf": "20", "preset": "veryfast"}
-        except (av.FFmpegError, OSError) as error:
-            raise unwritable(self.path, error, "video") from error
 
     def add(self, picture: np.ndarray, seconds: float) -> None:
         """Append a frame (H, W, 3) uint8 RGB, shown from `seconds` on. Raises InputError."""
@@ -242,19 +240,19 @@ class VideoWriter:
         image = av.VideoFrame.from_ndarray(padded, format="rgb24")
         self._last = max(round(seconds * CLOCK), self._last + 1)  # times must rise
         image.pts, image.time_base = self._last, Fraction(1, CLOCK)
-        self._write(image)
+        with self._writing():
+            self._container.mux(self._stream.encode(image))
 
     def close(self) -> None:
         """Complete the file. Raises InputError."""
-        self._write(None)
-        try:
+        with self._writing():
+            self._container.mux(self._stream.encode(None))
             self._container.close()
-        except (load_pyav().FFmpegError, OSError) as error:
-            raise unwritable(self.path, error, "video") from error
 
-    def _write(self, image: Any) -> None:
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            self._container.mux(self._stream.encode(image))
+            yield
         except (load_pyav().FFmpegError, OSError) as error:
             raise unwritable(self.path, error, "video") from error
 
