@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from rtmdet.core.whole_file import write_whole
 from rtmdet.data.coco.file import CocoCategory, CocoFile
 from rtmdet.data.formats.cvat import CVAT_END, cvat_begin, cvat_image
 from rtmdet.data.formats.labelme import labelme_document
@@ -164,9 +165,8 @@ class VocLabels(LabelFiles):
 
     def add(self, labeled: LabeledResult) -> None:
         """Write the file of a picture."""
-        text = io.BytesIO()
-        voc_document(labeled.image(1), labeled.annotations(), self._names).write(text, encoding="utf-8")
-        write_text(self._folder / f"{labeled.stem}.xml", text.getvalue().decode())
+        document = voc_document(labeled.image(1), labeled.annotations(), self._names)
+        write_whole(self._folder / f"{labeled.stem}.xml", document)
 
 
 class LabelmeLabels(LabelFiles):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
-from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
 
@@ -200,7 +200,7 @@ def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
     annotations_of = by_image(file["annotations"])
     for image, stem in zip(file["images"], stems, strict=True):
         _path(out, stem).parent.mkdir(parents=True, exist_ok=True)
-        voc_document(image, annotations_of[image["id"]], names).write(_path(out, stem), encoding="utf-8")
+        _path(out, stem).write_bytes(voc_document(image, annotations_of[image["id"]], names))
         label_files.copy_image(images, image["file_name"], out / "JPEGImages")
     (out / LISTS).mkdir(parents=True, exist_ok=True)
     (out / LISTS / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
@@ -208,9 +208,7 @@ def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
     return [f"crowd regions: {crowds}, written as difficult objects"] if crowds else []
 
 
-def voc_document(
-    image: CocoImage, annotations: Sequence[CocoAnnotation], names: Mapping[int, str]
-) -> "ElementTree[Element]":
+def voc_document(image: CocoImage, annotations: Sequence[CocoAnnotation], names: Mapping[int, str]) -> bytes:
     """The XML of one image; `names` are those of the category ids."""
     root = Element("annotation")
     _add(root, {"folder": "JPEGImages", "filename": image["file_name"].replace("\\", "/")})
@@ -225,7 +223,7 @@ def voc_document(
         top, bottom = _pixels(y, height, image["height"])
         _add(SubElement(found, "bndbox"), {"xmin": left, "ymin": top, "xmax": right, "ymax": bottom})
     indent(root)
-    return ElementTree(root)
+    return tostring(root, encoding="utf-8")
 
 
 def _path(out: Path, stem: str) -> Path:
