@@ -90,34 +90,29 @@ def inspect_image(folder: Path, entry: CocoImage, *, decode: bool = False, value
 
 def find_broken_images(file: AnnotationFile, inspected: Mapping[int, InspectedImage]) -> Iterator[Finding]:
     """Unusable files, sizes that differ from the entries, and rotated images; `inspected` is by image id."""
-    name = file.source.name
     for code, message, advice in (
         ("missing-image", f"image files that are not in {file.source.images}", REPLACE),
         ("unreadable-image", "image files that cannot be read", FOLLOW),
         ("broken-pixels", "image files whose pixels cannot be read", FOLLOW),
     ):
-        items = tuple(Item(one.reason, image_id) for image_id, one in inspected.items() if one.fault == code)
-        yield Finding("error", code, name, message, advice, items)
+        items = [Item(one.reason, image_id) for image_id, one in inspected.items() if one.fault == code]
+        yield file.finding("error", code, message, advice, items)
     yield _find_wrong_sizes(file, inspected)
     yield _find_dark(file, inspected)
-    turned = tuple(
-        file.image_item(image_id)
-        for image_id, one in inspected.items()
-        if one.turned and _size_of(file.images[image_id]) == one.size
-    )
+    turned = [key for key, one in inspected.items() if one.turned and _size_of(file.images[key]) == one.size]
     advice = "check with rtmdet data show that the boxes fit: some tools ignore EXIF rotation"
-    yield Finding("hint", "turned-image", name, "images rotated by EXIF", advice, turned)
+    yield file.finding("hint", "turned-image", "images rotated by EXIF", advice, map(file.image_item, turned))
 
 
 def _find_dark(file: AnnotationFile, inspected: Mapping[int, InspectedImage]) -> Finding:
     """16-bit images that use so small a part of the value range that they look nearly black."""
     dark = {key: one.used for key, one in inspected.items() if one.used is not None and one.used[1] < DARK}
     low, high = min((low for low, _ in dark.values()), default=0), max((high for _, high in dark.values()), default=0)
-    items = tuple(file.image_item(key, f"{low} .. {high} of 65535") for key, (low, high) in dark.items())
+    items = [file.image_item(key, f"{low} .. {high} of 65535") for key, (low, high) in dark.items()]
     decoded = any(one.fingerprints is not None for one in inspected.values())
     of = "" if decoded or len(inspected) <= LOOKED_AT else f" (of {LOOKED_AT} that were looked at)"
     message, advice = f"16-bit images that are nearly black{of}", f"data.value_range=[{low}, {high}] brightens them"
-    return Finding("warning", "dark-image", file.source.name, message, advice, items)
+    return file.finding("warning", "dark-image", message, advice, items)
 
 
 def of_wrong_size(file: AnnotationFile, inspected: Mapping[int, InspectedImage]) -> set[int]:
@@ -137,7 +132,7 @@ def _find_wrong_sizes(file: AnnotationFile, inspected: Mapping[int, InspectedIma
     if any(EXIF in item.text for item in items):
         advice += "; where EXIF is the reason: save the pixels rotated and remove the EXIF tag"
     message = "images whose size differs from the annotation file"
-    return Finding("error", "wrong-size", file.source.name, message, advice, tuple(items))
+    return file.finding("error", "wrong-size", message, advice, items)
 
 
 def find_unnamed_files(files: list[AnnotationFile], others: Collection[str]) -> Iterator[Finding]:
@@ -147,10 +142,10 @@ def find_unnamed_files(files: list[AnnotationFile], others: Collection[str]) -> 
         real = {os.path.realpath(path): path for path in files_below(file.source.images, IMAGE_SUFFIXES)}
         found = [path for place, path in real.items() if place not in seen]
         seen.update(real)
-        items = tuple(Item(os.path.relpath(path, file.source.images), files=(path,)) for path in found)
+        items = [Item(os.path.relpath(path, file.source.images), files=(path,)) for path in found]
         message = "image files in the folder but not in the annotation file"
         advice = "they are not used: annotate them, or leave them"
-        yield Finding("hint", "unnamed-file", file.source.name, message, advice, items)
+        yield file.finding("hint", "unnamed-file", message, advice, items)
 
 
 def _size_of(entry: CocoImage) -> tuple[int, int]:
