@@ -18,7 +18,7 @@ from rtmdet.core.paths import FilePath, path_or_none, user_path
 from rtmdet.data.class_names import similar_name_remarks
 from rtmdet.data.coco.edit import merge_coco, split_coco
 from rtmdet.data.coco.file import CocoFile, read_and_repair
-from rtmdet.data.coco.layout import file_names, find_images, is_coco
+from rtmdet.data.coco.layout import file_names, find_folder, is_coco
 from rtmdet.data.copies import group_copies
 from rtmdet.data.doctor.finding import Report
 from rtmdet.data.formats.cvat import convert_cvat
@@ -189,7 +189,7 @@ def merge_data(
         )
     files = [_read(path) for path in paths]
     given = [user_path(folder) for folder in images or ()]
-    folders = given or [find_images(path, file) for path, file in zip(paths, files, strict=True)]
+    folders = given or [find_folder(path, file_names(file)) for path, file in zip(paths, files, strict=True)]
     for path, file, folder in zip(paths, files, folders, strict=True):
         say(*place_images(path, file, folder))
     folders = [Path(os.path.abspath(folder)) for folder in folders]  # symbolic links are not resolved
@@ -251,7 +251,7 @@ def _find_copies(path: Path, file: CocoFile, images: Path | None) -> list[set[in
     if images is not None and not any(map(ImageNames(images).find, file_names(file))):
         raise InputError(f"{images}: expected the images of {path}, found none of them; check --images")
     try:
-        folder = images or find_images(path, file)
+        folder = images or find_folder(path, file_names(file))
     except InputError:
         say("images not found: copies of a photo may end up in both splits; give their folder with --images")
         return []

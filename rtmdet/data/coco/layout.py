@@ -7,7 +7,6 @@ from typing import TypeGuard
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import with_own_name
-from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.formats.label_files import IMAGE_FOLDERS
 from rtmdet.data.image_names import ImageNames
@@ -32,12 +31,8 @@ def place_coco(
     """
     only = {name: only_file(path, name, found) for name, found in files.items()}
     return {
-        name: (file, images or find_folder(file, _names_in(documents[file]), name)) for name, file in only.items()
+        name: (file, images or find_folder(file, file_names(documents[file]), name)) for name, file in only.items()
     }
-
-
-def _names_in(document: object) -> list[str]:
-    return file_names(document) if is_coco(document) else []
 
 
 def read_documents(path: Path) -> Iterator[tuple[Path, object]]:
@@ -61,16 +56,11 @@ def read_documents(path: Path) -> Iterator[tuple[Path, object]]:
         raise broken[0]
 
 
-def is_coco(document: object) -> TypeGuard[Mapping[str, object]]:
+def is_coco(document: object) -> TypeGuard[Mapping[str, list[object]]]:
     """Whether the content of a JSON file is COCO."""
     if not isinstance(document, dict) or not isinstance(document.get("images"), list):
         return False
     return any(isinstance(document.get(key), list) for key in ("annotations", "categories"))
-
-
-def find_images(file: Path, coco: CocoFile) -> Path:
-    """The image folder of a COCO file. Raises InputError if there is none."""
-    return find_folder(file, file_names(coco))
 
 
 def find_folder(file: Path, names: Sequence[str], split: str | None = None) -> Path:
@@ -102,10 +92,9 @@ def _count_found(folder: Path, names: Iterable[str]) -> int:
     return sum(len(index.find(name)) == 1 for name in names)
 
 
-def file_names(document: Mapping[str, object]) -> list[str]:
+def file_names(document: object) -> list[str]:
     """The image names of a COCO file, which may have faults."""
-    images = document["images"]
-    entries = images if isinstance(images, list) else []
+    entries = document["images"] if is_coco(document) else ()
     names = [entry.get("file_name") for entry in entries if isinstance(entry, dict)]
     return [name.replace("\\", "/") for name in names if isinstance(name, str)]
 
