@@ -227,15 +227,14 @@ def _polygon(where: str, shape: Mapping[str, object]) -> Outline:
 
 def _numbers(where: str, shape: Mapping[str, object], keys: Sequence[str]) -> list[float]:
     """The shape's numbers under the keys; sizes and radii must not be negative."""
-    values = [shape.get(key) for key in keys]
+    values = {key: shape.get(key) for key in keys}
     sizes = ("width", "height", "r", "rx", "ry")
-    usable = [is_number(value) and not (key in sizes and value < 0) for key, value in zip(keys, values, strict=True)]
-    if not all(usable):
-        found = ", ".join(f"{key}={shown(value)}" for key, value in zip(keys, values, strict=True))
+    if not all(is_number(value) and not (key in sizes and value < 0) for key, value in values.items()):
+        found = ", ".join(f"{key}={shown(value)}" for key, value in values.items())
         raise InputError(
             f"{where}: expected finite numbers, sizes not negative, found {found}; draw the region again"
         )
-    return [cast(float, value) for value in values]
+    return [cast(float, value) for value in values.values()]
 
 
 def _coordinates(where: str, shape: Mapping[str, object], key: str) -> list[float]:
