@@ -83,7 +83,11 @@ def read_and_repair(path: Path, classes: Collection[str] = (), document: object 
     file, groups = read_sound(path, classes, document)
     images = {image["id"]: image for image in file["images"]}
     for annotation in file["annotations"]:
-        _check_inside(f"{path}: annotation {annotation['id']}", annotation, images[annotation["image_id"]])
+        if is_outside(annotation, image := images[annotation["image_id"]]):
+            raise InputError(
+                f"{path}: annotation {annotation['id']}: box {annotation['bbox']} (x, y, width, height) lies outside "
+                f"its image {image['id']} of {image['width']} x {image['height']} pixels; correct or remove the box"
+            )
     annotations = cast("list[Entry]", file["annotations"])
     repeated, clipped = renumber_annotations(annotations), clip_overhanging_boxes(annotations, images)
     remarks = [f"repeated annotation ids: {repeated}; all are renumbered from 1"] if repeated else []
@@ -280,14 +284,6 @@ def _check_references(path: Path, file: CocoFile, given: Mapping[str, set[int]])
     file["annotations"] = [
         one for one in file["annotations"] if one["image_id"] in images and one["category_id"] in categories
     ]
-
-
-def _check_inside(where: str, entry: CocoAnnotation, image: CocoImage) -> None:
-    if is_outside(entry, image):
-        raise InputError(
-            f"{where}: box {entry['bbox']} (x, y, width, height) lies outside its image {image['id']} of "
-            f"{image['width']} x {image['height']} pixels; correct or remove the box"
-        )
 
 
 def is_outside(annotation: CocoAnnotation, image: CocoImage) -> bool:
