@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
@@ -48,18 +49,12 @@ def check_output(
         return
     if path.suffix.lower() not in suffixes:
         raise InputError(f"{path}: expected a name that ends in {', '.join(suffixes)}; give another one")
-    place = path.resolve()
     if earlier is not None and path.is_file() and path.stat().st_size:
-        if not _holds(path, earlier):
-            raise InputError(f"{path} holds something else, which would be lost; give another name")
-        return
+        with suppress(InputError):  # not JSON
+            if earlier(read_json(path)):
+                return
+        raise InputError(f"{path} holds something else, which would be lost; give another name")
+    place = path.resolve()
     for one in inputs:
         if one is not None and path.exists() and one.resolve() in (place, *place.parents):
             raise InputError(f"{path} may belong to {one} and would be overwritten; give another name")
-
-
-def _holds(path: Path, earlier: Callable[[object], bool]) -> bool:
-    try:
-        return path.is_file() and earlier(read_json(path))
-    except InputError:
-        return False
