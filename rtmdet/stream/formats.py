@@ -77,7 +77,7 @@ class CocoFiles(LabelFiles):
         """Append the picture and its detections."""
         number = next(self._ids)
         self._images.add(labeled.image(number))
-        self._results.begin()
+        self._results.append("")  # the file appears even if no detection follows
         for row in labeled.found.to_coco(number):
             self._results.add(row)
 

@@ -61,7 +61,3 @@ class ListFile(GrowingFile):
         """Append an entry. Raises InputError if the file cannot be written."""
         self.append(f"{self._comma}\n{json.dumps(entry, indent=self._indent)}")
         self._comma = ","
-
-    def begin(self) -> None:
-        """Let the file appear even if no entry follows. Raises InputError if it cannot be written."""
-        self.append("")
