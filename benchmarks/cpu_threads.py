@@ -47,6 +47,7 @@ def main() -> None:
     finally:
         if neighbor is not None:
             neighbor.kill()
+            neighbor.wait()
     print(f"{'turns awake':<12}" + "".join(f"{way:>26}" for way in WAYS))
     for turns, row in found.items():
         cells = (f"{row[way]:.1f} ms ({row[way] / found[0][way]:.2f})" for way in WAYS)

@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, as the commands do
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import cv2
 import numpy as np

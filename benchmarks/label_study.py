@@ -28,7 +28,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, stdev
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch, as the commands do
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

@@ -117,7 +117,7 @@ def log_of(folder: Path) -> Path:
 
 def run(command: list[str], folder: Path, log: Path) -> None:
     """Run a command with its output in a file; ends the program if it fails."""
-    environment = {**os.environ, "OMP_WAIT_POLICY": "passive", "NO_ALBUMENTATIONS_UPDATE": "1"}
+    environment = {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"}
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
         code = subprocess.run(command, cwd=folder, stdout=file, stderr=file, env=environment, check=False).returncode

@@ -139,7 +139,7 @@ def _places(size: tuple[int, int], box: np.ndarray, text: str, capital: float) -
     (text_width, text_height), descent = cv2.getTextSize(text, FONT, scale, thickness)
     wide, high = text_width + 2 * margin, text_height + descent + 2 * margin
     sides = zip(box.tolist(), (width, height, width, height), strict=True)
-    x1, y1, x2, y2 = (round(min(max(place, 0), most)) for place, most in sides)  # NumPy takes longer for few numbers
+    x1, y1, x2, y2 = (round(min(max(0, place), most)) for place, most in sides)  # NumPy takes longer for few numbers
     inside = wide <= x2 - x1 and 3 * high <= y2 - y1
     tops = [y1 - high, *([y1] if inside else []), y2, *([y2 - high] if inside else [])]
     for top in tops:

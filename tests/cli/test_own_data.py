@@ -49,9 +49,9 @@ def test_a_folder_is_enough_and_the_written_configuration_starts_the_same_run(
     resumed = command("train", "--data", dataset, *words, "--resume", "--set", "train.epochs=2")
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed after epoch 1 of 2" in resumed.stdout
-    assert "not used" not in resumed.stdout
+    assert "not used:" not in resumed.stdout
     again = command("train", "--data", dataset, *words, "--resume", "--weights", "other.pth")
-    assert "--weights other.pth: not used, because the run was begun with" in again.stdout
+    assert "the weights other.pth are not used: the run was begun with" in again.stdout
 
 
 def test_a_data_set_in_the_place_of_the_run_stays(

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from rtmdet.core.structures import DenseOutputs
 from rtmdet.deploy.side_by_side import MOST_PARTS, forward_side_by_side
+from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 
 
@@ -51,10 +53,17 @@ def test_the_outputs_are_those_of_one_pass(model: RTMDet, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("threads", "count", "expected"),
-    [(2, 5, [3, 2]), (2, 1, [1]), (1, 5, [5]), (4, 3, [1, 1, 1]), (8, 8, [2] * MOST_PARTS)],
+    ("threads", "count", "expected", "shares"),
+    [
+        (2, 5, [3, 2], {1}),
+        (2, 1, [1], {2}),
+        (1, 5, [5], {1}),
+        (4, 3, [1, 1, 1], {2, 1}),
+        (7, 8, [2] * MOST_PARTS, {2, 1}),
+        (8, 8, [2] * MOST_PARTS, {2}),
+    ],
 )
-def test_as_many_parts_as_threads_and_images(threads: int, count: int, expected: list[int]) -> None:
+def test_as_many_parts_as_threads_and_images(threads: int, count: int, expected: list[int], shares: set[int]) -> None:
     seen: list[tuple[int, int, bool]] = []
 
     def network(part: Tensor) -> DenseOutputs:
@@ -65,12 +74,38 @@ def test_as_many_parts_as_threads_and_images(threads: int, count: int, expected:
     with torch.inference_mode():
         outputs = forward_side_by_side(network, images(count))
     assert sorted((size for size, _, _ in seen), reverse=True) == expected
-    assert {own for _, own, _ in seen} == {threads // len(expected)}
+    assert {own for _, own, _ in seen} <= shares
     assert all(inference for _, _, inference in seen)
     assert torch.equal(outputs[0][0], images(count))
     assert torch.equal(outputs[1][0], images(count) + 1)
     assert torch.get_num_threads() == threads
     assert in_new_thread() == threads
+
+
+def test_the_number_of_new_threads_stays_beside_that_of_the_caller() -> None:
+    def network(part: Tensor) -> DenseOutputs:
+        return DenseOutputs((part,), (part,))
+
+    def call() -> int:
+        torch.set_num_threads(3)
+        torch.get_num_threads()  # from now on the number of this thread stays
+        with ThreadPoolExecutor(1) as new:
+            new.submit(torch.set_num_threads, 5).result()  # for new threads, too, not for this one
+        forward_side_by_side(network, images(8))
+        return torch.get_num_threads()
+
+    with ThreadPoolExecutor(1) as caller:
+        assert caller.submit(call).result() == 3
+    assert in_new_thread() == 5
+
+
+def test_backbones_that_keep_maps_during_a_pass_get_whole_batches() -> None:
+    model = build_rtmdet("nano", 2, backbone="timm/legacy_xception", pretrained=False).eval()
+    backend = TorchBackend(model, torch.device("cpu"))
+    with torch.inference_mode():
+        whole = model(images(2))
+    for one, other in zip(backend.forward(images(2)).logits, whole.logits, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_errors_of_a_part_are_raised() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import with_own_name
-from rtmdet.data.coco.file import read_and_repair
+from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, read_and_repair
 from rtmdet.data.coco.layout import coco_files, place_coco, read_documents
 from rtmdet.data.files import files_below
 from rtmdet.data.formats.cvat import find_cvat
@@ -183,12 +183,18 @@ def _join_classes(converts: Mapping[str, Convert], images: Path | None, names: S
                 "if they have different folders, give a label file itself)"
             ) from error
     ids = number_classes(dict.fromkeys(one["name"] for each in splits.values() for one in each.coco["categories"]))
-    for one in splits.values():
-        new = {category["id"]: ids[category["name"]] for category in one.coco["categories"]}
-        for annotation in one.coco["annotations"]:
-            annotation["category_id"] = new[annotation["category_id"]]
-        one.coco["categories"] = [{"id": number, "name": name} for name, number in ids.items()]
-    return {name: splits[name] for name in names}
+    joined = {}
+    for name in names:
+        coco = splits[name].coco
+        new = {category["id"]: ids[category["name"]] for category in coco["categories"]}
+        objects: list[CocoAnnotation] = [
+            {**one, "category_id": new[one["category_id"]]} for one in coco["annotations"]
+        ]
+        categories: list[CocoCategory] = [{"id": number, "name": text} for text, number in ids.items()]
+        joined[name] = replace(
+            splits[name], coco={"images": coco["images"], "annotations": objects, "categories": categories}
+        )
+    return joined
 
 
 def _advice(path: Path) -> str:

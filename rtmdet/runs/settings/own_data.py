@@ -17,6 +17,7 @@ from rtmdet.config.schema import Config
 from rtmdet.core.console import say
 from rtmdet.core.distributed import started_processes
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import user_path
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.layout import is_coco
 from rtmdet.data.formats.labeled_image import Split
@@ -39,6 +40,7 @@ from rtmdet.runs.settings.norm_statistics import choose_norm_statistics
 from rtmdet.runs.settings.own_splits import keep_digests, labeled_images, open_own_data, report_changes, two_splits
 from rtmdet.runs.settings.resize_range import choose_resize_range
 from rtmdet.runs.weights_file import build_detector, fetch_weights, read_weights, start_of
+from rtmdet.weights.checkpoint import LAST
 from rtmdet.weights.load import LoadedWeights, missing_size, new_classes
 
 DEFAULT_WEIGHTS = "rtmdet-tiny-coco"
@@ -65,19 +67,26 @@ def configuration(options: RunOptions) -> Config:
         return OwnData.open(options, folder).configure()
     check_resumable(options, folder)
     report_changes(options.data_set, options.images, folder / "data")
-    config = load_run(folder, options.overrides)
-    begun_with = config.model.weights or NO_WEIGHTS
-    if options.weights is not None and not _same_file(options.weights, begun_with):
+    report_unused_weights(options, load_run(folder).model.weights)
+    return load_run(folder, options.overrides)
+
+
+def report_unused_weights(options: RunOptions, begun_with: str | None) -> None:
+    """Print if the weights that are given are not those that a resumed run was begun with."""
+    given = initial_weights(options)
+    if (options.weights is not None or WEIGHTS in options.given) and _place(given) != _place(begun_with):
         say(
-            f"--weights {options.weights}: not used, because the run was begun with {begun_with} and continues from "
-            "its checkpoint; for other weights set another train.output"
+            f"the weights {given or NO_WEIGHTS} are not used: the run was begun with {begun_with or NO_WEIGHTS} and "
+            "continues from its checkpoint; for other weights set another train.output"
         )
-    return config
 
 
-def _same_file(one: str, other: str) -> bool:
-    """Whether two weights are the same file or published name."""
-    return one.lower() == other.lower() or os.path.realpath(one) == os.path.realpath(other)
+def _place(weights: str | None) -> str | None:
+    """The file of weights, or their published name."""
+    path = None if weights is None else user_path(weights)
+    if path is None or not path.exists():
+        return weights
+    return os.path.realpath(path / LAST if path.is_dir() else path)
 
 
 def check_keys(options: RunOptions) -> None:
