@@ -20,10 +20,10 @@ from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, metric_text
 from rtmdet.measuring.measure import Loading, describe_interval, run_detector
 from rtmdet.measuring.results_file import POOLED_ANNOTATIONS, POOLED_DETECTIONS
-from rtmdet.runs.folder import check_unclaimed, holds_run, load_run
+from rtmdet.runs.folder import check_unclaimed, holds_run
 from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.settings.own_data import OwnData, check_resumable, choose_classes
+from rtmdet.runs.settings.own_data import OwnData, choose_classes, resumed_configuration
 from rtmdet.runs.settings.own_splits import SPLIT_SEED, open_own_data, prepare_to_split
 from rtmdet.runs.time.limit import TimedRun, TimeLimit, settings_of_first_fold
 from rtmdet.viz.score_curves import draw_score_curves
@@ -60,9 +60,8 @@ def cross_validate(
         others = {image["id"] for image in whole.coco["images"]} - {image["id"] for image in part["images"]}
         learned = Split(part_of(whole.coco, others), whole.images)
         if holds_run(folder):
-            check_resumable(options, folder)
+            config, timed = resumed_configuration(options, folder), None  # with its own settings
             check_same_images(folder, learned, part)
-            config, timed = load_run(folder, options.overrides), None  # it resumes with its own settings
             config = replace(config, train=replace(config.train, output=str(folder)))
         else:
             check_unclaimed(folder)

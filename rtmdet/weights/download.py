@@ -33,13 +33,12 @@ def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
     An existing path has priority. `progress` draws a progress bar on stderr. Raises InputError for what is none of
     these, and if a download fails.
     """
-    path = user_path(name_or_path)
-    if os.path.isdir(path):  # also for a text that no path can be
-        if not (path / LAST).is_file():  # not best.pth: it was chosen on the very images that would measure it
-            raise InputError(f"{path}: expected the folder of a run, found no {LAST} in it; give a checkpoint file")
-        return path / LAST
-    if os.path.exists(path):
-        return path
+    place = place_of(name_or_path)
+    if place is not None:
+        if not place.exists():
+            folder = place.parent
+            raise InputError(f"{folder}: expected the folder of a run, found no {LAST} in it; give a checkpoint file")
+        return place
     name = str(name_or_path)
     if name not in WEIGHTS:
         near = difflib.get_close_matches(name, WEIGHTS, cutoff=0.4)
@@ -51,6 +50,14 @@ def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
             if not target.is_file():  # another process may have downloaded it meanwhile
                 download(WEIGHTS[name].url, target, sha256_prefix=WEIGHTS[name].sha256_prefix, progress=progress)
     return target
+
+
+def place_of(name_or_path: str | Path) -> Path | None:
+    """The file of an existing path; of a folder the last.pth that it should have; None for what is no path."""
+    path = user_path(name_or_path)
+    if os.path.isdir(path):  # also for a text that no path can be
+        return path / LAST  # not best.pth: it was chosen on the very images that would measure it
+    return path if os.path.exists(path) else None
 
 
 @contextlib.contextmanager

@@ -264,6 +264,9 @@ def test_folds_measure_every_image_once(
     assert (run / "fold_1" / "data" / "val.json").read_text() == before
     again = command("train", "--data", scarce, "--folds", 3, "--resume", *words)
     assert again.stdout.splitlines()[-2] == last
+    too_long = "w" * 300  # for the name of a file
+    again = command("train", "--data", scarce, "--folds", 3, "--resume", *words, "--weights", too_long)
+    assert again.stdout.count(f"the weights {too_long} are not used: the run was begun with") == 3
 
 
 @pytest.mark.parametrize("folds", [0, 1, 7])

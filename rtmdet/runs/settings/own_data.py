@@ -17,7 +17,6 @@ from rtmdet.config.schema import Config
 from rtmdet.core.console import say
 from rtmdet.core.distributed import started_processes
 from rtmdet.core.errors import InputError
-from rtmdet.core.paths import user_path
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.layout import is_coco
 from rtmdet.data.formats.labeled_image import Split
@@ -40,7 +39,7 @@ from rtmdet.runs.settings.norm_statistics import choose_norm_statistics
 from rtmdet.runs.settings.own_splits import keep_digests, labeled_images, open_own_data, report_changes, two_splits
 from rtmdet.runs.settings.resize_range import choose_resize_range
 from rtmdet.runs.weights_file import build_detector, fetch_weights, read_weights, start_of
-from rtmdet.weights.checkpoint import LAST
+from rtmdet.weights.download import place_of
 from rtmdet.weights.load import LoadedWeights, missing_size, new_classes
 
 DEFAULT_WEIGHTS = "rtmdet-tiny-coco"
@@ -65,8 +64,14 @@ def configuration(options: RunOptions) -> Config:
     check_unclaimed(folder)
     if not holds_run(folder):
         return OwnData.open(options, folder).configure()
-    check_resumable(options, folder)
+    config = resumed_configuration(options, folder)
     report_changes(options.data_set, options.images, folder / "data")
+    return config
+
+
+def resumed_configuration(options: RunOptions, folder: Path) -> Config:
+    """The configuration of the run in `folder`, with new settings. Raises InputError if it is not to be resumed."""
+    check_resumable(options, folder)
     report_unused_weights(options, load_run(folder).model.weights)
     return load_run(folder, options.overrides)
 
@@ -83,10 +88,8 @@ def report_unused_weights(options: RunOptions, begun_with: str | None) -> None:
 
 def _place(weights: str | None) -> str | None:
     """The file of weights, or their published name."""
-    path = None if weights is None else user_path(weights)
-    if path is None or not path.exists():
-        return weights
-    return os.path.realpath(path / LAST if path.is_dir() else path)
+    place = None if weights is None else place_of(weights)
+    return weights if place is None else os.path.realpath(place)
 
 
 def check_keys(options: RunOptions) -> None:
