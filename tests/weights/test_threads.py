@@ -60,7 +60,7 @@ import numpy, torch
 from PIL import Image
 from rtmdet.data.images import read_image
 from rtmdet.weights.unpickling import read_pickled
-torch.save({{"a": torch.ones(2)}}, "{tmp_path}/a.pth", pickle_protocol=4)
+torch.save({{"a": torch.ones(2)}}, "{tmp_path}/a.pth", pickle_protocol=3)
 assert read_pickled(__import__("pathlib").Path("{tmp_path}/a.pth"))["a"].sum() == 2
 Image.fromarray(numpy.zeros((48, 64, 3), "uint8")).save("{tmp_path}/a.png")
 Image.MAX_IMAGE_PIXELS = 2000
