@@ -24,7 +24,7 @@ import numpy as np
 
 from rtmdet.core.backend import detect
 from rtmdet.data.images import read_image
-from rtmdet.detector import Detector, choose_selection
+from rtmdet.detector import Detector
 from rtmdet.stream.detecting import DetectSettings
 from rtmdet.stream.infer import OutputSettings, infer
 from rtmdet.stream.sources import find_sources
@@ -78,7 +78,7 @@ def run_network(detector: Detector, folder: Path, settings: DetectSettings) -> f
         detector.preprocess([read_image(path) for path in paths[start : start + settings.batch]])
         for start in range(0, len(paths), settings.batch)
     ]
-    selection = choose_selection([0.3] * len(detector.classes), detector.facts.overlap, settings.max_boxes)
+    selection = detector.selection([0.3] * len(detector.classes), settings.max_boxes)
     began = time.perf_counter()
     for _ in range(ROUNDS):
         for images, places in batches:

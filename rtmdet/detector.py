@@ -26,7 +26,6 @@ from rtmdet.core.letterbox import Letterbox, letterbox_batch
 from rtmdet.core.overlap import Overlap
 from rtmdet.core.paths import FilePath, user_path
 from rtmdet.core.pictures import COLORS, ValueRange, check_range, to_rgb
-from rtmdet.core.strides import STRIDES
 from rtmdet.core.tiled_detection import detect_tiled
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened, size_text
@@ -229,21 +228,19 @@ class Detector:
         best `max_detections` per image are kept. Boxes are clipped to the image (evaluation does not clip). Raises
         InputError, with the image's path or index, for anything that is not an image.
         """
-        thresholds = self.thresholds(score)
+        selection = self.selection(self.thresholds(score), max_detections, iou_threshold)
         _check_options(max_detections, batch_size, color)
-        own = self.facts.overlap
-        overlap = own if iou_threshold is None else replace(own, iou_threshold=iou_threshold)
         tiling = self.choose_tiling(tile)
         single, inputs = list_inputs(images)
         opened = (self._open(image, name, color) for name, image in inputs)
         found: list[Detections] = []
         if tiling is None:
             while batch := list(islice(opened, batch_size)):
-                found += self._detect(batch, thresholds, overlap, max_detections)
+                found += self._detect(batch, selection)
         else:
             for image in opened:
-                parts = self.detect_in_windows(image.pixels, tiling, thresholds, overlap, max_detections, batch_size)
-                one = self.complete(parts, image, thresholds=thresholds, max_detections=max_detections)
+                parts = self.detect_in_windows(image.pixels, tiling, selection, batch_size)
+                one = self.complete(parts[:max_detections], image)
                 found.append(one if isinstance(self.device, str) else one.to("cpu"))  # tensors where torch ran
         return found[0] if single else found
 
@@ -290,63 +287,40 @@ class Detector:
         pixels = to_rgb(image, name, color=color, value_range=self.value_range)
         return OpenedImage(pixels, partial(np.asarray, pixels), None)
 
-    def _detect(
-        self, images: "Sequence[OpenedImage]", thresholds: Sequence[float], overlap: Overlap, max_detections: int
-    ) -> list[Detections]:
+    def selection(
+        self, thresholds: Sequence[float], max_detections: int, iou_threshold: float | None = None
+    ) -> Selection:
+        """What becomes a detection: by the score threshold of each class and the NMS threshold, None: the own one."""
+        own = self.facts.overlap
+        overlap = own if iou_threshold is None else replace(own, iou_threshold=iou_threshold)
+        return Selection.by_class(thresholds, overlap, nms_pre=NMS_PRE, max_detections=max_detections)
+
+    def _detect(self, images: "Sequence[OpenedImage]", selection: Selection) -> list[Detections]:
         batch, places = self.preprocess([image.pixels for image in images])
-        selection = choose_selection(thresholds, overlap, max_detections)
         found = detect(self.backend, batch, places, selection)
-        return [
-            self.complete(one, image, thresholds=thresholds, max_detections=max_detections)
-            for one, image in zip(found, images, strict=True)
-        ]
+        return [self.complete(one, image) for one, image in zip(found, images, strict=True)]
 
     def detect_in_windows(
-        self,
-        pixels: np.ndarray,
-        tiling: Tiling,
-        thresholds: Sequence[float],
-        overlap: Overlap,
-        max_detections: int,
-        batch_size: int,
+        self, pixels: np.ndarray, tiling: Tiling, selection: Selection, batch_size: int
     ) -> Detections:
         """The objects in a picture (H, W, 3) uint8 RGB and its windows, `batch_size` of them at a time.
 
-        In NumPy arrays, for `complete`; they can be more than `max_detections`.
+        In NumPy arrays, for `complete`; they can be more than the selection's `max_detections`.
         """
-        most = max(max_detections, LEAST_TILED)
-        selection = choose_selection(thresholds, overlap, most)
-        return detect_tiled(
-            self.backend, self.input_size, pixels, tiling, selection, thresholds=thresholds, batch_size=batch_size
-        )
+        selection = replace(selection, max_detections=max(selection.max_detections, LEAST_TILED))
+        return detect_tiled(self.backend, self.input_size, pixels, tiling, selection, batch_size=batch_size)
 
-    def complete(
-        self, found: Detections, image: "OpenedImage", *, thresholds: Sequence[float], max_detections: int
-    ) -> Detections:
-        """What the backend found in an image, with its classes and picture, on the CPU, clipped to the image.
-
-        `thresholds`, K of them, and `max_detections` are those that its selection was made for.
-        """
+    def complete(self, found: Detections, image: "OpenedImage") -> Detections:
+        """What the backend found in an image, with its classes and picture, on the CPU, clipped to the image."""
         size = image.pixels.shape[0], image.pixels.shape[1]
-        kept = found.above(thresholds)[:max_detections]
         return replace(
-            kept.on_cpu().clipped(size),
+            found.on_cpu().clipped(size),
             classes=self.classes,
             category_ids=self.category_ids,
             image_size=size,
             path=image.path,
             picture=image.read,
         )
-
-
-def choose_selection(thresholds: Sequence[float], overlap: Overlap, max_detections: int) -> Selection:
-    """The selection for the threshold of each class; if they differ, the limit counts what all of them leave."""
-    return Selection(
-        score_threshold=min(thresholds),
-        overlap=overlap,
-        nms_pre=NMS_PRE,
-        max_detections=len(STRIDES) * NMS_PRE if len(set(thresholds)) > 1 else max_detections,
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -302,7 +302,7 @@ def test_windows(weights: Path, detector: Detector, images: list[np.ndarray], tm
     whole, windows = detector(images[1], score=0.2), tiled(images[1], score=0.2)
     assert {row.box for row in windows} - {row.box for row in whole}
     assert len(tiled(images[1], score=0.2, max_detections=3)) == 3
-    parts = tiled.detect_in_windows(images[1], Tiling(64), [0.2] * 3, Overlap(), 100, 8)
+    parts = tiled.detect_in_windows(images[1], Tiling(64), tiled.selection([0.2] * 3, 100), 8)
     assert isinstance(parts.labels, np.ndarray), "rtmdet infer looks names up with them, also if there is one"
     for tile, fault in (
         (9, "tiles of 9 pixels: expected at least 32"),

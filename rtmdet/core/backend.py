@@ -11,6 +11,7 @@ from rtmdet.core.arrays import Array
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.overlap import ORIGINAL, Overlap
+from rtmdet.core.strides import STRIDES
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,15 @@ class Selection:
     overlap: Overlap = ORIGINAL
     nms_pre: int = 30000  # (prior, class) pairs per level that enter NMS
     max_detections: int = 300  # of an image
+    class_thresholds: tuple[float, ...] = ()  # scores reach that of their class; `detect` adds this to a backend
+
+    @classmethod
+    def by_class(
+        cls, thresholds: Sequence[float], overlap: Overlap, *, nms_pre: int, max_detections: int
+    ) -> "Selection":
+        """With the score threshold of each of the K classes."""
+        different = tuple(thresholds) if len(set(thresholds)) > 1 else ()
+        return cls(min(thresholds), overlap, nms_pre, max_detections, different)
 
     @property
     def least_score(self) -> float:
@@ -57,4 +67,9 @@ def detect(
 ) -> list[Detections]:
     """The detections in each of B letterboxed images, uint8 RGB (B, 3, H, W)."""
     size = images.shape[2], images.shape[3]
-    return backend.select(backend.forward(images), size, letterboxes, selection)
+    outputs = backend.forward(images)
+    thresholds, most = selection.class_thresholds, selection.max_detections
+    if not thresholds:
+        return backend.select(outputs, size, letterboxes, selection)
+    every = replace(selection, max_detections=len(STRIDES) * selection.nms_pre)  # the limit counts what is left
+    return [one.above(thresholds)[:most] for one in backend.select(outputs, size, letterboxes, every)]

@@ -27,14 +27,13 @@ def detect_tiled(
     tiling: Tiling,
     selection: Selection,
     *,
-    thresholds: Sequence[float] = (),
     batch_size: int = 8,
 ) -> Detections:
     """The objects in a picture (H, W, 3) uint8 RGB: of all windows and of the whole picture, without doubles.
 
     Each of them is letterboxed to an input of `input_size` (H, W). A box that a seam cuts is dropped if it lies in
-    that of the whole object. `selection` is that of each window, and its `max_detections` also that of the picture;
-    `thresholds` are further score thresholds, one per class. The result is in NumPy arrays.
+    that of the whole object. `selection` is that of each window, and its `max_detections` also that of the picture.
+    The result is in NumPy arrays.
     """
     size = image.shape[0], image.shape[1]
     views = tiling.views(size)
@@ -42,9 +41,8 @@ def detect_tiled(
     for first in range(0, len(views), batch_size):
         batch = views[first : first + batch_size]
         for window, found in zip(batch, _detect(backend, input_size, image, batch, selection), strict=True):
-            part = found.above(thresholds) if thresholds else found
-            parts.append(part)
-            cut.append(_is_cut(part.boxes, window, size))
+            parts.append(found)
+            cut.append(_is_cut(found.boxes, window, size))
     everything, seams = Detections.join(parts), np.concatenate(cut)
     if len(everything) > (most := ENTERING * selection.max_detections):
         best = np.argsort(-everything.scores, kind="stable")[:most]

@@ -17,7 +17,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.threads import in_order, prefetched
 from rtmdet.core.tiling import Tiling
-from rtmdet.detector import Detector, OpenedImage, choose_selection
+from rtmdet.detector import Detector, OpenedImage
 from rtmdet.stream.frames import Failure, Frame, Source
 from rtmdet.stream.views import View, choose_views, merge_views
 
@@ -143,15 +143,14 @@ def _detect(
 ) -> list[Detections]:
     thresholds = [settings.least(name) for name in detector.classes]
     wanted = np.array([name in settings.thresholds for name in detector.classes])
-    overlap, most = detector.facts.overlap, settings.most
+    selection = detector.selection(thresholds, settings.most)
     if settings.tiling is None:
-        found = _detect_in_views(detector.backend, pictures, views, choose_selection(thresholds, overlap, most))
+        found = _detect_in_views(detector.backend, pictures, views, selection)
     else:
         images = (picture.image.pixels for picture in pictures)
-        look = partial(detector.detect_in_windows, thresholds=thresholds, overlap=overlap, max_detections=most)
-        found = [look(pixels, settings.tiling, batch_size=settings.batch) for pixels in images]
+        found = [detector.detect_in_windows(image, settings.tiling, selection, settings.batch) for image in images]
     return [
-        detector.complete(one[wanted[one.labels]], picture.image, thresholds=thresholds, max_detections=most)
+        detector.complete(one[wanted[one.labels]][: settings.most], picture.image)
         for one, picture in zip(found, pictures, strict=True)
     ]
 

@@ -75,7 +75,7 @@ def test_the_best_of_all_windows_are_kept() -> None:
 
 def test_thresholds_of_the_classes_apply_before_the_merging() -> None:
     tiling, picture = Tiling(SIDE, 0.3), picture_with(OBJECTS, (250, 400))
-    found = detect_tiled(Finder(), (SIDE, SIDE), picture, tiling, Selection(), thresholds=[0.6])
+    found = detect_tiled(Finder(), (SIDE, SIDE), picture, tiling, Selection(class_thresholds=(0.6,)))
     assert sorted(map(tuple, found.boxes.tolist())) == sorted(OBJECTS[2:])  # scores 0.50, 0.55, 0.60 ...
 
 
