@@ -14,7 +14,8 @@ from rtmdet.core.arguments import checked
 from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import check_names
-from rtmdet.core.paths import FilePath, path_or_none, user_path
+from rtmdet.core.main_guard import check_main_guard
+from rtmdet.core.paths import FilePath, common_folder, path_or_none, user_path
 from rtmdet.data.class_names import similar_name_remarks
 from rtmdet.data.coco.edit import merge_coco, split_coco
 from rtmdet.data.coco.file import CocoFile, read_and_repair
@@ -57,6 +58,7 @@ def check_data(
     training from `weights` with a square input of `input_size` pixels. `decode` also reads the pixels. Raises
     InputError only if nothing of the data set can be read.
     """
+    check_main_guard()
     from rtmdet.data.doctor.report import examine_path  # not at the top: torch takes a second
     from rtmdet.runs.data_purpose import read_purpose
 
@@ -193,7 +195,7 @@ def merge_data(
     for path, file, folder in zip(paths, files, folders, strict=True):
         say(*place_images(path, file, folder))
     folders = [Path(os.path.abspath(folder)) for folder in folders]  # symbolic links are not resolved
-    common = Path(os.path.commonpath(folders))
+    common = common_folder(folders)
     places = [folder.relative_to(common).as_posix() for folder in folders]
     merged = merge_coco(files, places, similar=merge_similar)
     _write_annotations(target, merged)

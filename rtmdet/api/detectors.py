@@ -10,6 +10,7 @@ from rtmdet.core.arguments import TorchDevice, checked
 from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
+from rtmdet.core.main_guard import check_main_guard
 from rtmdet.core.overlap import Overlap
 from rtmdet.core.paths import FilePath, path_or_none, user_path
 from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, ExportOptions, Tracer, check_formats
@@ -42,6 +43,7 @@ def evaluate(
     images of the detector's run. `tile` also detects in overlapping windows of this side in pixels, by default as in
     the run; 0 not at all. Raises InputError.
     """
+    check_main_guard()
     loading = Loading(batch_size, workers, backend)
     found = _open(detector)
     name = str(found.path or "the detector")
@@ -68,6 +70,7 @@ def compare(
     Each is the folder of a run, a checkpoint, a published name, or COCO results in a file. Without `annotations`, a
     COCO file, and `images`, its folder, they are measured on their common validation images. Raises InputError.
     """
+    check_main_guard()
     found = compare_runs(
         (os.fspath(a), os.fspath(b)),
         Loading(batch_size, workers, backend),

@@ -9,6 +9,7 @@ from typing import Any
 
 from rtmdet.core.arguments import TorchDevice, checked
 from rtmdet.core.errors import InputError
+from rtmdet.core.main_guard import check_main_guard
 from rtmdet.core.paths import FilePath, path_or_none, user_path
 from rtmdet.core.wording import shown
 from rtmdet.evaluation.coco import NAMES
@@ -71,6 +72,7 @@ def train(
     `rtmdet.training.interruption`, Interrupted after Ctrl-C or SIGTERM, with everything saved for `resume`, and under
     torchrun StoppedByAnother in the processes that another one stops, which raises the reason.
     """
+    check_main_guard()
     if (data is None) == (config is None):
         raise InputError("train: expected either data or config, found both or neither; give one of them")
     given: dict[str, object] = {} if epochs is None else {"train.epochs": epochs}

@@ -4,6 +4,7 @@
 """
 
 import difflib
+import errno
 import importlib
 import io
 import os
@@ -51,14 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         _print_error(error)
         return 2
-    except BrokenPipeError:  # the reader closed the pipe, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except OSError as error:
-        _print_error(refused(error))
-        if error.filename is None:  # stdout is full: what waits in its buffer would fail once more at the end
+        # By its reader, as `head` does. Windows has no error of its own for that.
+        without_name = error.filename is None and error.errno == errno.EINVAL and sys.platform == "win32"
+        closed = isinstance(error, BrokenPipeError) or without_name
+        if not closed:
+            _print_error(refused(error))
+        if error.filename is None:  # stdout is closed or full: what waits in its buffer would fail once more
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 2
+        return 1 if closed else 2
     except _Terminated:
         print("stopped by SIGTERM", file=sys.stderr)
         return 128 + signal.SIGTERM

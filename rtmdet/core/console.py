@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -18,22 +18,28 @@ def _speaks() -> bool:
     return distributed.is_main_process()
 
 
+def _shown(text: str, stream: TextIO) -> str:
+    """A text as a stream can show it: consoles and pipes of Windows lack the letters of most languages."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def say(*lines: str) -> None:
     """Print lines, in the main process only."""
     for line in lines if _speaks() else ():
-        print(line, flush=True)
+        print(_shown(line, sys.stdout), flush=True)
 
 
 def warn(text: str) -> None:
     """Print a line on standard error, in the main process only."""
     if _speaks():
-        print(text, file=sys.stderr, flush=True)
+        print(_shown(text, sys.stderr), file=sys.stderr, flush=True)
 
 
 def write_above_bar(text: str) -> None:
     """Print a line above a progress bar, in the main process only."""
     if _speaks():
-        tqdm.write(text)
+        tqdm.write(_shown(text, sys.stdout))
 
 
 def progress(items: Iterable[Item], text: str) -> Iterator[Item]:

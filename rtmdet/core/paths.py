@@ -1,11 +1,17 @@
-"""Paths as users type them."""
+"""Paths as users type them, and names that every file system takes."""
 
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
 
 FilePath = str | os.PathLike[str]
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # of two letters at least: C:// is a drive of Windows
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')  # in the names of files on Windows
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # there, no files can have these names
 
 
 def user_path(path: FilePath) -> Path:
@@ -17,6 +23,28 @@ def user_path(path: FilePath) -> Path:
     if not text or "\0" in text:
         raise InputError(f"{text!r}: expected the path of a file or folder")
     return Path(os.path.expanduser(path))
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is the address of something on a network, such as https://host/photo.jpg."""
+    return _ADDRESS.match(text) is not None
+
+
+def storable_name(text: str) -> str:
+    """A text as the name of a file or folder that every file system takes; _ if nothing of it can stay."""
+    name = _FORBIDDEN.sub("_", text).strip(" .")
+    return f"_{name}" if not name or _DEVICE.fullmatch(name) else name
+
+
+def common_folder(folders: Iterable[Path]) -> Path:
+    """The folder that contains all of these. Raises InputError if they are on several drives, as on Windows."""
+    folders = list(folders)
+    try:
+        return Path(os.path.commonpath(folders))
+    except ValueError as error:
+        raise InputError(
+            f"{folders[0]} and others: expected images on one drive, found several: copy them to one"
+        ) from error
 
 
 def with_own_name(path: Path) -> Path:

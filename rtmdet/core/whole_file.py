@@ -3,13 +3,16 @@
 import codecs
 import errno
 import os
+import sys
 import threading
+import time
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import one_line
 
 CONTINUE = "repair that, then --resume"  # the remedy in a run that is going on
+PATIENCE = 5.0  # seconds
 LONGEST_NAME = 300  # characters of a path in a message; longer ones are no paths
 
 
@@ -64,9 +67,25 @@ def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         unfinished.write_bytes(content)
-        os.replace(unfinished, path)
+        replace_file(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Give a complete file its final name, in the place of a previous one. Raises OSError.
+
+    Windows refuses that while another program, such as a virus scanner, has the previous one open: it is waited for.
+    """
+    end = time.monotonic() + (PATIENCE if sys.platform == "win32" else 0)
+    while True:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(0.1)
 
 
 def refused(error: OSError) -> InputError:

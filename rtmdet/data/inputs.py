@@ -10,7 +10,7 @@ from PIL import Image
 
 from rtmdet.core.arrays import is_tensor
 from rtmdet.core.errors import InputError
-from rtmdet.core.paths import user_path
+from rtmdet.core.paths import is_address, user_path
 from rtmdet.data.files import files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
 
@@ -31,7 +31,7 @@ def list_inputs(images: object) -> tuple[bool, Iterator[tuple[str, object]]]:
 def local_path(image: str | os.PathLike[str]) -> Path:
     """The path of a file or folder. Raises InputError for an empty one, and for an address."""
     text = os.fspath(image)
-    if "://" in text:
+    if is_address(text):
         raise InputError(f"{text}: expected the path of an image, found an address: download it, or use rtmdet infer")
     return user_path(text)
 

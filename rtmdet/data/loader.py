@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.structures import Batch, Sample, Target
+from rtmdet.core.wording import one_line
 from rtmdet.data.samples import EvaluationSamples, TrainingSamples
 
 PREFETCHED = 2  # batches per loader process, made or being made
@@ -107,10 +108,18 @@ class _BatchMaker(Dataset[Batch | InputError]):
 
 
 def _raise_input_errors(loader: DataLoader) -> Iterator[Batch]:
-    for batch in loader:
-        if isinstance(batch, InputError):
-            raise InputError(*batch.args)  # a new one: the original's traceback would keep the loader processes alive
-        yield batch
+    try:
+        for batch in loader:
+            if isinstance(batch, InputError):
+                raise InputError(*batch.args)  # a new one: the original's traceback keeps the loader processes alive
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise InputError(
+            f"a process that loads images ended ({one_line(error)}): what it printed says why; without that, the "
+            "memory may be full: give fewer processes (data.workers; 0: none)"
+        ) from error
 
 
 def _build_loader(

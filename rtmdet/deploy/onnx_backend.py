@@ -16,7 +16,7 @@ try:
     import onnxruntime
 except ImportError as error:
     raise InputError(
-        "files of ONNX need the package onnxruntime, which is missing: pip install 'plain-rtmdet[onnx]'"
+        'files of ONNX need the package onnxruntime, which is missing: pip install "plain-rtmdet[onnx]"'
     ) from error
 
 

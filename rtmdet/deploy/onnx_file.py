@@ -31,7 +31,7 @@ try:
     from onnx import TensorProto, helper, numpy_helper
 except ImportError as error:
     raise InputError(
-        "the export to ONNX needs the packages onnx and onnxscript: pip install 'plain-rtmdet[export]'"
+        'the export to ONNX needs the packages onnx and onnxscript: pip install "plain-rtmdet[export]"'
     ) from error
 
 OPSET = 18

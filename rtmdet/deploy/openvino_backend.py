@@ -18,7 +18,7 @@ try:
     import openvino
 except ImportError as error:
     raise InputError(
-        "files of OpenVINO need the package openvino, which is missing: pip install 'plain-rtmdet[openvino]'"
+        'files of OpenVINO need the package openvino, which is missing: pip install "plain-rtmdet[openvino]"'
     ) from error
 
 ROOM = "rtmdet"  # of the facts among the file's metadata

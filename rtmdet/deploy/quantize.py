@@ -18,7 +18,7 @@ try:
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 except ImportError as error:
     raise InputError(
-        f"int8 needs the package {error.name or 'nncf'}, which is missing: pip install 'plain-rtmdet[int8]'"
+        f'int8 needs the package {error.name or "nncf"}, which is missing: pip install "plain-rtmdet[int8]"'
     ) from error
 
 HISTOGRAM = RangeEstimatorParametersSet.HISTOGRAM  # of least error: AP by -0.007 to +0.012, docs/int8.md

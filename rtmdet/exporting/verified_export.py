@@ -1,6 +1,5 @@
 """Exports a detector and compares each file with the network on real images: boxes, and AP if they are annotated."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +10,7 @@ import numpy as np
 from rtmdet import __version__
 from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
-from rtmdet.core.whole_file import unwritable
+from rtmdet.core.whole_file import replace_file, unwritable
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.files import files_below, spread
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
@@ -131,8 +130,8 @@ def named_by_result(file: ExportedFile, path: Path) -> ExportedFile:
     second = SECOND_FILE.get(path.suffix)
     try:
         if second:
-            os.replace(file.path.with_suffix(second), path.with_suffix(second))
-        os.replace(file.path, path)
+            replace_file(file.path.with_suffix(second), path.with_suffix(second))
+        replace_file(file.path, path)
     except OSError as error:
         raise unwritable(path, error) from error
     return replace(file, path=path)

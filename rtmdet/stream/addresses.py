@@ -1,7 +1,6 @@
 """Images at http and https addresses, with a limit on the time and on the size."""
 
 import http.client
-import re
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import storable_name
 from rtmdet.core.pictures import ValueRange
 from rtmdet.core.wording import one_line
 from rtmdet.data.images import check_image_bytes, decode_image
@@ -39,7 +39,7 @@ class ImageAddress:
     def place(self) -> Path:
         """The last part of the address."""
         name = PurePosixPath(unquote(urlsplit(self.name).path)).name
-        return Path(re.sub(r"[\x00-\x1f]", "_", name) or "image")
+        return Path(storable_name(name) if name else "image")
 
     def count(self) -> int:
         """One picture."""

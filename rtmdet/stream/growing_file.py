@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from rtmdet.core.whole_file import unwritable
+from rtmdet.core.whole_file import replace_file, unwritable
 
 
 class GrowingFile:
@@ -36,7 +36,7 @@ class GrowingFile:
                 self._file = None
                 file.write(self._end)
             if self._place != self.path:
-                self._place.replace(self.path)
+                replace_file(self._place, self.path)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -1,6 +1,5 @@
 """Names and contents of what is drawn: a picture per image, a video per video, and crops of the objects."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import numpy as np
 
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import storable_name
 from rtmdet.core.picture_source import free_path, untaken_path
 from rtmdet.stream.frames import Frame, Source
 from rtmdet.stream.video import comment_of
@@ -79,9 +79,4 @@ def save_crops(folder: Path, stem: Path, pixels: np.ndarray, objects: Sequence[t
         left, top = min(int(box[0]), width - 1), min(int(box[1]), height - 1)
         right, bottom = max(int(np.ceil(box[2])), left + 1), max(int(np.ceil(box[3])), top + 1)
         crop = np.ascontiguousarray(pixels[top:bottom, left:right])
-        save_image(folder / folder_name(class_name) / stem.with_name(f"{stem.name}_{number}.jpg"), crop)
-
-
-def folder_name(class_name: str) -> str:
-    """A class name that every file system takes as the name of a folder."""
-    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", class_name).strip(" .") or "_"
+        save_image(folder / storable_name(class_name) / stem.with_name(f"{stem.name}_{number}.jpg"), crop)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.paths import user_path
+from rtmdet.core.paths import is_address, user_path
 from rtmdet.core.pictures import ValueRange
 from rtmdet.data.files import files_below, spread
 from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, LOOKED_AT, VIDEO_SUFFIXES, dark_remarks, read_image
@@ -70,7 +70,7 @@ def find_sources(
     found = Found()
     seen: set[Path] = set()
     for word in words:
-        if "://" in word:
+        if is_address(word):
             found.sources.append(_address(word))
             continue
         if word.isdecimal() and not Path(word).exists():

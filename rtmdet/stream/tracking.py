@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 LOST = 1.0  # seconds for which an object may be out of sight and keep its id
 OLDEST = (2, 6)  # version of trackers: it takes the times of frames
 # Without --no-deps, opencv-python would be unpacked over opencv-python-headless.
-INSTALL = "pip install 'plain-rtmdet[track]' && pip install --no-deps 'trackers>=2.6,<3'"
+INSTALL = 'pip install "plain-rtmdet[track]", then pip install --no-deps "trackers>=2.6,<3"'
 
 
 def check_tracking(sources: Sequence[Source]) -> None:

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import is_address, storable_name
 from rtmdet.core.whole_file import reason_of, unwritable
 from rtmdet.data.images import VIDEO_SUFFIXES
 from rtmdet.stream.frames import Frame
@@ -37,7 +38,7 @@ def load_pyav() -> ModuleType:
         import av  # an extra
     except ImportError as error:
         raise InputError(
-            "videos need the package PyAV, which is missing: pip install 'plain-rtmdet[video]'"
+            'videos need the package PyAV, which is missing: pip install "plain-rtmdet[video]"'
         ) from error
     av.logging.set_level(None)  # its own messages about faults that we report
     return av
@@ -45,7 +46,7 @@ def load_pyav() -> ModuleType:
 
 def is_video(word: str) -> bool:
     """Whether a path or address is that of a video, by its suffix or scheme. Raises InputError for no address."""
-    if "://" not in word:  # a path, in which # and ? are letters like others
+    if not is_address(word):  # a path, in which # and ? are letters like others
         return _has_video_suffix(word)
     try:
         parts = urlsplit(word)
@@ -69,12 +70,14 @@ class Video:
     @property
     def place(self) -> Path:
         """Its file name."""
-        name = PurePosixPath(urlsplit(self.name).path).name if "://" in self.name else Path(self.name).name
-        return Path(name or "stream")  # many cameras have an address without a path
+        if not is_address(self.name):
+            return Path(Path(self.name).name)
+        name = PurePosixPath(urlsplit(self.name).path).name
+        return Path(storable_name(name) if name else "stream")  # many cameras have an address without a path
 
     def count(self) -> int | None:
         """The number of frames in its header; None if it says nothing or is not readable."""
-        if self.live or "://" in self.name:
+        if self.live or is_address(self.name):
             return None
         try:
             with _opened(self.name) as container:
@@ -121,7 +124,7 @@ class _Faults:
 
         `expected` frames and `duration` in seconds are those of the header, `end` is that of the last frame.
         """
-        again = "try again" if "://" in name else "copy it again"
+        again = "try again" if is_address(name) else "copy it again"
         if self.frames == 0:
             raise InputError(f"{name}: expected a video, found no frame that can be decoded; replace the file")
         if self.ended or (expected and not self.damaged and self.frames < expected - 1):
@@ -182,7 +185,7 @@ def _opened(name: str) -> Iterator[Any]:
     av = load_pyav()
     try:
         # What stands before a colon in a file's name would be taken for a protocol.
-        container = av.open(name, timeout=WAIT) if "://" in name else av.open(f"file:{name}")
+        container = av.open(name, timeout=WAIT) if is_address(name) else av.open(f"file:{name}")
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{name}: the video cannot be opened ({_why(error)}); check the path or file") from error
     with container:

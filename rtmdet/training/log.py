@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -10,8 +9,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import IO
 
+from rtmdet.core.console import warn
 from rtmdet.core.errors import InputError
-from rtmdet.core.whole_file import CONTINUE, unwritable
+from rtmdet.core.whole_file import CONTINUE, replace_file, unwritable
 from rtmdet.core.wording import shown
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
@@ -31,7 +31,9 @@ VALIDATION = (*PLACE, "best", "input_height", "input_width")  # identifies a val
 
 
 class RunLog(Callback):
-    """Writes log.jsonl, train.csv and val.csv into a folder.
+    """Writes log.jsonl, and its rows as the tables train.csv and val.csv, into a folder.
+
+    A table that cannot be written for a while is completed later; without log.jsonl the run ends. Raises InputError.
 
     Rows of an earlier part of the run are kept up to `iterations` steps and validations of `epochs` epochs.
 
@@ -46,6 +48,7 @@ class RunLog(Callback):
         self._folder = folder
         self._log_every = log_every
         self._window: list[StepRecord] = []
+        self._behind: set[Path] = set()  # tables that lack rows
         done = {"train": ("iteration", iterations), "val": ("epoch", epochs)}
         places = [(row, *done[str(row["kind"])]) for row in read_log(self.path)]
         self._write([row for row, column, most in places if int(row[column]) <= most], mode="w")
@@ -69,6 +72,8 @@ class RunLog(Callback):
     def close(self) -> None:
         """Write the rest if the run ended within an epoch."""
         self.flush()
+        if self._behind:
+            self._write([])
 
     def flush(self) -> None:
         """Write a row for the steps since the last one, if any."""
@@ -83,17 +88,29 @@ class RunLog(Callback):
         try:
             with _opened(self.path, mode) as file:
                 file.writelines(json.dumps(row) + "\n" for row in rows)
-            self._write_csv("train", ["kind", *train], rows, mode)
-            self._write_csv("val", ["kind", *VALIDATION, *NAMES], rows, mode)
         except OSError as error:
             raise unwritable(Path(error.filename or self._folder), error, "log", CONTINUE) from error
+        for kind, columns in (("train", ["kind", *train]), ("val", ["kind", *VALIDATION, *NAMES])):
+            path = self._folder / f"{kind}.csv"
+            try:
+                if path in self._behind:
+                    _write_csv(path, columns, [row for row in read_log(self.path) if row["kind"] == kind], "w")
+                else:
+                    _write_csv(path, columns, [row for row in rows if row["kind"] == kind], mode)
+                self._behind.discard(path)
+            except OSError as error:  # such as a spreadsheet that has it open, on Windows
+                if path not in self._behind:
+                    remedy = "the run continues, and completes it once that is possible"
+                    warn(str(unwritable(path, error, "table", remedy)))
+                self._behind.add(path)
 
-    def _write_csv(self, kind: str, columns: list[str], rows: list[Row], mode: str) -> None:
-        with _opened(self._folder / f"{kind}.csv", mode) as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore")
-            if mode == "w":
-                writer.writeheader()
-            writer.writerows(row for row in rows if row["kind"] == kind)
+
+def _write_csv(path: Path, columns: list[str], rows: list[Row], mode: str) -> None:
+    with _opened(path, mode) as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        if mode == "w":
+            writer.writeheader()
+        writer.writerows(rows)
 
 
 @contextmanager
@@ -103,7 +120,7 @@ def _opened(path: Path, mode: str) -> Iterator[IO[str]]:
     with target.open(mode, newline="", encoding="utf-8") as file:
         yield file
     if target != path:
-        os.replace(target, path)
+        replace_file(target, path)
 
 
 def read_log(path: Path, *, strict: bool = False) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from tqdm import tqdm
 
+from rtmdet.core.console import write_above_bar
 from rtmdet.evaluation.coco import CocoMetrics, format_metrics, metric_text
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 
@@ -34,7 +35,7 @@ class TrainingBar(Callback):
         """Print the main numbers above the bar."""
         names = ("AP", "AP50", "AP75")
         numbers = ", ".join(f"{n} {metric_text(v)}" for n, v in zip(names, record.metrics.numbers[:3], strict=True))
-        tqdm.write(
+        write_above_bar(
             f"epoch {record.epoch}: {numbers}" + (" (best so far)" if record.best and record.metrics.ap > 0 else "")
         )
         self._last = record.metrics
@@ -43,5 +44,5 @@ class TrainingBar(Callback):
         """End the line of the bar; print all metrics of the last validation."""
         self._bar.close()
         if self._last is not None:
-            tqdm.write(format_metrics(self._last))
+            write_above_bar(format_metrics(self._last))
             self._last = None

@@ -13,7 +13,7 @@ from matplotlib.typing import HashableList
 
 from rtmdet.training.log import RECENT, Row, read_log
 from rtmdet.training.records import Callback, ValidationRecord
-from rtmdet.viz.figures import label_text, style_axes, write_figure
+from rtmdet.viz.figures import label_text, run_continues, style_axes, write_figure
 
 # Safe for color blindness.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#8c564b")
@@ -84,7 +84,8 @@ class CurvePicture(Callback):
     def on_epoch_end(self, epoch: int) -> None:
         """Draw if the epoch was validated, or the picture may be older than the log."""
         if self._due:
-            draw_log(self.log, self.picture)
+            with run_continues():
+                draw_log(self.log, self.picture)
             self._due = False
 
 

@@ -1,11 +1,14 @@
 """What matplotlib's figures share: their style, and how they are written."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rtmdet.core.console import warn
 from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import write_whole
 
@@ -31,6 +34,15 @@ def style_axes(axes: Axes, title: str, nothing: str = "") -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.text(0.5, 0.5, nothing, transform=axes.transAxes, ha="center", color="0.5")
+
+
+@contextmanager
+def run_continues() -> Iterator[None]:
+    """Print which picture of a run cannot be written, instead of ending the run for it."""
+    try:
+        yield
+    except InputError as error:
+        warn(f"{error}; the run continues")
 
 
 def write_figure(figure: Figure, path: Path) -> None:

@@ -10,7 +10,7 @@ from rtmdet.evaluation.coco import ClassMetrics
 from rtmdet.evaluation.score_curve import THRESHOLDS
 from rtmdet.training.records import Callback, ValidationRecord
 from rtmdet.viz.curves import COLORS
-from rtmdet.viz.figures import label_text, style_axes, write_figure
+from rtmdet.viz.figures import label_text, run_continues, style_axes, write_figure
 
 OTHERS = "0.75"  # gray, for classes beyond the colors
 
@@ -24,7 +24,8 @@ class ScoreCurvePicture(Callback):
     def on_validation(self, record: ValidationRecord) -> None:
         """Draw if it is the best so far."""
         if record.best:
-            draw_score_curves(record.metrics.classes, self.picture)
+            with run_continues():
+                draw_score_curves(record.metrics.classes, self.picture)
 
 
 def draw_score_curves(classes: Sequence[ClassMetrics], path: Path) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts, as_pair, model_facts, stored_rules
-from rtmdet.core.whole_file import CONTINUE, reason_of
+from rtmdet.core.whole_file import CONTINUE, reason_of, replace_file
 from rtmdet.weights.unpickling import read_pickled
 
 FORMAT = "plain-rtmdet/1"
@@ -76,14 +76,21 @@ def save_checkpoint(
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        if training is not None and zipfile.is_zipfile(path):  # a truncated one must not replace a complete PREVIOUS
-            os.replace(path, path.with_name(PREVIOUS))
-        os.replace(part, path)  # interrupted anywhere, a complete checkpoint remains under a known name
+        previous = path.with_name(PREVIOUS)
+        kept = training is not None and zipfile.is_zipfile(path)  # a truncated one must not replace a complete one
+        if kept:
+            replace_file(path, previous)
+        try:
+            replace_file(part, path)  # interrupted anywhere, a complete checkpoint remains under a known name
+        except OSError:
+            if kept:
+                replace_file(previous, path)
+            raise
     except (OSError, RuntimeError) as error:  # torch hides a failed write in a RuntimeError
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
-        previous = ", the previous file is kept" if path.is_file() else ""
+        remains = ", the previous file is kept" if path.is_file() else ""
         raise InputError(
-            f"{path}: the checkpoint cannot be written ({reason_of(reason)}){previous}; {CONTINUE}"
+            f"{path}: the checkpoint cannot be written ({reason_of(reason)}){remains}; {CONTINUE}"
         ) from error
     finally:
         with contextlib.suppress(OSError):  # nothing to remove: finished, or never started

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
+from rtmdet.core.whole_file import replace_file
 from rtmdet.core.wording import one_line
 from rtmdet.models.zoo import WEIGHTS
 from rtmdet.weights.checkpoint import LAST
@@ -104,7 +105,7 @@ def download(url: str, target: Path, *, sha256_prefix: str | None, progress: boo
                 f"{url}: expected a file whose SHA-256 begins with {sha256_prefix}, found "
                 f"{digest[: len(sha256_prefix)]}: the download was discarded, try again"
             )
-        os.replace(part, target)
+        replace_file(part, target)
     except (OSError, HTTPException) as error:
         reason = one_line(getattr(error, "reason", error))
         raise InputError(

@@ -31,7 +31,7 @@ def run(code: str, replaced: dict[str, str]) -> dict[str, Any]:
     for word, other in replaced.items():
         assert word in code, f"the example has no {word} any more"
         code = code.replace(word, other)
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(code, "example", "exec"), names)
     return names
 

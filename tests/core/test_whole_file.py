@@ -1,12 +1,13 @@
 """A file is written completely or not at all, and every fault of reading one is a line."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.whole_file import read_text, read_whole, refused, write_whole
+from rtmdet.core.whole_file import read_text, read_whole, refused, replace_file, write_whole
 
 
 def test_the_file_before_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,3 +74,20 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, words: str) -> 
     with pytest.raises(InputError, match=words) as caught:
         read_whole(tmp_path / name, "picture")
     assert len(str(caught.value)) < 500
+
+
+def test_a_file_that_is_in_use_on_windows_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, refusals = os.replace, [PermissionError(), PermissionError()]
+
+    def refuse(source: Path, target: Path) -> None:
+        if refusals:
+            raise refusals.pop()
+        usual(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    (tmp_path / "a").write_text("new")
+    with pytest.raises(PermissionError):  # elsewhere it is not allowed to
+        replace_file(tmp_path / "a", tmp_path / "b")
+    monkeypatch.setattr(sys, "platform", "win32")
+    replace_file(tmp_path / "a", tmp_path / "b")
+    assert ((tmp_path / "b").read_text(), refusals) == ("new", [])

@@ -1,6 +1,7 @@
 """The loader: collation, the batches of an epoch, and one-line errors from loader processes."""
 
 import json
+import os
 import pickle
 import re
 from pathlib import Path
@@ -201,3 +202,17 @@ def test_the_index_stays_out_of_loader_processes(folder: Path) -> None:
     assert len(sent) == len(data)
     np.testing.assert_array_equal(sent.load(1).instances.boxes, data.load(1).instances.boxes)
     assert data.coco.imgs
+
+
+class _Dying(EvaluationSamples):
+    """Samples whose process is killed, as for lack of memory."""
+
+    def __getitem__(self, key: int) -> Sample:
+        os._exit(1)
+
+
+def test_a_loader_process_that_dies_is_one_line(folder: Path) -> None:
+    data = CocoDataset(folder / "annotations.json", folder, training=False)
+    loader = EvaluationLoader(_Dying(data, input_size=(32, 64)), batch_size=2, workers=1)
+    with pytest.raises(InputError, match=r"a process that loads images ended .*DataLoader worker.*give fewer"):
+        list(loader)

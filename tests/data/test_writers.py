@@ -145,11 +145,12 @@ def test_splits_of_one_data_set_have_the_same_classes(images: Path, tmp_path: Pa
         write_yolo(other, images, tmp_path, "val")
 
 
+@pytest.mark.parametrize("other", ["a.jpg", "A.jpg"])  # the second where file systems ignore the letter case
 @pytest.mark.parametrize("write", WRITERS)
-def test_images_that_would_share_a_label_file_are_rejected(tmp_path: Path, write: Writer) -> None:
+def test_images_that_would_share_a_label_file_are_rejected(tmp_path: Path, write: Writer, other: str) -> None:
     file = sound()
-    file["images"][1]["file_name"] = "a.jpg"
-    with pytest.raises(InputError, match=r"images 'a\.png' and 'a\.jpg' would share a label file"):
+    file["images"][1]["file_name"] = other
+    with pytest.raises(InputError, match=rf"images 'a\.png' and '{other}' would share a label file"):
         write(file, tmp_path, tmp_path / "out", "train")
     assert not (tmp_path / "out").exists()
 

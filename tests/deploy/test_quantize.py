@@ -240,5 +240,5 @@ def test_what_int8_needs(parts: Parts, check_images: CheckImages, tmp_path: Path
 
 def test_without_nncf(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)  # an import of it fails
-    with pytest.raises(InputError, match=r"^int8 needs the package nncf, .*: pip install 'plain-rtmdet\[int8\]'$"):
+    with pytest.raises(InputError, match=r"^int8 needs the package nncf, .*: pip install \"plain-rtmdet\[int8\]\"$"):
         importlib.reload(quantize)

@@ -92,6 +92,10 @@ def test_a_web_page_and_a_camera_are_named(server: str) -> None:
 def test_letters_that_addresses_do_not_have(server: str) -> None:
     assert fetch(f"{server}/Fotos im März.png") == PHOTO
     assert ImageAddress(f"{server}/%00%0A.png").place == Path("__.png")
+    # On Windows, that would be a path out of the folder.
+    assert ImageAddress(f"{server}/..%5C..%5Ca.png").place == Path("_.._a.png"), (
+        "on Windows, a path out of the folder"
+    )
 
 
 def test_limits(server: str) -> None:

@@ -208,5 +208,5 @@ def test_a_time_that_is_over_is_not_called_an_exit() -> None:
 
 def test_without_the_library_one_line_names_the_extra(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(InputError, match=r"PyAV, which is missing: pip install 'plain-rtmdet\[video\]'"):
+    with pytest.raises(InputError, match=r"PyAV, which is missing: pip install \"plain-rtmdet\[video\]\""):
         find_sources([str(clip)])

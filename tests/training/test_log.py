@@ -1,9 +1,11 @@
 """The log of a run: JSON lines and CSV say the same, rows are means of windows, a resumed run leaves no doubles."""
 
 import csv
+import errno
 import json
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,6 +158,27 @@ def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written") as caught:
         RunLog(tmp_path / "none", log_every=1)
     assert str(tmp_path / "none") in str(caught.value)
+
+
+def test_a_table_that_another_program_holds_is_completed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As Excel does on Windows."""
+    log, held, usual = RunLog(tmp_path, log_every=1), tmp_path / "val.csv", Path.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name.startswith(held.name):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return usual(path, *arguments, **options)
+
+    write_epochs(log, range(1, 2))
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refuse)
+        write_epochs(log, range(2, 4))
+    assert capsys.readouterr().err.count("val.csv: the table cannot be written (Permission denied); the run") == 1
+    assert (len(read_csv(held)), len(read_csv(tmp_path / "train.csv"))) == (1, 15)
+    log.close()
+    assert [row["epoch"] for row in read_csv(held)] == ["1", "2", "3"]
 
 
 def test_rows_of_another_version_stay_in_a_resumed_log(tmp_path: Path) -> None:

@@ -167,6 +167,15 @@ def test_observer_draws_at_the_end_of_validated_epochs(tmp_path: Path) -> None:
     assert not drawn.exists()
 
 
+def test_a_picture_that_cannot_be_written_does_not_end_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    curves = CurvePicture(tmp_path / "log.jsonl", tmp_path / "file" / "curves.png", due=True)
+    curves.on_epoch_end(1)
+    assert "curves.png: the picture cannot be written" in capsys.readouterr().err
+
+
 def test_names_that_mean_something_to_matplotlib_are_drawn_as_they_are(tmp_path: Path) -> None:
     runs = [LoggedRun(name, train_rows(3)) for name in ("_a", "_b", "a$_$b", "$x")]
     draw_curves(runs, tmp_path / "curves.svg")

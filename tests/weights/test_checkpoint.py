@@ -162,6 +162,25 @@ def test_disk_that_fills_up_at_the_last_moment(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_cannot_be_replaced_keeps_its_name(
+    tmp_path: Path, model: nn.Module, training: TrainingState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses to replace a file that another program reads."""
+    path, usual = tmp_path / "last.pth", os.replace
+    save_checkpoint(path, model_state=model.state_dict(), meta=META, training=training)
+    before = path.read_bytes()
+
+    def refuse(source: Path, target: Path) -> None:
+        if Path(source).suffix == ".part":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        usual(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(InputError, match=r"last\.pth: .* \(Permission denied\), the previous file is kept"):
+        save_checkpoint(path, model_state=model.state_dict(), meta=META, training=training)
+    assert path.read_bytes() == before
+
+
 def test_missing_folder_is_named(tmp_path: Path, model: nn.Module) -> None:
     with pytest.raises(InputError, match=r"gone/a\.pth: the checkpoint cannot be written .*No such file"):
         save_checkpoint(tmp_path / "gone" / "a.pth", model_state=model.state_dict(), meta=META)

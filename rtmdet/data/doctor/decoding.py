@@ -29,11 +29,12 @@ Result = TypeVar("Result")
 _DAMAGE = re.compile(r"Corrupt JPEG data: (?!(?:\d|1[0-6]) extraneous bytes before marker 0xd9).*|libpng warning: .*")
 _STDERR = 2  # the file descriptor
 _SHARE = 32  # items that are worth a process
+_MOST = 61  # processes of a pool on Windows
 
 
 def in_decoding_processes(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """The results of all items, in their order, from processes on all cores, which may call `decode_strictly`."""
-    processes = min(os.cpu_count() or 1, 1 + len(items) // _SHARE)
+    processes = min(os.cpu_count() or 1, 1 + len(items) // _SHARE, _MOST)
     with ProcessPoolExecutor(processes, initializer=_start_process) as pool:
         yield from pool.map(work, items, chunksize=_SHARE // 4)
 

@@ -127,16 +127,18 @@ def find_image(label_file: Path, folder: Path, named_inside: str, names: Mapping
 def label_names(file: CocoFile) -> list[str]:
     """The name of the label file, without suffix, of each image of a COCO file, in order.
 
-    Raises InputError if two images would share a label file because they differ only in their suffix.
+    Raises InputError if two images would share a label file because they differ only in their suffix, or in letter
+    case, which not all file systems tell apart.
     """
-    names: dict[str, str] = {}
+    stems, names = [], dict[str, str]()
     for image in file["images"]:
         name = image["file_name"].replace("\\", "/")
         stem = PurePosixPath(name).with_suffix("").as_posix()
-        if stem in names:
-            raise InputError(f"images {names[stem]!r} and {name!r} would share a label file; rename one of them")
-        names[stem] = name
-    return list(names)
+        if other := names.get(comparable(stem)):
+            raise InputError(f"images {other!r} and {name!r} would share a label file; rename one of them")
+        stems.append(stem)
+        names[comparable(stem)] = name
+    return stems
 
 
 def copy_image(folder: Path, name: str, target: Path) -> None:

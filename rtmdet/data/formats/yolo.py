@@ -224,7 +224,7 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
         place = "/labels/".join(f"/images/{split}/{stem}.txt".rsplit("/images/", 1))
         label = out / place.removeprefix("/")
         label.parent.mkdir(parents=True, exist_ok=True)
-        label.write_text("".join(lines))
+        label.write_text("".join(lines), encoding="utf-8", newline="\n")
         copy_image(images, image["file_name"], out / "images" / split)
     text = yaml.safe_dump(description | {split: f"images/{split}"}, sort_keys=False, allow_unicode=True)
     (out / "data.yaml").write_text(text, encoding="utf-8")

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import common_folder
 from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import one_line, shortened, shown
 from rtmdet.data.files import as_on_disk, files_below
@@ -119,7 +120,7 @@ def split_images(layout: YoloLayout, split: str) -> tuple[Path, list[Path]]:
     if len(places) == 1 and places[0].is_dir():
         return places[0], files
     files = [Path(os.path.abspath(file)) for file in files]  # links are not resolved
-    return Path(os.path.commonpath([file.parent for file in files])), files
+    return common_folder(file.parent for file in files), files
 
 
 def read_data_yaml(path: Path) -> dict[str, object]:
