@@ -109,7 +109,8 @@ def test_a_real_choice_measures_training_images_and_then_the_validation(config: 
     seen: list[tuple[int, ...]] = []
     detector.model.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
     chosen = validation.choose_input_size(detector.model, train_data)
-    assert [shape[2:] for shape in seen[:2]] == [(64, 64), (96, 96)]
+    sizes = list(dict.fromkeys(shape[2:] for shape in seen))  # threads may share a batch: the same size twice
+    assert sizes[:2] == [(64, 64), (96, 96)]
     assert sum(shape[0] for shape in seen if shape[2:] == (64, 64)) == len(train_data)
     seen.clear()
     validation(detector.model)

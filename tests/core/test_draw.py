@@ -99,7 +99,7 @@ def test_labels_of_a_crowd_lie_inside_the_picture_and_never_on_each_other() -> N
     for box in boxes:
         if (label := _place_label((120, 160), box, "name 0.50", labels)) is not None:
             labels.append(label)
-    assert 10 < len(labels) < 60, "some find no place"
+    assert 5 < len(labels) < 60, "some find no place"  # the font is wider before OpenCV 5
     covered = np.zeros((120, 160), int)
     for label in labels:
         covered[label.top : label.top + label.height, label.left : label.left + label.width] += 1

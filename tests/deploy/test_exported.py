@@ -130,6 +130,18 @@ def test_other_input_sizes_and_names(network: Detector, folder: Path, images: li
         Detector(folder / name, device="cpu", classes=("a", "b"))
 
 
+def test_a_file_says_which_sizes_vary(folder: Path) -> None:
+    """The exporter of torch 2.6 wrote those of its example, which other programs take for the only ones."""
+    session = onnxruntime.InferenceSession(folder / "plain.onnx", providers=["CPUExecutionProvider"])
+    (images,) = session.get_inputs()
+    assert images.shape == ["batch", 3, "32*rows", "32*columns"]
+    for output, values in zip(session.get_outputs(), (4, len(CLASSES)), strict=True):
+        batch, priors, last = output.shape
+        assert (batch, last) == ("batch", values)
+        assert isinstance(priors, str)
+        assert not priors.isdigit()
+
+
 def test_a_fixed_file_refuses_other_sizes(folder: Path, images: list[np.ndarray]) -> None:
     file = Detector(folder / "fixed.onnx", device="cpu", input_size=(96, 128))
     with pytest.raises(InputError, match=r"takes only images of 256 x 192 pixels, found 128 x 96"):

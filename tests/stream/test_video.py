@@ -102,7 +102,7 @@ def test_objects_of_each_frame_and_the_drawn_video(detector: Detector, clip: Pat
     assert drawn[0].rate == RATE
     changed = np.abs(drawn[-1].read().astype(int) - scene(FRAMES - 1, SHAPE)).max(2) > 60
     assert changed.any()
-    assert not changed[40:].any()
+    assert not changed[44:].any()
 
 
 def test_drawn_videos_replace_only_their_own(detector: Detector, clip: Path, tmp_path: Path) -> None:
