@@ -14,8 +14,8 @@ from rtmdet.core.arguments import checked
 from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import check_names
-from rtmdet.core.main_guard import check_main_guard
 from rtmdet.core.paths import FilePath, common_folder, path_or_none, user_path
+from rtmdet.core.processes import check_main_guard
 from rtmdet.data.class_names import similar_name_remarks
 from rtmdet.data.coco.edit import merge_coco, split_coco
 from rtmdet.data.coco.file import CocoFile, read_and_repair

@@ -10,9 +10,9 @@ from rtmdet.core.arguments import TorchDevice, checked
 from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
-from rtmdet.core.main_guard import check_main_guard
 from rtmdet.core.overlap import Overlap
 from rtmdet.core.paths import FilePath, path_or_none, user_path
+from rtmdet.core.processes import check_main_guard
 from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, ExportOptions, Tracer, check_formats
 from rtmdet.detector import Detector, Score
 from rtmdet.exporting.int8 import LARGEST_DROP, Int8Plan, add_int8, check_int8, choose_calibration_images

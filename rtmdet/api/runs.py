@@ -9,8 +9,8 @@ from typing import Any
 
 from rtmdet.core.arguments import TorchDevice, checked
 from rtmdet.core.errors import InputError
-from rtmdet.core.main_guard import check_main_guard
 from rtmdet.core.paths import FilePath, path_or_none, user_path
+from rtmdet.core.processes import check_main_guard
 from rtmdet.core.wording import shown
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.runs.options import RunOptions
@@ -68,9 +68,10 @@ def train(
     {"data.input_size": 320}; `minutes` fits the run on `data` to a time. `callbacks` are called at every step and
     validation.
 
-    Raises InputError if something cannot be used, or the training cannot go on (a loss that is not finite); and, of
-    `rtmdet.training.interruption`, Interrupted after Ctrl-C or SIGTERM, with everything saved for `resume`, and under
-    torchrun StoppedByAnother in the processes that another one stops, which raises the reason.
+    Raises InputError if something cannot be used, or the training cannot go on (a loss that is not finite);
+    Interrupted, of `rtmdet.training.interruption`, after Ctrl-C or SIGTERM, with everything saved for `resume`; and
+    under torchrun StoppedByAnother, of `rtmdet.core.distributed`, in the processes that another one stops, which
+    raises the reason.
     """
     check_main_guard()
     if (data is None) == (config is None):

@@ -18,6 +18,7 @@ from types import FrameType
 
 from rtmdet.cli.parser import COMMANDS, build_parser
 from rtmdet.core.errors import InputError
+from rtmdet.core.processes import started_processes, started_rank
 from rtmdet.core.whole_file import refused
 
 OTHER_WORDS = {  # what other programs call the commands
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the terminal may be unable to show a name in a file
     try:
+        _check_processes(arguments.command)
         with _ended_by_sigterm():
             return importlib.import_module(arguments.module).run(arguments)  # the import takes seconds
     except InputError as error:
@@ -67,6 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _check_processes(command: str) -> None:
+    """Raise InputError, in the first process alone, for a command that torchrun starts several times in vain."""
+    if command == "train" or started_processes() == 1:
+        return
+    if started_rank() > 0:
+        sys.exit(2)
+    raise InputError(f"{command}: expected one process, found {started_processes()}: start it without torchrun")
 
 
 def _let_waiting_threads_sleep() -> None:
@@ -109,7 +120,7 @@ def _unknown_command(word: str) -> str | None:
 
 
 def _print_error(error: InputError) -> None:
-    print(f"error: {error}", file=sys.stderr)
+    sys.stderr.write(f"error: {error}\n")  # at once: the lines of several processes stay apart
 
 
 if __name__ == "__main__":

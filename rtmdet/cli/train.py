@@ -3,10 +3,11 @@
 import argparse
 
 from rtmdet.core.console import say
+from rtmdet.core.distributed import StoppedByAnother
 from rtmdet.runs.checks.dry_run import dry_run
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.train import carry_out
-from rtmdet.training.interruption import Interrupted, StoppedByAnother
+from rtmdet.training.interruption import Interrupted
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,9 @@ With a single process nothing is sent. gloo connects processes on the CPU, nccl 
 
 import functools
 import itertools
-import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,20 +18,19 @@ import torch.distributed as dist
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.processes import local_rank, started_processes, started_rank
+from rtmdet.core.wording import one_line
 
 Value = TypeVar("Value")
 _groups = itertools.count()  # every process opens the same groups in the same order
 TIMEOUT = timedelta(hours=2)  # the others wait while the main process evaluates or saves
+MEETING = timedelta(minutes=10)  # until all processes have started
+TELLING = 3.0  # seconds in which a process that fails says so
+REPORTS = "reports"  # key of the number of faults that processes have reported
 
 
-def started_processes() -> int:
-    """How many processes torchrun started for this run; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def local_rank() -> int:
-    """Number of this process on its machine: the index of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+class StoppedByAnother(Exception):  # noqa: N818 - reported elsewhere
+    """Another process of the run failed and reports why."""
 
 
 @contextmanager
@@ -40,27 +41,98 @@ def process_group(device: torch.device) -> Iterator[None]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    store, number, size = _meeting_point()
-    # Keys of its own for each group: those of an ended group lead to closed connections.
-    store = dist.PrefixStore(f"group {next(_groups)}", store)
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=TIMEOUT)
+    try:
+        with _ended_by_signals():
+            store, number, size = _meeting_point()
+            # Keys of its own for each group: those of an ended group lead to closed connections.
+            store = dist.PrefixStore(f"group {next(_groups)}", store)
+            dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=TIMEOUT)
+    except (ValueError, dist.DistError) as error:
+        raise InputError(
+            f"WORLD_SIZE is {started_processes()}, but the processes cannot be connected ({one_line(error)}): start "
+            "them with torchrun, or unset WORLD_SIZE"
+        ) from error
     try:
         yield
     finally:
         dist.destroy_process_group()
 
 
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C end the process at once: Python's own handlers wait while torch waits."""
+    if threading.current_thread() is not threading.main_thread():  # Python sets handlers only there
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @functools.cache
 def _meeting_point() -> tuple[dist.Store, int, int]:
     """The store in which processes find each other, rank and number of processes; it serves all groups of a run."""
-    return next(dist.rendezvous("env://", timeout=TIMEOUT))
+    return next(dist.rendezvous("env://", timeout=MEETING))
 
 
-def lost_another(error: RuntimeError) -> bool:
-    """Whether an error of torch means that another process ended, which has then reported why."""
+@contextmanager
+def told_once() -> Iterator[None]:
+    """Let one process alone raise an InputError that several meet, StoppedByAnother the others.
+
+    That is also raised where a process waits in vain for another, which has told why it ended. If it has not, as one
+    that was killed, InputError says that.
+    """
+    try:
+        yield
+    except InputError as error:
+        if _is_first(str(error)):
+            raise
+        raise StoppedByAnother from error
+    except RuntimeError as error:
+        if not _lost_another(error):
+            raise
+        if not _was_told() and _is_first("lost"):
+            raise InputError(
+                "another process of the run ended without a word, perhaps killed for lack of memory: continue with "
+                "--resume"
+            ) from error
+        raise StoppedByAnother from error
+
+
+def _lost_another(error: RuntimeError) -> bool:
+    """Whether an error of torch means that another process ended."""
     lost = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
     return world_size() > 1 and (isinstance(error, dist.DistError) or any(text in str(error) for text in lost))
+
+
+def _is_first(text: str) -> bool:
+    """Note a fault; whether no other process has reported the same."""
+    if not _connected():
+        return True
+    store, *_ = _meeting_point()
+    try:
+        store.add(REPORTS, 1)
+        return store.add(f"report {text}", 1) == 1
+    except RuntimeError:  # the process with the store ended
+        return True
+
+
+def _was_told() -> bool:
+    """Whether a process has reported a fault, or does so soon."""
+    store, *_ = _meeting_point()
+    end = time.monotonic() + TELLING
+    try:
+        while not store.add(REPORTS, 0):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.1)
+    except RuntimeError:  # the process with the store ended
+        return True
+    return True
 
 
 def world_size() -> int:
@@ -69,13 +141,13 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Number of this process, 0 .. world_size - 1; torchrun's number before they are connected."""
-    return dist.get_rank() if _connected() else int(os.environ.get("RANK", "0"))
+    """Number of this process, 0 .. world_size - 1."""
+    return dist.get_rank() if _connected() else 0
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that writes files and prints."""
-    return rank() == 0
+    """Whether this process is the one that writes files and prints; by torchrun's number until they are connected."""
+    return (rank() if _connected() else started_rank()) == 0
 
 
 def _connected() -> bool:
@@ -128,6 +200,28 @@ def first_on_each_machine(work: Callable[[], Value]) -> Value:
     if faults := list(filter(None, gather(fault))):
         raise InputError(faults[0])
     return done[0] if done else work()
+
+
+def from_main(work: Callable[[], Value]) -> Value:
+    """The result of `work`, which the main process alone does, on each process; it is copied by pickling.
+
+    All processes of the run must call this, connected or not. If `work` raises InputError, the others raise
+    StoppedByAnother.
+    """
+    if started_processes() == 1:
+        return work()
+    if not _connected():
+        with process_group(torch.device("cpu")):
+            return from_main(work)
+    done: list[Value] = []
+    try:
+        if is_main_process():
+            done.append(work())
+    finally:
+        everything = gather(done)
+    if not everything[0]:
+        raise StoppedByAnother
+    return everything[0][0]
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from rtmdet.core.detections import CocoResult, Detections
-from rtmdet.core.distributed import gather, is_main_process
+from rtmdet.core.distributed import gather, rank
 from rtmdet.core.structures import ImageMeta
 from rtmdet.core.whole_file import write_whole
 from rtmdet.evaluation.hotcoco import evaluate_with_hotcoco
@@ -119,7 +119,7 @@ class CocoEvaluator:
         Raises InputError if the backend cannot use the detections.
         """
         found = self._gather()
-        metrics = self._metrics(self._measure(found), curves) if is_main_process() else None
+        metrics = self._metrics(self._measure(found), curves) if rank() == 0 else None
         metrics = gather(metrics)[0]
         assert metrics is not None, "the main process has the metrics"
         return metrics

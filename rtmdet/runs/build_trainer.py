@@ -11,9 +11,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rtmdet.config.schema import Config, ModelConfig, TrainingConfig
 from rtmdet.core.console import say
-from rtmdet.core.distributed import first_on_each_machine, local_rank, rank, started_processes, world_size
+from rtmdet.core.distributed import first_on_each_machine, rank, world_size
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
+from rtmdet.core.processes import local_rank, started_processes
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.data.samples import TrainingSamples

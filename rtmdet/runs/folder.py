@@ -34,6 +34,8 @@ def claim_folder(folder: Path, *, new: bool) -> Iterator[None]:
     For a `new` run also if it holds one. The main process does this for all. A folder that is empty in the end is
     removed.
     """
+    if new and is_main_process():
+        check_unused(folder)
     if fcntl is None or not is_main_process():
         yield
         return
@@ -111,7 +113,6 @@ def check_unused(folder: Path) -> None:
     if holds_run(folder):
         raise InputError(f"{folder} already holds a run: continue it with --resume, or set another train.output")
     found = [path for path in (folder / name for name in FILES) if path.exists()]
-    # In this order: another process of this run writes ORIGIN before the others.
     if found and not _was_started(folder):
         raise InputError(
             f"{found[0]}: a run would replace this file, which no run has written: set another train.output"

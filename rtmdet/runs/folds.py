@@ -9,8 +9,8 @@ from statistics import mean, stdev
 from rtmdet.config.recipe import Choice
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say
-from rtmdet.core.distributed import started_processes
 from rtmdet.core.errors import InputError
+from rtmdet.core.processes import started_processes
 from rtmdet.data.coco.dataset import index_coco
 from rtmdet.data.coco.edit import fold_coco, part_of
 from rtmdet.data.coco.file import CocoFile
@@ -96,7 +96,7 @@ def first_configuration(
     first = data.options.folder / "fold_1"
     if number > 1 or holds_run(first):
         return data.configure(settings_of_first_fold(first)), None
-    return data.configure(), TimedRun(limit, data, runs)
+    return data.configure(), TimedRun(limit, data.options, data, runs)
 
 
 def check_same_images(folder: Path, learned: Split, part: CocoFile) -> None:

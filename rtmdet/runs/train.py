@@ -13,7 +13,7 @@ import torch
 from rtmdet.config.file import differences
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say, write_above_bar
-from rtmdet.core.distributed import gather, is_main_process, process_group, world_size
+from rtmdet.core.distributed import from_main, gather, is_main_process, process_group, told_once, world_size
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import size_text
 from rtmdet.data.coco.dataset import CocoDataset
@@ -23,17 +23,17 @@ from rtmdet.runs.build_trainer import build_trainer, training_device
 from rtmdet.runs.checks.likely_causes import collect_facts
 from rtmdet.runs.checks.progress_watch import ProgressWatch
 from rtmdet.runs.checks.start_check import check_start
-from rtmdet.runs.folder import CONFIG, check_unclaimed, check_unused, claim_folder, prepare_folder
+from rtmdet.runs.folder import CONFIG, check_unclaimed, claim_folder, prepare_folder
 from rtmdet.runs.folds import cross_validate
 from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.settings.own_data import OwnData, configuration
 from rtmdet.runs.time.estimate import Course, DurationEstimate
-from rtmdet.runs.time.limit import TimedRun, time_limit
+from rtmdet.runs.time.limit import TimedRun, TimeLimit, time_limit
 from rtmdet.runs.validation import choice_cost, detection_size, inputs_per_image
 from rtmdet.runs.weights_file import forget_weights, read_first_weights
 from rtmdet.training.engine import Trainer
-from rtmdet.training.interruption import Interrupted, stopped_by_another
+from rtmdet.training.interruption import Interrupted
 from rtmdet.training.log import Row, RunLog, read_log
 from rtmdet.training.progress_bar import TrainingBar
 from rtmdet.training.records import Callback
@@ -51,18 +51,24 @@ def carry_out(options: RunOptions, callbacks: Sequence[Callback] = ()) -> Path:
     Raises InputError if something cannot be used, Interrupted after a signal, with everything saved, and
     StoppedByAnother in all processes of torchrun except the one that reports why.
     """
-    limit = time_limit(options)
     if options.folds is not None:
         train_fold = partial(train_run, resume=options.resume, callbacks=callbacks, estimated=False)
-        cross_validate(options, train_fold, limit)
+        cross_validate(options, train_fold, time_limit(options))
         return options.folder
-    if limit is not None:
+    data: OwnData | None = None
+
+    def configure() -> tuple[Config, TimeLimit | None]:
+        nonlocal data
+        limit = time_limit(options)
+        if limit is None:
+            return configuration(options), None
         check_unclaimed(options.folder)
         data = OwnData.open(options, options.folder)
-        return train_run(data.configure(), TimedRun(limit, data), resume=options.resume, callbacks=callbacks)
-    return train_run(
-        configuration(options), resume=options.resume, callbacks=callbacks, fits=options.data is not None
-    )
+        return data.configure(), limit
+
+    config, limit = from_main(configure)  # choices from measurements may differ between processes
+    timed = None if limit is None else TimedRun(limit, options, data)
+    return train_run(config, timed, resume=options.resume, callbacks=callbacks, fits=options.data is not None)
 
 
 def train_run(
@@ -85,11 +91,8 @@ def train_run(
     began = time.monotonic()
     folder = Path(config.train.output)
     resumed = resume and has_checkpoint(folder)
-    if not resume:
-        check_unused(folder)
     device = training_device(config.train.device)
-    with process_group(device), stopped_by_another(), claim_folder(folder, new=not resume):
-        config = gather(config)[0]  # choices from measurements may differ between processes
+    with process_group(device), told_once(), claim_folder(folder, new=not resume):
         torch.manual_seed(config.train.seed)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
         train_data, val_data = open_data(config)
@@ -105,6 +108,7 @@ def train_run(
             if is_main_process():
                 restore_files(config, folder)
             report_outcome(trainer, config)
+            gather(None)  # before that, others would read files that are not complete
             return folder
         check_start(config, trainer, train_data, val_data, resumed=resumed)
         correction: list[Callback] = []
@@ -123,6 +127,7 @@ def train_run(
         forget_weights()
         run_loop(trainer)
         report_outcome(trainer, config)
+        gather(None)
     return folder
 
 

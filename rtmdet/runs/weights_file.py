@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -10,21 +10,10 @@ import torch
 from rtmdet.config.recipe import Start
 from rtmdet.config.schema import Config, ModelConfig
 from rtmdet.core.console import say
-from rtmdet.core.distributed import first_on_each_machine
 from rtmdet.core.wording import shortened
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
-from rtmdet.models.zoo import WEIGHTS
 from rtmdet.weights.download import resolve
 from rtmdet.weights.load import LoadedWeights, keep_known_classes, load_weights, read_checkpoint
-
-
-def fetch_weights(name: str | None) -> None:
-    """Download published weights, one process on each machine; all processes of a run must call it.
-
-    Does nothing for a path. Raises InputError, in all processes, if the download fails.
-    """
-    if name in WEIGHTS:
-        first_on_each_machine(partial(resolve, name, progress=True))
 
 
 def read_weights(name: str) -> LoadedWeights:

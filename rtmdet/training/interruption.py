@@ -2,11 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType, TracebackType
-
-from rtmdet.core.distributed import lost_another
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -15,21 +11,6 @@ class Interrupted(Exception):  # noqa: N818 - not an error
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number  # of the signal
-
-
-class StoppedByAnother(Exception):  # noqa: N818 - reported elsewhere
-    """Another process of the run failed and reports why."""
-
-
-@contextmanager
-def stopped_by_another() -> Iterator[None]:
-    """Raise StoppedByAnother where a process fails because it waits in vain for another."""
-    try:
-        yield
-    except RuntimeError as error:
-        if lost_another(error):
-            raise StoppedByAnother from error
-        raise
 
 
 class SignalWatch:

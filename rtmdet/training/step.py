@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rtmdet.core.distributed import sum_over_processes, world_size
+from rtmdet.core.distributed import StoppedByAnother, gather, rank, sum_over_processes, world_size
 from rtmdet.core.errors import InputError
 from rtmdet.core.structures import Batch, DenseOutputs, Losses
 from rtmdet.training.criterion import Criterion, loss_normalizer
-from rtmdet.training.interruption import StoppedByAnother
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -148,11 +147,12 @@ class Stepper:
         totals = sum_over_processes(torch.cat([both, torch.stack(counts).to(both.dtype)]))
         found = torch.cat([totals, norm[None].to(both.dtype), broken.to(both.dtype)]).tolist()
         classification, box, positives, unassigned, ground_truths, broken_anywhere, gradient_norm, *own = found
-        for is_broken, part, batch in zip(own, parts, batches, strict=True):
-            if is_broken:
-                raise NotFiniteError(f"the loss is not finite: {_batch_losses([part], [batch])}")
         if broken_anywhere:
-            raise StoppedByAnother
+            if gather(any(own)).index(True) != rank():  # one tells
+                raise StoppedByAnother
+            losses_of = zip(own, parts, batches, strict=True)
+            part, batch = next((part, batch) for is_broken, part, batch in losses_of if is_broken)
+            raise NotFiniteError(f"the loss is not finite: {_batch_losses([part], [batch])}")
         return StepLosses(classification, box, gradient_norm, int(positives), int(ground_truths), int(unassigned))
 
 

@@ -19,7 +19,6 @@ from rtmdet.core.distributed import first_on_each_machine, process_group, world_
 from rtmdet.core.errors import InputError
 from rtmdet.models.zoo import WEIGHTS, PublishedWeights
 from rtmdet.runs.build_trainer import build_model
-from rtmdet.runs.weights_file import fetch_weights
 from rtmdet.weights.download import cached_path, download, resolve
 
 CONTENT = b"weights" * 100_000
@@ -76,7 +75,7 @@ def work(number: int, port: int, address: str, folder: str) -> None:
     torch.hub.set_dir(str(Path(folder) / "hub"))
     for name in ("early", "a", "missing"):
         WEIGHTS[name] = PublishedWeights("tiny", f"{address}/{name}.pth", None)
-    fetch_weights("early")  # before the processes are connected
+    first_on_each_machine(partial(resolve, "early"))  # before the processes are connected
     assert world_size() == 1
     with process_group(CPU):  # connected again
         result = {
@@ -125,5 +124,3 @@ def test_alone_the_work_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     assert first_on_each_machine(lambda: calls.append(1)) is None
     assert calls == [1]
-    fetch_weights(None)
-    fetch_weights("a/path.pth")  # read later, where its absence is reported

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from rtmdet.core.distributed import (
+    StoppedByAnother,
     any_process,
     copy_from_main,
     gather,
@@ -27,7 +28,6 @@ from rtmdet.core.distributed import (
 from rtmdet.core.structures import Batch, ImageMeta, Target
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.training.criterion import Criterion
-from rtmdet.training.interruption import StoppedByAnother
 from rtmdet.training.step import NotFiniteError, StepLosses, Stepper
 
 CPU = torch.device("cpu")

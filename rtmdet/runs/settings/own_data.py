@@ -15,8 +15,8 @@ from rtmdet.config.file import load_config, parse_config
 from rtmdet.config.recipe import Choice, choose_recipe
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say
-from rtmdet.core.distributed import started_processes
 from rtmdet.core.errors import InputError
+from rtmdet.core.processes import started_processes
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.layout import is_coco
 from rtmdet.data.formats.labeled_image import Split
@@ -38,7 +38,7 @@ from rtmdet.runs.settings.input_size import choose_input_size, relative_sizes
 from rtmdet.runs.settings.norm_statistics import choose_norm_statistics
 from rtmdet.runs.settings.own_splits import keep_digests, labeled_images, open_own_data, report_changes, two_splits
 from rtmdet.runs.settings.resize_range import choose_resize_range
-from rtmdet.runs.weights_file import build_detector, fetch_weights, read_weights, start_of
+from rtmdet.runs.weights_file import build_detector, read_weights, start_of
 from rtmdet.weights.download import place_of
 from rtmdet.weights.load import LoadedWeights, missing_size, new_classes
 
@@ -137,7 +137,6 @@ class OwnData:
         """Open the data set of the options, and split it if necessary. Raises InputError if it cannot be used."""
         check_keys(options)  # before anything takes time
         source = open_own_data(options.data_set, options.images)
-        fetch_weights(initial_weights(options))
         classes = choose_classes(options, source.splits["train"])
         train, val = two_splits(source, options.data_set, one_is_enough=options.one_image_is_enough)
         return cls(options, train, val, folder, classes)

@@ -19,7 +19,7 @@ import torch
 from rtmdet.config.file import differences, dump_config
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say
-from rtmdet.core.distributed import gather, is_main_process
+from rtmdet.core.distributed import StoppedByAnother, from_main, gather, is_main_process
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import size_text
 from rtmdet.data.coco.dataset import CocoDataset
@@ -31,7 +31,6 @@ from rtmdet.runs.time.correction import Correction
 from rtmdet.runs.time.estimate import Course, Speed, duration_text
 from rtmdet.runs.time.timing import measure_speed
 from rtmdet.training.engine import Trainer
-from rtmdet.training.interruption import StoppedByAnother
 
 LONGEST = 60 * 24 * 365  # minutes
 MEASURED_SHARE, LEAST_MEASURED, MOST_MEASURED = 0.05, 3.0, 30.0  # of the given time; seconds
@@ -93,7 +92,8 @@ class TimedRun:
     """The first, or only, of `runs` runs that share a time limit."""
 
     limit: TimeLimit
-    data: OwnData
+    options: RunOptions
+    data: OwnData | None  # in the main process
     runs: int = 1
 
     def fit(
@@ -108,13 +108,13 @@ class TimedRun:
         speed = self._measure(config, trainer, data[1], build)
         passes = share_that_fits(self._seconds(speed, ready), speed, course)
         size = smaller_input(config.data.input_size, passes)
-        if size != config.data.input_size and "data.input_size" not in self.data.options.given:
+        if size != config.data.input_size and "data.input_size" not in self.options.given:
             say(f"  the time allows {passes:.0%} of the default epochs; a smaller input allows more")
             config = self._configured([f"data.input_size={list(size)}"])
             trainer = rebuild(config, data, trainer.stepper.device)
             speed = self._measure(config, trainer, data[1], build)
         seconds = self._seconds(speed, ready)
-        every = config.train.validate_every if "train.validate_every" in self.data.options.given else None
+        every = config.train.validate_every if "train.validate_every" in self.options.given else None
         epochs, every = fit_epochs(seconds, speed, course, validate_every=every)
         if not epochs:
             passed = 60 * self.limit.minutes - self.limit.left()
@@ -150,9 +150,14 @@ class TimedRun:
 
     def _configured(self, settings: Sequence[str]) -> Config:
         """The configuration with those of these settings that the user does not set; prints nothing."""
+        wanted = [setting for setting in settings if setting.partition("=")[0] not in self.options.given]
+
+        def configure() -> Config:
+            assert self.data is not None, "this is the main process"
+            return self.data.configure(wanted)
+
         with contextlib.redirect_stdout(None):
-            wanted = [setting for setting in settings if setting.partition("=")[0] not in self.data.options.given]
-            return gather(self.data.configure(wanted))[0]
+            return from_main(configure)
 
 
 def rebuild(config: Config, data: tuple[CocoDataset, CocoDataset], device: torch.device) -> Trainer:

@@ -13,7 +13,7 @@ def test_a_script_that_runs_again_in_its_processes_is_told(tmp_path: Path, metho
     script = tmp_path / "script.py"
     call = f"check_main_guard(); process = get_context('{method}').Process(target=print, args=('worked',))"
     script.write_text(
-        "from multiprocessing import get_context\nfrom rtmdet.core.main_guard import check_main_guard\n"
+        "from multiprocessing import get_context\nfrom rtmdet.core.processes import check_main_guard\n"
         f"{guard}{call}; process.start(); process.join()\n"
     )
     result = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
