@@ -1,10 +1,38 @@
-"""Scripts without the guard that Windows and macOS need."""
+"""Variables of torchrun, and scripts without the guard that Windows and macOS need."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from rtmdet.cli.main import main
+from rtmdet.core.errors import InputError
+from rtmdet.core.processes import started_processes, started_rank
+
+
+def test_variables_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")  # left over: no other process was started
+    for text, expected in (("", 1), (" ", 1), ("1", 1), ("3", 3)):
+        monkeypatch.setenv("WORLD_SIZE", text)
+        assert (started_processes(), started_rank()) == (expected, int(expected > 1))
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(InputError, match="the environment variable WORLD_SIZE is 'two': expected a number; unset it"):
+        started_processes()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_commands_that_several_processes_do_in_vain(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", str(number))
+    try:
+        code: object = main(["info"])
+    except SystemExit as stopped:
+        code = stopped.code
+    said = "error: info: expected one process, found 2: start it without torchrun\n"
+    assert (code, capsys.readouterr().err) == (2, "" if number else said)
 
 
 @pytest.mark.parametrize("guard", ["", "if __name__ == '__main__':\n    "])

@@ -4,8 +4,9 @@ Dimension legend: B batch, W processes.
 """
 
 import os
+import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,20 @@ from rtmdet.core.distributed import (
     StoppedByAnother,
     any_process,
     copy_from_main,
+    from_main,
     gather,
     is_main_process,
     process_group,
     rank,
+    told_once,
     world_size,
 )
+from rtmdet.core.errors import InputError
+from rtmdet.core.processes import started_processes
 from rtmdet.core.structures import Batch, ImageMeta, Target
 from rtmdet.models.rtmdet import build_rtmdet
+from rtmdet.runs.options import RunOptions
+from rtmdet.runs.train import carry_out
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.step import NotFiniteError, StepLosses, Stepper
 
@@ -103,13 +110,37 @@ def meet_a_fault() -> str:
     return "nothing"
 
 
+def meet_faults() -> dict[str, list[str]]:
+    """What each of several faults becomes in this process."""
+
+    def refuse(text: str) -> None:
+        raise InputError(text)
+
+    def fault_of(work: Callable[[], object]) -> str:
+        with pytest.raises((InputError, StoppedByAnother)) as caught, told_once():
+            work()
+        return caught.type.__name__
+
+    return {
+        "of both": sorted(gather(fault_of(lambda: refuse("the same")))),
+        "of each": gather(fault_of(lambda: refuse(f"of {rank()}"))),
+        "of the main process": gather(fault_of(lambda: from_main(lambda: refuse("of main")))),
+    }
+
+
 def work(number: int, port: int, folder: str) -> None:
     """One of the processes."""
     torch.set_num_threads(1)
     place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": PROCESSES, "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in place.items()}, MASTER_ADDR="127.0.0.1")
+    assert (rank(), is_main_process()) == (0, number == 0)
+    with pytest.raises((InputError, StoppedByAnother)) as unopened:
+        carry_out(RunOptions(data=Path(folder) / "nowhere"))
     with process_group(CPU):
         result = {
+            "unopened": unopened.type.__name__,
+            "faults": meet_faults(),
+            "main": from_main(lambda: f"{rank()} of {started_processes()}"),
             "answers": answer_questions(),
             "fault": meet_a_fault(),
             "once": train(),
@@ -117,6 +148,20 @@ def work(number: int, port: int, folder: str) -> None:
         }
     assert world_size() == 1
     torch.save(result, Path(folder) / f"{number}.pth")
+
+
+def lose_another(number: int, port: int, folder: str) -> None:
+    """One of two processes, of which the second is killed."""
+    place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": 2, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in place.items()}, MASTER_ADDR="127.0.0.1")
+    try:
+        with process_group(CPU), told_once():
+            gather(number)
+            if number == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            gather(number)
+    except InputError as error:
+        (Path(folder) / f"{number}.txt").write_text(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +211,43 @@ def test_processes_know_of_each_other(results: Sequence[dict]) -> None:
 @pytest.mark.slow
 def test_a_fault_of_one_process_stops_all(results: Sequence[dict]) -> None:
     assert [result["fault"] for result in results] == ["StoppedByAnother", "NotFiniteError"]
+
+
+@pytest.mark.slow
+def test_faults_are_told_once(results: Sequence[dict]) -> None:
+    assert [result["unopened"] for result in results] == ["InputError", "StoppedByAnother"]
+    for result in results:
+        assert result["faults"] == {
+            "of both": ["InputError", "StoppedByAnother"],
+            "of each": ["InputError", "InputError"],
+            "of the main process": ["InputError", "StoppedByAnother"],
+        }
+        assert result["main"] == "0 of 2"
+
+
+@pytest.mark.slow
+def test_a_process_that_was_killed_is_named(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("forkserver")
+    both = [context.Process(target=lose_another, args=(number, port, str(tmp_path))) for number in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert (tmp_path / "0.txt").read_text().startswith("another process of the run ended without a word")
+
+
+def test_processes_that_nobody_started_cannot_be_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with (
+        pytest.raises(InputError, match="WORLD_SIZE is 2, but the processes cannot be connected"),
+        process_group(CPU),
+    ):
+        pytest.fail("there is no other process")
 
 
 def test_alone_the_answers_are_trivial() -> None:
