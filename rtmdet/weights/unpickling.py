@@ -2,7 +2,8 @@
 
 A pickle is a program: it can call any function that it names. torch.load(weights_only=True) calls none except those
 that build containers and tensors. Files of OpenMMLab's training runs also name logging objects and numpy arrays: they
-are read with a dead object in the place of each, so nothing that a file names is imported.
+are read with a dead object in the place of each, so nothing that a file names is imported. A deque is read as a list,
+a defaultdict as a dict.
 """
 
 import pickletools
@@ -10,7 +11,7 @@ import re
 import threading
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -29,7 +30,14 @@ _DEAD = re.compile(
     r"(mmengine|mmcv|mmdet|mmpose|mmyolo|mmpretrain|mmcls|mmrazor)\..+"
     r"|numpy(\._?core\.multiarray)?\.(ndarray|dtype|scalar|_reconstruct)"
     r"|builtins\.(getattr|bytes)"  # of a HistoryBuffer, which lists its own methods; no bytes
+    r"|builtins\.(list|dict|set|tuple|int|float|str|bool)"  # what a defaultdict would make
 )
+_BUILT: dict[str, Callable[..., object]] = {
+    "builtins.frozenset": frozenset,
+    "builtins.slice": slice,
+    "collections.deque": lambda *_: [],  # torch fills lists and dicts only
+    "collections.defaultdict": lambda *_: {},
+}
 _REFUSED = re.compile(r"GLOBAL (\S+)")  # in the text of torch's errors
 _loading = threading.Lock()  # what torch.load may build is a setting of the whole process
 
@@ -68,12 +76,13 @@ def read_pickled(path: Path) -> object:
 
 
 def _load(path: Path) -> object:
-    """torch.load with dead objects for what it does not build."""
+    """torch.load with further containers, and dead objects for what it does not build."""
     check_archive(path)
     names = named_objects(path)
     if "builtins.bytearray" in names:  # torch.load would make one of any length
         raise _refusal(path, "builtins.bytearray")
-    with _loading, safe_globals([(DeadObject, name) for name in names if _DEAD.fullmatch(name)]):
+    dead = {name: DeadObject for name in names if _DEAD.fullmatch(name)}
+    with _loading, safe_globals([(made, name) for name, made in (_BUILT | dead).items()]):
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:

@@ -10,7 +10,7 @@ import pickle
 import sys
 import tracemalloc
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -187,6 +187,20 @@ def test_hand_written_names_are_refused(tmp_path: Path, module: str, name: str, 
         shown = f"{module}.{name}".removeprefix("builtins.")
         with pytest.raises(InputError, match=f"asks for {shown}, which would run code: refused"):
             read_pickled(path)
+
+
+@LAYOUTS
+def test_containers_that_torch_does_not_build(tmp_path: Path, zipped: bool) -> None:
+    content = {
+        "deque": deque([1, 2], maxlen=4),
+        "dict": defaultdict(list, {"a": [1]}),
+        "set": frozenset({1, 2}),
+        "slice": slice(1, 2),
+    }
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+    found = read_pickled(tmp_path / "a.pth")
+    assert found == {**content, "deque": [1, 2]}
+    assert (type(found["dict"]), type(found["set"])) == (dict, frozenset)
 
 
 def test_attributes_of_a_class_are_dead(tmp_path: Path) -> None:
