@@ -72,10 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_processes(command: str) -> None:
-    """Raise InputError, in the first process alone, for a command that torchrun starts several times in vain."""
+    """Raise InputError for a command that several processes would do in vain; under torchrun in the first alone."""
     if command == "train" or started_processes() == 1:
         return
-    if started_rank() > 0:
+    if started_rank() > 0 and "TORCHELASTIC_RUN_ID" in os.environ:  # there is a first one beside this
         sys.exit(2)
     raise InputError(f"{command}: expected one process, found {started_processes()}: start it without torchrun")
 

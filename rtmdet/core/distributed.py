@@ -4,12 +4,11 @@ With a single process nothing is sent. gloo connects processes on the CPU, nccl 
 """
 
 import functools
-import itertools
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TypeVar
 
@@ -22,7 +21,7 @@ from rtmdet.core.processes import local_rank, started_processes, started_rank
 from rtmdet.core.wording import one_line
 
 Value = TypeVar("Value")
-_groups = itertools.count()  # every process opens the same groups in the same order
+_group = 0  # the number of the last group; every process opens the same ones in the same order
 TIMEOUT = timedelta(hours=2)  # the others wait while the main process evaluates or saves
 MEETING = timedelta(minutes=10)  # until all processes have started
 TELLING = 3.0  # seconds in which a process that fails says so
@@ -39,6 +38,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     if started_processes() == 1:
         yield
         return
+    global _group
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
@@ -46,7 +46,8 @@ def process_group(device: torch.device) -> Iterator[None]:
         with _ended_by_signals():
             store, number, size = _meeting_point()
             # Keys of its own for each group: those of an ended group lead to closed connections.
-            store = dist.PrefixStore(f"group {next(_groups)}", store)
+            _group += 1
+            store = dist.PrefixStore(f"group {_group}", store)
             dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=TIMEOUT)
     except (ValueError, dist.DistError) as error:
         raise InputError(
@@ -70,7 +71,8 @@ def _ended_by_signals() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # one that Python did not set
+                signal.signal(number, handler)
 
 
 @functools.cache
@@ -97,8 +99,8 @@ def told_once() -> Iterator[None]:
             raise
         if not _was_told() and _is_first("lost"):
             raise InputError(
-                "another process of the run ended without a word, perhaps killed for lack of memory: continue with "
-                "--resume"
+                "another process of the run ended without a word, perhaps killed for lack of memory "
+                f"({one_line(error)}): continue with --resume"
             ) from error
         raise StoppedByAnother from error
 
@@ -115,8 +117,8 @@ def _is_first(text: str) -> bool:
         return True
     store, *_ = _meeting_point()
     try:
-        store.add(REPORTS, 1)
-        return store.add(f"report {text}", 1) == 1
+        store.add(f"{REPORTS} {_group}", 1)
+        return store.add(f"report {_group} {text}", 1) == 1
     except RuntimeError:  # the process with the store ended
         return True
 
@@ -126,7 +128,7 @@ def _was_told() -> bool:
     store, *_ = _meeting_point()
     end = time.monotonic() + TELLING
     try:
-        while not store.add(REPORTS, 0):
+        while not store.add(f"{REPORTS} {_group}", 0):
             if time.monotonic() > end:
                 return False
             time.sleep(0.1)
@@ -189,7 +191,7 @@ def first_on_each_machine(work: Callable[[], Value]) -> Value:
     if started_processes() == 1:
         return work()
     if not _connected():
-        with process_group(torch.device("cpu")):
+        with process_group(torch.device("cpu")), told_once():
             return first_on_each_machine(work)
     done, fault = [], ""
     if local_rank() == 0:
@@ -211,14 +213,17 @@ def from_main(work: Callable[[], Value]) -> Value:
     if started_processes() == 1:
         return work()
     if not _connected():
-        with process_group(torch.device("cpu")):
+        with process_group(torch.device("cpu")), told_once():
             return from_main(work)
     done: list[Value] = []
     try:
         if is_main_process():
             done.append(work())
-    finally:
-        everything = gather(done)
+    except BaseException:
+        with suppress(RuntimeError):  # of another process that ended
+            gather(done)
+        raise
+    everything = gather(done)
     if not everything[0]:
         raise StoppedByAnother
     return everything[0][0]

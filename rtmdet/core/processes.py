@@ -8,7 +8,7 @@ from rtmdet.core.errors import InputError
 
 def started_processes() -> int:
     """How many processes torchrun started for this run; 1 without torchrun. Raises InputError."""
-    return _number("WORLD_SIZE", 1)
+    return max(_number("WORLD_SIZE", 1), 1)
 
 
 def started_rank() -> int:

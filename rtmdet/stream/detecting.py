@@ -46,9 +46,9 @@ class DetectSettings:
 
     def least(self, name: str) -> float:
         """The score from which on boxes of a class are looked for."""
-        # Scores never exceed 1: the threshold of a class that is not wanted drops all but those of exactly 1.
+        # Scores never exceed 1: of a class that is not wanted, no box counts among the best ones.
         share = CONTINUING if self.tracked else 1.0
-        return share * self.thresholds[name] if name in self.thresholds else 1.0
+        return share * self.thresholds[name] if name in self.thresholds else 2.0
 
     @property
     def most(self) -> int:

@@ -86,7 +86,7 @@ class CurvePicture(Callback):
         if self._due:
             with run_continues():
                 draw_log(self.log, self.picture)
-            self._due = False
+                self._due = False
 
 
 def draw_log(log: Path, path: Path) -> None:

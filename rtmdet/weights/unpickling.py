@@ -11,7 +11,7 @@ import re
 import threading
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +25,7 @@ from rtmdet.core.wording import one_line
 # each load would restore the filters of another thread.
 warnings.filterwarnings("ignore", "Detected pickle protocol|'torch.load' received|Validating sparse", UserWarning)
 
-PICKLES = 4  # of a file in the format before PyTorch 1.6: magic number, version, system, content
+PICKLES = 5  # of a file in the format before PyTorch 1.6: magic number, version, system, content, storages
 _DEAD = re.compile(
     r"(mmengine|mmcv|mmdet|mmpose|mmyolo|mmpretrain|mmcls|mmrazor)\..+"
     r"|numpy(\._?core\.multiarray)?\.(ndarray|dtype|scalar|_reconstruct)"
@@ -82,7 +82,21 @@ def _load(path: Path) -> object:
     if "builtins.bytearray" in names:  # torch.load would make one of any length
         raise _refusal(path, "builtins.bytearray")
     dead = {name: DeadObject for name in names if _DEAD.fullmatch(name)}
-    with _loading, safe_globals([(made, name) for name, made in (_BUILT | dead).items()]):
+    with _loading:
+        own = _allowed_by_user()
+        made = [(made, name) for name, made in (_BUILT | dead).items() if name not in own]
+        return _load_with(path, made)
+
+
+def _allowed_by_user() -> set[str]:
+    """The names of what the program that uses this package lets torch.load build."""
+    allowed = torch.serialization.get_safe_globals()
+    return {one[1] if isinstance(one, tuple) else f"{one.__module__}.{one.__qualname__}" for one in allowed}
+
+
+def _load_with(path: Path, made: Sequence[tuple[Callable[..., object], str]]) -> object:
+    """torch.load that also calls these functions, for the names beside them."""
+    with safe_globals(list(made)):
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
@@ -93,12 +107,17 @@ def _load(path: Path) -> object:
                     f"{path}: expected a file with pickle protocol 2, as torch.save writes it, found another one: "
                     "load it where you trust it, and save its state_dict again"
                 ) from error
+            if "weights_only" in str(error):  # advice that would run the code in a file
+                raise InputError(
+                    f"{path}: holds more than tensors, containers and numbers, which is not read: save the weights "
+                    "alone, as a state_dict"
+                ) from error
             raise
 
 
 def check_archive(path: Path) -> None:
     """Raise InputError for a zip archive of other things, or with a wrong checksum, which torch.load ignores."""
-    if not zipfile.is_zipfile(path):
+    if not _is_zip(path):
         return
     with zipfile.ZipFile(path) as archive:
         if not any(name.endswith("/data.pkl") for name in archive.namelist()):
@@ -111,9 +130,15 @@ def check_archive(path: Path) -> None:
         )
 
 
+def _is_zip(path: Path) -> bool:
+    """Whether a file is a zip archive, as torch decides it."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
 def named_objects(path: Path) -> set[str]:
     """The names of all classes and functions that the pickles of a file use, such as numpy.ndarray."""
-    if not zipfile.is_zipfile(path):
+    if not _is_zip(path):
         with path.open("rb") as file:
             return {name for _ in range(PICKLES) if file.peek(1) for name in _names(file)}
     with zipfile.ZipFile(path) as archive:

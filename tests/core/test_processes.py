@@ -13,7 +13,7 @@ from rtmdet.core.processes import started_processes, started_rank
 
 def test_variables_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")  # left over: no other process was started
-    for text, expected in (("", 1), (" ", 1), ("1", 1), ("3", 3)):
+    for text, expected in (("", 1), (" ", 1), ("0", 1), ("1", 1), ("3", 3)):
         monkeypatch.setenv("WORLD_SIZE", text)
         assert (started_processes(), started_rank()) == (expected, int(expected > 1))
     monkeypatch.setenv("WORLD_SIZE", "two")
@@ -27,6 +27,7 @@ def test_commands_that_several_processes_do_in_vain(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", str(number))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     try:
         code: object = main(["info"])
     except SystemExit as stopped:

@@ -93,6 +93,7 @@ def test_classes_and_their_number(detector: Detector, photos: Path, tmp_path: Pa
     assert names() == {("bright", "white")}
     assert names(max_boxes=1) == {("bright",)}
     assert names(thresholds={"white": 0.3}, max_boxes=1) == {("white",)}
+    assert DetectSettings({"white": 0.3}).least("bright") > 1, "also a certain box of another class takes no place"
     assert names(thresholds={"bright": 0.3, "white": 0.6}) == {("bright",)}
     with pytest.raises(InputError, match="--max-boxes 0: expected at least 1"):
         names(max_boxes=0)
