@@ -35,8 +35,8 @@ LONG = {  # commands with what makes them short; other weights than nano's canno
     "python train.py --config configs/balloon_efficientnet_lite0.yaml": TINY,
     "rtmdet check --data data/balloon --weights rtmdet-nano-person --overfit": ["--weights", str(WEIGHTS)],
     TIMED: [*SMALL, "--weights", str(WEIGHTS)],
-    f"{TIMED} --minutes 15 --set train.output=runs/quarter": [*QUARTER, "--weights", str(WEIGHTS)],
-    f"{TWO} --set train.output=runs/two": [*TINY, *PERSON],
+    f"{TIMED} --minutes 15 --output runs/quarter": [*QUARTER, "--weights", str(WEIGHTS)],
+    f"{TWO} --output runs/two": [*TINY, *PERSON],
     "rtmdet export runs/balloon --format onnx openvino safetensors openmmlab": CHECK_TWO,
     "rtmdet export runs/balloon --nms --fixed --out outputs/export": CHECK_TWO,
 }

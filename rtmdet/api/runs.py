@@ -9,11 +9,11 @@ from typing import Any
 
 from rtmdet.core.arguments import TorchDevice, checked
 from rtmdet.core.errors import InputError
-from rtmdet.core.paths import FilePath, path_or_none, user_path
+from rtmdet.core.paths import FilePath, path_or_none
 from rtmdet.core.processes import check_main_guard
 from rtmdet.core.wording import shown
 from rtmdet.evaluation.coco import NAMES
-from rtmdet.runs.options import RunOptions
+from rtmdet.runs.options import RunOptions, with_shortcuts
 from rtmdet.runs.train import carry_out
 from rtmdet.training.log import read_log
 from rtmdet.training.records import Callback
@@ -76,19 +76,14 @@ def train(
     check_main_guard()
     if (data is None) == (config is None):
         raise InputError("train: expected either data or config, found both or neither; give one of them")
-    given: dict[str, object] = {} if epochs is None else {"train.epochs": epochs}
-    given |= {} if output is None else {"train.output": str(user_path(output))}
-    if twice := given.keys() & (settings or {}).keys():
-        name = min(twice)
-        raise InputError(f"train: {name.removeprefix('train.')} and settings both give {name}: give one of them")
-    given |= settings or {}
+    overrides = [f"{key}={_as_yaml(key, value)}" for key, value in (settings or {}).items()]
     options = RunOptions(
         config=path_or_none(config),
         data=path_or_none(data),
         images=path_or_none(images),
         weights=None if weights is None else os.fspath(weights),
         keep_classes=keep_classes,
-        overrides=tuple(f"{key}={_as_yaml(key, value)}" for key, value in given.items()),
+        overrides=with_shortcuts(overrides, epochs=epochs, output=path_or_none(output)),
         resume=resume,
         minutes=minutes,
     )

@@ -20,7 +20,7 @@ def new_command(
 ) -> argparse.ArgumentParser:
     """A command with its help, whose `run` is in rtmdet.cli.MODULE, by default that of its name."""
     parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(module=f"rtmdet.cli.{module or name}")
+    parser.set_defaults(module=f"rtmdet.cli.{module or name}", parser=parser)
     return parser
 
 

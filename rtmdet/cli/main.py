@@ -3,7 +3,6 @@
 `rtmdet COMMAND ...` and the scripts train.py, infer.py and visualize.py all start here.
 """
 
-import difflib
 import errno
 import importlib
 import io
@@ -16,18 +15,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from rtmdet.cli.parser import COMMANDS, build_parser
+from rtmdet.cli.parser import build_parser
+from rtmdet.cli.unknown_words import unknown_command, unknown_options
 from rtmdet.core.errors import InputError
 from rtmdet.core.processes import started_processes, started_rank
 from rtmdet.core.whole_file import refused
-
-OTHER_WORDS = {  # what other programs call the commands
-    **dict.fromkeys(("predict", "detect", "inference"), "infer"),
-    **dict.fromkeys(("val", "validate", "eval", "test"), "evaluate"),
-    **dict.fromkeys(("fit", "finetune", "fine-tune"), "train"),
-    **dict.fromkeys(("cam", "boxam", "explain"), "visualize"),
-    **dict.fromkeys(("convert", "dataset", "split", "merge"), "data"),
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,10 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words:
         parser.print_help()
         return 0
-    if (unknown := _unknown_command(words[0])) is not None:
+    if (unknown := unknown_command(words[0])) is not None:
         _print_error(InputError(unknown))
         return 2
-    arguments = parser.parse_args(words)
+    arguments, rest = parser.parse_known_args(words)
+    if rest:
+        _print_error(InputError(unknown_options(rest, arguments.parser)))
+        return 2
     arguments.began = began  # what --minutes counts from
     _let_waiting_threads_sleep()  # before torch is imported
     for stream in (sys.stdout, sys.stderr):
@@ -108,15 +103,6 @@ def _ended_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _unknown_command(word: str) -> str | None:
-    """The error for a first word that is neither a command nor an option; None if it is one."""
-    if word in COMMANDS or word.startswith("-"):
-        return None
-    near = difflib.get_close_matches(word.lower(), [*COMMANDS, *OTHER_WORDS], n=1)
-    meant = f"did you mean {OTHER_WORDS.get(near[0], near[0])}? " if near else ""
-    return f"{word}: no such command: {meant}the commands are {', '.join(COMMANDS)}"
 
 
 def _print_error(error: InputError) -> None:

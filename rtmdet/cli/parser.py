@@ -78,8 +78,14 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
                         "train from scratch (default: that of --config; with --data rtmdet-tiny-coco)")  # fmt: skip
     parser.add_argument("--keep-classes", action="store_true",
                         help="with --data: keep all classes of the weights, add the data's new ones")  # fmt: skip
+    parser.add_argument("--epochs", type=int, metavar="N",
+                        help="length of the run (default: that of --config; with --data derived from the number of "
+                        "images)")  # fmt: skip
+    parser.add_argument("--output", type=as_path, metavar="FOLDER",
+                        help="folder of the run (default: that of --config; with --data runs/ and the name of the "
+                        "data)")  # fmt: skip
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
-                        help="override one setting, e.g. --set train.epochs=10; may be repeated")  # fmt: skip
+                        help="any other setting, e.g. --set data.batch_size=4; may be repeated")  # fmt: skip
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:

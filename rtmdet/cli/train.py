@@ -5,7 +5,7 @@ import argparse
 from rtmdet.core.console import say
 from rtmdet.core.distributed import StoppedByAnother
 from rtmdet.runs.checks.dry_run import dry_run
-from rtmdet.runs.options import RunOptions
+from rtmdet.runs.options import RunOptions, with_shortcuts
 from rtmdet.runs.train import carry_out
 from rtmdet.training.interruption import Interrupted
 
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
         images=arguments.images,
         weights=arguments.weights,
         keep_classes=arguments.keep_classes,
-        overrides=tuple(arguments.overrides),
+        overrides=with_shortcuts(arguments.overrides, epochs=arguments.epochs, output=arguments.output),
         resume=not check and arguments.resume,
         minutes=None if check else arguments.minutes,
         folds=None if check else arguments.folds,

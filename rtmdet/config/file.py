@@ -32,6 +32,7 @@ def _all_keys(kind: type, key: str = "") -> Iterator[tuple[str, bool]]:
 
 
 SECTIONS = frozenset(key for key, is_section in _all_keys(Config) if is_section)
+SETTINGS = tuple(key for key, is_section in _all_keys(Config) if not is_section)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -194,7 +195,7 @@ def _suggest(name: str, known: Iterable[str], dotted: str) -> str:
     if near := difflib.get_close_matches(name, known, n=1):
         section = dotted.rpartition(".")[0]
         return f"did you mean {f'{section}.{near[0]}'.lstrip('.')}?"
-    elsewhere = {key.rpartition(".")[2]: key for key, is_section in _all_keys(Config) if not is_section}
+    elsewhere = {key.rpartition(".")[2]: key for key in SETTINGS}
     if near := difflib.get_close_matches(name, elsewhere, n=1, cutoff=0.8):
         return f"did you mean {elsewhere[near[0]]}?"
     return f"this section has {', '.join(known)}"

@@ -72,7 +72,7 @@ def _lock(folder: Path) -> int:
             # Another process may just have removed the empty folder, or those above it.
             last = end if made else end - WAIT + 1
             if not isinstance(error, FileNotFoundError) or time.monotonic() > last:
-                raise unwritable(folder, error, "folder", "choose another train.output") from error
+                raise unwritable(folder, error, "folder", "choose another --output") from error
             time.sleep(0.1)
             continue
         try:
@@ -81,7 +81,7 @@ def _lock(folder: Path) -> int:
             os.close(file)
             if time.monotonic() > end:
                 raise InputError(
-                    f"{folder}: another run is going on there: wait for it, or set another train.output"
+                    f"{folder}: another run is going on there: wait for it, or choose another --output"
                 ) from error
             time.sleep(0.1)
             continue
@@ -111,11 +111,11 @@ def holds_run(folder: Path) -> bool:
 def check_unused(folder: Path) -> None:
     """Raise InputError for a folder that holds a run, or the user's own files by the names of a run's."""
     if holds_run(folder):
-        raise InputError(f"{folder} already holds a run: continue it with --resume, or set another train.output")
+        raise InputError(f"{folder} already holds a run: continue it with --resume, or choose another --output")
     found = [path for path in (folder / name for name in FILES) if path.exists()]
     if found and not _was_started(folder):
         raise InputError(
-            f"{found[0]}: a run would replace this file, which no run has written: set another train.output"
+            f"{found[0]}: a run would replace this file, which no run has written: choose another --output"
         )
 
 

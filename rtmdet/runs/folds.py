@@ -107,7 +107,7 @@ def check_same_images(folder: Path, learned: Split, part: CocoFile) -> None:
     for name, file in (("train", learned.coco), ("val", part)):
         path = folder / "data" / f"{name}.json"
         if not path.exists() or read_json(path) != json.loads(json.dumps(file)):
-            raise InputError(f"{folder} holds a run on other images: set another train.output")
+            raise InputError(f"{folder} holds a run on other images: choose another --output")
 
 
 def save_pooled(pooled: CocoEvaluator, metrics: CocoMetrics, folder: Path) -> None:

@@ -1,7 +1,8 @@
 """The options of a run, from the command line or from Python."""
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -69,6 +70,21 @@ class RunOptions:
         data = self.data_set.resolve()
         name = data.name if data.is_dir() else f"{data.parent.name}-{data.stem}"
         return user_path(self.given.get("train.output") or f"runs/{name}")
+
+
+def with_shortcuts(overrides: Iterable[str], *, epochs: int | None, output: Path | None) -> tuple[str, ...]:
+    """`overrides` and the settings train.epochs and train.output where they are given by themselves.
+
+    Raises InputError for one that `overrides` give, too.
+    """
+    settings = tuple(chain.from_iterable(map(split_section, overrides)))
+    keys = {setting.partition("=")[0].strip() for setting in settings}
+    values = {"epochs": epochs, "output": None if output is None else str(output)}
+    given = {f"train.{name}": value for name, value in values.items() if value is not None}
+    if twice := given.keys() & keys:
+        name = min(twice)
+        raise InputError(f"{name.removeprefix('train.')} and the setting {name} are both given: give one of them")
+    return *settings, *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items())
 
 
 def split_section(override: str) -> Iterator[str]:

@@ -187,11 +187,11 @@ def resume_newest(trainer: Trainer, folder: Path) -> None:
     changed = differences(before.facts.config, trainer.meta.facts.config)
     done, epochs = trainer.epoch, trainer.plan.epochs
     if done > epochs:
-        raise InputError(f"{folder}: {done} epochs are finished, train.epochs is {epochs}: leave it out, or raise it")
+        raise InputError(f"{folder}: {done} epochs are finished, --epochs is {epochs}: leave it out, or raise it")
     if trainer.finished:
         counted = f"{done} epoch{'' if done == 1 else 's'}"
         unused = f"; not applied: {', '.join(changed)}" if changed else ""
-        longer = "train.epochs" if done == epochs else "train.patience"
+        longer = "a larger --epochs" if done == epochs else "a larger train.patience"
         say(f"{folder}: the run is complete after {counted}, so nothing is trained{unused}; {longer} prolongs it")
         return
     if changed:
@@ -205,7 +205,7 @@ def check_same_iteration(trainer: Trainer) -> None:
     if len(set(places)) > 1:
         raise InputError(
             f"{trainer.folder}: the processes would start at iterations {', '.join(map(str, places))}: give all "
-            "machines the same folder as train.output"
+            "machines the same --output"
         )
 
 

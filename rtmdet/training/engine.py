@@ -221,7 +221,7 @@ class Trainer:
             )
         theirs, ours = _kind(meta), _kind(self.meta)
         if theirs != ours:
-            raise InputError(f"{path}: is of {theirs}, this run is of {ours}: set another train.output")
+            raise InputError(f"{path}: is of {theirs}, this run is of {ours}: choose another --output")
         try:
             if self.ema is not None:
                 self.ema.model.load_state_dict(averaged)
@@ -231,13 +231,13 @@ class Trainer:
             if len(groups) != len(state.optimizer["param_groups"]):
                 raise InputError(
                     f"{path}: saved by an earlier version, with other parameter groups: start a new run from "
-                    "it, with --weights and another train.output"
+                    "it, with --weights and another --output"
                 )
             for group, theirs in zip(groups, state.optimizer["param_groups"], strict=True):
                 if len(group["params"]) != len(theirs["params"]):
                     raise InputError(
                         f"{path}: other layers are frozen than before: leave model.freeze and model.frozen_stages as "
-                        "they were, or set another train.output"
+                        "they were, or choose another --output"
                     )
             configured = [{key: group[key] for key in CONFIGURED if key in group} for group in groups]
             self.stepper.optimizer.load_state_dict(state.optimizer)
@@ -248,9 +248,7 @@ class Trainer:
         except InputError:
             raise
         except (RuntimeError, ValueError, KeyError) as error:
-            raise InputError(
-                f"{path}: does not fit this run ({one_line(error)}): set another train.output"
-            ) from error
+            raise InputError(f"{path}: does not fit this run ({one_line(error)}): choose another --output") from error
         restore_random_states(state, self.stepper.device)
         self.epoch, self.step, self.iteration = state.epoch, state.step, state.iteration
         self.best_ap, self.validations_since_best = state.best_ap, state.validations_since_best

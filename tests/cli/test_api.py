@@ -91,9 +91,9 @@ def test_settings_reach_the_configuration_as_they_are(monkeypatch: pytest.Monkey
     monkeypatch.setattr(rtmdet.api.runs, "carry_out", lambda options, callbacks: asked.append(options) or Path("run"))
     rtmdet.train("data", output="runs/\U0001f388", settings={"train.patience": None, "data.classes": ["a", "b"]})
     assert asked[0].overrides == (
-        'train.output="runs/\U0001f388"',
         "train.patience=null",
         'data.classes=["a", "b"]',
+        'train.output="runs/\U0001f388"',
     )
 
 
@@ -102,7 +102,7 @@ def test_what_cannot_be_used_is_one_clear_error(dataset: Path, checkpoint: Path,
         rtmdet.train()
     with pytest.raises(rtmdet.InputError, match=r"train\.epochs: expected a number, text, list or dict"):
         rtmdet.train(dataset, settings={"train.epochs": object()})
-    with pytest.raises(rtmdet.InputError, match=r"^train: epochs and settings both give train\.epochs: give one"):
+    with pytest.raises(rtmdet.InputError, match=r"^epochs and the setting train\.epochs are both given: give one"):
         rtmdet.train(dataset, epochs=3, settings={"train.epochs": 5})
     with pytest.raises(rtmdet.InputError, match="expected the split val, found only train"):
         rtmdet.evaluate(checkpoint, dataset / "train", split="val")

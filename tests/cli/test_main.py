@@ -16,7 +16,10 @@ from subprocess import CompletedProcess
 import pytest
 
 import rtmdet
-from rtmdet.cli.main import COMMANDS, build_parser, main
+from rtmdet.cli.main import main
+from rtmdet.cli.parser import COMMANDS, build_parser
+from rtmdet.cli.unknown_words import OTHER_OPTIONS
+from rtmdet.config.file import SETTINGS
 from rtmdet.models.zoo import SIZES, WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,6 +143,31 @@ def test_other_words_get_the_list(command: Command) -> None:
     assert command("fly").stderr == f"error: fly: no such command: the commands are {', '.join(COMMANDS)}\n"
     (actions,) = [one for one in build_parser()._actions if isinstance(one, argparse._SubParsersAction)]
     assert tuple(actions.choices) == COMMANDS
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("train --data x --imgsz 320", "rtmdet train has no --imgsz (did you mean --set data.input_size=320?)"),
+        ("train --data x --batch=4 y", "rtmdet train has no --batch (did you mean --set data.batch_size=4?), 'y'"),
+        ("train --data x --seed", "rtmdet train has no --seed (did you mean --set train.seed=...?)"),
+        ("check --data x --lr 1 --f 2", "rtmdet check has no --lr (did you mean --set train.learning_rate=1?), --f"),
+        ("infer a.jpg --conf .3 --max_det 9", "rtmdet infer has no --conf (did you mean --score?), --max_det (did "
+         "you mean --max-boxes?)"),
+        ("infer a.jpg --output d", "rtmdet infer has no --output (did you mean --out?)"),
+        ("data check x --imagse y", "rtmdet data check has no --imagse (did you mean --images?)"),
+        ("info -x", "rtmdet info has no -x"),
+    ],
+)  # fmt: skip
+def test_unknown_options_get_what_may_be_meant(capsys: pytest.CaptureFixture[str], words: str, text: str) -> None:
+    assert main(words.split()) == 2
+    command = text.partition(" has no")[0]
+    assert capsys.readouterr().err == f"error: {text}: `{command} --help` lists its options\n"
+
+
+def test_hints_for_unknown_options_exist() -> None:
+    known = {name for parser in parsers(build_parser()) for name in parser._option_string_actions} | set(SETTINGS)
+    assert {ours for options in OTHER_OPTIONS.values() for ours in options} <= known
 
 
 def test_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -124,7 +124,7 @@ def test_folds_share_the_time_and_have_one_length(
         (["--data", "{data}", "--minutes", "nan"], "--minutes is nan: expected"),
         (["--data", "{data}", "--minutes", "inf"], "--minutes is inf: expected"),
         (["--data", "{data}", "--minutes", "3", *settings("train.epochs=4")], "leave one of them out"),
-        (["--config", "a.yaml", "--minutes", "3"], "--set train.epochs="),
+        (["--config", "a.yaml", "--minutes", "3"], "use --epochs"),
         (["--data", "{data}", "--minutes", "1"], "too short: one epoch needs about"),
         (["--data", "{data}", "--minutes", "0.3"], "too short: one epoch needs about"),
     ],
@@ -237,7 +237,7 @@ def test_the_duration_is_estimated_once_after_the_first_steps(capsys: pytest.Cap
     assert not capsys.readouterr().out
     for _ in range(3):
         estimate.on_step(step_record(LEAST_SECONDS))
-    shorter = "--set train.epochs=2 takes 10 min"
+    shorter = "--epochs 2 takes 10 min"
     expected = f"the run takes about 50 min on this machine; {shorter}; --minutes N limits the time\n"
     assert capsys.readouterr().out == expected
 

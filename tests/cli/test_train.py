@@ -164,7 +164,7 @@ def test_settings_for_a_finished_run_are_not_applied_and_what_it_lacks_is_writte
     before = (run / "config.yaml").read_bytes()
     result = command(*again, "--resume", "--set", "train.epochs=1")
     assert result.returncode == 2
-    assert result.stderr == f"error: {run}: 2 epochs are finished, train.epochs is 1: leave it out, or raise it\n"
+    assert result.stderr == f"error: {run}: 2 epochs are finished, --epochs is 1: leave it out, or raise it\n"
     assert (run / "config.yaml").read_bytes() == before
 
 

@@ -19,7 +19,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 BEGINNING = """\
 # Settings
 
-Every setting of a run: a key of a YAML file as in `configs/`, or `--set train.epochs=40` on the command line, or
+Every setting of a run: a key of a YAML file as in `configs/`, or `--set train.seed=3` on the command line, or
 `settings={"train.epochs": 40}` of `rtmdet.train`. The defaults are those of the published COCO recipe; `--data`
 derives many of them from the data and prints what it chose, and a setting given by hand wins. A misspelt key, or a
 value outside of the limits (in `rtmdet/config/schema.py`), is refused before anything is done."""

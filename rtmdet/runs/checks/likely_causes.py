@@ -159,7 +159,7 @@ def _cause_of_missing_class(facts: RunFacts, boxes: ClassBoxes) -> str:
         return _few_images_seen(facts)
     return (
         "labeled differently in training and validation, or confused with another class (look with rtmdet data "
-        "show); otherwise train longer (train.epochs)"
+        "show); otherwise train longer (--epochs)"
     )
 
 
@@ -205,7 +205,7 @@ def _few_images_seen(facts: RunFacts) -> str:
     start = "from scratch" if facts.from_scratch else "from trained weights"
     return (
         f"{facts.images_seen} training images shown in the whole run are few, {facts.usual_images_seen} are usual "
-        f"{start}: set train.epochs to {epochs} or more"
+        f"{start}: train longer, --epochs {epochs} or more"
     )
 
 

@@ -82,7 +82,7 @@ def report_unused_weights(options: RunOptions, begun_with: str | None) -> None:
     if (options.weights is not None or WEIGHTS in options.given) and _place(given) != _place(begun_with):
         say(
             f"the weights {given or NO_WEIGHTS} are not used: the run was begun with {begun_with or NO_WEIGHTS} and "
-            "continues from its checkpoint; for other weights set another train.output"
+            "continues from its checkpoint; for other weights choose another --output"
         )
 
 
@@ -255,7 +255,7 @@ def check_resumable(options: RunOptions, folder: Path) -> None:
                 f"{folder} holds a run on {begun}, which is gone: if the data was moved, continue with --config "
                 f"{folder / CONFIG} --resume and its new places, --set data.train.images=... (annotations; val, too)"
             )
-        raise InputError(f"{folder} holds a run on {begun}, not on {options.data_set}: set another train.output")
+        raise InputError(f"{folder} holds a run on {begun}, not on {options.data_set}: choose another --output")
 
 
 def choose_classes(options: RunOptions, train: Split) -> list[str]:

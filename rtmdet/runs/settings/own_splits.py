@@ -121,7 +121,7 @@ def report_changes(path: Path, images: Path | None, folder: Path) -> None:
     if changes := _changes(begun, now):
         say(
             f"data: {path} has changed since the run started: {changes}; the run continues with the data it started "
-            "with: to use the new data, start another run with --set train.output=..."
+            "with: to use the new data, start another run with another --output"
         )
 
 

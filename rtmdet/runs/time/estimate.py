@@ -103,7 +103,7 @@ class DurationEstimate(Callback):
             validations = max(1, round(course.validations * fewer / course.epochs))
             # All steps count alike here.
             short = replace(course, epochs=fewer, plain_epochs=0, validations=validations)
-            text += f"; --set train.epochs={fewer} takes {duration_text(self.seconds(short))}"
+            text += f"; --epochs {fewer} takes {duration_text(self.seconds(short))}"
         return f"{text}; --minutes N limits the time" if self.fits else text
 
     def seconds(self, course: Course) -> float:

@@ -75,11 +75,11 @@ def time_limit(options: RunOptions) -> TimeLimit | None:
     if minutes is None:
         return None
     if options.data is None:
-        raise InputError("--minutes works with --data only: with --config use --set train.epochs=...")
+        raise InputError("--minutes works with --data only: with --config use --epochs")
     if not 0 < minutes <= LONGEST:  # NaN is neither
         raise InputError(f"--minutes is {minutes:g}: expected a number of minutes above 0 and at most {LONGEST}")
     if "train.epochs" in options.given:
-        raise InputError("--minutes and --set train.epochs both set the length of the run: leave one of them out")
+        raise InputError("--minutes and train.epochs both set the length of the run: leave one of them out")
     if options.folds is None and holds_run(folder := options.folder):
         check_resumable(options, folder)
         say(f"--minutes is ignored: a resumed run keeps the epochs of {folder / 'config.yaml'}")

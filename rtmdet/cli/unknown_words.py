@@ -1,0 +1,80 @@
+"""What to say about a command or an option that there is not: many are those of other programs."""
+
+import argparse
+import difflib
+from collections.abc import Iterator, Sequence
+
+from rtmdet.cli.parser import COMMANDS
+
+OTHER_COMMANDS = {
+    **dict.fromkeys(("predict", "detect", "inference"), "infer"),
+    **dict.fromkeys(("val", "validate", "eval", "test"), "evaluate"),
+    **dict.fromkeys(("fit", "finetune", "fine-tune"), "train"),
+    **dict.fromkeys(("cam", "boxam", "explain"), "visualize"),
+    **dict.fromkeys(("convert", "dataset", "split", "merge"), "data"),
+}
+OTHER_OPTIONS = {  # -> ours, of which the first counts that the command has; with a dot, a setting
+    **dict.fromkeys(("batch", "batch-size", "bs"), ("--batch", "data.batch_size")),
+    **dict.fromkeys(("imgsz", "img", "img-size", "image-size", "resolution"), ("--input", "data.input_size")),
+    **dict.fromkeys(("lr", "lr0", "learning-rate"), ("train.learning_rate",)),
+    **dict.fromkeys(("amp", "fp16"), ("--half", "train.precision")),
+    **dict.fromkeys(("gpu", "gpus", "cuda"), ("--device", "train.device")),
+    **dict.fromkeys(("nw", "num-workers"), ("--workers", "data.workers")),
+    **dict.fromkeys(("model", "checkpoint", "ckpt", "pretrained", "load-from"), ("--weights",)),
+    **dict.fromkeys(("name", "project", "work-dir", "save-dir", "out-dir", "output-dir"), ("--output", "--out")),
+    **dict.fromkeys(("cfg", "yaml"), ("--config", "--data")),
+    **dict.fromkeys(("conf", "confidence", "conf-thres", "score-thr", "threshold"), ("--score",)),
+    **dict.fromkeys(("iou", "iou-thres", "nms"), ("--nms-iou", "evaluation.iou_threshold")),
+    **dict.fromkeys(("max-det", "topk"), ("--max-boxes", "evaluation.max_detections")),
+    **dict.fromkeys(("save-txt", "save-json", "save-csv"), ("--save", "--out")),
+    **dict.fromkeys(("include",), ("--format",)),
+}
+
+
+def unknown_command(word: str) -> str | None:
+    """The error for a first word that is neither a command nor an option; None if it is one."""
+    if word in COMMANDS or word.startswith("-"):
+        return None
+    near = difflib.get_close_matches(word.lower(), [*COMMANDS, *OTHER_COMMANDS], n=1)
+    meant = f"did you mean {OTHER_COMMANDS.get(near[0], near[0])}? " if near else ""
+    return f"{word}: no such command: {meant}the commands are {', '.join(COMMANDS)}"
+
+
+def unknown_options(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
+    """The error for `words` of the command line that a command's parser could not place."""
+    named = ", ".join(_with_hints(words, parser))
+    return f"{parser.prog} has no {named}: `{parser.prog} --help` lists its options"
+
+
+def _with_hints(words: Sequence[str], parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Each option, with what may have been meant; words that are no option's value, too."""
+    known = [name for name in parser._option_string_actions if name.startswith("--")]
+    value_follows = False
+    for word, following in zip(words, [*words[1:], "-"], strict=True):
+        option, equals, value = word.partition("=")
+        if not option.startswith("-"):
+            if not value_follows:
+                yield repr(word)
+            value_follows = False
+            continue
+        value_follows = not equals and not following.startswith("-")
+        hint = _hint(option.lstrip("-").lower().replace("_", "-"), known)
+        if hint and "." in hint:
+            hint = f"--set {hint}={following if value_follows else value or '...'}"
+        yield f"{option} (did you mean {hint}?)" if hint else option
+
+
+def _hint(name: str, known: Sequence[str]) -> str | None:
+    """The option among `known`, or the setting, that may be meant by an option that they lack."""
+    from rtmdet.config.file import SETTINGS  # not at the top: pydantic takes a moment
+
+    settings = {key.rpartition(".")[2].replace("_", "-"): key for key in reversed(SETTINGS) if "--set" in known}
+    for ours in OTHER_OPTIONS.get(name, ()):
+        if ours in known or ("--set" in known and ours in SETTINGS):
+            return ours
+    if name in settings:
+        return settings[name]
+    if near := difflib.get_close_matches(f"--{name}", known, n=1, cutoff=0.7):
+        return near[0]
+    near = difflib.get_close_matches(name, settings, n=1, cutoff=0.8)
+    return settings[near[0]] if near else None
