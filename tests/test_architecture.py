@@ -16,7 +16,8 @@ ALLOWED = {
     "models": {"core"},
     "evaluation": {"core"},
     "weights": {"core", "models"},
-    "training": {"core", "evaluation", "weights"},  # of weights the checkpoints: they hold the state of a training
+    # of data the loader that it takes batches from, of weights the checkpoints: they hold the state of a training
+    "training": {"core", "data", "evaluation", "weights"},
     "deploy": {"core", "models", "weights"},
     "detector": {"core", "data", "deploy", "evaluation", "models", "weights"},  # of data the image files
     # of config the windows of a training run, of data the image files and label formats, of deploy the NMS

@@ -15,12 +15,10 @@ def as_path(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def new_command(
-    commands: argparse._SubParsersAction, name: str, text: str, module: str = ""
-) -> argparse.ArgumentParser:
-    """A command with its help, whose `run` is in rtmdet.cli.MODULE, by default that of its name."""
+def new_command(commands: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
+    """A command with its help; the parsed arguments hold its `parser`."""
     parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(module=f"rtmdet.cli.{module or name}", parser=parser)
+    parser.set_defaults(parser=parser)
     return parser
 
 

@@ -10,28 +10,32 @@ from rtmdet.data.coco.file import read_coco
 from rtmdet.data.synthetic import write_dataset
 
 
-def run(given: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Run the chosen action; returns 0."""
-    if given.action == "convert":
+    if arguments.action == "convert":
         convert_data(
-            given.annotations,
-            given.out,
-            format=given.format,
-            images=given.images,
-            classes=split_names(given.classes),
-            split=given.split,
-            class_name=given.class_name,
-            class_key=given.class_key,
+            arguments.annotations,
+            arguments.out,
+            format=arguments.format,
+            images=arguments.images,
+            classes=split_names(arguments.classes),
+            split=arguments.split,
+            class_name=arguments.class_name,
+            class_key=arguments.class_key,
         )
-    elif given.action == "export":
-        export_data(given.annotations, given.images, given.out, format=given.format, split=given.split)
-    elif given.action == "split":
-        split_data(given.data, given.out, images=given.images, val=given.val, seed=given.seed)
-    elif given.action == "merge":
-        merge_data(given.annotations, given.out, images=given.images, merge_similar=given.merge_similar)
+    elif arguments.action == "export":
+        export_data(
+            arguments.annotations, arguments.images, arguments.out, format=arguments.format, split=arguments.split
+        )
+    elif arguments.action == "split":
+        split_data(arguments.data, arguments.out, images=arguments.images, val=arguments.val, seed=arguments.seed)
+    elif arguments.action == "merge":
+        merge_data(
+            arguments.annotations, arguments.out, images=arguments.images, merge_similar=arguments.merge_similar
+        )
     else:
-        height, width = given.size
-        synthesize(given.out, train=given.train, val=given.val, size=(height, width), seed=given.seed)
+        height, width = arguments.size
+        synthesize(arguments.out, train=arguments.train, val=arguments.val, size=(height, width), seed=arguments.seed)
     return 0
 
 

@@ -16,19 +16,19 @@ from rtmdet.data.json_file import check_output, write_json
 from rtmdet.runs.data_purpose import read_purpose
 
 
-def run(given: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Print the findings; returns 1 if any would stop or harm training, else 0."""
-    if given.json is not None:
-        inputs = given.annotations, given.images, given.val_annotations, given.val_images
-        check_output(given.json, *inputs, earlier=is_report)
-    purpose = read_purpose(given.config, given.weights, given.input)
-    validation = read_validation(given.val_annotations, given.val_images)
-    if given.annotations is None:
-        splits = read_splits(given.config, given.images)
+    if arguments.json is not None:
+        inputs = arguments.annotations, arguments.images, arguments.val_annotations, arguments.val_images
+        check_output(arguments.json, *inputs, earlier=is_report)
+    purpose = read_purpose(arguments.config, arguments.weights, arguments.input)
+    validation = read_validation(arguments.val_annotations, arguments.val_images)
+    if arguments.annotations is None:
+        splits = read_splits(arguments.config, arguments.images)
         splits = splits if validation is None else [splits[0], validation]
-        report = examine(splits, purpose, decode=given.decode, watch=progress)
+        report = examine(splits, purpose, decode=arguments.decode, watch=progress)
     else:
-        path, images, decode = given.annotations, given.images, given.decode
+        path, images, decode = arguments.annotations, arguments.images, arguments.decode
         try:
             report = examine_path(path, purpose, images=images, validation=validation, decode=decode, watch=progress)
         except InputError as error:
@@ -36,11 +36,11 @@ def run(given: argparse.Namespace) -> int:
                 print(fault)
             raise
     print(report)
-    if given.json is not None:
-        write_json(given.json, plain(report), indent=2)
-        print(f"findings: {given.json}")
-    if given.out is not None:
-        draw_report(report, given.out)
+    if arguments.json is not None:
+        write_json(arguments.json, plain(report), indent=2)
+        print(f"findings: {arguments.json}")
+    if arguments.out is not None:
+        draw_report(report, arguments.out)
     return int(report.harmful)
 
 

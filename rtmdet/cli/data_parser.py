@@ -11,19 +11,19 @@ def add_data(commands: argparse._SubParsersAction) -> None:
     data = commands.add_parser("data", help="Convert, split, merge, check, show and generate data sets.")
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_data_convert(actions)
-    show = new_command(actions, "show", "Draw a grid of images, and one with their annotations.", "data_show")
+    show = new_command(actions, "show", "Draw a grid of images, and one with their annotations.")
     show.add_argument("data", type=as_path, help="data set, a folder or file in any known format")
     show.add_argument("--images", type=as_path, help="folder of the images (default: found near the labels)")
     show.add_argument("--split", help="what to show of several splits (default: the first of train, val, test)")
     show.add_argument("--count", type=int, default=12, help="number of images (default 12)")
     show.add_argument("--out", type=as_path, default=Path("outputs/data"), help="folder for the pictures")
-    split = new_command(actions, "split", "One data set -> train.json and val.json, stratified by class.", "data")
+    split = new_command(actions, "split", "One data set -> train.json and val.json, stratified by class.")
     split.add_argument("data", type=as_path, help="data set, a folder or file in any known format")
     split.add_argument("--images", type=as_path, help="folder of the images (default: found near the labels)")
     split.add_argument("--val", type=float, default=0.2, help="fraction of the images for validation (default 0.2)")
     split.add_argument("--seed", type=int, default=0, help="seed of the split (default 0)")
     split.add_argument("--out", type=as_path, required=True, help="folder for train.json and val.json")
-    merge = new_command(actions, "merge", "Several COCO JSONs -> one; classes are joined by name.", "data")
+    merge = new_command(actions, "merge", "Several COCO JSONs -> one; classes are joined by name.")
     merge.add_argument("annotations", type=as_path, nargs="+", metavar="FILE", help="COCO JSON")
     merge.add_argument("--images", type=as_path, action="append", metavar="FOLDER",
                        help="folder of the images, once per FILE (default: found near it)")  # fmt: skip
@@ -33,13 +33,13 @@ def add_data(commands: argparse._SubParsersAction) -> None:
     export = actions.add_parser("export", help="Write a COCO JSON and its images in another format.")
     targets = export.add_subparsers(dest="format", required=True, metavar="FORMAT")
     for name, text in (("yolo", "COCO JSON -> YOLO data set."), ("voc", "COCO JSON -> Pascal VOC folders.")):
-        target = new_command(targets, name, text, "data")
+        target = new_command(targets, name, text)
         target.add_argument("annotations", type=as_path, help="COCO JSON")
         target.add_argument("--images", type=as_path, required=True, help="folder of the images; they are copied")
         target.add_argument("--split", default="train", help="name of the split: train, val, test (default train)")
         target.add_argument("--out", type=as_path, required=True, help="output folder; may already hold other splits")
     _add_data_check(actions)
-    scenes = new_command(actions, "synthesize", "Generate photo-like balloon scenes.", "data")
+    scenes = new_command(actions, "synthesize", "Generate photo-like balloon scenes.")
     scenes.add_argument("--out", type=as_path, required=True, help="folder for train/, val/ and their JSON")
     scenes.add_argument("--train", type=int, default=200, help="training images (default 200)")
     scenes.add_argument("--val", type=int, default=50, help="validation images (default 50)")
@@ -52,33 +52,33 @@ def _add_data_convert(actions: argparse._SubParsersAction) -> None:
     # not every format has these
     convert.set_defaults(images=None, classes=None, split=None, class_name=None, class_key=None)
     formats = convert.add_subparsers(dest="format", required=True, metavar="FORMAT")
-    via = new_command(formats, "via", "VGG Image Annotator region JSON -> COCO JSON.", "data")
+    via = new_command(formats, "via", "VGG Image Annotator region JSON -> COCO JSON.")
     via.add_argument("annotations", type=as_path, help="VIA region JSON")
     via.add_argument("--images", type=as_path, help="folder of the images (default: found near the file)")
     via.add_argument("--class-name", help="class of every region (default: object, if regions have no attributes)")
     via.add_argument("--class-key", help="region attribute with the class (default: the one that all have)")
     via.add_argument("--out", type=as_path, required=True, help="COCO JSON to write")
-    yolo = new_command(formats, "yolo", "One split of a YOLO data set -> COCO JSON.", "data")
+    yolo = new_command(formats, "yolo", "One split of a YOLO data set -> COCO JSON.")
     yolo.add_argument("annotations", type=as_path, metavar="data", help="data.yaml, list of names, or its folder")
     yolo.add_argument(
         "--split", choices=("train", "val", "test"), default="train", help="split to convert (default train)"
     )
     yolo.add_argument("--out", type=as_path, required=True, help="COCO JSON to write")
-    voc = new_command(formats, "voc", "A folder of Pascal VOC XML files -> COCO JSON.", "data")
+    voc = new_command(formats, "voc", "A folder of Pascal VOC XML files -> COCO JSON.")
     voc.add_argument("annotations", type=as_path, help="folder of the XML files, or the one with Annotations/")
     voc.add_argument("--split", help="only the images of ImageSets/Main/SPLIT.txt (default: all)")
     _add_labeled_images(voc)
-    labelme = new_command(formats, "labelme", "A folder of LabelMe JSON files -> COCO JSON.", "data")
+    labelme = new_command(formats, "labelme", "A folder of LabelMe JSON files -> COCO JSON.")
     labelme.add_argument("annotations", type=as_path, help="folder of the JSON files")
     _add_labeled_images(labelme)
-    cvat = new_command(formats, "cvat", "A 'CVAT for images' XML file -> COCO JSON.", "data")
+    cvat = new_command(formats, "cvat", "A 'CVAT for images' XML file -> COCO JSON.")
     cvat.add_argument("annotations", type=as_path, help="XML file")
     _add_labeled_images(cvat)
 
 
 def _add_data_check(actions: argparse._SubParsersAction) -> None:
     text = "Look for faults in annotations and images, and suggest repairs."
-    parser = new_command(actions, "check", text, "data_check")
+    parser = new_command(actions, "check", text)
     parser.add_argument("annotations", type=as_path, nargs="?", metavar="PATH",
                         help="data set as for train --data, or the COCO JSON of the training images (default: "
                         "that of --config)")  # fmt: skip

@@ -3,8 +3,8 @@
 `rtmdet COMMAND ...` and the scripts train.py, infer.py and visualize.py all start here.
 """
 
+import argparse
 import errno
-import importlib
 import io
 import os
 import signal
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _check_processes(arguments.command)
         with _ended_by_sigterm():
-            return importlib.import_module(arguments.module).run(arguments)  # the import takes seconds
+            return run_command(arguments)
     except InputError as error:
         _print_error(error)
         return 2
@@ -64,6 +64,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Run the command, whose module is imported only here: the imports take seconds."""
+    match arguments.command, getattr(arguments, "action", None):
+        case "train" | "check", _:
+            from rtmdet.cli.train import run
+        case "evaluate", _:
+            from rtmdet.cli.evaluate import run
+        case "compare", _:
+            from rtmdet.cli.compare import run
+        case "infer", _:
+            from rtmdet.cli.infer import run
+        case "label", _:
+            from rtmdet.cli.label import run
+        case "export", _:
+            from rtmdet.cli.export import run
+        case "benchmark", _:
+            from rtmdet.cli.benchmark import run
+        case "visualize", _:
+            from rtmdet.cli.visualize import run
+        case "plot", _:
+            from rtmdet.cli.plot import run
+        case "info", _:
+            from rtmdet.cli.info import run
+        case "data", "show":
+            from rtmdet.cli.data_show import run
+        case "data", "check":
+            from rtmdet.cli.data_check import run
+        case _:
+            from rtmdet.cli.data import run
+    return run(arguments)
 
 
 def _check_processes(command: str) -> None:

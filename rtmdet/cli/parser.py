@@ -61,7 +61,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
     text = "Check data, classes and first loss as training does before its first step."
-    parser = new_command(commands, "check", text, "train")
+    parser = new_command(commands, "check", text)
     _add_run_options(parser)
     parser.add_argument("--overfit", action="store_true", help="also test that the model can overfit up to 8 boxes")
 

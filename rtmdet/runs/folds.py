@@ -21,8 +21,8 @@ from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, metric_text
 from rtmdet.measuring.measure import Loading, describe_interval, run_detector
 from rtmdet.measuring.results_file import POOLED_ANNOTATIONS, POOLED_DETECTIONS
+from rtmdet.runs.build import open_split
 from rtmdet.runs.folder import check_unclaimed, holds_run
-from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.settings.own_data import OwnData, choose_classes, resumed_configuration
 from rtmdet.runs.settings.own_splits import SPLIT_SEED, open_own_data, prepare_to_split

@@ -1,6 +1,8 @@
 """Training: one process of a run, from its configuration to the AP of its last epoch."""
 
+import json
 import math
+import re
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
@@ -10,24 +12,35 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rtmdet.config.file import differences
+from rtmdet.config.file import differences, load_config
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say, write_above_bar
 from rtmdet.core.distributed import from_main, gather, is_main_process, process_group, told_once, world_size
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import size_text
 from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.coco.layout import is_coco
+from rtmdet.data.json_file import read_json
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import RTMDet
-from rtmdet.runs.build_trainer import build_trainer, training_device
+from rtmdet.runs.build import build_trainer, open_data, training_device
 from rtmdet.runs.checks.likely_causes import collect_facts
 from rtmdet.runs.checks.progress_watch import ProgressWatch
 from rtmdet.runs.checks.start_check import check_start
-from rtmdet.runs.folder import CONFIG, check_unclaimed, claim_folder, prepare_folder
+from rtmdet.runs.folder import (
+    CONFIG,
+    check_unclaimed,
+    claim_folder,
+    holds_run,
+    is_run,
+    load_run,
+    origin_of,
+    prepare_folder,
+)
 from rtmdet.runs.folds import cross_validate
-from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.settings.own_data import OwnData, configuration
+from rtmdet.runs.settings.own_data import NO_WEIGHTS, OwnData, check_keys, resumed_configuration
+from rtmdet.runs.settings.own_splits import report_changes
 from rtmdet.runs.time.estimate import Course, DurationEstimate
 from rtmdet.runs.time.limit import TimedRun, TimeLimit, time_limit
 from rtmdet.runs.validation import choice_cost, detection_size, inputs_per_image
@@ -42,6 +55,7 @@ from rtmdet.viz.curves import CurvePicture, draw_log
 from rtmdet.viz.score_curves import ScoreCurvePicture
 from rtmdet.weights.checkpoint import has_checkpoint, newest_checkpoint
 
+FOLD = re.compile(r"fold_\d+")  # the folder of one of --folds
 PICTURES = 8  # validation images that TensorBoard shows
 
 
@@ -69,6 +83,55 @@ def carry_out(options: RunOptions, callbacks: Sequence[Callback] = ()) -> Path:
     config, limit = from_main(configure)  # choices from measurements may differ between processes
     timed = None if limit is None else TimedRun(limit, options, data)
     return train_run(config, timed, resume=options.resume, callbacks=callbacks, fits=options.data is not None)
+
+
+def configuration(options: RunOptions) -> Config:
+    """The configuration of `--config`, or the one derived for `--data`; a resumed run uses its own config.yaml.
+
+    Raises InputError for options that contradict each other, and if the folder already holds a run.
+    """
+    if options.data is None:
+        return read_configuration(options)
+    check_keys(options)  # a misspelt one may be why the folder is another run's
+    folder = options.folder
+    check_unclaimed(folder)
+    if not holds_run(folder):
+        return OwnData.open(options, folder).configure()
+    config = resumed_configuration(options, folder)
+    report_changes(options.data_set, options.images, folder / "data")
+    return config
+
+
+def read_configuration(options: RunOptions) -> Config:
+    """The configuration of `--config` with `--weights` and `--set`."""
+    assert options.config is not None, "given where no data set is"
+    if options.keep_classes:
+        raise InputError("--keep-classes works with --data only: with --config list the classes in data.classes")
+    if options.images is not None:
+        raise InputError("--images works with --data only: with --config set data.train.images and data.val.images")
+    weights = []
+    if options.weights is not None:
+        name = "null" if options.weights.lower() == NO_WEIGHTS else json.dumps(options.weights, ensure_ascii=False)
+        weights = [f"model.weights={name}"]
+    overrides = [*weights, *options.overrides]
+    if is_run(options.config):
+        config = load_run(options.config.parent, overrides)
+        if options.resume:
+            report_changes_since(options.config.parent, config)
+        return config
+    return load_config(options.config, overrides)
+
+
+def report_changes_since(folder: Path, config: Config) -> None:
+    """Print how the data set that the run in `folder` was started on, if it was by --data, has changed since."""
+    begun = origin_of(folder)
+    if begun is None or not begun[0].exists() or FOLD.fullmatch(folder.resolve().name):  # whose splits are its own
+        return
+    path, images = begun
+    with suppress(InputError):  # a file that cannot be read is reported below
+        if images is None and path.suffix.lower() == ".json" and is_coco(read_json(path)):
+            images = Path(config.data.train.images)  # the first versions did not store it
+    report_changes(path, images, folder / "data")
 
 
 def train_run(

@@ -9,25 +9,23 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from rtmdet.core.distributed import any_process, copy_from_main, gather, is_main_process
+from rtmdet.core.distributed import any_process, copy_from_main, gather, is_main_process, rank
 from rtmdet.core.errors import InputError
 from rtmdet.core.structures import Batch
 from rtmdet.core.wording import one_line
+from rtmdet.data.loader import TrainingLoader
 from rtmdet.evaluation.coco import CocoMetrics
 from rtmdet.training.ema import ExponentialMovingAverage
 from rtmdet.training.interruption import Interrupted, SignalWatch
-from rtmdet.training.plan import Plan
-from rtmdet.training.random_state import random_states, restore_random_states
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 from rtmdet.training.step import NotFiniteError, StepLosses, Stepper
 from rtmdet.weights.checkpoint import LAST, CheckpointMeta, TrainingState, read_training_checkpoint, save_checkpoint
@@ -35,17 +33,22 @@ from rtmdet.weights.checkpoint import LAST, CheckpointMeta, TrainingState, read_
 CONFIGURED = ("weight_decay", "rate_factor")  # of parameter groups: from the configuration, also on resume
 
 
-class EpochLoader(Protocol):
-    """Batches, epoch by epoch."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The length of a run, and when it is validated and saved."""
 
-    def __len__(self) -> int:
-        """Batches per epoch."""
+    epochs: int
+    validate_every: int
+    dense_validation: int = 0  # number of last epochs that are all validated
+    accumulate: int = 1  # batches per step
+    patience: int | None = None  # validations without a better AP that end the run
+    save_every: int | None = None  # steps between checkpoints inside an epoch
+    keep_epochs: int = 0  # validated epochs whose weights are kept
 
-    def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch and the first batch, both counted from 0."""
-
-    def __iter__(self) -> Iterator[Batch]:
-        """The batches of the chosen epoch."""
+    def is_validated(self, epoch: int) -> bool:
+        """Whether the epoch, counted from 1, ends with a validation; the last one always does."""
+        dense = epoch > self.epochs - self.dense_validation
+        return dense or epoch % self.validate_every == 0 or epoch == self.epochs
 
 
 @dataclass(eq=False, repr=False)
@@ -61,7 +64,7 @@ class Trainer:
     stepper: Stepper
     learning_rates: np.ndarray  # one value per step of the whole run
     ema: ExponentialMovingAverage | None  # None: the weights themselves are validated and saved
-    loader: EpochLoader
+    loader: TrainingLoader
     evaluate: Callable[[nn.Module], CocoMetrics]  # measures a model on the validation images
     plan: Plan
     folder: Path
@@ -185,7 +188,7 @@ class Trainer:
         """Write last.pth with everything that a resumed run needs."""
         for callback in self.callbacks:
             callback.on_save()
-        rng = gather(random_states(self.stepper.device))
+        rng = gather(_random_states(self.stepper.device))
         if not is_main_process():
             return
         state = TrainingState(
@@ -249,7 +252,7 @@ class Trainer:
             raise
         except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(f"{path}: does not fit this run ({one_line(error)}): choose another --output") from error
-        restore_random_states(state, self.stepper.device)
+        _restore_random_states(state, self.stepper.device)
         self.epoch, self.step, self.iteration = state.epoch, state.step, state.iteration
         self.best_ap, self.validations_since_best = state.best_ap, state.validations_since_best
         if self.finished:
@@ -311,7 +314,7 @@ class Trainer:
                 path.unlink()
 
 
-def _grouped(loader: EpochLoader, count: int) -> Iterator[list[Batch]]:
+def _grouped(loader: Iterable[Batch], count: int) -> Iterator[list[Batch]]:
     """Lists of `count` batches; the last one may be shorter."""
     batches = iter(loader)
     while group := list(islice(batches, count)):
@@ -324,6 +327,23 @@ def _kind(meta: CheckpointMeta) -> str:
     height, width = meta.trained_size or facts.input_size
     backbone = f" with {facts.backbone}" if facts.backbone else ""
     return f"size {facts.size}{backbone} for {', '.join(facts.classes)} at {height} x {width} pixels"
+
+
+def _random_states(device: torch.device) -> tuple[Tensor, Tensor]:
+    """torch's random states of the CPU and of the GPU (empty without one), (n,) uint8 each.
+
+    Samples do not depend on them (they are pure functions of seed, epoch and position); dropout in a backbone does.
+    """
+    none = torch.empty(0, dtype=torch.uint8)
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else none
+
+
+def _restore_random_states(state: TrainingState, device: torch.device) -> None:
+    """Set this process's random states; with more processes than before, some share a state."""
+    number = rank() % len(state.torch_rng)
+    torch.set_rng_state(state.torch_rng[number].clone())
+    if device.type == "cuda" and state.cuda_rng[number].numel():
+        torch.cuda.set_rng_state(state.cuda_rng[number].clone(), device)
 
 
 def _memory_mb(device: torch.device) -> float:

@@ -108,7 +108,7 @@ class Stepper:
 
     def _forward(self, batch: Batch) -> DenseOutputs:
         try:
-            return self.network(batch.images)
+            return self.network(batch.images)  # RTMDet.forward
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise

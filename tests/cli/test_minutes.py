@@ -12,8 +12,7 @@ import yaml
 
 import rtmdet.runs.time.limit
 from rtmdet.config.file import load_config
-from rtmdet.runs.build_trainer import build_trainer
-from rtmdet.runs.open_data import open_data
+from rtmdet.runs.build import build_trainer, open_data
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.settings.own_data import OwnData
 from rtmdet.runs.time.correction import Correction

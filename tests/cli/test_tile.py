@@ -13,7 +13,7 @@ import rtmdet
 from rtmdet.config.file import load_config
 from rtmdet.config.schema import Config
 from rtmdet.detector import Detector
-from rtmdet.runs.open_data import open_data
+from rtmdet.runs.build import open_data
 from rtmdet.runs.validation import Validation, inputs_per_image
 from rtmdet.training.log import read_log
 

@@ -13,7 +13,7 @@ from rtmdet.config.schema import Config
 from rtmdet.core.overlap import Overlap
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import build_rtmdet
-from rtmdet.runs.open_data import open_data
+from rtmdet.runs.build import open_data
 from rtmdet.runs.validation import Validation, choice_cost, chooses_input_size, gap_remark
 from rtmdet.weights.load import read_checkpoint
 

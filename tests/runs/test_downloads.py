@@ -18,7 +18,7 @@ from rtmdet.config.file import parse_config
 from rtmdet.core.distributed import first_on_each_machine, process_group, world_size
 from rtmdet.core.errors import InputError
 from rtmdet.models.zoo import WEIGHTS, PublishedWeights
-from rtmdet.runs.build_trainer import build_model
+from rtmdet.runs.build import build_model
 from rtmdet.weights.download import cached_path, download, resolve
 
 CONTENT = b"weights" * 100_000

@@ -18,8 +18,7 @@ from rtmdet.core.structures import Batch, DenseOutputs, ImageMeta, Target
 from rtmdet.evaluation.coco import CocoMetrics
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.ema import ExponentialMovingAverage
-from rtmdet.training.engine import Trainer
-from rtmdet.training.plan import Plan
+from rtmdet.training.engine import Plan, Trainer
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 from rtmdet.training.step import Stepper
 from rtmdet.weights.checkpoint import CheckpointMeta

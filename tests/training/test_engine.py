@@ -24,8 +24,8 @@ from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import ClassMetrics, CocoMetrics
 from rtmdet.evaluation.score_curve import ScoreCurve
 from rtmdet.models.rtmdet import build_rtmdet
+from rtmdet.training.engine import Plan
 from rtmdet.training.log import RunLog, read_log
-from rtmdet.training.plan import Plan
 from rtmdet.training.records import StepRecord
 from rtmdet.weights.checkpoint import read_training_checkpoint
 from rtmdet.weights.load import read_checkpoint

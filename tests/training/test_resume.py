@@ -13,9 +13,8 @@ from training.small_run import META, PLAN, Recorder, SmallDetector, assert_equal
 
 from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import CocoMetrics
-from rtmdet.training.engine import Trainer
+from rtmdet.training.engine import Plan, Trainer
 from rtmdet.training.interruption import Interrupted
-from rtmdet.training.plan import Plan
 from rtmdet.training.records import StepRecord
 from rtmdet.weights.checkpoint import newest_checkpoint, read_training_checkpoint
 
@@ -269,7 +268,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_one_line(tmp_path: Path) ->
         (make_trainer(tmp_path, batches=5), r"its epochs have 3 steps, but an epoch has 5 here: resume with"),
         (
             make_trainer(tmp_path, meta=replace(META, facts=replace(META.facts, classes=("kite", "balloon")))),
-            r"is of size tiny for balloon, kite at 64 x 64 .*, this run is of size tiny for kite, balloon at .* set",
+            r"is of size tiny for balloon, kite at .*, this run is of size tiny for kite, balloon at .*: choose",
         ),
         (
             make_trainer(tmp_path, meta=replace(META, facts=replace(META.facts, size="s"))),
@@ -277,9 +276,9 @@ def test_a_checkpoint_of_another_run_is_refused_with_one_line(tmp_path: Path) ->
         ),
         (
             make_trainer(tmp_path, meta=replace(META, facts=replace(META.facts, input_size=(64, 96)))),
-            r"is of .* at 64 x 64 pixels, this run is of .* at 64 x 96 pixels: set .* train\.output",
+            r"is of .* at 64 x 64 pixels, this run is of .* at 64 x 96 pixels: choose another --output",
         ),
-        (make_trainer(tmp_path, model=wider), r"does not fit this run \(.*logits\.weight.*\): set"),
+        (make_trainer(tmp_path, model=wider), r"does not fit this run \(.*logits\.weight.*\): choose"),
         (make_trainer(tmp_path, frozen=True), r"other layers are frozen than before: leave model\.freeze and"),
     ]
     for trainer, message in others:

@@ -21,14 +21,14 @@ from rtmdet.evaluation.coco import CocoEvaluator
 from rtmdet.measuring.measure import places_of
 from rtmdet.models.freezing import set_training
 from rtmdet.models.head import RTMDetHead
-from rtmdet.runs.build_trainer import build_model, build_stepper, build_trainer, freeze_parts, training_device
+from rtmdet.runs.build import build_model, build_stepper, build_trainer, freeze_parts, open_data, training_device
 from rtmdet.runs.checks.label_check import index_of, target_of
 from rtmdet.runs.checks.start_check import check_start
-from rtmdet.runs.open_data import open_data
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.settings.norm_statistics import recalibrate_norms
-from rtmdet.runs.settings.own_data import OwnData, read_configuration
+from rtmdet.runs.settings.own_data import OwnData
 from rtmdet.runs.settings.plain_images import plain_batches
+from rtmdet.runs.train import read_configuration
 from rtmdet.runs.weights_file import starts_from_detector
 
 OVERFIT_SIDE = 320  # pixels of the square input

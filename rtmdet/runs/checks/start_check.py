@@ -20,7 +20,7 @@ from rtmdet.data.loader import collate
 from rtmdet.evaluation.coco import metric_text
 from rtmdet.models.freezing import set_training
 from rtmdet.models.rtmdet import RTMDet
-from rtmdet.runs.build_trainer import build_training_samples
+from rtmdet.runs.build import build_training_samples
 from rtmdet.runs.checks.label_check import check_labels, check_sizes, report_small_boxes
 from rtmdet.runs.settings.norm_statistics import report_norms
 from rtmdet.runs.weights_file import read_first_weights

@@ -2,41 +2,34 @@
 
 import json
 import os
-import re
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
 import yaml
 
-from rtmdet.config.file import load_config, parse_config
+from rtmdet.config.file import parse_config
 from rtmdet.config.recipe import Choice, choose_recipe
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
 from rtmdet.core.processes import started_processes
 from rtmdet.core.wording import shortened
-from rtmdet.data.coco.layout import is_coco
 from rtmdet.data.formats.labeled_image import Split
-from rtmdet.data.json_file import read_json
-from rtmdet.runs.build_trainer import training_device
+from rtmdet.runs.build import open_split, training_device
 from rtmdet.runs.folder import (
     CONFIG,
-    check_unclaimed,
     check_unused,
     holds_run,
-    is_run,
     keep_origin,
     load_run,
     origin_of,
 )
-from rtmdet.runs.open_data import open_split
 from rtmdet.runs.options import WEIGHTS, RunOptions
 from rtmdet.runs.settings.input_size import choose_input_size, relative_sizes
 from rtmdet.runs.settings.norm_statistics import choose_norm_statistics
-from rtmdet.runs.settings.own_splits import keep_digests, labeled_images, open_own_data, report_changes, two_splits
+from rtmdet.runs.settings.own_splits import keep_digests, labeled_images, open_own_data, two_splits
 from rtmdet.runs.settings.resize_range import choose_resize_range
 from rtmdet.runs.weights_file import build_detector, read_weights, start_of
 from rtmdet.weights.download import place_of
@@ -44,29 +37,11 @@ from rtmdet.weights.load import LoadedWeights, missing_size, new_classes
 
 DEFAULT_WEIGHTS = "rtmdet-tiny-coco"
 NO_WEIGHTS = "none"
-FOLD = re.compile(r"fold_\d+")  # the folder of one of --folds
 PLACEHOLDER = "data: {train: {annotations: '-', images: '-'}, val: {annotations: '-', images: '-'}}"
 NULLS = ("", NO_WEIGHTS, "null", "~")
 INPUT_SIZE, RESIZE_RANGE = "data.input_size", "augmentation.resize_range"
 NORM_STATISTICS = "model.norm_statistics"
 MEASURED = (INPUT_SIZE, RESIZE_RANGE, NORM_STATISTICS)  # without trained neck and head the input size alone
-
-
-def configuration(options: RunOptions) -> Config:
-    """The configuration of `--config`, or the one derived for `--data`; a resumed run uses its own config.yaml.
-
-    Raises InputError for options that contradict each other, and if the folder already holds a run.
-    """
-    if options.data is None:
-        return read_configuration(options)
-    check_keys(options)  # a misspelt one may be why the folder is another run's
-    folder = options.folder
-    check_unclaimed(folder)
-    if not holds_run(folder):
-        return OwnData.open(options, folder).configure()
-    config = resumed_configuration(options, folder)
-    report_changes(options.data_set, options.images, folder / "data")
-    return config
 
 
 def resumed_configuration(options: RunOptions, folder: Path) -> Config:
@@ -95,26 +70,6 @@ def _place(weights: str | None) -> str | None:
 def check_keys(options: RunOptions) -> None:
     """Raise InputError for a setting of a run on `data` that does not exist, or has an impossible value."""
     parse_config(PLACEHOLDER, f"--data {options.data_set}", options.settings)
-
-
-def read_configuration(options: RunOptions) -> Config:
-    """The configuration of `--config` with `--weights` and `--set`."""
-    assert options.config is not None, "given where no data set is"
-    if options.keep_classes:
-        raise InputError("--keep-classes works with --data only: with --config list the classes in data.classes")
-    if options.images is not None:
-        raise InputError("--images works with --data only: with --config set data.train.images and data.val.images")
-    weights = []
-    if options.weights is not None:
-        name = "null" if options.weights.lower() == NO_WEIGHTS else json.dumps(options.weights, ensure_ascii=False)
-        weights = [f"model.weights={name}"]
-    overrides = [*weights, *options.overrides]
-    if is_run(options.config):
-        config = load_run(options.config.parent, overrides)
-        if options.resume:
-            report_changes_since(options.config.parent, config)
-        return config
-    return load_config(options.config, overrides)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -230,18 +185,6 @@ class OwnData:
                 choice = choose_norm_statistics(model, dataset, size, batch_size, device)
             self.measured[key] = choice
             yield choice
-
-
-def report_changes_since(folder: Path, config: Config) -> None:
-    """Print how the data set that the run in `folder` was started on, if it was by --data, has changed since."""
-    begun = origin_of(folder)
-    if begun is None or not begun[0].exists() or FOLD.fullmatch(folder.resolve().name):  # whose splits are its own
-        return
-    path, images = begun
-    with suppress(InputError):  # a file that cannot be read is reported below
-        if images is None and path.suffix.lower() == ".json" and is_coco(read_json(path)):
-            images = Path(config.data.train.images)  # the first versions did not store it
-    report_changes(path, images, folder / "data")
 
 
 def check_resumable(options: RunOptions, folder: Path) -> None:

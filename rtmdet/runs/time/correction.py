@@ -12,7 +12,7 @@ from dataclasses import replace
 from rtmdet.config.schema import Config
 from rtmdet.core.console import write_above_bar
 from rtmdet.core.distributed import gather, is_main_process
-from rtmdet.runs.build_trainer import base_learning_rate, build_learning_rates, cosine_start
+from rtmdet.runs.build import base_learning_rate, build_learning_rates, cosine_start
 from rtmdet.runs.folder import prepare_folder, stored_text
 from rtmdet.runs.time.estimate import Course, Speed, pace
 from rtmdet.training.engine import Trainer

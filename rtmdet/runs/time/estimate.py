@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from rtmdet.config.schema import Config
 from rtmdet.core.console import write_above_bar
-from rtmdet.training.plan import Plan
+from rtmdet.training.engine import Plan
 from rtmdet.training.records import Callback, StepRecord
 
 END = 1.0  # seconds to close files and end processes

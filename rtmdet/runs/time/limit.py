@@ -23,7 +23,7 @@ from rtmdet.core.distributed import StoppedByAnother, from_main, gather, is_main
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import size_text
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.runs.build_trainer import build_trainer
+from rtmdet.runs.build import build_trainer
 from rtmdet.runs.folder import holds_run, load_run
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.settings.own_data import OwnData, check_resumable
