@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from rtmdet.core.detections import Detections
-from rtmdet.stream.ranking import LEAST_SCORE, closeness, unsureness
+from rtmdet.stream.ranking import LEAST_SCORE, closeness, uncertainty
 
 SAME_OBJECT = 0.5  # IoU from which on boxes of both views show one object
 
@@ -29,7 +29,7 @@ Measure = Callable[[Seen], float]
 
 def total(seen: Seen) -> float:
     """The sum of closeness over all detections: prefers photos with many objects."""
-    return unsureness(seen.found, seen.thresholds)
+    return uncertainty(seen.found, seen.thresholds)
 
 
 def weighted(seen: Seen) -> float:

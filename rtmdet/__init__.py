@@ -21,7 +21,7 @@ _NAMES = {
     "rtmdet.api.visualizers": ("draw_box_am", "draw_feature_maps"),
     "rtmdet.core.detections": ("Detections",),
     "rtmdet.core.errors": ("InputError",),
-    "rtmdet.core.overlap": ("Overlap",),
+    "rtmdet.core.nms": ("NmsSettings",),
     "rtmdet.detector": ("Detector",),
     "rtmdet.models.rtmdet": ("RTMDet", "build_rtmdet"),
     "rtmdet.stream.tracking": ("track",),
@@ -34,7 +34,7 @@ __all__ = [
     "Detections",
     "Detector",
     "InputError",
-    "Overlap",
+    "NmsSettings",
     "RTMDet",
     "__version__",
     "build_rtmdet",
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from rtmdet.api.visualizers import draw_box_am, draw_feature_maps
     from rtmdet.core.detections import Detections
     from rtmdet.core.errors import InputError
-    from rtmdet.core.overlap import Overlap
+    from rtmdet.core.nms import NmsSettings
     from rtmdet.detector import Detector
     from rtmdet.models.rtmdet import RTMDet, build_rtmdet
     from rtmdet.stream.tracking import track

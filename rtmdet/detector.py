@@ -23,7 +23,7 @@ from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts, check_names
 from rtmdet.core.letterbox import Letterbox, letterbox_batch
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.core.paths import FilePath, user_path
 from rtmdet.core.pictures import COLORS, ValueRange, check_range, to_rgb
 from rtmdet.core.tiled_detection import detect_tiled
@@ -105,13 +105,13 @@ class Detector:
         return f"Detector({str(self.path or 'model')!r}: {shortened(self.classes)}; {size_text(self.input_size)})"
 
     @checked
-    def with_overlap(self, overlap: Overlap) -> "Detector":
+    def with_nms(self, nms: NmsSettings) -> "Detector":
         """The same network with another rule for overlapping boxes. Raises InputError if NMS in a file forbids it."""
         exported = getattr(self.backend, "facts", None)
-        if overlap.box_voting and exported is not None and exported.nms is not None:
+        if nms.box_voting and exported is not None and exported.nms is not None:
             raise InputError(f"{self.path}: NMS in the file drops the boxes that vote: export it without nms")
         other = copy(self)
-        other._set_facts(replace(self.facts, overlap=overlap))
+        other._set_facts(replace(self.facts, nms=nms))
         return other
 
     def _set_facts(self, facts: ModelFacts) -> None:
@@ -291,9 +291,9 @@ class Detector:
         self, thresholds: Sequence[float], max_detections: int, iou_threshold: float | None = None
     ) -> Selection:
         """What becomes a detection: by the score threshold of each class and the NMS threshold, None: the own one."""
-        own = self.facts.overlap
-        overlap = own if iou_threshold is None else replace(own, iou_threshold=iou_threshold)
-        return Selection.by_class(thresholds, overlap, nms_pre=NMS_PRE, max_detections=max_detections)
+        own = self.facts.nms
+        nms = own if iou_threshold is None else replace(own, iou_threshold=iou_threshold)
+        return Selection.by_class(thresholds, nms, nms_pre=NMS_PRE, max_detections=max_detections)
 
     def _detect(self, images: "Sequence[OpenedImage]", selection: Selection) -> list[Detections]:
         batch, places = self.preprocess([image.pixels for image in images])
@@ -348,7 +348,7 @@ def _open(
     path = user_path(weights)
     if is_exported(path):
         if size is not None:
-            raise InputError(f"{path}: an exported file is of one size: leave it out")
+            raise InputError(f"{path}: an exported file is of one size: leave size out")
         if half:
             raise InputError(f"{path}: an exported file has its own precision: leave out half, or export with --half")
         exported = open_exported(path, device, threads)

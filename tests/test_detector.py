@@ -24,7 +24,7 @@ from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import letterbox
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.core.tiling import Tiling
 from rtmdet.deploy.torch_backend import choose_device
 from rtmdet.detector import Detector
@@ -278,10 +278,10 @@ def test_images_are_not_changed(detector: Detector, images: list[np.ndarray]) ->
 
 
 def test_a_detector_has_its_own_rule_for_overlaps(detector: Detector, images: list[np.ndarray]) -> None:
-    (plain,), (fewer,) = (detector.with_overlap(Overlap(iou))(images[:1], score=0.05) for iou in (0.65, 0.1))
+    (plain,), (fewer,) = (detector.with_nms(NmsSettings(iou))(images[:1], score=0.05) for iou in (0.65, 0.1))
     assert_close(detector(images[:1], score=0.05)[0], plain)
     assert len(fewer) < len(plain)
-    voting = detector.with_overlap(Overlap(0.65, box_voting=True))
+    voting = detector.with_nms(NmsSettings(0.65, box_voting=True))
     (moved,) = voting(images[:1], score=0.05)
     assert torch.equal(moved.scores, plain.scores)
     assert (moved.boxes - plain.boxes).abs().max() > 0.1
@@ -538,5 +538,5 @@ def test_a_value_range_is_two_rising_values(weights: Path, pair: object) -> None
         detector(deep)
     detector.value_range = np.array([300, 1320])  # type: ignore[assignment]
     assert detector.value_range == detector.facts.value_range == (300, 1320)
-    assert detector.with_overlap(Overlap(0.5)).value_range == (300, 1320)
+    assert detector.with_nms(NmsSettings(0.5)).value_range == (300, 1320)
     assert detector(deep).image_size == (64, 96)

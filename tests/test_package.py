@@ -42,7 +42,7 @@ def test_types_are_shipped() -> None:
         ("build_rtmdet", ["nano", "3"], {}, "num_classes: expected a whole number, found '3'"),
         ("draw_box_am", ["x.pth", "y.jpg"], {"layers": "neck"}, "layers: expected a list of texts or None, found"),
         ("draw_feature_maps", [3, "y.jpg"], {}, "detector: expected Detector or text or a path, found 3"),
-        ("Overlap", ["0.6"], {}, "iou_threshold: expected a number, found '0.6'"),
+        ("NmsSettings", ["0.6"], {}, "iou_threshold: expected a number, found '0.6'"),
         ("Detector", [5], {}, "weights: expected text or a path, found 5"),
         ("Detector", ["x.pth"], {"device": 0}, "device: expected text or a torch.device, found 0"),
     ],

@@ -242,7 +242,7 @@ def _open_whole(path: Path, images: Path | None) -> Split:
     found = find_dataset(path, images)
     splits = found.read(*found.usual).splits
     if len(splits) != 1:
-        raise InputError(f"{path}: expected one split, found {' and '.join(splits)}; it needs no other one")
+        raise InputError(f"{path}: expected one split, found {' and '.join(splits)}: it is split already")
     return next(iter(splits.values()))
 
 

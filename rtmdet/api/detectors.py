@@ -10,7 +10,7 @@ from rtmdet.core.arguments import TorchDevice, checked
 from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.core.paths import FilePath, path_or_none, user_path
 from rtmdet.core.processes import check_main_guard
 from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, ExportOptions, Tracer, check_formats
@@ -130,9 +130,9 @@ def export(
     check_formats(formats, options, nms=nms)
     whole, network = _whole_and_merged(detector, size, classes, input_size)
     if nms:  # without box voting, which needs the boxes that it drops
-        iou = network.facts.overlap.iou_threshold if nms_iou is None else nms_iou
+        iou = network.facts.nms.iou_threshold if nms_iou is None else nms_iou
         options = replace(options, nms=NmsFacts(nms_score, iou, NMS_MOST))
-        whole, network = (one.with_overlap(Overlap(iou)) for one in (whole, network))
+        whole, network = (one.with_nms(NmsSettings(iou)) for one in (whole, network))
     weights, own = network.path or Path("detector"), {"data": path_or_none(data), "images": path_or_none(images)}
     chosen = choose_check_images(network, weights, **own, split=split, most=check_images)
     plan = None

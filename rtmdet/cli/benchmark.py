@@ -49,11 +49,11 @@ def list_cases(weights: list[str], sides: list[int] | None, batches: list[int], 
                 raise InputError(f"{name} {number}: expected {expected}")
     sizes = [None] if sides is None else [(side, side) for side in sides]
     checkpoints = [name for name in weights if not is_exported(name)]
-    yardstick = checkpoints[:1] if plain else []
+    baseline = checkpoints[:1] if plain else []
     return [
         Case(name, size, batch, plain=is_plain)
         for size in sizes
         for batch in batches
-        for names, is_plain in ((yardstick, True), (weights, False))
+        for names, is_plain in ((baseline, True), (weights, False))
         for name in names
     ]

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.facts import USUAL_INPUT_SIZE
+from rtmdet.core.facts import USUAL_INPUT_SIZE, ModelFacts
 from rtmdet.core.paths import user_path
 from rtmdet.core.wording import shortened, size_text
 from rtmdet.deploy.open_exported import is_exported, open_exported
@@ -34,21 +34,15 @@ def describe_file(weights: LoadedWeights) -> list[tuple[str, str]]:
     """The contents of a weights file, as pairs of key and text."""
     count = weights.num_classes
     names = ", ".join(weights.classes or ()) or "without names"
-    known = {
-        "file": f"{weights.path}, {weights.origin}",
-        "model": describe_model(weights),
-        "classes": "none" if count is None else f"{count}: {names}",
-        "ids": ", ".join(map(str, weights.facts.category_ids)),
-        "thresholds": ", ".join(f"{score:.3f}" for score in weights.facts.score_thresholds),
-        "input": describe_sizes(weights),
-        "overlaps": "" if count is None else f"NMS at {weights.facts.overlap}",
-        "windows": "" if count is None else str(weights.facts.tiling or "none, whole pictures"),
-        "epoch": "" if weights.epoch is None else str(weights.epoch),
-        "batch norms": "with running statistics"
-        if weights.has_statistics
-        else "without running statistics (some exports drop them)",
-    }
-    return list(known.items())
+    return [
+        ("file", f"{weights.path}, {weights.origin}"),
+        ("model", describe_model(weights)),
+        ("classes", "none" if count is None else f"{count}: {names}"),
+        ("input", describe_sizes(weights)),
+        *([] if count is None else describe_facts(weights.facts)),
+        ("epoch", "" if weights.epoch is None else str(weights.epoch)),
+        ("batch norms", f"with{'' if weights.has_statistics else 'out'} running statistics"),
+    ]
 
 
 def describe_exported(path: Path) -> list[tuple[str, str]]:
@@ -62,13 +56,20 @@ def describe_exported(path: Path) -> list[tuple[str, str]]:
         ("file", f"{path}, exported by rtmdet {facts.version}"),
         ("model", f"RTMDet-{model.size}" + (f" with the backbone {model.backbone}" if model.backbone else "")),
         ("classes", f"{len(model.classes)}: {', '.join(model.classes)}"),
-        ("ids", ", ".join(map(str, model.category_ids))),
-        ("thresholds", ", ".join(f"{score:.3f}" for score in model.score_thresholds)),
         ("input", f"{size_text(model.input_size)}, {sizes}; {batch}"),
-        ("overlaps", f"NMS at {model.overlap}"),
-        ("windows", str(model.tiling or "none, whole pictures")),
+        *describe_facts(model),
         ("outputs", "all boxes, before NMS" if nms is None else f"after NMS: score {nms.score:g}, IoU {nms.iou:g}"),
         ("made of", f"weights with SHA-256 {facts.weights}" if facts.weights else ""),
+    ]
+
+
+def describe_facts(facts: ModelFacts) -> list[tuple[str, str]]:
+    """What the files of all kinds tell of a detector."""
+    return [
+        ("ids", ", ".join(map(str, facts.category_ids))),
+        ("thresholds", ", ".join(f"{score:.3f}" for score in facts.score_thresholds)),
+        ("NMS", str(facts.nms)),
+        ("windows", str(facts.tiling or "none, whole pictures")),
     ]
 
 

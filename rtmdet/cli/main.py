@@ -99,7 +99,7 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 
 def _check_processes(command: str) -> None:
-    """Raise InputError for a command that several processes would do in vain; under torchrun in the first alone."""
+    """Raise InputError if torchrun started a command of one process; only the first process reports it."""
     if command == "train" or started_processes() == 1:
         return
     if started_rank() > 0 and "TORCHELASTIC_RUN_ID" in os.environ:  # there is a first one beside this

@@ -156,7 +156,7 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
     _add_half(parser)
     parser.add_argument("--recursive", action="store_true", help="also search subfolders")
     parser.add_argument("--max-boxes", type=int, default=100, metavar="N",
-                        help="objects per image, the best ones (default 100)")  # fmt: skip
+                        help="most detections per image, those with the highest scores (default 100)")  # fmt: skip
     parser.add_argument("--batch", type=int, default=8, help="images per pass of the network (default 8)")
     parser.add_argument("--track", action="store_true",
                         help="follow the objects through videos and cameras: each keeps an id from frame to frame "
@@ -185,12 +185,12 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("photos", nargs="+", metavar="PHOTOS", help="image, folder or glob pattern")
     _add_model_options(parser)
     parser.add_argument("--format", choices=LABEL_FORMATS, required=True,
-                        help="what the labeling tool opens; it is read back by --data")  # fmt: skip
+                        help="label format to write; --data reads it back")  # fmt: skip
     parser.add_argument("--out", type=as_path, required=True,
                         help="new folder for the labels, copies of their photos, and ranking.csv with how unsure the "
                         "detector is of every photo: the sum over its detections of how close the score is to the "
                         "threshold of the class, 1 at the threshold and 0 at the scores 0 and 1")  # fmt: skip
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="photos, at most (default 50)")
+    parser.add_argument("--limit", type=int, default=50, metavar="N", help="most photos to choose (default 50)")
     parser.add_argument("--skip", type=as_path, metavar="DATA",
                         help="leave out the photos of this data set, which are labeled already")  # fmt: skip
     _add_score(parser)
@@ -224,12 +224,12 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--nms-iou", type=float, help="overlap threshold of --nms (default: that of the training)")
     parser.add_argument("--half", action="store_true", help="16-bit floats: half the size")
     parser.add_argument("--fixed", type=int, nargs="?", const=1, metavar="BATCH",
-                        help="only for batches of this many images (1 without a number) of the input size; default: "
-                        "every batch and all sizes that are multiples of 32")  # fmt: skip
+                        help="fix the batch size (1 without a number) and the input size; default: any batch, and "
+                        "sides that are multiples of 32")  # fmt: skip
     parser.add_argument("--int8", action="store_true",
                         help="also write files of 8-bit integers, calibrated on training images")  # fmt: skip
     parser.add_argument("--max-drop", type=float, default=0.015, metavar="AP",
-                        help="AP that --int8 may cost (default 0.015)")  # fmt: skip
+                        help="largest drop in AP accepted for --int8 (default 0.015)")  # fmt: skip
     parser.add_argument("--calibrate", type=as_path, metavar="FOLDER",
                         help="images for --int8 (default: the training images of the run or of --data)")  # fmt: skip
     parser.add_argument("--size", help="model size (nano tiny s m l x), if the checkpoint does not store it")
@@ -245,8 +245,8 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--input", type=int, nargs="+", metavar="SIDE",
                         help="sides of the square input in pixels (default: each file's)")  # fmt: skip
     parser.add_argument("--batch", type=int, nargs="+", default=[1], help="batch sizes (default 1)")
-    parser.add_argument("--threads", type=int, default=2, help="threads of each (default 2)")
-    parser.add_argument("--rounds", type=int, default=30, help="rounds that count, after 3 to warm up (default 30)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads per model (default 2)")
+    parser.add_argument("--rounds", type=int, default=30, help="timed rounds, after 3 to warm up (default 30)")
     parser.add_argument("--image", type=as_path, help="image file (default: a generated scene)")
     parser.add_argument("--no-plain", action="store_true", help="leave plain torch out")
     parser.add_argument("--json", type=as_path, help="write all numbers as JSON")

@@ -1,4 +1,4 @@
-"""What to say about a command or an option that there is not: many are those of other programs."""
+"""Hints for unknown commands and options, many of which are those of other programs."""
 
 import argparse
 import difflib
@@ -66,7 +66,7 @@ def _with_hints(words: Sequence[str], parser: argparse.ArgumentParser) -> Iterat
 
 def _hint(name: str, known: Sequence[str]) -> str | None:
     """The option among `known`, or the setting, that may be meant by an option that they lack."""
-    from rtmdet.config.file import SETTINGS  # not at the top: pydantic takes a moment
+    from rtmdet.config.file import SETTINGS  # not at the top: only errors need it
 
     settings = {key.rpartition(".")[2].replace("_", "-"): key for key in reversed(SETTINGS) if "--set" in known}
     for ours in OTHER_OPTIONS.get(name, ()):

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from rtmdet.core.arrays import Array
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
-from rtmdet.core.overlap import ORIGINAL, Overlap
+from rtmdet.core.nms import ORIGINAL, NmsSettings
 from rtmdet.core.strides import STRIDES
 
 
@@ -19,27 +19,27 @@ class Selection:
     """Which predictions become detections. The defaults are those of COCO evaluation."""
 
     score_threshold: float = 0.001  # scores must exceed it
-    overlap: Overlap = ORIGINAL
+    nms: NmsSettings = ORIGINAL
     nms_pre: int = 30000  # (prior, class) pairs per level that enter NMS
     max_detections: int = 300  # of an image
     class_thresholds: tuple[float, ...] = ()  # scores reach that of their class; `detect` adds this to a backend
 
     @classmethod
     def by_class(
-        cls, thresholds: Sequence[float], overlap: Overlap, *, nms_pre: int, max_detections: int
+        cls, thresholds: Sequence[float], nms: NmsSettings, *, nms_pre: int, max_detections: int
     ) -> "Selection":
         """With the score threshold of each of the K classes."""
         different = tuple(thresholds) if len(set(thresholds)) > 1 else ()
-        return cls(min(thresholds), overlap, nms_pre, max_detections, different)
+        return cls(min(thresholds), nms, nms_pre, max_detections, different)
 
     @property
     def least_score(self) -> float:
         """The score from which on predictions are candidates: those that vote need less than detections do."""
-        return self.overlap.least_score(self.score_threshold)
+        return self.nms.least_score(self.score_threshold)
 
     def without_voting(self) -> "Selection":
         """The same with NMS alone."""
-        return replace(self, overlap=Overlap(self.overlap.iou_threshold))
+        return replace(self, nms=NmsSettings(self.nms.iou_threshold))
 
 
 class Backend(Protocol):

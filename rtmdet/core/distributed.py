@@ -83,10 +83,10 @@ def _meeting_point() -> tuple[dist.Store, int, int]:
 
 @contextmanager
 def told_once() -> Iterator[None]:
-    """Let one process alone raise an InputError that several meet, StoppedByAnother the others.
+    """If several processes raise the same InputError, only the first does; the others raise StoppedByAnother.
 
-    That is also raised where a process waits in vain for another, which has told why it ended. If it has not, as one
-    that was killed, InputError says that.
+    That is also raised where a process waits for another that has reported why it ended. If that one has not, as when
+    it was killed, InputError says so.
     """
     try:
         yield
@@ -99,7 +99,7 @@ def told_once() -> Iterator[None]:
             raise
         if not _was_told() and _is_first("lost"):
             raise InputError(
-                "another process of the run ended without a word, perhaps killed for lack of memory "
+                "another process of the run died without reporting an error, perhaps killed for lack of memory "
                 f"({one_line(error)}): continue with --resume"
             ) from error
         raise StoppedByAnother from error

@@ -11,7 +11,7 @@ from typing import Any
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import PAD_VALUE
-from rtmdet.core.overlap import ORIGINAL, Overlap
+from rtmdet.core.nms import ORIGINAL, NmsSettings
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import is_one_line
 
@@ -38,7 +38,7 @@ class ModelFacts:
     category_ids: tuple[int, ...] = ()  # of the classes in the training's annotation file; empty: unknown
     score_thresholds: tuple[float, ...] = ()  # tuned threshold of each class; empty: unknown
     value_range: tuple[int, int] | None = None  # of 16-bit images: values that become black and white
-    overlap: Overlap = ORIGINAL
+    nms: NmsSettings = ORIGINAL
     tiling: Tiling | None = None  # windows in which pictures are looked at besides the whole; None: only that
     size: str = ""  # of the model, a key of zoo.SIZES; empty: unknown
     backbone: str = ""  # timm/<name>; empty: CSPNeXt, or unknown
@@ -84,7 +84,7 @@ class ExportFacts:
     int8: bool = False  # most convolutions calculate with 8-bit integers
 
     def __post_init__(self) -> None:
-        if self.nms is not None and self.model.overlap.box_voting:
+        if self.nms is not None and self.model.nms.box_voting:
             raise InputError("NMS in the file drops the boxes that box voting needs: expected one of them")
         if self.fixed_batch is not None and self.fixed_batch < 1:
             raise InputError(f"a fixed batch of {self.fixed_batch} images: expected at least 1")
@@ -136,15 +136,15 @@ def numbered(classes: int) -> tuple[str, ...]:
 
 def stored_rules(facts: ModelFacts) -> dict[str, object]:
     """How detections are chosen and where they are looked for, as plain values by name."""
-    return {**asdict(facts.overlap), "tile": None if facts.tiling is None else facts.tiling.side}
+    return {**asdict(facts.nms), "tile": None if facts.tiling is None else facts.tiling.side}
 
 
-def read_overlap(values: Mapping[str, Any]) -> Overlap:
+def read_nms(values: Mapping[str, Any]) -> NmsSettings:
     """The rule for boxes that overlap, from `stored_rules`. Raises KeyError, TypeError or ValueError."""
     voting = values["box_voting"]
     if not isinstance(voting, bool):
         raise TypeError(f"box_voting {voting!r}: expected true or false")
-    return Overlap(float(values["iou_threshold"]), voting)
+    return NmsSettings(float(values["iou_threshold"]), voting)
 
 
 def read_tiling(values: Mapping[str, Any]) -> Tiling | None:
@@ -174,7 +174,7 @@ def model_facts(values: Mapping[str, Any]) -> ModelFacts:
         category_ids=ids,
         score_thresholds=thresholds,
         value_range=None if values["value_range"] is None else _rising_pair(values["value_range"]),
-        overlap=read_overlap(values),
+        nms=read_nms(values),
         tiling=read_tiling(values),
         size=str(values["size"]),
         backbone=str(values["backbone"]),

@@ -81,7 +81,7 @@ def _logit(probability: float) -> float:
 
 def _suppress(found: Detections, selection: Selection) -> Detections:
     """Drop boxes without area, apply NMS per class, keep the best above the threshold; the others vote."""
-    overlap = selection.overlap
+    nms = selection.nms
     sides = found.boxes[:, 2:] - found.boxes[:, :2]
     found = found[(sides > 0).all(1)]
     # Equal scores stay in the order of their levels and priors.
@@ -89,10 +89,10 @@ def _suppress(found: Detections, selection: Selection) -> Detections:
     boxes, scores, labels = found.boxes, found.scores, found.labels
 
     def suppress(best: Tensor) -> Tensor:
-        return best[batched_nms(boxes[best], scores[best], labels[best], overlap.iou_threshold).sort().values]
+        return best[batched_nms(boxes[best], scores[best], labels[best], nms.iou_threshold).sort().values]
 
     sure = (scores > selection.score_threshold).nonzero().squeeze(1)
-    return overlap.vote(found[keep_best(sure, selection.max_detections, suppress)], found)
+    return nms.vote(found[keep_best(sure, selection.max_detections, suppress)], found)
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:

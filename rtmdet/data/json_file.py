@@ -40,8 +40,8 @@ def check_output(
 ) -> None:
     """Raise InputError where a file would replace an input, a file in an input folder, or one of another format.
 
-    With `earlier`, which tells outputs by their content, JSON that is none is replaced nowhere, and one that is
-    anywhere. Empty files may be replaced. Devices and pipes may have any name.
+    `earlier` recognizes our own output by its content: such files may be replaced anywhere, other JSON never. Empty
+    files may be replaced. Devices and pipes may have any name.
     """
     if path.is_dir():
         raise InputError(f"{path}: expected the name of a file, found a folder; give another one")

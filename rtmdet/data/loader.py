@@ -114,7 +114,7 @@ def _raise_input_errors(loader: DataLoader) -> Iterator[Batch]:
                 raise InputError(*batch.args)  # a new one: the original's traceback keeps the loader processes alive
             yield batch
     except RuntimeError as error:
-        if "DataLoader worker (pid" not in str(error):  # not one that met a fault of ours
+        if "DataLoader worker (pid" not in str(error):  # a worker that died; other errors are not its end
             raise
         raise InputError(
             f"a process that loads images ended ({one_line(error)}): what it printed says why; without that, the "

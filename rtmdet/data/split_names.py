@@ -8,7 +8,7 @@ from typing import TypeVar
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
 
-SPLITS = {
+SPLIT_WORDS = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -27,7 +27,7 @@ def split_name(file: Path) -> str:
     """The split in the file's name, or else in a folder above it: train, val, test or ""."""
     for part in (file.stem, *reversed(file.parent.parts)):
         words = re.split(r"[^a-z]+", part.lower())
-        if names := [SPLITS[word] for word in words if word in SPLITS]:
+        if names := [SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS]:
             return names[0]
     return ""
 

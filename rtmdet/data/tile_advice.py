@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SMALL = 16.0  # pixels, two strides of the finest level; larger objects are found well enough without windows
-LARGEST_SIDE = 640  # pixels of a window: the usual input size
+LARGEST_WINDOW = 640  # pixels of a window: the usual input size
 ENLARGED = 1.5  # windows must show the objects larger by this factor at least; they cost several times the time
 
 
@@ -37,7 +37,7 @@ def advise_tiles(
     `sizes` (N,): square root of the area of each object in pixels of its picture; `pictures` (N,): the longer side of
     the picture; `input_size` (H, W).
     """
-    side = min(*input_size, LARGEST_SIDE)
+    side = min(*input_size, LARGEST_WINDOW)
     before, after = sizes * max(input_size) / pictures, sizes * side / np.minimum(pictures, side)
     found = []
     for label in np.unique(labels):

@@ -40,7 +40,7 @@ def suppress(found: Detections, selection: Selection) -> Detections:
     rectangles = np.hstack([found.boxes[:, :2], sides]).astype(np.float64)  # x, y, width, height
 
     def of_class(own: np.ndarray) -> np.ndarray:
-        kept = cv2.dnn.NMSBoxes(rectangles[own], found.scores[own], 0.0, selection.overlap.iou_threshold)
+        kept = cv2.dnn.NMSBoxes(rectangles[own], found.scores[own], 0.0, selection.nms.iou_threshold)
         return own[np.asarray(kept, np.int64)]
 
     def of_all(best: np.ndarray) -> np.ndarray:
@@ -49,7 +49,7 @@ def suppress(found: Detections, selection: Selection) -> Detections:
         return np.sort(np.concatenate(kept)) if kept else best
 
     sure = np.flatnonzero(found.scores > selection.score_threshold)
-    return selection.overlap.vote(found[keep_best(sure, selection.max_detections, of_all)], found)
+    return selection.nms.vote(found[keep_best(sure, selection.max_detections, of_all)], found)
 
 
 def _select(boxes: np.ndarray, scores: np.ndarray, selection: Selection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -39,7 +39,7 @@ class TorchBackend:
             if self.recorded is not None:
                 return self.recorded(torch.as_tensor(images))
             images = torch.as_tensor(images).to(self.device)
-            if self.device.type == "cpu" and is_plain(self.model):
+            if self.device.type == "cpu" and is_stateless(self.model):
                 return forward_side_by_side(self.model, images)
             return self.model(images)
 
@@ -74,10 +74,10 @@ def prepare_model(model: RTMDet, device: torch.device, *, half: bool) -> TorchBa
     if half:
         folded = folded.half()
     fast = folded.to(device).to(memory_format=torch.channels_last if half else torch.contiguous_format)
-    return TorchBackend(fast, device, RecordedNetwork(fast) if is_plain(model) else None)
+    return TorchBackend(fast, device, RecordedNetwork(fast) if is_stateless(model) else None)
 
 
-def is_plain(model: nn.Module) -> bool:
+def is_stateless(model: nn.Module) -> bool:
     """Whether a pass keeps nothing in the model. Some of timm's backbones do, so none of them is taken for plain."""
     return not any(isinstance(part, TimmBackbone) for part in model.children())
 

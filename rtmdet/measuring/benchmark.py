@@ -22,7 +22,7 @@ from rtmdet.data.images import read_image
 from rtmdet.deploy.open_exported import is_exported
 from rtmdet.detector import NMS_PRE, Detector
 
-PLAIN = "plain torch"  # the network as it was trained: norms apart, default memory layout
+PLAIN = "plain torch"  # the network as it was trained: norms not folded, default memory layout
 WARM_UP = 3  # rounds that do not count
 
 
@@ -37,7 +37,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The file as it was given, or the name of the yardstick."""
+        """The file as it was given, or the name of the baseline."""
         return PLAIN if self.plain else self.weights
 
 
@@ -205,7 +205,7 @@ def measure_round(detector: Detector, image: Path, batch: int, *, plain: bool = 
 
     `plain`: the network's input lies in memory plane by plane, as in most programs; pixel by pixel, torch is faster.
     """
-    selection = Selection(min(detector.thresholds()), detector.facts.overlap, NMS_PRE, 100)
+    selection = Selection(min(detector.thresholds()), detector.facts.nms, NMS_PRE, 100)
     began = perf_counter()
     pixels = [read_image(image, detector.value_range) for _ in range(batch)]
     read = perf_counter()

@@ -9,7 +9,7 @@ from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.console import progress, warn
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.core.structures import Batch
 from rtmdet.core.threads import in_order
 from rtmdet.core.tiled_detection import detect_tiled
@@ -75,12 +75,12 @@ def detect_all_tiled(
 
 def selection_of(settings: EvaluationConfig) -> Selection:
     """Which predictions count in an evaluation."""
-    return Selection(settings.score_threshold, overlap_of(settings), settings.nms_pre, settings.max_detections)
+    return Selection(settings.score_threshold, nms_settings(settings), settings.nms_pre, settings.max_detections)
 
 
-def overlap_of(settings: EvaluationConfig) -> Overlap:
+def nms_settings(settings: EvaluationConfig) -> NmsSettings:
     """What becomes of overlapping boxes in an evaluation."""
-    return Overlap(settings.iou_threshold, settings.box_voting)
+    return NmsSettings(settings.iou_threshold, settings.box_voting)
 
 
 def run_detector(
@@ -149,7 +149,7 @@ def places_of(batch: Batch) -> list[Letterbox]:
 def describe_settings(settings: EvaluationConfig) -> str:
     """Thresholds, limits and backend of an evaluation as one line."""
     return (
-        f"score above {settings.score_threshold:g}, NMS {overlap_of(settings)}, at most {settings.nms_pre} "
+        f"score above {settings.score_threshold:g}, NMS {nms_settings(settings)}, at most {settings.nms_pre} "
         f"candidates per level and {settings.max_detections} detections per image, computed by {settings.backend}"
     )
 
@@ -165,7 +165,7 @@ def settings_of(detector: Detector, weights: str) -> tuple[EvaluationConfig, str
             stored = parse_config(detector.config, f"settings stored in {weights}").evaluation
     except InputError as error:
         warn(f"using the default evaluation settings: {error}")
-    settings = replace(stored or EvaluationConfig(), **asdict(detector.facts.overlap))
+    settings = replace(stored or EvaluationConfig(), **asdict(detector.facts.nms))
     return settings, "as in the training run" if stored else "defaults"
 
 

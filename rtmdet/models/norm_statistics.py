@@ -1,4 +1,4 @@
-"""Batch-norm statistics of initial weights: are there any, do they fit these images, and measuring them again.
+"""Batch-norm statistics of initial weights: whether there are any, whether they fit these images, measured again.
 
 Fine-tuning starts in training mode, where a batch norm normalizes with its batch. If the batches differ much from
 the original training data, the network in training mode no longer behaves like the one that was loaded.

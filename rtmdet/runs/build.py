@@ -23,7 +23,7 @@ from rtmdet.data.images import describe_dark, used_ranges
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.data.samples import TrainingSamples
 from rtmdet.deploy.torch_backend import choose_device
-from rtmdet.measuring.measure import overlap_of
+from rtmdet.measuring.measure import nms_settings
 from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.freezing import batch_norms, freeze
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
@@ -149,7 +149,7 @@ def build_trainer(
                 validation.input_size,
                 category_ids=train_data.category_ids,
                 value_range=config.data.value_range,
-                overlap=overlap_of(config.evaluation),
+                nms=nms_settings(config.evaluation),
                 tiling=config.data.tiling,
                 size=config.model.size,
                 backbone=model.backbone_name,

@@ -48,14 +48,14 @@ class Validation:
         self._dataset = dataset
         self._device = device
         self._loader = build_validation_loader(config, dataset, self.input_size)
-        self._learned: float | None = None  # AP on training images, once the input size is chosen
+        self._training_ap: float | None = None  # AP on training images, once the input size is chosen
 
     def __call__(self, model: nn.Module) -> CocoMetrics:
         """The metrics of all images, the same on every process; remarks once if training images are far easier."""
         metrics = self._measure(model)
-        if self._learned is not None and (remark := gap_remark(self._learned, metrics.ap, self._config)):
+        if self._training_ap is not None and (remark := gap_remark(self._training_ap, metrics.ap, self._config)):
             write_above_bar(remark)
-        self._learned = None
+        self._training_ap = None
         return metrics
 
     def _measure(self, model: nn.Module) -> CocoMetrics:
@@ -72,9 +72,9 @@ class Validation:
         """Validate from now on at the size with the best AP on training images or windows; returns it."""
         train_data = train_data.without_reduced()
         part = train_data.part(spread(range(len(train_data)), CHOICE_IMAGES))
-        precision = partial(self.training_precision, model, part)
-        self.input_size, measured = best_size(self._config.data.input_size, precision, limit=LARGEST_SIDE)
-        self._learned = measured[self.input_size]
+        measure = partial(self.training_ap, model, part)
+        self.input_size, measured = best_size(self._config.data.input_size, measure, limit=LARGEST_SIDE)
+        self._training_ap = measured[self.input_size]
         self._loader = build_validation_loader(self._config, self._dataset, self.input_size)
         found = ", ".join(f"{metric_text(ap)} at {height} x {width}" for (height, width), ap in measured.items())
         write_above_bar(
@@ -83,7 +83,7 @@ class Validation:
         )
         return self.input_size
 
-    def training_precision(self, model: nn.Module, part: CocoDataset, size: Size) -> float:
+    def training_ap(self, model: nn.Module, part: CocoDataset, size: Size) -> float:
         """AP on training images without augmentation."""
         loader = build_validation_loader(self._config, part, size)
         backend = TorchBackend(model, self._device)
@@ -152,18 +152,18 @@ def larger(size: Size) -> Size:
     return height, width
 
 
-def best_size(start: Size, precision: Callable[[Size], float], *, limit: int) -> tuple[Size, dict[Size, float]]:
+def best_size(start: Size, ap: Callable[[Size], float], *, limit: int) -> tuple[Size, dict[Size, float]]:
     """Enlarge from the training size while AP gains enough; returns the size, and the AP of every tried size.
 
-    `precision` measures AP at a size. No side becomes longer than LARGEST times its length, nor than `limit`.
+    `ap` measures AP at a size. No side becomes longer than LARGEST times its length, nor than `limit`.
     """
-    measured = {start: precision(start)}
+    measured = {start: ap(start)}
     size = start
     while True:
         following = larger(size)
         if max(following) > limit or any(new > LARGEST * old for new, old in zip(following, start, strict=True)):
             return size, measured
-        measured[following] = precision(following)
+        measured[following] = ap(following)
         if measured[following] - measured[size] < LEAST_GAIN:
             return size, measured
         size = following

@@ -60,7 +60,7 @@ def closeness(found: Detections, thresholds: np.ndarray) -> np.ndarray:
     return np.where(scores < limits, scores / limits, (1 - scores) / (1 - limits))
 
 
-def unsureness(found: Detections, thresholds: np.ndarray) -> float:
+def uncertainty(found: Detections, thresholds: np.ndarray) -> float:
     """The sum of closeness over all detections above LEAST_SCORE, as NumPy arrays; 0: not at all.
 
     Scores are unsure near `thresholds` (K,), where the detector would as soon leave the object out as show it.
@@ -78,7 +78,7 @@ def rank_photos(
     tiling: Tiling | None = None,
     watch: Watch = iter,
 ) -> Ranking:
-    """Detect in all photos and sort them by `unsureness`. `score`: see Detector.thresholds.
+    """Detect in all photos and sort them by `uncertainty`. `score`: see Detector.thresholds.
 
     Raises InputError for settings out of range, and if no photo can be read.
     """
@@ -92,7 +92,7 @@ def rank_photos(
     for photo, result in zip(watch(photos), detect_frames(detector, photos, settings), strict=True):
         if isinstance(result, Result):
             found = replace(result.found.numpy(), picture=None)  # do not keep the pixels
-            ranked.append(RankedPhoto(photo.path, unsureness(found, thresholds), found.above(thresholds.tolist())))
+            ranked.append(RankedPhoto(photo.path, uncertainty(found, thresholds), found.above(thresholds.tolist())))
         else:
             failures.append(result)
     if failures and not ranked:

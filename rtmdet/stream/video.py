@@ -270,5 +270,5 @@ def comment_of(path: Path) -> str:
 
 
 def _even(side: int) -> int:
-    """The side of a video with half as many colors; codecs refuse very small ones."""
+    """A side of a video, rounded up to an even number, as yuv420p needs; codecs refuse very small ones."""
     return max(2 * math.ceil(side / 2), 16)

@@ -90,14 +90,14 @@ def _center_cost(points: Tensor, strides: Tensor, boxes: Tensor) -> Tensor:
 def _match(cost: Tensor, iou: Tensor, topk: int) -> Tensor:
     """Index of the ground truth of each candidate (C,), -1 = none, from cost and IoU (N, C).
 
-    A ground truth takes as many candidates of least cost as its best IoUs sum up to. A candidate taken by
+    A ground truth takes its dynamic k candidates of least cost: what its best IoUs sum up to. A candidate taken by
     several goes to the ground truth of least cost, which need not be one of the takers.
     """
     number, candidates = cost.shape
     most = min(topk, candidates)
-    takes = iou.topk(most, dim=1).values.sum(1).int().clamp(min=1)  # (N,)
+    dynamic_k = iou.topk(most, dim=1).values.sum(1).int().clamp(min=1)  # (N,)
     cheapest = cost.topk(most, dim=1, largest=False).indices.flatten()  # (N * most,)
-    chosen = torch.arange(most, device=cost.device) < takes[:, None]  # (N, most)
+    chosen = torch.arange(most, device=cost.device) < dynamic_k[:, None]  # (N, most)
     taker = torch.arange(number, device=cost.device)[:, None].where(chosen, -1)
     takers = cheapest.new_zeros(candidates).scatter_add_(0, cheapest, chosen.flatten().long())
     last_taker = cheapest.new_full((candidates,), -1).scatter_reduce_(0, cheapest, taker.flatten(), "amax")

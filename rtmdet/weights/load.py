@@ -28,8 +28,8 @@ from rtmdet.weights.openmmlab import (
     check_network,
     check_settings,
     class_names,
+    configured_nms,
     input_size,
-    overlap,
     plain_name,
     read_settings,
 )
@@ -47,7 +47,7 @@ class LoadedWeights:
 
     path: Path
     tensors: dict[str, Tensor]  # names of RTMDet's state_dict
-    facts: ModelFacts  # what is not stored is empty, the usual, or told by the tensors
+    facts: ModelFacts  # what is not stored is empty, the default, or inferred from the tensors
     sized: bool = True  # False: the input size is not stored, but the usual one
     trained_size: tuple[int, int] | None = None  # (H, W) in training, if it differs
     epoch: int | None = None  # finished epochs of the training, if stored
@@ -136,7 +136,7 @@ def read_checkpoint(path: Path) -> LoadedWeights:
     metadata = content.get("meta")
     settings = read_settings(metadata)
     size = input_size(settings)
-    facts = replace(_guess_facts(tensors, class_names(metadata), size), overlap=overlap(settings))
+    facts = replace(_guess_facts(tensors, class_names(metadata), size), nms=configured_nms(settings))
     if facts.named:  # those of an ImageNet backbone are not of its detector, and not all different
         check_class_names(path, facts.classes)
     if any(name.startswith(DETECTOR_PARTS) for name in tensors):  # a backbone is only where a training starts

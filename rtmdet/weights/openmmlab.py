@@ -9,7 +9,7 @@ from typing import Any
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import check_names
-from rtmdet.core.overlap import ORIGINAL, Overlap
+from rtmdet.core.nms import ORIGINAL, NmsSettings
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.wording import shown
 from rtmdet.models.zoo import BGR_MEAN, BGR_STD, SIZES
@@ -145,11 +145,11 @@ def _sides(pair: object) -> tuple[int, int] | None:
     return None
 
 
-def overlap(settings: Settings) -> Overlap:
+def configured_nms(settings: Settings) -> NmsSettings:
     """The NMS in tests; the original's if the configuration does not say it."""
     found = _setting(settings, "model.test_cfg.nms.iou_threshold")
     usable = isinstance(found, int | float) and 0 <= found <= 1 and not isinstance(found, bool)
-    return Overlap(float(found)) if usable else ORIGINAL
+    return NmsSettings(float(found)) if usable else ORIGINAL
 
 
 def check_settings(path: object, settings: Settings, size: str | None) -> None:

@@ -138,7 +138,7 @@ def openmmlab_config(facts: ModelFacts) -> str:
         exponential=size.exponential,
         nms_pre=selection.nms_pre,
         score_threshold=selection.score_threshold,
-        iou_threshold=facts.overlap.iou_threshold,
+        iou_threshold=facts.nms.iou_threshold,
         max_detections=selection.max_detections,
         letterbox=(_SQUARE if width == height else _OBLONG).format(width, height, PAD_VALUE),
     )

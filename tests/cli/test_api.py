@@ -114,8 +114,8 @@ def test_what_cannot_be_used_is_one_clear_error(dataset: Path, checkpoint: Path,
 
 def test_numbers_of_numpy_are_numbers(run: tuple[TrainedRun, Heard], tmp_path: Path) -> None:
     detector = rtmdet.Detector(run[0].last, device="cpu", classes=np.array(["thing"]), input_size=np.int64(64))
-    other = detector.with_overlap(rtmdet.Overlap(np.float32(0.5), box_voting=np.True_))  # type: ignore[arg-type]
-    assert json.loads(json.dumps(asdict(other.facts.overlap))) == {"iou_threshold": 0.5, "box_voting": True}
+    other = detector.with_nms(rtmdet.NmsSettings(np.float32(0.5), box_voting=np.True_))  # type: ignore[arg-type]
+    assert json.loads(json.dumps(asdict(other.facts.nms))) == {"iou_threshold": 0.5, "box_voting": True}
     assert (other.classes, other.input_size) == (("thing",), (64, 64))
 
 
@@ -250,7 +250,7 @@ def test_test_images_are_in_no_one_elses_way(roboflow: Path, checkpoint: Path, t
     photos = roboflow / "images" / "val"
     with pytest.raises(rtmdet.InputError, match=r"all 3 photos are in .* already"):
         rtmdet.label(checkpoint, photos, format="voc", out=tmp_path / "next", skip=roboflow)
-    with pytest.raises(rtmdet.InputError, match="expected one split, found train and val; it needs no other one"):
+    with pytest.raises(rtmdet.InputError, match="expected one split, found train and val: it is split already"):
         rtmdet.split_data(roboflow, tmp_path / "parts")
     shutil.rmtree(photos)
     train, val = rtmdet.split_data(roboflow, tmp_path / "parts", val=0.34)

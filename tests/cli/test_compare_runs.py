@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rtmdet.core.facts import ModelFacts
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 
@@ -119,9 +119,9 @@ def test_a_run_and_the_results_that_it_wrote_are_equal(
 def test_each_side_has_its_own_rule_for_overlaps(dataset: Path, tmp_path: Path, command: Command) -> None:
     torch.manual_seed(0)
     model_state = build_rtmdet("nano", 1).state_dict()
-    rules = {"plain.pth": Overlap(0.65), "voting.pth": Overlap(0.6, box_voting=True)}
+    rules = {"plain.pth": NmsSettings(0.65), "voting.pth": NmsSettings(0.6, box_voting=True)}
     for name, rule in rules.items():
-        meta = CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano", overlap=rule))
+        meta = CheckpointMeta(ModelFacts(("balloon",), (64, 64), size="nano", nms=rule))
         save_checkpoint(tmp_path / name, model_state=model_state, meta=meta)
     options = ["--annotations", dataset / "val" / "annotations.json", "--images", dataset / "val" / "images"]
     result = command("compare", *(tmp_path / name for name in rules), *options, "--workers", 0, "--device", "cpu")

@@ -15,7 +15,7 @@ from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
 from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import Letterbox
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.coco.file import read_coco
 from rtmdet.data.formats.yolo import write_yolo
@@ -138,7 +138,7 @@ def checkpoint_with(path: Path, config: str) -> Path:
     """The nano detector of the tests, with the text of a configuration."""
     torch.manual_seed(0)
     meta = CheckpointMeta(
-        ModelFacts(("balloon",), (64, 64), size="nano", config=config, overlap=Overlap(0.5, box_voting=True))
+        ModelFacts(("balloon",), (64, 64), size="nano", config=config, nms=NmsSettings(0.5, box_voting=True))
     )
     save_checkpoint(path, model_state=build_rtmdet("nano", 1).state_dict(), meta=meta)
     return path
@@ -159,7 +159,7 @@ def test_uses_the_settings_of_the_training_run(
 
     monkeypatch.setattr("rtmdet.deploy.torch_backend.postprocess", find_nothing)
     result = command(*words)
-    assert set(used) == {Selection(**stored, overlap=Overlap(0.5, box_voting=True))}
+    assert set(used) == {Selection(**stored, nms=NmsSettings(0.5, box_voting=True))}
     limits = "at most 40 candidates per level and 7 detections per image"
     settings = f"score above 0.005, NMS IoU 0.5 with box voting, {limits}"
     first = f"3 images, 0 detections: {settings}, computed by hotcoco (as in the training run)"

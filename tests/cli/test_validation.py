@@ -10,7 +10,7 @@ import torch
 
 from rtmdet.config.file import load_config
 from rtmdet.config.schema import Config
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.runs.build import open_data
@@ -29,7 +29,7 @@ def words(folder: Path, *more: str) -> list[str]:
 def larger_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
     """AP on training images that grows with the input up to 96 px."""
     found = {64: 0.5, 96: 0.6, 128: 0.55}
-    monkeypatch.setattr(Validation, "training_precision", lambda *asked: found[asked[3][0]])
+    monkeypatch.setattr(Validation, "training_ap", lambda *asked: found[asked[3][0]])
 
 
 def test_a_run_on_own_data_chooses_the_size_that_its_checkpoints_detect_at(
@@ -55,7 +55,7 @@ def test_a_run_on_own_data_chooses_the_size_that_its_checkpoints_detect_at(
     weights = read_checkpoint(run / "last.pth")
     assert weights.input_size == (96, 96)
     detector = Detector(run / "last.pth", device="cpu")
-    assert (detector.input_size, detector.facts.overlap) == ((96, 96), Overlap(0.6, box_voting=True))
+    assert (detector.input_size, detector.facts.nms) == ((96, 96), NmsSettings(0.6, box_voting=True))
 
     again = command(*begin, "--resume", *words(run, "train.epochs=3"))
     assert again.returncode == 0, again.stderr
@@ -131,7 +131,7 @@ def test_training_images_that_are_far_easier_are_remarked(config: Config) -> Non
 def test_the_remark_comes_once_after_the_choice(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr("rtmdet.runs.validation.write_above_bar", said.append)
-    monkeypatch.setattr(Validation, "training_precision", lambda *_: 0.9)
+    monkeypatch.setattr(Validation, "training_ap", lambda *_: 0.9)
     train_data, val_data = open_data(config)
     validation = Validation(config, val_data, torch.device("cpu"))
     model = build_rtmdet("nano", 1).eval()

@@ -11,19 +11,19 @@ from rtmdet.core.facts import (
     NmsFacts,
     check_names,
     read_facts,
-    read_overlap,
+    read_nms,
     read_tiling,
 )
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.core.tiling import Tiling
 
-VOTING = Overlap(0.6, box_voting=True)
+VOTING = NmsSettings(0.6, box_voting=True)
 YAML = "data: {tile: 800}\nevaluation: {iou_threshold: 0.5}\n"
 
 
 def test_exported_files_carry_the_rules() -> None:
     facts = ExportFacts(
-        ModelFacts(("a",), (64, 64), overlap=VOTING, tiling=Tiling(640), config=YAML), version="1", weights=""
+        ModelFacts(("a",), (64, 64), nms=VOTING, tiling=Tiling(640), config=YAML), version="1", weights=""
     )
     text = facts.to_text()
     assert (text["iou_threshold"], text["box_voting"], text["tile"]) == ("0.6", "true", "640")
@@ -63,13 +63,13 @@ def test_stored_values_of_images_may_be_any_that_rise() -> None:
 
 def test_rules_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match=r"iou_threshold 2\.0: expected 0 \.\. 1"):
-        read_overlap({"iou_threshold": 2, "box_voting": False})
+        read_nms({"iou_threshold": 2, "box_voting": False})
     with pytest.raises(TypeError, match="box_voting 'no': expected true or false"):
-        read_overlap({"iou_threshold": 0.6, "box_voting": "no"})
+        read_nms({"iou_threshold": 0.6, "box_voting": "no"})
     with pytest.raises(ValueError, match="tiles of 3 pixels: expected at least 32"):
         read_tiling({"tile": 3})
     with pytest.raises(InputError, match="NMS in the file drops the boxes that box voting needs"):
-        ExportFacts(ModelFacts(("a",), (64, 64), overlap=VOTING), "1", "", nms=NmsFacts(0.001, 0.6, 300))
+        ExportFacts(ModelFacts(("a",), (64, 64), nms=VOTING), "1", "", nms=NmsFacts(0.001, 0.6, 300))
 
 
 @pytest.mark.parametrize("name", ["", " ", "line\nbreak", "bell\x07", "paragraph\u2029"])

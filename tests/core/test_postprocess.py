@@ -15,7 +15,7 @@ from rtmdet.core.arrays import clip_boxes
 from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.core.postprocess import _select, postprocess
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs
@@ -69,7 +69,7 @@ def detect(
     max_detections: int = 300,
 ) -> Detections:
     """The detections of the only image, in input pixels."""
-    selection = Selection(score_threshold, Overlap(iou_threshold), nms_pre, max_detections)
+    selection = Selection(score_threshold, NmsSettings(iou_threshold), nms_pre, max_detections)
     (found,) = postprocess(outputs, selection, input_size=SIZE)
     return found
 
@@ -98,7 +98,7 @@ def test_detections_are_the_reference(name: str) -> None:
     golden = reference.load(name)
     settings, metas = json.loads(str(golden["test_cfg"])), json.loads(str(golden["metas"]))
     maps = [tuple(torch.from_numpy(golden[f"{key}{level}"]) for level in range(3)) for key in ("cls", "reg")]
-    overlap = Overlap(settings["nms"]["iou_threshold"])
+    overlap = NmsSettings(settings["nms"]["iou_threshold"])
     selection = Selection(settings["score_thr"], overlap, settings["nms_pre"], settings["max_per_img"])
     found = postprocess(
         DenseOutputs(*maps),

@@ -7,7 +7,7 @@ import torch
 from rtmdet.core.backend import Selection
 from rtmdet.core.boxes import grid_priors
 from rtmdet.core.letterbox import Letterbox
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs
@@ -37,9 +37,9 @@ def decoded(outputs: DenseOutputs) -> tuple[np.ndarray, np.ndarray]:
     "selection",
     [
         Selection(),
-        Selection(score_threshold=0.5, overlap=Overlap(0.5)),
+        Selection(score_threshold=0.5, nms=NmsSettings(0.5)),
         Selection(score_threshold=0.1, nms_pre=20, max_detections=7),
-        Selection(score_threshold=0.2, overlap=Overlap(0.6, box_voting=True)),
+        Selection(score_threshold=0.2, nms=NmsSettings(0.6, box_voting=True)),
         Selection(score_threshold=1.0),
     ],
 )

@@ -21,7 +21,7 @@ from PIL import Image
 import rtmdet
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.data.images import read_image
 from rtmdet.deploy.onnx_file import DecodedModel, finish_onnx, trace_onnx
 from rtmdet.deploy.openvino_backend import save_as_openvino
@@ -149,10 +149,10 @@ def test_a_fixed_file_refuses_other_sizes(folder: Path, images: list[np.ndarray]
 
 
 def test_no_box_voting_where_nms_is_in_the_file(folder: Path) -> None:
-    voting = Overlap(0.6, box_voting=True)
+    voting = NmsSettings(0.6, box_voting=True)
     with pytest.raises(InputError, match=r"nms\.onnx: NMS in the file drops the boxes that vote: export it without"):
-        Detector(folder / "nms.onnx", device="cpu").with_overlap(voting)
-    assert Detector(folder / "plain.onnx", device="cpu").with_overlap(voting).facts.overlap == voting
+        Detector(folder / "nms.onnx", device="cpu").with_nms(voting)
+    assert Detector(folder / "plain.onnx", device="cpu").with_nms(voting).facts.nms == voting
 
 
 @pytest.mark.parametrize("name", ["plain.onnx", "nms.onnx", "plain.xml"])

@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 
 from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.deploy.onnx_file import finish_onnx, trace_onnx
 from rtmdet.detector import Detector
 
 SIZE = (320, 320)
-WITHOUT_VOTING = Overlap(0.6)
-MODEL = ModelFacts(("person",), SIZE, score_thresholds=(0.15,), overlap=Overlap(0.6, box_voting=True))
+WITHOUT_VOTING = NmsSettings(0.6)
+MODEL = ModelFacts(("person",), SIZE, score_thresholds=(0.15,), nms=NmsSettings(0.6, box_voting=True))
 
 
 @pytest.fixture(scope="session")
 def person(shared: Path) -> Detector:
     weights = shared / "weights" / "rtmdet_nano_person_bn.pth"
     detector = Detector(weights, device="cpu", fold=False, classes=MODEL.classes, input_size=SIZE)
-    return detector.with_overlap(MODEL.overlap)
+    return detector.with_nms(MODEL.nms)
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def exported(person: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("person")
     plain = ExportFacts(MODEL, version="1.2.3", weights="", fixed_input=True)  # quick to trace
     finish_onnx(trace_onnx(person.model, plain), plain, folder / "plain.onnx")
-    model = replace(MODEL, overlap=WITHOUT_VOTING)
+    model = replace(MODEL, nms=WITHOUT_VOTING)
     nms = replace(plain, model=model, nms=NmsFacts(0.001, WITHOUT_VOTING.iou_threshold, 300), fixed_batch=2)
     finish_onnx(trace_onnx(person.model, nms), nms, folder / "nms.onnx")
     return folder

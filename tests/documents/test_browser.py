@@ -76,7 +76,7 @@ def test_boxes_are_those_of_the_detector(page: Page, person: Detector, exported:
         assert_near(page.evaluate(ROWS), expected, person.input_size)
         size = page.evaluate("[canvas.height, canvas.width]")
         assert tuple(size) == expected.image_size
-    expected = person.with_overlap(WITHOUT_VOTING)(photo, score=0.15)
+    expected = person.with_nms(WITHOUT_VOTING)(photo, score=0.15)
     assert use(page, "#model", exported / "nms.onnx").startswith(f"{len(expected)} objects in ")  # the photo stays
     assert_near(page.evaluate(ROWS), expected, person.input_size)
 

@@ -9,7 +9,7 @@ from documents.conftest import MODEL, WITHOUT_VOTING
 from documents.nearness import assert_near
 from PIL import Image
 
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.detector import Detector
 
 pytestmark = pytest.mark.shared
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.shared
 SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "run_onnx.py"
 
 
-@pytest.mark.parametrize(("name", "overlap"), [("plain.onnx", MODEL.overlap), ("nms.onnx", WITHOUT_VOTING)])
+@pytest.mark.parametrize(("name", "overlap"), [("plain.onnx", MODEL.nms), ("nms.onnx", WITHOUT_VOTING)])
 def test_boxes_are_those_of_the_detector(
-    person: Detector, exported: Path, photos: list[Path], tmp_path: Path, name: str, overlap: Overlap
+    person: Detector, exported: Path, photos: list[Path], tmp_path: Path, name: str, overlap: NmsSettings
 ) -> None:
     for photo in photos:
         words = [SCRIPT, exported / name, photo, tmp_path / "drawn.png"]
         done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, check=True)
-        expected = person.with_overlap(overlap)(photo, score=0.15)
+        expected = person.with_nms(overlap)(photo, score=0.15)
         assert_near([line.split() for line in done.stdout.splitlines()], expected, person.input_size)
         with Image.open(tmp_path / "drawn.png") as drawn:
             assert drawn.size == expected.image_size[::-1]

@@ -14,7 +14,7 @@ from rtmdet.core import letterbox as letterboxing
 from rtmdet.core.backend import Selection
 from rtmdet.core.boxes import pairwise_iou
 from rtmdet.core.letterbox import Letterbox
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs, Target
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
@@ -57,7 +57,7 @@ def predict(
     scale: tuple[float, float] | None,
     settings: dict,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    overlap = Overlap(settings["iou_threshold"])
+    overlap = NmsSettings(settings["iou_threshold"])
     selection = Selection(settings["score_thr"], overlap, settings["nms_pre"], settings["max_per_img"])
     found = postprocess(
         DenseOutputs(tuple(logits), tuple(distances)),

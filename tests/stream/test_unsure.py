@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rtmdet.core.detections import Detections
-from rtmdet.stream.ranking import closeness, unsureness
+from rtmdet.stream.ranking import closeness, uncertainty
 
 THRESHOLDS = np.array([0.5, 0.2])
 
@@ -22,8 +22,8 @@ def test_closeness_is_one_at_the_threshold_of_the_class() -> None:
 
 
 def test_a_photo_without_anything_is_sure() -> None:
-    assert unsureness(found((1.0, 0))[:0], THRESHOLDS) == 0
+    assert uncertainty(found((1.0, 0))[:0], THRESHOLDS) == 0
 
 
 def test_every_object_counts() -> None:
-    assert unsureness(found((0.75, 0), (0.12, 1)), THRESHOLDS) == pytest.approx(0.5 + 0.6)
+    assert uncertainty(found((0.75, 0), (0.12, 1)), THRESHOLDS) == pytest.approx(0.5 + 0.6)

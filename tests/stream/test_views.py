@@ -9,7 +9,7 @@ from bright import SIDE, BrightBackend, scene
 
 from rtmdet.core.backend import Selection, detect
 from rtmdet.core.detections import Detections
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.core.tiling import Tiling
 from rtmdet.detector import Detector
 from rtmdet.stream.detecting import DetectSettings
@@ -55,7 +55,7 @@ def test_views_are_merged_by_class() -> None:
 def test_views_vote_each_for_itself() -> None:
     """The merged boxes are those of the views: a second vote would depend on which of them are sure enough."""
     boxes = [[0, 0, 10, 10], [1, 0, 11, 10]]
-    voting = Selection(overlap=Overlap(0.6, box_voting=True))
+    voting = Selection(nms=NmsSettings(0.6, box_voting=True))
     assert merge_views([detections([box], [0.8], [0]) for box in boxes], voting).boxes.tolist() == boxes[:1]
 
 
@@ -65,12 +65,12 @@ def test_the_rule_for_overlaps_is_that_of_the_detector(
 ) -> None:
     """Windows do not vote: a box moved away from a seam could not be told from a whole one."""
     cv2.imwrite(str(tmp_path / "a.png"), scene(0))
-    own = detector.with_overlap(Overlap(0.5, box_voting=True))
+    own = detector.with_nms(NmsSettings(0.5, box_voting=True))
     settings = DetectSettings({"bright": 0.3}, tiling=tiling)
     assert len(list(run_detector(own, find_sources([str(tmp_path)]).sources, settings))) == 1
     assert isinstance(own.backend, BrightBackend)
-    rules = {selection.overlap for selection in own.backend.selections}
-    assert rules == {own.facts.overlap if tiling is None else Overlap(0.5)}
+    rules = {selection.nms for selection in own.backend.selections}
+    assert rules == {own.facts.nms if tiling is None else NmsSettings(0.5)}
 
 
 def test_a_run_with_views(detector: Detector, tmp_path: Path) -> None:

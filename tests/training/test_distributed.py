@@ -236,7 +236,7 @@ def test_a_process_that_was_killed_is_named(tmp_path: Path) -> None:
         process.start()
     for process in both:
         process.join()
-    assert (tmp_path / "0.txt").read_text().startswith("another process of the run ended without a word")
+    assert (tmp_path / "0.txt").read_text().startswith("another process of the run died without reporting an error")
 
 
 def test_processes_that_nobody_started_cannot_be_connected(monkeypatch: pytest.MonkeyPatch) -> None:

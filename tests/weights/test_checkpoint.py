@@ -13,7 +13,7 @@ from torch import nn
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.core.tiling import Tiling
 from rtmdet.weights.checkpoint import (
     CheckpointMeta,
@@ -33,7 +33,7 @@ META = CheckpointMeta(
         config="train:\n  epochs: 3\n",
         score_thresholds=(0.4, 0.25),
         value_range=(300, 4000),
-        overlap=Overlap(0.6, box_voting=True),
+        nms=NmsSettings(0.6, box_voting=True),
         tiling=Tiling(640),
     ),
     epoch=2,

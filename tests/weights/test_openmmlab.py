@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.models.zoo import SIZES
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
@@ -404,12 +404,12 @@ def write_with_settings(path: Path, state: State, **changes: str) -> None:
 def test_the_settings_of_tests_are_those_of_the_loader(tmp_path: Path, state: State) -> None:
     write_with_settings(tmp_path / "a.pth", state)
     facts = read_checkpoint(tmp_path / "a.pth").facts
-    assert (facts.input_size, facts.overlap) == ((416, 320), Overlap(0.6))
+    assert (facts.input_size, facts.nms) == ((416, 320), NmsSettings(0.6))
     for changes in ({"pad": "None"}, {"pad": "None", "iou": "-1"}, {"iou": "True"}, {"iou": "get()"}):
         write_with_settings(tmp_path / "b.pth", state, **changes)
         facts = read_checkpoint(tmp_path / "b.pth").facts
         assert facts.input_size == ((416, 416) if "pad" in changes else (416, 320))
-        assert facts.overlap == (Overlap() if "iou" in changes else Overlap(0.6))
+        assert facts.nms == (NmsSettings() if "iou" in changes else NmsSettings(0.6))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from lively import CLASSES, SIZE, assert_close, lively_model
 import rtmdet
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.deploy.export import ExportOptions, Tracer, write_network
 from rtmdet.detector import Detector
 from rtmdet.models.folding import fold_batch_norms
@@ -28,7 +28,7 @@ FACTS = ModelFacts(
     SIZE,
     category_ids=(4, 7, 9),
     score_thresholds=(0.5, 0.6, 0.7),
-    overlap=Overlap(0.6, box_voting=True),
+    nms=NmsSettings(0.6, box_voting=True),
     size="nano",
     config="model:\n  size: nano\n",
 )
@@ -83,7 +83,7 @@ def test_the_detector_comes_back(model: RTMDet, file: Path) -> None:
     whole = Detector.from_model(model, ModelFacts(CLASSES, SIZE), torch.device("cpu"))
     image = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
     assert len(whole(image, score=0.1)) > 3
-    assert_close(back(image, score=0.1), whole.with_overlap(FACTS.overlap)(image, score=0.1))
+    assert_close(back(image, score=0.1), whole.with_nms(FACTS.nms)(image, score=0.1))
 
 
 @pytest.mark.parametrize("size", PUBLISHED)
@@ -91,7 +91,7 @@ def test_the_detector_comes_back(model: RTMDet, file: Path) -> None:
 def test_the_network_of_every_size(size: str, classes: int) -> None:
     deepen, widen, channels, blocks, exponential, depthwise, shared = PUBLISHED[size]
     names = tuple(f"class {index}" for index in range(classes))
-    network = run_config(openmmlab_config(ModelFacts(names, (320, 320), overlap=Overlap(0.6), size=size)))["model"]
+    network = run_config(openmmlab_config(ModelFacts(names, (320, 320), nms=NmsSettings(0.6), size=size)))["model"]
     backbone, neck, head = network["backbone"], network["neck"], network["bbox_head"]
     assert (backbone["deepen_factor"], backbone["widen_factor"]) == (deepen, widen)
     assert (neck["in_channels"], neck["out_channels"], neck["num_csp_blocks"]) == (channels, channels[0], blocks)

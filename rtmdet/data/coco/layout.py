@@ -11,9 +11,9 @@ from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.formats.label_files import IMAGE_FOLDERS
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.json_file import read_json
-from rtmdet.data.split_names import SPLITS, group_files, only_file, split_name
+from rtmdet.data.split_names import SPLIT_WORDS, group_files, only_file, split_name
 
-LOOKED_AT = 10  # image names of a file that are looked for in each candidate folder
+TRIED_NAMES = 10  # image names of a file that are looked for in each candidate folder
 
 
 def coco_files(path: Path, documents: Mapping[Path, object]) -> dict[str, list[Path]]:
@@ -66,9 +66,9 @@ def is_coco(document: object) -> TypeGuard[Mapping[str, list[object]]]:
 def find_folder(file: Path, names: Sequence[str], split: str | None = None) -> Path:
     """The folder with the most of the images that an annotation file names; `split` is its split, if known.
 
-    Raises InputError if no likely folder has any of the first LOOKED_AT images.
+    Raises InputError if no likely folder has any of the first TRIED_NAMES images.
     """
-    names = names[:LOOKED_AT]
+    names = names[:TRIED_NAMES]
     likely = _image_folders(file, split or split_name(Path(file.name)))
     folders = [folder for folder in dict.fromkeys(map(as_on_disk, likely)) if folder.is_dir()]
     found = Counter({folder: sum(map(ImageNames(folder).has, names)) for folder in folders})
@@ -101,7 +101,7 @@ def file_names(document: object) -> list[str]:
 
 def _image_folders(file: Path, split: str) -> Iterator[Path]:
     """The folders that may hold the images of a file, the likeliest first."""
-    words = [file.stem, file.stem.rpartition("_")[2], *(word for word, name in SPLITS.items() if name == split)]
+    words = [file.stem, file.stem.rpartition("_")[2], *(word for word, name in SPLIT_WORDS.items() if name == split)]
     for base in (file.parent, with_own_name(file.parent).parent):
         yield base
         yield from (base / name for name in IMAGE_FOLDERS)

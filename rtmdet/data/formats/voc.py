@@ -32,7 +32,7 @@ from rtmdet.data.formats.labeled_image import (
 )
 from rtmdet.data.formats.xml_file import parse_number, read_xml
 from rtmdet.data.images import IMAGE_SUFFIXES
-from rtmdet.data.split_names import SPLITS, group_by_split
+from rtmdet.data.split_names import SPLIT_WORDS, group_by_split
 
 LISTS = Path("ImageSets", "Main")
 
@@ -47,7 +47,7 @@ def find_voc(path: Path, images: Path | None) -> dict[str, Convert]:
     if labels == path and len(inside) == 1 and (path / (child := inside.pop()) / LISTS).is_dir():
         return find_voc(path / child, images)  # VOCdevkit/VOC2007
     lists = {file.stem.lower(): file.stem for file in (path / LISTS).glob("*.txt")}
-    named = {SPLITS[word]: stem for word, stem in lists.items() if word in SPLITS}
+    named = {SPLIT_WORDS[word]: stem for word, stem in lists.items() if word in SPLIT_WORDS}
     if "train" not in named and "trainval" in lists:  # which the validation images belong to
         named = {"train": lists["trainval"]} | {name: stem for name, stem in named.items() if name == "test"}
     if named:

@@ -16,7 +16,7 @@ from rtmdet.core.console import say
 from rtmdet.core.distributed import rank, world_size
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
-from rtmdet.core.overlap import Overlap
+from rtmdet.core.nms import NmsSettings
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs, ImageMeta, Target
@@ -118,7 +118,7 @@ def ground_truth_ap(
     for meta, target in images:
         place = Letterbox.fit(meta.original_size, input_size)
         outputs = encode(Target(place.to_input(target.boxes), target.labels), input_size, len(category_ids))
-        selection = Selection(0.5, Overlap(iou_threshold=1.0), max_detections=max(len(target.labels), 1))
+        selection = Selection(0.5, NmsSettings(iou_threshold=1.0), max_detections=max(len(target.labels), 1))
         evaluator.add([meta], postprocess(outputs, selection, input_size=input_size, letterboxes=[place]))
     return evaluator.evaluate().ap
 

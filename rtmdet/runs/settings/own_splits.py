@@ -80,7 +80,7 @@ def labeled_images(split: Split) -> int:
 
 
 def keep_digests(splits: Mapping[str, Split], folder: Path) -> None:
-    """Write into `folder` what the annotation files are like that a run reads itself, for `report_changes`."""
+    """Record in `folder` digests of the annotation files that the run reads in place, for `report_changes`."""
     files = {name: split.annotations for name, split in splits.items() if split.annotations is not None}
     if files:
         write_json(folder / DIGESTS, {name: [str(file.resolve()), _digest(file)] for name, file in files.items()})
@@ -102,7 +102,7 @@ def _report_changed_files(folder: Path) -> None:
 def report_changes(path: Path, images: Path | None, folder: Path) -> None:
     """Print how the data set at `path` differs from what is in `folder`, of a run that is resumed.
 
-    That are copies of the annotations, which the run uses, or the digests of the files that it reads itself.
+    `folder` holds copies of converted annotations, or digests of files that the run reads in place.
     """
     _report_changed_files(folder)
     copies = {name: folder / f"{name}.json" for name in ("train", "val") if (folder / f"{name}.json").is_file()}

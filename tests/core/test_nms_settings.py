@@ -8,13 +8,13 @@ import torch
 
 from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
-from rtmdet.core.overlap import CHUNK, ORIGINAL, Overlap
+from rtmdet.core.nms import CHUNK, ORIGINAL, NmsSettings
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs
 
 KEPT = ((0, 0, 10, 10), 0.8, 0)
-VOTING = Overlap(0.6, box_voting=True)
+VOTING = NmsSettings(0.6, box_voting=True)
 
 
 def detections(*rows: tuple[tuple[float, ...], float, int]) -> Detections:
@@ -83,7 +83,7 @@ def test_boxes_do_not_depend_on_the_score_threshold() -> None:
     )
     (every,) = postprocess(outputs, Selection(0.001, VOTING), input_size=(64, 64))
     (sure,) = postprocess(outputs, Selection(0.6, VOTING), input_size=(64, 64))
-    (plain,) = postprocess(outputs, Selection(0.6, Overlap(0.6)), input_size=(64, 64))
+    (plain,) = postprocess(outputs, Selection(0.6, NmsSettings(0.6)), input_size=(64, 64))
     assert 5 < len(sure) < len(every)
     torch.testing.assert_close(sure.boxes, every.boxes[: len(sure)])
     assert torch.equal(sure.scores, plain.scores)

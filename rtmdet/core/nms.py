@@ -15,7 +15,7 @@ CHUNK = 32  # boxes that are voted on at a time, which bounds memory
 
 
 @dataclass(frozen=True, slots=True)
-class Overlap:
+class NmsSettings:
     """What becomes of overlapping boxes of one class. The defaults are the original's."""
 
     iou_threshold: float = 0.65  # NMS drops a box that overlaps a better one by more
@@ -57,7 +57,7 @@ class Overlap:
         return concatenate([_weighted_means(some, candidates, self.iou_threshold) for some in chunks])
 
 
-ORIGINAL = Overlap()
+ORIGINAL = NmsSettings()
 
 
 def _able_to_vote(candidates: Detections, kept: Detections) -> Detections:
@@ -67,8 +67,8 @@ def _able_to_vote(candidates: Detections, kept: Detections) -> Detections:
 
 def _weighted_means(kept: Detections, candidates: Detections, iou_threshold: float) -> Array:
     candidates = _able_to_vote(candidates, kept)  # (C,)
-    nearness = (iou_matrix(kept.boxes, candidates.boxes) - iou_threshold).clip(0)  # (D, C)
-    sureness = (candidates.scores - VOTER_SHARE * kept.scores[:, None]).clip(0)
-    weights = (nearness * sureness)[..., None]  # (D, C, 1)
+    iou_margin = (iou_matrix(kept.boxes, candidates.boxes) - iou_threshold).clip(0)  # (D, C)
+    score_margin = (candidates.scores - VOTER_SHARE * kept.scores[:, None]).clip(0)
+    weights = (iou_margin * score_margin)[..., None]  # (D, C, 1)
     # Not a matrix product, which a GPU may calculate with too few bits for pixels.
     return (weights * candidates.boxes).sum(1) / weights.sum(1)
