@@ -25,6 +25,7 @@ _NAMES = {
     "rtmdet.detector": ("Detector",),
     "rtmdet.models.rtmdet": ("RTMDet", "build_rtmdet"),
     "rtmdet.stream.tracking": ("track",),
+    "rtmdet.training.interruption": ("Interrupted",),
     "rtmdet.training.records": ("Callback",),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
@@ -34,6 +35,7 @@ __all__ = [
     "Detections",
     "Detector",
     "InputError",
+    "Interrupted",
     "NmsSettings",
     "RTMDet",
     "__version__",
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from rtmdet.detector import Detector
     from rtmdet.models.rtmdet import RTMDet, build_rtmdet
     from rtmdet.stream.tracking import track
+    from rtmdet.training.interruption import Interrupted
     from rtmdet.training.records import Callback
 
 

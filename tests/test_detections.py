@@ -40,11 +40,15 @@ def test_rows() -> None:
     first = Detection((10, 20, 40, 50), 0.875, 1, "dog")
     assert len(FOUND) == len(list(FOUND)) == 3
     assert next(iter(FOUND)) == FOUND[0] == FOUND[-3] == FOUND[FOUND.scores.argmax()] == FOUND[np.int64(0)] == first
-    assert FOUND.names == ["dog", "cat", "dog"]
-    assert replace(FOUND, classes=()).names == ["class 1", "class 0", "class 1"]
+    assert FOUND.names.tolist() == ["dog", "cat", "dog"]
+    assert len(FOUND[FOUND.names == "dog"]) == 2
+    assert len(FOUND[FOUND.names == "bird"]) == len(NOTHING[NOTHING.names == "dog"]) == 0
+    with pytest.raises(InputError, match="index False: expected a number, slice, list or mask of 3 values"):
+        FOUND[False]
+    assert replace(FOUND, classes=()).names.tolist() == ["class 1", "class 0", "class 1"]
     with pytest.raises(IndexError):
         FOUND[3]
-    assert (len(NOTHING), list(NOTHING), NOTHING.names, bool(NOTHING)) == (0, [], [], False)
+    assert (len(NOTHING), list(NOTHING), NOTHING.names.tolist(), bool(NOTHING)) == (0, [], [], False)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +172,7 @@ def test_supervision(found: Detections) -> None:
     theirs = found.to_supervision()
     rows = theirs.xyxy, theirs.confidence, theirs.class_id, theirs["class_name"]
     assert [row.tolist() for row in rows] == [
-        found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), found.names
+        found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), found.names.tolist()
     ]  # fmt: skip
     assert (theirs.tracker_id is None) == (found.ids is None)
     if found.ids is not None:

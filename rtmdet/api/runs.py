@@ -40,9 +40,11 @@ class TrainedRun:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The 12 COCO metrics of the last validation by name, AP first; -1 if undefined."""
+        """The 12 COCO metrics of the last validation by name, AP first; -1 if undefined. Raises InputError."""
         rows = [row for row in read_log(self.folder / "log.jsonl") if row["kind"] == "val"]
-        return {name: float(rows[-1][name]) for name in NAMES} if rows else {}
+        if not rows:
+            raise InputError(f"{self.folder}: expected the log of a finished run, found none: was the folder moved?")
+        return {name: float(rows[-1][name]) for name in NAMES}
 
 
 @checked
@@ -69,7 +71,7 @@ def train(
     validation.
 
     Raises InputError if something cannot be used, or the training cannot go on (a loss that is not finite);
-    Interrupted, of `rtmdet.training.interruption`, after Ctrl-C or SIGTERM, with everything saved for `resume`; and
+    rtmdet.Interrupted, a KeyboardInterrupt, after Ctrl-C or SIGTERM, with everything saved for `resume`; and
     under torchrun StoppedByAnother, of `rtmdet.core.distributed`, in the processes that another one stops, which
     raises the reason.
     """
@@ -87,7 +89,7 @@ def train(
         resume=resume,
         minutes=minutes,
     )
-    return TrainedRun(carry_out(options, callbacks))
+    return TrainedRun(carry_out(options, callbacks).absolute())
 
 
 def _as_yaml(key: str, value: object) -> str:

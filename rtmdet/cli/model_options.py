@@ -58,9 +58,8 @@ def describe_score(score: float | str, detector: Detector, classes: Sequence[str
             "change with --score)"
         )
     known = dict(zip(detector.classes, detector.score_thresholds, strict=True))
-    return (
-        f"thresholds tuned on your validation images: {shortened([f'{name} {known[name]:.3f}' for name in classes])}"
-    )
+    texts = [f"{name} {known[name]:.3f}{' (not tuned)' if known[name] == DEFAULT_SCORE else ''}" for name in classes]
+    return f"thresholds tuned on your validation images: {shortened(texts)}"
 
 
 def hint_class(name: str, detector: Detector) -> str:

@@ -67,7 +67,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group(required=True)
+    what = parser.add_mutually_exclusive_group()
     what.add_argument("--config", type=as_path, help="YAML file with the settings, see configs/")
     what.add_argument("--data", type=as_path, metavar="PATH",
                       help="your own data set, a folder or file: COCO, YOLO, Pascal VOC, LabelMe, CVAT or VIA; "

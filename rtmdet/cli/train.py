@@ -4,6 +4,7 @@ import argparse
 
 from rtmdet.core.console import say
 from rtmdet.core.distributed import StoppedByAnother
+from rtmdet.core.errors import InputError
 from rtmdet.runs.checks.dry_run import dry_run
 from rtmdet.runs.options import RunOptions, with_shortcuts
 from rtmdet.runs.train import carry_out
@@ -16,6 +17,10 @@ def run(arguments: argparse.Namespace) -> int:
     Check instead of training: returns 0, or 1 if --overfit did not overfit its few boxes.
     """
     check = arguments.command == "check"
+    if arguments.config is None and arguments.data is None:
+        raise InputError(
+            f"{arguments.command}: expected --data FOLDER or --config FILE, found neither: give one of them"
+        )
     options = RunOptions(
         config=arguments.config,
         data=arguments.data,

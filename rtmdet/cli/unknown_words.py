@@ -13,21 +13,26 @@ OTHER_COMMANDS = {
     **dict.fromkeys(("cam", "boxam", "explain"), "visualize"),
     **dict.fromkeys(("convert", "dataset", "split", "merge"), "data"),
 }
-OTHER_OPTIONS = {  # -> ours, of which the first counts that the command has; with a dot, a setting
+OTHER_OPTIONS = {  # -> ours, the first that the command has: an option, a setting (with a dot) or a bare word
     **dict.fromkeys(("batch", "batch-size", "bs"), ("--batch", "data.batch_size")),
     **dict.fromkeys(("imgsz", "img", "img-size", "image-size", "resolution"), ("--input", "data.input_size")),
     **dict.fromkeys(("lr", "lr0", "learning-rate"), ("train.learning_rate",)),
     **dict.fromkeys(("amp", "fp16"), ("--half", "train.precision")),
     **dict.fromkeys(("gpu", "gpus", "cuda"), ("--device", "train.device")),
     **dict.fromkeys(("nw", "num-workers"), ("--workers", "data.workers")),
-    **dict.fromkeys(("model", "checkpoint", "ckpt", "pretrained", "load-from"), ("--weights",)),
-    **dict.fromkeys(("name", "project", "work-dir", "save-dir", "out-dir", "output-dir"), ("--output", "--out")),
+    **dict.fromkeys(("model", "weights", "checkpoint", "pretrained", "load-from"), ("--weights", "WEIGHTS")),
+    **dict.fromkeys(
+        ("name", "project", "output", "work-dir", "save-dir", "out-dir", "output-dir"), ("--output", "--out")
+    ),
     **dict.fromkeys(("cfg", "yaml"), ("--config", "--data")),
-    **dict.fromkeys(("conf", "confidence", "conf-thres", "score-thr", "threshold"), ("--score",)),
+    **dict.fromkeys(("conf", "confidence", "conf-thres", "score-thr", "pred-score-thr", "threshold"), ("--score",)),
     **dict.fromkeys(("iou", "iou-thres", "nms"), ("--nms-iou", "evaluation.iou_threshold")),
     **dict.fromkeys(("max-det", "topk"), ("--max-boxes", "evaluation.max_detections")),
     **dict.fromkeys(("save-txt", "save-json", "save-csv"), ("--save", "--out")),
-    **dict.fromkeys(("include",), ("--format",)),
+    **dict.fromkeys(("cfg-options", "opts"), ("--set",)),
+    **dict.fromkeys(("source", "img-path"), ("PATH", "PHOTOS")),
+    "include": ("--format",),
+    "task": ("--split",),
 }
 
 
@@ -40,27 +45,32 @@ def unknown_command(word: str) -> str | None:
     return f"{word}: no such command: {meant}the commands are {', '.join(COMMANDS)}"
 
 
-def unknown_options(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
-    """The error for `words` of the command line that a command's parser could not place."""
-    named = ", ".join(_with_hints(words, parser))
+def unknown_options(words: Sequence[str], arguments: argparse.Namespace) -> str:
+    """The error for `words` of the command line that the parser of the command, with `arguments`, could not place."""
+    parser = arguments.parser
+    known = [name for name in parser._option_string_actions if name.startswith("--")]
+    known += [str(action.metavar) for action in parser._actions if not action.option_strings]
+    has_data = "--data" not in known or bool(arguments.data or getattr(arguments, "config", None))
+    named = ", ".join(_with_hints(words, known, has_data=has_data))
     return f"{parser.prog} has no {named}: `{parser.prog} --help` lists its options"
 
 
-def _with_hints(words: Sequence[str], parser: argparse.ArgumentParser) -> Iterator[str]:
+def _with_hints(words: Sequence[str], known: Sequence[str], *, has_data: bool) -> Iterator[str]:
     """Each option, with what may have been meant; words that are no option's value, too."""
-    known = [name for name in parser._option_string_actions if name.startswith("--")]
     value_follows = False
     for word, following in zip(words, [*words[1:], "-"], strict=True):
         option, equals, value = word.partition("=")
         if not option.startswith("-"):
             if not value_follows:
-                yield repr(word)
+                yield repr(word) if has_data else f"{word!r} (did you mean --data {word}?)"
             value_follows = False
             continue
         value_follows = not equals and not following.startswith("-")
         hint = _hint(option.lstrip("-").lower().replace("_", "-"), known)
         if hint and "." in hint:
             hint = f"--set {hint}={following if value_follows else value or '...'}"
+        elif hint and not hint.startswith("-"):
+            hint = f"{hint}, without an option"
         yield f"{option} (did you mean {hint}?)" if hint else option
 
 
@@ -74,7 +84,7 @@ def _hint(name: str, known: Sequence[str]) -> str | None:
             return ours
     if name in settings:
         return settings[name]
-    if near := difflib.get_close_matches(f"--{name}", known, n=1, cutoff=0.7):
-        return near[0]
+    if near := difflib.get_close_matches(name, [option[2:] for option in known], n=1, cutoff=0.7):
+        return f"--{near[0]}"
     near = difflib.get_close_matches(name, settings, n=1, cutoff=0.8)
     return settings[near[0]] if near else None

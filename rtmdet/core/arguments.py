@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, Union, get_args, get_origi
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import refused
-from rtmdet.core.wording import shown
+from rtmdet.core.wording import messages_for_python, shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,12 +50,15 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         try:
             bound = parameters.bind(*values, **named)
         except TypeError:
+            bound = None
+        if bound is None:
             return function(*values, **named)  # which says what is missing or not known
         for name, kind in _hints(function).items():
             if name in bound.arguments:
                 bound.arguments[name] = _fitted(name, bound.arguments[name], kind)
         try:
-            return function(*bound.args, **bound.kwargs)
+            with messages_for_python():
+                return function(*bound.args, **bound.kwargs)
         except OSError as error:
             raise refused(error) from error
 

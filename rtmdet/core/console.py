@@ -1,10 +1,12 @@
-"""Printed lines and progress bars. Bars are on standard error, and only if that is a terminal."""
+"""Printed lines and progress bars. Bars are on standard error, and only if that is a terminal or a notebook."""
 
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TextIO, TypeVar
 
 from tqdm import tqdm
+
+from rtmdet.core.wording import as_called
 
 Item = TypeVar("Item")
 
@@ -19,7 +21,8 @@ def _speaks() -> bool:
 
 
 def _shown(text: str, stream: TextIO) -> str:
-    """A text as a stream can show it: consoles and pipes of Windows lack the letters of most languages."""
+    """A message as a stream can show it: consoles and pipes of Windows lack the letters of most languages."""
+    text = as_called(text)
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
@@ -42,6 +45,11 @@ def write_above_bar(text: str) -> None:
         tqdm.write(_shown(text, sys.stdout))
 
 
+def bars_hidden() -> bool:
+    """Whether progress bars would not be seen as such: standard error is neither a terminal nor a notebook's."""
+    return not (sys.stderr.isatty() or "ipykernel" in sys.modules)
+
+
 def progress(items: Iterable[Item], text: str) -> Iterator[Item]:
     """Iterate over `items` with a progress bar that is removed at the end."""
-    return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True, disable=None if _speaks() else True))
+    return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True, disable=bars_hidden() or not _speaks()))

@@ -96,7 +96,13 @@ class Detections:
         return f"Detections({self.summary})"
 
     def __iter__(self) -> Iterator[Detection]:
-        columns = self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), self.names, self._track_ids
+        columns = (
+            self.boxes.tolist(),
+            self.scores.tolist(),
+            self.labels.tolist(),
+            self.names.tolist(),
+            self._track_ids,
+        )
         return (Detection((x1, y1, x2, y2), *rest) for (x1, y1, x2, y2), *rest in zip(*columns, strict=True))
 
     @overload
@@ -111,18 +117,21 @@ class Detections:
         if isinstance(index, list) or np.ndim(index):
             index = _as_index(index, self.scores)
             return self._each(lambda array: array[index])
+        if isinstance(index, bool | np.bool_):
+            raise InputError(f"index {index}: expected a number, slice, list or mask of {len(self)} values")
         place = range(len(self))[as_index(index)]
         return next(iter(self[[place]]))
 
     @property
-    def names(self) -> list[str]:
-        """The class name of each detection."""
-        return [self.classes[label] if self.classes else f"class {label}" for label in self.labels.tolist()]
+    def names(self) -> np.ndarray:
+        """The class name of each detection, (D,) of text: `found[found.names == "person"]`."""
+        labels = self.labels.tolist()
+        return np.array([self.classes[k] if self.classes else f"class {k}" for k in labels], dtype=np.str_)
 
     @property
     def summary(self) -> str:
         """Counts as text, such as "2 person, 1 dog"; "nothing" without any."""
-        names = self.names
+        names = self.names.tolist()
         return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "nothing"
 
     @checked
@@ -260,7 +269,7 @@ class Detections:
             confidence=arrays.scores,
             class_id=arrays.labels,
             tracker_id=arrays.ids,
-            data={"class_name": np.array(self.names, dtype=np.str_)},
+            data={"class_name": self.names},
         )
 
     def _category_id(self, label: int) -> int:
@@ -285,7 +294,7 @@ class Detections:
         """The color of each box."""
         if self.ids is not None:
             return track_colors(self._track_ids)
-        names = self.names
+        names = self.names.tolist()
         all_names = self.classes or tuple(sorted(set(names)))
         colors = dict(zip(all_names, class_colors(all_names), strict=True))
         return [colors[name] for name in names]

@@ -2,9 +2,50 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-from rtmdet.core.errors import UNPRINTABLE
+from rtmdet.core.errors import UNPRINTABLE, InputError
+
+OPTION = re.compile(
+    r"(?P<command>\b(?:rtmdet|python|pip|torchrun) [^:;,]*)"
+    r"|(?<![\w-])--(?P<name>[a-z][a-z-]*)(?P<value>[ =]N?[\d.]*\b)?"
+)
+ARGUMENTS = {"set": "settings", "input": "input_size", "batch": "batch_size", "layer": "layers",
+             "class-names": "classes"}  # fmt: skip
+SWITCHES = ("resume", "keep-classes", "nms", "half", "int8", "recursive", "decode", "merge-similar")
+
+_for_python: bool | None = None  # whether messages name arguments of Python; None: undecided
+
+
+@contextmanager
+def messages_for_python(python: bool = True) -> Iterator[None]:
+    """Let messages name arguments of Python, or options if `python` is False; the outermost block decides."""
+    global _for_python
+    before = _for_python
+    _for_python = python if before is None else before
+    try:
+        yield
+    except InputError as error:
+        error.args = (as_called(str(error)),)
+        raise
+    finally:
+        _for_python = before
+
+
+def as_called(text: str) -> str:
+    """A message that names options, such as `--minutes 5`; for a user of Python with the arguments, `minutes=5`."""
+    return OPTION.sub(_argument, text) if _for_python else text
+
+
+def _argument(found: re.Match[str]) -> str:
+    name, value = found["name"], found["value"] or ""
+    if name is None:  # a whole command
+        return found[0]
+    if name in SWITCHES:
+        return f"{name.replace('-', '_')}=True{value}"
+    joint = f"={value[1:]}" if value.strip() else value
+    return ARGUMENTS.get(name, name.replace("-", "_")) + joint
 
 
 def shortened(names: Iterable[object], most: int = 8) -> str:

@@ -54,6 +54,14 @@ class CocoMetrics:
     numbers: tuple[float, ...]
     classes: tuple[ClassMetrics, ...]
 
+    def __getitem__(self, name: str) -> float:
+        """The metric of a name, such as AP50."""
+        return self.to_dict()[name]
+
+    def to_dict(self) -> dict[str, float]:
+        """The 12 metrics by name."""
+        return dict(zip(NAMES, self.numbers, strict=True))
+
     @property
     def ap(self) -> float:
         """AP over IoU 0.50:0.95."""

@@ -4,7 +4,7 @@ F1 is the harmonic mean of precision and recall: 2 x true positives / (detection
 Dimension legend: D detections, S thresholds.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,7 +19,7 @@ LARGEST_NOISE = 0.05  # of F1
 class ScoreCurve:
     """F1 of one class at each of THRESHOLDS, 0 .. 1, and the chosen threshold."""
 
-    f1: tuple[float, ...]  # (S,)
+    f1: tuple[float, ...] = field(repr=False)  # (S,)
     threshold: float
 
     @property

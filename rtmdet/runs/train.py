@@ -188,7 +188,11 @@ def train_run(
                 trainer.callbacks.append(estimate_duration(config, trainer.steps, train_data, val_data, fits=fits))
         trainer.callbacks = [*trainer.callbacks, *correction]
         forget_weights()
-        run_loop(trainer)
+        try:
+            run_loop(trainer)
+        except BaseException:
+            vars(trainer).clear()  # a notebook keeps the traceback, and with it loader processes and a GPU's memory
+            raise
         report_outcome(trainer, config)
         gather(None)
     return folder

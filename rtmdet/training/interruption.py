@@ -5,12 +5,15 @@ import threading
 from types import FrameType, TracebackType
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error
-    """The run stopped after a signal, with everything saved."""
+class Interrupted(KeyboardInterrupt):
+    """The run stopped after a signal, with everything saved; a KeyboardInterrupt, which ends a user's loop, too."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number  # of the signal
+
+    def __str__(self) -> str:
+        return f"stopped by signal {self.number}, with everything saved: train with resume=True continues the run"
 
 
 class SignalWatch:

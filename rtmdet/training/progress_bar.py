@@ -2,7 +2,7 @@
 
 from tqdm import tqdm
 
-from rtmdet.core.console import write_above_bar
+from rtmdet.core.console import bars_hidden, write_above_bar
 from rtmdet.evaluation.coco import CocoMetrics, format_metrics, metric_text
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 
@@ -13,7 +13,9 @@ class TrainingBar(Callback):
     def __init__(self, *, epochs: int, iterations: int, done: int) -> None:
         self._epochs = epochs
         self._last: CocoMetrics | None = None
-        self._bar = tqdm(total=epochs * iterations, initial=done, unit="it", dynamic_ncols=True, disable=None)
+        self._bar = tqdm(
+            total=epochs * iterations, initial=done, unit="it", dynamic_ncols=True, disable=bars_hidden()
+        )
 
     def on_step(self, record: StepRecord) -> None:
         """Advance by one step."""

@@ -45,7 +45,7 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     near = difflib.get_close_matches(_bracketed(path), layer_names(model), n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}? " if near else ""
     found = "does not exist" if layer is None else "is a list of layers and has no output itself"
-    raise InputError(f"layer {name!r} {found}: {hint}--list-layers prints all names")
+    raise InputError(f"layer {name!r} {found}: {hint}rtmdet visualize --list-layers prints all names")
 
 
 @contextmanager

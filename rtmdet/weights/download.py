@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from rtmdet.core.console import bars_hidden
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
 from rtmdet.core.whole_file import replace_file
@@ -126,7 +127,7 @@ def _fetch(url: str, target: Path, *, progress: bool) -> str:
             unit="B",
             unit_scale=True,
             desc=url.rsplit("/", 1)[-1],
-            disable=None if progress else True,
+            disable=bars_hidden() or not progress,
         )
         with bar:
             while chunk := response.read(CHUNK):

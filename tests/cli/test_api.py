@@ -197,7 +197,7 @@ def test_what_cannot_be_written_or_is_missing_is_one_line(dataset: Path, checkpo
         rtmdet.merge_data([], tmp_path / "all.json")
     with pytest.raises(rtmdet.InputError, match="expected images, videos or folders, found none"):
         rtmdet.label(checkpoint, tmp_path.glob("*.bmp"), format="voc", out=tmp_path / "next")  # type: ignore[arg-type]
-    with pytest.raises(rtmdet.InputError, match=r"expected the images of .*, found none of them; check --images"):
+    with pytest.raises(rtmdet.InputError, match=r"expected the images of .*, found none of them; check images"):
         rtmdet.split_data(coco, tmp_path / "parts", images=tmp_path)
     with pytest.raises(TypeError, match="unexpected keyword argument 'fromat'"):
         rtmdet.convert_data(coco, tmp_path / "a.json", fromat="voc")  # type: ignore[call-arg]

@@ -106,6 +106,15 @@ def test_looking_inside(shared: Path, folder: Path) -> None:
     assert {picture.shape[1] for picture in names["heat"].values()} == {photo.shape[1]}
 
 
+@pytest.mark.shared
+def test_notebook(shared: Path, folder: Path) -> None:
+    shutil.copy(shared / "data" / "balloon" / "val" / "14898532020_ba6199dd22_k.jpg", folder / "photo.jpg")
+    (folder / "runs" / "b").mkdir(parents=True)
+    shutil.copy(shared / "weights" / "rtmdet_nano_person_bn.pth", folder / "runs" / "b" / "last.pth")
+    names = run("import rtmdet\n" + examples("docs/python.md", "In a notebook"), {'"balloon"': '"person"'})
+    assert len(names["balloons"]) > 3
+
+
 @pytest.mark.slow
 def test_exporting(dataset: Path, checkpoint: Path, folder: Path) -> None:
     (folder / "data").mkdir()

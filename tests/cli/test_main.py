@@ -102,7 +102,7 @@ def test_every_option_is_explained() -> None:
             assert action.help or action.choices or action.default is not None or action.nargs, action.dest
 
 
-@pytest.mark.parametrize("words", [["infer"], ["train"], ["data"], ["infer", "a.jpg", "--score", "x"]])
+@pytest.mark.parametrize("words", [["infer"], ["data"], ["infer", "a.jpg", "--score", "x"]])
 def test_wrong_words_end_with_2(command: Command, words: list[str]) -> None:
     result = command(*words)
     assert result.returncode == 2
@@ -165,6 +165,9 @@ def test_other_words_get_the_list(command: Command) -> None:
         ("infer a.jpg --output d", "rtmdet infer has no --output (did you mean --out?)"),
         ("data check x --imagse y", "rtmdet data check has no --imagse (did you mean --images?)"),
         ("info -x", "rtmdet info has no -x"),
+        ("infer --source a.jpg", "rtmdet infer has no --source (did you mean PATH, without an option?)"),
+        ("infer a.jpg --iou 1", "rtmdet infer has no --iou"),
+        ("train data/x", "rtmdet train has no 'data/x' (did you mean --data data/x?)"),
     ],
 )  # fmt: skip
 def test_unknown_options_get_what_may_be_meant(capsys: pytest.CaptureFixture[str], words: str, text: str) -> None:
@@ -173,8 +176,16 @@ def test_unknown_options_get_what_may_be_meant(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == f"error: {text}: `{command} --help` lists its options\n"
 
 
+def test_training_needs_data_or_a_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("train", "check"):
+        assert main([command]) == 2
+        expected = f"error: {command}: expected --data FOLDER or --config FILE, found neither: give one of them\n"
+        assert capsys.readouterr().err == expected
+
+
 def test_hints_for_unknown_options_exist() -> None:
-    known = {name for parser in parsers(build_parser()) for name in parser._option_string_actions} | set(SETTINGS)
+    actions = [action for parser in parsers(build_parser()) for action in parser._actions]
+    known = {name for action in actions for name in (*action.option_strings, action.metavar)} | set(SETTINGS)
     assert {ours for options in OTHER_OPTIONS.values() for ours in options} <= known
 
 
@@ -274,7 +285,7 @@ def test_info_of_a_file(checkpoint: Path, command: Command, tmp_path: Path) -> N
     assert said["file"] == f"{checkpoint}, a checkpoint of this package"
     assert said["model"].startswith("RTMDet-nano, 1.01 million parameters")
     assert (said["classes"], said["input"], said["thresholds"]) == ("1: balloon", "64 x 64 pixels", "not stated")
-    assert said["overlaps"] == "NMS at IoU 0.65"
+    assert said["NMS"] == "IoU 0.65"
     assert command("info", tmp_path / "none.pth").returncode == 2
 
 

@@ -76,6 +76,6 @@ def test_a_folder_that_nobody_can_make_is_told_soon(tmp_path: Path, monkeypatch:
         raise FileNotFoundError(2, "No such file or directory", str(path))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(InputError, match=r"run: the folder cannot be written \(No such file .*choose another train"):
+    with pytest.raises(InputError, match=r"run: the folder cannot be written \(No such .*choose another --output"):
         run_folder._lock(tmp_path / "run")
     assert next(passed) < run_folder.WAIT
