@@ -54,8 +54,8 @@ def evaluate(
 
 @checked
 def compare(
-    a: FilePath,
-    b: FilePath,
+    a: Detector | FilePath,
+    b: Detector | FilePath,
     *,
     annotations: FilePath | None = None,
     images: FilePath | None = None,
@@ -67,12 +67,13 @@ def compare(
 ) -> Comparison:
     """Measure two runs on the same images; `print` the result for the difference of AP with its 95 % interval.
 
-    Each is the folder of a run, a checkpoint, a published name, or COCO results in a file. Without `annotations`, a
-    COCO file, and `images`, its folder, they are measured on their common validation images. Raises InputError.
+    Each is a Detector, the folder of a run, a checkpoint, a published name, or COCO results in a file. Without
+    `annotations`, a COCO file, and `images`, its folder, they are measured on their common validation images. Raises
+    InputError.
     """
     check_main_guard()
     found = compare_runs(
-        (os.fspath(a), os.fspath(b)),
+        (a if isinstance(a, Detector) else os.fspath(a), b if isinstance(b, Detector) else os.fspath(b)),
         Loading(batch_size, workers, backend),
         annotations=path_or_none(annotations),
         images=path_or_none(images),

@@ -95,7 +95,7 @@ class Comparison:
 
 
 def compare_runs(
-    names: tuple[str, str],
+    names: tuple[str | Detector, str | Detector],
     loading: Loading,
     *,
     annotations: Path | None,
@@ -105,7 +105,8 @@ def compare_runs(
 ) -> Comparison:
     """Measure two runs on the same images; without `annotations` on the validation images that they share.
 
-    A name is that of a run's folder, a checkpoint, published weights, or a COCO results file. Raises InputError.
+    A name is that of a run's folder, a checkpoint, published weights, or a COCO results file; a detector stands for
+    itself. Raises InputError.
     """
     runs = [open_run(name, device, input_size) for name in names]
     check_classes(runs)
@@ -127,11 +128,13 @@ def compare_runs(
     )
 
 
-def open_run(name: str, device: str, input_size: int | tuple[int, int] | None) -> ComparedRun:
-    """A run's folder, that of `train --folds`, a checkpoint, a published name, or a COCO results file.
+def open_run(name: str | Detector, device: str, input_size: int | tuple[int, int] | None) -> ComparedRun:
+    """A run's folder, that of `train --folds`, a checkpoint, a published name, a COCO results file, or a detector.
 
-    `input_size` replaces a detector's own. Raises InputError.
+    `input_size` replaces that of a checkpoint. Raises InputError.
     """
+    if isinstance(name, Detector):
+        return ComparedRun(name.path or Path("the detector"), name)
     path = user_path(name)
     if path.suffix.lower() == ".json":
         return ComparedRun(path, None)

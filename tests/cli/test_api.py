@@ -73,6 +73,9 @@ def test_evaluate_takes_a_detector_or_weights_and_any_split(run: tuple[TrainedRu
 def test_compare_gives_the_difference_and_a_verdict(run: tuple[TrainedRun, Heard]) -> None:
     found = rtmdet.compare(run[0], run[0].best, workers=0)
     assert found.difference == 0
+    detector = rtmdet.Detector(run[0].last, device="cpu")
+    other = rtmdet.compare(run[0], detector.with_nms(rtmdet.NmsSettings(iou_threshold=0.0)), workers=0)
+    assert (other.metrics[0], other.paths) == (found.metrics[0], (run[0].last, run[0].last))
     assert found.verdict == "inconclusive with 3 images"
     assert str(found).splitlines()[-1] == "verdict: inconclusive with 3 images"
 
