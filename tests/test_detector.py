@@ -478,7 +478,7 @@ def test_names_what_does_not_fit(weights: Path, tmp_path: Path) -> None:
     said = refusal(weights, size="tiny")
     assert said == (
         f"{weights}: the file is of size nano, the model of size tiny: set model.size=nano (in "
-        "commands without a configuration leave --size out)"
+        "commands without a configuration leave size out)"
     )
     assert "model size 'huge' does not exist" in refusal(weights, size="huge")
     assert str(tmp_path / "none.pth") in refusal(tmp_path / "none.pth")
@@ -492,7 +492,7 @@ def test_names_what_the_weights_do_not_say(tmp_path: Path) -> None:
     assert "other tensors than those of the published sizes, nano, " in refusal(tmp_path / "odd.pth")
     parts = {name: value for name, value in lively_model().state_dict().items() if not name.startswith("backbone.")}
     torch.save(parts, tmp_path / "other.pth")
-    assert "stores no model size: give it with --size" in refusal(tmp_path / "other.pth")
+    assert "stores no model size: give it with size" in refusal(tmp_path / "other.pth")
 
 
 def test_a_device_is_text_or_of_torch(weights: Path) -> None:

@@ -1,4 +1,4 @@
-"""Hints for unknown commands and options, many of which are those of other programs."""
+"""Hints for unknown commands and options; many belong to other programs."""
 
 import argparse
 import difflib

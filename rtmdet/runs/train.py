@@ -4,8 +4,8 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -188,14 +188,21 @@ def train_run(
                 trainer.callbacks.append(estimate_duration(config, trainer.steps, train_data, val_data, fits=fits))
         trainer.callbacks = [*trainer.callbacks, *correction]
         forget_weights()
-        try:
+        with emptied_by_errors(trainer):
             run_loop(trainer)
-        except BaseException:
-            vars(trainer).clear()  # a notebook keeps the traceback, and with it loader processes and a GPU's memory
-            raise
         report_outcome(trainer, config)
         gather(None)
     return folder
+
+
+@contextmanager
+def emptied_by_errors(trainer: Trainer) -> Iterator[None]:
+    """Empty the trainer where an error ends it: notebooks keep its traceback, and so its processes and memory."""
+    try:
+        yield
+    except BaseException:
+        vars(trainer).clear()
+        raise
 
 
 def restore_files(config: Config, folder: Path) -> None:

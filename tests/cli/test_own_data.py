@@ -183,7 +183,7 @@ def test_images_of_another_size_are_refused_before_the_run(
         (["--data", "nowhere"], "no such file or folder"),
         (["--data", "{data}", "--weights", "nothing.pth"], "nothing.pth"),
         (["--data", "{data}", "--config", "a.yaml"], "not allowed with"),
-        ([], "required"),
+        ([], "expected --data FOLDER or --config FILE"),
     ],
 )
 def test_unusable_input_is_one_line(

@@ -37,7 +37,7 @@ def test_where_it_cannot_be_had(checkpoint: Path, options: dict, message: str) -
 
 
 def test_an_exported_file_has_its_own(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"has its own precision: leave out half, or export with --half"):
+    with pytest.raises(InputError, match=r"has its own precision: leave out half, or export with half=True"):
         Detector(tmp_path / "model.onnx", half=True)
 
 

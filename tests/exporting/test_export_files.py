@@ -55,7 +55,7 @@ def test_an_open_detector_has_its_size_classes_and_input(
     opened = rtmdet.Detector(weights, fold=False, device="cpu")
     with pytest.raises(rtmdet.InputError, match=f"^{next(iter(option))}: the detector is open already"):
         rtmdet.export(opened, ["safetensors"], out=tmp_path, images=photos, **option)
-    with pytest.raises(rtmdet.InputError, match=r"^--split: a folder of images has none: give --data, too"):
+    with pytest.raises(rtmdet.InputError, match=r"^split: a folder of images has none: give data, too"):
         rtmdet.export(weights, ["safetensors"], out=tmp_path, images=photos, split="val")
     assert not list(tmp_path.glob("best*"))
 

@@ -143,7 +143,7 @@ def test_labeled_photos_are_left_out(gray: Detector, photos: Path, tmp_path: Pat
 
 
 def test_a_folder_that_cannot_be_made_is_seen_before_any_work(gray: Detector, photos: Path) -> None:
-    with pytest.raises(InputError, match=r"--out .*a.png/next: .*a.png is not a folder that can be written to"):
+    with pytest.raises(InputError, match=r"out .*a.png/next: .*a.png is not a folder that can be written to"):
         rtmdet.label(gray, photos, format="voc", out=photos / "a.png" / "next")
 
 
@@ -169,11 +169,11 @@ def test_what_cannot_be_read_is_left_out(gray: Detector, photos: Path, tmp_path:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"format": "via"}, "--format via: expected labelme, cvat, yolo, voc, coco"),
-        ({"limit": 0}, "--limit 0: expected at least 1"),
+        ({"format": "via"}, "format via: expected labelme, cvat, yolo, voc, coco"),
+        ({"limit": 0}, "limit=0: expected at least 1"),
         ({"photos": "0"}, "0: expected photos, found a video, camera or address"),
         ({"photos": "nowhere"}, "nowhere: expected an image"),
-        ({"batch_size": 0}, "--batch 0: expected at least 1"),
+        ({"batch_size": 0}, "batch_size=0: expected at least 1"),
         ({"skip": "nowhere"}, "nowhere: no such file or folder"),
         ({"out": "full"}, "expected a new or empty folder, found other files in it"),
         ({"out": "full/a.txt"}, "expected a new or empty folder, found a file"),
