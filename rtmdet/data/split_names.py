@@ -23,6 +23,11 @@ SPLIT_WORDS = {
 T = TypeVar("T")
 
 
+def usual_split(word: str) -> str:
+    """train, val or test for a word that means one of them, such as valid; other words as they are."""
+    return SPLIT_WORDS.get(word.lower(), word)
+
+
 def split_name(file: Path) -> str:
     """The split in the file's name, or else in a folder above it: train, val, test or ""."""
     for part in (file.stem, *reversed(file.parent.parts)):

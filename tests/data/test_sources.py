@@ -361,6 +361,51 @@ def test_voc_with_a_list_of_training_and_validation_together(tmp_path: Path) -> 
     assert sizes(tmp_path / "VOC2007") == {"train": 1, "val": 1}
 
 
+@pytest.mark.parametrize("above", [".", "archive/VOCdevkit"])
+def test_the_lists_of_several_years_of_voc_are_joined(tmp_path: Path, above: str) -> None:
+    """Names may repeat between the years, for other photos; a year without lists is named."""
+    lists = {"VOC2007": {"trainval": "ab", "test": "c"}, "VOC2012": {"train": "a", "val": "b", "test": ""}}
+    for year, splits in lists.items():
+        home = tmp_path / above / year
+        for stem in "abc":
+            write_voc(home / "Annotations", home / "JPEGImages", stem, f"hat of {year}")
+        (home / "ImageSets" / "Main").mkdir(parents=True)
+        for split, stems in splits.items():
+            if stems:
+                (home / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(stems))
+    found = find_dataset(tmp_path).read("train", "val", "test").splits
+    names = {split: [image["file_name"][:7] + image["file_name"][-5:-4] for image in found[split].coco["images"]]
+             for split in found}  # fmt: skip
+    assert names == {"train": ["VOC2007a", "VOC2007b", "VOC2012a"], "val": ["VOC2012b"], "test": ["VOC2007c"]}
+    assert [[one["category_id"] for one in split.coco["annotations"]] for split in found.values()] == [
+        [1, 1, 2], [2], [1]
+    ]  # fmt: skip
+    assert not any(split.remarks for split in found.values())
+    assert sizes(tmp_path / above / "VOC2012" / "Annotations") == {"train": 1, "val": 1}
+    write_voc(tmp_path / above / "VOC2010" / "Annotations", tmp_path / above / "VOC2010" / "JPEGImages", "d", "hat")
+    (remark,) = open_dataset(tmp_path).splits["train"].remarks
+    assert remark.startswith("1 XML files have no ImageSets/Main/ beside their folder, such as ")
+
+
+def test_names_inside_label_files_mean_the_images_beside_them(tmp_path: Path) -> None:
+    """Two folders have photos of the same names; the one of a third differs from its XML file."""
+    for folder, renamed in (("monday", "a.png"), ("tuesday", "a.png"), ("friday", "c.png")):
+        write_voc(tmp_path / folder / "Annotations", tmp_path / folder / "JPEGImages", "a", "hat")
+        (tmp_path / folder / "JPEGImages" / "a.png").rename(tmp_path / folder / "JPEGImages" / renamed)
+        label = tmp_path / folder / "Annotations" / "a.xml"
+        label.write_text(label.read_text().replace("a.png", renamed))
+    train = open_dataset(tmp_path).splits["train"]
+    names = [image["file_name"] for image in train.coco["images"]]
+    assert names == ["friday/JPEGImages/c.png", "monday/JPEGImages/a.png", "tuesday/JPEGImages/a.png"]
+    assert train.remarks == []
+
+
+def test_xml_files_of_another_kind_are_not_voc(tmp_path: Path) -> None:
+    (tmp_path / "project.xml").write_text("<project/>")
+    with pytest.raises(InputError, match="recognized none"):
+        find_dataset(tmp_path)
+
+
 def test_voc_with_lists(tmp_path: Path) -> None:
     for stem, name in (("a", "hat"), ("b", "cap"), ("c", "hat")):
         write_voc(tmp_path / "Annotations", tmp_path / "JPEGImages", stem, name)

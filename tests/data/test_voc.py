@@ -224,7 +224,7 @@ def test_faults_of_a_list(tmp_path: Path) -> None:
     write_voc(tmp_path, {"a": voc_object()})
     write_list(tmp_path, "train", "a\nb\n")
     write_list(tmp_path, "empty", "\n")
-    with pytest.raises(InputError, match=r"val\.txt: no such image list, the folder has empty, train;"):
+    with pytest.raises(InputError, match=r"expected the image list .*val\.txt, found empty, train;"):
         convert_voc(tmp_path, split="val")
     with pytest.raises(InputError, match=r"train\.txt: 1 images have no XML file in .*Annotations, 'b' first"):
         convert_voc(tmp_path, split="train")

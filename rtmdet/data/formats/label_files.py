@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -108,20 +108,32 @@ def images_by_name(folder: Path) -> dict[str, list[str]]:
 def find_image(label_file: Path, folder: Path, named_inside: str, names: Mapping[str, list[str]]) -> str:
     """The image of a label file in `folder`: one with the same name without suffix, else the one named inside it.
 
-    If no image has exactly this name, one that differs in letter case or Unicode form is taken; if several have it,
-    the one named inside. `names` are those of `images_by_name`. Raises InputError if there is neither.
+    It is beside the label file or in the image folder that belongs to its label folder. If no image has exactly this
+    name, one that differs in letter case or Unicode form is taken; if several have it, the one named inside. `names`
+    are those of `images_by_name`. Raises InputError if there is neither.
     """
     # The name inside comes second: people rename images and label files together, but not the name inside.
-    named_inside, stem = named_inside.replace("\\", "/"), without_suffix(label_file, folder)
-    alike = names.get(comparable(stem), [])
-    alike = [name for name in alike if PurePosixPath(name).with_suffix("").as_posix() == stem] or alike
-    if alike:
-        return named_inside if named_inside in alike else alike[0]
+    named_inside, stem = named_inside.replace("\\", "/"), PurePosixPath(without_suffix(label_file, folder))
+    places = list(_image_places(stem.parent))
+    inside = [(place / named_inside).as_posix() for place in places]
+    for own in (place / stem.name for place in places):
+        alike = names.get(comparable(str(own)), [])
+        if alike := [name for name in alike if PurePosixPath(name).with_suffix("") == own] or alike:
+            return next((name for name in inside if name in alike), alike[0])
     if not named_inside:
         raise InputError(
             f"{label_file}: expected an image of the same name, or its name inside, found neither; add it"
         )
-    return named_inside
+    known = (name for name in inside if name in names.get(comparable(str(PurePosixPath(name).with_suffix(""))), []))
+    return next(known, named_inside)
+
+
+def _image_places(labels: PurePosixPath) -> Iterator[PurePosixPath]:
+    """Where the images of a folder of label files may be: there, or in JPEGImages/ for Annotations/ and similar."""
+    yield labels
+    for folder in (labels, *labels.parents):
+        if folder.name.lower() in LABEL_FOLDERS:
+            yield from (folder.parent / name / labels.relative_to(folder) for name in IMAGE_FOLDERS)
 
 
 def label_names(file: CocoFile) -> list[str]:

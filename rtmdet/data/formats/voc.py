@@ -6,16 +6,15 @@ W is as wide as the image. Not written with hotcoco, which drops the folders of 
 """
 
 import math
-import re
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
 from rtmdet.data.files import files_below
@@ -30,30 +29,35 @@ from rtmdet.data.formats.labeled_image import (
     assemble,
     choose_category_ids,
 )
+from rtmdet.data.formats.voc_lists import LISTS, find_lists, join_years, read_list
 from rtmdet.data.formats.xml_file import parse_number, read_xml
-from rtmdet.data.images import IMAGE_SUFFIXES
-from rtmdet.data.split_names import SPLIT_WORDS, group_by_split
-
-LISTS = Path("ImageSets", "Main")
+from rtmdet.data.split_names import group_by_split
 
 
 def find_voc(path: Path, images: Path | None) -> dict[str, Convert]:
-    """The splits of Pascal VOC, from its lists or its folders; {} without XML files."""
+    """The splits of Pascal VOC, from the lists of all years, or from its folders; {} without XML files."""
     labels = label_files.label_folder(path, ".xml")
     files = files_below(labels, (".xml",))
-    if not files:
+    if not any(map(_may_be_voc, files)):
         return {}
-    inside = {file.relative_to(labels).parts[0] for file in files}
-    if labels == path and len(inside) == 1 and (path / (child := inside.pop()) / LISTS).is_dir():
-        return find_voc(path / child, images)  # VOCdevkit/VOC2007
-    lists = {file.stem.lower(): file.stem for file in (path / LISTS).glob("*.txt")}
-    named = {SPLIT_WORDS[word]: stem for word, stem in lists.items() if word in SPLIT_WORDS}
-    if "train" not in named and "trainval" in lists:  # which the validation images belong to
-        named = {"train": lists["trainval"]} | {name: stem for name, stem in named.items() if name == "test"}
-    if named:
-        return {name: partial(convert_voc, path, images, split=stem) for name, stem in named.items()}
-    groups = group_by_split(labels, {file.parent for file in files})
-    return label_files.convert_folders(partial(convert_voc, images=images), groups)
+    lists = join_years(path)
+    if not lists:
+        groups = group_by_split(labels, {file.parent for file in files})
+        return label_files.convert_folders(partial(convert_voc, images=images), groups)
+    years = {file.parents[2] for found in lists.values() for file in found}
+    root = Path(
+        os.path.commonpath([*years, *(file.parent for file in files)])
+    )  # below it are all years and XML files
+    lost = [file for file in files if years.isdisjoint(file.parents)]
+    text = f"{len(lost)} XML files have no {LISTS}/ beside their folder, such as {lost[0]}: not used" if lost else ""
+    return {name: partial(_convert, root, images, lists=found, remark=text) for name, found in lists.items()}
+
+
+def _may_be_voc(path: Path) -> bool:
+    try:
+        return read_xml(path).tag == "annotation"
+    except InputError:
+        return True  # a damaged file is named when it is read
 
 
 def convert_voc(
@@ -75,6 +79,21 @@ def convert_voc(
 
     Raises InputError for a folder, list, XML file, object or image that cannot be used.
     """
+    if split is None:
+        return _convert(annotations, images, names, folders=folders)
+    return _convert(annotations, images, names, lists=find_lists(annotations, split), folders=folders)
+
+
+def _convert(
+    annotations: Path,
+    images: Path | None,
+    names: Sequence[str] | None = None,
+    *,
+    lists: Sequence[Path] = (),
+    folders: Collection[Path] | None = None,
+    remark: str = "",
+) -> Split:
+    """As `convert_voc`, the images of some `lists`."""
     folder = label_files.label_folder(annotations, ".xml")
     roots = label_files.read_all(folder, ".xml", read_xml, folders)
     files = {path: root for path, root in roots.items() if root is not None and root.tag == "annotation"}
@@ -89,44 +108,21 @@ def convert_voc(
             everything[path] = _read_image(path, root, label_files.find_image(path, folder, inside, file_names))
     classes = choose_category_ids(list(everything.values()), names)
     others = sum(root is not None for root in roots.values()) - len(files)
-    chosen = list(everything.values())
-    if split is not None:
-        home = annotations if (annotations / LISTS).is_dir() else folder.parent
-        usable = {path: everything.get(path) for path, root in roots.items() if root is None or path in files}
-        stems = {label_files.without_suffix(path, folder): image for path, image in usable.items()}
-        listed = _listed(home / LISTS / f"{split}.txt", folder, stems)
-        chosen = [image for stem in listed if (image := stems[stem]) is not None]
+    chosen = [] if lists else list(everything.values())
+    usable = {path: everything.get(path) for path, root in roots.items() if root is None or path in files}
+    for file in lists:
+        own = label_files.label_folder(file.parents[2], ".xml")
+        stems = {
+            label_files.without_suffix(path, own): image for path, image in usable.items() if own in path.parents
+        }
+        chosen += [image for stem in read_list(file, own, stems) if (image := stems[stem]) is not None]
     difficult = sum(found.crowd for image in chosen for found in image.objects)
     remarks = {
         f"difficult objects: {difficult}, treated as crowd regions (not used for training)": difficult,
         f"skipped: {others} x XML file of another kind": others,
+        remark: remark,
     }
     return assemble(folder, chosen, images, classes, [text for text, count in remarks.items() if count])
-
-
-def _listed(path: Path, folder: Path, files: Container[str]) -> list[str]:
-    """The image names of a split. Raises InputError if one has no XML file in the folder."""
-    if not path.exists():
-        known = ", ".join(sorted(other.stem for other in path.parent.glob("*.txt"))) or "no lists"
-        raise InputError(f"{path}: no such image list, the folder has {known}; choose another split")
-    lines = [line.strip() for line in read_text(path, "list of images").splitlines() if line.strip()]
-    if not lines:
-        raise InputError(f"{path}: expected one image name per line, found none; fill the list")
-    stems = [next((stem for stem in _possible_stems(line) if stem in files), line) for line in lines]
-    unknown = [stem for stem in stems if stem not in files]
-    if unknown:
-        raise InputError(
-            f"{path}: {len(unknown)} images have no XML file in {folder}, {shown(unknown[0])} first; add it"
-        )
-    return list(dict.fromkeys(stems))
-
-
-def _possible_stems(line: str) -> Iterator[str]:
-    """The names that a line of a list may mean: without an image's suffix, without the mark of a class (-1, 0, 1)."""
-    for name in (line, re.sub(r"\s+(-1|0|1)$", "", line)):
-        yield name
-        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
-            yield PurePosixPath(name).with_suffix("").as_posix()
 
 
 def _read_image(path: Path, root: Element, file_name: str) -> LabeledImage:
