@@ -35,6 +35,12 @@ def files_below(folder: Path, suffixes: Container[str], *, levels: int | None = 
     return sorted(found)
 
 
+def subfolders(folder: Path) -> list[Path]:
+    """The sorted folders in a folder, without hidden ones; none of a file or a folder that cannot be listed."""
+    _, names, _ = next(os.walk(folder), ("", [], []))
+    return [folder / name for name in sorted(names) if _is_shown(name)]
+
+
 def _is_shown(name: str) -> bool:
     return not name.startswith(".") and name != "__MACOSX"
 

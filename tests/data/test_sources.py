@@ -519,7 +519,7 @@ def test_unclear_data_are_rejected_in_one_line(tmp_path: Path) -> None:
         "lost": r"expected its images \(the first is 'a.png'\) in a folder such as",
         "empty": r"recognized none; the folder has 0 images and no \.json, \.xml or \.txt files",
         "other": r"recognized none; the folder has 0 images and 1 \.json files",
-        "data.zip": "it is an archive: unpack it",
+        "data.zip": r"recognized none; unpack data\.zip and give its folder",
         "texts": r"1 \.txt files; YOLO labels need a data\.yaml or a classes\.txt",
         "nowhere": "no such file or folder",
     }.items():
@@ -532,7 +532,11 @@ def test_unclear_data_are_rejected_in_one_line(tmp_path: Path) -> None:
     ("name", "text", "words"),
     [
         ("via.csv", "#filename,file_size,file_attributes,region_count,x\n", "VIA's CSV: choose 'Export Annotations"),
-        ("boxes.csv", '"filename", "width","height","class","xmin"\n', "TensorFlow's CSV"),
+        (
+            "boxes.csv",
+            '"filename", "width","height","class","xmin"\n',
+            "found boxes.csv: CSV is not read: export as COCO",
+        ),
         ("oid.csv", "ImageID,Source,LabelName,Confidence,XMin\n", "Open Images' CSV"),
         ("r.json", '[{"image_id": 1, "category_id": 1, "bbox": [], "score": 1}]', "COCO detection results"),
         ("c.json", '[{"image": "a.png", "annotations": []}]', "CreateML's JSON"),
@@ -549,8 +553,45 @@ def test_unsupported_formats_are_named(tmp_path: Path, name: str, text: str, wor
             open_dataset(path)
         assert str(caught.value).startswith(f"{path}: expected COCO, YOLO, VIA")
     file.write_text("[1]" if name.endswith("json") else "a,b\n")
-    with pytest.raises(InputError, match="recognized none; "):
+    words = "give the folder" if name.endswith("json") else f"found {name}: CSV is not read: export as COCO"
+    with pytest.raises(InputError, match=f"recognized none; {words}"):
         open_dataset(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a/labels.zip", "unpack a/labels.zip and give its folder"),
+        ("labels.tar.gz", "unpack labels.tar.gz and give its folder"),
+        ("train/cells.tfrecord", "found train/cells.tfrecord: TFRecord is not read: export as COCO JSON, Pascal"),
+        ("train.record", "found train.record: TFRecord is not read"),
+        ("train.parquet", "found train.parquet: Parquet is not read"),
+        ("train/_annotations.txt", "found train/_annotations.txt: Roboflow's text for Keras is not read: export as"),
+        ("README.txt", "these are photos without labels: label them first"),
+        (None, "these are photos without labels: label them first"),
+    ],
+)
+def test_a_folder_with_photos_and_no_labels_that_are_read(tmp_path: Path, name: str | None, words: str) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 60, 3), np.uint8))
+    if name is not None:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("some text")
+    with pytest.raises(InputError, match=f"recognized none; {words}"):
+        find_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["coco", "yolo", "voc", "cvat", "labelme", "via"])
+def test_a_data_set_some_folders_below_is_found(kind: str, tmp_path: Path) -> None:
+    """The line of a run names its folder; of several, none is guessed."""
+    for split in ("train", "test"):
+        write_split(tmp_path / "b" / "c" / "d", split, kind)
+    source = open_dataset(tmp_path)
+    assert {split: len(one.coco["images"]) for split, one in source.splits.items()} == {"train": 1}
+    assert (tmp_path / "b" / "c" / "d").is_relative_to(source.path)
+    if kind != "voc":  # whose folders are joined
+        write_split(tmp_path / "b" / "e" / "f", "train", kind)
+        with pytest.raises(InputError, match=r"found data sets in .*b.c(.d)?, .*b.e(.f)?: give one of them"):
+            find_dataset(tmp_path)
 
 
 def test_train_and_val_with_images_elsewhere(tmp_path: Path) -> None:

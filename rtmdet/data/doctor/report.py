@@ -88,9 +88,11 @@ def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFile
     source = found.read(*found.usual)
     for name, split in source.splits.items():
         write_json(folder / f"{name}.json", split.coco)
-    splits = [SplitFiles(name, folder / f"{name}.json", split.images, path) for name, split in source.splits.items()]
+    splits = [
+        SplitFiles(name, folder / f"{name}.json", split.images, found.path) for name, split in source.splits.items()
+    ]
     remarks = [remark for split in source.splits.values() for remark in split.remarks]
-    return splits, [f"{path}: {source.format} format", *dict.fromkeys(remarks)], _images_of(found, rest)
+    return splits, [f"{found.path}: {source.format} format", *dict.fromkeys(remarks)], _images_of(found, rest)
 
 
 def _images_of(found: FoundDataset, names: Sequence[str]) -> set[str]:

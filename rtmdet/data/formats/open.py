@@ -9,34 +9,32 @@ from pathlib import Path
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import with_own_name
+from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, read_and_repair
 from rtmdet.data.coco.layout import coco_files, place_coco, read_documents
-from rtmdet.data.files import files_below
+from rtmdet.data.files import subfolders
 from rtmdet.data.formats.cvat import find_cvat
 from rtmdet.data.formats.labeled_image import Convert, Split, number_classes
 from rtmdet.data.formats.labelme import find_labelme
+from rtmdet.data.formats.unsupported import advise
 from rtmdet.data.formats.via import find_via
 from rtmdet.data.formats.voc import find_voc
 from rtmdet.data.formats.yolo import convert_yolo
 from rtmdet.data.formats.yolo_layout import SPLITS, MissingFolderError, find_layout, find_names, read_layout
-from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.json_file import read_json
 
 LAYOUTS = "COCO, YOLO, VIA, LabelMe, CVAT or Pascal VOC"
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
-UNSUPPORTED_CSV = {  # by the start of its first line, without spaces and quotes
-    "filename,file_size,file_attributes,region_count": "VIA's CSV: choose 'Export Annotations (as JSON)' in VIA",
-    "filename,width,height,class,xmin": "TensorFlow's CSV: export the data as COCO JSON or Pascal VOC",
-    "imageid,source,labelname,confidence": "Open Images' CSV: convert it to COCO JSON, for instance with FiftyOne",
-}
+LEVELS_BELOW = 3  # how far below a folder that is no data set one is looked for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenedDataset:
     """A data set of a recognized format, some of whose splits are read."""
 
+    path: Path  # that given, or a folder below
     format: str  # COCO, YOLO, ...
     splits: Mapping[str, Split]
+    unread: Sequence[str] = ()  # the names of its other splits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +54,8 @@ class FoundDataset:
 
     def read(self, *names: str) -> OpenedDataset:
         """The splits of these names that there are; classes have the same ids in all. Raises InputError."""
-        return OpenedDataset(self.format, self._read([name for name in names if name in self.names]))
+        unread = [name for name in self.names if name not in names]
+        return OpenedDataset(self.path, self.format, self._read([n for n in names if n in self.names]), unread)
 
     def read_one(self, name: str) -> Split:
         """The split of a name. Raises InputError."""
@@ -83,23 +82,42 @@ def find_dataset(path: Path, images: Path | None = None) -> FoundDataset:
     A folder may contain COCO files with their images, in the layouts of COCO, Roboflow or `rtmdet data`; a YOLO
     data.yaml or list of names; VIA region files; LabelMe files; CVAT's XML file; or Pascal VOC, with lists in
     ImageSets/ or one folder per split. A single file without a split in its name is train. `images` is the image
-    folder, by default found near the labels; YOLO names its own.
+    folder, by default found near the labels; YOLO names its own. A folder that is no data set may contain one, some
+    levels below.
 
     Raises InputError if no format is recognized, the data cannot be used, or there is no split.
     """
-    found = _recognize(with_own_name(path), images)
+    if images is not None and not images.is_dir():
+        raise InputError(f"{images}: expected the image folder of {path}, found none; check the path")
+    if not os.path.exists(path):  # also for a text that no path can be
+        raise InputError(f"{path}: no such file or folder; check the path")
+    place = with_own_name(path)
+    found = _recognize(place, images) or _search_below(place, images)
+    if found is None:
+        raise InputError(f"{path}: expected {LAYOUTS} annotations, recognized none; {advise(place)}")
     if not found.names:
         raise InputError(f"{path}: expected images for train, val or test, found none of these splits; name them")
     return found
 
 
-def _recognize(path: Path, images: Path | None) -> FoundDataset:
-    if images is not None and not images.is_dir():
-        raise InputError(f"{images}: expected the image folder of {path}, found none; check the path")
-    if not os.path.exists(path):  # also for a text that no path can be
-        raise InputError(f"{path}: no such file or folder; check the path")
+def _search_below(path: Path, images: Path | None) -> FoundDataset | None:
+    """The data set in a folder below, nearest first; None without one. Raises InputError if there are several."""
+    folders = [path]
+    for _ in range(LEVELS_BELOW):
+        folders = [inside for folder in folders for inside in subfolders(folder)]
+        found = [one for folder in folders if (one := _recognize(folder, images))]
+        if len(found) > 1:
+            few = shortened((one.path for one in found), 3)
+            raise InputError(f"{path}: found data sets in {few}: give one of them")
+        if found:
+            return found[0]
+    return None
+
+
+def _recognize(path: Path, images: Path | None) -> FoundDataset | None:
+    """The data set at a path, or None."""
     if images is None and (description := find_layout(path)) is not None:
-        return _yolo(description)
+        return _yolo(path, description)
     documents = dict(read_documents(path))
     if images is not None and path.is_file() and not documents:
         with suppress(InputError):  # COCO may have another suffix
@@ -118,9 +136,7 @@ def _recognize(path: Path, images: Path | None) -> FoundDataset:
             return FoundDataset(path, name, _in_order(found), partial(_join_classes, converts, images))
     if images is not None and (find_layout(path) or find_names(path)):
         raise InputError(f"{path}: its images are where YOLO's data.yaml or list says: leave the image folder out")
-    if find_names(path) is not None:
-        return _yolo(path)
-    raise InputError(f"{path}: expected {LAYOUTS} annotations, recognized none; {_advice(path)}")
+    return _yolo(path, path) if find_names(path) is not None else None
 
 
 def _in_order(names: Collection[str]) -> tuple[str, ...]:
@@ -147,8 +163,9 @@ def _coco_splits(found: Mapping[str, tuple[Path, Path]], documents: Mapping[Path
     return {name: Split(coco, found[name][1], remarks, found[name][0]) for name, (coco, remarks) in read.items()}
 
 
-def _yolo(path: Path) -> FoundDataset:
-    return FoundDataset(path, "YOLO", _in_order(read_layout(path).places), partial(_yolo_splits, path))
+def _yolo(path: Path, description: Path) -> FoundDataset:
+    splits = _in_order(read_layout(description).places)
+    return FoundDataset(path, "YOLO", splits, partial(_yolo_splits, description))
 
 
 def _yolo_splits(path: Path, names: Sequence[str]) -> dict[str, Split]:
@@ -195,52 +212,3 @@ def _join_classes(converts: Mapping[str, Convert], images: Path | None, names: S
             splits[name], coco={"images": coco["images"], "annotations": objects, "categories": categories}
         )
     return joined
-
-
-def _advice(path: Path) -> str:
-    """What the path contains instead of known annotations, and what to do."""
-    if path.is_file():
-        if path.suffix.lower() in ARCHIVES:
-            return "it is an archive: unpack it and give the folder"
-        return _describe_unsupported(path) or "give the folder, or the annotation file; see rtmdet data convert"
-    for file in files_below(path, (".json", ".csv"), levels=1):
-        if known := _describe_unsupported(file):
-            return f"{file}: {known}"
-    counts = {suffix: len(files_below(path, (suffix,))) for suffix in (".json", ".xml", ".txt")}
-    found = [f"{count} {suffix}" for suffix, count in counts.items() if count]
-    images = len(files_below(path, IMAGE_SUFFIXES))
-    text = f"the folder has {images} images and {', '.join(found) or 'no .json, .xml or .txt'} files"
-    advice = (
-        "YOLO labels need a data.yaml or a classes.txt with the class names" if counts[".txt"] else "check the path"
-    )
-    return f"{text}; {advice}"
-
-
-def _describe_unsupported(path: Path) -> str:
-    """The name of an unsupported format, with an export of the same tool that is; "" if it is not recognized."""
-    if path.suffix.lower() == ".csv":
-        return _describe_csv(path)
-    return _describe_json(path) if path.suffix.lower() == ".json" else ""
-
-
-def _describe_csv(path: Path) -> str:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        head = file.readline(1000).lower().replace(" ", "").replace('"', "").replace("#", "")
-    return next((text for start, text in UNSUPPORTED_CSV.items() if head.startswith(start)), "")
-
-
-def _describe_json(path: Path) -> str:
-    try:
-        document = read_json(path)
-    except InputError:
-        return ""
-    first = document[0] if isinstance(document, list) and document else None
-    if not isinstance(first, dict):
-        return ""
-    if {"image_id", "category_id", "bbox"} <= first.keys():
-        return "COCO detection results, without images and classes: give the annotation file they belong to"
-    if isinstance(first.get("annotations"), list) and ("image" in first or "imagefilename" in first):
-        return "CreateML's JSON: export the data as COCO JSON or YOLO"
-    if isinstance(first.get("data"), dict) or {"annotation_id", "annotator"} & first.keys():
-        return "Label Studio's own JSON: export as 'COCO' or 'YOLO' there"
-    return ""

@@ -95,13 +95,13 @@ def _lost_labels(images: Sequence[Path]) -> list[str]:
     for folder in dict.fromkeys(image.parent for image in images):
         stems = {comparable(image.stem) for image in files_below(folder, IMAGE_SUFFIXES, levels=0)}
         texts = [text for place in _label_folders(folder) for text in files_below(place, (".txt",), levels=0)]
-        lost += [file for file in texts if comparable(file.stem) not in stems and _holds_labels(file)]
+        lost += [file for file in texts if comparable(file.stem) not in stems and holds_labels(file)]
     if not lost:
         return []
     return [f"{len(lost)} label files have no image, such as {lost[0]}: skipped; are images missing?"]
 
 
-def _holds_labels(path: Path) -> bool:
+def holds_labels(path: Path) -> bool:
     """Whether the first line of a text file is a label; lists of class names or images are not label files."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         words = file.readline().split()
