@@ -138,6 +138,9 @@ def read_data_yaml(path: Path) -> dict[str, object]:
 def _from_data_yaml(path: Path, description: dict[str, object]) -> YoloLayout:
     """The layout in the content of a data.yaml."""
     names = _numbered(path, description.get("names"))
+    if (count := description.get("nc")) not in (None, len(names)):
+        found = f"nc: {shown(count)} and {len(names)} names"
+        raise InputError(f"{path}: expected as many names as 'nc' says, found {found}; correct one of them")
     root = description.get("path") or ""
     if not isinstance(root, str):
         raise InputError(f"{path}: expected a folder under 'path', found {shown(root)}; correct it")
