@@ -31,6 +31,7 @@ from rtmdet.data.formats.voc import convert_voc, write_voc
 from rtmdet.data.formats.yolo import convert_yolo, write_yolo
 from rtmdet.data.image_names import ImageNames, place_images
 from rtmdet.data.json_file import check_output, read_json, write_json
+from rtmdet.data.split_names import usual_split
 
 WRITERS = {"yolo": write_yolo, "voc": write_voc}
 LABELED_IMAGES = ("images", "classes")
@@ -103,7 +104,7 @@ def convert_data(
         key = class_attribute(path) if class_name is None and class_key is None else class_key
         converted = convert_via(path, folder, class_name=class_name or DEFAULT_CLASS, class_key=key)
     elif format == "yolo":
-        converted = convert_yolo(path, split or "train")
+        converted = convert_yolo(path, usual_split(split or "train"))
     elif format == "voc":
         converted = convert_voc(path, folder, classes, split=split)
     else:

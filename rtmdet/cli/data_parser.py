@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from rtmdet.cli.command import as_path, new_command
+from rtmdet.data.split_names import SPLITS, usual_split
 
 
 def add_data(commands: argparse._SubParsersAction) -> None:
@@ -61,7 +62,7 @@ def _add_data_convert(actions: argparse._SubParsersAction) -> None:
     yolo = new_command(formats, "yolo", "One split of a YOLO data set -> COCO JSON.")
     yolo.add_argument("annotations", type=as_path, metavar="data", help="data.yaml, list of names, or its folder")
     yolo.add_argument(
-        "--split", choices=("train", "val", "test"), default="train", help="split to convert (default train)"
+        "--split", type=usual_split, choices=SPLITS, default="train", help="split to convert (default train)"
     )
     yolo.add_argument("--out", type=as_path, required=True, help="COCO JSON to write")
     voc = new_command(formats, "voc", "A folder of Pascal VOC XML files -> COCO JSON.")

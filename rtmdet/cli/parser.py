@@ -6,6 +6,7 @@ from pathlib import Path
 from rtmdet import __version__
 from rtmdet.cli.command import as_path, new_command
 from rtmdet.cli.data_parser import add_data
+from rtmdet.data.split_names import SPLITS, usual_split
 
 BOX_AM_METHODS = ("gradcam", "gradcam++", "eigencam", "ablationcam")
 EVALUATION_BACKENDS = ("pycocotools", "hotcoco")
@@ -101,7 +102,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     truth.add_argument("--annotations", type=as_path, help="COCO JSON with the ground truth")
     parser.add_argument("--images", type=as_path, help="folder of the images (default: found near the labels)")
     parser.add_argument(
-        "--split", choices=("train", "val", "test"), help="split of --data (default: val, else test, else train)"
+        "--split", type=usual_split, choices=SPLITS, help="split of --data (default: val, else test, else train)"
     )
     _add_half(parser)
     parser.add_argument("--batch", type=int, default=8, help="batch size (default 8)")
@@ -215,7 +216,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--images", type=as_path, help="folder of images to compare on, without AP; or the one of "
                         "--data")  # fmt: skip
     parser.add_argument(
-        "--split", choices=("train", "val", "test"), help="split of --data (default: val, else test, else train)"
+        "--split", type=usual_split, choices=SPLITS, help="split of --data (default: val, else test, else train)"
     )
     parser.add_argument("--check-images", type=int, default=100, metavar="N",
                         help="images to compare on, at most (default 100)")  # fmt: skip

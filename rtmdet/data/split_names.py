@@ -8,6 +8,7 @@ from typing import TypeVar
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
 
+SPLITS = ("train", "val", "test")
 SPLIT_WORDS = {
     "train": "train",
     "training": "train",

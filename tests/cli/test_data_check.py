@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rtmdet.api.datasets import check_data, export_data
 from rtmdet.cli.finding_pictures import view_box
 from rtmdet.core.errors import InputError
 from rtmdet.data.formats.open import open_dataset
@@ -47,6 +48,16 @@ def test_a_folder_and_a_configuration_name_both_splits(scenes: Path, command, co
     done = command("data", "check", scenes)
     assert done.returncode == 1
     assert "broken-entry" in done.stdout, "COCO files are taken with their faults"
+
+
+@pytest.mark.parametrize("kind", ["coco", "yolo"])
+def test_a_test_split_is_not_checked_which_is_printed(kind: str, scenes: Path, tmp_path: Path) -> None:
+    shutil.copytree(scenes / "val", scenes / "test")
+    found = scenes
+    for split in ("train", "test") if kind == "yolo" else ():
+        source = (scenes / split / "annotations.json", scenes / split / "images")
+        found = export_data(*source, tmp_path / kind, format=kind, split=split)
+    assert f"{found}: the test split is not checked, since training does not use it" in check_data(found).remarks
 
 
 def test_other_formats_are_converted_first(scenes: Path, command, tmp_path: Path) -> None:

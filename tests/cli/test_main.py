@@ -109,6 +109,12 @@ def test_wrong_words_end_with_2(command: Command, words: list[str]) -> None:
     assert result.stderr.startswith("usage: rtmdet")
 
 
+@pytest.mark.parametrize("word", ["val", "valid", "Validation"])
+@pytest.mark.parametrize("words", ["evaluate a.pth", "export a.pth", "data convert yolo a --out=b"])
+def test_splits_have_the_names_of_their_folders(words: str, word: str) -> None:
+    assert build_parser().parse_args([*words.split(), "--split", word]).split == "val"
+
+
 def test_nothing_asked_prints_the_help(command: Command) -> None:
     result = command()
     assert (result.returncode, result.stderr) == (0, "")

@@ -11,7 +11,7 @@ import pytest
 from rtmdet.config.file import load_config
 from rtmdet.core.errors import InputError
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.settings.own_splits import print_remarks
+from rtmdet.runs.settings.own_splits import open_own_data, print_remarks
 
 Command = Callable[..., CompletedProcess[str]]
 QUICK = ("data.input_size=[64, 64]", "train.epochs=1", "data.workers=0", "train.device=cpu")
@@ -52,6 +52,16 @@ def test_a_folder_is_enough_and_the_written_configuration_starts_the_same_run(
     assert "not used:" not in resumed.stdout
     again = command("train", "--data", dataset, *words, "--resume", "--weights", "other.pth")
     assert "the weights other.pth are not used: the run was begun with" in again.stdout
+
+
+def test_a_test_split_is_named(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split, place in (("train", "train"), ("test", "val"), ("valid", "val")):
+        shutil.copytree(dataset / place, tmp_path / "set" / split)
+        open_own_data(tmp_path / "set")
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.endswith("format, with train")
+    assert second.endswith("format, with train and test (not used in training)")
+    assert third.endswith("format, with train, val and test (not used in training)")
 
 
 def test_a_data_set_in_the_place_of_the_run_stays(

@@ -129,6 +129,7 @@ def test_a_set_for_tests_needs_no_training_images_and_disturbs_no_training(kind:
         write_split(tmp_path / kind, split, kind)
     found = find_dataset(tmp_path / kind)
     assert found.names == ("train", "test")
+    assert open_dataset(tmp_path / kind).unread == ["test"]
     alone = found.read("test", "val").splits
     assert {name: len(split.coco["images"]) for name, split in alone.items()} == {"test": 1}
     assert alone["test"].coco["annotations"][0]["bbox"] == pytest.approx([3, 4, 20, 10])
@@ -230,9 +231,11 @@ def test_yolo_without_the_val_folder_that_is_named(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "train" / "images" / "a.png"), np.zeros((40, 60, 3), np.uint8))
     (tmp_path / "train" / "labels").mkdir()
     (tmp_path / "train" / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
-    (tmp_path / "data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnames: [cap]\n")
-    splits = open_dataset(tmp_path).splits
-    assert list(splits) == ["train"]
+    places = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n"
+    (tmp_path / "data.yaml").write_text(f"{places}names: [cap]\n")
+    source = open_dataset(tmp_path)
+    splits = source.splits
+    assert (list(splits), source.unread) == (["train"], [])
     assert "the folder of 'val', ../valid/images, does not exist" in splits["train"].remarks[0]
 
 

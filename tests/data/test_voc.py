@@ -103,6 +103,7 @@ def test_splits_have_their_images_and_all_classes(tmp_path: Path) -> None:
     val = convert_voc(tmp_path / "Annotations", split="val").coco
     assert val["categories"] == train["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
     assert [annotation["category_id"] for annotation in val["annotations"]] == [2]
+    assert convert_voc(tmp_path, split="valid").coco == val
 
 
 def test_names_give_the_order(tmp_path: Path) -> None:

@@ -81,18 +81,19 @@ def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFile
         if images is None or path.is_dir():
             raise
         return [SplitFiles("train", path, images)], [], set()  # as COCO, so that its reader says what is wrong
-    rest = [name for name in found.names if name not in found.usual]
+    rest = found.others(*found.usual)
+    unread = [f"{found.path}: the {name} split is not checked, since training does not use it" for name in rest]
     if found.place is not None:
         places = found.place(found.usual)
-        return [SplitFiles(name, *place) for name, place in places.items()], [], _images_of(found, rest)
+        return [SplitFiles(name, *place) for name, place in places.items()], unread, _images_of(found, rest)
     source = found.read(*found.usual)
     for name, split in source.splits.items():
         write_json(folder / f"{name}.json", split.coco)
     splits = [
         SplitFiles(name, folder / f"{name}.json", split.images, found.path) for name, split in source.splits.items()
     ]
-    remarks = [remark for split in source.splits.values() for remark in split.remarks]
-    return splits, [f"{found.path}: {source.format} format", *dict.fromkeys(remarks)], _images_of(found, rest)
+    remarks = dict.fromkeys(remark for split in source.splits.values() for remark in split.remarks)
+    return splits, [f"{found.path}: {source.format} format", *unread, *remarks], _images_of(found, rest)
 
 
 def _images_of(found: FoundDataset, names: Sequence[str]) -> set[str]:

@@ -20,8 +20,15 @@ from rtmdet.data.formats.unsupported import advise
 from rtmdet.data.formats.via import find_via
 from rtmdet.data.formats.voc import find_voc
 from rtmdet.data.formats.yolo import convert_yolo
-from rtmdet.data.formats.yolo_layout import SPLITS, MissingFolderError, find_layout, find_names, read_layout
+from rtmdet.data.formats.yolo_layout import (
+    MissingFolderError,
+    absent_splits,
+    find_layout,
+    find_names,
+    read_layout,
+)
 from rtmdet.data.json_file import read_json
+from rtmdet.data.split_names import SPLITS, usual_split
 
 LAYOUTS = "COCO, YOLO, VIA, LabelMe, CVAT or Pascal VOC"
 LEVELS_BELOW = 3  # how far below a folder that is no data set one is looked for
@@ -46,19 +53,25 @@ class FoundDataset:
     names: tuple[str, ...]  # of its splits, one or more of train, val and test
     _read: Callable[[Sequence[str]], dict[str, Split]]
     place: Callable[[Sequence[str]], dict[str, tuple[Path, Path]]] | None = None  # of COCO: file and image folder
+    absent: Sequence[str] = ()  # splits of YOLO whose images do not exist
 
     @property
     def usual(self) -> list[str]:
         """The splits of a training run, train and val; a data set without them: what it has."""
         return [name for name in ("train", "val") if name in self.names] or [*self.names]
 
+    def others(self, *names: str) -> list[str]:
+        """The names of the other splits that there are."""
+        return [name for name in self.names if name not in (*names, *self.absent)]
+
     def read(self, *names: str) -> OpenedDataset:
         """The splits of these names that there are; classes have the same ids in all. Raises InputError."""
-        unread = [name for name in self.names if name not in names]
-        return OpenedDataset(self.path, self.format, self._read([n for n in names if n in self.names]), unread)
+        splits = self._read([name for name in names if name in self.names])
+        return OpenedDataset(self.path, self.format, splits, self.others(*names))
 
     def read_one(self, name: str) -> Split:
-        """The split of a name. Raises InputError."""
+        """The split of a name, or of a word for it such as valid. Raises InputError."""
+        name = usual_split(name)
         if name not in self.names:
             has = ", ".join(self.names)
             raise InputError(f"{self.path}: expected the split {name}, found only {has}; leave --split out")
@@ -164,8 +177,9 @@ def _coco_splits(found: Mapping[str, tuple[Path, Path]], documents: Mapping[Path
 
 
 def _yolo(path: Path, description: Path) -> FoundDataset:
-    splits = _in_order(read_layout(description).places)
-    return FoundDataset(path, "YOLO", splits, partial(_yolo_splits, description))
+    layout = read_layout(description)
+    read = partial(_yolo_splits, description)
+    return FoundDataset(path, "YOLO", _in_order(layout.places), read, absent=absent_splits(layout))
 
 
 def _yolo_splits(path: Path, names: Sequence[str]) -> dict[str, Split]:

@@ -28,7 +28,7 @@ def advise(path: Path) -> str:
     """What the path contains instead of known annotations, and what to do."""
     files = [path] if path.is_file() else files_below(path, (".json", ".txt", *KINDS, *ARCHIVES), levels=2)
     for file in sorted(files, key=lambda file: (file.suffix.lower() in ARCHIVES, len(file.parts))):
-        name = file.name if file == path else file.relative_to(path)
+        name = file.name if file == path else file.relative_to(path).as_posix()
         if file.suffix.lower() in ARCHIVES:
             return f"unpack {name} and give its folder"
         if known := _describe(file):

@@ -23,8 +23,9 @@ from rtmdet.data.files import as_on_disk, comparable, files_below
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.label_files import copy_image, label_names
 from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, Split, around, assemble
-from rtmdet.data.formats.yolo_layout import SPLITS, YoloLayout, read_data_yaml, read_layout, split_images
+from rtmdet.data.formats.yolo_layout import YoloLayout, read_data_yaml, read_layout, split_images
 from rtmdet.data.images import IMAGE_SUFFIXES
+from rtmdet.data.split_names import SPLITS
 
 TOLERANCE = 0.01  # fractions may be this far outside 0 .. 1: tools round
 MIN_POSES = 5  # lines needed to distinguish keypoints from polygons

@@ -18,9 +18,8 @@ from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import one_line, shortened, shown
 from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
-from rtmdet.data.split_names import by_split
+from rtmdet.data.split_names import SPLITS, by_split
 
-SPLITS = ("train", "val", "test")
 YAML_SUFFIXES = (".yaml", ".yml")
 NAME_LISTS = ("classes.txt", "*.names", "_darknet.labels")
 
@@ -96,6 +95,18 @@ def read_layout(path: Path) -> YoloLayout:
     root = path if path.is_dir() else file.parent
     names = dict(enumerate(_lines(file)))
     return YoloLayout(file, _distinct(file, names), _folders(root), root, levels=0)  # _folders lists every level
+
+
+def absent_splits(layout: YoloLayout) -> list[str]:
+    """The splits whose image folders do not exist: many a data.yaml names those of another machine, or too many."""
+    absent = []
+    for split, places in layout.places.items():
+        try:
+            for given in places:
+                _place(layout, split, given)
+        except MissingFolderError:
+            absent.append(split)
+    return absent
 
 
 def split_images(layout: YoloLayout, split: str) -> tuple[Path, list[Path]]:

@@ -26,7 +26,9 @@ Objects = dict[str, Counter[tuple[object, ...]]]  # file name -> (class, box) ->
 def open_own_data(path: Path, images: Path | None = None) -> OpenedDataset:
     """Open a data set and print what it is; `images` as for `open_dataset`."""
     source = open_dataset(path, images)
-    say(f"data: {source.path} is in {source.format} format, with {' and '.join(source.splits)}")
+    *first, last = [*source.splits, *(f"{name} (not used in training)" for name in source.unread)]
+    text = f"{', '.join(first)} and {last}" if first else last
+    say(f"data: {source.path} is in {source.format} format, with {text}")
     # Remarks on COCO files are printed when the run reads them.
     print_remarks(remark for one in source.splits.values() if one.annotations is None for remark in one.remarks)
     return source
