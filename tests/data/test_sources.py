@@ -387,7 +387,7 @@ def test_the_lists_of_several_years_of_voc_are_joined(tmp_path: Path, above: str
     assert sizes(tmp_path / above / "VOC2012" / "Annotations") == {"train": 1, "val": 1}
     write_voc(tmp_path / above / "VOC2010" / "Annotations", tmp_path / above / "VOC2010" / "JPEGImages", "d", "hat")
     (remark,) = open_dataset(tmp_path).splits["train"].remarks
-    assert remark.startswith("1 XML files have no ImageSets/Main/ beside their folder, such as ")
+    assert remark.startswith("1 XML files without ImageSets/Main, such as ")
 
 
 def test_names_inside_label_files_mean_the_images_beside_them(tmp_path: Path) -> None:
@@ -570,8 +570,8 @@ def test_unsupported_formats_are_named(tmp_path: Path, name: str, text: str, wor
         ("train.record", "found train.record: TFRecord is not read"),
         ("train.parquet", "found train.parquet: Parquet is not read"),
         ("train/_annotations.txt", "found train/_annotations.txt: Roboflow's text for Keras is not read: export as"),
-        ("README.txt", "these are photos without labels: label them first"),
-        (None, "these are photos without labels: label them first"),
+        ("README.txt", "these are photos without labels: give the folder that has the labels, too, or label them"),
+        (None, "these are photos without labels: give the folder that has the labels, too, or label them"),
     ],
 )
 def test_a_folder_with_photos_and_no_labels_that_are_read(tmp_path: Path, name: str | None, words: str) -> None:

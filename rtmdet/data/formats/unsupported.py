@@ -38,7 +38,10 @@ def advise(path: Path) -> str:
     found = {suffix: files_below(path, (suffix,)) for suffix in (".json", ".xml", ".txt")}
     images, is_yolo = len(files_below(path, IMAGE_SUFFIXES)), any(map(holds_labels, found[".txt"]))
     if images and not (found[".json"] or found[".xml"] or is_yolo):
-        return "these are photos without labels: label them first (docs/label.md shows how to let a detector help)"
+        return (
+            "these are photos without labels: give the folder that has the labels, too, or label them first "
+            "(docs/label.md shows how to let a detector help)"
+        )
     counts = ", ".join(f"{len(files)} {suffix}" for suffix, files in found.items() if files)
     text = f"the folder has {images} images and {counts or 'no .json, .xml or .txt'} files"
     return f"{text}; {YOLO_NEEDS if is_yolo else 'check the path'}"

@@ -45,12 +45,11 @@ def find_voc(path: Path, images: Path | None) -> dict[str, Convert]:
         groups = group_by_split(labels, {file.parent for file in files})
         return label_files.convert_folders(partial(convert_voc, images=images), groups)
     years = {file.parents[2] for found in lists.values() for file in found}
-    root = Path(
-        os.path.commonpath([*years, *(file.parent for file in files)])
-    )  # below it are all years and XML files
+    root = Path(os.path.commonpath([*years, *(file.parent for file in files)]))
     lost = [file for file in files if years.isdisjoint(file.parents)]
-    text = f"{len(lost)} XML files have no {LISTS}/ beside their folder, such as {lost[0]}: not used" if lost else ""
-    return {name: partial(_convert, root, images, lists=found, remark=text) for name, found in lists.items()}
+    text = f"{len(lost)} XML files without {LISTS}, such as {lost[0]}: not used; add a list" if lost else ""
+    convert = partial(_convert, root, images, remark=text)
+    return {name: partial(convert, lists=found) for name, found in lists.items()}
 
 
 def _may_be_voc(path: Path) -> bool:
