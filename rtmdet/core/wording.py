@@ -9,7 +9,7 @@ from rtmdet.core.errors import UNPRINTABLE, InputError
 
 OPTION = re.compile(
     r"(?P<command>\b(?:rtmdet|python|pip|torchrun) [^:;,]*)"
-    r"|(?<![\w-])--(?P<name>[a-z][a-z-]*)(?P<value>[ =]N?[\d.]*\b)?"
+    r"|(?<![^\s(])--(?P<name>[a-z][a-z-]*)(?P<value>[ =]N?[\d.]*\b)?"
 )
 ARGUMENTS = {"set": "settings", "input": "input_size", "batch": "batch_size", "layer": "layers",
              "class-names": "classes"}  # fmt: skip

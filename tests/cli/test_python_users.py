@@ -90,7 +90,7 @@ def test_a_misspelt_argument_is_one_error() -> None:
         ("others with --layer; --input 320", "others with layers; input_size=320"),
         ("rtmdet visualize --list-layers prints all", "rtmdet visualize --list-layers prints all"),
         ("use: rtmdet data merge --out X; --keep-classes", "use: rtmdet data merge --out X; keep_classes=True"),
-        ("a--b -- c --", "a--b -- c --"),
+        ("a--b -- c --; /x/--out/y; '--out'", "a--b -- c --; /x/--out/y; '--out'"),
     ],
 )  # fmt: skip
 def test_messages_name_arguments_of_python_except_in_commands(text: str, python: str) -> None:
