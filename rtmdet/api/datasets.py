@@ -19,7 +19,7 @@ from rtmdet.core.processes import check_main_guard
 from rtmdet.data.class_names import similar_name_remarks
 from rtmdet.data.coco.edit import merge_coco, split_coco
 from rtmdet.data.coco.file import CocoFile, read_and_repair
-from rtmdet.data.coco.layout import file_names, find_folder, is_coco
+from rtmdet.data.coco.layout import file_names, find_folder, is_coco, place_images
 from rtmdet.data.copies import group_copies
 from rtmdet.data.doctor.finding import Report
 from rtmdet.data.formats.cvat import convert_cvat
@@ -29,7 +29,7 @@ from rtmdet.data.formats.open import find_dataset
 from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via
 from rtmdet.data.formats.voc import convert_voc, write_voc
 from rtmdet.data.formats.yolo import convert_yolo, write_yolo
-from rtmdet.data.image_names import ImageNames, place_images
+from rtmdet.data.image_names import ImageNames
 from rtmdet.data.json_file import check_output, read_json, write_json
 from rtmdet.data.split_names import usual_split
 

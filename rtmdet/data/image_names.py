@@ -1,7 +1,8 @@
 """Finds image files by the names in annotation files.
 
 Tools write paths of other machines, URLs, another letter case or Unicode form. If a name is not a file in the image
-folder, it matches the file with which it shares the most last parts of the path, if there is only one.
+folder, it matches the file with which it shares the most last parts of the path, if there is only one; if there is
+none, suffixes are ignored, as where photos were converted to JPEG later.
 """
 
 import os
@@ -13,10 +14,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
-from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.files import comparable, files_below
 from rtmdet.data.formats.faults import raise_or_collect
-from rtmdet.data.images import IMAGE_SUFFIXES
+from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES
 
 
 class ImageNames:
@@ -27,21 +27,26 @@ class ImageNames:
 
     def find(self, name: str) -> list[str]:
         """The matching files, relative to the folder: one, several if ambiguous, none if nothing matches."""
-        if self.has(name):
-            return [name]
-        for spelling in _spellings(name):
-            if files := self._nearest(spelling):
+        spellings = [*_spellings(name)]
+        if not name.lower().endswith(HEIC_SUFFIXES):  # which its JPEG is taken for, if there is one
+            if self.has(name):
+                return [name]
+            if files := next(filter(None, map(self._nearest, spellings)), None):
                 return files
-        if not _has_image_suffix(name):  # as CVAT writes the frames of a video
-            return self.beside(name)
-        return []
+        return next(filter(None, map(self._beside, spellings)), [])
 
-    def beside(self, name: str) -> list[str]:
-        """The files that differ from a name only in their suffix."""
-        written = name.replace("\\", "/")
-        stem = str(PurePosixPath(written).with_suffix("")) if _has_image_suffix(written) else written
-        found = (self._nearest(stem + suffix) for suffix in IMAGE_SUFFIXES)
-        return [file for files in found for file in files]
+    def path(self, name: str) -> Path | None:
+        """The only matching file."""
+        files = self.find(name)
+        return self._folder / files[0] if len(files) == 1 else None
+
+    def _beside(self, name: str) -> list[str]:
+        """The files that differ from a name only in their suffix, if at all; HEIC photos if there are no others."""
+        stem = str(PurePosixPath(name).with_suffix("")) if _has_image_suffix(name) else name
+        found = (
+            [file for end in ends for file in self._nearest(stem + end)] for ends in (IMAGE_SUFFIXES, HEIC_SUFFIXES)
+        )
+        return next(filter(None, found), [])
 
     def has(self, name: str) -> bool:
         """Whether the name as written is a file inside the folder."""
@@ -51,7 +56,7 @@ class ImageNames:
     def _by_last_part(self) -> dict[str, list[tuple[str, str]]]:
         """(file, comparable form) by the comparable form of the last part."""
         files: dict[str, list[tuple[str, str]]] = {}
-        for path in files_below(self._folder, IMAGE_SUFFIXES):
+        for path in files_below(self._folder, (*IMAGE_SUFFIXES, *HEIC_SUFFIXES)):
             name = path.relative_to(self._folder).as_posix()
             files.setdefault(comparable(path.name), []).append((name, comparable(name)))
         return files
@@ -80,7 +85,7 @@ class ImageNames:
 
 
 def _has_image_suffix(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    return PurePosixPath(name).suffix.lower() in (*IMAGE_SUFFIXES, *HEIC_SUFFIXES)
 
 
 def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -96,8 +101,6 @@ def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dic
     if missing := [name for name, files in found.items() if not files]:
         few = shortened(map(repr, missing), 3)
         text = f"{len(missing)} of {len(names)} image files are not in {folder} ({few})"
-        if others := index.beside(missing[0]):
-            text += f"; {others[0]!r} is there: give both the same suffix"
         raise_or_collect(f"{source}: {text}; check the folder or remove the images from the file", "missing-image")
     for name, files in found.items():
         if len(files) > 1:
@@ -112,17 +115,6 @@ def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dic
     return chosen, _remarks(source, folder, chosen)
 
 
-def place_images(source: Path, file: CocoFile, folder: Path) -> list[str]:
-    """Replace the image names of a COCO file by those of the matching files in `folder`; returns remarks.
-
-    Raises InputError as `locate_images` does.
-    """
-    found, remarks = locate_images(source, folder, [image["file_name"] for image in file["images"]])
-    for image in file["images"]:
-        image["file_name"] = found.get(image["file_name"], image["file_name"])
-    return remarks
-
-
 def _remarks(source: Path, folder: Path, found: dict[str, str]) -> list[str]:
     """One line if files were found under other names than in the annotation file."""
     others = {name: file for name, file in found.items() if name != file}
@@ -131,7 +123,7 @@ def _remarks(source: Path, folder: Path, found: dict[str, str]) -> list[str]:
     name, file = next(iter(others.items()))
     return [
         f"{source}: {len(others)} of {len(found)} image names differ from the files in {folder}, such as {name!r} "
-        f"for {file!r}: matched by the last parts of their paths"
+        f"for {file!r}: matched by the last parts of their paths or without suffix"
     ]
 
 

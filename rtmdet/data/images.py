@@ -42,6 +42,7 @@ _JPEG_SCAN = 0xDA
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_BITS = 24  # where a PNG says how many bits a value has
 _REMEDY = "replace the file or remove it from the data"
+_AVIF_BRANDS, _HEIC_BRANDS = {b"avif", b"avis"}, {b"heic", b"heix", b"mif1"}
 
 
 def read_image(path: str | Path, value_range: ValueRange | None = None) -> np.ndarray:
@@ -81,12 +82,17 @@ def decode_values(path: str | Path, data: bytes, *, keep_16_bits: bool = True) -
 
 def _is_avif(data: bytes) -> bool:
     """Whether any of its brands is AVIF's; the first one may be more general."""
-    brands = data[8 : int.from_bytes(data[:4], "big")]
-    return data[4:8] == b"ftyp" and any(brands[at : at + 4] in (b"avif", b"avis") for at in range(0, len(brands), 4))
+    return bool(_brands(data) & _AVIF_BRANDS)
+
+
+def _brands(data: bytes) -> set[bytes]:
+    """The formats that a file of the family of MP4 and HEIC says it has; {} for others."""
+    brands = data[8 : int.from_bytes(data[:4], "big")] if data[4:8] == b"ftyp" else b""
+    return {brands[at : at + 4] for at in range(0, len(brands), 4)}
 
 
 def _why_undecodable(path: str | Path, data: bytes) -> str:
-    if str(path).lower().endswith(HEIC_SUFFIXES):
+    if str(path).lower().endswith(HEIC_SUFFIXES) or (_brands(data) & _HEIC_BRANDS and not _is_avif(data)):
         return "expected an image, found a HEIC photo, which cannot be decoded here; convert it to JPEG"
     if str(path).lower().endswith(VIDEO_SUFFIXES):
         return "expected an image, found a video; for its frames use rtmdet infer, or rtmdet.track in Python"
@@ -183,9 +189,7 @@ def read_header(path: str | Path, data: bytes) -> ImageHeader:
             "tiles of a few thousand pixels a side"
         ) from error
     except Exception as error:  # Pillow raises a dozen types for a damaged header
-        raise _UnreadableHeaderError(
-            f"{path}: expected an image, found a file without a readable header; {_REMEDY}"
-        ) from error
+        raise _UnreadableHeaderError(f"{path}: {_why_undecodable(path, data)}") from error
     return ImageHeader((width, height) if orientation >= 5 else (height, width), orientation)
 
 

@@ -13,9 +13,9 @@ from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.whole_file import read_whole
+from rtmdet.data.coco.layout import place_images
 from rtmdet.data.copies import DistinctPhotos, digest
 from rtmdet.data.formats.open import find_dataset
-from rtmdet.data.image_names import place_images
 from rtmdet.detector import Detector, Score
 from rtmdet.stream.detecting import DetectSettings, Result, detect_frames
 from rtmdet.stream.frames import Failure

@@ -10,6 +10,7 @@ import pytest
 
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.coco.layout import find_folder
 from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.image_names import ImageNames, locate_images
 
@@ -59,10 +60,24 @@ def test_missing_files_are_not_found(folder: Path, name: str) -> None:
     assert ImageNames(folder).find("../outside.png") == []
 
 
-def test_another_suffix_is_told_not_taken(folder: Path) -> None:
-    assert ImageNames(folder).find("one.jpg") == []
-    with pytest.raises(InputError, match=r"\('one\.jpg'\); 'b/one\.png' is there: give both the same suffix"):
-        locate_images(Path("labels.json"), folder, ["one.jpg"])
+@pytest.mark.parametrize("name", ["one.jpg", "old/one.HEIC", r"b\one.heif", "s3://bucket/one.webp"])
+def test_the_only_file_with_another_suffix_is_taken(folder: Path, name: str) -> None:
+    names, remarks = locate_images(Path("labels.json"), folder, [name])
+    assert names == {name: "b/one.png"}
+    assert remarks[0].endswith("matched by the last parts of their paths or without suffix")
+
+
+def test_the_converted_photo_is_preferred_to_the_heic_one(folder: Path) -> None:
+    (folder / "b" / "one.heic").touch()
+    (folder / "two.HEIC").touch()
+    assert ImageNames(folder).find("one.heic") == ["b/one.png"]
+    assert ImageNames(folder).find("two.jpg") == ["two.HEIC"]  # reading it says what to do
+    (folder / "b" / "one.bmp").touch()
+    assert ImageNames(folder).find("one.heic") == ["b/one.bmp", "b/one.png"]
+
+
+def test_the_folder_of_converted_photos_is_found(folder: Path) -> None:
+    assert find_folder(folder.parent / "labels.json", ["one.heic"]) == folder
 
 
 def test_the_exact_case_is_preferred(folder: Path) -> None:

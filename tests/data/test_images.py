@@ -2,6 +2,7 @@
 
 import io
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -240,6 +241,20 @@ def test_avif_is_turned_as_well(tmp_path: Path, orientation: int, brand: bytes) 
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     assert image_size(path) == expected.shape[:2]
     assert np.abs(read_image(path).astype(int) - expected).max() < 8
+
+
+@pytest.mark.parametrize("name", ["a.HEIC", "a.jpg"])
+@pytest.mark.parametrize("read", [read_image, image_size])
+def test_heic_is_named(tmp_path: Path, read: Callable[[Path], object], name: str) -> None:
+    (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400))
+    with pytest.raises(InputError, match=rf"{name}: expected an image, found a HEIC photo, .*; convert it to JPEG$"):
+        read(tmp_path / name)
+
+
+def test_a_broken_avif_is_no_heic_photo(tmp_path: Path) -> None:
+    (tmp_path / "a.avif").write_bytes(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif" + bytes(400))
+    with pytest.raises(InputError, match="found a file that cannot be decoded"):
+        read_image(tmp_path / "a.avif")
 
 
 @pytest.mark.parametrize("mode", ["F", "I"])

@@ -289,6 +289,13 @@ def test_label_files_without_an_image_are_counted(tmp_path: Path, capsys: pytest
     assert remark in capsys.readouterr().out
 
 
+def test_a_label_file_with_only_a_heic_photo_names_it(tmp_path: Path) -> None:
+    path = write_data(tmp_path, labels={"a": "0 0.5 0.5 0.2 0.2\n", "lost": "0 0.5 0.5 0.2 0.2\n"})
+    (heic := tmp_path / "images" / "train" / "Lost.HEIC").touch()
+    (remark,) = convert_yolo(path, "train").remarks
+    assert remark.endswith(f"skipped; {heic} cannot be decoded here: convert it to JPEG")
+
+
 def test_images_of_a_list_leave_the_other_labels_alone(tmp_path: Path) -> None:
     """Both splits share their folders: labels of the other split have an image."""
     path = write_data(tmp_path, labels=dict.fromkeys("ab", "0 0.5 0.5 0.25 0.5\n"))

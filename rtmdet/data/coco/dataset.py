@@ -18,10 +18,10 @@ from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened
 from rtmdet.data.caches import LruCache
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, read_and_repair
+from rtmdet.data.coco.layout import place_images
 from rtmdet.data.coco.usable import reason_against
 from rtmdet.data.coco.windows import Cutting, cut_pictures
 from rtmdet.data.files import spread
-from rtmdet.data.image_names import place_images
 from rtmdet.data.images import LOOKED_AT, ValueRange, image_size, read_image
 
 MIN_SIDE = 32  # pixels; training skips smaller images

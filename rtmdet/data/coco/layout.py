@@ -7,9 +7,10 @@ from typing import TypeGuard
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import with_own_name
+from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.formats.label_files import IMAGE_FOLDERS
-from rtmdet.data.image_names import ImageNames
+from rtmdet.data.image_names import ImageNames, locate_images
 from rtmdet.data.json_file import read_json
 from rtmdet.data.split_names import SPLIT_WORDS, group_files, only_file, split_name
 
@@ -61,6 +62,17 @@ def is_coco(document: object) -> TypeGuard[Mapping[str, list[object]]]:
     if not isinstance(document, dict) or not isinstance(document.get("images"), list):
         return False
     return any(isinstance(document.get(key), list) for key in ("annotations", "categories"))
+
+
+def place_images(source: Path, file: CocoFile, folder: Path) -> list[str]:
+    """Replace the image names of a COCO file by those of the matching files in `folder`; returns remarks.
+
+    Raises InputError as `locate_images` does.
+    """
+    found, remarks = locate_images(source, folder, [image["file_name"] for image in file["images"]])
+    for image in file["images"]:
+        image["file_name"] = found.get(image["file_name"], image["file_name"])
+    return remarks
 
 
 def find_folder(file: Path, names: Sequence[str], split: str | None = None) -> Path:

@@ -7,9 +7,9 @@ from operator import itemgetter
 from pathlib import Path
 
 from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, CocoImage, read_sound
+from rtmdet.data.coco.layout import place_images
 from rtmdet.data.doctor.finding import Finding, Item, Severity, SplitFiles
 from rtmdet.data.formats.faults import Fault, collect_faults
-from rtmdet.data.image_names import place_images
 
 FAULTS = {  # by code: what the cases are, and what to do
     "missing-list": ("required lists missing from the file", "export again with images, annotations and categories"),
@@ -30,7 +30,7 @@ HINTS = {
     ),
     "renamed-image": (
         "image names that differ from their files",
-        "no action needed: they were matched by the last parts of their paths",
+        "no action needed: they were matched by the last parts of their paths or without suffix",
     ),
     "group-category": (
         "categories that are only the supercategory of others",

@@ -24,7 +24,7 @@ from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.label_files import copy_image, label_names
 from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, Split, around, assemble
 from rtmdet.data.formats.yolo_layout import YoloLayout, read_data_yaml, read_layout, split_images
-from rtmdet.data.images import IMAGE_SUFFIXES
+from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES
 from rtmdet.data.split_names import SPLITS
 
 TOLERANCE = 0.01  # fractions may be this far outside 0 .. 1: tools round
@@ -93,13 +93,18 @@ def _find_labels(image: Path, listed: dict[Path, dict[str, list[str]]]) -> Path 
 def _lost_labels(images: Sequence[Path]) -> list[str]:
     """One line about label files without an image."""
     lost: list[Path] = []
+    photos: list[Path] = []
     for folder in dict.fromkeys(image.parent for image in images):
         stems = {comparable(image.stem) for image in files_below(folder, IMAGE_SUFFIXES, levels=0)}
         texts = [text for place in _label_folders(folder) for text in files_below(place, (".txt",), levels=0)]
         lost += [file for file in texts if comparable(file.stem) not in stems and holds_labels(file)]
+        photos += files_below(folder, HEIC_SUFFIXES, levels=0)
     if not lost:
         return []
-    return [f"{len(lost)} label files have no image, such as {lost[0]}: skipped; are images missing?"]
+    names = {comparable(file.stem) for file in lost}
+    heic = next((photo for photo in photos if comparable(photo.stem) in names), None)
+    why = "are images missing?" if heic is None else f"{heic} cannot be decoded here: convert it to JPEG"
+    return [f"{len(lost)} label files have no image, such as {lost[0]}: skipped; {why}"]
 
 
 def holds_labels(path: Path) -> bool:
