@@ -128,7 +128,7 @@ def export_data(annotations: FilePath, images: FilePath, out: FilePath, *, forma
         raise InputError(f"format {format!r}: expected one of {', '.join(WRITERS)}")
     if not split.isidentifier():
         raise InputError(f"--split {split}: expected a word such as train, val or test; give another name")
-    file = _read(path)
+    file = _read(path, folder)
     say(*place_images(path, file, folder))
     losses = WRITERS[format](file, folder, target, split)
     say(f"{count_objects(file)} -> {target}", *losses)
@@ -149,8 +149,11 @@ def split_data(
     targets = target / "train.json", target / "val.json"
     document = read_json(path) if path.suffix.lower() == ".json" else None
     if is_coco(document):
-        file = _read(path, document)
-        copies = _find_copies(path, file, folder)
+        folder = _image_folder(path, document, folder)
+        file = _read(path, folder, document)
+        lost = "images not found: copies of a photo may end up in both splits; give their folder with --images"
+        copies, remark = ([], lost) if folder is None else group_copies(file, folder)
+        say(*filter(None, [remark]))
     else:
         whole = _open_whole(path, folder)
         file = whole.coco
@@ -190,8 +193,9 @@ def merge_data(
         raise InputError(
             f"--images: expected a folder for each of {len(paths)} files, found {len(images)}; give one each"
         )
-    files = [_read(path) for path in paths]
     given = [user_path(folder) for folder in images or ()]
+    found: Sequence[Path | None] = given or [_image_folder(path, read_json(path), None) for path in paths]
+    files = [_read(path, folder) for path, folder in zip(paths, found, strict=True)]
     folders = given or [find_folder(path, file_names(file)) for path, file in zip(paths, files, strict=True)]
     for path, file, folder in zip(paths, files, folders, strict=True):
         say(*place_images(path, file, folder))
@@ -231,9 +235,9 @@ def count_objects(file: CocoFile) -> str:
     return f"{len(file['images'])} images, {len(file['annotations'])} objects"
 
 
-def _read(path: Path, document: object = None) -> CocoFile:
+def _read(path: Path, images: Path | None, document: object = None) -> CocoFile:
     """Read a COCO file, unless its content is given, and print what had to be repaired."""
-    file, remarks = read_and_repair(path, document=document)
+    file, remarks = read_and_repair(path, document=document, images=images)
     say(*remarks)
     return file
 
@@ -247,20 +251,16 @@ def _open_whole(path: Path, images: Path | None) -> Split:
     return next(iter(splits.values()))
 
 
-def _find_copies(path: Path, file: CocoFile, images: Path | None) -> list[set[int]]:
-    """Groups of images that show the same photo, with a printed line about them."""
+def _image_folder(path: Path, document: object, images: Path | None) -> Path | None:
+    """The folder of the images of a COCO file, the given one or that near it; None without one."""
     if images is not None and not images.is_dir():
         raise InputError(f"{images}: no such folder of images; check --images")
-    if images is not None and not any(map(ImageNames(images).find, file_names(file))):
+    if images is not None and not any(map(ImageNames(images).find, file_names(document))):
         raise InputError(f"{images}: expected the images of {path}, found none of them; check --images")
     try:
-        folder = images or find_folder(path, file_names(file))
+        return images or find_folder(path, file_names(document))
     except InputError:
-        say("images not found: copies of a photo may end up in both splits; give their folder with --images")
-        return []
-    together, remark = group_copies(file, folder)
-    say(*filter(None, [remark]))
-    return together
+        return None
 
 
 def _used_classes(file: CocoFile) -> set[str]:

@@ -162,6 +162,27 @@ def image_size(path: str | Path) -> tuple[int, int]:
     return read_header(path, read_image_bytes(path)).size
 
 
+def check_size(path: Path, size: tuple[int, int], given: tuple[int, int], source: str) -> None:
+    """Raise InputError if the (H, W) of an image file is not that `given` by its labels, `source` in words."""
+    if size != given:
+        turned = False
+        with suppress(_UnreadableHeaderError):
+            turned = read_header(path, read_image_bytes(path)).orientation > 1
+        raise InputError(
+            f"{path}: expected {given[1]} x {given[0]} pixels ({source}), found {size[1]} x {size[0]} after EXIF "
+            f"rotation; {size_remedy(size, given, turned=turned)}"
+        )
+
+
+def size_remedy(size: tuple[int, int], given: tuple[int, int], *, turned: bool) -> str:
+    """What to do where the (H, W) of an image is not that `given` by its labels; `turned` by its EXIF tag."""
+    if size != given[::-1]:
+        return "restore the annotated version, or annotate again"
+    if turned:
+        return "annotated without EXIF rotation: remove the EXIF orientation tag, but keep the pixels"
+    return "if the boxes fit, exchange width and height in the labels; otherwise restore the annotated version"
+
+
 class _UnreadableHeaderError(InputError):
     """Pillow cannot read the header."""
 

@@ -169,7 +169,7 @@ def open_images(
         dark = dark_remarks(dataset.few_paths, detectors[0].value_range)
         remarks = [*dataset.remarks, *dark, *filter(None, (overlap_remark(one, dataset) for one in runs))]
         return Images(annotations, folder, dataset.coco, dataset.category_ids), remarks
-    file, remarks = read_and_repair(annotations)
+    file, remarks = read_and_repair(annotations, images=folder)
     coco = index_coco(file)
     return Images(annotations, None, coco, tuple(sorted(coco.cats))), remarks
 

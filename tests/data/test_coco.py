@@ -8,14 +8,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from rtmdet.api.datasets import merge_data, split_data
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.coco.file import read_coco
 from rtmdet.data.coco.repairs import WRONG_BOXES
+from rtmdet.data.formats.open import open_dataset
+from rtmdet.data.json_file import write_json
 
 Document = dict[str, list[dict[str, object]]]
 
@@ -221,6 +225,58 @@ def test_a_class_without_objects_stays_a_class(folder: Path, change: dict[str, o
     assert data.remarks == []
 
 
+@pytest.mark.parametrize("size", [None, 0, "absent"])
+def test_a_missing_size_is_read_from_the_image(folder: Path, size: object) -> None:
+    document = sound()
+    (folder / "a").mkdir()
+    (folder / "7.png").rename(folder / "a" / "7.PNG")  # found as every image is
+    for key in ("width", "height"):
+        document["images"][0][key] = size
+        if size == "absent":
+            del document["images"][0][key]
+    assert dataset(folder, document).load(0).image.shape == (60, 80, 3)
+    split = open_dataset(folder / "annotations.json", folder).splits["train"]
+    assert split.coco["images"][0] == {"id": 7, "file_name": "7.png", "width": 80, "height": 60}
+
+
+def test_a_missing_size_of_a_missing_image_is_a_fault(folder: Path) -> None:
+    document = sound()
+    document["images"][0] |= {"file_name": "x.png", "width": None}
+    with pytest.raises(InputError, match="image 7: expected an integer for 'width', found None"):
+        dataset(folder, document)
+
+
+def test_exchanged_sizes_are_the_reason_for_a_box_outside(folder: Path) -> None:
+    document = sound()
+    document["images"][0] |= {"width": 60, "height": 80}
+    document["annotations"][1]["bbox"] = [62, 40, 18, 20]
+    with pytest.raises(InputError, match=r"7\.png: expected 60 x 80 .*, found 80 x 60 .*exchange width and height"):
+        dataset(folder, document)
+
+
+def test_a_photo_labeled_without_its_exif_rotation_says_what_to_do(folder: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(folder / "7.png") as image:
+        image.save(folder / "7.png", exif=exif)
+    with pytest.raises(InputError, match=r"expected 80 x 60 .*, found 60 x 80 .*; annotated without EXIF rotation"):
+        dataset(folder, sound()).load(0)
+
+
+def test_a_split_or_merged_file_has_the_missing_sizes(folder: Path) -> None:
+    document = sound()
+    for image in document["images"]:
+        del image["width"]
+    write_json(file := folder / "all.json", document)
+    parts = split_data(file, folder / "parts", val=0.5)
+    merged = folder / "merged.json"
+    merge_data([file], merged)
+    for sizes in ([image for part in parts for image in read_coco(part)["images"]], read_coco(merged)["images"]):
+        assert {(image["file_name"], image["width"]) for image in sizes} == {
+            (image["file_name"], image["width"]) for image in sound()["images"]
+        }
+
+
 def test_a_size_other_than_the_files_is_an_error(folder: Path) -> None:
     cv2.imwrite(str(folder / "7.png"), np.zeros((80, 60, 3), np.uint8))
     data = dataset(folder, sound())
@@ -251,8 +307,8 @@ FAULTS = [
     (set_in("images", 1, id="x3"), r"images\[1\]: expected an integer for 'id', found 'x3'"),
     (set_in("images", 1, id=True), "expected an integer for 'id', found True"),
     (set_in("images", 1, id=7), "image id 7 is used twice"),
-    (set_in("images", 1, width=0), "image 3: expected 'width' of at least 1 pixel, found 0"),
-    (remove_from("images", 1, "height"), "image 3: the key 'height' is missing"),
+    (set_in("images", 1, width=-1), "image 3: expected 'width' of at least 1 pixel, found -1"),
+    (put(images=[{"id": 3, "file_name": "absent.png", "width": 9}]), "image 3: the key 'height' is missing"),
     (set_in("images", 1, file_name=5), "image 3: expected text for 'file_name', found 5"),
     (set_in("images", 1, file_name="../x.png"), "1 of 4 image files are not in .*'../x.png'"),
     (set_in("images", 1, file_name="/etc/passwd"), "1 of 4 image files are not in .*'/etc/passwd'"),

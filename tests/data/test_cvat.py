@@ -103,7 +103,7 @@ def test_other_shapes_are_skipped_and_counted(tmp_path: Path) -> None:
         ),
         (BOX, '<box label="dog" xtl="80" ytl="1" xbr="90" ybr="9"/>', "shape 1: the box .* lies outside its image"),
         (BOX, "", r"annotations\.xml: expected objects on 2 labeled images, found none"),
-        ('width="80"', 'width="81"', r"expected the size of .*a\.png, 80 x 60 pixels .*, found 81 x 60"),
+        ('width="80"', 'width="81"', r"a\.png: expected 81 x 60 pixels \(.*\.xml\), found 80 x 60"),
         ('width="80"', "", r"annotations\.xml: a\.png: expected a finite number.* under 'width'"),
         ('name="a.png"', 'name=""', "image 0: expected a file name under 'name'"),
         ('name="a.png"', 'name="c.png"', r"1 of 2 image files are not in .*\('c\.png'\)"),

@@ -218,7 +218,7 @@ def test_faults_of_a_file(tmp_path: Path) -> None:
         convert_labelme(tmp_path)
     box = shape("rectangle", (1, 1), (5, 5))
     write_labelme(tmp_path, {"a": [box]}, imageHeight=61)
-    with pytest.raises(InputError, match=r"a\.json: expected the size of .*a\.png, 80 x 60 pixels .*, found 80 x 61"):
+    with pytest.raises(InputError, match=r"a\.png: expected 80 x 61 pixels \(.*a\.json\), found 80 x 60"):
         convert_labelme(tmp_path)
     write_labelme(tmp_path, {"a": [box]}, imageHeight="high")
     with pytest.raises(InputError, match="expected integers for 'imageHeight' and 'imageWidth', found 'high' and 80"):

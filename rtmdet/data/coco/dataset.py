@@ -17,7 +17,7 @@ from rtmdet.core.structures import ImageMeta, Instances, Sample
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened
 from rtmdet.data.caches import LruCache
-from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, read_and_repair
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, check_entry_size, read_and_repair
 from rtmdet.data.coco.layout import place_images
 from rtmdet.data.coco.usable import reason_against
 from rtmdet.data.coco.windows import Cutting, cut_pictures
@@ -67,7 +67,7 @@ class CocoDataset:
 
         Raises InputError for a fault in the file, a missing class, a missing image file, or if no box is usable.
         """
-        file, self.remarks = read_and_repair(annotations, classes or ())
+        file, self.remarks = read_and_repair(annotations, classes or (), images=images)
         self.remarks += place_images(annotations, file, images)
         if classes is not None and not training:
             self.remarks += _join_classes(annotations, file, classes)
@@ -190,7 +190,7 @@ class CocoDataset:
     def check_size(self, index: int) -> None:
         """Raise InputError if the size in the image file's header differs from the annotation file."""
         path = self.path(index)
-        _check_size(path, image_size(path), self._file_entry(index), self._annotations)
+        check_entry_size(path, image_size(path), self._file_entry(index), self._annotations)
 
     def _file_entry(self, index: int) -> CocoImage:
         """The entry of the whole picture in the file of the image at an index."""
@@ -225,17 +225,8 @@ def read_annotated_image(
     Raises InputError if it cannot be read or its size differs from the entry: its boxes would be misplaced.
     """
     image = read_image(path, value_range)
-    _check_size(path, image.shape[:2], entry, annotations)
+    check_entry_size(path, (image.shape[0], image.shape[1]), entry, annotations)
     return image
-
-
-def _check_size(path: Path, size: Sequence[int], entry: CocoImage, annotations: Path) -> None:
-    height, width = size
-    if (height, width) != (entry["height"], entry["width"]):
-        raise InputError(
-            f"{path}: expected {entry['width']} x {entry['height']} pixels (image {entry['id']} in {annotations}), "
-            f"found {width} x {height} after EXIF rotation; restore the image or annotate it again"
-        )
 
 
 def index_coco(file: CocoFile) -> COCO:

@@ -7,6 +7,7 @@ detection".
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NotRequired, TypedDict, TypeGuard, cast
 
@@ -20,6 +21,8 @@ from rtmdet.data.coco.repairs import (
     renumber_annotations,
 )
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
+from rtmdet.data.image_names import ImageNames
+from rtmdet.data.images import check_size, image_size
 from rtmdet.data.json_file import read_json
 
 
@@ -70,26 +73,30 @@ def read_coco(path: Path) -> CocoFile:
     return read_and_repair(path)[0]
 
 
-def read_and_repair(path: Path, classes: Collection[str] = (), document: object = None) -> tuple[CocoFile, list[str]]:
+def read_and_repair(
+    path: Path, classes: Collection[str] = (), document: object = None, *, images: Path | None = None
+) -> tuple[CocoFile, list[str]]:
     """Read and check an annotation file; also returns one line about each kind of repair.
 
     If annotation ids repeat (some exporters restart in every image), all are renumbered from 1; ids of images and
     classes must not repeat. Categories that are only the supercategory of others are removed, unless they are among
     `classes`. Boxes are clipped to their image. `document` is the file's content where it is read already; it becomes
-    the result.
+    the result. Missing image sizes are read from the image files in the folder `images`.
 
     Raises InputError at the first fault, with the file, the entry's id and what to do.
     """
-    file, groups = read_sound(path, classes, document)
-    images = {image["id"]: image for image in file["images"]}
+    file, groups = read_sound(path, classes, document, images=images)
+    entries = {image["id"]: image for image in file["images"]}
     for annotation in file["annotations"]:
-        if is_outside(annotation, image := images[annotation["image_id"]]):
+        if is_outside(annotation, image := entries[annotation["image_id"]]):
+            if images is not None and (found := ImageNames(images).path(image["file_name"])):
+                check_entry_size(found, image_size(found), image, path)  # the likelier reason
             raise InputError(
                 f"{path}: annotation {annotation['id']}: box {annotation['bbox']} (x, y, width, height) lies outside "
                 f"its image {image['id']} of {image['width']} x {image['height']} pixels; correct or remove the box"
             )
     annotations = cast("list[Entry]", file["annotations"])
-    repeated, clipped = renumber_annotations(annotations), clip_overhanging_boxes(annotations, images)
+    repeated, clipped = renumber_annotations(annotations), clip_overhanging_boxes(annotations, entries)
     remarks = [f"repeated annotation ids: {repeated}; all are renumbered from 1"] if repeated else []
     if text := clipped_remark(clipped, len(annotations)):
         remarks.append(text)
@@ -102,12 +109,13 @@ def read_and_repair(path: Path, classes: Collection[str] = (), document: object 
 
 
 def read_sound(
-    path: Path, classes: Collection[str] = (), document: object = None
+    path: Path, classes: Collection[str] = (), document: object = None, *, images: Path | None = None
 ) -> tuple[CocoFile, list[CocoCategory]]:
     """The usable entries, and the categories removed because they are only the supercategory of others.
 
     Every annotation has its image and its category among them; its box may lie outside the image. Missing `area` and
-    `iscrowd` are filled in (the box's area, 0). File names get forward slashes.
+    `iscrowd` are filled in (the box's area, 0), and image sizes from the files in `images`. File names get forward
+    slashes.
 
     Raises InputError at the first fault; while faults are collected, only if the file has no list of images.
     """
@@ -119,7 +127,7 @@ def read_sound(
         key: _read_entries(path, document, key, check)
         for key, check in (
             ("categories", _check_category),
-            ("images", _check_image),
+            ("images", partial(_check_image, None if images is None else ImageNames(images))),
             ("annotations", _check_annotation),
         )
     }
@@ -227,9 +235,17 @@ def _check_unique_names(path: Path, categories: Iterable[CocoCategory]) -> None:
             raise_or_collect(f"{path}: {text}", "repeated-name")
 
 
-def _check_image(where: str, entry: Entry) -> None:
+def check_entry_size(path: Path, size: tuple[int, int], entry: CocoImage, annotations: Path) -> None:
+    """Raise InputError if the (H, W) of an image file differs from its entry in the annotation file."""
+    check_size(path, size, (entry["height"], entry["width"]), f"image {entry['id']} in {annotations}")
+
+
+def _check_image(names: ImageNames | None, where: str, entry: Entry) -> None:
     name = _text(where, entry, "file_name", "name the image's file")
     entry["file_name"] = name.replace("\\", "/")  # as Windows writes it
+    if names is not None and not (entry.get("width") and entry.get("height")) and (file := names.path(name)):
+        height, width = image_size(file)
+        entry |= {"height": entry.get("height") or height, "width": entry.get("width") or width}
     for key in ("width", "height"):
         if _integer(where, entry, key) < 1:
             raise InputError(f"{where}: expected {key!r} of at least 1 pixel, found {entry[key]}; correct it")

@@ -75,7 +75,7 @@ def read_annotation_file(source: SplitFiles) -> tuple[AnnotationFile, list[Findi
     Raises InputError only if the file or the folder is missing, or the file is not JSON or has no list of images.
     """
     with collect_faults() as faults:
-        file, groups = read_sound(source.annotations)
+        file, groups = read_sound(source.annotations, images=source.images)
         names = [image["file_name"] for image in file["images"]]
         place_images(source.annotations, file, source.images)
     images = {image["id"]: image for image in file["images"]}

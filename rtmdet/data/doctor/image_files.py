@@ -27,6 +27,7 @@ from rtmdet.data.images import (
     range_of,
     read_header,
     read_image_bytes,
+    size_remedy,
     used_range,
 )
 
@@ -121,16 +122,15 @@ def of_wrong_size(file: AnnotationFile, inspected: Mapping[int, InspectedImage])
 
 
 def _find_wrong_sizes(file: AnnotationFile, inspected: Mapping[int, InspectedImage]) -> Finding:
-    items = []
+    items, remedies = [], dict[str, None]()
     for image_id in sorted(of_wrong_size(file, inspected)):
         one, given = inspected[image_id], _size_of(file.images[image_id])
         assert one.size is not None, "it was compared"
         why = EXIF if one.turned and one.size == given[::-1] else ""
         text = f"{one.size[1]} x {one.size[0]}, the annotation file has {given[1]} x {given[0]}{why}"
         items.append(file.image_item(image_id, text))
-    advice = "boxes would be misplaced: restore the images that were annotated, or annotate these"
-    if any(EXIF in item.text for item in items):
-        advice += "; where EXIF is the reason: save the pixels rotated and remove the EXIF tag"
+        remedies[size_remedy(one.size, given, turned=one.turned)] = None
+    advice = f"boxes would be misplaced: {'; '.join(remedies)}"
     message = "images whose size differs from the annotation file"
     return file.finding("error", "wrong-size", message, advice, items)
 

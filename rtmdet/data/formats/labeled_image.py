@@ -17,7 +17,7 @@ from rtmdet.data.coco.file import CocoCategory, CocoFile, box_annotation
 from rtmdet.data.coco.repairs import ROUNDING, clipped_remark, overhang
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.image_names import locate_images
-from rtmdet.data.images import image_size
+from rtmdet.data.images import check_size, image_size
 from rtmdet.data.json_file import write_json
 from rtmdet.data.split_names import only_file
 
@@ -167,13 +167,9 @@ def assemble(
 
 def _checked_size(image: LabeledImage, path: Path) -> tuple[int, int]:
     """(H, W) of the image file. Raises InputError if it differs from the label file."""
-    height, width = image_size(path)
-    if image.size is not None and image.size != (height, width):
-        raise InputError(
-            f"{image.label_file}: expected the size of {path}, {width} x {height} pixels after EXIF rotation, found "
-            f"{image.size[1]} x {image.size[0]}; restore the image or annotate it again"
-        )
-    return height, width
+    size = image_size(path)
+    check_size(path, size, image.size or size, str(image.label_file))
+    return size
 
 
 def _in_pixels(found: LabeledObject, size: tuple[int, int]) -> Outline:

@@ -169,10 +169,13 @@ def _coco(
 
 def _coco_splits(found: Mapping[str, tuple[Path, Path]], documents: Mapping[Path, object]) -> dict[str, Split]:
     """The COCO files, without categories that are not a class in any split; `documents` are read already."""
-    read = {name: read_and_repair(file, document=documents.get(file)) for name, (file, _) in found.items()}
+    read = {
+        name: read_and_repair(file, document=documents.get(file), images=images)
+        for name, (file, images) in found.items()
+    }
     if len(read) > 1 and any(remarks for _, remarks in read.values()):
         classes = {category["name"] for coco, _ in read.values() for category in coco["categories"]}
-        read = {name: read_and_repair(file, classes) for name, (file, _) in found.items()}
+        read = {name: read_and_repair(file, classes, images=images) for name, (file, images) in found.items()}
     return {name: Split(coco, found[name][1], remarks, found[name][0]) for name, (coco, remarks) in read.items()}
 
 

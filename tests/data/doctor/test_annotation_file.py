@@ -13,7 +13,7 @@ def test_a_sound_data_set_has_no_finding(patient) -> None:
 
 
 ENTRY_FAULTS = [
-    ("images", lambda d: d["images"][3].pop("width"), "broken-entry", "image 4: the key 'width' is missing"),
+    ("images", lambda d: d["images"][3].update(width="x"), "broken-entry", "4: expected an integer for 'width'"),
     ("images", lambda d: d["images"].append("x"), "broken-entry", "images[4]: expected an object {...}, found 'x'"),
     ("images", lambda d: d["images"].append(d["images"][0]), "repeated-image-id", "used twice, again at images[4]"),
     ("annotations", lambda d: d["annotations"][5].update(bbox=[1, 2, 3]), "broken-entry", "expected 4 finite"),
@@ -44,6 +44,12 @@ def test_faults_of_entries(patient, key: str, damage: Callable, code: str, words
     assert all(len(getattr(file, other)) == (4 if other == "images" else 2) for other in others)
 
 
+def test_missing_sizes_are_read_from_the_images(patient) -> None:
+    for image in patient.documents["train"]["images"]:
+        del image["width"], image["height"]
+    assert patient.check() == []
+
+
 def test_a_group_category_is_reported_and_is_not_a_class(patient) -> None:
     for document in patient.documents.values():
         for category in document["categories"]:
@@ -61,14 +67,14 @@ def test_what_is_sound_remains(patient) -> None:
     document = patient.documents["train"]
     document["annotations"][0]["bbox"] = "all"
     document["annotations"][1]["id"] = 3
-    document["images"][3]["height"] = 0
+    document["images"][3]["height"] = -1
     file, _ = read_annotation_file(patient.sources(["train"])[0])
     assert list(file.images) == [1, 2, 3]
     assert [one["id"] for one in file.annotations] == [n + 1 if n != 1 else 3 for n in range(1, 20) if n % 4 != 3]
 
 
 def test_objects_of_a_broken_image_are_not_reported_as_of_an_unknown_one(patient) -> None:
-    del patient.documents["train"]["images"][3]["width"]
+    patient.documents["train"]["images"][3]["width"] = -1
     _, findings = read_annotation_file(patient.sources(["train"])[0])
     assert [finding.code for finding in findings if finding.items] == ["broken-entry"]
 

@@ -110,7 +110,17 @@ def test_annotated_before_the_turn(patient, only) -> None:
     finding = only(patient.check(), "wrong-size")
     assert finding.severity == "error"
     assert finding.items[0].text == "1.jpg: 120 x 160, the annotation file has 160 x 120, before EXIF rotation"
-    assert "save the pixels rotated and remove the EXIF tag" in finding.advice
+    assert finding.advice.endswith(
+        "annotated without EXIF rotation: remove the EXIF orientation tag, but keep the pixels"
+    )
+    with Image.open(patient.path("train", 1)) as image:  # as the advice says
+        image.save(patient.path("train", 1))
+    assert patient.check() == []
+
+
+def test_exchanged_width_and_height(patient, only) -> None:
+    patient.documents["train"]["images"][0] |= {"width": 120, "height": 160}
+    assert "if the boxes fit, exchange width and height" in only(patient.check(), "wrong-size").advice
 
 
 def test_files_without_an_entry_in_any_split_of_the_folder(patient, only) -> None:
