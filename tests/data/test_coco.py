@@ -277,6 +277,15 @@ def test_a_split_or_merged_file_has_the_missing_sizes(folder: Path) -> None:
         }
 
 
+@pytest.mark.parametrize(("shift", "words"), [(-1, "3 .. 19.*add 1 to"), (1, "5 .. 21.*subtract 1 from")])
+def test_category_ids_from_another_start_are_one_fault(folder: Path, shift: int, words: str) -> None:
+    document = sound()
+    for one in document["annotations"]:
+        one["category_id"] += shift
+    with pytest.raises(InputError, match=f"class ids run {words} the class ids of all objects$"):
+        dataset(folder, document)
+
+
 def test_a_size_other_than_the_files_is_an_error(folder: Path) -> None:
     cv2.imwrite(str(folder / "7.png"), np.zeros((80, 60, 3), np.uint8))
     data = dataset(folder, sound())

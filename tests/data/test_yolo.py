@@ -11,6 +11,7 @@ import yaml
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import read_coco
+from rtmdet.data.formats.faults import collect_faults
 from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.formats.yolo import convert_yolo
 from rtmdet.data.json_file import write_json
@@ -217,6 +218,28 @@ def test_faults_of_a_label(tmp_path: Path, line: str, words: str) -> None:
     path = write_data(tmp_path, labels={"a": f"0 0.5 0.5 0.5 0.5\n{line}\n"})
     with pytest.raises(InputError, match=words):
         convert_yolo(path, "train")
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers", "words"),
+    [
+        (NAMES, (1, 3), "1 .. 3, but the classes are numbered 0 .. 2: subtract 1 from"),
+        (["dog"], (1, 1), "1 .. 1, but the classes are numbered 0 .. 0: subtract 1 from"),
+        ({1: "dog", 2: "cat"}, (0, 1), "0 .. 1, but the classes are numbered 1 .. 2: add 1 to"),
+    ],
+)
+def test_class_numbers_from_another_start_are_one_fault(
+    tmp_path: Path, names: object, numbers: tuple[int, int], words: str
+) -> None:
+    labels = {name: f"{number} 0.5 0.5 0.5 0.5\n" for name, number in zip("ab", numbers, strict=True)}
+    path = write_data(tmp_path, labels=labels, description={"train": "images/train", "names": names})
+    with pytest.raises(InputError, match=f"data.yaml: class ids run {words} the class ids of all objects$"):
+        convert_yolo(path, "train")
+    with collect_faults() as faults:
+        split = convert_yolo(path, "train")
+    assert len(faults) == 1
+    found = {one["id"]: one["name"] for one in split.coco["categories"]}
+    assert found[split.coco["annotations"][0]["category_id"]] == "dog"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import NotRequired, TypedDict, TypeGuard, cast
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import is_one_line, shown
-from rtmdet.data.class_names import similar_name_remarks
+from rtmdet.data.class_names import id_shift, shift_text, similar_name_remarks
 from rtmdet.data.coco.repairs import (
     clip_overhanging_boxes,
     clipped_remark,
@@ -288,6 +288,11 @@ def _box_around(segmentation: object) -> list[float] | None:
 def _check_references(path: Path, file: CocoFile, given: Mapping[str, set[int]]) -> None:
     """Keep only annotations with a usable image and category. Broken images and categories are reported already."""
     images, categories = ({entry["id"]: entry for entry in file[key]} for key in ("images", "categories"))
+    used = {one["category_id"] for one in file["annotations"]}
+    if shift := id_shift(used, given["categories"]):
+        raise_or_collect(f"{path}: {shift_text(used, given['categories'], shift)}", "shifted-ids")
+        for one in file["annotations"]:
+            one["category_id"] -= shift
     for one in file["annotations"]:
         place, category, image = f"{path}: annotation {one['id']}", one["category_id"], one["image_id"]
         if category not in given["categories"]:

@@ -19,6 +19,7 @@ FAULTS = {  # by code: what the cases are, and what to do
     "repeated-category-id": ("repeated category ids", "give every category its own id"),
     "repeated-name": ("categories with the same name", "rename or merge them"),
     "unknown-category": ("objects with an unknown category", "correct category_id, or add it to 'categories'"),
+    "shifted-ids": ("class ids that are all one too high or too low", "correct all as the line says"),
     "unknown-image": ("objects with an unknown image", "correct image_id, or add it to 'images'"),
     "ambiguous-image": ("image names that match several files", "write the path of the right file"),
     "shared-image": ("image files that several entries name", "add the missing images"),

@@ -9,6 +9,8 @@ Not written with hotcoco, which drops the folders of the images and does not cli
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +20,10 @@ import yaml
 from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import shown
+from rtmdet.data.class_names import id_shift, shift_text
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
 from rtmdet.data.files import as_on_disk, comparable, files_below
-from rtmdet.data.formats.faults import one_entry
+from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.formats.label_files import copy_image, label_names
 from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, Split, around, assemble
 from rtmdet.data.formats.yolo_layout import YoloLayout, read_data_yaml, read_layout, split_images
@@ -48,6 +51,7 @@ def convert_yolo(path: Path, split: str) -> Split:
             f"{folder}: expected label files such as {expected}, found none for {len(files)} images; "
             "put the labels there"
         )
+    layout = _as_numbered(layout, label_files)
     everything = (line.values for label_file in label_files for line in _read_lines(label_file))
     like_poses, poses = (0, False) if layout.has_keypoints else _count_poses(everything)
     labeled = []
@@ -112,6 +116,21 @@ def holds_labels(path: Path) -> bool:
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         words = file.readline().split()
     return len(words) >= 5 and words[0].isdecimal()
+
+
+def _as_numbered(layout: YoloLayout, label_files: Iterable[Path | None]) -> YoloLayout:
+    """The layout, with the names as the labels number them where all class ids are one too high or too low.
+
+    Raises InputError about that, unless faults are collected.
+    """
+    used: set[int] = set()
+    with suppress(InputError):  # an unreadable file: reported when its labels are read
+        lines = (line for file in label_files for line in _read_lines(file))
+        used = {int(line.label) for line in lines if line.label.is_integer()}
+    if not (shift := id_shift(used, layout.names)):
+        return layout
+    raise_or_collect(f"{layout.file}: {shift_text(used, layout.names, shift)}")
+    return replace(layout, names={number + shift: name for number, name in layout.names.items()})
 
 
 class _Line(NamedTuple):

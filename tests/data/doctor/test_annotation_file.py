@@ -44,6 +44,16 @@ def test_faults_of_entries(patient, key: str, damage: Callable, code: str, words
     assert all(len(getattr(file, other)) == (4 if other == "images" else 2) for other in others)
 
 
+def test_ids_from_another_start_are_one_finding_and_are_read_as_meant(patient) -> None:
+    for one in patient.documents["train"]["annotations"]:
+        one["category_id"] -= 1
+    file, findings = read_annotation_file(patient.sources(["train"])[0])
+    (finding,) = (one for one in findings if one.items)
+    assert (finding.code, finding.severity, len(finding.items)) == ("shifted-ids", "error", 1)
+    assert finding.items[0].text.startswith("class ids run 0 .. 1, but the classes are numbered 1 .. 2: add 1 to the")
+    assert {one["category_id"] for one in file.annotations} == {1, 2}
+
+
 def test_missing_sizes_are_read_from_the_images(patient) -> None:
     for image in patient.documents["train"]["images"]:
         del image["width"], image["height"]
