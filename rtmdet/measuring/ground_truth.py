@@ -64,8 +64,8 @@ def _open_given(detector: Detector, data: Path, images: Path | None, split: str 
         try:
             dataset = open_coco(detector, found.write(temporary), found.images)
         except InputError as error:
-            raise InputError(str(error).replace(str(temporary), f"{data}, as COCO")) from error
-    remarks = [remark.replace(str(temporary), f"{data}, as COCO") for remark in dataset.remarks]
+            raise InputError(str(error).replace(str(temporary), str(data))) from error
+    remarks = [remark.replace(str(temporary), str(data)) for remark in dataset.remarks]
     if found.annotations is None:
         remarks[:0] = found.remarks
     if split is None and name == "train" and data.is_dir():

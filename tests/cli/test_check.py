@@ -75,6 +75,17 @@ def test_one_labelled_image_is_too_few_for_a_run_and_enough_for_overfitting(
     assert "copies of training images" not in result.stdout, "it is the only image of both"
 
 
+def test_an_error_about_a_temporary_file_names_the_given_one(
+    command: Command, dataset: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    content = json.loads((dataset / "train" / "annotations.json").read_text())
+    content["images"] = [image | {"width": 200, "height": 200} for image in content["images"]]
+    (tmp_path / "sizes.json").write_text(json.dumps(content))
+    (tmp_path / "images").symlink_to(dataset / "train" / "images")
+    result = command("check", "--data", tmp_path / "sizes.json", "--weights", checkpoint)
+    assert f" in {tmp_path}/sizes.json), found" in result.stderr
+
+
 def test_without_an_image_of_few_boxes_the_one_with_the_fewest_is_overfit(dataset: Path, tmp_path: Path) -> None:
     content = json.loads((dataset / "train" / "annotations.json").read_text())
     image, category = content["images"][1], content["categories"][0]["id"]

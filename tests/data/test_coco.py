@@ -277,6 +277,14 @@ def test_a_split_or_merged_file_has_the_missing_sizes(folder: Path) -> None:
         }
 
 
+def test_boxes_in_fractions_are_named(folder: Path) -> None:
+    document = sound()
+    for one in document["annotations"]:
+        one["bbox"] = [value / 80 for value in one["bbox"]]
+    with pytest.raises(InputError, match=r"no usable box .*; they look like fractions of the image's size: multiply"):
+        dataset(folder, document)
+
+
 @pytest.mark.parametrize(("shift", "words"), [(-1, "3 .. 19.*add 1 to"), (1, "5 .. 21.*subtract 1 from")])
 def test_category_ids_from_another_start_are_one_fault(folder: Path, shift: int, words: str) -> None:
     document = sound()

@@ -19,7 +19,7 @@ from rtmdet.core.wording import shortened
 from rtmdet.data.caches import LruCache
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, check_entry_size, read_and_repair
 from rtmdet.data.coco.layout import place_images
-from rtmdet.data.coco.usable import reason_against
+from rtmdet.data.coco.usable import FRACTIONS, are_fractions, reason_against
 from rtmdet.data.coco.windows import Cutting, cut_pictures
 from rtmdet.data.files import spread
 from rtmdet.data.images import LOOKED_AT, ValueRange, image_size, read_image
@@ -213,7 +213,8 @@ class CocoDataset:
                 records.append(record)
         if not any(len(record.instances) for record in records):
             why = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count) or "the file has none"
-            raise InputError(f"{self._annotations}: no usable box of {list(self.classes)}: {why}; check the file")
+            advice = FRACTIONS if self.coco.anns and are_fractions(self.coco.anns.values()) else "check the file"
+            raise InputError(f"{self._annotations}: no usable box of {list(self.classes)}: {why}; {advice}")
         return records
 
 

@@ -1,9 +1,11 @@
 """Which annotations training uses."""
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from enum import StrEnum
 
 from rtmdet.data.coco.file import CocoAnnotation
+
+FRACTIONS = "they look like fractions of the image's size: multiply by its width and height"
 
 
 class Unusable(StrEnum):
@@ -25,3 +27,8 @@ def reason_against(annotation: CocoAnnotation, wanted: Container[int]) -> Unusab
     if width < 1 or height < 1:
         return Unusable.TOO_SMALL
     return Unusable.WITHOUT_AREA if annotation["area"] <= 0 else None
+
+
+def are_fractions(annotations: Iterable[CocoAnnotation]) -> bool:
+    """Whether all boxes look like fractions of the image's size instead of pixels."""
+    return all(max(annotation["bbox"]) <= 1 for annotation in annotations)

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterator, Sequence
 from rtmdet.data.coco.dataset import MIN_SIDE
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_outside
 from rtmdet.data.coco.repairs import ROUNDING, WRONG_BOXES, are_too_many, overhang
-from rtmdet.data.coco.usable import Unusable, reason_against
+from rtmdet.data.coco.usable import FRACTIONS, Unusable, are_fractions, reason_against
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item, Severity
 
@@ -60,8 +60,8 @@ def find_unusable_objects(file: AnnotationFile, wanted: set[int]) -> Iterator[Fi
             items[reason].append(file.box_item(annotation, f"{category} {annotation['bbox']}"))
     for reason, cases in items.items():
         severity, code, advice = UNUSABLE[reason]
-        if reason is Unusable.TOO_SMALL and all(max(annotation["bbox"]) <= 1 for annotation in file.annotations):
-            advice = "they look like fractions of the image's size: multiply by its width and height"
+        if reason is Unusable.TOO_SMALL and are_fractions(file.annotations):
+            advice = FRACTIONS
         yield file.finding(severity, code, f"objects not used: {reason}", advice, cases)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +53,8 @@ def dry_run(options: RunOptions, *, overfits: bool = False) -> bool:
         try:
             return check_run(OwnData.open(options, Path(folder)).configure(), overfits=overfits)
         except InputError as error:  # the temporary file will be gone
-            raise InputError(str(error).replace(f"{folder}/data/", f"{options.data}, as COCO: ")) from error
+            converted = rf"{re.escape(folder)}/data/\w+\.json"
+            raise InputError(re.sub(converted, lambda _: str(options.data), str(error))) from error
 
 
 def check_run(config: Config, *, overfits: bool) -> bool:
