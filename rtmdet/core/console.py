@@ -47,9 +47,15 @@ def write_above_bar(text: str) -> None:
 
 def bars_hidden() -> bool:
     """Whether progress bars would not be seen as such: standard error is neither a terminal nor a notebook's."""
-    return not (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    return not (sys.stderr.isatty() or _in_notebook())
+
+
+def _in_notebook() -> bool:
+    return "ipykernel" in sys.modules
 
 
 def progress(items: Iterable[Item], text: str) -> Iterator[Item]:
     """Iterate over `items` with a progress bar that is removed at the end."""
-    return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True, disable=bars_hidden() or not _speaks()))
+    place = 0 if _in_notebook() else None  # notebooks show one line: a second bar takes it for a while
+    hidden = bars_hidden() or not _speaks()
+    return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True, position=place, disable=hidden))

@@ -1,11 +1,12 @@
-"""Printed lines on consoles that lack letters."""
+"""Printed lines on consoles that lack letters, and where progress bars are shown."""
 
 import io
 import sys
 
 import pytest
+from tqdm import tqdm
 
-from rtmdet.core.console import say, warn, write_above_bar
+from rtmdet.core.console import bars_hidden, progress, say, warn, write_above_bar
 
 
 def test_letters_that_a_console_lacks_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,3 +21,15 @@ def test_letters_that_a_console_lacks_are_escaped(monkeypatch: pytest.MonkeyPatc
         stream.flush()
     out, err = (stream.buffer.getvalue().decode("cp1252").split() for stream in streams)  # type: ignore[attr-defined]
     assert (out, err) == (["é", r"\u6c14\u7403", r"\u7403"], [r"\u6c14"])
+
+
+def test_notebooks_have_bars_on_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress([1, 2], "hidden")) == [1, 2]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    with tqdm(total=3, disable=bars_hidden(), leave=False) as outer:
+        outer.update()
+        assert list(progress([1, 2], "within")) == [1, 2]
+    shown = capsys.readouterr().err
+    assert "within:" in shown
+    assert not {"\n", "\x1b"} & set(shown)
