@@ -42,7 +42,9 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     layer = dict(model.named_modules(remove_duplicate=False)).get(path)
     if layer is not None and _runs(layer):
         return layer
-    near = difflib.get_close_matches(_bracketed(path), layer_names(model), n=3, cutoff=0.5)
+    names = layer_names(model)
+    near = [one for one in names if one.endswith(f".{_bracketed(path)}")][:3]
+    near = near or difflib.get_close_matches(_bracketed(path), names, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}? " if near else ""
     found = "does not exist" if layer is None else "is a list of layers and has no output itself"
     raise InputError(f"layer {name!r} {found}: {hint}rtmdet visualize --list-layers prints all names")

@@ -46,6 +46,8 @@ def test_every_listed_name_finds_its_layer(model: RTMDet) -> None:
 
 
 def test_an_unknown_layer_lists_near_names(model: RTMDet) -> None:
+    with pytest.raises(InputError, match=r"layer 'stem' does not exist: did you mean backbone\.stem\?"):
+        find_layer(model, "stem")
     with pytest.raises(InputError, match=r"'neck.out_conv\[0\]' does not exist: did you mean neck\.out_convs\[0\]"):
         find_layer(model, "neck.out_conv[0]")
 
