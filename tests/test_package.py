@@ -31,7 +31,7 @@ def test_types_are_shipped() -> None:
     ("function", "arguments", "named", "words"),
     [
         ("check_data", [None], {}, "data: expected text or a path, found None"),
-        ("compare", [1, "b"], {}, "a: expected text or a path, found 1"),
+        ("compare", [1, "b"], {}, "a: expected Detector or text or a path, found 1"),
         ("evaluate", ["x.pth"], {"batch_size": "8"}, "batch_size: expected a whole number, found '8'"),
         ("export", ["x.pth", "onnx"], {}, "formats: expected a list of texts, found 'onnx'"),
         ("label", ["x.pth", 3], {"format": "coco", "out": "y"}, "photos: expected text or a path or a list of texts"),
