@@ -124,6 +124,7 @@ def export_data(annotations: FilePath, images: FilePath, out: FilePath, *, forma
     `format` is yolo or voc. Other splits that the folder holds are kept. Raises InputError.
     """
     path, folder, target = user_path(annotations), user_path(images), user_path(out)
+    split = usual_split(split)
     if format not in WRITERS:
         raise InputError(f"format {format!r}: expected one of {', '.join(WRITERS)}")
     if not split.isidentifier():

@@ -20,7 +20,7 @@ from rtmdet.cli.unknown_words import unknown_command, unknown_options
 from rtmdet.core.errors import InputError
 from rtmdet.core.processes import started_processes, started_rank
 from rtmdet.core.whole_file import refused
-from rtmdet.core.wording import messages_for_python
+from rtmdet.core.wording import messages_for_commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # the terminal may be unable to show a name in a file
     try:
         _check_processes(arguments.command)
-        with messages_for_python(False), _ended_by_sigterm():
+        with messages_for_commands(), _ended_by_sigterm():
             return run_command(arguments)
     except InputError as error:
         _print_error(error)

@@ -60,12 +60,12 @@ def _with_hints(words: Sequence[str], known: Sequence[str], *, has_data: bool) -
     value_follows = False
     for word, following in zip(words, [*words[1:], "-"], strict=True):
         option, equals, value = word.partition("=")
-        if not option.startswith("-"):
+        if not option.startswith("-") or value_follows:
             if not value_follows:
                 yield repr(word) if has_data else f"{word!r} (did you mean --data {word}?)"
             value_follows = False
             continue
-        value_follows = not equals and not following.startswith("-")
+        value_follows = not equals and (not following.startswith("-") or following[1:2].isdigit())
         hint = _hint(option.lstrip("-").lower().replace("_", "-"), known)
         if hint and "." in hint:
             hint = f"--set {hint}={following if value_follows else value or '...'}"

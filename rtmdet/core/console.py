@@ -47,7 +47,8 @@ def write_above_bar(text: str) -> None:
 
 def bars_hidden() -> bool:
     """Whether progress bars would not be seen as such: standard error is neither a terminal nor a notebook's."""
-    return not (sys.stderr.isatty() or _in_notebook())
+    is_terminal = getattr(sys.stderr, "isatty", None)  # a stream of the user's own may lack it
+    return not (_in_notebook() or (is_terminal is not None and is_terminal()))
 
 
 def _in_notebook() -> bool:

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rtmdet.core.errors import UNPRINTABLE, InputError
 
@@ -12,30 +13,40 @@ OPTION = re.compile(
     r"|(?<![^\s(])--(?P<name>[a-z][a-z-]*)(?P<value>[ =]N?[\d.]*\b)?"
 )
 ARGUMENTS = {"set": "settings", "input": "input_size", "batch": "batch_size", "layer": "layers",
-             "class-names": "classes"}  # fmt: skip
+             "class-names": "classes", "max-boxes": "max_detections"}  # fmt: skip
 SWITCHES = ("resume", "keep-classes", "nms", "half", "int8", "recursive", "decode", "merge-similar")
 
-_for_python: bool | None = None  # whether messages name arguments of Python; None: undecided
+_of_commands = False  # whether this is the command line, in all threads
+_for_python = ContextVar("_for_python", default=False)  # whether a function of the public interface is at work
 
 
 @contextmanager
-def messages_for_python(python: bool = True) -> Iterator[None]:
-    """Let messages name arguments of Python, or options if `python` is False; the outermost block decides."""
-    global _for_python
-    before = _for_python
-    _for_python = python if before is None else before
+def messages_for_commands() -> Iterator[None]:
+    """Let messages name options, whatever they come from."""
+    global _of_commands
+    before, _of_commands = _of_commands, True
+    try:
+        yield
+    finally:
+        _of_commands = before
+
+
+@contextmanager
+def messages_for_python() -> Iterator[None]:
+    """Let messages, also that of an InputError, name arguments of Python, except on the command line."""
+    token = _for_python.set(True)
     try:
         yield
     except InputError as error:
         error.args = (as_called(str(error)),)
         raise
     finally:
-        _for_python = before
+        _for_python.reset(token)
 
 
 def as_called(text: str) -> str:
     """A message that names options, such as `--minutes 5`; for a user of Python with the arguments, `minutes=5`."""
-    return OPTION.sub(_argument, text) if _for_python else text
+    return OPTION.sub(_argument, text) if _for_python.get() and not _of_commands else text
 
 
 def _argument(found: re.Match[str]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 Item = TypeVar("Item")
+OF_A_RUN = {"config.yaml", "log.jsonl"}  # in the folder of a training
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
@@ -19,13 +20,13 @@ def files_below(folder: Path, suffixes: Container[str], *, levels: int | None = 
     """The sorted files in and below a folder with one of the lowercase `suffixes`, `levels` folders deep (None: all).
 
     Links to folders are followed, each folder is visited once. Skipped are hidden files and folders, __MACOSX (with
-    a file "._a.jpg" for each a.jpg) and folders that cannot be listed.
+    a file "._a.jpg" for each a.jpg), those of trainings below, and folders that cannot be listed.
     """
     found: list[Path] = []
     seen: set[str] = set()
     for root, folders, names in os.walk(folder, followlinks=True):
         place = Path(root)
-        if (real := os.path.realpath(root)) in seen:
+        if (real := os.path.realpath(root)) in seen or (place != folder and {*names} >= OF_A_RUN):
             folders.clear()
             continue
         seen.add(real)
@@ -36,9 +37,10 @@ def files_below(folder: Path, suffixes: Container[str], *, levels: int | None = 
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The sorted folders in a folder, without hidden ones; none of a file or a folder that cannot be listed."""
+    """The sorted folders in a folder, as in `files_below`; none of a file or a folder that cannot be listed."""
     _, names, _ = next(os.walk(folder), ("", [], []))
-    return [folder / name for name in sorted(names) if _is_shown(name)]
+    shown = (folder / name for name in sorted(names) if _is_shown(name))
+    return [one for one in shown if not all((one / name).is_file() for name in OF_A_RUN)]
 
 
 def _is_shown(name: str) -> bool:

@@ -5,7 +5,7 @@ Dimension legend: D detections of one image, K classes.
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,13 @@ class CocoMetrics:
     def __getitem__(self, name: str) -> float:
         """The metric of a name, such as AP50."""
         return self.to_dict()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(NAMES)
+
+    def keys(self) -> tuple[str, ...]:
+        """The names of the metrics, as of a dict."""
+        return NAMES
 
     def to_dict(self) -> dict[str, float]:
         """The 12 metrics by name."""

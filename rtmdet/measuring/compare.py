@@ -134,6 +134,8 @@ def open_run(name: str | Detector, device: str, input_size: int | tuple[int, int
     `input_size` replaces that of a checkpoint. Raises InputError.
     """
     if isinstance(name, Detector):
+        if input_size is not None:
+            raise InputError(f"--input {input_size}: a Detector has its own input size: open it with this one")
         return ComparedRun(name.path or Path("the detector"), name)
     path = user_path(name)
     if path.suffix.lower() == ".json":
@@ -176,13 +178,13 @@ def open_images(
 
 def validation_of(runs: Sequence[ComparedRun]) -> SplitConfig:
     """The validation data of the runs that store it. Raises InputError unless they agree."""
-    named = {one.path: split for one in runs if (split := stored_data(one, "val")) is not None}
+    named = [(one.path, split) for one in runs if (split := stored_data(one, "val")) is not None]
     options = "--annotations" + (" and --images" if any(one.detector is not None for one in runs) else "")
     if not named:
         raise InputError(f"the runs do not store which images they were validated on: give {options}")
-    first, *others = named.values()
+    first, *others = (split for _, split in named)
     if not all(same_images(first, other) for other in others):
-        names = " and ".join(map(str, named))
+        names = " and ".join(str(path) for path, _ in named)
         raise InputError(f"{names} were validated on different images: give {options}")
     return first
 

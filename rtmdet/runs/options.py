@@ -77,6 +77,8 @@ def with_shortcuts(overrides: Iterable[str], *, epochs: int | None, output: Path
 
     Raises InputError for one that `overrides` give, too.
     """
+    if epochs is not None and epochs < 1:
+        raise InputError(f"--epochs {epochs}: expected at least 1")
     settings = tuple(chain.from_iterable(map(split_section, overrides)))
     keys = {setting.partition("=")[0].strip() for setting in settings}
     values = {"epochs": epochs, "output": None if output is None else str(output)}

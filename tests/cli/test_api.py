@@ -75,6 +75,8 @@ def test_compare_gives_the_difference_and_a_verdict(run: tuple[TrainedRun, Heard
     assert found.difference == 0
     detector = rtmdet.Detector(run[0].last, device="cpu")
     other = rtmdet.compare(run[0], detector.with_nms(rtmdet.NmsSettings(iou_threshold=0.0)), workers=0)
+    with pytest.raises(rtmdet.InputError, match="a Detector has its own input size: open it with this one"):
+        rtmdet.compare(run[0], detector, input_size=128, workers=0)
     assert (other.metrics[0], other.paths) == (found.metrics[0], (run[0].last, run[0].last))
     assert found.verdict == "inconclusive with 3 images"
     assert str(found).splitlines()[-1] == "verdict: inconclusive with 3 images"

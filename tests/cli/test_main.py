@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import ModuleType
 
 import pytest
 
@@ -173,6 +174,7 @@ def test_other_words_get_the_list(command: Command) -> None:
         ("info -x", "rtmdet info has no -x"),
         ("infer --source a.jpg", "rtmdet infer has no --source (did you mean PATH, without an option?)"),
         ("infer a.jpg --iou 1", "rtmdet infer has no --iou"),
+        ("train --data x --lr -0.1", "rtmdet train has no --lr (did you mean --set train.learning_rate=-0.1?)"),
         ("train data/x", "rtmdet train has no 'data/x' (did you mean --data data/x?)"),
     ],
 )  # fmt: skip
@@ -207,10 +209,11 @@ def test_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 def test_interrupt_while_a_command_is_imported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def stopped(_: argparse.Namespace) -> int:
-        raise KeyboardInterrupt
+    class Stopped(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr("rtmdet.cli.main.run_command", stopped)
+    monkeypatch.setitem(sys.modules, "rtmdet.cli.info", Stopped("rtmdet.cli.info"))
     assert main(["info"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 

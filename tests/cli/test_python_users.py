@@ -10,7 +10,7 @@ import pytest
 
 import rtmdet
 from rtmdet.api.runs import TrainedRun
-from rtmdet.core.wording import as_called, messages_for_python
+from rtmdet.core.wording import as_called, messages_for_commands, messages_for_python
 from rtmdet.training.records import StepRecord
 
 QUICK: dict[str, object] = {
@@ -70,6 +70,8 @@ def test_an_interrupted_run_leaves_no_process_and_can_be_resumed(
 def test_numbers_have_names_and_short_texts(dataset: Path, checkpoint: Path) -> None:
     metrics = rtmdet.evaluate(checkpoint, dataset, split="val", workers=0).metrics
     assert (metrics["AP"], metrics.to_dict()["AR_large"]) == (metrics.ap, metrics.numbers[-1])
+    assert dict(metrics) == metrics.to_dict()
+    assert "AP50" in metrics
     assert len(repr(metrics)) < 1000
 
 
@@ -97,7 +99,7 @@ def test_messages_name_arguments_of_python_except_in_commands(text: str, python:
     assert as_called(text) == text
     with messages_for_python():
         assert as_called(text) == python
-    with messages_for_python(False), messages_for_python():
+    with messages_for_commands(), messages_for_python():
         assert as_called(text) == text
     with pytest.raises(rtmdet.InputError) as caught, messages_for_python():
         raise rtmdet.InputError(text)

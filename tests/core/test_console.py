@@ -26,6 +26,11 @@ def test_letters_that_a_console_lacks_are_escaped(monkeypatch: pytest.MonkeyPatc
 def test_notebooks_have_bars_on_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert list(progress([1, 2], "hidden")) == [1, 2]
     assert capsys.readouterr().err == ""
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            sys, "stderr", type("Logging", (), {"write": len, "flush": len})
+        )  # as recipes for loggers have it
+        assert bars_hidden()
     monkeypatch.setitem(sys.modules, "ipykernel", sys)
     with tqdm(total=3, disable=bars_hidden(), leave=False) as outer:
         outer.update()

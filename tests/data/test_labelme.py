@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import cv2
@@ -254,3 +255,11 @@ def test_other_closed_shapes_give_their_axis_aligned_box(tmp_path: Path, kind: s
     assert found["bbox"] == [10, 10, 20, 20]
     assert found["segmentation"] == [[20, 10, 30, 20, 20, 30, 10, 20]]
     assert converted.remarks == ["skipped: 1 x dot", "skipped: 1 x dash"]
+
+
+def test_the_photo_named_inside_is_taken_of_several_in_a_folder_of_a_set(tmp_path: Path) -> None:
+    for folder in ("s1", "s2"):
+        write_labelme(tmp_path / folder, {"a": [shape("rectangle", (1, 2), (30, 20))]})
+        shutil.copy(tmp_path / folder / "a.png", tmp_path / folder / "a.bmp")
+    names = [image["file_name"] for image in convert_labelme(tmp_path).coco["images"]]
+    assert names == ["s1/a.png", "s2/a.png"]

@@ -12,6 +12,7 @@ import pytest
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.formats.open import find_dataset, open_dataset
+from rtmdet.data.formats.voc import convert_voc
 from rtmdet.data.image_names import locate_images
 
 
@@ -383,11 +384,46 @@ def test_the_lists_of_several_years_of_voc_are_joined(tmp_path: Path, above: str
     assert [[one["category_id"] for one in split.coco["annotations"]] for split in found.values()] == [
         [1, 1, 2], [2], [1]
     ]  # fmt: skip
-    assert not any(split.remarks for split in found.values())
+    for split in found.values():
+        (remark,) = split.remarks
+        assert remark.startswith("1 XML files in no list of ImageSets/Main, such as ")
+        assert remark.endswith("VOC2012/Annotations/c.xml: not used")
     assert sizes(tmp_path / above / "VOC2012" / "Annotations") == {"train": 1, "val": 1}
     write_voc(tmp_path / above / "VOC2010" / "Annotations", tmp_path / above / "VOC2010" / "JPEGImages", "d", "hat")
     (remark,) = open_dataset(tmp_path).splits["train"].remarks
-    assert remark.startswith("1 XML files without ImageSets/Main, such as ")
+    assert remark.startswith("2 XML files in no list of ImageSets/Main, such as ")
+
+
+def test_lists_of_other_folders_are_not_voc_s(tmp_path: Path) -> None:
+    """A copy of the lists, without XML files, decides nothing; the lists of the folder itself decide alone."""
+    write_voc(tmp_path / "Annotations", tmp_path / "JPEGImages", "a", "hat")
+    write_voc(tmp_path / "Annotations", tmp_path / "JPEGImages", "b", "hat")
+    for place, stem in (("backup", "z"), (".", "a")):
+        (tmp_path / place / "ImageSets" / "Main").mkdir(parents=True)
+        (tmp_path / place / "ImageSets" / "Main" / "train.txt").write_text(stem)
+        assert sizes(tmp_path) == {"train": {"backup": 2, ".": 1}[place]}
+    (tmp_path / "ImageSets" / "Main" / "training.txt").write_text("a\nb")
+    assert [len(convert_voc(tmp_path, split=split).coco["images"]) for split in ("train", "training")] == [1, 2]
+
+
+def test_photos_and_runs_below_are_no_data_set(tmp_path: Path) -> None:
+    """The runs of this program have annotation files; a damaged file elsewhere stops nothing that is found."""
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "a.png"), np.zeros((40, 60, 3), np.uint8))
+    run = tmp_path / "runs" / "first"
+    write_coco(run / "data" / "train.json", run / "data")
+    for name in ("config.yaml", "log.jsonl", "train.csv"):
+        (run / name).write_text("")
+    with pytest.raises(InputError, match="recognized none; these are photos without labels"):
+        find_dataset(tmp_path)
+    assert find_dataset(run / "data").names == ("train",), "itself"
+    (tmp_path / "x" / "y" / "z").mkdir(parents=True)
+    (tmp_path / "x" / "y" / "z" / "train.json").write_text("{")
+    with pytest.raises(InputError, match=r"train\.json: not JSON at"):
+        find_dataset(tmp_path)
+    write_split(tmp_path / "u" / "v", "train", "yolo")
+    (tmp_path / "current").symlink_to(tmp_path / "u")
+    assert find_dataset(tmp_path).format == "YOLO"
 
 
 def test_names_inside_label_files_mean_the_images_beside_them(tmp_path: Path) -> None:

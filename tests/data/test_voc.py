@@ -140,7 +140,7 @@ def test_an_image_has_the_name_of_its_xml_file_else_the_one_inside(tmp_path: Pat
     assert [image["file_name"] for image in convert_voc(tmp_path).coco["images"]] == ["a.png", "c.png"]
 
 
-@pytest.mark.parametrize("name", ["../a.png", "/etc/passwd", "C:\\a.png", "..\\a.png"])
+@pytest.mark.parametrize("name", ["../a.png", "/etc/passwd", "C:\\a.png", "..\\a.png", ".", "/"])
 def test_paths_out_of_the_folder_are_rejected(tmp_path: Path, name: str) -> None:
     write_voc(tmp_path, {"a": f"{voc_object()}<filename>{name}</filename>"})
     (tmp_path / "JPEGImages" / "a.png").rename(tmp_path / "a.png")

@@ -115,17 +115,16 @@ def find_image(label_file: Path, folder: Path, named_inside: str, names: Mapping
     # The name inside comes second: people rename images and label files together, but not the name inside.
     named_inside, stem = named_inside.replace("\\", "/"), PurePosixPath(without_suffix(label_file, folder))
     places = list(_image_places(stem.parent))
-    inside = [(place / named_inside).as_posix() for place in places]
+    inside = [*((place / named_inside).as_posix() for place in places), named_inside]
     for own in (place / stem.name for place in places):
         alike = names.get(comparable(str(own)), [])
-        if alike := [name for name in alike if PurePosixPath(name).with_suffix("") == own] or alike:
+        if alike := [name for name in alike if os.path.splitext(name)[0] == str(own)] or alike:
             return next((name for name in inside if name in alike), alike[0])
     if not named_inside:
         raise InputError(
             f"{label_file}: expected an image of the same name, or its name inside, found neither; add it"
         )
-    known = (name for name in inside if name in names.get(comparable(str(PurePosixPath(name).with_suffix(""))), []))
-    return next(known, named_inside)
+    return next((one for one in inside if one in names.get(comparable(os.path.splitext(one)[0]), [])), named_inside)
 
 
 def _image_places(labels: PurePosixPath) -> Iterator[PurePosixPath]:

@@ -115,15 +115,24 @@ def find_dataset(path: Path, images: Path | None = None) -> FoundDataset:
 
 def _search_below(path: Path, images: Path | None) -> FoundDataset | None:
     """The data set in a folder below, nearest first; None without one. Raises InputError if there are several."""
-    folders = [path]
+    folders, faults = [path], list[InputError]()
     for _ in range(LEVELS_BELOW):
-        folders = [inside for folder in folders for inside in subfolders(folder)]
-        found = [one for folder in folders if (one := _recognize(folder, images))]
+        inside = {os.path.realpath(below): below for folder in folders for below in subfolders(folder)}
+        folders, found = [*inside.values()], list[FoundDataset]()
+        for folder in folders:
+            try:
+                found += filter(None, [_recognize(folder, images)])
+            except InputError as error:
+                faults.append(error)
+            except OSError:  # a folder of the system, perhaps
+                continue
         if len(found) > 1:
             few = shortened((one.path for one in found), 3)
             raise InputError(f"{path}: found data sets in {few}: give one of them")
         if found:
             return found[0]
+    if faults:
+        raise faults[0]
     return None
 
 

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
@@ -29,7 +30,7 @@ from rtmdet.data.formats.labeled_image import (
     assemble,
     choose_category_ids,
 )
-from rtmdet.data.formats.voc_lists import LISTS, find_lists, join_years, read_list
+from rtmdet.data.formats.voc_lists import LISTS, find_lists, find_unlisted, join_years, read_list
 from rtmdet.data.formats.xml_file import parse_number, read_xml
 from rtmdet.data.split_names import group_by_split
 
@@ -40,14 +41,14 @@ def find_voc(path: Path, images: Path | None) -> dict[str, Convert]:
     files = files_below(labels, (".xml",))
     if not any(map(_may_be_voc, files)):
         return {}
-    lists = join_years(path)
+    lists = join_years(path, files)
     if not lists:
         groups = group_by_split(labels, {file.parent for file in files})
         return label_files.convert_folders(partial(convert_voc, images=images), groups)
     years = {file.parents[2] for found in lists.values() for file in found}
     root = Path(os.path.commonpath([*years, *(file.parent for file in files)]))
-    lost = [file for file in files if years.isdisjoint(file.parents)]
-    text = f"{len(lost)} XML files without {LISTS}, such as {lost[0]}: not used; add a list" if lost else ""
+    lost = find_unlisted(files, chain.from_iterable(lists.values()))
+    text = f"{len(lost)} XML files in no list of {LISTS}, such as {lost[0]}: not used" if lost else ""
     convert = partial(_convert, root, images, remark=text)
     return {name: partial(convert, lists=found) for name, found in lists.items()}
 

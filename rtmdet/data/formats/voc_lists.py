@@ -1,14 +1,14 @@
 """The image lists of Pascal VOC: ImageSets/Main/SPLIT.txt in the folder of each year, such as VOC2007 and VOC2012."""
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import shown
 from rtmdet.data.files import files_below
-from rtmdet.data.formats.label_files import LABEL_FOLDERS
+from rtmdet.data.formats.label_files import LABEL_FOLDERS, label_folder
 from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.split_names import SPLIT_WORDS, usual_split
 
@@ -18,17 +18,22 @@ LISTS = Path("ImageSets", "Main")
 def find_lists(path: Path, split: str) -> list[Path]:
     """The image lists of one name, one of each year. Raises InputError if there is none."""
     known = _list_files(path)
-    if lists := [file for file in known if usual_split(file.stem) == usual_split(split)]:
-        return lists
+    chosen: dict[Path, Path] = {}  # one of a folder, with this name or else another word for it
+    for file in sorted(known, key=lambda file: file.stem != split):
+        if usual_split(file.stem) == usual_split(split):
+            chosen.setdefault(file.parent, file)
+    if chosen:
+        return [chosen[folder] for folder in sorted(chosen)]
     have = ", ".join(sorted({file.stem for file in known})) or "no lists"
     raise InputError(f"{path}: expected the image list {LISTS / split}.txt, found {have}; choose another split")
 
 
-def join_years(path: Path) -> dict[str, list[Path]]:
-    """The image lists of train, val and test, one of each year."""
+def join_years(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """The image lists of train, val and test, one of each year that holds some of the XML `files`."""
     years: dict[Path, dict[str, Path]] = {}
     for file in _list_files(path):
-        years.setdefault(file.parent, {})[file.stem.lower()] = file
+        if file.parent in years or any(label_folder(file.parents[2], ".xml") in one.parents for one in files):
+            years.setdefault(file.parent, {})[file.stem.lower()] = file
     joined: dict[str, list[Path]] = {}
     for lists in years.values():
         named = {SPLIT_WORDS[word]: file for word, file in lists.items() if word in SPLIT_WORDS}
@@ -41,9 +46,19 @@ def join_years(path: Path) -> dict[str, list[Path]]:
 
 def _list_files(path: Path) -> list[Path]:
     """The image lists at any depth; for a folder of XML files also those beside it."""
-    beside = path.parent / LISTS if path.name.lower() in LABEL_FOLDERS else path / LISTS
-    inside = (file for file in files_below(path, (".txt",)) if file.parent.parts[-2:] == LISTS.parts)
-    return sorted({*inside, *files_below(beside, (".txt",), levels=0)})
+    own = path.parent / LISTS if path.name.lower() in LABEL_FOLDERS else path / LISTS
+    if own.is_dir():
+        return files_below(own, (".txt",), levels=0)
+    return [file for file in files_below(path, (".txt",)) if file.parent.parts[-2:] == LISTS.parts]
+
+
+def find_unlisted(files: Iterable[Path], lists: Iterable[Path]) -> list[Path]:
+    """The XML files that are in none of the lists."""
+    named: set[Path] = set()
+    for file in lists:
+        folder, lines = label_folder(file.parents[2], ".xml"), read_text(file, "list of images").splitlines()
+        named |= {folder / stem for line in lines for stem in _possible_stems(line.strip())}
+    return [file for file in files if file.with_suffix("") not in named]
 
 
 def read_list(path: Path, folder: Path, files: Container[str]) -> list[str]:
