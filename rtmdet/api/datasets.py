@@ -195,9 +195,15 @@ def merge_data(
             f"--images: expected a folder for each of {len(paths)} files, found {len(images)}; give one each"
         )
     given = [user_path(folder) for folder in images or ()]
-    found: Sequence[Path | None] = given or [_image_folder(path, read_json(path), None) for path in paths]
-    files = [_read(path, folder) for path, folder in zip(paths, found, strict=True)]
-    folders = given or [find_folder(path, file_names(file)) for path, file in zip(paths, files, strict=True)]
+    documents = [read_json(path) for path in paths]
+    found: Sequence[Path | None] = given or [
+        _image_folder(path, document, None) for path, document in zip(paths, documents, strict=True)
+    ]
+    files = [_read(path, folder, document) for path, folder, document in zip(paths, found, documents, strict=True)]
+    folders = [
+        folder or find_folder(path, file_names(file))  # which says where it looked
+        for path, file, folder in zip(paths, files, found, strict=True)
+    ]
     for path, file, folder in zip(paths, files, folders, strict=True):
         say(*place_images(path, file, folder))
     folders = [Path(os.path.abspath(folder)) for folder in folders]  # symbolic links are not resolved

@@ -12,6 +12,8 @@ from rtmdet.models.zoo import COSTS, WEIGHTS
 from rtmdet.weights.download import resolve
 from rtmdet.weights.load import LoadedWeights, read_checkpoint
 
+WITHOUT_STATISTICS = "without running statistics (some exports drop them)"
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what a file holds or, without one, the sizes and the published weights; returns 0."""
@@ -41,7 +43,7 @@ def describe_file(weights: LoadedWeights) -> list[tuple[str, str]]:
         ("input", describe_sizes(weights)),
         *([] if count is None else describe_facts(weights.facts)),
         ("epoch", "" if weights.epoch is None else str(weights.epoch)),
-        ("batch norms", f"with{'' if weights.has_statistics else 'out'} running statistics"),
+        ("batch norms", "with running statistics" if weights.has_statistics else WITHOUT_STATISTICS),
     ]
 
 

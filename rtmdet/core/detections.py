@@ -96,13 +96,7 @@ class Detections:
         return f"Detections({self.summary})"
 
     def __iter__(self) -> Iterator[Detection]:
-        columns = (
-            self.boxes.tolist(),
-            self.scores.tolist(),
-            self.labels.tolist(),
-            self.names.tolist(),
-            self._track_ids,
-        )
+        columns = self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), self._names, self._track_ids
         return (Detection((x1, y1, x2, y2), *rest) for (x1, y1, x2, y2), *rest in zip(*columns, strict=True))
 
     @overload
@@ -125,13 +119,12 @@ class Detections:
     @property
     def names(self) -> np.ndarray:
         """The class name of each detection, (D,) of text: `found[found.names == "person"]`."""
-        labels = self.labels.tolist()
-        return np.array([self.classes[k] if self.classes else f"class {k}" for k in labels], dtype=np.str_)
+        return np.array(self._names, dtype=np.str_)
 
     @property
     def summary(self) -> str:
         """Counts as text, such as "2 person, 1 dog"; "nothing" without any."""
-        names = self.names.tolist()
+        names = self._names
         return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "nothing"
 
     @checked
@@ -276,6 +269,10 @@ class Detections:
         return self.category_ids[label] if self.category_ids else label + 1
 
     @property
+    def _names(self) -> list[str]:
+        return [self.classes[label] if self.classes else f"class {label}" for label in self.labels.tolist()]
+
+    @property
     def _track_ids(self) -> list[int | None]:
         """The id of each detection."""
         if self.ids is None:
@@ -294,7 +291,7 @@ class Detections:
         """The color of each box."""
         if self.ids is not None:
             return track_colors(self._track_ids)
-        names = self.names.tolist()
+        names = self._names
         all_names = self.classes or tuple(sorted(set(names)))
         colors = dict(zip(all_names, class_colors(all_names), strict=True))
         return [colors[name] for name in names]

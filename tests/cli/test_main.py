@@ -301,6 +301,6 @@ def test_info_of_a_file(checkpoint: Path, command: Command, tmp_path: Path) -> N
 @pytest.mark.shared
 def test_info_tells_weights_without_statistics(shared: Path, command: Command) -> None:
     said = [command("info", shared / "weights" / f"rtmdet_nano_person{end}.pth").stdout for end in ("", "_bn")]
-    assert "batch norms  without running statistics" in said[0]
+    assert "batch norms  without running statistics (some exports drop them)" in said[0]
     assert "batch norms  with running statistics" in said[1]
     assert "classes      1: person" in said[1]

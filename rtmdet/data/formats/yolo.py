@@ -9,8 +9,8 @@ Not written with hotcoco, which drops the folders of the images and does not cli
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,10 +123,15 @@ def _as_numbered(layout: YoloLayout, label_files: Iterable[Path | None]) -> Yolo
 
     Raises InputError about that, unless faults are collected.
     """
-    used: set[int] = set()
-    with suppress(InputError):  # an unreadable file: reported when its labels are read
-        lines = (line for file in label_files for line in _read_lines(file))
-        used = {int(line.label) for line in lines if line.label.is_integer()}
+    used, ends = set[int](), {min(layout.names), max(layout.names)}
+    try:
+        for line in chain.from_iterable(map(_read_lines, label_files)):
+            if line.label.is_integer():
+                used.add(int(line.label))
+            if ends <= used:  # so the ids are as they should be, and the other files need not be read for this
+                return layout
+    except InputError:  # an unreadable file: reported when its labels are read
+        return layout
     if not (shift := id_shift(used, layout.names)):
         return layout
     raise_or_collect(f"{layout.file}: {shift_text(used, layout.names, shift)}")
