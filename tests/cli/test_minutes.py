@@ -12,6 +12,7 @@ import yaml
 
 import rtmdet.runs.time.limit
 from rtmdet.config.file import load_config
+from rtmdet.config.schema import Config
 from rtmdet.runs.build import build_trainer, open_data
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.settings.own_data import OwnData
@@ -93,15 +94,31 @@ def test_the_run_has_the_epochs_that_fit_and_is_the_run_of_its_config(
     assert "--minutes is ignored: a resumed run keeps the epochs of " in resumed.stdout
 
 
-def test_a_short_time_gets_a_smaller_input(
-    command: Command, dataset: Path, words: list[str], slow: Speed, uncorrected: None, tmp_path: Path
+@pytest.mark.parametrize(("step", "side"), [(EPOCH / 8, 160), (EPOCH / 3, 320)])
+def test_a_short_time_gets_a_smaller_input_if_that_is_much_faster(
+    command: Command,
+    dataset: Path,
+    words: list[str],
+    slow: Speed,
+    uncorrected: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: float,
+    side: int,
 ) -> None:
+    quick = dataclasses.replace(slow, mixed_step=step, plain_step=step)
+
+    def measured(config: Config, *_: object, **__: object) -> Speed:
+        return slow if config.data.input_size == (320, 320) else quick
+
+    monkeypatch.setattr(rtmdet.runs.time.limit, "measure_speed", measured)
     result = command("train", "--data", dataset, "--minutes", 1.5, *words)
     assert result.returncode == 0, result.stderr
-    assert load_config(tmp_path / "runs" / dataset.name / "config.yaml").data.input_size == (160, 160)
-    assert "of the default epochs; a smaller input allows more" in result.stdout
-    assert "  data.input_size [320, 320] -> [160, 160]" in result.stdout
-    assert result.stdout.count("start check passed: ") == 2, "of each size"
+    assert load_config(tmp_path / "runs" / dataset.name / "config.yaml").data.input_size == (side, side)
+    assert "of the default epochs; a smaller input may allow more" in result.stdout
+    assert ("  hardly faster: the input stays at 320 x 320 pixels" in result.stdout) == (side == 320)
+    assert ("  data.input_size [320, 320] -> [160, 160]" in result.stdout) == (side == 160)
+    assert result.stdout.count("start check passed: ") == (2 if side == 160 else 1), "of each size"
 
 
 def test_folds_share_the_time_and_have_one_length(

@@ -39,6 +39,7 @@ COARSE = 0.1  # of the time; longer epochs make the end inexact
 LATE = 1.05  # a run may end later by this factor if that is nearer to the limit than ending early
 VALIDATION_SHARE = 0.12  # of the time, at most; the last validation is always made
 FEW_PASSES = 0.25  # of the default epochs: if fewer fit, a smaller input is better
+WORTH = 0.5  # of the pixels that a smaller input saves must be saved in time, too: a GPU is often no faster with it
 MOST_PASSES = 3  # times the default epochs; more rarely improve AP
 SIDE = 32  # pixels that the sides of the input are multiples of
 SAME_IN_FOLDS = (  # settings that follow from the time
@@ -109,10 +110,14 @@ class TimedRun:
         passes = share_that_fits(self._seconds(speed, ready), speed, course)
         size = smaller_input(config.data.input_size, passes)
         if size != config.data.input_size and "data.input_size" not in self.options.given:
-            say(f"  the time allows {passes:.0%} of the default epochs; a smaller input allows more")
-            config = self._configured([f"data.input_size={list(size)}"])
-            trainer = rebuild(config, data, trainer.stepper.device)
-            speed = self._measure(config, trainer, data[1], build)
+            say(f"  the time allows {passes:.0%} of the default epochs; a smaller input may allow more")
+            smaller = self._configured([f"data.input_size={list(size)}"])
+            trainer = rebuild(smaller, data, trainer.stepper.device)
+            faster = self._measure(smaller, trainer, data[1], build)
+            if is_worth(steps_seconds(faster, course) / steps_seconds(speed, course), config, smaller):
+                config, speed = smaller, faster
+            else:
+                say(f"  hardly faster: the input stays at {size_text(config.data.input_size)}")
         seconds = self._seconds(speed, ready)
         every = config.train.validate_every if "train.validate_every" in self.options.given else None
         epochs, every = fit_epochs(seconds, speed, course, validate_every=every)
@@ -210,8 +215,18 @@ def fit_epochs(
 
 def share_that_fits(seconds: float, speed: Speed, default: Course) -> float:
     """Roughly the share of the default epochs that fits into `seconds`, with the validations that fit."""
-    steps = replace(default, validations=0).seconds(speed) - speed.start - speed.end
-    return max((1 - VALIDATION_SHARE) * (seconds - speed.start - speed.end), 0.0) / steps
+    return max((1 - VALIDATION_SHARE) * (seconds - speed.start - speed.end), 0.0) / steps_seconds(speed, default)
+
+
+def steps_seconds(speed: Speed, course: Course) -> float:
+    """What the steps of a run take."""
+    return replace(course, validations=0).seconds(speed) - speed.start - speed.end
+
+
+def is_worth(time: float, config: Config, smaller: Config) -> bool:
+    """Whether steps that take `time` times as long at the smaller input are worth the pixels that it lacks."""
+    pixels = math.prod(smaller.data.input_size) / math.prod(config.data.input_size)
+    return 1 - time >= WORTH * (1 - pixels)
 
 
 def smaller_input(size: tuple[int, int], passes: float) -> tuple[int, int]:
