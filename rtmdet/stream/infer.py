@@ -18,7 +18,7 @@ from rtmdet.stream.formats import open_formats
 from rtmdet.stream.frames import Failure, Frame, Source
 from rtmdet.stream.growing_file import ListFile
 from rtmdet.stream.label_files import LabelFiles, labeled_result
-from rtmdet.stream.output_places import OutputPlace, choose_places, save_crops
+from rtmdet.stream.output_places import DOCUMENT, OutputPlace, choose_places, save_crops
 from rtmdet.stream.track_files import TracksTable
 from rtmdet.stream.tracking import check_tracking, follow
 from rtmdet.stream.video import DEFAULT_RATE, VideoWriter, load_pyav
@@ -67,7 +67,7 @@ def infer(
     formats = open_formats(output.formats, output.folder, detector.classes, detector.category_ids)
     document = None
     if output.document:
-        path, size, thresholds = output.folder / "detections.json", detector.input_size, settings.thresholds
+        path, size, thresholds = output.folder / DOCUMENT, detector.input_size, settings.thresholds
         document = open_document(path, weights=weights, input_size=size, thresholds=thresholds)
         if settings.tracked:
             formats.append(TracksTable(output.folder))

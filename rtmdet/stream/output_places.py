@@ -14,6 +14,8 @@ from rtmdet.core.picture_source import free_path, untaken_path
 from rtmdet.stream.frames import Frame, Source
 from rtmdet.stream.video import comment_of
 
+DOCUMENT = "detections.json"
+
 
 @dataclass(frozen=True, slots=True)
 class OutputPlace:
@@ -55,6 +57,12 @@ def choose_places(sources: Sequence[Source], folder: Path, *, drawn: bool = True
             name = untaken_path(stem.with_name(f"{stem.name}{source.place.suffix}"), names)
         places[number] = OutputPlace(picture, name.as_posix(), stem)
     return [places[number] for number in range(len(sources))]
+
+
+def written_files(folder: Path) -> dict[Path, int]:
+    """The files in a folder that holds results of a run, with the time of their last change; else none."""
+    found = folder.rglob("*") if (folder / DOCUMENT).is_file() else ()
+    return {path: path.stat().st_mtime_ns for path in found if path.is_file()}
 
 
 def _wanted_paths(sources: Sequence[Source]) -> Iterator[Path]:

@@ -150,8 +150,9 @@ def test_pictures_of_other_runs_stay(infer: Command, photos: Path, tmp_path: Pat
         result = infer(tmp_path / "more" / "a.jpg", "--hide-labels")
     assert pictures(tmp_path) == {"a.jpg", "a_2.jpg"}
     assert f"{tmp_path / 'more' / 'a.jpg'}: nothing -> {tmp_path / 'out' / 'a_2.jpg'}" in result.stdout
+    assert f"files of earlier runs that stay in {tmp_path / 'out'}: 1\n" in result.stdout, "a.jpg"
     (tmp_path / "out" / "b.jpg").write_bytes(b"of another program")
-    infer(photos / "b.png")
+    assert ": 3\n" in infer(photos / "b.png").stdout
     assert (tmp_path / "out" / "b.jpg").read_bytes() == b"of another program"
     assert found(tmp_path)[0]["picture"] == "b_2.jpg"
 
@@ -244,6 +245,7 @@ def test_corrupt_image_among_good_ones_is_skipped_and_named(infer: Command, phot
 def test_only_corrupt_images_are_an_error(infer: Command, photos: Path, tmp_path: Path) -> None:
     (photos / "a.jpg").write_bytes(b"")
     result = infer(photos / "a.jpg")
+    assert "earlier" not in result.stdout
     assert (result.returncode, result.stdout.count("\n")) == (2, 1), "the line about the weights alone"
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"error: {photos / 'a.jpg'}: expected an image, found an empty file")
