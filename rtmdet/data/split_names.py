@@ -38,27 +38,37 @@ def split_name(file: Path) -> str:
     return ""
 
 
-def by_split(things: Iterable[T], name: Callable[[T], Path]) -> dict[str, list[T]]:
-    """The things of each split, by a name of each. Things without a split's name are train if no other thing is."""
+def by_split(things: Iterable[T], name: Callable[[T], Path]) -> tuple[dict[str, list[T]], list[T]]:
+    """The things of each split, by a name of each, and those that belong to none.
+
+    Things without a split's name are train, unless others have that name: then they belong to none.
+    """
     found: dict[str, list[T]] = {}
     for thing in things:
         found.setdefault(split_name(name(thing)), []).append(thing)
     unnamed = found.pop("", [])
     if unnamed and "train" not in found:
-        found["train"] = unnamed
-    return found
+        found["train"], unnamed = unnamed, []
+    return found, unnamed
 
 
-def group_by_split(path: Path, files: Iterable[Path]) -> dict[str, list[Path]]:
-    """The files or folders below `path` of each split."""
+def group_by_split(path: Path, files: Iterable[Path]) -> tuple[dict[str, list[Path]], list[Path]]:
+    """The files or folders below `path` of each split, and those of none."""
     return by_split(sorted(files), lambda file: file.relative_to(path))
 
 
-def group_files(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """The files of each split; if the path itself is the file, it is for training."""
+def group_files(path: Path, files: Sequence[Path]) -> tuple[dict[str, list[Path]], list[Path]]:
+    """The files of each split, and those of none; if the path itself is the file, it is for training."""
     if path.is_file():
-        return {"train": [path]} if files else {}
+        return ({"train": [path]} if files else {}), []
     return group_by_split(path, files)
+
+
+def unused_remark(path: Path, unnamed: Sequence[object]) -> list[str]:
+    """One line about the files, folders or subsets of no split, if there are any."""
+    shown = [one.relative_to(path).as_posix() if isinstance(one, Path) else str(one) for one in unnamed]
+    why = "once one name says train, only those that say train, val or test are used"
+    return [f"{path}: not used: {shortened(shown, 3)} ({why})"] if shown else []
 
 
 def only_file(path: Path, name: str, files: list[Path]) -> Path:

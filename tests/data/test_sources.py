@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -194,6 +195,67 @@ def write_split(folder: Path, split: str, kind: str, name: str = "hat") -> None:
         region = {"shape_attributes": {"name": "rect", **box}, "region_attributes": {"kind": name}}
         entry = {"filename": photo.name, "size": 1, "regions": [region], "file_attributes": {}}
         (place / "via_region_data.json").write_text(json.dumps({photo.name: entry}))
+
+
+@pytest.mark.parametrize("kind", ["coco", "voc", "cvat", "labelme", "via"])
+def test_labels_without_a_split_beside_those_of_train_are_told(kind: str, tmp_path: Path) -> None:
+    write_split(tmp_path, "train", kind)
+    assert not open_dataset(tmp_path).remarks
+    write_split(tmp_path, "round2", kind)
+    write_split(tmp_path, "round3", kind)
+    source = open_dataset(tmp_path)
+    assert len(source.splits["train"].coco["images"]) == 1
+    (remark,) = source.remarks
+    assert re.search("not used: round2.*, round3.* \\(once one name says train, only those that say", remark)
+
+
+def test_folders_of_yolo_without_a_split_and_subsets_of_cvat_are_told(tmp_path: Path) -> None:
+    for split in ("train", "round2"):
+        write_split(tmp_path / "yolo", split, "yolo")
+    (tmp_path / "yolo" / "data.yaml").unlink()
+    (tmp_path / "yolo" / "classes.txt").write_text("hat")
+    assert [f"{tmp_path / 'yolo'}: not used: images/round2 (once one name says train, only those that say train, val "
+            "or test are used)"] == open_dataset(tmp_path / "yolo").remarks  # fmt: skip
+    write_split(tmp_path, "cvat", "cvat")
+    file = tmp_path / "cvat" / "annotations.xml"
+    (entry,) = re.findall("<image.*</image>", file.read_text())
+    subsets = (entry.replace("<image", f'<image subset="{name}"') for name in ("Train", "default"))
+    file.write_text(f"<annotations>{''.join(subsets)}</annotations>")
+    (remark,) = open_dataset(tmp_path / "cvat").remarks
+    assert remark.startswith(f"{file}: not used: subset 'default' (")
+    shutil.copy(file, tmp_path / "cvat" / "task_7.xml")
+    assert f"{tmp_path}/cvat/task_7.xml: not used, since {file} is: remove the one that is out of date" in (
+        open_dataset(tmp_path / "cvat").remarks
+    )
+
+
+def test_labels_of_other_formats_are_told(tmp_path: Path) -> None:
+    """Only one format is read; labels that were corrected after their conversion may be meant."""
+    write_split(tmp_path, "anna", "labelme")
+    write_split(tmp_path, "bob", "voc")
+    write_split(tmp_path / "yolo", "a", "yolo")
+    (tmp_path / "yolo" / "data.yaml").unlink()
+    assert open_dataset(tmp_path).remarks == [
+        f"{tmp_path}: VOC labels, such as bob/bob.xml, are not read, since the LabelMe labels are",
+        f"{tmp_path}: YOLO labels, such as yolo/labels/a/a.txt, are not read, since the LabelMe labels are",
+    ]
+    write_coco(tmp_path / "all.json", tmp_path / "anna", "anna.png")
+    source = open_dataset(tmp_path)
+    assert (source.format, len(source.remarks)) == ("COCO", 3)
+    assert source.remarks[0] == (
+        f"{tmp_path}: LabelMe labels, such as anna/anna.json, are not read, since the COCO labels are"
+    )
+    later = (tmp_path / "all.json").stat().st_mtime + 1
+    os.utime(tmp_path / "anna" / "anna.json", (later, later))
+    assert (
+        open_dataset(tmp_path)
+        .remarks[0]
+        .endswith("COCO labels are (older: if they were made of these, convert these again)")
+    )
+    write_split(tmp_path / "yolo", "b", "labelme")
+    (tmp_path / "yolo" / "data.yaml").write_text("names: [hat]\ntrain: images/a\n")
+    (remark,) = open_dataset(tmp_path / "yolo").remarks
+    assert remark.endswith("LabelMe labels, such as b/b.json, are not read, since the YOLO labels are")
 
 
 def test_hidden_files_of_operating_systems_are_skipped(tmp_path: Path) -> None:

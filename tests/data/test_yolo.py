@@ -158,6 +158,24 @@ def test_a_list_of_names_instead_of_a_data_yaml(tmp_path: Path, file: str, folde
         assert [category["name"] for category in coco["categories"]] == NAMES
 
 
+def test_names_in_a_data_yaml_are_taken_as_written(tmp_path: Path) -> None:
+    """YAML would take no for False, 12:30 for 750, 2.50 for 2.5 and 010 for 8."""
+    path = write_data(tmp_path, labels={"a": "3 0.5 0.5 0.2 0.2"}, description={})
+    path.write_text("names: [no, 12:30, 2.50, 010, ' rim ']\ntrain: images/train\nnc: 5\n")
+    names = [category["name"] for category in convert_yolo(path, "train").coco["categories"]]
+    assert names == ["no", "12:30", "2.50", "010", "rim"]
+
+
+def test_an_empty_line_among_names_is_a_fault(tmp_path: Path) -> None:
+    write_data(tmp_path, labels={"a": "1 0.5 0.5 0.2 0.2"}, description={})
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "classes.txt").write_text("cat\n\ndog\n\n")
+    with pytest.raises(InputError, match=r"classes.txt: expected a class name in line 2, found none; name the class"):
+        convert_yolo(tmp_path, "train")
+    (tmp_path / "classes.txt").write_text("cat\ndog\n\n")
+    assert len(convert_yolo(tmp_path, "train").coco["categories"]) == 2
+
+
 def test_lists_of_names_that_differ_are_rejected(tmp_path: Path) -> None:
     for folder in ("train", "valid"):
         (tmp_path / folder).mkdir()
@@ -252,7 +270,10 @@ def test_class_numbers_from_another_start_are_one_fault(
         ({"train": "images/train", "names": ["dog", "dog"]}, "expected different class names"),
         ({"val": "images/train", "names": NAMES}, r"images under 'train', found none \(it has val\)"),
         ({"train": "images/train", "names": ["dog", ""]}, "expected different class names"),
-        ({"train": "images/train", "names": ["on", True]}, "expected text under 'names', found True; put it in quo"),
+        (
+            {"train": "images/train", "names": ["on", ["a"]]},
+            r"expected text under 'names', found \['a'\]; put it in quo",
+        ),
         ({"train": "images/other", "names": NAMES}, "the folder of 'train', images/other, does not exist"),
         ({"train": "labels/train", "names": NAMES}, "expected images .*, found none"),
     ],

@@ -17,8 +17,8 @@ from rtmdet.data.split_names import SPLIT_WORDS, group_files, only_file, split_n
 TRIED_NAMES = 10  # image names of a file that are looked for in each candidate folder
 
 
-def coco_files(path: Path, documents: Mapping[Path, object]) -> dict[str, list[Path]]:
-    """The COCO files of each split, by name; `documents` are those of `read_documents(path)`."""
+def coco_files(path: Path, documents: Mapping[Path, object]) -> tuple[dict[str, list[Path]], list[Path]]:
+    """The COCO files of each split, by name, and those of none; `documents` are those of `read_documents(path)`."""
     return group_files(path, [file for file, content in documents.items() if is_coco(content)])
 
 

@@ -83,6 +83,7 @@ def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFile
         return [SplitFiles("train", path, images)], [], set()  # as COCO, so that its reader says what is wrong
     rest = found.others(*found.usual)
     unread = [f"{found.path}: the {name} split is not checked, since training does not use it" for name in rest]
+    unread += found.remarks
     if found.place is not None:
         places = found.place(found.usual)
         return [SplitFiles(name, *place) for name, place in places.items()], unread, _images_of(found, rest)

@@ -7,6 +7,7 @@ Not done with hotcoco, which ignores rotations, ellipses and masks, and accepts 
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -19,7 +20,7 @@ from rtmdet.data.coco.file import CocoAnnotation, CocoImage
 from rtmdet.data.files import files_below
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labeled_image import (
-    Convert,
+    FoundSplits,
     LabeledImage,
     LabeledObject,
     Outline,
@@ -32,27 +33,32 @@ from rtmdet.data.formats.labeled_image import (
 )
 from rtmdet.data.formats.xml_file import parse_number, read_xml
 from rtmdet.data.image_names import ImageNames
-from rtmdet.data.split_names import by_split, group_files, only_file
+from rtmdet.data.split_names import by_split, group_files, only_file, unused_remark
 
 FEW_FILES = 4  # XML files checked for CVAT if none is called annotations.xml
 SKIPPED = ("polyline", "points", "cuboid", "skeleton")
 CVAT_END = "</annotations>\n"
 
 
-def find_cvat(path: Path, images: Path | None) -> dict[str, Convert]:
-    """The splits of CVAT: one file each, or the subsets of a project; {} without a CVAT file."""
+def find_cvat(path: Path, images: Path | None) -> FoundSplits | None:
+    """The splits of CVAT: one file each, or the subsets of a project; None without a CVAT file."""
     files = [path] if path.is_file() else files_below(path, (".xml",), levels=1)
-    files = [file for file in files if file.name == "annotations.xml"] or files[:FEW_FILES]
-    found = [file for file in files if file.suffix.lower() == ".xml" and _is_cvat(file)]
+    usual = [file for file in files if file.name == "annotations.xml"]
+    others = [file for file in files if file not in usual and file.suffix.lower() == ".xml"][:FEW_FILES]
+    found, more = list(filter(_is_cvat, usual)), list(filter(_is_cvat, others))
     if not found:
-        return {}
-    files_of = group_files(path, found)
+        found, more = more, []
+    remarks = [f"{file}: not used, since {found[0]} is: remove the one that is out of date" for file in more]
+    files_of, unnamed = group_files(path, found)
     if [*files_of] != ["train"]:
-        return convert_files(path, files_of, partial(convert_cvat, images=images))
+        splits = convert_files(path, found, partial(convert_cvat, images=images))
+        return None if splits is None else replace(splits, remarks=[*splits.remarks, *remarks])
     file = only_file(path, "train", files_of["train"])
-    groups = by_split(sorted({_subset(entry) for entry in read_xml(file).findall("image")}), Path)
+    remarks += unused_remark(path, unnamed)
+    groups, without = by_split(sorted({_subset(entry) for entry in read_xml(file).findall("image")}), Path)
     groups = groups or {"train": []}  # for a file without images, which the reader rejects
-    return {name: partial(convert_cvat, file, images, subsets=subsets) for name, subsets in groups.items()}
+    converts = {name: partial(convert_cvat, file, images, subsets=subsets) for name, subsets in groups.items()}
+    return FoundSplits(converts, [*remarks, *unused_remark(file, [f"subset {subset!r}" for subset in without])])
 
 
 def _is_cvat(path: Path) -> bool:

@@ -19,7 +19,7 @@ from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.image_names import locate_images
 from rtmdet.data.images import check_size, image_size
 from rtmdet.data.json_file import write_json
-from rtmdet.data.split_names import only_file
+from rtmdet.data.split_names import group_files, only_file, unused_remark
 
 ROUND_VERTICES = 64  # vertices of the polygon for a circle or an ellipse
 
@@ -71,6 +71,14 @@ class Split:
 Convert = Callable[[], Split]
 
 
+@dataclass(frozen=True, slots=True)
+class FoundSplits:
+    """The splits of a data set."""
+
+    converts: Mapping[str, Convert]
+    remarks: Sequence[str] = ()  # about labels that belong to none
+
+
 def around(polygon: np.ndarray) -> Outline:
     """A polygon (V, 2) with the box around it."""
     (left, top), (right, bottom) = polygon.min(0).tolist(), polygon.max(0).tolist()
@@ -89,13 +97,16 @@ def ellipse(x: float, y: float, radius_x: float, radius_y: float, *, angle: floa
     return polygon, (x - reach_x, y - reach_y, x + reach_x, y + reach_y)
 
 
-def convert_files(path: Path, groups: Mapping[str, list[Path]], convert: Callable[..., Split]) -> dict[str, Convert]:
-    """The conversion of each split, which must have one file, when it is asked for."""
+def convert_files(path: Path, files: Sequence[Path], convert: Callable[..., Split]) -> FoundSplits | None:
+    """The splits that these label files are, each of which must have one file when it is asked for; None of none."""
+    groups, unnamed = group_files(path, files)
 
     def convert_only(name: str) -> Split:
         return convert(only_file(path, name, groups[name]))
 
-    return {name: partial(convert_only, name) for name in groups}
+    if not groups:
+        return None
+    return FoundSplits({name: partial(convert_only, name) for name in groups}, unused_remark(path, unnamed))
 
 
 def number_classes(names: Iterable[str]) -> dict[str, int]:

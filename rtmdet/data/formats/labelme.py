@@ -19,7 +19,7 @@ from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_number, whole_nu
 from rtmdet.data.formats import label_files
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labeled_image import (
-    Convert,
+    FoundSplits,
     LabeledImage,
     LabeledObject,
     Outline,
@@ -30,23 +30,22 @@ from rtmdet.data.formats.labeled_image import (
     ellipse,
 )
 from rtmdet.data.json_file import read_json
-from rtmdet.data.split_names import group_by_split
 
 VERSION = "5.5.0"  # of LabelMe, whose files look like those written here
 SKIPPED = ("point", "points", "line", "linestrip")  # shapes without area
 MIN_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}  # other shapes: as for a polygon
 
 
-def find_labelme(path: Path, documents: Mapping[Path, object], images: Path | None) -> dict[str, Convert]:
-    """The splits of LabelMe, a folder each; {} without its files among the JSON `documents`."""
-    folders = {file.parent for file, content in documents.items() if _is_labelme(content)}
+def find_labelme(path: Path, documents: Mapping[Path, object], images: Path | None) -> FoundSplits | None:
+    """The splits of LabelMe, a folder each; None without its files among the JSON `documents`."""
+    folders = {file.parent for file, content in documents.items() if is_labelme(content)}
     if not folders:
-        return {}
-    groups = group_by_split(path, folders) if path.is_dir() else {"train": list(folders)}
-    return label_files.convert_folders(partial(convert_labelme, images=images), groups)
+        return None
+    top = path if path.is_dir() else path.parent
+    return label_files.convert_folders(partial(convert_labelme, images=images), top, folders)
 
 
-def _is_labelme(document: object) -> TypeGuard[dict[str, Any]]:
+def is_labelme(document: object) -> TypeGuard[dict[str, Any]]:
     return isinstance(document, dict) and isinstance(document.get("shapes"), list)
 
 
@@ -71,7 +70,7 @@ def convert_labelme(
     """
     folder = label_files.label_folder(annotations, ".json")
     documents = label_files.read_all(folder, ".json", read_json, folders)
-    files = {path: content for path, content in documents.items() if _is_labelme(content)}
+    files = {path: content for path, content in documents.items() if is_labelme(content)}
     if not files:
         raise InputError(f"{folder}: expected LabelMe files (*.json with 'shapes'), found none; check the path")
     images = images or label_files.image_folder(folder, [_named_image(*each) for each in files.items()])

@@ -13,6 +13,7 @@ from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, read_and_repair
 from rtmdet.data.coco.layout import coco_files, place_coco, read_documents
 from rtmdet.data.files import subfolders
+from rtmdet.data.formats.beside import labels_beside
 from rtmdet.data.formats.cvat import find_cvat
 from rtmdet.data.formats.labeled_image import Convert, Split, number_classes
 from rtmdet.data.formats.labelme import find_labelme
@@ -28,7 +29,7 @@ from rtmdet.data.formats.yolo_layout import (
     read_layout,
 )
 from rtmdet.data.json_file import read_json
-from rtmdet.data.split_names import SPLITS, usual_split
+from rtmdet.data.split_names import SPLITS, unused_remark, usual_split
 
 LAYOUTS = "COCO, YOLO, VIA, LabelMe, CVAT or Pascal VOC"
 LEVELS_BELOW = 3  # how far below a folder that is no data set one is looked for
@@ -42,6 +43,7 @@ class OpenedDataset:
     format: str  # COCO, YOLO, ...
     splits: Mapping[str, Split]
     unread: Sequence[str] = ()  # the names of its other splits
+    remarks: Sequence[str] = ()  # about labels beside them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +56,7 @@ class FoundDataset:
     _read: Callable[[Sequence[str]], dict[str, Split]]
     place: Callable[[Sequence[str]], dict[str, tuple[Path, Path]]] | None = None  # of COCO: file and image folder
     absent: Sequence[str] = ()  # splits of YOLO whose images do not exist
+    remarks: Sequence[str] = ()  # about labels beside the splits, which are not used
 
     @property
     def usual(self) -> list[str]:
@@ -67,7 +70,7 @@ class FoundDataset:
     def read(self, *names: str) -> OpenedDataset:
         """The splits of these names that there are; classes have the same ids in all. Raises InputError."""
         splits = self._read([name for name in names if name in self.names])
-        return OpenedDataset(self.path, self.format, splits, self.others(*names))
+        return OpenedDataset(self.path, self.format, splits, self.others(*names), self.remarks)
 
     def read_one(self, name: str) -> Split:
         """The split of a name, or of a word for it such as valid. Raises InputError."""
@@ -137,15 +140,23 @@ def _search_below(path: Path, images: Path | None) -> FoundDataset | None:
 
 
 def _recognize(path: Path, images: Path | None) -> FoundDataset | None:
-    """The data set at a path, or None."""
-    if images is None and (description := find_layout(path)) is not None:
-        return _yolo(path, description)
-    documents = dict(read_documents(path))
+    """The data set at a path, with remarks about other labels there, or None."""
+    described = find_layout(path) if images is None else None
+    documents = dict(read_documents(path)) if described is None else {}
+    found = _read_as(path, documents, images) if described is None else _yolo(path, described)
+    if found is None:
+        return None
+    return replace(found, remarks=[*found.remarks, *labels_beside(path, found.format, documents)])
+
+
+def _read_as(path: Path, documents: dict[Path, object], images: Path | None) -> FoundDataset | None:
+    """The data set at a path without a data.yaml of YOLO, or None; `documents` are its JSON files."""
     if images is not None and path.is_file() and not documents:
         with suppress(InputError):  # COCO may have another suffix
             documents = {path: read_json(path)}
-    if coco := coco_files(path, documents):
-        return _coco(path, coco, documents, images)
+    coco, unnamed = coco_files(path, documents)
+    if coco:
+        return _coco(path, coco, documents, images, unused_remark(path, unnamed))
     finders = {
         "VIA": partial(find_via, path, documents, images),
         "LabelMe": partial(find_labelme, path, documents, images),
@@ -154,8 +165,9 @@ def _recognize(path: Path, images: Path | None) -> FoundDataset | None:
     }
     for name, find in finders.items():
         if found := find():
-            converts = {split: cache(convert) for split, convert in found.items()}  # each split is read once
-            return FoundDataset(path, name, _in_order(found), partial(_join_classes, converts, images))
+            converts = {split: cache(convert) for split, convert in found.converts.items()}  # each is read once
+            read = partial(_join_classes, converts, images)
+            return FoundDataset(path, name, _in_order(converts), read, remarks=found.remarks)
     if images is not None and (find_layout(path) or find_names(path)):
         raise InputError(f"{path}: its images are where YOLO's data.yaml or list says: leave the image folder out")
     return _yolo(path, path) if find_names(path) is not None else None
@@ -166,18 +178,28 @@ def _in_order(names: Collection[str]) -> tuple[str, ...]:
 
 
 def _coco(
-    path: Path, files: Mapping[str, list[Path]], documents: Mapping[Path, object], images: Path | None = None
+    path: Path,
+    files: Mapping[str, list[Path]],
+    documents: Mapping[Path, object],
+    images: Path | None,
+    remarks: Sequence[str],
 ) -> FoundDataset:
     """COCO files by split; `documents` are read already."""
 
     def place(names: Sequence[str]) -> dict[str, tuple[Path, Path]]:
         return place_coco(path, {name: files[name] for name in names}, documents, images)
 
-    return FoundDataset(path, "COCO", _in_order(files), lambda names: _coco_splits(place(names), documents), place)
+    read = partial(_coco_splits, place, documents)
+    return FoundDataset(path, "COCO", _in_order(files), read, place, remarks=remarks)
 
 
-def _coco_splits(found: Mapping[str, tuple[Path, Path]], documents: Mapping[Path, object]) -> dict[str, Split]:
+def _coco_splits(
+    place: Callable[[Sequence[str]], dict[str, tuple[Path, Path]]],
+    documents: Mapping[Path, object],
+    names: Sequence[str],
+) -> dict[str, Split]:
     """The COCO files, without categories that are not a class in any split; `documents` are read already."""
+    found = place(names)
     read = {
         name: read_and_repair(file, document=documents.get(file), images=images)
         for name, (file, images) in found.items()
@@ -191,7 +213,8 @@ def _coco_splits(found: Mapping[str, tuple[Path, Path]], documents: Mapping[Path
 def _yolo(path: Path, description: Path) -> FoundDataset:
     layout = read_layout(description)
     read = partial(_yolo_splits, description)
-    return FoundDataset(path, "YOLO", _in_order(layout.places), read, absent=absent_splits(layout))
+    absent = absent_splits(layout)
+    return FoundDataset(path, "YOLO", _in_order(layout.places), read, absent=absent, remarks=layout.remarks)
 
 
 def _yolo_splits(path: Path, names: Sequence[str]) -> dict[str, Split]:

@@ -17,7 +17,7 @@ from rtmdet.data.coco.file import is_number
 from rtmdet.data.coco.layout import find_folder
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labeled_image import (
-    Convert,
+    FoundSplits,
     LabeledImage,
     LabeledObject,
     Outline,
@@ -36,13 +36,13 @@ OUTLINES = ("polygon", "polyline", "rect", "circle", "ellipse")
 Regions = Sequence[tuple[str, Mapping[str, object]]]  # each with file, image and region number for messages
 
 
-def find_via(path: Path, documents: Mapping[Path, object], images: Path | None) -> dict[str, Convert]:
-    """The splits of VIA, a file each, with the same class attribute; {} without its files among the `documents`."""
-    via = [file for file, content in documents.items() if _is_via(content)]
-    groups = group_files(path, via)
+def find_via(path: Path, documents: Mapping[Path, object], images: Path | None) -> FoundSplits | None:
+    """The splits of VIA, a file each, with the same class attribute; None without its files among the `documents`."""
+    via = [file for file, content in documents.items() if is_via(content)]
+    groups, _ = group_files(path, via)
     learned = [file for name in ("train", "val") for file in groups.get(name, ())]
     key = class_attribute(*(learned or via)) if via else None
-    return convert_files(path, groups, partial(convert_via, images=images, class_key=key))
+    return convert_files(path, via, partial(convert_via, images=images, class_key=key))
 
 
 def convert_via(
@@ -78,7 +78,7 @@ def convert_via(
     return assemble(annotations, labeled, folder, ids, remarks, first_id=0)
 
 
-def _is_via(document: object) -> bool:
+def is_via(document: object) -> bool:
     """Whether the content of a JSON file is from VIA: a project, or entries with file names and regions."""
     if isinstance(document, dict) and "_via_img_metadata" in document:
         return True

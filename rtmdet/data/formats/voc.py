@@ -22,7 +22,7 @@ from rtmdet.data.files import files_below
 from rtmdet.data.formats import label_files
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labeled_image import (
-    Convert,
+    FoundSplits,
     LabeledImage,
     LabeledObject,
     Split,
@@ -32,25 +32,24 @@ from rtmdet.data.formats.labeled_image import (
 )
 from rtmdet.data.formats.voc_lists import LISTS, find_lists, find_unlisted, join_years, read_list
 from rtmdet.data.formats.xml_file import parse_number, read_xml
-from rtmdet.data.split_names import group_by_split
 
 
-def find_voc(path: Path, images: Path | None) -> dict[str, Convert]:
-    """The splits of Pascal VOC, from the lists of all years, or from its folders; {} without XML files."""
+def find_voc(path: Path, images: Path | None) -> FoundSplits | None:
+    """The splits of Pascal VOC, from the lists of all years, or from its folders; None without XML files."""
     labels = label_files.label_folder(path, ".xml")
     files = files_below(labels, (".xml",))
     if not any(map(_may_be_voc, files)):
-        return {}
+        return None
     lists = join_years(path, files)
     if not lists:
-        groups = group_by_split(labels, {file.parent for file in files})
-        return label_files.convert_folders(partial(convert_voc, images=images), groups)
+        folders = {file.parent for file in files}
+        return label_files.convert_folders(partial(convert_voc, images=images), labels, folders)
     years = {file.parents[2] for found in lists.values() for file in found}
     root = Path(os.path.commonpath([*years, *(file.parent for file in files)]))
     lost = find_unlisted(files, chain.from_iterable(lists.values()))
     text = f"{len(lost)} XML files in no list of {LISTS}, such as {lost[0]}: not used" if lost else ""
     convert = partial(_convert, root, images, remark=text)
-    return {name: partial(convert, lists=found) for name, found in lists.items()}
+    return FoundSplits({name: partial(convert, lists=found) for name, found in lists.items()})
 
 
 def _may_be_voc(path: Path) -> bool:

@@ -18,7 +18,7 @@ from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import one_line, shortened, shown
 from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.images import IMAGE_SUFFIXES
-from rtmdet.data.split_names import SPLITS, by_split
+from rtmdet.data.split_names import SPLITS, by_split, unused_remark
 
 YAML_SUFFIXES = (".yaml", ".yml")
 NAME_LISTS = ("classes.txt", "*.names", "_darknet.labels")
@@ -38,6 +38,7 @@ class YoloLayout:
     root: Path  # places are relative to it
     has_keypoints: bool = False  # labels have keypoints after the four numbers of a box
     levels: int | None = None  # how many folders below the places to search; None: all
+    remarks: Sequence[str] = ()  # about folders that belong to no split
 
 
 def find_layout(path: Path) -> Path | None:
@@ -76,8 +77,11 @@ def find_names(path: Path) -> Path | None:
     texts = files_below(path, (".txt", ".names", ".labels"), levels=2)
     files = [file for file in texts if any(file.match(pattern) for pattern in NAME_LISTS)]
     for other in files[1:]:
-        if _lines(other) != _lines(files[0]):
-            raise InputError(f"{other}: expected the class names of {files[0]}, found others; remove the wrong list")
+        if _listed_names(other) != _listed_names(files[0]):
+            raise InputError(
+                f"{other}: expected the class names of {files[0]}, found others; give the folder of one of them, or "
+                "convert each (rtmdet data convert yolo) and join them (rtmdet data merge)"
+            )
     return files[0] if files else None
 
 
@@ -93,8 +97,9 @@ def read_layout(path: Path) -> YoloLayout:
     if file.suffix.lower() in YAML_SUFFIXES:
         return _from_data_yaml(file, read_data_yaml(file))
     root = path if path.is_dir() else file.parent
-    names = dict(enumerate(_lines(file)))
-    return YoloLayout(file, _distinct(file, names), _folders(root), root, levels=0)  # _folders lists every level
+    names = dict(enumerate(_listed_names(file)))
+    places, unnamed = _folders(root)  # which lists every level
+    return YoloLayout(file, _distinct(file, names), places, root, levels=0, remarks=unused_remark(root, unnamed))
 
 
 def absent_splits(layout: YoloLayout) -> list[str]:
@@ -143,6 +148,8 @@ def read_data_yaml(path: Path) -> dict[str, object]:
         raise InputError(f"{path}: not YAML ({one_line(error)}); correct the file") from error
     if not isinstance(document, dict):
         raise InputError(f"{path}: expected a YOLO data.yaml with 'names', found {shown(document)}; check the path")
+    if "names" in document:  # as written: YAML takes no for False, 12:30 for 750 and 2.50 for 2.5
+        document["names"] = yaml.load(text, Loader=yaml.BaseLoader)["names"]
     return document
 
 
@@ -167,10 +174,10 @@ def _numbered(path: Path, names: object) -> dict[int, str]:
     found = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(found, dict) or not found or not all(str(number).isdecimal() for number in found):
         raise InputError(f"{path}: expected class names under 'names', found {shown(names)}; list them in order")
-    for name in found.values():  # YAML does not load yes, no, on, off and null as text
-        if isinstance(name, bool) or not isinstance(name, str | int | float):
+    for name in found.values():
+        if not isinstance(name, str):
             raise InputError(f"{path}: expected text under 'names', found {shown(name)}; put it in quotes")
-    return _distinct(path, {int(number): str(found[number]) for number in sorted(found, key=int)})
+    return _distinct(path, {int(number): found[number].strip() for number in sorted(found, key=int)})
 
 
 def _distinct(path: Path, names: dict[int, str]) -> dict[int, str]:
@@ -205,11 +212,11 @@ def _place(layout: YoloLayout, split: str, given: str) -> Path:
     )
 
 
-def _folders(root: Path) -> dict[str, list[str]]:
-    """The folders with images by split. If none is named for training, those without a split's name are."""
+def _folders(root: Path) -> tuple[dict[str, list[str]], list[str]]:
+    """The folders with images by split, and those of none. If none is named for training, those of none are."""
     folders = sorted({file.parent.relative_to(root) for file in files_below(root, IMAGE_SUFFIXES)})
-    found = by_split(map(str, folders), Path)
-    return {split: found[split] for split in SPLITS if split in found}
+    found, unnamed = by_split(map(str, folders), Path)
+    return {split: found[split] for split in SPLITS if split in found}, unnamed
 
 
 def _listed(path: Path, root: Path) -> list[Path]:
@@ -233,6 +240,17 @@ def _listed(path: Path, root: Path) -> list[Path]:
             raise InputError(f"{path}: expected {line!r} in {root}, found no such image; correct or remove the line")
         files.append(found)
     return files
+
+
+def _listed_names(path: Path) -> list[str]:
+    """The class names in a list, a line each. Raises InputError for an empty line, which would count as a class."""
+    lines = [line.strip() for line in read_text(path, "list of class names").rstrip().splitlines()]
+    if "" in lines:
+        raise InputError(
+            f"{path}: expected a class name in line {lines.index('') + 1}, found none; name the class, or remove the "
+            "line if it is none: then those below have other numbers"
+        )
+    return lines
 
 
 def _lines(path: Path) -> list[str]:

@@ -1,0 +1,72 @@
+"""Labels of other formats beside those that are read: a data set has one format, and the others are told."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rtmdet.core.errors import InputError
+from rtmdet.data.coco.layout import is_coco
+from rtmdet.data.files import files_below, spread
+from rtmdet.data.formats.labelme import is_labelme
+from rtmdet.data.formats.via import is_via
+from rtmdet.data.formats.xml_file import read_xml
+from rtmdet.data.formats.yolo import holds_labels
+from rtmdet.data.json_file import read_json
+
+FEW = 4  # files that are read to tell the format of others
+LARGE = 20e6  # bytes; larger JSON files are not read for this
+OF_JSON: Mapping[str, Callable[[object], bool]] = {"COCO": is_coco, "VIA": is_via, "LabelMe": is_labelme}
+OF_XML = {"annotations": "CVAT", "annotation": "VOC"}  # by the tag of the root
+
+
+def labels_beside(path: Path, format: str, documents: Mapping[Path, object]) -> list[str]:
+    """A line about each other format whose labels are in the folder of a data set that is read in this one.
+
+    `documents` are the JSON files that were read already, if any were.
+    """
+    if path.is_file():
+        return []
+    read = [file for file, content in documents.items() if format == "COCO" and is_coco(content)]
+    remarks = []
+    for kind, files in _by_format(path, documents).items():
+        if kind != format:
+            some = files[0].relative_to(path).as_posix()
+            text = f"{path}: {kind} labels, such as {some}, are not read, since the {format} labels are"
+            newer = read and max(map(_changed, files)) > max(map(_changed, read))
+            remarks.append(f"{text} (older: if they were made of these, convert these again)" if newer else text)
+    return remarks
+
+
+def _by_format(path: Path, documents: Mapping[Path, object]) -> dict[str, Sequence[Path]]:
+    """Some label files of each format below a path."""
+    found: dict[str, list[Path]] = {}
+    for kind, file in _with_formats(path, documents):
+        found.setdefault(kind, []).append(file)
+    return dict(found)
+
+
+def _with_formats(path: Path, documents: Mapping[Path, object]) -> Iterator[tuple[str, Path]]:
+    for file, content in (documents or dict(_few_documents(path))).items():
+        yield from ((kind, file) for kind, holds in OF_JSON.items() if holds(content))
+    others: dict[Path, list[Path]] = {}
+    for file in files_below(path, (".xml", ".txt")):
+        others.setdefault(file.parent, []).append(file)
+    for files in spread(list(others.values()), FEW):
+        for file in spread(files, FEW):
+            if file.suffix.lower() == ".txt":
+                if holds_labels(file):
+                    yield "YOLO", file
+            else:
+                with suppress(InputError):
+                    yield from ((OF_XML[tag], file) for tag in [read_xml(file).tag] if tag in OF_XML)
+
+
+def _few_documents(path: Path) -> Iterator[tuple[Path, object]]:
+    for file in spread(files_below(path, (".json",), levels=2), FEW):
+        with suppress(InputError):
+            if file.stat().st_size <= LARGE:
+                yield file, read_json(file)
+
+
+def _changed(file: Path) -> float:
+    return file.stat().st_mtime
