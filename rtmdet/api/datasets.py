@@ -6,9 +6,10 @@ The functions that write print their counts and what had to be repaired. Only `e
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rtmdet.core.arguments import checked
 from rtmdet.core.console import progress, say
@@ -19,16 +20,16 @@ from rtmdet.core.processes import check_main_guard
 from rtmdet.data.class_names import similar_name_remarks
 from rtmdet.data.coco.edit import merge_coco, split_coco
 from rtmdet.data.coco.file import CocoFile, read_and_repair
-from rtmdet.data.coco.layout import file_names, find_folder, is_coco, place_images
+from rtmdet.data.coco.layout import file_names, images_of, is_coco, place_images
 from rtmdet.data.copies import group_copies
 from rtmdet.data.doctor.finding import Report
 from rtmdet.data.formats.cvat import convert_cvat
-from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.formats.labelme import convert_labelme
 from rtmdet.data.formats.open import find_dataset
 from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via
 from rtmdet.data.formats.voc import convert_voc, write_voc
 from rtmdet.data.formats.yolo import convert_yolo, write_yolo
+from rtmdet.data.formats.yolo_layout import read_layout
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.json_file import check_output, read_json, write_json
 from rtmdet.data.split_names import usual_split
@@ -99,38 +100,40 @@ def convert_data(
         raise InputError("class_name and class_key: expected one of them, found both; leave one out")
     if class_name is not None:
         check_names([class_name])
-    check_output(target, path)
+    _check_target(target, path)
     if format == "via":
         key = class_attribute(path) if class_name is None and class_key is None else class_key
         converted = convert_via(path, folder, class_name=class_name or DEFAULT_CLASS, class_key=key)
     elif format == "yolo":
         converted = convert_yolo(path, usual_split(split or "train"))
+        if split is None and (others := [name for name in read_layout(path).places if name != "train"]):
+            say(f"{path}: has the splits train, which is converted, and {', '.join(others)}: see --split")
     elif format == "voc":
         converted = convert_voc(path, folder, classes, split=split)
     else:
         converted = (convert_cvat if format == "cvat" else convert_labelme)(path, folder, classes)
-    _write_annotations(target, converted.coco)
-    names = [category["name"] for category in converted.coco["categories"]]
-    found = f"{len(names)} class{'' if len(names) == 1 else 'es'} ({', '.join(names)})"
+    _write_annotations(target, converted.coco, converted.images)
+    names = names_in(converted.coco)
+    found = f"{len(names)} class{'' if len(names) == 1 else 'es'}" + (f" ({', '.join(names)})" if names else "")
     say(f"{count_objects(converted.coco)}, {found} -> {target}")
     say(*converted.remarks, *similar_name_remarks(names), f"images: {converted.images}")
     return target
 
 
 @checked
-def export_data(annotations: FilePath, images: FilePath, out: FilePath, *, format: str, split: str = "train") -> Path:
-    """Write a COCO file and its images as the `split` of a data set in the folder `out`, which is returned.
+def export_data(data: FilePath, images: FilePath | None, out: FilePath, *, format: str, split: str = "train") -> Path:
+    """Write a data set of any known format, with its images, as the `split` of one in the folder `out`.
 
-    `format` is yolo or voc. Other splits that the folder holds are kept. Raises InputError.
+    Returns the folder; other splits that it holds are kept. `format` is yolo or voc. `images` is the folder of the
+    images, None: found near the labels. Raises InputError.
     """
-    path, folder, target = user_path(annotations), user_path(images), user_path(out)
+    path, target = user_path(data), user_path(out)
     split = usual_split(split)
     if format not in WRITERS:
         raise InputError(f"format {format!r}: expected one of {', '.join(WRITERS)}")
     if not split.isidentifier():
         raise InputError(f"--split {split}: expected a word such as train, val or test; give another name")
-    file = _read(path, folder)
-    say(*place_images(path, file, folder))
+    file, folder = _open_with_images(path, path_or_none(images))
     losses = WRITERS[format](file, folder, target, split)
     say(f"{count_objects(file)} -> {target}", *losses)
     return target
@@ -148,26 +151,18 @@ def split_data(
     """
     path, folder, target = user_path(data), path_or_none(images), user_path(out)
     targets = target / "train.json", target / "val.json"
-    document = read_json(path) if path.suffix.lower() == ".json" else None
-    if is_coco(document):
-        folder = _image_folder(path, document, folder)
-        file = _read(path, folder, document)
-        lost = "images not found: copies of a photo may end up in both splits; give their folder with --images"
-        copies, remark = ([], lost) if folder is None else group_copies(file, folder)
-        say(*filter(None, [remark]))
-    else:
-        whole = _open_whole(path, folder)
-        file = whole.coco
-        copies, remark = group_copies(file, whole.images)
-        say(*whole.remarks, *filter(None, [remark]), f"images: {whole.images}")
+    file, folder = _open_whole(path, folder)
+    lost = "images not found: copies of a photo may end up in both splits; give their folder with --images"
+    copies, remark = ([], lost) if folder is None else group_copies(file, folder)
+    say(*filter(None, [remark]))
     for one in targets:
         check_output(one, path)
     parts = split_coco(file, val, seed, copies)
     for one, part in zip(targets, parts, strict=True):
-        if one.is_file() and read_json(one) != json.loads(json.dumps(part)):
+        if one.is_file() and _without_info(read_json(one)) != _without_info(json.loads(json.dumps(part))):
             raise InputError(f"{one} holds another split, which would be lost; give another --out")
     for one, part, other in zip(targets, parts, reversed(parts), strict=True):
-        write_json(one, part)
+        write_json(one, _naming_images(part, one, folder))
         alone = sorted(_used_classes(part) - _used_classes(other))
         say(f"{one}: {count_objects(part)}" + (f"; only here: {', '.join(alone)}" if alone else ""))
     return targets
@@ -181,60 +176,81 @@ def merge_data(
     images: Sequence[FilePath] | None = None,
     merge_similar: bool = False,
 ) -> Path:
-    """Write several COCO files as one file `out`, classes joined by name; returns the common folder of the images.
+    """Write data sets of any known formats as one COCO file `out`; returns the common folder of the images.
 
-    `images` are their image folders, by default found near them. `merge_similar` joins classes that differ only in
-    letter case or spaces. Raises InputError.
+    Classes are joined by name. `images` are the image folders, by default found near the labels. `merge_similar`
+    joins classes that differ only in letter case or spaces. Raises InputError.
     """
     if not annotations:
-        raise InputError("annotations: expected COCO files, found none: give at least one")
+        raise InputError("annotations: expected data sets, found none: give at least one")
     paths, target = [user_path(path) for path in annotations], user_path(out)
-    check_output(target, *paths)
+    _check_target(target, *paths)
     if images is not None and len(images) != len(paths):
         raise InputError(
             f"--images: expected a folder for each of {len(paths)} files, found {len(images)}; give one each"
         )
-    given = [user_path(folder) for folder in images or ()]
-    documents = [read_json(path) for path in paths]
-    found: Sequence[Path | None] = given or [
-        _image_folder(path, document, None) for path, document in zip(paths, documents, strict=True)
-    ]
-    files = [_read(path, folder, document) for path, folder, document in zip(paths, found, documents, strict=True)]
-    folders = [
-        folder or find_folder(path, file_names(file))  # which says where it looked
-        for path, file, folder in zip(paths, files, found, strict=True)
-    ]
-    for path, file, folder in zip(paths, files, folders, strict=True):
-        say(*place_images(path, file, folder))
-    folders = [Path(os.path.abspath(folder)) for folder in folders]  # symbolic links are not resolved
+    given = [user_path(folder) for folder in images] if images is not None else [None] * len(paths)
+    files, found = zip(*map(_open_with_images, paths, given), strict=True)
+    folders = [Path(os.path.abspath(folder)) for folder in found]  # symbolic links are not resolved
     common = common_folder(folders)
     places = [folder.relative_to(common).as_posix() for folder in folders]
     merged = merge_coco(files, places, similar=merge_similar)
-    _write_annotations(target, merged)
-    names = ", ".join(category["name"] for category in merged["categories"])
-    say(f"{count_objects(merged)}, classes: {names} -> {target}", f"images: {common}")
+    _write_annotations(target, merged, common)
+    names = names_in(merged)
+    say(f"{count_objects(merged)}, classes: {', '.join(names)} -> {target}", f"images: {common}")
+    if shared := sum(len(file["images"]) for file in files) - len(merged["images"]):
+        say(f"images that were in several files: {shared}; they have the boxes of all, equal ones once")
+    told = {remark for file in files for remark in similar_name_remarks(names_in(file))}
+    say(*(remark for remark in similar_name_remarks(names) if remark not in told))
     return common
 
 
-def _write_annotations(target: Path, coco: CocoFile) -> None:
+def _check_target(target: Path, *inputs: Path) -> None:
+    """`check_output`; what was written here and is unchanged may be replaced in an input folder, too."""
+    check_output(target, *(path for path in inputs if path.is_file() or not _is_own(target)))
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file was written by `_write_annotations`, and is unchanged."""
+    with suppress(InputError):
+        content = read_json(path)
+        info = content.get("info") if isinstance(content, dict) else None
+        return isinstance(info, dict) and info.get("digest") == _digest(content)
+    return False
+
+
+def _write_annotations(target: Path, coco: CocoFile, images: Path) -> None:
     """Write a COCO file with a digest. Raises InputError where it would replace others, or changed ones."""
-    if target.is_file():
-        known = False
-        with suppress(InputError):
-            content = read_json(target)
-            known = isinstance(content, dict) and content in (_signed(content), json.loads(json.dumps(coco)))
-        if not known:
-            raise InputError(
-                f"{target} holds other annotations, or changed ones, which would be lost; give another --out"
-            )
-    write_json(target, _signed(coco))
+    if target.is_file() and not _is_own(target) and read_json(target) != json.loads(json.dumps(coco)):
+        raise InputError(
+            f"{target} holds other annotations, or changed ones, which would be lost; give another --out"
+        )
+    content = _naming_images(coco, target, images)
+    content["info"] = {"description": "written by rtmdet data", "digest": _digest(coco), **content["info"]}
+    write_json(target, content)
 
 
-def _signed(coco: Mapping[str, object]) -> dict[str, object]:
-    """The content of a COCO file with a digest of it, by which it is known as written here and unchanged."""
-    rest = {key: value for key, value in coco.items() if key != "info"}
-    digest = hashlib.sha256(json.dumps(rest).encode()).hexdigest()
-    return {"info": {"description": "written by rtmdet data", "digest": digest}, **rest}
+def _naming_images(coco: CocoFile, target: Path, images: Path | None) -> dict[str, Any]:
+    """The content of a COCO file that names its image folder, relative to the place it is written to."""
+    content: dict[str, Any] = {"info": {}, **coco}
+    if images is not None:
+        place = Path(os.path.relpath(images.resolve(), target.parent.resolve())).as_posix()
+        content["info"] = {**content["info"], "images": place}
+    return content
+
+
+def _without_info(content: object) -> object:
+    return {key: content[key] for key in content if key != "info"} if isinstance(content, dict) else content
+
+
+def _digest(coco: object) -> str:
+    """A digest of annotations, by which they are known as written here and unchanged."""
+    return hashlib.sha256(json.dumps(_without_info(coco)).encode()).hexdigest()
+
+
+def names_in(file: CocoFile) -> list[str]:
+    """The class names of a file, in its order."""
+    return [category["name"] for category in file["categories"]]
 
 
 def count_objects(file: CocoFile) -> str:
@@ -249,13 +265,32 @@ def _read(path: Path, images: Path | None, document: object = None) -> CocoFile:
     return file
 
 
-def _open_whole(path: Path, images: Path | None) -> Split:
-    """The only split of a data set of any format."""
+def _open_whole(path: Path, images: Path | None) -> tuple[CocoFile, Path | None]:
+    """The only split of a data set of any format, and its image folder; None if that of a COCO file is not found.
+
+    Prints what had to be repaired.
+    """
+    document = read_json(path) if path.suffix.lower() == ".json" else None
+    if is_coco(document):
+        folder = _image_folder(path, document, images)
+        return _read(path, folder, document), folder
     found = find_dataset(path, images)
-    splits = found.read(*found.usual).splits
-    if len(splits) != 1:
-        raise InputError(f"{path}: expected one split, found {' and '.join(splits)}: it is split already")
-    return next(iter(splits.values()))
+    source = found.read(*found.usual)
+    if len(source.splits) != 1:
+        raise InputError(
+            f"{path}: expected one split, found {' and '.join(source.splits)}: it is split already; give one"
+        )
+    (whole,) = source.splits.values()
+    say(*source.remarks, *whole.remarks, f"images: {whole.images}")
+    return whole.coco, whole.images
+
+
+def _open_with_images(path: Path, images: Path | None) -> tuple[CocoFile, Path]:
+    """As `_open_whole`, with the names of the images as in their folder. Raises InputError if it is not found."""
+    file, folder = _open_whole(path, images)
+    folder = folder or images_of(path, file)  # which says where it looked
+    say(*place_images(path, file, folder))
+    return file, folder
 
 
 def _image_folder(path: Path, document: object, images: Path | None) -> Path | None:
@@ -265,7 +300,7 @@ def _image_folder(path: Path, document: object, images: Path | None) -> Path | N
     if images is not None and not any(map(ImageNames(images).find, file_names(document))):
         raise InputError(f"{images}: expected the images of {path}, found none of them; check --images")
     try:
-        return images or find_folder(path, file_names(document))
+        return images or images_of(path, document)
     except InputError:
         return None
 

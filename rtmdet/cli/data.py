@@ -24,9 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
             class_key=arguments.class_key,
         )
     elif arguments.action == "export":
-        export_data(
-            arguments.annotations, arguments.images, arguments.out, format=arguments.format, split=arguments.split
-        )
+        export_data(arguments.data, arguments.images, arguments.out, format=arguments.format, split=arguments.split)
     elif arguments.action == "split":
         split_data(arguments.data, arguments.out, images=arguments.images, val=arguments.val, seed=arguments.seed)
     elif arguments.action == "merge":

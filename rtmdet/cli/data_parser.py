@@ -24,19 +24,20 @@ def add_data(commands: argparse._SubParsersAction) -> None:
     split.add_argument("--val", type=float, default=0.2, help="fraction of the images for validation (default 0.2)")
     split.add_argument("--seed", type=int, default=0, help="seed of the split (default 0)")
     split.add_argument("--out", type=as_path, required=True, help="folder for train.json and val.json")
-    merge = new_command(actions, "merge", "Several COCO JSONs -> one; classes are joined by name.")
-    merge.add_argument("annotations", type=as_path, nargs="+", metavar="FILE", help="COCO JSON")
+    merge = new_command(actions, "merge", "Several data sets -> one COCO JSON; classes are joined by name.")
+    merge.add_argument("annotations", type=as_path, nargs="+", metavar="DATA",
+                       help="data set, a folder or file in any known format")  # fmt: skip
     merge.add_argument("--images", type=as_path, action="append", metavar="FOLDER",
-                       help="folder of the images, once per FILE (default: found near it)")  # fmt: skip
+                       help="folder of the images, once per DATA (default: found near the labels)")  # fmt: skip
     merge.add_argument("--merge-similar", action="store_true",
                        help="join classes whose names differ only in letter case or spaces")  # fmt: skip
     merge.add_argument("--out", type=as_path, required=True, help="COCO JSON to write")
-    export = actions.add_parser("export", help="Write a COCO JSON and its images in another format.")
+    export = actions.add_parser("export", help="Write a data set and its images in another format.")
     targets = export.add_subparsers(dest="format", required=True, metavar="FORMAT")
-    for name, text in (("yolo", "COCO JSON -> YOLO data set."), ("voc", "COCO JSON -> Pascal VOC folders.")):
+    for name, text in (("yolo", "Any data set -> YOLO."), ("voc", "Any data set -> Pascal VOC folders.")):
         target = new_command(targets, name, text)
-        target.add_argument("annotations", type=as_path, help="COCO JSON")
-        target.add_argument("--images", type=as_path, required=True, help="folder of the images; they are copied")
+        target.add_argument("data", type=as_path, help="data set, a folder or file in any known format")
+        target.add_argument("--images", type=as_path, help="folder of the images, which are copied (default: found)")
         target.add_argument("--split", default="train", help="name of the split: train, val, test (default train)")
         target.add_argument("--out", type=as_path, required=True, help="output folder; may already hold other splits")
     _add_data_check(actions)

@@ -198,7 +198,7 @@ def test_what_cannot_be_written_or_is_missing_is_one_line(dataset: Path, checkpo
         rtmdet.export_data(coco, folder, tmp_path / "file", format="yolo")
     with pytest.raises(rtmdet.InputError, match=r"split 'names': expected one of train, val, test"):
         rtmdet.export_data(coco, folder, tmp_path / "new", format="yolo", split="names")
-    with pytest.raises(rtmdet.InputError, match="annotations: expected COCO files, found none"):
+    with pytest.raises(rtmdet.InputError, match="annotations: expected data sets, found none"):
         rtmdet.merge_data([], tmp_path / "all.json")
     with pytest.raises(rtmdet.InputError, match="expected images, videos or folders, found none"):
         rtmdet.label(checkpoint, tmp_path.glob("*.bmp"), format="voc", out=tmp_path / "next")  # type: ignore[arg-type]

@@ -67,6 +67,14 @@ def test_labels_of_the_task_give_the_order(tmp_path: Path) -> None:
         convert_cvat(path, names=["cow"])
 
 
+def test_points_of_skeletons_are_no_classes(tmp_path: Path) -> None:
+    skeleton = "<label><name>body</name><type>skeleton</type></label>"
+    point = "<label><name>1</name><type>points</type><parent>body</parent></label>"
+    head = LABELS.replace("</labels>", f"{skeleton}{point}</labels>")
+    categories = convert_cvat(write_cvat(tmp_path, BOX, head=head)).coco["categories"]
+    assert [category["name"] for category in categories] == ["dog", "cat"]
+
+
 def test_what_hotcoco_writes_comes_back(tmp_path: Path) -> None:
     """Files of an independent writer."""
     shapes = BOX + '<polygon label="cat" points="1,2;21,2;11,12.5"/>'
@@ -102,7 +110,6 @@ def test_other_shapes_are_skipped_and_counted(tmp_path: Path) -> None:
             "not negative for a size, under 'rx', found '-1'",
         ),
         (BOX, '<box label="dog" xtl="80" ytl="1" xbr="90" ybr="9"/>', "shape 1: the box .* lies outside its image"),
-        (BOX, "", r"annotations\.xml: expected objects on 2 labeled images, found none"),
         ('width="80"', 'width="81"', r"a\.png: expected 81 x 60 pixels \(.*\.xml\), found 80 x 60"),
         ('width="80"', "", r"annotations\.xml: a\.png: expected a finite number.* under 'width'"),
         ('name="a.png"', 'name=""', "image 0: expected a file name under 'name'"),

@@ -56,6 +56,13 @@ def test_shapes(tmp_path: Path) -> None:
     assert [math.dist(point, (40, 30)) for point in rim] == pytest.approx([5] * len(rim))
 
 
+def test_difficult_shapes_are_crowds(tmp_path: Path) -> None:
+    box = {"label": "dog", "points": [[1, 2], [20, 30]], "shape_type": "rectangle"}
+    path = write_labelme(tmp_path, {"a": [box, {**box, "difficult": True}, {**box, "difficult": False}]})
+    crowds = [one["iscrowd"] for one in convert_labelme(path).coco["annotations"]]
+    assert crowds == [0, 1, 0]
+
+
 def test_old_files_do_not_name_the_polygon(tmp_path: Path) -> None:
     converted = convert_labelme(write_labelme(tmp_path, {"a": [shape(None, (1, 2), (21, 2), (11, 12))]}))
     assert converted.coco["annotations"][0]["bbox"] == [1, 2, 20, 10]

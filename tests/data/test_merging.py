@@ -11,6 +11,7 @@ from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.edit import merge_coco
 from rtmdet.data.coco.file import CocoFile, read_coco
+from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.json_file import read_json, write_json
 
 
@@ -87,6 +88,47 @@ def test_images_are_found_by_the_split_that_the_file_is_named_after(tmp_path: Pa
     cv2.imwrite(str(tmp_path / "val" / "a.png"), np.zeros((50, 60, 3), np.uint8))
     write_json(tmp_path / "valid.json", make_file({1: "dog"}, [(0, 1)], ["a.png"]))
     assert main(["data", "merge", str(tmp_path / "valid.json"), "--out", str(tmp_path / "out.json")]) == 0
+
+
+def test_any_format_is_merged_and_the_result_knows_its_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A corrected folder of LabelMe joins the first labels; what is written is read from anywhere, and again."""
+    for name in ("first/a.png", "next/b.png", "next/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        noise = np.random.default_rng(len(list(tmp_path.rglob("*.png")))).integers(0, 255, (50, 60, 3))
+        cv2.imwrite(str(tmp_path / name), noise.astype(np.uint8))
+    write_json(tmp_path / "first" / "labels.json", make_file({1: "dog"}, [(0, 1)], ["a.png"]))
+    shape = {"label": "Dog", "points": [[1, 2], [20, 30]], "shape_type": "rectangle"}
+    for name, shapes in (("b", [shape]), ("c", [])):
+        write_json(tmp_path / "next" / f"{name}.json", {"shapes": shapes, "imagePath": f"{name}.png"})
+    sources = [str(tmp_path / "first" / "labels.json"), str(tmp_path / "next")]
+    target = tmp_path / "far" / "all.json"
+    assert main(["data", "merge", *sources, "--out", str(target)]) == 0
+    said = capsys.readouterr().out
+    assert "3 images, 2 objects, classes: dog, Dog" in said
+    assert "differ only in letter case" in said
+    split = open_dataset(target).splits["train"]
+    assert split.images == tmp_path
+    assert [image["file_name"] for image in split.coco["images"]] == ["first/a.png", "next/b.png", "next/c.png"]
+
+    assert main(["data", "split", str(target), "--val", "0.4", "--out", str(tmp_path / "parts")]) == 0
+    assert open_dataset(tmp_path / "parts").splits["val"].images == tmp_path
+    again = ["data", "merge", str(target), sources[1], "--out", str(tmp_path / "again.json")]
+    assert main(again) == 0
+    assert (
+        "images that were in several files: 2; they have the boxes of all, equal ones once" in capsys.readouterr().out
+    )
+    assert main(["data", "export", "yolo", str(target), "--out", str(tmp_path / "yolo")]) == 0
+    assert len(list((tmp_path / "yolo" / "images").rglob("*.png"))) == 3
+
+    for folder in (tmp_path / "next", tmp_path / "other"):  # a file of its own is refreshed, also among the labels
+        words = ["data", "convert", "labelme", str(tmp_path / "next"), "--out", str(folder / "all.json")]
+        assert main(words) == 0
+        write_json(tmp_path / "next" / "c.json", {"shapes": [shape], "imagePath": "c.png"})
+        assert main(words) == 0
+        (folder / "all.json").write_text('{"images": [], "annotations": []}')
+        assert main(words) == 2
 
 
 def test_similar_names_are_merged_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import CocoFile, read_coco
+from rtmdet.data.formats.faults import collect_faults
 from rtmdet.data.formats.via import class_attribute, convert_via
 
 TRIANGLE = {"name": "polygon", "all_points_x": [10, 30, 20], "all_points_y": [5, 15, 40]}
@@ -177,6 +178,15 @@ def test_a_class_attribute_that_is_not_clear(folder: Path, attributes: list[dict
     convert(folder, entry("a.png", *(region(TRIANGLE, **each) for each in attributes)))
     with pytest.raises(InputError, match=words):
         class_attribute(folder / "via.json")
+
+
+def test_few_regions_without_a_class_are_faults_one_by_one(folder: Path) -> None:
+    convert(folder, entry("a.png", *(region(TRIANGLE, **each) for each in ({"kind": "red"}, {}, {"kind": "red"}))))
+    assert class_attribute(folder / "via.json") == "kind"
+    with collect_faults() as faults:
+        split = convert_via(folder / "via.json", folder, class_key="kind")
+    assert [fault.text.partition(": region 1: ")[2][:24] for fault in faults] == ["expected the class as te"]
+    assert len(split.coco["annotations"]) == 2
 
 
 def test_an_attribute_without_a_class_is_told(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Finds a data set's COCO files, the split of each, and the folder with its images."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,9 +32,7 @@ def place_coco(
     InputError if a split has several files, or its images are not found.
     """
     only = {name: only_file(path, name, found) for name, found in files.items()}
-    return {
-        name: (file, images or find_folder(file, file_names(documents[file]), name)) for name, file in only.items()
-    }
+    return {name: (file, images or images_of(file, documents[file], name)) for name, file in only.items()}
 
 
 def read_documents(path: Path) -> Iterator[tuple[Path, object]]:
@@ -73,6 +72,15 @@ def place_images(source: Path, file: CocoFile, folder: Path) -> list[str]:
     for image in file["images"]:
         image["file_name"] = found.get(image["file_name"], image["file_name"])
     return remarks
+
+
+def images_of(file: Path, document: object, split: str | None = None) -> Path:
+    """The image folder of a COCO file, which a file written by `rtmdet data` names; else as `find_folder`."""
+    names, info = file_names(document), document.get("info") if isinstance(document, dict) else None
+    told = info.get("images") if isinstance(info, dict) else None
+    if isinstance(told, str) and any(map(ImageNames(file.parent / told).has, names[:TRIED_NAMES])):
+        return Path(os.path.normpath(file.parent / told))
+    return find_folder(file, names, split)
 
 
 def find_folder(file: Path, names: Sequence[str], split: str | None = None) -> Path:

@@ -103,7 +103,9 @@ def convert_cvat(
     for entry in entries:
         with one_entry():
             labeled.append(_read_image(annotations, entry, folder))
-    labels = [(element.text or "").strip() for element in root.findall("meta//labels/label/name")]
+    # The points of a skeleton are labels, too, with a <parent>.
+    kinds = [label for label in root.findall("meta//labels/label") if not label.findtext("parent")]
+    labels = [(label.findtext("name") or "").strip() for label in kinds if label.findtext("type") != "skeleton"]
     classes = choose_category_ids(labeled, names or list(dict.fromkeys(labels)) or None)
     skipped = Counter(shape.tag for entry in entries for shape in entry if shape.tag in SKIPPED)
     remarks = [f"skipped: {count} x {kind}" for kind, count in skipped.items()]

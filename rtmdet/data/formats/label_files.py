@@ -155,6 +155,13 @@ def label_names(file: CocoFile) -> list[str]:
     return stems
 
 
+def outlines_remark(file: CocoFile) -> list[str]:
+    """One line about outlines in a COCO file that is written as boxes; a box with four corners is none."""
+    outlines = [each.get("segmentation") for each in file["annotations"] if not each["iscrowd"]]
+    count = sum(isinstance(each, dict) or len(max(each or [[]], key=len)) > 8 for each in outlines)
+    return [f"outlines: {count}, written as the boxes around them"] if count else []
+
+
 def copy_image(folder: Path, name: str, target: Path) -> None:
     """Copy an image file from one folder to another, with the subfolders in its name."""
     source, copied = folder / name, target / name.replace("\\", "/")

@@ -117,8 +117,7 @@ def number_classes(names: Iterable[str]) -> dict[str, int]:
 def choose_category_ids(images: Sequence[LabeledImage], wanted: Sequence[str] | None) -> dict[str, int]:
     """The category ids by class name: of `wanted`, or of the classes of all objects, sorted.
 
-    Raises InputError if an object's class is not among `wanted`, or if there is no object; while faults are
-    collected, such classes have no id.
+    Raises InputError if an object's class is not among `wanted`; while faults are collected, such classes have no id.
     """
     if wanted is not None and (not wanted or len(set(wanted)) < len(wanted)):
         raise InputError(f"classes: expected one name or more, each once, found {list(wanted)}")
@@ -132,9 +131,6 @@ def choose_category_ids(images: Sequence[LabeledImage], wanted: Sequence[str] | 
             raise_or_collect(f"{found.where}: {text}")
         else:
             names.add(found.name)
-    if wanted is None and not names and (label_files := sorted({image.label_file for image in images})):
-        where = label_files[0] if len(label_files) == 1 else label_files[0].parent
-        raise_or_collect(f"{where}: expected objects on {len(images)} labeled images, found none; label them")
     return number_classes(sorted(names) if wanted is None else wanted)
 
 

@@ -46,6 +46,7 @@ def find_labelme(path: Path, documents: Mapping[Path, object], images: Path | No
 
 
 def is_labelme(document: object) -> TypeGuard[dict[str, Any]]:
+    """Whether the content of a JSON file is from LabelMe."""
     return isinstance(document, dict) and isinstance(document.get("shapes"), list)
 
 
@@ -68,6 +69,8 @@ def convert_labelme(
 
     Raises InputError for a folder, JSON file, shape or image that cannot be used.
     """
+    if annotations.is_file():
+        raise InputError(f"{annotations}: expected a folder of LabelMe files, found one file; give its folder")
     folder = label_files.label_folder(annotations, ".json")
     documents = label_files.read_all(folder, ".json", read_json, folders)
     files = {path: content for path, content in documents.items() if is_labelme(content)}
@@ -149,7 +152,7 @@ def _read_shape(where: str, shape: object) -> LabeledObject:
     if not isinstance(name, str) or not name.strip():
         raise InputError(f"{where}: expected a class as text under 'label', found {shown(name)}; name the class")
     outline = _outline(where, shape.get("shape_type", "polygon"), _points(where, shape.get("points")))
-    return LabeledObject(where, name.strip(), outline)
+    return LabeledObject(where, name.strip(), outline, crowd=shape.get("difficult") is True)  # of X-AnyLabeling
 
 
 def _points(where: str, points: object) -> np.ndarray:

@@ -15,10 +15,21 @@ KINDS = {
     ".parquet": f"Parquet is not read: {EXPORT}",
     ".record": f"TFRecord is not read: {EXPORT}",
     ".tfrecord": f"TFRecord is not read: {EXPORT}",
+    ".ndjson": f"lines of JSON are not read: {EXPORT}",
+    ".vott": f"VoTT's project is not read: {EXPORT}",
 }
 KNOWN_CSV = {  # by the start of its first line, without spaces and quotes
     "filename,file_size,file_attributes,region_count": "VIA's CSV: choose 'Export Annotations (as JSON)' in VIA",
     "imageid,source,labelname,confidence": "Open Images' CSV: convert it to COCO JSON, for instance with FiftyOne",
+}
+OF_JSON = {  # by their keys
+    "VoTT's JSON": {"asset", "regions"},
+    "VoTT's export": {"assets", "tags"},
+    "Supervisely's JSON": {"objects", "tags", "size"},
+    "Darwin's JSON (V7)": {"item", "annotations"},
+    "VIA 3's project": {"project", "metadata", "file"},
+    "Datumaro's JSON": {"items", "categories"},
+    "FiftyOne's own JSON": {"samples"},
 }
 KERAS_LABELS = "_annotations.txt"  # of Roboflow, beside _classes.txt
 YOLO_NEEDS = "YOLO labels need a data.yaml or a classes.txt with the class names"
@@ -68,6 +79,9 @@ def _describe_json(path: Path) -> str:
         document = read_json(path)
     except InputError:
         return ""
+    keys = document.keys() if isinstance(document, dict) else set()
+    if known := next((name for name, those in OF_JSON.items() if those <= keys), ""):
+        return f"{known} is not read: {EXPORT}"
     first = document[0] if isinstance(document, list) and document else None
     if not isinstance(first, dict):
         return ""

@@ -92,8 +92,8 @@ def _is_entry(entry: object) -> bool:
 def class_attribute(*paths: Path) -> str | None:
     """The attribute with the class of every region of VIA files; None if regions have no attributes.
 
-    Raises InputError if several attributes could be the class, if a region lacks the only one, or for a file that is
-    not from VIA.
+    Raises InputError if several attributes could be the class, if half of the regions lack the only one, or for a
+    file that is not from VIA.
     """
     groups = [group for path in paths for group in _read_entries(path).values()]
     regions = [pair for group in groups for pair in group if not _kind_without_outline(pair[1])]
@@ -122,6 +122,8 @@ def class_attribute(*paths: Path) -> str | None:
             f"{where}: expected a class as text, number or one ticked option under {key!r}, found {shown(value)}; "
             "correct it, or use rtmdet data convert via --class-name"
         )
+    if some and not common and 2 * sum(some[0] in found for found in texts) > len(texts):
+        return some[0]  # the others are faults
     if some and not common:
         where = next(where for (where, _), found in zip(regions, texts, strict=True) if some[0] not in found)
         raise InputError(

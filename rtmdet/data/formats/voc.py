@@ -150,7 +150,9 @@ def _read_object(where: str, element: Element) -> LabeledObject:
         return LabeledObject(where, name, around(_rotated_corners(where, rotated)), difficult)
     box = element.find("bndbox")
     if box is None:
-        raise InputError(f"{where}: expected a <bndbox>, found none; draw the box again")
+        old = element.find("polygon") is not None
+        advice = "found a polygon of LabelMe's old XML: export as COCO" if old else "found none; draw the box again"
+        raise InputError(f"{where}: expected a <bndbox>, {advice}")
     left, top, right, bottom = (_number(where, box, key) for key in ("xmin", "ymin", "xmax", "ymax"))
     if right < left or bottom < top:
         raise InputError(
@@ -200,7 +202,8 @@ def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
     (out / LISTS).mkdir(parents=True, exist_ok=True)
     (out / LISTS / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
     crowds = sum(annotation["iscrowd"] for annotation in file["annotations"])
-    return [f"crowd regions: {crowds}, written as difficult objects"] if crowds else []
+    remarks = [f"crowd regions: {crowds}, written as difficult objects"] if crowds else []
+    return remarks + label_files.outlines_remark(file)
 
 
 def voc_document(image: CocoImage, annotations: Sequence[CocoAnnotation], names: Mapping[int, str]) -> bytes:

@@ -24,7 +24,7 @@ from rtmdet.data.class_names import id_shift, shift_text
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
 from rtmdet.data.files import as_on_disk, comparable, files_below
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
-from rtmdet.data.formats.label_files import copy_image, label_names
+from rtmdet.data.formats.label_files import copy_image, label_names, outlines_remark
 from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, Split, around, assemble
 from rtmdet.data.formats.yolo_layout import YoloLayout, read_data_yaml, read_layout, split_images
 from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES
@@ -259,7 +259,7 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
     text = yaml.safe_dump(description | {split: f"images/{split}"}, sort_keys=False, allow_unicode=True)
     (out / "data.yaml").write_text(text, encoding="utf-8")
     crowds = sum(annotation["iscrowd"] for annotation in file["annotations"])
-    return [f"skipped: {crowds} x crowd region"] if crowds else []
+    return [f"skipped: {crowds} x crowd region"] * bool(crowds) + outlines_remark(file)
 
 
 def _current_data_yaml(out: Path, names: list[str]) -> dict[str, object]:
