@@ -181,7 +181,7 @@ def format_metrics(metrics: CocoMetrics) -> str:
         for name, number, text in zip(NAMES, metrics.numbers, DESCRIPTIONS, strict=True)
     ]
     width = max(len("class"), *(len(row.name) for row in metrics.classes))
-    lines += ["", f"{'class':<{width}}  objects     AP   AP50     F1  threshold"]
+    lines += ["", f"{'class':<{width}}  objects     AP   AP50  best F1  threshold"]
     lines += [f"{row.name:<{width}}  {row.objects:7d} {_row(row)}" for row in metrics.classes]
     return "\n".join(lines)
 
@@ -194,9 +194,7 @@ def metric_text(number: float) -> str:
 def _row(row: ClassMetrics) -> str:
     """The metrics of a class as text; best F1 and threshold are "-" if unknown."""
     best, threshold = (-1.0, -1.0) if row.curve is None else (row.curve.best, row.curve.threshold)
-    return (
-        " ".join(f"{metric_text(number):>6}" for number in (row.ap, row.ap50, best)) + f"{metric_text(threshold):>11}"
-    )
+    return f"{metric_text(row.ap):>6} {metric_text(row.ap50):>6} {metric_text(best):>8} {metric_text(threshold):>10}"
 
 
 def _mean(precision: np.ndarray) -> float:

@@ -33,6 +33,7 @@ def write_data(
     for name in ("a", "b"):
         cv2.imwrite(str(folder / images / f"{name}.png"), np.zeros((60, 80, 3), np.uint8))
     for name, text in labels.items():
+        (texts / f"{name}.txt").parent.mkdir(parents=True, exist_ok=True)
         (texts / f"{name}.txt").write_text(text)
     (folder / "data.yaml").write_text(yaml.safe_dump(description or {"train": images, "names": NAMES}))
     return folder / "data.yaml"
@@ -331,6 +332,17 @@ def test_label_files_without_an_image_are_counted(tmp_path: Path, capsys: pytest
     assert remark in capsys.readouterr().out
     main(["data", "check", str(path)])
     assert remark in capsys.readouterr().out
+
+
+def test_labels_of_an_export_unpacked_among_the_labels_are_counted(tmp_path: Path) -> None:
+    """Such as those that Label Studio writes without photos."""
+    more = dict.fromkeys(("a/labels/x", "../../b/labels/x", "../../b/labels/y"), "1 0.5 0.5 0.2 0.2")
+    write_data(tmp_path, labels={"a": "0 0.5 0.5 0.2 0.2"} | more)
+    (remark,) = open_dataset(tmp_path).remarks
+    assert remark == (
+        f"3 label files are not used, such as {tmp_path}/b/labels/x.txt: they are not in the labels/ of an images/ "
+        "with their photos"
+    )
 
 
 def test_a_label_file_with_only_a_heic_photo_names_it(tmp_path: Path) -> None:

@@ -395,7 +395,7 @@ def test_text_of_the_numbers() -> None:
     assert [line.split()[0] for line in lines[:12]] == list(NAMES)
     assert [line.split()[1] for line in lines[:12]] == [*(f"{number:.3f}" for number in numbers), "-"]
     assert lines[12] == ""
-    assert lines[13].split() == ["class", "objects", "AP", "AP50", "F1", "threshold"]
+    assert lines[13].split() == ["class", "objects", "AP", "AP50", "best", "F1", "threshold"]
     assert lines[14].split() == ["a", "very", "long", "name", "12", "0.500", "0.750", "0.625", "0.410"]
     assert lines[15].split() == ["b", "0", "-", "-", "-", "-"]
     assert len({len(line) for line in lines[13:]}) == 1

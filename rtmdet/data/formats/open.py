@@ -20,7 +20,7 @@ from rtmdet.data.formats.labelme import find_labelme
 from rtmdet.data.formats.unsupported import advise
 from rtmdet.data.formats.via import find_via
 from rtmdet.data.formats.voc import find_voc
-from rtmdet.data.formats.yolo import convert_yolo
+from rtmdet.data.formats.yolo import convert_yolo, unused_labels
 from rtmdet.data.formats.yolo_layout import (
     MissingFolderError,
     absent_splits,
@@ -214,7 +214,8 @@ def _yolo(path: Path, description: Path) -> FoundDataset:
     layout = read_layout(description)
     read = partial(_yolo_splits, description)
     absent = absent_splits(layout)
-    return FoundDataset(path, "YOLO", _in_order(layout.places), read, absent=absent, remarks=layout.remarks)
+    remarks = [*layout.remarks, *unused_labels(layout)]
+    return FoundDataset(path, "YOLO", _in_order(layout.places), read, absent=absent, remarks=remarks)
 
 
 def _yolo_splits(path: Path, names: Sequence[str]) -> dict[str, Split]:

@@ -111,6 +111,16 @@ def _lost_labels(images: Sequence[Path]) -> list[str]:
     return [f"{len(lost)} label files have no image, such as {lost[0]}: skipped; {why}"]
 
 
+def unused_labels(layout: YoloLayout) -> list[str]:
+    """One line about label files beside or below the data set that no folder with images belongs to."""
+    home = layout.file.parent
+    folders = {file.parent for file in files_below(home, IMAGE_SUFFIXES)}
+    used = {place for folder in folders for place in _label_folders(folder)}
+    unused = [file for file in files_below(home, (".txt",)) if file.parent not in used and holds_labels(file)]
+    where = "they are not in the labels/ of an images/ with their photos"
+    return [f"{len(unused)} label files are not used, such as {unused[0]}: {where}"] if unused else []
+
+
 def holds_labels(path: Path) -> bool:
     """Whether the first line of a text file is a label; lists of class names or images are not label files."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
