@@ -4,20 +4,39 @@ import argparse
 from pathlib import Path
 
 from rtmdet.cli.model_options import choose_windows, load_detector
+from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
-from rtmdet.core.paths import user_path
+from rtmdet.core.paths import check_new_folder, user_path
+from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.json_file import check_output
+from rtmdet.evaluation.mistakes import Mistakes
 from rtmdet.measuring.ground_truth import open_ground_truth
 from rtmdet.measuring.measure import Loading, describe_interval, describe_settings, evaluate_detector
 from rtmdet.runs.settings.own_data import DEFAULT_WEIGHTS
 from rtmdet.viz.figures import SUFFIXES
+from rtmdet.viz.mistakes import draw_mistakes
 from rtmdet.viz.score_curves import draw_score_curves
+
+MOST_DRAWN = 50  # images
 
 
 def are_detections(content: object) -> bool:
     """Whether the content of a JSON file is what --out writes."""
     keys = {"image_id", "category_id", "bbox", "score"}
     return isinstance(content, list) and all(isinstance(one, dict) and keys <= one.keys() for one in content)
+
+
+def print_mistakes(mistakes: Mistakes, dataset: CocoDataset, folder: Path) -> None:
+    """Print the numbers, and draw the images with most mistakes."""
+    print(mistakes)
+    drawn = mistakes.images[:MOST_DRAWN]
+    for place, marked in enumerate(drawn, start=1):
+        index = dataset.image_ids.index(marked.image_id)
+        picture = draw_mistakes(dataset.load(index).image, marked)
+        save_image(folder / f"{place:03d}_{dataset.path(index).stem}.jpg", picture)
+    if drawn:
+        which = "images with mistakes" if len(drawn) == len(mistakes.images) else "images with most mistakes"
+        print(f"{len(drawn)} {which}: {folder}")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         check_output(arguments.f1, data, arguments.images, one if one.is_file() else None, suffixes=SUFFIXES)
     if arguments.out is not None:
         check_output(arguments.out, data, user_path(arguments.weights), earlier=are_detections)
+    if arguments.mistakes is not None:
+        check_new_folder(arguments.mistakes, "--mistakes")
     detector = load_detector(arguments, half=arguments.half)
     weights = detector.path or Path(arguments.weights)
     dataset = open_ground_truth(detector, weights, data=data, images=arguments.images, split=arguments.split)
@@ -51,6 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.f1 is not None:
         draw_score_curves(found.metrics.classes, arguments.f1)
         print(f"F1 against the score threshold: {arguments.f1}")
+    if arguments.mistakes is not None:
+        print_mistakes(found.mistakes(detector.thresholds()), dataset, arguments.mistakes)
     if arguments.out is not None:
         found.evaluator.write_results(arguments.out)
         print(f"detections: {arguments.out}")

@@ -119,6 +119,9 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         metavar="PICTURE",
         help="plot F1 against the score threshold, one curve per class (.png, .pdf, .svg)",
     )
+    parser.add_argument("--mistakes", type=as_path, metavar="FOLDER",
+                        help="count missed objects, false boxes and confused classes at the score thresholds, "
+                        "and draw the images with most of them into this new folder")  # fmt: skip
     parser.add_argument("--out", type=as_path, help="write the detections as COCO results JSON")
 
 

@@ -47,6 +47,16 @@ def common_folder(folders: Iterable[Path]) -> Path:
         ) from error
 
 
+def check_new_folder(path: Path, option: str) -> None:
+    """Raise InputError, before any work, unless a folder is new or empty, and can be written to."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        what = "other files in it" if path.is_dir() else "a file"
+        raise InputError(f"{option} {path}: expected a new or empty folder, found {what}: choose another one")
+    above = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"{option} {path}: {above} is not a folder that can be written to: choose another one")
+
+
 def with_own_name(path: Path) -> Path:
     """The same path, resolved where it ends in . or .., so that its name and its parent are those on disk."""
     return path if path.name not in ("", "..") else path.resolve()

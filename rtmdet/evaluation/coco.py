@@ -18,6 +18,7 @@ from rtmdet.core.structures import ImageMeta
 from rtmdet.core.whole_file import write_whole
 from rtmdet.evaluation.hotcoco import evaluate_with_hotcoco
 from rtmdet.evaluation.matches import COCO_IOUS, ClassMatches, Measured
+from rtmdet.evaluation.mistakes import Mistakes, find_mistakes
 from rtmdet.evaluation.pycocotools import evaluate_with_pycocotools
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE, ScoreCurve, score_curve
 
@@ -168,6 +169,10 @@ class CocoEvaluator:
             curve = None if matches is None else score_curve(matches[place])
             rows.append(ClassMetrics(name, objects[category], _mean(values), _mean(values[0]), curve))
         return CocoMetrics(measured.numbers, tuple(rows))
+
+    def mistakes(self, thresholds: Sequence[float]) -> Mistakes:
+        """What is missed, false or confused at the score threshold of each label, in this process."""
+        return find_mistakes(self._coco, self._category_ids, self.rows, thresholds)
 
     def write_results(self, path: Path) -> None:
         """Write the detections in this process as COCO results JSON. Raises InputError."""

@@ -21,6 +21,7 @@ from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, interval
 from rtmdet.evaluation.matches import ClassMatches
+from rtmdet.evaluation.mistakes import Mistakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,10 @@ class Evaluation:
     def interval(self) -> Interval | None:
         """The 95 % interval of AP, by bootstrap over the images; None with too few images."""
         return interval(self.matches)
+
+    def mistakes(self, thresholds: Sequence[float]) -> Mistakes:
+        """What is missed, false or confused at the score threshold of each class, such as `detector.thresholds()`."""
+        return self.evaluator.mistakes(thresholds)
 
     def __str__(self) -> str:
         return format_metrics(self.metrics)

@@ -1,6 +1,5 @@
 """The photos to label next as a data set, with what the detector finds as their first labels."""
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import check_new_folder
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.whole_file import read_whole, unwritable, write_whole
 from rtmdet.data.images import read_image
@@ -118,12 +118,7 @@ def _check(format: str, limit: int, out: Path) -> None:
         raise InputError(f"--format {format}: expected {', '.join(PHOTO_FOLDERS)}")
     if limit < 1:
         raise InputError(f"--limit {limit}: expected at least 1")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        what = "other files in it" if out.is_dir() else "a file"
-        raise InputError(f"--out {out}: expected a new or empty folder, found {what}: choose another one")
-    above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):  # seen before any work
-        raise InputError(f"--out {out}: {above} is not a folder that can be written to: choose another one")
+    check_new_folder(out, "--out")
 
 
 def _write(detector: Detector, choice: ChosenPhotos, format: str, out: Path) -> list[LabeledPhoto]:

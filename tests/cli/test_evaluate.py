@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import cv2
 import pytest
 import torch
 
@@ -310,3 +311,18 @@ def test_other_json_is_not_replaced_by_detections(words: list[object], tmp_path:
     labels.write_bytes(b"")
     for _ in range(2):
         assert command(*words, "--out", labels).returncode == 0
+
+
+def test_mistakes_are_counted_and_drawn(words: list[object], tmp_path: Path, command: Command) -> None:
+    folder = tmp_path / "wrong"
+    result = command(*words, "--no-interval", "--mistakes", folder)
+    assert result.returncode == 0, result.stderr
+    *_, counts, where = result.stdout.splitlines()
+    assert re.fullmatch(r"of \d+ objects at the score thresholds, IoU 0.5: 0 found, .* \d+ false boxes", counts)
+    assert where == f"3 images with mistakes: {folder}"
+    pictures = sorted(folder.iterdir())
+    assert {path.name[3:] for path in pictures} == {"_000000.jpg", "_000001.jpg", "_000002.jpg"}
+    assert cv2.imread(str(pictures[0])).shape[0] > 96, "a caption below the scene"
+    again = command(*words, "--mistakes", folder)
+    assert again.returncode == 2
+    assert again.stderr.startswith(f"error: --mistakes {folder}: expected a new or empty folder, found other files")

@@ -1,0 +1,143 @@
+"""What a detector gets wrong at its score thresholds: objects missed, false boxes, objects taken for another class.
+
+An object is found by a box of its class at IoU 0.5, the surest box first, as in COCO; of what is left, a box on an
+object of another class is a confusion, all others are false.
+Dimension legend: D detections and G objects of one image.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from pycocotools import mask
+from pycocotools.coco import COCO
+
+IOU = 0.5
+MOST_CONFUSIONS = 5  # that are printed
+
+
+class Kind(StrEnum):
+    """What a box shows."""
+
+    FOUND = "found"
+    CONFUSED = "as another class"
+    MISSED = "missed"
+    FALSE = "false boxes"
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedBox:
+    """A detection, or an object that was missed."""
+
+    kind: Kind
+    box: tuple[float, float, float, float]  # xyxy, pixels
+    name: str  # class of the detection, or of the missed object
+    score: float | None = None  # of a detection
+    truth: str = ""  # class of the object that is confused
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedImage:
+    """The boxes of one image, mistakes first."""
+
+    image_id: int
+    boxes: tuple[MarkedBox, ...]
+
+    @property
+    def counts(self) -> Counter[Kind]:
+        """How many boxes there are of each kind."""
+        return Counter(box.kind for box in self.boxes)
+
+    @property
+    def mistakes(self) -> int:
+        """How many boxes are wrong or missing."""
+        return len(self.boxes) - self.counts[Kind.FOUND]
+
+
+@dataclass(frozen=True, slots=True)
+class Mistakes:
+    """The images with mistakes, those with most first; `print` shows the numbers of all images."""
+
+    images: tuple[MarkedImage, ...]
+    counts: Counter[Kind]  # of all images, also those without mistakes
+
+    def __str__(self) -> str:
+        objects = sum(self.counts[kind] for kind in (Kind.FOUND, Kind.CONFUSED, Kind.MISSED))
+        lines = [f"of {objects} objects at the score thresholds, IoU {IOU}: {counts_text(self.counts)}"]
+        confused = Counter(
+            (box.truth, box.name) for image in self.images for box in image.boxes if box.kind is Kind.CONFUSED
+        )
+        lines += [f"  {truth} taken for {name}: {n}" for (truth, name), n in confused.most_common(MOST_CONFUSIONS)]
+        return "\n".join(lines)
+
+    __repr__ = __str__  # in a notebook
+
+
+def counts_text(counts: Mapping[Kind, int]) -> str:
+    """How many boxes of each kind there are, in words."""
+    return ", ".join(f"{counts[kind]} {kind}" for kind in Kind)
+
+
+def find_mistakes(
+    coco: COCO, category_ids: Sequence[int], found: Mapping[int, np.ndarray], thresholds: Sequence[float]
+) -> Mistakes:
+    """Compare the detections above the threshold of their class with the objects of each image.
+
+    `category_ids` has the category of each label, `thresholds` its score threshold; `found` maps image ids to rows
+    (D, 6) of x, y, width, height, score, label, by falling score. Detections on crowd regions count for nothing.
+    """
+    names = {number: str(coco.cats[number]["name"]) for number in category_ids}
+    images, counts = [], Counter[Kind]()
+    for image_id in sorted(coco.imgs):
+        rows = found.get(image_id, np.zeros((0, 6)))
+        rows = rows[rows[:, 4] >= np.asarray(thresholds)[rows[:, 5].astype(int)]]
+        objects = [one for one in coco.imgToAnns[image_id] if one["category_id"] in names]
+        image = MarkedImage(image_id, tuple(_mark(rows, objects, category_ids, names)))
+        counts += image.counts
+        if image.mistakes:
+            images.append(image)
+    return Mistakes(tuple(sorted(images, key=lambda image: -image.mistakes)), counts)
+
+
+def _mark(
+    rows: np.ndarray, objects: Sequence[Mapping[str, object]], category_ids: Sequence[int], names: Mapping[int, str]
+) -> list[MarkedBox]:
+    """The boxes of one image: mistakes first, detections by falling score, then missed objects, then found ones."""
+    truths = np.array([one["category_id"] for one in objects], int)  # (G,)
+    crowd = np.array([one["iscrowd"] for one in objects], bool)
+    boxes = np.array([one["bbox"] for one in objects], np.float64).reshape(-1, 4)
+    labels = np.array([category_ids[int(label)] for label in rows[:, 5]], int)  # (D,)
+    overlaps = np.zeros((len(rows), len(objects)))
+    if overlaps.size:
+        overlaps = mask.iou(np.ascontiguousarray(rows[:, :4]), boxes, crowd.astype(int).tolist())
+    same = labels[:, None] == truths[None]
+    right = _pair(overlaps * (same & ~crowd))
+    free = ~crowd & ~np.isin(np.arange(len(objects)), right)
+    wrong = _pair(overlaps * free * (right < 0)[:, None])
+    ignored = (overlaps * (same & crowd) >= IOU).any(1)
+    marked = []
+    for place, row in enumerate(rows):
+        other = names[truths[wrong[place]]] if wrong[place] >= 0 else ""
+        kind = Kind.FOUND if right[place] >= 0 else Kind.CONFUSED if other else Kind.FALSE
+        if kind is not Kind.FALSE or not ignored[place]:
+            marked.append(MarkedBox(kind, _xyxy(row), names[labels[place]], float(row[4]), other))
+    missed = np.flatnonzero(free & ~np.isin(np.arange(len(objects)), wrong))
+    marked += [MarkedBox(Kind.MISSED, _xyxy(boxes[place]), names[truths[place]]) for place in missed]
+    return sorted(marked, key=lambda one: one.kind is Kind.FOUND)
+
+
+def _pair(overlaps: np.ndarray) -> np.ndarray:
+    """The object (D,) of each detection by overlaps (D, G), -1 for none: each once, the first detection first."""
+    pairs, left = np.full(len(overlaps), -1), overlaps.copy()
+    for place in range(len(left)):
+        if left[place].max(initial=0.0) >= IOU:
+            pairs[place] = left[place].argmax()
+            left[:, pairs[place]] = 0.0
+    return pairs
+
+
+def _xyxy(row: np.ndarray) -> tuple[float, float, float, float]:
+    x, y, width, height = row[:4].tolist()
+    return x, y, x + width, y + height

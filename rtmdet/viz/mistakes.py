@@ -1,0 +1,34 @@
+"""Pictures of what a detector gets wrong: what it missed, saw where nothing is, or took for something else."""
+
+import numpy as np
+
+from rtmdet.core.class_colors import Color
+from rtmdet.core.draw import draw_boxes
+from rtmdet.evaluation.mistakes import Kind, MarkedBox, MarkedImage
+from rtmdet.viz.grid import add_caption
+
+COLORS: dict[Kind, tuple[Color, str]] = {
+    Kind.FOUND: ((70, 200, 90), "green"),
+    Kind.CONFUSED: ((175, 60, 230), "purple"),
+    Kind.MISSED: ((255, 150, 0), "orange"),
+    Kind.FALSE: ((230, 40, 40), "red"),
+}
+
+
+def draw_mistakes(picture: np.ndarray, marked: MarkedImage) -> np.ndarray:
+    """A new (H, W, 3) uint8 RGB picture: the boxes, mistakes on top and with names, and a caption below."""
+    boxes = np.array([one.box for one in marked.boxes], np.float64).reshape(-1, 4)
+    colors = [COLORS[one.kind][0] for one in marked.boxes]
+    drawn = draw_boxes(picture, boxes, [_text(one) for one in marked.boxes], colors)
+    counts = marked.counts
+    return add_caption(
+        drawn, ", ".join(f"{counts[kind]} {kind} ({COLORS[kind][1]})" for kind in Kind if counts[kind])
+    )
+
+
+def _text(one: MarkedBox) -> str:
+    if one.kind is Kind.FOUND:
+        return ""
+    if one.score is None:
+        return one.name
+    return f"{one.name} {one.score:.2f}" + (f", is {one.truth}" if one.truth else "")

@@ -1,0 +1,70 @@
+"""What is missed, false or confused: by hand."""
+
+import numpy as np
+import pytest
+
+from rtmdet.data.coco.dataset import index_coco
+from rtmdet.data.coco.file import CocoFile
+from rtmdet.evaluation.mistakes import Kind, Mistakes, find_mistakes
+
+CAT, DOG = 0, 1  # labels
+IDS = (7, 3)  # their categories
+SQUARE = (10, 10, 20, 20)
+
+
+def entry(number: int, box: tuple[float, ...], label: int, *, image: int = 1, crowd: int = 0) -> dict[str, object]:
+    area = box[2] * box[3]
+    place = {"id": number, "image_id": image, "category_id": IDS[label]}
+    return {**place, "bbox": list(box), "area": area, "iscrowd": crowd}
+
+
+def mistakes(objects: list[dict[str, object]], found: dict[int, list[tuple[float, ...]]]) -> Mistakes:
+    """`found` are rows of x, y, width, height, score, label."""
+    images = [{"id": number, "file_name": f"{number}.png", "width": 100, "height": 100} for number in (1, 2)]
+    categories = [{"id": IDS[CAT], "name": "cat"}, {"id": IDS[DOG], "name": "dog"}]
+    file: CocoFile = {"images": images, "annotations": objects, "categories": categories}  # type: ignore[typeddict-item]
+    rows = {image: np.array(each, np.float64) for image, each in found.items()}
+    return find_mistakes(index_coco(file), IDS, rows, thresholds=(0.3, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("row", "kinds"),
+    [
+        ((*SQUARE, 0.9, CAT), [Kind.FOUND]),
+        ((*SQUARE, 0.3, CAT), [Kind.FOUND]),  # at its threshold
+        ((*SQUARE, 0.29, CAT), [Kind.MISSED]),
+        ((*SQUARE, 0.9, DOG), [Kind.CONFUSED]),
+        ((*SQUARE, 0.4, DOG), [Kind.MISSED]),  # below that of dogs
+        ((10, 10, 20, 10.1, 0.9, CAT), [Kind.FOUND]),  # IoU 0.505
+        ((10, 10, 20, 9.9, 0.9, CAT), [Kind.FALSE, Kind.MISSED]),
+    ],
+)
+def test_one_box_and_one_object(row: tuple[float, ...], kinds: list[Kind]) -> None:
+    found = mistakes([entry(1, SQUARE, CAT)], {1: [row]})
+    wrong = [box for image in found.images for box in image.boxes]
+    assert [box.kind for box in wrong] == [kind for kind in kinds if kind is not Kind.FOUND]
+    assert found.counts == dict.fromkeys(kinds, 1)
+    assert all(box.box == (10, 10, 30, 30) for box in wrong if box.kind is Kind.MISSED)
+
+
+def test_each_object_is_found_once_by_the_surest_box_and_its_class_goes_first() -> None:
+    objects = [entry(1, SQUARE, CAT), entry(2, (60, 60, 20, 20), DOG), entry(3, (10, 60, 20, 20), CAT, image=2)]
+    rows = [(*SQUARE, 0.9, DOG), (*SQUARE, 0.8, CAT), (11, 10, 20, 20, 0.7, CAT), (60, 60, 20, 20, 0.6, CAT)]
+    found = mistakes(objects, {1: rows})
+    assert [image.image_id for image in found.images] == [1, 2], "three mistakes, one"
+    first = found.images[0]
+    assert [(box.kind, box.name, box.score, box.truth) for box in first.boxes] == [
+        (Kind.FALSE, "dog", 0.9, ""), (Kind.FALSE, "cat", 0.7, ""), (Kind.CONFUSED, "cat", 0.6, "dog"),
+        (Kind.FOUND, "cat", 0.8, ""),
+    ]  # fmt: skip
+    assert str(found).splitlines() == [
+        "of 3 objects at the score thresholds, IoU 0.5: 1 found, 1 as another class, 1 missed, 2 false boxes",
+        "  dog taken for cat: 1",
+    ]
+
+
+def test_boxes_in_crowds_count_for_nothing() -> None:
+    objects = [entry(1, (0, 0, 100, 100), CAT, crowd=1)]
+    assert mistakes(objects, {1: [(*SQUARE, 0.9, CAT)]}).counts == {}
+    assert mistakes(objects, {1: [(*SQUARE, 0.9, DOG)]}).counts == {Kind.FALSE: 1}
+    assert mistakes([], {}).images == ()
