@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "rtmdet.api.datasets": ("check_data", "convert_data", "export_data", "merge_data", "split_data"),
-    "rtmdet.api.detectors": ("compare", "evaluate", "export", "label"),
+    "rtmdet.api.detectors": ("compare", "draw_mistakes", "evaluate", "export", "label"),
     "rtmdet.api.runs": ("train",),
     "rtmdet.api.visualizers": ("draw_box_am", "draw_feature_maps"),
     "rtmdet.core.detections": ("Detections",),
@@ -45,6 +45,7 @@ __all__ = [
     "convert_data",
     "draw_box_am",
     "draw_feature_maps",
+    "draw_mistakes",
     "evaluate",
     "export",
     "export_data",
@@ -57,7 +58,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from rtmdet.api.datasets import check_data, convert_data, export_data, merge_data, split_data
-    from rtmdet.api.detectors import compare, evaluate, export, label
+    from rtmdet.api.detectors import compare, draw_mistakes, evaluate, export, label
     from rtmdet.api.runs import train
     from rtmdet.api.visualizers import draw_box_am, draw_feature_maps
     from rtmdet.core.detections import Detections

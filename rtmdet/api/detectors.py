@@ -8,10 +8,11 @@ from pathlib import Path
 
 from rtmdet.core.arguments import TorchDevice, checked
 from rtmdet.core.console import progress, say
+from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
 from rtmdet.core.nms import NmsSettings
-from rtmdet.core.paths import FilePath, path_or_none, user_path
+from rtmdet.core.paths import FilePath, check_new_folder, path_or_none, user_path
 from rtmdet.core.processes import check_main_guard
 from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, ExportOptions, Tracer, check_formats
 from rtmdet.detector import Detector, Score
@@ -21,6 +22,7 @@ from rtmdet.measuring.compare import Comparison, compare_runs
 from rtmdet.measuring.ground_truth import open_ground_truth
 from rtmdet.measuring.measure import Evaluation, Loading, evaluate_detector
 from rtmdet.stream.label import LIMIT, NextLabels, label_next
+from rtmdet.viz.mistakes import draw_marked
 from rtmdet.weights.download import cache_folder
 
 
@@ -50,6 +52,23 @@ def evaluate(
     dataset = open_ground_truth(found, Path(name), data=path_or_none(data), images=path_or_none(images), split=split)
     say(*dataset.remarks)
     return evaluate_detector(found, dataset, name=name, loading=loading, tiling=found.choose_tiling(tile))
+
+
+@checked
+def draw_mistakes(found: Evaluation, out: FilePath, *, most: int = 50) -> list[Path]:
+    """Draw the images of an evaluation with the most mistakes into the new folder `out`; returns the pictures.
+
+    Missed objects are orange, false boxes red, objects taken for another class purple, found ones green, at the
+    detector's score thresholds and IoU 0.5. Raises InputError.
+    """
+    folder = user_path(out)
+    check_new_folder(folder)
+    pictures = []
+    for place, marked in enumerate(found.mistakes.images[: max(most, 0)], start=1):
+        index = found.dataset.image_ids.index(marked.image_id)
+        pictures.append(folder / f"{place:03d}_{found.dataset.path(index).stem}.jpg")
+        save_image(pictures[-1], draw_marked(found.dataset.load(index).image, marked))
+    return pictures
 
 
 @checked

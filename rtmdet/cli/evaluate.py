@@ -3,40 +3,22 @@
 import argparse
 from pathlib import Path
 
+from rtmdet.api.detectors import draw_mistakes
 from rtmdet.cli.model_options import choose_windows, load_detector
-from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import check_new_folder, user_path
-from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.json_file import check_output
-from rtmdet.evaluation.mistakes import Mistakes
 from rtmdet.measuring.ground_truth import open_ground_truth
 from rtmdet.measuring.measure import Loading, describe_interval, describe_settings, evaluate_detector
 from rtmdet.runs.settings.own_data import DEFAULT_WEIGHTS
 from rtmdet.viz.figures import SUFFIXES
-from rtmdet.viz.mistakes import draw_mistakes
 from rtmdet.viz.score_curves import draw_score_curves
-
-MOST_DRAWN = 50  # images
 
 
 def are_detections(content: object) -> bool:
     """Whether the content of a JSON file is what --out writes."""
     keys = {"image_id", "category_id", "bbox", "score"}
     return isinstance(content, list) and all(isinstance(one, dict) and keys <= one.keys() for one in content)
-
-
-def print_mistakes(mistakes: Mistakes, dataset: CocoDataset, folder: Path) -> None:
-    """Print the numbers, and draw the images with most mistakes."""
-    print(mistakes)
-    drawn = mistakes.images[:MOST_DRAWN]
-    for place, marked in enumerate(drawn, start=1):
-        index = dataset.image_ids.index(marked.image_id)
-        picture = draw_mistakes(dataset.load(index).image, marked)
-        save_image(folder / f"{place:03d}_{dataset.path(index).stem}.jpg", picture)
-    if drawn:
-        which = "images with mistakes" if len(drawn) == len(mistakes.images) else "images with most mistakes"
-        print(f"{len(drawn)} {which}: {folder}")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,7 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
         draw_score_curves(found.metrics.classes, arguments.f1)
         print(f"F1 against the score threshold: {arguments.f1}")
     if arguments.mistakes is not None:
-        print_mistakes(found.mistakes(detector.thresholds()), dataset, arguments.mistakes)
+        mistakes, drawn = found.mistakes, draw_mistakes(found, arguments.mistakes)
+        print(mistakes)
+        if drawn:
+            which = "images with mistakes" if len(drawn) == len(mistakes.images) else "images with most mistakes"
+            print(f"{len(drawn)} {which}: {arguments.mistakes}")
     if arguments.out is not None:
         found.evaluator.write_results(arguments.out)
         print(f"detections: {arguments.out}")

@@ -47,7 +47,7 @@ def common_folder(folders: Iterable[Path]) -> Path:
         ) from error
 
 
-def check_new_folder(path: Path, option: str) -> None:
+def check_new_folder(path: Path, option: str = "--out") -> None:
     """Raise InputError, before any work, unless a folder is new or empty, and can be written to."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         what = "other files in it" if path.is_dir() else "a file"

@@ -104,10 +104,10 @@ class Evaluation:
     metrics: CocoMetrics
     matches: tuple[ClassMatches, ...]  # by class, for intervals
     evaluator: CocoEvaluator  # holds the detections
-    images: int
+    dataset: CocoDataset
     settings: EvaluationConfig
     origin: str  # of the settings
-    remarks: tuple[str, ...]  # about the annotations
+    thresholds: tuple[float, ...]  # the score threshold of each class, of the detector
 
     @property
     def ap(self) -> float:
@@ -119,9 +119,15 @@ class Evaluation:
         """The 95 % interval of AP, by bootstrap over the images; None with too few images."""
         return interval(self.matches)
 
-    def mistakes(self, thresholds: Sequence[float]) -> Mistakes:
-        """What is missed, false or confused at the score threshold of each class, such as `detector.thresholds()`."""
-        return self.evaluator.mistakes(thresholds)
+    @property
+    def images(self) -> int:
+        """The number of images."""
+        return len(self.dataset)
+
+    @property
+    def mistakes(self) -> Mistakes:
+        """What is missed, false or confused at the score thresholds."""
+        return self.evaluator.mistakes(self.thresholds)
 
     def __str__(self) -> str:
         return format_metrics(self.metrics)
@@ -141,7 +147,7 @@ def evaluate_detector(
     settings = replace(settings, backend=loading.backend or settings.backend)
     evaluator = run_detector(detector, dataset, settings, loading, tiling)
     metrics, matches = evaluator.evaluate_with_matches()
-    return Evaluation(metrics, tuple(matches), evaluator, len(dataset), settings, origin, tuple(dataset.remarks))
+    return Evaluation(metrics, tuple(matches), evaluator, dataset, settings, origin, detector.thresholds())
 
 
 def places_of(batch: Batch) -> list[Letterbox]:

@@ -118,7 +118,7 @@ def _check(format: str, limit: int, out: Path) -> None:
         raise InputError(f"--format {format}: expected {', '.join(PHOTO_FOLDERS)}")
     if limit < 1:
         raise InputError(f"--limit {limit}: expected at least 1")
-    check_new_folder(out, "--out")
+    check_new_folder(out)
 
 
 def _write(detector: Detector, choice: ChosenPhotos, format: str, out: Path) -> list[LabeledPhoto]:

@@ -15,7 +15,7 @@ COLORS: dict[Kind, tuple[Color, str]] = {
 }
 
 
-def draw_mistakes(picture: np.ndarray, marked: MarkedImage) -> np.ndarray:
+def draw_marked(picture: np.ndarray, marked: MarkedImage) -> np.ndarray:
     """A new (H, W, 3) uint8 RGB picture: the boxes, mistakes on top and with names, and a caption below."""
     boxes = np.array([one.box for one in marked.boxes], np.float64).reshape(-1, 4)
     colors = [COLORS[one.kind][0] for one in marked.boxes]
