@@ -58,17 +58,18 @@ def class_score_target(boxes: Tensor, labels: Tensor, input_size: tuple[int, int
 def detection_target(boxes: Tensor, labels: Tensor, input_size: tuple[int, int]) -> BoxTarget:
     """How well the current detections still cover boxes (N, 4): the sum over boxes of IoU + score.
 
-    A box counts if the detection that overlaps it most has its label and an IoU above 0.5. NMS has no gradient, so
-    this is for methods that need none.
+    A box counts if, of the detections with its label, the one that overlaps it most has an IoU above 0.5. NMS has no
+    gradient, so this is for methods that need none. Differs from mmdet: there a detection with another label that
+    overlaps the box more, however low its score, makes the box count nothing.
     """
 
     def target(outputs: DenseOutputs) -> Tensor:
         found = postprocess(outputs, Selection(), input_size=input_size)[0]
         if not len(found):
             return boxes.new_zeros(())
-        iou, nearest = pairwise_iou(boxes.to(found.boxes.dtype), found.boxes).max(1)  # (N,)
-        same = (iou > LEAST_OVERLAP) & (found.labels[nearest] == labels)
-        return torch.where(same, iou + found.scores[nearest], 0).sum()
+        alike = labels[:, None] == found.labels  # (N, D)
+        iou, nearest = (pairwise_iou(boxes.to(found.boxes.dtype), found.boxes) * alike).max(1)  # (N,)
+        return torch.where(iou > LEAST_OVERLAP, iou + found.scores[nearest], 0).sum()
 
     return target
 

@@ -9,6 +9,7 @@ import torch
 from golden.adapter import beside_kink
 from torch import Tensor, nn
 
+from rtmdet.core.boxes import pairwise_iou
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import letterbox
 from rtmdet.core.structures import DenseOutputs, Target
@@ -206,6 +207,18 @@ def test_detection_target_by_hand() -> None:
     boxes, labels = torch.cat([BOX, shifted, far, BOX]), torch.tensor([1, 1, 1, 0])  # the last has another label
     found = detection_target(boxes, labels, (64, 64))(outputs)
     assert found.item() == pytest.approx(1 + 28 / 36 + 2 * score)
+
+
+def test_detection_target_ignores_boxes_of_other_classes() -> None:
+    """Another class has a weak box that fits better: the score of the box's own class counts."""
+    outputs = dense_outputs()
+    outputs.logits[0][0, 0, 1, 3] = -3.0
+    outputs.distances[0][0, :, 1, 3] = torch.tensor([16.0, -8, 16, 16])  # BOX itself, seen from the prior (24, 8)
+    shifted = BOX + torch.tensor([4.0, 0, 4, 0])
+    outputs.distances[0][0, :, 1, 2] += torch.tensor([-4.0, 0, 4, 0])
+    assert pairwise_iou(BOX, shifted).item() == pytest.approx(28 / 36)
+    found = detection_target(BOX, torch.tensor([1]), (64, 64))(outputs)
+    assert found.item() == pytest.approx(28 / 36 + torch.tensor(2.0).sigmoid().item())
 
 
 def test_detection_target_without_any_detection() -> None:
