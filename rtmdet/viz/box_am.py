@@ -30,6 +30,8 @@ from rtmdet.viz.hooks import capture, find_layer, flatten_outputs
 ablation_cam.tqdm = SimpleNamespace(tqdm=partial(tqdm, disable=None, leave=False, desc="leaving out channels"))
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def box_am(model: nn.Module, layer: str, images: Tensor, target: BoxTarget, method: str) -> np.ndarray:
     """The raw activation map (H, W) of a layer for one image, float32: neither clipped nor scaled.
 
@@ -50,24 +52,24 @@ def box_am(model: nn.Module, layer: str, images: Tensor, target: BoxTarget, meth
         with torch.no_grad():
             if not target(model(images)):  # avoids a division by zero in the library
                 return np.zeros(tuple(maps[0].shape[2:]), np.float32)
-    return _METHODS[method](model, find_layer(model, layer)).raw_map(images, target)
+    return _METHODS[method](model, find_layer(model, layer)).raw_map(_with_gradient(images), target)
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def fed_levels(model: nn.Module, layer: str, images: Tensor) -> set[int]:
     """The levels of the DenseOutputs, 0 the finest, that depend on a layer's output for images (1, 3, H, W)."""
     given: list[Tensor] = []
     hook = find_layer(model, layer).register_forward_hook(lambda _, __, output: given.extend(flatten_outputs(output)))
     try:
-        outputs = model(images)
+        outputs = model(_with_gradient(images))
     finally:
         hook.remove()
-    given = [output for output in given if output.requires_grad]
     totals = [logits.sum() + distances.sum() for logits, distances in zip(*outputs, strict=True)]
     return {
         level
         for level, total in enumerate(totals)
-        if given
-        and any(part is not None for part in torch.autograd.grad(total, given, retain_graph=True, allow_unused=True))
+        if any(part is not None for part in torch.autograd.grad(total, given, retain_graph=True, allow_unused=True))
     }
 
 
@@ -183,6 +185,11 @@ class _AblationCAM(_RawCAM, AblationCAM):
 
 
 _METHODS = {"gradcam": _GradCAM, "gradcam++": _GradCAMPlusPlus, "ablationcam": _AblationCAM}
+
+
+def _with_gradient(images: Tensor) -> Tensor:
+    """A copy of the images from which gradients begin, so that they reach all layers even of a frozen network."""
+    return images.clone().float().requires_grad_()
 
 
 def _maps_of(model: nn.Module, layer: str, images: Tensor) -> list[Tensor]:

@@ -1,5 +1,8 @@
 """Box AM: raw maps by hand and against the reference, its targets, and what it leaves behind in the model."""
 
+import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import cv2
@@ -252,11 +255,25 @@ def test_levels_that_a_layer_feeds(layer: str, levels: set[int]) -> None:
     assert fingerprint(model) == before
 
 
-def test_a_layer_without_gradients_feeds_nothing() -> None:
+def test_a_layer_that_nothing_depends_on_feeds_nothing() -> None:
     assert fed_levels(Toy(), "layer", TOY_IMAGE) == {0}
     assert fed_levels(Toy(), "unused", TOY_IMAGE) == set()
-    with torch.no_grad():
-        assert fed_levels(Toy().requires_grad_(False), "layer", TOY_IMAGE) == set()
+
+
+@pytest.mark.parametrize("without", [nullcontext, torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("method", METHODS)
+def test_neither_frozen_weights_nor_switched_off_gradients_matter(
+    model: RTMDet, method: str, without: Callable[[], AbstractContextManager[object]]
+) -> None:
+    target = class_score_target(torch.tensor([[8.0, 8, 40, 40]]), torch.tensor([1]), (64, 64))
+    frozen = copy.deepcopy(model).requires_grad_(False)
+    for layer, levels in (("neck.out_convs[1]", {1}), ("backbone.stage2", {0, 1, 2})):
+        expected = box_am(model, layer, IMAGES, target, method)
+        with without():
+            assert fed_levels(frozen, layer, IMAGES.clone()) == levels
+            assert np.array_equal(box_am(frozen, layer, IMAGES.clone(), target, method), expected)
+        assert expected.any()
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
 
 
 def test_source_levels_are_those_of_the_priors() -> None:
