@@ -47,10 +47,11 @@ Score = float | str | Sequence[float]
 class Detector:
     """A network with its class names and input size (H, W), on its device.
 
-    Several threads may call one detector. Attributes: `classes`, K names; `named`, false if these are only numbers;
-    `input_size`; `device`; `model`, for torch; `config`, the YAML of the training run; `category_ids` of the classes
-    in its annotation file; `score_thresholds`, tuned per class in its validation; `value_range` of 16-bit images
-    (`read_image`). Unknown ones are empty.
+    Several threads may call one detector. While it is called, `model` is in evaluation mode, then in its own again.
+    Attributes: `classes`, K names; `named`, false if these are only numbers; `input_size`; `device`; `model`, for
+    torch; `config`, the YAML of the training run; `category_ids` of the classes in its annotation file;
+    `score_thresholds`, tuned per class in its validation; `value_range` of 16-bit images (`read_image`). Unknown ones
+    are empty.
     """
 
     backend: Backend
@@ -91,7 +92,7 @@ class Detector:
 
     @classmethod
     def from_model(cls, model: "RTMDet", facts: ModelFacts, device: str | TorchDevice = "auto") -> "Detector":
-        """A detector for an existing model, which is moved to the device. Raises InputError."""
+        """A detector for an existing model, which is moved to the device and stays in its mode. Raises InputError."""
         from rtmdet.deploy.torch_backend import choose_device, move_model
 
         facts.check_classes(model.bbox_head.num_classes)

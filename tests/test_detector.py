@@ -3,12 +3,13 @@
 Dimension legend: B images.
 """
 
+import copy
 import gc
 import io
 import pickle
 import re
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_overloads
@@ -217,15 +218,31 @@ def test_nothing_of_a_call_stays(detector: Detector) -> None:
     assert [reference() for reference in references] == [None, None]
 
 
-def test_threads_share_a_detector(detector: Detector) -> None:
+@pytest.mark.parametrize("training", [(), ("",), ("backbone", "neck.out_convs.1")])
+def test_threads_share_a_detector(training: Sequence[str]) -> None:
+    """Whatever part of its network is in training mode; that stays so, and no statistics move."""
+    model = lively_model()
+    detector = copy.deepcopy(Detector.from_model(model, ModelFacts(CLASSES, SIZE), "cpu"))
+    for name in training:
+        detector.model.get_submodule(name).train()
+    modes = [module.training for module in detector.model.modules()]
+    before = copy.deepcopy(detector.model.state_dict())
     rng = np.random.default_rng(2)
     many = [rng.integers(0, 256, (40, 60, 3), np.uint8) for _ in range(40)]
-    expected = [detector(image, score=0.1) for image in many]
+    expected = [Detector.from_model(model, detector.facts, "cpu")(image, score=0.1) for image in many]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda image: detector(image, score=0.1), many))
     for one, other in zip(found, expected, strict=True):
         assert len(one) > 0
         assert_close(one, other)
+    assert [module.training for module in detector.model.modules()] == modes
+    assert all(torch.equal(tensor, before[name]) for name, tensor in detector.model.state_dict().items())
+
+
+def test_a_detector_leaves_its_model_in_training_mode() -> None:
+    model = lively_model().train()
+    Detector.from_model(model, ModelFacts(CLASSES, SIZE), "cpu")(np.zeros((40, 40, 3), np.uint8))
+    assert all(module.training for module in model.modules())
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The network in torch, on any device; every H and W that is a multiple of 32, and every number of images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from rtmdet.core.structures import DenseOutputs
 from rtmdet.core.wording import shortened
 from rtmdet.deploy.cuda_graph import RecordedNetwork
 from rtmdet.deploy.side_by_side import forward_side_by_side
+from rtmdet.models.evaluation_mode import EvaluationMode
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.models.timm_backbone import TimmBackbone
@@ -27,15 +28,19 @@ from rtmdet.weights.load import load_weights, missing_size, read_checkpoint
 
 @dataclass(frozen=True, slots=True)
 class TorchBackend:
-    """A model in evaluation mode on `device`; its detections stay there."""
+    """A model on `device`, in evaluation mode while it runs; its detections stay there."""
 
     model: nn.Module
     device: torch.device
     recorded: RecordedNetwork | None = None  # runs the same model faster, on CUDA
+    evaluating: EvaluationMode = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "evaluating", EvaluationMode(self.model))
 
     def forward(self, images: Array) -> DenseOutputs:
         """The dense outputs for B images, uint8 RGB (B, 3, H, W), brought to the device."""
-        with torch.inference_mode():
+        with torch.inference_mode(), self.evaluating:
             if self.recorded is not None:
                 return self.recorded(torch.as_tensor(images))
             images = torch.as_tensor(images).to(self.device)
@@ -56,9 +61,9 @@ class TorchBackend:
 
 
 def move_model(model: RTMDet, device: torch.device) -> TorchBackend:
-    """The model itself, moved to a device in the memory format that is fast there, in evaluation mode."""
+    """The model itself, moved to a device in the memory format that is fast there."""
     memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
-    return TorchBackend(model.eval().to(device).to(memory_format=memory_format), device)
+    return TorchBackend(model.to(device).to(memory_format=memory_format), device)
 
 
 def prepare_model(model: RTMDet, device: torch.device, *, half: bool) -> TorchBackend:
@@ -107,7 +112,7 @@ def open_checkpoint(
     if len(facts.classes) != classes:  # these names are of another detector
         facts = replace(facts, classes=numbered(classes), named=False, category_ids=(), score_thresholds=())
     backbone = facts.backbone or None  # its weights are in the checkpoint: no download
-    model = build_rtmdet(facts.size, classes, backbone=backbone)
+    model = build_rtmdet(facts.size, classes, backbone=backbone).eval()
     load_weights(model, checkpoint)
     where = choose_device(device)
     return prepare_model(model, where, half=half) if fold else move_model(model, where), facts
