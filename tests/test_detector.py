@@ -290,8 +290,8 @@ def test_the_image_that_cannot_be_used_is_named(
 def test_images_are_not_changed(detector: Detector, images: list[np.ndarray]) -> None:
     before = [image.copy() for image in images]
     detector(images)
-    for image, copy in zip(images, before, strict=True):
-        np.testing.assert_array_equal(image, copy)
+    for image, old in zip(images, before, strict=True):
+        np.testing.assert_array_equal(image, old)
 
 
 def test_a_detector_has_its_own_rule_for_overlaps(detector: Detector, images: list[np.ndarray]) -> None:
