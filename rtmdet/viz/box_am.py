@@ -23,26 +23,35 @@ from tqdm import tqdm
 from rtmdet.core.errors import InputError
 from rtmdet.core.structures import DenseOutputs
 from rtmdet.viz.box_targets import BoxTarget, source_levels
-from rtmdet.viz.heatmap import on_picture, unit_range
+from rtmdet.viz.heatmap import content_part, on_picture, unit_range
 from rtmdet.viz.hooks import capture, find_layer, flatten_outputs
 
 # The library's own progress bar would be drawn even without a terminal.
-ablation_cam.tqdm = SimpleNamespace(tqdm=partial(tqdm, disable=None, leave=False, desc="leaving out channels"))
+ablation_cam.tqdm = SimpleNamespace(tqdm=partial(tqdm, disable=None, leave=False, desc="ablating channels"))
 
 
 @torch.inference_mode(False)
 @torch.enable_grad()
-def box_am(model: nn.Module, layer: str, images: Tensor, target: BoxTarget, method: str) -> np.ndarray:
+def box_am(
+    model: nn.Module,
+    layer: str,
+    images: Tensor,
+    target: BoxTarget,
+    method: str,
+    *,
+    content: tuple[int, int] | None = None,
+) -> np.ndarray:
     """The raw activation map (H, W) of a layer for one image, float32: neither clipped nor scaled.
 
     `model` is in evaluation mode and maps `images` (1, 3, H, W) to DenseOutputs, from which `target` computes the
-    number to explain; eigencam explains no number, it shows what varies most. `method` is gradcam, gradcam++,
-    eigencam or ablationcam. Raises InputError if the layer does not exist or outputs no maps, or several maps with a
-    method other than eigencam.
+    number to explain; eigencam explains no number, it shows what varies most in `content` (H, W), the images without
+    their padding, by default all. `method` is gradcam, gradcam++, eigencam or ablationcam. Raises InputError if the
+    layer does not exist or outputs no maps, or several maps with a method other than eigencam.
     """
     maps = _maps_of(model, layer, images)
     if method == "eigencam":
-        return _principal_component(_join(maps))
+        input_size = images.shape[2], images.shape[3]
+        return _principal_component(_join(maps), content or input_size, input_size)
     if len(maps) > 1:
         raise InputError(
             f"layer {layer!r} outputs {len(maps)} maps, {method} needs a layer with one map: "
@@ -73,15 +82,10 @@ def fed_levels(model: nn.Module, layer: str, images: Tensor) -> set[int]:
     }
 
 
-def fed_boxes(
-    model: nn.Module, layers: Sequence[str], images: Tensor, boxes: Tensor, content: tuple[int, int]
-) -> dict[str, np.ndarray]:
-    """(N,) bool per layer: which boxes (N, 4), in input pixels, come from a pyramid level that the layer feeds.
-
-    `content` is the size (H, W) of the input without its padding.
-    """
+def fed_boxes(model: nn.Module, layers: Sequence[str], images: Tensor, boxes: Tensor) -> dict[str, np.ndarray]:
+    """(N,) bool per layer: which boxes (N, 4), in input pixels, come from a pyramid level that the layer feeds."""
     with torch.no_grad():
-        levels = source_levels(model(images), boxes, content).cpu().numpy()
+        levels = source_levels(model(images), boxes, (images.shape[2], images.shape[3])).cpu().numpy()
     return {layer: np.isin(levels, list(fed_levels(model, layer, images))) for layer in layers}
 
 
@@ -168,7 +172,7 @@ class _GradCAMPlusPlus(_GradCAM):
 
 
 class _AblationCAM(_RawCAM, AblationCAM):
-    """The weight of a channel is the share of the target that is lost without it."""
+    """The weight of a channel is the share of the target that is lost when it is set far below its values."""
 
     def __init__(self, model: nn.Module, layer: nn.Module) -> None:
         # One channel at a time: in larger batches the library's ablation value decreases with every channel.
@@ -209,11 +213,15 @@ def _join(maps: Sequence[Tensor]) -> Tensor:
     return torch.cat([F.interpolate(map, (height, width), mode="bilinear") for map in maps], dim=1)[0]
 
 
-def _principal_component(maps: Tensor) -> np.ndarray:
-    """The first principal component (H, W) of maps (C, H, W) over their positions, its greater peak positive."""
+def _principal_component(maps: Tensor, content: tuple[int, int], input_size: tuple[int, int]) -> np.ndarray:
+    """The first principal component (H, W) of maps (C, H, W) over the positions in the content.
+
+    Its greater peak there is positive. Differs from mmdet in `content`: what differs most is often the padding.
+    """
     # Not the library's: it takes seconds to compute all H x W left singular vectors, which are not needed.
-    values = maps.flatten(1).T.cpu().numpy()  # (H * W, C)
-    centered = values - values.mean(0)
-    direction = np.linalg.svd(centered, full_matrices=False)[2][0]  # (C,)
-    component = (centered @ direction).reshape(maps.shape[1:])
-    return component if component.max() >= -component.min() else -component
+    inside = content_part(maps, content, input_size).flatten(1).T.cpu().numpy()  # (positions, C)
+    mean = inside.mean(0)
+    direction = np.linalg.svd(inside - mean, full_matrices=False)[2][0]  # (C,)
+    component = ((maps.flatten(1).T.cpu().numpy() - mean) @ direction).reshape(maps.shape[1:])
+    seen = content_part(component, content, input_size)
+    return component if seen.max() >= -seen.min() else -component

@@ -80,19 +80,15 @@ def choose_target(
     boxes: Tensor,
     labels: Tensor,
     *,
-    content: tuple[int, int],
     input_size: tuple[int, int],
     classes: int,
 ) -> BoxTarget:
-    """What a method explains, for boxes (N, 4) of K `classes`: with a gradient `target`, "score" or "loss".
-
-    Sizes are (H, W): `content` is the input without its padding.
-    """
+    """What a method explains, for boxes (N, 4) of K `classes`: with a gradient `target`, "score" or "loss"."""
     if method not in GRADIENT_METHODS:
         return detection_target(boxes, labels, input_size)
     if target == "loss":
         return box_loss_target(boxes, labels, classes)
-    return class_score_target(boxes, labels, content)
+    return class_score_target(boxes, labels, input_size)
 
 
 @torch.no_grad()

@@ -19,9 +19,9 @@ _LEAST_WIDTH = 320  # of text in pixels: beside narrow images there is more grou
 
 
 def grid(
-    images: Sequence[np.ndarray], columns: int, cell: tuple[int, int], titles: Sequence[str] | None = None
+    images: Sequence[np.ndarray | None], columns: int, cell: tuple[int, int], titles: Sequence[str] | None = None
 ) -> np.ndarray:
-    """The images row by row, each fitted into the middle of its cell, its title above it.
+    """The images row by row, each fitted into the middle of its cell, its title above it; None is an empty cell.
 
     With fewer images than `columns` the picture is narrower. Cells with titles are at least as wide as these need.
     Returns a new (H, W, 3) image.
@@ -71,10 +71,12 @@ def fit_image(image: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, (size[1], size[0]), interpolation=method)
 
 
-def _tile(image: np.ndarray, cell: tuple[int, int], title: str, *, titled: bool) -> np.ndarray:
+def _tile(image: np.ndarray | None, cell: tuple[int, int], title: str, *, titled: bool) -> np.ndarray:
     """One cell with its title."""
     header = 2 * _CAPITAL + 2 if titled else 0
     tile = _blank((header + cell[0], cell[1]))
+    if image is None:
+        return tile
     fitted = fit_image(image, cell)
     top, left = header + (cell[0] - fitted.shape[0]) // 2, (cell[1] - fitted.shape[1]) // 2
     tile[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted

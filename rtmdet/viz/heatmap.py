@@ -7,18 +7,30 @@ A map spans the network's input, including the letterbox padding; a picture has 
 import cv2
 import numpy as np
 
+from rtmdet.core.arrays import AnyArray
 from rtmdet.core.letterbox import fitted_size
 
 EPSILON = 1e-7  # avoids a division by zero for constant maps
 
 
+def content_part(maps: AnyArray, content: tuple[int, int], input_size: tuple[int, int]) -> AnyArray:
+    """The cells of maps (..., h, w) over the network's input that lie in `content`, the input without its padding."""
+    height, width = (
+        -(-side * cells // whole) for side, cells, whole in zip(content, maps.shape[-2:], input_size, strict=True)
+    )
+    return maps[..., :height, :width]
+
+
 def crop_padding(heat: np.ndarray, content: tuple[int, int], input_size: tuple[int, int]) -> np.ndarray:
     """The part of a map (h, w) over the network's input that shows the image: float32 of size `content`.
 
-    The map is first resized to the input, so that cropping is exact to a pixel, not a cell.
+    The map is first resized to the input, so that cropping is exact to a pixel, not a cell. Differs from mmdet: cell
+    i is drawn at i x stride, where its prior is and what it sees is centered, not half a cell to the right and below.
     """
-    stretched = resize_map(heat, input_size)
-    return stretched[: content[0], : content[1]]
+    stride = input_size[0] // heat.shape[0], input_size[1] // heat.shape[1]
+    size = input_size[0] + stride[0], input_size[1] + stride[1]
+    stretched = resize_map(np.pad(heat, ((0, 1), (0, 1)), mode="edge"), size)
+    return stretched[stride[0] // 2 :, stride[1] // 2 :][: content[0], : content[1]]
 
 
 def on_picture(heat: np.ndarray, picture_size: tuple[int, int], input_size: tuple[int, int]) -> np.ndarray:
