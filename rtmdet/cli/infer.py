@@ -11,8 +11,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from rtmdet.cli.command import split_names
-from rtmdet.cli.model_options import check_score, choose_windows, describe_score, hint_class, load_detector
+from rtmdet.cli.model_options import check_score, choose_thresholds, choose_windows, describe_score, load_detector
 from rtmdet.core.detections import DetectedObject
 from rtmdet.core.errors import InputError
 from rtmdet.core.tiling import Tiling
@@ -157,17 +156,3 @@ class Tally:
             first = ["pictures"] * output.pictures + ["detections.json"] * self.tracked
             last = "tracks.csv" if self.tracked else "detections.json"
             print(f"{', '.join(first)}{' and ' if first else ''}{last}: {output.folder}")
-
-
-def choose_thresholds(detector: Detector, score: float | str, classes: str | None) -> dict[str, float]:
-    """The score threshold of each chosen class. Raises InputError for unknown classes."""
-    thresholds = dict(zip(detector.classes, detector.thresholds(score), strict=True))
-    if classes is None:
-        return thresholds
-    wanted = [classes] if classes in thresholds else [name for name in split_names(classes) or () if name]
-    for name in wanted:
-        if name not in thresholds:
-            raise InputError(f"--classes {name}: these weights have no such class: {hint_class(name, detector)}")
-    if not wanted:
-        raise InputError(f"--classes {classes!r}: expected names separated by commas, found none")
-    return {name: thresholds[name] for name in wanted}

@@ -1,4 +1,4 @@
-"""The options that commands with a detector share: --weights --size --class-names --input --device, and --score."""
+"""What commands with a detector share: --weights --size --class-names --input --device, --score and --classes."""
 
 import argparse
 import difflib
@@ -60,6 +60,20 @@ def describe_score(score: float | str, detector: Detector, classes: Sequence[str
     known = dict(zip(detector.classes, detector.score_thresholds, strict=True))
     texts = [f"{name} {known[name]:.3f}{' (not tuned)' if known[name] == DEFAULT_SCORE else ''}" for name in classes]
     return f"thresholds tuned on your validation images: {shortened(texts)}"
+
+
+def choose_thresholds(detector: Detector, score: float | str, classes: str | None) -> dict[str, float]:
+    """The score threshold of each chosen class. Raises InputError for unknown classes."""
+    thresholds = dict(zip(detector.classes, detector.thresholds(score), strict=True))
+    if classes is None:
+        return thresholds
+    wanted = [classes] if classes in thresholds else [name for name in split_names(classes) or () if name]
+    for name in wanted:
+        if name not in thresholds:
+            raise InputError(f"--classes {name}: these weights have no such class: {hint_class(name, detector)}")
+    if not wanted:
+        raise InputError(f"--classes {classes!r}: expected names separated by commas, found none")
+    return {name: thresholds[name] for name in wanted}
 
 
 def hint_class(name: str, detector: Detector) -> str:

@@ -259,7 +259,7 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
 def _add_visualize(commands: argparse._SubParsersAction) -> None:
     text = "Look inside the network: feature maps, or Box AM (activation maps of detected boxes)."
     parser = new_command(commands, "visualize", text)
-    parser.add_argument("image", nargs="?", type=as_path, help="image file")
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="photo, folder or glob pattern")
     _add_model_options(parser)
     parser.add_argument("--layer", dest="layers", action="append", metavar="NAME",
                         help="module path such as backbone, neck or neck.out_convs[0]; may be repeated (default "
@@ -272,14 +272,19 @@ def _add_visualize(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--method", choices=BOX_AM_METHODS,
                         help="draw Box AM with this method instead of feature maps. gradcam and gradcam++ show which "
                         "places of the layer the boxes depend on. eigencam explains no detection: it shows what "
-                        "varies most in the layer. ablationcam (slow) leaves out one channel after another: it "
-                        "shows the channels that all boxes together need, not those of a single box")  # fmt: skip
+                        "varies most in the layer. ablationcam (slow) sets one channel after another far below its "
+                        "values: it shows the channels that matter to all boxes together, not to a single one"
+                        )  # fmt: skip
     parser.add_argument("--target", choices=("loss", "score"),
                         help="what gradcam and gradcam++ explain: the class scores of the boxes (default, more "
                         "stable) or the box loss (as in mmyolo)")  # fmt: skip
     parser.add_argument("--norm-in-box", action="store_true", help="normalize Box AM within each box")
     _add_score(parser)
-    parser.add_argument("--out", type=as_path, default=Path("outputs/visualize"), help="folder for the pictures")
+    parser.add_argument("--classes", metavar="A,B", help="only the boxes of these classes")
+    parser.add_argument("--hide-labels", action="store_true", help="draw boxes without class names and scores")
+    parser.add_argument("--recursive", action="store_true", help="also search subfolders")
+    parser.add_argument("--out", type=as_path, default=Path("outputs/visualize"),
+                        help="folder for the pictures (default outputs/visualize)")  # fmt: skip
 
 
 def _add_score(parser: argparse.ArgumentParser) -> None:
