@@ -40,7 +40,7 @@ def test_types_are_shipped() -> None:
         ("train", ["x"], {"settings": [3]}, "settings: expected a dict or None, found [3]"),
         ("train", ["x"], {"callbacks": [print]}, "callbacks: expected a list of Callbacks, found [<built-in"),
         ("build_rtmdet", ["nano", "3"], {}, "num_classes: expected a whole number, found '3'"),
-        ("draw_box_am", ["x.pth", "y.jpg"], {"layers": "neck"}, "layers: expected a list of texts or None, found"),
+        ("draw_box_am", ["x.pth", "y.jpg"], {"layers": 3}, "layers: expected text or a list of texts or None, found"),
         ("draw_feature_maps", [3, "y.jpg"], {}, "detector: expected Detector or text or a path, found 3"),
         ("NmsSettings", ["0.6"], {}, "iou_threshold: expected a number, found '0.6'"),
         ("Detector", [5], {}, "weights: expected text or a path, found 5"),
