@@ -13,7 +13,9 @@ from rtmdet.core.facts import read_facts
 from rtmdet.core.whole_file import read_whole, unwritable
 from rtmdet.core.wording import one_line
 from rtmdet.deploy.exported import ExportedBackend, check_interface
+from rtmdet.deploy.telemetry import refuse_telemetry
 
+refuse_telemetry()
 try:
     import openvino
 except ImportError as error:

@@ -11,7 +11,9 @@ from typing import cast
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.deploy.telemetry import refuse_telemetry
 
+refuse_telemetry()
 try:
     import nncf
     import onnx
