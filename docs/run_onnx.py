@@ -1,6 +1,4 @@
-"""Detects with a file of `rtmdet export --format onnx`; needs only onnxruntime, numpy and Pillow.
-
-python run_onnx.py best.onnx photo.jpg [photo_with_boxes.png]"""
+"""Detects with a file of rtmdet export: python run_onnx.py best.onnx photo.jpg [photo_with_boxes.png]"""
 
 import json
 import sys
@@ -12,16 +10,15 @@ from PIL import Image, ImageDraw, ImageOps
 
 def letterbox(photo, size):
     """The photo at the top left of a gray (H, W) input: pixels (3, H, W), and the scale of x and y."""
-    factor, small = min(size[0] / photo.height, size[1] / photo.width), np.asarray(photo)
+    factor, small = min(size[0] / photo.height, size[1] / photo.width), np.asarray(photo, int)
     width, height = (max(int(side * factor + 0.5), 1) for side in photo.size)
-    for axis, side in enumerate((height, width)):  # Pillow's resize() averages, the network knows interpolated pixels
-        place = ((np.arange(side) + 0.5) * small.shape[axis] / side - 0.5).clip(0, small.shape[axis] - 1)
-        pair = (small.take(np.minimum(place.astype(int) + k, small.shape[axis] - 1), axis) for k in (0, 1))
-        share = np.expand_dims(place % 1, (1 - axis, 2))
-        small = sum(part * weight for part, weight in zip(pair, (1 - share, share), strict=True))
-    pixels = np.full((*size, 3), 114, np.uint8)
-    pixels[:height, :width] = (small + 0.4).astype(np.uint8)  # OpenCV's integers round down a little
-    return pixels.transpose(2, 0, 1), np.array((width / photo.width, height / photo.height) * 2)
+    for axis, side, bits in ((1, width, 0), (0, height, 4)):  # as OpenCV, in integers; Pillow's resize() averages
+        place = ((np.arange(side) + 0.5) * small.shape[axis] / side - 0.5).astype(np.float32)
+        share = np.expand_dims((place % 1 * 2048).round().astype(int), (1 - axis, 2))
+        pair = (small.take(np.floor(place).astype(int) + k, axis, mode="clip") >> bits for k in (0, 1))
+        small = sum(part * weight >> 4 * bits for part, weight in zip(pair, (2048 - share, share), strict=True))
+    pixels = np.pad(small + 2 >> 2, ((0, size[0] - height), (0, size[1] - width), (0, 0)), constant_values=114)
+    return pixels.astype(np.uint8).transpose(2, 0, 1), np.array((width / photo.width, height / photo.height) * 2)
 
 
 def suppress(boxes, scores, labels, sure, iou, voting):
@@ -30,8 +27,7 @@ def suppress(boxes, scores, labels, sure, iou, voting):
     for place in np.flatnonzero(left & sure):
         if left[place]:
             low, high = np.maximum(boxes[:, :2], boxes[place, :2]), np.minimum(boxes[:, 2:], boxes[place, 2:])
-            common = (high - low).clip(0).prod(1)
-            near = (labels == labels[place]) * common / (area + area[place] - common)
+            near = (labels == labels[place]) * (both := (high - low).clip(0).prod(1)) / (area + area[place] - both)
             votes = (near - iou).clip(0) * (scores - scores[place] / 2).clip(0) * (voting and iou < 1)
             found.append((labels[place], scores[place], votes @ boxes / votes.sum() if votes.any() else boxes[place]))
             left &= near <= iou
@@ -41,7 +37,11 @@ def suppress(boxes, scores, labels, sure, iou, voting):
 model, image, *drawn = sys.argv[1:] if len(sys.argv) > 2 else sys.exit(__doc__)
 session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 facts = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
-photo = ImageOps.exif_transpose(Image.open(image)).convert("RGB")
+photo = ImageOps.exif_transpose(Image.open(image))
+if photo.mode.startswith("I;16"):  # to 8 bits: the range of values of the training, or the high byte
+    low, high = facts["value_range"] or (127.5, 65407.5)
+    photo = Image.fromarray(((np.asarray(photo) - low) * (255 / (high - low))).round().clip(0, 255).astype(np.uint8))
+photo = photo.convert("RGB") if photo.mode not in ("I", "F") else sys.exit(f"{image}: more than 16 bits a value")
 pixels, scale = letterbox(photo, facts["input_size"])
 first, *others = session.run(None, {"images": np.stack([pixels] * (facts["fixed_batch"] or 1))})
 if facts["nms"] is None:  # the outputs are boxes (B, P, 4) in pixels of the input, and scores (B, P, K)

@@ -4,6 +4,7 @@ const PADDING = 114;
 const SCORE = 0.3; // for files without tuned thresholds
 const IOU = 0.65; // of NMS, for files that do not say it
 const MOST = 100;
+const ONE = 2048; // a whole pixel as a weight
 
 /** A session and the facts that the file holds: classes, input_size [H, W], score_thresholds, nms, ... */
 export async function openNetwork(buffer) {
@@ -63,6 +64,7 @@ function letterbox(image, width, height) {
   const { data } = canvas.getContext("2d").getImageData(0, 0, image.width, image.height);
   const pixels = new Uint8Array(3 * width * height).fill(PADDING);
   // Not by drawImage: it averages when it shrinks, and the network learned from pixels that are only interpolated.
+  // In integers, as OpenCV does it.
   const [columns, rows] = [between(w, image.width), between(h, image.height)];
   for (let y = 0; y < h; y++) {
     const { first: top, second: bottom, weight: down } = rows[y];
@@ -70,23 +72,29 @@ function letterbox(image, width, height) {
       const { first: left, second: right, weight: along } = columns[x];
       for (let c = 0; c < 3; c++) {
         const at = (row, column) => data[4 * (row * image.width + column) + c];
-        const upper = at(top, left) * (1 - along) + at(top, right) * along;
-        const lower = at(bottom, left) * (1 - along) + at(bottom, right) * along;
-        const value = upper * (1 - down) + lower * down;
-        pixels[(c * height + y) * width + x] = value + 0.4; // OpenCV's integers round down a little
+        const upper = at(top, left) * (ONE - along) + at(top, right) * along;
+        const lower = at(bottom, left) * (ONE - along) + at(bottom, right) * along;
+        const value = (((upper >> 4) * (ONE - down)) >> 16) + (((lower >> 4) * down) >> 16);
+        pixels[(c * height + y) * width + x] = (value + 2) >> 2;
       }
     }
   }
   return { pixels, scale: [w / image.width, h / image.height] };
 }
 
-/** For each of `count` pixels the two of `length` that it lies between, and the share of the second. */
+/** For each of `count` pixels the two of `length` that it lies between, and the share of the second in 0 .. ONE. */
 function between(count, length) {
   return Array.from({ length: count }, (_, place) => {
-    const position = clamp(((place + 0.5) * length) / count - 0.5, length - 1);
+    const position = Math.fround(((place + 0.5) * length) / count - 0.5);
     const first = Math.floor(position);
-    return { first, second: Math.min(first + 1, length - 1), weight: position - first };
+    const [one, other] = [first, first + 1].map((pixel) => clamp(pixel, length - 1));
+    return { first: one, second: other, weight: roundHalfToEven((position - first) * ONE) };
   });
+}
+
+/** As OpenCV rounds; Math.round rounds halves up. Numbers from 2 ** 23 on have no halves in 32-bit floats. */
+function roundHalfToEven(value) {
+  return Math.fround(value + 2 ** 23) - 2 ** 23;
 }
 
 /** Of a file without NMS: boxes (B, P, 4) in input pixels and scores (B, P, K), those of the first image. */

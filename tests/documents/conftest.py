@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
 from rtmdet.core.nms import NmsSettings
@@ -35,7 +36,11 @@ def exported(person: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="session")
-def photos(shared: Path) -> list[Path]:
-    """Many people, wide; a few, high."""
-    names = ("14898532020_ba6199dd22_k.jpg", "24631331976_defa3bb61f_k.jpg")
-    return [shared / "data" / "balloon" / "val" / name for name in names]
+def photos(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Many people, wide, also of twice the size of the input and smaller than it; a few, high."""
+    wide, high = ("14898532020_ba6199dd22_k.jpg", "24631331976_defa3bb61f_k.jpg")
+    folder, source = tmp_path_factory.mktemp("photos"), shared / "data" / "balloon" / "val"
+    with Image.open(source / wide) as photo:
+        photo.resize((640, 440)).save(folder / "twice.png")
+        photo.resize((251, 187)).save(folder / "small.png")
+    return [source / wide, folder / "twice.png", folder / "small.png", source / high]

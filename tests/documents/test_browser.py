@@ -73,12 +73,12 @@ def test_boxes_are_those_of_the_detector(page: Page, person: Detector, exported:
     for photo in photos:
         expected = person(photo, score=0.15)
         assert use(page, "#photo", photo).startswith(f"{len(expected)} objects in ")
-        assert_near(page.evaluate(ROWS), expected, person.input_size)
+        assert_near(page.evaluate(ROWS), expected)
         size = page.evaluate("[canvas.height, canvas.width]")
         assert tuple(size) == expected.image_size
     expected = person.with_nms(WITHOUT_VOTING)(photo, score=0.15)
     assert use(page, "#model", exported / "nms.onnx").startswith(f"{len(expected)} objects in ")  # the photo stays
-    assert_near(page.evaluate(ROWS), expected, person.input_size)
+    assert_near(page.evaluate(ROWS), expected)
 
 
 def test_other_files_get_one_line(page: Page, exported: Path, photos: list[Path], tmp_path: Path) -> None:
