@@ -18,6 +18,7 @@ from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs
 from rtmdet.core.wording import shortened
 from rtmdet.deploy.cuda_graph import RecordedNetwork
+from rtmdet.deploy.forks import use_one_thread_in_forks
 from rtmdet.deploy.side_by_side import forward_side_by_side
 from rtmdet.models.evaluation_mode import EvaluationMode
 from rtmdet.models.folding import fold_batch_norms
@@ -62,6 +63,7 @@ class TorchBackend:
 
 def move_model(model: RTMDet, device: torch.device) -> TorchBackend:
     """The model itself, moved to a device in the memory format that is fast there."""
+    use_one_thread_in_forks()
     memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
     return TorchBackend(model.to(device).to(memory_format=memory_format), device)
 
