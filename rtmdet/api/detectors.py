@@ -14,7 +14,7 @@ from rtmdet.core.facts import NmsFacts
 from rtmdet.core.nms import NmsSettings
 from rtmdet.core.paths import FilePath, check_new_folder, path_or_none, user_path
 from rtmdet.core.processes import check_main_guard
-from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, ExportOptions, Tracer, check_formats
+from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, ExportOptions, Tracer, check_folder, check_formats
 from rtmdet.detector import Detector, Score
 from rtmdet.exporting.int8 import LARGEST_DROP, Int8Plan, add_int8, check_int8, choose_calibration_images
 from rtmdet.exporting.verified_export import CHECK_IMAGES, ExportJob, Exports, choose_check_images, export_detector
@@ -148,6 +148,7 @@ def export(
         raise InputError("nms_score and nms_iou are those of NMS in the file: add nms (--nms), or leave them out")
     options = ExportOptions(half=half, fixed_batch=fixed)
     check_formats(formats, options, nms=nms)
+    check_folder(path_or_none(out))
     whole, network = _whole_and_merged(detector, size, classes, input_size)
     if nms:  # without box voting, which needs the boxes that it drops
         iou = network.facts.nms.iou_threshold if nms_iou is None else nms_iou

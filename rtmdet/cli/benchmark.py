@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         files = map(user_path, arguments.weights)
         check_output(arguments.json, *files, arguments.image, earlier=is_result)
-    cases = list_cases(arguments.weights, arguments.input, arguments.batch, plain=not arguments.no_plain)
+    cases = list_cases(arguments.weights, arguments.input, arguments.batch or [1], plain=not arguments.no_plain)
     with TemporaryDirectory() as folder:
         image = arguments.image
         if image is None:

@@ -10,7 +10,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the files and print how far they agree; returns 0, or 1 if a file differs from the network."""
     result = export(
         arguments.weights,
-        arguments.format,
+        arguments.format or ["onnx"],
         out=arguments.out,
         data=arguments.data,
         images=arguments.images,

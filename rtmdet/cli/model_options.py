@@ -62,17 +62,21 @@ def describe_score(score: float | str, detector: Detector, classes: Sequence[str
     return f"thresholds tuned on your validation images: {shortened(texts)}"
 
 
-def choose_thresholds(detector: Detector, score: float | str, classes: str | None) -> dict[str, float]:
-    """The score threshold of each chosen class. Raises InputError for unknown classes."""
+def choose_thresholds(detector: Detector, score: float | str, classes: Sequence[str] | None) -> dict[str, float]:
+    """The score threshold of each class that is chosen by one of the texts, or by a list in it.
+
+    Raises InputError for unknown classes.
+    """
     thresholds = dict(zip(detector.classes, detector.thresholds(score), strict=True))
     if classes is None:
         return thresholds
-    wanted = [classes] if classes in thresholds else [name for name in split_names(classes) or () if name]
+    lists = ([text] if text in thresholds else split_names(text) or [] for text in classes)
+    wanted = [name for names in lists for name in names if name]
     for name in wanted:
         if name not in thresholds:
             raise InputError(f"--classes {name}: these weights have no such class: {hint_class(name, detector)}")
     if not wanted:
-        raise InputError(f"--classes {classes!r}: expected names separated by commas, found none")
+        raise InputError(f"--classes {','.join(classes)!r}: expected names separated by commas, found none")
     return {name: thresholds[name] for name in wanted}
 
 

@@ -156,7 +156,7 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
                         "(rtsp://...), or number of a camera (0)")  # fmt: skip
     _add_model_options(parser)
     _add_score(parser)
-    parser.add_argument("--classes", metavar="A,B", help="detect only these classes")
+    parser.add_argument("--classes", action="append", metavar="A,B", help="detect only these classes")
     _add_half(parser)
     parser.add_argument("--recursive", action="store_true", help="also search subfolders")
     parser.add_argument("--max-boxes", type=int, default=100, metavar="N",
@@ -170,7 +170,7 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
                         "pictures and detections.json")  # fmt: skip
     parser.add_argument("--hide-labels", action="store_true", help="draw boxes without class names and scores")
     parser.add_argument("--no-pictures", action="store_true", help="draw nothing: write only detections.json")
-    parser.add_argument("--save", nargs="+", choices=SAVE_FORMATS, default=[], metavar="FORMAT",
+    parser.add_argument("--save", nargs="+", action="extend", choices=SAVE_FORMATS, default=[], metavar="FORMAT",
                         help=f"also write the detections as {', '.join(SAVE_FORMATS)} (several: after the PATHs)"
                         )  # fmt: skip
     parser.add_argument("--tta", action="store_true",
@@ -209,7 +209,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "weights", metavar="WEIGHTS", help="checkpoint, published name, or folder of a run (last.pth)"
     )
-    parser.add_argument("--format", nargs="+", choices=EXPORT_FORMATS, default=["onnx"],
+    parser.add_argument("--format", nargs="+", action="extend", choices=EXPORT_FORMATS,
                         help="one or several formats (default onnx)")  # fmt: skip
     parser.add_argument("--out", type=as_path, help="folder for the files (default: that of the weights; "
                         "of downloaded ones the current folder)")  # fmt: skip
@@ -246,9 +246,9 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("weights", nargs="+", metavar="WEIGHTS",
                         help="checkpoints, published names and exported files (.onnx, .xml), measured in turns; the "
                         "first checkpoint also in plain torch")  # fmt: skip
-    parser.add_argument("--input", type=int, nargs="+", metavar="SIDE",
+    parser.add_argument("--input", type=int, nargs="+", action="extend", metavar="SIDE",
                         help="sides of the square input in pixels (default: each file's)")  # fmt: skip
-    parser.add_argument("--batch", type=int, nargs="+", default=[1], help="batch sizes (default 1)")
+    parser.add_argument("--batch", type=int, nargs="+", action="extend", help="batch sizes (default 1)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads per model (default 2)")
     parser.add_argument("--rounds", type=int, default=30, help="timed rounds, after 3 to warm up (default 30)")
     parser.add_argument("--image", type=as_path, help="image file (default: a generated scene)")
@@ -280,7 +280,7 @@ def _add_visualize(commands: argparse._SubParsersAction) -> None:
                         "stable) or the box loss (as in mmyolo)")  # fmt: skip
     parser.add_argument("--norm-in-box", action="store_true", help="normalize Box AM within each box")
     _add_score(parser)
-    parser.add_argument("--classes", metavar="A,B", help="only the boxes of these classes")
+    parser.add_argument("--classes", action="append", metavar="A,B", help="only the boxes of these classes")
     parser.add_argument("--hide-labels", action="store_true", help="draw boxes without class names and scores")
     parser.add_argument("--recursive", action="store_true", help="also search subfolders")
     parser.add_argument("--out", type=as_path, default=Path("outputs/visualize"),

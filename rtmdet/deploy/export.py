@@ -59,6 +59,13 @@ def check_formats(formats: Sequence[str], options: ExportOptions, *, nms: bool =
         )
 
 
+def check_folder(out: Path | None) -> None:
+    """Raise InputError if the folder for the files has the name of one of them."""
+    endings = {Path(f"model{ending}").suffix for ending in ENDINGS.values()}
+    if out is not None and out.suffix.lower() in endings and not out.is_dir():
+        raise InputError(f"--out {out}: expected a folder, found the name of a file: give the folder that it is for")
+
+
 @dataclass(frozen=True, slots=True)
 class Tracer:
     """Makes the graphs of a network, each kind once: tracing takes longer than all that follows."""

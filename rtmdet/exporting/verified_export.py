@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 
@@ -56,17 +57,28 @@ def export_detector(job: ExportJob, formats: Sequence[str]) -> Exports:
     The results of all files are in `<stem>.check.json`.
     """
     ap = None
+    _check_writable(job.stem.parent)
     if job.images.dataset is not None:
         say(f"measuring the network on {job.images.name}")
         ap = _precision(job.network, job.images.dataset)
     exported = []
-    for name in formats:
+    for name in dict.fromkeys(formats):
         path = job.stem.with_name(job.stem.name + ENDINGS[name])
         say(f"writing {path}")
         write_network(job.tracer, job.whole.facts, unverified(path), name, job.options, source=job.whole.path)
         exported.append(named_by_result(verify_file(job, unverified(path), name, ap), path))
     record(job, exported)
     return Exports(tuple(exported), job.images.name)
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise InputError unless files can be made in a folder, which is made, too: what follows takes minutes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise unwritable(folder, error, "folder") from error
 
 
 def choose_check_images(

@@ -193,6 +193,7 @@ def test_only_some_classes(infer: Command, photos: Path, two_classes: Path, tmp_
     assert names("--classes", "dog") == {"dog"}
     assert json.loads((tmp_path / "out" / "detections.json").read_text())["score_thresholds"] == {"dog": 2e-6}
     assert names("--classes", "dog, cat", "--score", 0) == {"cat", "dog"}
+    assert names("--classes", "dog", "--classes", "cat") == {"cat", "dog"}
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,28 @@ def test_splits_have_the_names_of_their_folders(words: str, word: str) -> None:
     assert build_parser().parse_args([*words.split(), "--split", word]).split == "val"
 
 
+@pytest.mark.parametrize(
+    ("words", "name", "values"),
+    [
+        ("infer a.jpg --save coco --save csv", "save", ["coco", "csv"]),
+        ("infer a.jpg --classes cat --classes dog", "classes", ["cat", "dog"]),
+        ("export a.pth --format onnx --format openvino", "format", ["onnx", "openvino"]),
+        ("benchmark a.pth --input 320 --input 640", "input", [320, 640]),
+        ("benchmark a.pth --batch 1 2 --batch 8", "batch", [1, 2, 8]),
+    ],
+)
+def test_a_repeated_option_of_several_values_adds_to_them(words: str, name: str, values: list[object]) -> None:
+    assert getattr(build_parser().parse_args(words.split()), name) == values
+
+
+def test_options_of_several_values_add_to_them() -> None:
+    for parser in parsers(build_parser()):
+        for action in parser._actions:
+            if action.option_strings and action.nargs in ("+", "*"):
+                assert isinstance(action, argparse._ExtendAction), action.dest
+                assert not action.default, f"{action.dest}: values are added to the default"
+
+
 def test_nothing_asked_prints_the_help(command: Command) -> None:
     result = command()
     assert (result.returncode, result.stderr) == (0, "")

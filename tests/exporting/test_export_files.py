@@ -126,6 +126,28 @@ def test_options_that_a_format_cannot_have_fail_before_the_work(weights: Path, p
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "model.ONNX", "a.b.xml", "last.pth"])
+def test_out_is_a_folder(weights: Path, photos: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"^out .*: expected a folder, found the name of a file"):
+        rtmdet.export(weights, ["safetensors"], out=tmp_path / name, images=photos)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / name).mkdir()  # if it is one
+    rtmdet.export(weights, ["safetensors"], out=tmp_path / name, images=photos)
+
+
+def test_the_folder_is_made_before_anything_is_measured(
+    weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rtmdet.exporting.verified_export, "write_network", None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/out: the folder cannot be written \("):
+        rtmdet.export(weights, ["safetensors"], out=tmp_path / "file" / "out", images=photos)
+
+
+def test_a_format_that_is_named_twice_is_written_once(weights: Path, photos: Path, tmp_path: Path) -> None:
+    assert len(rtmdet.export(weights, ["safetensors"] * 2, out=tmp_path, images=photos).files) == 1
+
+
 def test_options_of_nms_need_nms(weights: Path, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="add nms"):
         rtmdet.export(weights, out=tmp_path, images=photos, nms_iou=0.5)
