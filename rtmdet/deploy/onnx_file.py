@@ -86,7 +86,9 @@ def trace_onnx(model: RTMDet, facts: ExportFacts, *, half: bool = False) -> onnx
             verbose=False,
         )
     assert program is not None, "with dynamo=True there is always one"
-    return program.model_proto
+    proto = program.model_proto
+    _drop_origins(proto)
+    return proto
 
 
 def finish_onnx(graph: onnx.ModelProto, facts: ExportFacts, path: Path) -> None:
@@ -101,6 +103,19 @@ def finish_onnx(graph: onnx.ModelProto, facts: ExportFacts, path: Path) -> None:
     helper.set_model_props(proto, facts.to_text())
     onnx.checker.check_model(proto)
     write_whole(path, proto.SerializeToString())
+
+
+def _drop_origins(proto: onnx.ModelProto) -> None:
+    """Remove what torch notes at each part of a graph: its place in source files, with this machine's paths."""
+    for owner in (proto.graph, *proto.functions):
+        del owner.metadata_props[:]
+        for node in owner.node:
+            del node.metadata_props[:]
+        for value in owner.value_info:
+            del value.metadata_props[:]
+    graph = proto.graph
+    for part in (*graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
 
 
 def _example(facts: ExportFacts) -> tuple[Tensor, tuple[dict[int, object], ...]]:

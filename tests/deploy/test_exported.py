@@ -142,6 +142,14 @@ def test_a_file_says_which_sizes_vary(folder: Path) -> None:
         assert not priors.isdigit()
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_a_file_says_nothing_about_the_source_code(folder: Path, name: str) -> None:
+    content = (folder / name).read_bytes()
+    assert b"pkg.torch" not in content
+    assert b".py" not in content
+    assert os.fsencode(Path(torch.__file__).parent) not in content
+
+
 def test_a_fixed_file_refuses_other_sizes(folder: Path, images: list[np.ndarray]) -> None:
     file = Detector(folder / "fixed.onnx", device="cpu", input_size=(96, 128))
     with pytest.raises(InputError, match=r"takes only images of 256 x 192 pixels, found 128 x 96"):
