@@ -19,7 +19,7 @@ import numpy as np
 
 from rtmdet.core.arguments import TorchDevice, checked
 from rtmdet.core.backend import Backend, Selection, detect
-from rtmdet.core.detections import Detections
+from rtmdet.core.detections import Detections, InMemory
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts, check_names
 from rtmdet.core.letterbox import Letterbox, letterbox_batch
@@ -29,13 +29,12 @@ from rtmdet.core.pictures import COLORS, ValueRange, check_range, to_rgb
 from rtmdet.core.tiled_detection import detect_tiled
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened, size_text
-from rtmdet.data.images import read_image
-from rtmdet.data.inputs import images_in, list_inputs, local_path
+from rtmdet.data.images import decode_image, read_image
+from rtmdet.data.inputs import ImageInput, encoded_content, images_in, is_encoded, list_inputs, local_path
 from rtmdet.deploy.open_exported import is_exported, open_exported
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 
 if TYPE_CHECKING:
-    from rtmdet.core.pictures import Picture
     from rtmdet.deploy.export_result import Exports
     from rtmdet.models.rtmdet import RTMDet
 
@@ -195,18 +194,18 @@ class Detector:
     # A path is typed as that of one image, which it nearly always is: types cannot tell a folder from a file, and a
     # union would make every caller check. `folder` is for the others.
     @overload  # texts, arrays and tensors are iterables too, but this comes first
-    def __call__(self, images: "FilePath | Picture", *, score: Score = ...,  # type: ignore[overload-overlap]
+    def __call__(self, images: ImageInput, *, score: Score = ...,  # type: ignore[overload-overlap]
                  iou_threshold: float | None = ..., max_detections: int = ..., batch_size: int = ...,
                  tile: int | None = ..., color: str = ...) -> Detections: ...  # fmt: skip
 
     @overload
-    def __call__(self, images: "Iterable[FilePath | Picture]", *, score: Score = ...,
+    def __call__(self, images: Iterable[ImageInput], *, score: Score = ...,
                  iou_threshold: float | None = ..., max_detections: int = ..., batch_size: int = ...,
                  tile: int | None = ..., color: str = ...) -> list[Detections]: ...  # fmt: skip
 
     def __call__(
         self,
-        images: "FilePath | Picture | Iterable[FilePath | Picture]",
+        images: ImageInput | Iterable[ImageInput],
         *,
         score: Score = "auto",
         iou_threshold: float | None = None,
@@ -217,12 +216,13 @@ class Detector:
     ) -> Detections | list[Detections]:
         """The objects in one image, or a list for several images; boxes in each image's own pixels, on the CPU.
 
-        An image is a file's path, a PIL image, a uint8 array (H, W), (H, W, 3) or (H, W, 4), or a uint8 tensor
-        (H, W), (3, H, W) or (4, H, W). Several images are an iterable of these, or the path of a folder (see
-        `folder`). They are opened and processed in batches of `batch_size`. The channels of arrays and tensors must
-        be RGB, which cannot be checked; `color="bgr"` is for those of OpenCV. `tile` also detects in overlapping
-        windows of this side in pixels, by default as in the training (data.tile); 0 not at all. Then batches are
-        of the windows of one image, boxes of several windows are merged above an IoU of 0.5, and there is no voting.
+        An image is a file's path, its content (bytes, or a file opened in binary mode), a PIL image, a uint8 array
+        (H, W), (H, W, 3) or (H, W, 4), or a uint8 tensor (H, W), (3, H, W) or (4, H, W). Several images are an
+        iterable of these, or the path of a folder (see `folder`). They are opened and processed in batches of
+        `batch_size`. The channels of arrays and tensors must be RGB, which cannot be checked; `color="bgr"` is for
+        those of OpenCV. `tile` also detects in overlapping windows of this side in pixels, by default as in the
+        training (data.tile); 0 not at all. Then batches are of the windows of one image, boxes of several windows
+        are merged above an IoU of 0.5, and there is no voting.
 
         `score` is the score threshold: "auto", a number or one per class (see `thresholds`). NMS drops a box that
         overlaps a better one of its class by more than `iou_threshold`, by default that of the weights' training; the
@@ -285,8 +285,11 @@ class Detector:
             path = local_path(image)
             read = partial(read_image, path, self.value_range)
             return OpenedImage(read(), read, path)
+        if is_encoded(image):
+            read = partial(decode_image, name, encoded_content(image, name), self.value_range)
+            return OpenedImage(read(), InMemory(read), None)
         pixels = to_rgb(image, name, color=color, value_range=self.value_range)
-        return OpenedImage(pixels, partial(np.asarray, pixels), None)
+        return OpenedImage(pixels, InMemory(partial(np.asarray, pixels)), None)
 
     def selection(
         self, thresholds: Sequence[float], max_detections: int, iou_threshold: float | None = None

@@ -111,7 +111,7 @@ def test_a_class_keeps_its_color() -> None:
 
 
 def test_what_cannot_be_drawn_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"store no image to draw on: give one, draw\(image\)"):
+    with pytest.raises(InputError, match=r"store no image to draw on .*: give it, draw\(image\)"):
         FOUND.draw()
     with pytest.raises(InputError, match=r"expected the size \(H, W\) \(80, 60\) .* found \(60, 80\)"):
         FOUND.draw(np.zeros((60, 80, 3), np.uint8))

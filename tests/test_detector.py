@@ -9,8 +9,9 @@ import io
 import pickle
 import re
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 from typing import get_overloads
 
@@ -27,6 +28,8 @@ from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import letterbox
 from rtmdet.core.nms import NmsSettings
 from rtmdet.core.tiling import Tiling
+from rtmdet.data.images import read_image
+from rtmdet.data.inputs import ImageInput
 from rtmdet.deploy.torch_backend import choose_device
 from rtmdet.detector import Detector
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
@@ -145,7 +148,7 @@ def test_a_folder(detector: Detector, images: list[np.ndarray], folder: Path) ->
 def test_types_of_a_call() -> None:
     """One image is typed as Detections, also by its path; several as a list."""
     found = {hint["images"]: hint["return"] for hint in (o.__annotations__ for o in get_overloads(Detector.__call__))}
-    assert found == {"FilePath | Picture": Detections, "Iterable[FilePath | Picture]": list[Detections]}
+    assert found == {ImageInput: Detections, Iterable[ImageInput]: list[Detections]}
 
 
 def test_where_detections_come_from(detector: Detector, images: list[np.ndarray], folder: Path) -> None:
@@ -275,6 +278,9 @@ def test_the_image_that_cannot_be_used_is_named(
         ([*images, None], "images[3]"),
         (images[0].tolist(), "images[0]"),
         (b"bytes", "image"),
+        (b"", "image"),
+        ([images[0], io.BytesIO(b"-")], "images[1]"),
+        (io.StringIO("text"), "image"),
         (5, "image"),
         (folder / "none.png", folder / "none.png"),
         ([images[0], str(folder / "deeper")], folder / "deeper"),
@@ -285,6 +291,31 @@ def test_the_image_that_cannot_be_used_is_named(
     (folder / "deeper" / "c.png").unlink()
     with pytest.raises(InputError, match="deeper: expected a folder with images, found none in it"):
         detector(folder / "deeper")
+
+
+@pytest.mark.parametrize("open_content", [bytes, bytearray, memoryview, io.BytesIO])
+def test_the_content_of_a_file_is_an_image(
+    detector: Detector, folder: Path, open_content: Callable[[bytes], object]
+) -> None:
+    path = folder / "b0.png"
+    expected = detector(path, score=0.05)
+    assert len(expected)
+    given = open_content(path.read_bytes())
+    found = detector(given, score=0.05)  # type: ignore[call-overload]
+    assert_close(found, expected)
+    assert found.path is None
+    np.testing.assert_array_equal(found.draw(), expected.draw())
+    with path.open("rb") as file:
+        assert_close(detector([file], score=0.05)[0], expected)
+
+
+def test_pickle_leaves_the_picture_in_memory_out(detector: Detector, folder: Path) -> None:
+    found = detector(read_image(folder / "b0.png"), score=0.05)
+    np.testing.assert_array_equal(deepcopy(found).draw(), found.draw())
+    for other in (pickle.loads(pickle.dumps(found)), found.without_picture()):
+        assert_close(other, found)
+        with pytest.raises(InputError, match=r"store no image to draw on .*: give it, draw\(image\)"):
+            other.draw()
 
 
 def test_images_are_not_changed(detector: Detector, images: list[np.ndarray]) -> None:
@@ -533,7 +564,8 @@ def test_choice_of_a_device() -> None:
     [
         ("", "'': expected the path of a file or folder"),
         ("https://a.b/c.jpg", "https://a.b/c.jpg: expected the path of an image, found an address"),
-        (io.BytesIO(b"-"), "image: expected a path, .* found BytesIO"),
+        (io.BytesIO(b"-"), "image: expected an image, found a file that cannot be decoded"),
+        (io.StringIO("-"), 'image: expected a file of bytes, found one of text: open it with "rb"'),
         (np.array(["a.jpg", "b.jpg"]), r"image: expected pixels, found <U5 in an array: give list\(images\)"),
     ],
 )

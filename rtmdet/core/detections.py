@@ -69,6 +69,23 @@ class Detection:
     id: int | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class InMemory:
+    """The picture of detections that lies in memory. Pickle leaves it out: it may have megabytes for one box."""
+
+    read: Callable[[], np.ndarray]
+
+    def __call__(self) -> np.ndarray:
+        """The pixels, (H, W, 3) uint8 RGB."""
+        return self.read()
+
+    def __deepcopy__(self, memo: object) -> "InMemory":
+        return self
+
+    def __reduce__(self) -> "tuple[type[None], tuple[()]]":
+        return type(None), ()
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Detections:
     """The objects found in one image, sorted by falling score. A Detector returns them on the CPU.
@@ -76,7 +93,7 @@ class Detections:
     The arrays are torch tensors; an exported file gives NumPy arrays (`to("cpu")` makes tensors of them, `numpy()`
     NumPy arrays of tensors). A sequence: `len`; an integer gives one Detection; a slice, a mask
     (`found[found.scores > 0.5]`) or a list of indices gives Detections. `draw` and `save` use the image in memory (no
-    copy), or read the file again.
+    copy; pickle leaves it out), or read the file again.
     """
 
     boxes: Array  # (D, 4) float32 xyxy
@@ -143,6 +160,10 @@ class Detections:
         boxes = clip_boxes(self.boxes, size)
         return replace(self, boxes=boxes)[(boxes[:, 2:] > boxes[:, :2]).all(1)]
 
+    def without_picture(self) -> "Detections":
+        """The same detections without the image, whose memory they no longer hold; `draw` then needs it."""
+        return replace(self, picture=None)
+
     def to(self, device: "torch.device | str") -> "Detections":
         """The same detections as torch tensors on another device. Raises InputError if it cannot be used."""
         import torch  # the arrays may be NumPy's, without torch
@@ -191,7 +212,7 @@ class Detections:
         its size. Raises InputError if the image cannot be used, or the file can no longer be read.
         """
         if image is None and self.picture is None:
-            raise InputError("these detections store no image to draw on: give one, draw(image)")
+            raise InputError("these detections store no image to draw on (pickle keeps none): give it, draw(image)")
         if isinstance(image, str | os.PathLike):
             raise InputError("image to draw on: expected pixels, found a path: open it with PIL.Image.open")
         pixels = self.picture() if image is None and self.picture else to_rgb(image, "image to draw on")

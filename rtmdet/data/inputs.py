@@ -4,15 +4,21 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
 
 from rtmdet.core.arrays import is_tensor
 from rtmdet.core.errors import InputError
-from rtmdet.core.paths import is_address, user_path
+from rtmdet.core.paths import FilePath, is_address, user_path
+from rtmdet.core.pictures import Picture
+from rtmdet.core.whole_file import reason_of
 from rtmdet.data.files import files_below
-from rtmdet.data.images import IMAGE_SUFFIXES
+from rtmdet.data.images import IMAGE_SUFFIXES, check_image_bytes
+
+Encoded = bytes | bytearray | memoryview | IO[bytes]  # the content of an image file, or one that is open
+ImageInput = FilePath | Picture | Encoded
 
 
 def list_inputs(images: object) -> tuple[bool, Iterator[tuple[str, object]]]:
@@ -22,10 +28,32 @@ def list_inputs(images: object) -> tuple[bool, Iterator[tuple[str, object]]]:
         if not os.path.isdir(path):  # also for a text that no path can be
             return True, iter([(str(path), path)])
         return False, ((str(file), file) for file in images_in(path))
-    single = isinstance(images, bytes | np.ndarray | Image.Image | io.IOBase) or is_tensor(images)
+    single = isinstance(images, np.ndarray | Image.Image) or is_tensor(images) or is_encoded(images)
     if single or not isinstance(images, Iterable):
         return True, iter([("image", images)])
     return False, ((f"images[{place}]", image) for place, image in enumerate(images))
+
+
+def is_encoded(image: object) -> bool:
+    """Whether it is the content of an image file, or such a file that is open."""
+    return isinstance(image, bytes | bytearray | memoryview | io.IOBase)
+
+
+def encoded_content(image: object, name: str) -> bytes:
+    """The content of an image file from its bytes, or read from the open file; messages say `name`.
+
+    Raises InputError.
+    """
+    if isinstance(image, io.IOBase):
+        if isinstance(image, io.TextIOBase):
+            raise InputError(f'{name}: expected a file of bytes, found one of text: open it with "rb"')
+        try:
+            image = image.read()
+        except (OSError, ValueError) as error:
+            raise InputError(f"{name}: the open file cannot be read ({reason_of(error)}): open it again") from error
+    data = bytes(image)  # type: ignore[call-overload]  # see is_encoded
+    check_image_bytes(name, data)
+    return data
 
 
 def local_path(image: str | os.PathLike[str]) -> Path:

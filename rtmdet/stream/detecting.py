@@ -12,7 +12,7 @@ import numpy as np
 
 from rtmdet.core.backend import Backend, Selection
 from rtmdet.core.backend import detect as run_backend
-from rtmdet.core.detections import Detections
+from rtmdet.core.detections import Detections, InMemory
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.threads import in_order, prefetched
@@ -124,7 +124,7 @@ def _prepare(views: Sequence[View], frame: Frame | Failure) -> _Prepared | Failu
         pixels = frame.read()
     except InputError as error:
         return Failure(error, partial=frame.index is not None)
-    image = OpenedImage(pixels, partial(np.asarray, pixels), Path(frame.source.name))
+    image = OpenedImage(pixels, InMemory(partial(np.asarray, pixels)), Path(frame.source.name))
     return _Prepared(frame, image, [view.show(pixels) for view in views])
 
 

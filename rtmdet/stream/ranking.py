@@ -4,7 +4,7 @@ Legend: D detections, K classes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,7 @@ def rank_photos(
     failures: list[Failure] = []
     for photo, result in zip(watch(photos), detect_frames(detector, photos, settings), strict=True):
         if isinstance(result, Result):
-            found = replace(result.found.numpy(), picture=None)  # do not keep the pixels
+            found = result.found.numpy().without_picture()  # do not keep the pixels
             ranked.append(RankedPhoto(photo.path, uncertainty(found, thresholds), found.above(thresholds.tolist())))
         else:
             failures.append(result)

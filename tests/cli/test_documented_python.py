@@ -1,8 +1,12 @@
 """The Python examples of README and docs/, run as a reader would. Commands are run by .ci/readme.py."""
 
+import json
 import re
 import shutil
 import sys
+import threading
+import urllib.error
+import urllib.request
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -61,6 +65,28 @@ def test_detection(shared: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(names["rows"]) == len(names["theirs"]["class_id"]) == len(sure)
     drawn = read_image(folder / "photo_with_boxes.jpg")
     assert drawn.shape == names["picture"].shape == (*detections.image_size, 3)
+
+
+@pytest.mark.shared
+def test_service(shared: Path, folder: Path) -> None:
+    (folder / "runs" / "balloon").mkdir(parents=True)
+    shutil.copy(shared / "weights" / "rtmdet_nano_person_bn.pth", folder / "runs" / "balloon" / "last.pth")
+    photo = shared / "data" / "balloon" / "val" / "14898532020_ba6199dd22_k.jpg"
+    started = {"8000": "0", "ThreadingHTTPServer((": "server = ThreadingHTTPServer((", ".serve_forever()": ""}
+    server = run(examples("docs/python.md", "In a service"), started)["server"]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}"
+        with urllib.request.urlopen(address, photo.read_bytes()) as answer:
+            assert len(json.load(answer)["objects"]) > 3
+        with pytest.raises(urllib.error.HTTPError, match="400") as caught:
+            urllib.request.urlopen(address, b"-")
+        assert "found a file that cannot be decoded" in json.load(caught.value)["error"]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_tracking(checkpoint: Path, folder: Path) -> None:
