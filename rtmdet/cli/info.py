@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import USUAL_INPUT_SIZE, ModelFacts
@@ -9,8 +10,9 @@ from rtmdet.core.paths import user_path
 from rtmdet.core.wording import shortened, size_text
 from rtmdet.deploy.open_exported import is_exported, open_exported
 from rtmdet.models.zoo import COSTS, WEIGHTS
-from rtmdet.weights.download import resolve
-from rtmdet.weights.load import LoadedWeights, read_checkpoint
+
+if TYPE_CHECKING:
+    from rtmdet.weights.load import LoadedWeights
 
 WITHOUT_STATISTICS = "without running statistics (some exports drop them)"
 
@@ -22,17 +24,20 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.input is not None:
         raise InputError("--input is for the table of all sizes: leave it or the weights out")
     path = user_path(arguments.weights)
-    rows = (
-        describe_exported(path)
-        if is_exported(path)
-        else describe_file(read_checkpoint(resolve(arguments.weights, progress=True)))
-    )
-    for key, value in rows:
+    for key, value in describe_exported(path) if is_exported(path) else describe_checkpoint(arguments.weights):
         print(f"{key:<12} {value or 'not stated'}")
     return 0
 
 
-def describe_file(weights: LoadedWeights) -> list[tuple[str, str]]:
+def describe_checkpoint(name: str) -> list[tuple[str, str]]:
+    """The contents of a checkpoint or of published weights, as pairs of key and text. Raises InputError."""
+    from rtmdet.weights.download import resolve  # these need torch, exported files do not
+    from rtmdet.weights.load import read_checkpoint
+
+    return describe_file(read_checkpoint(resolve(name, progress=True)))
+
+
+def describe_file(weights: "LoadedWeights") -> list[tuple[str, str]]:
     """The contents of a weights file, as pairs of key and text."""
     count = weights.num_classes
     names = ", ".join(weights.classes or ()) or "without names"
@@ -75,7 +80,7 @@ def describe_facts(facts: ModelFacts) -> list[tuple[str, str]]:
     ]
 
 
-def describe_model(weights: LoadedWeights) -> str:
+def describe_model(weights: "LoadedWeights") -> str:
     """Size and backbone."""
     facts = weights.facts
     if not weights.is_rtmdet:
@@ -88,7 +93,7 @@ def describe_model(weights: LoadedWeights) -> str:
     return f"{size}{backbone}, {values / 1e6:.2f} million parameters and buffers"
 
 
-def describe_sizes(weights: LoadedWeights) -> str:
+def describe_sizes(weights: "LoadedWeights") -> str:
     """The input size of detection, and that of the training if it differs."""
     if weights.input_size is None:
         return ""

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from rtmdet.cli.missing_packages import missing_package
 from rtmdet.cli.parser import build_parser
 from rtmdet.cli.unknown_words import unknown_command, unknown_options
 from rtmdet.core.errors import InputError
@@ -49,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return run_command(arguments)
     except InputError as error:
         _print_error(error)
+        return 2
+    except ModuleNotFoundError as error:
+        if (missing := missing_package(error)) is None:
+            raise
+        _print_error(missing)
         return 2
     except OSError as error:
         # By its reader, as `head` does. Windows has no error of its own for that.

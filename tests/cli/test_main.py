@@ -3,6 +3,7 @@
 import argparse
 import configparser
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 
 import rtmdet
 from rtmdet.cli.main import main, run_command
+from rtmdet.cli.missing_packages import PACKAGES
 from rtmdet.cli.parser import COMMANDS, build_parser
 from rtmdet.cli.unknown_words import OTHER_OPTIONS
 from rtmdet.config.file import SETTINGS
@@ -217,6 +219,34 @@ def test_hints_for_unknown_options_exist() -> None:
     actions = [action for parser in parsers(build_parser()) for action in parser._actions]
     known = {name for action in actions for name in (*action.option_strings, action.metavar)} | set(SETTINGS)
     assert {ours for options in OTHER_OPTIONS.values() for ours in options} <= known
+
+
+@pytest.mark.parametrize(
+    ("module", "package"), [("torch", "torch"), ("cv2", "opencv-python-headless"), ("yaml", "pyyaml")]
+)
+def test_missing_packages_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str, package: str
+) -> None:
+    def without(name: str) -> Callable[[argparse.Namespace], int]:
+        def run(_: argparse.Namespace) -> int:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+        return run
+
+    monkeypatch.setattr("rtmdet.cli.main.run_command", without(module))
+    assert main(["info"]) == 2
+    expected = f"error: this command needs the package {package}, which is missing: pip install {package}\n"
+    assert capsys.readouterr().err == expected
+    monkeypatch.setattr("rtmdet.cli.main.run_command", without("torch.mine"))
+    with pytest.raises(ModuleNotFoundError):
+        main(["info"])
+
+
+def test_all_required_packages_are_known() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    required = {re.split("[><=]", line)[0] for line in settings["options"]["install_requires"].split()}
+    assert set(PACKAGES.values()) == required
 
 
 def test_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

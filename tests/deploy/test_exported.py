@@ -220,6 +220,13 @@ def test_the_command_imports_no_torch(folder: Path, images: list[np.ndarray], tm
     assert (tmp_path / "out" / "photo.jpg").is_file()
 
 
+def test_info_needs_no_torch(folder: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from rtmdet.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, "info", str(folder / "plain.onnx")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[2].split() == ["classes", "3:", *["cat,", "dog,", "emu"]]
+
+
 def test_files_that_are_not_ours(folder: Path, tmp_path: Path) -> None:
     """One line that names the file and says what to do."""
     whole = (folder / "plain.onnx").read_bytes()
