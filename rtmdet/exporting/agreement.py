@@ -15,13 +15,18 @@ from rtmdet.core.detections import Detections
 from rtmdet.deploy.export_result import Agreement
 from rtmdet.detector import Detector
 
-SAME_BOX = 0.99  # IoU
+SAME_BOX, SAME_HALF_BOX = 0.99, 0.9  # IoU; of files that calculate with 16-bit floats, which move boxes a little
 SCORE_MARGIN = 0.01  # boxes with scores so near to the threshold may be missing in one of both
 LARGEST_AP_DIFFERENCE = 0.002
 
 
-def compare_detections(network: Detector, file: Detector, images: Iterable[np.ndarray]) -> Agreement:
-    """Detect in every image (H, W, 3) uint8 RGB with both and compare above the network's score thresholds."""
+def compare_detections(
+    network: Detector, file: Detector, images: Iterable[np.ndarray], *, same_box: float = SAME_BOX
+) -> Agreement:
+    """Detect in every image (H, W, 3) uint8 RGB with both and compare above the network's score thresholds.
+
+    Boxes of a class are the same from the IoU `same_box` on.
+    """
     cut = network.thresholds()
     low = [max(score - SCORE_MARGIN, 0.0) for score in cut]
     pairs = []
@@ -33,7 +38,7 @@ def compare_detections(network: Detector, file: Detector, images: Iterable[np.nd
             found = detector(image, score=low, max_detections=300, tile=0)
             seconds.append(perf_counter() - began)
             pair.append(found.numpy())
-        pairs.append(_match(pair[0], pair[1], cut))
+        pairs.append(_match(pair[0], pair[1], cut, same_box))
     matched = sum(part.matched for part in pairs)
     boxes = sum(part.boxes for part in pairs)
     return Agreement(
@@ -57,8 +62,8 @@ class _Matches:
     score_difference: float
 
 
-def _match(a: Detections, b: Detections, cut: Sequence[float]) -> _Matches:
-    same = (iou_matrix(a.boxes, b.boxes) >= SAME_BOX) & (a.labels[:, None] == b.labels[None, :])  # (N, M)
+def _match(a: Detections, b: Detections, cut: Sequence[float], same_box: float) -> _Matches:
+    same = (iou_matrix(a.boxes, b.boxes) >= same_box) & (a.labels[:, None] == b.labels[None, :])  # (N, M)
     scores = np.abs(a.scores[:, None] - b.scores[None, :])
     nearest = np.where(same, scores, np.inf)  # of several equal boxes the one with the nearest score
     sure = [part.scores >= np.asarray(cut)[part.labels] for part in (a, b)]

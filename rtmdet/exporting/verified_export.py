@@ -20,7 +20,7 @@ from rtmdet.deploy.export import ENDINGS, SECOND_FILE, ExportOptions, Tracer, wr
 from rtmdet.deploy.export_result import ExportedFile, Exports
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import metric_text
-from rtmdet.exporting.agreement import LARGEST_AP_DIFFERENCE, compare_detections
+from rtmdet.exporting.agreement import LARGEST_AP_DIFFERENCE, SAME_BOX, SAME_HALF_BOX, compare_detections
 from rtmdet.measuring.ground_truth import open_ground_truth
 from rtmdet.measuring.measure import Loading, evaluate_detector
 
@@ -117,7 +117,8 @@ def verify_file(
     """Compare a file with the network, whose AP is `ap`; `most_drop`: only AP is judged, it may drop by this much."""
     detector, images = job.network, job.images
     file = Detector(path, device=str(detector.device), input_size=detector.input_size)
-    agreement = compare_detections(detector, file, _pictures(images, detector))
+    same_box = SAME_HALF_BOX if job.options.half else SAME_BOX
+    agreement = compare_detections(detector, file, _pictures(images, detector), same_box=same_box)
     measured = None
     faults = agreement.faults if most_drop is None else []
     if not agreement.boxes and (ap or 0) < LEAST_AP:
