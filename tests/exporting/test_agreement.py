@@ -72,4 +72,4 @@ def test_boxes_of_16_bits_may_move_a_little() -> None:
     pair = Fixed(some()), Fixed(moved(some(), 2))  # IoU 0.93 to 0.96
     assert compare_detections(*pair, [IMAGE]).matched < 1
     assert compare_detections(*pair, [IMAGE], same_box=SAME_HALF_BOX).matched == 1
-    assert compare_detections(pair[0], Fixed(moved(some(), 5)), [IMAGE], same_box=SAME_HALF_BOX).matched == 0
+    assert compare_detections(pair[0], Fixed(moved(some(), 9)), [IMAGE], same_box=SAME_HALF_BOX).matched == 0
