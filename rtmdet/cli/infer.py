@@ -70,8 +70,10 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
                 summary.add(outcome.entry)
                 if lines is not None:
                     print(json.dumps(outcome.entry), file=lines, flush=True)
-            if outcome.failure is not None:
-                summary.failures.append(outcome.failure)
+            if (failure := outcome.failure) is not None:
+                summary.failures.append(failure)
+                if lines is not None and failure.file:
+                    print(json.dumps({"file": failure.file, "error": str(failure.error)}), file=lines, flush=True)
             bar.update()
     if summary.failures and not summary.files:
         *others, last = summary.failures

@@ -83,7 +83,7 @@ def frames_of(sources: Iterable[Source]) -> Iterator[Frame | Failure]:
                 begun = True
                 yield frame
         except InputError as error:
-            yield Failure(error, partial=begun)
+            yield Failure(error, partial=begun, file=source.name)
 
 
 def detect_frames(
@@ -123,7 +123,7 @@ def _prepare(views: Sequence[View], frame: Frame | Failure) -> _Prepared | Failu
     try:
         pixels = frame.read()
     except InputError as error:
-        return Failure(error, partial=frame.index is not None)
+        return Failure(error, partial=frame.index is not None, file=frame.source.name)
     image = OpenedImage(pixels, InMemory(partial(np.asarray, pixels)), Path(frame.source.name))
     return _Prepared(frame, image, [view.show(pixels) for view in views])
 

@@ -60,6 +60,7 @@ class Failure:
 
     error: InputError
     partial: bool = False
+    file: str = ""  # name of the source; empty: the picture was read, but its drawing or crops cannot be written
 
     def __str__(self) -> str:
         return f"{'incomplete' if self.partial else 'skipped'}: {self.error}"

@@ -78,6 +78,8 @@ def find_sources(
             continue
         if not word.strip():
             raise InputError("'': expected the path of an image, a video or a folder, found an empty one")
+        if word == "-" and not Path(word).exists():
+            raise InputError("-: expected a path: for a photo from standard input give /dev/stdin")
         files = _files(user_path(word), recursive, skip, found.remarks)
         real = {file: file.resolve() for file in files}
         new = {file: folder for file, folder in files.items() if real[file] not in seen}

@@ -274,6 +274,12 @@ def test_refuses_a_score_out_of_range(infer: Command, photos: Path, score: float
     assert result.stderr == f"error: --score {score}: expected a number from 0 to 1, or auto\n"
 
 
+def test_standard_input_has_a_path(infer: Command) -> None:
+    result = infer("-")
+    assert result.returncode == 2
+    assert result.stderr == "error: -: expected a path: for a photo from standard input give /dev/stdin\n"
+
+
 @pytest.mark.parametrize("pattern", ["none.jpg", "*.bmp", ""])
 def test_names_a_path_without_images(infer: Command, photos: Path, pattern: str) -> None:
     (photos / "empty").mkdir()
@@ -338,6 +344,10 @@ def test_lines_of_json_and_nothing_else(infer: Command, photos: Path, tmp_path: 
     (photos / "b.png").write_bytes(b"")
     result = infer(photos, "--score", 0.001, "--stream", "--max-boxes", 3)
     entries = [json.loads(line) for line in result.stdout.splitlines()]
+    (unread,) = [entry for entry in entries if "error" in entry]
+    assert unread["file"] == str(photos / "b.png")
+    assert unread["error"].startswith(f"{photos / 'b.png'}: expected an image, found an empty file")
+    entries.remove(unread)
     assert [Path(entry["file"]).name for entry in entries] == ["C.JPEG", "a.jpg"]
     assert [list(entry) for entry in entries] == [["file", "width", "height", "objects"]] * 2
     assert all(0 < len(entry["objects"]) <= 3 for entry in entries)
