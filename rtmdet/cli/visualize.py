@@ -94,8 +94,9 @@ def draw_layers(detector: Detector, photo: Path, given: argparse.Namespace, scor
 
 def save(picture: np.ndarray, photo: Path, name: str, detector: Detector, given: argparse.Namespace) -> Path:
     """Write a picture and return its path: it replaces one of the same photo, weights and options, but no other."""
-    options = ("topk", "target", "norm_in_box", "score", "classes", "hide_labels", "input")
-    values = ((option, getattr(given, option)) for option in options)
+    options = ("topk", "target", "norm_in_box", "score", "hide_labels", "input")
+    values = [(option, getattr(given, option)) for option in options]
+    values.append(("classes", ",".join(given.classes) if given.classes else None))
     chosen = {name: value for name, value in values if value is not None and value is not False and value != "auto"}
     texts = [option if value is True else f"{option}_{value}" for option, value in chosen.items()]
     what = "_".join([given.method or given.reduction or "squeeze_mean", *texts])
