@@ -270,6 +270,19 @@ class Detector:
         )
 
     @checked
+    @checked
+    def save(self, path: FilePath) -> None:
+        """Write the network with its names, thresholds and sizes into one .pth file, as a training does.
+
+        Raises InputError for exported files, for merged batch norms (open with fold=False), and if it fails.
+        """
+        from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
+
+        state = self.model.state_dict()
+        if not any(name.endswith("running_mean") for name in state):
+            raise InputError(f"{self.path}: the batch norms of this detector are merged: open it with fold=False")
+        save_checkpoint(user_path(path), model_state=state, meta=CheckpointMeta(self.facts))
+
     def export(self, formats: Sequence[str] = ("onnx",), *, images: FilePath, out: FilePath = ".") -> "Exports":
         """Write files for other programs into the folder `out`, each compared on the image files of a folder.
 

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from rtmdet import Detector, InputError
 from rtmdet.data.images import read_image
 from rtmdet.stream.video import VideoWriter
 
@@ -118,6 +120,26 @@ def test_training_and_measuring(dataset: Path, checkpoint: Path, folder: Path) -
     replaced = {"rtmdet-nano-person": str(checkpoint), "epochs=40": "epochs=1", '"train.seed": 1': quick}
     names = run(examples("docs/python.md", "Training and measuring"), replaced)
     assert names["found"].ap == names["run"].metrics["AP"]
+
+
+@pytest.mark.shared
+def test_a_training_loop_of_your_own(shared: Path, dataset: Path, folder: Path) -> None:
+    (folder / "data" / "balloon").mkdir(parents=True)
+    shutil.copy(dataset / "train" / "annotations.json", folder / "data" / "balloon" / "train.json")
+    (folder / "data" / "balloon" / "train").symlink_to(dataset / "train" / "images")
+    weights = str(shared / "weights" / "rtmdet_nano_person_bn.pth")
+    quick = {
+        "rtmdet-nano-person": weights,
+        "range(20)": "range(2)",
+        "workers=2": "workers=0",
+        "(320, 320)": "(64, 64)",
+    }
+    names = run(examples("docs/python.md", "A training loop of your own"), quick)
+    opened, trained = Detector(folder / "balloon.pth", fold=False), names["trained"]
+    assert (opened.classes, opened.facts.size) == (("balloon",), "nano")
+    assert all(map(torch.equal, opened.model.state_dict().values(), trained.model.state_dict().values()))
+    with pytest.raises(InputError, match="the batch norms of this detector are merged: open it with fold=False"):
+        Detector(folder / "balloon.pth").save(folder / "again.pth")
 
 
 @pytest.mark.shared
