@@ -9,17 +9,15 @@ import io
 import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import FrameType
 
 from rtmdet.cli.missing_packages import missing_package
 from rtmdet.cli.parser import build_parser
 from rtmdet.cli.unknown_words import unknown_command, unknown_options
 from rtmdet.core.errors import InputError
-from rtmdet.core.processes import started_processes, started_rank
+from rtmdet.core.processes import handled_signals, started_processes, started_rank
 from rtmdet.core.whole_file import refused
 from rtmdet.core.wording import messages_for_commands
 
@@ -46,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # the terminal may be unable to show a name in a file
     try:
         _check_processes(arguments.command)
-        with messages_for_commands(), _ended_by_sigterm():
+        with messages_for_commands(), handled_signals(_terminate, signal.SIGTERM):
             return run_command(arguments)
     except InputError as error:
         _print_error(error)
@@ -128,20 +126,8 @@ class _Terminated(BaseException):
     """Raised on SIGTERM, so that files are closed and temporary files removed, as after Ctrl-C."""
 
 
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # Python handles signals only there
-        yield
-        return
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
 
 
 def _print_error(error: InputError) -> None:

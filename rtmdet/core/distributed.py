@@ -5,7 +5,6 @@ With a single process nothing is sent. gloo connects processes on the CPU, nccl 
 
 import functools
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.processes import local_rank, started_processes, started_rank
+from rtmdet.core.processes import handled_signals, local_rank, started_processes, started_rank
 from rtmdet.core.wording import one_line
 
 Value = TypeVar("Value")
@@ -43,7 +42,8 @@ def process_group(device: torch.device) -> Iterator[None]:
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
-        with _ended_by_signals():
+        # Signals end the process at once: Python's own handlers wait while torch waits.
+        with handled_signals(signal.SIG_DFL, signal.SIGTERM, signal.SIGINT):
             store, number, size = _meeting_point()
             # Keys of its own for each group: those of an ended group lead to closed connections.
             _group += 1
@@ -58,21 +58,6 @@ def process_group(device: torch.device) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C end the process at once: Python's own handlers wait while torch waits."""
-    if threading.current_thread() is not threading.main_thread():  # Python sets handlers only there
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if handler is not None:  # one that Python did not set
-                signal.signal(number, handler)
 
 
 @functools.cache

@@ -1,9 +1,17 @@
-"""Who started this process: torchrun, by its environment variables, or a script's own loader; without torch."""
+"""This process, without torch: who started it (torchrun, or a script's own loader), its signals and its memory."""
 
 import multiprocessing
 import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from rtmdet.core.errors import InputError
+
+SignalHandler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 def started_processes() -> int:
@@ -36,3 +44,27 @@ def check_main_guard() -> None:
             'this call runs again in every process that loads images: put it below `if __name__ == "__main__":`, '
             "with all that the script does"
         )
+
+
+@contextmanager
+def handled_signals(handler: SignalHandler, *numbers: signal.Signals) -> Iterator[None]:
+    """Let `handler` handle these signals until the end of the block, if this is the main thread."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # Python sets handlers only there
+        before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            if earlier is not None:  # one that Python did not set
+                signal.signal(number, earlier)
+
+
+def peak_memory() -> int:
+    """Bytes of this process at most, so far; 0 where the system does not tell."""
+    try:
+        import resource  # absent on Windows
+    except ImportError:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -18,6 +18,7 @@ import numpy as np
 
 from rtmdet.core.backend import Selection
 from rtmdet.core.errors import InputError
+from rtmdet.core.processes import peak_memory
 from rtmdet.data.images import read_image
 from rtmdet.deploy.open_exported import is_exported
 from rtmdet.detector import NMS_PRE, Detector
@@ -178,7 +179,7 @@ def _serve(connection: Connection, case: Case, image: Path, threads: int) -> Non
         connection.send(detector.input_size)
         while connection.recv():
             connection.send(measure_round(detector, image, case.batch, plain=case.plain))
-        connection.send(_peak_memory())
+        connection.send(peak_memory() / 1e6)
     except InputError as error:
         with suppress(OSError):  # another process was refused before
             connection.send(error)
@@ -228,13 +229,3 @@ def _timing(case: Case, size: tuple[int, int], rounds: Sequence[Round], megabyte
         p90=1000 * quantiles([one.total for one in rounds], n=10, method="inclusive")[-1],
         megabytes=megabytes,
     )
-
-
-def _peak_memory() -> float:
-    """MB of this process at most; 0 where the system does not tell."""
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return 0.0
-    unit = 1 if os.uname().sysname == "Darwin" else 1024  # bytes, or kB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

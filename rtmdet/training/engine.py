@@ -7,7 +7,6 @@ this loop; only the main one writes files.
 
 import math
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from rtmdet.core.distributed import any_process, copy_from_main, gather, is_main_process, rank
 from rtmdet.core.errors import InputError
+from rtmdet.core.processes import peak_memory
 from rtmdet.core.structures import Batch
 from rtmdet.core.wording import one_line
 from rtmdet.data.loader import TrainingLoader
@@ -107,7 +107,7 @@ class Trainer:
 
         Raises Interrupted after SIGTERM or SIGINT, with everything saved; InputError if a loss is not finite.
         """
-        with self._signals:
+        with self._signals.watching():
             while not self.finished:
                 self.train_epoch()
                 self.finish_epoch()
@@ -348,11 +348,5 @@ def _restore_random_states(state: TrainingState, device: torch.device) -> None:
 
 def _memory_mb(device: torch.device) -> float:
     """Peak memory: allocated on the GPU, or resident in this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    if sys.platform == "win32":
-        return 0.0
-    import resource  # absent on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
+    return peak / 2**20

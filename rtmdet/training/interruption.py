@@ -1,8 +1,11 @@
 """SIGTERM and Ctrl-C as requests: the run finishes its step, saves and stops; a second signal stops it at once."""
 
 import signal
-import threading
-from types import FrameType, TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rtmdet.core.processes import handled_signals
 
 
 class Interrupted(KeyboardInterrupt):
@@ -17,23 +20,17 @@ class Interrupted(KeyboardInterrupt):
 
 
 class SignalWatch:
-    """Context manager: `received` is the number of the first signal, 0 until one comes."""
+    """Notes the first signal: `received` is its number, 0 until one comes."""
 
     def __init__(self) -> None:
         self.received = 0
-        self._before: dict[int, object] = {}
 
-    def __enter__(self) -> "SignalWatch":
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Note signals until the end of the block."""
         self.received = 0
-        if threading.current_thread() is threading.main_thread():  # Python handles signals only there
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        self._before.clear()
+        with handled_signals(self._note, signal.SIGINT, signal.SIGTERM):
+            yield
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received:
