@@ -13,7 +13,7 @@ from rtmdet.core.paths import FilePath, path_or_none
 from rtmdet.core.processes import check_main_guard
 from rtmdet.core.wording import shown
 from rtmdet.evaluation.coco import NAMES
-from rtmdet.runs.options import RunOptions, with_shortcuts
+from rtmdet.runs.options import RunOptions
 from rtmdet.runs.train import carry_out
 from rtmdet.training.log import read_log
 from rtmdet.training.records import Callback
@@ -85,10 +85,10 @@ def train(
         images=path_or_none(images),
         weights=None if weights is None else os.fspath(weights),
         keep_classes=keep_classes,
-        overrides=with_shortcuts(overrides, epochs=epochs, output=path_or_none(output)),
+        overrides=tuple(overrides),
         resume=resume,
         minutes=minutes,
-    )
+    ).with_shortcuts(epochs=epochs, output=path_or_none(output))
     return TrainedRun(carry_out(options, callbacks).absolute())
 
 

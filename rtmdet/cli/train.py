@@ -6,7 +6,7 @@ from rtmdet.core.console import say
 from rtmdet.core.distributed import StoppedByAnother
 from rtmdet.core.errors import InputError
 from rtmdet.runs.checks.dry_run import dry_run
-from rtmdet.runs.options import RunOptions, with_shortcuts
+from rtmdet.runs.options import RunOptions
 from rtmdet.runs.train import carry_out
 from rtmdet.training.interruption import Interrupted
 
@@ -27,13 +27,13 @@ def run(arguments: argparse.Namespace) -> int:
         images=arguments.images,
         weights=arguments.weights,
         keep_classes=arguments.keep_classes,
-        overrides=with_shortcuts(arguments.overrides, epochs=arguments.epochs, output=arguments.output),
+        overrides=tuple(arguments.overrides),
         resume=not check and arguments.resume,
         minutes=None if check else arguments.minutes,
         folds=None if check else arguments.folds,
         one_image_is_enough=check and arguments.overfit,
         began=arguments.began,
-    )
+    ).with_shortcuts(epochs=arguments.epochs, output=arguments.output)
     if check:
         return 0 if dry_run(options, overfits=arguments.overfit) else 1
     try:

@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -71,22 +71,20 @@ class RunOptions:
         name = data.name if data.is_dir() else f"{data.parent.name}-{data.stem}"
         return user_path(self.given.get("train.output") or f"runs/{name}")
 
+    def with_shortcuts(self, *, epochs: int | None, output: Path | None) -> "RunOptions":
+        """With the settings train.epochs and train.output where they are given by themselves.
 
-def with_shortcuts(overrides: Iterable[str], *, epochs: int | None, output: Path | None) -> tuple[str, ...]:
-    """`overrides` and the settings train.epochs and train.output where they are given by themselves.
-
-    Raises InputError for one that `overrides` give, too.
-    """
-    if epochs is not None and epochs < 1:
-        raise InputError(f"--epochs {epochs}: expected at least 1")
-    settings = tuple(chain.from_iterable(map(split_section, overrides)))
-    keys = {setting.partition("=")[0].strip() for setting in settings}
-    values = {"epochs": epochs, "output": None if output is None else str(output)}
-    given = {f"train.{name}": value for name, value in values.items() if value is not None}
-    if twice := given.keys() & keys:
-        name = min(twice)
-        raise InputError(f"{name.removeprefix('train.')} and the setting {name} are both given: give one of them")
-    return *settings, *(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items())
+        Raises InputError for one that the `overrides` give, too.
+        """
+        if epochs is not None and epochs < 1:
+            raise InputError(f"--epochs {epochs}: expected at least 1")
+        values = {"train.epochs": epochs, "train.output": None if output is None else str(output)}
+        added = {key: value for key, value in values.items() if value is not None}
+        if twice := added.keys() & self.given.keys():
+            key = min(twice)
+            raise InputError(f"{key.removeprefix('train.')} and the setting {key} are both given: give one of them")
+        settings = (f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in added.items())
+        return replace(self, overrides=(*self.overrides, *settings))
 
 
 def split_section(override: str) -> Iterator[str]:
