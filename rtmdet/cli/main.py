@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the terminal may be unable to show a name in a file
     try:
-        _check_processes(arguments.command)
+        _check_processes(arguments)
         with messages_for_commands(), handled_signals(_terminate, signal.SIGTERM):
             return run_command(arguments)
     except InputError as error:
@@ -103,13 +103,14 @@ def run_command(arguments: argparse.Namespace) -> int:
     return run(arguments)
 
 
-def _check_processes(command: str) -> None:
-    """Raise InputError if torchrun started a command of one process; only the first process reports it."""
-    if command == "train" or started_processes() == 1:
+def _check_processes(arguments: argparse.Namespace) -> None:
+    """Raise InputError if torchrun started what one process does; only the first process reports it."""
+    if started_processes() == 1 or (arguments.command == "train" and arguments.folds is None):
         return
     if started_rank() > 0 and "TORCHELASTIC_RUN_ID" in os.environ:  # there is a first one beside this
         sys.exit(2)
-    raise InputError(f"{command}: expected one process, found {started_processes()}: start it without torchrun")
+    what = "--folds" if arguments.command == "train" else arguments.command
+    raise InputError(f"{what}: expected one process, found {started_processes()}: start it without torchrun")
 
 
 def _let_waiting_threads_sleep() -> None:

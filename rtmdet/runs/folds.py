@@ -9,9 +9,7 @@ from statistics import mean, stdev
 from rtmdet.config.recipe import Choice
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say
-from rtmdet.core.distributed import StoppedByAnother
 from rtmdet.core.errors import InputError
-from rtmdet.core.processes import started_processes, started_rank
 from rtmdet.data.coco.dataset import index_coco
 from rtmdet.data.coco.edit import fold_coco, part_of
 from rtmdet.data.coco.file import CocoFile
@@ -41,10 +39,6 @@ def cross_validate(
     """
     if options.data is None:
         raise InputError("--folds works with --data only: a configuration names its own splits")
-    if started_processes() > 1:
-        if started_rank() > 0:
-            raise StoppedByAnother
-        raise InputError("--folds: expected one process, found several; start it without torchrun")
     source = open_own_data(options.data_set, options.images)
     whole = source.splits["train"]
     if "val" in source.splits:
