@@ -16,7 +16,8 @@ from rtmdet.data.coco.file import CocoCategory, CocoFile, CocoImage
 
 NO_OBJECT = None  # the "category id" of images without objects
 
-Strata = Mapping[int, frozenset[int | None]]  # image id -> category ids of its objects
+Classes = frozenset[int | None]  # the category ids of an image's objects
+Strata = Mapping[int, Classes]  # by image id, in a random order
 
 
 def split_coco(
@@ -39,15 +40,13 @@ def split_coco(
         )
     if len(file["images"]) < 2:
         raise InputError(f"expected at least 2 images to split, found {len(file['images'])}; add images")
-    strata, members = _joined_strata(file, together)
+    strata, members = _joined_strata(file, together, seed)
     if len(members) < 2:
         copies = len(file["images"])
         raise InputError(f"expected at least 2 different images to split, found {copies} copies; add others")
-    order = sorted(strata)
-    random.Random(seed).shuffle(order)
-    chosen = _stratify(strata, order, share)
-    _cover(strata, order, chosen)
-    chosen = chosen or {order[0]}  # if every class has a single image
+    chosen = _stratify(strata, share)
+    _cover(strata, chosen)
+    chosen = chosen or {next(iter(strata))}  # if every class has a single image
     measured = {image for first in chosen for image in members[first]}
     learned = {image["id"] for image in file["images"]} - measured
     return part_of(file, learned), part_of(file, measured)
@@ -63,33 +62,31 @@ def fold_coco(file: CocoFile, count: int, seed: int, together: Sequence[Collecti
     if not 2 <= count <= len(file["images"]):
         most = len(file["images"])
         raise InputError(f"--folds {count}: expected 2 to {most}, one per image at most")
-    strata, members = _joined_strata(file, together)
+    strata, members = _joined_strata(file, together, seed)
     if len(members) < count:
         raise InputError(
             f"--folds {count}: expected as many different images, found {len(members)} without the copies"
         )
-    order = sorted(strata)
-    random.Random(seed).shuffle(order)
-    counts = _counts(strata, order)
     folds: list[set[int]] = [set() for _ in range(count)]
     classes_of = [Counter[int | None]() for _ in folds]
-    combinations_of = [Counter[frozenset[int | None]]() for _ in folds]
+    combinations_of = [Counter[Classes]() for _ in folds]
 
-    def fullness(number: int, image: int) -> list[int]:
-        """How many of its combination of classes a fold has, of its classes, the rarest first, and of all."""
-        rarest_first = sorted(strata[image], key=lambda stratum: (counts[stratum], str(stratum)))
-        of_classes = [classes_of[number][stratum] for stratum in rarest_first]
-        return [combinations_of[number][strata[image]], *of_classes, len(folds[number])]
+    def fullness(number: int, classes: list[int | None]) -> list[int]:
+        """How many images a fold has with this combination of classes, with each of them, and of all."""
+        of_classes = [classes_of[number][stratum] for stratum in classes]
+        return [combinations_of[number][frozenset(classes)], *of_classes, len(folds[number])]
 
-    for image in _rarest_first(strata, order):
-        number = min(range(count), key=lambda number: fullness(number, image))
+    for image, classes in _rarest_first(strata):
+        number = min(range(count), key=lambda number: fullness(number, classes))
         folds[number].update(members[image])
         classes_of[number].update(strata[image])
         combinations_of[number][strata[image]] += 1
     return [part_of(file, images) for images in folds]
 
 
-def _joined_strata(file: CocoFile, together: Iterable[Collection[int]]) -> tuple[Strata, dict[int, list[int]]]:
+def _joined_strata(
+    file: CocoFile, together: Iterable[Collection[int]], seed: int
+) -> tuple[Strata, dict[int, list[int]]]:
     """The classes, and the image ids, of each single image or set that stays together, by its smallest id."""
     strata = _strata(file)
     first = {image: min(group) for group in together for image in group}
@@ -97,10 +94,12 @@ def _joined_strata(file: CocoFile, together: Iterable[Collection[int]]) -> tuple
     for image in sorted(strata):
         members.setdefault(first.get(image, image), []).append(image)
     members = {images[0]: images for images in members.values()}
-    return {one: frozenset().union(*map(strata.__getitem__, members[one])) for one in members}, members
+    order = sorted(members)
+    random.Random(seed).shuffle(order)
+    return {one: frozenset().union(*map(strata.__getitem__, members[one])) for one in order}, members
 
 
-def _strata(file: CocoFile) -> Strata:
+def _strata(file: CocoFile) -> dict[int, Classes]:
     classes: dict[int, set[int | None]] = {image["id"]: set() for image in file["images"]}
     for annotation in file["annotations"]:
         if not annotation["iscrowd"]:
@@ -108,21 +107,20 @@ def _strata(file: CocoFile) -> Strata:
     return {image: frozenset(found or {NO_OBJECT}) for image, found in classes.items()}
 
 
-def _stratify(strata: Strata, order: Sequence[int], share: float) -> set[int]:
+def _stratify(strata: Strata, share: float) -> set[int]:
     """The ids of the validation images; images of the class with the fewest images left are assigned first.
 
     An image goes to the side that lacks more images of its combination of classes; if neither does, of its rarest
     class, then of the next class, then of all. A lack under one image does not count: it is rounding.
     """
-    counts = _counts(strata, order)
+    counts = _counts(strata.values())
     # Images that validation still lacks minus those that training lacks: of a class, of a combination, of all.
     lack = {stratum: 2 * _wanted(count, share) - count for stratum, count in counts.items()}
-    combinations = Counter(strata[image] for image in order)
+    combinations = Counter(strata.values())
     lack_of_combination = {classes: (2 * share - 1) * count for classes, count in combinations.items()}
-    lack_of_all = (2 * share - 1) * len(order)
+    lack_of_all = (2 * share - 1) * len(strata)
     chosen: set[int] = set()
-    for image in _rarest_first(strata, order):
-        classes = sorted(strata[image], key=lambda stratum: (counts[stratum], str(stratum)))
+    for image, classes in _rarest_first(strata):
         lacks = [lack_of_combination[strata[image]], *(lack[stratum] for stratum in classes)]
         to_validation = next((value for value in lacks if abs(value) >= 1), lack_of_all) > 0
         if to_validation:
@@ -135,12 +133,15 @@ def _stratify(strata: Strata, order: Sequence[int], share: float) -> set[int]:
     return chosen
 
 
-def _rarest_first(strata: Strata, order: Sequence[int]) -> Iterator[int]:
-    """The images of the class with the fewest images, then those of the class with the fewest left, and so on."""
-    left = _counts(strata, order)
+def _rarest_first(strata: Strata) -> Iterator[tuple[int, list[int | None]]]:
+    """The images of the class with the fewest images, then those of the class with the fewest left, and so on.
+
+    Each comes with its classes, that with the fewest images first.
+    """
+    total, left = _counts(strata.values()), _counts(strata.values())
     images_of: dict[int | None, list[int]] = {stratum: [] for stratum in sorted(left, key=str)}
-    for image in order:
-        for stratum in strata[image]:
+    for image, classes in strata.items():
+        for stratum in classes:
             images_of[stratum].append(image)
     placed: set[int] = set()
     while images_of:
@@ -149,7 +150,7 @@ def _rarest_first(strata: Strata, order: Sequence[int]) -> Iterator[int]:
             if image not in placed:
                 placed.add(image)
                 left.subtract(strata[image])
-                yield image
+                yield image, sorted(strata[image], key=lambda stratum: (total[stratum], str(stratum)))
 
 
 def _wanted(count: int, share: float) -> float:
@@ -157,17 +158,15 @@ def _wanted(count: int, share: float) -> float:
     return min(max(count * share, 1.0), count - 1.0)
 
 
-def _cover(strata: Strata, order: Sequence[int], chosen: set[int]) -> None:
+def _cover(strata: Strata, chosen: set[int]) -> None:
     """Move single images to the side where one of their classes is missing, unless another class would then be."""
-    total = _counts(strata, order)
-    counts = {
-        side: _counts(strata, [image for image in order if (image in chosen) == side]) for side in (True, False)
-    }
+    total = _counts(strata.values())
+    counts = {side: _counts(strata[image] for image in strata if (image in chosen) == side) for side in (True, False)}
     for stratum in sorted(total, key=str):
         if total[stratum] < 2 or (counts[True][stratum] and counts[False][stratum]):
             continue
         side = counts[True][stratum] > 0  # True: all are in validation
-        images = [image for image in order if stratum in strata[image]]
+        images = [image for image, classes in strata.items() if stratum in classes]
         free = [i for i in images if all(counts[side][other] > 1 or total[other] == 1 for other in strata[i])]
         if free:
             # Prefer images that have no single-image class: those classes belong in training.
@@ -177,9 +176,9 @@ def _cover(strata: Strata, order: Sequence[int], chosen: set[int]) -> None:
             counts[not side].update(strata[image])
 
 
-def _counts(strata: Strata, images: Iterable[int]) -> Counter[int | None]:
+def _counts(images: Iterable[Classes]) -> Counter[int | None]:
     """The number of images of each class."""
-    return Counter(stratum for image in images for stratum in strata[image])
+    return Counter(stratum for classes in images for stratum in classes)
 
 
 def part_of(file: CocoFile, images: set[int]) -> CocoFile:
