@@ -55,11 +55,11 @@ def agreement(model: nn.Module, maps: Maps, batches: Iterable[Tensor], *, frozen
 
 
 @torch.no_grad()
-def recalibrate(model: nn.Module, forward: Callable[[Tensor], object], batches: Iterable[Tensor]) -> int:
+def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> int:
     """Set the norms' statistics to those of these images, in place; returns the number of norms.
 
     Scales and shifts compensate, so the outputs in evaluation mode stay the same, and training mode starts from the
-    same function. `forward` runs the model on images. Norms without scale and shift are unchanged.
+    same function. Norms without scale and shift are unchanged.
     """
     norms = [layer for layer in tracking_norms(model) if layer.affine]
     sums: dict[_BatchNorm, tuple[int, Tensor, Tensor]] = {}
@@ -78,7 +78,7 @@ def recalibrate(model: nn.Module, forward: Callable[[Tensor], object], batches: 
         with _unchanged(model):
             model.eval()
             for images in batches:
-                forward(images)
+                model(images)
     finally:
         for hook in hooks:
             hook.remove()

@@ -37,7 +37,7 @@ def neck_maps(model: RTMDet) -> object:
 def test_recalibration_changes_no_prediction(model: RTMDet, images: Tensor) -> None:
     model, images = model.double(), images
     expected = model(images)
-    count = recalibrate(model, model, images.split(2))
+    count = recalibrate(model, images.split(2))
     assert count == len(tracking_norms(model)) > 50
     for level, before in zip(
         (*model(images).logits, *model(images).distances), (*expected.logits, *expected.distances), strict=True
@@ -48,7 +48,7 @@ def test_recalibration_changes_no_prediction(model: RTMDet, images: Tensor) -> N
 
 def test_recalibrated_statistics_are_those_of_the_images(model: RTMDet, images: Tensor) -> None:
     """A norm in training mode with momentum 1 takes over the statistics of a batch of all images."""
-    recalibrate(model, model, images.split(2))
+    recalibrate(model, images.split(2))
     stem = model.backbone.stem[0]
     inputs = stem.conv(model.normalize(images)).transpose(0, 1).flatten(1)
     torch.testing.assert_close(stem.bn.running_mean, inputs.mean(1), rtol=1e-4, atol=1e-5)
@@ -58,7 +58,7 @@ def test_recalibrated_statistics_are_those_of_the_images(model: RTMDet, images: 
 def test_training_mode_starts_from_the_function_of_evaluation_mode(model: RTMDet, images: Tensor) -> None:
     maps = neck_maps(model)
     before = agreement(model, maps, [images])  # type: ignore[arg-type]
-    recalibrate(model, model, [images])
+    recalibrate(model, [images])
     after = agreement(model, maps, [images])  # type: ignore[arg-type]
     assert before < 0.9 < 0.999 < after <= 1 + 1e-6
 
@@ -99,5 +99,5 @@ def test_missing_statistics_are_noticed(model: RTMDet) -> None:
 def test_norms_without_scale_and_without_statistics_stay(images: Tensor) -> None:
     plain = nn.Sequential(nn.BatchNorm2d(3, affine=False), nn.BatchNorm2d(3, track_running_stats=False)).eval()
     state = copy.deepcopy(plain.state_dict())
-    assert recalibrate(plain, plain, [images.float()]) == 0
+    assert recalibrate(plain, [images.float()]) == 0
     assert all(torch.equal(value, state[name]) for name, value in plain.state_dict().items())

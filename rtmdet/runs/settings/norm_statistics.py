@@ -40,7 +40,7 @@ def choose_norm_statistics(
         return Choice("model.norm_statistics", "keep", why)
     else:
         why = f"the batch-norm statistics do not fit these images: {MODES} {found:.2f}"
-    recalibrate(model, model, images())
+    recalibrate(model, images())
     after = norm_agreement(model, images())
     why += f", {after:.2f} with statistics measured on these images"
     if after < LEAST_AGREEMENT:
@@ -75,7 +75,7 @@ def recalibrate_norms(model: RTMDet, config: Config, dataset: CocoDataset, devic
         return
     size = config.data.input_size
     images = plain_images(dataset, size, RECALIBRATION_IMAGES, batch_size=RECALIBRATION_BATCH, device=device)
-    norms = recalibrate(model, model, images)
+    norms = recalibrate(model, images)
     say(f"batch norms: statistics of {norms} layers measured again on the training images; predictions unchanged")
 
 
