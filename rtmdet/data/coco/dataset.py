@@ -3,7 +3,6 @@
 Dimension legend: N boxes of one image, K classes. Boxes are xyxy in pixels of the original image.
 """
 
-import copy
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from rtmdet.core.structures import ImageMeta, Instances, Sample
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened
 from rtmdet.data.caches import LruCache
+from rtmdet.data.coco.edit import part_of
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, check_entry_size, read_and_repair
 from rtmdet.data.coco.layout import place_images
 from rtmdet.data.coco.usable import FRACTIONS, are_fractions, reason_against
@@ -139,12 +139,8 @@ class CocoDataset:
         vars(part).update(vars(self))
         part._records = [self._records[index] for index in indices]
         part.image_ids = tuple(record.image["id"] for record in part._records)
-        kept = set(part.image_ids)
-        file = copy.copy(self.coco.dataset)
-        file["images"] = [image for image in file["images"] if image["id"] in kept]
-        file["annotations"] = [
-            entry | {"bbox": [*entry["bbox"]]} for entry in file["annotations"] if entry["image_id"] in kept
-        ]
+        file = part_of(self.coco.dataset, set(part.image_ids))
+        file["annotations"] = [{**entry, "bbox": [*entry["bbox"]]} for entry in file["annotations"]]
         part.coco = index_coco(file)
         return part
 
