@@ -23,7 +23,7 @@ from rtmdet.measuring.measure import places_of
 from rtmdet.models.freezing import set_training
 from rtmdet.models.head import RTMDetHead
 from rtmdet.runs.build import build_model, build_stepper, build_trainer, freeze_parts, open_data, training_device
-from rtmdet.runs.checks.label_check import index_of, target_of
+from rtmdet.runs.checks.label_check import index_of
 from rtmdet.runs.checks.start_check import check_start
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.settings.norm_statistics import recalibrate_norms
@@ -113,8 +113,8 @@ def few_boxes(dataset: CocoDataset) -> Sequence[int]:
     """
     counts: dict[int, int] = {}
     for index in range(len(dataset)):
-        meta, target = target_of(dataset, index)
-        boxes = Letterbox.fit(meta.original_size, (OVERFIT_SIDE, OVERFIT_SIDE)).to_input(target.boxes)
+        meta, truth = dataset.truth(index)
+        boxes = Letterbox.fit(meta.original_size, (OVERFIT_SIDE, OVERFIT_SIDE)).to_input(truth.boxes)
         sides = boxes[:, 2:] - boxes[:, :2]
         if len(boxes) and bool((sides >= SMALLEST_SIDE).all()):
             counts[index] = len(boxes)

@@ -24,6 +24,7 @@ from rtmdet.core.wording import size_text
 from rtmdet.data.coco.dataset import CocoDataset, index_coco
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile
 from rtmdet.data.coco.usable import reason_against
+from rtmdet.data.files import spread
 from rtmdet.evaluation.coco import CocoEvaluator
 from rtmdet.runs.settings.plain_images import plain_boxes
 
@@ -40,14 +41,13 @@ def check_sizes(dataset: CocoDataset) -> None:
 
     Of more than HEADERS images only some are checked, evenly spread over the file.
     """
-    step = -(-len(dataset) // HEADERS)
-    for index in range(0, len(dataset), step):
+    for index in spread(range(len(dataset)), HEADERS):
         dataset.check_size(index)
 
 
 def check_labels(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
     """Pass the ground truth through encoding, decoding and evaluation; returns its AP. Raises InputError."""
-    images = [target_of(dataset, index, most=BOXES) for index in range(min(IMAGES, len(dataset)))]
+    images = [target_of(dataset, index) for index in range(min(IMAGES, len(dataset)))]
     index = index_of(dataset, [meta for meta, _ in images], most=BOXES)
     ap = ground_truth_ap(index, dataset.category_ids, images[rank() :: world_size()], input_size)
     if -1 < ap < USABLE:
@@ -63,10 +63,10 @@ def check_labels(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
     return ap
 
 
-def target_of(dataset: CocoDataset, index: int, most: int | None = None) -> tuple[ImageMeta, Target]:
-    """The ground truth of an image in its own pixels, or the first `most` objects."""
+def target_of(dataset: CocoDataset, index: int) -> tuple[ImageMeta, Target]:
+    """The ground truth of an image in its own pixels, at most the first BOXES objects."""
     meta, truth = dataset.truth(index)
-    return meta, Target(torch.from_numpy(truth.boxes[:most]), torch.from_numpy(truth.labels[:most]))
+    return meta, Target(torch.from_numpy(truth.boxes[:BOXES]), torch.from_numpy(truth.labels[:BOXES]))
 
 
 def index_of(dataset: CocoDataset, metas: Sequence[ImageMeta], most: int | None = None) -> COCO:

@@ -144,7 +144,7 @@ def causes_of_missing_classes(facts: RunFacts, names: Sequence[str]) -> str:
     """Why these classes are never found, one cause per group of them."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        groups.setdefault(_cause_of_missing_class(facts, facts.classes.get(name, ClassBoxes(0, 0))), []).append(name)
+        groups.setdefault(_cause_of_missing_class(facts, facts.classes[name]), []).append(name)
     return "; ".join(f"{shortened(group)}: {cause}" for cause, group in groups.items())
 
 
@@ -201,7 +201,7 @@ def _too_small(facts: RunFacts, share: float) -> str:
 
 
 def _few_images_seen(facts: RunFacts) -> str:
-    epochs = -(-facts.usual_images_seen // max(facts.images, 1))
+    epochs = -(-facts.usual_images_seen // facts.images)
     start = "from scratch" if facts.from_scratch else "from trained weights"
     return (
         f"{facts.images_seen} training images shown in the whole run are few, {facts.usual_images_seen} are usual "

@@ -120,9 +120,7 @@ class ProgressWatch(Callback):
             return
         boxes = self._facts.classes
         counts = [
-            f"{row.name} ({boxes[row.name].count if row.name in boxes else 0} training boxes, "
-            f"{row.objects} validation boxes)"
-            for row in missing
+            f"{row.name} ({boxes[row.name].count} training boxes, {row.objects} validation boxes)" for row in missing
         ]
         text = f"never found after {record.epoch} of {self._facts.epochs} epochs: {shortened(counts)}"
         cause = causes_of_missing_classes(self._facts, [row.name for row in missing])
