@@ -91,22 +91,12 @@ class ExportFacts:
 
     def to_text(self) -> dict[str, str]:
         """Every fact as JSON, by its name."""
-        model = self.model
         values: dict[str, object] = {
             "format": FORMAT,
             "version": self.version,
             "weights_sha256": self.weights,
-            "classes": model.classes,
-            "classes_named": model.named,
-            "category_ids": model.category_ids,
-            "score_thresholds": model.score_thresholds,
-            "input_size": model.input_size,
+            **plain_facts(self.model),
             "letterbox": LETTERBOX,
-            "value_range": model.value_range,
-            **stored_rules(model),
-            "size": model.size,
-            "backbone": model.backbone,
-            "config": model.config,
             "fixed_input": self.fixed_input,
             "fixed_batch": self.fixed_batch,
             "nms": None if self.nms is None else asdict(self.nms),
@@ -134,13 +124,25 @@ def numbered(classes: int) -> tuple[str, ...]:
     return tuple(f"class {k}" for k in range(classes))
 
 
-def stored_rules(facts: ModelFacts) -> dict[str, object]:
-    """How detections are chosen and where they are looked for, as plain values by name."""
-    return {**asdict(facts.nms), "tile": None if facts.tiling is None else facts.tiling.side}
+def plain_facts(facts: ModelFacts) -> dict[str, object]:
+    """The facts as the plain values that files store, by name; `model_facts` reads them."""
+    return {
+        "classes": list(facts.classes),
+        "classes_named": facts.named,
+        "category_ids": list(facts.category_ids),
+        "score_thresholds": list(facts.score_thresholds),
+        "input_size": list(facts.input_size),
+        "value_range": None if facts.value_range is None else list(facts.value_range),
+        **asdict(facts.nms),
+        "tile": None if facts.tiling is None else facts.tiling.side,
+        "size": facts.size,
+        "backbone": facts.backbone,
+        "config": facts.config,
+    }
 
 
 def read_nms(values: Mapping[str, Any]) -> NmsSettings:
-    """The rule for boxes that overlap, from `stored_rules`. Raises KeyError, TypeError or ValueError."""
+    """The rule for boxes that overlap, from `plain_facts`. Raises KeyError, TypeError or ValueError."""
     voting = values["box_voting"]
     if not isinstance(voting, bool):
         raise TypeError(f"box_voting {voting!r}: expected true or false")
@@ -148,12 +150,12 @@ def read_nms(values: Mapping[str, Any]) -> NmsSettings:
 
 
 def read_tiling(values: Mapping[str, Any]) -> Tiling | None:
-    """The windows, from `stored_rules`. Raises KeyError, TypeError or ValueError."""
+    """The windows, from `plain_facts`. Raises KeyError, TypeError or ValueError."""
     return None if values["tile"] is None else Tiling(int(values["tile"]))
 
 
 def model_facts(values: Mapping[str, Any]) -> ModelFacts:
-    """The facts in a file's metadata, plain values by the names in `ExportFacts.to_text`.
+    """The facts in a file's metadata, plain values by the names in `plain_facts`.
 
     Raises KeyError, TypeError or ValueError for damaged ones.
     """

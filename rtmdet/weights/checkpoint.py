@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.facts import ModelFacts, as_pair, model_facts, stored_rules
+from rtmdet.core.facts import ModelFacts, as_pair, model_facts, plain_facts
 from rtmdet.core.whole_file import CONTINUE, reason_of, replace_file
 from rtmdet.weights.unpickling import read_pickled
 
 FORMAT = "plain-rtmdet/1"
+FACTS_OF_MODEL = ("size", "backbone", "input_size", "value_range", "iou_threshold", "box_voting", "tile")
 LAST, PREVIOUS = "last.pth", "previous.pth"  # the newest training state of a run and the one before it
 
 
@@ -165,22 +166,17 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
 
 
 def _meta_to_dict(meta: CheckpointMeta) -> dict[str, object]:
-    facts = meta.facts
+    facts = plain_facts(meta.facts)
     return {
         "format": FORMAT,
-        "dataset_meta": {"classes": list(facts.classes), "category_ids": list(facts.category_ids)},
+        "dataset_meta": {name: facts[name] for name in ("classes", "category_ids")},
         "model": {
-            "size": facts.size,
-            "num_classes": len(facts.classes),
-            "input_size": list(facts.input_size),
+            **{name: facts[name] for name in FACTS_OF_MODEL},
+            "num_classes": len(meta.facts.classes),
             "trained_size": None if meta.trained_size is None else list(meta.trained_size),
-            "backbone": facts.backbone,
-            "value_range": None if facts.value_range is None else list(facts.value_range),
-            **stored_rules(facts),
         },
-        "config": facts.config,
+        **{name: facts[name] for name in ("config", "score_thresholds")},
         "epoch": meta.epoch,
         "iteration": meta.iteration,
-        "score_thresholds": list(facts.score_thresholds),
         **({"cfg": meta.openmmlab_config} if meta.openmmlab_config else {}),
     }
