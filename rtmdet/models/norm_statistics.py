@@ -42,7 +42,7 @@ def agreement(model: nn.Module, maps: Maps, batches: Iterable[Tensor], *, frozen
     `frozen` modules stay in evaluation mode. Buffers and mode of the model are restored.
     """
     product = squares = others = torch.zeros((), dtype=torch.float64)
-    with _unchanged(model):
+    with unchanged(model):
         for images in batches:
             model.eval()
             expected = [_centered(level) for level in maps(images)]
@@ -75,7 +75,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> int:
 
     hooks = [layer.register_forward_pre_hook(collect) for layer in norms]
     try:
-        with _unchanged(model):
+        with unchanged(model):
             model.eval()
             for images in batches:
                 model(images)
@@ -100,7 +100,7 @@ def _replace_statistics(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> No
 
 
 @contextmanager
-def _unchanged(model: nn.Module) -> Iterator[None]:
+def unchanged(model: nn.Module) -> Iterator[None]:
     """Restore the buffers and the mode of every module, whatever happens inside."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     modes = [(module, module.training) for module in model.modules()]

@@ -19,6 +19,7 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import collate
 from rtmdet.evaluation.coco import metric_text
 from rtmdet.models.freezing import set_training
+from rtmdet.models.norm_statistics import unchanged
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.build import build_training_samples
 from rtmdet.runs.checks.label_check import check_labels, check_sizes, report_small_boxes
@@ -109,12 +110,10 @@ def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: boo
     """
     stepper = trainer.stepper
     batch = batch.to(stepper.device)
-    buffers = {name: buffer.clone() for name, buffer in trainer.model.named_buffers()}
-    set_training(trainer.model, trainer.frozen)
-    with torch.autocast(stepper.device.type, stepper.dtype, enabled=stepper.dtype is not torch.float32):
-        outputs = trainer.model(batch.images)
-    for name, buffer in trainer.model.named_buffers():
-        buffer.copy_(buffers[name])
+    with unchanged(trainer.model):
+        set_training(trainer.model, trainer.frozen)
+        with torch.autocast(stepper.device.type, stepper.dtype, enabled=stepper.dtype is not torch.float32):
+            outputs = trainer.model(batch.images)
     losses = stepper.criterion(outputs, batch.targets)
     total = float(losses.total)
     if not math.isfinite(total):
