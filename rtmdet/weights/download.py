@@ -122,18 +122,11 @@ def _fetch(url: str, target: Path, *, progress: bool) -> str:
     digest = hashlib.sha256()
     with urllib.request.urlopen(url, timeout=TIMEOUT) as response, target.open("wb") as file:
         length = int(response.headers.get("Content-Length") or 0)  # 0: unknown
-        bar = tqdm(
-            total=length or None,
-            unit="B",
-            unit_scale=True,
-            desc=url.rsplit("/", 1)[-1],
-            disable=bars_hidden() or not progress,
-        )
-        with bar:
+        name, hidden = url.rsplit("/", 1)[-1], bars_hidden() or not progress
+        with tqdm.wrapattr(file, "write", total=length or None, desc=name, disable=hidden) as counted:
             while chunk := response.read(CHUNK):
-                file.write(chunk)
+                counted.write(chunk)
                 digest.update(chunk)
-                bar.update(len(chunk))
         if length and file.tell() != length:
             raise HTTPException(f"it ended after {file.tell()} of {length} bytes")
     return digest.hexdigest()
