@@ -36,8 +36,7 @@ def read_first_weights(config: Config) -> LoadedWeights | None:
 
 def starts_from_detector(config: Config) -> bool:
     """Whether the initial weights include neck and head; otherwise these start from scratch."""
-    weights = read_first_weights(config)
-    return weights is not None and not weights.backbone_only
+    return start_of(read_first_weights(config), config.model) == "detector"
 
 
 def load_first_weights(model: RTMDet, name: str, classes: Sequence[str]) -> None:

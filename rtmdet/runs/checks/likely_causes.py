@@ -61,7 +61,7 @@ def collect_facts(
     """
     train = config.train
     start = start_of(weights, config.model)
-    new = new_classes(weights, dataset.classes) if start == "detector" and weights is not None else ()
+    new = () if weights is None else new_classes(weights, dataset.classes)
     return RunFacts(
         epochs=train.epochs,
         steps=steps,
