@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -28,6 +28,10 @@ REQUIRED = {
 }
 RECENT = ("positives_per_object", "unassigned")  # older logs lack them
 VALIDATION = (*PLACE, "best", "input_height", "input_width")  # identifies a validation
+TABLES = {  # the columns of train.csv and val.csv
+    "train": ("kind", *(field.name for field in fields(StepRecord))),
+    "val": ("kind", *VALIDATION, *NAMES),
+}
 
 
 class RunLog(Callback):
@@ -84,19 +88,16 @@ class RunLog(Callback):
 
     def _write(self, rows: Iterable[Row], mode: str = "a") -> None:
         rows = list(rows)
-        train = [field.name for field in fields(StepRecord)]
         try:
             with _opened(self.path, mode) as file:
                 file.writelines(json.dumps(row) + "\n" for row in rows)
         except OSError as error:
             raise unwritable(Path(error.filename or self._folder), error, "log", CONTINUE) from error
-        for kind, columns in (("train", ["kind", *train]), ("val", ["kind", *VALIDATION, *NAMES])):
+        for kind, columns in TABLES.items():
             path = self._folder / f"{kind}.csv"
             try:
-                if path in self._behind:
-                    _write_csv(path, columns, [row for row in read_log(self.path) if row["kind"] == kind], "w")
-                else:
-                    _write_csv(path, columns, [row for row in rows if row["kind"] == kind], mode)
+                missing, how = (read_log(self.path), "w") if path in self._behind else (rows, mode)
+                _write_csv(path, columns, [row for row in missing if row["kind"] == kind], how)
                 self._behind.discard(path)
             except OSError as error:  # such as a spreadsheet that has it open, on Windows
                 if path not in self._behind:
@@ -105,7 +106,7 @@ class RunLog(Callback):
                 self._behind.add(path)
 
 
-def _write_csv(path: Path, columns: list[str], rows: list[Row], mode: str) -> None:
+def _write_csv(path: Path, columns: Sequence[str], rows: list[Row], mode: str) -> None:
     with _opened(path, mode) as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         if mode == "w":
