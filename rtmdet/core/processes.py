@@ -1,4 +1,4 @@
-"""This process, without torch: who started it (torchrun, or a script's own loader), its signals and its memory."""
+"""This process, without torch: who started it (torchrun, or a script's own loader), signals, environment, memory."""
 
 import multiprocessing
 import os
@@ -58,6 +58,20 @@ def handled_signals(handler: SignalHandler, *numbers: signal.Signals) -> Iterato
         for number, earlier in before.items():
             if earlier is not None:  # one that Python did not set
                 signal.signal(number, earlier)
+
+
+@contextmanager
+def environment_variable(name: str, value: str) -> Iterator[None]:
+    """Set a variable of the environment until the end of the block."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def peak_memory() -> int:

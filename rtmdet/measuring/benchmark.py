@@ -4,7 +4,6 @@ Rounds alternate between the processes, so that a busy machine slows all of them
 """
 
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 
 from rtmdet.core.backend import Selection
 from rtmdet.core.errors import InputError
-from rtmdet.core.processes import peak_memory
+from rtmdet.core.processes import environment_variable, peak_memory
 from rtmdet.data.images import read_image
 from rtmdet.deploy.open_exported import is_exported
 from rtmdet.detector import NMS_PRE, Detector
@@ -137,15 +136,10 @@ def _started(case: Case, image: Path, threads: int) -> Iterator[Connection]:
     """A process that measures a case whenever it is asked to."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    saved = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when the libraries of the new process are loaded
     process = context.Process(target=_serve, args=(there, case, image, threads), daemon=True)
-    process.start()
+    with environment_variable("OMP_NUM_THREADS", str(threads)):  # read when the new process loads its libraries
+        process.start()
     there.close()
-    if saved is None:
-        del os.environ["OMP_NUM_THREADS"]
-    else:
-        os.environ["OMP_NUM_THREADS"] = saved
     try:
         yield here
     finally:

@@ -7,8 +7,7 @@ Dimension legend: B batch, C channels, H, W height and width of the input.
 import contextlib
 import copy
 import difflib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.processes import environment_variable
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.wording import one_line
 from rtmdet.models.zoo import BGR_MEAN, BGR_STD
@@ -72,7 +72,8 @@ def build_timm_backbone(name: str, *, pretrained: bool) -> TimmBackbone:
     _check_name(name)
     layout = _find_layout(name)
     try:
-        with _tensors_only():
+        # torch.load then refuses code in any call: some loaders of timm fall back to full pickles.
+        with environment_variable("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1"):
             features = timm.create_model(
                 name.removeprefix(PREFIX),
                 pretrained=pretrained,
@@ -179,18 +180,3 @@ def _try_maps(model: str, indices: tuple[int, ...], *, strict_img_size: bool | N
         raise ValueError(f"its maps have sizes {sizes} instead of {expected}")
     channels = tuple(shape[-1 if channels_last else 1] for shape in shapes)
     return MapLayout(indices, channels, channels_last, strict_img_size)
-
-
-@contextlib.contextmanager
-def _tensors_only() -> Iterator[None]:
-    """Make torch.load refuse code in any call: some loaders of timm fall back to full pickles."""
-    key = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(key)
-    os.environ[key] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[key]
-        else:
-            os.environ[key] = before
