@@ -21,18 +21,19 @@ def test_variables_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
         started_processes()
 
 
+@pytest.mark.parametrize(("words", "what"), [(["info"], "info"), (["train", "--folds", "2"], "--folds")])
 @pytest.mark.parametrize("number", [0, 1])
 def test_commands_that_several_processes_do_in_vain(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, words: list[str], what: str
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", str(number))
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     try:
-        code: object = main(["info"])
+        code: object = main(words)
     except SystemExit as stopped:
         code = stopped.code
-    said = "error: info: expected one process, found 2: start it without torchrun\n"
+    said = f"error: {what}: expected one process, found 2: start it without torchrun\n"
     assert (code, capsys.readouterr().err) == (2, "" if number else said)
 
 
