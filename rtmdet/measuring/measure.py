@@ -47,7 +47,7 @@ def detect_all(
     """Run the network over every image of the loader; returns an evaluator with the detections of this process."""
     evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
     for batch in progress(loader, "validating"):
-        evaluator.add(batch.metas, detect(backend, batch.images, places_of(batch), selection_of(settings)))
+        evaluator.add(batch.metas, detect(backend, batch.images, letterboxes_of(batch), selection_of(settings)))
     return evaluator
 
 
@@ -150,7 +150,7 @@ def evaluate_detector(
     return Evaluation(metrics, tuple(matches), evaluator, dataset, settings, origin, detector.thresholds())
 
 
-def places_of(batch: Batch) -> list[Letterbox]:
+def letterboxes_of(batch: Batch) -> list[Letterbox]:
     """Where each image of a batch of `EvaluationSamples` lies in the input."""
     places = [meta.letterbox for meta in batch.metas if meta.letterbox is not None]
     assert len(places) == len(batch.metas), "a training batch has none"

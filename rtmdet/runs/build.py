@@ -29,7 +29,7 @@ from rtmdet.models.freezing import batch_norms, freeze
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
 from rtmdet.models.timm_backbone import TimmBackbone, freeze_unused
 from rtmdet.runs.folder import stored_text
-from rtmdet.runs.settings.norm_statistics import recalibrate_norms
+from rtmdet.runs.settings.norm_choice import recalibrate_norms
 from rtmdet.runs.validation import Validation, chooses_input_size
 from rtmdet.runs.weights_file import load_first_weights, starts_from_detector
 from rtmdet.training.criterion import Criterion

@@ -93,7 +93,7 @@ def _lock(folder: Path) -> int:
         os.close(file)  # that of a run that has just ended
 
 
-def prepare_folder(folder: Path, config: Config) -> None:
+def write_configuration(folder: Path, config: Config) -> None:
     """Create the run's folder and write the resolved configuration atomically."""
     write_whole(folder / CONFIG, stored_text(config).encode())
 

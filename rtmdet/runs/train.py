@@ -35,7 +35,7 @@ from rtmdet.runs.folder import (
     is_run,
     load_run,
     origin_of,
-    prepare_folder,
+    write_configuration,
 )
 from rtmdet.runs.folds import cross_validate
 from rtmdet.runs.options import RunOptions
@@ -182,7 +182,7 @@ def train_run(
             if config.data.input_size != before:
                 check_start(config, trainer, train_data, val_data, resumed=False)
         if is_main_process():
-            prepare_folder(folder, config)
+            write_configuration(folder, config)
             trainer.callbacks = [*build_callbacks(config, trainer, train_data, val_data), *callbacks]
             if estimated and timed is None and not resumed:
                 trainer.callbacks.append(estimate_duration(config, trainer.steps, train_data, val_data, fits=fits))
@@ -208,7 +208,7 @@ def emptied_by_errors(trainer: Trainer) -> Iterator[None]:
 def restore_files(config: Config, folder: Path) -> None:
     """Write what the finished run in a folder may lack, if it was killed at its end."""
     if not (folder / CONFIG).exists():
-        prepare_folder(folder, config)
+        write_configuration(folder, config)
     draw_log(folder / "log.jsonl", folder / "curves.png")
 
 

@@ -7,7 +7,7 @@ import pytest
 import rtmdet.runs.folder as run_folder
 from rtmdet.config.schema import Config, DataConfig, SplitConfig
 from rtmdet.core.errors import InputError
-from rtmdet.runs.folder import check_unclaimed, check_unused, claim_folder, prepare_folder
+from rtmdet.runs.folder import check_unclaimed, check_unused, claim_folder, write_configuration
 
 pytest.importorskip("fcntl", reason="locks files")
 
@@ -46,7 +46,7 @@ def test_files_that_no_run_has_written_are_not_replaced(tmp_path: Path, name: st
 
 def test_the_configuration_of_a_run_that_was_started_is_replaced(tmp_path: Path) -> None:
     split = SplitConfig("a.json", "images")
-    prepare_folder(tmp_path, Config(DataConfig(split, split)))
+    write_configuration(tmp_path, Config(DataConfig(split, split)))
     check_unused(tmp_path)
     with (tmp_path / "config.yaml").open("a") as file:
         file.write("# mine\n")

@@ -19,14 +19,14 @@ from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.postprocess import postprocess
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.evaluation.coco import CocoEvaluator
-from rtmdet.measuring.measure import places_of
+from rtmdet.measuring.measure import letterboxes_of
 from rtmdet.models.freezing import set_training
 from rtmdet.models.head import RTMDetHead
 from rtmdet.runs.build import build_model, build_stepper, build_trainer, freeze_parts, open_data, training_device
 from rtmdet.runs.checks.label_check import index_of
 from rtmdet.runs.checks.start_check import check_start
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.settings.norm_statistics import recalibrate_norms
+from rtmdet.runs.settings.norm_choice import recalibrate_norms
 from rtmdet.runs.settings.own_data import OwnData
 from rtmdet.runs.settings.plain_images import plain_batches
 from rtmdet.runs.train import read_configuration
@@ -93,7 +93,7 @@ def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> bool:
         evaluator = CocoEvaluator(index, dataset.category_ids)
         with torch.no_grad():  # training mode: batch norms see the batch that they learn from
             outputs = model(batch.images)
-        found = postprocess(outputs, Selection(), input_size=size, letterboxes=places_of(batch))
+        found = postprocess(outputs, Selection(), input_size=size, letterboxes=letterboxes_of(batch))
         evaluator.add(batch.metas, found)
         ap50 = evaluator.evaluate().numbers[1]
         if ap50 >= OVERFIT_AP50:

@@ -23,7 +23,7 @@ from rtmdet.models.norm_statistics import unchanged
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.build import build_training_samples
 from rtmdet.runs.checks.label_check import check_labels, check_sizes, report_small_boxes
-from rtmdet.runs.settings.norm_statistics import report_norms
+from rtmdet.runs.settings.norm_choice import report_norms
 from rtmdet.runs.weights_file import read_first_weights
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.engine import Trainer

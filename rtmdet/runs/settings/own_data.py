@@ -28,7 +28,7 @@ from rtmdet.runs.folder import (
 )
 from rtmdet.runs.options import WEIGHTS, RunOptions
 from rtmdet.runs.settings.input_size import choose_input_size, relative_sizes
-from rtmdet.runs.settings.norm_statistics import choose_norm_statistics
+from rtmdet.runs.settings.norm_choice import choose_norm_statistics
 from rtmdet.runs.settings.own_splits import keep_digests, labeled_images, open_own_data, two_splits
 from rtmdet.runs.settings.resize_range import choose_resize_range
 from rtmdet.runs.weights_file import build_detector, read_weights, start_of

@@ -13,7 +13,7 @@ from rtmdet.config.schema import Config
 from rtmdet.core.console import write_above_bar
 from rtmdet.core.distributed import gather, is_main_process
 from rtmdet.runs.build import base_learning_rate, build_learning_rates, cosine_start
-from rtmdet.runs.folder import prepare_folder, stored_text
+from rtmdet.runs.folder import stored_text, write_configuration
 from rtmdet.runs.time.estimate import Course, Speed, pace
 from rtmdet.training.engine import Trainer
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
@@ -109,7 +109,7 @@ class Correction(Callback):
         facts = replace(trainer.meta.facts, config=stored_text(corrected))
         trainer.meta = replace(trainer.meta, facts=facts)
         if is_main_process():
-            prepare_folder(trainer.folder, corrected)
+            write_configuration(trainer.folder, corrected)
         for callback in trainer.callbacks:
             callback.on_new_length(epochs)
         write_above_bar(f"halfway: {epochs} epochs instead of {config.train.epochs}, to end in time")
