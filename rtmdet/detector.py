@@ -270,7 +270,6 @@ class Detector:
         )
 
     @checked
-    @checked
     def save(self, path: FilePath) -> None:
         """Write the network with its names, thresholds and sizes into one .pth file, as a training does.
 
@@ -283,6 +282,7 @@ class Detector:
             raise InputError(f"{self.path}: the batch norms of this detector are merged: open it with fold=False")
         save_checkpoint(user_path(path), model_state=state, meta=CheckpointMeta(self.facts))
 
+    @checked
     def export(self, formats: Sequence[str] = ("onnx",), *, images: FilePath, out: FilePath = ".") -> "Exports":
         """Write files for other programs into the folder `out`, each compared on the image files of a folder.
 

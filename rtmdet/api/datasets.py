@@ -29,7 +29,7 @@ from rtmdet.data.formats.open import find_dataset
 from rtmdet.data.formats.via import DEFAULT_CLASS, class_attribute, convert_via
 from rtmdet.data.formats.voc import convert_voc, write_voc
 from rtmdet.data.formats.yolo import convert_yolo, write_yolo
-from rtmdet.data.formats.yolo_layout import read_layout
+from rtmdet.data.formats.yolo_layout import absent_splits, read_layout
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.json_file import check_output, read_json, write_json
 from rtmdet.data.split_names import usual_split
@@ -100,18 +100,22 @@ def convert_data(
         raise InputError("class_name and class_key: expected one of them, found both; leave one out")
     if class_name is not None:
         check_names([class_name])
-    _check_target(target, path)
+    # What was written here and is unchanged may be replaced, also among the labels.
+    check_output(target, path if path.is_file() or not _is_own(target) else None)
     if format == "via":
         key = class_attribute(path) if class_name is None and class_key is None else class_key
         converted = convert_via(path, folder, class_name=class_name or DEFAULT_CLASS, class_key=key)
     elif format == "yolo":
         converted = convert_yolo(path, usual_split(split or "train"))
-        if split is None and (others := [name for name in read_layout(path).places if name != "train"]):
+        layout = read_layout(path)
+        others = [name for name in layout.places if name not in ("train", *absent_splits(layout))]
+        if split is None and others:
             say(f"{path}: has the splits train, which is converted, and {', '.join(others)}: see --split")
     elif format == "voc":
         converted = convert_voc(path, folder, classes, split=split)
     else:
         converted = (convert_cvat if format == "cvat" else convert_labelme)(path, folder, classes)
+    _check_classes(path, converted.coco)
     _write_annotations(target, converted.coco, converted.images)
     names = names_in(converted.coco)
     found = f"{len(names)} class{'' if len(names) == 1 else 'es'}" + (f" ({', '.join(names)})" if names else "")
@@ -134,6 +138,7 @@ def export_data(data: FilePath, images: FilePath | None, out: FilePath, *, forma
     if not split.isidentifier():
         raise InputError(f"--split {split}: expected a word such as train, val or test; give another name")
     file, folder = _open_with_images(path, path_or_none(images))
+    _check_classes(path, file)
     losses = WRITERS[format](file, folder, target, split)
     say(f"{count_objects(file)} -> {target}", *losses)
     return target
@@ -152,6 +157,7 @@ def split_data(
     path, folder, target = user_path(data), path_or_none(images), user_path(out)
     targets = target / "train.json", target / "val.json"
     file, folder = _open_whole(path, folder)
+    _check_classes(path, file)
     lost = "images not found: copies of a photo may end up in both splits; give their folder with --images"
     copies, remark = ([], lost) if folder is None else group_copies(file, folder)
     say(*filter(None, [remark]))
@@ -184,7 +190,7 @@ def merge_data(
     if not annotations:
         raise InputError("annotations: expected data sets, found none: give at least one")
     paths, target = [user_path(path) for path in annotations], user_path(out)
-    _check_target(target, *paths)
+    check_output(target, *paths)
     if images is not None and len(images) != len(paths):
         raise InputError(
             f"--images: expected a folder for each of {len(paths)} files, found {len(images)}; give one each"
@@ -205,23 +211,19 @@ def merge_data(
     return common
 
 
-def _check_target(target: Path, *inputs: Path) -> None:
-    """`check_output`; what was written here and is unchanged may be replaced in an input folder, too."""
-    check_output(target, *(path for path in inputs if path.is_file() or not _is_own(target)))
-
-
-def _is_own(path: Path) -> bool:
-    """Whether a file was written by `_write_annotations`, and is unchanged."""
+def _is_own(path: Path, coco: CocoFile | None = None) -> bool:
+    """Whether a file was written by `_write_annotations` and is unchanged, or is the same as `coco`."""
     with suppress(InputError):
         content = read_json(path)
         info = content.get("info") if isinstance(content, dict) else None
-        return isinstance(info, dict) and info.get("digest") == _digest(content)
+        signed = isinstance(info, dict) and info.get("digest") == _digest(content)
+        return signed or (coco is not None and content == json.loads(json.dumps(coco)))
     return False
 
 
 def _write_annotations(target: Path, coco: CocoFile, images: Path) -> None:
     """Write a COCO file with a digest. Raises InputError where it would replace others, or changed ones."""
-    if target.is_file() and not _is_own(target) and read_json(target) != json.loads(json.dumps(coco)):
+    if target.is_file() and not _is_own(target, coco):
         raise InputError(
             f"{target} holds other annotations, or changed ones, which would be lost; give another --out"
         )
@@ -233,9 +235,12 @@ def _write_annotations(target: Path, coco: CocoFile, images: Path) -> None:
 def _naming_images(coco: CocoFile, target: Path, images: Path | None) -> dict[str, Any]:
     """The content of a COCO file that names its image folder, relative to the place it is written to."""
     content: dict[str, Any] = {"info": {}, **coco}
+    content["info"] = {key: value for key, value in content["info"].items() if key not in ("images", "digest")}
     if images is not None:
-        place = Path(os.path.relpath(images.resolve(), target.parent.resolve())).as_posix()
-        content["info"] = {**content["info"], "images": place}
+        folder = images.resolve()
+        with suppress(ValueError):  # on another drive
+            folder = Path(os.path.relpath(folder, target.parent.resolve()))
+        content["info"]["images"] = folder.as_posix()
     return content
 
 
@@ -265,6 +270,15 @@ def _read(path: Path, images: Path | None, document: object = None) -> CocoFile:
     return file
 
 
+def _check_classes(path: Path, file: CocoFile) -> None:
+    """Raise InputError for photos without any object, whose classes nothing names."""
+    if not file["categories"]:
+        raise InputError(
+            f"{path}: expected objects, found none on {len(file['images'])} images: join them with labeled ones "
+            "(rtmdet data merge), or name the classes (rtmdet data convert --classes)"
+        )
+
+
 def _open_whole(path: Path, images: Path | None) -> tuple[CocoFile, Path | None]:
     """The only split of a data set of any format, and its image folder; None if that of a COCO file is not found.
 
@@ -278,10 +292,13 @@ def _open_whole(path: Path, images: Path | None) -> tuple[CocoFile, Path | None]
     source = found.read(*found.usual)
     if len(source.splits) != 1:
         raise InputError(
-            f"{path}: expected one split, found {' and '.join(source.splits)}: it is split already; give one"
+            f"{path}: expected one split, found {' and '.join(source.splits)}: it is split already; "
+            "give the labels of one (for YOLO: rtmdet data convert yolo --split)"
         )
     (whole,) = source.splits.values()
-    say(*source.remarks, *whole.remarks, f"images: {whole.images}")
+    unread = [f"{path}: the {name} split is left out" for name in source.unread]
+    say(*source.remarks, *unread, *whole.remarks, *similar_name_remarks(names_in(whole.coco)))
+    say(f"images: {whole.images}")
     return whole.coco, whole.images
 
 

@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = find_dataset(arguments.data, arguments.images)
     split = found.read_one(arguments.split or found.names[0])
     path, coco = split.annotations or arguments.data, split.coco
-    for remark in (*split.remarks, *place_images(path, coco, split.images)):
+    for remark in (*found.remarks, *split.remarks, *place_images(path, coco, split.images)):
         print(remark)
     chosen = spread(coco["images"], arguments.count)
     plain = [

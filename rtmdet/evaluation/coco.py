@@ -171,8 +171,13 @@ class CocoEvaluator:
         return CocoMetrics(measured.numbers, tuple(rows))
 
     def mistakes(self, thresholds: Sequence[float]) -> Mistakes:
-        """What is missed, false or confused at the score threshold of each label, in this process."""
-        return find_mistakes(self._coco, self._category_ids, self.rows, thresholds)
+        """What is missed, false or confused at the score threshold of each label, in this process.
+
+        Of the classes in the file, as in the metrics.
+        """
+        known = np.array([not self._coco.cats[number].get("absent") for number in self._category_ids])
+        rows = {image: found[known[found[:, 5].astype(int)]] for image, found in self.rows.items()}
+        return find_mistakes(self._coco, self._category_ids, rows, thresholds)
 
     def write_results(self, path: Path) -> None:
         """Write the detections in this process as COCO results JSON. Raises InputError."""

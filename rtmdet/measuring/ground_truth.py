@@ -65,7 +65,7 @@ def _open_given(detector: Detector, data: Path, images: Path | None, split: str 
             dataset = open_coco(detector, found.write(temporary), found.images)
         except InputError as error:
             raise InputError(str(error).replace(str(temporary), str(data))) from error
-    remarks = [remark.replace(str(temporary), str(data)) for remark in dataset.remarks]
+    remarks = [*source.remarks, *(remark.replace(str(temporary), str(data)) for remark in dataset.remarks)]
     if found.annotations is None:
         remarks[:0] = found.remarks
     if split is None and name == "train" and data.is_dir():

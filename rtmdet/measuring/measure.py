@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 from rtmdet.config.file import parse_config
 from rtmdet.config.schema import EVALUATION_BACKENDS, EvaluationConfig
@@ -97,7 +98,7 @@ def run_detector(
     return detect_all(detector.backend, dataset, loader, settings)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """A detector measured on annotated images; `print` shows the 12 COCO metrics and one row per class."""
 
@@ -124,7 +125,7 @@ class Evaluation:
         """The number of images."""
         return len(self.dataset)
 
-    @property
+    @cached_property
     def mistakes(self) -> Mistakes:
         """What is missed, false or confused at the score thresholds."""
         return self.evaluator.mistakes(self.thresholds)

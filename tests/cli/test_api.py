@@ -249,6 +249,11 @@ def test_test_images_are_measured_when_asked_for(
         images(split="test")
 
 
+def test_exporting_nowhere_is_one_line(checkpoint: Path) -> None:
+    with pytest.raises(rtmdet.InputError, match="images: expected text or a path, found None"):
+        rtmdet.Detector(checkpoint).export(images=None)  # type: ignore[arg-type]
+
+
 def test_test_images_are_in_no_one_elses_way(roboflow: Path, checkpoint: Path, tmp_path: Path) -> None:
     shutil.rmtree(roboflow / "images" / "test")  # which data.yaml still names
     assert [summary.split for summary in rtmdet.check_data(roboflow).summaries] == ["train", "val"]

@@ -131,6 +131,32 @@ def test_any_format_is_merged_and_the_result_knows_its_images(
         assert main(words) == 2
 
 
+def test_folders_of_images_are_found_through_links_to_other_disks(tmp_path: Path) -> None:
+    (tmp_path / "work" / "photos").mkdir(parents=True)
+    (tmp_path / "disk" / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "work" / "outputs").symlink_to(tmp_path / "disk" / "deep" / "er")
+    for name in ("a.png", "b.png"):
+        noise = np.random.default_rng(len(name)).integers(0, 255, (50, 60, 3))
+        cv2.imwrite(str(tmp_path / "work" / "photos" / name), noise.astype(np.uint8))
+    write_json(tmp_path / "work" / "labels.json", make_file({1: "dog"}, [(0, 1), (1, 1)], ["a.png", "b.png"]))
+    first, second = tmp_path / "work" / "outputs" / "all.json", tmp_path / "work" / "outputs" / "again.json"
+    assert main(["data", "merge", str(tmp_path / "work" / "labels.json"), "--out", str(first)]) == 0
+    assert main(["data", "merge", str(first), "--out", str(second)]) == 0
+    assert open_dataset(second).splits["train"].images.samefile(tmp_path / "work")
+
+
+def test_a_merged_file_does_not_stand_for_its_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Written beside the labels it would be read in their place the second time."""
+    (tmp_path / "a").mkdir()
+    cv2.imwrite(str(tmp_path / "a" / "a.png"), np.zeros((50, 60, 3), np.uint8))
+    write_json(tmp_path / "a" / "a.json", {"shapes": [], "imagePath": "a.png"})
+    write_json(tmp_path / "a" / "all.json", {})
+    assert main(["data", "merge", str(tmp_path / "a"), "--out", str(tmp_path / "a" / "all.json")]) == 2
+    assert "may belong to" in capsys.readouterr().err
+    assert main(["data", "split", str(tmp_path / "a"), "--out", str(tmp_path / "parts")]) == 2
+    assert "expected objects, found none on 1 images: join them with labeled ones" in capsys.readouterr().err
+
+
 def test_similar_names_are_merged_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = {1: "Raccoon", 2: "raccoon", 5: " raccoon ", 7: "cat"}
     file = make_file(names, [(0, 1), (0, 2), (1, 5), (1, 7)], ["a.png", "b.png"])

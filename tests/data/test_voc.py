@@ -8,6 +8,7 @@ import hotcoco
 import numpy as np
 import pytest
 
+import rtmdet
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.file import read_coco
@@ -211,6 +212,8 @@ def test_faults_of_the_folder(tmp_path: Path) -> None:
     write_voc(tmp_path, {"a": SIZE})
     empty = convert_voc(tmp_path).coco
     assert (len(empty["images"]), empty["categories"]) == (1, []), "photos without objects, to be merged with others"
+    with pytest.raises(InputError, match="expected objects, found none on 1 images: join them with labeled ones"):
+        rtmdet.convert_data(tmp_path, tmp_path / "out.json", format="voc")
     (tmp_path / "JPEGImages" / "a.png").unlink()
     with pytest.raises(InputError, match=r"a\.xml: expected an image of the same name, or its name inside"):
         convert_voc(tmp_path)

@@ -334,6 +334,15 @@ def test_label_files_without_an_image_are_counted(tmp_path: Path, capsys: pytest
     assert remark in capsys.readouterr().out
 
 
+def test_what_lies_beside_the_data_stops_nothing(tmp_path: Path) -> None:
+    write_data(tmp_path, labels={"a": "0 0.5 0.5 0.2 0.2"})
+    (tmp_path / "README.txt").write_text("2024 was the year of these photos")
+    (tmp_path / "notes.txt").symlink_to(tmp_path / "gone")
+    (tmp_path / "notes.json").symlink_to(tmp_path / "gone")
+    (tmp_path / "data.yaml").write_text("base: &base\n  names: [cat, dog]\n<<: *base\ntrain: images/train\n")
+    assert open_dataset(tmp_path).remarks == []
+
+
 def test_labels_of_an_export_unpacked_among_the_labels_are_counted(tmp_path: Path) -> None:
     """Such as those that Label Studio writes without photos."""
     more = dict.fromkeys(("a/labels/x", "../../b/labels/x", "../../b/labels/y"), "1 0.5 0.5 0.2 0.2")

@@ -5,6 +5,7 @@ import pytest
 
 from rtmdet.data.coco.dataset import index_coco
 from rtmdet.data.coco.file import CocoFile
+from rtmdet.evaluation.coco import CocoEvaluator
 from rtmdet.evaluation.mistakes import Kind, Mistakes, find_mistakes
 
 CAT, DOG = 0, 1  # labels
@@ -61,6 +62,15 @@ def test_each_object_is_found_once_by_the_surest_box_and_its_class_goes_first() 
         "of 3 objects at the score thresholds, IoU 0.5: 1 found, 1 as another class, 1 missed, 2 false boxes",
         "  dog taken for cat: 1",
     ]
+
+
+def test_classes_that_the_file_lacks_are_not_compared() -> None:
+    """As in the metrics: nobody labeled them."""
+    categories = [{"id": 7, "name": "cat"}, {"id": 8, "name": "dog", "absent": True}]
+    file = {"images": [{"id": 1, "file_name": "a.png", "width": 99, "height": 99}], "annotations": []}
+    evaluator = CocoEvaluator(index_coco({**file, "categories": categories}), (7, 8))  # type: ignore[typeddict-item]
+    evaluator.add_rows(1, np.array([(*SQUARE, 0.9, 1), (*SQUARE, 0.8, 0)]))
+    assert evaluator.mistakes((0.3, 0.3)).counts == {Kind.FALSE: 1}
 
 
 def test_boxes_in_crowds_count_for_nothing() -> None:

@@ -78,8 +78,12 @@ def images_of(file: Path, document: object, split: str | None = None) -> Path:
     """The image folder of a COCO file, which a file written by `rtmdet data` names; else as `find_folder`."""
     names, info = file_names(document), document.get("info") if isinstance(document, dict) else None
     told = info.get("images") if isinstance(info, dict) else None
-    if isinstance(told, str) and any(map(ImageNames(file.parent / told).has, names[:TRIED_NAMES])):
-        return Path(os.path.normpath(file.parent / told))
+    if isinstance(told, str):
+        folder = Path(
+            os.path.normpath(file.parent.resolve() / told)
+        )  # resolved first: .. leads out of links' targets
+        if any(map(ImageNames(folder).has, names[:TRIED_NAMES])):
+            return folder
     return find_folder(file, names, split)
 
 

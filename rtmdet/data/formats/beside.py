@@ -28,7 +28,7 @@ def labels_beside(path: Path, format: str, documents: Mapping[Path, object]) -> 
         return []
     read = [file for file, content in documents.items() if format == "COCO" and is_coco(content)]
     remarks = []
-    for kind, files in _by_format(path, documents).items():
+    for kind, files in _by_format(path, format, documents).items():
         if kind != format:
             some = files[0].relative_to(path).as_posix()
             text = f"{path}: {kind} labels, such as {some}, are not read, since the {format} labels are"
@@ -37,19 +37,19 @@ def labels_beside(path: Path, format: str, documents: Mapping[Path, object]) -> 
     return remarks
 
 
-def _by_format(path: Path, documents: Mapping[Path, object]) -> dict[str, Sequence[Path]]:
-    """Some label files of each format below a path."""
+def _by_format(path: Path, format: str, documents: Mapping[Path, object]) -> dict[str, Sequence[Path]]:
+    """Some label files of each format below the path of a data set in one of them."""
     found: dict[str, list[Path]] = {}
-    for kind, file in _with_formats(path, documents):
+    for kind, file in _with_formats(path, format, documents):
         found.setdefault(kind, []).append(file)
     return dict(found)
 
 
-def _with_formats(path: Path, documents: Mapping[Path, object]) -> Iterator[tuple[str, Path]]:
+def _with_formats(path: Path, format: str, documents: Mapping[Path, object]) -> Iterator[tuple[str, Path]]:
     for file, content in (documents or dict(_few_documents(path))).items():
         yield from ((kind, file) for kind, holds in OF_JSON.items() if holds(content))
     others: dict[Path, list[Path]] = {}
-    for file in files_below(path, (".xml", ".txt")):
+    for file in files_below(path, (".xml",) if format == "YOLO" else (".xml", ".txt")):
         others.setdefault(file.parent, []).append(file)
     for files in spread(list(others.values()), FEW):
         for file in spread(files, FEW):
@@ -63,7 +63,7 @@ def _with_formats(path: Path, documents: Mapping[Path, object]) -> Iterator[tupl
 
 def _few_documents(path: Path) -> Iterator[tuple[Path, object]]:
     for file in spread(files_below(path, (".json",), levels=2), FEW):
-        with suppress(InputError):
+        with suppress(InputError, OSError):
             if file.stat().st_size <= LARGE:
                 yield file, read_json(file)
 

@@ -157,8 +157,10 @@ def label_names(file: CocoFile) -> list[str]:
 
 def outlines_remark(file: CocoFile) -> list[str]:
     """One line about outlines in a COCO file that is written as boxes; a box with four corners is none."""
-    outlines = [each.get("segmentation") for each in file["annotations"] if not each["iscrowd"]]
-    count = sum(isinstance(each, dict) or len(max(each or [[]], key=len)) > 8 for each in outlines)
+    shapes = [each.get("segmentation") for each in file["annotations"] if not each["iscrowd"]]
+    polygons = [shape if isinstance(shape, list) else [] for shape in shapes]
+    count = sum(any(isinstance(one, list) and len(one) > 8 for one in each) for each in polygons)
+    count += sum(isinstance(shape, dict) for shape in shapes)
     return [f"outlines: {count}, written as the boxes around them"] if count else []
 
 

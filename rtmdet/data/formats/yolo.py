@@ -8,7 +8,9 @@ Not written with hotcoco, which drops the folders of the images and does not cli
 """
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -22,7 +24,7 @@ from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import shown
 from rtmdet.data.class_names import id_shift, shift_text
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
-from rtmdet.data.files import as_on_disk, comparable, files_below
+from rtmdet.data.files import as_on_disk, comparable, files_below, spread
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.formats.label_files import copy_image, label_names, outlines_remark
 from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, Split, around, assemble
@@ -33,6 +35,7 @@ from rtmdet.data.split_names import SPLITS
 TOLERANCE = 0.01  # fractions may be this far outside 0 .. 1: tools round
 MIN_POSES = 5  # lines needed to distinguish keypoints from polygons
 CORNERS = 8  # numbers of a rotated box
+FEW = 4  # label files of a folder that are looked at to tell what it holds
 
 
 def convert_yolo(path: Path, split: str) -> Split:
@@ -113,19 +116,29 @@ def _lost_labels(images: Sequence[Path]) -> list[str]:
 
 def unused_labels(layout: YoloLayout) -> list[str]:
     """One line about label files beside or below the data set that no folder with images belongs to."""
-    home = layout.file.parent
-    folders = {file.parent for file in files_below(home, IMAGE_SUFFIXES)}
-    used = {place for folder in folders for place in _label_folders(folder)}
-    unused = [file for file in files_below(home, (".txt",)) if file.parent not in used and holds_labels(file)]
+    files = files_below(layout.file.parent, (*IMAGE_SUFFIXES, ".txt"))
+    folders = {file.parent for file in files if file.suffix.lower() != ".txt"}
+    used = {os.path.realpath(place) for folder in folders for place in _label_folders(folder)}
+    texts: dict[Path, list[Path]] = {}
+    for file in files:
+        if file.suffix.lower() == ".txt":
+            texts.setdefault(file.parent, []).append(file)
+    unused = [
+        file
+        for folder, found in texts.items()
+        if os.path.realpath(folder) not in used and any(map(holds_labels, spread(found, FEW)))
+        for file in found
+    ]
     where = "they are not in the labels/ of an images/ with their photos"
     return [f"{len(unused)} label files are not used, such as {unused[0]}: {where}"] if unused else []
 
 
 def holds_labels(path: Path) -> bool:
     """Whether the first line of a text file is a label; lists of class names or images are not label files."""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        words = file.readline().split()
-    return len(words) >= 5 and words[0].isdecimal()
+    with suppress(OSError, ValueError), path.open(encoding="utf-8-sig", errors="replace") as file:
+        number, *sides = file.readline().split()
+        return number.isdecimal() and len(list(map(float, sides[:4]))) == 4
+    return False
 
 
 def _as_numbered(layout: YoloLayout, label_files: Iterable[Path | None]) -> YoloLayout:

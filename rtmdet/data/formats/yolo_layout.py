@@ -149,7 +149,7 @@ def read_data_yaml(path: Path) -> dict[str, object]:
     if not isinstance(document, dict):
         raise InputError(f"{path}: expected a YOLO data.yaml with 'names', found {shown(document)}; check the path")
     if "names" in document:  # as written: YAML takes no for False, 12:30 for 750 and 2.50 for 2.5
-        document["names"] = yaml.BaseLoader(text).get_single_data()["names"]
+        document["names"] = yaml.BaseLoader(text).get_single_data().get("names", document["names"])
     return document
 
 
