@@ -2,46 +2,62 @@
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from rtmdet.api.visualizers import FEATURE_LAYERS, TOPK, draw_box_am, draw_feature_maps
+from rtmdet.api.visualizers import TOPK, draw_box_am, draw_feature_maps
 from rtmdet.cli.model_options import check_score, choose_thresholds, describe_score, load_detector
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import storable_name
 from rtmdet.core.picture_source import free_path
-from rtmdet.detector import Detector, Score
+from rtmdet.detector import Score
 from rtmdet.stream.frames import Failure
-from rtmdet.stream.sources import ImageFile, find_sources
+from rtmdet.stream.ranking import check_photos
+from rtmdet.stream.sources import find_sources
 from rtmdet.viz.box_targets import GRADIENT_METHODS
+from rtmdet.viz.feature_maps import REDUCTIONS
 from rtmdet.viz.hooks import find_layer, layer_names
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the pictures and print their paths, or print the names of the layers; 1 if some photos were skipped."""
-    if not arguments.paths and not arguments.list_layers:
+    given = arguments
+    if not given.paths and not given.list_layers:
         raise InputError("visualize: expected an image file, found none: give one, or use --list-layers")
-    check_score(arguments.score)
-    check_options(arguments)
-    photos = find_photos(arguments)
-    detector = load_detector(arguments, fold=False)
-    if arguments.list_layers:
+    check_score(given.score)
+    check_options(given)
+    photos = find_photos(given.paths, recursive=given.recursive, skip=given.out) if given.paths else []
+    detector = load_detector(given, fold=False)
+    if given.list_layers:
         print("\n".join(layer_names(detector.model)))
         return 0
-    thresholds = choose_thresholds(detector, arguments.score, arguments.classes)
-    for layer in arguments.layers or ():
+    thresholds = choose_thresholds(detector, given.score, given.classes)
+    for layer in given.layers or ():
         find_layer(detector.model, layer)  # before the first photo
-    print(describe_score(arguments.score, detector, list(thresholds)))
-    score: Score = arguments.score
-    if arguments.classes is not None:
+    print(describe_score(given.score, detector, list(thresholds)))
+    score: Score = given.score
+    if given.classes is not None:
         score = [thresholds.get(name, 1.0) for name in detector.classes]  # no score exceeds 1
+    draw: Callable[..., dict[str, np.ndarray]]
+    if given.method:
+        target = given.target or "score"
+        draw = partial(draw_box_am, method=given.method, target=target, norm_in_box=given.norm_in_box)
+    else:
+        topk = TOPK if given.topk is None else given.topk
+        draw = partial(draw_feature_maps, reduction=given.reduction or REDUCTIONS[0], topk=topk)
+    if given.layers:
+        draw = partial(draw, layers=given.layers)
+    method, chosen = given.method or given.reduction or REDUCTIONS[0], chosen_options(given)
     failures = []
     for photo in photos:
         try:
-            for name, picture in draw_layers(detector, photo, arguments, score).items():
-                print(save(picture, photo, name, detector, arguments))
+            for layer, picture in draw(detector, photo, score=score, labels=not given.hide_labels).items():
+                path = given.out / f"{photo.stem}_{layer}_{storable_name('_'.join([method, *chosen]))}.png"
+                print(save(picture, path, f"{photo.resolve()} {detector.path} {given.class_names} {chosen}"))
         except InputError as error:
             failures.append(Failure(error))
     last = failures.pop() if len(failures) == len(photos) else None
@@ -52,58 +68,30 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def find_photos(arguments: argparse.Namespace) -> list[Path]:
+def find_photos(paths: Sequence[str], *, recursive: bool, skip: Path) -> list[Path]:
     """The photos that the paths name; prints what was left out. Raises InputError for videos and addresses."""
-    if not arguments.paths:
-        return []
-    found = find_sources(arguments.paths, recursive=arguments.recursive, skip=arguments.out)
-    print(*found.remarks, sep="\n", end="\n" if found.remarks else "")
-    photos = []
-    for source in found.sources:
-        if not isinstance(source, ImageFile):
-            raise InputError(
-                f"{source.name}: expected a photo's file, found a video, camera or address: save a picture"
-            )
-        photos.append(source.path)
-    return photos
+    found = find_sources(paths, recursive=recursive, skip=skip)
+    for remark in found.remarks:
+        print(remark)
+    return [photo.path for photo in check_photos(found.sources)]
 
 
-def draw_layers(detector: Detector, photo: Path, given: argparse.Namespace, score: Score) -> dict[str, np.ndarray]:
-    """The pictures of one photo by name."""
-    if given.method is None:
-        return draw_feature_maps(
-            detector,
-            photo,
-            layers=given.layers or FEATURE_LAYERS,
-            reduction=given.reduction or "squeeze_mean",
-            topk=TOPK if given.topk is None else given.topk,
-            score=score,
-            labels=not given.hide_labels,
-        )
-    return draw_box_am(
-        detector,
-        photo,
-        layers=given.layers,
-        method=given.method,
-        target=given.target or "score",
-        norm_in_box=given.norm_in_box,
-        score=score,
-        labels=not given.hide_labels,
-    )
+def chosen_options(given: argparse.Namespace) -> list[str]:
+    """The options that change a picture, besides the method, as words for its name."""
+    words = []
+    for name in ("topk", "target", "norm_in_box", "score", "hide_labels", "input", "classes"):
+        value = getattr(given, name)
+        if value is not None and value is not False and value != "auto":
+            text = ",".join(value) if isinstance(value, list) else value
+            words.append(name if value is True else f"{name}_{text}")
+    return words
 
 
-def save(picture: np.ndarray, photo: Path, name: str, detector: Detector, given: argparse.Namespace) -> Path:
-    """Write a picture and return its path: it replaces one of the same photo, weights and options, but no other."""
-    options = ("topk", "target", "norm_in_box", "score", "hide_labels", "input")
-    values = [(option, getattr(given, option)) for option in options]
-    values.append(("classes", ",".join(given.classes) if given.classes else None))
-    chosen = {name: value for name, value in values if value is not None and value is not False and value != "auto"}
-    texts = [option if value is True else f"{option}_{value}" for option, value in chosen.items()]
-    what = "_".join([given.method or given.reduction or "squeeze_mean", *texts])
-    origin = Path(f"{photo.resolve()} {detector.path} {given.class_names} {chosen}")
-    path = free_path(given.out / f"{photo.stem}_{name}_{storable_name(what)}.png", origin, set())
-    save_image(path, picture, source=origin)
-    return path
+def save(picture: np.ndarray, path: Path, origin: str) -> Path:
+    """Write a picture and return its path: it replaces one of the same origin, but no other."""
+    free = free_path(path, Path(origin), set())
+    save_image(free, picture, source=Path(origin))
+    return free
 
 
 def check_options(given: argparse.Namespace) -> None:

@@ -401,7 +401,7 @@ def test_several_photos(photo: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert visualize_photo(folder / "b.png")[0] == 2
     capsys.readouterr()
     assert visualize_photo(Path("0"))[0] == 2
-    assert "0: expected a photo's file, found a video, camera or address" in capsys.readouterr().err
+    assert "0: expected photos, found a video, camera or address" in capsys.readouterr().err
 
 
 def test_photos_of_one_name_keep_their_pictures(photo: Path) -> None:

@@ -1,4 +1,4 @@
-"""Labels of other formats beside those that are read: a data set has one format, and the others are told."""
+"""Labels of other formats beside those that are read: a data set has one format, the others get a remark."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress

@@ -98,7 +98,7 @@ def ellipse(x: float, y: float, radius_x: float, radius_y: float, *, angle: floa
 
 
 def convert_files(path: Path, files: Sequence[Path], convert: Callable[..., Split]) -> FoundSplits | None:
-    """The splits that these label files are, each of which must have one file when it is asked for; None of none."""
+    """The splits that these label files are, None without files; a split that is asked for must have one file."""
     groups, unnamed = group_files(path, files)
 
     def convert_only(name: str) -> Split:
