@@ -276,11 +276,16 @@ class Detector:
         Raises InputError for exported files, for merged batch norms (open with fold=False), and if it fails.
         """
         from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
+        from rtmdet.weights.load import find_size
 
-        state = self.model.state_dict()
-        if not any(name.endswith("running_mean") for name in state):
+        target, state = user_path(path), self.model.state_dict()
+        if target.suffix.lower() != ".pth" or target.is_dir():
+            raise InputError(f"{target}: expected the name of a file that ends in .pth: give another one")
+        if not any(name.startswith("bbox_head.") and name.endswith("running_mean") for name in state):
             raise InputError(f"{self.path}: the batch norms of this detector are merged: open it with fold=False")
-        save_checkpoint(user_path(path), model_state=state, meta=CheckpointMeta(self.facts))
+        facts = replace(self.facts, size=self.facts.size or find_size(state) or "")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(target, model_state=state, meta=CheckpointMeta(facts))
 
     @checked
     def export(self, formats: Sequence[str] = ("onnx",), *, images: FilePath, out: FilePath = ".") -> "Exports":

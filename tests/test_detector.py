@@ -8,6 +8,7 @@ import gc
 import io
 import pickle
 import re
+import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -307,6 +308,13 @@ def test_the_content_of_a_file_is_an_image(
     np.testing.assert_array_equal(found.draw(), expected.draw())
     with path.open("rb") as file:
         assert_close(detector([file], score=0.05)[0], expected)
+        with pytest.raises(InputError, match=r"image: the open file has nothing to read.*: seek\(0\) first"):
+            detector(file)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(path.read_bytes())
+        file.seek(0)
+        assert_close(detector(file, score=0.05), expected)
+    assert rtmdet.draw_feature_maps(detector, path.read_bytes(), layers="neck").keys() == {"neck"}
 
 
 def test_pickle_leaves_the_picture_in_memory_out(detector: Detector, folder: Path) -> None:
@@ -483,6 +491,21 @@ def test_weights_of_another_backbone_are_refused_whole(weights: Path, tmp_path: 
     )
     with pytest.raises(InputError, match=r"does not fit the model \(the file's neck and head are of size m\)"):
         load_weights(resnet, read_checkpoint(wider))
+
+
+def test_what_is_saved_is_opened_again(tmp_path: Path) -> None:
+    fresh = Detector.from_model(build_rtmdet("nano", 2), ModelFacts(("a", "b"), (64, 64)), "cpu")
+    fresh.save(tmp_path / "new" / "a.pth")
+    assert Detector(tmp_path / "new" / "a.pth").classes == ("a", "b")
+    for name in ("a.onnx", "new"):
+        with pytest.raises(InputError, match=r"expected the name of a file that ends in \.pth"):
+            fresh.save(tmp_path / name)
+    torch.manual_seed(0)
+    other = build_rtmdet("nano", 2, backbone="timm/resnet18")
+    facts = ModelFacts(("a", "b"), (64, 64), size="nano", backbone="timm/resnet18")
+    Detector.from_model(other, facts, "cpu").save(tmp_path / "t.pth")
+    with pytest.raises(InputError, match="the batch norms of this detector are merged: open it with fold=False"):
+        Detector(tmp_path / "t.pth").save(tmp_path / "u.pth")
 
 
 def test_bare_tensors_of_a_backbone_of_timm_fit_by_their_names(tmp_path: Path) -> None:

@@ -21,10 +21,11 @@ from rtmdet.core.draw import draw_boxes
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox, fitted_size
 from rtmdet.core.paths import FilePath, user_path
-from rtmdet.core.pictures import Picture, to_rgb
+from rtmdet.core.pictures import to_rgb
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.wording import size_text
-from rtmdet.data.images import dark_remarks, read_image
+from rtmdet.data.images import dark_remarks, decode_image, read_image
+from rtmdet.data.inputs import ImageInput, encoded_content, is_encoded
 from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.detector import NMS_PRE, Detector, Score
 from rtmdet.models.evaluation_mode import EvaluationMode
@@ -53,7 +54,7 @@ TARGETS = {"score": "class score", "loss": "box loss"}
 @checked
 def draw_feature_maps(
     detector: Detector | FilePath,
-    image: FilePath | Picture,
+    image: ImageInput,
     *,
     layers: str | Sequence[str] = FEATURE_LAYERS,
     reduction: str = "squeeze_mean",
@@ -100,7 +101,7 @@ def draw_feature_maps(
 @torch.inference_mode(False)
 def draw_box_am(
     detector: Detector | FilePath,
-    image: FilePath | Picture,
+    image: ImageInput,
     *,
     layers: str | Sequence[str] | None = None,
     method: str = "gradcam",
@@ -289,9 +290,11 @@ def _layer_names(layers: str | Sequence[str]) -> list[str]:
     return [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
 
 
-def _open(detector: Detector | FilePath, image: FilePath | Picture, color: str) -> tuple[Detector, np.ndarray]:
+def _open(detector: Detector | FilePath, image: ImageInput, color: str) -> tuple[Detector, np.ndarray]:
     """The detector with all its layers, and the pixels; prints a warning about photos that are too dark for it."""
     opened = detector if isinstance(detector, Detector) else Detector(detector, fold=False)
+    if is_encoded(image):
+        return opened, decode_image("image", encoded_content(image, "image"), opened.value_range)
     if not isinstance(image, str | os.PathLike):
         return opened, to_rgb(image, "image", color=color, value_range=opened.value_range)
     path = user_path(image)

@@ -20,7 +20,7 @@ from rtmdet.stream.detecting import CONTINUING, DetectSettings
 from rtmdet.stream.document import DetectedFile
 from rtmdet.stream.frames import Failure, Source
 from rtmdet.stream.infer import OutputSettings, infer
-from rtmdet.stream.output_places import written_files
+from rtmdet.stream.output_places import drawn_pictures
 from rtmdet.stream.sources import find_sources, with_range
 from rtmdet.stream.tracking import check_tracking
 
@@ -62,7 +62,7 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
         crops=arguments.crops,
         formats=arguments.save,
     )
-    summary, before = Tally(tracked=arguments.track), written_files(arguments.out)
+    summary, before = Tally(tracked=arguments.track), drawn_pictures(arguments.out) if output.pictures else set()
     outcomes = infer(detector, found.sources, settings, output, weights=str(arguments.weights))
     with closing(outcomes), progress_bar(found.sources, hidden=lines is not None) as bar:
         for outcome in outcomes:
@@ -84,8 +84,8 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
     if arguments.track:
         print(f"boxes above {CONTINUING:g} x that score are shown, too, where they continue a track")
     summary.report(output)
-    if staying := len(before.items() & written_files(arguments.out).items()):
-        print(f"files of earlier runs that stay in {arguments.out}: {staying}")
+    if staying := len(before - drawn_pictures(arguments.out)):
+        print(f"pictures of the run before that stay in {arguments.out}: {staying}")
     return 1 if summary.failures else 0
 
 

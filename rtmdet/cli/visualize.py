@@ -22,6 +22,8 @@ from rtmdet.viz.box_targets import GRADIENT_METHODS
 from rtmdet.viz.feature_maps import REDUCTIONS
 from rtmdet.viz.hooks import find_layer, layer_names
 
+MOST_LETTERS = 40  # of class names in the name of a picture
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the pictures and print their paths, or print the names of the layers; 1 if some photos were skipped."""
@@ -59,7 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
                 path = given.out / f"{photo.stem}_{layer}_{storable_name('_'.join([method, *chosen]))}.png"
                 print(save(picture, path, f"{photo.resolve()} {detector.path} {given.class_names} {chosen}"))
         except InputError as error:
-            failures.append(Failure(error))
+            known = len(photos) == 1 or str(photo) in str(error)
+            failures.append(Failure(error if known else InputError(f"{photo}: {error}")))
     last = failures.pop() if len(failures) == len(photos) else None
     for failure in failures:
         print(failure, file=sys.stderr)
@@ -82,7 +85,7 @@ def chosen_options(given: argparse.Namespace) -> list[str]:
     for name in ("topk", "target", "norm_in_box", "score", "hide_labels", "input", "classes"):
         value = getattr(given, name)
         if value is not None and value is not False and value != "auto":
-            text = ",".join(value) if isinstance(value, list) else value
+            text = ",".join(value)[:MOST_LETTERS] if isinstance(value, list) else value
             words.append(name if value is True else f"{name}_{text}")
     return words
 
@@ -112,3 +115,7 @@ def check_options(given: argparse.Namespace) -> None:
     for option, (is_given, where) in wrong.items():
         if is_given:
             raise InputError(f"{option} is for {where}")
+    if given.topk is not None and given.topk < 1:
+        raise InputError(f"--topk {given.topk}: expected at least 1 channel")
+    if given.out.exists() and not given.out.is_dir():
+        raise InputError(f"--out {given.out}: expected a folder, found a file: choose another one")

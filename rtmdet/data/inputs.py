@@ -1,6 +1,5 @@
 """What a Detector takes: one image in any form, several, or a folder."""
 
-import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -36,7 +35,7 @@ def list_inputs(images: object) -> tuple[bool, Iterator[tuple[str, object]]]:
 
 def is_encoded(image: object) -> bool:
     """Whether it is the content of an image file, or such a file that is open."""
-    return isinstance(image, bytes | bytearray | memoryview | io.IOBase)
+    return isinstance(image, bytes | bytearray | memoryview) or callable(getattr(image, "read", None))
 
 
 def encoded_content(image: object, name: str) -> bytes:
@@ -44,14 +43,16 @@ def encoded_content(image: object, name: str) -> bytes:
 
     Raises InputError.
     """
-    if isinstance(image, io.IOBase):
-        if isinstance(image, io.TextIOBase):
-            raise InputError(f'{name}: expected a file of bytes, found one of text: open it with "rb"')
+    if not isinstance(image, bytes | bytearray | memoryview):
         try:
-            image = image.read()
+            image = image.read()  # type: ignore[attr-defined]  # see is_encoded
         except (OSError, ValueError) as error:
             raise InputError(f"{name}: the open file cannot be read ({reason_of(error)}): open it again") from error
-    data = bytes(image)  # type: ignore[call-overload]  # see is_encoded
+        if isinstance(image, str):
+            raise InputError(f'{name}: expected a file of bytes, found one of text: open it with "rb"')
+        if not image:
+            raise InputError(f"{name}: the open file has nothing to read, or is at its end: seek(0) first")
+    data = bytes(image)  # type: ignore[call-overload]
     check_image_bytes(name, data)
     return data
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import storable_name
 from rtmdet.core.picture_source import free_path, untaken_path
+from rtmdet.data.json_file import read_json
 from rtmdet.stream.frames import Frame, Source
 from rtmdet.stream.video import comment_of
 
@@ -59,10 +61,14 @@ def choose_places(sources: Sequence[Source], folder: Path, *, drawn: bool = True
     return [places[number] for number in range(len(sources))]
 
 
-def written_files(folder: Path) -> dict[Path, int]:
-    """The files in a folder that holds results of a run, with the time of their last change; else none."""
-    found = folder.rglob("*") if (folder / DOCUMENT).is_file() else ()
-    return {path: path.stat().st_mtime_ns for path in found if path.is_file()}
+def drawn_pictures(folder: Path) -> set[str]:
+    """The pictures that the document in a folder names, and that are there; none without a document."""
+    content: object = None
+    with suppress(InputError):
+        content = read_json(folder / DOCUMENT)
+    entries = content.get("images") if isinstance(content, dict) else None
+    named = (one.get("picture") for one in entries or () if isinstance(one, dict))
+    return {name for name in named if isinstance(name, str) and (folder / name).is_file()}
 
 
 def _wanted_paths(sources: Sequence[Source]) -> Iterator[Path]:

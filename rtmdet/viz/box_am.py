@@ -5,7 +5,8 @@ Importing it takes seconds, so this module is imported only when needed.
 Dimension legend: C channels, H, W of the layer's map, N boxes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
 
@@ -61,7 +62,8 @@ def box_am(
         with torch.no_grad():
             if not target(model(images)):  # avoids a division by zero in the library
                 return np.zeros(tuple(maps[0].shape[2:]), np.float32)
-    return _METHODS[method](model, find_layer(model, layer)).raw_map(_with_gradient(images), target)
+    with _parameters_aside(model):
+        return _METHODS[method](model, find_layer(model, layer)).raw_map(_with_gradient(images), target)
 
 
 @torch.inference_mode(False)
@@ -74,6 +76,9 @@ def fed_levels(model: nn.Module, layer: str, images: Tensor) -> set[int]:
         outputs = model(_with_gradient(images))
     finally:
         hook.remove()
+    given = [output for output in given if output.requires_grad]
+    if not given:  # a layer that is not called
+        return set()
     totals = [logits.sum() + distances.sum() for logits, distances in zip(*outputs, strict=True)]
     return {
         level
@@ -126,12 +131,11 @@ class _RawCAM(BaseCAM):
         super().__init__(_OneImage(model), [layer], reshape_transform=torch.abs)
 
     def raw_map(self, images: Tensor, target: BoxTarget) -> np.ndarray:
-        """Run the method; hooks and the parameters' gradients are always removed afterward."""
+        """Run the method; hooks are always removed afterward."""
         try:
             return self(images, [target])[0]
         finally:
             self.activations_and_grads.release()
-            self.model.zero_grad()
 
     def compute_cam_per_layer(self, input_tensor: Tensor, targets: list[BoxTarget], eigen_smooth: bool) -> np.ndarray:
         activations = self.activations_and_grads.activations[0].numpy()  # (1, C, H, W)
@@ -191,6 +195,21 @@ class _AblationCAM(_RawCAM, AblationCAM):
 _METHODS = {"gradcam": _GradCAM, "gradcam++": _GradCAMPlusPlus, "ablationcam": _AblationCAM}
 
 
+@contextmanager
+def _parameters_aside(model: nn.Module) -> Iterator[None]:
+    """Without gradients of the parameters; those that a training has accumulated are there again afterward."""
+    kept = [(one, one.grad, one.requires_grad) for one in model.parameters()]
+    try:
+        for one, _, _ in kept:
+            one.grad = None
+            one.requires_grad_(False)
+        yield
+    finally:
+        for one, gradient, needed in kept:
+            one.requires_grad_(needed)
+            one.grad = gradient
+
+
 def _with_gradient(images: Tensor) -> Tensor:
     """A copy of the images from which gradients begin, so that they reach all layers even of a frozen network."""
     return images.clone().float().requires_grad_()
@@ -219,6 +238,7 @@ def _principal_component(maps: Tensor, content: tuple[int, int], input_size: tup
     Its greater peak there is positive. Differs from mmdet in `content`: what differs most is often the padding.
     """
     # Not the library's: it takes seconds to compute all H x W left singular vectors, which are not needed.
+    maps = maps.float()  # NumPy decomposes no 16-bit numbers
     inside = content_part(maps, content, input_size).flatten(1).T.cpu().numpy()  # (positions, C)
     mean = inside.mean(0)
     direction = np.linalg.svd(inside - mean, full_matrices=False)[2][0]  # (C,)

@@ -150,9 +150,9 @@ def test_pictures_of_other_runs_stay(infer: Command, photos: Path, tmp_path: Pat
         result = infer(tmp_path / "more" / "a.jpg", "--hide-labels")
     assert pictures(tmp_path) == {"a.jpg", "a_2.jpg"}
     assert f"{tmp_path / 'more' / 'a.jpg'}: nothing -> {tmp_path / 'out' / 'a_2.jpg'}" in result.stdout
-    assert f"files of earlier runs that stay in {tmp_path / 'out'}: 1\n" in result.stdout, "a.jpg"
+    assert f"pictures of the run before that stay in {tmp_path / 'out'}: 1\n" in result.stdout, "a.jpg"
     (tmp_path / "out" / "b.jpg").write_bytes(b"of another program")
-    assert ": 3\n" in infer(photos / "b.png").stdout
+    assert f"stay in {tmp_path / 'out'}: 1\n" in infer(photos / "b.png").stdout, "a_2.jpg of the run before"
     assert (tmp_path / "out" / "b.jpg").read_bytes() == b"of another program"
     assert found(tmp_path)[0]["picture"] == "b_2.jpg"
 

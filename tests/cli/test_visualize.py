@@ -389,6 +389,13 @@ def test_no_picture_replaces_one_of_other_options(photo: Path) -> None:
     assert "photo_neck.out_convs[0]_gradcam_score_0.0_classes_cat.png" in names
 
 
+def test_many_classes_make_no_name_that_is_too_long() -> None:
+    given = parser.build_parser().parse_args(
+        ["visualize", "a.jpg", "--topk", "3", "--classes", ",".join("abcdefgh" * 9)]
+    )
+    assert visualize.chosen_options(given) == ["topk_3", "classes_" + "a,b,c,d,e,f,g,h," * 2 + "a,b,c,d,"]
+
+
 def test_several_photos(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = photo.parent / "more"
     folder.mkdir()
@@ -398,6 +405,9 @@ def test_several_photos(photo: Path, capsys: pytest.CaptureFixture[str]) -> None
     names = sorted(path.name for path in (photo.parent / "out").iterdir())
     assert names == ["a_neck_squeeze_mean.png", "photo_neck_squeeze_mean.png"]
     assert capsys.readouterr().err.startswith(f"skipped: {folder / 'b.png'}")
+    both = ["--method", "gradcam", "--score", "0.99", "--out", str(photo.parent / "out")]
+    assert main(["visualize", str(photo), str(folder / "a.png"), *both]) == 2
+    assert capsys.readouterr().err.startswith(f"skipped: {photo}: Box AM needs a box to explain: no detection above")
     assert visualize_photo(folder / "b.png")[0] == 2
     capsys.readouterr()
     assert visualize_photo(Path("0"))[0] == 2

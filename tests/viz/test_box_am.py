@@ -265,6 +265,17 @@ def test_levels_that_a_layer_feeds(layer: str, levels: set[int]) -> None:
 def test_a_layer_that_nothing_depends_on_feeds_nothing() -> None:
     assert fed_levels(Toy(), "layer", TOY_IMAGE) == {0}
     assert fed_levels(Toy(), "unused", TOY_IMAGE) == set()
+    toy = Toy()
+    toy.idle = torch.nn.Identity()  # listed, but never called
+    assert fed_levels(toy, "idle", TOY_IMAGE) == set()
+
+
+def test_gradients_that_a_training_has_accumulated_stay() -> None:
+    toy = Toy()
+    for parameter in toy.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    box_am(toy, "layer", TOY_IMAGE, sum_of_logits, "gradcam")
+    assert all(one.requires_grad and torch.equal(one.grad, torch.ones_like(one)) for one in toy.parameters())
 
 
 @pytest.mark.parametrize("without", [nullcontext, torch.no_grad, torch.inference_mode])
