@@ -233,7 +233,7 @@ class Detector:
         _check_options(max_detections, batch_size, color)
         tiling = self.choose_tiling(tile)
         single, inputs = list_inputs(images)
-        opened = (self._open(image, name, color) for name, image in inputs)
+        opened = (self.open_image(image, name, color) for name, image in inputs)
         found: list[Detections] = []
         if tiling is None:
             while batch := list(islice(opened, batch_size)):
@@ -275,13 +275,14 @@ class Detector:
 
         Raises InputError for exported files, for merged batch norms (open with fold=False), and if it fails.
         """
+        from rtmdet.models.folding import is_folded
         from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
         from rtmdet.weights.load import find_size
 
         target, state = user_path(path), self.model.state_dict()
         if target.suffix.lower() != ".pth" or target.is_dir():
             raise InputError(f"{target}: expected the name of a file that ends in .pth: give another one")
-        if not any(name.startswith("bbox_head.") and name.endswith("running_mean") for name in state):
+        if is_folded(self.model):
             raise InputError(f"{self.path}: the batch norms of this detector are merged: open it with fold=False")
         facts = replace(self.facts, size=self.facts.size or find_size(state) or "")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -298,7 +299,8 @@ class Detector:
 
         return rtmdet.export(self, formats, images=Path(images), out=Path(out))
 
-    def _open(self, image: object, name: str, color: str) -> "OpenedImage":
+    def open_image(self, image: object, name: str, color: str) -> "OpenedImage":
+        """One image as a call takes it; messages say `name`, or its path. Raises InputError."""
         if isinstance(image, str | os.PathLike):
             path = local_path(image)
             read = partial(read_image, path, self.value_range)

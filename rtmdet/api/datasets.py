@@ -107,10 +107,10 @@ def convert_data(
         converted = convert_via(path, folder, class_name=class_name or DEFAULT_CLASS, class_key=key)
     elif format == "yolo":
         converted = convert_yolo(path, usual_split(split or "train"))
-        layout = read_layout(path)
-        others = [name for name in layout.places if name not in ("train", *absent_splits(layout))]
-        if split is None and others:
-            say(f"{path}: has the splits train, which is converted, and {', '.join(others)}: see --split")
+        if split is None:
+            layout = read_layout(path)
+            if others := [name for name in layout.places if name not in ("train", *absent_splits(layout))]:
+                say(f"{path}: has the splits train, which is converted, and {', '.join(others)}: see --split")
     elif format == "voc":
         converted = convert_voc(path, folder, classes, split=split)
     else:

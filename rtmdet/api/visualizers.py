@@ -4,7 +4,6 @@ Pictures are (H, W, 3) uint8 RGB, by the name of what they show. Dimension legen
 """
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,12 +19,11 @@ from rtmdet.core.detections import Detections
 from rtmdet.core.draw import draw_boxes
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox, fitted_size
-from rtmdet.core.paths import FilePath, user_path
-from rtmdet.core.pictures import to_rgb
+from rtmdet.core.paths import FilePath
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.wording import size_text
-from rtmdet.data.images import dark_remarks, decode_image, read_image
-from rtmdet.data.inputs import ImageInput, encoded_content, is_encoded
+from rtmdet.data.images import dark_remarks
+from rtmdet.data.inputs import ImageInput
 from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.detector import NMS_PRE, Detector, Score
 from rtmdet.models.evaluation_mode import EvaluationMode
@@ -293,14 +291,10 @@ def _layer_names(layers: str | Sequence[str]) -> list[str]:
 def _open(detector: Detector | FilePath, image: ImageInput, color: str) -> tuple[Detector, np.ndarray]:
     """The detector with all its layers, and the pixels; prints a warning about photos that are too dark for it."""
     opened = detector if isinstance(detector, Detector) else Detector(detector, fold=False)
-    if is_encoded(image):
-        return opened, decode_image("image", encoded_content(image, "image"), opened.value_range)
-    if not isinstance(image, str | os.PathLike):
-        return opened, to_rgb(image, "image", color=color, value_range=opened.value_range)
-    path = user_path(image)
-    pixels = read_image(path, opened.value_range)
-    say(*dark_remarks([path], opened.value_range))
-    return opened, pixels
+    given = opened.open_image(image, "image", color)
+    if given.path is not None:
+        say(*dark_remarks([given.path], opened.value_range))
+    return opened, given.pixels
 
 
 def _check(name: str, value: str, known: Sequence[str] | dict[str, str]) -> None:

@@ -1,10 +1,26 @@
-"""What all commands share: how one is added, and lists of names in an option."""
+"""What commands share: how one is added, lists of names in an option, pictures that were skipped."""
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
+
+if TYPE_CHECKING:  # help needs none
+    from rtmdet.stream.frames import Failure
+
+
+def print_failures(failures: "Sequence[Failure]", *, nothing_done: bool = False) -> None:
+    """Print each failure on standard error; with `nothing_done` the last one's error is raised instead."""
+    last = failures[-1] if failures and nothing_done else None
+    for failure in failures:
+        if failure is not last:
+            print(failure, file=sys.stderr)
+    if last is not None:
+        raise last.error
 
 
 def as_path(text: str) -> Path:

@@ -62,9 +62,7 @@ def _add_data_convert(actions: argparse._SubParsersAction) -> None:
     via.add_argument("--out", type=as_path, required=True, help="COCO JSON to write")
     yolo = new_command(formats, "yolo", "One split of a YOLO data set -> COCO JSON.")
     yolo.add_argument("annotations", type=as_path, metavar="data", help="data.yaml, list of names, or its folder")
-    yolo.add_argument(
-        "--split", type=usual_split, choices=SPLITS, default="train", help="split to convert (default train)"
-    )
+    yolo.add_argument("--split", type=usual_split, choices=SPLITS, help="split to convert (default train)")
     yolo.add_argument("--out", type=as_path, required=True, help="COCO JSON to write")
     voc = new_command(formats, "voc", "A folder of Pascal VOC XML files -> COCO JSON.")
     voc.add_argument("annotations", type=as_path, help="folder of the XML files, or the one with Annotations/")

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from rtmdet.cli.command import print_failures
 from rtmdet.cli.model_options import check_score, choose_thresholds, choose_windows, describe_score, load_detector
 from rtmdet.core.detections import DetectedObject
 from rtmdet.core.errors import InputError
@@ -68,6 +69,7 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
         for outcome in outcomes:
             if outcome.entry is not None:
                 summary.add(outcome.entry)
+                before.discard(outcome.entry.get("picture", ""))
                 if lines is not None:
                     print(json.dumps(outcome.entry), file=lines, flush=True)
             if (failure := outcome.failure) is not None:
@@ -75,17 +77,14 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
                 if lines is not None and failure.file:
                     print(json.dumps({"file": failure.file, "error": str(failure.error)}), file=lines, flush=True)
             bar.update()
-    if summary.failures and not summary.files:
-        *others, last = summary.failures
-        for failure in others:
-            print(failure, file=sys.stderr)
-        raise last.error
+    if not summary.files:
+        print_failures(summary.failures, nothing_done=True)
     print(describe_score(arguments.score, detector, list(thresholds)))
     if arguments.track:
         print(f"boxes above {CONTINUING:g} x that score are shown, too, where they continue a track")
     summary.report(output)
-    if staying := len(before - drawn_pictures(arguments.out)):
-        print(f"pictures of the run before that stay in {arguments.out}: {staying}")
+    if before:
+        print(f"pictures of the run before that stay in {arguments.out}: {len(before)}")
     return 1 if summary.failures else 0
 
 
@@ -152,8 +151,7 @@ class Tally:
             print(f"{name}: {frames}{summary}{drawn}")
         if self.files > SHOWN:
             print(f"... and {self.files - SHOWN} more images" + (": see detections.json" if output.document else ""))
-        for failure in self.failures:
-            print(failure, file=sys.stderr)
+        print_failures(self.failures)
         if output.document:
             first = ["pictures"] * output.pictures + ["detections.json"] * self.tracked
             last = "tracks.csv" if self.tracked else "detections.json"

@@ -1,11 +1,11 @@
 """`rtmdet label`: the photos to label next, with what the detector finds as their first labels."""
 
 import argparse
-import sys
 from functools import partial
 
 from tqdm import tqdm
 
+from rtmdet.cli.command import print_failures
 from rtmdet.cli.model_options import check_score, choose_windows, describe_score, load_detector
 from rtmdet.stream.label import label_next
 
@@ -30,6 +30,5 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(describe_score(arguments.score, detector, detector.classes))
     print(result)
-    for failure in result.failures:
-        print(failure, file=sys.stderr)
+    print_failures(result.failures)
     return 1 if result.failures else 0

@@ -1,7 +1,6 @@
 """`rtmdet visualize`: feature maps or Box AM of a detector's layers, drawn over a photo with its detections."""
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rtmdet.api.visualizers import TOPK, draw_box_am, draw_feature_maps
+from rtmdet.cli.command import print_failures
 from rtmdet.cli.model_options import check_score, choose_thresholds, describe_score, load_detector
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
@@ -27,47 +27,45 @@ MOST_LETTERS = 40  # of class names in the name of a picture
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the pictures and print their paths, or print the names of the layers; 1 if some photos were skipped."""
-    given = arguments
-    if not given.paths and not given.list_layers:
+    if not arguments.paths and not arguments.list_layers:
         raise InputError("visualize: expected an image file, found none: give one, or use --list-layers")
-    check_score(given.score)
-    check_options(given)
-    photos = find_photos(given.paths, recursive=given.recursive, skip=given.out) if given.paths else []
-    detector = load_detector(given, fold=False)
-    if given.list_layers:
+    check_score(arguments.score)
+    check_options(arguments)
+    photos = (
+        find_photos(arguments.paths, recursive=arguments.recursive, skip=arguments.out) if arguments.paths else []
+    )
+    detector = load_detector(arguments, fold=False)
+    if arguments.list_layers:
         print("\n".join(layer_names(detector.model)))
         return 0
-    thresholds = choose_thresholds(detector, given.score, given.classes)
-    for layer in given.layers or ():
+    thresholds = choose_thresholds(detector, arguments.score, arguments.classes)
+    for layer in arguments.layers or ():
         find_layer(detector.model, layer)  # before the first photo
-    print(describe_score(given.score, detector, list(thresholds)))
-    score: Score = given.score
-    if given.classes is not None:
+    print(describe_score(arguments.score, detector, list(thresholds)))
+    score: Score = arguments.score
+    if arguments.classes is not None:
         score = [thresholds.get(name, 1.0) for name in detector.classes]  # no score exceeds 1
     draw: Callable[..., dict[str, np.ndarray]]
-    if given.method:
-        target = given.target or "score"
-        draw = partial(draw_box_am, method=given.method, target=target, norm_in_box=given.norm_in_box)
+    if arguments.method:
+        target = arguments.target or "score"
+        draw = partial(draw_box_am, method=arguments.method, target=target, norm_in_box=arguments.norm_in_box)
     else:
-        topk = TOPK if given.topk is None else given.topk
-        draw = partial(draw_feature_maps, reduction=given.reduction or REDUCTIONS[0], topk=topk)
-    if given.layers:
-        draw = partial(draw, layers=given.layers)
-    method, chosen = given.method or given.reduction or REDUCTIONS[0], chosen_options(given)
+        topk = TOPK if arguments.topk is None else arguments.topk
+        draw = partial(draw_feature_maps, reduction=arguments.reduction or REDUCTIONS[0], topk=topk)
+    if arguments.layers:
+        draw = partial(draw, layers=arguments.layers)
+    method, chosen = arguments.method or arguments.reduction or REDUCTIONS[0], chosen_options(arguments)
     failures = []
     for photo in photos:
         try:
-            for layer, picture in draw(detector, photo, score=score, labels=not given.hide_labels).items():
-                path = given.out / f"{photo.stem}_{layer}_{storable_name('_'.join([method, *chosen]))}.png"
-                print(save(picture, path, f"{photo.resolve()} {detector.path} {given.class_names} {chosen}"))
+            for layer, picture in draw(detector, photo, score=score, labels=not arguments.hide_labels).items():
+                path = arguments.out / f"{photo.stem}_{layer}_{storable_name('_'.join([method, *chosen]))}.png"
+                origin = f"{photo.resolve()} {detector.path} {arguments.class_names} {arguments.classes} {chosen}"
+                print(save(picture, path, origin))
         except InputError as error:
             known = len(photos) == 1 or str(photo) in str(error)
             failures.append(Failure(error if known else InputError(f"{photo}: {error}")))
-    last = failures.pop() if len(failures) == len(photos) else None
-    for failure in failures:
-        print(failure, file=sys.stderr)
-    if last is not None:
-        raise last.error
+    print_failures(failures, nothing_done=len(failures) == len(photos))
     return 1 if failures else 0
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
-from torch import nn
 
 from rtmdet import __version__
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
 from rtmdet.core.whole_file import write_whole
+from rtmdet.models.folding import is_folded
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import find_size
@@ -94,7 +94,7 @@ def write_network(
         graph = tracer.graph(known, half=options.half and format == "onnx")
         write_graph(graph, known, path, format, options)
         return
-    if not any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules()):
+    if is_folded(model):
         raise InputError(f"{format}: the batch norms of this detector are merged: open it with fold=False")
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)

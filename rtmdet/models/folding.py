@@ -9,6 +9,11 @@ from rtmdet.models.layers import ConvBNAct
 from rtmdet.models.rtmdet import RTMDet
 
 
+def is_folded(model: RTMDet) -> bool:
+    """Whether the batch norms of neck and head are in their convolutions; a timm backbone keeps its own."""
+    return not any(isinstance(layer, nn.BatchNorm2d) for layer in model.bbox_head.modules())
+
+
 def fold_batch_norms(model: RTMDet) -> RTMDet:
     """A copy of the model, in evaluation mode, whose ConvBNAct layers have a convolution with bias and no norm.
 

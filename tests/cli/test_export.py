@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -14,6 +15,7 @@ from rtmdet.core.facts import ModelFacts
 from rtmdet.deploy.export import Tracer
 from rtmdet.detector import Detector
 from rtmdet.exporting import verified_export as exporting
+from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import read_checkpoint
 
@@ -158,6 +160,12 @@ def test_from_python(checkpoint: Path, dataset: Path, tmp_path: Path) -> None:
     merged = rtmdet.Detector(checkpoint, device="cpu")
     with pytest.raises(rtmdet.InputError, match="batch norms of this detector are merged: open it with fold=False"):
         merged.export(["safetensors"], images=dataset / "val" / "images", out=tmp_path)
+    model, facts = build_rtmdet("nano", 1, backbone="timm/resnet18"), ModelFacts(("a",), (64, 64), size="nano")
+    rtmdet.Detector.from_model(model, replace(facts, backbone="timm/resnet18"), "cpu").save(tmp_path / "timm.pth")
+    with pytest.raises(rtmdet.InputError, match="batch norms of this detector are merged: open it with fold=False"):
+        rtmdet.Detector(tmp_path / "timm.pth", device="cpu").export(
+            ["safetensors"], images=dataset / "val" / "images", out=tmp_path
+        )
     with pytest.raises(rtmdet.InputError, match=r"expected some of onnx, openvino, .* found tflite"):
         merged.export(["tflite"], images=dataset / "val" / "images", out=tmp_path)
 

@@ -389,6 +389,14 @@ def test_no_picture_replaces_one_of_other_options(photo: Path) -> None:
     assert "photo_neck.out_convs[0]_gradcam_score_0.0_classes_cat.png" in names
 
 
+def test_classes_whose_names_are_cut_to_the_same_keep_their_pictures(
+    photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visualize, "MOST_LETTERS", 0)
+    names = [visualize_photo(photo, ANY, "--classes", chosen)[1] for chosen in ("cat", "dog", "cat")]
+    assert list(map(len, names)) == [1, 2, 2]
+
+
 def test_many_classes_make_no_name_that_is_too_long() -> None:
     given = parser.build_parser().parse_args(
         ["visualize", "a.jpg", "--topk", "3", "--classes", ",".join("abcdefgh" * 9)]

@@ -308,6 +308,11 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert said[1] == f"images: {(tmp_path / 'images' / 'train').resolve()}"
     assert len(read_coco(out)["annotations"]) == 1
     assert main(["data", "convert", "yolo", str(path), "--split", "val", "--out", str(out)]) == 2
+    (tmp_path / "images" / "val").mkdir()
+    path.write_text(path.read_text() + "val: images/val\ntest: images/gone\n")
+    assert main(["data", "convert", "yolo", str(path), "--out", str(out)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"{path}: has the splits train, which is converted, and val: see --split"
 
 
 def test_label_files_are_found_in_any_letter_case(tmp_path: Path) -> None:
