@@ -6,7 +6,7 @@ The functions that write print their counts and what had to be repaired. Only `e
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from rtmdet.core.facts import check_names
 from rtmdet.core.paths import FilePath, common_folder, path_or_none, user_path
 from rtmdet.core.processes import check_main_guard
 from rtmdet.data.class_names import similar_name_remarks
-from rtmdet.data.coco.edit import merge_coco, split_coco
+from rtmdet.data.coco.edit import merge_coco, rename_classes, split_coco
 from rtmdet.data.coco.file import CocoFile, read_and_repair
 from rtmdet.data.coco.layout import file_names, images_of, is_coco, place_images
 from rtmdet.data.copies import group_copies
@@ -180,12 +180,15 @@ def merge_data(
     out: FilePath,
     *,
     images: Sequence[FilePath] | None = None,
+    split: str | None = None,
+    rename: Mapping[str, str] | None = None,
     merge_similar: bool = False,
 ) -> Path:
     """Write data sets of any known formats as one COCO file `out`; returns the common folder of the images.
 
-    Classes are joined by name. `images` are the image folders, by default found near the labels. `merge_similar`
-    joins classes that differ only in letter case or spaces. Raises InputError.
+    `split` is the one to take of data sets with several. Classes are joined by name, after those in `rename` got
+    their new names; `merge_similar` joins also classes that differ only in letter case or spaces. `images` are the
+    image folders, by default found near the labels. Raises InputError.
     """
     if not annotations:
         raise InputError("annotations: expected data sets, found none: give at least one")
@@ -196,8 +199,11 @@ def merge_data(
             f"--images: expected a folder for each of {len(paths)} files, found {len(images)}; give one each"
         )
     given = [user_path(folder) for folder in images] if images is not None else [None] * len(paths)
-    files, found = zip(*map(_open_with_images, paths, given), strict=True)
-    folders = [Path(os.path.abspath(folder)) for folder in found]  # symbolic links are not resolved
+    opened = [_open_with_images(path, folder, split) for path, folder in zip(paths, given, strict=True)]
+    if rename:
+        check_names(list(dict.fromkeys(rename.values())))
+    files = rename_classes([file for file, _ in opened], rename or {})
+    folders = [Path(os.path.abspath(folder)) for _, folder in opened]  # symbolic links are not resolved
     common = common_folder(folders)
     places = [folder.relative_to(common).as_posix() for folder in folders]
     merged = merge_coco(files, places, similar=merge_similar)
@@ -279,21 +285,22 @@ def _check_classes(path: Path, file: CocoFile) -> None:
         )
 
 
-def _open_whole(path: Path, images: Path | None) -> tuple[CocoFile, Path | None]:
+def _open_whole(path: Path, images: Path | None, split: str | None = None) -> tuple[CocoFile, Path | None]:
     """The only split of a data set of any format, and its image folder; None if that of a COCO file is not found.
 
-    Prints what had to be repaired.
+    Of several splits it is the one of the name `split`. Prints what had to be repaired.
     """
     document = read_json(path) if path.suffix.lower() == ".json" else None
     if is_coco(document):
         folder = _image_folder(path, document, images)
         return _read(path, folder, document), folder
     found = find_dataset(path, images)
-    source = found.read(*found.usual)
+    several = len(found.names) > 1
+    source = found.read(*found.usual if split is None or not several else [found.name_of(split)])
     if len(source.splits) != 1:
         raise InputError(
             f"{path}: expected one split, found {' and '.join(source.splits)}: it is split already; "
-            "give the labels of one (for YOLO: rtmdet data convert yolo --split)"
+            "give the labels of one (to merge: --split; for YOLO: rtmdet data convert yolo --split)"
         )
     (whole,) = source.splits.values()
     unread = [f"{path}: the {name} split is left out" for name in source.unread]
@@ -302,9 +309,9 @@ def _open_whole(path: Path, images: Path | None) -> tuple[CocoFile, Path | None]
     return whole.coco, whole.images
 
 
-def _open_with_images(path: Path, images: Path | None) -> tuple[CocoFile, Path]:
+def _open_with_images(path: Path, images: Path | None, split: str | None = None) -> tuple[CocoFile, Path]:
     """As `_open_whole`, with the names of the images as in their folder. Raises InputError if it is not found."""
-    file, folder = _open_whole(path, images)
+    file, folder = _open_whole(path, images, split)
     folder = folder or images_of(path, file)  # which says where it looked
     say(*place_images(path, file, folder))
     return file, folder

@@ -1,6 +1,7 @@
 """`rtmdet data` convert, export, split, merge and synthesize."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from rtmdet.api.datasets import convert_data, count_objects, export_data, merge_data, split_data
@@ -29,12 +30,28 @@ def run(arguments: argparse.Namespace) -> int:
         split_data(arguments.data, arguments.out, images=arguments.images, val=arguments.val, seed=arguments.seed)
     elif arguments.action == "merge":
         merge_data(
-            arguments.annotations, arguments.out, images=arguments.images, merge_similar=arguments.merge_similar
+            arguments.annotations,
+            arguments.out,
+            images=arguments.images,
+            split=arguments.split,
+            rename=new_names(arguments.rename or []),
+            merge_similar=arguments.merge_similar,
         )
     else:
         height, width = arguments.size
         synthesize(arguments.out, train=arguments.train, val=arguments.val, size=(height, width), seed=arguments.seed)
     return 0
+
+
+def new_names(pairs: Iterable[str]) -> dict[str, str]:
+    """The new names of `--rename OLD=NEW` by the old ones."""
+    names: dict[str, str] = {}
+    for pair in pairs:
+        old, equals, new = pair.partition("=")
+        if not equals or not old.strip() or old.strip() in names:
+            raise InputError(f"--rename {pair}: expected OLD=NEW, two class names, each old one once")
+        names[old.strip()] = new.strip()
+    return names
 
 
 def synthesize(out: Path, *, train: int, val: int, size: tuple[int, int], seed: int) -> None:

@@ -29,6 +29,9 @@ def add_data(commands: argparse._SubParsersAction) -> None:
                        help="data set, a folder or file in any known format")  # fmt: skip
     merge.add_argument("--images", type=as_path, action="append", metavar="FOLDER",
                        help="folder of the images, once per DATA (default: found near the labels)")  # fmt: skip
+    merge.add_argument("--split", help="what to take of data sets with several splits: train, val, test")
+    merge.add_argument("--rename", action="append", metavar="OLD=NEW",
+                       help="give a class another name, several may get the same (once per class)")  # fmt: skip
     merge.add_argument("--merge-similar", action="store_true",
                        help="join classes whose names differ only in letter case or spaces")  # fmt: skip
     merge.add_argument("--out", type=as_path, required=True, help="COCO JSON to write")

@@ -175,3 +175,28 @@ def test_similar_names_are_merged_on_request(tmp_path: Path, capsys: pytest.Capt
     assert said in capsys.readouterr().out
     assert main([*words, "--merge-similar"]) == 0
     assert [entry["name"] for entry in read_coco(tmp_path / "out.json")["categories"]] == ["Raccoon", "cat"]
+
+
+def test_one_split_of_several_under_new_class_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split, name in (("train", "car"), ("val", "truck")):
+        (tmp_path / "set" / split).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "set" / split / "a.png"), np.zeros((50, 60, 3), np.uint8))
+        file = make_file({1: name, 2: "bus"}, [(0, 1), (0, 2)], ["a.png"])
+        write_json(tmp_path / "set" / f"{split}.json", file)
+    words = ["data", "merge", str(tmp_path / "set"), "--out", str(tmp_path / "one.json")]
+    assert main(words) == 2
+    assert "expected one split, found train and val" in capsys.readouterr().err
+    assert main([*words, "--split", "valid", "--rename", "truck = vehicle", "--rename", "bus=vehicle"]) == 0
+    assert "the train split is left out" in capsys.readouterr().out
+    merged = read_coco(tmp_path / "one.json")
+    assert [image["file_name"] for image in merged["images"]] == ["a.png"]
+    assert merged["categories"] == [{"id": 1, "name": "vehicle"}]
+    assert [entry["category_id"] for entry in merged["annotations"]] == [1, 1]
+    for options, message in (
+        (["--split", "test"], "expected the split test, found only train, val"),
+        (["--split", "val", "--rename", "car=vehicle"], "there is no class 'car': the classes are bus, truck"),
+        (["--split", "val", "--rename", "bus"], "--rename bus: expected OLD=NEW"),
+        (["--split", "val", "--rename", "bus= "], "expected one line of text, found ''"),
+    ):
+        assert main([*words, *options]) == 2
+        assert message in capsys.readouterr().err

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import shortened
 from rtmdet.data.class_names import name_key
 from rtmdet.data.coco.file import CocoCategory, CocoFile, CocoImage
 
@@ -188,6 +189,17 @@ def part_of(file: CocoFile, images: set[int]) -> CocoFile:
         "images": [image for image in file["images"] if image["id"] in images],
         "annotations": [annotation for annotation in file["annotations"] if annotation["image_id"] in images],
     }
+
+
+def rename_classes(files: Sequence[CocoFile], names: Mapping[str, str]) -> list[CocoFile]:
+    """The files with new class names by the old ones. Raises InputError for an old name that no file has."""
+    known = {category["name"] for file in files for category in file["categories"]}
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"rename: there is no class {unknown[0]!r}: the classes are {shortened(sorted(known))}")
+    return [
+        {**file, "categories": [{**one, "name": names.get(one["name"], one["name"])} for one in file["categories"]]}
+        for file in files
+    ]
 
 
 def merge_coco(files: Sequence[CocoFile], folders: Sequence[str], *, similar: bool = False) -> CocoFile:

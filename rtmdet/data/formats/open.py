@@ -72,12 +72,17 @@ class FoundDataset:
         splits = self._read([name for name in names if name in self.names])
         return OpenedDataset(self.path, self.format, splits, self.others(*names), self.remarks)
 
-    def read_one(self, name: str) -> Split:
-        """The split of a name, or of a word for it such as valid. Raises InputError."""
-        name = usual_split(name)
+    def name_of(self, word: str) -> str:
+        """The name of the split that a word means, such as valid. Raises InputError without such a split."""
+        name = usual_split(word)
         if name not in self.names:
             has = ", ".join(self.names)
             raise InputError(f"{self.path}: expected the split {name}, found only {has}; leave --split out")
+        return name
+
+    def read_one(self, word: str) -> Split:
+        """The split that a word means. Raises InputError."""
+        name = self.name_of(word)
         return self.read(name).splits[name]
 
 
