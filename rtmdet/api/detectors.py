@@ -58,11 +58,15 @@ def evaluate(
 def draw_mistakes(found: Evaluation, out: FilePath, *, most: int = 50) -> list[Path]:
     """Draw the images of an evaluation with the most mistakes into the new folder `out`; returns the pictures.
 
-    Missed objects are orange, false boxes red, objects taken for another class purple, found ones green, at the
-    detector's score thresholds and IoU 0.5. Raises InputError.
+    The confusion matrix of all images lies beside them, as confusion_matrix.png. Missed objects are orange, false
+    boxes red, objects taken for another class purple, found ones green, at the detector's score thresholds and IoU
+    0.5. Raises InputError.
     """
+    from rtmdet.viz.confusion_matrix import draw_confusion  # not at the top: matplotlib takes half a second
+
     folder = user_path(out)
     check_new_folder(folder)
+    draw_confusion(found.mistakes, folder / "confusion_matrix.png")
     pictures = []
     for place, marked in enumerate(found.mistakes.images[: max(most, 0)], start=1):
         index = found.dataset.image_ids.index(marked.image_id)

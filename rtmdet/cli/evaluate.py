@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.mistakes is not None:
         mistakes, drawn = found.mistakes, draw_mistakes(found, arguments.mistakes)
         print(mistakes)
+        print(f"confusion matrix: {arguments.mistakes / 'confusion_matrix.png'}")
         if drawn:
             which = "images with mistakes" if len(drawn) == len(mistakes.images) else "images with most mistakes"
             print(f"{len(drawn)} {which}: {arguments.mistakes}")

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 from pycocotools import mask
@@ -27,15 +28,34 @@ class Kind(StrEnum):
     FALSE = "false boxes"
 
 
+class Pair(NamedTuple):
+    """The class of an object, and the class that it was detected as; empty for no object, or no detection."""
+
+    truth: str
+    detected: str
+
+    @property
+    def kind(self) -> Kind:
+        """Which mistake it is, or none."""
+        if not self.truth:
+            return Kind.FALSE
+        if not self.detected:
+            return Kind.MISSED
+        return Kind.FOUND if self.truth == self.detected else Kind.CONFUSED
+
+
 @dataclass(frozen=True, slots=True)
 class MarkedBox:
     """A detection, or an object that was missed."""
 
-    kind: Kind
+    pair: Pair
     box: tuple[float, float, float, float]  # xyxy, pixels
-    name: str  # class of the detection, or of the missed object
     score: float | None = None  # of a detection
-    truth: str = ""  # class of the object that is confused
+
+    @property
+    def kind(self) -> Kind:
+        """What it shows."""
+        return self.pair.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +81,18 @@ class Mistakes:
     """The images with mistakes, those with most first; `print` shows the numbers of all images."""
 
     images: tuple[MarkedImage, ...]
-    counts: Counter[Kind]  # of all images, also those without mistakes
+    pairs: Counter[Pair]  # of all images, also those without mistakes
+    classes: tuple[str, ...]  # in label order
+
+    @property
+    def counts(self) -> Counter[Kind]:
+        """How many boxes there are of each kind."""
+        return sum((Counter({pair.kind: count}) for pair, count in self.pairs.items()), Counter())
 
     def __str__(self) -> str:
         objects = sum(self.counts[kind] for kind in (Kind.FOUND, Kind.CONFUSED, Kind.MISSED))
         lines = [f"of {objects} objects at the score thresholds, IoU {IOU}: {counts_text(self.counts)}"]
-        confused = Counter(
-            (box.truth, box.name) for image in self.images for box in image.boxes if box.kind is Kind.CONFUSED
-        )
+        confused = Counter({pair: count for pair, count in self.pairs.items() if pair.kind is Kind.CONFUSED})
         lines += [f"  {truth} taken for {name}: {n}" for (truth, name), n in confused.most_common(MOST_CONFUSIONS)]
         return "\n".join(lines)
 
@@ -89,16 +113,16 @@ def find_mistakes(
     (D, 6) of x, y, width, height, score, label, by falling score. Detections on crowd regions count for nothing.
     """
     names = {number: str(coco.cats[number]["name"]) for number in category_ids}
-    images, counts = [], Counter[Kind]()
+    images, pairs = [], Counter[Pair]()
     for image_id in sorted(coco.imgs):
         rows = found.get(image_id, np.zeros((0, 6)))
         rows = rows[rows[:, 4] >= np.asarray(thresholds)[rows[:, 5].astype(int)]]
         objects = [one for one in coco.imgToAnns[image_id] if one["category_id"] in names]
         image = MarkedImage(image_id, tuple(_mark(rows, objects, category_ids, names)))
-        counts += image.counts
+        pairs.update(box.pair for box in image.boxes)
         if image.mistakes:
             images.append(image)
-    return Mistakes(tuple(sorted(images, key=lambda image: -image.mistakes)), counts)
+    return Mistakes(tuple(sorted(images, key=lambda image: -image.mistakes)), pairs, tuple(names.values()))
 
 
 def _mark(
@@ -119,12 +143,12 @@ def _mark(
     ignored = (overlaps * (same & crowd) >= IOU).any(1)
     marked = []
     for place, row in enumerate(rows):
-        other = names[truths[wrong[place]]] if wrong[place] >= 0 else ""
-        kind = Kind.FOUND if right[place] >= 0 else Kind.CONFUSED if other else Kind.FALSE
-        if kind is not Kind.FALSE or not ignored[place]:
-            marked.append(MarkedBox(kind, _xyxy(row), names[labels[place]], float(row[4]), other))
+        index = max(right[place], wrong[place])  # -1: no object
+        if index >= 0 or not ignored[place]:
+            truth = names[truths[index]] if index >= 0 else ""
+            marked.append(MarkedBox(Pair(truth, names[labels[place]]), _xyxy(row), float(row[4])))
     missed = np.flatnonzero(free & ~np.isin(np.arange(len(objects)), wrong))
-    marked += [MarkedBox(Kind.MISSED, _xyxy(boxes[place]), names[truths[place]]) for place in missed]
+    marked += [MarkedBox(Pair(names[truths[place]], ""), _xyxy(boxes[place])) for place in missed]
     return sorted(marked, key=lambda one: one.kind is Kind.FOUND)
 
 

@@ -30,5 +30,5 @@ def _text(one: MarkedBox) -> str:
     if one.kind is Kind.FOUND:
         return ""
     if one.score is None:
-        return one.name
-    return f"{one.name} {one.score:.2f}" + (f", is {one.truth}" if one.truth else "")
+        return one.pair.truth
+    return f"{one.pair.detected} {one.score:.2f}" + (f", is {one.pair.truth}" if one.pair.truth else "")

@@ -317,10 +317,12 @@ def test_mistakes_are_counted_and_drawn(words: list[object], tmp_path: Path, com
     folder = tmp_path / "wrong"
     result = command(*words, "--no-interval", "--mistakes", folder)
     assert result.returncode == 0, result.stderr
-    *_, counts, where = result.stdout.splitlines()
+    *_, counts, matrix, where = result.stdout.splitlines()
     assert re.fullmatch(r"of \d+ objects at the score thresholds, IoU 0.5: 0 found, .* \d+ false boxes", counts)
     assert where == f"3 images with mistakes: {folder}"
-    pictures = sorted(folder.iterdir())
+    assert matrix == f"confusion matrix: {folder / 'confusion_matrix.png'}"
+    assert cv2.imread(str(folder / "confusion_matrix.png")) is not None
+    pictures = sorted(folder.glob("*.jpg"))
     assert {path.name[3:] for path in pictures} == {"_000000.jpg", "_000001.jpg", "_000002.jpg"}
     assert cv2.imread(str(pictures[0])).shape[0] > 96, "a caption below the scene"
     again = command(*words, "--mistakes", folder)

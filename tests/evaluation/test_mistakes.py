@@ -54,10 +54,12 @@ def test_each_object_is_found_once_by_the_surest_box_and_its_class_goes_first() 
     found = mistakes(objects, {1: rows})
     assert [image.image_id for image in found.images] == [1, 2], "three mistakes, one"
     first = found.images[0]
-    assert [(box.kind, box.name, box.score, box.truth) for box in first.boxes] == [
+    assert [(box.kind, box.pair.detected, box.score, box.pair.truth) for box in first.boxes] == [
         (Kind.FALSE, "dog", 0.9, ""), (Kind.FALSE, "cat", 0.7, ""), (Kind.CONFUSED, "cat", 0.6, "dog"),
-        (Kind.FOUND, "cat", 0.8, ""),
+        (Kind.FOUND, "cat", 0.8, "cat"),
     ]  # fmt: skip
+    assert found.pairs == {("cat", "cat"): 1, ("dog", "cat"): 1, ("cat", ""): 1, ("", "dog"): 1, ("", "cat"): 1}
+    assert found.classes == ("cat", "dog")
     assert str(found).splitlines() == [
         "of 3 objects at the score thresholds, IoU 0.5: 1 found, 1 as another class, 1 missed, 2 false boxes",
         "  dog taken for cat: 1",
