@@ -82,7 +82,7 @@ def carry_out(options: RunOptions, callbacks: Sequence[Callback] = ()) -> Path:
 
     config, limit = from_main(configure)  # choices from measurements may differ between processes
     timed = None if limit is None else TimedRun(limit, options, data)
-    return train_run(config, timed, resume=options.resume, callbacks=callbacks, fits=options.data is not None)
+    return train_run(config, timed, resume=options.resume, callbacks=callbacks)
 
 
 def configuration(options: RunOptions) -> Config:
@@ -140,16 +140,15 @@ def train_run(
     *,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
-    fits: bool = False,
     estimated: bool = True,
 ) -> Path:
     """Train, alone or as one of the processes of torchrun; returns the folder of the run.
 
     `timed` fits a new run to a time. `resume` continues from the folder's newest checkpoint. `callbacks` are called
     at every step and validation, in addition to the log files and the progress bar, e.g. for an experiment tracker.
-    `estimated`: print how long a new run takes; `fits`: mention --minutes there. Raises InputError if the
-    configuration or the data cannot be used, Interrupted after SIGTERM or Ctrl-C, with everything saved, and
-    StoppedByAnother in the processes of torchrun that do not report why the run stopped.
+    `estimated`: print how long a new run takes. Raises InputError if the configuration or the data cannot be used,
+    Interrupted after SIGTERM or Ctrl-C, with everything saved, and StoppedByAnother in the processes of torchrun that
+    do not report why the run stopped.
     """
     began = time.monotonic()
     folder = Path(config.train.output)
@@ -185,7 +184,7 @@ def train_run(
             write_configuration(folder, config)
             trainer.callbacks = [*build_callbacks(config, trainer, train_data, val_data), *callbacks]
             if estimated and timed is None and not resumed:
-                trainer.callbacks.append(estimate_duration(config, trainer.steps, train_data, val_data, fits=fits))
+                trainer.callbacks.append(estimate_duration(config, trainer.steps, train_data, val_data))
         trainer.callbacks = [*trainer.callbacks, *correction]
         forget_weights()
         with emptied_by_errors(trainer):
@@ -220,14 +219,13 @@ def report_outcome(trainer: Trainer, config: Config) -> None:
     say(describe_outcome(read_log(trainer.folder / "log.jsonl"), trainer.folder, other))
 
 
-def estimate_duration(
-    config: Config, steps: int, train_data: CocoDataset, val_data: CocoDataset, *, fits: bool
-) -> DurationEstimate:
+def estimate_duration(config: Config, steps: int, train_data: CocoDataset, val_data: CocoDataset) -> DurationEstimate:
     """The callback that prints how long the run takes, with `steps` per epoch."""
     inputs = len(val_data) * inputs_per_image(config, val_data)
     batches = math.ceil(inputs / (config.data.batch_size * world_size()))
     choice = choice_cost(config, train=len(train_data), val=round(inputs))
-    return DurationEstimate(Course.of(config, steps), batches, choice, fits=fits)
+    on_data = origin_of(Path(config.train.output)) is not None
+    return DurationEstimate(Course.of(config, steps), batches, choice, fits=on_data)
 
 
 def run_loop(trainer: Trainer) -> None:
