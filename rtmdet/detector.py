@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from rtmdet.deploy.export_result import Exports
     from rtmdet.models.rtmdet import RTMDet
 
-NMS_PRE = 1000  # candidates per level
 LEAST_TILED = 300  # boxes that are looked for in a window, at least; the picture's best ones are chosen at the end
 Score = float | str | Sequence[float]
 
@@ -317,7 +316,7 @@ class Detector:
         """What becomes a detection: by the score threshold of each class and the NMS threshold, None: the own one."""
         own = self.facts.nms
         nms = own if iou_threshold is None else replace(own, iou_threshold=iou_threshold)
-        return Selection.by_class(thresholds, nms, nms_pre=NMS_PRE, max_detections=max_detections)
+        return Selection.by_class(thresholds, nms, max_detections=max_detections)
 
     def _detect(self, images: "Sequence[OpenedImage]", selection: Selection) -> list[Detections]:
         batch, places = self.preprocess([image.pixels for image in images])
@@ -331,7 +330,7 @@ class Detector:
 
         In NumPy arrays, for `complete`; they can be more than the selection's `max_detections`.
         """
-        selection = replace(selection, max_detections=max(selection.max_detections, LEAST_TILED))
+        selection = selection.for_most(max(selection.max_detections, LEAST_TILED))
         return detect_tiled(self.backend, self.input_size, pixels, tiling, selection, batch_size=batch_size)
 
     def complete(self, found: Detections, image: "OpenedImage") -> Detections:

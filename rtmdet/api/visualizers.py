@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from rtmdet.core.arguments import checked
-from rtmdet.core.backend import detect
+from rtmdet.core.backend import MOST_CANDIDATES, detect
 from rtmdet.core.boxes import pairwise_iou
 from rtmdet.core.class_colors import Color
 from rtmdet.core.console import say
@@ -25,7 +25,7 @@ from rtmdet.core.wording import size_text
 from rtmdet.data.images import dark_remarks
 from rtmdet.data.inputs import ImageInput
 from rtmdet.deploy.torch_backend import TorchBackend
-from rtmdet.detector import NMS_PRE, Detector, Score
+from rtmdet.detector import Detector, Score
 from rtmdet.models.evaluation_mode import EvaluationMode
 from rtmdet.viz.box_targets import GRADIENT_METHODS, choose_target
 from rtmdet.viz.feature_maps import REDUCTIONS, arrange, reduce_maps
@@ -173,7 +173,9 @@ def predicted_boxes(detector: Detector, pixels: np.ndarray, found: Detections) -
     and photo.
     """
     least = 0.99 * float(found.scores.min()) if len(found) else 1.0
-    selection = detector.selection([least] * len(detector.classes), len(STRIDES) * NMS_PRE, 1.0)  # NMS drops none
+    selection = detector.selection(
+        [least] * len(detector.classes), len(STRIDES) * MOST_CANDIDATES, 1.0
+    )  # NMS drops none
     (own,) = detect(detector.backend, *detector.preprocess([pixels]), selection)
     own = own.to("cpu")
     closeness = pairwise_iou(found.boxes, own.boxes) - 1e3 * (found.scores[:, None] - own.scores).abs()

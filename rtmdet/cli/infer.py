@@ -63,7 +63,8 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
         crops=arguments.crops,
         formats=arguments.save,
     )
-    summary, before = Tally(tracked=arguments.track), drawn_pictures(arguments.out) if output.pictures else set()
+    summary = Tally(arguments.max_boxes, tracked=arguments.track)
+    before = drawn_pictures(arguments.out) if output.pictures else set()
     outcomes = infer(detector, found.sources, settings, output, weights=str(arguments.weights))
     with closing(outcomes), progress_bar(found.sources, hidden=lines is not None) as bar:
         for outcome in outcomes:
@@ -112,8 +113,10 @@ class Tally:
     Of `tracked` videos the tracks count, each once.
     """
 
+    most: int  # boxes of a picture that are kept
     tracked: bool = False
     files: int = 0
+    full: int = 0  # pictures with so many
     frames: Counter[str] = field(default_factory=Counter)  # pictures of each of the first files
     objects: dict[str, Counter[str]] = field(default_factory=dict)  # of each class in them
     pictures: dict[str, str] = field(default_factory=dict)  # where they were drawn
@@ -124,6 +127,7 @@ class Tally:
     def add(self, entry: DetectedFile) -> None:
         """Count the objects of one picture. Those of one file come one after the other."""
         name = str(entry["file"])
+        self.full += len(entry["objects"]) >= self.most
         if name != self._last:
             self.files, self._last = self.files + 1, name
             self._seen.clear()
@@ -151,6 +155,8 @@ class Tally:
             print(f"{name}: {frames}{summary}{drawn}")
         if self.files > SHOWN:
             print(f"... and {self.files - SHOWN} more images" + (": see detections.json" if output.document else ""))
+        if self.full:
+            print(f"pictures with {self.most} boxes, the most that are kept: {self.full} (--max-boxes N keeps more)")
         print_failures(self.failures)
         if output.document:
             first = ["pictures"] * output.pictures + ["detections.json"] * self.tracked

@@ -13,6 +13,9 @@ from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.nms import ORIGINAL, NmsSettings
 from rtmdet.core.strides import STRIDES
 
+CANDIDATES = 30  # (prior, class) pairs per level for each box that is wanted: many overlap
+LEAST_CANDIDATES, MOST_CANDIDATES = 1000, 30000
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -20,17 +23,20 @@ class Selection:
 
     score_threshold: float = 0.001  # scores must exceed it
     nms: NmsSettings = ORIGINAL
-    nms_pre: int = 30000  # (prior, class) pairs per level that enter NMS
+    nms_pre: int = MOST_CANDIDATES  # (prior, class) pairs per level that enter NMS
     max_detections: int = 300  # of an image
     class_thresholds: tuple[float, ...] = ()  # scores reach that of their class; `detect` adds this to a backend
 
     @classmethod
-    def by_class(
-        cls, thresholds: Sequence[float], nms: NmsSettings, *, nms_pre: int, max_detections: int
-    ) -> "Selection":
+    def by_class(cls, thresholds: Sequence[float], nms: NmsSettings, *, max_detections: int) -> "Selection":
         """With the score threshold of each of the K classes."""
         different = tuple(thresholds) if len(set(thresholds)) > 1 else ()
-        return cls(min(thresholds), nms, nms_pre, max_detections, different)
+        return cls(min(thresholds), nms, class_thresholds=different).for_most(max_detections)
+
+    def for_most(self, max_detections: int) -> "Selection":
+        """The same for at most so many detections, of fewer candidates where few are wanted: that is faster."""
+        nms_pre = min(max(CANDIDATES * max_detections, LEAST_CANDIDATES), MOST_CANDIDATES)
+        return replace(self, max_detections=max_detections, nms_pre=nms_pre)
 
     @property
     def least_score(self) -> float:

@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from rtmdet.core.backend import Selection
 from rtmdet.core.errors import InputError
 from rtmdet.core.processes import environment_variable, peak_memory
 from rtmdet.data.images import read_image
 from rtmdet.deploy.open_exported import is_exported
-from rtmdet.detector import NMS_PRE, Detector
+from rtmdet.detector import Detector
 
 PLAIN = "plain torch"  # the network as it was trained: norms not folded, default memory layout
 WARM_UP = 3  # rounds that do not count
@@ -200,7 +199,7 @@ def measure_round(detector: Detector, image: Path, batch: int, *, plain: bool = 
 
     `plain`: the network's input lies in memory plane by plane, as in most programs; pixel by pixel, torch is faster.
     """
-    selection = Selection(min(detector.thresholds()), detector.facts.nms, NMS_PRE, 100)
+    selection = detector.selection([min(detector.thresholds())], 100)
     began = perf_counter()
     pixels = [read_image(image, detector.value_range) for _ in range(batch)]
     read = perf_counter()

@@ -6,6 +6,7 @@ the levels have 8 x 8, 4 x 4 and 2 x 2 cells. Dimension legend: B batch, K class
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -237,6 +238,21 @@ def test_the_limit_counts_pairs_of_prior_and_class() -> None:
     for label, score in enumerate([0.3, 0.5, 0.4]):
         put(outputs, score, label=label)
     assert detect(outputs, nms_pre=2).labels.tolist() == [1, 2]
+
+
+def test_many_wanted_boxes_have_as_many_candidates_as_in_the_original() -> None:
+    """In one level 1,600 objects, each by two priors."""
+    outputs = DenseOutputs(
+        [torch.full((1, 1, 80 // (1 << level), 80 // (1 << level)), -20.0) for level in range(3)],
+        [torch.full((1, 4, 80 // (1 << level), 80 // (1 << level)), 4.0) for level in range(3)],
+    )
+    outputs.logits[0][0, 0, :, ::2] = logit(0.9)
+    outputs.logits[0][0, 0, :, 1::2] = logit(0.8)
+    outputs.distances[0][0, 0, :, 1::2], outputs.distances[0][0, 2, :, 1::2] = 12.0, -4.0  # on the neighbor's box
+    for most, found in ((100, 100), (2000, 3200)):
+        selection = Selection.by_class([0.3], NmsSettings(1.0), max_detections=most)
+        (kept,) = postprocess(outputs, replace(selection, nms=NmsSettings(1.0)), input_size=(640, 640))
+        assert len(kept) == min(found, most)
 
 
 def test_nothing_found() -> None:
