@@ -5,7 +5,7 @@ Dimension legend: D detections of one image, K classes.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from rtmdet.core.distributed import gather, rank
 from rtmdet.core.structures import ImageMeta
 from rtmdet.core.whole_file import write_whole
 from rtmdet.evaluation.hotcoco import evaluate_with_hotcoco
-from rtmdet.evaluation.matches import COCO_IOUS, ClassMatches, Measured
+from rtmdet.evaluation.matches import COCO_IOUS, COCO_MOST, ClassMatches, Measured
 from rtmdet.evaluation.mistakes import Mistakes, find_mistakes
-from rtmdet.evaluation.pycocotools import evaluate_with_pycocotools
+from rtmdet.evaluation.pycocotools import evaluate_with_pycocotools, match_every_detection
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE, ScoreCurve, score_curve
 
 NAMES = (
@@ -135,7 +135,7 @@ class CocoEvaluator:
         Raises InputError if the backend cannot use the detections.
         """
         found = self._gather()
-        metrics = self._metrics(self._measure(found), curves) if rank() == 0 else None
+        metrics = self._metrics(self._measure(found), found, curves) if rank() == 0 else None
         metrics = gather(metrics)[0]
         assert metrics is not None, "the main process has the metrics"
         return metrics
@@ -143,7 +143,7 @@ class CocoEvaluator:
     def evaluate_with_matches(self) -> tuple[CocoMetrics, tuple[ClassMatches, ...]]:
         """In a single process: the result of `evaluate`, and the matches at COCO_IOUS of all classes, by id."""
         measured = self._measure(self.rows)
-        return self._metrics(measured, curves=True), measured.matches(COCO_IOUS)
+        return self._metrics(measured, self.rows, curves=True), measured.matches(COCO_IOUS)
 
     def _gather(self) -> dict[int, np.ndarray]:
         """The detections of all processes, in the order of the index."""
@@ -157,9 +157,13 @@ class CocoEvaluator:
     def _measure(self, found: Mapping[int, np.ndarray]) -> Measured:
         return self._compute(self._coco, self._category_ids, found)
 
-    def _metrics(self, measured: Measured, curves: bool) -> CocoMetrics:
+    def _metrics(self, measured: Measured, found: Mapping[int, np.ndarray], curves: bool) -> CocoMetrics:
         objects = Counter(entry["category_id"] for entry in self._coco.anns.values() if not entry["iscrowd"])
-        matches = measured.matches(COCO_IOUS[:1]) if curves else None
+        matches = None
+        if curves and crowded_images(self._coco, self._category_ids):
+            matches = match_every_detection(self._coco, self._category_ids, found, COCO_IOUS[0])
+        elif curves:
+            matches = measured.matches(COCO_IOUS[:1])
         rising = sorted(self._category_ids)  # COCO's tables are in this order
         rows = []
         for category in self._category_ids:
@@ -182,6 +186,23 @@ class CocoEvaluator:
     def write_results(self, path: Path) -> None:
         """Write the detections in this process as COCO results JSON. Raises InputError."""
         write_whole(path, json.dumps(self.results).encode())
+
+
+def crowded_images(coco: COCO, category_ids: Collection[int]) -> set[int]:
+    """The ids of images with more objects of a class than COCO's metrics count detections."""
+    kept = set(category_ids)
+    counts = Counter((one["image_id"], one["category_id"]) for one in coco.anns.values() if not one["iscrowd"])
+    return {image for (image, category), count in counts.items() if count > COCO_MOST and category in kept}
+
+
+def crowded_remark(coco: COCO, category_ids: Collection[int]) -> list[str]:
+    """One line about such images, if there are any."""
+    images = len(crowded_images(coco, category_ids))
+    text = (
+        f"images with more than {COCO_MOST} objects of a class: {images}; AP and AR count only the best {COCO_MOST} "
+        "boxes of each, so they are low there; best F1 counts all"
+    )
+    return [text] if images else []
 
 
 def format_metrics(metrics: CocoMetrics) -> str:

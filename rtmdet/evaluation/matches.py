@@ -1,6 +1,6 @@
 """Which detections match which objects: the basis of average precision and F1.
 
-COCO's rules, all areas, the 100 best detections of a class in an image.
+COCO's rules, all areas, the 100 best detections of a class in an image unless said otherwise.
 Dimension legend: D detections of one class in all images, I images, K classes, T IoU thresholds.
 """
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+COCO_MOST = 100  # detections of a class in an image that COCO's metrics count
 COCO_IOUS = tuple((50 + 5 * step) / 100 for step in range(10))  # 0.50, 0.55 ... 0.95
 ImageResult = Mapping[str, Any]  # of COCOeval's evalImgs
 

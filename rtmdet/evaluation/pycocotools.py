@@ -31,6 +31,21 @@ def evaluate_with_pycocotools(coco: COCO, category_ids: Sequence[int], found: Ma
     return Measured(tuple(evaluation.stats.tolist()), evaluation.eval["precision"], partial(_matches, evaluation))
 
 
+def match_every_detection(
+    coco: COCO, category_ids: Sequence[int], found: Mapping[int, np.ndarray], iou: float
+) -> tuple[ClassMatches, ...]:
+    """The matches at one IoU, also of detections beyond COCO_MOST."""
+    evaluation = COCOeval(coco, _index_detections(category_ids, found), "bbox")
+    evaluation.params.catIds = list(category_ids)
+    evaluation.params.iouThrs = np.array([iou])
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
+    evaluation.params.maxDets = [max(map(len, found.values()), default=1)]
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.evaluate()
+    categories = sorted(category_ids)
+    return collect_matches(evaluation.evalImgs, images=evaluation.params.imgIds, categories=categories, ious=1)
+
+
 def _matches(evaluation: COCOeval, ious: Sequence[float]) -> tuple[ClassMatches, ...]:
     """Matches from the results for all areas, which come before the other areas in each category."""
     images, categories = evaluation.params.imgIds, sorted(evaluation.params.catIds)

@@ -15,6 +15,7 @@ from rtmdet.data.formats.open import FoundDataset, find_dataset
 from rtmdet.data.formats.yolo_layout import MissingFolderError
 from rtmdet.data.images import dark_remarks
 from rtmdet.detector import Detector
+from rtmdet.evaluation.coco import crowded_remark
 
 
 def open_ground_truth(
@@ -53,6 +54,7 @@ def open_ground_truth(
     else:
         dataset = _open_given(detector, data, images, split)
     dataset.remarks += dark_remarks(dataset.few_paths, detector.value_range)
+    dataset.remarks += crowded_remark(dataset.coco, dataset.category_ids)
     return dataset
 
 

@@ -23,6 +23,7 @@ from rtmdet.data.images import describe_dark, used_ranges
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.data.samples import TrainingSamples
 from rtmdet.deploy.torch_backend import choose_device
+from rtmdet.evaluation.coco import crowded_remark
 from rtmdet.measuring.measure import nms_settings
 from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.freezing import batch_norms, freeze
@@ -62,6 +63,7 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
     say(describe_split("val", val))
     texts = {remark.removeprefix(f"{config.data.train.annotations}: ") for remark in train.remarks}
     prefix = f"{config.data.val.annotations}: "
+    say(*crowded_remark(val.coco, val.category_ids))
     say(*train.remarks, *(remark for remark in val.remarks if remark.removeprefix(prefix) not in texts))
     if is_main_process():
         report_depth(train, config.data.value_range)

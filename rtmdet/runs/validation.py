@@ -74,7 +74,8 @@ class Validation:
         part = train_data.part(spread(range(len(train_data)), CHOICE_IMAGES))
         measure = partial(self.training_ap, model, part)
         self.input_size, measured = best_size(self._config.data.input_size, measure, limit=LARGEST_SIDE)
-        self._training_ap = measured[self.input_size]
+        if self._config.data.tiling is None:  # AP of windows is another
+            self._training_ap = measured[self.input_size]
         self._loader = build_validation_loader(self._config, self._dataset, self.input_size)
         found = ", ".join(f"{metric_text(ap)} at {height} x {width}" for (height, width), ap in measured.items())
         write_above_bar(

@@ -22,7 +22,7 @@ from rtmdet.stream.frames import Failure
 from rtmdet.stream.sources import ImageFile
 
 LEAST_SCORE = 0.05  # of the detections that are looked at
-MOST_BOXES = 1000  # of a photo
+MOST_BOXES = 30_000  # of a photo
 COPY, NEAR_COPY = "copy", "near copy"
 
 Watch = Callable[[Sequence[ImageFile]], Iterable[ImageFile]]  # iterates, with a progress bar

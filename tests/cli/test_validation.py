@@ -132,11 +132,14 @@ def test_the_remark_comes_once_after_the_choice(config: Config, monkeypatch: pyt
     said: list[str] = []
     monkeypatch.setattr("rtmdet.runs.validation.write_above_bar", said.append)
     monkeypatch.setattr(Validation, "training_ap", lambda *_: 0.9)
-    train_data, val_data = open_data(config)
-    validation = Validation(config, val_data, torch.device("cpu"))
-    model = build_rtmdet("nano", 1).eval()
-    validation(model)
-    validation.choose_input_size(model, train_data)
-    for _ in range(2):
+    windows = replace(config, data=replace(config.data, tile=64))  # whose AP is another than that of whole images
+    for settings, remarks in ((config, ["warning"]), (windows, [])):
+        train_data, val_data = open_data(settings)
+        validation = Validation(settings, val_data, torch.device("cpu"))
+        model = build_rtmdet("nano", 1).eval()
         validation(model)
-    assert [text.partition(":")[0] for text in said] == ["input size for detection", "warning"]
+        validation.choose_input_size(model, train_data)
+        for _ in range(2):
+            validation(model)
+        assert [text.partition(":")[0] for text in said] == ["input size for detection", *remarks]
+        said.clear()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_evaluation import CATEGORY_IDS, detections, evaluate, hard_run, index
 
-from rtmdet.evaluation.coco import BACKENDS
+from rtmdet.evaluation.coco import BACKENDS, CocoEvaluator, crowded_remark
 from rtmdet.evaluation.matches import ClassMatches
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE, THRESHOLDS, score_curve
 
@@ -111,3 +111,25 @@ def test_f1_equals_evaluating_only_what_scores_higher() -> None:
         row = evaluate(coco, kept).classes[0].curve
         assert row is not None
         assert row.f1[0] == pytest.approx(at(curve.f1, threshold), abs=1e-9)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_all_objects_of_a_crowd_count(backend: str) -> None:
+    """144 cats, all found from 0.6 on; COCO's metrics count 100 of them. Of two dogs one is found."""
+    cats = [(20 * column, 20 * row, 15, 15, CATEGORY_IDS[0], 0) for row in range(12) for column in range(12)]
+    dogs = [(250, 10, 40, 40, CATEGORY_IDS[1], 0), (250, 100, 40, 40, CATEGORY_IDS[1], 0)]
+    coco = index({1: [*cats, *dogs], 2: []})
+    rows = [(x, y, w, h, 0.9 - 0.002 * place, 0.0) for place, (x, y, w, h, _, _) in enumerate(cats)]
+    rows += [(250, 10, 40, 40, 0.5, 1.0), *((5, 150 + place, 9, 9, 0.3, 0.0) for place in range(9))]
+    evaluator = CocoEvaluator(coco, CATEGORY_IDS, backend)
+    evaluator.add_rows(1, np.array(rows))
+    metrics = evaluator.evaluate()
+    cat, dog = metrics.classes
+    assert cat.ap50 == pytest.approx(0.69, abs=0.01)  # 100 of 144
+    assert cat.curve is not None
+    assert cat.curve.best == 1
+    assert 0.3 < cat.curve.threshold < 0.62
+    assert dog.curve is not None
+    assert dog.curve.best == pytest.approx(2 / 3)
+    assert crowded_remark(coco, CATEGORY_IDS)[0].startswith("images with more than 100 objects of a class: 1; ")
+    assert crowded_remark(coco, CATEGORY_IDS[1:]) == []
