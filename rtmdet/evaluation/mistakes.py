@@ -17,6 +17,7 @@ from pycocotools.coco import COCO
 
 IOU = 0.5
 MOST_CONFUSIONS = 5  # that are printed
+MOSTLY, HARDLY = 0.5, 0.05  # shares of the objects of a class
 
 
 class Kind(StrEnum):
@@ -97,6 +98,20 @@ class Mistakes:
         return "\n".join(lines)
 
     __repr__ = __str__  # in a notebook
+
+    @property
+    def exchanged(self) -> list[Pair]:
+        """Classes that are mostly detected as one other class and hardly ever as themselves."""
+        objects = Counter[str]()
+        for pair, count in self.pairs.items():
+            objects[pair.truth] += count
+        return [
+            pair
+            for pair, count in self.pairs.items()
+            if pair.kind is Kind.CONFUSED
+            and count > MOSTLY * objects[pair.truth]
+            and self.pairs[Pair(pair.truth, pair.truth)] < HARDLY * objects[pair.truth]
+        ]
 
 
 def counts_text(counts: Mapping[Kind, int]) -> str:

@@ -12,6 +12,7 @@ from rtmdet import __version__
 from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import replace_file, unwritable
+from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.files import files_below, spread
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
@@ -128,7 +129,11 @@ def verify_file(
         worse = abs(measured[1] - ap) > LARGEST_AP_DIFFERENCE if most_drop is None else ap - measured[1] > most_drop
         if worse:
             faults.append(f"AP is {metric_text(measured[1])} instead of {metric_text(ap)}")
-    return ExportedFile(path, format, agreement, measured, tuple(faults))
+    ids = [*detector.category_ids]
+    note = ""
+    if format == "openmmlab" and ids != sorted(ids):
+        note = f"mmdet numbers classes as the JSON lists its categories: let it list {shortened(detector.classes)}"
+    return ExportedFile(path, format, agreement, measured, tuple(faults), note)
 
 
 def unverified(path: Path) -> Path:

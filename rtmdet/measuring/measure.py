@@ -15,6 +15,7 @@ from rtmdet.core.structures import Batch
 from rtmdet.core.threads import in_order
 from rtmdet.core.tiled_detection import detect_tiled
 from rtmdet.core.tiling import Tiling
+from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
@@ -25,6 +26,7 @@ from rtmdet.evaluation.matches import ClassMatches
 from rtmdet.evaluation.mistakes import Mistakes
 
 BOXES_PER_OBJECT = 3  # detections in crowded images
+NOTHING, FEW = 0.01, 5  # AP of a class that is never found, and the objects that it takes to tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,14 @@ def evaluate_detector(
     settings = for_crowds(replace(settings, backend=loading.backend or settings.backend), dataset)
     evaluator = run_detector(detector, dataset, settings, loading, tiling)
     metrics, matches = evaluator.evaluate_with_matches()
-    return Evaluation(metrics, tuple(matches), evaluator, dataset, settings, origin, detector.thresholds())
+    found = Evaluation(metrics, tuple(matches), evaluator, dataset, settings, origin, detector.thresholds())
+    if any(0 <= row.ap < NOTHING and row.objects >= FEW for row in metrics.classes) and found.mistakes.exchanged:
+        pairs = (f"{truth} as {name}" for truth, name in found.mistakes.exchanged)
+        warn(
+            f"objects of one class are detected as another ({shortened(pairs, 3)}): if the class names of {name} are "
+            "in the wrong order, give them in the right one with --class-names"
+        )
+    return found
 
 
 def letterboxes_of(batch: Batch) -> list[Letterbox]:

@@ -182,3 +182,14 @@ def test_files_of_a_published_name_are_not_for_the_folder_of_downloads(
     files = rtmdet.export(published, ["safetensors"], images=dataset / "val" / "images").files
     assert [file.path for file in files] == [Path("nano.safetensors")]
     assert [file.name for file in downloads.iterdir()] == [checkpoint.name]
+
+
+@pytest.mark.parametrize(("ids", "said"), [((7, 3), True), ((3, 7), False)])
+def test_a_file_for_mmdet_says_the_order_of_the_classes(
+    ids: tuple[int, int], said: bool, dataset: Path, tmp_path: Path
+) -> None:
+    """mmdet numbers classes as the data's JSON file lists them: usually by rising ids."""
+    facts = ModelFacts(("cat", "ant"), (64, 64), category_ids=ids, size="nano")
+    detector = Detector.from_model(build_rtmdet("nano", 2), facts, "cpu")
+    made = rtmdet.export(detector, ["openmmlab"], images=dataset / "val" / "images", out=tmp_path / "out")
+    assert ("as the JSON lists its categories: let it list cat, ant" in str(made)) == said

@@ -66,6 +66,16 @@ def test_each_object_is_found_once_by_the_surest_box_and_its_class_goes_first() 
     ]
 
 
+def test_classes_in_the_wrong_order() -> None:
+    """Two cats that are called dogs; with a third that is found, they are a confusion as others are."""
+    boxes = [(30 * place, 10, 20, 20) for place in range(3)]
+    wrong = [(*box, 0.9, DOG) for box in boxes]
+    objects = [entry(place, box, CAT) for place, box in enumerate(boxes, start=1)]
+    assert mistakes(objects, {1: wrong}).exchanged == [("cat", "dog")]
+    assert mistakes(objects, {1: wrong[:1]}).exchanged == []  # most are missed
+    assert mistakes(objects, {1: [*wrong[:2], (*boxes[2], 0.9, CAT)]}).exchanged == []
+
+
 def test_classes_that_the_file_lacks_are_not_compared() -> None:
     """As in the metrics: nobody labeled them."""
     categories = [{"id": 7, "name": "cat"}, {"id": 8, "name": "dog", "absent": True}]
