@@ -6,7 +6,7 @@ from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
-from rtmdet.core.wording import as_called
+from rtmdet.core.wording import as_called, as_given
 
 Item = TypeVar("Item")
 
@@ -22,7 +22,7 @@ def _speaks() -> bool:
 
 def _shown(text: str, stream: TextIO) -> str:
     """A message as a stream can show it: consoles and pipes of Windows lack the letters of most languages."""
-    text = as_called(text)
+    text = as_called(as_given(text))
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -18,6 +18,7 @@ SWITCHES = ("resume", "keep-classes", "nms", "half", "int8", "recursive", "decod
 
 _of_commands = False  # whether this is the command line, in all threads
 _for_python = ContextVar("_for_python", default=False)  # whether a function of the public interface is at work
+_given_names = ContextVar[Mapping[str, str]]("_given_names")  # of temporary files
 
 
 @contextmanager
@@ -42,6 +43,26 @@ def messages_for_python() -> Iterator[None]:
         raise
     finally:
         _for_python.reset(token)
+
+
+@contextmanager
+def named_as_given(names: Mapping[str, str]) -> Iterator[None]:
+    """Let printed lines and an InputError name what the user gave, by the paths of the temporary files made of it."""
+    token = _given_names.set(names)
+    try:
+        yield
+    except InputError as error:
+        error.args = (as_given(str(error)),)
+        raise
+    finally:
+        _given_names.reset(token)
+
+
+def as_given(text: str) -> str:
+    """A message that names what the user gave in place of temporary files."""
+    for path, given in _given_names.get({}).items():
+        text = text.replace(path, given)
+    return text
 
 
 def as_called(text: str) -> str:

@@ -9,6 +9,7 @@ from rtmdet.config.file import parse_config
 from rtmdet.config.places import moved
 from rtmdet.config.schema import SplitConfig
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import as_given, named_as_given
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.formats.open import FoundDataset, find_dataset
@@ -63,11 +64,9 @@ def _open_given(detector: Detector, data: Path, images: Path | None, split: str 
     name, found = _choose_split(source, split)
     with TemporaryDirectory() as folder:
         temporary = Path(folder) / f"{name}.json"  # named in no message: it will be gone
-        try:
+        with named_as_given({str(temporary): f"the {name} split of {data}"}):
             dataset = open_coco(detector, found.write(temporary), found.images)
-        except InputError as error:
-            raise InputError(str(error).replace(str(temporary), str(data))) from error
-    remarks = [*source.remarks, *(remark.replace(str(temporary), str(data)) for remark in dataset.remarks)]
+            remarks = [*source.remarks, *map(as_given, dataset.remarks)]
     if found.annotations is None:
         remarks[:0] = found.remarks
     if split is None and name == "train" and data.is_dir():

@@ -83,7 +83,24 @@ def test_an_error_about_a_temporary_file_names_the_given_one(
     (tmp_path / "sizes.json").write_text(json.dumps(content))
     (tmp_path / "images").symlink_to(dataset / "train" / "images")
     result = command("check", "--data", tmp_path / "sizes.json", "--weights", checkpoint)
-    assert f" in {tmp_path}/sizes.json), found" in result.stderr
+    assert f" in the train split of {tmp_path}/sizes.json), found" in result.stderr
+
+
+def test_a_line_about_a_temporary_file_names_the_given_data_and_the_split(
+    command: Command, dataset: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    for split in ("train", "val"):
+        source = dataset / split / "annotations.json"
+        result = command("data", "export", "yolo", source, "--split", split, "--out", tmp_path / "yolo")
+        assert result.returncode == 0, result.stderr
+    (data,) = (tmp_path / "yolo").glob("*.yaml")
+    data.write_text(data.read_text().replace("- balloon", "- balloon\n- kite"))
+    words = ("--data", data, "--weights", checkpoint, "--set", "data.classes=[balloon]", "--set", "train.device=cpu")
+    result = command("check", *words, "--set", "data.input_size=64")
+    assert result.returncode == 0, result.stderr
+    assert f"\nthe val split of {data}: not among the classes, so skipped: 'kite'\n" in result.stdout
+    result = command("evaluate", "--data", data, "--weights", checkpoint, "--device", "cpu", "--workers", 0)
+    assert f"\nthe val split of {data}: not among the classes, so skipped: 'kite'\n" in result.stdout
 
 
 def test_without_an_image_of_few_boxes_the_one_with_the_fewest_is_overfit(dataset: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.postprocess import postprocess
+from rtmdet.core.wording import named_as_given
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.evaluation.coco import CocoEvaluator
 from rtmdet.measuring.measure import letterboxes_of
@@ -50,11 +50,9 @@ def dry_run(options: RunOptions, *, overfits: bool = False) -> bool:
     if options.data is None:
         return check_run(read_configuration(options), overfits=overfits)
     with TemporaryDirectory() as folder:  # for converted annotations, to leave the run's folder untouched
-        try:
+        copies = {split: f"{folder}/data/{split}.json" for split in ("train", "val")}
+        with named_as_given({copy: f"the {split} split of {options.data}" for split, copy in copies.items()}):
             return check_run(OwnData.open(options, Path(folder)).configure(), overfits=overfits)
-        except InputError as error:  # the temporary file will be gone
-            converted = rf"{re.escape(folder)}/data/\w+\.json"
-            raise InputError(re.sub(converted, lambda _: str(options.data), str(error))) from error
 
 
 def check_run(config: Config, *, overfits: bool) -> bool:
