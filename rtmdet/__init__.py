@@ -76,6 +76,9 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> object:
+    if name in ("DetInferencer", "inference_detector", "init_detector"):
+        # No AttributeError, whose text `from rtmdet import ...` does not show.
+        raise ImportError(f"rtmdet has no {name}, which is mmdet's: use rtmdet.Detector, see docs/from-mmdet.md")
     if name not in _HOMES:
         raise AttributeError(f"module 'rtmdet' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

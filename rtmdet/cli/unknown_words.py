@@ -5,6 +5,8 @@ import difflib
 from collections.abc import Iterator, Sequence
 
 from rtmdet.cli.parser import COMMANDS
+from rtmdet.config.other_names import other_names
+from rtmdet.core.paths import PYTHON_CONFIG
 
 OTHER_COMMANDS = {
     **dict.fromkeys(("predict", "detect", "inference"), "infer"),
@@ -12,27 +14,6 @@ OTHER_COMMANDS = {
     **dict.fromkeys(("fit", "finetune", "fine-tune"), "train"),
     **dict.fromkeys(("cam", "boxam", "explain"), "visualize"),
     **dict.fromkeys(("convert", "dataset", "split", "merge"), "data"),
-}
-OTHER_OPTIONS = {  # -> ours, the first that the command has: an option, a setting (with a dot) or a bare word
-    **dict.fromkeys(("batch", "batch-size", "bs"), ("--batch", "data.batch_size")),
-    **dict.fromkeys(("imgsz", "img", "img-size", "image-size", "resolution"), ("--input", "data.input_size")),
-    **dict.fromkeys(("lr", "lr0", "learning-rate"), ("train.learning_rate",)),
-    **dict.fromkeys(("amp", "fp16"), ("--half", "train.precision")),
-    **dict.fromkeys(("gpu", "gpus", "cuda"), ("--device", "train.device")),
-    **dict.fromkeys(("nw", "num-workers"), ("--workers", "data.workers")),
-    **dict.fromkeys(("model", "weights", "checkpoint", "pretrained", "load-from"), ("--weights", "WEIGHTS")),
-    **dict.fromkeys(
-        ("name", "project", "output", "work-dir", "save-dir", "out-dir", "output-dir"), ("--output", "--out")
-    ),
-    **dict.fromkeys(("cfg", "yaml"), ("--config", "--data")),
-    **dict.fromkeys(("conf", "confidence", "conf-thres", "score-thr", "pred-score-thr", "threshold"), ("--score",)),
-    **dict.fromkeys(("iou", "iou-thres", "nms"), ("--nms-iou", "evaluation.iou_threshold")),
-    **dict.fromkeys(("max-det", "topk"), ("--max-boxes", "evaluation.max_detections")),
-    **dict.fromkeys(("save-txt", "save-json", "save-csv"), ("--save", "--out")),
-    **dict.fromkeys(("cfg-options", "opts"), ("--set",)),
-    **dict.fromkeys(("source", "img-path"), ("PATH", "PHOTOS")),
-    "include": ("--format",),
-    "task": ("--split",),
 }
 
 
@@ -62,7 +43,7 @@ def _with_hints(words: Sequence[str], known: Sequence[str], *, has_data: bool) -
         option, equals, value = word.partition("=")
         if not option.startswith("-") or value_follows:
             if not value_follows:
-                yield repr(word) if has_data else f"{word!r} (did you mean --data {word}?)"
+                yield _with_advice(word, has_data=has_data)
             value_follows = False
             continue
         value_follows = not equals and (not following.startswith("-") or following[1:2].isdigit())
@@ -74,12 +55,22 @@ def _with_hints(words: Sequence[str], known: Sequence[str], *, has_data: bool) -
         yield f"{option} (did you mean {hint}?)" if hint else option
 
 
+def _with_advice(word: str, *, has_data: bool) -> str:
+    """A word that is no option, with what may have been meant."""
+    if word.endswith(".py"):
+        return f"{word!r} ({PYTHON_CONFIG}: give a YAML file with --config, see docs/from-mmdet.md)"
+    return repr(word) if has_data else f"{word!r} (did you mean --data {word}?)"
+
+
 def _hint(name: str, known: Sequence[str]) -> str | None:
     """The option among `known`, or the setting, that may be meant by an option that they lack."""
     from rtmdet.config.file import SETTINGS  # not at the top: only errors need it
 
     settings = {key.rpartition(".")[2].replace("_", "-"): key for key in reversed(SETTINGS) if "--set" in known}
-    for ours in OTHER_OPTIONS.get(name, ()):
+    theirs = other_names(name)
+    if theirs == ():
+        return None
+    for ours in theirs or ():
         if ours in known or ("--set" in known and ours in SETTINGS):
             return ours
     if name in settings:

@@ -14,8 +14,10 @@ from pathlib import Path
 import yaml
 
 from rtmdet.config.limits import RangeError, kinds
+from rtmdet.config.other_names import other_names
 from rtmdet.config.schema import Config, Plain
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import refuse_python
 from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import one_line
 
@@ -40,6 +42,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises InputError with file, line and key for anything unknown, missing, of the wrong type or out of range.
     """
+    refuse_python(path, "a YAML file with settings")
     return parse_config(read_text(path, "configuration"), str(path), overrides)
 
 
@@ -178,7 +181,7 @@ def _build_dataclass(kind: type, node: yaml.Node, key: str) -> object:
         name = name_node.value if isinstance(name_node, yaml.ScalarNode) else _shown(name_node)
         dotted = f"{key}.{name}".lstrip(".")
         if name not in hints:
-            raise InputError(f"{_where(name_node, dotted)} is not a setting: {_suggest(name, hints, dotted)}")
+            raise InputError(f"{_where(name_node, dotted)} is not a setting: {_suggest(dotted, hints, value_node)}")
         if name in values:
             raise InputError(f"{_where(name_node, dotted)} is given twice: keep one")
         values[name] = _build(hints[name], value_node, dotted)
@@ -190,15 +193,30 @@ def _build_dataclass(kind: type, node: yaml.Node, key: str) -> object:
     return kind(**values)
 
 
-def _suggest(name: str, known: Iterable[str], dotted: str) -> str:
-    """A hint for an unknown setting: the nearest name, or all names of the section."""
-    if near := difflib.get_close_matches(name, known, n=1):
-        section = dotted.rpartition(".")[0]
-        return f"did you mean {f'{section}.{near[0]}'.lstrip('.')}?"
-    elsewhere = {key.rpartition(".")[2]: key for key in SETTINGS}
-    if near := difflib.get_close_matches(name, elsewhere, n=1, cutoff=0.8):
-        return f"did you mean {elsewhere[near[0]]}?"
-    return f"this section has {', '.join(known)}"
+def _suggest(dotted: str, known: Iterable[str], value: yaml.Node) -> str:
+    """A hint for an unknown setting: what other programs call so, the nearest name, or all names of the section."""
+    section, _, name = dotted.rpartition(".")
+    full = ".".join([dotted, *_first_keys(value)])
+    last = full.rpartition(".")[2]
+    theirs = other_names(full)
+    if theirs == ():
+        return "nothing here is like it; docs/settings.md lists all settings"
+    elsewhere = {key.rpartition(".")[2]: key for key in reversed(SETTINGS)}
+    found = [one for one in theirs or () if one in SETTINGS or one == "--resume"]
+    found = found or [elsewhere[one] for one in (last,) if one in elsewhere]
+    found = found or difflib.get_close_matches(name, known, n=1)
+    found = found or [elsewhere[one] for one in difflib.get_close_matches(name, elsewhere, n=1, cutoff=0.8)]
+    if not found:
+        return f"this section has {', '.join(known)}"
+    here = found[0].rpartition(".")[2]  # as far as this section has it, that is meant
+    return f"did you mean {f'{section}.{here}'.lstrip('.') if here in known else found[0]}?"
+
+
+def _first_keys(node: yaml.Node) -> Iterator[str]:
+    """The keys of sections within a section, always the first one, as of --set a.b.c=1."""
+    while isinstance(node, yaml.MappingNode) and node.value:
+        name, node = node.value[0]
+        yield str(name.value)
 
 
 def _build_tuple(arguments: tuple[typing.Any, ...], node: yaml.Node, key: str) -> tuple[object, ...]:

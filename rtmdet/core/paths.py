@@ -12,6 +12,13 @@ FilePath = str | os.PathLike[str]
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # of two letters at least: C:// is a drive of Windows
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')  # in the names of files on Windows
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # there, no files can have these names
+PYTHON_CONFIG = "a Python configuration, as OpenMMLab uses"  # nothing in it is run
+
+
+def refuse_python(path: Path, expected: str) -> None:
+    """Raise InputError for a configuration in Python, as people who come from OpenMMLab may give it."""
+    if path.suffix.lower() == ".py":
+        raise InputError(f"{path}: {PYTHON_CONFIG}; it is not run: expected {expected}, see docs/from-mmdet.md")
 
 
 def user_path(path: FilePath) -> Path:

@@ -20,8 +20,8 @@ import rtmdet
 from rtmdet.cli.main import main, run_command
 from rtmdet.cli.missing_packages import PACKAGES
 from rtmdet.cli.parser import COMMANDS, build_parser
-from rtmdet.cli.unknown_words import OTHER_OPTIONS
 from rtmdet.config.file import SETTINGS
+from rtmdet.config.other_names import OTHER_NAMES
 from rtmdet.models.zoo import SIZES, WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +59,8 @@ def test_import_of_the_package_is_light() -> None:
     assert not HEAVY & set(result.stdout.split())
     result = python("-c", "import rtmdet; rtmdet.Detectro")
     assert "module 'rtmdet' has no attribute 'Detectro'" in result.stderr
+    with pytest.raises(ImportError, match=r"no DetInferencer, which is mmdet's: use rtmdet.Detector"):
+        from rtmdet import DetInferencer  # noqa: F401
 
 
 @pytest.mark.slow
@@ -199,6 +201,10 @@ def test_other_words_get_the_list(command: Command) -> None:
         ("infer --source a.jpg", "rtmdet infer has no --source (did you mean PATH, without an option?)"),
         ("infer a.jpg --iou 1", "rtmdet infer has no --iou"),
         ("train --data x --lr -0.1", "rtmdet train has no --lr (did you mean --set train.learning_rate=-0.1?)"),
+        ("train --data x --val-interval 5", "rtmdet train has no --val-interval (did you mean --set "
+         "train.validate_every=5?)"),
+        ("train --data x --optimizer SGD", "rtmdet train has no --optimizer"),
+        ("train --data x --resume-from a.pth", "rtmdet train has no --resume-from (did you mean --resume?)"),
         ("train data/x", "rtmdet train has no 'data/x' (did you mean --data data/x?)"),
     ],
 )  # fmt: skip
@@ -215,10 +221,26 @@ def test_training_needs_data_or_a_configuration(capsys: pytest.CaptureFixture[st
         assert capsys.readouterr().err == expected
 
 
+@pytest.mark.parametrize(
+    "words", ["train --config {}", "check --data {}", "train {}", "info {}", "data check x --config {}", "export {}"]
+)
+def test_a_python_configuration_is_named_as_such_and_not_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: str
+) -> None:
+    path = tmp_path / "rtmdet_tiny.py"
+    path.write_text(f"open({str(tmp_path / 'run')!r}, 'w')\n")
+    assert main(words.format(path).split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{path}" in line
+    assert "a Python configuration, as OpenMMLab uses" in line
+    assert "docs/from-mmdet.md" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_hints_for_unknown_options_exist() -> None:
     actions = [action for parser in parsers(build_parser()) for action in parser._actions]
     known = {name for action in actions for name in (*action.option_strings, action.metavar)} | set(SETTINGS)
-    assert {ours for options in OTHER_OPTIONS.values() for ours in options} <= known
+    assert {ours for options in OTHER_NAMES.values() for ours in options} <= known
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,44 @@ def test_names_a_bad_override(tmp_path: Path, override: str, expected: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("load_from", "model.weights"),
+        ("work_dir", "train.output"),
+        ("train.work_dir", "train.output"),
+        ("train.val_interval", "train.validate_every"),
+        ("train.warmup", "train.warmup_iterations"),
+        ("optim_wrapper.optimizer.lr", "train.learning_rate"),
+        ("optim_wrapper.clip_grad.max_norm", "train.clip_gradient"),
+        ("train_dataloader.batch_size", "data.batch_size"),
+        ("train_dataloader.dataset.data_prefix.img", "data.train.images"),
+        ("val_dataloader.dataset.ann_file", "data.val.annotations"),
+        ("data.val.ann_file", "data.val.annotations"),
+        ("auto_scale_lr.enable", "train.scale_learning_rate"),
+        ("default_hooks.checkpoint.max_keep_ckpts", "train.keep_epochs"),
+        ("data.filter_empty_gt", "data.keep_empty"),
+        ("data.metainfo.classes", "data.classes"),
+        ("model.test_cfg.score_thr", "evaluation.score_threshold"),
+        ("model.test_cfg.nms.iou_threshold", "evaluation.iou_threshold"),
+        ("model.test_cfg.max_per_img", "evaluation.max_detections"),
+        ("lr0", "train.learning_rate"),
+        ("imgsz", "data.input_size"),
+        ("workers", "data.workers"),
+        ("amp", "train.precision"),
+        ("resume_from", "--resume"),
+    ],
+)
+def test_names_of_other_programs_lead_to_ours(tmp_path: Path, theirs: str, ours: str) -> None:
+    assert message(tmp_path, DATA, f"{theirs}=1").endswith(f" is not a setting: did you mean {ours}?")
+
+
+@pytest.mark.parametrize("theirs", ["optimizer", "train.momentum", "default_hooks.checkpoint.interval"])
+def test_what_has_no_counterpart_gets_no_guess(tmp_path: Path, theirs: str) -> None:
+    assert "is not a setting: nothing here is like it" in message(tmp_path, DATA, f"{theirs}=1")
+    assert "did you mean" not in message(tmp_path, DATA, "model.test_cfg.nms.type=soft_nms")
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("", "expected settings such as `train:`"),

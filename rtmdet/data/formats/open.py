@@ -8,7 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.paths import with_own_name
+from rtmdet.core.paths import refuse_python, with_own_name
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, read_and_repair
 from rtmdet.data.coco.layout import coco_files, place_coco, read_documents
@@ -112,6 +112,7 @@ def find_dataset(path: Path, images: Path | None = None) -> FoundDataset:
         raise InputError(f"{images}: expected the image folder of {path}, found none; check the path")
     if not os.path.exists(path):  # also for a text that no path can be
         raise InputError(f"{path}: no such file or folder; check the path")
+    refuse_python(path, "the folder or file of the labels")
     place = with_own_name(path)
     found = _recognize(place, images) or _search_below(place, images)
     if found is None:
