@@ -237,7 +237,9 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--calibrate", type=as_path, metavar="FOLDER",
                         help="images for --int8 (default: the training images of the run or of --data)")  # fmt: skip
     parser.add_argument("--size", help="model size (nano tiny s m l x), if the checkpoint does not store it")
-    parser.add_argument("--class-names", metavar="A,B,C", help="class names in order, if the checkpoint stores none")
+    parser.add_argument(
+        "--class-names", metavar="A,B,C", help="class names in order, if the checkpoint stores none or wrong ones"
+    )
     parser.add_argument("--input", type=int, help="side of the square input in pixels (default: the checkpoint's)")
 
 
@@ -307,7 +309,9 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         help="checkpoint, folder of a run (its last.pth) or published name (default rtmdet-tiny-coco)",
     )
     parser.add_argument("--size", help="model size (nano tiny s m l x), if the checkpoint does not store it")
-    parser.add_argument("--class-names", metavar="A,B,C", help="class names in order, if the checkpoint stores none")
+    parser.add_argument(
+        "--class-names", metavar="A,B,C", help="class names in order, if the checkpoint stores none or wrong ones"
+    )
     parser.add_argument("--input", type=int, help="side of the square input in pixels (default: the checkpoint's)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps or auto (default)")
 

@@ -24,6 +24,11 @@ def read_results(path: Path, coco: COCO, category_ids: Sequence[int]) -> dict[in
     Detections of categories that are not in `category_ids` are left out. Raises InputError at the first fault.
     """
     entries = read_json(path)
+    if isinstance(entries, dict) and entries.keys() >= {"labels", "scores", "bboxes"}:
+        raise InputError(
+            f"{path}: detections in one image, as mmdet's DetInferencer writes them: expected those in all images as "
+            "COCO results, the *.bbox.json that mmdet's CocoMetric writes with outfile_prefix"
+        )
     if not isinstance(entries, list):
         raise InputError(f"{path}: expected a list of detections as evaluate --out writes, found {shown(entries)}")
     labels = {category: label for label, category in enumerate(category_ids)}

@@ -19,6 +19,7 @@ import torch
 from torch.serialization import safe_globals
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import refuse_python
 from rtmdet.core.wording import one_line
 
 # Torch's warnings about files that we read or report. Set once for the whole process: warnings.catch_warnings around
@@ -62,6 +63,7 @@ def read_pickled(path: Path) -> object:
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
         raise InputError(f"{path}: expected a checkpoint file, found {found}: check the path")
+    refuse_python(path, "a checkpoint")
     try:
         return _load(path)
     except InputError:
@@ -156,6 +158,11 @@ def _names(file: IO[bytes]) -> Iterator[str]:
 
 def _refusal(path: Path, name: str) -> InputError:
     """The error for a name that is not on torch's list or ours."""
+    if name == "torch.storage._load_from_bytes":  # tensors in a plain pickle
+        return InputError(
+            f"{path}: pickled results (of mmdet's tools/test.py --out), or weights that torch.save did not write, "
+            "are not read: for results give the *.bbox.json that CocoMetric writes with outfile_prefix"
+        )
     return InputError(
         f"{path}: asks for {name}, which would run code: refused, the file was not loaded; "
         "expected tensors, containers and numbers; save the weights alone, as a state_dict"

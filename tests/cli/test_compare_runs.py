@@ -1,6 +1,7 @@
 """`rtmdet compare`: runs, checkpoints and results files on the same images, and what is refused."""
 
 import json
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -218,6 +219,17 @@ def test_refuses_another_file_in_place_of_results(
     path = tmp_path / "a.json"
     path.write_text(json.dumps(content))
     refused(command("compare", path, path, "--annotations", truth), f"{path}: ", "expected a")
+
+
+def test_results_of_mmdet_in_other_formats_get_the_format_to_give(
+    truth: Path, tmp_path: Path, command: Command
+) -> None:
+    path, pickled = tmp_path / "photo.json", tmp_path / "results.pkl"
+    path.write_text(json.dumps({"labels": [0], "scores": [0.5], "bboxes": [[0, 0, 9, 9]]}))
+    pickled.write_bytes(pickle.dumps([{"pred_instances": {"bboxes": torch.zeros(1, 4)}}], protocol=2))
+    expected = "the *.bbox.json that "
+    refused(command("compare", path, path, "--annotations", truth), f"{path}: detections in one image, ", expected)
+    refused(command("compare", pickled, path, "--annotations", truth), f"{pickled}: pickled results ", expected)
 
 
 def test_the_input_may_be_given_for_both(finished: Finished, command: Command) -> None:
