@@ -21,7 +21,7 @@ SMALL = [*ONE_EPOCH, "--set", "data.input_size=[256,256]"]  # finds something, f
 SIZE = ["--set", "data.input_size=[128,128]", "--set", "evaluation.choose_input_size=false"]
 TINY = [*ONE_EPOCH, *SIZE]
 
-NAMES = ("own-data", "training", "looking-inside", "models", "infer", "label", "export")
+NAMES = ("own-data", "training", "looking-inside", "models", "infer", "label", "export", "from-mmdet")
 DOCUMENTS = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 PERSON = ["--set", shlex.quote(f"model.weights={WEIGHTS}")]
 TWO = "torchrun --nproc-per-node 2 train.py --config configs/balloon_nano.yaml --set data.batch_size=2"

@@ -158,12 +158,10 @@ def _names(file: IO[bytes]) -> Iterator[str]:
 
 def _refusal(path: Path, name: str) -> InputError:
     """The error for a name that is not on torch's list or ours."""
-    if name == "torch.storage._load_from_bytes":  # tensors in a plain pickle
-        return InputError(
-            f"{path}: pickled results (of mmdet's tools/test.py --out), or weights that torch.save did not write, "
-            "are not read: for results give the *.bbox.json that CocoMetric writes with outfile_prefix"
+    expected = "expected tensors, containers and numbers; save the weights alone, as a state_dict"
+    if name == "torch.storage._load_from_bytes":  # tensors that torch.save did not write
+        expected += (
+            "; if these are results (of mmdet's tools/test.py --out), give the *.bbox.json that CocoMetric writes with "
+            "outfile_prefix"
         )
-    return InputError(
-        f"{path}: asks for {name}, which would run code: refused, the file was not loaded; "
-        "expected tensors, containers and numbers; save the weights alone, as a state_dict"
-    )
+    return InputError(f"{path}: asks for {name}, which would run code: refused, the file was not loaded; {expected}")

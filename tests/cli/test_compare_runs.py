@@ -229,7 +229,7 @@ def test_results_of_mmdet_in_other_formats_get_the_format_to_give(
     pickled.write_bytes(pickle.dumps([{"pred_instances": {"bboxes": torch.zeros(1, 4)}}], protocol=2))
     expected = "the *.bbox.json that "
     refused(command("compare", path, path, "--annotations", truth), f"{path}: detections in one image, ", expected)
-    refused(command("compare", pickled, path, "--annotations", truth), f"{pickled}: pickled results ", expected)
+    refused(command("compare", pickled, path, "--annotations", truth), f"{pickled}: asks for ", expected)
 
 
 def test_the_input_may_be_given_for_both(finished: Finished, command: Command) -> None:
