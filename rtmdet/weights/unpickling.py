@@ -161,7 +161,7 @@ def _refusal(path: Path, name: str) -> InputError:
     expected = "expected tensors, containers and numbers; save the weights alone, as a state_dict"
     if name == "torch.storage._load_from_bytes":  # tensors that torch.save did not write
         expected += (
-            "; if these are results (of mmdet's tools/test.py --out), give the *.bbox.json that CocoMetric writes with "
-            "outfile_prefix"
+            "; if these are results (of mmdet's tools/test.py --out), give the *.bbox.json that CocoMetric writes "
+            "with outfile_prefix"
         )
     return InputError(f"{path}: asks for {name}, which would run code: refused, the file was not loaded; {expected}")
