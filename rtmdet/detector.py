@@ -272,18 +272,21 @@ class Detector:
     def save(self, path: FilePath) -> None:
         """Write the network with its names, thresholds and sizes into one .pth file, as a training does.
 
-        Raises InputError for exported files, for merged batch norms (open with fold=False), and if it fails.
+        Raises InputError for exported files, for merged batch norms (open with fold=False), for a network that could
+        not be opened again, and if it fails.
         """
         from rtmdet.models.folding import is_folded
         from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
-        from rtmdet.weights.load import find_size
+        from rtmdet.weights.load import check_rebuilt, find_size
 
         target, state = user_path(path), self.model.state_dict()
         if target.suffix.lower() != ".pth" or target.is_dir():
             raise InputError(f"{target}: expected the name of a file that ends in .pth: give another one")
         if is_folded(self.model):
             raise InputError(f"{self.path}: the batch norms of this detector are merged: open it with fold=False")
-        facts = replace(self.facts, size=self.facts.size or find_size(state) or "")
+        backbone = getattr(self.model, "backbone_name", "")
+        facts = replace(self.facts, size=find_size(state) or self.facts.size, backbone=backbone)
+        check_rebuilt(state, facts)
         target.parent.mkdir(parents=True, exist_ok=True)
         save_checkpoint(target, model_state=state, meta=CheckpointMeta(facts))
 

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import get_overloads
 
@@ -21,6 +22,7 @@ import pytest
 import torch
 from lively import CLASSES, SIZE, assert_close, lively_model
 from PIL import Image
+from torch import nn
 
 import rtmdet
 from rtmdet.core.detections import Detections
@@ -612,3 +614,25 @@ def test_a_value_range_is_two_rising_values(weights: Path, pair: object) -> None
     assert detector.value_range == detector.facts.value_range == (300, 1320)
     assert detector.with_nms(NmsSettings(0.5)).value_range == (300, 1320)
     assert detector(deep).image_size == (64, 96)
+
+
+def test_what_could_not_be_opened_again_is_not_saved(tmp_path: Path) -> None:
+    """Facts of another run, and networks that no published size describes."""
+    path, old = (
+        tmp_path / "new.pth",
+        ModelFacts(("cat",), SIZE, category_ids=(1,), score_thresholds=(0.5,), size="nano"),
+    )
+    model = build_rtmdet("nano", 2)
+    with pytest.raises(InputError, match=r"^category_ids: expected one per class, 2, found 1: give as many, or none"):
+        Detector.from_model(model, replace(old, classes=("a", "b")), "cpu")
+    with pytest.raises(InputError, match=r"^score_thresholds: expected one per class, 2, found 1"):
+        Detector.from_model(model, replace(old, classes=("a", "b"), category_ids=(1, 2)), "cpu")
+    Detector.from_model(build_rtmdet("tiny", 1), old, "cpu").save(path)
+    assert Detector(path, device="cpu").facts.size == "tiny", "not that of the facts"
+    wider, other = build_rtmdet("nano", 1), build_rtmdet("tiny", 1)
+    for network in (
+        RTMDet(wider.backbone, other.neck, other.bbox_head),
+        RTMDet(nn.Conv2d(3, 8, 1), wider.neck, wider.bbox_head),
+    ):
+        with pytest.raises(InputError, match=r"^this network is no RTMDet of the published sizes, nano, tiny"):
+            Detector.from_model(network, old, "cpu").save(path)

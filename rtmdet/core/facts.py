@@ -51,13 +51,18 @@ class ModelFacts:
             )
 
     def check_classes(self, classes: int) -> None:
-        """Raise InputError unless the network has as many classes as there are names."""
+        """Raise InputError unless the network has as many classes as there are names, ids and thresholds."""
         if len(self.classes) != classes:
             raise InputError(
                 f"the detector has {classes} class{'' if classes == 1 else 'es'}, found {len(self.classes)} names "
                 f"({', '.join(self.classes)}): "
                 "give as many names as there are classes"
             )
+        for what, values in (("category_ids", self.category_ids), ("score_thresholds", self.score_thresholds)):
+            if values and len(values) != classes:
+                raise InputError(
+                    f"{what}: expected one per class, {classes}, found {len(values)}: give as many, or none, ()"
+                )
 
 
 def check_names(names: Iterable[str]) -> None:

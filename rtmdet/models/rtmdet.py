@@ -36,12 +36,27 @@ class RTMDet(nn.Module):
         return self.backbone.name if isinstance(self.backbone, TimmBackbone) else ""
 
     def forward(self, images: Tensor) -> DenseOutputs:
-        """(B, 3, H, W) uint8 RGB, H and W multiples of 32 -> class logits and distances at every prior."""
+        """(B, 3, H, W) uint8 RGB, H and W multiples of 32 -> class logits and distances at every prior.
+
+        Values are 0 .. 255, also as floats. Raises InputError for another shape.
+        """
+        if isinstance(images, Tensor) and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+            _check_shape(images)
         return self.bbox_head(self.neck(self.backbone(self.normalize(images))))
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 RGB -> normalized BGR in the model's dtype: the only place where channels are reordered."""
         return (images.flip(1).to(self.mean.dtype) - self.mean) / self.std
+
+
+def _check_shape(images: Tensor) -> None:
+    """Raise InputError for what would be read as another image, or fail inside the network."""
+    shape = tuple(images.shape)
+    if len(shape) != 4 or shape[1] != 3 or any(side < 32 or side % 32 for side in shape[2:]):
+        raise InputError(
+            f"images: expected (B, 3, H, W), H and W multiples of 32, found {shape}; a Detector takes pictures of "
+            "any size"
+        )
 
 
 @checked

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rtmdet.core.boxes import decode_distances, generalized_iou, grid_priors, valid_priors
 from rtmdet.core.distributed import sum_over_processes, world_size
+from rtmdet.core.errors import InputError
 from rtmdet.core.structures import DenseOutputs, Losses, Target
 from rtmdet.training.assigner import TOPK, assign
 
@@ -60,6 +61,8 @@ class Criterion:
     def __call__(
         self, outputs: DenseOutputs, targets: Sequence[Target], shown: Sequence[tuple[int, int]] | None = None
     ) -> Losses:
+        if (found := outputs.logits[0].shape[1]) != self.num_classes:
+            raise InputError(f"outputs: expected those of {self.num_classes} classes, found {found}")
         logits, distances = flatten_levels(outputs.logits), flatten_levels(outputs.distances)
         sizes = [(level.shape[2], level.shape[3]) for level in outputs.logits]
         points, strides = grid_priors(sizes, device=logits.device, dtype=logits.dtype)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import CocoMetrics
 
 
@@ -36,6 +37,13 @@ class ValidationRecord:
 
 class Callback:
     """Receives the events of a run, e.g. for an experiment tracker. Override the methods you need."""
+
+    def __init_subclass__(cls) -> None:
+        """Raise InputError for a method of an event that there is not, which would never be called."""
+        for name in vars(cls):
+            if name.startswith("on_") and not hasattr(Callback, name):
+                known = [event for event in vars(Callback) if event.startswith("on_")]
+                raise InputError(f"{cls.__name__}.{name}: there is no such event: expected {', '.join(known)}")
 
     def on_step(self, record: StepRecord) -> None:
         """After every optimizer step."""

@@ -19,7 +19,7 @@ from rtmdet.core.facts import USUAL_INPUT_SIZE, ModelFacts, numbered, read_facts
 from rtmdet.core.wording import one_line, shortened
 from rtmdet.models.backbone import CSPNeXt, scaled_channels
 from rtmdet.models.norm_statistics import is_blank
-from rtmdet.models.rtmdet import RTMDet
+from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.models.zoo import SIZES
 from rtmdet.weights.checkpoint import is_ours, parse_meta
 from rtmdet.weights.openmmlab import (
@@ -243,6 +243,18 @@ def find_size(tensors: Mapping[str, Tensor]) -> str | None:
         if found == {f"backbone.{key}": t.shape for key, t in backbone.state_dict().items()}:
             return name
     return None
+
+
+def check_rebuilt(tensors: Mapping[str, Tensor], facts: ModelFacts) -> None:
+    """Raise InputError unless a network that is built by its facts has exactly these tensors."""
+    facts.check_classes(len(facts.classes))
+    with torch.device("meta"):
+        twin = build_rtmdet(facts.size or "tiny", len(facts.classes), backbone=facts.backbone or None).state_dict()
+    if {name: t.shape for name, t in tensors.items()} != {name: t.shape for name, t in twin.items()}:
+        raise InputError(
+            f"this network is no RTMDet of the published sizes, {', '.join(SIZES)}, with {len(facts.classes)} "
+            "classes, so its file could not be opened again: write its state_dict with torch.save"
+        )
 
 
 def missing_size(weights: LoadedWeights, option: str) -> InputError:

@@ -292,3 +292,8 @@ def test_data_commands_need_no_torch(dataset: Path, tmp_path: Path) -> None:
     words = ["data", "split", str(dataset / "train/annotations.json"), "--val", "0.34", "--out", str(tmp_path)]
     code = f"import sys; from rtmdet.cli.main import main; sys.exit(main({words}) or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_misspelt_event_is_refused() -> None:
+    with pytest.raises(rtmdet.InputError, match=r"^Misspelt.on_steps: there is no such event: expected on_step, "):
+        type("Misspelt", (rtmdet.Callback,), {"on_steps": lambda *_: None})

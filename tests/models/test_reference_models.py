@@ -203,3 +203,10 @@ def test_impossible_models_are_refused_with_one_line() -> None:
         build_rtmdet("huge", 80)
     with pytest.raises(InputError, match=r"^a detector needs at least one class, found 0$"):
         build_rtmdet("tiny", 0)
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 64), (1, 1, 64, 64), (1, 64, 64, 3), (1, 3, 60, 64), (1, 3, 0, 64)])
+def test_inputs_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    """An image without the batch would be read upside down, one channel as three."""
+    with pytest.raises(InputError, match=r"^images: expected \(B, 3, H, W\), H and W multiples of 32, found"):
+        build_rtmdet("nano", 1)(torch.zeros(shape, dtype=torch.uint8))

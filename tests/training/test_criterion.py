@@ -9,6 +9,7 @@ from golden import reference
 from torch import Tensor
 
 from rtmdet.core.boxes import decode_distances, grid_priors, level_sizes, valid_priors
+from rtmdet.core.errors import InputError
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs, Losses, Target
 from rtmdet.training.assigner import assign
@@ -293,3 +294,8 @@ def test_a_background_cell_that_overflows_leaves_the_losses_alone() -> None:
     cell = int(background.nonzero()[0])  # in the first level
     outputs.distances[0].flatten(2)[0, :, cell] = torch.inf
     assert compute(outputs, targets).total.item() == pytest.approx(expected.total.item())
+
+
+def test_a_head_of_other_classes_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^outputs: expected those of 2 classes, found 3$"):
+        Criterion(CLASSES - 1)(random_outputs(batch=1), [EMPTY])
