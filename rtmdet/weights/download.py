@@ -16,7 +16,7 @@ from rtmdet.core.console import bars_hidden
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
 from rtmdet.core.whole_file import replace_file
-from rtmdet.core.wording import one_line
+from rtmdet.core.wording import one_line, shortened
 from rtmdet.models.zoo import WEIGHTS
 from rtmdet.weights.checkpoint import LAST
 
@@ -27,6 +27,7 @@ except ImportError:  # Windows
 
 TIMEOUT = 30.0  # seconds without an answer or a byte
 CHUNK = 1 << 20  # bytes
+FILES_SHOWN = 3  # checkpoints of a folder
 
 
 def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
@@ -38,8 +39,7 @@ def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
     place = place_of(name_or_path)
     if place is not None:
         if not place.exists():
-            folder = place.parent
-            raise InputError(f"{folder}: expected the folder of a run, found no {LAST} in it; give a checkpoint file")
+            raise _no_run(place.parent)
         return place
     name = str(name_or_path)
     if name not in WEIGHTS:
@@ -52,6 +52,15 @@ def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
             if not target.is_file():  # another process may have downloaded it meanwhile
                 download(WEIGHTS[name].url, target, sha256_prefix=WEIGHTS[name].sha256_prefix, progress=progress)
     return target
+
+
+def _no_run(folder: Path) -> InputError:
+    """The line for a folder without LAST, such as mmdet's, with its checkpoints: best ones first, then the newest."""
+    files = [path for path in folder.glob("*.pth") if path.is_file()]
+    files.sort(key=lambda path: (path.name.startswith("best"), path.stat().st_mtime, path.name), reverse=True)
+    names = shortened((path.name for path in files), FILES_SHOWN)
+    remedy = f"give a file in it: {names}" if files else "give a checkpoint file"
+    return InputError(f"{folder}: expected the folder of a run, found no {LAST} in it; {remedy}")
 
 
 def place_of(name_or_path: str | Path) -> Path | None:

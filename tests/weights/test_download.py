@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 import sys
 import threading
 import time
@@ -161,3 +162,18 @@ def test_published_hashes_are_the_ends_of_their_addresses() -> None:
     for name, weights in WEIGHTS.items():
         assert weights.url.startswith("https://download.openmmlab.com/")
         assert weights.backbone_only or weights.url.endswith(f"-{weights.sha256_prefix}.pth"), name
+
+
+def test_a_folder_of_mmdet_names_its_checkpoints(tmp_path: Path) -> None:
+    """The best ones first, then the newest."""
+    names = ["best_coco_bbox_mAP_epoch_4.pth", "epoch_2.pth", "epoch_10.pth", "epoch_11.pth"]
+    for age, name in enumerate(names):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (age, age))
+    (tmp_path / "last_checkpoint").write_text("epoch_11.pth")
+    with pytest.raises(InputError) as caught:
+        download.resolve(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: expected the folder of a run, found no last.pth in it; give a file in it: "
+        "best_coco_bbox_mAP_epoch_4.pth, epoch_11.pth, epoch_10.pth and 1 more"
+    )
