@@ -18,7 +18,7 @@ from rtmdet.core.whole_file import write_whole
 from rtmdet.models.folding import is_folded
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
-from rtmdet.weights.load import find_size
+from rtmdet.weights.load import find_size, read_checkpoint
 from rtmdet.weights.openmmlab_file import openmmlab_config
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def write_network(
         facts = replace(facts, size=facts.size or find_size(tensors) or "")
         config = openmmlab_config(facts)
         write_whole(path.with_suffix(SECOND_FILE[path.suffix]), config.encode())
-        save_checkpoint(path, model_state=tensors, meta=CheckpointMeta(facts, openmmlab_config=config))
+        epoch = None if source is None else read_checkpoint(source).epoch
+        save_checkpoint(path, model_state=tensors, meta=CheckpointMeta(facts, epoch or 0, openmmlab_config=config))
     else:
         write_whole(path, safetensors.torch.save(tensors, known.to_text()))
 

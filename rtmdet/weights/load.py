@@ -129,7 +129,7 @@ def read_checkpoint(path: Path) -> LoadedWeights:
             tensors,
             meta.facts,
             trained_size=meta.trained_size,
-            epoch=meta.epoch,
+            epoch=meta.epoch if meta.epoch or meta.iteration else None,  # both 0: of a detector in memory
             origin="a checkpoint of this package",
         )
     check_network(path, tensors)

@@ -20,7 +20,8 @@ from rtmdet.deploy.export import ExportOptions, Tracer, write_network
 from rtmdet.detector import Detector
 from rtmdet.models.folding import fold_batch_norms
 from rtmdet.models.rtmdet import RTMDet
-from rtmdet.weights.load import find_size
+from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
+from rtmdet.weights.load import find_size, read_checkpoint
 from rtmdet.weights.openmmlab_file import openmmlab_config
 
 FACTS = ModelFacts(
@@ -151,3 +152,12 @@ def test_a_model_in_memory_knows_its_size_by_its_tensors(model: RTMDet, tmp_path
     path = tmp_path / "a-openmmlab.pth"
     write_network(Tracer(model), ModelFacts(CLASSES, SIZE), path, "openmmlab", ExportOptions(), source=None)
     assert Detector(path, device="cpu").facts.size == "nano"
+
+
+def test_the_file_keeps_the_epoch_of_the_training(model: RTMDet, tmp_path: Path) -> None:
+    source, path = tmp_path / "last.pth", tmp_path / "last-openmmlab.pth"
+    meta = CheckpointMeta(FACTS, epoch=6, iteration=60)
+    save_checkpoint(source, model_state=model.state_dict(), meta=meta)
+    for given, epoch in ((source, 6), (None, None)):
+        write_network(Tracer(model), FACTS, path, "openmmlab", ExportOptions(), source=given)
+        assert read_checkpoint(path).epoch == epoch
