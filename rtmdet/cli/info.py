@@ -39,15 +39,17 @@ def describe_checkpoint(name: str) -> list[tuple[str, str]]:
 
 def describe_file(weights: "LoadedWeights") -> list[tuple[str, str]]:
     """The contents of a weights file, as pairs of key and text."""
-    count = weights.num_classes
+    count, fault = weights.num_classes, find_fault(weights)
     names = ", ".join(weights.classes or ()) or "without names"
     return [
         ("file", f"{weights.path}, {weights.origin}"),
-        ("model", describe_model(weights)),
+        ("model", describe_model(weights, fault)),
+        *([("not usable", fault)] if fault else []),
         ("classes", "none" if count is None else f"{count}: {names}"),
         ("input", describe_sizes(weights)),
         *([] if count is None else describe_facts(weights.facts)),
         ("epoch", "" if weights.epoch is None else str(weights.epoch)),
+        *([("not applied", ", ".join(weights.unapplied))] if weights.unapplied else []),
         ("batch norms", "with running statistics" if weights.has_statistics else WITHOUT_STATISTICS),
     ]
 
@@ -80,14 +82,36 @@ def describe_facts(facts: ModelFacts) -> list[tuple[str, str]]:
     ]
 
 
-def describe_model(weights: "LoadedWeights") -> str:
-    """Size and backbone."""
+def find_fault(weights: "LoadedWeights") -> str:
+    """Why no command takes the detector in a file; empty for what can be used, and for what is no detector."""
+    import torch
+
+    from rtmdet.models.rtmdet import build_rtmdet
+    from rtmdet.weights.load import fitting_tensors, missing_size
+
+    if not weights.is_rtmdet or weights.backbone_only or weights.facts.backbone:  # the last needs timm
+        return ""
+    try:
+        if not weights.facts.size:
+            raise missing_size(weights, "--size")
+        with torch.device("meta"):  # shapes alone
+            model = build_rtmdet(weights.facts.size, weights.num_classes or 1)
+        fitting_tensors(model, weights)
+    except InputError as error:
+        return str(error).removeprefix(f"{weights.path}: ")
+    return ""
+
+
+def describe_model(weights: "LoadedWeights", fault: str) -> str:
+    """Size and backbone; with a fault perhaps only the backbone is of that size."""
     facts = weights.facts
     if not weights.is_rtmdet:
         return (
             f"not an RTMDet, perhaps a backbone for model.backbone_weights ({shortened(sorted(weights.tensors), 3)})"
         )
     size = f"RTMDet-{facts.size}" if facts.size else "an RTMDet of no published size"
+    if facts.size and fault:
+        size = f"an RTMDet with the backbone of {size}"
     backbone = f" with the backbone {facts.backbone}" if facts.backbone else ""
     values = sum(t.numel() for t in weights.tensors.values())
     return f"{size}{backbone}, {values / 1e6:.2f} million parameters and buffers"

@@ -10,6 +10,7 @@ from torch import nn
 from rtmdet.core.arguments import unusable_device
 from rtmdet.core.arrays import Array
 from rtmdet.core.backend import Selection
+from rtmdet.core.console import warn
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts, numbered
@@ -108,9 +109,12 @@ def open_checkpoint(
     if not facts.size:
         raise missing_size(checkpoint, "--size")
     if classes is None:
-        raise InputError(
-            f"{checkpoint.path} has no class layers: it is a backbone to start training from, not a detector"
-        )
+        kind = "a backbone to start training from, not a detector"
+        if not checkpoint.backbone_only:
+            kind = "another detector on such a backbone, not an RTMDet"
+        raise InputError(f"{checkpoint.path} has no class layers of an RTMDet: it is {kind}")
+    if checkpoint.unapplied:
+        warn(f"{path}: settings of its configuration that are not applied here: {shortened(checkpoint.unapplied)}")
     if len(facts.classes) != classes:  # these names are of another detector
         facts = replace(facts, classes=numbered(classes), named=False, category_ids=(), score_thresholds=())
     backbone = facts.backbone or None  # its weights are in the checkpoint: no download

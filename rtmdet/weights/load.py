@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import torch
@@ -22,20 +21,23 @@ from rtmdet.models.norm_statistics import is_blank
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.models.zoo import SIZES
 from rtmdet.weights.checkpoint import is_ours, parse_meta
+from rtmdet.weights.inference_settings import read_inference_settings
+from rtmdet.weights.mmyolo import as_in_mmdet
 from rtmdet.weights.openmmlab import (
     ROOTS,
     check_class_names,
     check_network,
     check_settings,
     class_names,
-    configured_nms,
-    input_size,
-    plain_name,
+    other_network,
     read_settings,
+    swaps_channels,
 )
+from rtmdet.weights.state_dict import read_state_dict
 from rtmdet.weights.unpickling import read_pickled
 
 CLASS_BRANCH = "bbox_head.rtm_cls."
+FIRST_CONV = "backbone.stem.0.conv.weight"
 DETECTOR_PARTS = ("neck.", "bbox_head.")
 NAMES_SHOWN = 20  # of a list of tensors
 _OTHERS = "give weights of this network"
@@ -52,6 +54,8 @@ class LoadedWeights:
     trained_size: tuple[int, int] | None = None  # (H, W) in training, if it differs
     epoch: int | None = None  # finished epochs of the training, if stored
     origin: str = "tensors without metadata"  # the program that wrote the file
+    unapplied: tuple[str, ...] = ()  # settings for tests in OpenMMLab's configuration that are not applied here
+    other_network: str = ""  # the setting there that makes tensors differ from those of a published size, if any
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -121,7 +125,7 @@ def read_checkpoint(path: Path) -> LoadedWeights:
     content = read_pickled(path)
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: expected a dict of tensors, found {type(content).__name__}: save a state_dict")
-    tensors = _state_dict(content, path)
+    tensors = read_state_dict(content, path)
     if is_ours(content):
         meta = parse_meta(content["meta"], path)
         return LoadedWeights(
@@ -134,14 +138,18 @@ def read_checkpoint(path: Path) -> LoadedWeights:
         )
     check_network(path, tensors)
     metadata = content.get("meta")
-    settings = read_settings(metadata)
-    size = input_size(settings)
-    facts = replace(_guess_facts(tensors, class_names(metadata), size), nms=configured_nms(settings))
+    settings = as_in_mmdet(read_settings(metadata))
+    inference = read_inference_settings(settings)
+    facts = replace(_guess_facts(tensors, class_names(metadata), inference.input_size), nms=inference.nms)
     if facts.named:  # those of an ImageNet backbone are not of its detector, and not all different
         check_class_names(path, facts.classes)
-    if any(name.startswith(DETECTOR_PARTS) for name in tensors):  # a backbone is only where a training starts
+    weights = LoadedWeights(path, tensors, facts, sized=inference.input_size is not None)
+    if not weights.backbone_only:  # a backbone is only where a training starts
         check_settings(path, settings, facts.size or None)
-    weights = LoadedWeights(path, tensors, facts, sized=size is not None)
+        if swaps_channels(settings) and FIRST_CONV in tensors:  # its input is RGB, ours BGR
+            tensors[FIRST_CONV] = tensors[FIRST_CONV].flip(1)
+        other = other_network(settings, facts.size or None)
+        weights = replace(weights, unapplied=inference.unapplied, other_network=other)
     if not isinstance(metadata, Mapping):
         return weights
     epoch = metadata.get("epoch")
@@ -178,20 +186,10 @@ def load_weights(model: RTMDet, weights: LoadedWeights) -> LoadReport:
     into the backbone. Raises InputError for tensors that are missing, unexpected, of another shape or type, or
     not finite.
     """
-    expected = model.state_dict(keep_vars=True)
-    found = {name: t for name, t in weights.tensors.items() if not name.startswith("data_preprocessor.")}
-    if weights.backbone_only:
-        expected = {name: t for name, t in expected.items() if name.startswith("backbone.")}
-        found = {name: t for name, t in found.items() if not name.startswith("head.")}
-    _check_backbone(weights, model)
-    _check_names(found, expected, weights)
+    found = fitting_tensors(model, weights)
     classes = weights.num_classes
     replaced = classes is not None and classes != model.bbox_head.num_classes
-    if replaced:
-        found = {name: t for name, t in found.items() if not _is_other_class_branch(name, t, expected[name], classes)}
-    _check_tensors(found, expected, weights)
-    _check_shared(found, expected, weights.path)
-    model.load_state_dict(found, strict=False)  # the names were checked above
+    model.load_state_dict(found, strict=False)  # the names were checked
     if replaced:
         model.bbox_head.initialize_class_branch()
     return LoadReport(
@@ -201,6 +199,23 @@ def load_weights(model: RTMDet, weights: LoadedWeights) -> LoadReport:
         replaced_classes=classes if replaced else None,
         num_classes=model.bbox_head.num_classes,
     )
+
+
+def fitting_tensors(model: RTMDet, weights: LoadedWeights) -> dict[str, Tensor]:
+    """The tensors that `load_weights` copies into a model, which may be one of shapes alone. Raises InputError."""
+    expected = model.state_dict(keep_vars=True)
+    found = {name: t for name, t in weights.tensors.items() if not name.startswith("data_preprocessor.")}
+    if weights.backbone_only:
+        expected = {name: t for name, t in expected.items() if name.startswith("backbone.")}
+        found = {name: t for name, t in found.items() if not name.startswith("head.")}
+    _check_backbone(weights, model)
+    _check_names(found, expected, weights)
+    classes = weights.num_classes
+    if classes is not None and classes != model.bbox_head.num_classes:
+        found = {name: t for name, t in found.items() if not _is_other_class_branch(name, t, expected[name], classes)}
+    _check_tensors(found, expected, weights)
+    _check_shared(found, expected, weights)
+    return found
 
 
 def keep_known_classes(model: RTMDet, weights: LoadedWeights, classes: Sequence[str]) -> list[str]:
@@ -259,6 +274,8 @@ def check_rebuilt(tensors: Mapping[str, Tensor], facts: ModelFacts) -> None:
 
 def missing_size(weights: LoadedWeights, option: str) -> InputError:
     """The line for a file from which the model's size does not follow; `option` is how to give it."""
+    if weights.other_network:
+        return InputError(f"{weights.path}: {weights.other_network}")
     if any(name.startswith("backbone.stem.") for name in weights.tensors):
         return InputError(
             f"{weights.path}: its backbone has other tensors than those of the published sizes, {', '.join(SIZES)}: "
@@ -287,36 +304,11 @@ def _read_safetensors(path: Path) -> LoadedWeights:
         raise InputError(
             f"{path}: expected a safetensors file, found a damaged or different one ({one_line(error)})"
         ) from error
-    tensors = _state_dict(content, path)
+    tensors = read_state_dict(content, path)
     if "format" not in text or "classes" not in text:
         check_network(path, tensors)
         return LoadedWeights(path, tensors, _guess_facts(tensors), sized=False)
     return LoadedWeights(path, tensors, read_facts(path, text).model, origin="a file of rtmdet export")
-
-
-def _state_dict(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint or of a bare state_dict, by their plain names.
-
-    If a file holds only averaged weights, as `ema_state_dict` or in mmengine's wrapper, those are used.
-    """
-    state = content.get("state_dict", content.get("ema_state_dict", content))
-    if not isinstance(state, Mapping) or not state:
-        raise InputError(f"{path}: expected tensors under state_dict, found none: save a state_dict there")
-    if any(isinstance(name, str) and name.startswith("module.") for name in state):
-        state = {name: value for name, value in state.items() if name != "steps"}  # mmengine's update counter
-    for name, value in state.items():
-        usable = isinstance(value, Tensor) and value.layout is torch.strided and value.device.type == "cpu"
-        if not usable or not isinstance(name, str):
-            found = type(value).__name__
-            if isinstance(value, Tensor) and not usable:  # sparse, or without values
-                found = f"one of layout {value.layout} on {value.device.type}"
-            raise InputError(
-                f"{path}: expected a state_dict of plain tensors, found {found} at {name!r}: save one without it"
-            )
-    tensors = {plain_name(name): value for name, value in state.items()}
-    if len(tensors) < len(state):
-        raise InputError(f"{path}: some tensors appear twice, under different prefixes: save only one of them")
-    return tensors
 
 
 def _is_other_class_branch(name: str, found: Tensor, expected: Tensor, classes: int | None) -> bool:
@@ -343,7 +335,7 @@ def _check_names(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], we
         part = "neck and head are" if weights.facts.backbone else "backbone is"
         size = f" (the file's {part} of size {weights.facts.size})" if weights.facts.size else ""
         parts = [_listed(missing, "missing"), _listed(unexpected, "unexpected")]
-        raise InputError(f"{weights.path}: does not fit the model{size}: {'; '.join(filter(None, parts))}; {_OTHERS}")
+        raise _misfit(weights, f"does not fit the model{size}: {'; '.join(filter(None, parts))}")
 
 
 def _check_size(expected: Mapping[str, Tensor], weights: LoadedWeights) -> None:
@@ -378,18 +370,21 @@ def _check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], 
         _listed(negative, "with negative variances"),
     ]
     if any(parts):
-        raise InputError(f"{weights.path}: does not fit the model: {'; '.join(filter(None, parts))}; {_OTHERS}")
+        raise _misfit(weights, f"does not fit the model: {'; '.join(filter(None, parts))}")
 
 
-def _check_shared(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+def _check_shared(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], weights: LoadedWeights) -> None:
     """A parameter may have several names; raise InputError if their values differ in the file."""
     first: dict[int, str] = {}
     for name in found:
         other = first.setdefault(id(expected[name]), name)
         if not torch.equal(found[name], found[other]):
-            raise InputError(
-                f"{path}: {name} differs from {other}, but the model shares one weight between them; {_OTHERS}"
-            )
+            raise _misfit(weights, f"{name} differs from {other}, but the model shares one weight between them")
+
+
+def _misfit(weights: LoadedWeights, tensors: str) -> InputError:
+    """The line for tensors that do not fit; the setting that made them names the cause better than they do."""
+    return InputError(f"{weights.path}: {weights.other_network or f'{tensors}; {_OTHERS}'}")
 
 
 def _listed(names: Iterable[str], what: str) -> str:

@@ -1,17 +1,17 @@
-"""What OpenMMLab's weights files say beside their tensors: class names, settings for tests, and other networks.
+"""What OpenMMLab's weights files say beside their tensors: class names, and whether theirs is another network.
 
 mmengine stores the whole configuration as Python code. Its syntax tree is read, nothing is executed.
 """
 
 import ast
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import check_names
-from rtmdet.core.nms import ORIGINAL, NmsSettings
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.wording import shown
+from rtmdet.models.backbone import scaled_channels
 from rtmdet.models.zoo import BGR_MEAN, BGR_STD, SIZES
 
 Settings = Mapping[str, Any]  # of a configuration, by name
@@ -25,8 +25,8 @@ OTHER_NETWORKS = {  # tensor name prefixes that RTMDet's detectors do not have
     "backbone.downsample_layers": "an RTMDet with a ConvNeXt backbone",
 }
 ROOTS = ("backbone.", "neck.", "bbox_head.", "head.", "data_preprocessor.")  # prefixes in a state_dict
-WRAPPERS = ("module", "_orig_mod")  # name parts added by parallel training and torch.compile
 
+_PARTS = ("backbone", "neck", "bbox_head")
 # Settings of `model` that no tensor shows, and the values of the published detectors, types without their modules.
 _INVISIBLE: dict[str, tuple[object, ...]] = {
     "data_preprocessor.mean": (list(BGR_MEAN),),
@@ -37,11 +37,20 @@ _INVISIBLE: dict[str, tuple[object, ...]] = {
     "neck.upsample_cfg.mode": ("nearest",),
     "bbox_head.anchor_generator.offset": (0,),
     "bbox_head.anchor_generator.strides": ([*STRIDES],),
-    **{f"{part}.act_cfg.type": ("SiLU", "Swish") for part in ("backbone", "neck", "bbox_head")},
-    **{f"{part}.norm_cfg.eps": (1e-5,) for part in ("backbone", "neck", "bbox_head")},
+    **{f"{part}.act_cfg.type": ("SiLU", "Swish") for part in _PARTS},
+    **{f"{part}.norm_cfg.eps": (1e-5,) for part in _PARTS},
 }
-_EXPONENTIAL = "bbox_head.exp_on_reg"  # its value differs by size; False where it is not written
-_UNWRITTEN_EPS = 1e-3  # of a part without norm_cfg, in mmdet 3.3.0
+_EXPONENTIAL = "bbox_head.exp_on_reg"  # its value differs by size
+_UNWRITTEN = {  # values of settings that a part does not write, in mmdet 3.3.0
+    "backbone.deepen_factor": 1.0,
+    "backbone.widen_factor": 1.0,
+    _EXPONENTIAL: False,
+    "bbox_head.with_objectness": True,
+    "bbox_head.stacked_convs": 4,
+    "neck.num_csp_blocks": 3,
+    **{f"{part}.use_depthwise": False for part in _PARTS},
+}
+_UNWRITTEN_EPS = 1e-3  # of a part without norm_cfg, likewise
 
 
 def read_settings(meta: object) -> Settings:
@@ -83,7 +92,7 @@ def _plain_value(node: ast.expr, settings: Settings) -> Any:
     return None
 
 
-def _setting(settings: Settings, name: str) -> Any:
+def setting(settings: Settings, name: str) -> Any:
     """The value at a dotted name; None if there is none."""
     value: Any = settings
     for part in name.split("."):
@@ -113,78 +122,91 @@ def check_class_names(path: object, names: Collection[str]) -> None:
         raise InputError(f"{path}: {error} in the file, in meta['dataset_meta']['classes']") from error
 
 
-def input_size(settings: Settings) -> tuple[int, int] | None:
-    """(H, W) of the test input; None if the configuration has no usable one.
-
-    It is that of the Pad in the pipeline of `test_dataloader`, else in `test_pipeline`, else that of the Resize.
-    """
-    loader = _setting(settings, "test_dataloader.dataset")
-    pipeline = _setting(settings, "test_dataloader.dataset.pipeline") or _setting(loader or {}, "dataset.pipeline")
-    steps = [*_dicts(pipeline or settings.get("test_pipeline"))]
-    for kind, name in (("Pad", "size"), ("Resize", "scale")):
-        if found := [_sides(step[name]) for step in steps if _kind(step.get("type")) == kind and step.get(name)]:
-            return found[-1]
-    fixed = [(step.get("width"), step.get("height")) for step in steps if _kind(step.get("type")) == "FixShapeResize"]
-    return _sides(fixed[-1]) if fixed else None
-
-
-def _dicts(value: object) -> Iterator[Settings]:
-    """All dicts in a value, at any depth."""
-    if isinstance(value, Mapping):
-        yield value
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    for item in items:
-        yield from _dicts(item)
-
-
-def _sides(pair: object) -> tuple[int, int] | None:
-    """(H, W) of a pair (W, H) that the network takes."""
-    match pair:
-        case [int() as width, int() as height] if all(32 <= s <= 8192 and s % 32 == 0 for s in (width, height)):
-            return height, width
-    return None
-
-
-def configured_nms(settings: Settings) -> NmsSettings:
-    """The NMS in tests; the original's if the configuration does not say it."""
-    found = _setting(settings, "model.test_cfg.nms.iou_threshold")
-    usable = isinstance(found, int | float) and 0 <= found <= 1 and not isinstance(found, bool)
-    return NmsSettings(float(found)) if usable else ORIGINAL
-
-
 def check_settings(path: object, settings: Settings, size: str | None) -> None:
     """Raise InputError for the configuration of a network that has the tensors of this `size`, but is another one."""
     expected = _INVISIBLE | ({_EXPONENTIAL: (SIZES[size].exponential,)} if size else {})
+    if swaps_channels(settings):
+        expected = {name: values for name, values in expected.items() if not name.startswith("data_preprocessor.")}
+    if other := _first_other(settings, expected, size):
+        raise InputError(f"{path}: {other}; another network, whose boxes would be wrong here")
+
+
+def swaps_channels(settings: Settings) -> bool:
+    """Whether the network's input is RGB with the published means: ours, but for the order of the channels."""
+    pixels = setting(settings, "model.data_preprocessor")
+    if not isinstance(pixels, Mapping) or True not in (pixels.get("bgr_to_rgb"), pixels.get("rgb_to_bgr")):
+        return False
+    found = [list(value) if isinstance(value := pixels.get(name), list | tuple) else None for name in ("mean", "std")]
+    return found == [list(BGR_MEAN[::-1]), list(BGR_STD[::-1])]
+
+
+def other_network(settings: Settings, size: str | None) -> str:
+    """The setting that makes tensors differ from those of a published size; empty if there is none.
+
+    `size` is that of the backbone; None: that of its width.
+    """
+    width = _of_model(settings, "backbone.widen_factor")
+    size = size or next((name for name, known in SIZES.items() if known.widen == width), None)
+    expected: dict[str, tuple[object, ...]] = {
+        "backbone.widen_factor": tuple(known.widen for known in SIZES.values())
+    }
+    if size is not None:
+        channels, known = list(scaled_channels(SIZES[size].widen)[2:]), SIZES[size]
+        expected = {
+            "backbone.type": ("CSPNeXt",),
+            "backbone.arch": ("P5",),
+            "backbone.deepen_factor": (known.deepen,),
+            "backbone.widen_factor": (known.widen,),
+            "backbone.expand_ratio": (0.5,),
+            "backbone.channel_attention": (True,),
+            "neck.type": ("CSPNeXtPAFPN",),
+            "neck.in_channels": (channels,),
+            "neck.out_channels": (channels[0],),
+            "neck.num_csp_blocks": (known.neck_blocks,),
+            "neck.expand_ratio": (0.5,),
+            "bbox_head.type": ("RTMDetSepBNHead",),
+            "bbox_head.in_channels": (channels[0],),
+            "bbox_head.feat_channels": (channels[0],),
+            "bbox_head.stacked_convs": (2,),
+            "bbox_head.pred_kernel_size": (1,),
+            "bbox_head.share_conv": (known.shared_head,),
+            "bbox_head.with_objectness": (False,),
+            **{f"{part}.use_depthwise": (known.depthwise,) for part in _PARTS},
+            **{f"{part}.norm_cfg.type": ("BN", "BN2d", "BatchNorm2d", "SyncBN", "MMSyncBN") for part in _PARTS},
+        }
+    other = _first_other(settings, expected, size)
+    return other and f"{other}; another network, which cannot be used here"
+
+
+def _first_other(settings: Settings, expected: Mapping[str, tuple[object, ...]], size: str | None) -> str:
+    """The first setting of `model` with an unexpected value, and that expected; empty if all are known or unknown."""
     for name, values in expected.items():
         found = _of_model(settings, name)
         if found is not None and found not in values:
-            raise InputError(
-                f"{path}: its configuration says model.{name} = {shown(found)}: expected {values[0]}, as in "
-                f"RTMDet{f'-{size}' if size else ''}; another network, whose boxes would be wrong here"
+            wanted = values if name.endswith("widen_factor") else values[:1]
+            return (
+                f"its configuration says model.{name} = {shown(found)}: expected {' or '.join(map(str, wanted))}, as "
+                f"in RTMDet{f'-{size}' if size else ''}"
             )
+    return ""
 
 
 def _of_model(settings: Settings, name: str) -> object:
     """A setting of `model`, that of mmdet where its part does not write it; None if it is not known."""
-    part, found = name.partition(".")[0], _setting(settings, f"model.{name}")
-    if found is None and isinstance(_setting(settings, f"model.{part}"), Mapping):
-        if name == _EXPONENTIAL:
-            return False
-        if name.endswith(".norm_cfg.eps") and _setting(settings, f"model.{part}.norm_cfg") is None:
+    part, _, inner = name.partition(".")
+    found, written = setting(settings, f"model.{name}"), setting(settings, f"model.{part}")
+    if found is None and isinstance(written, Mapping):
+        if inner == "norm_cfg.eps" and written.get("norm_cfg") is None:
             return _UNWRITTEN_EPS
+        return None if inner in written else _UNWRITTEN.get(name)
     if name.endswith(".type"):
-        return _kind(found)
+        return type_name(found)
     return [*found] if isinstance(found, tuple) else found
 
 
-def _kind(name: object) -> object:
+def type_name(name: object) -> object:
     """The name of a type without its module, as in torch.nn.modules.activation.SiLU."""
     return name.rpartition(".")[2] if isinstance(name, str) else name
-
-
-def plain_name(name: str) -> str:
-    """A tensor's name without the parts added by parallel training and torch.compile."""
-    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
 def check_network(path: object, names: Collection[str]) -> None:

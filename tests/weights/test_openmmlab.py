@@ -349,8 +349,11 @@ test_pipeline = [
     [
         ("320, 320", "dict(pad_val=dict(img=(114, 114, 114)), size=(320, 320), type='Pad'),", (320, 320)),
         ("640, 384", "", (384, 640)),
-        ("1333, 800", "dict(size_divisor=32, type='Pad'),", None),
+        ("1333, 800", "dict(size_divisor=32, type='Pad'),", (800, 1344)),
         ("1333, 800", "dict(size=(1344, 800), type='Pad'),", (800, 1344)),
+        ("640, 640", "dict(size=(1024, 1024), type='Pad'),", (640, 640)),
+        ("400, 400", "dict(size=(416, 416), type='Pad'),", (416, 416)),
+        ("9000, 640", "", None),
         ("open('x', 'w'), 320", "", None),
         ("(" * 300, "", None),
     ],
@@ -388,11 +391,12 @@ model = dict(
     test_cfg=dict(nms=dict(iou_threshold={iou}, type='nms'), score_thr=0.001),
 )
 test_pipeline = [dict(size=(640, 640), type='Pad')]
-test_dataloader = dict(dataset=dict(pipeline=[dict(scale=(416, 416), type='Resize'), dict(size={pad}, type='Pad')]))
+pipeline = [dict(scale={resize}, type='Resize'), dict(size=(320, 416), type='Pad')]
+test_dataloader = dict(dataset=dict(pipeline=pipeline))
 """
 SOUND = {
     "eps": "1e-5", "mean": "103.53", "rgb": "False", "act": "SiLU", "mode": "nearest", "offset": "0", "stride": "32",
-    "exp": "False", "iou": "0.6", "pad": "(320, 416)",
+    "exp": "False", "iou": "0.6", "resize": "(416, 416)",
 }  # fmt: skip
 
 
@@ -404,11 +408,11 @@ def write_with_settings(path: Path, state: State, **changes: str) -> None:
 def test_the_settings_of_tests_are_those_of_the_loader(tmp_path: Path, state: State) -> None:
     write_with_settings(tmp_path / "a.pth", state)
     facts = read_checkpoint(tmp_path / "a.pth").facts
-    assert (facts.input_size, facts.nms) == ((416, 320), NmsSettings(0.6))
-    for changes in ({"pad": "None"}, {"pad": "None", "iou": "-1"}, {"iou": "True"}, {"iou": "get()"}):
+    assert (facts.input_size, facts.nms) == ((416, 416), NmsSettings(0.6))
+    for changes in ({"resize": "None"}, {"resize": "None", "iou": "-1"}, {"iou": "True"}, {"iou": "get()"}):
         write_with_settings(tmp_path / "b.pth", state, **changes)
         facts = read_checkpoint(tmp_path / "b.pth").facts
-        assert facts.input_size == ((416, 416) if "pad" in changes else (416, 320))
+        assert facts.input_size == ((416, 320) if "resize" in changes else (416, 416))
         assert facts.nms == (NmsSettings() if "iou" in changes else NmsSettings(0.6))
 
 
@@ -441,9 +445,11 @@ def test_types_may_have_their_modules(tmp_path: Path, state: State) -> None:
     """As mmengine writes configurations that are Python files, or with the scope of a registry."""
     write_with_settings(tmp_path / "a.pth", state, act="torch.nn.modules.activation.SiLU")
     content = torch.load(tmp_path / "a.pth", weights_only=True)
-    content["meta"]["cfg"] = content["meta"]["cfg"].replace("'Pad'", "'mmdet.datasets.transforms.transforms.Pad'")
+    content["meta"]["cfg"] = content["meta"]["cfg"].replace(
+        "'Resize'", "'mmdet.datasets.transforms.transforms.Resize'"
+    )
     torch.save(content, tmp_path / "a.pth")
-    assert read_checkpoint(tmp_path / "a.pth").input_size == (416, 320)
+    assert read_checkpoint(tmp_path / "a.pth").input_size == (416, 416)
     write_with_settings(tmp_path / "a.pth", state, act="mmdet.ReLU")
     with pytest.raises(InputError, match=r"act_cfg\.type = 'ReLU': expected SiLU"):
         read_checkpoint(tmp_path / "a.pth")
