@@ -22,7 +22,7 @@ from rtmdet.core.letterbox import Letterbox, fitted_size
 from rtmdet.core.paths import FilePath
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.wording import size_text
-from rtmdet.data.images import dark_remarks
+from rtmdet.data.depth import depth_remarks
 from rtmdet.data.inputs import ImageInput
 from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.detector import Detector, Score
@@ -291,11 +291,11 @@ def _layer_names(layers: str | Sequence[str]) -> list[str]:
 
 
 def _open(detector: Detector | FilePath, image: ImageInput, color: str) -> tuple[Detector, np.ndarray]:
-    """The detector with all its layers, and the pixels; prints a warning about photos that are too dark for it."""
+    """The detector with all its layers, and the pixels; prints a line about a 16-bit photo."""
     opened = detector if isinstance(detector, Detector) else Detector(detector, fold=False)
     given = opened.open_image(image, "image", color)
     if given.path is not None:
-        say(*dark_remarks([given.path], opened.value_range))
+        say(*depth_remarks([given.path], opened.value_range))
     return opened, given.pixels
 
 

@@ -77,9 +77,16 @@ def describe_facts(facts: ModelFacts) -> list[tuple[str, str]]:
     return [
         ("ids", ", ".join(map(str, facts.category_ids))),
         ("thresholds", ", ".join(f"{score:.3f}" for score in facts.score_thresholds)),
+        ("value range", describe_range(facts)),
         ("NMS", str(facts.nms)),
         ("windows", str(facts.tiling or "none, whole pictures")),
     ]
+
+
+def describe_range(facts: ModelFacts) -> str:
+    """What becomes black and white in 16-bit images."""
+    low, high = facts.value_range or (0, 65535)
+    return f"{low} .. {high} of 16-bit images become black .. white"
 
 
 def find_fault(weights: "LoadedWeights") -> str:

@@ -5,7 +5,6 @@ Legend: H, W height and width after EXIF rotation.
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from PIL import Image
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import ValueRange, exif_orientation, to_8_bits, upright
 from rtmdet.core.whole_file import read_whole
+from rtmdet.data.tiff import bands_as_colors, why_unsupported
 
 # OpenCV's own messages about files that we report, and Pillow's warning at half of its limit. Set once for the whole
 # process: restoring level and filters after each file would race between threads.
@@ -33,14 +33,10 @@ VIDEO_SUFFIXES = (
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts",
     ".ogv", ".ts", ".webm", ".wmv",
 )  # fmt: skip
-DEEP_SUFFIXES = (".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff")  # formats with up to 16 bits per value
-LOOKED_AT = 24  # files of a set whose values are checked
-DARK = 2**15  # of 65536: images whose values stay below are less than half as bright as possible
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_SCAN = 0xDA
 _PNG_START = b"\x89PNG\r\n\x1a\n"
-_PNG_BITS = 24  # where a PNG says how many bits a value has
 _REMEDY = "replace the file or remove it from the data"
 _AVIF_BRANDS, _HEIC_BRANDS = {b"avif", b"avis"}, {b"heic", b"heix", b"mif1"}
 
@@ -48,9 +44,10 @@ _AVIF_BRANDS, _HEIC_BRANDS = {b"avif", b"avis"}, {b"heic", b"heix", b"mif1"}
 def read_image(path: str | Path, value_range: ValueRange | None = None) -> np.ndarray:
     """Decode an image file to (H, W, 3) uint8 RGB, rotated by its EXIF orientation.
 
-    Grayscale becomes three equal channels, transparency is dropped, an animated GIF gives its first frame. For 16-bit
-    images `value_range` (low, high) is scaled to 0 .. 255 and clipped; without it the high 8 bits are used.
-    Raises InputError for a file that is missing, unreadable, empty, truncated, too large or not an image.
+    Grayscale becomes three equal channels, transparency is dropped, three or four bands are RGB and one that is
+    dropped, an animated GIF or a TIFF gives its first picture. For 16-bit images `value_range` (low, high) is scaled
+    to 0 .. 255 and clipped; without it the high 8 bits are used. Raises InputError for a file that is missing,
+    unreadable, empty, truncated, too large, not an image, or one of values that are signed or of more than 16 bits.
     """
     return decode_image(path, read_image_bytes(path), value_range)
 
@@ -63,9 +60,11 @@ def decode_image(path: str | Path, data: bytes, value_range: ValueRange | None =
 def decode_values(path: str | Path, data: bytes, *, keep_16_bits: bool = True) -> np.ndarray:
     """The (H, W, 3) RGB values of an image file's bytes, uint8 or, where it has 16 bits and they are kept, uint16.
 
-    Messages name `path`. Raises InputError if the bytes are not an image.
+    Messages name `path`. Raises InputError if the bytes are not an image of such values.
     """
-    orientation = 1
+    if why := why_unsupported(data, keep_16_bits=keep_16_bits):
+        raise InputError(f"{path}: {why}")
+    data, orientation = bands_as_colors(data), 1
     with suppress(_UnreadableHeaderError):  # OpenCV may read formats that Pillow cannot
         orientation = read_header(path, data).orientation
     ours = _is_avif(data)  # which OpenCV does not rotate
@@ -76,6 +75,10 @@ def decode_values(path: str | Path, data: bytes, *, keep_16_bits: bool = True) -
         image = None
     if image is None:
         raise InputError(f"{path}: {_why_undecodable(path, data)}")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise InputError(
+            f"{path}: expected 8 or 16 bits per value, found {image.dtype}; save it as 16-bit PNG or TIFF"
+        )
     rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return np.ascontiguousarray(upright(rgb, orientation)) if ours else rgb
 
@@ -96,62 +99,7 @@ def _why_undecodable(path: str | Path, data: bytes) -> str:
         return "expected an image, found a HEIC photo, which cannot be decoded here; convert it to JPEG"
     if str(path).lower().endswith(VIDEO_SUFFIXES):
         return "expected an image, found a video; for its frames use rtmdet infer, or rtmdet.track in Python"
-    with suppress(Exception), Image.open(io.BytesIO(data)) as image:  # Pillow raises a dozen types
-        if image.mode in ("I", "F"):
-            return (
-                "expected 8 or 16 bits per value, found 32; scale the values to 0 .. 65535 and save them as a 16-bit "
-                "PNG or TIFF"
-            )
     return f"expected an image, found a file that cannot be decoded; {_REMEDY}"
-
-
-def describe_dark(paths: Sequence[Path]) -> tuple[str, ValueRange] | None:
-    """What to say of image files, LOOKED_AT of a set, whose 16-bit values use a small part of their range; and it.
-
-    They would be nearly black. None if there are none, or they cannot be read.
-    """
-    ranges = list(used_ranges(paths))
-    if not ranges or (high := max(high for _, high in ranges)) >= DARK:
-        return None
-    low = min(low for low, _ in ranges)
-    text = f"{len(ranges)} of {len(paths)} checked images are 16-bit and use only {low} .. {high} of 65535"
-    return f"{text}: they would be nearly black", (low, high)
-
-
-def used_ranges(paths: Sequence[Path]) -> Iterator[ValueRange]:
-    """The `range_of` the values of each image file that has 16-bit ones; unreadable files are left out."""
-    for path in paths:
-        if path.suffix.lower() in DEEP_SUFFIXES:
-            with suppress(InputError):
-                if used := used_range(read_whole(path, "image file")):
-                    yield used
-
-
-def dark_remarks(paths: Sequence[Path], value_range: ValueRange | None) -> list[str]:
-    """A line if files, LOOKED_AT of a set, would be nearly black to weights of a `value_range` (see read_image)."""
-    if value_range is not None or not (dark := describe_dark(paths)):
-        return []
-    text, (low, high) = dark
-    remedy = f"scale their values to 0 .. 65535, or in Python set detector.value_range = ({low}, {high})"
-    return [f"{text} to these weights; unless these learned such images, {remedy}"]
-
-
-def used_range(data: bytes) -> ValueRange | None:
-    """The `range_of` the values in an image file's bytes; None also for undecodable files."""
-    if data.startswith(_PNG_START) and data[_PNG_BITS : _PNG_BITS + 1] != b"\x10":
-        return None  # decoding takes long
-    try:
-        return range_of(decode_values("image", data))
-    except InputError:
-        return None
-
-
-def range_of(values: np.ndarray) -> ValueRange | None:
-    """The 0.1 % and 99.9 % quantiles of 16-bit values; None for 8-bit ones."""
-    if values.dtype != np.uint16:
-        return None
-    low, high = np.quantile(values, (0.001, 0.999))
-    return int(low), max(int(np.ceil(high)), int(low) + 1)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -200,7 +148,7 @@ def read_header(path: str | Path, data: bytes) -> ImageHeader:
     Raises InputError if it is not readable, or the image has more pixels than Pillow's limit.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(bands_as_colors(data))) as image:
             width, height = image.size
             orientation = exif_orientation(image)
     except Image.DecompressionBombError as error:
@@ -222,11 +170,13 @@ def read_image_bytes(path: str | Path) -> bytes:
 
 
 def check_image_bytes(path: str | Path, data: bytes) -> None:
-    """Raise InputError, with `path`, if the bytes of an image are none, or their end is missing."""
+    """Raise InputError, with `path`, if the bytes of an image are none, cut short or of values that are not read."""
     if not data:
         raise InputError(f"{path}: expected an image, found an empty file; {_REMEDY}")
     if _is_cut_short(data):
         raise InputError(f"{path}: the image is truncated (its end is missing); copy the file again or {_REMEDY}")
+    if why := why_unsupported(data, keep_16_bits=False):
+        raise InputError(f"{path}: {why}")
 
 
 def _is_cut_short(data: bytes) -> bool:

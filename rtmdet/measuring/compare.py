@@ -15,8 +15,8 @@ from rtmdet.data.coco.dataset import CocoDataset, index_coco
 from rtmdet.data.coco.file import read_and_repair
 from rtmdet.data.coco.layout import file_names, is_coco
 from rtmdet.data.copies import count_equal
+from rtmdet.data.depth import depth_remarks
 from rtmdet.data.image_names import ImageNames
-from rtmdet.data.images import dark_remarks
 from rtmdet.data.json_file import read_json
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, metric_text
@@ -168,8 +168,8 @@ def open_images(
     if detectors:
         assert folder is not None, "given, or from the validation data"
         dataset = open_coco(detectors[0], annotations, folder)
-        dark = dark_remarks(dataset.few_paths, detectors[0].value_range)
-        remarks = [*dataset.remarks, *dark, *filter(None, (overlap_remark(one, dataset) for one in runs))]
+        depth = depth_remarks(dataset.few_paths, detectors[0].value_range)
+        remarks = [*dataset.remarks, *depth, *filter(None, (overlap_remark(one, dataset) for one in runs))]
         return Images(annotations, folder, dataset.coco, dataset.category_ids), remarks
     file, remarks = read_and_repair(annotations, images=folder)
     coco = index_coco(file)

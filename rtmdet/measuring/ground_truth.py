@@ -11,10 +11,10 @@ from rtmdet.config.schema import SplitConfig
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import as_given, named_as_given
 from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.depth import depth_remarks
 from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.formats.open import FoundDataset, find_dataset
 from rtmdet.data.formats.yolo_layout import MissingFolderError
-from rtmdet.data.images import dark_remarks
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import crowded_remark
 
@@ -27,7 +27,7 @@ def open_ground_truth(
     images: Path | None = None,
     split: str | None = None,
 ) -> CocoDataset:
-    """The images and boxes of the classes that a detector has, with remarks, also on photos that are too dark for it.
+    """The images and boxes of the classes that a detector has, with remarks, also on 16-bit photos.
 
     `data` is a file or folder in any known format (`images` the folder of its images), with its `split`
     train, val or test, by default val, else test, else train. Without `data`, the validation data of the run that
@@ -54,7 +54,7 @@ def open_ground_truth(
         dataset = open_coco(detector, Path(stored.annotations), Path(stored.images))
     else:
         dataset = _open_given(detector, data, images, split)
-    dataset.remarks += dark_remarks(dataset.few_paths, detector.value_range)
+    dataset.remarks += depth_remarks(dataset.few_paths, detector.value_range)
     dataset.remarks += crowded_remark(dataset.coco, dataset.category_ids)
     return dataset
 

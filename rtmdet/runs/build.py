@@ -19,7 +19,7 @@ from rtmdet.core.processes import local_rank, started_processes
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.copies import count_equal
-from rtmdet.data.images import describe_dark, used_ranges
+from rtmdet.data.depth import SCALE, describe_flat, describe_outside, used_ranges
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.data.samples import TrainingSamples
 from rtmdet.deploy.torch_backend import choose_device
@@ -89,13 +89,15 @@ def open_split(split: SplitConfig, config: Config, classes: Sequence[str] | None
 
 
 def report_depth(train: CocoDataset, value_range: ValueRange | None) -> None:
-    """Print a warning if 16-bit images would be nearly black, or if there are none for a `value_range`."""
+    """Print a warning if 16-bit images would have little contrast, or if there are none for a `value_range`."""
     if value_range is not None:
         if next(used_ranges(train.few_paths), None) is None:
             say("data.value_range has no effect: the checked images have 8 bits per value")
-    elif dark := describe_dark(train.few_paths):
-        text, (low, high) = dark
-        say(f"{text}; --set data.value_range={low},{high} scales them")
+        elif outside := describe_outside(train.few_paths, value_range, "data.value_range"):
+            say(outside)
+    elif flat := describe_flat(train.few_paths):
+        text, fitting = flat
+        say(f"{text}; " + ("--set data.value_range={},{} scales them".format(*fitting) if fitting else SCALE))
 
 
 def describe_split(name: str, dataset: CocoDataset) -> str:

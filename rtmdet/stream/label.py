@@ -93,7 +93,7 @@ def label_next(
 
     `photos` are image files, folders and glob patterns, `out` a new or empty folder, `skip` a data set of photos that
     are labeled already. `watch` iterates over the photos, with a progress bar; `say` prints what was not searched,
-    and that photos are too dark. Raises InputError for anything that cannot be used.
+    and about 16-bit photos. Raises InputError for anything that cannot be used.
     """
     _check(format, limit, out)
     labeled = [] if skip is None else labeled_photos(skip)

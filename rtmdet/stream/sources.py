@@ -9,8 +9,9 @@ from pathlib import Path
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import is_address, user_path
 from rtmdet.core.pictures import ValueRange
+from rtmdet.data.depth import LOOKED_AT, depth_remarks
 from rtmdet.data.files import files_below, spread
-from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, LOOKED_AT, VIDEO_SUFFIXES, dark_remarks, read_image
+from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, read_image
 from rtmdet.stream.addresses import ImageAddress
 from rtmdet.stream.camera import Camera
 from rtmdet.stream.frames import Frame, Source
@@ -48,7 +49,7 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The sources, and lines about what was left out, and about photos that are too dark."""
+    """The sources, and lines about what was left out, and about 16-bit photos."""
 
     sources: list[Source] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -94,14 +95,14 @@ def find_sources(
 def with_range(found: Found, value_range: ValueRange | None) -> Found:
     """The same sources, 16-bit images among them read with the range of the weights (see read_image).
 
-    Without one, a remark if some of these would be nearly black.
+    With a remark on how some of these will look (see depth_remarks).
     """
     sources = [
         replace(one, value_range=value_range) if isinstance(one, ImageFile | ImageAddress) else one
         for one in found.sources
     ]
     files = [one.path for one in found.sources if isinstance(one, ImageFile)]
-    return Found(sources, [*found.remarks, *dark_remarks(spread(files, LOOKED_AT), value_range)])
+    return Found(sources, [*found.remarks, *depth_remarks(spread(files, LOOKED_AT), value_range)])
 
 
 def _address(word: str) -> Source:

@@ -152,6 +152,8 @@ def test_dark_images_of_16_bits_are_said_and_can_be_scaled(
     assert result.returncode == 0, result.stderr
     assert "16-bit" not in result.stdout
     assert "no effect" not in result.stdout
+    result = command(*words, "--set", "data.value_range=60000,61000")
+    assert "mostly outside data.value_range, 60000 .. 61000: they would be nearly all black or white" in result.stdout
     result = command(*words[:2], dataset, *words[3:], "--set", advice)
     assert "data.value_range has no effect: the checked images have 8 bits per value" in result.stdout
     use = "--weights", checkpoint, "--device", "cpu"

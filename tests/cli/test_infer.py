@@ -377,7 +377,10 @@ def test_16_bit_images_are_read_with_the_range_of_the_weights(
     deep = np.random.default_rng(0).integers(300, 4000, (64, 64, 3)).astype(np.uint16)
     cv2.imwrite(str(tmp_path / "deep.png"), deep)
     words = ("--score", 0.001, "--no-pictures", "--device", "cpu", "--out", tmp_path / "out")
-    command("infer", tmp_path / "deep.png", "--weights", tmp_path / "deep.pth", *words)
+    result = command("infer", tmp_path / "deep.png", "--weights", tmp_path / "deep.pth", *words)
+    assert (
+        "16-bit images: the values 300 .. 4000 become black .. white (value_range of these weights)" in result.stdout
+    )
     (entry,) = found(tmp_path)
     boxes = Detector(tmp_path / "deep.pth", device="cpu")(tmp_path / "deep.png", score=0.001)
     assert [one["score"] for one in entry["objects"]] == pytest.approx(boxes.scores.tolist(), abs=1e-4)

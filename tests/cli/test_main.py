@@ -17,11 +17,13 @@ from types import ModuleType
 import pytest
 
 import rtmdet
+from rtmdet.cli.info import describe_facts
 from rtmdet.cli.main import main, run_command
 from rtmdet.cli.missing_packages import PACKAGES
 from rtmdet.cli.parser import COMMANDS, build_parser
 from rtmdet.config.file import SETTINGS
 from rtmdet.config.other_names import OTHER_NAMES
+from rtmdet.core.facts import ModelFacts
 from rtmdet.models.zoo import SIZES, WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -369,6 +371,9 @@ def test_info_of_a_file(checkpoint: Path, command: Command, tmp_path: Path) -> N
     assert said["model"].startswith("RTMDet-nano, 1.01 million parameters")
     assert (said["classes"], said["input"], said["thresholds"]) == ("1: balloon", "64 x 64 pixels", "not stated")
     assert said["NMS"] == "IoU 0.65"
+    assert said["value"] == "range  0 .. 65535 of 16-bit images become black .. white"
+    thermal = ModelFacts(("deer",), (64, 64), value_range=(300, 4000))
+    assert ("value range", "300 .. 4000 of 16-bit images become black .. white") in describe_facts(thermal)
     assert command("info", tmp_path / "none.pth").returncode == 2
 
 

@@ -75,16 +75,18 @@ def test_photos_that_cannot_be_decoded_here_are_counted(tmp_path: Path) -> None:
         read_image(tmp_path / "b.HEIC")
 
 
-def test_16_bit_images_that_the_weights_would_see_black_are_said(tmp_path: Path) -> None:
+def test_how_the_weights_see_16_bit_images_is_said(tmp_path: Path) -> None:
     write(tmp_path, "a.jpg")
     ramp = np.arange(40 * 100, dtype=np.uint16).reshape(40, 100)
     cv2.imwrite(str(tmp_path / "b.png"), ramp)
     found = find_sources([str(tmp_path)])
     assert with_range(found, None).remarks == [
-        "1 of 2 checked images are 16-bit and use only 3 .. 3996 of 65535: they would be nearly black to "
-        "these weights; unless these learned such images, scale their values to 0 .. 65535, or in Python set "
+        "1 of 2 checked images are 16-bit and use only 3 .. 3996 of 65535: they would have little contrast "
+        "for these weights; unless these learned such images, scale their values to 0 .. 65535, or in Python set "
         "detector.value_range = (3, 3996)"
     ]
-    assert with_range(found, (3, 3996)).remarks == []
+    assert with_range(found, (3, 3996)).remarks == [
+        "16-bit images: the values 3 .. 3996 become black .. white (value_range of these weights)"
+    ]
     cv2.imwrite(str(tmp_path / "b.png"), ramp * 16)
     assert with_range(found, None).remarks == []

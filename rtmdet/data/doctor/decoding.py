@@ -52,8 +52,9 @@ def decode_strictly(path: Path, data: bytes) -> np.ndarray:
     """
     # After such a warning the damaged part is gray or striped, and training would learn from it.
     with _captured_stderr() as captured:
-        image = decode_values(path, data)
-        if image.dtype not in (np.uint8, np.uint16):  # other depths may be readable only as 8 bits, as in training
+        try:
+            image = decode_values(path, data)
+        except InputError:  # some are readable only as 8 bits, as in training
             image = decode_values(path, data, keep_16_bits=False)
     complaint = _DAMAGE.search(captured[0])
     if complaint:

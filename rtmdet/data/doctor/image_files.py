@@ -13,22 +13,18 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import to_8_bits
 from rtmdet.data.coco.file import CocoImage
 from rtmdet.data.copies import digest, fingerprints
+from rtmdet.data.depth import DEEP_SUFFIXES, LOOKED_AT, SCALE, fitting_range, is_flat, range_of, used_range
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.decoding import decode_strictly, in_decoding_processes
 from rtmdet.data.doctor.finding import Finding, Item
 from rtmdet.data.files import files_below, spread
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.images import (
-    DARK,
-    DEEP_SUFFIXES,
     IMAGE_SUFFIXES,
-    LOOKED_AT,
     ValueRange,
-    range_of,
     read_header,
     read_image_bytes,
     size_remedy,
-    used_range,
 )
 
 EXIF = ", before EXIF rotation"
@@ -99,21 +95,22 @@ def find_broken_images(file: AnnotationFile, inspected: Mapping[int, InspectedIm
         items = [Item(one.reason, image_id) for image_id, one in inspected.items() if one.fault == code]
         yield file.finding("error", code, message, advice, items)
     yield _find_wrong_sizes(file, inspected)
-    yield _find_dark(file, inspected)
+    yield _find_flat(file, inspected)
     turned = [key for key, one in inspected.items() if one.turned and _size_of(file.images[key]) == one.size]
     advice = "check with rtmdet data show that the boxes fit: some tools ignore EXIF rotation"
     yield file.finding("hint", "turned-image", "images rotated by EXIF", advice, map(file.image_item, turned))
 
 
-def _find_dark(file: AnnotationFile, inspected: Mapping[int, InspectedImage]) -> Finding:
-    """16-bit images that use so small a part of the value range that they look nearly black."""
-    dark = {key: one.used for key, one in inspected.items() if one.used is not None and one.used[1] < DARK}
-    low, high = min((low for low, _ in dark.values()), default=0), max((high for _, high in dark.values()), default=0)
-    items = [file.image_item(key, f"{low} .. {high} of 65535") for key, (low, high) in dark.items()]
+def _find_flat(file: AnnotationFile, inspected: Mapping[int, InspectedImage]) -> Finding:
+    """16-bit images that use so small a part of the value range that they have little contrast."""
+    deep = {key: one.used for key, one in inspected.items() if one.used is not None}
+    flat = {key: used for key, used in deep.items() if is_flat(used)}
+    items = [file.image_item(key, f"{low} .. {high} of 65535") for key, (low, high) in flat.items()]
     decoded = any(one.fingerprints is not None for one in inspected.values())
     of = "" if decoded or len(inspected) <= LOOKED_AT else f" (of {LOOKED_AT} that were looked at)"
-    message, advice = f"16-bit images that are nearly black{of}", f"data.value_range=[{low}, {high}] brightens them"
-    return file.finding("warning", "dark-image", message, advice, items)
+    fitting = fitting_range([*deep.values()])
+    advice = f"data.value_range=[{fitting[0]}, {fitting[1]}] scales them" if fitting else SCALE
+    return file.finding("warning", "flat-image", f"16-bit images with little contrast{of}", advice, items)
 
 
 def of_wrong_size(file: AnnotationFile, inspected: Mapping[int, InspectedImage]) -> set[int]:

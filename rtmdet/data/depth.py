@@ -1,0 +1,112 @@
+"""16-bit images: the values that they use, and lines about those that a network would see with little contrast."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from rtmdet.core.errors import InputError
+from rtmdet.core.pictures import ValueRange
+from rtmdet.core.whole_file import read_whole
+from rtmdet.data.images import decode_values
+
+DEEP_SUFFIXES = (".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff")  # formats with up to 16 bits per value
+LOOKED_AT = 24  # files of a set whose values are checked
+SCALE = "scale their values to 0 .. 65535"
+
+_LEAST_SHARE = 1 / 3  # of 65535 that an image of usual contrast uses; a camera of 14 bits uses a quarter
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_BITS = 24  # where a PNG says how many bits a value has
+
+
+def describe_flat(paths: Sequence[Path]) -> tuple[str, ValueRange | None] | None:
+    """What to say of image files, LOOKED_AT of a set, that use a small part of 16 bits; and the range that fits them.
+
+    None if there are none.
+    """
+    ranges = list(used_ranges(paths))
+    flat = list(filter(is_flat, ranges))
+    if not flat:
+        return None
+    low, high = joined(flat)
+    use = f"use only {low} .. {high} of 65535" if is_flat((low, high)) else "each use little of 0 .. 65535"
+    text = f"{len(flat)} of {len(paths)} checked images are 16-bit and {use}: they would have little contrast"
+    return text, fitting_range(ranges)
+
+
+def depth_remarks(paths: Sequence[Path], value_range: ValueRange | None) -> list[str]:
+    """A line about the 16-bit ones of files, LOOKED_AT of a set, to weights of a `value_range` (see read_image).
+
+    It says which values become black and white, or that this leaves them little contrast. [] if there is nothing.
+    """
+    if value_range is not None:
+        if outside := describe_outside(paths, value_range, "the value_range of these weights"):
+            return [f"{outside}; scale their values like those of the training images"]
+        some = next(used_ranges(paths), None) is not None
+        scaled = f"{value_range[0]} .. {value_range[1]} become black .. white (value_range of these weights)"
+        return [f"16-bit images: the values {scaled}"] if some else []
+    if not (flat := describe_flat(paths)):
+        return []
+    text, fitting = flat
+    remedy = f"{SCALE}, or in Python set detector.value_range = {fitting}" if fitting else SCALE
+    return [f"{text} for these weights; unless these learned such images, {remedy}"]
+
+
+def describe_outside(paths: Sequence[Path], value_range: ValueRange, name: str) -> str:
+    """What to say of image files, LOOKED_AT of a set, that use values outside a range, called `name`; else ""."""
+    first, last = value_range
+    outside = [
+        (low, high) for low, high in used_ranges(paths) if min(high, last) - max(low, first) < (high - low) / 2
+    ]
+    if not outside:
+        return ""
+    low, high = joined(outside)
+    return (
+        f"{len(outside)} of {len(paths)} checked images are 16-bit and use {low} .. {high}, mostly outside {name}, "
+        f"{first} .. {last}: they would be nearly all black or white"
+    )
+
+
+def is_flat(used: ValueRange) -> bool:
+    """Whether 16-bit values use so small a part of their range that the image has little contrast."""
+    return used[1] - used[0] < _LEAST_SHARE * 65535
+
+
+def fitting_range(ranges: Sequence[ValueRange]) -> ValueRange | None:
+    """The values to scale for images that use these `ranges`; None if few are flat, or those at different values."""
+    flat = list(filter(is_flat, ranges))
+    fits = 2 * len(flat) > len(ranges) and is_flat(joined(flat))
+    return joined(flat) if fits else None
+
+
+def joined(ranges: Sequence[ValueRange]) -> ValueRange:
+    """From the lowest to the highest value of all ranges, of which there is one at least."""
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+
+def used_ranges(paths: Sequence[Path]) -> Iterator[ValueRange]:
+    """The `range_of` the values of each image file that has 16-bit ones; unreadable files are left out."""
+    for path in paths:
+        if path.suffix.lower() in DEEP_SUFFIXES:
+            with suppress(InputError):
+                if used := used_range(read_whole(path, "image file")):
+                    yield used
+
+
+def used_range(data: bytes) -> ValueRange | None:
+    """The `range_of` the values in an image file's bytes; None also for undecodable files."""
+    if data.startswith(_PNG_START) and data[_PNG_BITS : _PNG_BITS + 1] != b"\x10":
+        return None  # decoding takes long
+    try:
+        return range_of(decode_values("image", data))
+    except InputError:
+        return None
+
+
+def range_of(values: np.ndarray) -> ValueRange | None:
+    """The 0.1 % and 99.9 % quantiles of 16-bit values; None for 8-bit ones."""
+    if values.dtype != np.uint16:
+        return None
+    low, high = np.quantile(values, (0.001, 0.999))
+    return int(low), max(int(np.ceil(high)), int(low) + 1)

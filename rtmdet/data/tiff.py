@@ -1,0 +1,88 @@
+"""The header of a TIFF: which values are not read, and bands of gray as the colors that they are.
+
+Reference: TIFF 6.0; BigTIFF has the same fields, with places in the file of 8 bytes.
+"""
+
+import struct
+
+_ORDERS = {b"II*\0": ("<", "I"), b"MM\0*": (">", "I"), b"II+\0": ("<", "Q"), b"MM\0+": (">", "Q")}  # as in struct
+_BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _EXTRA, _FORMAT = 258, 262, 277, 284, 338, 339  # tags
+_GRAY, _RGB, _SEPARATE = 1, 2, 2
+_SHORT = 3
+_FORMATS = {2: "signed integers", 3: "floating-point numbers", 5: "complex integers", 6: "complex numbers"}
+_MOST_BANDS = 4  # that OpenCV decodes
+
+
+def why_unsupported(data: bytes, *, keep_16_bits: bool) -> str:
+    """What of a file's bytes, if they are a TIFF, is not read rightly, and the remedy; "" if all is."""
+    try:
+        header = _Header(data)
+        bits, bands, format = header.first(_BITS, 1), header.first(_SAMPLES, 1), header.first(_FORMAT, 1)
+        separate = bands > 1 and header.first(_PLANAR, 1) == _SEPARATE
+    except (KeyError, struct.error):  # no TIFF, or a damaged one, which the decoder reports
+        return ""
+    if format in _FORMATS or bits > 16:
+        return (
+            f"expected 8 or 16 bits per value, found {bits}-bit {_FORMATS.get(format, 'integers')}; scale the values "
+            "to 0 .. 65535, those of all images alike, and save them as unsigned 16-bit PNG or TIFF"
+        )
+    if bands > _MOST_BANDS:
+        return (
+            f"expected at most {_MOST_BANDS} bands, found {bands}; save three of them (GDAL: gdal_translate -b 1 "
+            "-b 2 -b 3)"
+        )
+    if keep_16_bits and bits == 16 and separate:  # OpenCV mixes them up
+        return (
+            "expected the bands of each pixel side by side, as a range of 16-bit values needs them, found band after "
+            "band; save it so (GDAL: gdal_translate -co INTERLEAVE=PIXEL)"
+        )
+    return ""
+
+
+def bands_as_colors(data: bytes) -> bytes:
+    """The bytes of a file; if it is a TIFF of three or more bands of gray, of one whose first three are RGB."""
+    try:
+        header = _Header(data)
+        if header.first(_PHOTOMETRIC, _RGB) != _GRAY or header.first(_SAMPLES, 1) < 3:
+            return data
+        return header.tagged_rgb()
+    except (KeyError, struct.error):
+        return data
+
+
+class _Header:
+    """The fields of the first picture of a TIFF."""
+
+    def __init__(self, data: bytes) -> None:
+        """Find them. Raises KeyError for the bytes of another file, struct.error if the end is missing."""
+        self._data = data
+        self._order, self._number = _ORDERS[data[:4]]  # of bytes; struct's code of a count, or of a place in the file
+        self._wide = struct.calcsize(self._number)
+        place = self._read(self._number, 8 if self._wide == 8 else 4)
+        count_code = "Q" if self._wide == 8 else "H"
+        begin, size = place + struct.calcsize(count_code), 4 + 2 * self._wide
+        fields = range(begin, begin + min(self._read(count_code, place), 4096) * size, size)
+        self._fields = {self._read("H", field): field for field in fields}
+
+    def _read(self, code: str, place: int) -> int:
+        (value,) = struct.unpack_from(self._order + code, self._data, place)
+        return int(value)
+
+    def first(self, tag: int, default: int) -> int:
+        """The first value of a field of 16-bit numbers."""
+        field = self._fields.get(tag)
+        if field is None or self._read("H", field + 2) != _SHORT:
+            return default
+        place = field + 4 + self._wide
+        if 2 * self._read(self._number, field + 4) > self._wide:
+            place = self._read(self._number, place)
+        return self._read("H", place)
+
+    def tagged_rgb(self) -> bytes:
+        """The file with its first three bands as RGB, and one or no band more."""
+        data = bytearray(self._data)
+        struct.pack_into(f"{self._order}H", data, self._fields[_PHOTOMETRIC] + 4 + self._wide, _RGB)
+        if (extra := self._fields.get(_EXTRA)) is not None:
+            more = max(self._read(self._number, extra + 4) - 2, 0)
+            struct.pack_into(f"{self._order}2{self._number}", data, extra + 4, more, 0)
+        return bytes(data)

@@ -1,0 +1,136 @@
+"""TIFFs as cameras and maps have them: bands of gray are colors, values that are not read are named."""
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rtmdet.core.errors import InputError
+from rtmdet.data.depth import used_range
+from rtmdet.data.doctor.decoding import decode_strictly
+from rtmdet.data.images import image_size, read_image, read_image_bytes
+
+PIXELS = cv2.resize(
+    np.random.default_rng(0).integers(0, 256, (4, 5, 5), np.uint8), (40, 32), interpolation=cv2.INTER_NEAREST
+)
+GRAY, RGB = 1, 2
+ORDERS = [("<", False), (">", False), ("<", True), (">", True)]  # of bytes, and whether it is a BigTIFF
+
+
+def tiff(
+    pixels: np.ndarray, photometric: int, *, order: str = "<", big: bool = False, extra: bool = True, planar: int = 1
+) -> bytes:
+    """An uncompressed TIFF of (H, W, bands)."""
+    height, width, bands = pixels.shape
+    stored = pixels.astype(pixels.dtype.newbyteorder(order))
+    planes = [stored] if planar == 1 else [stored[..., band] for band in range(bands)]
+    kind = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
+    number = "Q" if big else "I"
+    size, wide = struct.calcsize(number), 4 + 2 * struct.calcsize(number)
+    colors = 3 if photometric == RGB else 1
+    place = begin = 16 if big else 8
+    fields: dict[int, tuple[str, list[int]]] = {
+        256: ("H", [width]), 257: ("H", [height]), 258: ("H", [8 * pixels.itemsize] * bands), 259: ("H", [1]),
+        262: ("H", [photometric]), 273: ("I", [0] * len(planes)), 277: ("H", [bands]), 278: ("H", [height]),
+        279: ("I", [plane.nbytes for plane in planes]), 284: ("H", [planar]),
+        338: ("H", [0] * (bands - colors)), 339: ("H", [kind] * bands),
+    }  # fmt: skip
+    if not extra or bands == colors:
+        del fields[338]
+    after = begin + struct.calcsize("Q" if big else "H") + len(fields) * wide + size
+    first = after + sum(
+        len(values) * struct.calcsize(code)
+        for code, values in fields.values()
+        if len(values) * struct.calcsize(code) > size
+    )
+    fields[273] = ("I", [first + sum(plane.nbytes for plane in planes[:n]) for n in range(len(planes))])
+    directory, more = struct.pack(order + ("Q" if big else "H"), len(fields)), b""
+    for tag, (code, values) in fields.items():
+        content = struct.pack(f"{order}{len(values)}{code}", *values)
+        if len(content) > size:
+            place, more = after + len(more), more + content
+            content = struct.pack(order + number, place)
+        directory += struct.pack(f"{order}HH{number}", tag, {"H": 3, "I": 4}[code], len(values))
+        directory += content.ljust(size, b"\0")
+    mark = {"<": b"II", ">": b"MM"}[order]
+    head = struct.pack(f"{order}HHHQ", 43, 8, 0, 16) if big else struct.pack(f"{order}HI", 42, 8)
+    return mark + head + directory + bytes(size) + more + b"".join(plane.tobytes() for plane in planes)
+
+
+@pytest.mark.parametrize(("order", "big"), ORDERS)
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("bands", [3, 4])
+@pytest.mark.parametrize("extra", [False, True])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, which does not read all kinds
+def test_three_bands_of_gray_are_colors(
+    tmp_path: Path, order: str, big: bool, deep: bool, bands: int, extra: bool
+) -> None:
+    """Band 1 would be shown as gray, without a word."""
+    values = PIXELS.astype(np.uint16) * 257 if deep else PIXELS
+    (tmp_path / "a.tif").write_bytes(tiff(values[..., :bands], GRAY, order=order, big=big, extra=extra))
+    for value_range in (None, (0, 65535)):
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif", value_range), PIXELS[..., :3])
+    if (order, big) != (">", True):  # which Pillow does not read
+        assert image_size(tmp_path / "a.tif") == (32, 40)
+
+
+def test_two_bands_stay_gray(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(tiff(PIXELS[..., :2], GRAY))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), PIXELS[..., [0, 0, 0]])
+
+
+@pytest.mark.parametrize(("order", "big"), ORDERS)
+@pytest.mark.parametrize(
+    ("kind", "bands", "words"),
+    [
+        ("i1", 1, "expected 8 or 16 bits per value, found 8-bit signed integers; scale the values"),
+        ("i2", 1, "expected 8 or 16 bits per value, found 16-bit signed integers; scale the values"),
+        ("i2", 3, "expected 8 or 16 bits per value, found 16-bit signed integers; scale the values"),
+        ("u4", 1, "expected 8 or 16 bits per value, found 32-bit integers; scale the values"),
+        ("f2", 1, "expected 8 or 16 bits per value, found 16-bit floating-point numbers; scale the values"),
+        ("f4", 3, "expected 8 or 16 bits per value, found 32-bit floating-point numbers; scale the values"),
+        ("u1", 5, "expected at most 4 bands, found 5; save three of them"),
+    ],
+)
+def test_values_that_are_not_read_are_named(
+    tmp_path: Path, kind: str, bands: int, words: str, order: str, big: bool
+) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(PIXELS[..., :bands].astype(kind), GRAY if bands == 1 else RGB, order=order, big=big))
+    for read in (read_image, image_size, lambda path: read_image(path, (0, 4000)), read_image_bytes):
+        with pytest.raises(InputError, match=rf"a\.tif: {words}"):
+            read(path)
+    assert used_range(path.read_bytes()) is None
+
+
+def test_bands_one_after_the_other_are_read_without_a_range(tmp_path: Path) -> None:
+    """OpenCV mixes the 16-bit values up."""
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(PIXELS[..., :3].astype(np.uint16) * 257, RGB, planar=2))
+    np.testing.assert_array_equal(read_image(path), PIXELS[..., :3])
+    np.testing.assert_array_equal(decode_strictly(path, path.read_bytes()), PIXELS[..., :3])
+    with pytest.raises(
+        InputError, match=r"a\.tif: expected the bands of each pixel side by side, .*INTERLEAVE=PIXEL"
+    ):
+        read_image(path, (0, 65535))
+    path.write_bytes(tiff(PIXELS[..., :4], GRAY, planar=2))
+    np.testing.assert_array_equal(read_image(path, (0, 65535)), PIXELS[..., :3])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow
+def test_damaged_headers_are_left_to_the_decoder(tmp_path: Path) -> None:
+    data = tiff(PIXELS[..., :3], GRAY)
+    for length in range(4, len(data) - PIXELS[..., :3].nbytes, 3):
+        (tmp_path / "a.tif").write_bytes(data[:length])
+        with pytest.raises(InputError, match="found a file that cannot be decoded"):
+            read_image(tmp_path / "a.tif")
+
+
+def test_other_depths_of_other_formats_are_named(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.hdr"), PIXELS[..., :3].astype(np.float32) / 255)
+    with pytest.raises(
+        InputError, match=r"a\.hdr: expected 8 or 16 bits per value, found float32; save it as 16-bit"
+    ):
+        read_image(tmp_path / "a.hdr", (0, 4000))
