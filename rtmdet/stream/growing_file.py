@@ -4,39 +4,57 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import IO
 
 from rtmdet.core.whole_file import replace_file, unwritable
 
 
 class GrowingFile:
-    """A text file that is created with its first text, and completed with `end`; until then it is at `place`."""
+    """A text file that is created with its first text, and until `close` at `place`.
+
+    `end` follows the last text at any time: on a full disk the file is cut back to the last text that fitted, and
+    room for the end is there.
+    """
 
     def __init__(self, path: Path, begin: str = "", end: str = "", place: Path | None = None) -> None:
-        self.path, self._begin, self._end = path, begin, end
+        self.path, self._begin, self._end = path, _encoded(begin), _encoded(end)
         self._place = place or path
-        self._file: IO[str] | None = None
+        self._file: FileIO | None = None
+        self._size = 0  # bytes without the end
 
     def append(self, text: str) -> None:
         """Add a text. Raises InputError if the file cannot be written."""
         with self._writing():
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._place.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-                self._file.write(self._begin)
-            self._file.write(text)
+                self._file = FileIO(self._place, "w")
+                self._write(self._file, self._begin)
+            self._write(self._file, _encoded(text))
 
     def close(self) -> None:
         """Complete the file, if there is one, and give it its name. Raises InputError if that fails."""
         if self._file is None:
             return
+        begun = self._size >= len(self._begin)
         with self._writing():
             with self._file as file:
                 self._file = None
-                file.write(self._end)
-            if self._place != self.path:
+                if begun:
+                    file.truncate(self._size + len(self._end))
+                    self._write(file, b"")
+            if not begun:
+                self._place.unlink()
+            elif self._place != self.path:
                 replace_file(self._place, self.path)
+
+    def _write(self, file: FileIO, content: bytes) -> None:
+        """Write it in the place of the end, and the end after it."""
+        file.seek(self._size)
+        left = content + self._end
+        while left:
+            left = left[file.write(left) :]
+        self._size += len(content)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -44,6 +62,10 @@ class GrowingFile:
             yield
         except OSError as error:
             raise unwritable(self.path, error) from error
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
 
 
 class ListFile(GrowingFile):

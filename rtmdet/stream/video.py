@@ -4,9 +4,10 @@ Legend: H, W height and width of a frame, upright.
 """
 
 import math
+import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -243,21 +244,27 @@ class VideoWriter:
         image = av.VideoFrame.from_ndarray(padded, format="rgb24")
         self._last = max(round(seconds * CLOCK), self._last + 1)  # times must rise
         image.pts, image.time_base = self._last, Fraction(1, CLOCK)
-        with self._writing():
+        with self._writing(begun=True):
             self._container.mux(self._stream.encode(image))
 
     def close(self) -> None:
         """Complete the file. Raises InputError."""
-        with self._writing():
+        with self._writing(begun=True):
             self._container.mux(self._stream.encode(None))
             self._container.close()
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self, *, begun: bool = False) -> Iterator[None]:
         try:
             yield
         except (load_pyav().FFmpegError, OSError) as error:
-            raise unwritable(self.path, error, "video") from error
+            if not begun:
+                raise unwritable(self.path, error, "video") from error
+            with suppress(OSError):  # nothing opens it without its end, and on a full disk other files need the room
+                os.truncate(self.path, 0)  # PyAV has it still open
+                self.path.unlink()
+            remedy = "what there was of it is removed: make room, or choose another path"
+            raise unwritable(self.path, error, "video", remedy) from error
 
 
 def comment_of(path: Path) -> str:

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 from bright import SIDE, scene
+from full_disk import file_size_limit
 
 from rtmdet.core.errors import InputError
 from rtmdet.detector import Detector
@@ -61,6 +62,24 @@ def test_odd_and_tiny_frames_can_be_written(tmp_path: Path) -> None:
         (frame,) = frames(tmp_path / "odd.mp4")
         assert frame.read().shape == (*expected, 3)
         assert np.abs(frame.read().astype(int) - 200).max() < 6  # the edge is continued
+
+
+def test_a_video_that_does_not_fit_on_the_disk_is_removed(tmp_path: Path) -> None:
+    """Nothing opens one without its end, and the other files of the run may need the room."""
+    noise = np.random.default_rng(0).integers(0, 256, (50, *SHAPE, 3), np.uint8)
+    writer = VideoWriter(tmp_path / "a.mp4", SHAPE, RATE)
+
+    def write() -> None:
+        for number, picture in enumerate(noise):
+            writer.add(picture, float(number / RATE))
+        writer.close()
+
+    with (
+        file_size_limit(20_000),
+        pytest.raises(InputError, match=r"a\.mp4: the video cannot be written .* it is removed"),
+    ):
+        write()
+    assert not (tmp_path / "a.mp4").exists()
 
 
 @pytest.mark.parametrize(

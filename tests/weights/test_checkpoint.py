@@ -2,13 +2,11 @@
 
 import errno
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from full_disk import file_size_limit
 from torch import nn
 
 from rtmdet.core.errors import InputError
@@ -68,17 +66,6 @@ def training(model: nn.Module) -> TrainingState:
         torch_rng=torch.get_rng_state()[None],
         cuda_rng=torch.zeros(1, 0, dtype=torch.uint8),
     )
-
-
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """Let the system refuse to write files of more than `size` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_everything_comes_back(tmp_path: Path, model: nn.Module, training: TrainingState) -> None:
