@@ -126,11 +126,14 @@ def _files(path: Path, recursive: bool, skip: Path | None, remarks: list[str]) -
         files = {file: file.parent.relative_to(path) for file in _images_in(path, recursive, skip, remarks)}
     elif path.exists():
         files = {path: Path()}
+    elif not glob.has_magic(str(path)):
+        raise InputError(f"{path}: there is no such file or folder: check the path")
     else:
         files = {file: Path() for file in _matching(path, skip)}
     if not files:
-        what = "an image, a video, a folder with images, a glob pattern or an address"
-        raise InputError("; ".join((f"{path}: expected {what}, found no image", *remarks[before:])))
+        below = " or below it" if recursive else ""
+        what = f"no image in this folder{below}" if path.is_dir() else "no image or video matches this pattern"
+        raise InputError("; ".join((f"{path}: {what}", *remarks[before:])))
     return files
 
 
@@ -157,7 +160,7 @@ def _images_in(folder: Path, recursive: bool, skip: Path | None, remarks: list[s
     suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *HEIC_SUFFIXES)
     files = files_below(folder, suffixes, levels=None if recursive else 2)
     direct = [path for path in files if path.parent == folder]
-    if videos := len(_with_suffix(direct, VIDEO_SUFFIXES)):
+    if videos := len(_with_suffix(files if recursive else direct, VIDEO_SUFFIXES)):
         remarks.append(
             f"{videos} video{'s were' if videos > 1 else ' was'} not searched: name each, or use a pattern"
         )

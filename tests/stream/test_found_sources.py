@@ -55,14 +55,36 @@ def test_broken_addresses(word: str) -> None:
 
 def test_a_folder_of_videos_names_them(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"-")
-    with pytest.raises(InputError, match=r"found no image; 1 video was not searched: name each, or use a pattern$"):
+    with pytest.raises(InputError, match=r"folder; 1 video was not searched: name each, or use a pattern$"):
         find_sources([str(tmp_path)])
     write(tmp_path, "b.jpg")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: expected .* found no image$"):  # not the other remark
+    with pytest.raises(InputError, match=r"empty: no image in this folder$"):  # not the other remark
         find_sources([str(tmp_path), str(tmp_path / "empty")])
     with pytest.raises(InputError, match=r"^'': expected the path"):
         find_sources([""])
+
+
+def test_videos_of_all_folders_that_are_searched_are_counted(tmp_path: Path) -> None:
+    write(tmp_path, "a.jpg")
+    for name in ("a.mp4", "below/b.mp4", "below/far/c.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"-")
+    assert find_sources([str(tmp_path)]).remarks == ["1 video was not searched: name each, or use a pattern"]
+    everything = find_sources([str(tmp_path)], recursive=True).remarks
+    assert everything == ["3 videos were not searched: name each, or use a pattern"]
+
+
+def test_what_is_not_there_has_lines_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    for name, line in (
+        ("a.jpg", "there is no such file or folder: check the path"),
+        ("below", "no image in this folder or below it"),
+        ("*.jpg", "no image or video matches this pattern"),
+    ):
+        with pytest.raises(InputError) as caught:
+            find_sources([str(tmp_path / name)], recursive=True)
+        assert str(caught.value) == f"{tmp_path / name}: {line}"
 
 
 def test_photos_that_cannot_be_decoded_here_are_counted(tmp_path: Path) -> None:
