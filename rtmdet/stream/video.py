@@ -126,6 +126,9 @@ class _Faults:
         `expected` frames and `duration` in seconds are those of the header, `end` is that of the last frame.
         """
         again = "try again" if is_address(name) else "copy it again"
+        if self.frames == 0 and is_address(name):  # the file is sound where only its index is at its end
+            why = "perhaps its server sends no parts of a file"
+            raise InputError(f"{name}: no frame can be decoded ({why}): download the video and give the file")
         if self.frames == 0:
             raise InputError(f"{name}: expected a video, found no frame that can be decoded; replace the file")
         if self.ended or (expected and not self.damaged and self.frames < expected - 1):

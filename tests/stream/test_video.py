@@ -3,8 +3,11 @@
 import json
 import struct
 import sys
+import threading
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
@@ -22,8 +25,16 @@ from rtmdet.stream.sources import find_sources
 from rtmdet.stream.video import Video, VideoWriter, _why
 
 RATE = Fraction(30000, 1001)
+
 FRAMES = 20
 SHAPE = (SIDE, 96)  # (H, W)
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves a folder, whole files only."""
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on standard error."""
 
 
 @pytest.fixture
@@ -163,6 +174,27 @@ def test_a_cut_file_whose_header_has_no_number_of_frames(clip: Path, tmp_path: P
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match=r"ends early, after \d+ frames, at [12]\.\d of 4\.0 seconds; copy it again"):
         frames(tmp_path / "cut.mkv")
+
+
+def test_a_sound_video_on_a_server_that_sends_no_parts(tmp_path: Path) -> None:
+    """Its index is at its end, as cameras write it, and the pictures before it are out of reach then."""
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10, options={"b": "50000000"})
+        stream.width, stream.height = 320, 240
+        for _ in range(20):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        container.mux(stream.encode(None))
+    assert len(frames(tmp_path / "a.mp4")) == 20
+    served = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(tmp_path)))
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{served.server_port}/a.mp4"
+    with pytest.raises(
+        InputError, match=r"/a\.mp4: no frame can be decoded .*: download the video and give the file"
+    ):
+        list(Video(address).frames())
+    served.shutdown()
+    served.server_close()
 
 
 def test_the_last_picture_may_stand_long(tmp_path: Path) -> None:
