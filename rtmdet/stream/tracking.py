@@ -7,9 +7,11 @@ the tracks that are left. Legend: D detections.
 
 import importlib.metadata
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from statistics import median_low
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from trackers import ByteTrackTracker
 
 LOST = 1.0  # seconds for which an object may be out of sight and keep its id
+LOST_FRAMES = 3  # the same in frames, where these take longer
+LAST = 9  # steps from frame to frame that tell how long one takes
 OLDEST = (2, 6)  # version of trackers: it takes the times of frames
 # Without --no-deps, opencv-python would be unpacked over opencv-python-headless.
 INSTALL = 'pip install "plain-rtmdet[track]", then pip install --no-deps "trackers>=2.6,<3"'
@@ -70,6 +74,7 @@ class VideoTracks:
         self._numbers: dict[tuple[int, int], int] = {}  # of each label and its tracker's id: the id in the video
         self._shown = 0.0  # time of the last frame by the video
         self._clock = 0.0  # the same for the trackers: always rising
+        self._steps: deque[float] = deque(maxlen=LAST)  # seconds from frame to frame
 
     def follow(self, found: Detections, seconds: float | None) -> Detections:
         """What was found in the next frame (D,), at `seconds`, with ids.
@@ -91,7 +96,10 @@ class VideoTracks:
         """Set the clock to the next frame; one frame later where the source's times stand still or fall."""
         step = 0.0 if seconds is None else seconds - self._shown
         self._shown = self._shown if seconds is None else seconds
-        self._clock += step if step > 0 else 1 / self._rate
+        step = step if step > 0 else 1 / self._rate
+        if self._clock > 0:  # not what is before the first frame
+            self._steps.append(step)
+        self._clock += step
 
     def _follow_class(self, label: int, found: Detections) -> np.ndarray:
         """The ids (D,) of what was found of one class; -1: none."""
@@ -99,6 +107,9 @@ class VideoTracks:
             self._trackers[label] = self._new_tracker(self._settings.thresholds[found.classes[label]])
         theirs = found.to_supervision()
         theirs.data["place"] = np.arange(len(found))
+        # Not by the rate of the header: a camera, or a network that is slow, gives fewer frames than it says.
+        frame = median_low(self._steps or [0.0])  # seconds
+        self._trackers[label].maximum_time_without_update = max(LOST, (LOST_FRAMES + 1.5) * frame)
         tracked = self._trackers[label].update(theirs, timestamp=self._clock)  # in another order
         assert tracked.tracker_id is not None
         ids = np.full(len(found), -1)
@@ -115,7 +126,6 @@ class VideoTracks:
         """
         return load_trackers()(
             frame_rate=self._rate,
-            lost_track_buffer=round(30 * LOST),  # it counts in frames of 1/30 s
             high_conf_det_threshold=threshold,
             track_activation_threshold=threshold,
         )
@@ -149,7 +159,7 @@ def track(
 
     `video` is a file, an address or the number of a camera. A Result has the `frame`, with its `index` from 0 and its
     `seconds`, the `pixels`, and what was `found`, with `ids`: an object gets one in the second frame in a row that
-    shows it, and keeps it if it is not found for up to LOST seconds. A box of at least half of `score` counts if it
+    shows it, and keeps it if it is not found for up to LOST seconds or LOST_FRAMES frames. A box of at least half of `score` counts if it
     continues a track. `tile` also detects in windows of this side in pixels, by default as in the training run, 0 not
     at all. Raises InputError at once if the video is not there or a package is missing, and at the end if
     pieces of the video are damaged or missing.

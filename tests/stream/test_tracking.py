@@ -173,7 +173,7 @@ def test_the_function(detector: Detector, clip: Path, tmp_path: Path) -> None:
     clip.write_bytes(clip.read_bytes()[:-100])
     with pytest.raises(InputError, match="the video ends early"):
         list(track(detector, clip))
-    with pytest.raises(InputError, match="found no image"):
+    with pytest.raises(InputError, match="there is no such file"):
         track(detector, tmp_path / "missing.mp4")
 
 
@@ -214,6 +214,16 @@ def test_an_object_that_is_gone_for_long_gets_another_id() -> None:
     assert follow([seen, seen, *[nothing] * 20, seen])[-1] == [1]
     assert follow([seen, seen, *[nothing] * 30, seen, seen])[-1] == [2]
     assert follow([seen] * 4, [0.0, 0.04, 5.0, 5.04]) == [[-1], [1], [-1], [2]]
+
+
+@pytest.mark.parametrize("seconds", [2.0, 0.4, 60.0])
+def test_of_slow_videos_frames_count(seconds: float) -> None:
+    """Whatever the rate in the header, here 25 a second."""
+    seen, nothing = detections((0, 0.9, 0)), detections()
+    frames = [seen, seen, *[nothing] * 3, seen, *[nothing] * 4, seen, seen]
+    ids = follow(frames, [number * seconds for number in range(len(frames))])
+    assert ids[1] == ids[5] == [1]
+    assert ids[-1] == [2]
 
 
 def test_frames_that_are_missing_are_no_obstacle() -> None:
