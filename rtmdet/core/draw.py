@@ -26,8 +26,9 @@ _CAPITAL = cv2.getTextSize("H", FONT, 1.0, 1)[0][1]  # height in pixels at a fon
 def draw_boxes(image: np.ndarray, boxes: np.ndarray, texts: Sequence[str], colors: Sequence[Color]) -> np.ndarray:
     """Draw boxes (N, 4) xyxy with a label each ("" for none), the first on top.
 
-    Lines and letters scale with the image and are finer for small boxes. Labels stay inside the picture and never
-    overlap: they are placed in the order of the boxes, and left out if there is no space.
+    Lines and letters scale with the image and are finer for small boxes, letters also where most boxes are small.
+    Labels stay inside the picture and never overlap: they are placed in the order of the boxes, and left out if there
+    is no space.
     """
     canvas, (height, width) = image.copy(), image.shape[:2]
     for box, color in reversed(list(zip(boxes, colors, strict=True))):
@@ -38,8 +39,9 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, texts: Sequence[str], color
         thickness = max(1, min(line_width(image), round(_side(box) / 16)))
         cv2.polylines(canvas, [_fixed_point(corners)], True, color, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
     taken: list[_Label] = []
+    typical = float(np.median([_side(box) for box in boxes])) if len(boxes) else 0.0
     for box, text, color in zip(boxes, texts, colors, strict=True):
-        label = _place_label(image.shape[:2], box, text, taken) if text else None
+        label = _place_label(image.shape[:2], box, text, taken, typical) if text else None
         if label is not None:
             taken.append(label)
             _draw_label(canvas, label, color)
@@ -119,10 +121,15 @@ class _Label:
         return not (apart or self.top >= other.top + other.height or other.top >= self.top + self.height)
 
 
-def _place_label(size: tuple[int, int], box: np.ndarray, text: str, taken: Sequence[_Label]) -> _Label | None:
-    """A place for the label of a box in a picture of (H, W) without overlapping others; None if there is none."""
+def _place_label(
+    size: tuple[int, int], box: np.ndarray, text: str, taken: Sequence[_Label], typical: float = np.inf
+) -> _Label | None:
+    """A place for the label of a box in a picture of (H, W) without overlapping others; None if there is none.
+
+    `typical`: the shorter side of boxes in the picture; letters need not be larger than a quarter of it.
+    """
     largest = max(8.0, min(size) / 40)
-    least = max(8.0, min(size) / 75)
+    least = max(8.0, min(min(size) / 75, typical / 4))
     wanted = float(np.clip(_side(box) / 6, least, largest))
     for capital in dict.fromkeys((wanted, least)):
         for label in _places(size, box, text, capital):

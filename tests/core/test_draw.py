@@ -129,6 +129,19 @@ def test_small_boxes_have_small_letters_and_fine_lines() -> None:
     assert (thin[315, 290:315] != 90).any(-1).sum() < (thick[315, 290:315] != 90).any(-1).sum()
 
 
+def test_labels_of_many_small_boxes_in_a_large_picture_are_small() -> None:
+    def height(*sides: int) -> int:
+        boxes = np.array([[100.0, 500 * k, 100 + side, 500 * k + side] for k, side in enumerate(sides, 1)])
+        texts = ["name", *[""] * (len(sides) - 1)]
+        frame = draw_boxes(gray(3000, 4000), boxes, [""] * len(sides), [RED] * len(sides))
+        _, top, _, bottom = changed(frame, draw_boxes(gray(3000, 4000), boxes, texts, [RED] * len(sides)))
+        return bottom - top
+
+    assert height(38) < 20
+    assert height(38, 400, 400) > 40, "one small object among large ones has a label that is easily read"
+    assert height(400, 38, 38) > 40, "a large one has its own size"
+
+
 def test_labels_can_be_hidden() -> None:
     box, score, label = torch.tensor([[20.0, 60, 100, 90]]), torch.tensor([0.5]), torch.tensor([1])
     found = Detections(box, score, label, classes=("cat", "dog"))
