@@ -29,6 +29,11 @@ class TileAdvice:
         )
 
 
+def window_side(input_size: tuple[int, int]) -> int:
+    """The side of the windows that suit an input of (H, W), the one that is recommended everywhere."""
+    return min(*input_size, LARGEST_WINDOW)
+
+
 def advise_tiles(
     sizes: np.ndarray, pictures: np.ndarray, labels: np.ndarray, input_size: tuple[int, int]
 ) -> TileAdvice | None:
@@ -37,7 +42,7 @@ def advise_tiles(
     `sizes` (N,): square root of the area of each object in pixels of its picture; `pictures` (N,): the longer side of
     the picture; `input_size` (H, W).
     """
-    side = min(*input_size, LARGEST_WINDOW)
+    side = window_side(input_size)
     before, after = sizes * max(input_size) / pictures, sizes * side / np.minimum(pictures, side)
     found = []
     for label in np.unique(labels):

@@ -14,7 +14,7 @@ from rtmdet.core.strides import STRIDES
 from rtmdet.data.coco.file import CocoAnnotation
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item
-from rtmdet.data.tile_advice import advise_tiles
+from rtmdet.data.tile_advice import advise_tiles, window_side
 
 MANY_SMALL = 0.1  # fraction of boxes under the finest stride above which training suffers
 FEW_SMALL = 0.05  # fraction that the advice aims at
@@ -56,24 +56,29 @@ def find_small_boxes(
     share = len(items) / max(len(sides), 1)
     message = f"boxes under {STRIDES[0]} px at input size {input_size[1]} x {input_size[0]} ({share:.1%})"
     many = share > MANY_SMALL
+    in_windows = sides_at_input(file, annotations, input_size, window_side(input_size))
     advice = (
-        _advice_for_small(shorter, input_size)
+        _advice_for_small(shorter, in_windows.min(1), input_size)
         if many
         else "only a few: no action needed, or increase data.input_size"
     )
     return file.finding("warning" if many else "hint", "small-box", message, advice, items)
 
 
-def _advice_for_small(shorter: np.ndarray, input_size: tuple[int, int]) -> str:
-    """The larger input, or the tiles, with which few boxes stay under the finest stride."""
+def _advice_for_small(shorter: np.ndarray, in_windows: np.ndarray, input_size: tuple[int, int]) -> str:
+    """The larger input, or the windows, with which few boxes stay under the finest stride.
+
+    `shorter` and `in_windows` (N,): the shorter sides as things are, and with the windows that suit the input.
+    """
     factor = STRIDES[0] / max(float(np.quantile(shorter, FEW_SMALL)), 1e-3)
     if factor <= LARGEST_FACTOR:
         height, width = (math.ceil(side * factor / 32) * 32 for side in input_size)
         return f"data.input_size=[{height}, {width}] leaves only {FEW_SMALL:.0%} of all boxes that small"
-    return (
-        f"it would take {factor:.1f} times the input size until only {FEW_SMALL:.0%} of all boxes are that small: "
-        f"cut the images into {math.ceil(factor)} x {math.ceil(factor)} overlapping tiles (data.tile)"
-    )
+    text = f"it would take {factor:.1f} times the input size until only {FEW_SMALL:.0%} of all boxes are that small"
+    small, left = (float((sides < STRIDES[0]).mean()) for sides in (shorter, in_windows))
+    if left > small / 2:
+        return f"{text}, and windows (data.tile) show them hardly larger: images with more pixels of them would help"
+    return f"{text}: --set data.tile={window_side(input_size)}, in windows of the images' own pixels, leaves {left:.1%}"
 
 
 def find_tiles(

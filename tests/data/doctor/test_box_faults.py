@@ -124,9 +124,13 @@ def test_advice_for_small_boxes(patient) -> None:
         20,
     )  # 160 x 8 / 6 = 213.3
     severity, tiles, _ = advice(64)  # 2.4 px
-    assert severity == "warning"
-    assert "3.3 times" in tiles
-    assert "4 x 4 overlapping tiles" in tiles
+    few = "it would take 3.3 times the input size until only 5% of all boxes are that small"
+    hardly = ", and windows (data.tile) show them hardly larger: images with more pixels of them would help"
+    assert (severity, tiles) == ("warning", few + hardly)  # 6 px in windows
+    for one in document["annotations"][1:]:
+        one["bbox"][2:] = [9, 40]
+    few = "it would take 2.3 times the input size until only 5% of all boxes are that small"
+    assert advice(64)[1] == f"{few}: --set data.tile=64, in windows of the images' own pixels, leaves 5.0%"
     for one in document["annotations"][1:]:
         one["bbox"][2:] = [16, 16]
     assert advice(160)[0] == "hint"  # one of twenty
