@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from rtmdet.core.arrays import iou_matrix
 from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import letterbox_batch
@@ -31,23 +32,24 @@ def detect_tiled(
 ) -> Detections:
     """The objects in a picture (H, W, 3) uint8 RGB: of all windows and of the whole picture, without doubles.
 
-    Each of them is letterboxed to an input of `input_size` (H, W). A box that a seam cuts is dropped if it lies in
-    that of the whole object. `selection` is that of each window, and its `max_detections` also that of the picture.
-    The result is in NumPy arrays.
+    Each of them is letterboxed to an input of `input_size` (H, W). A box that a seam cuts is dropped if it is about a
+    part of an object that is found whole. `selection` is that of each window, and its `max_detections` also that of
+    the picture. The result is in NumPy arrays.
     """
     size = image.shape[0], image.shape[1]
     views = tiling.views(size)
-    parts, cut = [], []
+    parts, cut, places = [], [], []
     for first in range(0, len(views), batch_size):
         batch = views[first : first + batch_size]
         for window, found in zip(batch, _detect(backend, input_size, image, batch, selection), strict=True):
             parts.append(found)
             cut.append(_is_cut(found.boxes, window, size))
-    everything, seams = Detections.join(parts), np.concatenate(cut)
+            places.append(np.tile(np.array(window), (len(found), 1)))
+    everything, seams, seen = Detections.join(parts), np.concatenate(cut), np.concatenate(places)
     if len(everything) > (most := ENTERING * selection.max_detections):
         best = np.argsort(-everything.scores, kind="stable")[:most]
-        everything, seams = everything[best], seams[best]
-    return merge_windows(everything, seams)[: selection.max_detections]
+        everything, seams, seen = everything[best], seams[best], seen[best]
+    return merge_windows(everything, seams, seen)[: selection.max_detections]
 
 
 def _detect(
@@ -63,12 +65,15 @@ def _detect(
     ]
 
 
-def merge_windows(found: Detections, cut: np.ndarray) -> Detections:
-    """One box per object, by falling score; `cut` (D,) bool: those that a seam may have cut.
+def merge_windows(found: Detections, cut: np.ndarray, windows: np.ndarray) -> Detections:
+    """One box per object, by falling score; `cut` (D,) bool: those that a seam may have cut, `windows` (D, 4) theirs.
 
     Whole boxes come first: of two boxes of a class that show the same object, the whole one and then the one with the
-    higher score stays, with the higher one of both scores.
+    higher score stays, with the higher one of both scores. What a window shows of a whole object may look like one of
+    another class, and goes, too.
     """
+    real = ~_is_rest(found, cut, windows)  # before the others, whose scores they would raise
+    found, cut = found[real], cut[real]
     order = np.lexsort((-found.scores, cut))
     kept, scores = np.zeros(len(found), bool), found.scores.copy()
     for label in np.unique(found.labels):
@@ -78,6 +83,24 @@ def merge_windows(found: Detections, cut: np.ndarray) -> Detections:
     chosen = np.flatnonzero(kept)
     chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
     return replace(found, scores=scores)[chosen]
+
+
+def _is_rest(found: Detections, cut: np.ndarray, windows: np.ndarray) -> np.ndarray:
+    """Which boxes (D,) that a seam cuts are about the part of a surer whole box, of any class, that is in the window.
+
+    Not any box inside of a whole one: a person before a car is larger than the overlap of windows may be, and is then
+    cut in each of them.
+    """
+    rest, whole = np.zeros(len(found), bool), found[~cut]
+    for window in np.unique(windows[cut], axis=0):
+        own = np.flatnonzero(cut & (windows == window).all(1))
+        low, high = np.maximum(whole.boxes[:, :2], window[:2]), np.minimum(whole.boxes[:, 2:], window[2:])
+        outside = (low > whole.boxes[:, :2] + SEAM) | (high < whole.boxes[:, 2:] - SEAM)
+        crossing = outside.any(1) & (low < high).all(1)
+        shown = np.concatenate([low, high], 1)[crossing]  # (C, 4) what the window shows of them
+        surer = whole.scores[crossing] >= found.scores[own, None]
+        rest[own] = ((iou_matrix(found.boxes[own], shown) > SAME_OBJECT) & surer).any(1)
+    return rest
 
 
 def _first_of_each_object(boxes: np.ndarray, scores: np.ndarray, cut: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

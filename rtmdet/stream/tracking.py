@@ -159,10 +159,10 @@ def track(
 
     `video` is a file, an address or the number of a camera. A Result has the `frame`, with its `index` from 0 and its
     `seconds`, the `pixels`, and what was `found`, with `ids`: an object gets one in the second frame in a row that
-    shows it, and keeps it if it is not found for up to LOST seconds or LOST_FRAMES frames. A box of at least half of `score` counts if it
-    continues a track. `tile` also detects in windows of this side in pixels, by default as in the training run, 0 not
-    at all. Raises InputError at once if the video is not there or a package is missing, and at the end if
-    pieces of the video are damaged or missing.
+    shows it, and keeps it if it is not found for up to LOST seconds or LOST_FRAMES frames. A box of at least half of
+    `score` counts if it continues a track. `tile` also detects in windows of this side in pixels, by default as in
+    the training run, 0 not at all. Raises InputError at once if the video is not there or a package is missing, and
+    at the end if pieces of the video are damaged or missing.
     """
     thresholds = dict(zip(detector.classes, detector.thresholds(score), strict=True))
     tiling = detector.choose_tiling(tile)

@@ -91,19 +91,47 @@ def test_a_small_picture_is_not_cut() -> None:
     assert finder.batches == [1]
 
 
+EVERYWHERE = np.tile([0, 0, 500, 500], (5, 1))  # windows
+
+
 def test_merging() -> None:
     rows = ([0, 0, 100, 100], [2, 0, 100, 100], [0, 0, 50, 100], [0, 0, 50, 100], [300, 0, 400, 100])
     boxes = np.array(rows, np.float32)
     found = Detections(boxes, np.array([0.5, 0.6, 0.9, 0.8, 0.7], np.float32), np.array([0, 0, 0, 1, 0]))
-    kept = merge_windows(found, np.array([False, False, True, True, False]))
+    kept = merge_windows(found, np.array([False, False, True, True, False]), EVERYWHERE)
     assert kept.boxes.tolist() == boxes[[3, 4, 1]].tolist()  # the part of another class stays
-    kept = merge_windows(found, np.zeros(5, bool))
+    kept = merge_windows(found, np.zeros(5, bool), EVERYWHERE)
     assert kept.boxes.tolist() == boxes[[2, 3, 4, 1]].tolist()  # half of a box is an object of its own
 
 
 def test_the_whole_box_takes_the_score_of_a_surer_piece() -> None:
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 7], [0, 0, 10, 4]], np.float32)  # IoU 0.7, 0.4
     found = Detections(boxes, np.array([0.1, 0.8, 0.9], np.float32), np.zeros(3, np.int64))
-    merged = merge_windows(found, np.array([False, True, True]))
+    merged = merge_windows(found, np.array([False, True, True]), EVERYWHERE[:3])
     assert merged.boxes.tolist() == [[0, 0, 10, 10]]
     assert merged.scores.tolist() == pytest.approx([0.8])
+
+
+def test_what_a_window_shows_of_an_object_of_another_class_goes() -> None:
+    """A cell of 100 x 100 pixels, 30 of which the window from x = 70 on shows; what lies on it stays."""
+    whole, rest, small = [0, 0, 100, 100], [70, 5, 100, 100], [70, 40, 90, 60]
+    windows = np.array([[0, 0, 200, 200], [70, 0, 270, 200], [70, 0, 270, 200]])
+
+    def kept(*rows: list[int], scores: tuple[float, ...] = (0.9, 0.8, 0.7), whole: bool = False) -> list[list[float]]:
+        found = Detections(np.array(rows, np.float32), np.array(scores, np.float32), np.arange(3))
+        return merge_windows(found, np.array([False, not whole, not whole]), windows).boxes.tolist()
+
+    assert kept(whole, rest, small) == [whole, small]
+    assert kept(whole, rest, small, scores=(0.5, 0.8, 0.7)) == [rest, small, whole], "a surer one stays"
+    assert kept(whole, rest, small, whole=True) == [whole, rest, small], "no seam cuts it"
+    inside = [72, 0, 100, 100]  # ends within the window, as the other does: one object of two classes
+    assert kept(inside, rest, small) == [inside, rest, small]
+
+
+def test_such_a_part_raises_no_score() -> None:
+    """A weak box of its class in the next window does not become sure by it."""
+    boxes = np.array([[0, 0, 100, 100], [70, 5, 100, 100], [60, 0, 100, 100]], np.float32)
+    found = Detections(boxes, np.array([0.9, 0.8, 0.1], np.float32), np.array([0, 1, 1]))
+    windows = np.array([[0, 0, 200, 200], [70, 0, 270, 200], [0, 0, 200, 200]])
+    merged = merge_windows(found, np.array([False, True, False]), windows)
+    assert merged.scores.tolist() == pytest.approx([0.9, 0.1])

@@ -78,7 +78,9 @@ def _advice_for_small(shorter: np.ndarray, in_windows: np.ndarray, input_size: t
     small, left = (float((sides < STRIDES[0]).mean()) for sides in (shorter, in_windows))
     if left > small / 2:
         return f"{text}, and windows (data.tile) show them hardly larger: images with more pixels of them would help"
-    return f"{text}: --set data.tile={window_side(input_size)}, in windows of the images' own pixels, leaves {left:.1%}"
+    return (
+        f"{text}: --set data.tile={window_side(input_size)}, in windows of the images' own pixels, leaves {left:.1%}"
+    )
 
 
 def find_tiles(
