@@ -117,13 +117,13 @@ def test_what_a_window_shows_of_an_object_of_another_class_goes() -> None:
     whole, rest, small = [0, 0, 100, 100], [70, 5, 100, 100], [70, 40, 90, 60]
     windows = np.array([[0, 0, 200, 200], [70, 0, 270, 200], [70, 0, 270, 200]])
 
-    def kept(*rows: list[int], scores: tuple[float, ...] = (0.9, 0.8, 0.7), whole: bool = False) -> list[list[float]]:
+    def kept(*rows: list[int], scores: tuple[float, ...] = (0.9, 0.8, 0.7), cut: bool = True) -> list[list[float]]:
         found = Detections(np.array(rows, np.float32), np.array(scores, np.float32), np.arange(3))
-        return merge_windows(found, np.array([False, not whole, not whole]), windows).boxes.tolist()
+        return merge_windows(found, np.array([False, cut, True]), windows).boxes.tolist()
 
     assert kept(whole, rest, small) == [whole, small]
     assert kept(whole, rest, small, scores=(0.5, 0.8, 0.7)) == [rest, small, whole], "a surer one stays"
-    assert kept(whole, rest, small, whole=True) == [whole, rest, small], "no seam cuts it"
+    assert kept(whole, rest, small, cut=False) == [whole, rest, small], "no seam cuts it"
     inside = [72, 0, 100, 100]  # ends within the window, as the other does: one object of two classes
     assert kept(inside, rest, small) == [inside, rest, small]
 

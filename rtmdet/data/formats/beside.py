@@ -20,14 +20,15 @@ OF_XML = {"annotations": "CVAT", "annotation": "VOC"}  # by the tag of the root
 
 
 def labels_beside(path: Path, format: str, documents: Mapping[Path, object]) -> list[str]:
-    """A line about each other format whose labels are in the folder of a data set that is read in this one.
+    """A line about each other format, and results, in the folder of a data set that is read in this one.
 
     `documents` are the JSON files that were read already, if any were.
     """
     if path.is_file():
         return []
     read = [file for file, content in documents.items() if format == "COCO" and is_coco(content)]
-    remarks = []
+    results = [file.relative_to(path).as_posix() for file, content in documents.items() if _is_results(content)]
+    remarks = [f"{path}: {name} has detections, which are no labels: not read (see rtmdet label)" for name in results]
     for kind, files in _by_format(path, format, documents).items():
         if kind != format:
             some = files[0].relative_to(path).as_posix()
@@ -35,6 +36,12 @@ def labels_beside(path: Path, format: str, documents: Mapping[Path, object]) -> 
             newer = read and max(map(_changed, files)) > max(map(_changed, read))
             remarks.append(f"{text} (older: if they were made of these, convert these again)" if newer else text)
     return remarks
+
+
+def _is_results(document: object) -> bool:
+    """Whether the content of a JSON file is COCO's list of detections."""
+    first = document[0] if isinstance(document, list) and document else None
+    return isinstance(first, dict) and {"image_id", "category_id", "score"} <= first.keys()
 
 
 def _by_format(path: Path, format: str, documents: Mapping[Path, object]) -> dict[str, Sequence[Path]]:

@@ -32,6 +32,7 @@ from rtmdet.data.json_file import read_json
 from rtmdet.data.split_names import SPLITS, unused_remark, usual_split
 
 LAYOUTS = "COCO, YOLO, VIA, LabelMe, CVAT or Pascal VOC"
+YOLO_PHOTOS = "put them into images/ beside labels/, or where data.yaml says"
 LEVELS_BELOW = 3  # how far below a folder that is no data set one is looked for
 
 
@@ -117,6 +118,8 @@ def find_dataset(path: Path, images: Path | None = None) -> FoundDataset:
     found = _recognize(place, images) or _search_below(place, images)
     if found is None:
         raise InputError(f"{path}: expected {LAYOUTS} annotations, recognized none; {advise(place)}")
+    if not found.names and found.format == "YOLO" and find_layout(place) is None:
+        raise InputError(f"{path}: found no photos of the YOLO labels: {YOLO_PHOTOS}")
     if not found.names:
         raise InputError(f"{path}: expected images for train, val or test, found none of these splits; name them")
     return found
@@ -175,7 +178,7 @@ def _read_as(path: Path, documents: dict[Path, object], images: Path | None) -> 
             read = partial(_join_classes, converts, images)
             return FoundDataset(path, name, _in_order(converts), read, remarks=found.remarks)
     if images is not None and (find_layout(path) or find_names(path)):
-        raise InputError(f"{path}: its images are where YOLO's data.yaml or list says: leave the image folder out")
+        raise InputError(f"{path}: YOLO labels, whose photos have a fixed place: {YOLO_PHOTOS}, without --images")
     return _yolo(path, path) if find_names(path) is not None else None
 
 
