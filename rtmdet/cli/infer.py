@@ -39,6 +39,8 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
     check_score(arguments.score)
     if arguments.hide_labels and (lines is not None or arguments.no_pictures):
         raise InputError("--hide-labels: no pictures are drawn: leave it out")
+    if arguments.tta and arguments.tile:
+        raise InputError("--tta and --tile: expected one of them")
     found = find_sources(arguments.paths, recursive=arguments.recursive, skip=arguments.out)
     if arguments.track:
         check_tracking(found.sources)  # before the weights are loaded

@@ -42,7 +42,11 @@ Size = Annotated[tuple[int, int], read_size, Limit(_is_size, f"multiples of 32 f
 # With a 1 x 1 map and a single image in the batch, a batch norm has nothing to normalize.
 TrainingSize = Annotated[Size, Limit(lambda sides: max(sides) >= 64, "one side of 64 or more")]
 TileSide = Annotated[
-    int, Limit(lambda side: LEAST_SIDE <= side <= LARGEST_TILE, f"pixels from {LEAST_SIDE} to {LARGEST_TILE}")
+    int,
+    Limit(
+        lambda side: side == 0 or LEAST_SIDE <= side <= LARGEST_TILE,
+        f"0 or pixels from {LEAST_SIDE} to {LARGEST_TILE}",
+    ),
 ]
 Names = Annotated[tuple[str, ...], Limit(_differ, "different names, at least one")]
 TimmName = Annotated[str, Limit(lambda name: name.startswith("timm/"), "timm/<name>, such as timm/resnet18, or none")]
@@ -122,14 +126,14 @@ class DataConfig:
     """also train on images without objects"""
     tile: TileSide | None = None
     """for small objects in large pictures: side in pixels of overlapping windows, which are images of their own in
-    training, and in which validation and detection with the checkpoints look, too; null: whole pictures only"""
+    training, and in which validation and detection with the checkpoints look, too; null or 0: whole pictures only"""
     value_range: Values | None = None
     """for 16-bit images, which often use only 10 to 14 bits: values that become black and white; null: 0 and 65535"""
 
     @property
     def tiling(self) -> Tiling | None:
         """How large pictures are cut; None: they are not."""
-        return None if self.tile is None else Tiling(self.tile)
+        return Tiling(self.tile) if self.tile else None
 
     def __post_init__(self) -> None:
         check_limits(self, "data")

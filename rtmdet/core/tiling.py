@@ -28,7 +28,8 @@ class Tiling:
 
     def __str__(self) -> str:
         return (
-            f"windows of {self.side} x {self.side} pixels that overlap by {self.overlap:.0%}, and the whole picture"
+            f"windows of {self.side} x {self.side} pixels that overlap by {self.overlap:.0%} in larger pictures, and "
+            "the whole picture"
         )
 
     def windows(self, size: tuple[int, int]) -> list[Window]:

@@ -33,7 +33,7 @@ class DetectSettings:
     thresholds: Mapping[str, float]
     max_boxes: int = 100  # of a picture, the best ones
     batch: int = 8  # pictures per pass of the network
-    augmented: bool = False  # test-time augmentation
+    augmented: bool = False  # test-time augmentation, without tiling
     tiling: Tiling | None = None  # also detect in windows
     tracked: bool = False  # boxes below the thresholds are looked for, too: stream.tracking chooses among them
 
@@ -41,8 +41,6 @@ class DetectSettings:
         for option, number in (("--max-boxes", self.max_boxes), ("--batch", self.batch)):
             if number < 1:
                 raise InputError(f"{option} {number}: expected at least 1")
-        if self.augmented and self.tiling is not None:
-            raise InputError("--tta and --tile: expected one of them")
 
     def least(self, name: str) -> float:
         """The score from which on boxes of a class are looked for."""

@@ -18,7 +18,7 @@ from rtmdet.runs.validation import Validation, inputs_per_image
 from rtmdet.training.log import read_log
 
 Command = Callable[..., CompletedProcess[str]]
-LINE = "windows of 64 x 64 pixels that overlap by 20%, and the whole picture"
+LINE = "windows of 64 x 64 pixels that overlap by 20% in larger pictures, and the whole picture"
 
 
 @pytest.fixture(scope="module")
@@ -113,4 +113,10 @@ def test_a_validation_looks_at_all_windows_and_the_whole(config: Config, checkpo
 def test_what_is_no_side(command: Command, dataset: Path, checkpoint: Path) -> None:
     result = command("train", "--data", dataset, "--weights", checkpoint, "--set", "data.tile=16")
     assert result.returncode == 2
-    assert "data.tile is 16: expected pixels from 32 to 65536" in result.stderr
+    assert "data.tile is 16: expected 0 or pixels from 32 to 65536" in result.stderr
+
+
+def test_a_side_of_0_is_none_as_in_the_option(config: Config, command: Command, tmp_path: Path) -> None:
+    assert replace(config.data, tile=0).tiling is None
+    result = command("infer", tmp_path, "--tta", "--tile", 64, "--weights", "missing.pth")
+    assert result.stderr == "error: --tta and --tile: expected one of them\n", "before the weights are loaded"

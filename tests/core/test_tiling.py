@@ -29,4 +29,6 @@ def test_what_is_no_tiling() -> None:
 def test_the_whole_picture_is_looked_at_first() -> None:
     assert Tiling(100, 0).views((100, 150)) == [(0, 0, 150, 100), (0, 0, 100, 100), (50, 0, 150, 100)]
     assert Tiling(100).views((100, 90)) == [(0, 0, 90, 100)]
-    assert str(Tiling(64)) == "windows of 64 x 64 pixels that overlap by 20%, and the whole picture"
+    assert (
+        str(Tiling(64)) == "windows of 64 x 64 pixels that overlap by 20% in larger pictures, and the whole picture"
+    )

@@ -705,7 +705,7 @@ def test_what_infer_saved_is_not_all_of_a_data_set(tmp_path: Path) -> None:
     (tmp_path / "yolo" / "labels" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
     with pytest.raises(InputError, match="no photos of the YOLO labels: put them into images/ beside labels/"):
         find_dataset(tmp_path / "yolo")
-    with pytest.raises(InputError, match="put them into images/ beside labels/, .*, without --images"):
+    with pytest.raises(InputError, match=r"put them into images/ beside labels/, .*, without --images"):
         find_dataset(tmp_path / "yolo", tmp_path)
     write_coco(tmp_path / "coco" / "images.json", tmp_path / "photos")
     rows = [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.5}]
@@ -725,7 +725,7 @@ def test_train_and_val_with_images_elsewhere(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "split" / "train.json", tmp_path / "labels.coco")
     assert find_dataset(tmp_path / "labels.coco", tmp_path / "photos").names == ("train",)
     (tmp_path / "data.yaml").write_text("names: [hat]\ntrain: photos\n")
-    with pytest.raises(InputError, match="put them into images/ beside labels/, .*, without --images"):
+    with pytest.raises(InputError, match=r"put them into images/ beside labels/, .*, without --images"):
         find_dataset(tmp_path / "data.yaml", tmp_path / "photos")
     with pytest.raises(InputError, match="recognized none"):
         open_dataset(tmp_path / "photos", tmp_path / "photos")

@@ -148,7 +148,7 @@ class OwnData:
     def _training_images(self, config: Config) -> int:
         """The images of an epoch: those with objects, and their windows if they are cut."""
         tile = config.data.tile
-        if tile is None:
+        if not tile:
             return labeled_images(self.train)
         dataset = open_split(config.data.train, config, config.data.classes, training=True)
         say(
