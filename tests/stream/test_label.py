@@ -172,7 +172,7 @@ def test_what_cannot_be_read_is_left_out(gray: Detector, photos: Path, tmp_path:
         ({"format": "via"}, "format via: expected labelme, cvat, yolo, voc, coco"),
         ({"limit": 0}, "limit=0: expected at least 1"),
         ({"photos": "0"}, "0: expected photos, found a video, camera or address"),
-        ({"photos": "nowhere"}, "nowhere: expected an image"),
+        ({"photos": "nowhere"}, "nowhere: there is no such file or folder"),
         ({"batch_size": 0}, "batch_size=0: expected at least 1"),
         ({"skip": "nowhere"}, "nowhere: no such file or folder"),
         ({"out": "full"}, "expected a new or empty folder, found other files in it"),
