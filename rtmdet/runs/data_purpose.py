@@ -21,7 +21,7 @@ def read_purpose(config: Path | None, weights: str | None, side: int | None) -> 
             classes=data.classes,
             keep_empty=data.keep_empty,
             repeat_threshold=data.repeat_threshold,
-            tile=data.tile,
+            tile=data.tile or None,
         )
     default = Purpose().input_size
     if weights is None:
