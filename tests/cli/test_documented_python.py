@@ -7,6 +7,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -17,8 +18,14 @@ import pytest
 import torch
 
 from rtmdet import Detector, InputError
+from rtmdet.core.facts import ModelFacts
 from rtmdet.data.images import read_image
+from rtmdet.models import layers, zoo
+from rtmdet.runs import build
 from rtmdet.stream.video import VideoWriter
+from rtmdet.training import assigner, criterion
+from rtmdet.training.log import read_log
+from rtmdet.viz.hooks import capture
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -123,9 +130,14 @@ def test_training_and_measuring(dataset: Path, checkpoint: Path, folder: Path) -
 
 
 @pytest.mark.shared
-def test_a_training_loop_of_your_own(shared: Path, dataset: Path, folder: Path) -> None:
+@pytest.mark.parametrize("classes", [("balloon",), ("left", "right", "person")])
+def test_a_training_loop_of_your_own(shared: Path, dataset: Path, folder: Path, classes: tuple[str, ...]) -> None:
     (folder / "data" / "balloon").mkdir(parents=True)
-    shutil.copy(dataset / "train" / "annotations.json", folder / "data" / "balloon" / "train.json")
+    labels = json.loads((dataset / "train" / "annotations.json").read_text())
+    labels["categories"] = [{"id": 7 + k, "name": name} for k, name in enumerate(classes)]
+    for number, annotation in enumerate(labels["annotations"]):
+        annotation["category_id"] = 7 + number % len(classes)
+    (folder / "data" / "balloon" / "train.json").write_text(json.dumps(labels))
     (folder / "data" / "balloon" / "train").symlink_to(dataset / "train" / "images")
     weights = str(shared / "weights" / "rtmdet_nano_person_bn.pth")
     quick = {
@@ -136,7 +148,8 @@ def test_a_training_loop_of_your_own(shared: Path, dataset: Path, folder: Path) 
     }
     names = run(examples("docs/python.md", "A training loop of your own"), quick)
     opened, trained = Detector(folder / "balloon.pth", fold=False), names["trained"]
-    assert (opened.classes, opened.facts.size) == (("balloon",), "nano")
+    assert opened.facts == ModelFacts(classes, (64, 64), category_ids=opened.category_ids, size="nano")
+    assert opened.category_ids == tuple(range(7, 7 + len(classes)))
     assert all(map(torch.equal, opened.model.state_dict().values(), trained.model.state_dict().values()))
     with pytest.raises(InputError, match="the batch norms of this detector are merged: open it with fold=False"):
         Detector(folder / "balloon.pth").save(folder / "again.pth")
@@ -192,3 +205,64 @@ def test_tracker(config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     run(examples("docs/training.md", "Comparing runs"), {"configs/balloon_nano.yaml": str(config)})
     assert {key for numbers in logged for key in numbers} == {"box", "classification", "AP"}
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    """Takes back what an example replaces in the package, where each name must have been before."""
+    places = [vars(module) for module in (assigner, build, criterion, layers)] + [zoo.SIZES]
+    before, forward = [dict(place) for place in places], layers.ConvBNAct.forward
+    yield
+    zoo.SIZES.pop("pico", None)
+    after = [set(place) for place in places]
+    for place, names in zip(places, before, strict=True):
+        place.clear()
+        place.update(names)
+    layers.ConvBNAct.forward = forward  # type: ignore[method-assign]
+    assert after == [set(names) for names in before]
+
+
+QUICK = '{"train.epochs": 2, "train.log_every": 1, "data.input_size": 64, "data.workers": 0, "train.device": "cpu", '
+
+
+@pytest.fixture
+def balloons(dataset: Path, folder: Path) -> Path:
+    (folder / "data").mkdir()
+    (folder / "data" / "balloon").symlink_to(dataset)
+    return folder
+
+
+@pytest.mark.usefixtures("restored")
+def test_training_otherwise(balloons: Path, checkpoint: Path) -> None:
+    replaced = {"rtmdet-nano-person": str(checkpoint), 'settings = {"': f'settings = {QUICK}"'}
+    names = run(examples("docs/changing-the-method.md", "Training otherwise"), replaced)
+    run_folder = names["run"].folder
+    state = torch.load(run_folder / "last.pth", weights_only=True)["training"]["optimizer"]
+    assert {key for one in state["state"].values() for key in one} == {"momentum_buffer"}
+    rates = [row["learning_rate"] for row in read_log(run_folder / "log.jsonl") if row["kind"] == "train"]
+    assert rates == pytest.approx(np.linspace(0.01, 0, 4).tolist())
+    assert "name: Stripes" in (run_folder / "config.yaml").read_text()
+
+
+@pytest.mark.usefixtures("restored")
+def test_another_network(balloons: Path) -> None:
+    replaced = {'settings = {"': f'settings = {QUICK}"'}
+    run(examples("docs/changing-the-method.md", "Another network"), replaced)
+    model = Detector("runs/pico", fold=False).model
+    assert (model.backbone_name, model.bbox_head.rtm_cls[0].in_channels) == ("timm/five_layers", 32)
+    assert model.neck.top_down_blocks[0].blocks[0].conv2.depthwise_conv.conv.kernel_size == (7, 7)
+    with capture(model, ["backbone"]) as maps:
+        model(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+    assert all(tensor.min() == 0 for tensor in maps["backbone"])
+    del zoo.SIZES["pico"]
+    with pytest.raises(InputError, match="model size 'pico' does not exist"):
+        Detector("runs/pico")
+
+
+def test_watching(dataset: Path, checkpoint: Path, folder: Path) -> None:
+    (folder / "runs" / "balloon").mkdir(parents=True)
+    shutil.copy(checkpoint, folder / "runs" / "balloon" / "last.pth")
+    shutil.copy(next((dataset / "val" / "images").iterdir()), folder / "photo.jpg")
+    maps = run(examples("docs/changing-the-method.md", "Watching it"), {})["maps"]
+    assert [tensor.shape[2:] for tensor in maps["backbone"]] == [(8, 8), (4, 4), (2, 2)]
+    assert len(maps["neck.out_convs[0]"]) == 1
