@@ -233,8 +233,8 @@ class Trainer:
             groups = self.stepper.optimizer.param_groups
             if len(groups) != len(state.optimizer["param_groups"]):
                 raise InputError(
-                    f"{path}: saved by an earlier version, with other parameter groups: start a new run from "
-                    "it, with --weights and another --output"
+                    f"{path}: saved by an earlier version or another optimizer, with other parameter groups: start "
+                    "a new run from it, with --weights and another --output"
                 )
             for group, theirs in zip(groups, state.optimizer["param_groups"], strict=True):
                 if len(group["params"]) != len(theirs["params"]):
