@@ -6,6 +6,7 @@ Every error names the file, the line and the dotted key. Nothing in a file is ex
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Iterator, Sequence
@@ -221,11 +222,15 @@ def _first_keys(node: yaml.Node) -> Iterator[str]:
 
 def _build_tuple(arguments: tuple[typing.Any, ...], node: yaml.Node, key: str) -> tuple[object, ...]:
     any_length = arguments[-1] is Ellipsis
-    wanted = "a list" if any_length else f"a list of {len(arguments)}"
-    if not isinstance(node, yaml.SequenceNode) or not (any_length or len(node.value) == len(arguments)):
+    wanted, items = "a list", node.value if isinstance(node, yaml.SequenceNode) else None
+    if not any_length:  # all of these are numbers, and may be written as `0.5,2` or `480x640`
+        wanted = f"{len(arguments)} numbers such as {','.join('12345'[: len(arguments)])}"
+        if isinstance(node, yaml.ScalarNode):
+            parts = re.split("[,x]", node.value)
+            items = [yaml.ScalarNode("tag:yaml.org,2002:int", part.strip(), node.start_mark) for part in parts]
+    if items is None or not (any_length or len(items) == len(arguments)):
         raise InputError(f"{_where(node, key)} should be {wanted}, found {_shown(node)}")
-    kinds = [arguments[0]] * len(node.value) if any_length else arguments
-    pairs = zip(kinds, node.value, strict=True)
+    pairs = zip([arguments[0]] * len(items) if any_length else arguments, items, strict=True)
     return tuple(_build(kind, item, f"{key}[{i}]") for i, (kind, item) in enumerate(pairs))
 
 

@@ -50,15 +50,9 @@ def _limits(kind: Any) -> list[Limit]:
     return [extra for extra in extras if isinstance(extra, Limit)]
 
 
-def read_pair(text: str) -> tuple[int, int] | None:
-    """`480x640` or `480,640`; None for anything else."""
-    pair = re.fullmatch(r"\s*(\d{1,9})\s*[x,]\s*(\d{1,9})\s*", text)
-    return (int(pair[1]), int(pair[2])) if pair else None
-
-
-def read_size(text: str) -> tuple[int, int] | None:
-    """Like `read_pair`; `640` stands for both sides."""
-    return read_pair(text) or read_pair(f"{text}x{text}")
+def read_square(text: str) -> tuple[int, int] | None:
+    """`640` for both sides; None for anything else."""
+    return (int(text), int(text)) if re.fullmatch(r"\d{1,9}", text.strip()) else None
 
 
 def read_path(text: str) -> str | None:

@@ -6,7 +6,7 @@ YAML files name only what differs from the defaults; rtmdet/config/file.py reads
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from rtmdet.config.limits import Limit, check_limits, read_pair, read_path, read_size, require
+from rtmdet.config.limits import Limit, check_limits, read_path, read_square, require
 from rtmdet.core.facts import LARGEST_SIDE
 from rtmdet.core.tiling import LEAST_SIDE, Tiling
 
@@ -37,8 +37,8 @@ Positive = Annotated[float, Limit(lambda number: number > 0, "more than 0")]
 Share = Annotated[float, Limit(lambda number: 0 <= number <= 1, "0 .. 1")]
 Changes = Annotated[tuple[int, int, int], Limit(lambda changes: min(changes) >= 0, "0 or more each")]
 Factors = Annotated[tuple[float, float], Limit(lambda pair: 0 < pair[0] <= pair[1], "0 < low <= high")]
-Values = Annotated[tuple[int, int], read_pair, Limit(lambda pair: 0 <= pair[0] < pair[1], "0 <= low < high")]
-Size = Annotated[tuple[int, int], read_size, Limit(_is_size, f"multiples of 32 from 32 to {LARGEST_SIDE}")]
+Values = Annotated[tuple[int, int], Limit(lambda pair: 0 <= pair[0] < pair[1], "0 <= low < high")]
+Size = Annotated[tuple[int, int], read_square, Limit(_is_size, f"multiples of 32 from 32 to {LARGEST_SIDE}")]
 # With a 1 x 1 map and a single image in the batch, a batch norm has nothing to normalize.
 TrainingSize = Annotated[Size, Limit(lambda sides: max(sides) >= 64, "one side of 64 or more")]
 TileSide = Annotated[
@@ -170,7 +170,7 @@ class AugmentationConfig:
     multi_scale: Factors | None = None
     """resize each step's batch by a random factor of this range, to multiples of 32; null: always input_size"""
     extra: tuple[TransformConfig, ...] = ()
-    """albumentations transforms, applied to each image after the flip"""
+    """albumentations transforms that keep the image's size, applied to each image after the flip"""
 
     def __post_init__(self) -> None:
         check_limits(self, "augmentation")

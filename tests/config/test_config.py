@@ -94,7 +94,10 @@ def test_there_are_examples() -> None:
         ("train: {learning_rate: inf}\n", "line 4: train.learning_rate should be a number, found 'inf'"),
         ("train: {output: {a: b}}\n", "line 4: train.output should be text, found a section"),
         ("augmentation: {mosaic: 1}\n", "line 4: augmentation.mosaic should be true or false, found '1'"),
-        ("augmentation: {hsv: [5, 30]}\n", "line 4: augmentation.hsv should be a list of 3, found a list of 2"),
+        (
+            "augmentation: {hsv: [5, 30]}\n",
+            "line 4: augmentation.hsv should be 3 numbers such as 1,2,3, found a list of 2",
+        ),
         ("augmentation: {hsv: [5, 30, x]}\n", "line 4: augmentation.hsv[2] should be a whole number, found 'x'"),
         ("augmentation: {extra: [{p: 1}]}\n", "line 4: augmentation.extra[0].p is not a setting"),
         ("augmentation: {extra: [{}]}\n", "line 4: augmentation.extra[0].name is missing"),

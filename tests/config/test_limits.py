@@ -1,5 +1,6 @@
 """Limits and spellings that the types of the settings carry, as a file, an override and Python code meet them."""
 
+import re
 from dataclasses import fields, replace
 
 import pytest
@@ -64,14 +65,39 @@ def test_another_spelling_belongs_to_the_types_that_name_it() -> None:
     assert (config.data.value_range, config.data.input_size) == ((100, 4000), (96, 64))
     assert config.model.weights is not None
     assert not config.model.weights.startswith("~")
-    for override in (
-        "augmentation.hsv=5,30",
-        "augmentation.resize_range=1,2",
-        "data.value_range=5",
-        "data.classes=1,2",
-    ):
-        with pytest.raises(InputError, match="should be a list"):
-            configured(override)
+
+
+@pytest.mark.parametrize("text", ["{}", "[{}]", "'{}'"])
+def test_every_list_of_numbers_may_be_written_with_commas_alone(text: str) -> None:
+    found = 0
+    for section, part in kinds(Config).items():
+        for name, kind in kinds(part).items():
+            match = re.search(r"tuple\[((?:int|float)(?:, (?:int|float))*)\]", str(kind))
+            if match:
+                numbers = [64, 96, 128][: match[1].count(",") + 1]
+                override = f"{section}.{name}={text.format(', '.join(map(str, numbers)))}"
+                assert getattr(getattr(configured(override), section), name) == tuple(numbers)
+                found += 1
+    assert found >= 6
+    assert configured("augmentation.multi_scale=0.5,1.5").augmentation.multi_scale == (0.5, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("augmentation.hsv=5,30", "augmentation.hsv should be 3 numbers such as 1,2,3, found '5,30'"),
+        ("augmentation.multi_scale=0.5", "augmentation.multi_scale should be 2 numbers such as 1,2, found '0.5'"),
+        ("augmentation.resize_range=0.5,b", "augmentation.resize_range[1] should be a number, found 'b'"),
+        ("augmentation.resize_range=2,1", "augmentation.resize_range is [2.0, 1.0]: expected 0 < low <= high"),
+        ("data.value_range=5", "data.value_range should be 2 numbers such as 1,2, found '5'"),
+        ("data.value_range=1,2.5", "data.value_range[1] should be a whole number, found '2.5'"),
+        ("data.classes=1,2", "data.classes should be a list, found '1,2'"),
+    ],
+)
+def test_a_wrong_list_names_the_form(override: str, expected: str) -> None:
+    with pytest.raises(InputError) as caught:
+        configured(override)
+    assert str(caught.value) == f"--set {override}: {expected}"
 
 
 def test_a_folder_may_be_named_by_a_date() -> None:
