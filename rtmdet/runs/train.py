@@ -288,11 +288,10 @@ def build_callbacks(
     train, folder = config.train, Path(config.train.output)
     log = RunLog(folder, log_every=train.log_every, iterations=trainer.iteration, epochs=trainer.epoch)
     bar = TrainingBar(epochs=train.epochs, iterations=trainer.steps, done=trainer.iteration)
-    rate = float(trainer.learning_rates.max())
     weights = None
     with suppress(InputError):  # the file may be gone: a resumed run no longer needs it
         weights = read_first_weights(config)
-    facts = collect_facts(config, train_data, weights, steps=trainer.steps, learning_rate=rate)
+    facts = collect_facts(config, train_data, weights, steps=trainer.steps)
     watch = ProgressWatch(folder, facts, report=write_above_bar, history=read_log(log.path))
     again = trainer.iteration > 0  # the run may have been killed before it drew
     curves = CurvePicture(log.path, folder / "curves.png", due=again)

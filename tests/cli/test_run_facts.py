@@ -41,16 +41,24 @@ def test_a_start_from_a_backbone_is_from_scratch_and_takes_more(
     torch.save(backbone, tmp_path / "backbone.pth")
     settings = load_config(config, [f"model.weights={tmp_path / 'backbone.pth'}"])
     facts = {
-        name: collect_facts(settings, data, weights, steps=3, learning_rate=1e-3)
+        name: collect_facts(settings, data, weights, steps=3)
         for name, weights in (("detector", detector), ("backbone", read_checkpoint(tmp_path / "backbone.pth")))
     }
-    nothing = collect_facts(load_config(config, []), data, None, steps=3, learning_rate=1e-3)
+    nothing = collect_facts(load_config(config, []), data, None, steps=3)
     assert [facts["detector"].from_scratch, facts["backbone"].from_scratch, nothing.from_scratch] == [
         False, True, True,
     ]  # fmt: skip
     assert [facts["detector"].usual_images_seen, facts["backbone"].usual_images_seen, nothing.usual_images_seen] == [
         2400, 7200, 12_000,
     ]  # fmt: skip
+
+
+def test_the_learning_rate_is_that_of_the_setting(config: Path, dataset: Path) -> None:
+    """Advice about it names a value for the setting: neither scaled nor cut off by the schedule of a short run."""
+    data = CocoDataset(dataset / "train" / "annotations.json", dataset / "train" / "images", training=True)
+    settings = load_config(config, ["train.learning_rate=2e-3", "train.scale_learning_rate=true"])
+    facts = collect_facts(settings, data, None, steps=3)
+    assert facts.learning_rate == 2e-3
 
 
 def test_boxes_are_counted_by_class_at_the_input_size(dataset: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class RunFacts:
     stage2_start: int  # finished epochs before mosaic and mixup end
     images: int  # per epoch
     input_size: tuple[int, int]  # (H, W)
-    learning_rate: float
+    learning_rate: float  # the setting, before scaling and schedule
     clip_gradient: float | None
     from_scratch: bool  # neck and head start from random weights
     usual_images_seen: int  # least number in the recipe for small data sets
@@ -52,13 +52,8 @@ class RunFacts:
         return self.epochs * self.images
 
 
-def collect_facts(
-    config: Config, dataset: CocoDataset, weights: LoadedWeights | None, *, steps: int, learning_rate: float
-) -> RunFacts:
-    """Facts from the configuration, the training data and the initial weights.
-
-    `steps` per epoch; `learning_rate`: the highest of the run.
-    """
+def collect_facts(config: Config, dataset: CocoDataset, weights: LoadedWeights | None, *, steps: int) -> RunFacts:
+    """Facts from the configuration, the training data and the initial weights; `steps` per epoch."""
     train = config.train
     start = start_of(weights, config.model)
     new = () if weights is None else new_classes(weights, dataset.classes)
@@ -69,7 +64,7 @@ def collect_facts(
         stage2_start=config.stage2_start,
         images=len(dataset),
         input_size=config.data.input_size,
-        learning_rate=learning_rate,
+        learning_rate=train.learning_rate,
         clip_gradient=train.clip_gradient,
         from_scratch=start != "detector",
         usual_images_seen=usual_images_seen(start, len(new)),
