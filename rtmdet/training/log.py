@@ -64,10 +64,11 @@ class RunLog(Callback):
             self.flush()
 
     def on_validation(self, record: ValidationRecord) -> None:
-        """Write the 12 metrics, and the input size at which they were measured."""
+        """Write the 12 metrics, the AP per class, and the input size at which they were measured."""
         place = (record.epoch, record.iteration, record.best, *record.input_size)
         numbers = dict(zip((*VALIDATION, *NAMES), (*place, *record.metrics.numbers), strict=True))
-        self._write([{"kind": "val", **numbers}])
+        classes = {f"AP {row.name}": row.ap for row in record.metrics.classes}
+        self._write([{"kind": "val", **numbers, **classes}])
 
     def on_save(self) -> None:
         """Write the rest: an epoch ends here, or a resumed run starts."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rtmdet.core.errors import InputError
-from rtmdet.evaluation.coco import NAMES, CocoMetrics
+from rtmdet.evaluation.coco import NAMES, ClassMetrics, CocoMetrics
 from rtmdet.training.log import RunLog, read_log
 from rtmdet.training.records import StepRecord, ValidationRecord
 
@@ -94,6 +94,16 @@ def test_validation_has_the_12_numbers_by_name(tmp_path: Path) -> None:
     assert (row["kind"], row["epoch"], row["iteration"], row["best"]) == ("val", 3, 30, False)
     assert (row["input_height"], row["input_width"]) == (480, 640)
     assert [row[name] for name in NAMES] == list(validation(3, 30).metrics.numbers)
+
+
+def test_validation_has_the_ap_of_each_class(tmp_path: Path) -> None:
+    """In log.jsonl only: the columns of val.csv do not depend on the data."""
+    classes = (ClassMetrics("cat", 3, 0.25, 0.5), ClassMetrics("AP50", 0, -1.0, -1.0))
+    metrics = CocoMetrics((0.5,) * 12, classes)
+    RunLog(tmp_path, log_every=1).on_validation(ValidationRecord(1, 2, metrics, best=True, input_size=(64, 64)))
+    (row,) = read_log(tmp_path / "log.jsonl", strict=True)
+    assert (row["AP cat"], row["AP AP50"], row["AP50"]) == (0.25, -1.0, 0.5)
+    assert "AP cat" not in read_csv(tmp_path / "val.csv")[0]
 
 
 def test_files_have_their_heads_before_the_first_row(tmp_path: Path) -> None:
