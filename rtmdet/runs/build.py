@@ -29,6 +29,7 @@ from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.freezing import batch_norms, freeze
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
 from rtmdet.models.timm_backbone import TimmBackbone, freeze_unused
+from rtmdet.models.zoo import SIZES
 from rtmdet.runs.folder import stored_text
 from rtmdet.runs.settings.norm_choice import recalibrate_norms
 from rtmdet.runs.validation import Validation, chooses_input_size
@@ -55,8 +56,17 @@ def training_device(name: str) -> torch.device:
     return choose_device(f"cuda:{local_rank()}")
 
 
+def check_model_size(config: Config) -> None:
+    """Raise InputError for a model size that does not exist; a script may have added its own to SIZES."""
+    size = config.model.size
+    if size not in SIZES:
+        hint = f"; did you mean {size.lower()}?" if size.lower() in SIZES else ""
+        raise InputError(f"model.size is {size!r}: expected one of {', '.join(SIZES)}{hint}")
+
+
 def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
     """Open the training and the validation images and print a line about each."""
+    check_model_size(config)  # before reading takes time
     train = open_split(config.data.train, config, config.data.classes, training=True)
     val = open_split(config.data.val, config, train.classes, training=False)
     say(describe_split("train", train))

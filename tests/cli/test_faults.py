@@ -131,12 +131,16 @@ def test_images_of_another_size_than_annotated(broken: Path, train: Callable[...
         ("train.learning_rate=fast", "train.learning_rate should be a number, found 'fast'"),
         ("data.input_size=[64, 50]", "data.input_size is [64, 50]: expected multiples of 32"),
         ("data.classes=[ballon]", "expected a category 'ballon'"),
-        ("model.size=huge", "model size 'huge' does not exist"),
+        ("model.size=Nano", "model.size is 'Nano': expected one of nano, tiny, s, m, l, x; did you mean nano?"),
         ("train.device=gpu9", "device 'gpu9' cannot be used here"),
         ("augmentation.extra=[{name: Blurr}]", "albumentations has no transform named 'Blurr'; nearest names: Blur"),
         (
             "augmentation.extra=[{name: RandomCrop, parameters: {height: 500, width: 500, p: 1}}]",
             "augmentation.extra (RandomCrop) failed on",
+        ),
+        (
+            "augmentation.extra=[{name: Resize, parameters: {height: 100, width: 900, p: 0.01}}]",
+            "augmentation.extra (Resize) changes the size of images (257 x 331 pixels -> 100 x 900): expected",
         ),
     ],
 )

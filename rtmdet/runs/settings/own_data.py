@@ -17,7 +17,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.processes import started_processes
 from rtmdet.core.wording import shortened
 from rtmdet.data.formats.labeled_image import Split
-from rtmdet.runs.build import open_split, training_device
+from rtmdet.runs.build import check_model_size, open_split, training_device
 from rtmdet.runs.folder import (
     CONFIG,
     check_unused,
@@ -69,7 +69,7 @@ def _place(weights: str | None) -> str | None:
 
 def check_keys(options: RunOptions) -> None:
     """Raise InputError for a setting of a run on `data` that does not exist, or has an impossible value."""
-    parse_config(PLACEHOLDER, f"--data {options.data_set}", options.settings)
+    check_model_size(parse_config(PLACEHOLDER, f"--data {options.data_set}", options.settings))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
