@@ -13,7 +13,8 @@ from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs
 from rtmdet.models.layers import ConvBNAct, DepthwiseSeparableConv, spatial_conv
 
-PRIOR_PROBABILITY = 0.01  # score of every class before training (bias -4.595), or the first loss explodes
+PRIOR_PROBABILITY = 0.01  # score of every class before training, or the first loss explodes
+PRIOR_LOGIT = -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)  # -4.595, the bias of the class layers
 STACKED_CONVS = 2
 
 
@@ -63,12 +64,11 @@ class RTMDetHead(nn.Module):
 
     def initialize_class_branch(self) -> None:
         """Initialize the class layers, e.g. for other classes: every score starts at 0.01."""
-        bias = -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY)
         for conv in self.rtm_cls:
             assert isinstance(conv, nn.Conv2d)
             assert conv.bias is not None
             nn.init.normal_(conv.weight, std=0.01)
-            nn.init.constant_(conv.bias, bias)
+            nn.init.constant_(conv.bias, PRIOR_LOGIT)
 
 
 def _level_towers(channels: int, *, shared: bool, depthwise: bool) -> nn.ModuleList:

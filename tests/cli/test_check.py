@@ -15,8 +15,12 @@ import torch
 
 from rtmdet.core.facts import ModelFacts
 from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.models.head import PRIOR_LOGIT, RTMDetHead
+from rtmdet.models.rtmdet import build_rtmdet
+from rtmdet.models.zoo import SIZES
 from rtmdet.runs.checks import start_check
 from rtmdet.runs.checks.dry_run import OVERFIT_BOXES, few_boxes
+from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import LoadedWeights
 
 Command = Callable[..., CompletedProcess[str]]
@@ -130,6 +134,80 @@ def test_the_start_check_draws_no_random_numbers(monkeypatch: pytest.MonkeyPatch
     before = torch.get_rng_state()
     start_check.check_start(settings, trainer, None, None, resumed=True)  # type: ignore[arg-type]
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def initialize_class_layers(monkeypatch: pytest.MonkeyPatch, *, bias: float, std: float = 0.01) -> None:
+    """As where a user changes models/head.py."""
+
+    def initialize(head: RTMDetHead) -> None:
+        for conv in head.rtm_cls:
+            torch.nn.init.normal_(conv.weight, std=std)
+            torch.nn.init.constant_(conv.bias, bias)
+
+    monkeypatch.setattr(RTMDetHead, "initialize_class_branch", initialize)
+
+
+@pytest.mark.parametrize(
+    ("bias", "std", "expected"),
+    [
+        (0.0, 0.01, "warning: the first classification loss is "),
+        (-12.0, 0.01, "warning: the first classification loss is "),
+        (PRIOR_LOGIT, 0.0, "warning: the network may not learn: its outputs are the same everywhere"),
+    ],
+)
+def test_another_initialization_of_the_head_is_no_error(
+    command: Command, config: Path, monkeypatch: pytest.MonkeyPatch, bias: float, std: float, expected: str
+) -> None:
+    initialize_class_layers(monkeypatch, bias=bias, std=std)
+    result = command("check", "--config", config, "--set", "model.weights=null")
+    assert result.returncode == 0, result.stderr
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("warning: ")]
+    assert line.startswith(expected)
+    assert "Likely cause: the head is not initialized as usual" in line
+    assert "weights do not fit" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("bias", "std", "expected"),
+    [(0.0, 0.01, "the weights do not fit this model"), (PRIOR_LOGIT, 0.0, "cannot learn")],
+)
+def test_with_the_weights_of_a_detector_it_stays_one(
+    command: Command,
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bias: float,
+    std: float,
+    expected: str,
+) -> None:
+    meta = CheckpointMeta(ModelFacts(("kite", "bird"), (64, 64), size="nano"))
+    save_checkpoint(tmp_path / "two.pth", model_state=build_rtmdet("nano", 2).state_dict(), meta=meta)
+    initialize_class_layers(monkeypatch, bias=bias, std=std)
+    settings = (f"model.weights={tmp_path / 'two.pth'}", "model.norm_statistics=keep")
+    result = command("check", "--config", config, *(word for one in settings for word in ("--set", one)))
+    assert result.returncode == 2
+    assert expected in result.stderr
+
+
+def test_a_wrong_model_size_is_refused_before_the_data_are_read(
+    command: Command, config: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = ("--data", dataset, "--weights", "none", "--set", "data.input_size=64")
+    for words in (("--config", config), data):
+        result = command("check", *words, "--set", "model.size=Nano")
+        assert result.returncode == 2
+        assert result.stdout == ""
+        line = "error: model.size is 'Nano': expected one of nano, tiny, s, m, l, x; did you mean nano?"
+        assert result.stderr.strip() == line
+        monkeypatch.setitem(SIZES, "pico", SIZES["nano"])
+        result = command("check", *words, "--set", "model.size=pico")
+        assert result.returncode == 0, result.stderr
+        assert (
+            "expected one of nano, tiny, s, m, l, x, pico"
+            in command("check", *words, "--set", "model.size=huge").stderr
+        )
+        monkeypatch.delitem(SIZES, "pico")
 
 
 def test_dark_images_of_16_bits_are_said_and_can_be_scaled(

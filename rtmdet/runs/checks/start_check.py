@@ -19,6 +19,7 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import collate
 from rtmdet.evaluation.coco import metric_text
 from rtmdet.models.freezing import set_training
+from rtmdet.models.head import PRIOR_LOGIT, PRIOR_PROBABILITY
 from rtmdet.models.norm_statistics import unchanged
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.build import build_training_samples
@@ -31,7 +32,6 @@ from rtmdet.weights.load import LoadedWeights, new_classes
 
 BATCH = 4  # images of the forward pass
 LARGER_INPUT = 1.5  # reported from this many times the pixels that the weights were trained with
-PRIOR_LOGIT = -math.log((1 - 0.01) / 0.01)  # of untrained class layers: a score of 0.01
 LOSS_FACTOR = 4.0  # allowed between the first loss and the one at PRIOR_LOGIT
 LEAST_SPREAD = 1e-3  # of logits or distances in strides; random layers have 0.005 or more, dead ones under 1e-5
 LEAST_QUALITY = 0.1  # mean IoU of matched priors; below it, the boxes fit no objects
@@ -50,18 +50,19 @@ def check_start(
         check_sizes(dataset)
     ap = check_labels(val_data, input_size)
     lost = report_small_boxes(train_data, input_size)
-    new = None
+    new, loaded = None, True
     with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout in a backbone draws numbers
         if not resumed:
             weights = read_first_weights(config)
             report_larger_input(weights, input_size)
-            if weights is not None and not weights.backbone_only:
+            loaded = weights is not None and not weights.backbone_only
+            if loaded:
                 assert isinstance(trainer.model, RTMDet), "build_trainer made it"
                 report_norms(trainer.model, config, train_data, device, frozen=trainer.frozen)
             new = report_classes(weights, train_data.classes)
         batch = gather(first_batch(config, train_data) if is_main_process() else None)[0]
         assert batch is not None, "the main process has one"
-        loss = check_first_loss(trainer, batch, config.train.precision, new=new)
+        loss = check_first_loss(trainer, batch, config.train.precision, new=new, loaded=loaded)
     say(
         "start check passed: your labels, scored as if they were detections, reach AP "
         f"{metric_text(ap)}; boxes too small to be matched: {lost:.1%}; first loss {loss:.2f}"
@@ -103,10 +104,12 @@ def first_batch(config: Config, dataset: CocoDataset) -> Batch:
 
 
 @torch.no_grad()
-def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: bool | None) -> float:
+def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: bool | None, loaded: bool) -> float:
     """Check loss and outputs of a batch before any step; returns the loss. Raises InputError.
 
     `new`: the class layers start from scratch, so that their loss is known; None: resumed, nothing is expected.
+    `loaded`: neck and head come from a file. If they do not, unusual outputs are those of another initialization,
+    which is no error.
     """
     stepper = trainer.stepper
     batch = batch.to(stepper.device)
@@ -120,13 +123,16 @@ def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: boo
         raise InputError(
             f"the first loss is {total:g} with train.precision {precision}: use float32, or other weights"
         )
-    check_outputs(outputs)
+    check_outputs(outputs, fatal=loaded or bool(trainer.frozen))
     expected = expected_loss(stepper.criterion, outputs, batch.targets)
     found = float(losses.classification)
     if new and not expected / LOSS_FACTOR <= found <= expected * LOSS_FACTOR:
-        raise InputError(
-            f"the first classification loss is {found:.3g}, expected about {expected:.3g} for class layers that "
-            "start from scratch: the weights do not fit this model"
+        text = f"the first classification loss is {found:.3g}, expected about {expected:.3g} for class layers that "
+        if loaded:
+            raise InputError(f"{text}start from scratch: the weights do not fit this model")
+        say(
+            f"warning: {text}start from scratch. Likely cause: the head is not initialized as usual "
+            f"(rtmdet/models/head.py: every score starts at {PRIOR_PROBABILITY:g}); if that is intended, ignore this"
         )
     if new is False and found > expected * LOSS_FACTOR:
         say(
@@ -142,16 +148,24 @@ def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: boo
     return total
 
 
-def check_outputs(outputs: DenseOutputs) -> None:
-    """Raise InputError for a network whose outputs are the same everywhere, whatever the image."""
+def check_outputs(outputs: DenseOutputs, *, fatal: bool) -> None:
+    """Raise InputError (`fatal`) or warn if a network's outputs are the same everywhere, whatever the image."""
     logits, distances = output_spread(outputs)
-    if min(logits, distances) < LEAST_SPREAD:
+    if min(logits, distances) >= LEAST_SPREAD:
+        return
+    text = (
+        f"its outputs are the same everywhere in the first images (standard deviation of class logits {logits:.1g}, "
+        f"of box distances {distances:.1g} strides; expected at least {LEAST_SPREAD:g})"
+    )
+    if fatal:
         raise InputError(
-            f"the network cannot learn: its outputs are the same everywhere in the first images (standard deviation "
-            f"of class logits {logits:.1g}, of box distances {distances:.1g} strides; expected at least "
-            f"{LEAST_SPREAD:g}): frozen batch norms without trained statistics, or damaged weights; check "
-            "model.norm_statistics, model.freeze and --weights"
+            f"the network cannot learn: {text}: frozen batch norms without trained statistics, or damaged weights; "
+            "check model.norm_statistics, model.freeze and --weights"
         )
+    say(
+        f"warning: the network may not learn: {text}. Likely cause: the head is not initialized as usual "
+        "(rtmdet/models/head.py); if its last layers start at zero on purpose, ignore this"
+    )
 
 
 def output_spread(outputs: DenseOutputs) -> tuple[float, float]:

@@ -6,8 +6,9 @@ import torch
 from rtmdet.core.boxes import grid_priors, level_sizes
 from rtmdet.core.structures import DenseOutputs, ImageMeta, Target
 from rtmdet.data.coco.dataset import index_coco
+from rtmdet.models.head import PRIOR_LOGIT
 from rtmdet.runs.checks.label_check import encode, ground_truth_ap, without_prior
-from rtmdet.runs.checks.start_check import LEAST_SPREAD, PRIOR_LOGIT, expected_loss, finds_nothing, output_spread
+from rtmdet.runs.checks.start_check import LEAST_SPREAD, expected_loss, finds_nothing, output_spread
 from rtmdet.training.criterion import Criterion
 
 BOXES = torch.tensor([[10.0, 20, 60, 90], [12, 22, 58, 88], [100, 5, 180, 60], [40, 40, 41.5, 43]])
