@@ -228,8 +228,8 @@ class Detector:
         best `max_detections` per image are kept. Boxes are clipped to the image (evaluation does not clip). Raises
         InputError, with the image's path or index, for anything that is not an image.
         """
-        selection = self.selection(self.thresholds(score), max_detections, iou_threshold)
         _check_options(max_detections, batch_size, color)
+        selection = self.selection(self.thresholds(score), max_detections, iou_threshold)
         tiling = self.choose_tiling(tile)
         single, inputs = list_inputs(images)
         opened = (self.open_image(image, name, color) for name, image in inputs)

@@ -186,9 +186,9 @@ def merge_data(
 ) -> Path:
     """Write data sets of any known formats as one COCO file `out`; returns the common folder of the images.
 
-    `split` is the one to take of data sets with several. Classes are joined by name, after those in `rename` got
-    their new names; `merge_similar` joins also classes that differ only in letter case or spaces. `images` are the
-    image folders, by default found near the labels. Raises InputError.
+    `split` is the one to take of each, by default the only one; a single COCO file is taken whole. Classes are joined
+    by name, after those in `rename` got their new names; `merge_similar` joins also classes that differ only in
+    letter case or spaces. `images` are the image folders, by default found near the labels. Raises InputError.
     """
     if not annotations:
         raise InputError("annotations: expected data sets, found none: give at least one")
@@ -295,8 +295,7 @@ def _open_whole(path: Path, images: Path | None, split: str | None = None) -> tu
         folder = _image_folder(path, document, images)
         return _read(path, folder, document), folder
     found = find_dataset(path, images)
-    several = len(found.names) > 1
-    source = found.read(*found.usual if split is None or not several else [found.name_of(split)])
+    source = found.read(*found.usual if split is None else [found.name_of(split)])
     if len(source.splits) != 1:
         raise InputError(
             f"{path}: expected one split, found {' and '.join(source.splits)}: it is split already; "

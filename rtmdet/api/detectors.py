@@ -51,7 +51,9 @@ def evaluate(
     name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=path_or_none(data), images=path_or_none(images), split=split)
     say(*dataset.remarks)
-    return evaluate_detector(found, dataset, name=name, loading=loading, tiling=found.choose_tiling(tile))
+    evaluation = evaluate_detector(found, dataset, name=name, loading=loading, tiling=found.choose_tiling(tile))
+    say(*evaluation.remarks)
+    return evaluation
 
 
 @checked

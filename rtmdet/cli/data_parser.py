@@ -29,7 +29,7 @@ def add_data(commands: argparse._SubParsersAction) -> None:
                        help="data set, a folder or file in any known format")  # fmt: skip
     merge.add_argument("--images", type=as_path, action="append", metavar="FOLDER",
                        help="folder of the images, once per DATA (default: found near the labels)")  # fmt: skip
-    merge.add_argument("--split", help="what to take of data sets with several splits: train, val, test")
+    merge.add_argument("--split", help="split to take of each data set: train, val, test (default: the only one)")
     merge.add_argument("--rename", action="append", metavar="OLD=NEW",
                        help="give a class another name, several may get the same (once per class)")  # fmt: skip
     merge.add_argument("--merge-similar", action="store_true",

@@ -49,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     count = found.evaluator.detection_count
     print(f"{found.images} images, {count} detections: {describe_settings(found.settings)} ({found.origin})")
     print(found)
+    for remark in found.remarks:
+        print(remark)
     if not arguments.no_interval:
         print(f"\n{describe_interval(found.metrics, found.matches)}")
     if arguments.f1 is not None:

@@ -158,7 +158,7 @@ class Tally:
         if self.files > SHOWN:
             print(f"... and {self.files - SHOWN} more images" + (": see detections.json" if output.document else ""))
         if self.full:
-            print(f"pictures with {self.most} boxes, the most that are kept: {self.full} (--max-boxes N keeps more)")
+            print(f"pictures with as many boxes as --max-boxes allows, {self.most}: {self.full} (there may be more)")
         print_failures(self.failures)
         if output.document:
             first = ["pictures"] * output.pictures + ["detections.json"] * self.tracked

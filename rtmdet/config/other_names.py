@@ -10,7 +10,8 @@ OTHER_NAMES = {  # -> ours, the first that fits: an option, a setting (with a do
     **dict.fromkeys(("nw", "num-workers"), ("--workers", "data.workers")),
     **dict.fromkeys(("model", "weights", "checkpoint", "pretrained", "load-from"),
                     ("--weights", "WEIGHTS", "model.weights")),
-    **dict.fromkeys(("name", "project", "output", "work-dir", "save-dir", "out-dir", "output-dir"),
+    "name": ("--output", "--out"),
+    **dict.fromkeys(("project", "output", "work-dir", "save-dir", "out-dir", "output-dir"),
                     ("--output", "--out", "train.output")),
     **dict.fromkeys(("resume", "resume-from", "auto-resume"), ("--resume",)),
     **dict.fromkeys(("cfg", "yaml"), ("--config", "--data")),
@@ -52,7 +53,9 @@ OTHER_NAMES = {  # -> ours, the first that fits: an option, a setting (with a do
     "dynamic-intervals": ("train.dense_validation",),
     "max-keep-ckpts": ("train.keep_epochs",),
     "vis-backends": ("train.tensorboard",),
-    **dict.fromkeys(("optimizer", "momentum", "checkpoint.interval", "save-best"), ()),
+    **dict.fromkeys(("optimizer", "optimizer.momentum", "checkpoint.interval"), ()),
+    **dict.fromkeys(tuple(f"{test}.ann-file" for test in ("test-dataloader.dataset", "test-evaluator")), ()),
+    **dict.fromkeys(("test-dataloader.dataset.data-prefix", "test-dataloader.dataset.data-prefix.img"), ()),
 }  # fmt: skip
 
 

@@ -59,7 +59,7 @@ class ModelFacts:
                 "give as many names as there are classes"
             )
         for what, values in (("category_ids", self.category_ids), ("score_thresholds", self.score_thresholds)):
-            if values and len(values) != classes:
+            if len(values) not in (0, classes):
                 raise InputError(
                     f"{what}: expected one per class, {classes}, found {len(values)}: give as many, or none, ()"
                 )

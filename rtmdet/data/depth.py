@@ -10,6 +10,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import ValueRange
 from rtmdet.core.whole_file import read_whole
 from rtmdet.data.images import decode_values
+from rtmdet.data.tiff import bits_per_value
 
 DEEP_SUFFIXES = (".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff")  # formats with up to 16 bits per value
 LOOKED_AT = 24  # files of a set whose values are checked
@@ -20,18 +21,17 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_BITS = 24  # where a PNG says how many bits a value has
 
 
-def describe_flat(paths: Sequence[Path]) -> tuple[str, ValueRange | None] | None:
-    """What to say of image files, LOOKED_AT of a set, that use a small part of 16 bits; and the range that fits them.
+def describe_flat(ranges: Sequence[ValueRange], checked: int) -> tuple[str, ValueRange | None] | None:
+    """What to say of 16-bit images that use a small part of their values; and the range that fits them.
 
-    None if there are none.
+    `ranges` are those of all 16-bit ones among the `checked` images. None if there are none.
     """
-    ranges = list(used_ranges(paths))
     flat = list(filter(is_flat, ranges))
     if not flat:
         return None
     low, high = joined(flat)
     use = f"use only {low} .. {high} of 65535" if is_flat((low, high)) else "each use little of 0 .. 65535"
-    text = f"{len(flat)} of {len(paths)} checked images are 16-bit and {use}: they would have little contrast"
+    text = f"{len(flat)} of {checked} checked images are 16-bit and {use}: they would have little contrast"
     return text, fitting_range(ranges)
 
 
@@ -40,30 +40,28 @@ def depth_remarks(paths: Sequence[Path], value_range: ValueRange | None) -> list
 
     It says which values become black and white, or that this leaves them little contrast. [] if there is nothing.
     """
+    ranges, checked = list(used_ranges(paths)), len(paths)
     if value_range is not None:
-        if outside := describe_outside(paths, value_range, "the value_range of these weights"):
+        if outside := describe_outside(ranges, checked, value_range, "the value_range of these weights"):
             return [f"{outside}; scale their values like those of the training images"]
-        some = next(used_ranges(paths), None) is not None
         scaled = f"{value_range[0]} .. {value_range[1]} become black .. white (value_range of these weights)"
-        return [f"16-bit images: the values {scaled}"] if some else []
-    if not (flat := describe_flat(paths)):
+        return [f"16-bit images: the values {scaled}"] if ranges else []
+    if not (flat := describe_flat(ranges, checked)):
         return []
     text, fitting = flat
     remedy = f"{SCALE}, or in Python set detector.value_range = {fitting}" if fitting else SCALE
     return [f"{text} for these weights; unless these learned such images, {remedy}"]
 
 
-def describe_outside(paths: Sequence[Path], value_range: ValueRange, name: str) -> str:
-    """What to say of image files, LOOKED_AT of a set, that use values outside a range, called `name`; else ""."""
+def describe_outside(ranges: Sequence[ValueRange], checked: int, value_range: ValueRange, name: str) -> str:
+    """As `describe_flat`, what to say of those that use values outside a range, called `name`; else ""."""
     first, last = value_range
-    outside = [
-        (low, high) for low, high in used_ranges(paths) if min(high, last) - max(low, first) < (high - low) / 2
-    ]
+    outside = [(low, high) for low, high in ranges if min(high, last) - max(low, first) < (high - low) / 2]
     if not outside:
         return ""
     low, high = joined(outside)
     return (
-        f"{len(outside)} of {len(paths)} checked images are 16-bit and use {low} .. {high}, mostly outside {name}, "
+        f"{len(outside)} of {checked} checked images are 16-bit and use {low} .. {high}, mostly outside {name}, "
         f"{first} .. {last}: they would be nearly all black or white"
     )
 
@@ -98,6 +96,8 @@ def used_range(data: bytes) -> ValueRange | None:
     """The `range_of` the values in an image file's bytes; None also for undecodable files."""
     if data.startswith(_PNG_START) and data[_PNG_BITS : _PNG_BITS + 1] != b"\x10":
         return None  # decoding takes long
+    if bits_per_value(data) == 8:
+        return None
     try:
         return range_of(decode_values("image", data))
     except InputError:

@@ -13,6 +13,14 @@ _FORMATS = {2: "signed integers", 3: "floating-point numbers", 5: "complex integ
 _MOST_BANDS = 4  # that OpenCV decodes
 
 
+def bits_per_value(data: bytes) -> int | None:
+    """The bits of a value in a file's bytes, if they are a TIFF that says it."""
+    try:
+        return _Header(data).first(_BITS, 0) or None
+    except (KeyError, struct.error):
+        return None
+
+
 def why_unsupported(data: bytes, *, keep_16_bits: bool) -> str:
     """What of a file's bytes, if they are a TIFF, is not read rightly, and the remedy; "" if all is."""
     try:

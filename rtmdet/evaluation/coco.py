@@ -19,9 +19,10 @@ from rtmdet.core.whole_file import write_whole
 from rtmdet.evaluation.hotcoco import evaluate_with_hotcoco
 from rtmdet.evaluation.matches import COCO_IOUS, COCO_MOST, ClassMatches, Measured
 from rtmdet.evaluation.mistakes import Mistakes, find_mistakes
-from rtmdet.evaluation.pycocotools import evaluate_with_pycocotools, match_every_detection
+from rtmdet.evaluation.pycocotools import evaluate_with_pycocotools
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE, ScoreCurve, score_curve
 
+BOXES_PER_OBJECT = 3  # detections in images with more than COCO_MOST objects of a class
 NAMES = (
     "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
     "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large",
@@ -135,7 +136,7 @@ class CocoEvaluator:
         Raises InputError if the backend cannot use the detections.
         """
         found = self._gather()
-        metrics = self._metrics(self._measure(found), found, curves) if rank() == 0 else None
+        metrics = self._metrics(self._measure(found), curves) if rank() == 0 else None
         metrics = gather(metrics)[0]
         assert metrics is not None, "the main process has the metrics"
         return metrics
@@ -143,7 +144,7 @@ class CocoEvaluator:
     def evaluate_with_matches(self) -> tuple[CocoMetrics, tuple[ClassMatches, ...]]:
         """In a single process: the result of `evaluate`, and the matches at COCO_IOUS of all classes, by id."""
         measured = self._measure(self.rows)
-        return self._metrics(measured, self.rows, curves=True), measured.matches(COCO_IOUS)
+        return self._metrics(measured, curves=True), measured.matches(COCO_IOUS)
 
     def _gather(self) -> dict[int, np.ndarray]:
         """The detections of all processes, in the order of the index."""
@@ -157,13 +158,11 @@ class CocoEvaluator:
     def _measure(self, found: Mapping[int, np.ndarray]) -> Measured:
         return self._compute(self._coco, self._category_ids, found)
 
-    def _metrics(self, measured: Measured, found: Mapping[int, np.ndarray], curves: bool) -> CocoMetrics:
+    def _metrics(self, measured: Measured, curves: bool) -> CocoMetrics:
         objects = Counter(entry["category_id"] for entry in self._coco.anns.values() if not entry["iscrowd"])
-        matches = None
-        if curves and crowded_images(self._coco, self._category_ids):
-            matches = match_every_detection(self._coco, self._category_ids, found, COCO_IOUS[0])
-        elif curves:
-            matches = measured.matches(COCO_IOUS[:1])
+        crowds = crowded_images(self._coco, self._category_ids)
+        most = BOXES_PER_OBJECT * max(crowds.values(), default=0) or COCO_MOST
+        matches = measured.matches(COCO_IOUS[:1], most=most) if curves else None
         rising = sorted(self._category_ids)  # COCO's tables are in this order
         rows = []
         for category in self._category_ids:
@@ -188,11 +187,18 @@ class CocoEvaluator:
         write_whole(path, json.dumps(self.results).encode())
 
 
-def crowded_images(coco: COCO, category_ids: Collection[int]) -> set[int]:
-    """The ids of images with more objects of a class than COCO's metrics count detections."""
+def crowded_images(coco: COCO, category_ids: Collection[int]) -> dict[int, int]:
+    """The number of objects, by id, of images with more objects of a class than COCO's metrics count detections."""
     kept = set(category_ids)
-    counts = Counter((one["image_id"], one["category_id"]) for one in coco.anns.values() if not one["iscrowd"])
-    return {image for (image, category), count in counts.items() if count > COCO_MOST and category in kept}
+    counts = Counter(
+        (one["image_id"], one["category_id"])
+        for one in coco.anns.values()
+        if not one["iscrowd"] and one["category_id"] in kept
+    )
+    objects = Counter[int]()
+    for (image, _), count in counts.items():
+        objects[image] += count
+    return {image: objects[image] for (image, _), count in counts.items() if count > COCO_MOST}
 
 
 def crowded_remark(coco: COCO, category_ids: Collection[int]) -> list[str]:
@@ -200,7 +206,7 @@ def crowded_remark(coco: COCO, category_ids: Collection[int]) -> list[str]:
     images = len(crowded_images(coco, category_ids))
     text = (
         f"images with more than {COCO_MOST} objects of a class: {images}; AP and AR count only the best {COCO_MOST} "
-        "boxes of each, so they are low there; best F1 counts all"
+        f"boxes of each, so they are low there; best F1 counts up to {BOXES_PER_OBJECT} per object"
     )
     return [text] if images else []
 

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import one_line
-from rtmdet.evaluation.matches import ClassMatches, Measured, collect_matches
+from rtmdet.evaluation.matches import COCO_MOST, ClassMatches, Measured, collect_matches
 
 
 def evaluate_with_hotcoco(coco: COCO, category_ids: Sequence[int], found: Mapping[int, np.ndarray]) -> Measured:
@@ -42,12 +42,15 @@ def evaluate_with_hotcoco(coco: COCO, category_ids: Sequence[int], found: Mappin
     return Measured(tuple(map(float, evaluation.stats)), tables["precision"], partial(_matches, truth, detections))
 
 
-def _matches(truth: hotcoco.COCO, detections: hotcoco.COCO, ious: Sequence[float]) -> tuple[ClassMatches, ...]:
+def _matches(
+    truth: hotcoco.COCO, detections: hotcoco.COCO, ious: Sequence[float], *, most: int = COCO_MOST
+) -> tuple[ClassMatches, ...]:
     """Matches from an evaluation of all areas only: passing those of other areas to Python takes far longer."""
     evaluation = hotcoco.COCOeval(truth, detections, "bbox")
     evaluation.params.area_rng = [[0, 1e10]]
     evaluation.params.area_rng_lbl = ["all"]
     evaluation.params.iou_thrs = list(ious)
+    evaluation.params.max_dets = [most]
     evaluation.evaluate()
     images, categories = sorted(truth.get_img_ids()), sorted(truth.get_cat_ids())
     return collect_matches(evaluation.eval_imgs, images=images, categories=categories, ious=len(ious))

@@ -32,7 +32,7 @@ class Measured:
 
     numbers: tuple[float, ...]  # COCO's 12
     precision: np.ndarray  # (T, recall, K, area, detections per image)
-    matches: Callable[[Sequence[float]], tuple[ClassMatches, ...]]  # of the K classes at some of COCO_IOUS
+    matches: Callable[..., tuple[ClassMatches, ...]]  # of the K classes at some of COCO_IOUS; `most`: not COCO_MOST
 
 
 def collect_matches(

@@ -88,11 +88,15 @@ class Mistakes:
     @property
     def counts(self) -> Counter[Kind]:
         """How many boxes there are of each kind."""
-        return sum((Counter({pair.kind: count}) for pair, count in self.pairs.items()), Counter())
+        counts = Counter[Kind]()
+        for pair, count in self.pairs.items():
+            counts[pair.kind] += count
+        return counts
 
     def __str__(self) -> str:
-        objects = sum(self.counts[kind] for kind in (Kind.FOUND, Kind.CONFUSED, Kind.MISSED))
-        lines = [f"of {objects} objects at the score thresholds, IoU {IOU}: {counts_text(self.counts)}"]
+        counts = self.counts
+        objects = counts.total() - counts[Kind.FALSE]
+        lines = [f"of {objects} objects at the score thresholds, IoU {IOU}: {counts_text(counts)}"]
         confused = Counter({pair: count for pair, count in self.pairs.items() if pair.kind is Kind.CONFUSED})
         lines += [f"  {truth} taken for {name}: {n}" for (truth, name), n in confused.most_common(MOST_CONFUSIONS)]
         return "\n".join(lines)

@@ -13,7 +13,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from rtmdet.evaluation.matches import COCO_IOUS, ClassMatches, Measured, collect_matches
+from rtmdet.evaluation.matches import COCO_IOUS, COCO_MOST, ClassMatches, Measured, collect_matches
 
 
 def evaluate_with_pycocotools(coco: COCO, category_ids: Sequence[int], found: Mapping[int, np.ndarray]) -> Measured:
@@ -31,23 +31,10 @@ def evaluate_with_pycocotools(coco: COCO, category_ids: Sequence[int], found: Ma
     return Measured(tuple(evaluation.stats.tolist()), evaluation.eval["precision"], partial(_matches, evaluation))
 
 
-def match_every_detection(
-    coco: COCO, category_ids: Sequence[int], found: Mapping[int, np.ndarray], iou: float
-) -> tuple[ClassMatches, ...]:
-    """The matches at one IoU, also of detections beyond COCO_MOST."""
-    evaluation = COCOeval(coco, _index_detections(category_ids, found), "bbox")
-    evaluation.params.catIds = list(category_ids)
-    evaluation.params.iouThrs = np.array([iou])
-    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
-    evaluation.params.maxDets = [max(map(len, found.values()), default=1)]
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation.evaluate()
-    categories = sorted(category_ids)
-    return collect_matches(evaluation.evalImgs, images=evaluation.params.imgIds, categories=categories, ious=1)
-
-
-def _matches(evaluation: COCOeval, ious: Sequence[float]) -> tuple[ClassMatches, ...]:
+def _matches(evaluation: COCOeval, ious: Sequence[float], *, most: int = COCO_MOST) -> tuple[ClassMatches, ...]:
     """Matches from the results for all areas, which come before the other areas in each category."""
+    if most != COCO_MOST:
+        evaluation = _for_all_areas(evaluation, most)
     images, categories = evaluation.params.imgIds, sorted(evaluation.params.catIds)
     blocks = range(0, len(evaluation.evalImgs), len(images) * len(evaluation.params.areaRng))
     rows = [COCO_IOUS.index(iou) for iou in ious]
@@ -57,6 +44,16 @@ def _matches(evaluation: COCOeval, ious: Sequence[float]) -> tuple[ClassMatches,
         for entry in evaluation.evalImgs[start : start + len(images)]
     ]
     return collect_matches(entries, images=images, categories=categories, ious=len(ious))
+
+
+def _for_all_areas(evaluation: COCOeval, most: int) -> COCOeval:
+    """The same evaluated with `most` detections of a class in an image, for all areas alone."""
+    other = COCOeval(evaluation.cocoGt, evaluation.cocoDt, "bbox")
+    other.params.catIds, other.params.maxDets = evaluation.params.catIds, [most]
+    other.params.areaRng, other.params.areaRngLbl = [[0, 1e10]], ["all"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        other.evaluate()
+    return other
 
 
 def _index_detections(category_ids: Sequence[int], found: Mapping[int, np.ndarray]) -> COCO:

@@ -1,6 +1,6 @@
 """Measuring a model on validation images, for train, evaluate and compare."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
@@ -8,10 +8,11 @@ from rtmdet.config.file import parse_config
 from rtmdet.config.schema import EVALUATION_BACKENDS, EvaluationConfig
 from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.console import progress, warn
+from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.nms import NmsSettings
-from rtmdet.core.structures import Batch
+from rtmdet.core.structures import Batch, ImageMeta
 from rtmdet.core.threads import in_order
 from rtmdet.core.tiled_detection import detect_tiled
 from rtmdet.core.tiling import Tiling
@@ -20,12 +21,11 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
 from rtmdet.detector import Detector
-from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, crowded_images, format_metrics
+from rtmdet.evaluation.coco import BOXES_PER_OBJECT, CocoEvaluator, CocoMetrics, crowded_images, format_metrics
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, interval
 from rtmdet.evaluation.matches import ClassMatches
 from rtmdet.evaluation.mistakes import Mistakes
 
-BOXES_PER_OBJECT = 3  # detections in crowded images
 NOTHING, FEW = 0.01, 5  # AP of a class that is never found, and the objects that it takes to tell
 
 
@@ -51,9 +51,11 @@ def detect_all(
 ) -> CocoEvaluator:
     """Run the network over every image of the loader; returns an evaluator with the detections of this process."""
     evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
-    selection = selection_of(for_crowds(settings, dataset))
+    limits = DetectionLimits.of(settings, dataset)
+    selection = limits.selection(settings)
     for batch in progress(loader, "validating"):
-        evaluator.add(batch.metas, detect(backend, batch.images, letterboxes_of(batch), selection))
+        found = detect(backend, batch.images, letterboxes_of(batch), selection)
+        evaluator.add(batch.metas, [limits.cut(*pair) for pair in zip(batch.metas, found, strict=True)])
     return evaluator
 
 
@@ -72,24 +74,40 @@ def detect_all_tiled(
     The next image is decoded meanwhile. The boxes are in the images' own pixels.
     """
     evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
-    selection = selection_of(for_crowds(settings, dataset))
+    limits = DetectionLimits.of(settings, dataset)
+    selection = limits.selection(settings)
     chosen = range(len(dataset)) if indices is None else indices
     samples = in_order(dataset.load, chosen, threads=1, ahead=2)
     for _, sample in zip(progress(chosen, "validating"), samples, strict=True):
         found = detect_tiled(backend, input_size, sample.image, tiling, selection, batch_size=batch_size)
-        evaluator.add([sample.meta], [found])
+        evaluator.add([sample.meta], [limits.cut(sample.meta, found)])
     return evaluator
 
 
-def for_crowds(settings: EvaluationConfig, dataset: CocoDataset) -> EvaluationConfig:
-    """The settings, with more detections if images have more objects of a class than COCO counts detections.
+@dataclass(frozen=True, slots=True)
+class DetectionLimits:
+    """How many detections of each image count: more in images with more objects of a class than COCO counts.
 
     Differs from mmdet: 300 boxes of 1,000 objects say nothing about the best score threshold. AP counts the best 100
     of a class anyway.
     """
-    crowded = crowded_images(dataset.coco, dataset.category_ids)
-    most = max((len(dataset.coco.imgToAnns[image]) for image in crowded), default=0)
-    return replace(settings, max_detections=max(settings.max_detections, BOXES_PER_OBJECT * most))
+
+    usual: int
+    crowded: Mapping[int, int]  # by the image's id
+
+    @classmethod
+    def of(cls, settings: EvaluationConfig, dataset: CocoDataset) -> "DetectionLimits":
+        """The limits for the images of a data set."""
+        usual, objects = settings.max_detections, crowded_images(dataset.coco, dataset.category_ids)
+        return cls(usual, {image: max(usual, BOXES_PER_OBJECT * count) for image, count in objects.items()})
+
+    def selection(self, settings: EvaluationConfig) -> Selection:
+        """Which predictions count, as many as in the image with the most."""
+        return replace(selection_of(settings), max_detections=max([self.usual, *self.crowded.values()]))
+
+    def cut(self, meta: ImageMeta, found: Detections) -> Detections:
+        """The best detections of an image, as many as count."""
+        return found[: self.crowded.get(meta.image_id, self.usual)]
 
 
 def selection_of(settings: EvaluationConfig) -> Selection:
@@ -142,6 +160,17 @@ class Evaluation:
         """The number of images."""
         return len(self.dataset)
 
+    @property
+    def remarks(self) -> list[str]:
+        """A line if the class names of the weights seem to be in the wrong order."""
+        never = any(0 <= row.ap < NOTHING and row.objects >= FEW for row in self.metrics.classes)
+        pairs = [f"{truth} as {name}" for truth, name in self.mistakes.exchanged] if never else []
+        text = (
+            f"objects of one class are detected as another ({shortened(pairs, 3)}): if the class names of the "
+            "weights are in the wrong order, give them in the right one with --class-names"
+        )
+        return [text] if pairs else []
+
     @cached_property
     def mistakes(self) -> Mistakes:
         """What is missed, false or confused at the score thresholds."""
@@ -162,17 +191,10 @@ def evaluate_detector(
     With `tiling`, every image is also cut into windows.
     """
     settings, origin = settings_of(detector, name)
-    settings = for_crowds(replace(settings, backend=loading.backend or settings.backend), dataset)
+    settings = replace(settings, backend=loading.backend or settings.backend)
     evaluator = run_detector(detector, dataset, settings, loading, tiling)
     metrics, matches = evaluator.evaluate_with_matches()
-    found = Evaluation(metrics, tuple(matches), evaluator, dataset, settings, origin, detector.thresholds())
-    if any(0 <= row.ap < NOTHING and row.objects >= FEW for row in metrics.classes) and found.mistakes.exchanged:
-        pairs = (f"{truth} as {name}" for truth, name in found.mistakes.exchanged)
-        warn(
-            f"objects of one class are detected as another ({shortened(pairs, 3)}): if the class names of {name} are "
-            "in the wrong order, give them in the right one with --class-names"
-        )
-    return found
+    return Evaluation(metrics, tuple(matches), evaluator, dataset, settings, origin, detector.thresholds())
 
 
 def letterboxes_of(batch: Batch) -> list[Letterbox]:

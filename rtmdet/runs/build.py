@@ -100,12 +100,13 @@ def open_split(split: SplitConfig, config: Config, classes: Sequence[str] | None
 
 def report_depth(train: CocoDataset, value_range: ValueRange | None) -> None:
     """Print a warning if 16-bit images would have little contrast, or if there are none for a `value_range`."""
+    ranges, checked = list(used_ranges(train.few_paths)), len(train.few_paths)
     if value_range is not None:
-        if next(used_ranges(train.few_paths), None) is None:
+        if not ranges:
             say("data.value_range has no effect: the checked images have 8 bits per value")
-        elif outside := describe_outside(train.few_paths, value_range, "data.value_range"):
+        elif outside := describe_outside(ranges, checked, value_range, "data.value_range"):
             say(outside)
-    elif flat := describe_flat(train.few_paths):
+    elif flat := describe_flat(ranges, checked):
         text, fitting = flat
         say(f"{text}; " + ("--set data.value_range={},{} scales them".format(*fitting) if fitting else SCALE))
 

@@ -38,10 +38,11 @@ class ValidationRecord:
 class Callback:
     """Receives the events of a run, e.g. for an experiment tracker. Override the methods you need."""
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, **arguments: object) -> None:
         """Raise InputError for a method of an event that there is not, which would never be called."""
-        for name in vars(cls):
-            if name.startswith("on_") and not hasattr(Callback, name):
+        super().__init_subclass__(**arguments)
+        for name, value in vars(cls).items():
+            if name.startswith("on_") and callable(value) and not hasattr(Callback, name):
                 known = [event for event in vars(Callback) if event.startswith("on_")]
                 raise InputError(f"{cls.__name__}.{name}: there is no such event: expected {', '.join(known)}")
 

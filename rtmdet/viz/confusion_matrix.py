@@ -21,7 +21,10 @@ def draw_confusion(mistakes: Mistakes, path: Path) -> None:
     """
     names = _most_mistaken(mistakes)
     counts = np.array([[mistakes.pairs[Pair(truth, name)] for name in (*names, "")] for truth in (*names, "")])
-    shades = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    of_truth = Counter[str]()
+    for pair, count in mistakes.pairs.items():
+        of_truth[pair.truth] += count
+    shades = counts / np.maximum([[of_truth[truth]] for truth in (*names, "")], 1)
     side = 3.5 + 0.45 * len(names)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
@@ -40,9 +43,9 @@ def draw_confusion(mistakes: Mistakes, path: Path) -> None:
 
 def _most_mistaken(mistakes: Mistakes) -> list[str]:
     """At most MOST_CLASSES classes, those with the most mistakes, in label order."""
-    wrong = Counter(
-        {name: sum(n for pair, n in mistakes.pairs.items() if name in pair and pair.kind is not Kind.FOUND)
-         for name in mistakes.classes}
-    )  # fmt: skip
+    wrong = Counter(dict.fromkeys(mistakes.classes, 0))
+    for pair, count in mistakes.pairs.items():
+        if pair.kind is not Kind.FOUND:
+            wrong.update(dict.fromkeys(filter(None, pair), count))
     chosen = {name for name, _ in wrong.most_common(MOST_CLASSES)}
     return [name for name in mistakes.classes if name in chosen]

@@ -26,24 +26,27 @@ _OTHERWISE = (  # settings that mean something else there, or do not exist
 _UNWRITTEN = {"norm_cfg": {"type": "BN"}, "stacked_convs": 2}  # values of settings that a part does not write
 
 
-def name_in_mmdet(name: str) -> str:
-    """A tensor's name in mmdet; a name that is mmdet's stays."""
-    return next(
-        (ours + name.removeprefix(theirs) for theirs, ours in _NAMES.items() if name.startswith(theirs)), name
-    )
+def named_as_in_mmdet(path: object, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by mmdet's names; those of another program stay.
 
-
-def check_box_branch(path: object, tensors: Mapping[str, Tensor]) -> None:
-    """Raise InputError for mmyolo's m, l and x: they predict distances, where mmdet's predict their logarithms."""
+    Raises InputError for mmyolo's m, l and x: they predict distances, where mmdet's predict their logarithms.
+    """
+    if not any(name.startswith(HEAD) for name in tensors):
+        return dict(tensors)
     stem = tensors.get("backbone.stem.2.conv.weight")
-    if stem is None or f"{HEAD}rtm_cls.0.weight" not in tensors:
-        return
     for size, parameters in SIZES.items():
-        if parameters.exponential and len(stem) == scaled_channels(parameters.widen)[0]:
+        if stem is not None and parameters.exponential and len(stem) == scaled_channels(parameters.widen)[0]:
             raise InputError(
                 f"{path}: mmyolo's RTMDet-{size}, whose box branch is not that of mmdet's: its boxes would be wrong "
                 f"here; expected mmyolo's tiny or s, or mmdet's {size}"
             )
+    return {_in_mmdet(name): tensor for name, tensor in tensors.items()}
+
+
+def _in_mmdet(name: str) -> str:
+    return next(
+        (ours + name.removeprefix(theirs) for theirs, ours in _NAMES.items() if name.startswith(theirs)), name
+    )
 
 
 def as_in_mmdet(settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
-from rtmdet.weights.mmyolo import check_box_branch, name_in_mmdet
+from rtmdet.weights.mmyolo import named_as_in_mmdet
 
 WRAPPERS = ("module", "_orig_mod")  # name parts added by parallel training and torch.compile
 
@@ -32,9 +32,7 @@ def read_state_dict(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]
             raise InputError(
                 f"{path}: expected a state_dict of plain tensors, found {found} at {name!r}: save one without it"
             )
-    plain = {_plain_name(name): value for name, value in state.items()}
-    check_box_branch(path, plain)
-    tensors = {name_in_mmdet(name): value for name, value in plain.items()}
+    tensors = named_as_in_mmdet(path, {_plain_name(name): value for name, value in state.items()})
     if len(tensors) < len(state):
         raise InputError(f"{path}: some tensors appear twice, under different prefixes: save only one of them")
     return tensors

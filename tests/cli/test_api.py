@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -297,3 +298,16 @@ def test_data_commands_need_no_torch(dataset: Path, tmp_path: Path) -> None:
 def test_a_misspelt_event_is_refused() -> None:
     with pytest.raises(rtmdet.InputError, match=r"^Misspelt.on_steps: there is no such event: expected on_step, "):
         type("Misspelt", (rtmdet.Callback,), {"on_steps": lambda *_: None})
+
+
+def test_a_callback_may_have_other_bases_and_values() -> None:
+    class Counted:
+        classes: ClassVar[list[str]] = []
+
+        def __init_subclass__(cls, **arguments: object) -> None:
+            Counted.classes.append(f"{cls.__name__} {arguments}")
+
+    class Both(rtmdet.Callback, Counted, key=1):
+        on_gpu = True
+
+    assert Counted.classes == ["Both {'key': 1}"]

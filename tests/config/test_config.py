@@ -257,7 +257,9 @@ def test_names_of_other_programs_lead_to_ours(tmp_path: Path, theirs: str, ours:
     assert message(tmp_path, DATA, f"{theirs}=1").endswith(f" is not a setting: did you mean {ours}?")
 
 
-@pytest.mark.parametrize("theirs", ["optimizer", "train.momentum", "default_hooks.checkpoint.interval"])
+@pytest.mark.parametrize(
+    "theirs", ["optimizer", "optim_wrapper.optimizer.momentum", "default_hooks.checkpoint.interval"]
+)
 def test_what_has_no_counterpart_gets_no_guess(tmp_path: Path, theirs: str) -> None:
     assert "is not a setting: nothing here is like it" in message(tmp_path, DATA, f"{theirs}=1")
     assert "did you mean" not in message(tmp_path, DATA, "model.test_cfg.nms.type=soft_nms")

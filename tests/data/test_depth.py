@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtmdet.data.depth import depth_remarks, describe_flat, describe_outside, fitting_range
+from rtmdet.data.depth import depth_remarks, describe_flat, describe_outside, fitting_range, used_ranges
 
 
 def written(folder: Path, *ranges: tuple[int, int]) -> list[Path]:
@@ -19,10 +19,14 @@ def written(folder: Path, *ranges: tuple[int, int]) -> list[Path]:
     return paths
 
 
+def flat_of(paths: list[Path]) -> tuple[str, tuple[int, int] | None] | None:
+    return describe_flat(list(used_ranges(paths)), len(paths))
+
+
 @pytest.mark.parametrize("low", [0, 29000, 41000, 62000])
 def test_images_of_little_contrast_are_named_wherever_their_values_are(tmp_path: Path, low: int) -> None:
     """Not only dark ones: 3 % of the range is one shade of gray anywhere."""
-    text, fitting = describe_flat(written(tmp_path, (low, low + 2000))) or ("", None)
+    text, fitting = flat_of(written(tmp_path, (low, low + 2000))) or ("", None)
     assert text.startswith("1 of 1 checked images are 16-bit and use only ")
     assert text.endswith(" of 65535: they would have little contrast")
     assert fitting is not None
@@ -31,7 +35,7 @@ def test_images_of_little_contrast_are_named_wherever_their_values_are(tmp_path:
 
 @pytest.mark.parametrize("used", [(0, 65535), (0, 30000), (40000, 65535)])
 def test_usual_contrast_gives_no_remark(tmp_path: Path, used: tuple[int, int]) -> None:
-    assert describe_flat(written(tmp_path, used)) is None
+    assert flat_of(written(tmp_path, used)) is None
 
 
 def test_one_bright_image_does_not_silence_the_remark(tmp_path: Path) -> None:
@@ -55,7 +59,7 @@ def test_no_range_is_proposed_that_does_not_fit(tmp_path: Path, ranges: list[tup
 
 
 def test_images_of_several_levels_are_not_said_to_use_one_range(tmp_path: Path) -> None:
-    text, _ = describe_flat(written(tmp_path, (1000, 3000), (50000, 53000))) or ("", None)
+    text, _ = flat_of(written(tmp_path, (1000, 3000), (50000, 53000))) or ("", None)
     assert "2 of 2 checked images are 16-bit and each use little of 0 .. 65535: they" in text
 
 
@@ -74,4 +78,6 @@ def test_images_outside_the_range_of_the_weights_are_named(tmp_path: Path, used:
     (remark,) = depth_remarks(paths, (400, 4000))
     assert remark.startswith("1 of 2 checked images are 16-bit and use ")
     assert "mostly outside the value_range of these weights, 400 .. 4000: they would be nearly all black or" in remark
-    assert "mostly outside data.value_range, 400" in describe_outside(paths, (400, 4000), "data.value_range")
+    assert "mostly outside data.value_range, 400" in describe_outside(
+        list(used_ranges(paths)), len(paths), (400, 4000), "data.value_range"
+    )

@@ -193,7 +193,7 @@ def test_one_split_of_several_under_new_class_names(tmp_path: Path, capsys: pyte
     assert merged["categories"] == [{"id": 1, "name": "vehicle"}]
     assert [entry["category_id"] for entry in merged["annotations"]] == [1, 1]
     for options, message in (
-        (["--split", "test"], "expected the split test, found only train, val"),
+        (["--split", "test"], "expected the split test, found only train, val: give one of these"),
         (["--split", "val", "--rename", "car=vehicle"], "there is no class 'car': the classes are bus, truck"),
         (["--split", "val", "--rename", "bus"], "--rename bus: expected OLD=NEW"),
         (["--split", "val", "--rename", "bus= "], "expected one line of text, found ''"),

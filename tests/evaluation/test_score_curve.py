@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 from test_evaluation import CATEGORY_IDS, detections, evaluate, hard_run, index
 
+from rtmdet.config.schema import EvaluationConfig
+from rtmdet.core.detections import Detections
+from rtmdet.core.structures import ImageMeta
 from rtmdet.evaluation.coco import BACKENDS, CocoEvaluator, crowded_remark
 from rtmdet.evaluation.matches import ClassMatches
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE, THRESHOLDS, score_curve
+from rtmdet.measuring.measure import DetectionLimits
 
 
 def matches(scores: Sequence[float], found: Sequence[int], objects: int, ignored: Sequence[int] = ()) -> ClassMatches:
@@ -133,3 +137,11 @@ def test_all_objects_of_a_crowd_count(backend: str) -> None:
     assert dog.curve.best == pytest.approx(2 / 3)
     assert crowded_remark(coco, CATEGORY_IDS)[0].startswith("images with more than 100 objects of a class: 1; ")
     assert crowded_remark(coco, CATEGORY_IDS[1:]) == []
+
+
+def test_only_images_with_crowds_keep_more_detections() -> None:
+    limits = DetectionLimits(usual=300, crowded={7: 432})
+    assert limits.selection(EvaluationConfig()).max_detections == 432
+    found = Detections(np.zeros((500, 4)), np.zeros(500), np.zeros(500, int))
+    kept = {image: len(limits.cut(ImageMeta(image, "a.png", (9, 9)), found)) for image in (7, 8)}
+    assert kept == {7: 432, 8: 300}

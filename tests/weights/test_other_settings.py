@@ -225,3 +225,12 @@ def test_an_epoch_that_nobody_knows_is_not_zero(tmp_path: Path, state: State) ->
     for epoch, iteration, known in ((0, 0, None), (0, 5, 0), (6, 0, 6)):
         save_checkpoint(tmp_path / "a.pth", model_state=state, meta=CheckpointMeta(FACTS, epoch, iteration))
         assert read_checkpoint(tmp_path / "a.pth").epoch == known
+
+
+def test_a_network_of_four_levels_is_not_taken_for_mmyolos(tmp_path: Path, state: State) -> None:
+    """Its neck has a layer of the name that mmyolo gives to the first."""
+    more = {
+        name.replace("_layers.0.", "_layers.2."): value for name, value in state.items() if "reduce_layers.0." in name
+    }
+    torch.save({"state_dict": {**state, **more}}, tmp_path / "p6.pth")
+    assert "neck.reduce_layers.2.conv.weight" in read_checkpoint(tmp_path / "p6.pth").tensors

@@ -78,7 +78,7 @@ class FoundDataset:
         name = usual_split(word)
         if name not in self.names:
             has = ", ".join(self.names)
-            raise InputError(f"{self.path}: expected the split {name}, found only {has}; leave --split out")
+            raise InputError(f"{self.path}: expected the split {name}, found only {has}: give one of these")
         return name
 
     def read_one(self, word: str) -> Split:

@@ -50,7 +50,7 @@ def dry_run(options: RunOptions, *, overfits: bool = False) -> bool:
     if options.data is None:
         return check_run(read_configuration(options), overfits=overfits)
     with TemporaryDirectory() as folder:  # for converted annotations, to leave the run's folder untouched
-        copies = {split: f"{folder}/data/{split}.json" for split in ("train", "val")}
+        copies = {split: str(Path(folder) / "data" / f"{split}.json") for split in ("train", "val")}
         with named_as_given({copy: f"the {split} split of {options.data}" for split, copy in copies.items()}):
             return check_run(OwnData.open(options, Path(folder)).configure(), overfits=overfits)
 
