@@ -118,7 +118,7 @@ class Tally:
     most: int  # boxes of a picture that are kept
     tracked: bool = False
     files: int = 0
-    full: int = 0  # pictures with so many
+    full: int = 0  # pictures that reach it
     frames: Counter[str] = field(default_factory=Counter)  # pictures of each of the first files
     objects: dict[str, Counter[str]] = field(default_factory=dict)  # of each class in them
     pictures: dict[str, str] = field(default_factory=dict)  # where they were drawn

@@ -34,7 +34,7 @@ class Selection:
         return cls(min(thresholds), nms, class_thresholds=different).for_most(max_detections)
 
     def for_most(self, max_detections: int) -> "Selection":
-        """The same for at most so many detections, of fewer candidates where few are wanted: that is faster."""
+        """The same for another number of detections, from fewer candidates where few are wanted: that is faster."""
         nms_pre = min(max(CANDIDATES * max_detections, LEAST_CANDIDATES), MOST_CANDIDATES)
         return replace(self, max_detections=max_detections, nms_pre=nms_pre)
 

@@ -79,7 +79,7 @@ def fitting_range(ranges: Sequence[ValueRange]) -> ValueRange | None:
 
 
 def joined(ranges: Sequence[ValueRange]) -> ValueRange:
-    """From the lowest to the highest value of all ranges, of which there is one at least."""
+    """From the lowest to the highest value of one or more ranges."""
     return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 

@@ -132,7 +132,7 @@ def check_settings(path: object, settings: Settings, size: str | None) -> None:
 
 
 def swaps_channels(settings: Settings) -> bool:
-    """Whether the network's input is RGB with the published means: ours, but for the order of the channels."""
+    """Whether the network's input is RGB with the published means: ours in another order of the channels."""
     pixels = setting(settings, "model.data_preprocessor")
     if not isinstance(pixels, Mapping) or True not in (pixels.get("bgr_to_rgb"), pixels.get("rgb_to_bgr")):
         return False
