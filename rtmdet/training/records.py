@@ -38,9 +38,9 @@ class ValidationRecord:
 class Callback:
     """Receives the events of a run, e.g. for an experiment tracker. Override the methods you need."""
 
-    def __init_subclass__(cls, **arguments: object) -> None:
+    def __init_subclass__(cls) -> None:
         """Raise InputError for a method of an event that there is not, which would never be called."""
-        super().__init_subclass__(**arguments)
+        super().__init_subclass__()
         for name, value in vars(cls).items():
             if name.startswith("on_") and callable(value) and not hasattr(Callback, name):
                 known = [event for event in vars(Callback) if event.startswith("on_")]
