@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
 from rtmdet.core.errors import UNPRINTABLE, InputError
 
@@ -15,6 +16,8 @@ OPTION = re.compile(
 ARGUMENTS = {"set": "settings", "input": "input_size", "batch": "batch_size", "layer": "layers",
              "class-names": "classes", "max-boxes": "max_detections"}  # fmt: skip
 SWITCHES = ("resume", "keep-classes", "nms", "half", "int8", "recursive", "decode", "merge-similar")
+
+T = TypeVar("T")
 
 _of_commands = False  # whether this is the command line, in all threads
 _for_python = ContextVar("_for_python", default=False)  # whether a function of the public interface is at work
@@ -35,27 +38,28 @@ def messages_for_commands() -> Iterator[None]:
 @contextmanager
 def messages_for_python() -> Iterator[None]:
     """Let messages, also that of an InputError, name arguments of Python, except on the command line."""
-    token = _for_python.set(True)
-    try:
+    with _set(_for_python, True, as_called):
         yield
-    except InputError as error:
-        error.args = (as_called(str(error)),)
-        raise
-    finally:
-        _for_python.reset(token)
 
 
 @contextmanager
 def named_as_given(names: Mapping[str, str]) -> Iterator[None]:
     """Let printed lines and an InputError name what the user gave, by the paths of the temporary files made of it."""
-    token = _given_names.set(names)
+    with _set(_given_names, names, as_given):
+        yield
+
+
+@contextmanager
+def _set(variable: ContextVar[T], value: T, reword: Callable[[str], str]) -> Iterator[None]:
+    """Set what rewords messages until the end of the block, also that of an InputError which ends it."""
+    token = variable.set(value)
     try:
         yield
     except InputError as error:
-        error.args = (as_given(str(error)),)
+        error.args = (reword(str(error)),)
         raise
     finally:
-        _given_names.reset(token)
+        variable.reset(token)
 
 
 def as_given(text: str) -> str:

@@ -104,11 +104,17 @@ class Mistakes:
     __repr__ = __str__  # in a notebook
 
     @property
-    def exchanged(self) -> list[Pair]:
-        """Classes that are mostly detected as one other class and hardly ever as themselves."""
+    def objects(self) -> Counter[str]:
+        """How many objects there are of each class; of the class "" the false boxes."""
         objects = Counter[str]()
         for pair, count in self.pairs.items():
             objects[pair.truth] += count
+        return objects
+
+    @property
+    def exchanged(self) -> list[Pair]:
+        """Classes that are mostly detected as one other class and hardly ever as themselves."""
+        objects = self.objects
         return [
             pair
             for pair, count in self.pairs.items()

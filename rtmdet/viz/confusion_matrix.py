@@ -21,10 +21,8 @@ def draw_confusion(mistakes: Mistakes, path: Path) -> None:
     """
     names = _most_mistaken(mistakes)
     counts = np.array([[mistakes.pairs[Pair(truth, name)] for name in (*names, "")] for truth in (*names, "")])
-    of_truth = Counter[str]()
-    for pair, count in mistakes.pairs.items():
-        of_truth[pair.truth] += count
-    shades = counts / np.maximum([[of_truth[truth]] for truth in (*names, "")], 1)
+    objects = mistakes.objects
+    shades = counts / np.maximum([[objects[truth]] for truth in (*names, "")], 1)
     side = 3.5 + 0.45 * len(names)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
