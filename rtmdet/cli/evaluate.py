@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"\n{describe_interval(found.metrics, found.matches)}")
     if arguments.f1 is not None:
         draw_score_curves(found.metrics.classes, arguments.f1)
-        print(f"F1 against the score threshold: {arguments.f1}")
+        print(f"F1, precision and recall: {arguments.f1}")
     if arguments.mistakes is not None:
         mistakes, drawn = found.mistakes, draw_mistakes(found, arguments.mistakes)
         print(mistakes)

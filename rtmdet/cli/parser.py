@@ -117,7 +117,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--f1",
         type=as_path,
         metavar="PICTURE",
-        help="plot F1 against the score threshold, one curve per class (.png, .pdf, .svg)",
+        help="plot F1 against the score threshold and precision against recall, per class (.png, .pdf, .svg)",
     )
     parser.add_argument("--mistakes", type=as_path, metavar="FOLDER",
                         help="count missed objects, false boxes and confused classes at the score thresholds, "

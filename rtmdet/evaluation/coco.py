@@ -22,6 +22,7 @@ from rtmdet.evaluation.mistakes import Mistakes, find_mistakes
 from rtmdet.evaluation.pycocotools import evaluate_with_pycocotools
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE, ScoreCurve, score_curve
 
+WIDTHS = (6, 6, 8, 10, 10, 7)  # of the table's columns from AP on
 BOXES_PER_OBJECT = 3  # detections in images with more than COCO_MOST objects of a class
 NAMES = (
     "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
@@ -212,13 +213,16 @@ def crowded_remark(coco: COCO, category_ids: Collection[int]) -> list[str]:
 
 
 def format_metrics(metrics: CocoMetrics) -> str:
-    """The 12 metrics as lines, then a table of the classes with the best F1 at IoU 0.5 and its score threshold."""
+    """The 12 metrics as lines, then a table of the classes.
+
+    It has the best F1 at IoU 0.5, its score threshold, and precision and recall there.
+    """
     lines = [
         f"{name:<9} {metric_text(number):>6}   {text}"
         for name, number, text in zip(NAMES, metrics.numbers, DESCRIPTIONS, strict=True)
     ]
     width = max(len("class"), *(len(row.name) for row in metrics.classes))
-    lines += ["", f"{'class':<{width}}  objects     AP   AP50  best F1  threshold"]
+    lines += ["", f"{'class':<{width}}  objects     AP   AP50  best F1  threshold  precision  recall"]
     lines += [f"{row.name:<{width}}  {row.objects:7d} {_row(row)}" for row in metrics.classes]
     return "\n".join(lines)
 
@@ -229,9 +233,10 @@ def metric_text(number: float) -> str:
 
 
 def _row(row: ClassMetrics) -> str:
-    """The metrics of a class as text; best F1 and threshold are "-" if unknown."""
-    best, threshold = (-1.0, -1.0) if row.curve is None else (row.curve.best, row.curve.threshold)
-    return f"{metric_text(row.ap):>6} {metric_text(row.ap50):>6} {metric_text(best):>8} {metric_text(threshold):>10}"
+    """The metrics of a class as text; all from best F1 on are "-" if unknown."""
+    curve = row.curve
+    numbers = [row.ap, row.ap50, *((-1.0,) * 4 if curve is None else (curve.best, curve.threshold, *curve.chosen))]
+    return " ".join(f"{metric_text(number):>{width}}" for number, width in zip(numbers, WIDTHS, strict=True))
 
 
 def _mean(precision: np.ndarray) -> float:

@@ -1,6 +1,7 @@
-"""F1 against the score threshold, and the chosen threshold of a class. IoU 0.5.
+"""Precision, recall and F1 against the score threshold, and the chosen threshold of a class. IoU 0.5.
 
-F1 is the harmonic mean of precision and recall: 2 x true positives / (detections + objects).
+Precision is the share of the detections that are right, recall that of the objects found; F1 is their harmonic mean,
+2 x true positives / (detections + objects).
 Dimension legend: D detections, S thresholds.
 """
 
@@ -17,15 +18,29 @@ LARGEST_NOISE = 0.05  # of F1
 
 @dataclass(frozen=True, slots=True)
 class ScoreCurve:
-    """F1 of one class at each of THRESHOLDS, 0 .. 1, and the chosen threshold."""
+    """Precision and recall of one class at each of THRESHOLDS, 0 .. 1, and the chosen threshold."""
 
-    f1: tuple[float, ...] = field(repr=False)  # (S,)
+    precision: tuple[float, ...] = field(repr=False)  # (S,) 1 where nothing is detected
+    recall: tuple[float, ...] = field(repr=False)  # (S,)
     threshold: float
+
+    @property
+    def f1(self) -> np.ndarray:
+        """F1 at each of THRESHOLDS: (S,)."""
+        precision, recall = np.array(self.precision), np.array(self.recall)
+        total = precision + recall
+        return 2 * precision * recall / np.where(total > 0, total, 1)
 
     @property
     def best(self) -> float:
         """The largest F1."""
-        return max(self.f1)
+        return float(self.f1.max())
+
+    @property
+    def chosen(self) -> tuple[float, float]:
+        """Precision and recall at the chosen threshold."""
+        place = THRESHOLDS.index(self.threshold)
+        return self.precision[place], self.recall[place]
 
 
 def score_curve(matches: ClassMatches) -> ScoreCurve | None:
@@ -43,11 +58,13 @@ def score_curve(matches: ClassMatches) -> ScoreCurve | None:
     found = matches.found[0][counted][::-1]
     first = np.searchsorted(rising, THRESHOLDS)  # (S,) a detection at the threshold itself is kept
     right = np.append(np.cumsum(found[::-1])[::-1], 0)[first]
-    f1 = 2 * right / (len(rising) - first + objects)
+    detections = len(rising) - first
+    f1 = 2 * right / (detections + objects)
     if not f1.any():
         return None  # all true positives score below the least threshold
     start, end = _longest_stretch(f1 >= f1.max() - min(1 / objects, LARGEST_NOISE, f1.max() / 2))
-    return ScoreCurve(tuple(f1.tolist()), THRESHOLDS[(start + end) // 2])
+    precision = np.where(detections > 0, right / np.maximum(detections, 1), 1.0)
+    return ScoreCurve(tuple(precision.tolist()), tuple((right / objects).tolist()), THRESHOLDS[(start + end) // 2])
 
 
 def _longest_stretch(high: np.ndarray) -> tuple[int, int]:

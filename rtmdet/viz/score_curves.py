@@ -1,4 +1,7 @@
-"""Plot of F1 against the score threshold: one curve per class, a dot at the chosen threshold."""
+"""Plots of F1 against the score threshold and of precision against recall: a curve per class.
+
+A dot is at the chosen threshold.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,25 +36,33 @@ def draw_score_curves(classes: Sequence[ClassMetrics], path: Path) -> None:
 
     The classes with the most objects have colors and are in the legend; all others are gray.
     """
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(13, 6.5), layout="constrained")
+    score, trade = figure.subplots(1, 2)
     drawn = sorted((row for row in classes if row.curve is not None), key=lambda row: -row.objects)
     for place, row in reversed(list(enumerate(drawn))):  # colored ones last, on top
-        _draw_class(axes, row, COLORS[place] if place < len(COLORS) else OTHERS, named=place < len(COLORS))
-    style_axes(axes, "F1 at IoU 0.5, and the threshold chosen", nothing="" if drawn else "nothing found yet")
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="score threshold", ylabel="F1")
+        _draw_class(score, trade, row, COLORS[place] if place < len(COLORS) else OTHERS, named=place < len(COLORS))
+    for axes, title, x, y in (
+        (score, "F1 at IoU 0.5, and the threshold chosen", "score threshold", "F1"),
+        (trade, "Precision at IoU 0.5", "recall: share of the objects found", "precision: share of the boxes right"),
+    ):
+        style_axes(axes, title, nothing="" if drawn else "nothing found yet")
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel=x, ylabel=y)
     if drawn:
-        handles, labels = axes.get_legend_handles_labels()
+        handles, labels = score.get_legend_handles_labels()
         columns = 2 if len(labels) > 2 and max(map(len, labels)) < 60 else 1
         figure.legend(handles[::-1], labels[::-1], loc="outside lower left", frameon=False, fontsize=9, ncols=columns)
     write_figure(figure, path)
 
 
-def _draw_class(axes: Axes, row: ClassMetrics, color: str, *, named: bool) -> None:
+def _draw_class(score: Axes, trade: Axes, row: ClassMetrics, color: str, *, named: bool) -> None:
     assert row.curve is not None, "only classes with a curve are drawn"
-    threshold = row.curve.threshold
-    facts = f"{threshold:.3f} (best F1 {row.curve.best:.3f}, {row.objects} objects)"
-    label = f"{label_text(row.name)}: {facts}" if named else None
-    axes.plot(THRESHOLDS, row.curve.f1, color=color, linewidth=1.6 if named else 0.7, label=label)
+    curve = row.curve
+    precision, recall = curve.chosen
+    facts = f"best F1 {curve.best:.3f}, precision {precision:.3f}, recall {recall:.3f}, {row.objects} objects"
+    label = f"{label_text(row.name)}: {curve.threshold:.3f} ({facts})" if named else None
+    width = 1.6 if named else 0.7
+    score.plot(THRESHOLDS, curve.f1, color=color, linewidth=width, label=label)
+    trade.plot(curve.recall, curve.precision, color=color, linewidth=width)
     if named:
-        axes.plot(threshold, row.curve.f1[THRESHOLDS.index(threshold)], "o", color=color, markeredgecolor="white")
+        score.plot(curve.threshold, curve.f1[THRESHOLDS.index(curve.threshold)], "o", color=color, mec="white")
+        trade.plot(recall, precision, "o", color=color, mec="white")

@@ -237,7 +237,7 @@ def test_a_file_without_some_of_the_classes_is_measured(
 
 def test_draws_f1_where_asked(words: list[object], tmp_path: Path, command: Command) -> None:
     result = command(*words, "--f1", tmp_path / "new" / "f1.png")
-    assert result.stdout.splitlines()[-1] == f"F1 against the score threshold: {tmp_path / 'new' / 'f1.png'}"
+    assert result.stdout.splitlines()[-1] == f"F1, precision and recall: {tmp_path / 'new' / 'f1.png'}"
     assert (tmp_path / "new" / "f1.png").stat().st_size > 5000
 
 

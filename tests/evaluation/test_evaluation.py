@@ -388,14 +388,15 @@ def test_results_that_cannot_be_written_name_the_file(tmp_path: Path) -> None:
 def test_text_of_the_numbers() -> None:
     numbers = tuple(k / 100 for k in range(11))
     rows = (
-        ClassMetrics("a very long name", 12, 0.5, 0.75, ScoreCurve((0.1, 0.625), 0.41)),
+        ClassMetrics("a very long name", 12, 0.5, 0.75, ScoreCurve((0.75,) * 999, (0.25,) * 999, 0.41)),
         ClassMetrics("b", 0, -1.0, -1.0),
     )
     lines = format_metrics(CocoMetrics((*numbers, -1.0), rows)).splitlines()
     assert [line.split()[0] for line in lines[:12]] == list(NAMES)
     assert [line.split()[1] for line in lines[:12]] == [*(f"{number:.3f}" for number in numbers), "-"]
     assert lines[12] == ""
-    assert lines[13].split() == ["class", "objects", "AP", "AP50", "best", "F1", "threshold"]
-    assert lines[14].split() == ["a", "very", "long", "name", "12", "0.500", "0.750", "0.625", "0.410"]
-    assert lines[15].split() == ["b", "0", "-", "-", "-", "-"]
+    assert lines[13].split() == ["class", "objects", "AP", "AP50", "best", "F1", "threshold", "precision", "recall"]
+    numbers_of_a = ["12", "0.500", "0.750", "0.375", "0.410", "0.750", "0.250"]
+    assert lines[14].split() == ["a", "very", "long", "name", *numbers_of_a]
+    assert lines[15].split() == ["b", "0", "-", "-", "-", "-", "-", "-"]
     assert len({len(line) for line in lines[13:]}) == 1

@@ -24,7 +24,7 @@ def matches(scores: Sequence[float], found: Sequence[int], objects: int, ignored
     )  # fmt: skip
 
 
-def at(curve: tuple[float, ...], threshold: float) -> float:
+def at(curve: np.ndarray | tuple[float, ...], threshold: float) -> float:
     return curve[THRESHOLDS.index(threshold)]
 
 
@@ -37,6 +37,14 @@ def test_values_by_hand() -> None:
     assert at(curve.f1, 0.5) == pytest.approx(4 / 7)
     assert at(curve.f1, 0.1) == pytest.approx(4 / 8)
     assert curve.best == pytest.approx(4 / 7)
+    assert [at(curve.precision, score) for score in (0.95, 0.9, 0.6, 0.5, 0.1)] == pytest.approx(
+        [1, 1, 1 / 2, 2 / 3, 1 / 2]
+    )
+    assert [at(curve.recall, score) for score in (0.95, 0.9, 0.6, 0.5, 0.1)] == pytest.approx(
+        [0, 1 / 4, 1 / 4, 1 / 2, 1 / 2]
+    )
+    assert curve.threshold == 0.35
+    assert curve.chosen == (2 / 3, 1 / 2)
 
 
 def test_the_middle_of_the_flat_top() -> None:

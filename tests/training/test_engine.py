@@ -132,7 +132,7 @@ def test_averaged_weights_are_measured_and_saved(tmp_path: Path) -> None:
 
 
 def test_best_weights_know_the_score_thresholds_of_their_validation(tmp_path: Path) -> None:
-    curves = [ScoreCurve((0.5,), threshold) for threshold in (0.4, 0.2, 0.1, 0.6)]
+    curves = [ScoreCurve((0.5,), (0.5,), threshold) for threshold in (0.4, 0.2, 0.1, 0.6)]
     classes = [tuple(ClassMetrics(name, 1, 0, 0, curve) for name in META.facts.classes) for curve in curves]
     found = iter([replace(metrics(0.4 - k / 10), classes=rows) for k, rows in enumerate(classes)])
     trainer = make_trainer(tmp_path, plan=replace(PLAN, epochs=4), evaluate=lambda _: next(found))

@@ -14,7 +14,8 @@ from rtmdet.viz.score_curves import ScoreCurvePicture, draw_score_curves
 
 def row(name: str, objects: int = 5) -> ClassMetrics:
     """A class whose F1 falls with the score."""
-    return ClassMetrics(name, objects, 0.5, 0.6, ScoreCurve(tuple(1 - score for score in THRESHOLDS), 0.25))
+    falling = tuple(1 - score for score in THRESHOLDS)
+    return ClassMetrics(name, objects, 0.5, 0.6, ScoreCurve(falling, falling, 0.25))
 
 
 @pytest.fixture
@@ -34,13 +35,15 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 def test_the_classes_with_most_objects_are_named(tmp_path: Path, figures: list[Figure]) -> None:
     classes = [row(f"class {number}", number) for number in range(1, 13)]
     draw_score_curves([*classes, ClassMetrics("unknown", 99, -1, -1)], tmp_path / "f1.png")
-    axes = figures[0].axes[0]
+    axes, trade = figures[0].axes
     assert axes.get_legend() is None, "it would cover curves"
     (legend,) = figures[0].legends
     texts = [text.get_text() for text in legend.get_texts()]
     assert [text.split(":")[0] for text in texts] == [f"class {number}" for number in range(12, 4, -1)]
-    assert texts[0] == "class 12: 0.250 (best F1 0.999, 12 objects)"
-    assert len([line for line in axes.lines if len(line.get_xdata()) > 1]) == 12  # type: ignore[arg-type]
+    assert texts[0] == "class 12: 0.250 (best F1 0.999, precision 0.750, recall 0.750, 12 objects)"
+    for panel in (axes, trade):
+        assert len([line for line in panel.lines if len(line.get_xdata()) > 1]) == 12  # type: ignore[arg-type]
+    assert trade.lines[-1].get_xydata().tolist() == [[0.75, 0.75]]  # type: ignore[union-attr]
 
 
 def test_without_a_curve_the_picture_says_so(tmp_path: Path, figures: list[Figure]) -> None:
