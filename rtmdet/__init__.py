@@ -16,14 +16,16 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "rtmdet.api.datasets": ("check_data", "convert_data", "export_data", "merge_data", "split_data"),
-    "rtmdet.api.detectors": ("compare", "draw_mistakes", "evaluate", "export", "label"),
+    "rtmdet.api.detectors": ("draw_mistakes", "evaluate", "export"),
     "rtmdet.api.runs": ("train",),
     "rtmdet.api.visualizers": ("draw_box_am", "draw_feature_maps"),
     "rtmdet.core.detections": ("Detections",),
     "rtmdet.core.errors": ("InputError",),
     "rtmdet.core.nms": ("NmsSettings",),
     "rtmdet.detector": ("Detector",),
+    "rtmdet.measuring.compare": ("compare",),
     "rtmdet.models.rtmdet": ("RTMDet", "build_rtmdet"),
+    "rtmdet.stream.label": ("label",),
     "rtmdet.stream.tracking": ("track",),
     "rtmdet.training.interruption": ("Interrupted",),
     "rtmdet.training.records": ("Callback",),
@@ -58,14 +60,16 @@ __all__ = [
 
 if TYPE_CHECKING:
     from rtmdet.api.datasets import check_data, convert_data, export_data, merge_data, split_data
-    from rtmdet.api.detectors import compare, draw_mistakes, evaluate, export, label
+    from rtmdet.api.detectors import draw_mistakes, evaluate, export
     from rtmdet.api.runs import train
     from rtmdet.api.visualizers import draw_box_am, draw_feature_maps
     from rtmdet.core.detections import Detections
     from rtmdet.core.errors import InputError
     from rtmdet.core.nms import NmsSettings
     from rtmdet.detector import Detector
+    from rtmdet.measuring.compare import compare
     from rtmdet.models.rtmdet import RTMDet, build_rtmdet
+    from rtmdet.stream.label import label
     from rtmdet.stream.tracking import track
     from rtmdet.training.interruption import Interrupted
     from rtmdet.training.records import Callback

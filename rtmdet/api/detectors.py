@@ -1,13 +1,11 @@
-"""Trained detectors for Python: measure, compare two of them, export, choose the next photos to label."""
+"""Trained detectors for Python: measure them, draw their mistakes, export them."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-from rtmdet.core.arguments import TorchDevice, checked
-from rtmdet.core.console import progress, say
+from rtmdet.core.arguments import checked
+from rtmdet.core.console import say
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
@@ -15,13 +13,11 @@ from rtmdet.core.nms import NmsSettings
 from rtmdet.core.paths import FilePath, check_new_folder, path_or_none, user_path
 from rtmdet.core.processes import check_main_guard
 from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, ExportOptions, Tracer, check_folder, check_formats
-from rtmdet.detector import Detector, Score
+from rtmdet.detector import Detector
 from rtmdet.exporting.int8 import LARGEST_DROP, Int8Plan, add_int8, check_int8, choose_calibration_images
 from rtmdet.exporting.verified_export import CHECK_IMAGES, ExportJob, Exports, choose_check_images, export_detector
-from rtmdet.measuring.compare import Comparison, compare_runs
 from rtmdet.measuring.ground_truth import open_ground_truth
 from rtmdet.measuring.measure import Evaluation, Loading, evaluate_detector
-from rtmdet.stream.label import LIMIT, NextLabels, label_next
 from rtmdet.viz.mistakes import draw_marked
 from rtmdet.weights.download import cache_folder
 
@@ -75,38 +71,6 @@ def draw_mistakes(found: Evaluation, out: FilePath, *, most: int = 50) -> list[P
         pictures.append(folder / f"{place:03d}_{found.dataset.path(index).stem}.jpg")
         save_image(pictures[-1], draw_marked(found.dataset.load(index).image, marked))
     return pictures
-
-
-@checked
-def compare(
-    a: Detector | FilePath,
-    b: Detector | FilePath,
-    *,
-    annotations: FilePath | None = None,
-    images: FilePath | None = None,
-    input_size: int | tuple[int, int] | None = None,
-    device: str | TorchDevice = "auto",
-    batch_size: int = 8,
-    workers: int = 2,
-    backend: str | None = None,
-) -> Comparison:
-    """Measure two runs on the same images; `print` the result for the difference of AP with its 95 % interval.
-
-    Each is a Detector, the folder of a run, a checkpoint, a published name, or COCO results in a file. Without
-    `annotations`, a COCO file, and `images`, its folder, they are measured on their common validation images. Raises
-    InputError.
-    """
-    check_main_guard()
-    found = compare_runs(
-        (a if isinstance(a, Detector) else os.fspath(a), b if isinstance(b, Detector) else os.fspath(b)),
-        Loading(batch_size, workers, backend),
-        annotations=path_or_none(annotations),
-        images=path_or_none(images),
-        input_size=input_size,
-        device=str(device),
-    )
-    say(*found.remarks)
-    return found
 
 
 @checked
@@ -169,48 +133,6 @@ def export(
     job = ExportJob(whole, network, Tracer(whole.model), chosen, _folder(weights, out) / weights.stem, options)
     files = export_detector(job, formats)
     return files if plan is None else add_int8(job, files, plan)
-
-
-@checked
-def label(
-    detector: Detector | FilePath,
-    photos: FilePath | Sequence[FilePath],
-    *,
-    format: str,
-    out: FilePath,
-    limit: int = LIMIT,
-    skip: FilePath | None = None,
-    score: Score = "auto",
-    recursive: bool = False,
-    batch_size: int = 8,
-    tile: int | None = None,
-) -> NextLabels:
-    """Choose the photos to label next, with boxes already drawn; `print` the result for the first ones.
-
-    `photos` are image files, folders or glob patterns; the up to `limit` that the detector is least sure of are
-    copied into `out`, a new folder, as a data set in a `format` for labeling tools: labelme, cvat, yolo, voc or coco.
-    Their names begin with their place; out/ranking.csv has all photos. Of near copies one comes first, the others
-    only if there are too few photos; those of a data set `skip` are left out.
-
-    `detector` is a weights file, the folder of a run (its last.pth), or a Detector. Boxes are those above `score`, as
-    for a Detector; `tile` as in `evaluate`. Raises InputError.
-    """
-    words = photos if isinstance(photos, Sequence) and not isinstance(photos, str) else [photos]
-    found = _open(detector)
-    return label_next(
-        found,
-        [str(word) for word in words],
-        format=format,
-        out=user_path(out),
-        say=say,
-        limit=limit,
-        skip=path_or_none(skip),
-        score=score,
-        recursive=recursive,
-        batch_size=batch_size,
-        tiling=found.choose_tiling(tile),
-        watch=partial(progress, text="detecting"),
-    )
 
 
 def _whole_and_merged(

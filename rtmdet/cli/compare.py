@@ -2,7 +2,7 @@
 
 import argparse
 
-from rtmdet.api.detectors import compare
+from rtmdet.measuring.compare import compare
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,8 +8,11 @@ from pathlib import Path
 from pycocotools.coco import COCO
 
 from rtmdet.config.schema import EvaluationConfig, SplitConfig
+from rtmdet.core.arguments import TorchDevice, checked
+from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
-from rtmdet.core.paths import user_path
+from rtmdet.core.paths import FilePath, path_or_none, user_path
+from rtmdet.core.processes import check_main_guard
 from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.coco.dataset import CocoDataset, index_coco
 from rtmdet.data.coco.file import read_and_repair
@@ -55,7 +58,6 @@ class Comparison:
     interval: Interval | None  # 95 % interval of B - A, by bootstrap over the images; None with too few images
     images: int
     annotations: Path
-    remarks: tuple[str, ...]
 
     @property
     def difference(self) -> float:
@@ -94,29 +96,37 @@ class Comparison:
         return f"{text}   95 % confidence interval {spread} (paired bootstrap, {spread.resamples} resamples)"
 
 
-def compare_runs(
-    names: tuple[str | Detector, str | Detector],
-    loading: Loading,
+@checked
+def compare(
+    a: Detector | FilePath,
+    b: Detector | FilePath,
     *,
-    annotations: Path | None,
-    images: Path | None,
-    input_size: int | tuple[int, int] | None,
-    device: str,
+    annotations: FilePath | None = None,
+    images: FilePath | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    device: str | TorchDevice = "auto",
+    batch_size: int = 8,
+    workers: int = 2,
+    backend: str | None = None,
 ) -> Comparison:
-    """Measure two runs on the same images; without `annotations` on the validation images that they share.
+    """Measure two runs on the same images; `print` the result for the difference of AP with its 95 % interval.
 
-    A name is that of a run's folder, a checkpoint, published weights, or a COCO results file; a detector stands for
-    itself. Raises InputError.
+    Each is a Detector, the folder of a run, a checkpoint, a published name, or COCO results in a file. Without
+    `annotations`, a COCO file, and `images`, its folder, they are measured on their common validation images. Raises
+    InputError.
     """
-    runs = [open_run(name, device, input_size) for name in names]
+    check_main_guard()
+    loading = Loading(batch_size, workers, backend)
+    runs = [open_run(one if isinstance(one, Detector) else os.fspath(one), str(device), input_size) for one in (a, b)]
     check_classes(runs)
     unused = [name for name, value in (("--input", input_size), ("--images", images)) if value is not None]
     if unused and all(one.detector is None for one in runs):
         raise InputError(f"{unused[0]}: both are files of detections, for which it does nothing: leave it out")
-    truth, remarks = open_images(runs, annotations, images)
+    truth, remarks = open_images(runs, path_or_none(annotations), path_or_none(images))
     found = [measure(one, truth, remarks, loading).evaluate_with_matches() for one in runs]
     (first, first_matches), (second, second_matches) = found
     first_size, second_size = (None if one.detector is None else one.detector.input_size for one in runs)
+    say(*remarks)
     return Comparison(
         paths=(runs[0].path, runs[1].path),
         input_sizes=(first_size, second_size),
@@ -124,7 +134,6 @@ def compare_runs(
         interval=paired_interval(first_matches, second_matches),
         images=len(truth.coco.imgs),
         annotations=truth.annotations,
-        remarks=tuple(remarks),
     )
 
 

@@ -1,14 +1,15 @@
 """The photos to label next as a data set, with what the detector finds as their first labels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from rtmdet.core.arguments import checked
+from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
-from rtmdet.core.paths import check_new_folder
-from rtmdet.core.tiling import Tiling
+from rtmdet.core.paths import FilePath, check_new_folder, path_or_none, user_path
 from rtmdet.core.whole_file import read_whole, unwritable, write_whole
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector, Score
@@ -19,7 +20,6 @@ from rtmdet.stream.ranking import (
     ChosenPhotos,
     RankedPhoto,
     Ranking,
-    Watch,
     check_photos,
     choose,
     labeled_photos,
@@ -74,43 +74,48 @@ class NextLabels:
     __repr__ = __str__  # in a notebook
 
 
-def label_next(
-    detector: Detector,
-    photos: Sequence[str],
+@checked
+def label(
+    detector: Detector | FilePath,
+    photos: FilePath | Sequence[FilePath],
     *,
     format: str,
-    out: Path,
-    say: Callable[[str], None],
+    out: FilePath,
     limit: int = LIMIT,
-    skip: Path | None = None,
+    skip: FilePath | None = None,
     score: Score = "auto",
     recursive: bool = False,
     batch_size: int = 8,
-    tiling: Tiling | None = None,
-    watch: Watch = iter,
+    tile: int | None = None,
 ) -> NextLabels:
-    """Write the photos that the detector is least sure of, with what it finds in them, as a data set of a format.
+    """Choose the photos to label next, with boxes already drawn; `print` the result for the first ones.
 
-    `photos` are image files, folders and glob patterns, `out` a new or empty folder, `skip` a data set of photos that
-    are labeled already. `watch` iterates over the photos, with a progress bar; `say` prints what was not searched,
-    and about 16-bit photos. Raises InputError for anything that cannot be used.
+    `photos` are image files, folders or glob patterns; the up to `limit` that the detector is least sure of are
+    copied into `out`, a new folder, as a data set in a `format` for labeling tools: labelme, cvat, yolo, voc or coco.
+    Their names begin with their place; out/ranking.csv has all photos. Of near copies one comes first, the others
+    only if there are too few photos; those of a data set `skip` are left out.
+
+    `detector` is a weights file, the folder of a run (its last.pth), or a Detector. Boxes are those above `score`, as
+    for a Detector; `tile` as in `evaluate`. Raises InputError.
     """
-    _check(format, limit, out)
-    labeled = [] if skip is None else labeled_photos(skip)
-    found = with_range(find_sources(photos, recursive=recursive), detector.value_range)
-    for remark in found.remarks:
-        say(remark)
+    words = photos if isinstance(photos, Sequence) and not isinstance(photos, str) else [photos]
+    detector = detector if isinstance(detector, Detector) else Detector(detector)
+    folder, labeled_data = user_path(out), path_or_none(skip)
+    _check(format, limit, folder)
+    labeled = [] if labeled_data is None else labeled_photos(labeled_data)
+    found = with_range(find_sources([str(word) for word in words], recursive=recursive), detector.value_range)
+    say(*found.remarks)
     files = check_photos(found.sources)
-    ranking = rank_photos(detector, files, score=score, batch_size=batch_size, tiling=tiling, watch=watch)
+    ranking = rank_photos(detector, files, score=score, batch_size=batch_size, tiling=detector.choose_tiling(tile))
     choice = choose(ranking, limit, labeled)
     if not choice.photos:
-        raise InputError(f"{photos[0]}: all {len(ranking.photos)} photos are in {skip} already: give others")
+        raise InputError(f"{words[0]}: all {len(ranking.photos)} photos are in {skip} already: give others")
     try:
-        written = _write(detector, choice, format, out)
-        _write_ranking(out / RANKING, ranking, {one.photo.path: one.copy.name for one in written}, choice.copies)
+        written = _write(detector, choice, format, folder)
+        _write_ranking(folder / RANKING, ranking, {one.photo.path: one.copy.name for one in written}, choice.copies)
     except OSError as error:
-        raise unwritable(Path(error.filename or out), error) from error
-    return NextLabels(out, written, ranking, choice.copies)
+        raise unwritable(Path(error.filename or folder), error) from error
+    return NextLabels(folder, written, ranking, choice.copies)
 
 
 def _check(format: str, limit: int, out: Path) -> None:

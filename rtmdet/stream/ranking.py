@@ -3,12 +3,13 @@
 Legend: D detections, K classes.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from rtmdet.core.console import progress
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.tiling import Tiling
@@ -24,8 +25,6 @@ from rtmdet.stream.sources import ImageFile
 LEAST_SCORE = 0.05  # of the detections that are looked at
 MOST_BOXES = 30_000  # of a photo
 COPY, NEAR_COPY = "copy", "near copy"
-
-Watch = Callable[[Sequence[ImageFile]], Iterable[ImageFile]]  # iterates, with a progress bar
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +75,6 @@ def rank_photos(
     score: Score = "auto",
     batch_size: int = 8,
     tiling: Tiling | None = None,
-    watch: Watch = iter,
 ) -> Ranking:
     """Detect in all photos and sort them by `uncertainty`. `score`: see Detector.thresholds.
 
@@ -89,7 +87,7 @@ def rank_photos(
     )
     ranked: list[RankedPhoto] = []
     failures: list[Failure] = []
-    for photo, result in zip(watch(photos), detect_frames(detector, photos, settings), strict=True):
+    for photo, result in zip(progress(photos, "detecting"), detect_frames(detector, photos, settings), strict=True):
         if isinstance(result, Result):
             found = result.found.numpy().without_picture()  # do not keep the pixels
             ranked.append(RankedPhoto(photo.path, uncertainty(found, thresholds), found.above(thresholds.tolist())))
