@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from rtmdet import __version__
 from rtmdet.cli.command import as_path, new_command
@@ -25,6 +26,45 @@ def _window_side(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a number of pixels, or 0 for whole pictures, found {text!r}")
     return int(text)
+
+
+def _score(text: str) -> float | str:
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number or auto, found {text!r}") from None
+
+
+SHARED: dict[str, dict[str, Any]] = {  # options of several commands
+    "--weights": {
+        "default": "rtmdet-tiny-coco",
+        "help": "checkpoint, folder of a run (its last.pth) or published name (default rtmdet-tiny-coco)",
+    },
+    "--size": {"help": "model size (nano tiny s m l x), if the checkpoint does not store it"},
+    "--class-names": {"metavar": "A,B,C",
+                      "help": "class names in order, if the checkpoint stores none or wrong ones"},
+    "--input": {"type": int, "help": "side of the square input in pixels (default: the checkpoint's)"},
+    "--device": {"default": "auto", "help": "cpu, cuda, cuda:1, mps or auto (default)"},
+    "--half": {"action": "store_true", "help": "16-bit floats on a CUDA GPU: faster, nearly equal boxes"},
+    "--score": {"type": _score, "default": "auto",
+                "help": "score threshold: a number, or auto (default): for each class the one with the best F1 in "
+                "the run's validation, 0.3 if the weights store none"},
+    "--tile": {"type": _window_side, "nargs": "?", "const": INPUT_SIDE, "metavar": "SIDE",
+               "help": "for small objects in large pictures: also detect in overlapping windows of SIDE x SIDE "
+               "pixels (without a number: the input size of the network; 0: no windows; default: as in the "
+               "training run, data.tile)"},
+    "--batch": {"type": int, "default": 8, "help": "images per pass of the network (default 8)"},
+    "--split": {"type": usual_split, "choices": SPLITS,
+                "help": "split of --data (default: val, else test, else train)"},
+    "--recursive": {"action": "store_true", "help": "also search subfolders"},
+    "--hide-labels": {"action": "store_true", "help": "draw boxes without class names and scores"},
+}  # fmt: skip
+
+
+def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add options of SHARED."""
+    for name in names:
+        parser.add_argument(name, **SHARED[name])
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -93,7 +133,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser = new_command(commands, "evaluate", "Measure a detector: the 12 COCO metrics and a table of the classes.")
     parser.add_argument("run_folder", nargs="?", metavar="RUN",
                         help="folder of a run: measures last.pth, by default on its validation images")  # fmt: skip
-    _add_model_options(parser)
+    add_shared(parser, "--weights", "--size", "--class-names", "--input", "--device")
     parser.set_defaults(weights=None)  # given, or those of RUN
     truth = parser.add_mutually_exclusive_group()
     truth.add_argument(
@@ -101,16 +141,13 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     )
     truth.add_argument("--annotations", type=as_path, help="COCO JSON with the ground truth")
     parser.add_argument("--images", type=as_path, help="folder of the images (default: found near the labels)")
-    parser.add_argument(
-        "--split", type=usual_split, choices=SPLITS, help="split of --data (default: val, else test, else train)"
-    )
-    _add_half(parser)
+    add_shared(parser, "--split", "--half")
     parser.add_argument("--batch", type=int, default=8, help="batch size (default 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
     parser.add_argument("--backend", choices=EVALUATION_BACKENDS,
                         help="library that computes the metrics; hotcoco gives the same numbers much faster "
                         "(default: as in the training run, else pycocotools)")  # fmt: skip
-    _add_tile(parser)
+    add_shared(parser, "--tile")
     parser.add_argument("--no-interval", action="store_true",
                         help="skip the 95 %% confidence interval of AP (bootstrap over the images)")  # fmt: skip
     parser.add_argument(
@@ -123,13 +160,6 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
                         help="count missed objects, false boxes and confused classes at the score thresholds, "
                         "and draw the images with most of them into this new folder")  # fmt: skip
     parser.add_argument("--out", type=as_path, help="write the detections as COCO results JSON")
-
-
-def _add_tile(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--tile", type=_window_side, nargs="?", const=INPUT_SIDE, metavar="SIDE",
-                        help="for small objects in large pictures: also detect in overlapping windows of SIDE x SIDE "
-                        "pixels (without a number: the input size of the network; 0: no windows; default: as in the "
-                        "training run, data.tile)")  # fmt: skip
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:
@@ -146,7 +176,7 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--backend", choices=EVALUATION_BACKENDS, help="library that computes the metrics (default pycocotools)"
     )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps or auto (default)")
+    add_shared(parser, "--device")
 
 
 def _add_infer(commands: argparse._SubParsersAction) -> None:
@@ -154,21 +184,19 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH",
                         help="image, folder, glob pattern, http(s) address of an image, video, stream "
                         "(rtsp://...), or number of a camera (0)")  # fmt: skip
-    _add_model_options(parser)
-    _add_score(parser)
+    add_shared(parser, "--weights", "--size", "--class-names", "--input", "--device", "--score")
     parser.add_argument("--classes", action="append", metavar="A,B", help="detect only these classes")
-    _add_half(parser)
-    parser.add_argument("--recursive", action="store_true", help="also search subfolders")
+    add_shared(parser, "--half", "--recursive")
     parser.add_argument("--max-boxes", type=int, default=100, metavar="N",
                         help="most detections per image, those with the highest scores (default 100)")  # fmt: skip
-    parser.add_argument("--batch", type=int, default=8, help="images per pass of the network (default 8)")
+    add_shared(parser, "--batch")
     parser.add_argument("--track", action="store_true",
                         help="follow the objects through videos and cameras: each keeps an id from frame to frame "
                         "(ByteTrack; needs the package trackers)")  # fmt: skip
     parser.add_argument("--stream", action="store_true",
                         help="print one line of JSON per image to standard output as soon as it is known, instead of "
                         "pictures and detections.json")  # fmt: skip
-    parser.add_argument("--hide-labels", action="store_true", help="draw boxes without class names and scores")
+    add_shared(parser, "--hide-labels")
     parser.add_argument("--no-pictures", action="store_true", help="draw nothing: write only detections.json")
     parser.add_argument("--save", nargs="+", action="extend", choices=SAVE_FORMATS, default=[], metavar="FORMAT",
                         help=f"also write the detections as {', '.join(SAVE_FORMATS)} (several: after the PATHs)"
@@ -176,7 +204,7 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--tta", action="store_true",
                         help="test-time augmentation: detect at 3 sizes, each also mirrored, and merge by NMS "
                         "(6 times as slow)")  # fmt: skip
-    _add_tile(parser)
+    add_shared(parser, "--tile")
     parser.add_argument("--crops", action="store_true", help="also write each object as a picture: crops/CLASS/...")
     parser.add_argument("--out", type=as_path, default=Path("outputs/infer"),
                         help="folder for the pictures (same subfolders as the photos) and detections.json "
@@ -187,7 +215,7 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
     text = "Choose the photos to label next: those the detector is least sure of, with boxes already drawn."
     parser = new_command(commands, "label", text)
     parser.add_argument("photos", nargs="+", metavar="PHOTOS", help="image, folder or glob pattern")
-    _add_model_options(parser)
+    add_shared(parser, "--weights", "--size", "--class-names", "--input", "--device")
     parser.add_argument("--format", choices=LABEL_FORMATS, required=True,
                         help="label format to write; --data reads it back")  # fmt: skip
     parser.add_argument("--out", type=as_path, required=True,
@@ -197,10 +225,7 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--limit", type=int, default=50, metavar="N", help="most photos to choose (default 50)")
     parser.add_argument("--skip", type=as_path, metavar="DATA",
                         help="leave out the photos of this data set, which are labeled already")  # fmt: skip
-    _add_score(parser)
-    parser.add_argument("--recursive", action="store_true", help="also search subfolders")
-    parser.add_argument("--batch", type=int, default=8, help="images per pass of the network (default 8)")
-    _add_tile(parser)
+    add_shared(parser, "--score", "--recursive", "--batch", "--tile")
 
 
 def _add_export(commands: argparse._SubParsersAction) -> None:
@@ -218,9 +243,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
                         "images)")  # fmt: skip
     parser.add_argument("--images", type=as_path, help="folder of images to compare on, without AP; or the one of "
                         "--data")  # fmt: skip
-    parser.add_argument(
-        "--split", type=usual_split, choices=SPLITS, help="split of --data (default: val, else test, else train)"
-    )
+    add_shared(parser, "--split")
     parser.add_argument("--check-images", type=int, default=100, metavar="N",
                         help="images to compare on, at most (default 100)")  # fmt: skip
     parser.add_argument("--nms", action="store_true", help="put NMS into the file: its outputs are the detections")
@@ -236,11 +259,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
                         help="largest drop in AP accepted for --int8 (default 0.015)")  # fmt: skip
     parser.add_argument("--calibrate", type=as_path, metavar="FOLDER",
                         help="images for --int8 (default: the training images of the run or of --data)")  # fmt: skip
-    parser.add_argument("--size", help="model size (nano tiny s m l x), if the checkpoint does not store it")
-    parser.add_argument(
-        "--class-names", metavar="A,B,C", help="class names in order, if the checkpoint stores none or wrong ones"
-    )
-    parser.add_argument("--input", type=int, help="side of the square input in pixels (default: the checkpoint's)")
+    add_shared(parser, "--size", "--class-names", "--input")
 
 
 def _add_benchmark(commands: argparse._SubParsersAction) -> None:
@@ -262,7 +281,7 @@ def _add_visualize(commands: argparse._SubParsersAction) -> None:
     text = "Look inside the network: feature maps, or Box AM (activation maps of detected boxes)."
     parser = new_command(commands, "visualize", text)
     parser.add_argument("paths", nargs="*", metavar="PATH", help="photo, folder or glob pattern")
-    _add_model_options(parser)
+    add_shared(parser, "--weights", "--size", "--class-names", "--input", "--device")
     parser.add_argument("--layer", dest="layers", action="append", metavar="NAME",
                         help="module path such as backbone, neck or neck.out_convs[0]; may be repeated (default "
                         "neck; with --method the three neck.out_convs, from which all boxes come; with ablationcam "
@@ -281,43 +300,11 @@ def _add_visualize(commands: argparse._SubParsersAction) -> None:
                         help="what gradcam and gradcam++ explain: the class scores of the boxes (default, more "
                         "stable) or the box loss (as in mmyolo)")  # fmt: skip
     parser.add_argument("--norm-in-box", action="store_true", help="normalize Box AM within each box")
-    _add_score(parser)
+    add_shared(parser, "--score")
     parser.add_argument("--classes", action="append", metavar="A,B", help="only the boxes of these classes")
-    parser.add_argument("--hide-labels", action="store_true", help="draw boxes without class names and scores")
-    parser.add_argument("--recursive", action="store_true", help="also search subfolders")
+    add_shared(parser, "--hide-labels", "--recursive")
     parser.add_argument("--out", type=as_path, default=Path("outputs/visualize"),
                         help="folder for the pictures (default outputs/visualize)")  # fmt: skip
-
-
-def _add_score(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--score", type=_score, default="auto",
-                        help="score threshold: a number, or auto (default): for each class the one with the best F1 "
-                        "in the run's validation, 0.3 if the weights store none")  # fmt: skip
-
-
-def _score(text: str) -> float | str:
-    try:
-        return text if text == "auto" else float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number or auto, found {text!r}") from None
-
-
-def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--weights",
-        default="rtmdet-tiny-coco",
-        help="checkpoint, folder of a run (its last.pth) or published name (default rtmdet-tiny-coco)",
-    )
-    parser.add_argument("--size", help="model size (nano tiny s m l x), if the checkpoint does not store it")
-    parser.add_argument(
-        "--class-names", metavar="A,B,C", help="class names in order, if the checkpoint stores none or wrong ones"
-    )
-    parser.add_argument("--input", type=int, help="side of the square input in pixels (default: the checkpoint's)")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps or auto (default)")
-
-
-def _add_half(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--half", action="store_true", help="16-bit floats on a CUDA GPU: faster, nearly equal boxes")
 
 
 def _add_plot(commands: argparse._SubParsersAction) -> None:
