@@ -10,13 +10,16 @@ import os
 import signal
 import sys
 import time
+import typing
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from types import FrameType
+from typing import TextIO
 
 from rtmdet.cli.missing_packages import missing_package
 from rtmdet.cli.parser import build_parser
 from rtmdet.cli.unknown_words import unknown_command, unknown_options
-from rtmdet.core.errors import InputError
+from rtmdet.core.errors import InputError, escaped
 from rtmdet.core.processes import handled_signals, started_processes, started_rank
 from rtmdet.core.whole_file import refused
 from rtmdet.core.wording import messages_for_commands
@@ -42,9 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the terminal may be unable to show a name in a file
+    output = typing.cast(TextIO, _Output(sys.stdout))
     try:
         _check_processes(arguments)
-        with messages_for_commands(), handled_signals(_terminate, signal.SIGTERM):
+        with messages_for_commands(), handled_signals(_terminate, signal.SIGTERM), redirect_stdout(output):
             return run_command(arguments)
     except InputError as error:
         _print_error(error)
@@ -121,6 +125,20 @@ def _let_waiting_threads_sleep() -> None:
     """
     if os.environ.setdefault("OMP_WAIT_POLICY", "passive").lower() == "passive":
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+class _Output:
+    """Standard output where names of files and classes cannot command the terminal: their control characters show."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text, of whose control characters only line breaks and tabs stay such."""
+        return self._stream.write(escaped(text, keep="\n\r\t"))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
 
 
 class _Terminated(BaseException):

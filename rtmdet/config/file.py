@@ -18,6 +18,7 @@ from rtmdet.config.limits import RangeError, kinds
 from rtmdet.config.other_names import other_names
 from rtmdet.config.schema import Config, Plain
 from rtmdet.core.errors import InputError
+from rtmdet.core.nesting import check_unfolding
 from rtmdet.core.paths import refuse_python
 from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import one_line
@@ -74,8 +75,9 @@ def differences(before: str, after: str) -> list[str]:
 
 
 def yaml_or_none(text: str) -> object:
-    """What YAML loads from a text; None if it is not YAML."""
+    """What YAML loads from a text; None if it is not YAML, or unfolds without bound."""
     try:
+        _compose(text, "")  # bounds it
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         return None
@@ -100,9 +102,11 @@ def _compose(text: str, name: str) -> yaml.Node | None:
     try:
         loader = yaml.SafeLoader(text)
         loader.name = name
-        return loader.get_single_node()
+        node = loader.get_single_node()
     except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{name} is not valid YAML: {one_line(error)}") from error
+    check_unfolding(node, name)
+    return node
 
 
 def _apply_override(root: yaml.MappingNode, override: str) -> None:

@@ -1,9 +1,10 @@
 """The one exception that a user's input raises."""
 
-import unicodedata
+import re
 
-UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, half letters, line breaks
-REVERSING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they reverse what follows
+# Control characters, line breaks, half letters, and marks that reverse what follows them.
+UNPRINTABLE = re.compile(r"[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+MOST_LETTERS = 4000  # of a message
 
 
 class InputError(ValueError):
@@ -11,13 +12,15 @@ class InputError(ValueError):
 
     The message is one line that names the item, what was expected, what was found and what to do; the
     command line prints it without a traceback and exits with code 2. Control characters in it, as in the name of a
-    file, are escaped.
+    file, are escaped, and very long ones lose their middle.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__("".join(map(_printable, message)))
+        half = MOST_LETTERS // 2
+        short = message if len(message) <= MOST_LETTERS else f"{message[:half]} ... {message[-half:]}"
+        super().__init__(escaped(short))
 
 
-def _printable(letter: str) -> str:
-    unsafe = letter in REVERSING or unicodedata.category(letter) in UNPRINTABLE
-    return ascii(letter)[1:-1] if unsafe else letter
+def escaped(text: str, keep: str = "") -> str:
+    """A text in which unprintable characters are written out, except those to `keep`."""
+    return UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)

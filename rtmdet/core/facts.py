@@ -13,7 +13,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import PAD_VALUE
 from rtmdet.core.nms import ORIGINAL, NmsSettings
 from rtmdet.core.tiling import Tiling
-from rtmdet.core.wording import is_one_line
+from rtmdet.core.wording import LONGEST_LINE, is_one_line, shown
 
 FORMAT = "plain-rtmdet 1"
 LARGEST_SIDE = 8192  # pixels of the network's input
@@ -70,7 +70,10 @@ def check_names(names: Iterable[str]) -> None:
     seen: set[str] = set()
     for place, name in enumerate(names, start=1):
         if not isinstance(name, str) or not is_one_line(name):
-            raise InputError(f"class name {place}: expected one line of text, found {name!r}: rename the class")
+            raise InputError(
+                f"class name {place}: expected one line of at most {LONGEST_LINE} letters, found {shown(name)}: "
+                "rename the class"
+            )
         if name in seen:
             raise InputError(f"class name {name!r}: expected different names, found it twice: rename one")
         seen.add(name)

@@ -3,6 +3,7 @@
 import codecs
 import errno
 import os
+import stat
 import sys
 import threading
 import time
@@ -19,6 +20,9 @@ LONGEST_NAME = 300  # characters of a path in a message; longer ones are no path
 def read_whole(path: Path, what: str = "file") -> bytes:
     """The content of a file; messages say `what` it should be. Raises InputError if it is missing or unreadable."""
     try:
+        kind = path.stat().st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or (stat.S_ISFIFO(kind) and path.is_relative_to("/dev"))):
+            raise OSError(errno.EINVAL, "it is a device or a pipe")  # without an end
         return path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such {what}; check the path") from error

@@ -1,7 +1,6 @@
 """Words in messages: sizes, long lists and values shortened, errors on one line, names checked."""
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +14,7 @@ OPTION = re.compile(
 )
 ARGUMENTS = {"set": "settings", "input": "input_size", "batch": "batch_size", "layer": "layers",
              "class-names": "classes", "max-boxes": "max_detections"}  # fmt: skip
+LONGEST_LINE = 200  # letters, of the name of a class
 SWITCHES = ("resume", "keep-classes", "nms", "half", "int8", "recursive", "decode", "merge-similar")
 
 T = TypeVar("T")
@@ -109,5 +109,5 @@ def shown(value: object) -> str:
 
 
 def is_one_line(text: str) -> bool:
-    """Whether a text has letters, and neither line breaks nor other control characters."""
-    return bool(text.strip()) and not any(unicodedata.category(letter) in UNPRINTABLE for letter in text)
+    """Whether a text has letters, at most LONGEST_LINE, and neither line breaks nor other control characters."""
+    return bool(text.strip()) and len(text) <= LONGEST_LINE and not UNPRINTABLE.search(text)

@@ -19,6 +19,7 @@ import torch
 from torch.serialization import safe_globals
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.nesting import check_unfolding
 from rtmdet.core.paths import refuse_python
 from rtmdet.core.wording import one_line
 
@@ -65,7 +66,9 @@ def read_pickled(path: Path) -> object:
         raise InputError(f"{path}: expected a checkpoint file, found {found}: check the path")
     refuse_python(path, "a checkpoint")
     try:
-        return _load(path)
+        content = _load(path)
+        check_unfolding(content, path)
+        return content
     except InputError:
         raise
     except Exception as error:

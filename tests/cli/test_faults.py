@@ -9,6 +9,7 @@ from subprocess import CompletedProcess
 
 import pytest
 import torch
+from PIL import Image
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
@@ -320,6 +321,13 @@ def test_a_name_that_would_break_the_line_is_shown_escaped(
     config = tmp_path / "config.yaml"
     config.write_text(json.dumps({"train": {name: 1}}))
     assert f"train.{shown} is not a setting" in error_line(command("train", "--config", config))
+
+
+def test_names_of_files_cannot_command_the_terminal(command: Command, checkpoint: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "\x1b[2Jred\x07.jpg")
+    result = command("infer", tmp_path, "--weights", checkpoint, "--no-pictures", "--out", tmp_path / "out")
+    assert r"\x1b[2Jred\x07.jpg: " in result.stdout
+    assert "\x1b" not in result.stdout
 
 
 @pytest.mark.parametrize("name", ["labels.json", "photo.jpg", "set/val.json", "nano.pth"])

@@ -19,3 +19,10 @@ from rtmdet.core.errors import InputError
 )
 def test_control_characters_are_escaped_and_no_others(name: str, shown: str) -> None:
     assert str(InputError(f"{name}: no such file")) == f"{shown}: no such file"
+
+
+def test_a_very_long_message_keeps_its_ends() -> None:
+    message = str(InputError(f"{'a' * 10**6}.jpg: no such file"))
+    assert len(message) < 4100
+    assert message.startswith("aaa")
+    assert message.endswith("a.jpg: no such file")

@@ -57,7 +57,7 @@ def test_stored_values_of_images_may_be_any_that_rise() -> None:
     assert read_facts(Path("a.onnx"), text).model == model
     with pytest.raises(InputError, match="its metadata is damaged"):
         read_facts(Path("a.onnx"), {**text, "value_range": "[5, 2]"})
-    with pytest.raises(InputError, match=r"class name 1: expected one line of text"):
+    with pytest.raises(InputError, match=r"class name 1: expected one line of at most 200 letters"):
         read_facts(Path("a.onnx"), {**text, "classes": '["a\\nb"]'})
 
 
@@ -72,9 +72,9 @@ def test_rules_that_cannot_be_are_refused() -> None:
         ExportFacts(ModelFacts(("a",), (64, 64), nms=VOTING), "1", "", nms=NmsFacts(0.001, 0.6, 300))
 
 
-@pytest.mark.parametrize("name", ["", " ", "line\nbreak", "bell\x07", "paragraph\u2029"])
+@pytest.mark.parametrize("name", ["", " ", "line\nbreak", "bell\x07", "paragraph\u2029", "\u202ereversed", "a" * 201])
 def test_class_names_are_one_line(name: str) -> None:
-    with pytest.raises(InputError, match=r"class name 2: expected one line of text, found '"):
+    with pytest.raises(InputError, match=r"class name 2: expected one line of at most 200 letters, found '"):
         check_names(["a", name])
 
 

@@ -26,6 +26,18 @@ def test_the_file_before_stays_until_the_new_one_is_whole(tmp_path: Path, monkey
     assert os.listdir(path.parent) == ["a.json"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_what_has_no_end_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").symlink_to("/dev/zero")
+    with pytest.raises(
+        InputError, match=r"a\.json: the file cannot be read \(it is a device or a pipe\); check the path"
+    ):
+        read_whole(tmp_path / "a.json")
+    os.mkfifo(tmp_path / "b.json")
+    with pytest.raises(InputError, match=r"b\.json: the label file cannot be read \(it is a device or a pipe\)"):
+        read_whole(tmp_path / "b.json", "label file")
+
+
 def test_a_full_output_is_one_line() -> None:
     """As of print into a full file, which the error does not name."""
     assert str(refused(OSError(28, "No space left on device"))).startswith("the output: cannot be written (No space")

@@ -362,6 +362,16 @@ FAULTS = [
 ]
 
 
+def test_an_unknown_category_does_not_list_a_thousand_others(folder: Path) -> None:
+    document = sound()
+    document["categories"] += [{"id": 100 + number, "name": f"class {number}"} for number in range(1000)]
+    document["annotations"][1]["category_id"] = 9
+    with pytest.raises(
+        InputError, match=r"unknown category_id 9 \(the file has 20, 4, 100, .* and 994 more\); correct"
+    ):
+        dataset(folder, document)
+
+
 @pytest.mark.parametrize(("damage", "words"), FAULTS, ids=[words[:40] for _, words in FAULTS])
 def test_every_fault_is_one_line(folder: Path, damage: Callable[[Document], object], words: str) -> None:
     document = sound()
@@ -506,5 +516,5 @@ def test_boxes_of_two_corners_are_suspected(folder: Path) -> None:
 def test_class_names_are_one_line(folder: Path, name: str) -> None:
     document = sound()
     document["categories"][0]["name"] = name
-    with pytest.raises(InputError, match=r"category 20: expected one line of text for 'name', found"):
+    with pytest.raises(InputError, match=r"category 20: expected one line of at most 200 letters for 'name', found"):
         dataset(folder, document)

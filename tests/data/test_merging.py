@@ -196,7 +196,7 @@ def test_one_split_of_several_under_new_class_names(tmp_path: Path, capsys: pyte
         (["--split", "test"], "expected the split test, found only train, val: give one of these"),
         (["--split", "val", "--rename", "car=vehicle"], "there is no class 'car': the classes are bus, truck"),
         (["--split", "val", "--rename", "bus"], "--rename bus: expected OLD=NEW"),
-        (["--split", "val", "--rename", "bus= "], "expected one line of text, found ''"),
+        (["--split", "val", "--rename", "bus= "], "expected one line of at most 200 letters, found ''"),
     ):
         assert main([*words, *options]) == 2
         assert message in capsys.readouterr().err

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict, TypeGuard, cast
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.wording import is_one_line, shown
+from rtmdet.core.wording import LONGEST_LINE, is_one_line, shortened, shown
 from rtmdet.data.class_names import id_shift, shift_text, similar_name_remarks
 from rtmdet.data.coco.repairs import (
     clip_overhanging_boxes,
@@ -222,7 +222,10 @@ def _remove_group_categories(file: CocoFile, classes: Collection[str]) -> list[C
 
 def _check_category(where: str, entry: Entry) -> None:
     if not is_one_line(name := _text(where, entry, "name", "name the class")):
-        raise InputError(f"{where}: expected one line of text for 'name', found {shown(name)}; rename the class")
+        raise InputError(
+            f"{where}: expected one line of at most {LONGEST_LINE} letters for 'name', found {shown(name)}; rename "
+            "the class"
+        )
 
 
 def _check_unique_names(path: Path, categories: Iterable[CocoCategory]) -> None:
@@ -288,7 +291,7 @@ def _box_around(segmentation: object) -> list[float] | None:
 def _check_references(path: Path, file: CocoFile, given: Mapping[str, set[int]]) -> None:
     """Keep only annotations with a usable image and category. Broken images and categories are reported already."""
     images, categories = ({entry["id"]: entry for entry in file[key]} for key in ("images", "categories"))
-    used = {one["category_id"] for one in file["annotations"]}
+    used, known = {one["category_id"] for one in file["annotations"]}, shortened(categories)
     if shift := id_shift(used, given["categories"]):
         raise_or_collect(f"{path}: {shift_text(used, given['categories'], shift)}", "shifted-ids")
         for one in file["annotations"]:
@@ -296,7 +299,6 @@ def _check_references(path: Path, file: CocoFile, given: Mapping[str, set[int]])
     for one in file["annotations"]:
         place, category, image = f"{path}: annotation {one['id']}", one["category_id"], one["image_id"]
         if category not in given["categories"]:
-            known = ", ".join(map(str, categories))
             text = f"unknown category_id {category} (the file has {known}); correct it or add the category"
             raise_or_collect(f"{place}: {text}", "unknown-category", "annotations", one["id"])
         if image not in given["images"]:

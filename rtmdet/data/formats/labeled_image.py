@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.wording import is_one_line, shortened
+from rtmdet.core.wording import LONGEST_LINE, is_one_line, shortened, shown
 from rtmdet.data.coco.file import CocoCategory, CocoFile, box_annotation
 from rtmdet.data.coco.repairs import ROUNDING, clipped_remark, overhang
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
@@ -124,7 +124,10 @@ def choose_category_ids(images: Sequence[LabeledImage], wanted: Sequence[str] | 
     names: set[str] = set()
     for found in (found for image in images for found in image.objects):
         if not is_one_line(found.name):
-            raise_or_collect(f"{found.where}: expected a class name on one line, found {found.name!r}; rename it")
+            raise_or_collect(
+                f"{found.where}: expected a class name on one line of at most {LONGEST_LINE} letters, found "
+                f"{shown(found.name)}; rename it"
+            )
         elif wanted is not None and found.name not in wanted:
             known = shortened(map(repr, wanted), 10)
             text = f"class {found.name!r} is not among [{known}]; add it or correct the object"

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.nesting import check_unfolding
 from rtmdet.core.paths import common_folder
 from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import one_line, shortened, shown
@@ -143,7 +144,10 @@ def read_data_yaml(path: Path) -> dict[str, object]:
     """The content of a data.yaml. Raises InputError for a file that is not one."""
     text = read_text(path, "data.yaml")
     try:
+        check_unfolding(yaml.compose(text), path)
         document = yaml.safe_load(text)
+    except InputError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not YAML ({one_line(error)}); correct the file") from error
     if not isinstance(document, dict):
