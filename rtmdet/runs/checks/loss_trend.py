@@ -25,58 +25,47 @@ class Trend:
     ever_matched: bool  # whether any step of the run had a matched prior
 
 
-@dataclass(frozen=True, slots=True)
-class _Point:
-    """One step, or a log row with the means of several."""
-
-    iteration: int
-    loss: float
-    box_loss: float
-    gradient_norm: float
-    positives: float
-    unmatched: float
-
-
 class LossCourse:
     """The losses of a run of `total` steps, every n-th of a long one; `history` is the log of its earlier part."""
 
     def __init__(self, total: int, history: Sequence[Row] = ()) -> None:
         self._every = max(1, total // MOST_POINTS)
         rows = [row for row in history if row["kind"] == "train"]
-        thinned = rows[:: max(1, len(rows) // MOST_POINTS)]
-        self._points = [_point(row) for row in thinned]
-        self._ever_matched = any(point.positives > 0 for point in self._points)
+        self._rows = rows[:: max(1, len(rows) // MOST_POINTS)]
+        self._ever_matched = any(_later(row, "positives", 1.0) > 0 for row in self._rows)
 
     @property
     def first_iteration(self) -> int | None:
         """The first known step; None without any."""
-        return self._points[0].iteration if self._points else None
+        return int(self._rows[0]["iteration"]) if self._rows else None
 
     @property
     def ever_matched(self) -> bool:
         """Whether a prior was ever matched to an object; True while nothing is known."""
-        return self._ever_matched or not self._points
+        return self._ever_matched or not self._rows
 
     def add(self, record: StepRecord) -> None:
         """Add a step."""
         self._ever_matched |= record.positives > 0
         if record.iteration % self._every == 0:
-            self._points.append(_point(asdict(record)))
+            self._rows.append(asdict(record))
 
     def trend(self, start: int, now: int, *, window: float) -> Trend:
         """The trend over the steps (start, now] in windows of `window` steps; the newest ends at `now`."""
         window = max(window, 1)
-        newest = [point for point in self._points if now - window < point.iteration <= now]
-        newest = newest or self._points[-1:]  # log rows may be farther apart
+        newest = [row for row in self._rows if now - window < int(row["iteration"]) <= now]
+        newest = newest or self._rows[-1:]  # log rows may be farther apart
         before = list(self._medians(start, now - window, window))
         return Trend(
             iteration=now,
             first_loss=before[0] if before else 0.0,
             highest_loss=max(before, default=0.0),
-            loss=_median((point.loss for point in newest), 0.0),
-            box_loss=_median((point.box_loss for point in newest if point.positives > 0), math.inf),
-            gradient_norm=_median((point.gradient_norm for point in newest), 0.0),
-            unmatched=fmean(point.unmatched for point in newest) if newest else 0.0,
+            loss=_median(map(_loss, newest), 0.0),
+            box_loss=_median(
+                (float(row["loss_box"]) for row in newest if _later(row, "positives", 1.0) > 0), math.inf
+            ),
+            gradient_norm=_median((_later(row, "gradient_norm", 0.0) for row in newest), 0.0),
+            unmatched=fmean(_later(row, "unassigned", 0.0) for row in newest) if newest else 0.0,
             ever_matched=self.ever_matched,
         )
 
@@ -84,24 +73,20 @@ class LossCourse:
         """The median loss of each whole window of the steps (start, end]; empty windows are left out."""
         losses: dict[int, list[float]] = {}
         count = int((end - start) / window + 1e-9)
-        for point in self._points:
-            if start < point.iteration <= start + count * window:
-                losses.setdefault(int((point.iteration - start - 1) // window), []).append(point.loss)
+        for row in self._rows:
+            iteration = int(row["iteration"])
+            if start < iteration <= start + count * window:
+                losses.setdefault(int((iteration - start - 1) // window), []).append(_loss(row))
         return (median(losses[place]) for place in sorted(losses))
 
 
-_LATER_COLUMNS = (("gradient_norm", 0.0), ("positives", 1.0), ("unassigned", 0.0))  # which older logs lack
+def _loss(row: Row) -> float:
+    return float(row["loss_classification"]) + float(row["loss_box"])
 
 
-def _point(row: Row) -> _Point:
-    """A step or a row of the log."""
-    box = float(row["loss_box"])
-    return _Point(
-        int(row["iteration"]),
-        float(row["loss_classification"]) + box,
-        box,
-        *(default if row.get(name) is None else float(row[name]) for name, default in _LATER_COLUMNS),
-    )
+def _later(row: Row, name: str, default: float) -> float:
+    """A column that older logs lack."""
+    return default if row.get(name) is None else float(row[name])
 
 
 def _median(values: Iterable[float], default: float) -> float:
