@@ -299,7 +299,9 @@ def build_callbacks(
     callbacks: list[Callback] = [log, bar, watch, curves, f1]
     if train.tensorboard:
         pictures = partial(predicted_pictures, trainer, val_data)
-        callbacks.append(TensorBoardLog(folder, log_every=train.log_every, pictures=pictures))
+        board = TensorBoardLog(folder, iterations=trainer.iteration, pictures=pictures)
+        log.readers.append(board.write)
+        callbacks.append(board)
     return callbacks
 
 

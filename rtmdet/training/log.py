@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -50,6 +50,7 @@ class RunLog(Callback):
     def __init__(self, folder: Path, *, log_every: int, iterations: int = 0, epochs: int = 0) -> None:
         self.path = folder / "log.jsonl"
         self._folder = folder
+        self.readers: list[Callable[[Row], None]] = []  # they receive each training row, too
         self._log_every = log_every
         self._window: list[StepRecord] = []
         self._behind: set[Path] = set()  # tables that lack rows
@@ -84,8 +85,11 @@ class RunLog(Callback):
         """Write a row for the steps since the last one, if any."""
         if self._window:
             means = {name: fmean(getattr(step, name) for step in self._window) for name in MEANS}
-            self._write([{"kind": "train", **asdict(self._window[-1]), **means}])
+            row = {"kind": "train", **asdict(self._window[-1]), **means}
+            self._write([row])
             self._window.clear()
+            for reader in self.readers:
+                reader(row)
 
     def _write(self, rows: Iterable[Row], mode: str = "a") -> None:
         rows = list(rows)

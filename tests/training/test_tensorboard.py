@@ -1,7 +1,7 @@
 """TensorBoard's files, read back with TensorBoard's own reader: scalars, pictures, resumed runs without doubles."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -11,8 +11,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import NAMES, CocoMetrics
+from rtmdet.training.log import RunLog
 from rtmdet.training.records import StepRecord, ValidationRecord
 from rtmdet.training.tensorboard import TensorBoardLog
+
+Pictures = Callable[[], Sequence[np.ndarray]]
 
 
 def step(iteration: int, epoch: int = 1, loss: float | None = None) -> StepRecord:
@@ -43,8 +46,19 @@ def pictures() -> Sequence[np.ndarray]:
     return [np.full((20, 60, 3), (200, 30, 10), np.uint8), noise]
 
 
-def make_log(folder: Path, log_every: int = 2) -> TensorBoardLog:
-    return TensorBoardLog(folder, log_every=log_every, pictures=pictures)
+class Logs:
+    """The two logs of a run: TensorBoard's reads the rows of the other."""
+
+    def __init__(self, folder: Path, log_every: int = 2, iterations: int = 0, pictures: Pictures = pictures) -> None:
+        self.board = TensorBoardLog(folder, iterations=iterations, pictures=pictures)
+        self.rows = RunLog(folder, log_every=log_every, iterations=iterations)
+        self.rows.readers.append(self.board.write)
+        self.on_step, self.on_save = self.rows.on_step, self.rows.on_save
+        self.on_validation = self.board.on_validation
+
+    def close(self) -> None:
+        self.rows.close()
+        self.board.close()
 
 
 def read(folder: Path) -> EventAccumulator:
@@ -57,7 +71,7 @@ def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
 
 def test_training_scalars_are_those_of_the_log(tmp_path: Path) -> None:
     """Losses are means of their window, the learning rate is the last one's; no window spans two epochs."""
-    log = make_log(tmp_path)
+    log = Logs(tmp_path)
     for iteration in (1, 2, 3):
         log.on_step(step(iteration))
     log.on_save()
@@ -70,7 +84,7 @@ def test_training_scalars_are_those_of_the_log(tmp_path: Path) -> None:
 
 
 def test_validations_are_written_without_undefined_numbers(tmp_path: Path) -> None:
-    log = make_log(tmp_path)
+    log = Logs(tmp_path)
     log.on_validation(validation(1, 10))
     log.on_validation(validation(2, 20, ap=0.75))
     log.close()
@@ -85,7 +99,7 @@ def test_pictures_are_asked_for_after_each_validation_and_kept_exactly(tmp_path:
         asked.append(len(asked))
         return pictures()
 
-    log = TensorBoardLog(tmp_path, log_every=1, pictures=pictures_counted)
+    log = Logs(tmp_path, log_every=1, pictures=pictures_counted)
     log.on_step(step(1))
     assert asked == []
     log.on_validation(validation(1, 1))
@@ -101,14 +115,13 @@ def test_pictures_are_asked_for_after_each_validation_and_kept_exactly(tmp_path:
 
 def test_resumed_run_shows_no_step_twice(tmp_path: Path) -> None:
     """The first run dies in its second epoch, after iteration 8; the checkpoint is of iteration 5."""
-    log = make_log(tmp_path, log_every=1)
+    log = Logs(tmp_path, log_every=1)
     for iteration in range(1, 9):
         log.on_step(step(iteration, 1 + (iteration > 5), loss=1.0))
         if iteration == 5:
             log.on_validation(validation(1, 5))
             log.on_save()
-    log.flush()
-    resumed = make_log(tmp_path, log_every=1)
+    resumed = Logs(tmp_path, log_every=1, iterations=5)
     for iteration in range(6, 11):
         resumed.on_step(step(iteration, 2, loss=2.0))
     resumed.on_validation(validation(2, 10))
@@ -121,13 +134,13 @@ def test_resumed_run_shows_no_step_twice(tmp_path: Path) -> None:
 
 def test_a_validation_that_is_made_again_keeps_the_losses_of_its_step(tmp_path: Path) -> None:
     """TensorBoard hides by step alone: the repeated number, which is the same, stands twice at one point."""
-    first = make_log(tmp_path)
+    first = Logs(tmp_path)
     first.on_step(step(1))
     first.on_step(step(2))
     first.on_save()
     first.on_validation(validation(1, 2, ap=0.25))
     first.close()
-    again = make_log(tmp_path)
+    again = Logs(tmp_path, iterations=2)
     again.on_validation(validation(1, 2, ap=0.25))
     again.close()
     assert {place for place, _ in scalars(tmp_path, "val/AP")} == {2}
@@ -135,7 +148,7 @@ def test_a_validation_that_is_made_again_keeps_the_losses_of_its_step(tmp_path: 
 
 
 def test_steps_before_an_early_end_are_kept(tmp_path: Path) -> None:
-    log = make_log(tmp_path, log_every=10)
+    log = Logs(tmp_path, log_every=10)
     log.on_step(step(1))
     log.on_step(step(2))
     log.close()
@@ -143,19 +156,19 @@ def test_steps_before_an_early_end_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_run_that_never_began_leaves_no_file(tmp_path: Path) -> None:
-    make_log(tmp_path).close()
+    Logs(tmp_path).close()
     assert list((tmp_path / "tensorboard").iterdir()) == []
 
 
 def test_absent_tensorboard_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # an import of it fails
     with pytest.raises(InputError, match="pip install tensorboard, or set"):
-        make_log(tmp_path)
+        Logs(tmp_path)
     assert not (tmp_path / "tensorboard").exists()
 
 
 def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "tensorboard").write_text("a file")
     with pytest.raises(InputError, match="cannot be written") as caught:
-        make_log(tmp_path)
+        Logs(tmp_path)
     assert str(tmp_path / "tensorboard") in str(caught.value)
