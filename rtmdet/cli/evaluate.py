@@ -1,15 +1,13 @@
 """`rtmdet evaluate`: the 12 COCO metrics of a detector on annotated images."""
 
 import argparse
-from pathlib import Path
 
-from rtmdet.api.detectors import draw_mistakes
+from rtmdet.api.detectors import draw_mistakes, evaluate
 from rtmdet.cli.model_options import choose_windows, load_detector
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import check_new_folder, user_path
 from rtmdet.data.json_file import check_output
-from rtmdet.measuring.ground_truth import open_ground_truth
-from rtmdet.measuring.measure import Loading, describe_interval, describe_settings, evaluate_detector
+from rtmdet.measuring.measure import describe_interval, describe_settings
 from rtmdet.runs.settings.own_data import DEFAULT_WEIGHTS
 from rtmdet.viz.figures import SUFFIXES
 from rtmdet.viz.score_curves import draw_score_curves
@@ -31,7 +29,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.weights is None and data is None:
         raise InputError("evaluate: expected the folder of a run, or --data, found neither: give one of them")
     arguments.weights = arguments.weights or DEFAULT_WEIGHTS
-    loading = Loading(arguments.batch, arguments.workers, arguments.backend)
     if arguments.f1 is not None:
         one = user_path(arguments.weights)  # into the folder of a run, it may be written
         check_output(arguments.f1, data, arguments.images, one if one.is_file() else None, suffixes=SUFFIXES)
@@ -40,17 +37,20 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.mistakes is not None:
         check_new_folder(arguments.mistakes, "--mistakes")
     detector = load_detector(arguments, half=arguments.half)
-    weights = detector.path or Path(arguments.weights)
-    dataset = open_ground_truth(detector, weights, data=data, images=arguments.images, split=arguments.split)
-    for remark in dataset.remarks:
-        print(remark)
     tiling = choose_windows(arguments.tile, detector)
-    found = evaluate_detector(detector, dataset, name=arguments.weights, loading=loading, tiling=tiling)
+    found = evaluate(
+        detector,
+        data,
+        split=arguments.split,
+        images=arguments.images,
+        batch_size=arguments.batch,
+        workers=arguments.workers,
+        backend=arguments.backend,
+        tile=0 if tiling is None else tiling.side,
+    )
     count = found.evaluator.detection_count
     print(f"{found.images} images, {count} detections: {describe_settings(found.settings)} ({found.origin})")
     print(found)
-    for remark in found.remarks:
-        print(remark)
     if not arguments.no_interval:
         print(f"\n{describe_interval(found.metrics, found.matches)}")
     if arguments.f1 is not None:
