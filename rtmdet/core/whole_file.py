@@ -7,6 +7,8 @@ import stat
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
@@ -60,6 +62,15 @@ def write_whole(path: Path, content: bytes, what: str = "file") -> None:
 def unwritable(path: Path, error: Exception, what: str = "file", remedy: str = "choose another path") -> InputError:
     """The line for a file or folder that cannot be written."""
     return InputError(f"{path}: the {what} cannot be written ({reason_of(error)}); {remedy}")
+
+
+@contextmanager
+def writing(path: Path, what: str = "file", remedy: str = "choose another path") -> Iterator[None]:
+    """Turn an OSError of a block that writes a file or folder into that line. Raises InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error, what, remedy) from error
 
 
 def _write(path: Path, content: bytes) -> None:

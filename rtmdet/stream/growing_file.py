@@ -2,12 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
-from rtmdet.core.whole_file import replace_file, unwritable
+from rtmdet.core.whole_file import replace_file, writing
 
 
 class GrowingFile:
@@ -25,7 +23,7 @@ class GrowingFile:
 
     def append(self, text: str) -> None:
         """Add a text. Raises InputError if the file cannot be written."""
-        with self._writing():
+        with writing(self.path):
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = FileIO(self._place, "w")
@@ -37,7 +35,7 @@ class GrowingFile:
         if self._file is None:
             return
         begun = self._size >= len(self._begin)
-        with self._writing():
+        with writing(self.path):
             with self._file as file:
                 self._file = None
                 if begun:
@@ -55,13 +53,6 @@ class GrowingFile:
         while left:
             left = left[file.write(left) :]
         self._size += len(content)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise unwritable(self.path, error) from error
 
 
 def _encoded(text: str) -> bytes:

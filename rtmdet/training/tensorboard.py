@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.whole_file import CONTINUE, unwritable
+from rtmdet.core.whole_file import CONTINUE, writing
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.training.log import PLACE, Row
 from rtmdet.training.records import Callback, ValidationRecord
@@ -38,10 +38,8 @@ class TensorBoardLog(Callback):
         self._iterations = iterations
         self._pictures = pictures
         self._writer: SummaryWriter | None = None  # opened with the first value
-        try:
+        with writing(self.folder, "TensorBoard folder", CONTINUE):
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unwritable(self.folder, error, "TensorBoard folder", CONTINUE) from error
 
     def write(self, row: Row) -> None:
         """Write the numbers of a training row."""
@@ -69,8 +67,6 @@ class TensorBoardLog(Callback):
     def _open(self) -> "SummaryWriter":
         """The writer; a new one invalidates what earlier files hold of later steps."""
         if self._writer is None:
-            try:
+            with writing(self.folder, "TensorBoard folder", CONTINUE):
                 self._writer = self._new_writer(str(self.folder), purge_step=self._iterations + 1)
-            except OSError as error:
-                raise unwritable(self.folder, error, "TensorBoard folder", CONTINUE) from error
         return self._writer

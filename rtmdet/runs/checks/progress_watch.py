@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.whole_file import CONTINUE, unwritable
+from rtmdet.core.whole_file import CONTINUE, writing
 from rtmdet.core.wording import shortened
 from rtmdet.runs.checks.likely_causes import (
     NO_BOX_LOSS,
@@ -145,11 +145,8 @@ class ProgressWatch(Callback):
             return
         self._given.add(code)
         self._report(f"warning: {text}. Likely cause: {cause}")
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(f"[{code}] epoch {epoch}: {text}. Likely cause: {cause}\n")
-        except OSError as error:
-            raise unwritable(self.path, error, remedy=CONTINUE) from error
+        with writing(self.path, remedy=CONTINUE), self.path.open("a", encoding="utf-8") as file:
+            file.write(f"[{code}] epoch {epoch}: {text}. Likely cause: {cause}\n")
 
 
 def _codes(path: Path) -> set[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from rtmdet.config.schema import Config
 from rtmdet.core.distributed import gather, world_size
 from rtmdet.core.structures import Batch
-from rtmdet.core.whole_file import unwritable
+from rtmdet.core.whole_file import writing
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.deploy.torch_backend import TorchBackend
@@ -36,7 +36,7 @@ def measure_speed(
     Changes the weights of the trainer. All processes get the numbers of the main one.
     """
     folder, train = trainer.folder, config.train
-    try:
+    with writing(folder, "folder of the run"):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="timing-", dir=folder) as temporary:
             trainer.folder = Path(temporary)
@@ -49,8 +49,6 @@ def measure_speed(
             trainer.save_state()
             save = time.perf_counter() - began
             detection, rest = time_validation(config, trainer, val_data, seconds=0.2 * seconds, step=plain_step)
-    except OSError as error:
-        raise unwritable(folder, error, "folder of the run") from error
     learned = len(trainer.loader) * config.data.batch_size * world_size()  # images, rounded up to whole batches
     inputs = round(len(val_data) * inputs_per_image(config, val_data))
     end = END + choice_cost(config, train=learned, val=inputs) * detection
