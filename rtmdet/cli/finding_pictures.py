@@ -3,8 +3,6 @@
 Images are (H, W, 3) uint8 RGB, boxes xyxy in pixels of the whole image.
 """
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 
@@ -32,7 +30,8 @@ def draw_finding(finding: Finding) -> np.ndarray | None:
     for item in (item for item in finding.items if item.files):
         shown = _draw_item(item)
         pictures += shown
-        titles += [_title(item, path) for path in item.files] if shown else []
+        number = "" if item.annotation_id is None else f"{item.annotation_id}: "
+        titles += [f"{number}{path.name}" for path in item.files] if shown else []
         if len(pictures) >= CASES:
             break
     return grid(pictures, COLUMNS, CELL, titles) if pictures else None
@@ -62,10 +61,6 @@ def _draw_item(item: Item) -> list[np.ndarray]:
     if item.box is not None:
         return [view_box(images[0], item.box)]
     return [fit_image(image, CELL) for image in images]
-
-
-def _title(item: Item, path: Path) -> str:
-    return path.name if item.annotation_id is None else f"{item.annotation_id}: {path.name}"
 
 
 def _surroundings(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:

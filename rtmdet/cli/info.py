@@ -74,19 +74,14 @@ def describe_exported(path: Path) -> list[tuple[str, str]]:
 
 def describe_facts(facts: ModelFacts) -> list[tuple[str, str]]:
     """What the files of all kinds tell of a detector."""
+    low, high = facts.value_range or (0, 65535)
     return [
         ("ids", ", ".join(map(str, facts.category_ids))),
         ("thresholds", ", ".join(f"{score:.3f}" for score in facts.score_thresholds)),
-        ("value range", describe_range(facts)),
+        ("value range", f"{low} .. {high} of 16-bit images become black .. white"),
         ("NMS", str(facts.nms)),
         ("windows", str(facts.tiling or "none, whole pictures")),
     ]
-
-
-def describe_range(facts: ModelFacts) -> str:
-    """What becomes black and white in 16-bit images."""
-    low, high = facts.value_range or (0, 65535)
-    return f"{low} .. {high} of 16-bit images become black .. white"
 
 
 def find_fault(weights: "LoadedWeights") -> str:

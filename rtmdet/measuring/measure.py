@@ -103,16 +103,12 @@ class DetectionLimits:
 
     def selection(self, settings: EvaluationConfig) -> Selection:
         """Which predictions count, as many as in the image with the most."""
-        return replace(selection_of(settings), max_detections=max([self.usual, *self.crowded.values()]))
+        most = max([self.usual, *self.crowded.values()])
+        return Selection(settings.score_threshold, nms_settings(settings), settings.nms_pre, most)
 
     def cut(self, meta: ImageMeta, found: Detections) -> Detections:
         """The best detections of an image, as many as count."""
         return found[: self.crowded.get(meta.image_id, self.usual)]
-
-
-def selection_of(settings: EvaluationConfig) -> Selection:
-    """Which predictions count in an evaluation."""
-    return Selection(settings.score_threshold, nms_settings(settings), settings.nms_pre, settings.max_detections)
 
 
 def nms_settings(settings: EvaluationConfig) -> NmsSettings:

@@ -36,11 +36,9 @@ class TracksTable(LabelFiles):
     def __init__(self, folder: Path) -> None:
         self._path = folder / "tracks.csv"
         self._tracks: dict[str, dict[int, _Track]] = {}  # of each video, by id
-        self._begun = False
 
     def add(self, labeled: LabeledResult) -> None:
         """Count the objects of a frame."""
-        self._begun = True
         tracks = self._tracks.setdefault(labeled.frame.source.name, {})
         now = labeled.frame.index or 0, labeled.frame.seconds or 0.0
         for found in labeled.found:
@@ -52,7 +50,7 @@ class TracksTable(LabelFiles):
 
     def close(self) -> None:
         """Write the table, if there was a frame. Raises InputError."""
-        if self._begun:
+        if self._tracks:
             write_table(self._path, TRACK_COLUMNS, self._rows())
 
     def _rows(self) -> Iterator[list[object]]:

@@ -104,7 +104,12 @@ class VideoTracks:
     def _follow_class(self, label: int, found: Detections) -> np.ndarray:
         """The ids (D,) of what was found of one class; -1: none."""
         if label not in self._trackers:
-            self._trackers[label] = self._new_tracker(self._settings.thresholds[found.classes[label]])
+            # A box that would be shown anyway is sure, and may begin a track. The package's own thresholds are 0.6
+            # and 0.7, the paper's least score is 0.1; those of RTMDet are tuned for each class in the validation.
+            threshold = self._settings.thresholds[found.classes[label]]
+            self._trackers[label] = load_trackers()(
+                frame_rate=self._rate, high_conf_det_threshold=threshold, track_activation_threshold=threshold
+            )
         theirs = found.to_supervision()
         theirs.data["place"] = np.arange(len(found))
         # Not by the rate of the header: a camera, or a network that is slow, gives fewer frames than it says.
@@ -117,18 +122,6 @@ class VideoTracks:
             if number >= 0:
                 ids[place] = self._numbers.setdefault((label, int(number)), len(self._numbers) + 1)
         return ids
-
-    def _new_tracker(self, threshold: float) -> "ByteTrackTracker":
-        """A tracker in which a box that would be shown anyway is sure, and may begin a track.
-
-        The package's own thresholds are 0.6 and 0.7, the paper's least score is 0.1; those of RTMDet differ by class
-        and weights, and are tuned in the validation.
-        """
-        return load_trackers()(
-            frame_rate=self._rate,
-            high_conf_det_threshold=threshold,
-            track_activation_threshold=threshold,
-        )
 
 
 def follow(results: Iterable[Result | Failure], settings: DetectSettings) -> Iterator[Result | Failure]:

@@ -82,7 +82,7 @@ class Video:
             return None
         try:
             with _opened(self.name) as container:
-                return _expected(_video_stream(container, self.name))
+                return _video_stream(container, self.name).frames or None
         except InputError:
             return None
 
@@ -108,7 +108,7 @@ class Video:
                 yield Frame(self, partial(_upright, image), index, last, Fraction(rate))
                 faults.frames += 1
                 end = time + float((image.duration or 0) * (image.time_base or 0))
-            faults.report(self.name, _expected(stream), end, None if self.live else _duration(container, stream))
+            faults.report(self.name, stream.frames, end, None if self.live else _duration(container, stream))
 
 
 @dataclass(slots=True)
@@ -120,10 +120,11 @@ class _Faults:
     ended: str = ""  # why reading broke off
     longest: float = 0.0  # seconds from one frame to the next
 
-    def report(self, name: str, expected: int | None, end: float, duration: float | None) -> None:
+    def report(self, name: str, expected: int, end: float, duration: float | None) -> None:
         """Raise InputError if anything was wrong.
 
-        `expected` frames and `duration` in seconds are those of the header, `end` is that of the last frame.
+        `expected` frames and `duration` in seconds are those of the header, 0 and None if it has none; `end` is that
+        of the last frame.
         """
         again = "try again" if is_address(name) else "copy it again"
         if self.frames == 0 and is_address(name):  # the file is sound where only its index is at its end
@@ -135,7 +136,7 @@ class _Faults:
             of = f" of {expected}" if expected else ""
             why = f" ({self.ended})" if self.ended else ""
             raise InputError(f"{name}: the video ends early, after {self.frames}{of} frames{why}; {again}")
-        if expected is None and duration is not None and duration - end > max(LEAST_GAP, 3 * self.longest):
+        if not expected and duration is not None and duration - end > max(LEAST_GAP, 3 * self.longest):
             when = f"at {end:.1f} of {duration:.1f} seconds"
             raise InputError(f"{name}: the video ends early, after {self.frames} frames, {when}; {again}")
         if self.damaged:
@@ -200,11 +201,6 @@ def _video_stream(container: Any, name: str) -> Any:
     if not container.streams.video:
         raise InputError(f"{name}: expected a video, found a file without pictures; check the path")
     return container.streams.video[0]
-
-
-def _expected(stream: Any) -> int | None:
-    """The number of frames in the header."""
-    return stream.frames or None
 
 
 def _duration(container: Any, stream: Any) -> float | None:
