@@ -48,15 +48,13 @@ def draw_boxes(image: np.ndarray, boxes: np.ndarray, texts: Sequence[str], color
     return canvas
 
 
-def draw_polygons(
-    image: np.ndarray, polygons: Sequence[np.ndarray], colors: Sequence[Color], alpha: float = 0.4
-) -> np.ndarray:
-    """Outlines (V, 2) as (x, y), filled with their color at the opacity `alpha` 0 .. 1."""
+def draw_polygons(image: np.ndarray, polygons: Sequence[np.ndarray], colors: Sequence[Color]) -> np.ndarray:
+    """Outlines (V, 2) as (x, y), filled with their color, through which the image is seen."""
     canvas = image.copy()
     shapes = [_fixed_point(polygon) for polygon in polygons]
     for shape, color in zip(shapes, colors, strict=True):
         cv2.fillPoly(canvas, [shape], color, cv2.LINE_AA, _SUBPIXEL_BITS)
-    canvas = cv2.addWeighted(canvas, alpha, image, 1 - alpha, 0)
+    canvas = cv2.addWeighted(canvas, 0.4, image, 0.6, 0)
     for shape, color in zip(shapes, colors, strict=True):
         cv2.polylines(canvas, [shape], True, color, line_width(image), cv2.LINE_AA, _SUBPIXEL_BITS)
     return canvas

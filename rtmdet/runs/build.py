@@ -38,7 +38,7 @@ from rtmdet.training.criterion import Criterion
 from rtmdet.training.ema import ExponentialMovingAverage
 from rtmdet.training.engine import Plan, Trainer
 from rtmdet.training.multi_scale import MultiScale
-from rtmdet.training.optim import build_optimizer, learning_rates, scaled_learning_rate
+from rtmdet.training.optim import build_optimizer, learning_rates
 from rtmdet.training.step import Stepper
 from rtmdet.weights.checkpoint import CheckpointMeta
 from rtmdet.weights.load import DETECTOR_PARTS
@@ -283,7 +283,7 @@ def base_learning_rate(config: Config) -> float:
     if not config.train.scale_learning_rate:
         return rate
     images = config.data.batch_size * config.train.accumulate * world_size()
-    scaled = scaled_learning_rate(rate, images)
+    scaled = rate * images / 256  # the linear scaling rule: the published rate belongs to steps of 256 images
     say(f"learning rate {rate:g} x {images} / 256 = {scaled:g}")
     return scaled
 

@@ -51,11 +51,6 @@ def build_optimizer(
     return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.999), fused=True)
 
 
-def scaled_learning_rate(learning_rate: float, batch_size: int, reference_batch: int = 256) -> float:
-    """The linear scaling rule: the published rate belongs to a total batch of 256 images."""
-    return learning_rate * batch_size / reference_batch
-
-
 def learning_rates(
     *,
     epochs: int,

@@ -59,9 +59,9 @@ def heat_map(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
 
 
-def overlay(image: np.ndarray, colors: np.ndarray, alpha: float = 0.5) -> np.ndarray:
-    """A mix of two (H, W, 3) pictures: `alpha` of the colors, the rest of the image."""
-    return cv2.addWeighted(image, 1 - alpha, colors, alpha, 0)
+def overlay(image: np.ndarray, colors: np.ndarray) -> np.ndarray:
+    """A mix of two (H, W, 3) pictures, half of each."""
+    return cv2.addWeighted(image, 0.5, colors, 0.5, 0)
 
 
 def brighten(image: np.ndarray) -> np.ndarray:

@@ -158,7 +158,7 @@ def test_text_contrasts_with_its_ground() -> None:
 def test_polygons_are_translucent_inside_and_absent_outside() -> None:
     image = gray()
     square = np.array([[20.0, 30], [100, 30], [100, 90], [20, 90]])
-    drawn = draw_polygons(image, [square], [RED], 0.4)
+    drawn = draw_polygons(image, [square], [RED])
     np.testing.assert_allclose(drawn[60, 60], [0.6 * 90 + 0.4 * 255, 54, 54], atol=1)
     np.testing.assert_array_equal(drawn[:, 110:], image[:, 110:])
     assert (image == 90).all()

@@ -10,8 +10,10 @@ import torch
 from golden import adapter, reference
 from torch import nn
 
+from rtmdet.config.schema import Config, DataConfig, SplitConfig, TrainingConfig
 from rtmdet.models.rtmdet import build_rtmdet
-from rtmdet.training.optim import build_optimizer, learning_rates, parameter_groups, scaled_learning_rate
+from rtmdet.runs.build import base_learning_rate
+from rtmdet.training.optim import build_optimizer, learning_rates, parameter_groups
 
 SCHEDULES = reference.load("schedules")
 CURVES = [key for key in SCHEDULES if key.startswith("lr_")]
@@ -151,10 +153,11 @@ def test_a_single_epoch_has_no_cosine() -> None:
     np.testing.assert_allclose(found[4:], 0.004)
 
 
-def test_rates_scale_with_the_batch() -> None:
-    assert scaled_learning_rate(0.004, 32) == pytest.approx(0.0005)
-    assert scaled_learning_rate(0.004, 256) == 0.004
-    assert scaled_learning_rate(0.004, 4, reference_batch=8) == 0.002
+@pytest.mark.parametrize(("images", "scaled"), [(32, 0.0005), (128, 0.002), (256, 0.004)])
+def test_rates_scale_with_the_batch(images: int, scaled: float) -> None:
+    split = SplitConfig("a.json", "a")
+    config = Config(DataConfig(split, split, batch_size=images), train=TrainingConfig(scale_learning_rate=True))
+    assert base_learning_rate(config) == pytest.approx(scaled)
 
 
 @pytest.mark.slow

@@ -45,7 +45,6 @@ def test_heat_stays_where_the_object_is(picture: tuple[int, int]) -> None:
 def test_overlay_mixes_and_leaves_its_inputs() -> None:
     image, colors = np.full((2, 2, 3), 100, np.uint8), np.full((2, 2, 3), 200, np.uint8)
     assert (overlay(image, colors) == 150).all()
-    assert (overlay(image, colors, alpha=0.25) == 125).all()
     assert (brighten(np.array([[[0, 60, 120]]], np.uint8)) == [0, 127, 255]).all()
     assert (brighten(np.zeros((1, 1, 3), np.uint8)) == 0).all()
     assert (image == 100).all()
