@@ -16,15 +16,7 @@ from rtmdet.detector import Detector, Score
 from rtmdet.stream.formats import PHOTO_FOLDERS, open_label_set
 from rtmdet.stream.frames import Failure, Frame
 from rtmdet.stream.label_files import LabeledResult, write_table
-from rtmdet.stream.ranking import (
-    ChosenPhotos,
-    RankedPhoto,
-    Ranking,
-    check_photos,
-    choose,
-    labeled_photos,
-    rank_photos,
-)
+from rtmdet.stream.ranking import RankedPhoto, Ranking, check_photos, choose, labeled_photos, rank_photos
 from rtmdet.stream.sources import ImageFile, find_sources, with_range
 
 RANKING = "ranking.csv"
@@ -107,15 +99,15 @@ def label(
     say(*found.remarks)
     files = check_photos(found.sources)
     ranking = rank_photos(detector, files, score=score, batch_size=batch_size, tiling=detector.choose_tiling(tile))
-    choice = choose(ranking, limit, labeled)
-    if not choice.photos:
+    chosen, copies = choose(ranking, limit, labeled)
+    if not chosen:
         raise InputError(f"{words[0]}: all {len(ranking.photos)} photos are in {skip} already: give others")
     try:
-        written = _write(detector, choice, format, folder)
-        _write_ranking(folder / RANKING, ranking, {one.photo.path: one.copy.name for one in written}, choice.copies)
+        written = _write(detector, chosen, format, folder)
+        _write_ranking(folder / RANKING, ranking, {one.photo.path: one.copy.name for one in written}, copies)
     except OSError as error:
         raise unwritable(Path(error.filename or folder), error) from error
-    return NextLabels(folder, written, ranking, choice.copies)
+    return NextLabels(folder, written, ranking, copies)
 
 
 def _check(format: str, limit: int, out: Path) -> None:
@@ -126,13 +118,13 @@ def _check(format: str, limit: int, out: Path) -> None:
     check_new_folder(out)
 
 
-def _write(detector: Detector, choice: ChosenPhotos, format: str, out: Path) -> list[LabeledPhoto]:
+def _write(detector: Detector, photos: Sequence[RankedPhoto], format: str, out: Path) -> list[LabeledPhoto]:
     folder = out / PHOTO_FOLDERS[format]
     folder.mkdir(parents=True, exist_ok=True)
-    digits = max(len(str(len(choice.photos))), 3)
+    digits = max(len(str(len(photos))), 3)
     written = []
     with closing(open_label_set(format, out, detector.classes, detector.category_ids)) as labels:
-        for place, photo in enumerate(choice.photos, start=1):
+        for place, photo in enumerate(photos, start=1):
             copy = folder / f"{place:0{digits}}_{photo.path.name}"  # tools show photos in the order of their names
             write_whole(copy, read_whole(photo.path, "image file"))
             frame = Frame(ImageFile(copy), partial(read_image, copy))

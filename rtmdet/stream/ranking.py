@@ -44,14 +44,6 @@ class Ranking:
     failures: Sequence[Failure]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ChosenPhotos:
-    """The photos to label next, near copies last, and which photos are copies of others."""
-
-    photos: Sequence[RankedPhoto]
-    copies: dict[Path, str]  # COPY or NEAR_COPY, as far as the ranking was looked through
-
-
 def closeness(found: Detections, thresholds: np.ndarray) -> np.ndarray:
     """How close each score is to the threshold of its class, (D,): 1 at the threshold, falling to 0 at 0 and 1."""
     limits = np.clip(thresholds[found.labels], 1e-3, 1 - 1e-3)
@@ -98,11 +90,12 @@ def rank_photos(
     return Ranking(sorted(ranked, key=lambda photo: -photo.unsure), failures)
 
 
-def choose(ranking: Ranking, limit: int, labeled: Iterable[Path] = ()) -> ChosenPhotos:
+def choose(ranking: Ranking, limit: int, labeled: Iterable[Path] = ()) -> tuple[list[RankedPhoto], dict[Path, str]]:
     """The first `limit` photos of a ranking, of copies one only, and no copies of `labeled` photos.
 
     Near copies, such as bursts, follow only if there are too few others: where the camera does not move, all photos
-    may be near copies. Raises InputError if a file cannot be read.
+    may be near copies. Also which photos are a COPY or NEAR_COPY of others, as far as the ranking was looked through.
+    Raises InputError if a file cannot be read.
     """
     distinct, contents = DistinctPhotos(), set()
     for path in labeled:
@@ -125,7 +118,7 @@ def choose(ranking: Ranking, limit: int, labeled: Iterable[Path] = ()) -> Chosen
         else:
             near.append(photo)
             copies[photo.path] = NEAR_COPY
-    return ChosenPhotos([*chosen, *near][:limit], copies)
+    return [*chosen, *near][:limit], copies
 
 
 def labeled_photos(data: Path) -> list[Path]:
