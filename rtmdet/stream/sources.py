@@ -55,12 +55,7 @@ class Found:
     remarks: list[str] = field(default_factory=list)
 
 
-def find_sources(
-    words: Sequence[str],
-    *,
-    recursive: bool = False,
-    skip: Path | None = None,
-) -> Found:
+def find_sources(words: Sequence[str], *, recursive: bool = False, skip: Path | None = None) -> Found:
     """The sources that the words name, each file once, sorted within each word.
 
     Files below `skip`, the output folder, are left out of a folder or pattern unless the word names that folder

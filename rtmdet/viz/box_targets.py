@@ -75,13 +75,7 @@ def detection_target(boxes: Tensor, labels: Tensor, input_size: tuple[int, int])
 
 
 def choose_target(
-    method: str,
-    target: str,
-    boxes: Tensor,
-    labels: Tensor,
-    *,
-    input_size: tuple[int, int],
-    classes: int,
+    method: str, target: str, boxes: Tensor, labels: Tensor, *, input_size: tuple[int, int], classes: int
 ) -> BoxTarget:
     """What a method explains, for boxes (N, 4) of K `classes`: with a gradient `target`, "score" or "loss"."""
     if method not in GRADIENT_METHODS:

@@ -18,14 +18,7 @@ from rtmdet.core.processes import started_processes
 from rtmdet.core.wording import shortened
 from rtmdet.data.formats.labeled_image import Split
 from rtmdet.runs.build import check_model_size, open_split, training_device
-from rtmdet.runs.folder import (
-    CONFIG,
-    check_unused,
-    holds_run,
-    keep_origin,
-    load_run,
-    origin_of,
-)
+from rtmdet.runs.folder import CONFIG, check_unused, holds_run, keep_origin, load_run, origin_of
 from rtmdet.runs.options import WEIGHTS, RunOptions
 from rtmdet.runs.settings.input_size import choose_input_size, relative_sizes
 from rtmdet.runs.settings.norm_choice import choose_norm_statistics
