@@ -1,7 +1,6 @@
 """Trained detectors for Python: measure them, draw their mistakes, export them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rtmdet.core.arguments import checked
@@ -12,9 +11,9 @@ from rtmdet.core.facts import NmsFacts
 from rtmdet.core.nms import NmsSettings
 from rtmdet.core.paths import FilePath, check_new_folder, path_or_none, user_path
 from rtmdet.core.processes import check_main_guard
-from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, ExportOptions, Tracer, check_folder, check_formats
+from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, Tracer, check_folder, check_formats, export_facts
 from rtmdet.detector import Detector
-from rtmdet.exporting.int8 import LARGEST_DROP, Int8Plan, add_int8, check_int8, choose_calibration_images
+from rtmdet.exporting.int8 import LARGEST_DROP, add_int8, check_int8, choose_calibration_images
 from rtmdet.exporting.verified_export import CHECK_IMAGES, ExportJob, Exports, choose_check_images, export_detector
 from rtmdet.measuring.ground_truth import open_ground_truth
 from rtmdet.measuring.measure import Evaluation, Loading, evaluate_detector
@@ -116,23 +115,24 @@ def export(
         raise InputError("calibrate and max_drop are for int8 files: add int8 (--int8), or leave them out")
     if not nms and (nms_iou is not None or nms_score != NMS_SCORE):
         raise InputError("nms_score and nms_iou are those of NMS in the file: add nms (--nms), or leave them out")
-    options = ExportOptions(half=half, fixed_batch=fixed)
-    check_formats(formats, options, nms=nms)
+    check_formats(formats, plain=not (half or nms or fixed is not None))
     check_folder(path_or_none(out))
     whole, network = _whole_and_merged(detector, size, classes, input_size)
+    inside = None
     if nms:  # without box voting, which needs the boxes that it drops
         iou = network.facts.nms.iou_threshold if nms_iou is None else nms_iou
-        options = replace(options, nms=NmsFacts(nms_score, iou, NMS_MOST))
-        whole, network = (one.with_nms(NmsSettings(iou)) for one in (whole, network))
+        inside = NmsFacts(nms_score, iou, NMS_MOST)
+        network = network.with_nms(NmsSettings(iou))
+    facts = export_facts(network.facts, network.path, fixed_batch=fixed, nms=inside)
     weights, own = network.path or Path("detector"), {"data": path_or_none(data), "images": path_or_none(images)}
     chosen = choose_check_images(network, weights, **own, split=split, most=check_images)
-    plan = None
-    if int8:
-        check_int8(formats, options, chosen)
-        plan = Int8Plan(choose_calibration_images(network, weights, **own, folder=path_or_none(calibrate)), max_drop)
-    job = ExportJob(whole, network, Tracer(whole.model), chosen, _folder(weights, out) / weights.stem, options)
-    files = export_detector(job, formats)
-    return files if plan is None else add_int8(job, files, plan)
+    stem = _folder(weights, out) / weights.stem
+    job = ExportJob(network, Tracer(whole.model), facts, half, chosen, stem)
+    if not int8:
+        return export_detector(job, formats)
+    check_int8(formats, chosen, half=half, most_drop=max_drop)
+    calibration = choose_calibration_images(network, weights, **own, folder=path_or_none(calibrate))
+    return add_int8(job, export_detector(job, formats), calibration, most_drop=max_drop)
 
 
 def _whole_and_merged(

@@ -33,26 +33,16 @@ NMS_SCORE, NMS_MOST = 0.001, 300  # as in COCO evaluation
 RUNS_ALONE = ("onnx", "openvino")  # these hold the network, the others only its weights
 
 
-@dataclass(frozen=True, slots=True)
-class ExportOptions:
-    """How the network is written. Only `onnx` and `openvino` have any of these."""
+def check_formats(formats: Sequence[str], *, plain: bool) -> None:
+    """Raise InputError for unknown formats, and unless `plain` for those that hold the weights alone.
 
-    half: bool = False  # 16 bits
-    fixed_batch: int | None = None  # images in every batch, all of the detector's input size; None: any of both
-    nms: NmsFacts | None = None  # NMS inside
-
-    def __post_init__(self) -> None:
-        if self.fixed_batch is not None and self.fixed_batch < 1:
-            raise InputError(f"a fixed batch of {self.fixed_batch} images: expected at least 1")
-
-
-def check_formats(formats: Sequence[str], options: ExportOptions, *, nms: bool = False) -> None:
-    """Raise InputError for unknown formats, and for those that cannot have the options, or `nms`."""
+    `plain`: in 32 bits, for all sizes and batches, without NMS.
+    """
     unknown = [name for name in formats if name not in ENDINGS]
     if unknown or not formats:
         found = ", ".join(unknown) or "none"
         raise InputError(f"--format: expected some of {', '.join(ENDINGS)}, found {found}")
-    if (nms or options != ExportOptions()) and (others := [name for name in formats if name not in RUNS_ALONE]):
+    if not plain and (others := [name for name in formats if name not in RUNS_ALONE]):
         raise InputError(
             f"{others[0]} holds the weights alone, without NMS and of all sizes: leave these options out, or export "
             "it by itself"
@@ -85,15 +75,17 @@ class Tracer:
 
 
 def write_network(
-    tracer: Tracer, facts: ModelFacts, path: Path, format: str, options: ExportOptions, *, source: Path | None
+    tracer: Tracer, facts: ExportFacts, path: Path, format: str, *, half: bool = False, source: Path | None
 ) -> None:
-    """Write the file of one format; `source` is the weights file that the model is from. Raises InputError."""
-    check_formats([format], options)
-    known, model = export_facts(facts, options, source), tracer.model
+    """Write the file of one format, `half` in 16 bits; `source` is the weights file that the model is from.
+
+    Raises InputError.
+    """
+    check_formats([format], plain=not half and facts.fixed_batch is None and facts.nms is None)
     if format in RUNS_ALONE:
-        graph = tracer.graph(known, half=options.half and format == "onnx")
-        write_graph(graph, known, path, format, options)
+        write_graph(tracer.graph(facts, half=half and format == "onnx"), facts, path, format, half=half)
         return
+    model = tracer.model
     if is_folded(model):
         raise InputError(f"{format}: the batch norms of this detector are merged: open it with fold=False")
     tensors = {
@@ -101,29 +93,31 @@ def write_network(
         for name, tensor in model.state_dict().items()
     }
     if format == "openmmlab":  # the checkpoint and, beside it, the configuration that is in it, too
-        facts = replace(facts, size=facts.size or find_size(tensors) or "")
-        config = openmmlab_config(facts)
+        known = replace(facts.model, size=facts.model.size or find_size(tensors) or "")
+        config = openmmlab_config(known)
         write_whole(path.with_suffix(SECOND_FILE[path.suffix]), config.encode())
         epoch = None if source is None else read_checkpoint(source).epoch
-        save_checkpoint(path, model_state=tensors, meta=CheckpointMeta(facts, epoch or 0, openmmlab_config=config))
+        save_checkpoint(path, model_state=tensors, meta=CheckpointMeta(known, epoch or 0, openmmlab_config=config))
     else:
-        write_whole(path, safetensors.torch.save(tensors, known.to_text()))
+        write_whole(path, safetensors.torch.save(tensors, facts.to_text()))
 
 
-def export_facts(facts: ModelFacts, options: ExportOptions, source: Path | None) -> ExportFacts:
-    """What the file of a detector from `source` says about itself."""
+def export_facts(
+    model: ModelFacts, source: Path | None, *, fixed_batch: int | None = None, nms: NmsFacts | None = None
+) -> ExportFacts:
+    """What the file of a detector from `source` says about itself. Raises InputError for a batch under 1."""
     return ExportFacts(
-        model=facts,
+        model=model,
         version=__version__,
         weights="" if source is None else hashlib.sha256(source.read_bytes()).hexdigest(),
-        fixed_input=options.fixed_batch is not None,
-        fixed_batch=options.fixed_batch,
-        nms=options.nms,
+        fixed_input=fixed_batch is not None,
+        fixed_batch=fixed_batch,
+        nms=nms,
     )
 
 
-def write_graph(graph: "ModelProto", facts: ExportFacts, path: Path, format: str, options: ExportOptions) -> None:
-    """Write a traced network as a file of ONNX, or as OpenVINO's two. Raises InputError."""
+def write_graph(graph: "ModelProto", facts: ExportFacts, path: Path, format: str, *, half: bool = False) -> None:
+    """Write a traced network as a file of ONNX, or as OpenVINO's two, `half` in 16 bits. Raises InputError."""
     from rtmdet.deploy.onnx_file import finish_onnx
 
     if format == "onnx":
@@ -134,4 +128,4 @@ def write_graph(graph: "ModelProto", facts: ExportFacts, path: Path, format: str
     with TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         finish_onnx(graph, facts, file)
-        save_as_openvino(file, facts.to_text(), path, half=options.half)
+        save_as_openvino(file, facts.to_text(), path, half=half)

@@ -13,7 +13,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.data.files import files_below, spread
 from rtmdet.data.formats.open import find_dataset
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
-from rtmdet.deploy.export import ENDINGS, RUNS_ALONE, ExportOptions, export_facts, write_graph
+from rtmdet.deploy.export import ENDINGS, RUNS_ALONE, write_graph
 from rtmdet.deploy.export_result import ExportedFile, Exports
 from rtmdet.detector import Detector
 from rtmdet.exporting.verified_export import CheckImages, ExportJob, named_by_result, record, unverified, verify_file
@@ -30,32 +30,21 @@ FIRST_LAYERS = ("backbone.stem", "backbone.stage1")
 FLOAT_LAYERS = ((), FIRST_LAYERS, (*FIRST_LAYERS, "bbox_head.rtm_cls", "bbox_head.rtm_reg"))
 
 
-@dataclass(frozen=True, slots=True)
-class Int8Plan:
-    """What int8 files are made with. Raises InputError if a part of it cannot be used."""
-
-    images: tuple[Path, ...]  # to calibrate on
-    most_drop: float = LARGEST_DROP  # of AP
-
-    def __post_init__(self) -> None:
-        from rtmdet.deploy import quantize  # noqa: F401  # if its package is missing, this is the time to say so
-
-        if not 0 <= self.most_drop <= 1:
-            raise InputError(f"--max-drop {self.most_drop:g}: expected a loss of AP between 0 and 1, such as 0.015")
-
-
-def check_int8(formats: Sequence[str], options: ExportOptions, images: CheckImages) -> None:
+def check_int8(formats: Sequence[str], images: CheckImages, *, half: bool, most_drop: float) -> None:
     """Raise InputError if int8 files cannot be written as asked for, or not be measured."""
     if images.dataset is None:
         raise InputError(
             f"--int8 costs AP, which {images.name} cannot show without annotations: give annotated images with --data"
         )
-    if options.half:
+    if half:
         raise InputError("--half and --int8: 16-bit floats or 8-bit integers, give one of them")
     if others := [name for name in formats if name not in RUNS_ALONE]:
         raise InputError(
             f"--int8 is for {' and '.join(RUNS_ALONE)}, found {', '.join(others)}: export that without it"
         )
+    if not 0 <= most_drop <= 1:
+        raise InputError(f"--max-drop {most_drop:g}: expected a loss of AP between 0 and 1, such as 0.015")
+    from rtmdet.deploy import quantize  # noqa: F401  # if its package is missing, this is the time to say so
 
 
 def choose_calibration_images(
@@ -83,29 +72,29 @@ def choose_calibration_images(
     return tuple(spread(paths, CALIBRATION_IMAGES))
 
 
-def add_int8(job: ExportJob, exports: Exports, plan: Int8Plan) -> Exports:
+def add_int8(job: ExportJob, exports: Exports, images: Sequence[Path], *, most_drop: float) -> Exports:
     """Write an int8 file beside each float file, `<stem>-int8` with its ending, and join both tables.
 
-    If AP drops too far, further attempts keep more layers in float (FLOAT_LAYERS). A file whose AP is too low even
-    then gets a name with `unverified`. Raises InputError.
+    They are calibrated on `images`. If AP drops by more than `most_drop`, further attempts keep more layers in float
+    (FLOAT_LAYERS). A file whose AP is too low even then gets a name with `unverified`. Raises InputError.
     """
     from rtmdet.deploy.quantize import quantize_onnx
 
-    facts = replace(export_facts(job.whole.facts, job.options, job.whole.path), int8=True)
+    facts = replace(job.facts, int8=True)
     graph = job.tracer.graph(facts)
-    calibration = _Inputs(job.network, plan.images, job.options.fixed_batch or 1)
+    calibration = _Inputs(job.network, images, facts.fixed_batch or 1)
     waiting = {file.format: file for file in exports.files}
     paths = {name: job.stem.with_name(f"{job.stem.name}-int8{ENDINGS[name]}") for name in waiting}
     made: dict[str, ExportedFile] = {}
     for layers in attempts(graph):
         also = f", also in float: {', '.join(layers)}" if layers else ""
-        say(f"calibrating int8 on {len(plan.images)} images{also}")
+        say(f"calibrating int8 on {len(images)} images{also}")
         quantized = quantize_onnx(graph, calibration, count=len(calibration), float_layers=layers)
         for name, file in tuple(waiting.items()):
             path = unverified(paths[name])
-            write_graph(quantized, facts, path, name, job.options)
+            write_graph(quantized, facts, path, name)
             ap = file.ap[0] if file.ap else None
-            found = verify_file(job, path, name, ap, most_drop=plan.most_drop)
+            found = verify_file(job, path, name, ap, most_drop=most_drop)
             made[name] = replace(found, note=_note(found, file, layers))
             if found.verified:
                 del waiting[name]
@@ -130,7 +119,7 @@ class _Inputs:
     """Network inputs (B, 3, H, W) uint8 RGB, made of image files whenever they are iterated."""
 
     detector: Detector
-    paths: tuple[Path, ...]
+    paths: Sequence[Path]
     batch: int  # B; the last one begins again with the first images
 
     def __len__(self) -> int:

@@ -11,13 +11,14 @@ import numpy as np
 from rtmdet import __version__
 from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
+from rtmdet.core.facts import ExportFacts
 from rtmdet.core.whole_file import replace_file, unwritable
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.files import files_below, spread
 from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.data.json_file import read_json, write_json
-from rtmdet.deploy.export import ENDINGS, SECOND_FILE, ExportOptions, Tracer, write_network
+from rtmdet.deploy.export import ENDINGS, SECOND_FILE, Tracer, write_network
 from rtmdet.deploy.export_result import ExportedFile, Exports
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import metric_text
@@ -43,12 +44,12 @@ class CheckImages:
 class ExportJob:
     """What is exported, and what its files are compared with and on."""
 
-    whole: Detector  # with its batch norms
-    network: Detector  # may be the same with merged ones, which is faster
-    tracer: Tracer  # makes the graphs of the whole one
+    network: Detector  # may have merged batch norms, which is faster
+    tracer: Tracer  # makes the graphs of the same network with its batch norms
+    facts: ExportFacts
+    half: bool  # in 16 bits
     images: CheckImages
     stem: Path  # the files have this path, with their endings
-    options: ExportOptions
 
 
 def export_detector(job: ExportJob, formats: Sequence[str]) -> Exports:
@@ -66,7 +67,7 @@ def export_detector(job: ExportJob, formats: Sequence[str]) -> Exports:
     for name in dict.fromkeys(formats):
         path = job.stem.with_name(job.stem.name + ENDINGS[name])
         say(f"writing {path}")
-        write_network(job.tracer, job.whole.facts, unverified(path), name, job.options, source=job.whole.path)
+        write_network(job.tracer, job.facts, unverified(path), name, half=job.half, source=job.network.path)
         exported.append(named_by_result(verify_file(job, unverified(path), name, ap), path))
     record(job, exported)
     return Exports(tuple(exported), job.images.name)
@@ -118,7 +119,7 @@ def verify_file(
     """Compare a file with the network, whose AP is `ap`; `most_drop`: only AP is judged, it may drop by this much."""
     detector, images = job.network, job.images
     file = Detector(path, device=str(detector.device), input_size=detector.input_size)
-    same_box = SAME_HALF_BOX if job.options.half else SAME_BOX
+    same_box = SAME_HALF_BOX if job.half else SAME_BOX
     agreement = compare_detections(detector, file, _pictures(images, detector), same_box=same_box)
     measured = None
     faults = agreement.faults if most_drop is None else []

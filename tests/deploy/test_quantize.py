@@ -20,19 +20,18 @@ from rtmdet.core.facts import ExportFacts, NmsFacts
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.images import read_image
 from rtmdet.deploy import onnx_file, quantize
-from rtmdet.deploy.export import ExportOptions, Tracer, export_facts, write_graph
+from rtmdet.deploy.export import Tracer, export_facts, write_graph
 from rtmdet.deploy.onnx_backend import open_onnx
 from rtmdet.deploy.openvino_backend import open_openvino
 from rtmdet.detector import Detector
 from rtmdet.exporting.agreement import Agreement
-from rtmdet.exporting.int8 import FLOAT_LAYERS, Int8Plan, add_int8, attempts, check_int8, choose_calibration_images
+from rtmdet.exporting.int8 import FLOAT_LAYERS, add_int8, attempts, check_int8, choose_calibration_images
 from rtmdet.exporting.verified_export import CheckImages, ExportedFile, ExportJob, Exports
 from rtmdet.measuring.ground_truth import open_coco
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
 SIZE = (192, 256)  # (H, W) of the network's input
-FIXED = ExportOptions(fixed_batch=1)  # quick to trace
 COUNT = 8  # calibration images
 
 
@@ -55,7 +54,7 @@ def parts(shared: Path) -> Parts:
     weights = shared / "weights" / "rtmdet_nano_person_bn.pth"
     detector = Detector(weights, device="cpu", fold=False, input_size=SIZE)
     photos = tuple(sorted((shared / "data" / "balloon" / "train").glob("*.jpg"))[:COUNT])
-    facts = replace(export_facts(detector.facts, FIXED, detector.path), int8=True)
+    facts = replace(export_facts(detector.facts, detector.path, fixed_batch=1), int8=True)  # quick to trace
     graph = onnx_file.trace_onnx(detector.model, facts)
     inputs = [detector.preprocess([read_image(photo)])[0] for photo in photos]
     return Parts(detector, facts, graph, quantize.quantize_onnx(graph, inputs, count=COUNT), photos)
@@ -148,8 +147,8 @@ def test_files(parts: Parts, tmp_path: Path, format: str) -> None:
     """They know that they are int8, are small, and find nearly the same; NMS can be inside."""
     path, with_nms = (tmp_path / f"{name}{'.onnx' if format == 'onnx' else '.xml'}" for name in ("plain", "nms"))
     nms = replace(parts.facts, nms=NmsFacts(0.001, 0.65, 300))
-    write_graph(parts.quantized, parts.facts, path, format, FIXED)
-    write_graph(parts.quantized, nms, with_nms, format, FIXED)
+    write_graph(parts.quantized, parts.facts, path, format)
+    write_graph(parts.quantized, nms, with_nms, format)
     opener = open_onnx if format == "onnx" else open_openvino
     assert opener(path, "cpu").facts == parts.facts
     assert opener(with_nms, "cpu").facts == nms
@@ -197,10 +196,9 @@ def test_a_file_is_refused_after_all_attempts(
     monkeypatch.setattr(quantize, "quantize_onnx", calibrated)
     agreement = Agreement(3, 3, 1.0, 0.0, 0.0, (0.01, 0.01))
     exports = Exports((ExportedFile(tmp_path / "a.onnx", "onnx", agreement, (1.0, 1.0), ()),), "three photos")
-    plan = Int8Plan(parts.photos[:2], most_drop)
-    tracer = Tracer(parts.detector.model)
-    job = ExportJob(parts.detector, parts.detector, tracer, check_images, tmp_path / "a", FIXED)
-    done = add_int8(job, exports, plan)
+    facts = replace(parts.facts, int8=False)
+    job = ExportJob(parts.detector, Tracer(parts.detector.model), facts, False, check_images, tmp_path / "a")
+    done = add_int8(job, exports, parts.photos[:2], most_drop=most_drop)
     file = done.files[1]
     assert tuple(calibrated.layers) == FLOAT_LAYERS[:attempts]
     assert set(calibrated.shapes) == {(1, 3, *SIZE)}
@@ -220,15 +218,14 @@ def test_a_file_is_refused_after_all_attempts(
 
 def test_what_int8_needs(parts: Parts, check_images: CheckImages, tmp_path: Path) -> None:
     bare = replace(check_images, dataset=None)
-    for formats, options, images, message in (
-        (("onnx",), ExportOptions(), bare, r"--int8 costs AP, which three photos cannot show .* give .* --data"),
-        (("onnx",), ExportOptions(half=True), check_images, r"--half and --int8: .* give one of them"),
-        (("onnx", "safetensors"), ExportOptions(), check_images, r"onnx and openvino, found safetensors"),
+    for formats, half, drop, images, message in (
+        (("onnx",), False, 0.1, bare, r"--int8 costs AP, which three photos cannot show .* give .* --data"),
+        (("onnx",), True, 0.1, check_images, r"--half and --int8: .* give one of them"),
+        (("onnx", "safetensors"), False, 0.1, check_images, r"onnx and openvino, found safetensors"),
+        (("onnx",), False, -0.1, check_images, r"--max-drop -0.1: expected a loss of AP between 0 and 1"),
     ):
         with pytest.raises(InputError, match=message):
-            check_int8(formats, options, images)
-    with pytest.raises(InputError, match=r"--max-drop -0.1: expected a loss of AP between 0 and 1"):
-        Int8Plan(parts.photos, -0.1)
+            check_int8(formats, images, half=half, most_drop=drop)
     with pytest.raises(InputError, match=r"does not store which images it was trained on: .* --calibrate FOLDER"):
         choose_calibration_images(parts.detector, Path("a.pth"), data=None, images=None, folder=None)
     with pytest.raises(InputError, match=r"--calibrate .*: expected a folder with images, found none"):
