@@ -439,20 +439,20 @@ def test_the_lists_of_several_years_of_voc_are_joined(tmp_path: Path, above: str
         for split, stems in splits.items():
             if stems:
                 (home / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(stems))
-    found = find_dataset(tmp_path).read("train", "val", "test").splits
+    source = find_dataset(tmp_path)
+    found = source.read("train", "val", "test").splits
     names = {split: [image["file_name"][:7] + image["file_name"][-5:-4] for image in found[split].coco["images"]]
              for split in found}  # fmt: skip
     assert names == {"train": ["VOC2007a", "VOC2007b", "VOC2012a"], "val": ["VOC2012b"], "test": ["VOC2007c"]}
     assert [[one["category_id"] for one in split.coco["annotations"]] for split in found.values()] == [
         [1, 1, 2], [2], [1]
     ]  # fmt: skip
-    for split in found.values():
-        (remark,) = split.remarks
-        assert remark.startswith("1 XML files in no list of ImageSets/Main, such as ")
-        assert remark.endswith("VOC2012/Annotations/c.xml: not used")
+    (remark,) = source.remarks
+    assert remark.startswith("1 XML files in no list of ImageSets/Main, such as ")
+    assert remark.endswith("VOC2012/Annotations/c.xml: not used")
     assert sizes(tmp_path / above / "VOC2012" / "Annotations") == {"train": 1, "val": 1}
     write_voc(tmp_path / above / "VOC2010" / "Annotations", tmp_path / above / "VOC2010" / "JPEGImages", "d", "hat")
-    (remark,) = open_dataset(tmp_path).splits["train"].remarks
+    (remark,) = open_dataset(tmp_path).remarks
     assert remark.startswith("2 XML files in no list of ImageSets/Main, such as ")
 
 

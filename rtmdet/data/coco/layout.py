@@ -13,14 +13,9 @@ from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.formats.label_files import IMAGE_FOLDERS
 from rtmdet.data.image_names import ImageNames, locate_images
 from rtmdet.data.json_file import read_json
-from rtmdet.data.split_names import SPLIT_WORDS, group_files, only_file, split_name
+from rtmdet.data.split_names import SPLIT_WORDS, only_file, split_name
 
 TRIED_NAMES = 10  # image names of a file that are looked for in each candidate folder
-
-
-def coco_files(path: Path, documents: Mapping[Path, object]) -> tuple[dict[str, list[Path]], list[Path]]:
-    """The COCO files of each split, by name, and those of none; `documents` are those of `read_documents(path)`."""
-    return group_files(path, [file for file, content in documents.items() if is_coco(content)])
 
 
 def place_coco(

@@ -9,7 +9,7 @@ from rtmdet.data.coco.layout import is_coco
 from rtmdet.data.files import files_below, spread
 from rtmdet.data.formats.labelme import is_labelme
 from rtmdet.data.formats.via import is_via
-from rtmdet.data.formats.xml_file import read_xml
+from rtmdet.data.formats.xml_file import root_tag
 from rtmdet.data.formats.yolo import holds_labels
 from rtmdet.data.json_file import read_json
 
@@ -63,9 +63,8 @@ def _with_formats(path: Path, format: str, documents: Mapping[Path, object]) -> 
             if file.suffix.lower() == ".txt":
                 if holds_labels(file):
                     yield "YOLO", file
-            else:
-                with suppress(InputError):
-                    yield from ((OF_XML[tag], file) for tag in [read_xml(file).tag] if tag in OF_XML)
+            elif (tag := root_tag(file)) in OF_XML:
+                yield OF_XML[tag], file
 
 
 def _few_documents(path: Path) -> Iterator[tuple[Path, object]]:

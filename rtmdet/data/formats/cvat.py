@@ -31,7 +31,7 @@ from rtmdet.data.formats.labeled_image import (
     convert_files,
     ellipse,
 )
-from rtmdet.data.formats.xml_file import parse_number, read_xml
+from rtmdet.data.formats.xml_file import parse_number, read_xml, root_tag
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.split_names import by_split, group_files, only_file, unused_remark
 
@@ -62,10 +62,7 @@ def find_cvat(path: Path, images: Path | None) -> FoundSplits | None:
 
 
 def _is_cvat(path: Path) -> bool:
-    try:
-        return read_xml(path).tag == "annotations"
-    except InputError:
-        return False
+    return root_tag(path) == "annotations"
 
 
 def _subset(entry: Element) -> str:

@@ -11,7 +11,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.paths import refuse_python, with_own_name
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, read_and_repair
-from rtmdet.data.coco.layout import coco_files, place_coco, read_documents
+from rtmdet.data.coco.layout import is_coco, place_coco, read_documents
 from rtmdet.data.files import subfolders
 from rtmdet.data.formats.beside import labels_beside
 from rtmdet.data.formats.cvat import find_cvat
@@ -29,7 +29,7 @@ from rtmdet.data.formats.yolo_layout import (
     read_layout,
 )
 from rtmdet.data.json_file import read_json
-from rtmdet.data.split_names import SPLITS, unused_remark, usual_split
+from rtmdet.data.split_names import SPLITS, group_files, unused_remark, usual_split
 
 LAYOUTS = "COCO, YOLO, VIA, LabelMe, CVAT or Pascal VOC"
 YOLO_PHOTOS = "put them into images/ beside labels/, or where data.yaml says"
@@ -163,7 +163,7 @@ def _read_as(path: Path, documents: dict[Path, object], images: Path | None) -> 
     if images is not None and path.is_file() and not documents:
         with suppress(InputError):  # COCO may have another suffix
             documents = {path: read_json(path)}
-    coco, unnamed = coco_files(path, documents)
+    coco, unnamed = group_files(path, [file for file, content in documents.items() if is_coco(content)])
     if coco:
         return _coco(path, coco, documents, images, unused_remark(path, unnamed))
     finders = {

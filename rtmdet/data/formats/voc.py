@@ -31,14 +31,14 @@ from rtmdet.data.formats.labeled_image import (
     choose_category_ids,
 )
 from rtmdet.data.formats.voc_lists import LISTS, find_lists, find_unlisted, join_years, read_list
-from rtmdet.data.formats.xml_file import parse_number, read_xml
+from rtmdet.data.formats.xml_file import parse_number, read_xml, root_tag
 
 
 def find_voc(path: Path, images: Path | None) -> FoundSplits | None:
     """The splits of Pascal VOC, from the lists of all years, or from its folders; None without XML files."""
     labels = label_files.label_folder(path, ".xml")
     files = files_below(labels, (".xml",))
-    if not any(map(_may_be_voc, files)):
+    if not any(root_tag(file) in ("annotation", None) for file in files):  # a damaged one is named when it is read
         return None
     lists = join_years(path, files)
     if not lists:
@@ -48,15 +48,8 @@ def find_voc(path: Path, images: Path | None) -> FoundSplits | None:
     root = Path(os.path.commonpath([*years, *(file.parent for file in files)]))
     lost = find_unlisted(files, chain.from_iterable(lists.values()))
     text = f"{len(lost)} XML files in no list of {LISTS}, such as {lost[0]}: not used" if lost else ""
-    convert = partial(_convert, root, images, remark=text)
-    return FoundSplits({name: partial(convert, lists=found) for name, found in lists.items()})
-
-
-def _may_be_voc(path: Path) -> bool:
-    try:
-        return read_xml(path).tag == "annotation"
-    except InputError:
-        return True  # a damaged file is named when it is read
+    converts = {name: partial(convert_voc, root, images, lists=found) for name, found in lists.items()}
+    return FoundSplits(converts, [text] if text else [])
 
 
 def convert_voc(
@@ -65,34 +58,23 @@ def convert_voc(
     names: Sequence[str] | None = None,
     *,
     split: str | None = None,
+    lists: Sequence[Path] = (),
     folders: Collection[Path] | None = None,
 ) -> Split:
     """Convert a folder of VOC XML files, or a folder with Annotations/.
 
     An image has the name of its XML file, else the name in <filename>; it is in `images`, by default JPEGImages/
     beside Annotations/, images/ beside annotations/ or similar, else in the folder itself. `split` selects the images
-    in ImageSets/Main/SPLIT.txt, None all with an XML file; `folders` selects XML files directly in one of them.
-    Other XML files are skipped and counted. Classes are `names`, else those of all XML files, sorted, so that all
-    splits have the same ids. A <robndbox> gets an axis-aligned box, and its corners as outline. Objects marked
-    difficult become crowd regions: ignored in evaluation, as in VOC's own, and not used for training.
+    in ImageSets/Main/SPLIT.txt, `lists` those in some such files, `folders` those with an XML file directly in one of
+    them; by default all with an XML file. Other XML files are skipped and counted. Classes are `names`, else those of
+    all XML files, sorted, so that all splits have the same ids. A <robndbox> gets an axis-aligned box, and its
+    corners as outline. Objects marked difficult become crowd regions: ignored in evaluation, as in VOC's own, and not
+    used for training.
 
     Raises InputError for a folder, list, XML file, object or image that cannot be used.
     """
-    if split is None:
-        return _convert(annotations, images, names, folders=folders)
-    return _convert(annotations, images, names, lists=find_lists(annotations, split), folders=folders)
-
-
-def _convert(
-    annotations: Path,
-    images: Path | None,
-    names: Sequence[str] | None = None,
-    *,
-    lists: Sequence[Path] = (),
-    folders: Collection[Path] | None = None,
-    remark: str = "",
-) -> Split:
-    """As `convert_voc`, the images of some `lists`."""
+    if split is not None:
+        lists = find_lists(annotations, split)
     folder = label_files.label_folder(annotations, ".xml")
     roots = label_files.read_all(folder, ".xml", read_xml, folders)
     files = {path: root for path, root in roots.items() if root is not None and root.tag == "annotation"}
@@ -119,7 +101,6 @@ def _convert(
     remarks = {
         f"difficult objects: {difficult}, treated as crowd regions (not used for training)": difficult,
         f"skipped: {others} x XML file of another kind": others,
-        remark: remark,
     }
     return assemble(folder, chosen, images, classes, [text for text, count in remarks.items() if count])
 

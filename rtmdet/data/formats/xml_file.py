@@ -42,6 +42,14 @@ def read_xml(path: Path) -> Element:
         ) from error
 
 
+def root_tag(path: Path) -> str | None:
+    """The tag of the root of an XML document; None for a file that `read_xml` refuses."""
+    try:
+        return read_xml(path).tag
+    except InputError:
+        return None
+
+
 def parse_number(text: str | None) -> float | None:
     """The finite number in a text, None if there is none."""
     try:
