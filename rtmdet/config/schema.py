@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from rtmdet.config.limits import Limit, check_limits, read_path, read_square, require
+from rtmdet.core.backend import Selection
 from rtmdet.core.facts import LARGEST_SIDE
+from rtmdet.core.nms import NmsSettings
 from rtmdet.core.tiling import LEAST_SIDE, Tiling
 
 PRECISIONS = ("float32", "bf16", "fp16")
@@ -259,6 +261,16 @@ class EvaluationConfig:
     """(H, W) for validation, and for detection with the checkpoints; null: data.input_size"""
     choose_input_size: bool = False
     """before the last validation, try larger input sizes as long as AP on training images improves"""
+
+    @property
+    def nms(self) -> NmsSettings:
+        """What becomes of overlapping boxes."""
+        return NmsSettings(self.iou_threshold, self.box_voting)
+
+    @property
+    def selection(self) -> Selection:
+        """Which predictions count."""
+        return Selection(self.score_threshold, self.nms, self.nms_pre, self.max_detections)
 
     def __post_init__(self) -> None:
         check_limits(self, "evaluation")

@@ -11,7 +11,6 @@ from rtmdet.core.console import progress, warn
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
-from rtmdet.core.nms import NmsSettings
 from rtmdet.core.structures import Batch, ImageMeta
 from rtmdet.core.threads import in_order
 from rtmdet.core.tiled_detection import detect_tiled
@@ -103,17 +102,11 @@ class DetectionLimits:
 
     def selection(self, settings: EvaluationConfig) -> Selection:
         """Which predictions count, as many as in the image with the most."""
-        most = max([self.usual, *self.crowded.values()])
-        return Selection(settings.score_threshold, nms_settings(settings), settings.nms_pre, most)
+        return replace(settings.selection, max_detections=max([self.usual, *self.crowded.values()]))
 
     def cut(self, meta: ImageMeta, found: Detections) -> Detections:
         """The best detections of an image, as many as count."""
         return found[: self.crowded.get(meta.image_id, self.usual)]
-
-
-def nms_settings(settings: EvaluationConfig) -> NmsSettings:
-    """What becomes of overlapping boxes in an evaluation."""
-    return NmsSettings(settings.iou_threshold, settings.box_voting)
 
 
 def run_detector(
@@ -203,7 +196,7 @@ def letterboxes_of(batch: Batch) -> list[Letterbox]:
 def describe_settings(settings: EvaluationConfig) -> str:
     """Thresholds, limits and backend of an evaluation as one line."""
     return (
-        f"score above {settings.score_threshold:g}, NMS {nms_settings(settings)}, at most {settings.nms_pre} "
+        f"score above {settings.score_threshold:g}, NMS {settings.nms}, at most {settings.nms_pre} "
         f"candidates per level and {settings.max_detections} detections per image, computed by {settings.backend}"
     )
 

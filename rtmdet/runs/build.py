@@ -24,7 +24,6 @@ from rtmdet.data.loader import TrainingLoader
 from rtmdet.data.samples import TrainingSamples
 from rtmdet.deploy.torch_backend import choose_device
 from rtmdet.evaluation.coco import crowded_remark
-from rtmdet.measuring.measure import nms_settings
 from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.freezing import batch_norms, freeze
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
@@ -164,7 +163,7 @@ def build_trainer(
                 validation.input_size,
                 category_ids=train_data.category_ids,
                 value_range=config.data.value_range,
-                nms=nms_settings(config.evaluation),
+                nms=config.evaluation.nms,
                 tiling=config.data.tiling,
                 size=config.model.size,
                 backbone=model.backbone_name,
