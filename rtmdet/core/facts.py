@@ -215,7 +215,7 @@ def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
     if (found := text["format"].strip('"')) != FORMAT:
         raise InputError(f"{path}: expected the format {FORMAT}, found {found}: export it again")
     try:
-        values: dict[str, Any] = {name: json.loads(text[name]) for name in _NAMES}
+        values: dict[str, Any] = {name: json.loads(text[name]) for name in _NAMES if name in text}
         nms = values["nms"]
         return ExportFacts(
             model=model_facts(values),
@@ -231,8 +231,5 @@ def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
         raise InputError(f"{path}: its metadata is damaged ({what}): export it again") from error
 
 
-_NAMES = (
-    "format", "version", "weights_sha256", "classes", "classes_named", "category_ids", "score_thresholds",
-    "input_size", "value_range", "iou_threshold", "box_voting", "tile", "size", "backbone", "config", "fixed_input",
-    "fixed_batch", "nms", "int8",
-)  # fmt: skip
+# Whatever the facts are. Metadata of other programs, beside them, need not be JSON.
+_NAMES = tuple(ExportFacts(ModelFacts((), USUAL_INPUT_SIZE), version="", weights="").to_text())
