@@ -127,7 +127,7 @@ def export(
     weights, own = network.path or Path("detector"), {"data": path_or_none(data), "images": path_or_none(images)}
     chosen = choose_check_images(network, weights, **own, split=split, most=check_images)
     stem = _folder(weights, out) / weights.stem
-    job = ExportJob(network, Tracer(whole.model), facts, half, chosen, stem)
+    job = ExportJob(network, Tracer(whole.model, facts), half, chosen, stem)
     if not int8:
         return export_detector(job, formats)
     check_int8(formats, chosen, half=half, most_drop=max_drop)

@@ -58,34 +58,31 @@ def check_folder(out: Path | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Tracer:
-    """Makes the graphs of a network, each kind once: tracing takes longer than all that follows."""
+    """Makes the graphs of a network for its files, each once: tracing takes longer than all that follows."""
 
     model: RTMDet  # must not change any more
-    _graphs: "dict[tuple[object, ...], ModelProto]" = field(default_factory=dict)
+    facts: ExportFacts  # of the files
+    _graphs: "dict[bool, ModelProto]" = field(default_factory=dict)
 
-    def graph(self, facts: ExportFacts, *, half: bool = False) -> "ModelProto":
-        """The graph for a file with these facts, which the caller must not change. Raises InputError."""
+    def graph(self, *, half: bool = False) -> "ModelProto":
+        """The graph, `half` in 16 bits, which the caller must not change. Raises InputError."""
         from rtmdet.deploy.onnx_file import trace_onnx  # its packages may be missing
 
-        size = facts.model.input_size if facts.fixed_input else None
-        kind = (half, facts.nms is not None, size, facts.fixed_batch)
-        if kind not in self._graphs:
-            self._graphs[kind] = trace_onnx(self.model, facts, half=half)
-        return self._graphs[kind]
+        if half not in self._graphs:
+            self._graphs[half] = trace_onnx(self.model, self.facts, half=half)
+        return self._graphs[half]
 
 
-def write_network(
-    tracer: Tracer, facts: ExportFacts, path: Path, format: str, *, half: bool = False, source: Path | None
-) -> None:
+def write_network(tracer: Tracer, path: Path, format: str, *, half: bool = False, source: Path | None) -> None:
     """Write the file of one format, `half` in 16 bits; `source` is the weights file that the model is from.
 
     Raises InputError.
     """
+    model, facts = tracer.model, tracer.facts
     check_formats([format], plain=not half and facts.fixed_batch is None and facts.nms is None)
     if format in RUNS_ALONE:
-        write_graph(tracer.graph(facts, half=half and format == "onnx"), facts, path, format, half=half)
+        write_graph(tracer.graph(half=half and format == "onnx"), facts, path, format, half=half)
         return
-    model = tracer.model
     if is_folded(model):
         raise InputError(f"{format}: the batch norms of this detector are merged: open it with fold=False")
     tensors = {

@@ -80,8 +80,8 @@ def add_int8(job: ExportJob, exports: Exports, images: Sequence[Path], *, most_d
     """
     from rtmdet.deploy.quantize import quantize_onnx
 
-    facts = replace(job.facts, int8=True)
-    graph = job.tracer.graph(facts)
+    facts = replace(job.tracer.facts, int8=True)
+    graph = job.tracer.graph()
     calibration = _Inputs(job.network, images, facts.fixed_batch or 1)
     waiting = {file.format: file for file in exports.files}
     paths = {name: job.stem.with_name(f"{job.stem.name}-int8{ENDINGS[name]}") for name in waiting}

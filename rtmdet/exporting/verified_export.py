@@ -11,7 +11,6 @@ import numpy as np
 from rtmdet import __version__
 from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
-from rtmdet.core.facts import ExportFacts
 from rtmdet.core.whole_file import replace_file, unwritable
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
@@ -45,8 +44,7 @@ class ExportJob:
     """What is exported, and what its files are compared with and on."""
 
     network: Detector  # may have merged batch norms, which is faster
-    tracer: Tracer  # makes the graphs of the same network with its batch norms
-    facts: ExportFacts
+    tracer: Tracer  # of the same network with its batch norms
     half: bool  # in 16 bits
     images: CheckImages
     stem: Path  # the files have this path, with their endings
@@ -67,7 +65,7 @@ def export_detector(job: ExportJob, formats: Sequence[str]) -> Exports:
     for name in dict.fromkeys(formats):
         path = job.stem.with_name(job.stem.name + ENDINGS[name])
         say(f"writing {path}")
-        write_network(job.tracer, job.facts, unverified(path), name, half=job.half, source=job.network.path)
+        write_network(job.tracer, unverified(path), name, half=job.half, source=job.network.path)
         exported.append(named_by_result(verify_file(job, unverified(path), name, ap), path))
     record(job, exported)
     return Exports(tuple(exported), job.images.name)

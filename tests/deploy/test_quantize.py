@@ -197,7 +197,8 @@ def test_a_file_is_refused_after_all_attempts(
     agreement = Agreement(3, 3, 1.0, 0.0, 0.0, (0.01, 0.01))
     exports = Exports((ExportedFile(tmp_path / "a.onnx", "onnx", agreement, (1.0, 1.0), ()),), "three photos")
     facts = replace(parts.facts, int8=False)
-    job = ExportJob(parts.detector, Tracer(parts.detector.model), facts, False, check_images, tmp_path / "a")
+    tracer = Tracer(parts.detector.model, facts)
+    job = ExportJob(parts.detector, tracer, False, check_images, tmp_path / "a")
     done = add_int8(job, exports, parts.photos[:2], most_drop=most_drop)
     file = done.files[1]
     assert tuple(calibrated.layers) == FLOAT_LAYERS[:attempts]

@@ -12,7 +12,7 @@ from PIL import Image
 import rtmdet
 import rtmdet.exporting.verified_export
 from rtmdet.core.errors import InputError
-from rtmdet.core.facts import ExportFacts, ModelFacts
+from rtmdet.core.facts import ModelFacts
 from rtmdet.deploy.export import Tracer, write_network
 from rtmdet.detector import Detector
 from rtmdet.exporting.int8 import _Inputs
@@ -60,11 +60,9 @@ def test_an_open_detector_has_its_size_classes_and_input(
     assert not list(tmp_path.glob("best*"))
 
 
-def write_others(
-    tracer: Tracer, facts: ExportFacts, path: Path, format: str, *, half: bool, source: Path | None
-) -> None:
+def write_others(tracer: Tracer, path: Path, format: str, *, half: bool, source: Path | None) -> None:
     torch.manual_seed(1)
-    write_network(Tracer(rtmdet.build_rtmdet("nano", 3)), facts, path, format, half=half, source=source)
+    write_network(Tracer(rtmdet.build_rtmdet("nano", 3), tracer.facts), path, format, half=half, source=source)
 
 
 def test_both_files_of_one_that_differs_are_named_unverified(

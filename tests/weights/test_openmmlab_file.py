@@ -51,7 +51,7 @@ def model() -> RTMDet:
 @pytest.fixture(scope="module")
 def file(model: RTMDet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("openmmlab") / "new" / "best-openmmlab.pth"
-    write_network(Tracer(model), export_facts(FACTS, None), path, "openmmlab", source=None)
+    write_network(Tracer(model, export_facts(FACTS, None)), path, "openmmlab", source=None)
     return path
 
 
@@ -133,7 +133,7 @@ def test_names_of_any_characters() -> None:
 def test_what_mmdet_cannot_run(model: RTMDet, tmp_path: Path) -> None:
     def write(network: RTMDet, facts: ModelFacts, *, half: bool = False) -> None:
         path = tmp_path / "a-openmmlab.pth"
-        write_network(Tracer(network), export_facts(facts, None), path, "openmmlab", half=half, source=None)
+        write_network(Tracer(network, export_facts(facts, None)), path, "openmmlab", half=half, source=None)
 
     with pytest.raises(InputError, match=r"openmmlab: mmdet has no timm/resnet18: export to onnx"):
         write(model, replace(FACTS, backbone="timm/resnet18"))
@@ -151,7 +151,7 @@ def test_what_mmdet_cannot_run(model: RTMDet, tmp_path: Path) -> None:
 def test_a_model_in_memory_knows_its_size_by_its_tensors(model: RTMDet, tmp_path: Path) -> None:
     path = tmp_path / "a-openmmlab.pth"
     facts = export_facts(ModelFacts(CLASSES, SIZE), None)
-    write_network(Tracer(model), facts, path, "openmmlab", source=None)
+    write_network(Tracer(model, facts), path, "openmmlab", source=None)
     assert Detector(path, device="cpu").facts.size == "nano"
 
 
@@ -160,5 +160,5 @@ def test_the_file_keeps_the_epoch_of_the_training(model: RTMDet, tmp_path: Path)
     meta = CheckpointMeta(FACTS, epoch=6, iteration=60)
     save_checkpoint(source, model_state=model.state_dict(), meta=meta)
     for given, epoch in ((source, 6), (None, None)):
-        write_network(Tracer(model), export_facts(FACTS, given), path, "openmmlab", source=given)
+        write_network(Tracer(model, export_facts(FACTS, given)), path, "openmmlab", source=given)
         assert read_checkpoint(path).epoch == epoch
