@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rtmdet.core.arguments import checked
+from rtmdet.core.arguments import check_choice, checked
 from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import check_names
@@ -91,8 +91,7 @@ def convert_data(
     """
     path, target, folder = user_path(data), user_path(out), path_or_none(images)
     given = {"images": images, "classes": classes, "split": split, "class_name": class_name, "class_key": class_key}
-    if format not in CONVERT_OPTIONS:
-        raise InputError(f"format {format!r}: expected one of {', '.join(CONVERT_OPTIONS)}")
+    check_choice("format", format, CONVERT_OPTIONS)
     for option, value in given.items():
         if value is not None and option not in CONVERT_OPTIONS[format]:
             raise InputError(f"{option}: the format {format} has none; leave it out")
@@ -133,8 +132,7 @@ def export_data(data: FilePath, images: FilePath | None, out: FilePath, *, forma
     """
     path, target = user_path(data), user_path(out)
     split = usual_split(split)
-    if format not in WRITERS:
-        raise InputError(f"format {format!r}: expected one of {', '.join(WRITERS)}")
+    check_choice("format", format, WRITERS)
     if not split.isidentifier():
         raise InputError(f"--split {split}: expected a word such as train, val or test; give another name")
     file, folder = _open_with_images(path, path_or_none(images))
@@ -269,13 +267,6 @@ def count_objects(file: CocoFile) -> str:
     return f"{len(file['images'])} images, {len(file['annotations'])} objects"
 
 
-def _read(path: Path, images: Path | None, document: object = None) -> CocoFile:
-    """Read a COCO file, unless its content is given, and print what had to be repaired."""
-    file, remarks = read_and_repair(path, document=document, images=images)
-    say(*remarks)
-    return file
-
-
 def _check_classes(path: Path, file: CocoFile) -> None:
     """Raise InputError for photos without any object, whose classes nothing names."""
     if not file["categories"]:
@@ -293,7 +284,9 @@ def _open_whole(path: Path, images: Path | None, split: str | None = None) -> tu
     document = read_json(path) if path.suffix.lower() == ".json" else None
     if is_coco(document):
         folder = _image_folder(path, document, images)
-        return _read(path, folder, document), folder
+        file, remarks = read_and_repair(path, document=document, images=folder)
+        say(*remarks)
+        return file, folder
     found = find_dataset(path, images)
     source = found.read(*found.usual if split is None else [found.name_of(split)])
     if len(source.splits) != 1:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from rtmdet.core.arguments import checked
+from rtmdet.core.arguments import check_choice, checked
 from rtmdet.core.backend import MOST_CANDIDATES, detect
 from rtmdet.core.boxes import pairwise_iou
 from rtmdet.core.class_colors import Color
@@ -68,7 +68,7 @@ def draw_feature_maps(
     a weights file, or the folder of a run, whose last.pth is taken; `image`, `score` and `color` are those of a
     Detector's call; `labels=False` draws boxes without texts. Raises InputError.
     """
-    _check("reduction", reduction, REDUCTIONS)
+    check_choice("reduction", reduction, REDUCTIONS)
     if topk < 1:
         raise InputError(f"topk {topk}: expected at least 1 channel")
     detector, pixels = _open(detector, image, color)
@@ -120,8 +120,8 @@ def draw_box_am(
     what the detector found in this image with tile=0; by default all above `score`. `detector`, `image`, `score`,
     `labels` and `color` as for `draw_feature_maps`. Raises InputError, also if nothing is detected.
     """
-    _check("method", method, CAPTIONS)
-    _check("target", target, TARGETS)
+    check_choice("method", method, CAPTIONS)
+    check_choice("target", target, TARGETS)
     detector, pixels = _open(detector, image, color)
     chosen = _layer_names(BOX_AM_LAYERS if layers is None else layers)
     with _evaluating(detector):
@@ -297,11 +297,6 @@ def _open(detector: Detector | FilePath, image: ImageInput, color: str) -> tuple
     if given.path is not None:
         say(*depth_remarks([given.path], opened.value_range))
     return opened, given.pixels
-
-
-def _check(name: str, value: str, known: Sequence[str] | dict[str, str]) -> None:
-    if value not in known:
-        raise InputError(f"{name} {value!r}: expected one of {', '.join(known)}")
 
 
 def _size(pixels: np.ndarray) -> tuple[int, int]:

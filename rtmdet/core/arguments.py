@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache, wraps
 from inspect import signature
 from numbers import Integral, Real
@@ -89,6 +89,12 @@ def _fitted(name: str, value: Any, kind: Any) -> object:
     if not _fits(plain, kind):
         raise InputError(f"{name}: expected {' or '.join(_words(kind))}, found {shown(value)}")
     return plain
+
+
+def check_choice(name: str, value: str, known: Collection[str]) -> None:
+    """Raise InputError unless the value of an argument is one of the `known` ones."""
+    if value not in known:
+        raise InputError(f"{name} {value!r}: expected one of {', '.join(known)}")
 
 
 def unusable_device(device: object, error: Exception) -> InputError:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import yaml
 
+from rtmdet.core.arguments import check_choice
 from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import shown
@@ -261,8 +262,7 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
     Raises InputError if the split, or a data.yaml with other classes, exists already, and for images that differ only
     in their suffix: they would share a label file.
     """
-    if split not in SPLITS:
-        raise InputError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
+    check_choice("split", split, SPLITS)
     for folder in (out / "labels" / split, out / "images" / split):
         if folder.exists():
             raise InputError(f"{folder} exists already; give another --out or --split")
