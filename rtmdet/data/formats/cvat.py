@@ -30,6 +30,7 @@ from rtmdet.data.formats.labeled_image import (
     choose_category_ids,
     convert_files,
     ellipse,
+    rotated_box,
 )
 from rtmdet.data.formats.xml_file import parse_number, read_xml, root_tag
 from rtmdet.data.image_names import ImageNames
@@ -140,9 +141,7 @@ def _box(where: str, shape: Element) -> Outline:
         )
     if not (angle := _angle(where, shape)):
         return None, (left, top, right, bottom)
-    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
-    cosine, sine, center = math.cos(angle), math.sin(angle), corners.mean(0)
-    return around((corners - center) @ np.array([[cosine, sine], [-sine, cosine]]) + center)
+    return rotated_box((left + right) / 2, (top + bottom) / 2, right - left, bottom - top, angle=angle)
 
 
 def _polygon(where: str, shape: Element) -> Outline:

@@ -21,6 +21,7 @@ from rtmdet.data.images import check_size, image_size
 from rtmdet.data.json_file import write_json
 from rtmdet.data.split_names import group_files, only_file, unused_remark
 
+CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])  # (x, y) of a box around 0, in halves of its sides
 ROUND_VERTICES = 64  # vertices of the polygon for a circle or an ellipse
 
 WRONG_PIXELS = "too many to be an accident: are these the images that were labeled?"
@@ -83,6 +84,12 @@ def around(polygon: np.ndarray) -> Outline:
     """A polygon (V, 2) with the box around it."""
     (left, top), (right, bottom) = polygon.min(0).tolist(), polygon.max(0).tolist()
     return polygon, (left, top, right, bottom)
+
+
+def rotated_box(x: float, y: float, width: float, height: float, *, angle: float = 0.0) -> Outline:
+    """A box around (x, y), rotated by `angle` radians from x to y; its polygon begins at the top left corner."""
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return around(CORNERS * (width / 2, height / 2) @ np.array([[cosine, sine], [-sine, cosine]]) + (x, y))
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float, *, angle: float = 0.0) -> Outline:

@@ -5,15 +5,12 @@ ymax are the last pixels inside. So a box in continuous pixels is xmin - 1, ymin
 W is as wide as the image. Not written with hotcoco, which drops the folders of the images and writes no lists.
 """
 
-import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
-
-import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shown
@@ -25,10 +22,11 @@ from rtmdet.data.formats.labeled_image import (
     FoundSplits,
     LabeledImage,
     LabeledObject,
+    Outline,
     Split,
-    around,
     assemble,
     choose_category_ids,
+    rotated_box,
 )
 from rtmdet.data.formats.voc_lists import LISTS, find_lists, find_unlisted, join_years, read_list
 from rtmdet.data.formats.xml_file import parse_number, read_xml, root_tag
@@ -128,7 +126,7 @@ def _read_object(where: str, element: Element) -> LabeledObject:
         raise InputError(f"{where}: expected a class under <name>, found none; add it")
     difficult = (element.findtext("difficult") or "").strip() == "1"
     if (rotated := element.find("robndbox")) is not None:
-        return LabeledObject(where, name, around(_rotated_corners(where, rotated)), difficult)
+        return LabeledObject(where, name, _rotated_outline(where, rotated), difficult)
     box = element.find("bndbox")
     if box is None:
         old = element.find("polygon") is not None
@@ -143,15 +141,12 @@ def _read_object(where: str, element: Element) -> LabeledObject:
     return LabeledObject(where, name, (None, (left - 1, top - 1, right, bottom)), difficult)
 
 
-def _rotated_corners(where: str, box: Element) -> np.ndarray:
-    """The corners (4, 2) of roLabelImg's <robndbox>: center, size, and the angle in radians from x to y."""
+def _rotated_outline(where: str, box: Element) -> Outline:
+    """The outline of roLabelImg's <robndbox>: center, size, and the angle in radians from x to y."""
     x, y, width, height, angle = (_number(where, box, key) for key in ("cx", "cy", "w", "h", "angle"))
     if width < 0 or height < 0:
         raise InputError(f"{where}: expected <w> and <h> of at least 0, found {width:g}, {height:g}; correct the box")
-    along = np.array([math.cos(angle), math.sin(angle)]) * width / 2
-    across = np.array([-math.sin(angle), math.cos(angle)]) * height / 2
-    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
-    return np.array([x, y]) + np.array([one * along + other * across for one, other in signs])
+    return rotated_box(x, y, width, height, angle=angle)
 
 
 def _number(where: str, element: Element, key: str) -> float:

@@ -28,7 +28,7 @@ from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
 from rtmdet.data.files import as_on_disk, comparable, files_below, spread
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.formats.label_files import copy_image, label_names, outlines_remark
-from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, Split, around, assemble
+from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, Split, around, assemble, rotated_box
 from rtmdet.data.formats.yolo_layout import YoloLayout, read_data_yaml, read_layout, split_images
 from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES
 from rtmdet.data.split_names import SPLITS
@@ -243,14 +243,8 @@ def _read_object(line: _Line, layout: YoloLayout, *, box_only: bool) -> LabeledO
         raise InputError(
             f"{where}: expected fractions of the image's size within 0 .. 1, found {shown(text)}; are they pixels?"
         )
-    points = _corners(values) if len(values) == 4 else values.reshape(-1, 2)
-    return LabeledObject(where, layout.names[int(label)], around(points))  # a box may extend beyond the image
-
-
-def _corners(values: np.ndarray) -> np.ndarray:
-    """Center and size (4,) -> top left, top right, bottom right, bottom left (4, 2)."""
-    center, half = values[:2], values[2:] / 2
-    return center + half * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    outline = rotated_box(*values.tolist()) if len(values) == 4 else around(values.reshape(-1, 2))
+    return LabeledObject(where, layout.names[int(label)], outline)  # a box may extend beyond the image
 
 
 def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
