@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from rtmdet.core.arrays import Array
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
-from rtmdet.core.nms import ORIGINAL, NmsSettings
+from rtmdet.core.nms import ORIGINAL, VOTER_SHARE, NmsSettings
 from rtmdet.core.strides import STRIDES
 
 CANDIDATES = 30  # (prior, class) pairs per level for each box that is wanted: many overlap
@@ -41,7 +41,7 @@ class Selection:
     @property
     def least_score(self) -> float:
         """The score from which on predictions are candidates: those that vote need less than detections do."""
-        return self.nms.least_score(self.score_threshold)
+        return VOTER_SHARE * self.score_threshold if self.nms.box_voting else self.score_threshold
 
     def without_voting(self) -> "Selection":
         """The same with NMS alone."""

@@ -29,10 +29,6 @@ class NmsSettings:
     def __str__(self) -> str:
         return f"IoU {self.iou_threshold:g}{' with box voting' if self.box_voting else ''}"
 
-    def least_score(self, score_threshold: float) -> float:
-        """The score from which on candidates matter where detections need `score_threshold`."""
-        return VOTER_SHARE * score_threshold if self.box_voting else score_threshold
-
     def vote(self, kept: Detections, candidates: Detections) -> Detections:
         """Each box of `kept` (D,) moved to the weighted mean of the candidates (C,) of its class, it among them.
 
