@@ -42,7 +42,8 @@ class ImageNames:
 
     def _beside(self, name: str) -> list[str]:
         """The files that differ from a name only in their suffix, if at all; HEIC photos if there are no others."""
-        stem = str(PurePosixPath(name).with_suffix("")) if _has_image_suffix(name) else name
+        path, known = PurePosixPath(name), (*IMAGE_SUFFIXES, *HEIC_SUFFIXES)
+        stem = str(path.with_suffix("")) if path.suffix.lower() in known else name
         found = (
             [file for end in ends for file in self._nearest(stem + end)] for ends in (IMAGE_SUFFIXES, HEIC_SUFFIXES)
         )
@@ -82,10 +83,6 @@ class ImageNames:
         }
         best = max(ranks.values(), default=None)
         return [file for file, rank in ranks.items() if rank == best]
-
-
-def _has_image_suffix(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in (*IMAGE_SUFFIXES, *HEIC_SUFFIXES)
 
 
 def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -1,7 +1,7 @@
 """Tells by its name whether a file or folder is for training, validation or test."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,16 +52,11 @@ def by_split(things: Iterable[T], name: Callable[[T], Path]) -> tuple[dict[str, 
     return found, unnamed
 
 
-def group_by_split(path: Path, files: Iterable[Path]) -> tuple[dict[str, list[Path]], list[Path]]:
-    """The files or folders below `path` of each split, and those of none."""
-    return by_split(sorted(files), lambda file: file.relative_to(path))
-
-
-def group_files(path: Path, files: Sequence[Path]) -> tuple[dict[str, list[Path]], list[Path]]:
-    """The files of each split, and those of none; if the path itself is the file, it is for training."""
+def group_files(path: Path, files: Collection[Path]) -> tuple[dict[str, list[Path]], list[Path]]:
+    """The files or folders below `path` of each split, and those of none; if it is itself the file, it is train."""
     if path.is_file():
         return ({"train": [path]} if files else {}), []
-    return group_by_split(path, files)
+    return by_split(sorted(files), lambda file: file.relative_to(path))
 
 
 def unused_remark(path: Path, unnamed: Sequence[object]) -> list[str]:

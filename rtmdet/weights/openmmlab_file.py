@@ -123,7 +123,7 @@ def openmmlab_config(facts: ModelFacts) -> str:
     channels = scaled_channels(size.widen)[2:]
     text = _CONFIG.substitute(
         size=facts.size,
-        classes=_literal(facts.classes),
+        classes=repr(facts.classes).replace("{", "\\x7b"),  # mmengine would replace {{ }} before it reads the code
         palette=class_colors(facts.classes),
         mean=list(BGR_MEAN),
         std=list(BGR_STD),
@@ -143,8 +143,3 @@ def openmmlab_config(facts: ModelFacts) -> str:
         letterbox=(_SQUARE if width == height else _OBLONG).format(width, height, PAD_VALUE),
     )
     return text.encode(errors="backslashreplace").decode()  # half characters cannot be written, their escapes can
-
-
-def _literal(names: tuple[str, ...]) -> str:
-    """The names as Python code; mmengine would replace {{ }} in the text before it reads it as code."""
-    return repr(names).replace("{", "\\x7b")

@@ -1,6 +1,6 @@
 """Labels of other formats beside those that are read: a data set has one format, the others get a remark."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,7 +29,10 @@ def labels_beside(path: Path, format: str, documents: Mapping[Path, object]) -> 
     read = [file for file, content in documents.items() if format == "COCO" and is_coco(content)]
     results = [file.relative_to(path).as_posix() for file, content in documents.items() if _is_results(content)]
     remarks = [f"{path}: {name} has detections, which are no labels: not read (see rtmdet label)" for name in results]
-    for kind, files in _by_format(path, format, documents).items():
+    others: dict[str, list[Path]] = {}
+    for kind, file in _with_formats(path, format, documents):
+        others.setdefault(kind, []).append(file)
+    for kind, files in others.items():
         if kind != format:
             some = files[0].relative_to(path).as_posix()
             text = f"{path}: {kind} labels, such as {some}, are not read, since the {format} labels are"
@@ -44,15 +47,8 @@ def _is_results(document: object) -> bool:
     return isinstance(first, dict) and {"image_id", "category_id", "score"} <= first.keys()
 
 
-def _by_format(path: Path, format: str, documents: Mapping[Path, object]) -> dict[str, Sequence[Path]]:
-    """Some label files of each format below the path of a data set in one of them."""
-    found: dict[str, list[Path]] = {}
-    for kind, file in _with_formats(path, format, documents):
-        found.setdefault(kind, []).append(file)
-    return dict(found)
-
-
 def _with_formats(path: Path, format: str, documents: Mapping[Path, object]) -> Iterator[tuple[str, Path]]:
+    """Some label files of each format below the path of a data set in one of them."""
     for file, content in (documents or dict(_few_documents(path))).items():
         yield from ((kind, file) for kind, holds in OF_JSON.items() if holds(content))
     others: dict[Path, list[Path]] = {}

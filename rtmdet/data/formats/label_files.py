@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -13,7 +13,7 @@ from rtmdet.data.files import as_on_disk, comparable, files_below
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labeled_image import FoundSplits, Split
 from rtmdet.data.images import IMAGE_SUFFIXES
-from rtmdet.data.split_names import group_by_split, unused_remark
+from rtmdet.data.split_names import group_files, unused_remark
 
 LABEL_FOLDERS = ("annotations", "labels", "ann", "xml", "xmls", "json", "jsons", "labelme")  # in any letter case
 IMAGE_FOLDERS = ("JPEGImages", "images", "imgs", "img", "data")
@@ -85,9 +85,9 @@ def read_all(
     return found
 
 
-def convert_folders(convert: Callable[..., Split], path: Path, folders: Iterable[Path]) -> FoundSplits:
+def convert_folders(convert: Callable[..., Split], path: Path, folders: Collection[Path]) -> FoundSplits:
     """The splits that these folders of label files at or below `path` are; one may be inside another."""
-    groups, unnamed = group_by_split(path, folders)
+    groups, unnamed = group_files(path, folders)
     converts = {
         name: partial(convert, Path(os.path.commonpath(groups[name])), folders=frozenset(groups[name]))
         for name in groups

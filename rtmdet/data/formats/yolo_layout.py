@@ -231,7 +231,7 @@ def _listed(path: Path, root: Path) -> list[Path]:
     files: list[Path] = []
     home = os.path.abspath(root)
     listed: dict[Path, dict[str, list[str]]] = {}
-    for line in _lines(path):
+    for line in filter(None, map(str.strip, read_text(path, "text file").splitlines())):
         given = Path(line.replace("\\", "/"))
         direct = [os.path.abspath(base / given) for base in (path.parent, root)]
         tails = (
@@ -255,8 +255,3 @@ def _listed_names(path: Path) -> list[str]:
             "line if it is none: then those below have other numbers"
         )
     return lines
-
-
-def _lines(path: Path) -> list[str]:
-    """The lines of a text file that are not empty."""
-    return [line.strip() for line in read_text(path, "text file").splitlines() if line.strip()]
