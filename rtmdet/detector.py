@@ -319,7 +319,8 @@ class Detector:
         """What becomes a detection: by the score threshold of each class and the NMS threshold, None: the own one."""
         own = self.facts.nms
         nms = own if iou_threshold is None else replace(own, iou_threshold=iou_threshold)
-        return Selection.by_class(thresholds, nms, max_detections=max_detections)
+        different = tuple(thresholds) if len(set(thresholds)) > 1 else ()
+        return Selection(min(thresholds), nms, class_thresholds=different).for_most(max_detections)
 
     def _detect(self, images: "Sequence[OpenedImage]", selection: Selection) -> list[Detections]:
         batch, places = self.preprocess([image.pixels for image in images])

@@ -42,7 +42,7 @@ def evaluate(
     """
     check_main_guard()
     loading = Loading(batch_size, workers, backend)
-    found = _open(detector)
+    found = detector if isinstance(detector, Detector) else Detector(detector)
     name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=path_or_none(data), images=path_or_none(images), split=split)
     say(*dataset.remarks)
@@ -157,8 +157,3 @@ def _folder(weights: Path, out: FilePath | None) -> Path:
     """Where the files of weights go: the folder `out`, else beside them, those of downloaded ones here."""
     downloaded = weights.parent.resolve() == cache_folder().resolve()
     return path_or_none(out) or (Path() if downloaded else weights.parent)
-
-
-def _open(detector: Detector | FilePath) -> Detector:
-    """A detector itself, or that of a weights file or of a run's folder (its last.pth). Raises InputError."""
-    return detector if isinstance(detector, Detector) else Detector(detector)

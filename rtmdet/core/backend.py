@@ -27,12 +27,6 @@ class Selection:
     max_detections: int = 300  # of an image
     class_thresholds: tuple[float, ...] = ()  # scores reach that of their class; `detect` adds this to a backend
 
-    @classmethod
-    def by_class(cls, thresholds: Sequence[float], nms: NmsSettings, *, max_detections: int) -> "Selection":
-        """With the score threshold of each of the K classes."""
-        different = tuple(thresholds) if len(set(thresholds)) > 1 else ()
-        return cls(min(thresholds), nms, class_thresholds=different).for_most(max_detections)
-
     def for_most(self, max_detections: int) -> "Selection":
         """The same for another number of detections, from fewer candidates where few are wanted: that is faster."""
         nms_pre = min(max(CANDIDATES * max_detections, LEAST_CANDIDATES), MOST_CANDIDATES)

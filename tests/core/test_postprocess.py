@@ -250,7 +250,7 @@ def test_many_wanted_boxes_have_as_many_candidates_as_in_the_original() -> None:
     outputs.logits[0][0, 0, :, 1::2] = logit(0.8)
     outputs.distances[0][0, 0, :, 1::2], outputs.distances[0][0, 2, :, 1::2] = 12.0, -4.0  # on the neighbor's box
     for most, found in ((100, 100), (2000, 3200)):
-        selection = Selection.by_class([0.3], NmsSettings(1.0), max_detections=most)
+        selection = Selection(0.3, NmsSettings(1.0)).for_most(most)
         (kept,) = postprocess(outputs, replace(selection, nms=NmsSettings(1.0)), input_size=(640, 640))
         assert len(kept) == min(found, most)
 
