@@ -91,7 +91,7 @@ def is_stateless(model: nn.Module) -> bool:
 
 
 def open_checkpoint(
-    path: Path, *, size: str | None, device: str, fold: bool, half: bool = False
+    path: Path, *, size: str | None, device: str, fold: bool, half: bool
 ) -> tuple[TorchBackend, ModelFacts]:
     """The network of a weights file and what the file says about it. Raises InputError.
 

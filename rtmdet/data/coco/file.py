@@ -109,7 +109,7 @@ def read_and_repair(
 
 
 def read_sound(
-    path: Path, classes: Collection[str] = (), document: object = None, *, images: Path | None = None
+    path: Path, classes: Collection[str] = (), document: object = None, *, images: Path | None
 ) -> tuple[CocoFile, list[CocoCategory]]:
     """The usable entries, and the categories removed because they are only the supercategory of others.
 

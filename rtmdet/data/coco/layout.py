@@ -19,7 +19,7 @@ TRIED_NAMES = 10  # image names of a file that are looked for in each candidate 
 
 
 def place_coco(
-    path: Path, files: Mapping[str, list[Path]], documents: Mapping[Path, object], images: Path | None = None
+    path: Path, files: Mapping[str, list[Path]], documents: Mapping[Path, object], images: Path | None
 ) -> dict[str, tuple[Path, Path]]:
     """The only COCO file and the image folder of each split, of its `files` below a path.
 

@@ -149,7 +149,7 @@ def assemble(
     images: Sequence[LabeledImage],
     folder: Path,
     ids: Mapping[str, int],
-    remarks: Sequence[str] = (),
+    remarks: Sequence[str],
     *,
     first_id: int = 1,
 ) -> Split:
@@ -195,7 +195,7 @@ def _in_pixels(found: LabeledObject, size: tuple[int, int]) -> Outline:
     return around(polygon * size[::-1])
 
 
-def _clip(where: str, outline: Outline, size: tuple[int, int], *, outside: bool = False) -> Outline:
+def _clip(where: str, outline: Outline, size: tuple[int, int], *, outside: bool) -> Outline:
     """The outline, clipped if it extends beyond an image of (H, W). Raises InputError if it is outside.
 
     A box under 1 pixel wide or high counts as inside: training skips it. With `outside` all others do, too.
