@@ -10,9 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import read_whole
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.image_names import ImageNames
+from rtmdet.data.images import read_header
 
 GRID = 16  # fingerprints compare neighbors on a grid of 16 x 16
 NEAR = 20  # near copies differ in at most this many of 256 bits
@@ -145,9 +147,10 @@ def _decode_fingerprints(content: bytes) -> np.ndarray | None:
     """The fingerprints of an image file, decoded at an eighth of its size if that is large enough."""
     data = np.frombuffer(content, np.uint8)
     try:
+        read_header("", content)  # raises before anything too large is decoded
         image = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
         if image is not None and min(image.shape) < _MIN_SIDE:
             image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-    except cv2.error:
+    except (cv2.error, InputError):
         return None
     return None if image is None else fingerprints(image)

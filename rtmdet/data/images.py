@@ -4,6 +4,7 @@ Legend: H, W height and width after EXIF rotation.
 """
 
 import io
+import math
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from PIL import Image
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import ValueRange, exif_orientation, to_8_bits, upright
 from rtmdet.core.whole_file import read_whole
-from rtmdet.data.tiff import bands_as_colors, why_unsupported
+from rtmdet.data.tiff import bands_as_colors, stored_size, why_unsupported
 
 # OpenCV's own messages about files that we report, and Pillow's warning at half of its limit. Set once for the whole
 # process: restoring level and filters after each file would race between threads.
@@ -64,9 +65,8 @@ def decode_values(path: str | Path, data: bytes, *, keep_16_bits: bool = True) -
     """
     if why := why_unsupported(data, keep_16_bits=keep_16_bits):
         raise InputError(f"{path}: {why}")
-    data, orientation = bands_as_colors(data), 1
-    with suppress(_UnreadableHeaderError):  # OpenCV may read formats that Pillow cannot
-        orientation = read_header(path, data).orientation
+    orientation = read_header(path, data).orientation  # also raises for what OpenCV would decode at any size
+    data = bands_as_colors(data)
     ours = _is_avif(data)  # which OpenCV does not rotate
     flags = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if keep_16_bits else 0)
     try:
@@ -132,7 +132,7 @@ def size_remedy(size: tuple[int, int], given: tuple[int, int], *, turned: bool) 
 
 
 class _UnreadableHeaderError(InputError):
-    """Pillow cannot read the header."""
+    """The header is of no kind that is known."""
 
 
 class ImageHeader(NamedTuple):
@@ -148,16 +148,20 @@ def read_header(path: str | Path, data: bytes) -> ImageHeader:
     Raises InputError if it is not readable, or the image has more pixels than Pillow's limit.
     """
     try:
-        with Image.open(io.BytesIO(bands_as_colors(data))) as image:
-            width, height = image.size
-            orientation = exif_orientation(image)
+        if (stored := stored_size(data)) is not None:
+            width, height, orientation = stored
+            if width * height > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise Image.DecompressionBombError
+        else:
+            with Image.open(io.BytesIO(data)) as image:
+                (width, height), orientation = image.size, exif_orientation(image)
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise InputError(
             f"{path}: expected an image of at most {most / 1e6:.0f} million pixels, found a larger one; cut it into "
             "tiles of a few thousand pixels a side"
         ) from error
-    except Exception as error:  # Pillow raises a dozen types for a damaged header
+    except Exception as error:  # Pillow and struct raise a dozen types for a damaged header
         raise _UnreadableHeaderError(f"{path}: {_why_undecodable(path, data)}") from error
     return ImageHeader((width, height) if orientation >= 5 else (height, width), orientation)
 

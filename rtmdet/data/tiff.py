@@ -1,4 +1,4 @@
-"""The header of a TIFF: which values are not read, and bands of gray as the colors that they are.
+"""The header of a TIFF: its size, which values are not read, and bands of gray as the colors that they are.
 
 Reference: TIFF 6.0; BigTIFF has the same fields, with places in the file of 8 bytes.
 """
@@ -6,9 +6,10 @@ Reference: TIFF 6.0; BigTIFF has the same fields, with places in the file of 8 b
 import struct
 
 _ORDERS = {b"II*\0": ("<", "I"), b"MM\0*": (">", "I"), b"II+\0": ("<", "Q"), b"MM\0+": (">", "Q")}  # as in struct
-_BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _EXTRA, _FORMAT = 258, 262, 277, 284, 338, 339  # tags
+_WIDTH, _LENGTH, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANAR = 256, 257, 258, 262, 274, 277, 284  # tags
+_EXTRA, _FORMAT = 338, 339  # tags
 _GRAY, _RGB, _SEPARATE = 1, 2, 2
-_SHORT = 3
+_CODES = {3: "H", 4: "I", 16: "Q"}  # of numbers of 16, 32 and 64 bits
 _FORMATS = {2: "signed integers", 3: "floating-point numbers", 5: "complex integers", 6: "complex numbers"}
 _MOST_BANDS = 4  # that OpenCV decodes
 
@@ -19,6 +20,20 @@ def bits_per_value(data: bytes) -> int | None:
         return _Header(data).first(_BITS, 0) or None
     except (KeyError, struct.error):
         return None
+
+
+def stored_size(data: bytes) -> tuple[int, int, int] | None:
+    """Width, height and orientation, 1 .. 8, in a file's bytes, of the kinds that Pillow does not know, too.
+
+    None if they are not a TIFF. Raises KeyError or struct.error for a damaged one.
+    """
+    if data[:4] not in _ORDERS:
+        return None
+    header = _Header(data)
+    width, height, orientation = header.first(_WIDTH, 0), header.first(_LENGTH, 0), header.first(_ORIENTATION, 1)
+    if not width * height:
+        raise KeyError("no size")
+    return width, height, orientation if orientation in range(1, 9) else 1
 
 
 def why_unsupported(data: bytes, *, keep_16_bits: bool) -> str:
@@ -70,21 +85,21 @@ class _Header:
         count_code = "Q" if self._wide == 8 else "H"
         begin, size = place + struct.calcsize(count_code), 4 + 2 * self._wide
         fields = range(begin, begin + min(self._read(count_code, place), 4096) * size, size)
-        self._fields = {self._read("H", field): field for field in fields}
+        self._fields = {self._read("H", field): field for field in reversed(fields)}  # as libtiff, the first of a tag
 
     def _read(self, code: str, place: int) -> int:
         (value,) = struct.unpack_from(self._order + code, self._data, place)
         return int(value)
 
     def first(self, tag: int, default: int) -> int:
-        """The first value of a field of 16-bit numbers."""
+        """The first value of a field of whole numbers."""
         field = self._fields.get(tag)
-        if field is None or self._read("H", field + 2) != _SHORT:
+        if field is None or (code := _CODES.get(self._read("H", field + 2))) is None:
             return default
         place = field + 4 + self._wide
-        if 2 * self._read(self._number, field + 4) > self._wide:
+        if struct.calcsize(code) * self._read(self._number, field + 4) > self._wide:
             place = self._read(self._number, place)
-        return self._read("H", place)
+        return self._read(code, place)
 
     def tagged_rgb(self) -> bytes:
         """The file with its first three bands as RGB, and one or no band more."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
@@ -44,6 +45,13 @@ def test_equal_and_near_copies_are_found(tmp_path: Path) -> None:
     groups, remark = group_copies(file, tmp_path)
     assert groups == [{1, 3}, {2, 4, 7}, {5, 6}]
     assert remark == "copies and near copies: 7 images of 3 different photos, kept in the same split"
+
+
+def test_pictures_beyond_the_limit_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path, [photo(1), photo(1)[:, ::-1], *map(photo, range(2, 6))])
+    assert group_copies(file, tmp_path)[0] == [{1, 2}]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)  # they have 96 x 128 = 12,288
+    assert group_copies(file, tmp_path)[0] == []
 
 
 def test_without_copies_nothing_is_reported(tmp_path: Path) -> None:

@@ -188,6 +188,16 @@ def test_an_image_beyond_the_limit_is_rejected(tmp_path: Path, monkeypatch: pyte
     assert read_image(path).shape == (48, 64, 3)
 
 
+def test_what_only_opencv_knows_is_refused_undecoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else would tell its size: a small file may have billions of pixels."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(cv2.imencode(".hdr", photo().astype(np.float32) / 255)[1].tobytes())
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    for read in (read_image, image_size):
+        with pytest.raises(InputError, match=r"a\.jpg: expected an image, found a file that cannot be decoded"):
+            read(path)
+
+
 def test_reading_leaves_the_log_level_of_opencv_alone(tmp_path: Path) -> None:
     """The level belongs to the whole process: threads that set and restore it would race."""
     before = cv2.utils.logging.getLogLevel()
