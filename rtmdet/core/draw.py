@@ -4,6 +4,7 @@ All images are (H, W, 3) uint8 RGB and are not modified: every function returns 
 pixels of the drawn image. Dimension legend: N boxes or outlines, V vertices.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,11 +73,14 @@ def text_scale(height: float) -> float:
 
 def shorten_text(text: str, width: int, scale: float, thickness: int = 1) -> str:
     """The text, or as much of its beginning as fits into `width` pixels."""
-    kept, shown = len(text), text
-    while kept and cv2.getTextSize(shown, FONT, scale, thickness)[0][0] > width:
-        kept -= 1
-        shown = f"{text[:kept]}..."
-    return shown
+
+    def too_wide(shown: str) -> bool:
+        return cv2.getTextSize(shown, FONT, scale, thickness)[0][0] > width
+
+    text = text[: max(width, 0) + 1]  # no letter is narrower than a pixel
+    if not text or not too_wide(text):
+        return text
+    return f"{text[: bisect_left(range(1, len(text)), True, key=lambda kept: too_wide(f'{text[:kept]}...'))]}..."
 
 
 def contrasting(color: Color) -> Color:

@@ -9,12 +9,14 @@ import torch
 
 from rtmdet.core.detections import Detections
 from rtmdet.core.draw import (
+    FONT,
     _place_label,
     contrasting,
     draw_boxes,
     draw_polygons,
     line_width,
     save_image,
+    shorten_text,
 )
 from rtmdet.core.errors import InputError
 from rtmdet.viz.grid import fit_image, grid
@@ -79,6 +81,20 @@ def test_long_names_are_shortened_to_the_picture() -> None:
     assert not label.all()
     assert (drawn[label, -1] == GREEN).all()
     assert (drawn[:, :140] != drawn[0, 0]).any(axis=(0, 2)).sum() > 120  # and text fills most of the width
+
+
+@pytest.mark.parametrize("text", ["w" * 5_000_000, "wi" * 40, "wi", ""])
+def test_a_text_of_any_length_is_measured_a_few_times(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    measure, measured = cv2.getTextSize, list[str]()
+    monkeypatch.setattr(cv2, "getTextSize", lambda shown, *rest: measured.append(shown) or measure(shown, *rest))
+    for width in (0, 15, 100, 333, 5000):
+        measured.clear()
+        shown = shorten_text(text, width, 0.5)
+        assert len(measured) < 20
+        assert max(map(len, measured), default=0) < 6000
+        longest = text[: width + 1]  # the rule: letter by letter from the end
+        ends = [longest, *(f"{longest[:kept]}..." for kept in reversed(range(len(longest))))]
+        assert shown == next((end for end in ends if measure(end, FONT, 0.5, 1)[0][0] <= width), ends[-1])
 
 
 def test_lines_and_letters_grow_with_the_image() -> None:
