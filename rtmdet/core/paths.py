@@ -12,6 +12,7 @@ FilePath = str | os.PathLike[str]
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # of two letters at least: C:// is a drive of Windows
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')  # in the names of files on Windows
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # there, no files can have these names
+_MOST_BYTES = 120  # of a name; file systems take 255
 PYTHON_CONFIG = "a Python configuration, as OpenMMLab uses"  # nothing in it is run
 
 
@@ -38,7 +39,12 @@ def is_address(text: str) -> bool:
 
 
 def storable_name(text: str) -> str:
-    """A text as the name of a file or folder that every file system takes; _ if nothing of it can stay."""
+    """A text as the name of a file or folder that every file system takes; _ if nothing of it can stay.
+
+    Of a long one the middle is left out, so that there is room for more, and a suffix stays.
+    """
+    data = text.encode(errors="replace")  # a name in a file may have halves of letters
+    text = (data if len(data) <= _MOST_BYTES else data[:90] + data[90 - _MOST_BYTES :]).decode(errors="ignore")
     name = _FORBIDDEN.sub("_", text).strip(" .")
     return f"_{name}" if not name or _DEVICE.fullmatch(name) else name
 

@@ -37,6 +37,9 @@ def test_addresses(text: str, expected: bool) -> None:
         ("console", "console"),
         (" . ", "_"),
         ("球", "球"),
+        ("球" * 40, "球" * 40),
+        ("球" * 5000 + ".jpg", "球" * 30 + "球" * 8 + ".jpg"),  # no part of a letter
+        ("\ud800", "_"),  # half a letter
     ],
 )
 def test_storable_names(text: str, name: str) -> None:
