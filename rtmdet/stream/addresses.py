@@ -1,17 +1,16 @@
 """Images at http and https addresses, with a limit on the time and on the size."""
 
 import http.client
-import time
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import cast
+from typing import NoReturn, cast
 from urllib.parse import quote, unquote, urlsplit
-
-import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import storable_name
@@ -24,6 +23,11 @@ WAIT = 10.0  # seconds without an answer or a byte
 LONGEST = 60.0  # seconds for the whole image
 LARGEST = 100_000_000  # bytes
 _CHUNK = 1 << 16  # bytes
+
+
+class _NoFtp(urllib.request.FTPHandler):
+    def ftp_open(self, req: urllib.request.Request) -> NoReturn:
+        raise urllib.error.URLError("the server redirects to ftp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +50,17 @@ class ImageAddress:
         return 1
 
     def frames(self) -> Iterator[Frame]:
-        """The image, which is fetched when it is read."""
-        yield Frame(self, partial(_read, self.name, self.value_range))
-
-
-def _read(address: str, value_range: ValueRange | None) -> np.ndarray:
-    data = fetch(address)
-    check_image_bytes(address, data)
-    return decode_image(address, data, value_range)
+        """The image. Raises InputError if it cannot be fetched."""
+        data = fetch(self.name)  # here, in a thread that Ctrl-C leaves behind
+        check_image_bytes(self.name, data)
+        yield Frame(self, partial(decode_image, self.name, data, self.value_range))
 
 
 def _answer(address: str, wait: float) -> http.client.HTTPResponse:
     """The open answer of a server; letters beyond ASCII and spaces are written as browsers do."""
     quoted = quote(address, safe="%/:=&?~#+!$,;'@()*[]")
     request = urllib.request.Request(quoted, headers={"User-Agent": "rtmdet"})  # some servers refuse Python's own
-    return cast(http.client.HTTPResponse, urllib.request.urlopen(request, timeout=wait))
+    return cast(http.client.HTTPResponse, urllib.request.build_opener(_NoFtp).open(request, timeout=wait))
 
 
 def fetch(address: str, *, wait: float = WAIT, longest: float = LONGEST, largest: int = LARGEST) -> bytes:
@@ -69,8 +69,27 @@ def fetch(address: str, *, wait: float = WAIT, longest: float = LONGEST, largest
     Raises InputError where it cannot be reached, answers with an error, sends nothing for `wait` seconds, takes
     `longest` seconds, or is larger than `largest` bytes.
     """
-    end = time.monotonic() + longest
-    data = bytearray()
+    content: Future[bytes] = Future()
+    data, late = bytearray(), threading.Event()
+
+    def work() -> None:
+        try:
+            content.set_result(_fetch(address, data, late, wait=wait, largest=largest))
+        except BaseException as error:  # raised again by result()
+            content.set_exception(error)
+
+    # Nothing limits connecting, headers and parts of lines together. A thread that waits for them can be left behind.
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return content.result(longest)
+    except TimeoutError:
+        late.set()
+        data.clear()
+        raise InputError(f"{address}: not complete after {longest:g} seconds: download it by hand") from None
+
+
+def _fetch(address: str, data: bytearray, late: threading.Event, *, wait: float, largest: int) -> bytes:
+    """See `fetch`. Fills the empty `data`, and ends with the next piece if it is `late`."""
     try:
         with _answer(address, wait) as response:
             kind = response.headers.get_content_type()
@@ -79,12 +98,10 @@ def fetch(address: str, *, wait: float = WAIT, longest: float = LONGEST, largest
                     f"{address}: expected an image, the server sends a video or a camera's pictures: give an address "
                     "that ends in .mp4 or .mjpg, or that of its stream (rtsp://...)"
                 )
-            while chunk := response.read1(_CHUNK):  # what is there: a whole chunk may take long
+            while not late.is_set() and (chunk := response.read1(_CHUNK)):  # what is there, not a whole chunk
                 data += chunk
                 if len(data) > largest:
                     raise InputError(f"{address}: more than {largest / 1e6:g} MB: download it and give the file")
-                if time.monotonic() > end:
-                    raise InputError(f"{address}: not complete after {longest:g} seconds: download it by hand")
             missing = response.length
     except InputError:  # a ValueError, too
         raise

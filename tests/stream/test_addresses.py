@@ -22,6 +22,17 @@ class Handler(BaseHTTPRequestHandler):
     """Answers by the path."""
 
     def do_GET(self) -> None:
+        if self.path == "/ftp":
+            self.send_response(302)
+            self.send_header("Location", "ftp://127.0.0.1/photo.png")
+            self.end_headers()
+            return
+        if self.path in ("/header", "/length"):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n")
+            self.wfile.write(b"X: " if self.path == "/header" else b"\r\n")
+            while not self.server.released.wait(0.02):  # type: ignore[attr-defined]
+                self.wfile.write(b"0")
+            return
         if self.path.startswith("/missing"):
             self.send_error(404)
             return
@@ -73,9 +84,8 @@ def test_an_image_is_read(server: str) -> None:
     ],
 )
 def test_one_line_for_what_is_no_image(server: str, path: str, message: str) -> None:
-    (frame,) = ImageAddress(server + path).frames()
     with pytest.raises(InputError) as caught:
-        frame.read()
+        list(ImageAddress(server + path).frames())
     assert str(caught.value).startswith(f"{server}{path}: ")
     assert message in str(caught.value)
 
@@ -104,8 +114,13 @@ def test_limits(server: str) -> None:
         fetch(f"{server}/photo.png", largest=1)
     with pytest.raises(InputError, match=r"cannot be fetched \(no answer for 0\.1 seconds\)"):
         fetch(f"{server}/hang", wait=0.1)
-    with pytest.raises(InputError, match=r"slow: not complete after 0\.1 seconds"):
-        fetch(f"{server}/slow", longest=0.1)
+    for path in ("slow", "header", "length"):
+        with pytest.raises(InputError, match=rf"{path}: not complete after 0\.1 seconds"):
+            fetch(f"{server}/{path}", longest=0.1)
+    with pytest.raises(
+        InputError, match=r"ftp: cannot be fetched \(the server redirects to ftp\): check the address"
+    ):
+        fetch(f"{server}/ftp")
     with pytest.raises(InputError, match=r"http://127\.0\.0\.1:1/a\.jpg: cannot be fetched \(.*refused"):
         fetch("http://127.0.0.1:1/a.jpg")
     with pytest.raises(InputError, match="cannot be fetched"):
