@@ -14,6 +14,7 @@ from typing import TypeVar
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
+MOST_ROOM = 500_000_000  # bytes
 _POLL = 0.1  # seconds between looks at whether the consumer has gone
 _JOIN_TIMEOUT = 5.0  # seconds for a source to come back from waiting for its next picture
 
@@ -36,25 +37,33 @@ def _next(items: Iterator[Given]) -> Given | _End:
 
 
 def in_order(
-    function: Callable[[Given], Made], items: Iterable[Given], *, threads: int, ahead: int
+    function: Callable[[Given], Made],
+    items: Iterable[Given],
+    *,
+    threads: int,
+    ahead: int,
+    room: Callable[[Given], int] = lambda _: 0,
 ) -> Iterator[Made]:
     """`function` of each item, computed by a pool of threads, in the order of the items.
 
-    At most `ahead` results are begun and not yet taken; finished ones are not held back. What the function or the
-    items raise, Ctrl-C included, is raised in its place, after the results before it.
+    At most `ahead` results are begun and not yet taken, and none beyond MOST_ROOM of the bytes that their items need;
+    finished ones are not held back. What the function or the items raise, Ctrl-C included, is raised in its place,
+    after the results before it.
     """
-    waiting: deque[Future[Made]] = deque()
+    waiting: deque[tuple[int, Future[Made]]] = deque()
     upcoming = iter(items)
     with ThreadPoolExecutor(threads) as pool:
         try:
             while not isinstance(item := _next(upcoming), _End):
-                waiting.append(pool.submit(function, item))
-                while waiting and (len(waiting) >= ahead or waiting[0].done()):
-                    yield waiting.popleft().result()
+                waiting.append((room(item), pool.submit(function, item)))
+                while waiting and (
+                    len(waiting) >= ahead or sum(need for need, _ in waiting) > MOST_ROOM or waiting[0][1].done()
+                ):
+                    yield waiting.popleft()[1].result()
             while waiting:
-                yield waiting.popleft().result()
+                yield waiting.popleft()[1].result()
         finally:
-            for future in waiting:
+            for _, future in waiting:
                 future.cancel()
     if item.error is not None:
         raise item.error

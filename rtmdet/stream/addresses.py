@@ -7,7 +7,6 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NoReturn, cast
 from urllib.parse import quote, unquote, urlsplit
@@ -16,8 +15,8 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.paths import storable_name
 from rtmdet.core.pictures import ValueRange
 from rtmdet.core.wording import one_line
-from rtmdet.data.images import check_image_bytes, decode_image
-from rtmdet.stream.frames import Frame
+from rtmdet.data.images import check_image_bytes
+from rtmdet.stream.frames import Frame, encoded_frame
 
 WAIT = 10.0  # seconds without an answer or a byte
 LONGEST = 60.0  # seconds for the whole image
@@ -53,7 +52,7 @@ class ImageAddress:
         """The image. Raises InputError if it cannot be fetched."""
         data = fetch(self.name)  # here, in a thread that Ctrl-C leaves behind
         check_image_bytes(self.name, data)
-        yield Frame(self, partial(decode_image, self.name, data, self.value_range))
+        yield encoded_frame(self, data, self.value_range)
 
 
 def _answer(address: str, wait: float) -> http.client.HTTPResponse:

@@ -4,7 +4,7 @@ Legend: H, W height and width of the network's input, B pictures of a batch, K c
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from rtmdet.core.backend import detect as run_backend
 from rtmdet.core.detections import Detections, InMemory
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
-from rtmdet.core.threads import in_order, prefetched
+from rtmdet.core.threads import MOST_ROOM, in_order, prefetched
 from rtmdet.core.tiling import Tiling
 from rtmdet.detector import Detector, OpenedImage
 from rtmdet.stream.frames import Failure, Frame, Source
@@ -89,26 +89,33 @@ def detect_frames(
 ) -> Iterator[Result | Failure]:
     """What is found in each picture of the sources, in their order; the network runs in the caller's thread.
 
-    Memory holds a few batches at most; of pictures to be cut, which may be very large, one and the next. A live
-    source is answered frame by frame.
+    Memory holds a few batches at most, less of large pictures; of those to be cut, one and the next. A live source is
+    answered frame by frame.
     """
     live, tiled = any(source.live for source in sources), settings.tiling is not None
     size = 1 if live or tiled else settings.batch
     views = [] if tiled else choose_views(detector.input_size, augmented=settings.augmented)
     ahead = 1 if live else 2 if tiled else size + READERS
     frames = prefetched(frames_of(sources), ahead=1 if live else READERS)
-    ready = in_order(partial(_prepare, views), frames, threads=1 if tiled else READERS, ahead=ahead)
+    threads = 1 if tiled else READERS
+    ready = in_order(partial(_prepare, views), frames, threads=threads, ahead=ahead, room=room_of)
     for batch in _batches(ready, size):
         yield from _run(detector, batch, views, settings)
 
 
+def room_of(item: "Frame | _Prepared | Result | Failure") -> int:
+    """The bytes of memory that a picture takes, as far as its header tells."""
+    frame = item if isinstance(item, Frame | Failure) else item.frame
+    return 0 if isinstance(frame, Failure) else frame.room
+
+
 def _batches(items: Iterable[_Prepared | Failure], size: int) -> Iterator[list[_Prepared | Failure]]:
-    """The items in lists with `size` pictures, or with as many failures."""
+    """The items in lists with `size` pictures, fewer of large ones, or with as many failures."""
     batch: list[_Prepared | Failure] = []
     for item in items:
         batch.append(item)
         failed = sum(isinstance(one, Failure) for one in batch)
-        if size in (failed, len(batch) - failed):
+        if size in (failed, len(batch) - failed) or sum(map(room_of, batch)) > MOST_ROOM:
             yield batch
             batch = []
     if batch:
@@ -122,6 +129,7 @@ def _prepare(views: Sequence[View], frame: Frame | Failure) -> _Prepared | Failu
         pixels = frame.read()
     except InputError as error:
         return Failure(error, partial=frame.index is not None, file=frame.source.name)
+    frame = replace(frame, read=partial(np.asarray, pixels))  # without the bytes of the file
     image = OpenedImage(pixels, InMemory(partial(np.asarray, pixels)), Path(frame.source.name))
     return _Prepared(frame, image, [view.show(pixels) for view in views])
 

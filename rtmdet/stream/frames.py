@@ -6,12 +6,15 @@ Legend: H, W height and width of a picture.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.pictures import ValueRange
+from rtmdet.data.images import decode_image, read_header
 
 
 class Source(Protocol):
@@ -52,6 +55,13 @@ class Frame:
     index: int | None = None  # in a video, from 0
     seconds: float | None = None  # since the beginning of the video
     rate: Fraction | None = None  # frames per second of the video
+    room: int = 0  # bytes of memory that the file and its pixels take; 0 if that is not known, as of a video
+
+
+def encoded_frame(source: Source, data: bytes, value_range: ValueRange | None) -> Frame:
+    """The picture in an image file's bytes. Raises InputError if its header cannot be read."""
+    height, width = read_header(source.name, data).size
+    return Frame(source, partial(decode_image, source.name, data, value_range), room=len(data) + 3 * height * width)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

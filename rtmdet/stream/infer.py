@@ -12,7 +12,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.picture_source import source_mark
 from rtmdet.core.threads import in_order
 from rtmdet.detector import Detector
-from rtmdet.stream.detecting import DetectSettings, Result, detect_frames
+from rtmdet.stream.detecting import DetectSettings, Result, detect_frames, room_of
 from rtmdet.stream.document import DetectedFile, open_document
 from rtmdet.stream.formats import open_formats
 from rtmdet.stream.frames import Failure, Frame, Source
@@ -84,7 +84,7 @@ def _outcomes(
     found = detect_frames(detector, sources, settings)
     results = follow(found, settings) if settings.tracked else found
     try:
-        drawn = in_order(writer.draw, results, threads=1 if tiled else WRITERS, ahead=ahead)
+        drawn = in_order(writer.draw, results, threads=1 if tiled else WRITERS, ahead=ahead, room=room_of)
         yield from in_order(writer.append, drawn, threads=1, ahead=1 if tiled else ahead)
     finally:
         writer.close()

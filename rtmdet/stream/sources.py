@@ -3,7 +3,6 @@
 import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
@@ -11,10 +10,10 @@ from rtmdet.core.paths import is_address, user_path
 from rtmdet.core.pictures import ValueRange
 from rtmdet.data.depth import LOOKED_AT, depth_remarks
 from rtmdet.data.files import files_below, spread
-from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, read_image
+from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, read_image_bytes
 from rtmdet.stream.addresses import ImageAddress
 from rtmdet.stream.camera import Camera
-from rtmdet.stream.frames import Frame, Source
+from rtmdet.stream.frames import Frame, Source, encoded_frame
 from rtmdet.stream.video import STREAM_SCHEMES, Video, is_video, load_pyav
 
 
@@ -43,8 +42,8 @@ class ImageFile:
         return 1
 
     def frames(self) -> Iterator[Frame]:
-        """The image."""
-        yield Frame(self, partial(read_image, self.path, self.value_range))
+        """The image. Raises InputError if its file or header cannot be read."""
+        yield encoded_frame(self, read_image_bytes(self.path), self.value_range)
 
 
 @dataclass(frozen=True, slots=True)

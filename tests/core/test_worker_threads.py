@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from rtmdet.core import threads
 from rtmdet.core.threads import in_order, prefetched
 
 
@@ -30,6 +31,23 @@ def test_only_so_many_items_are_begun(ahead: int) -> None:
     time.sleep(0.05)
     waiting.close()
     assert next(source) <= ahead + 2  # taken, in the queue, and in the hand of the thread
+
+
+def test_what_is_begun_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One item may be larger; then it is the last that is begun."""
+    monkeypatch.setattr(threads, "MOST_ROOM", 10)
+    rooms = [4, 4, 4, 30, 30, 1]
+    begun: list[int] = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        time.sleep(0.02)
+        return number
+
+    for number in in_order(work, range(6), threads=6, ahead=6, room=lambda number: rooms[number]):
+        time.sleep(0.05)
+        assert sum(rooms[other] for other in begun[number + 1 : -1]) <= 10
+    assert begun == [*range(6)]
 
 
 def test_finished_results_are_not_held_back() -> None:

@@ -12,6 +12,7 @@ import pytest
 from bright import BrightBackend, scene
 
 import rtmdet.stream.detecting as detecting
+from rtmdet.core import threads
 from rtmdet.core.errors import InputError
 from rtmdet.core.tiling import Tiling
 from rtmdet.data.images import read_image
@@ -60,10 +61,10 @@ def test_results_are_those_of_single_images(detector: Detector, photos: Path, tm
         assert np.abs(drawn - found.draw()).mean() < 10
 
 
-def test_few_pictures_that_are_cut_are_in_memory(
+def test_few_large_pictures_are_in_memory(
     detector: Detector, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They may be very large. In the caller's hand, drawn, waiting to be written, decoded: one each."""
+    """Also of those that are cut. In the caller's hand, drawn, waiting to be written, decoded: one each."""
     opened: list[weakref.ref[np.ndarray]] = []
     alive: list[int] = []
     original = detecting._prepare
@@ -82,6 +83,13 @@ def test_few_pictures_that_are_cut_are_in_memory(
     alive.clear()
     run(detector, photos, tmp_path / "out", batch=8, tiling=Tiling(64))
     assert len(alive) == 25
+    assert max(alive) <= 5
+    opened.clear()
+    alive.clear()
+    for module in (threads, detecting):
+        monkeypatch.setattr(module, "MOST_ROOM", 1000)
+    outcomes = run(detector, photos, tmp_path / "out", batch=8)
+    assert [one.entry["file"][-6:] for one in outcomes if one.entry] == [f"{n:02d}.png" for n in range(25)]
     assert max(alive) <= 5
 
 
