@@ -32,6 +32,11 @@ def read_state_dict(content: Mapping[Any, Any], path: Path) -> dict[str, Tensor]
             raise InputError(
                 f"{path}: expected a state_dict of plain tensors, found {found} at {name!r}: save one without it"
             )
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():  # a few bytes, of any shape
+            raise InputError(
+                f"{path}: expected tensors with all their values, found {name!r} of shape {tuple(value.shape)} in "
+                f"{value.untyped_storage().nbytes()} bytes: save it with .contiguous()"
+            )
     tensors = named_as_in_mmdet(path, {_plain_name(name): value for name, value in state.items()})
     if len(tensors) < len(state):
         raise InputError(f"{path}: some tensors appear twice, under different prefixes: save only one of them")

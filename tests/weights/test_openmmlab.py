@@ -229,6 +229,10 @@ def test_names_that_do_not_fit_the_class_branch_are_not_used(tmp_path: Path, sta
         ({"model": {"a": torch.zeros(1)}}, "expected a state_dict of plain tensors, found dict at 'model'"),
         ({"state_dict": {3: torch.zeros(1)}}, "found Tensor at 3"),
         ({"state_dict": {"a": torch.zeros(1).to_sparse()}}, "found one of layout torch.sparse_coo on cpu at 'a'"),
+        (
+            {"a": torch.zeros(1).expand(900)},
+            r"all their values, found 'a' of shape \(900,\) in 4 bytes: save it with",
+        ),
     ],
 )
 def test_files_without_weights_are_named(tmp_path: Path, content: object, message: str) -> None:

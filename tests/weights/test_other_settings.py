@@ -215,7 +215,7 @@ def test_a_file_of_mmyolo(tmp_path: Path) -> None:
 def test_the_sizes_of_mmyolo_without_exponential_are_refused(tmp_path: Path) -> None:
     with torch.device("meta"):
         shapes = build_rtmdet("m", 2).state_dict()
-    medium = {name: torch.zeros(()).expand(value.shape) for name, value in shapes.items()}
+    medium = {name: torch.zeros(value.shape, dtype=torch.int8) for name, value in shapes.items()}
     write_mmyolo(tmp_path / "a.pth", medium)
     with pytest.raises(InputError, match=r"mmyolo's RTMDet-m, whose box branch is not that of mmdet's"):
         read_checkpoint(tmp_path / "a.pth")
