@@ -6,6 +6,7 @@ are read with a dead object in the place of each, so nothing that a file names i
 a defaultdict as a dict.
 """
 
+import io
 import pickletools
 import re
 import threading
@@ -121,14 +122,20 @@ def _load_with(path: Path, made: Sequence[tuple[Callable[..., object], str]]) ->
 
 
 def check_archive(path: Path) -> None:
-    """Raise InputError for a zip archive of other things, or with a wrong checksum, which torch.load ignores."""
+    """Raise InputError for a zip archive of other things, of a wrong checksum, or of more than its own length."""
     if not _is_zip(path):
         return
     with zipfile.ZipFile(path) as archive:
-        if not any(name.endswith("/data.pkl") for name in archive.namelist()):
+        entries = archive.infolist()
+        names = {entry.filename.lower() for entry in entries}  # as torch compares them
+        if not any(name.endswith("/data.pkl") for name in names):
             raise InputError(f"{path}: expected a checkpoint, found a zip archive without data.pkl")
-        stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
-        damaged = archive.testzip() if stored else None  # torch.save compresses nothing
+        if len(names) < len(entries) or sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise InputError(
+                f"{path}: expected an archive as torch.save writes it, found compressed or repeated entries: load it "
+                "where you trust it, and save its state_dict again"
+            )
+        damaged = archive.testzip()
     if damaged is not None:
         raise InputError(
             f"{path}: not a checkpoint, or a damaged one (wrong checksum of {damaged}): fetch or save it again"
@@ -146,10 +153,8 @@ def named_objects(path: Path) -> set[str]:
     if not _is_zip(path):
         with path.open("rb") as file:
             return {name for _ in range(PICKLES) if file.peek(1) for name in _names(file)}
-    with zipfile.ZipFile(path) as archive:
-        pickled = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-        with archive.open(pickled) as entry:
-            return set(_names(entry))
+    with path.open("rb") as file:  # by torch's reader: another one may find another pickle in a forged archive
+        return set(_names(io.BytesIO(torch._C.PyTorchFileReader(file).get_record("data.pkl"))))
 
 
 def _names(file: IO[bytes]) -> Iterator[str]:

@@ -231,7 +231,7 @@ def test_names_that_do_not_fit_the_class_branch_are_not_used(tmp_path: Path, sta
         ({"state_dict": {"a": torch.zeros(1).to_sparse()}}, "found one of layout torch.sparse_coo on cpu at 'a'"),
         (
             {"a": torch.zeros(1).expand(900)},
-            r"all their values, found 'a' of shape \(900,\) in 4 bytes: save it with",
+            r"all their values, found 'a' of shape \(900,\) in 4 bytes: save it",
         ),
     ],
 )

@@ -318,3 +318,40 @@ def test_a_file_cannot_ask_for_memory_that_it_does_not_fill(tmp_path: Path, zipp
     assert type(read_pickled(path)["a"]) is DeadObject
     assert tracemalloc.get_traced_memory()[1] < 100e6
     tracemalloc.stop()
+
+
+def test_an_archive_cannot_hold_more_than_its_file(tmp_path: Path) -> None:
+    """4 MB of zeros in 5 kB; a bomb of a few MB would fill the memory."""
+    torch.save({"a": torch.zeros(1_000_000)}, tmp_path / "a.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "a.pth") as archive,
+        zipfile.ZipFile(tmp_path / "b.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in archive.namelist():
+            packed.writestr(name, archive.read(name))
+    with pytest.raises(InputError, match=r"b\.pth: expected an archive as torch\.save writes it, found compressed"):
+        read_pickled(tmp_path / "b.pth")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["data.pkl", "DATA.PKL"])  # torch reads the first of either
+def test_a_repeated_entry_is_refused(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        archive.writestr("archive/version", "3\n")
+        archive.writestr(f"archive/{name}", b"\x80\x02c__builtin__\nbytearray\nM\xe8\x03\x85R.")
+        archive.writestr("archive/data.pkl", b"\x80\x02}.")
+    with pytest.raises(InputError, match=r"a\.pth: expected an archive .* compressed or repeated entries: load"):
+        read_pickled(tmp_path / "a.pth")
+
+
+def test_the_pickle_that_is_checked_is_the_one_that_torch_reads(tmp_path: Path) -> None:
+    """Of two archives in one file, torch reads the first and Python's zipfile the second."""
+    evil = b"\x80\x02cbuiltins\nbytearray\nM\xe8\x03\x85R."
+    good = b"\x80\x02" + b"N0" * 12 + b"}."
+    assert len(evil) == len(good)
+    first, second = (write_zip(tmp_path / "a.pth", program).read_bytes() for program in (evil, good))
+    (tmp_path / "b.pth").write_bytes(first[:-22] + second)  # without the end of the archive
+    with zipfile.ZipFile(tmp_path / "b.pth") as archive:
+        assert archive.read("archive/data.pkl") == good
+    with pytest.raises(InputError, match=r"b\.pth: asks for builtins\.bytearray"):
+        read_pickled(tmp_path / "b.pth")
