@@ -226,7 +226,7 @@ def read_facts(path: Path, text: Mapping[str, str]) -> ExportFacts:
             nms=None if nms is None else NmsFacts(float(nms["score"]), float(nms["iou"]), int(nms["most"])),
             int8=bool(values["int8"]),
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         raise InputError(f"{path}: its metadata is damaged ({what}): export it again") from error
 

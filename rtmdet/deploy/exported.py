@@ -14,6 +14,8 @@ from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ExportFacts
 from rtmdet.core.letterbox import Letterbox
+from rtmdet.core.strides import STRIDES
+from rtmdet.core.wording import one_line
 from rtmdet.deploy.decoded import select_detections, suppress, to_image
 
 Outputs = Sequence[np.ndarray]
@@ -30,8 +32,9 @@ def check_interface(name: str, facts: ExportFacts, inputs: Mapping[str, Shape], 
         raise _unfit(name, f"inputs {dict(inputs)}")
     if list(outputs) != (["boxes", "scores"] if facts.nms is None else ["image", "boxes", "scores", "labels"]):
         raise _unfit(name, f"outputs {', '.join(outputs)}")
-    if facts.nms is None and outputs["scores"][-1] != len(facts.model.classes):
-        raise _unfit(name, f"scores of {outputs['scores'][-1]} classes, names of {len(facts.model.classes)}")
+    found = outputs["scores"][-1] if outputs["scores"] else None
+    if facts.nms is None and found != len(facts.model.classes):
+        raise _unfit(name, f"scores of {found} classes, names of {len(facts.model.classes)}")
 
 
 def _unfit(name: str, what: str) -> InputError:
@@ -59,7 +62,7 @@ class ExportedBackend:
     def forward(self, images: Array) -> Outputs:
         """The file's outputs for B images, uint8 RGB (B, 3, H, W), as `run` gives them.
 
-        Raises InputError for images of a size that the file cannot take.
+        Raises InputError for images of a size that the file cannot take, and for a file whose network fails.
         """
         pixels = images.cpu().numpy() if is_tensor(images) else images
         (height, width), expected = pixels.shape[2:], self.facts.model.input_size
@@ -70,12 +73,12 @@ class ExportedBackend:
             )
         fixed = self.facts.fixed_batch
         if fixed is None:
-            return self.run(np.ascontiguousarray(pixels))
+            return self._run_checked(np.ascontiguousarray(pixels))
         parts = []
         for start in range(0, len(pixels), fixed):
             chunk = pixels[start : start + fixed]
             black = np.zeros((fixed - len(chunk), *chunk.shape[1:]), np.uint8)  # the file takes no fewer images
-            parts.append(self._of_images(self.run(np.concatenate([chunk, black])), start, len(chunk)))
+            parts.append(self._of_images(self._run_checked(np.concatenate([chunk, black])), start, len(chunk)))
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def select(
@@ -98,6 +101,26 @@ class ExportedBackend:
             suppress(to_image(one, input_size, place), selection)
             for one, place in zip(found, letterboxes, strict=True)
         ]
+
+    def _run_checked(self, images: np.ndarray) -> Outputs:
+        """`run`; raises InputError if it fails, or gives something else: a file's metadata can be wrong about it."""
+        count, _, height, width = images.shape
+        try:
+            outputs = [np.asarray(output) for output in self.run(images)]
+        except Exception as error:  # of many types, also for too little memory
+            raise InputError(
+                f"{self.name}: running it on a batch of {count} of {width} x {height} pixels failed "
+                f"({one_line(error)[-200:]}): try fewer or smaller images, or export it again"
+            ) from error
+        classes, number = len(self.facts.model.classes), outputs[0].size
+        priors = sum(height // stride * (width // stride) for stride in STRIDES)
+        expected: Sequence[tuple[str, Shape]] = [("f", (count, priors, 4)), ("f", (count, priors, classes))]
+        if self.facts.nms is not None:
+            expected = [("i", (number,)), ("f", (number, 4)), ("f", (number,)), ("i", (number,))]
+        found = [(output.dtype.kind, output.shape) for output in outputs]
+        if found != expected or (self.facts.nms is not None and not np.isin(outputs[3], range(classes)).all()):
+            raise _unfit(self.name, f"outputs {found}, expected {expected} for K = {classes}")
+        return outputs
 
     def _of_images(self, outputs: Outputs, start: int, count: int) -> Outputs:
         """The outputs of the first `count` images of a chunk that begins with image `start` of the batch."""

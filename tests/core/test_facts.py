@@ -59,6 +59,8 @@ def test_stored_values_of_images_may_be_any_that_rise() -> None:
         read_facts(Path("a.onnx"), {**text, "value_range": "[5, 2]"})
     with pytest.raises(InputError, match=r"class name 1: expected one line of at most 200 letters"):
         read_facts(Path("a.onnx"), {**text, "classes": '["a\\nb"]'})
+    with pytest.raises(InputError, match=r"its metadata is damaged \(RecursionError: .*\): export it again"):
+        read_facts(Path("a.onnx"), {**text, "classes": "[" * 200_000})
 
 
 def test_rules_that_cannot_be_are_refused() -> None:

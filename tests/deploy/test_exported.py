@@ -23,6 +23,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
 from rtmdet.core.nms import NmsSettings
 from rtmdet.data.images import read_image
+from rtmdet.deploy.exported import ExportedBackend, check_interface
 from rtmdet.deploy.onnx_file import DecodedModel, finish_onnx, trace_onnx
 from rtmdet.deploy.openvino_backend import save_as_openvino
 from rtmdet.detector import Detector
@@ -343,3 +344,46 @@ def test_a_gpu_that_does_not_work_is_left_out_or_named(folder: Path, monkeypatch
     assert Detector(folder / "plain.onnx").device == "cpu"
     with pytest.raises(InputError, match="device 'cuda': ONNX Runtime cannot use CUDA here: try cpu"):
         Detector(folder / "plain.onnx", device="cuda")
+
+
+BOXES, SCORES = np.zeros((2, 21, 4), np.float32), np.zeros((2, 21, 3), np.float32)  # of two images of 32 x 32 pixels
+NO_BOXES, NONE, NO_LABELS = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+LYING = {
+    "wide boxes": [np.zeros((2, 21, 9), np.float32), SCORES],
+    "fewer classes": [BOXES, SCORES[..., :2]],
+    "fewer priors": [BOXES[:, :7], SCORES[:, :7]],
+    "fewer images": [BOXES[:1], SCORES[:1]],
+    "words": [BOXES.astype(str), SCORES],
+    "one number": [BOXES, np.float32(1)],
+    "nms: other numbers": [NO_LABELS, NO_BOXES, np.zeros(3, np.float32), NO_LABELS],
+    "nms: one number": [np.int64(0), BOXES[0, 0], np.float32(1), np.int64(0)],
+    "nms: unknown class": [*([array] for array in (np.int64(0), BOXES[0, 0], np.float32(1), np.int64(3)))],
+}
+
+
+@pytest.mark.parametrize("name", LYING)
+def test_outputs_that_do_not_fit_the_metadata(name: str) -> None:
+    facts = replace(FACTS, nms=NmsFacts(0.1, 0.6, 9) if name.startswith("nms") else None)
+    honest = [BOXES, SCORES] if facts.nms is None else [NO_LABELS, NO_BOXES, NONE, NO_LABELS]
+    for outputs in (honest, LYING[name]):
+        backend = ExportedBackend("a.onnx", lambda _, outputs=outputs: outputs, facts, "cpu", lambda: None)
+        if outputs is honest:
+            assert len(backend.forward(np.zeros((2, 3, 32, 32), np.uint8))) == len(honest)
+            continue
+        with pytest.raises(InputError, match=r"a\.onnx: its metadata do not fit its network \(outputs .* export it"):
+            backend.forward(np.zeros((2, 3, 32, 32), np.uint8))
+
+
+def test_a_network_that_fails_is_named() -> None:
+    def fail(images: np.ndarray) -> list[np.ndarray]:
+        raise RuntimeError("Reshape:\nno such shape")
+
+    backend = ExportedBackend("a.onnx", fail, FACTS, "cpu", lambda: None)
+    with pytest.raises(InputError, match=r"^a\.onnx: running it on a batch of 2 of 64 x 32 pixels failed \(Resh"):
+        backend.forward(np.zeros((2, 3, 32, 64), np.uint8))
+
+
+def test_scores_of_no_dimension_are_named() -> None:
+    ends: dict[str, dict[str, list[int | None]]] = {"inputs": {"images": [None, 3, None, None]}}
+    with pytest.raises(InputError, match="do not fit"):
+        check_interface("a.onnx", FACTS, ends["inputs"], {"boxes": [], "scores": []})
