@@ -18,6 +18,7 @@ from rtmdet.deploy.telemetry import refuse_telemetry
 refuse_telemetry()
 try:
     import openvino
+    from openvino.frontend import FrontEndManager
 except ImportError as error:
     raise InputError(
         'files of OpenVINO need the package openvino, which is missing: pip install "plain-rtmdet[openvino]"'
@@ -42,7 +43,8 @@ def open_openvino(path: Path, device: str, threads: int | None = None) -> Export
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     try:
-        model = _core().read_model(path)
+        reader = FrontEndManager().load_by_framework("ir")  # read_model would try those of other formats, too
+        model = reader.convert(reader.load(path))
         text = read_metadata(model)
         compiled = _core().compile_model(model, "CPU", settings)
     except Exception as error:  # OpenVINO raises RuntimeError of many kinds for damaged files

@@ -296,6 +296,20 @@ def test_an_xml_knows_its_bin(folder: Path, tmp_path: Path) -> None:
         Detector(tmp_path / "plain.bin")
 
 
+def test_an_xml_is_read_as_openvino_s_alone(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """OpenVINO would try its readers of other formats, which print what they think of it."""
+    import onnx
+
+    proto = onnx.load(folder / "plain.onnx")
+    proto.producer_name = "<net "
+    (tmp_path / "a.bin").touch()
+    for content in (proto.SerializeToString(), b'<net name="x"'):
+        (tmp_path / "a.xml").write_bytes(content)
+        with pytest.raises(InputError, match=r"a\.xml: not an OpenVINO file that can be run, or a damaged one"):
+            Detector(tmp_path / "a.xml")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_signals_arrive_after_detectors_are_gone(folder: Path) -> None:
     """Python's handlers run in memory that libraries may exchange, if faulthandler or pytest asked for some."""
     code = f"""
