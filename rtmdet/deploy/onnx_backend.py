@@ -1,5 +1,6 @@
 """Exported ONNX files, run by ONNX Runtime on the CPU or on a CUDA GPU."""
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,8 @@ def open_onnx(path: Path, device: str, threads: int | None = None) -> ExportedBa
     content = read_whole(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors reach the user once, below
+    # Ours have their weights inside; those of others could be any file of the current folder. In this one is none.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it would slow other programs
     if threads is not None:
         options.intra_op_num_threads = threads

@@ -248,6 +248,17 @@ def test_files_that_are_not_ours(folder: Path, tmp_path: Path) -> None:
         Detector(folder / "plain.onnx", device="cuda:7")
 
 
+def test_weights_in_other_files_are_not_read(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime would take them from the current folder."""
+    import onnx
+
+    monkeypatch.chdir(tmp_path)
+    onnx.save(onnx.load(folder / "plain.onnx"), "a.onnx", save_as_external_data=True, location="private.bin")
+    assert Path("private.bin").is_file()
+    with pytest.raises(InputError, match=r"a\.onnx: not an ONNX file that can be run, .*External data.*: export it"):
+        Detector("a.onnx")
+
+
 def test_foreign_and_damaged_metadata(model: rtmdet.RTMDet, folder: Path, tmp_path: Path) -> None:
     import onnx
 
