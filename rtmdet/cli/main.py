@@ -7,6 +7,7 @@ import argparse
 import errno
 import io
 import os
+import re
 import signal
 import sys
 import time
@@ -22,7 +23,7 @@ from rtmdet.cli.unknown_words import unknown_command, unknown_options
 from rtmdet.core.errors import InputError, escaped
 from rtmdet.core.processes import handled_signals, started_processes, started_rank
 from rtmdet.core.whole_file import refused
-from rtmdet.core.wording import messages_for_commands
+from rtmdet.core.wording import messages_for_commands, one_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,6 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (missing := missing_package(error)) is None:
             raise
         _print_error(missing)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search("out of memory|allocate memory", str(error)):  # torch
+            raise
+        remedy = "close other programs, or give smaller batches, inputs or files"
+        _print_error(InputError(f"not enough memory ({one_line(error)[:200]}): {remedy}"))
         return 2
     except OSError as error:
         # By its reader, as `head` does. Windows has no error of its own for that.

@@ -266,6 +266,35 @@ def test_missing_packages_are_named(
         main(["info"])
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "MemoryError"),
+        (MemoryError("Unable to allocate\n9 GiB"), "Unable to allocate 9 GiB"),
+        (RuntimeError("CUDA out of memory. Tried"), "CUDA out of memory. Tried"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you"),
+            "DefaultCPUAllocator: can't allocate memory",
+        ),
+    ],
+)
+def test_too_little_memory_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, reason: str
+) -> None:
+    def fail(_: argparse.Namespace) -> int:
+        raise error
+
+    monkeypatch.setattr("rtmdet.cli.info.run", fail)
+    assert main(["info"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: not enough memory ({reason}")
+    assert line.endswith("): close other programs, or give smaller batches, inputs or files")
+    error.args = ("another fault",)
+    if isinstance(error, RuntimeError):
+        with pytest.raises(RuntimeError, match="another fault"):
+            main(["info"])
+
+
 def test_all_required_packages_are_known() -> None:
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
