@@ -2,7 +2,9 @@
 
 import os
 import signal
+import typing
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -10,11 +12,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.processes import SignalHandler, handled_signals
 from rtmdet.core.structures import Batch, Sample, Target
 from rtmdet.core.wording import one_line
 from rtmdet.data.samples import EvaluationSamples, TrainingSamples
 
 PREFETCHED = 2  # batches per loader process, made or being made
+_CHILD_ENDED = [signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else []  # Windows has none
+_torch_handler: SignalHandler = signal.SIG_DFL
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -108,13 +113,35 @@ class _BatchMaker(Dataset[Batch | InputError]):
 
 
 def _raise_input_errors(loader: DataLoader) -> Iterator[Batch]:
+    with _ended_processes_reported():
+        batches = iter(loader)
+    while True:
+        with _ended_processes_reported():
+            batch = next(batches, None)
+        if batch is None:
+            return
+        if isinstance(batch, InputError):
+            raise InputError(*batch.args)  # a new one: the original's traceback keeps the loader processes alive
+        yield batch
+
+
+@contextmanager
+def _ended_processes_reported() -> Iterator[None]:
+    """Raise InputError if a loader process has ended or ends in the block.
+
+    torch's handler of SIGCHLD, set with the first loader processes, raises that error wherever the main process is,
+    also inside a step or a save. So it is kept for this block, and asked here about processes that ended before.
+    """
+    global _torch_handler
     try:
-        for batch in loader:
-            if isinstance(batch, InputError):
-                raise InputError(*batch.args)  # a new one: the original's traceback keeps the loader processes alive
-            yield batch
+        with handled_signals(_torch_handler, *_CHILD_ENDED):
+            if callable(_torch_handler):
+                _torch_handler(signal.SIGCHLD, None)
+            yield
+            if _CHILD_ENDED:
+                _torch_handler = typing.cast(SignalHandler, signal.getsignal(signal.SIGCHLD))
     except RuntimeError as error:
-        if "DataLoader worker (pid" not in str(error):  # a worker that died; other errors are not its end
+        if "DataLoader worker (pid" not in str(error):
             raise
         raise InputError(
             f"a process that loads images ended ({one_line(error)}): what it printed says why; without that, the "

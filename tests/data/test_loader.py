@@ -1,9 +1,12 @@
 """The loader: collation, the batches of an epoch, and one-line errors from loader processes."""
 
 import json
+import multiprocessing
 import os
 import pickle
 import re
+import signal
+import time
 from pathlib import Path
 
 import cv2
@@ -216,3 +219,19 @@ def test_a_loader_process_that_dies_is_one_line(folder: Path) -> None:
     loader = EvaluationLoader(_Dying(data, input_size=(32, 64)), batch_size=2, workers=1)
     with pytest.raises(InputError, match=r"a process that loads images ended .*DataLoader worker.*give fewer"):
         list(loader)
+
+
+@pytest.mark.parametrize("make", [training_loader, evaluation_loader])
+def test_a_killed_process_is_reported_with_the_next_batch(folder: Path, make: object) -> None:
+    """Not amid a step or a save, where torch's handler of SIGCHLD would raise it."""
+    assert callable(make)
+    others = set(multiprocessing.active_children())
+    batches = iter(make(folder, batch_size=1, workers=1))
+    next(batches)
+    (process,) = set(multiprocessing.active_children()) - others
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    time.sleep(0.1)  # Python calls handlers of signals between its instructions
+    with pytest.raises(InputError, match=r"a process that loads images ended .*Killed.*give fewer"):
+        list(batches)
