@@ -9,6 +9,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -17,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rtmdet.core.distributed import any_process, copy_from_main, gather, is_main_process, rank
+from rtmdet.core.distributed import StoppedByAnother, any_process, copy_from_main, gather, is_main_process, rank
 from rtmdet.core.errors import InputError
 from rtmdet.core.processes import peak_memory
 from rtmdet.core.structures import Batch
+from rtmdet.core.whole_file import CONTINUE
 from rtmdet.core.wording import one_line
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.evaluation.coco import CocoMetrics
@@ -105,7 +107,8 @@ class Trainer:
     def run(self) -> None:
         """Train until the plan's last epoch.
 
-        Raises Interrupted after SIGTERM or SIGINT, with everything saved; InputError if a loss is not finite.
+        Raises Interrupted after SIGTERM or SIGINT, with everything saved; InputError if a loss is not finite,
+        or for a fault of the data, with everything saved.
         """
         with self._signals.watching():
             while not self.finished:
@@ -119,14 +122,16 @@ class Trainer:
         for module in self.frozen:
             module.eval()
         began = time.perf_counter()
-        for batches in _grouped(self.loader, self.plan.accumulate):
+        for batches, fault in _grouped(self.loader, self.plan.accumulate):
+            self._stop_if_requested(fault)
             waited = time.perf_counter() - began
             rate = float(self.learning_rates[self.iteration])
             losses = self._make_step(batches, rate)
             record = self._record(losses, rate, seconds=time.perf_counter() - began, data_seconds=waited)
             for callback in self.callbacks:
                 callback.on_step(record)
-            self._save_within_epoch()
+            if self.step < self.steps and self.plan.save_every and self.iteration % self.plan.save_every == 0:
+                self.save_state()
             began = time.perf_counter()
 
     def finish_epoch(self) -> None:
@@ -152,7 +157,8 @@ class Trainer:
     def validate(self) -> None:
         """Validate the averaged weights; the best so far are saved as best.pth."""
         copy_from_main(self.averaged.buffers())  # statistics of batch norms, which differ without SyncBN
-        metrics = self.evaluate(self.averaged.eval())
+        with _resumable():
+            metrics = self.evaluate(self.averaged.eval())
         self._measured = self.iteration, metrics
         best = metrics.ap > self.best_ap
         self.validations_since_best = 0 if best else self.validations_since_best + 1
@@ -171,7 +177,8 @@ class Trainer:
         before = self.meta.facts.input_size
         if self.choose_input_size is not None:
             copy_from_main(self.averaged.buffers())
-            self._detect_at(self.choose_input_size(self.averaged.eval()))
+            with _resumable():
+                self._detect_at(self.choose_input_size(self.averaged.eval()))
         return self.meta.facts.input_size != before
 
     def _detect_at(self, input_size: tuple[int, int]) -> None:
@@ -293,19 +300,18 @@ class Trainer:
             data_seconds=data_seconds,
         )
 
-    def _save_within_epoch(self) -> None:
-        """Save within an epoch: after a signal, and every `save_every` steps."""
-        if self.step == self.steps:
+    def _stop_if_requested(self, fault: InputError | None = None) -> None:
+        """Save and stop all processes if any of them got a signal or has a fault of the data."""
+        if not any_process(self._signals.received > 0 or fault is not None, self.stepper.device):
             return
-        self._stop_if_requested(save=True)
-        if self.plan.save_every is not None and self.iteration % self.plan.save_every == 0:
+        if 0 < self.step < self.steps:  # otherwise it is saved
             self.save_state()
-
-    def _stop_if_requested(self, *, save: bool = False) -> None:
-        if any_process(self._signals.received > 0, self.stepper.device):
-            if save:
-                self.save_state()
-            raise Interrupted(self._signals.received or signal.SIGTERM)
+        faults = gather(fault is not None)
+        if fault is not None:
+            raise fault
+        if any(faults):
+            raise StoppedByAnother
+        raise Interrupted(self._signals.received or signal.SIGTERM)
 
     def _remove_old_weights(self) -> None:
         if is_main_process():
@@ -314,11 +320,24 @@ class Trainer:
                 path.unlink()
 
 
-def _grouped(loader: Iterable[Batch], count: int) -> Iterator[list[Batch]]:
-    """Lists of `count` batches; the last one may be shorter."""
+def _grouped(loader: Iterable[Batch], count: int) -> Iterator[tuple[list[Batch], InputError | None]]:
+    """Lists of `count` batches; the last one may be shorter, or empty with the fault that ends them."""
     batches = iter(loader)
-    while group := list(islice(batches, count)):
-        yield group
+    try:
+        with _resumable():
+            while group := list(islice(batches, count)):
+                yield group, None
+    except InputError as error:
+        yield [], error
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Add to a fault of the data, met where the state is saved or will be, how the run continues."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error}; the training so far is saved: {CONTINUE}") from error
 
 
 def _kind(meta: CheckpointMeta) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import nn
 from training.small_run import META, PLAN, Recorder, SmallDetector, assert_equal, make_trainer, metrics
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.structures import Batch
 from rtmdet.evaluation.coco import CocoMetrics
 from rtmdet.training.engine import Plan, Trainer
 from rtmdet.training.interruption import Interrupted
@@ -142,6 +143,47 @@ def test_a_run_that_was_killed_in_its_validation_only_validates_again(tmp_path: 
     expected = make_trainer(tmp_path / "whole")
     expected.run()
     assert_equal(resumed.model.state_dict(), expected.model.state_dict())
+
+
+@pytest.mark.parametrize("iteration", [0, 1, 2, 3, 4, 7])
+def test_what_was_learned_before_a_fault_of_the_data_is_saved(
+    uninterrupted: dict[str, dict[str, torch.Tensor]], tmp_path: Path, iteration: int
+) -> None:
+    """The fault comes instead of the batches of the next step."""
+    torch.manual_seed(5)
+    first = make_long(tmp_path)
+    whole = first.loader.all_batches  # type: ignore[attr-defined]
+
+    def damaged() -> Iterator[Batch]:
+        for number, batch in enumerate(whole()):
+            if (first.epoch, number) == (iteration // 3, 2 * (iteration % 3)):
+                raise InputError("a.jpg: the image is truncated")
+            yield batch
+
+    first.loader.all_batches = damaged  # type: ignore[attr-defined]
+    message = r"a\.jpg: the image is truncated; the training so far is saved: repair that, then --resume"
+    with pytest.raises(InputError, match=message) as caught:
+        first.run()
+    assert "\n" not in str(caught.value)
+    second = make_long(tmp_path, seed=1)
+    if iteration:
+        second.resume(tmp_path / "last.pth")
+    else:
+        assert list(tmp_path.iterdir()) == [], "nothing was learned"
+        torch.manual_seed(5)
+        second = make_long(tmp_path)
+    assert second.iteration == iteration
+    second.run()
+    assert_equal(second.model.state_dict(), uninterrupted["model"])
+
+
+def test_a_fault_of_the_validation_images_says_that_the_training_is_saved(tmp_path: Path) -> None:
+    def damaged(_: nn.Module) -> CocoMetrics:
+        raise InputError("a.jpg: the image is truncated")
+
+    with pytest.raises(InputError, match=r"truncated; the training so far is saved: repair that, then --resume"):
+        make_trainer(tmp_path, evaluate=damaged).run()
+    assert read_training_checkpoint(tmp_path / "last.pth")[1].iteration == 3
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
