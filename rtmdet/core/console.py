@@ -39,9 +39,9 @@ def warn(text: str) -> None:
         print(_shown(text, sys.stderr), file=sys.stderr, flush=True)
 
 
-def write_above_bar(text: str) -> None:
-    """Print a line above a progress bar, in the main process only."""
-    if _speaks():
+def write_above_bar(text: str, *, everywhere: bool = False) -> None:
+    """Print a line above a progress bar, in the main process only, or in the one that calls."""
+    if everywhere or _speaks():
         tqdm.write(_shown(text, sys.stdout))
 
 

@@ -11,13 +11,16 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from rtmdet.core.console import write_above_bar
 from rtmdet.core.errors import InputError
 from rtmdet.core.processes import SignalHandler, handled_signals
 from rtmdet.core.structures import Batch, Sample, Target
 from rtmdet.core.wording import one_line
 from rtmdet.data.samples import EvaluationSamples, TrainingSamples
 
+_Made = tuple[Batch | InputError, list[str]]  # and the faults of training images that others replaced
 PREFETCHED = 2  # batches per loader process, made or being made
+MOST_UNREADABLE = 0.01  # of the training images, but 2 in any case
 _CHILD_ENDED = [signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else []  # Windows has none
 _torch_handler: SignalHandler = signal.SIG_DFL
 
@@ -36,6 +39,8 @@ class TrainingLoader:
     The number of loader processes changes the speed, not the samples. Each of `world_size` training processes takes
     its part of every global batch of at most world_size x batch_size images.
 
+    An image that cannot be read is replaced by others, with a warning; more than MOST_UNREADABLE raise InputError.
+
     Differs from mmdet: all batches of an epoch have nearly the same size. With few images a small last batch would be
     a considerable part of the steps, with batch norm statistics of perhaps a single image.
     """
@@ -44,6 +49,8 @@ class TrainingLoader:
         self, samples: TrainingSamples, *, batch_size: int, workers: int, rank: int = 0, world_size: int = 1
     ) -> None:
         self._batches = _EpochBatches(len(samples), batch_size, rank, world_size)
+        self._count = len(samples.dataset)
+        self._faults: set[str] = set()  # of images that could not be read
         if workers > 1:
             samples.share(PREFETCHED * workers * batch_size * world_size)
         self._loader = _build_loader(samples, self._batches, workers)
@@ -57,7 +64,17 @@ class TrainingLoader:
         self._batches.start = start
 
     def __iter__(self) -> Iterator[Batch]:
-        return _raise_input_errors(self._loader)
+        for batch, faults in _read(self._loader):
+            for fault in faults:
+                if fault not in self._faults:
+                    write_above_bar(f"warning: {fault}; other images take its place", everywhere=True)
+                    self._faults.add(fault)
+            if len(self._faults) > max(self._count * MOST_UNREADABLE, 2):
+                raise InputError(
+                    f"{len(self._faults)} of {self._count} training images cannot be read, as the warnings say: copy "
+                    "them again"
+                )
+            yield batch
 
 
 class EvaluationLoader:
@@ -74,7 +91,7 @@ class EvaluationLoader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        return _raise_input_errors(self._loader)
+        return (batch for batch, _ in _read(self._loader))
 
 
 class _EpochBatches(Sampler[list[tuple[int, int]]]):
@@ -99,30 +116,38 @@ class _EpochBatches(Sampler[list[tuple[int, int]]]):
             yield [(self.epoch, (first + i) % self._count) for i in range(mine, next_one)]
 
 
-class _BatchMaker(Dataset[Batch | InputError]):
-    """Makes a whole batch; returns an InputError instead of raising it: a loader process would add its traceback."""
+class _BatchMaker(Dataset[_Made]):
+    """Makes a whole batch, and returns with it the faults of unreadable training images that others replaced.
+
+    Returns an InputError instead of raising it: a loader process would add its traceback.
+    """
 
     def __init__(self, samples: TrainingSamples | EvaluationSamples) -> None:
         self._samples = samples
 
-    def __getitem__(self, keys: Sequence[int] | Sequence[tuple[int, int]]) -> Batch | InputError:
+    def __getitem__(self, keys: Sequence[int] | Sequence[tuple[int, int]]) -> _Made:
+        faults: list[str] = []
+        if isinstance(self._samples, TrainingSamples):
+            self._samples.unreadable = faults
         try:
-            return collate([self._samples[key] for key in keys])  # type: ignore[index]
+            return collate([self._samples[key] for key in keys]), faults  # type: ignore[index]
         except InputError as error:
-            return error
+            return error, faults
 
 
-def _raise_input_errors(loader: DataLoader) -> Iterator[Batch]:
+def _read(loader: DataLoader) -> Iterator[tuple[Batch, list[str]]]:
+    """All batches, each with the faults of images that others replaced; raises InputError where one has none."""
     with _ended_processes_reported():
         batches = iter(loader)
     while True:
         with _ended_processes_reported():
-            batch = next(batches, None)
-        if batch is None:
+            made = next(batches, None)
+        if made is None:
             return
+        batch, faults = made
         if isinstance(batch, InputError):
             raise InputError(*batch.args)  # a new one: the original's traceback keeps the loader processes alive
-        yield batch
+        yield batch, faults
 
 
 @contextmanager

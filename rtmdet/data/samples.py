@@ -5,11 +5,12 @@ not matter, and a run can resume anywhere. A "place" is a position counted over 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 import numpy as np
 from torch.utils.data import Dataset
 
+from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import letterbox
 from rtmdet.core.structures import Sample
 from rtmdet.data.augment.albumentations import ExtraTransforms
@@ -45,7 +46,8 @@ class TrainingSamples(Dataset[Sample]):
     Stage 1: mosaic, resize, crop, HSV shift, flip, mixup; stage 2, from epoch `stage2_start` on: the same without
     mosaic and mixup. Differs from mmdet: partners come from the last `mosaic_cache` (`mixup_cache`) places; the
     original has a cache in every loader process and, for sizes s to x, drops random elements of it. A crop without
-    objects draws another image for this place only.
+    objects draws another image for this place only; so does an image that cannot be read, once `unreadable` is a
+    list, to which its fault is added. Until then it raises InputError.
 
     `repeat_threshold` oversamples images with a class present in less than this fraction of the images (data/order):
     every epoch is then longer than the data set, by the same number of positions.
@@ -66,6 +68,7 @@ class TrainingSamples(Dataset[Sample]):
     extra: Sequence[tuple[str, Mapping[str, object]]] = ()
     keep_empty: bool = False
     repeat_threshold: float = 0.0
+    unreadable: list[str] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         (height, width), threshold = self.input_size, self.repeat_threshold
@@ -120,12 +123,18 @@ class TrainingSamples(Dataset[Sample]):
         return sample
 
     def _make_unmixed(self, place: int) -> Sample:
-        """The sample of a place before mixup, drawn again while the crop has no objects."""
+        """The sample of a place before mixup, drawn again while an image is unreadable or the crop has no objects."""
         for attempt in range(CROP_ATTEMPTS):
             rng = np.random.default_rng([self.seed, place, attempt])
             index = self.order.index(place) if attempt == 0 else self.order.another(place, rng)
-            composition = self._compose(index, place, rng)
             last = attempt == CROP_ATTEMPTS - 1  # used even without objects
+            try:
+                composition = self._compose(index, place, rng)
+            except InputError as error:
+                if self.unreadable is None or last:
+                    raise
+                self.unreadable.append(str(error))
+                continue
             if len(composition.instances) or self.keep_empty or last:
                 sample = self._finish(render(composition), rng)
                 if len(sample.instances) or self.keep_empty:

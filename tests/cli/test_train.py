@@ -236,6 +236,29 @@ def test_a_signal_saves_and_a_resumed_run_ends_as_if_there_was_none(
     assert iterations == sorted({2, 3, 4, 6, iteration}), "no row twice, none missing"
 
 
+def test_a_run_whose_images_were_lost_is_saved_and_resumed(
+    finished: Finished, config: Path, dataset: Path, tmp_path: Path, command: Command
+) -> None:
+    """As where a network drive goes away in the midst of an epoch."""
+    images = tmp_path / "images"
+    shutil.copytree(dataset / "train" / "images", images)
+
+    class Loss(Recorder):
+        def on_step(self, record: StepRecord) -> None:
+            if record.iteration == 4:
+                images.rename(tmp_path / "lost")
+
+    settings = f"data.train={{annotations: {dataset / 'train' / 'annotations.json'}, images: {images}}}"
+    message = r"\.jpg: no such image file; check the path; the training so far is saved: repair that, then --resume"
+    with pytest.raises(InputError, match=message):
+        train_run(load_config(config, [settings]), callbacks=[Loss()])
+    assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].iteration == 4
+    (tmp_path / "lost").rename(images)
+    result = command("train", "--config", config, "--set", settings, "--resume")
+    assert result.returncode == 0, result.stderr
+    assert same_weights(tmp_path / "run", finished[0] / "run")
+
+
 def test_a_stopped_command_says_how_to_go_on(config: Path, tmp_path: Path) -> None:
     """As from a shell: one SIGTERM, exit code 128 + 15, no traceback."""
     words = [sys.executable, "train.py", "--config", str(config), "--set", "train.epochs=500"]

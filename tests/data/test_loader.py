@@ -176,13 +176,64 @@ def test_processes_follow_the_epoch(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("make", [training_loader, evaluation_loader])
-def test_error_of_a_loader_process_is_one_line(folder: Path, workers: int, make: object) -> None:
-    assert callable(make)
-    loader = make(folder, workers=workers)
+def test_error_of_a_loader_process_is_one_line(folder: Path, workers: int) -> None:
+    loader = evaluation_loader(folder, workers=workers)
     (folder / "3.png").write_bytes(b"no picture")
     one_line = rf"\A(?!.*Traceback)[^\n]*{re.escape(str(folder / '3.png'))}[^\n]*\Z"
     with pytest.raises(InputError, match=one_line):  # a kept exception would keep the processes alive
+        list(loader)
+
+
+@pytest.mark.parametrize("stage2_start", [0, 9])
+def test_others_take_the_place_of_an_image_that_cannot_be_read(
+    folder: Path, stage2_start: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also as a partner, the same with any number of processes, with one warning; places without it are as before."""
+    data = CocoDataset(folder / "annotations.json", folder, training=True)
+
+    def five_epochs(workers: int) -> list[Batch]:
+        samples = TrainingSamples(data, input_size=(32, 32), seed=0, stage2_start=stage2_start)
+        loader = TrainingLoader(samples, batch_size=1, workers=workers)
+        batches = []
+        for epoch in range(5):
+            loader.set_epoch(epoch)
+            batches += loader
+        return batches
+
+    whole = five_epochs(0)
+    (folder / "3.png").write_bytes(b"no picture")
+    first, *others = [five_epochs(workers) for workers in (0, 1, 2)]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"warning: {folder / '3.png'}: expected an image, found a file that cannot be decoded; replace "
+                     "the file or remove it from the data; other images take its place"] * 3  # fmt: skip
+    assert 3 in image_ids(whole)
+    assert 3 not in image_ids(first)
+    for other in others:
+        assert all(torch.equal(a.images, b.images) for a, b in zip(first, other, strict=True))
+        assert image_ids(other) == image_ids(first)
+    same = [torch.equal(a.images, b.images) for a, b in zip(whole, first, strict=True)]
+    assert any(same)
+    if stage2_start == 0:
+        assert same == [number != 3 for number in image_ids(whole)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_many_images_that_cannot_be_read_end_the_training(folder: Path, workers: int) -> None:
+    loader = training_loader(folder, batch_size=1, workers=workers)
+    for number in (1, 3):
+        (folder / f"{number}.png").write_bytes(b"no picture")
+    assert len(list(loader)) == 5
+    (folder / "4.png").unlink()
+    loader.set_epoch(1)
+    with pytest.raises(InputError, match=r"\A3 of 5 training images cannot be read, as the warnings say: copy them"):
+        list(loader)
+
+
+def test_an_epoch_without_an_image_that_can_be_read_ends_with_one_line(folder: Path) -> None:
+    loader = training_loader(folder)
+    for number in range(1, COUNT + 1):
+        (folder / f"{number}.png").unlink()
+    with pytest.raises(InputError, match=r"\A\S*\d\.png: no such image file; check the path\Z"):
         list(loader)
 
 
