@@ -23,7 +23,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.processes import peak_memory
 from rtmdet.core.structures import Batch
 from rtmdet.core.whole_file import CONTINUE
-from rtmdet.core.wording import one_line
+from rtmdet.core.wording import one_line, shortened
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.evaluation.coco import CocoMetrics
 from rtmdet.training.ema import ExponentialMovingAverage
@@ -229,9 +229,8 @@ class Trainer:
                 f"{path}: its epochs have {state.steps} steps, but an epoch has {self.steps} here: resume with the "
                 "data, data.batch_size, train.accumulate and the number of processes it was made with"
             )
-        theirs, ours = _kind(meta), _kind(self.meta)
-        if theirs != ours:
-            raise InputError(f"{path}: is of {theirs}, this run is of {ours}: choose another --output")
+        if others := _differences(_kind(self.meta), _kind(meta)):
+            raise InputError(f"{path}: is of another run ({shortened(others)}): choose another --output")
         try:
             if self.ema is not None:
                 self.ema.model.load_state_dict(averaged)
@@ -340,12 +339,21 @@ def _resumable() -> Iterator[None]:
         raise InputError(f"{error}; the training so far is saved: {CONTINUE}") from error
 
 
-def _kind(meta: CheckpointMeta) -> str:
+def _kind(meta: CheckpointMeta) -> dict[str, str]:
     """What a resumed run must have in common with its checkpoint."""
     facts = meta.facts
     height, width = meta.trained_size or facts.input_size
-    backbone = f" with {facts.backbone}" if facts.backbone else ""
-    return f"size {facts.size}{backbone} for {', '.join(facts.classes)} at {height} x {width} pixels"
+    classes = {f"class {label}": name for label, name in enumerate(facts.classes)}
+    backbone = facts.backbone or "CSPNeXt"
+    return {"the size": facts.size, "the backbone": backbone, "the input": f"{height} x {width} pixels", **classes}
+
+
+def _differences(ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
+    return [
+        f"{what} is {ours.get(what, 'missing')} here, {theirs.get(what, 'missing')} there"
+        for what in {**ours, **theirs}
+        if ours.get(what) != theirs.get(what)
+    ]
 
 
 def _random_states(device: torch.device) -> tuple[Tensor, Tensor]:

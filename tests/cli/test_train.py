@@ -171,7 +171,7 @@ def test_settings_for_a_finished_run_are_not_applied_and_what_it_lacks_is_writte
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("model.size=tiny", "this run is of size tiny for balloon at"),
+        ("model.size=tiny", "is of another run (the size is tiny here, nano there): choose another --output"),
         (
             "data.batch_size=3",
             "resume with the data, data.batch_size, train.accumulate and the number of processes it was made with",

@@ -310,15 +310,23 @@ def test_a_checkpoint_of_another_run_is_refused_with_one_line(tmp_path: Path) ->
         (make_trainer(tmp_path, batches=5), r"its epochs have 3 steps, but an epoch has 5 here: resume with"),
         (
             make_trainer(tmp_path, meta=replace(META, facts=replace(META.facts, classes=("kite", "balloon")))),
-            r"is of size tiny for balloon, kite at .*, this run is of size tiny for kite, balloon at .*: choose",
+            r"is of another run \(class 0 is kite here, balloon there, class 1 is balloon here, kite there\): choose",
         ),
         (
             make_trainer(tmp_path, meta=replace(META, facts=replace(META.facts, size="s"))),
-            r"is of size tiny for .*, this run is of size s for balloon, kite",
+            r"is of another run \(the size is s here, tiny there\): choose",
         ),
         (
             make_trainer(tmp_path, meta=replace(META, facts=replace(META.facts, input_size=(64, 96)))),
-            r"is of .* at 64 x 64 pixels, this run is of .* at 64 x 96 pixels: choose another --output",
+            r"is of another run \(the input is 64 x 96 pixels here, 64 x 64 pixels there\): choose another --output",
+        ),
+        (
+            make_trainer(tmp_path, meta=replace(META, facts=replace(META.facts, classes=("balloon",)))),
+            r"is of another run \(class 1 is missing here, kite there\): choose",
+        ),
+        (
+            make_trainer(tmp_path, meta=replace(META, facts=replace(META.facts, classes=(*"abcdefghijklmn",)))),
+            r"is of another run \(class 0 is a here, balloon there, .* and 6 more\): choose",
         ),
         (make_trainer(tmp_path, model=wider), r"does not fit this run \(.*logits\.weight.*\): choose"),
         (make_trainer(tmp_path, frozen=True), r"other layers are frozen than before: leave model\.freeze and"),
