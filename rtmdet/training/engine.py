@@ -6,6 +6,7 @@ this loop; only the main one writes files.
 """
 
 import math
+import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rtmdet.core.distributed import StoppedByAnother, any_process, copy_from_main, gather, is_main_process, rank
+from rtmdet.core.distributed import (
+    StoppedByAnother,
+    any_process,
+    copy_from_main,
+    gather,
+    is_main_process,
+    rank,
+    world_size,
+)
 from rtmdet.core.errors import InputError
 from rtmdet.core.processes import peak_memory
 from rtmdet.core.structures import Batch
@@ -228,6 +237,7 @@ class Trainer:
             raise InputError(
                 f"{path}: its epochs have {state.steps} steps, but an epoch has {self.steps} here: resume with the "
                 "data, data.batch_size, train.accumulate and the number of processes it was made with"
+                + _fitting_batch_size(meta.facts.config, self.meta.facts.config, len(state.torch_rng))
             )
         if others := _differences(_kind(self.meta), _kind(meta)):
             raise InputError(f"{path}: is of another run ({shortened(others)}): choose another --output")
@@ -348,12 +358,18 @@ def _kind(meta: CheckpointMeta) -> dict[str, str]:
     return {"the size": facts.size, "the backbone": backbone, "the input": f"{height} x {width} pixels", **classes}
 
 
+def _fitting_batch_size(theirs: str, ours: str, processes: int) -> str:
+    """The batch size that is theirs with another number of processes, as two configurations tell; empty: none."""
+    before, now = (re.search(r"^  batch_size: (\d+)$", text, re.MULTILINE) for text in (theirs, ours))
+    images = 0 if before is None else int(before[1]) * processes
+    if not images or now is None or images == int(now[1]) * world_size() or images % world_size():
+        return ""
+    return f", {images} images per batch in all processes: data.batch_size={images // world_size()} fits here"
+
+
 def _differences(ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
-    return [
-        f"{what} is {ours.get(what, 'missing')} here, {theirs.get(what, 'missing')} there"
-        for what in {**ours, **theirs}
-        if ours.get(what) != theirs.get(what)
-    ]
+    keys = [what for what in {**ours, **theirs} if ours.get(what) != theirs.get(what)]
+    return [f"{what} is {ours.get(what, 'missing')} here, {theirs.get(what, 'missing')} there" for what in keys]
 
 
 def _random_states(device: torch.device) -> tuple[Tensor, Tensor]:

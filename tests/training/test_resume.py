@@ -17,7 +17,7 @@ from rtmdet.evaluation.coco import CocoMetrics
 from rtmdet.training.engine import Plan, Trainer
 from rtmdet.training.interruption import Interrupted
 from rtmdet.training.records import StepRecord
-from rtmdet.weights.checkpoint import newest_checkpoint, read_training_checkpoint
+from rtmdet.weights.checkpoint import CheckpointMeta, newest_checkpoint, read_training_checkpoint
 
 
 class Interruption(Recorder):
@@ -336,6 +336,30 @@ def test_a_checkpoint_of_another_run_is_refused_with_one_line(tmp_path: Path) ->
             trainer.resume(path)
         assert "\n" not in str(caught.value)
         assert trainer.epoch == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "processes", "advice"),
+    [
+        (8, 8, 2, ", 16 images per batch in all processes: data.batch_size=16 fits here"),
+        (8, 4, 1, ", 8 images per batch in all processes: data.batch_size=8 fits here"),
+        (8, 16, 2, ""),
+        (None, 16, 2, ""),
+    ],
+)
+def test_the_batch_size_that_fits_is_named(
+    tmp_path: Path, before: int | None, now: int, processes: int, advice: str
+) -> None:
+    def meta(size: int | None) -> CheckpointMeta:
+        return replace(META, facts=replace(META.facts, config=f"data:\n  batch_size: {size}\n  workers: 0\n"))
+
+    make_trainer(tmp_path, meta=meta(before)).run()
+    content = torch.load(tmp_path / "last.pth")
+    content["training"]["torch_rng"] = content["training"]["torch_rng"].repeat(processes, 1)
+    torch.save(content, tmp_path / "last.pth")
+    with pytest.raises(InputError) as caught:
+        make_trainer(tmp_path, batches=5, meta=meta(now)).resume(tmp_path / "last.pth")
+    assert str(caught.value).endswith("the number of processes it was made with" + advice)
 
 
 def test_a_checkpoint_with_other_groups_of_parameters_is_of_an_earlier_version(tmp_path: Path) -> None:
