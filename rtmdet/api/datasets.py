@@ -17,6 +17,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.facts import check_names
 from rtmdet.core.paths import FilePath, common_folder, path_or_none, user_path
 from rtmdet.core.processes import check_main_guard
+from rtmdet.core.wording import shortened
 from rtmdet.data.class_names import similar_name_remarks
 from rtmdet.data.coco.edit import merge_coco, rename_classes, split_coco
 from rtmdet.data.coco.file import CocoFile, read_and_repair
@@ -117,7 +118,7 @@ def convert_data(
     _check_classes(path, converted.coco)
     _write_annotations(target, converted.coco, converted.images)
     names = names_in(converted.coco)
-    found = f"{len(names)} class{'' if len(names) == 1 else 'es'}" + (f" ({', '.join(names)})" if names else "")
+    found = f"{len(names)} class{'' if len(names) == 1 else 'es'}" + (f" ({shortened(names)})" if names else "")
     say(f"{count_objects(converted.coco)}, {found} -> {target}")
     say(*converted.remarks, *similar_name_remarks(names), f"images: {converted.images}")
     return target
@@ -168,7 +169,7 @@ def split_data(
     for one, part, other in zip(targets, parts, reversed(parts), strict=True):
         write_json(one, _naming_images(part, one, folder))
         alone = sorted(_used_classes(part) - _used_classes(other))
-        say(f"{one}: {count_objects(part)}" + (f"; only here: {', '.join(alone)}" if alone else ""))
+        say(f"{one}: {count_objects(part)}" + (f"; only here: {shortened(alone)}" if alone else ""))
     return targets
 
 
@@ -207,7 +208,7 @@ def merge_data(
     merged = merge_coco(files, places, similar=merge_similar)
     _write_annotations(target, merged, common)
     names = names_in(merged)
-    say(f"{count_objects(merged)}, classes: {', '.join(names)} -> {target}", f"images: {common}")
+    say(f"{count_objects(merged)}, classes: {shortened(names)} -> {target}", f"images: {common}")
     if shared := sum(len(file["images"]) for file in files) - len(merged["images"]):
         say(f"images that were in several files: {shared}; they have the boxes of all, equal ones once")
     told = {remark for file in files for remark in similar_name_remarks(names_in(file))}

@@ -115,7 +115,7 @@ def test_box_outside_its_image(broken: Path, train: Callable[..., str]) -> None:
 
 def test_no_annotations_at_all(broken: Path, train: Callable[..., str]) -> None:
     path = change(broken, lambda document: document["annotations"].clear())
-    assert f"{path}: no usable box of ['balloon']: the file has none" in train(broken)
+    assert f"{path}: no usable box of 'balloon': the file has none" in train(broken)
 
 
 def test_images_of_another_size_than_annotated(broken: Path, train: Callable[..., str]) -> None:

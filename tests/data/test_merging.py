@@ -9,6 +9,7 @@ import pytest
 
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
+from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.coco.edit import merge_coco
 from rtmdet.data.coco.file import CocoFile, read_coco
 from rtmdet.data.formats.open import open_dataset
@@ -81,6 +82,26 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["data", "merge", *files, *folders[:2], "--out", str(out)]) == 2
     assert "--images: expected a folder for each of 2 files, found 1" in capsys.readouterr().err
+
+
+def test_long_lists_of_classes_are_shortened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """LVIS has 1,203."""
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.random.default_rng(number).integers(0, 255, (50, 60, 3)))
+    objects = [(0, 1), *((1, number) for number in range(1, 13))]
+    file = make_file(dict(enumerate("abcdefghijkl", 1)), objects, ["0.png", "1.png"])
+    write_json(tmp_path / "all.json", file)
+    eight = "a, b, c, d, e, f, g, h and 4 more"
+    assert main(["data", "merge", str(tmp_path / "all.json"), "--out", str(tmp_path / "again.json")]) == 0
+    assert f"2 images, 13 objects, classes: {eight} -> " in capsys.readouterr().out
+    assert main(["data", "split", str(tmp_path / "all.json"), "--val", "0.5", "--out", str(tmp_path / "parts")]) == 0
+    assert "; only here: b, c, d, e, f, g, h, i and 3 more\n" in capsys.readouterr().out
+    assert main(["data", "export", "yolo", str(tmp_path / "all.json"), "--out", str(tmp_path / "yolo")]) == 0
+    assert main(["data", "convert", "yolo", str(tmp_path / "yolo"), "--out", str(tmp_path / "back.json")]) == 0
+    assert f"12 classes ({eight}) -> " in capsys.readouterr().out
+    write_json(tmp_path / "none.json", {**file, "annotations": []})
+    with pytest.raises(InputError, match=r"no usable box of 'a', .*'h' and 4 more: the file has none"):
+        CocoDataset(tmp_path / "none.json", tmp_path, training=True)
 
 
 def test_images_are_found_by_the_split_that_the_file_is_named_after(tmp_path: Path) -> None:

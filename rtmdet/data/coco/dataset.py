@@ -211,7 +211,9 @@ class CocoDataset:
         if not any(len(record.instances) for record in records):
             why = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count) or "the file has none"
             advice = FRACTIONS if self.coco.anns and are_fractions(self.coco.anns.values()) else "check the file"
-            raise InputError(f"{self._annotations}: no usable box of {list(self.classes)}: {why}; {advice}")
+            raise InputError(
+                f"{self._annotations}: no usable box of {shortened(map(repr, self.classes))}: {why}; {advice}"
+            )
         return records
 
 
