@@ -111,9 +111,11 @@ def test_pace_averages_whole_epochs_and_leaves_out_the_first_step() -> None:
 
 
 def test_durations_are_written_for_people() -> None:
-    assert [duration_text(seconds) for seconds in (40, 390, 1200, 7800)] == [
+    assert [duration_text(seconds) for seconds in (40, 390, 1200, 7800, 172800, 8509440)] == [
         "40 s",
         "6.5 min",
         "20 min",
         "2 h 10 min",
+        "48 h 0 min",
+        "98 days",
     ]

@@ -65,11 +65,13 @@ def pace(durations: Sequence[float], steps: int) -> float:
 
 
 def duration_text(seconds: float) -> str:
-    """A duration as text: 40 s, 6.5 min, 2 h 10 min."""
+    """A duration as text: 40 s, 6.5 min, 2 h 10 min, 3 days."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 600:
         return f"{seconds / 60:.1f} min"
+    if seconds > 48 * 3600:
+        return f"{seconds / 86400:.0f} days"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
