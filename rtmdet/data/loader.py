@@ -3,6 +3,7 @@
 import os
 import signal
 import typing
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -17,6 +18,9 @@ from rtmdet.core.processes import SignalHandler, handled_signals
 from rtmdet.core.structures import Batch, Sample, Target
 from rtmdet.core.wording import one_line
 from rtmdet.data.samples import EvaluationSamples, TrainingSamples
+
+# More loader processes than cores are the user's choice. Set once, as in data/images.
+warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
 
 _Made = tuple[Batch | InputError, list[str]]  # and the faults of training images that others replaced
 PREFETCHED = 2  # batches per loader process, made or being made

@@ -6,6 +6,8 @@ import os
 import pickle
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -270,6 +272,16 @@ def test_a_loader_process_that_dies_is_one_line(folder: Path) -> None:
     loader = EvaluationLoader(_Dying(data, input_size=(32, 64)), batch_size=2, workers=1)
     with pytest.raises(InputError, match=r"a process that loads images ended .*DataLoader worker.*give fewer"):
         list(loader)
+
+
+def test_more_processes_than_cores_are_the_users_choice() -> None:
+    """torch would warn with a line of its source code."""
+    build = (
+        "from rtmdet.data.loader import EvaluationLoader; from os import cpu_count; "
+        "EvaluationLoader([], batch_size=1, workers=cpu_count() + 1)"
+    )
+    result = subprocess.run([sys.executable, "-c", build], capture_output=True, text=True, check=True)
+    assert result.stderr == ""
 
 
 @pytest.mark.parametrize("make", [training_loader, evaluation_loader])
