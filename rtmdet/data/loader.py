@@ -2,7 +2,6 @@
 
 import os
 import signal
-import typing
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -121,10 +120,7 @@ class _EpochBatches(Sampler[list[tuple[int, int]]]):
 
 
 class _BatchMaker(Dataset[_Made]):
-    """Makes a whole batch, and returns with it the faults of unreadable training images that others replaced.
-
-    Returns an InputError instead of raising it: a loader process would add its traceback.
-    """
+    """Makes a whole batch; returns an InputError instead of raising it: a loader process would add its traceback."""
 
     def __init__(self, samples: TrainingSamples | EvaluationSamples) -> None:
         self._samples = samples
@@ -145,10 +141,9 @@ def _read(loader: DataLoader) -> Iterator[tuple[Batch, list[str]]]:
         batches = iter(loader)
     while True:
         with _ended_processes_reported():
-            made = next(batches, None)
-        if made is None:
+            batch, faults = next(batches, (None, []))
+        if batch is None:
             return
-        batch, faults = made
         if isinstance(batch, InputError):
             raise InputError(*batch.args)  # a new one: the original's traceback keeps the loader processes alive
         yield batch, faults
@@ -167,8 +162,8 @@ def _ended_processes_reported() -> Iterator[None]:
             if callable(_torch_handler):
                 _torch_handler(signal.SIGCHLD, None)
             yield
-            if _CHILD_ENDED:
-                _torch_handler = typing.cast(SignalHandler, signal.getsignal(signal.SIGCHLD))
+            for number in _CHILD_ENDED:
+                _torch_handler = signal.getsignal(number)  # type: ignore[assignment]
     except RuntimeError as error:
         if "DataLoader worker (pid" not in str(error):
             raise
