@@ -1,5 +1,6 @@
 """JSON files: read with a one-line error for every fault, written completely or not at all."""
 
+import gc
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,19 +10,24 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import read_text, write_whole
 
 
-def read_json(path: Path) -> object:
-    """The content of a JSON file, whose encoding is that of `read_text`.
+def read_json(path: Path, change: Callable[[dict[str, object]], object] | None = None) -> object:
+    """The content of a JSON file, whose encoding is that of `read_text`; `change` gives what replaces each object.
 
     Raises InputError if the file is missing, cannot be read or is not JSON (with line and column).
     """
     text = read_text(path)
+    collects = gc.isenabled()  # of several threads, the one that paused it ends the pause
+    gc.disable()  # it would visit millions of new lists again and again, and free none
     try:
-        return json.loads(text)
+        return json.loads(text, object_hook=change)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InputError(f"{path}: not JSON at {place} ({error.msg}); correct the file or write it again") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected JSON, found something else; check the path") from error
+    finally:
+        if collects:
+            gc.enable()
 
 
 def write_json(path: Path, content: object, *, indent: int | None = None) -> None:

@@ -15,7 +15,7 @@ from rtmdet.core.paths import FilePath, path_or_none, user_path
 from rtmdet.core.processes import check_main_guard
 from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.coco.dataset import CocoDataset, index_coco
-from rtmdet.data.coco.file import read_and_repair
+from rtmdet.data.coco.file import read_and_repair, read_boxes
 from rtmdet.data.coco.layout import file_names, is_coco
 from rtmdet.data.copies import count_equal
 from rtmdet.data.depth import depth_remarks
@@ -180,7 +180,7 @@ def open_images(
         depth = depth_remarks(dataset.few_paths, detectors[0].value_range)
         remarks = [*dataset.remarks, *depth, *filter(None, (overlap_remark(one, dataset) for one in runs))]
         return Images(annotations, folder, dataset.coco, dataset.category_ids), remarks
-    file, remarks = read_and_repair(annotations, images=folder)
+    file, remarks = read_and_repair(annotations, document=read_boxes(annotations), images=folder)
     coco = index_coco(file)
     return Images(annotations, None, coco, tuple(sorted(coco.cats))), remarks
 
@@ -222,7 +222,7 @@ def overlap_remark(one: ComparedRun, dataset: CocoDataset) -> str:
     """A line if the run was trained on some of these images; empty if not, or if it does not store its images."""
     try:
         split = stored_data(one, "train")
-        document = None if split is None else read_json(Path(split.annotations))
+        document = None if split is None else read_boxes(Path(split.annotations))
     except InputError:  # settings of another version, or missing data: not needed for the comparison
         return ""
     if split is None or not is_coco(document):

@@ -1,6 +1,8 @@
 """The COCO data set: what it loads, what it skips, and a one-line error for every fault of a file."""
 
+import contextlib
 import copy
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,7 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.coco.file import read_coco
 from rtmdet.data.coco.repairs import WRONG_BOXES
 from rtmdet.data.formats.open import open_dataset
-from rtmdet.data.json_file import write_json
+from rtmdet.data.json_file import read_json, write_json
 
 Document = dict[str, list[dict[str, object]]]
 
@@ -415,6 +417,37 @@ def test_what_other_tools_leave_out_or_write_as_text(folder: Path) -> None:
     assert [[one[key] for key in keys] for one in found["annotations"]] == [
         [one[key] for key in keys] for one in before["annotations"]
     ]
+
+
+def test_a_set_for_training_keeps_no_outlines_of_boxes(folder: Path) -> None:
+    document = sound()
+    outline = [[10, 20, 40, 20, 40, 60]]
+    for one in document["annotations"]:
+        one["segmentation"] = outline
+    del document["annotations"][0]["bbox"]
+    data = dataset(folder, document)
+    whole = read_coco(folder / "annotations.json")["annotations"]
+    assert [one["segmentation"] for one in whole] == [outline] * len(whole)
+    kept = list(data.coco.anns.values())
+    assert ["segmentation" in one for one in kept] == [True] + [False] * (len(whole) - 1)
+    assert [{**one, "segmentation": outline} for one in kept] == whole
+    assert kept[0]["bbox"] == [10, 20, 30, 40]
+
+
+@pytest.mark.parametrize("text", ["[{}, {}]", "[{}, ", "[{}, nothing]"])
+def test_the_garbage_collector_pauses_while_a_file_is_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    during = []
+    for paused_before in (False, True):
+        (gc.disable if paused_before else gc.enable)()
+        try:
+            with contextlib.suppress(InputError):
+                read_json(tmp_path / "a.json", lambda _: during.append(gc.isenabled()))
+            assert gc.isenabled() is not paused_before
+        finally:
+            gc.enable()
+    assert during
+    assert not any(during)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

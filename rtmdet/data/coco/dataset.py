@@ -17,7 +17,7 @@ from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened
 from rtmdet.data.caches import LruCache
 from rtmdet.data.coco.edit import part_of
-from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, check_entry_size, read_and_repair
+from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, check_entry_size, read_and_repair, read_boxes
 from rtmdet.data.coco.layout import place_images
 from rtmdet.data.coco.usable import FRACTIONS, are_fractions, reason_against
 from rtmdet.data.coco.windows import Cutting, cut_pictures
@@ -45,8 +45,8 @@ class CocoDataset:
     at least 1 pixel wide and high.
 
     Public attributes: `classes` the K names in the order of the labels, `category_ids` the file's id of each label,
-    `image_ids` in the order of the data set, `coco` pycocotools' index of the file for COCOeval, `unused` the skipped
-    boxes counted by reason, `remarks` one line about each repair of the file.
+    `image_ids` in the order of the data set, `coco` pycocotools' index of the file for COCOeval, without the outlines
+    of boxes, `unused` the skipped boxes counted by reason, `remarks` one line about each repair of the file.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class CocoDataset:
 
         Raises InputError for a fault in the file, a missing class, a missing image file, or if no box is usable.
         """
-        file, self.remarks = read_and_repair(annotations, classes or (), images=images)
+        file, self.remarks = read_and_repair(annotations, classes or (), read_boxes(annotations), images=images)
         self.remarks += place_images(annotations, file, images)
         if classes is not None and not training:
             self.remarks += _join_classes(annotations, file, classes)

@@ -68,6 +68,11 @@ Entry = dict[str, object]
 KINDS = {"images": "image", "annotations": "annotation", "categories": "category"}  # name of an entry of each list
 
 
+def read_boxes(path: Path) -> object:
+    """The content of an annotation file without the outlines of boxes: most of it, and training does not use them."""
+    return read_json(path, _without_outline)
+
+
 def read_coco(path: Path) -> CocoFile:
     """Read and check an annotation file, as `read_and_repair` does, without the remarks."""
     return read_and_repair(path)[0]
@@ -252,6 +257,12 @@ def _check_image(names: ImageNames | None, where: str, entry: Entry) -> None:
     for key in ("width", "height"):
         if _integer(where, entry, key) < 1:
             raise InputError(f"{where}: expected {key!r} of at least 1 pixel, found {entry[key]}; correct it")
+
+
+def _without_outline(entry: Entry) -> Entry:
+    if entry.get("bbox"):
+        entry.pop("segmentation", None)
+    return entry
 
 
 def _check_annotation(where: str, entry: Entry) -> None:
