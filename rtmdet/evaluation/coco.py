@@ -17,7 +17,7 @@ from rtmdet.core.distributed import gather, rank
 from rtmdet.core.structures import ImageMeta
 from rtmdet.core.whole_file import write_whole
 from rtmdet.evaluation.hotcoco import evaluate_with_hotcoco
-from rtmdet.evaluation.matches import COCO_IOUS, COCO_MOST, ClassMatches, Measured
+from rtmdet.evaluation.matches import COCO_IOUS, COCO_MOST, ClassMatches, match_detections
 from rtmdet.evaluation.mistakes import Mistakes, find_mistakes
 from rtmdet.evaluation.pycocotools import evaluate_with_pycocotools
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE, ScoreCurve, score_curve
@@ -40,7 +40,7 @@ DESCRIPTIONS = (
 class ClassMetrics:
     """Average precision of one class; -1 if the data set has no objects of it.
 
-    `curve` is None if not computed, and if F1 is 0 at every threshold or undefined.
+    `curve` is None if F1 is 0 at every threshold or undefined.
     """
 
     name: str
@@ -129,23 +129,23 @@ class CocoEvaluator:
             if (number := ids[int(label)]) is not None
         ]
 
-    def evaluate(self, *, curves: bool = True) -> CocoMetrics:
+    def evaluate(self) -> CocoMetrics:
         """The 12 metrics and the class table over all images of the index, including those never added.
 
-        `curves` False skips the F1 curves, which take hotcoco some seconds on thousands of images. With several
-        processes, each calls this with its own images added; the main process computes, and all get the same result.
+        With several processes, each calls this with its own images added; the main process computes, and all get the
+        same result.
         Raises InputError if the backend cannot use the detections.
         """
         found = self._gather()
-        metrics = self._metrics(self._measure(found), curves) if rank() == 0 else None
+        metrics = self._metrics(found) if rank() == 0 else None
         metrics = gather(metrics)[0]
         assert metrics is not None, "the main process has the metrics"
         return metrics
 
     def evaluate_with_matches(self) -> tuple[CocoMetrics, tuple[ClassMatches, ...]]:
         """In a single process: the result of `evaluate`, and the matches at COCO_IOUS of all classes, by id."""
-        measured = self._measure(self.rows)
-        return self._metrics(measured, curves=True), measured.matches(COCO_IOUS)
+        matches = match_detections(self._coco, self._category_ids, self.rows, COCO_IOUS, most=COCO_MOST)
+        return self._metrics(self.rows), matches
 
     def _gather(self) -> dict[int, np.ndarray]:
         """The detections of all processes, in the order of the index."""
@@ -156,21 +156,19 @@ class CocoEvaluator:
             found |= share
         return {image: found[image] for image in self._coco.imgs if image in found}
 
-    def _measure(self, found: Mapping[int, np.ndarray]) -> Measured:
-        return self._compute(self._coco, self._category_ids, found)
-
-    def _metrics(self, measured: Measured, curves: bool) -> CocoMetrics:
+    def _metrics(self, found: Mapping[int, np.ndarray]) -> CocoMetrics:
+        measured = self._compute(self._coco, self._category_ids, found)
         objects = Counter(entry["category_id"] for entry in self._coco.anns.values() if not entry["iscrowd"])
         crowds = crowded_images(self._coco, self._category_ids)
         most = BOXES_PER_OBJECT * max(crowds.values(), default=0) or COCO_MOST
-        matches = measured.matches(COCO_IOUS[:1], most=most) if curves else None
+        matches = match_detections(self._coco, self._category_ids, found, COCO_IOUS[:1], most=most)
         rising = sorted(self._category_ids)  # COCO's tables are in this order
         rows = []
         for category in self._category_ids:
             place = rising.index(category)
             values = measured.precision[:, :, place, 0, -1]  # (IoU, recall), all areas, 100 boxes
             name = str(self._coco.cats[category]["name"])
-            curve = None if matches is None else score_curve(matches[place])
+            curve = score_curve(matches[place])
             rows.append(ClassMetrics(name, objects[category], _mean(values), _mean(values[0]), curve))
         return CocoMetrics(measured.numbers, tuple(rows))
 

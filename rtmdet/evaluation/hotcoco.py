@@ -6,7 +6,6 @@ Dimension legend: D detections, N ground truths, K categories, T IoU thresholds.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import hotcoco
 import numpy as np
@@ -14,18 +13,18 @@ from pycocotools.coco import COCO
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import one_line
-from rtmdet.evaluation.matches import COCO_MOST, ClassMatches, Measured, collect_matches
+from rtmdet.evaluation.matches import Measured, detection_table
 
 
 def evaluate_with_hotcoco(coco: COCO, category_ids: Sequence[int], found: Mapping[int, np.ndarray]) -> Measured:
-    """The 12 metrics with the tables behind them; matches are computed again on request.
+    """The 12 metrics with the table behind them.
 
     `found` maps image ids to (D, 6) float64 rows of x, y, width, height, score, label; `category_ids` gives
     the category of each label. Raises InputError if hotcoco cannot use the values, for instance a NaN score.
     """
     images = {image: place for place, image in enumerate(sorted(coco.imgs))}
     categories = {category: place for place, category in enumerate(sorted(category_ids))}
-    table = _table(images, np.array([categories[category] for category in category_ids]), found)
+    table = detection_table(images, [categories[category] for category in category_ids], found)
     try:
         truth = _ground_truth(coco, images, categories)
         detections = truth.load_res(table)
@@ -39,21 +38,7 @@ def evaluate_with_hotcoco(coco: COCO, category_ids: Sequence[int], found: Mappin
         ) from error
     tables = evaluation.eval
     assert tables is not None, "accumulate fills the tables"
-    return Measured(tuple(map(float, evaluation.stats)), tables["precision"], partial(_matches, truth, detections))
-
-
-def _matches(
-    truth: hotcoco.COCO, detections: hotcoco.COCO, ious: Sequence[float], *, most: int = COCO_MOST
-) -> tuple[ClassMatches, ...]:
-    """Matches from an evaluation of all areas only: passing those of other areas to Python takes far longer."""
-    evaluation = hotcoco.COCOeval(truth, detections, "bbox")
-    evaluation.params.area_rng = [[0, 1e10]]
-    evaluation.params.area_rng_lbl = ["all"]
-    evaluation.params.iou_thrs = list(ious)
-    evaluation.params.max_dets = [most]
-    evaluation.evaluate()
-    images, categories = sorted(truth.get_img_ids()), sorted(truth.get_cat_ids())
-    return collect_matches(evaluation.eval_imgs, images=images, categories=categories, ious=len(ious))
+    return Measured(tuple(map(float, evaluation.stats)), tables["precision"])
 
 
 def _ground_truth(coco: COCO, images: Mapping[int, int], categories: Mapping[int, int]) -> hotcoco.COCO:
@@ -68,10 +53,3 @@ def _ground_truth(coco: COCO, images: Mapping[int, int], categories: Mapping[int
         area=np.array([entry["area"] for entry in objects], np.float64),
         iscrowd=np.array([entry["iscrowd"] for entry in objects], np.bool_),
     )
-
-
-def _table(images: Mapping[int, int], categories: np.ndarray, found: Mapping[int, np.ndarray]) -> np.ndarray:
-    """(D, 7) rows of image, x, y, width, height, score, category; `categories` are the positions of the labels."""
-    places = np.repeat([images[image] for image in found], [len(rows) for rows in found.values()])
-    rows = np.concatenate([np.empty((0, 6)), *found.values()])
-    return np.column_stack([places, rows[:, :5], categories[rows[:, 5].astype(np.int64)]])

@@ -1,18 +1,23 @@
 """Which detections match which objects: the basis of average precision and F1.
 
-COCO's rules, all areas, the 100 best detections of a class in an image unless said otherwise.
-Dimension legend: D detections of one class in all images, I images, K classes, T IoU thresholds.
+COCO's rules, all areas, the 100 best detections of a class in an image unless said otherwise. COCOeval finds the same
+matches, but makes a dict of each class in each image: gigabytes for 1,000 classes.
+Dimension legend: D detections of one class in all images, N those of all classes, G objects, I images, K classes,
+P pairs of a detection and an object that overlap, T IoU thresholds.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
+from pycocotools import mask
+from pycocotools.coco import COCO
 
 COCO_MOST = 100  # detections of a class in an image that COCO's metrics count
-COCO_IOUS = tuple((50 + 5 * step) / 100 for step in range(10))  # 0.50, 0.55 ... 0.95
-ImageResult = Mapping[str, Any]  # of COCOeval's evalImgs
+COCO_IOUS = tuple(np.linspace(0.5, 0.95, 10).tolist())  # with COCO's last digits
+LARGEST = 1e10  # area that COCO's "all" includes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,44 +37,104 @@ class Measured:
 
     numbers: tuple[float, ...]  # COCO's 12
     precision: np.ndarray  # (T, recall, K, area, detections per image)
-    matches: Callable[..., tuple[ClassMatches, ...]]  # of the K classes at some of COCO_IOUS; `most`: not COCO_MOST
 
 
-def collect_matches(
-    entries: Iterable[ImageResult | None], *, images: Sequence[int], categories: Sequence[int], ious: int
+class _Objects(NamedTuple):
+    """The objects of all classes by group, a class in an image; those that do not count are last in it."""
+
+    groups: np.ndarray  # (G,) int64
+    boxes: np.ndarray  # (G, 4) float64 x, y, width, height
+    crowd: np.ndarray  # (G,) bool
+    skipped: np.ndarray  # (G,) bool: neither to be found nor wrong to find
+
+
+def match_detections(
+    coco: COCO, category_ids: Sequence[int], found: Mapping[int, np.ndarray], ious: Sequence[float], *, most: int
 ) -> tuple[ClassMatches, ...]:
-    """Matches by class from COCOeval's `evalImgs` of all areas, in any order; images may be missing.
+    """The matches of each class, by rising category id; `most` detections of a class in an image count.
 
-    `images` and `categories` are sorted ids; `ious` is T, the number of rows of `dtMatches`.
+    `found` maps image ids to (D, 6) float64 rows of x, y, width, height, score, label; `category_ids` gives the
+    category of each label.
     """
-    places = {image: place for place, image in enumerate(images)}
-    by_category: dict[int, list[tuple[int, ImageResult]]] = {category: [] for category in categories}
-    for entry in entries:
-        if entry is not None:
-            by_category[entry["category_id"]].append((places[entry["image_id"]], entry))
-    for present in by_category.values():
-        present.sort(key=lambda pair: pair[0])
-    return tuple(_of_class(present, len(images), ious) for present in by_category.values())
+    images = {image: place for place, image in enumerate(sorted(coco.imgs))}
+    categories = {category: place for place, category in enumerate(sorted(category_ids))}
+    objects = _objects(coco, images, categories)
+    counts = np.bincount(objects.groups[~objects.skipped], minlength=len(categories) * len(images))
+    table = detection_table(images, [categories[category] for category in category_ids], found)
+    table = table[np.lexsort((-table[:, 5], table[:, 0], table[:, 6]))]
+    groups = (table[:, 6] * len(images) + table[:, 0]).astype(np.int64)  # (N,)
+    rank = np.arange(len(groups)) - np.searchsorted(groups, groups)
+    table, groups, rank = table[rank < most], groups[rank < most], rank[rank < most]
+    partners = _partners(_overlaps(table[:, 1:5], groups, objects, min(ious)), rank, objects, ious)  # (T, N)
+    outside = _outside(table[:, 3] * table[:, 4])
+    ignored = np.where(partners < 0, outside, np.append(objects.skipped, False)[partners])
+    matches = []
+    for place, (start, end) in enumerate(pairwise(np.searchsorted(table[:, 6], range(len(categories) + 1)))):
+        order = start + np.argsort(-table[start:end, 5], kind="stable")  # the order of COCOeval for equal scores
+        matches.append(
+            ClassMatches(
+                images=table[order, 0].astype(np.int64),
+                scores=table[order, 5],
+                found=(partners[:, order] >= 0) & ~ignored[:, order],
+                ignored=ignored[:, order],
+                objects=counts[place * len(images) : (place + 1) * len(images)],
+            )
+        )
+    return tuple(matches)
 
 
-def _of_class(present: Sequence[tuple[int, ImageResult]], images: int, ious: int) -> ClassMatches:
-    objects = np.zeros(images, np.int64)
-    for place, entry in present:
-        objects[place] = np.count_nonzero(np.asarray(entry["gtIgnore"]) == 0)
-    places = [np.full(len(entry["dtScores"]), place) for place, entry in present]
-    scores = np.concatenate([np.empty(0), *(entry["dtScores"] for _, entry in present)])
-    order = np.argsort(-scores, kind="stable")  # the order of COCOeval for equal scores
-    ignored = _rows(present, "dtIgnore", ious)[:, order]
-    return ClassMatches(
-        images=np.concatenate([np.empty(0, np.int64), *places])[order],
-        scores=scores[order],
-        found=_rows(present, "dtMatches", ious)[:, order] & ~ignored,
-        ignored=ignored,
-        objects=objects,
-    )
+def detection_table(
+    images: Mapping[int, int], categories: Sequence[int], found: Mapping[int, np.ndarray]
+) -> np.ndarray:
+    """(N, 7) rows of image, x, y, width, height, score, category, from the places of images and of labels."""
+    places = np.repeat([images[image] for image in found], [len(rows) for rows in found.values()])
+    rows = np.concatenate([np.empty((0, 6)), *found.values()])
+    return np.column_stack([places, rows[:, :5], np.array(categories)[rows[:, 5].astype(np.int64)]])
 
 
-def _rows(present: Sequence[tuple[int, ImageResult]], key: str, ious: int) -> np.ndarray:
-    """(T, D) bool of one key of the results."""
-    parts = [np.asarray(entry[key], bool).reshape(ious, -1) for _, entry in present]
-    return np.concatenate([np.empty((ious, 0), bool), *parts], axis=1)
+def _objects(coco: COCO, images: Mapping[int, int], categories: Mapping[int, int]) -> _Objects:
+    entries = [one for one in coco.anns.values() if one["category_id"] in categories]
+    places = [categories[one["category_id"]] * len(images) + images[one["image_id"]] for one in entries]
+    groups, crowd = np.array(places, np.int64), np.array([one["iscrowd"] for one in entries], bool)
+    skipped = crowd | _outside(np.array([one["area"] for one in entries], np.float64))
+    order = np.lexsort((skipped, groups))
+    boxes = np.array([one["bbox"] for one in entries], np.float64).reshape(-1, 4)
+    return _Objects(groups[order], boxes[order], crowd[order], skipped[order])
+
+
+def _outside(areas: np.ndarray) -> np.ndarray:
+    return (areas < 0) | (areas > LARGEST)
+
+
+def _overlaps(boxes: np.ndarray, groups: np.ndarray, objects: _Objects, least: float) -> list[np.ndarray]:
+    """Detection, object and IoU of each pair in one group with an IoU of at least `least`: (P,) each."""
+    pairs = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+    both = np.intersect1d(groups, objects.groups)
+    bounds = [np.searchsorted(one, [both, both + 1]).tolist() for one in (groups, objects.groups)]
+    for start, end, first, last in zip(*bounds[0], *bounds[1], strict=True):
+        crowd = objects.crowd[first:last].tolist()
+        ious = mask.iou(np.ascontiguousarray(boxes[start:end]), objects.boxes[first:last], crowd)
+        near = np.nonzero(ious >= least)
+        pairs.append((start + near[0], first + near[1], ious[near]))
+    return [np.concatenate(column) for column in zip(*pairs, strict=True)]
+
+
+def _partners(pairs: Sequence[np.ndarray], rank: np.ndarray, objects: _Objects, ious: Sequence[float]) -> np.ndarray:
+    """The object that each detection finds at each IoU, -1 for none: (T, N) int32; `rank` (N,) is that in its group.
+
+    In each group the surest detection chooses first: the free object with the largest IoU, of equal ones the last,
+    and one that does not count only if there is no other. Crowd regions stay free.
+    """
+    found, truth, values = pairs
+    order = np.lexsort((-truth, -values, objects.skipped[truth], found, rank[found]))
+    found, truth, values = found[order], truth[order], values[order]
+    turns = np.split(np.arange(len(order)), np.flatnonzero(np.diff(rank[found])) + 1)  # one detection of each group
+    partners = np.full((len(ious), len(rank)), -1, np.int32)
+    for row, iou in zip(partners, ious, strict=True):
+        free = np.ones(len(objects.crowd), bool)
+        for turn in turns:
+            possible = turn[(values[turn] >= iou) & free[truth[turn]]]
+            best = possible[np.diff(found[possible], prepend=-1) > 0]  # the first of each detection
+            row[found[best]] = truth[best]
+            free[truth[best]] = objects.crowd[truth[best]]
+    return partners

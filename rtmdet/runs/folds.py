@@ -65,7 +65,7 @@ def cross_validate(
             data = OwnData(options, learned, Split(part, whole.images), folder, classes, measured)
             config, timed = first_configuration(data, limit, number=number, runs=len(parts))
         found, category_ids = detect_fold(config, train(config, timed))
-        precisions.append(found.evaluate(curves=False).ap)
+        precisions.append(found.evaluate().ap)
         pooled = pooled or CocoEvaluator(index_coco(whole.coco), category_ids, config.evaluation.backend)
         for image, rows in found.rows.items():
             pooled.add_rows(image, rows)

@@ -88,7 +88,7 @@ class Validation:
         """AP on training images without augmentation."""
         loader = build_validation_loader(self._config, part, size)
         backend = TorchBackend(model, self._device)
-        return detect_all(backend, part, loader, self._config.evaluation).evaluate(curves=False).ap
+        return detect_all(backend, part, loader, self._config.evaluation).evaluate().ap
 
 
 def gap_remark(training: float, validation: float, config: Config) -> str:

@@ -14,7 +14,7 @@ from rtmdet.core.detections import Detections
 from rtmdet.evaluation import intervals as bootstrap
 from rtmdet.evaluation.coco import BACKENDS, CocoEvaluator
 from rtmdet.evaluation.intervals import Interval, average_precisions, draw, interval, paired_interval
-from rtmdet.evaluation.matches import ClassMatches
+from rtmdet.evaluation.matches import COCO_IOUS, ClassMatches, match_detections
 
 both_backends = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -73,6 +73,49 @@ def test_each_image_once_is_the_plain_ap(backend: str, seed: int) -> None:
     metrics, matches = evaluator(coco, found, backend).evaluate_with_matches()
     once = np.ones((1, len(coco.imgs)), np.int64)
     assert average_precisions(matches, once) == pytest.approx([metrics.ap], abs=1e-12)
+
+
+@pytest.mark.parametrize("most", [7, 100, 300])
+@pytest.mark.parametrize("seed", range(4))
+def test_matches_equal_those_of_cocoeval(seed: int, most: int) -> None:
+    """On the same data, with areas that COCO does not count."""
+    coco, found = hard_run(seed)
+    for entry in [*coco.anns.values()][::9]:
+        entry["area"] *= -1
+    one = evaluator(coco, found)
+    matches = match_detections(coco, CATEGORY_IDS, one.rows, COCO_IOUS, most=most)
+    with contextlib.redirect_stdout(io.StringIO()):
+        direct = COCOeval(coco, coco.loadRes(one.results), "bbox")
+        direct.params.catIds, direct.params.maxDets = list(CATEGORY_IDS), [most]
+        direct.params.areaRng, direct.params.areaRngLbl = [[0, 1e10]], ["all"]
+        direct.evaluate()
+    ignored = 0
+    for category, result in zip(CATEGORY_IDS, matches, strict=True):
+        for place, image in enumerate(sorted(coco.imgs)):
+            entries = [
+                one for one in direct.evalImgs if one and (one["category_id"], one["image_id"]) == (category, image)
+            ]
+            here = result.images == place
+            if not entries:
+                assert not here.any()
+                assert not result.objects[place]
+                continue
+            (entry,) = entries
+            assert result.scores[here].tolist() == entry["dtScores"]
+            np.testing.assert_array_equal(result.ignored[:, here], entry["dtIgnore"])
+            np.testing.assert_array_equal(result.found[:, here], (entry["dtMatches"] > 0) & ~entry["dtIgnore"])
+            assert result.objects[place] == np.count_nonzero(np.array(entry["gtIgnore"]) == 0)
+        ignored += result.ignored.sum()
+        assert 0 < result.found.sum() < result.found.size
+        assert (np.diff(result.scores) <= 0).all()
+    assert ignored
+
+
+def test_of_equal_overlaps_the_last_object_is_taken() -> None:
+    """As by COCOeval: the surer box is as near to both objects, the other one only to the one that is then taken."""
+    coco = index({1: [(0, 0, 12, 10, 4, 0), (4, 0, 12, 10, 4, 0)]})
+    found = detections([(2, 0, 14, 10, 0.9, 0), (5, 0, 17, 10, 0.8, 0)])
+    assert matches_of(coco, {1: found})[0].found[0].tolist() == [True, False]
 
 
 def test_a_class_that_is_not_drawn_is_left_out_of_the_mean() -> None:
