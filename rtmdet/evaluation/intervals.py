@@ -105,14 +105,18 @@ def _class_precisions(matches: ClassMatches, weights: np.ndarray) -> np.ndarray:
 
 def _mean_precision(matches: ClassMatches, weights: np.ndarray, objects: np.ndarray) -> np.ndarray:
     """Mean over IoU and recall of the precisions of some resamples: (R,)."""
-    by_detection = weights[:, matches.images]  # (R, D)
+    by_detection = weights.take(matches.images, 1)  # (R, D) not by an index: that lays it out for another axis
     total = np.zeros(len(weights))
-    plain = np.cumsum(by_detection, axis=1)
+    everything = np.cumsum(by_detection, axis=1)
     for found, ignored in zip(matches.found, matches.ignored, strict=True):
         places = np.flatnonzero(found)  # (F,) at other places the precision-recall curve only falls
-        counted = np.cumsum(by_detection * ~ignored, axis=1) if ignored.any() else plain
-        right = np.cumsum(by_detection[:, places], axis=1)  # (R, F)
-        total += _interpolated(right, counted[:, places], objects)
+        counted = everything.take(places, 1)
+        if ignored.any():
+            skipped = np.cumsum(by_detection.take(np.flatnonzero(ignored), 1), axis=1)
+            earlier = np.cumsum(ignored)[places]  # (F,) how many of the skipped ones
+            counted -= np.pad(skipped, ((0, 0), (1, 0))).take(earlier, 1)
+        right = np.cumsum(by_detection.take(places, 1), axis=1)  # (R, F)
+        total += _interpolated(right, counted, objects)
     return total / len(matches.found)
 
 
