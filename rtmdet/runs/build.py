@@ -63,8 +63,8 @@ def check_model_size(config: Config) -> None:
         raise InputError(f"model.size is {size!r}: expected one of {', '.join(SIZES)}{hint}")
 
 
-def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
-    """Open the training and the validation images and print a line about each."""
+def open_data(config: Config, *, resumed: bool = False) -> tuple[CocoDataset, CocoDataset]:
+    """Open the training and the validation images and print a line about each; `resumed`: the copies are known."""
     check_model_size(config)  # before reading takes time
     train = open_split(config.data.train, config, config.data.classes, training=True)
     val = open_split(config.data.val, config, train.classes, training=False)
@@ -78,8 +78,8 @@ def open_data(config: Config) -> tuple[CocoDataset, CocoDataset]:
         report_depth(train, config.data.value_range)
     if missing := [name for name, count in zip(train.classes, train.class_counts, strict=True) if not count]:
         say(f"no examples of {shortened(missing)}: they cannot be learned; remove them from data.classes")
-    same = config.data.train == config.data.val  # the only labeled image serves as both
-    if not same and is_main_process() and (common := count_equal(dict.fromkeys(train.paths), val.paths)):
+    known = resumed or config.data.train == config.data.val  # the only labeled image serves as both
+    if not known and is_main_process() and (common := count_equal(dict.fromkeys(train.paths), val.paths)):
         say(f"{common} of {len(val)} validation images are copies of training images: AP will be too high")
     return train, val
 

@@ -157,7 +157,7 @@ def train_run(
     with process_group(device), told_once(), claim_folder(folder, new=not resume):
         torch.manual_seed(config.train.seed)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
-        train_data, val_data = open_data(config)
+        train_data, val_data = open_data(config, resumed=resumed)
         opened = time.monotonic()
         trainer = build_trainer(config, train_data, val_data, device, resumed=resumed)
         build = time.monotonic() - opened

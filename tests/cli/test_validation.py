@@ -101,6 +101,19 @@ def config(dataset: Path, checkpoint: Path, tmp_path: Path) -> Config:
     return load_config(path, [*SETTINGS, "evaluation.choose_input_size=true"])
 
 
+@pytest.mark.usefixtures("config")
+def test_a_resumed_run_does_not_look_for_copies_again(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "val.json").write_bytes((dataset / "train" / "annotations.json").read_bytes())
+    val = [f"data.val.annotations={tmp_path / 'val.json'}", f"data.val.images={dataset / 'train' / 'images'}"]
+    learned = load_config(tmp_path / "config.yaml", val)
+    open_data(learned)
+    assert "validation images are copies of training images" in capsys.readouterr().out
+    open_data(learned, resumed=True)
+    assert "copies" not in capsys.readouterr().out
+
+
 def test_a_real_choice_measures_training_images_and_then_the_validation(config: Config, checkpoint: Path) -> None:
     train_data, val_data = open_data(config)
     validation = Validation(config, val_data, torch.device("cpu"))
