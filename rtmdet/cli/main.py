@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the terminal may be unable to show a name in a file
-    output = typing.cast(TextIO, _Output(sys.stdout))
+    output = None if sys.stdout is None else typing.cast(TextIO, _Output(sys.stdout))  # None: it is closed
     try:
         _check_processes(arguments)
         with messages_for_commands(), handled_signals(_terminate, signal.SIGTERM), redirect_stdout(output):

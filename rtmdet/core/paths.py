@@ -2,6 +2,7 @@
 
 import os
 import re
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -41,11 +42,12 @@ def is_address(text: str) -> bool:
 def storable_name(text: str) -> str:
     """A text as the name of a file or folder that every file system takes; _ if nothing of it can stay.
 
-    Of a long one the middle is left out, so that there is room for more, and a suffix stays.
+    Of a long one the middle becomes its checksum, so that there is room for more, and a suffix stays.
     """
     data = text.encode(errors="replace")  # a name in a file may have halves of letters
-    text = (data if len(data) <= _MOST_BYTES else data[:90] + data[90 - _MOST_BYTES :]).decode(errors="ignore")
-    name = _FORBIDDEN.sub("_", text).strip(" .")
+    if len(data) > _MOST_BYTES:
+        data = data[:80] + f"_{zlib.crc32(data):08x}_".encode() + data[-30:]
+    name = _FORBIDDEN.sub("_", data.decode(errors="ignore")).strip(" .")
     return f"_{name}" if not name or _DEVICE.fullmatch(name) else name
 
 

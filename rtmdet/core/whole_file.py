@@ -14,6 +14,7 @@ from pathlib import Path
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import one_line
 
+SHELL_PIPES = (("/", "dev"), ("/", "proc"))  # where shells show what is piped to a command
 CONTINUE = "repair that, then --resume"  # the remedy in a run that is going on
 PATIENCE = 5.0  # seconds
 LONGEST_NAME = 300  # characters of a path in a message; longer ones are no paths
@@ -23,7 +24,7 @@ def read_whole(path: Path, what: str = "file") -> bytes:
     """The content of a file; messages say `what` it should be. Raises InputError if it is missing or unreadable."""
     try:
         kind = path.stat().st_mode
-        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or (stat.S_ISFIFO(kind) and path.is_relative_to("/dev"))):
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or (stat.S_ISFIFO(kind) and path.parts[:2] in SHELL_PIPES)):
             raise OSError(errno.EINVAL, "it is a device or a pipe")  # without an end
         return path.read_bytes()
     except FileNotFoundError as error:

@@ -4,7 +4,8 @@ import os
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from types import FrameType
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rtmdet.core.console import write_above_bar
 from rtmdet.core.errors import InputError
-from rtmdet.core.processes import SignalHandler, handled_signals
+from rtmdet.core.processes import handled_signals
 from rtmdet.core.structures import Batch, Sample, Target
 from rtmdet.core.wording import one_line
 from rtmdet.data.samples import EvaluationSamples, TrainingSamples
@@ -24,8 +25,6 @@ warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
 _Made = tuple[Batch | InputError, list[str]]  # and the faults of training images that others replaced
 PREFETCHED = 2  # batches per loader process, made or being made
 MOST_UNREADABLE = 0.01  # of the training images, but 2 in any case
-_CHILD_ENDED = [signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else []  # Windows has none
-_torch_handler: SignalHandler = signal.SIG_DFL
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -154,16 +153,20 @@ def _ended_processes_reported() -> Iterator[None]:
     """Raise InputError if a loader process has ended or ends in the block.
 
     torch's handler of SIGCHLD, set with the first loader processes, raises that error wherever the main process is,
-    also inside a step or a save. So it is kept for this block, and asked here about processes that ended before.
+    also inside a step or a save. So one that does so is set for this block alone, after a look for processes that
+    ended before.
     """
-    global _torch_handler
+    before = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None  # Windows has none
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        torch._C._error_if_any_worker_fails()
+        if callable(before):
+            before(number, frame)
+
     try:
-        with handled_signals(_torch_handler, *_CHILD_ENDED):
-            if callable(_torch_handler):
-                _torch_handler(signal.SIGCHLD, None)
+        with nullcontext() if before is None else handled_signals(handle, signal.SIGCHLD):
+            torch._C._error_if_any_worker_fails()
             yield
-            for number in _CHILD_ENDED:
-                _torch_handler = signal.getsignal(number)  # type: ignore[assignment]
     except RuntimeError as error:
         if "DataLoader worker (pid" not in str(error):
             raise

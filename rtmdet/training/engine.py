@@ -313,7 +313,7 @@ class Trainer:
         """Save and stop all processes if any of them got a signal or has a fault of the data."""
         if not any_process(self._signals.received > 0 or fault is not None, self.stepper.device):
             return
-        if 0 < self.step < self.steps:  # otherwise it is saved
+        if 0 < self.step < self.steps or not self.iteration:  # otherwise it is saved
             self.save_state()
         faults = gather(fault is not None)
         if fault is not None:

@@ -38,12 +38,18 @@ def test_addresses(text: str, expected: bool) -> None:
         (" . ", "_"),
         ("球", "球"),
         ("球" * 40, "球" * 40),
-        ("球" * 5000 + ".jpg", "球" * 30 + "球" * 8 + ".jpg"),  # no part of a letter
+        ("球" * 5000 + ".jpg", "球" * 26 + "_72dbb066_" + "球" * 8 + ".jpg"),  # no part of a letter
         ("\ud800", "_"),  # half a letter
     ],
 )
 def test_storable_names(text: str, name: str) -> None:
     assert storable_name(text) == name
+
+
+def test_long_names_stay_different() -> None:
+    one, other = (storable_name("c" * 95 + digit + "d" * 40) for digit in "12")
+    assert one != other
+    assert len(one) == 120
 
 
 def test_several_drives_have_no_common_folder(monkeypatch: pytest.MonkeyPatch) -> None:

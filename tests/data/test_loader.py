@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from torch.utils.data._utils.pin_memory import pin_memory
 from rtmdet.core.errors import InputError
 from rtmdet.core.structures import Batch, ImageMeta, Instances, Sample
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.loader import EvaluationLoader, TrainingLoader, collate
+from rtmdet.data.loader import EvaluationLoader, TrainingLoader, _ended_processes_reported, collate
 from rtmdet.data.samples import EvaluationSamples, TrainingSamples
 
 COUNT = 5
@@ -282,6 +283,37 @@ def test_more_processes_than_cores_are_the_users_choice() -> None:
     )
     result = subprocess.run([sys.executable, "-c", build], capture_output=True, text=True, check=True)
     assert result.stderr == ""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="Windows has no such signal")
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_the_users_own_handler_of_ended_processes_stays(folder: Path, in_thread: bool) -> None:
+    """And is called once for each signal, also while a batch is awaited, in the main thread alone."""
+    called: list[str] = []
+
+    def load() -> None:
+        for _ in evaluation_loader(folder, workers=1):
+            pass
+
+    def handle(*_: object) -> None:
+        called.append(threading.current_thread().name)
+
+    before = signal.signal(signal.SIGCHLD, handle)
+    try:
+        if in_thread:
+            thread = threading.Thread(target=load)
+            thread.start()
+            thread.join()
+        else:
+            with _ended_processes_reported():
+                os.kill(os.getpid(), signal.SIGCHLD)
+            assert called == ["MainThread"]
+            load()
+        assert signal.getsignal(signal.SIGCHLD) is handle
+        assert set(called) <= {"MainThread"}
+        assert len(called) <= 2  # of the loader's own process
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 @pytest.mark.parametrize("make", [training_loader, evaluation_loader])
