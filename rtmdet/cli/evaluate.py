@@ -37,7 +37,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.mistakes is not None:
         check_new_folder(arguments.mistakes, "--mistakes")
     detector = load_detector(arguments, half=arguments.half)
-    tiling = choose_windows(arguments.tile, detector)
     found = evaluate(
         detector,
         data,
@@ -46,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch,
         workers=arguments.workers,
         backend=arguments.backend,
-        tile=0 if tiling is None else tiling.side,
+        tile=choose_windows(arguments.tile, detector),
     )
     count = found.evaluator.detection_count
     print(f"{found.images} images, {count} detections: {describe_settings(found.settings)} ({found.origin})")

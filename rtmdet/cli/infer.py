@@ -94,7 +94,7 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
 def _read_tiling(tile: int | None, detector: Detector, *, augmented: bool) -> Tiling | None:
     """The windows; --tta leaves those of the training run out, since it has views of its own."""
     if not augmented or tile is not None:
-        return choose_windows(tile, detector)
+        return detector.choose_tiling(choose_windows(tile, detector))
     if detector.facts.tiling is not None:
         print("--tta detects in whole pictures: without the windows of the training run (data.tile)")
     return None

@@ -11,7 +11,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Write a data set with the photos that the detector is least sure of; returns 1 if some cannot be read."""
     check_score(arguments.score)
     detector = load_detector(arguments)
-    tiling = choose_windows(arguments.tile, detector)
     result = label(
         detector,
         arguments.photos,
@@ -22,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
         score=arguments.score,
         recursive=arguments.recursive,
         batch_size=arguments.batch,
-        tile=0 if tiling is None else tiling.side,
+        tile=choose_windows(arguments.tile, detector),
     )
     print(describe_score(arguments.score, detector, detector.classes))
     print(result)

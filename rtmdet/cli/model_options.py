@@ -8,7 +8,6 @@ from rtmdet.cli.command import split_names
 from rtmdet.cli.parser import INPUT_SIDE
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
-from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened, size_text
 from rtmdet.deploy.exported import ExportedBackend
 from rtmdet.detector import Detector
@@ -38,12 +37,15 @@ def check_score(score: float | str) -> None:
         raise InputError(f"--score {score}: expected a number from 0 to 1, or auto")
 
 
-def choose_windows(side: int | None, detector: Detector) -> Tiling | None:
-    """The windows of --tile, by default those of the training run; INPUT_SIDE: of the network's input size."""
+def choose_windows(side: int | None, detector: Detector) -> int:
+    """The side of the windows of --tile, by default of those of the training run; 0: none, INPUT_SIDE: as the input.
+
+    Prints a line about them.
+    """
     tiling = detector.choose_tiling(max(detector.input_size) if side == INPUT_SIDE else side)
     if tiling is not None:
         print(f"{tiling}{', as in the training run (--tile 0: whole pictures only)' if side is None else ''}")
-    return tiling
+    return 0 if tiling is None else tiling.side
 
 
 def describe_score(score: float | str, detector: Detector, classes: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.whole_file import unwritable
+from rtmdet.core.whole_file import writing
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, box_annotation
 from rtmdet.data.json_file import write_json
 
@@ -71,7 +71,7 @@ def write_dataset(folder: Path, *, count: int, seed: int, size: tuple[int, int])
         raise InputError(f"{folder}: expected count >= 1 and seed >= 0, found {count} and {seed}; change them")
     images: list[CocoImage] = []
     annotations: list[CocoAnnotation] = []
-    try:
+    with writing(folder, "folder"):
         (folder / "images").mkdir(parents=True, exist_ok=True)
         for index in range(count):
             scene = render_scene(scene_seed(seed, index), size=size)
@@ -84,8 +84,6 @@ def write_dataset(folder: Path, *, count: int, seed: int, size: tuple[int, int])
                 outline = polygon.ravel().tolist()
                 found = box_annotation(len(annotations) + 1, index + 1, 1, box=box.tolist(), polygon=outline)
                 annotations.append({**found, "area": float(cv2.contourArea(polygon))})
-    except OSError as error:
-        raise unwritable(folder, error, "folder") from error
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "balloon"}]}
     target = folder / "annotations.json"
     write_json(target, content)

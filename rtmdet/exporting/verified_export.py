@@ -11,7 +11,7 @@ import numpy as np
 from rtmdet import __version__
 from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
-from rtmdet.core.whole_file import replace_file, unwritable
+from rtmdet.core.whole_file import replace_file, writing
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.files import files_below, spread
@@ -73,12 +73,10 @@ def export_detector(job: ExportJob, formats: Sequence[str]) -> Exports:
 
 def _check_writable(folder: Path) -> None:
     """Raise InputError unless files can be made in a folder, which is made, too: what follows takes minutes."""
-    try:
+    with writing(folder, "folder"):
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
             pass
-    except OSError as error:
-        raise unwritable(folder, error, "folder") from error
 
 
 def choose_check_images(
@@ -145,12 +143,10 @@ def named_by_result(file: ExportedFile, path: Path) -> ExportedFile:
     if not file.verified:
         return file
     second = SECOND_FILE.get(path.suffix)
-    try:
+    with writing(path):
         if second:
             replace_file(file.path.with_suffix(second), path.with_suffix(second))
         replace_file(file.path, path)
-    except OSError as error:
-        raise unwritable(path, error) from error
     return replace(file, path=path)
 
 
