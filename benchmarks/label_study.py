@@ -199,7 +199,7 @@ def designs(study: Study, seed: int, measures: Sequence[str], draws: int, first:
         yield name, [*begun, *first["picks"][name]], measured
 
 
-def carry_out(study: Study, arguments: argparse.Namespace, rows: list[Row]) -> None:
+def run_training(study: Study, arguments: argparse.Namespace, rows: list[Row]) -> None:
     """Make the trainings that are missing, several at a time; every row is saved when it is there."""
     context = get_context("spawn")
     done = {(row["seed"], row["design"]): row for row in rows}
@@ -300,7 +300,7 @@ def main() -> None:
     arguments.data = arguments.data.resolve()
     rows = read_rows(arguments)
     if not arguments.table:
-        carry_out(open_study(arguments), arguments, rows)
+        run_training(open_study(arguments), arguments, rows)
     print_table(rows)
 
 

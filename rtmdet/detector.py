@@ -323,8 +323,8 @@ class Detector:
         return Selection(min(thresholds), nms, class_thresholds=different).for_most(max_detections)
 
     def _detect(self, images: "Sequence[OpenedImage]", selection: Selection) -> list[Detections]:
-        batch, places = self.preprocess([image.pixels for image in images])
-        found = detect(self.backend, batch, places, selection)
+        batch, letterboxes = self.preprocess([image.pixels for image in images])
+        found = detect(self.backend, batch, letterboxes, selection)
         return [self.complete(one, image) for one, image in zip(found, images, strict=True)]
 
     def detect_in_windows(

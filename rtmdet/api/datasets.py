@@ -109,7 +109,7 @@ def convert_data(
         converted = convert_yolo(path, usual_split(split or "train"))
         if split is None:
             layout = read_layout(path)
-            if others := [name for name in layout.places if name not in ("train", *absent_splits(layout))]:
+            if others := [name for name in layout.image_paths if name not in ("train", *absent_splits(layout))]:
                 say(f"{path}: has the splits train, which is converted, and {', '.join(others)}: see --split")
     elif format == "voc":
         converted = convert_voc(path, folder, classes, split=split)
@@ -204,8 +204,8 @@ def merge_data(
     files = rename_classes([file for file, _ in opened], rename or {})
     folders = [Path(os.path.abspath(folder)) for _, folder in opened]  # symbolic links are not resolved
     common = common_folder(folders)
-    places = [folder.relative_to(common).as_posix() for folder in folders]
-    merged = merge_coco(files, places, similar=merge_similar)
+    prefixes = [folder.relative_to(common).as_posix() for folder in folders]
+    merged = merge_coco(files, prefixes, similar=merge_similar)
     _write_annotations(target, merged, common)
     names = names_in(merged)
     say(f"{count_objects(merged)}, classes: {shortened(names)} -> {target}", f"images: {common}")

@@ -65,9 +65,9 @@ def draw_mistakes(found: Evaluation, out: FilePath, *, most: int = 50) -> list[P
     check_new_folder(folder)
     draw_confusion(found.mistakes, folder / "confusion_matrix.png")
     pictures = []
-    for place, marked in enumerate(found.mistakes.images[: max(most, 0)], start=1):
+    for number, marked in enumerate(found.mistakes.images[: max(most, 0)], start=1):
         index = found.dataset.image_ids.index(marked.image_id)
-        pictures.append(folder / f"{place:03d}_{found.dataset.path(index).stem}.jpg")
+        pictures.append(folder / f"{number:03d}_{found.dataset.path(index).stem}.jpg")
         save_image(pictures[-1], draw_marked(found.dataset.load(index).image, marked))
     return pictures
 

@@ -14,7 +14,7 @@ from rtmdet.core.processes import check_main_guard
 from rtmdet.core.wording import shown
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.train import carry_out
+from rtmdet.runs.train import run_training
 from rtmdet.training.log import read_log
 from rtmdet.training.records import Callback
 
@@ -89,7 +89,7 @@ def train(
         resume=resume,
         minutes=minutes,
     ).with_shortcuts(epochs=epochs, output=path_or_none(output))
-    return TrainedRun(carry_out(options, callbacks).absolute())
+    return TrainedRun(run_training(options, callbacks).absolute())
 
 
 def _as_yaml(key: str, value: object) -> str:

@@ -202,9 +202,9 @@ def _explain(
     from rtmdet.viz.box_am import box_am  # seconds to import
 
     own = predicted_boxes(detector, pixels, found)
-    stacked, (place,) = detector.preprocess([pixels])
+    stacked, (letterbox,) = detector.preprocess([pixels])
     images = torch.from_numpy(stacked).to(detector.device)
-    boxes = place.to_input(own.boxes).to(detector.device)
+    boxes = letterbox.to_input(own.boxes).to(detector.device)
     labels = own.labels.clone().to(detector.device)  # inference tensors cannot take part in autograd, copies can
     maps = {}
     fed_by = _choose_boxes(detector, layers, images, boxes, method, every=every)
@@ -213,7 +213,7 @@ def _explain(
             method, target, boxes[fed], labels[fed],
             input_size=detector.input_size, classes=len(detector.classes),
         )  # fmt: skip
-        maps[layer] = box_am(detector.model, layer, images, explained, method, content=place.content)
+        maps[layer] = box_am(detector.model, layer, images, explained, method, content=letterbox.content)
     return maps, fed_by
 
 
@@ -272,8 +272,10 @@ def _draw_explained(
 
 def _fitted(pixels: np.ndarray, found: Detections, cell: tuple[int, int]) -> tuple[np.ndarray, Detections]:
     """A photo and its detections fitted into `cell` (H, W), before boxes are drawn: their texts have a least size."""
-    place = Letterbox.fit(_size(pixels), cell)
-    return fit_image(pixels, cell), replace(found, boxes=place.to_input(found.boxes), image_size=place.content)
+    letterbox = Letterbox.fit(_size(pixels), cell)
+    return fit_image(pixels, cell), replace(
+        found, boxes=letterbox.to_input(found.boxes), image_size=letterbox.content
+    )
 
 
 def _evaluating(detector: Detector) -> EvaluationMode:

@@ -21,7 +21,7 @@ from rtmdet.stream.detecting import CONTINUING, DetectSettings
 from rtmdet.stream.document import DetectedFile
 from rtmdet.stream.frames import Failure, Source
 from rtmdet.stream.infer import OutputSettings, infer
-from rtmdet.stream.output_places import drawn_pictures
+from rtmdet.stream.output_paths import drawn_pictures
 from rtmdet.stream.sources import find_sources, with_range
 from rtmdet.stream.tracking import check_tracking
 

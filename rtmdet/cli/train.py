@@ -7,7 +7,7 @@ from rtmdet.core.distributed import StoppedByAnother
 from rtmdet.core.errors import InputError
 from rtmdet.runs.checks.dry_run import dry_run
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.train import carry_out
+from rtmdet.runs.train import run_training
 from rtmdet.training.interruption import Interrupted
 
 
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     if check:
         return 0 if dry_run(options, overfits=arguments.overfit) else 1
     try:
-        carry_out(options)
+        run_training(options)
     except Interrupted as stopped:
         say("to continue, run the same command with --resume")
         return 128 + stopped.number

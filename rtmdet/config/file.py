@@ -137,11 +137,11 @@ def _child(node: yaml.MappingNode, key: str) -> yaml.Node | None:
 
 def _set_child(node: yaml.MappingNode, key: str, value: yaml.Node) -> None:
     """Set or replace the value of a key."""
-    for place, (name, _) in enumerate(node.value):
+    for index, (name, _) in enumerate(node.value):
         if name.value == key:
             if not isinstance(value, yaml.MappingNode):  # errors then point to --set
                 name = yaml.ScalarNode("tag:yaml.org,2002:str", key, value.start_mark)
-            node.value[place] = (name, value)
+            node.value[index] = (name, value)
             return
     node.value.append((yaml.ScalarNode("tag:yaml.org,2002:str", key, value.start_mark), value))
 
@@ -156,8 +156,8 @@ def _find(root: yaml.MappingNode, key: str) -> yaml.Node | None:
 
 def _where(node: yaml.Node, key: str) -> str:
     mark = node.start_mark
-    place = mark.name if mark.name.startswith("--set") else f"{mark.name}, line {mark.line + 1}"
-    return f"{place}: {key}" if key else place
+    where = mark.name if mark.name.startswith("--set") else f"{mark.name}, line {mark.line + 1}"
+    return f"{where}: {key}" if key else where
 
 
 def _build(kind: typing.Any, node: yaml.Node, key: str) -> typing.Any:

@@ -57,6 +57,6 @@ def _in_notebook() -> bool:
 
 def progress(items: Iterable[Item], text: str) -> Iterator[Item]:
     """Iterate over `items` with a progress bar that is removed at the end."""
-    place = 0 if _in_notebook() else None  # notebooks show one line: a second bar takes it for a while
+    position = 0 if _in_notebook() else None  # notebooks show one line: a second bar takes it for a while
     hidden = bars_hidden() or not _speaks()
-    return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True, position=place, disable=hidden))
+    return iter(tqdm(items, desc=text, leave=False, dynamic_ncols=True, position=position, disable=hidden))

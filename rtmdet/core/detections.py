@@ -130,8 +130,8 @@ class Detections:
             return self._each(lambda array: array[index])
         if isinstance(index, bool | np.bool_):
             raise InputError(f"index {index}: expected a number, slice, list or mask of {len(self)} values")
-        place = range(len(self))[as_index(index)]
-        return next(iter(self[[place]]))
+        row = range(len(self))[as_index(index)]
+        return next(iter(self[[row]]))
 
     @property
     def names(self) -> np.ndarray:

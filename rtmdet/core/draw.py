@@ -134,13 +134,13 @@ def _place_label(
     least = max(8.0, min(min(size) / 75, typical / 4))
     wanted = float(np.clip(_side(box) / 6, least, largest))
     for capital in dict.fromkeys((wanted, least)):
-        for label in _places(size, box, text, capital):
+        for label in _candidates(size, box, text, capital):
             if not any(label.overlaps(other) for other in taken):
                 return label
     return None
 
 
-def _places(size: tuple[int, int], box: np.ndarray, text: str, capital: float) -> Iterator[_Label]:
+def _candidates(size: tuple[int, int], box: np.ndarray, text: str, capital: float) -> Iterator[_Label]:
     """Candidate places for a label, best first: above the box, below it, inside if it hides little of the object."""
     height, width = size
     scale, thickness, margin = _type(capital)

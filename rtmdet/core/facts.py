@@ -68,10 +68,10 @@ class ModelFacts:
 def check_names(names: Iterable[str]) -> None:
     """Raise InputError for class names that no label file could hold: empty, repeated, or with a line break."""
     seen: set[str] = set()
-    for place, name in enumerate(names, start=1):
+    for number, name in enumerate(names, start=1):
         if not isinstance(name, str) or not is_one_line(name):
             raise InputError(
-                f"class name {place}: expected one line of at most {LONGEST_LINE} letters, found {shown(name)}: "
+                f"class name {number}: expected one line of at most {LONGEST_LINE} letters, found {shown(name)}: "
                 "rename the class"
             )
         if name in seen:

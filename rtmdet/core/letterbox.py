@@ -24,9 +24,9 @@ def fitted_size(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, in
     return max(int(size[0] * factor + 0.5), 1), max(int(size[1] * factor + 0.5), 1)
 
 
-def resize_image(image: np.ndarray, size: tuple[int, int], place: np.ndarray | None = None) -> np.ndarray:
-    """Bilinear resize of a (H, W, 3) uint8 image to `size` (H, W); into `place`, if it is of the image's type."""
-    return cv2.resize(image, (size[1], size[0]), dst=place, interpolation=cv2.INTER_LINEAR)
+def resize_image(image: np.ndarray, size: tuple[int, int], out: np.ndarray | None = None) -> np.ndarray:
+    """Bilinear resize of a (H, W, 3) uint8 image to `size` (H, W); into `out`, if it is of the image's type."""
+    return cv2.resize(image, (size[1], size[0]), dst=out, interpolation=cv2.INTER_LINEAR)
 
 
 def pad_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -63,23 +63,23 @@ def letterbox(
 ) -> tuple[np.ndarray, Letterbox]:
     """Fit a (H, W, 3) uint8 image into `size` (H, W): the (size[0], size[1], 3) canvas, and where the image lies.
 
-    `canvas`, such as a place of a batch, is written to; by default it is a new array.
+    `canvas`, such as a slice of a batch, is written to; by default it is a new array.
     """
     if canvas is None:
         canvas = np.empty((*size, 3), np.uint8)
-    place = Letterbox.fit((image.shape[0], image.shape[1]), size)
-    height, width = place.content
+    geometry = Letterbox.fit((image.shape[0], image.shape[1]), size)
+    height, width = geometry.content
     inside = canvas[:height, :width]
-    resized = resize_image(image, place.content, inside)
+    resized = resize_image(image, geometry.content, inside)
     if resized is not inside:  # of another type or other channels
         inside[:] = resized
     canvas[height:] = PAD_VALUE
     canvas[:height, width:] = PAD_VALUE
-    return canvas, place
+    return canvas, geometry
 
 
 def letterbox_batch(images: Sequence[np.ndarray], size: tuple[int, int]) -> tuple[np.ndarray, list[Letterbox]]:
     """B images, as `letterbox` fits them, as one input (B, 3, H, W) in channels-last memory, and where each lies."""
     batch = np.empty((len(images), *size, 3), np.uint8)
-    places = [letterbox(image, size, canvas)[1] for image, canvas in zip(images, batch, strict=True)]
-    return batch.transpose(0, 3, 1, 2), places
+    letterboxes = [letterbox(image, size, canvas)[1] for image, canvas in zip(images, batch, strict=True)]
+    return batch.transpose(0, 3, 1, 2), letterboxes

@@ -38,14 +38,14 @@ def detect_tiled(
     """
     size = image.shape[0], image.shape[1]
     views = tiling.views(size)
-    parts, cut, places = [], [], []
+    parts, cut, seen_in = [], [], []
     for first in range(0, len(views), batch_size):
         batch = views[first : first + batch_size]
         for window, found in zip(batch, _detect(backend, input_size, image, batch, selection), strict=True):
             parts.append(found)
             cut.append(_is_cut(found.boxes, window, size))
-            places.append(np.tile(np.array(window), (len(found), 1)))
-    everything, seams, seen = Detections.join(parts), np.concatenate(cut), np.concatenate(places)
+            seen_in.append(np.tile(np.array(window), (len(found), 1)))
+    everything, seams, seen = Detections.join(parts), np.concatenate(cut), np.concatenate(seen_in)
     if len(everything) > (most := ENTERING * selection.max_detections):
         best = np.argsort(-everything.scores, kind="stable")[:most]
         everything, seams, seen = everything[best], seams[best], seen[best]
@@ -56,9 +56,9 @@ def _detect(
     backend: Backend, input_size: tuple[int, int], image: np.ndarray, windows: Sequence[Window], selection: Selection
 ) -> list[Detections]:
     """What is found in each window, clipped to it, in pixels of the picture."""
-    batch, places = letterbox_batch([image[y1:y2, x1:x2] for x1, y1, x2, y2 in windows], input_size)
+    batch, letterboxes = letterbox_batch([image[y1:y2, x1:x2] for x1, y1, x2, y2 in windows], input_size)
     # Without voting: a box that is moved away from a seam could no longer be told from a whole one.
-    found = detect(backend, batch, places, selection.without_voting())
+    found = detect(backend, batch, letterboxes, selection.without_voting())
     return [
         _shift(part.numpy().clipped((y2 - y1, x2 - x1)), (x1, y1))
         for part, (x1, y1, x2, y2) in zip(found, windows, strict=True)
@@ -104,23 +104,23 @@ def _is_rest(found: Detections, cut: np.ndarray, windows: np.ndarray) -> np.ndar
 
 
 def _first_of_each_object(boxes: np.ndarray, scores: np.ndarray, cut: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The places of boxes (D, 4) that show no object of one before them; and the scores, theirs the best one."""
+    """The indices of boxes (D, 4) that show no object of one before them; and the scores, theirs the best one."""
     free, scores = np.ones(len(boxes), bool), scores.copy()
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     left, _, right, _ = np.ascontiguousarray(boxes.T)
-    for place in range(len(boxes)):
-        if not free[place]:
+    for index in range(len(boxes)):
+        if not free[index]:
             continue
         # Few of thousands of boxes are above or below this one; the others are not compared.
-        after = slice(place + 1, None)
-        beside = free[after] & (left[after] < right[place]) & (right[after] > left[place])
-        rest = np.flatnonzero(beside) + place + 1
-        sides = np.minimum(boxes[place, 2:], boxes[rest, 2:]) - np.maximum(boxes[place, :2], boxes[rest, :2])
+        after = slice(index + 1, None)
+        beside = free[after] & (left[after] < right[index]) & (right[after] > left[index])
+        rest = np.flatnonzero(beside) + index + 1
+        sides = np.minimum(boxes[index, 2:], boxes[rest, 2:]) - np.maximum(boxes[index, :2], boxes[rest, :2])
         overlap = sides.clip(0).prod(1)
-        same = overlap > SAME_OBJECT * (areas[place] + areas[rest] - overlap)
+        same = overlap > SAME_OBJECT * (areas[index] + areas[rest] - overlap)
         part = cut[rest] & (overlap > COVERED * areas[rest])
         free[rest[same | part]] = False
-        scores[place] = max(scores[place], scores[rest[same]].max(initial=0))
+        scores[index] = max(scores[index], scores[rest[same]].max(initial=0))
     return np.flatnonzero(free), scores
 
 

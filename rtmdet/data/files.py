@@ -13,7 +13,7 @@ OF_A_RUN = {"config.yaml", "log.jsonl"}  # in the folder of a training
 def spread(items: Sequence[Item], count: int) -> list[Item]:
     """At most `count` of the items, such as files or indices of images, evenly spread over them."""
     count = min(count, len(items))
-    return [items[place * len(items) // count] for place in range(count)]
+    return [items[index * len(items) // count] for index in range(count)]
 
 
 def files_below(folder: Path, suffixes: Container[str], *, levels: int | None = None) -> list[Path]:
@@ -25,14 +25,14 @@ def files_below(folder: Path, suffixes: Container[str], *, levels: int | None = 
     found: list[Path] = []
     seen: set[str] = set()
     for root, folders, names in os.walk(folder, followlinks=True):
-        place = Path(root)
-        if (real := os.path.realpath(root)) in seen or (place != folder and {*names} >= OF_A_RUN):
+        here = Path(root)
+        if (real := os.path.realpath(root)) in seen or (here != folder and {*names} >= OF_A_RUN):
             folders.clear()
             continue
         seen.add(real)
-        deep = len(place.relative_to(folder).parts)
+        deep = len(here.relative_to(folder).parts)
         folders[:] = sorted(name for name in folders if _is_shown(name) and (levels is None or deep < levels))
-        found += [place / name for name in names if _is_shown(name) and os.path.splitext(name)[1].lower() in suffixes]
+        found += [here / name for name in names if _is_shown(name) and os.path.splitext(name)[1].lower() in suffixes]
     return sorted(found)
 
 

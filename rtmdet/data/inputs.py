@@ -30,7 +30,7 @@ def list_inputs(images: object) -> tuple[bool, Iterator[tuple[str, object]]]:
     single = isinstance(images, np.ndarray | Image.Image) or is_tensor(images) or is_encoded(images)
     if single or not isinstance(images, Iterable):
         return True, iter([("image", images)])
-    return False, ((f"images[{place}]", image) for place, image in enumerate(images))
+    return False, ((f"images[{index}]", image) for index, image in enumerate(images))
 
 
 def is_encoded(image: object) -> bool:

@@ -21,8 +21,8 @@ def read_json(path: Path, change: Callable[[dict[str, object]], object] | None =
     try:
         return json.loads(text, object_hook=change)
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise InputError(f"{path}: not JSON at {place} ({error.msg}); correct the file or write it again") from error
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InputError(f"{path}: not JSON at {where} ({error.msg}); correct the file or write it again") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected JSON, found something else; check the path") from error
     finally:
@@ -60,7 +60,7 @@ def check_output(
             if earlier(read_json(path)):
                 return
         raise InputError(f"{path} holds something else, which would be lost; give another name")
-    place = path.resolve()
+    target = path.resolve()
     for one in inputs:
-        if one is not None and path.exists() and one.resolve() in (place, *place.parents):
+        if one is not None and path.exists() and one.resolve() in (target, *target.parents):
             raise InputError(f"{path} may belong to {one} and would be overwritten; give another name")

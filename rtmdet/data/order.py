@@ -45,7 +45,9 @@ def neighbors_of(dataset: CocoDataset) -> Neighbors | None:
 
 
 class EpochOrder:
-    """A new order of the images in every epoch, from the seed alone. A place is a position counted over all epochs.
+    """A new order of the images in every epoch, from the seed alone.
+
+    A sample index is a position counted over all epochs.
 
     Without factors an epoch is a permutation of the images. With factors every epoch has as many positions as their
     sum, rounded down: a constant number, which learning-rate schedules need.
@@ -66,16 +68,16 @@ class EpochOrder:
     def __len__(self) -> int:
         return self._length
 
-    def index(self, place: int) -> int:
-        """The index of the image at a place."""
-        epoch, position = divmod(place, self._length)
+    def index(self, sample_index: int) -> int:
+        """The index of the image that a sample shows."""
+        epoch, position = divmod(sample_index, self._length)
         return int(self._epochs.get(epoch, self._draw)[position])
 
-    def another(self, place: int, rng: np.random.Generator) -> int:
-        """The index of a random image instead of the one at a place; with neighbors, of one that comes soon."""
+    def another(self, sample_index: int, rng: np.random.Generator) -> int:
+        """The index of a random image in place of a sample's own; with neighbors, of one that comes soon."""
         if self._neighbors is None:
             return int(rng.integers(self._count))
-        epoch, position = divmod(place, self._length)
+        epoch, position = divmod(sample_index, self._length)
         return self.index(epoch * self._length + (position + int(rng.integers(SOON))) % self._length)
 
     def _draw(self, epoch: int) -> np.ndarray:

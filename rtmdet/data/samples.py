@@ -1,7 +1,7 @@
 """Samples for training and evaluation. Paper: section 3.4, table 1 (two stages).
 
 Every training sample is a pure function of (seed, epoch, position in the epoch): the number of loader processes does
-not matter, and a run can resume anywhere. A "place" is a position counted over all epochs.
+not matter, and a run can resume anywhere. A sample index is a position counted over all epochs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,9 +44,9 @@ class TrainingSamples(Dataset[Sample]):
     """Augmented samples of the network's input size, indexed by (epoch, position).
 
     Stage 1: mosaic, resize, crop, HSV shift, flip, mixup; stage 2, from epoch `stage2_start` on: the same without
-    mosaic and mixup. Differs from mmdet: partners come from the last `mosaic_cache` (`mixup_cache`) places; the
+    mosaic and mixup. Differs from mmdet: partners come from the last `mosaic_cache` (`mixup_cache`) samples; the
     original has a cache in every loader process and, for sizes s to x, drops random elements of it. A crop without
-    objects draws another image for this place only; so does an image that cannot be read, once `unreadable` is a
+    objects draws another image for this sample only; so does an image that cannot be read, once `unreadable` is a
     list, to which its fault is added. Until then it raises InputError.
 
     `repeat_threshold` oversamples images with a class present in less than this fraction of the images (data/order):
@@ -76,7 +76,7 @@ class TrainingSamples(Dataset[Sample]):
         self.order = EpochOrder(len(self.dataset), self.seed, factors, neighbors_of(self.dataset))
         self._extra = ExtraTransforms(self.extra) if self.extra else None
         # Tiles rather than whole photos: none is larger than the input, and mosaics are scaled twice, as in the
-        # original. All of a small data set are kept, by image; otherwise those of the last places, by place.
+        # original. All of a small data set are kept, by image; otherwise those of the last samples, by sample index.
         self._keeps_all = 3 * height * width * len(self.dataset) <= CACHE_MEMORY
         self._tiles: _Cache = LruCache(len(self.dataset) if self._keeps_all else 2 * self.mosaic_cache)
         self._unmixed: _Cache = LruCache(2 * self.mixup_cache)
@@ -85,14 +85,14 @@ class TrainingSamples(Dataset[Sample]):
         return len(self.order)
 
     def share(self, span: int) -> None:
-        """Share the caches among processes, started later, that make samples within `span` consecutive places.
+        """Share the caches among processes, started later, that make samples within `span` consecutive indices.
 
-        The image of each place is then decoded once in all of them together, and each sample before mixup made once.
+        The image of each sample is then decoded once in all of them together, and each sample before mixup made once.
         Where CACHE_MEMORY is too small for the span, some are made again.
         """
         truths = [self.dataset.truth(index) for index in range(len(self.dataset))]
         size = max(slot_size(self.input_size, 4 * len(instances), meta) for meta, instances in truths)
-        window = self.mosaic_cache + self.mixup_cache  # places whose tiles a sample and its mixup partner may show
+        window = self.mosaic_cache + self.mixup_cache  # samples whose tiles one and its mixup partner may show
         most = max(CACHE_MEMORY // size, window)
         if self.use_mosaic:
             self._tiles = SharedSamples(len(truths) if self._keeps_all else min(span + window, most), size)
@@ -101,35 +101,35 @@ class TrainingSamples(Dataset[Sample]):
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, position = key
-        place = epoch * len(self.order) + position
+        sample_index = epoch * len(self.order) + position
         if epoch >= self.stage2_start:
-            return self._make_unmixed(place)
-        sample = self._unmixed.get(place, self._make_unmixed)
-        if place == 0:
+            return self._make_unmixed(sample_index)
+        sample = self._unmixed.get(sample_index, self._make_unmixed)
+        if sample_index == 0:
             return sample
-        rng = np.random.default_rng([self.seed, place, MIXUP_STREAM])
+        rng = np.random.default_rng([self.seed, sample_index, MIXUP_STREAM])
         if rng.random() > self.mixup_probability:
             return sample
-        return self._mix(sample, place, rng)
+        return self._mix(sample, sample_index, rng)
 
-    def _mix(self, sample: Sample, place: int, rng: np.random.Generator) -> Sample:
-        """Mixup with one of the last places (this one included) that has objects."""
+    def _mix(self, sample: Sample, sample_index: int, rng: np.random.Generator) -> Sample:
+        """Mixup with one of the last samples (this one included) that has objects."""
         mirrored = rng.random() > 0.5
         for _ in range(PARTNER_DRAWS):
-            earlier = place - self._age(rng, place, self.mixup_cache)
+            earlier = sample_index - self._age(rng, sample_index, self.mixup_cache)
             partner = self._unmixed.get(earlier, self._make_unmixed)
             if len(partner.instances):
                 return mixup(sample, partner, mirrored=mirrored)
         return sample
 
-    def _make_unmixed(self, place: int) -> Sample:
-        """The sample of a place before mixup, drawn again while an image is unreadable or the crop has no objects."""
+    def _make_unmixed(self, sample_index: int) -> Sample:
+        """A sample before mixup, drawn again while an image is unreadable or the crop has no objects."""
         for attempt in range(CROP_ATTEMPTS):
-            rng = np.random.default_rng([self.seed, place, attempt])
-            index = self.order.index(place) if attempt == 0 else self.order.another(place, rng)
+            rng = np.random.default_rng([self.seed, sample_index, attempt])
+            index = self.order.index(sample_index) if attempt == 0 else self.order.another(sample_index, rng)
             last = attempt == CROP_ATTEMPTS - 1  # used even without objects
             try:
-                composition = self._compose(index, place, rng)
+                composition = self._compose(index, sample_index, rng)
             except InputError as error:
                 if self.unreadable is None or last:
                     raise
@@ -141,32 +141,35 @@ class TrainingSamples(Dataset[Sample]):
                     break
         return sample
 
-    def _compose(self, index: int, place: int, rng: np.random.Generator) -> Composition:
+    def _compose(self, index: int, sample_index: int, rng: np.random.Generator) -> Composition:
         """Plan the scaled crop of one image or mosaic, without making pixels."""
-        large = self.use_mosaic and place < self.stage2_start * len(self.order)
-        mixed = large and place >= 4  # the original's cache needs more than four images to start
-        composition = self._mosaic(index, place, rng) if mixed else compose(self.dataset.load(index))
+        large = self.use_mosaic and sample_index < self.stage2_start * len(self.order)
+        mixed = large and sample_index >= 4  # the original's cache needs more than four images to start
+        composition = self._mosaic(index, sample_index, rng) if mixed else compose(self.dataset.load(index))
         base = 2 if large else 1
         factor = rng.uniform(*self.resize_range)
         height, width = self.input_size
         composition = resize(composition, (int(base * height * factor), int(base * width * factor)))
         return self._random_crop(composition, rng)
 
-    def _mosaic(self, index: int, place: int, rng: np.random.Generator) -> Composition:
+    def _mosaic(self, index: int, sample_index: int, rng: np.random.Generator) -> Composition:
         """The image with three partners around a random center."""
-        partners = [place - self._age(rng, place, self.mosaic_cache) for _ in range(3)]
+        partners = [sample_index - self._age(rng, sample_index, self.mosaic_cache) for _ in range(3)]
         height, width = self.input_size
         center = int(rng.uniform(0.5, 1.5) * width), int(rng.uniform(0.5, 1.5) * height)
-        tiles = [self._tile(index, place), *(self._tile(self.order.index(partner), partner) for partner in partners)]
+        own = self._tile(index, sample_index)
+        tiles = [own, *(self._tile(self.order.index(partner), partner) for partner in partners)]
         return mosaic(tiles, center, self.input_size)
 
-    def _tile(self, index: int, place: int) -> Sample:
-        """The tile of an image, shown at a place."""
+    def _tile(self, index: int, sample_index: int) -> Sample:
+        """The tile of an image, shown by a sample."""
         if self._keeps_all:
             return self._tiles.get(index, self._make_tile)
-        if index != self.order.index(place):  # drawn for a crop without objects, so no partner of other places
+        if index != self.order.index(
+            sample_index
+        ):  # drawn for a crop without objects, so no partner of other samples
             return self._make_tile(index)
-        return self._tiles.get(place, lambda _: self._make_tile(index))
+        return self._tiles.get(sample_index, lambda _: self._make_tile(index))
 
     def _random_crop(self, composition: Composition, rng: np.random.Generator) -> Composition:
         height, width = composition.size
@@ -184,9 +187,9 @@ class TrainingSamples(Dataset[Sample]):
             sample = render(crop(compose(self._extra(sample, rng)), 0, 0, self.input_size))
         return pad(sample, self.input_size)
 
-    def _age(self, rng: np.random.Generator, place: int, window: int) -> int:
-        """How many places back the partner is; 0 is the place itself."""
-        return int(rng.integers(min(window, place + 1)))
+    def _age(self, rng: np.random.Generator, sample_index: int, window: int) -> int:
+        """How many samples back the partner is; 0 is the sample itself."""
+        return int(rng.integers(min(window, sample_index + 1)))
 
     def _make_tile(self, index: int) -> Sample:
         return make_tile(self.dataset.load(index), self.input_size)
@@ -205,5 +208,5 @@ class EvaluationSamples(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.dataset.load(index)
-        image, place = letterbox(sample.image, self.input_size)
-        return Sample(image, sample.instances.affine(place.scale), replace(sample.meta, letterbox=place))
+        image, geometry = letterbox(sample.image, self.input_size)
+        return Sample(image, sample.instances.affine(geometry.scale), replace(sample.meta, letterbox=geometry))

@@ -1,6 +1,6 @@
 """The header of a TIFF: its size, which values are not read, and bands of gray as the colors that they are.
 
-Reference: TIFF 6.0; BigTIFF has the same fields, with places in the file of 8 bytes.
+Reference: TIFF 6.0; BigTIFF has the same fields, with offsets of 8 bytes.
 """
 
 import struct
@@ -79,16 +79,18 @@ class _Header:
     def __init__(self, data: bytes) -> None:
         """Find them. Raises KeyError for the bytes of another file, struct.error if the end is missing."""
         self._data = data
-        self._order, self._number = _ORDERS[data[:4]]  # of bytes; struct's code of a count, or of a place in the file
+        self._order, self._number = _ORDERS[
+            data[:4]
+        ]  # of bytes; struct's code of a count, or of an offset in the file
         self._wide = struct.calcsize(self._number)
-        place = self._read(self._number, 8 if self._wide == 8 else 4)
+        offset = self._read(self._number, 8 if self._wide == 8 else 4)
         count_code = "Q" if self._wide == 8 else "H"
-        begin, size = place + struct.calcsize(count_code), 4 + 2 * self._wide
-        fields = range(begin, begin + min(self._read(count_code, place), 4096) * size, size)
+        begin, size = offset + struct.calcsize(count_code), 4 + 2 * self._wide
+        fields = range(begin, begin + min(self._read(count_code, offset), 4096) * size, size)
         self._fields = {self._read("H", field): field for field in reversed(fields)}  # as libtiff, the first of a tag
 
-    def _read(self, code: str, place: int) -> int:
-        (value,) = struct.unpack_from(self._order + code, self._data, place)
+    def _read(self, code: str, offset: int) -> int:
+        (value,) = struct.unpack_from(self._order + code, self._data, offset)
         return int(value)
 
     def first(self, tag: int, default: int) -> int:
@@ -96,10 +98,10 @@ class _Header:
         field = self._fields.get(tag)
         if field is None or (code := _CODES.get(self._read("H", field + 2))) is None:
             return default
-        place = field + 4 + self._wide
+        offset = field + 4 + self._wide
         if struct.calcsize(code) * self._read(self._number, field + 4) > self._wide:
-            place = self._read(self._number, place)
-        return self._read(code, place)
+            offset = self._read(self._number, offset)
+        return self._read(code, offset)
 
     def tagged_rgb(self) -> bytes:
         """The file with its first three bands as RGB, and one or no band more."""

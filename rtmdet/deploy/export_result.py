@@ -79,6 +79,6 @@ class Exports:
     __repr__ = __str__  # in a notebook
 
 
-def _ap(values: tuple[float, float] | None, place: int) -> str:
+def _ap(values: tuple[float, float] | None, index: int) -> str:
     """An AP as text; "-" if it is unknown or undefined."""
-    return "-" if values is None or values[place] < 0 else f"{values[place]:.3f}"
+    return "-" if values is None or values[index] < 0 else f"{values[index]:.3f}"

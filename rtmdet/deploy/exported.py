@@ -90,16 +90,16 @@ class ExportedBackend:
         """
         if self.facts.nms is None:
             return [
-                select_detections(boxes, scores, input_size=input_size, letterbox=place, selection=selection)
-                for boxes, scores, place in zip(*outputs, letterboxes, strict=True)
+                select_detections(boxes, scores, input_size=input_size, letterbox=letterbox, selection=selection)
+                for boxes, scores, letterbox in zip(*outputs, letterboxes, strict=True)
             ]
         image, boxes, scores, labels = outputs
         sure = scores > selection.score_threshold
         own = [sure & (image == index) for index in range(len(letterboxes))]
         found = [Detections(boxes[mine], scores[mine], labels[mine]) for mine in own]
         return [
-            suppress(to_image(one, input_size, place), selection)
-            for one, place in zip(found, letterboxes, strict=True)
+            suppress(to_image(one, input_size, letterbox), selection)
+            for one, letterbox in zip(found, letterboxes, strict=True)
         ]
 
     def _run_checked(self, images: np.ndarray) -> Outputs:

@@ -165,10 +165,10 @@ class CocoEvaluator:
         rising = sorted(self._category_ids)  # COCO's tables are in this order
         rows = []
         for category in self._category_ids:
-            place = rising.index(category)
-            values = measured.precision[:, :, place, 0, -1]  # (IoU, recall), all areas, 100 boxes
+            index = rising.index(category)
+            values = measured.precision[:, :, index, 0, -1]  # (IoU, recall), all areas, 100 boxes
             name = str(self._coco.cats[category]["name"])
-            curve = score_curve(matches[place])
+            curve = score_curve(matches[index])
             rows.append(ClassMetrics(name, objects[category], _mean(values), _mean(values[0]), curve))
         return CocoMetrics(measured.numbers, tuple(rows))
 

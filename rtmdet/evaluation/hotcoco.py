@@ -22,8 +22,8 @@ def evaluate_with_hotcoco(coco: COCO, category_ids: Sequence[int], found: Mappin
     `found` maps image ids to (D, 6) float64 rows of x, y, width, height, score, label; `category_ids` gives
     the category of each label. Raises InputError if hotcoco cannot use the values, for instance a NaN score.
     """
-    images = {image: place for place, image in enumerate(sorted(coco.imgs))}
-    categories = {category: place for place, category in enumerate(sorted(category_ids))}
+    images = {image: index for index, image in enumerate(sorted(coco.imgs))}
+    categories = {category: index for index, category in enumerate(sorted(category_ids))}
     table = detection_table(images, [categories[category] for category in category_ids], found)
     try:
         truth = _ground_truth(coco, images, categories)
@@ -45,8 +45,8 @@ def _ground_truth(coco: COCO, images: Mapping[int, int], categories: Mapping[int
     """hotcoco's index of the annotations of these categories, without a dict per annotation."""
     objects = [entry for entry in coco.anns.values() if entry["category_id"] in categories]
     return hotcoco.COCO.from_arrays(
-        [{"id": place} for place in images.values()],
-        [{"id": place, "name": str(place)} for place in categories.values()],
+        [{"id": index} for index in images.values()],
+        [{"id": index, "name": str(index)} for index in categories.values()],
         np.array([images[entry["image_id"]] for entry in objects], np.int64),
         np.array([categories[entry["category_id"]] for entry in objects], np.int64),
         np.array([entry["bbox"] for entry in objects], np.float64).reshape(-1, 4),

@@ -109,13 +109,13 @@ def _mean_precision(matches: ClassMatches, weights: np.ndarray, objects: np.ndar
     total = np.zeros(len(weights))
     everything = np.cumsum(by_detection, axis=1)
     for found, ignored in zip(matches.found, matches.ignored, strict=True):
-        places = np.flatnonzero(found)  # (F,) at other places the precision-recall curve only falls
-        counted = everything.take(places, 1)
+        positions = np.flatnonzero(found)  # (F,) at other positions the precision-recall curve only falls
+        counted = everything.take(positions, 1)
         if ignored.any():
             skipped = np.cumsum(by_detection.take(np.flatnonzero(ignored), 1), axis=1)
-            earlier = np.cumsum(ignored)[places]  # (F,) how many of the skipped ones
+            earlier = np.cumsum(ignored)[positions]  # (F,) how many of the skipped ones
             counted -= np.pad(skipped, ((0, 0), (1, 0))).take(earlier, 1)
-        right = np.cumsum(by_detection.take(places, 1), axis=1)  # (R, F)
+        right = np.cumsum(by_detection.take(positions, 1), axis=1)  # (R, F)
         total += _interpolated(right, counted, objects)
     return total / len(matches.found)
 

@@ -56,8 +56,8 @@ def match_detections(
     `found` maps image ids to (D, 6) float64 rows of x, y, width, height, score, label; `category_ids` gives the
     category of each label.
     """
-    images = {image: place for place, image in enumerate(sorted(coco.imgs))}
-    categories = {category: place for place, category in enumerate(sorted(category_ids))}
+    images = {image: index for index, image in enumerate(sorted(coco.imgs))}
+    categories = {category: index for index, category in enumerate(sorted(category_ids))}
     objects = _objects(coco, images, categories)
     counts = np.bincount(objects.groups[~objects.skipped], minlength=len(categories) * len(images))
     table = detection_table(images, [categories[category] for category in category_ids], found)
@@ -69,7 +69,7 @@ def match_detections(
     outside = _outside(table[:, 3] * table[:, 4])
     ignored = np.where(partners < 0, outside, np.append(objects.skipped, False)[partners])
     matches = []
-    for place, (start, end) in enumerate(pairwise(np.searchsorted(table[:, 6], range(len(categories) + 1)))):
+    for index, (start, end) in enumerate(pairwise(np.searchsorted(table[:, 6], range(len(categories) + 1)))):
         order = start + np.argsort(-table[start:end, 5], kind="stable")  # the order of COCOeval for equal scores
         matches.append(
             ClassMatches(
@@ -77,7 +77,7 @@ def match_detections(
                 scores=table[order, 5],
                 found=(partners[:, order] >= 0) & ~ignored[:, order],
                 ignored=ignored[:, order],
-                objects=counts[place * len(images) : (place + 1) * len(images)],
+                objects=counts[index * len(images) : (index + 1) * len(images)],
             )
         )
     return tuple(matches)
@@ -86,16 +86,18 @@ def match_detections(
 def detection_table(
     images: Mapping[int, int], categories: Sequence[int], found: Mapping[int, np.ndarray]
 ) -> np.ndarray:
-    """(N, 7) rows of image, x, y, width, height, score, category, from the places of images and of labels."""
-    places = np.repeat([images[image] for image in found], [len(rows) for rows in found.values()])
+    """(N, 7) rows of image, x, y, width, height, score, category, from the indices of images and of labels."""
+    indices = np.repeat([images[image] for image in found], [len(rows) for rows in found.values()])
     rows = np.concatenate([np.empty((0, 6)), *found.values()])
-    return np.column_stack([places, rows[:, :5], np.array(categories)[rows[:, 5].astype(np.int64)]])
+    return np.column_stack([indices, rows[:, :5], np.array(categories)[rows[:, 5].astype(np.int64)]])
 
 
 def _objects(coco: COCO, images: Mapping[int, int], categories: Mapping[int, int]) -> _Objects:
     entries = [one for one in coco.anns.values() if one["category_id"] in categories]
-    places = [categories[one["category_id"]] * len(images) + images[one["image_id"]] for one in entries]
-    groups, crowd = np.array(places, np.int64), np.array([one["iscrowd"] for one in entries], bool)
+    groups = np.array(
+        [categories[one["category_id"]] * len(images) + images[one["image_id"]] for one in entries], np.int64
+    )
+    crowd = np.array([one["iscrowd"] for one in entries], bool)
     skipped = crowd | _outside(np.array([one["area"] for one in entries], np.float64))
     order = np.lexsort((skipped, groups))
     boxes = np.array([one["bbox"] for one in entries], np.float64).reshape(-1, 4)

@@ -167,23 +167,23 @@ def _mark(
     wrong = _pair(overlaps * free * (right < 0)[:, None])
     ignored = (overlaps * (same & crowd) >= IOU).any(1)
     marked = []
-    for place, row in enumerate(rows):
-        index = max(right[place], wrong[place])  # -1: no object
-        if index >= 0 or not ignored[place]:
-            truth = names[truths[index]] if index >= 0 else ""
-            marked.append(MarkedBox(Pair(truth, names[labels[place]]), _xyxy(row), float(row[4])))
+    for index, row in enumerate(rows):
+        partner = max(right[index], wrong[index])  # -1: no object
+        if partner >= 0 or not ignored[index]:
+            truth = names[truths[partner]] if partner >= 0 else ""
+            marked.append(MarkedBox(Pair(truth, names[labels[index]]), _xyxy(row), float(row[4])))
     missed = np.flatnonzero(free & ~np.isin(np.arange(len(objects)), wrong))
-    marked += [MarkedBox(Pair(names[truths[place]], ""), _xyxy(boxes[place])) for place in missed]
+    marked += [MarkedBox(Pair(names[truths[index]], ""), _xyxy(boxes[index])) for index in missed]
     return sorted(marked, key=lambda one: one.kind is Kind.FOUND)
 
 
 def _pair(overlaps: np.ndarray) -> np.ndarray:
     """The object (D,) of each detection by overlaps (D, G), -1 for none: each once, the first detection first."""
     pairs, left = np.full(len(overlaps), -1), overlaps.copy()
-    for place in range(len(left)):
-        if left[place].max(initial=0.0) >= IOU:
-            pairs[place] = left[place].argmax()
-            left[:, pairs[place]] = 0.0
+    for index in range(len(left)):
+        if left[index].max(initial=0.0) >= IOU:
+            pairs[index] = left[index].argmax()
+            left[:, pairs[index]] = 0.0
     return pairs
 
 

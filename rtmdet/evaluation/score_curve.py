@@ -39,8 +39,8 @@ class ScoreCurve:
     @property
     def chosen(self) -> tuple[float, float]:
         """Precision and recall at the chosen threshold."""
-        place = THRESHOLDS.index(self.threshold)
-        return self.precision[place], self.recall[place]
+        index = THRESHOLDS.index(self.threshold)
+        return self.precision[index], self.recall[index]
 
 
 def score_curve(matches: ClassMatches) -> ScoreCurve | None:

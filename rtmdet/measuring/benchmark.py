@@ -203,12 +203,12 @@ def measure_round(detector: Detector, image: Path, batch: int, *, plain: bool = 
     began = perf_counter()
     pixels = [read_image(image, detector.value_range) for _ in range(batch)]
     read = perf_counter()
-    stack, places = detector.preprocess(pixels)
+    stack, letterboxes = detector.preprocess(pixels)
     stack = np.ascontiguousarray(stack) if plain else stack
     boxed = perf_counter()
     outputs = detector.backend.forward(stack)
     done = perf_counter()
-    detector.backend.select(outputs, detector.input_size, places, selection)
+    detector.backend.select(outputs, detector.input_size, letterboxes, selection)
     return Round(read - began, boxed - read, done - boxed, perf_counter() - done)
 
 

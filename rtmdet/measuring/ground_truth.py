@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rtmdet.config.file import parse_config
-from rtmdet.config.places import moved
+from rtmdet.config.paths import moved
 from rtmdet.config.schema import SplitConfig
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import as_given, named_as_given

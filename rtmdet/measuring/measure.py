@@ -188,9 +188,9 @@ def evaluate_detector(
 
 def letterboxes_of(batch: Batch) -> list[Letterbox]:
     """Where each image of a batch of `EvaluationSamples` lies in the input."""
-    places = [meta.letterbox for meta in batch.metas if meta.letterbox is not None]
-    assert len(places) == len(batch.metas), "a training batch has none"
-    return places
+    letterboxes = [meta.letterbox for meta in batch.metas if meta.letterbox is not None]
+    assert len(letterboxes) == len(batch.metas), "a training batch has none"
+    return letterboxes
 
 
 def describe_settings(settings: EvaluationConfig) -> str:

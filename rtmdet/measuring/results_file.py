@@ -33,8 +33,8 @@ def read_results(path: Path, coco: COCO, category_ids: Sequence[int]) -> dict[in
         raise InputError(f"{path}: expected a list of detections as evaluate --out writes, found {shown(entries)}")
     labels = {category: label for label, category in enumerate(category_ids)}
     rows: dict[int, list[tuple[float, ...]]] = {}
-    for place, entry in enumerate(entries):
-        _check(f"{path}: detection {place}", entry, coco)
+    for index, entry in enumerate(entries):
+        _check(f"{path}: detection {index}", entry, coco)
         if entry["category_id"] in labels:
             row = (*entry["bbox"], entry["score"], labels[entry["category_id"]])
             rows.setdefault(entry["image_id"], []).append(row)

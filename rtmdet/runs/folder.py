@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rtmdet.config.file import dump_config, load_config
-from rtmdet.config.places import moved, with_absolute_paths
+from rtmdet.config.paths import moved, with_absolute_paths
 from rtmdet.config.schema import Config
 from rtmdet.core.distributed import is_main_process
 from rtmdet.core.errors import InputError
@@ -130,8 +130,8 @@ def origin_of(folder: Path) -> tuple[Path, Path | None] | None:
 
 def keep_origin(folder: Path, data: Path, images: Path | None) -> None:
     """Write what `origin_of` reads."""
-    places = {"data": str(data.resolve()), "images": None if images is None else str(images.resolve())}
-    write_json(folder / ORIGIN, places)
+    origin = {"data": str(data.resolve()), "images": None if images is None else str(images.resolve())}
+    write_json(folder / ORIGIN, origin)
 
 
 def _was_started(folder: Path) -> bool:

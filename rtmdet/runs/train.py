@@ -59,7 +59,7 @@ FOLD = re.compile(r"fold_\d+")  # the folder of one of --folds
 PICTURES = 8  # validation images that TensorBoard shows
 
 
-def carry_out(options: RunOptions, callbacks: Sequence[Callback] = ()) -> Path:
+def run_training(options: RunOptions, callbacks: Sequence[Callback] = ()) -> Path:
     """Train; returns the folder of the run, or the common folder of all folds.
 
     Raises InputError if something cannot be used, Interrupted after a signal, with everything saved, and
@@ -273,10 +273,10 @@ def resume_newest(trainer: Trainer, folder: Path) -> None:
 
 def check_same_iteration(trainer: Trainer) -> None:
     """Raise InputError if processes start at different iterations: all machines need the same run folder."""
-    places = gather(trainer.iteration)
-    if len(set(places)) > 1:
+    iterations = gather(trainer.iteration)
+    if len(set(iterations)) > 1:
         raise InputError(
-            f"{trainer.folder}: the processes would start at iterations {', '.join(map(str, places))}: give all "
+            f"{trainer.folder}: the processes would start at iterations {', '.join(map(str, iterations))}: give all "
             "machines the same --output"
         )
 

@@ -39,7 +39,7 @@ class ImageAddress:
     moving: bool = False
 
     @property
-    def place(self) -> Path:
+    def relative_path(self) -> Path:
         """The last part of the address."""
         name = PurePosixPath(unquote(urlsplit(self.name).path)).name
         return Path(storable_name(name) if name else "image")

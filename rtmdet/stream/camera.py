@@ -27,7 +27,7 @@ class Camera:
         return f"camera {self.number}"
 
     @property
-    def place(self) -> Path:
+    def relative_path(self) -> Path:
         """The name of its files."""
         return Path(f"camera_{self.number}")
 

@@ -166,9 +166,9 @@ def _detect_in_views(
 ) -> list[Detections]:
     parts: list[list[Detections]] = []  # per view, per picture
     for number, view in enumerate(views):
-        canvases, places = zip(*(picture.shown[number] for picture in pictures), strict=True)
+        canvases, letterboxes = zip(*(picture.shown[number] for picture in pictures), strict=True)
         batch = np.stack(canvases).transpose(0, 3, 1, 2)  # (B, 3, H, W)
         widths = [picture.image.pixels.shape[1] for picture in pictures]
-        found = run_backend(backend, batch, places, selection)
+        found = run_backend(backend, batch, letterboxes, selection)
         parts.append([view.back(one, width) for one, width in zip(found, widths, strict=True)])
     return [merge_views(seen, selection) for seen in zip(*parts, strict=True)]

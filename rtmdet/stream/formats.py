@@ -119,12 +119,12 @@ class CsvTable(GrowingFile, LabelFiles):
         """Append the rows of a picture."""
         frame = labeled.frame
         seconds = "" if frame.seconds is None else f"{frame.seconds:.3f}"
-        place = (frame.source.name, "" if frame.index is None else frame.index, seconds)
+        origin = (frame.source.name, "" if frame.index is None else frame.index, seconds)
         rows = io.StringIO()
         writer = csv.writer(rows, lineterminator="\n")
         for found in labeled.found:
             box = (f"{side:.2f}" for side in found.box)
-            writer.writerow([*place, found.name, f"{found.score:.5f}", *box, found.id])  # None is written as nothing
+            writer.writerow([*origin, found.name, f"{found.score:.5f}", *box, found.id])  # None is written as nothing
         self.append(rows.getvalue())
 
 

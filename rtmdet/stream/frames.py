@@ -25,7 +25,7 @@ class Source(Protocol):
         """Its path or address, for results and messages."""
 
     @property
-    def place(self) -> Path:
+    def relative_path(self) -> Path:
         """Where its results belong, relative to the output folder; the suffix is that of the source."""
 
     @property

@@ -9,15 +9,15 @@ from rtmdet.core.whole_file import replace_file, writing
 
 
 class GrowingFile:
-    """A text file that is created with its first text, and until `close` at `place`.
+    """A text file that is created with its first text, and until `close` at `written`.
 
     `end` follows the last text at any time: on a full disk the file is cut back to the last text that fitted, and
     room for the end is there.
     """
 
-    def __init__(self, path: Path, begin: str = "", end: str = "", place: Path | None = None) -> None:
+    def __init__(self, path: Path, begin: str = "", end: str = "", written: Path | None = None) -> None:
         self.path, self._begin, self._end = path, _encoded(begin), _encoded(end)
-        self._place = place or path
+        self._written = written or path
         self._file: FileIO | None = None
         self._size = 0  # bytes without the end
 
@@ -26,7 +26,7 @@ class GrowingFile:
         with writing(self.path):
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = FileIO(self._place, "w")
+                self._file = FileIO(self._written, "w")
                 self._write(self._file, self._begin)
             self._write(self._file, _encoded(text))
 
@@ -42,9 +42,9 @@ class GrowingFile:
                     file.truncate(self._size + len(self._end))
                     self._write(file, b"")
             if not begun:
-                self._place.unlink()
-            elif self._place != self.path:
-                replace_file(self._place, self.path)
+                self._written.unlink()
+            elif self._written != self.path:
+                replace_file(self._written, self.path)
 
     def _write(self, file: FileIO, content: bytes) -> None:
         """Write it in the place of the end, and the end after it."""
@@ -66,8 +66,8 @@ class ListFile(GrowingFile):
     """
 
     def __init__(self, path: Path, *, before: str = "[", after: str = "]", indent: int | None = None) -> None:
-        place = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-        super().__init__(path, before, f"\n{after}\n", place)
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+        super().__init__(path, before, f"\n{after}\n", unfinished)
         self._indent, self._comma = indent, ""
 
     def add(self, entry: object) -> None:

@@ -18,7 +18,7 @@ from rtmdet.stream.formats import open_formats
 from rtmdet.stream.frames import Failure, Frame, Source
 from rtmdet.stream.growing_file import ListFile
 from rtmdet.stream.label_files import LabelFiles, labeled_result
-from rtmdet.stream.output_places import DOCUMENT, OutputPlace, choose_places, save_crops
+from rtmdet.stream.output_paths import DOCUMENT, OutputPaths, choose_output_paths, save_crops
 from rtmdet.stream.track_files import TracksTable
 from rtmdet.stream.tracking import check_tracking, follow
 from rtmdet.stream.video import DEFAULT_RATE, VideoWriter, load_pyav
@@ -63,7 +63,7 @@ def infer(
         check_tracking(sources)
     elif "mot" in output.formats:
         raise InputError("--save mot: its rows are tracks: add --track")
-    targets = choose_places(sources, output.folder, drawn=output.pictures)
+    targets = choose_output_paths(sources, output.folder, drawn=output.pictures)
     formats = open_formats(output.formats, output.folder, detector.classes, detector.category_ids)
     document = None
     if output.document:
@@ -105,7 +105,7 @@ class _Writer:
     def __init__(
         self,
         output: OutputSettings,
-        targets: dict[Source, OutputPlace],
+        targets: dict[Source, OutputPaths],
         document: ListFile | None,
         formats: Sequence[LabelFiles],
     ) -> None:

@@ -20,7 +20,7 @@ from rtmdet.stream.ranking import RankedPhoto, Ranking, check_photos, choose, la
 from rtmdet.stream.sources import ImageFile, find_sources, with_range
 
 RANKING = "ranking.csv"
-COLUMNS = ("place", "photo", "unsure", "objects", "labeled_as", "remark")
+COLUMNS = ("rank", "photo", "unsure", "objects", "labeled_as", "remark")
 SHOWN = 10  # photos with a line of their own
 LIMIT = 50
 
@@ -84,7 +84,7 @@ def label(
 
     `photos` are image files, folders or glob patterns; the up to `limit` that the detector is least sure of are
     copied into `out`, a new folder, as a data set in a `format` for labeling tools: labelme, cvat, yolo, voc or coco.
-    Their names begin with their place; out/ranking.csv has all photos. Of near copies one comes first, the others
+    Their names begin with their rank; out/ranking.csv has all photos. Of near copies one comes first, the others
     only if there are too few photos; those of a data set `skip` are left out.
 
     `detector` is a weights file, the folder of a run (its last.pth), or a Detector. Boxes are those above `score`, as
@@ -124,8 +124,8 @@ def _write(detector: Detector, photos: Sequence[RankedPhoto], format: str, out: 
     digits = max(len(str(len(photos))), 3)
     written = []
     with closing(open_label_set(format, out, detector.classes, detector.category_ids)) as labels:
-        for place, photo in enumerate(photos, start=1):
-            copy = folder / f"{place:0{digits}}_{photo.path.name}"  # tools show photos in the order of their names
+        for rank, photo in enumerate(photos, start=1):
+            copy = folder / f"{rank:0{digits}}_{photo.path.name}"  # tools show photos in the order of their names
             write_whole(copy, read_whole(photo.path, "image file"))
             frame = Frame(ImageFile(copy), partial(read_image, copy))
             labels.add(LabeledResult(frame, photo.shown, Path(copy.stem), copy.name))
@@ -136,7 +136,7 @@ def _write(detector: Detector, photos: Sequence[RankedPhoto], format: str, out: 
 def _write_ranking(path: Path, ranking: Ranking, copied: dict[Path, str], remarks: dict[Path, str]) -> None:
     """A row per photo, with COLUMNS."""
     rows = []
-    for place, photo in enumerate(ranking.photos, start=1):
+    for rank, photo in enumerate(ranking.photos, start=1):
         name, remark = copied.get(photo.path, ""), remarks.get(photo.path, "")
-        rows.append([place, photo.path, f"{photo.unsure:.5f}", len(photo.shown), name, remark])
+        rows.append([rank, photo.path, f"{photo.unsure:.5f}", len(photo.shown), name, remark])
     write_table(path, COLUMNS, rows)

@@ -12,7 +12,7 @@ from rtmdet.core.whole_file import write_whole
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, box_annotation
 from rtmdet.stream.detecting import Result
 from rtmdet.stream.frames import Frame
-from rtmdet.stream.output_places import OutputPlace
+from rtmdet.stream.output_paths import OutputPaths
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,7 +22,7 @@ class LabeledResult:
     frame: Frame
     found: Detections
     stem: Path  # of its label files
-    file_name: str  # of the image, see OutputPlace; for a frame that of its label file, as .jpg
+    file_name: str  # of the image, see OutputPaths; for a frame that of its label file, as .jpg
 
     def image(self, number: int) -> CocoImage:
         """The picture with its number."""
@@ -36,7 +36,7 @@ class LabeledResult:
         ]
 
 
-def labeled_result(result: Result, target: OutputPlace) -> LabeledResult:
+def labeled_result(result: Result, target: OutputPaths) -> LabeledResult:
     """A result under the names of its target."""
     frame, stem = result.frame, target.of_frame(result.frame)
     name = target.file_name if frame.index is None else f"{stem.as_posix()}.jpg"

@@ -33,7 +33,7 @@ class ImageFile:
         return str(self.path)
 
     @property
-    def place(self) -> Path:
+    def relative_path(self) -> Path:
         """Its name, in its subfolder."""
         return self.folder / self.path.name
 
@@ -144,7 +144,7 @@ def _matching(pattern: Path, skip: Path | None) -> list[Path]:
 
 def _outside(files: Sequence[Path], folder: Path, skip: Path | None) -> list[Path]:
     """The files that were found in `folder` and are not below `skip`; all of them if `folder` itself is there."""
-    if skip is None or (out := skip.resolve()) in (place := folder.resolve(), *place.parents):
+    if skip is None or (out := skip.resolve()) in (root := folder.resolve(), *root.parents):
         return [*files]
     return [file for file in files if out not in file.resolve().parents]
 

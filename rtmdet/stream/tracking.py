@@ -111,16 +111,16 @@ class VideoTracks:
                 frame_rate=self._rate, high_conf_det_threshold=threshold, track_activation_threshold=threshold
             )
         theirs = found.to_supervision()
-        theirs.data["place"] = np.arange(len(found))
+        theirs.data["row"] = np.arange(len(found))
         # Not by the rate of the header: a camera, or a network that is slow, gives fewer frames than it says.
         frame = median_low(self._steps or [0.0])  # seconds
         self._trackers[label].maximum_time_without_update = max(LOST, (LOST_FRAMES + 1.5) * frame)
         tracked = self._trackers[label].update(theirs, timestamp=self._clock)  # in another order
         assert tracked.tracker_id is not None
         ids = np.full(len(found), -1)
-        for place, number in zip(tracked.data.get("place", ()), tracked.tracker_id, strict=True):
+        for row, number in zip(tracked.data.get("row", ()), tracked.tracker_id, strict=True):
             if number >= 0:
-                ids[place] = self._numbers.setdefault((label, int(number)), len(self._numbers) + 1)
+                ids[row] = self._numbers.setdefault((label, int(number)), len(self._numbers) + 1)
         return ids
 
 

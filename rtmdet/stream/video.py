@@ -69,7 +69,7 @@ class Video:
     moving: bool = True
 
     @property
-    def place(self) -> Path:
+    def relative_path(self) -> Path:
         """Its file name."""
         if not is_address(self.name):
             return Path(Path(self.name).name)

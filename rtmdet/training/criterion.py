@@ -43,14 +43,14 @@ class DenseTargets:
     classes: Tensor  # (B, P) int64, K = background
     quality: Tensor  # (B, P) IoU of the prior's box with its ground truth, 0 = background
     boxes: Tensor  # (B, P, 4) ground truth box of positives, 0 elsewhere
-    counted: Tensor  # (B, P) bool: False for cells that show only padding
+    valid: Tensor  # (B, P) bool: False for cells that show only padding
     unassigned: Tensor  # () int64: ground truths without a matched prior
 
 
 class Criterion:
     """RTMDet's training loss: quality focal loss on classes plus 2 x GIoU loss on boxes.
 
-    Called with the model's outputs and B targets in input pixels. `shown` gives the (H, W) of each input
+    Called with the model's outputs and B targets in input pixels. `valid_sizes` gives the (H, W) of each input
     without padding, if cells beyond must not count; None counts every cell, as in training.
     """
 
@@ -59,7 +59,7 @@ class Criterion:
         self.topk = topk
 
     def __call__(
-        self, outputs: DenseOutputs, targets: Sequence[Target], shown: Sequence[tuple[int, int]] | None = None
+        self, outputs: DenseOutputs, targets: Sequence[Target], valid_sizes: Sequence[tuple[int, int]] | None = None
     ) -> Losses:
         if (found := outputs.logits[0].shape[1]) != self.num_classes:
             raise InputError(f"outputs: expected those of {self.num_classes} classes, found {found}")
@@ -67,7 +67,7 @@ class Criterion:
         sizes = [(level.shape[2], level.shape[3]) for level in outputs.logits]
         points, strides = grid_priors(sizes, device=logits.device, dtype=logits.dtype)
         boxes = decode_distances(points, distances)  # (B, P, 4)
-        dense = self.build_targets(logits, boxes, points, strides, sizes, targets, shown)
+        dense = self.build_targets(logits, boxes, points, strides, sizes, targets, valid_sizes)
 
         quality = dense.quality.sum()
         normalizer = loss_normalizer(quality)
@@ -75,7 +75,7 @@ class Criterion:
         where = positive.nonzero(as_tuple=True)  # once: each indexing by `positive` itself would wait for the GPU
         soft = torch.zeros_like(logits)
         soft[(*where, dense.classes[where])] = dense.quality[where]
-        per_prior_class = quality_focal_loss(logits, soft) * dense.counted / normalizer  # (B, P)
+        per_prior_class = quality_focal_loss(logits, soft) * dense.valid / normalizer  # (B, P)
         per_positive_box = giou_loss(boxes[where], dense.boxes[where]) * dense.quality[where]
         per_positive_box = BOX_WEIGHT * per_positive_box / normalizer
         return Losses(
@@ -99,18 +99,18 @@ class Criterion:
         strides: Tensor,
         sizes: Sequence[tuple[int, int]],
         targets: Sequence[Target],
-        shown: Sequence[tuple[int, int]] | None,
+        valid_sizes: Sequence[tuple[int, int]] | None,
     ) -> DenseTargets:
         """Assign each image of the batch: logits (B, P, K), boxes (B, P, 4), points (P, 2), strides (P,)."""
         classes = torch.full(logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device)
         quality, gt_boxes = logits.new_zeros(logits.shape[:2]), torch.zeros_like(boxes)
-        counted = torch.ones_like(classes, dtype=torch.bool)
+        valid = torch.ones_like(classes, dtype=torch.bool)
         unassigned = torch.zeros((), dtype=torch.int64, device=logits.device)
         for b, target in enumerate(targets):
             used: slice | Tensor = slice(None)
-            if shown is not None:
-                counted[b] = valid_priors(sizes, shown[b], device=logits.device)
-                used = counted[b].nonzero().squeeze(1)
+            if valid_sizes is not None:
+                valid[b] = valid_priors(sizes, valid_sizes[b], device=logits.device)
+                used = valid[b].nonzero().squeeze(1)
             if not len(target.labels):
                 continue
             gt = Target(target.boxes.to(boxes.dtype), target.labels)
@@ -120,7 +120,7 @@ class Criterion:
             quality[b, used] = found.soft_target
             gt_boxes[b, used] = torch.where(positive[:, None], gt.boxes[own], 0)
             unassigned += _count_unmatched(found.gt_index, len(gt.labels))
-        return DenseTargets(classes, quality, gt_boxes, counted, unassigned)
+        return DenseTargets(classes, quality, gt_boxes, valid, unassigned)
 
 
 def loss_normalizer(quality: Tensor) -> Tensor:

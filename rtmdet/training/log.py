@@ -55,8 +55,8 @@ class RunLog(Callback):
         self._window: list[StepRecord] = []
         self._behind: set[Path] = set()  # tables that lack rows
         done = {"train": ("iteration", iterations), "val": ("epoch", epochs)}
-        places = [(row, *done[str(row["kind"])]) for row in read_log(self.path)]
-        self._write([row for row, column, most in places if int(row[column]) <= most], mode="w")
+        rows = [(row, *done[str(row["kind"])]) for row in read_log(self.path)]
+        self._write([row for row, column, most in rows if int(row[column]) <= most], mode="w")
 
     def on_step(self, record: StepRecord) -> None:
         """Collect a step; every `log_every` steps write a row."""
@@ -66,8 +66,8 @@ class RunLog(Callback):
 
     def on_validation(self, record: ValidationRecord) -> None:
         """Write the 12 metrics, the AP per class, and the input size at which they were measured."""
-        place = (record.epoch, record.iteration, record.best, *record.input_size)
-        numbers = dict(zip((*VALIDATION, *NAMES), (*place, *record.metrics.numbers), strict=True))
+        columns = (record.epoch, record.iteration, record.best, *record.input_size)
+        numbers = dict(zip((*VALIDATION, *NAMES), (*columns, *record.metrics.numbers), strict=True))
         classes = {f"AP {row.name}": row.ap for row in record.metrics.classes}
         self._write([{"kind": "val", **numbers, **classes}])
 

@@ -27,9 +27,9 @@ def draw_confusion(mistakes: Mistakes, path: Path) -> None:
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(shades, cmap="Blues", vmin=0, vmax=1)
-    places = range(len(names) + 1)
-    axes.set_xticks(places, [*map(label_text, names), "missed"], rotation=90)
-    axes.set_yticks(places, [*map(label_text, names), "no object"])
+    ticks = range(len(names) + 1)
+    axes.set_xticks(ticks, [*map(label_text, names), "missed"], rotation=90)
+    axes.set_yticks(ticks, [*map(label_text, names), "no object"])
     axes.set(xlabel="detected as", ylabel="object")
     for row, column in zip(*np.nonzero(counts), strict=True):
         color = "white" if shades[row, column] > LIGHT else "black"

@@ -57,8 +57,8 @@ def add_caption(image: np.ndarray, text: str) -> np.ndarray:
     strip = _blank((len(lines) * step + capital // 2, width))
     for number, line in enumerate(lines):
         shown = shorten_text(line, width - capital, scale, thickness)
-        place = (capital // 2, number * step + capital + capital // 2)
-        cv2.putText(strip, shown, place, FONT, scale, _INK, thickness, cv2.LINE_AA)
+        origin = (capital // 2, number * step + capital + capital // 2)
+        cv2.putText(strip, shown, origin, FONT, scale, _INK, thickness, cv2.LINE_AA)
     return np.concatenate([above, strip])
 
 

@@ -39,8 +39,8 @@ def draw_score_curves(classes: Sequence[ClassMetrics], path: Path) -> None:
     figure = Figure(figsize=(13, 6.5), layout="constrained")
     score, trade = figure.subplots(1, 2)
     drawn = sorted((row for row in classes if row.curve is not None), key=lambda row: -row.objects)
-    for place, row in reversed(list(enumerate(drawn))):  # colored ones last, on top
-        _draw_class(score, trade, row, COLORS[place] if place < len(COLORS) else OTHERS, named=place < len(COLORS))
+    for index, row in reversed(list(enumerate(drawn))):  # colored ones last, on top
+        _draw_class(score, trade, row, COLORS[index] if index < len(COLORS) else OTHERS, named=index < len(COLORS))
     for axes, title, x, y in (
         (score, "F1 at IoU 0.5, and the threshold chosen", "score threshold", "F1"),
         (trade, "Precision at IoU 0.5", "recall: share of the objects found", "precision: share of the boxes right"),

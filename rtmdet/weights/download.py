@@ -36,11 +36,11 @@ def resolve(name_or_path: str | Path, *, progress: bool = False) -> Path:
     An existing path has priority. `progress` draws a progress bar on stderr. Raises InputError for what is none of
     these, and if a download fails.
     """
-    place = place_of(name_or_path)
-    if place is not None:
-        if not place.exists():
-            raise _no_run(place.parent)
-        return place
+    path = place_of(name_or_path)
+    if path is not None:
+        if not path.exists():
+            raise _no_run(path.parent)
+        return path
     name = str(name_or_path)
     if name not in WEIGHTS:
         near = difflib.get_close_matches(name, WEIGHTS, cutoff=0.4)

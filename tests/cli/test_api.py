@@ -94,7 +94,9 @@ def test_check_data_reports_what_training_would_make_of_it(dataset: Path, tmp_pa
 
 def test_settings_reach_the_configuration_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(rtmdet.api.runs, "carry_out", lambda options, callbacks: asked.append(options) or Path("run"))
+    monkeypatch.setattr(
+        rtmdet.api.runs, "run_training", lambda options, callbacks: asked.append(options) or Path("run")
+    )
     rtmdet.train("data", output="runs/\U0001f388", settings={"train.patience": None, "data.classes": ["a", "b"]})
     assert asked[0].overrides == (
         "train.patience=null",
@@ -149,7 +151,7 @@ def test_all_callbacks_are_closed_even_if_one_fails(dataset: Path, checkpoint: P
 @pytest.mark.parametrize("value", [np.int64(64), np.array([64, 64]), (64, 64)])
 def test_settings_may_be_numpy_s_and_torch_s(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
     asked: list[RunOptions] = []
-    monkeypatch.setattr(rtmdet.api.runs, "carry_out", lambda options, _: asked.append(options) or Path())
+    monkeypatch.setattr(rtmdet.api.runs, "run_training", lambda options, _: asked.append(options) or Path())
     settings = {"data.input_size": value, "train.device": torch.device("cpu")}
     rtmdet.train("x", settings=settings, epochs=np.int64(3))  # type: ignore[arg-type]
     assert asked[0].given["train.device"] == "cpu"

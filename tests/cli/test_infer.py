@@ -129,7 +129,7 @@ def test_pictures_of_an_earlier_run_are_not_searched(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     sources = find_sources([str(tmp_path)], recursive=True, skip=tmp_path / "out").sources
-    assert [(source.name, source.place) for source in sources] == [
+    assert [(source.name, source.relative_path) for source in sources] == [
         (str(tmp_path / "a.jpg"), Path("a.jpg")), (str(tmp_path / "b" / "c.jpg"), Path("b/c.jpg")),
     ]  # fmt: skip
 

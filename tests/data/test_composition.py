@@ -128,7 +128,7 @@ def test_edges_of_a_scaled_canvas_stay_whole_numbers() -> None:
         image = np.broadcast_to(np.uint8(0), (height, width, 3))
         scaled = resize(compose(Sample(image, *nothing())), (largest[0], largest[1]))
         assert scaled.layers[0].is_whole
-        assert tuple(scaled.layers[0].place[:1:-1]) == scaled.size
+        assert tuple(scaled.layers[0].rectangle[:1:-1]) == scaled.size
 
 
 @pytest.mark.parametrize("size", [(1, 50), (50, 1), (1, 1)])

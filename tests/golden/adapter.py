@@ -85,11 +85,11 @@ def head_loss(
     gt_boxes: Maps,
     gt_labels: Maps,
     num_classes: int,
-    shown: Sequence[tuple[int, int]] | None,
+    valid_sizes: Sequence[tuple[int, int]] | None,
 ) -> tuple[Tensor, Tensor]:
     targets = [Target(b.reshape(-1, 4), k.reshape(-1).long()) for b, k in zip(gt_boxes, gt_labels, strict=True)]
     outputs = DenseOutputs(tuple(logits), tuple(distances))
-    losses = Criterion(num_classes)(outputs, targets, shown)
+    losses = Criterion(num_classes)(outputs, targets, valid_sizes)
     return losses.classification, losses.box
 
 

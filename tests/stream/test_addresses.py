@@ -69,7 +69,7 @@ def server() -> Iterator[str]:
 
 def test_an_image_is_read(server: str) -> None:
     (source,) = find_sources([f"{server}/some/photo%201.png?size=large"]).sources
-    assert (source.name, source.place) == (f"{server}/some/photo%201.png?size=large", Path("photo 1.png"))
+    assert (source.name, source.relative_path) == (f"{server}/some/photo%201.png?size=large", Path("photo 1.png"))
     (frame,) = source.frames()
     np.testing.assert_array_equal(frame.read(), scene(3))
 
@@ -101,9 +101,9 @@ def test_a_web_page_and_a_camera_are_named(server: str) -> None:
 
 def test_letters_that_addresses_do_not_have(server: str) -> None:
     assert fetch(f"{server}/Fotos im März.png") == PHOTO
-    assert ImageAddress(f"{server}/%00%0A.png").place == Path("__.png")
+    assert ImageAddress(f"{server}/%00%0A.png").relative_path == Path("__.png")
     # On Windows, that would be a path out of the folder.
-    assert ImageAddress(f"{server}/..%5C..%5Ca.png").place == Path("_.._a.png"), (
+    assert ImageAddress(f"{server}/..%5C..%5Ca.png").relative_path == Path("_.._a.png"), (
         "on Windows, a path out of the folder"
     )
 

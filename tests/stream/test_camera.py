@@ -12,7 +12,7 @@ from rtmdet.detector import Detector
 from rtmdet.stream.camera import Camera
 from rtmdet.stream.detecting import DetectSettings
 from rtmdet.stream.infer import OutputSettings, infer
-from rtmdet.stream.output_places import choose_places
+from rtmdet.stream.output_paths import choose_output_paths
 from rtmdet.stream.sources import find_sources
 from rtmdet.stream.video import Video
 
@@ -72,7 +72,7 @@ def test_a_file_with_a_number_as_its_name_is_a_file(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("address", ["rtsp://192.168.1.5:554", "rtsp://host/", "udp://@:1234"])
 def test_files_of_an_address_without_a_path_have_a_name(address: str, tmp_path: Path) -> None:
-    (target,) = choose_places([Video(address, live=True)], tmp_path)
+    (target,) = choose_output_paths([Video(address, live=True)], tmp_path)
     assert target.picture == tmp_path / "stream.mp4"
 
 

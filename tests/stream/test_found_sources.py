@@ -43,7 +43,7 @@ def test_signs_of_addresses_are_letters_in_names(tmp_path: Path) -> None:
     for name in ("clip #1.mp4", "what?.mp4"):
         (tmp_path / name).write_bytes(b"-")
     sources = find_sources([str(tmp_path / "*.mp4")]).sources
-    assert [source.place.name for source in sources] == ["clip #1.mp4", "what?.mp4"]
+    assert [source.relative_path.name for source in sources] == ["clip #1.mp4", "what?.mp4"]
     assert all(isinstance(source, Video) for source in sources)
 
 

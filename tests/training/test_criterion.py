@@ -32,7 +32,7 @@ class Golden:
             Target(self.arrays[f"gt_bboxes{b}"].reshape(-1, 4), self.arrays[f"gt_labels{b}"].reshape(-1))
             for b in range(len(maps[0][0]))
         ]
-        self.shown = [(int(height), int(width)) for height, width in self.arrays["pad_shapes"]]
+        self.valid_sizes = [(int(height), int(width)) for height, width in self.arrays["pad_shapes"]]
         self.criterion = Criterion(int(self.arrays["num_classes"]))
 
 
@@ -58,19 +58,19 @@ def random_targets(*numbers: int, seed: int = 0) -> list[Target]:
     return targets
 
 
-def compute(outputs: DenseOutputs, targets: list[Target], shown: list[tuple[int, int]] | None = None) -> Losses:
-    return Criterion(CLASSES)(outputs, targets, shown)
+def compute(outputs: DenseOutputs, targets: list[Target], valid_sizes: list[tuple[int, int]] | None = None) -> Losses:
+    return Criterion(CLASSES)(outputs, targets, valid_sizes)
 
 
 def dense_targets(
-    criterion: Criterion, outputs: DenseOutputs, targets: list[Target], shown: list[tuple[int, int]] | None
+    criterion: Criterion, outputs: DenseOutputs, targets: list[Target], valid_sizes: list[tuple[int, int]] | None
 ) -> DenseTargets:
     """What the criterion wants of every prior."""
     logits, distances = flatten_levels(outputs.logits), flatten_levels(outputs.distances)
     sizes = [(level.shape[2], level.shape[3]) for level in outputs.logits]
     points, strides = grid_priors(sizes)
     boxes = decode_distances(points, distances)
-    return criterion.build_targets(logits, boxes, points, strides, sizes, targets, shown)
+    return criterion.build_targets(logits, boxes, points, strides, sizes, targets, valid_sizes)
 
 
 def levels_of(per_prior: Tensor, outputs: DenseOutputs) -> tuple[Tensor, ...]:
@@ -81,20 +81,20 @@ def levels_of(per_prior: Tensor, outputs: DenseOutputs) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize("name", FILES)
 def test_targets_of_every_prior_are_the_reference(name: str) -> None:
     golden = Golden(name)
-    dense = dense_targets(golden.criterion, golden.outputs, golden.targets, golden.shown)
+    dense = dense_targets(golden.criterion, golden.outputs, golden.targets, golden.valid_sizes)
     for i, classes in enumerate(levels_of(dense.classes, golden.outputs)):
         assert torch.equal(classes, golden.arrays[f"labels{i}"].long())
     for i, quality in enumerate(levels_of(dense.quality, golden.outputs)):
         torch.testing.assert_close(quality, golden.arrays[f"assign_metrics{i}"], rtol=0, atol=1e-6)
-    for i, counted in enumerate(levels_of(dense.counted, golden.outputs)):
-        assert counted.sum() == golden.arrays[f"label_weights_sum{i}"]
+    for i, valid in enumerate(levels_of(dense.valid, golden.outputs)):
+        assert valid.sum() == golden.arrays[f"label_weights_sum{i}"]
     assert max(dense.quality.sum().item(), 1) == pytest.approx(golden.arrays["avg_factor"].item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_losses_of_every_level_are_the_reference(name: str) -> None:
     golden = Golden(name)
-    losses = golden.criterion(golden.outputs, golden.targets, golden.shown)
+    losses = golden.criterion(golden.outputs, golden.targets, golden.valid_sizes)
     for found, key in ((losses.classification_per_level, "loss_cls"), (losses.box_per_level, "loss_bbox")):
         torch.testing.assert_close(found.double(), golden.arrays[key], rtol=1e-5, atol=1e-7)
     expected = golden.arrays["loss_cls"].sum() + golden.arrays["loss_bbox"].sum()
@@ -105,7 +105,7 @@ def test_losses_of_every_level_are_the_reference(name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_gradients_are_the_reference(name: str) -> None:
     golden = Golden(name)
-    golden.criterion(golden.outputs, golden.targets, golden.shown).total.backward()
+    golden.criterion(golden.outputs, golden.targets, golden.valid_sizes).total.backward()
     for key, maps in (("cls", golden.outputs.logits), ("reg", golden.outputs.distances)):
         for i, level in enumerate(maps):
             assert level.grad is not None
@@ -226,13 +226,13 @@ def test_double_stays_double() -> None:
 
 
 def test_cells_that_show_padding_do_not_count() -> None:
-    """Loud nonsense beyond the shown part changes nothing; without `shown` it does."""
+    """Loud nonsense beyond the shown part changes nothing; without `valid_sizes` it does."""
     outputs, targets = random_outputs(2), random_targets(3, 2)
-    shown = [(64, 64), (64, 96)]
+    valid_sizes = [(64, 64), (64, 96)]
     loud = DenseOutputs(tuple(v.clone() for v in outputs.logits), outputs.distances)
     for level, stride in zip(loud.logits, STRIDES, strict=True):
         level[0, :, :, 64 // stride :] = 9
-    quiet_losses, loud_losses = compute(outputs, targets, shown), compute(loud, targets, shown)
+    quiet_losses, loud_losses = compute(outputs, targets, valid_sizes), compute(loud, targets, valid_sizes)
     assert torch.equal(quiet_losses.classification, loud_losses.classification)
     assert torch.equal(quiet_losses.box, loud_losses.box)
     assert compute(loud, targets).classification > 2 * compute(outputs, targets).classification
@@ -248,16 +248,16 @@ def test_objects_in_the_padding_are_nobodys() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_masked_cells_are_no_priors_at_all(seed: int) -> None:
     """The assigner sees a shorter list, every part of it cut alike; its answers go back to their places."""
-    outputs, (target,), shown = random_outputs(1, seed), random_targets(5, seed=seed), (40, 72)
-    dense = dense_targets(Criterion(CLASSES), outputs, [target], [shown])
+    outputs, (target,), valid_size = random_outputs(1, seed), random_targets(5, seed=seed), (40, 72)
+    dense = dense_targets(Criterion(CLASSES), outputs, [target], [valid_size])
     sizes = level_sizes(SIZE)
-    use = valid_priors(sizes, shown)
+    use = valid_priors(sizes, valid_size)
     points, strides = (part[use] for part in grid_priors(sizes))
     logits, distances = flatten_levels(outputs.logits)[0, use], flatten_levels(outputs.distances)[0, use]
     found = assign(logits, decode_distances(points, distances), points, strides, target)
     positive = found.gt_index >= 0
     assert positive.sum() >= 3
-    assert torch.equal(dense.counted[0], use)
+    assert torch.equal(dense.valid[0], use)
     assert torch.equal(dense.classes[0, use] < CLASSES, positive)
     assert torch.equal(dense.classes[0, use][positive], target.labels[found.gt_index[positive]])
     assert torch.equal(dense.boxes[0, use][positive], target.boxes[found.gt_index[positive]])

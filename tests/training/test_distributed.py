@@ -33,7 +33,7 @@ from rtmdet.core.processes import started_processes
 from rtmdet.core.structures import Batch, ImageMeta, Target
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.runs.options import RunOptions
-from rtmdet.runs.train import carry_out
+from rtmdet.runs.train import run_training
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.step import NotFiniteError, StepLosses, Stepper
 
@@ -135,7 +135,7 @@ def work(number: int, port: int, folder: str) -> None:
     os.environ.update({name: str(value) for name, value in place.items()}, MASTER_ADDR="127.0.0.1")
     assert (rank(), is_main_process()) == (0, number == 0)
     with pytest.raises((InputError, StoppedByAnother)) as unopened:
-        carry_out(RunOptions(data=Path(folder) / "nowhere"))
+        run_training(RunOptions(data=Path(folder) / "nowhere"))
     with process_group(CPU):
         result = {
             "unopened": unopened.type.__name__,

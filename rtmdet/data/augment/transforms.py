@@ -23,12 +23,12 @@ class Layer:
     """An image and its position, which may extend beyond the canvas."""
 
     image: np.ndarray  # (h, w, 3) uint8 RGB
-    place: np.ndarray  # (4,) float64 xyxy
+    rectangle: np.ndarray  # (4,) float64 xyxy
 
     @property
     def is_whole(self) -> bool:
         """Whether its edges are at whole pixels of the canvas."""
-        return bool((self.place == np.rint(self.place)).all())
+        return bool((self.rectangle == np.rint(self.rectangle)).all())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +84,7 @@ def resize(composition: Composition, largest: tuple[int, int]) -> Composition:
     instances = composition.instances.affine((size[1] / width, size[0] / height)).clip(size)
     new, old = np.array([*size[::-1]] * 2), np.array([width, height] * 2)
     # Multiply before dividing, so that an edge of the canvas stays a whole number.
-    layers = tuple(replace(layer, place=layer.place * new / old) for layer in composition.layers)
+    layers = tuple(replace(layer, rectangle=layer.rectangle * new / old) for layer in composition.layers)
     return replace(composition, layers=layers, size=size, instances=instances)
 
 
@@ -93,7 +93,7 @@ def crop(composition: Composition, top: int, left: int, size: tuple[int, int]) -
     corner = np.array([left, top] * 2)
     size = min(size[0], composition.size[0] - top), min(size[1], composition.size[1] - left)
     instances = composition.instances.affine((1.0, 1.0), (-left, -top)).clip(size).with_area()
-    layers = tuple(replace(layer, place=layer.place - corner) for layer in composition.layers)
+    layers = tuple(replace(layer, rectangle=layer.rectangle - corner) for layer in composition.layers)
     return replace(composition, layers=layers, size=size, instances=instances)
 
 
@@ -103,7 +103,7 @@ def render(composition: Composition) -> Sample:
     height, width = composition.size
     for layer in composition.layers:
         # A pixel shows the layer that contains its center.
-        edges = np.clip(np.ceil(layer.place - 0.5).astype(int), 0, [width, height, width, height])
+        edges = np.clip(np.ceil(layer.rectangle - 0.5).astype(int), 0, [width, height, width, height])
         x1, y1, x2, y2 = edges.tolist()
         if x1 < x2 and y1 < y2:
             paint = _resize_and_cut if layer.is_whole else _sample
@@ -113,7 +113,7 @@ def render(composition: Composition) -> Sample:
 
 def _resize_and_cut(layer: Layer, window: np.ndarray, corner: tuple[int, int]) -> None:
     """Fill a window of the canvas, at corner (x, y), with exactly the pixels of the reference."""
-    x1, y1, x2, y2 = layer.place.astype(int).tolist()
+    x1, y1, x2, y2 = layer.rectangle.astype(int).tolist()
     left, top = corner[0] - x1, corner[1] - y1
     size = y2 - y1, x2 - x1
     image = layer.image if layer.image.shape[:2] == size else resize_image(layer.image, size)
@@ -126,7 +126,7 @@ def _sample(layer: Layer, window: np.ndarray, corner: tuple[int, int]) -> None:
     Differs from mmdet, which scales the whole mosaic and then crops it: pixels differ by rounding, and at the seams
     each pixel shows one image where bilinear scaling would blend two.
     """
-    (x1, y1, x2, y2), (height, width) = layer.place, layer.image.shape[:2]
+    (x1, y1, x2, y2), (height, width) = layer.rectangle, layer.image.shape[:2]
     step_x, step_y = width / (x2 - x1), height / (y2 - y1)  # pixels of the image per pixel of the canvas
     # Pixel centers are at half coordinates; cv2 counts from the center of the first pixel.
     start_x = (corner[0] + 0.5 - x1) * step_x - 0.5

@@ -308,13 +308,13 @@ def _check_references(path: Path, file: CocoFile, given: Mapping[str, set[int]])
         for one in file["annotations"]:
             one["category_id"] -= shift
     for one in file["annotations"]:
-        place, category, image = f"{path}: annotation {one['id']}", one["category_id"], one["image_id"]
+        where, category, image = f"{path}: annotation {one['id']}", one["category_id"], one["image_id"]
         if category not in given["categories"]:
             text = f"unknown category_id {category} (the file has {known}); correct it or add the category"
-            raise_or_collect(f"{place}: {text}", "unknown-category", "annotations", one["id"])
+            raise_or_collect(f"{where}: {text}", "unknown-category", "annotations", one["id"])
         if image not in given["images"]:
             text = f"unknown image_id {image}; correct it or add the image to 'images'"
-            raise_or_collect(f"{place}: {text}", "unknown-image", "annotations", one["id"])
+            raise_or_collect(f"{where}: {text}", "unknown-image", "annotations", one["id"])
     file["annotations"] = [
         one for one in file["annotations"] if one["image_id"] in images and one["category_id"] in categories
     ]

@@ -18,7 +18,7 @@ from rtmdet.data.split_names import SPLIT_WORDS, only_file, split_name
 TRIED_NAMES = 10  # image names of a file that are looked for in each candidate folder
 
 
-def place_coco(
+def locate_coco(
     path: Path, files: Mapping[str, list[Path]], documents: Mapping[Path, object], images: Path | None
 ) -> dict[str, tuple[Path, Path]]:
     """The only COCO file and the image folder of each split, of its `files` below a path.

@@ -71,7 +71,7 @@ def _cut(
     """Those windows of a picture that may be used: they show an object, or nothing of any, used or not."""
     corners = np.array([one["bbox"] for one in annotations], np.float32).reshape(-1, 4)
     corners[:, 2:] += corners[:, :2]
-    objects = Instances(corners, np.arange(len(annotations)))  # labeled by their place in the list
+    objects = Instances(corners, np.arange(len(annotations)))  # labeled by their index in the list
     areas = _areas(objects).clip(1e-6)
     usable = np.array([reason_against(one, wanted) is None for one in annotations], bool)
     for window in tiling.windows((picture["height"], picture["width"])):
@@ -81,8 +81,8 @@ def _cut(
         large = (seen.boxes[:, 2:] - seen.boxes[:, :2]).min(1, initial=np.inf) >= LEAST_SIDE
         inside = seen.select(usable & large & (visible >= LEAST_VISIBLE))
         cut = [
-            _clipped(annotations[place], box, float(visible[place]))
-            for place, box in zip(inside.labels.tolist(), inside.boxes.tolist(), strict=True)
+            _clipped(annotations[index], box, float(visible[index]))
+            for index, box in zip(inside.labels.tolist(), inside.boxes.tolist(), strict=True)
         ]
         if cut or not visible.any():
             yield Cutting(window, picture), cut

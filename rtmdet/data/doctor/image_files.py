@@ -137,7 +137,7 @@ def find_unnamed_files(files: list[AnnotationFile], others: Collection[str]) -> 
     seen = {os.path.realpath(file.path(image_id)) for file in files for image_id in file.images} | {*others}
     for file in files:
         real = {os.path.realpath(path): path for path in files_below(file.source.images, IMAGE_SUFFIXES)}
-        found = [path for place, path in real.items() if place not in seen]
+        found = [path for target, path in real.items() if target not in seen]
         seen.update(real)
         items = [Item(os.path.relpath(path, file.source.images), files=(path,)) for path in found]
         message = "image files in the folder but not in the annotation file"

@@ -84,9 +84,13 @@ def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFile
     rest = found.others(*found.usual)
     unread = [f"{found.path}: the {name} split is not checked, since training does not use it" for name in rest]
     unread += found.remarks
-    if found.place is not None:
-        places = found.place(found.usual)
-        return [SplitFiles(name, *place) for name, place in places.items()], unread, _images_of(found, rest)
+    if found.locate is not None:
+        files = found.locate(found.usual)
+        return (
+            [SplitFiles(name, *file_and_images) for name, file_and_images in files.items()],
+            unread,
+            _images_of(found, rest),
+        )
     source = found.read(*found.usual)
     for name, split in source.splits.items():
         write_json(folder / f"{name}.json", split.coco)

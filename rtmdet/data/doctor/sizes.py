@@ -51,7 +51,7 @@ def find_small_boxes(
 ) -> Finding:
     """Boxes so small that no prior point may lie inside, with the input size that would help."""
     shorter = sides.min(1)
-    small = [int(place) for place in np.argsort(shorter, kind="stable") if shorter[place] < STRIDES[0]]
+    small = [int(index) for index in np.argsort(shorter, kind="stable") if shorter[index] < STRIDES[0]]
     items = [file.box_item(annotations[k], f"{sides[k, 0]:.1f} x {sides[k, 1]:.1f} px") for k in small]
     share = len(items) / max(len(sides), 1)
     message = f"boxes under {STRIDES[0]} px at input size {input_size[1]} x {input_size[0]} ({share:.1%})"

@@ -117,9 +117,9 @@ def find_image(label_file: Path, folder: Path, named_inside: str, names: Mapping
     """
     # The name inside comes second: people rename images and label files together, but not the name inside.
     named_inside, stem = named_inside.replace("\\", "/"), PurePosixPath(without_suffix(label_file, folder))
-    places = list(_image_places(stem.parent))
-    inside = [*((place / named_inside).as_posix() for place in places), named_inside]
-    for own in (place / stem.name for place in places):
+    folders = list(_image_folders(stem.parent))
+    inside = [*((folder / named_inside).as_posix() for folder in folders), named_inside]
+    for own in (folder / stem.name for folder in folders):
         alike = names.get(comparable(str(own)), [])
         if alike := [name for name in alike if os.path.splitext(name)[0] == str(own)] or alike:
             return next((name for name in inside if name in alike), alike[0])
@@ -130,7 +130,7 @@ def find_image(label_file: Path, folder: Path, named_inside: str, names: Mapping
     return next((one for one in inside if one in names.get(comparable(os.path.splitext(one)[0]), [])), named_inside)
 
 
-def _image_places(labels: PurePosixPath) -> Iterator[PurePosixPath]:
+def _image_folders(labels: PurePosixPath) -> Iterator[PurePosixPath]:
     """Where the images of a folder of label files may be: there, or in JPEGImages/ for Annotations/ and similar."""
     yield labels
     for folder in (labels, *labels.parents):

@@ -11,7 +11,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.paths import refuse_python, with_own_name
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, read_and_repair
-from rtmdet.data.coco.layout import is_coco, place_coco, read_documents
+from rtmdet.data.coco.layout import is_coco, locate_coco, read_documents
 from rtmdet.data.files import subfolders
 from rtmdet.data.formats.beside import labels_beside
 from rtmdet.data.formats.cvat import find_cvat
@@ -55,7 +55,7 @@ class FoundDataset:
     format: str
     names: tuple[str, ...]  # of its splits, one or more of train, val and test
     _read: Callable[[Sequence[str]], dict[str, Split]]
-    place: Callable[[Sequence[str]], dict[str, tuple[Path, Path]]] | None = None  # of COCO: file and image folder
+    locate: Callable[[Sequence[str]], dict[str, tuple[Path, Path]]] | None = None  # of COCO: file and image folder
     absent: Sequence[str] = ()  # splits of YOLO whose images do not exist
     remarks: Sequence[str] = ()  # about labels beside the splits, which are not used
 
@@ -114,11 +114,11 @@ def find_dataset(path: Path, images: Path | None = None) -> FoundDataset:
     if not os.path.exists(path):  # also for a text that no path can be
         raise InputError(f"{path}: no such file or folder; check the path")
     refuse_python(path, "the folder or file of the labels")
-    place = with_own_name(path)
-    found = _recognize(place, images) or _search_below(place, images)
+    own = with_own_name(path)
+    found = _recognize(own, images) or _search_below(own, images)
     if found is None:
-        raise InputError(f"{path}: expected {LAYOUTS} annotations, recognized none; {advise(place)}")
-    if not found.names and found.format == "YOLO" and find_layout(place) is None:
+        raise InputError(f"{path}: expected {LAYOUTS} annotations, recognized none; {advise(own)}")
+    if not found.names and found.format == "YOLO" and find_layout(own) is None:
         raise InputError(f"{path}: found no photos of the YOLO labels: {YOLO_PHOTOS}")
     if not found.names:
         raise InputError(f"{path}: expected images for train, val or test, found none of these splits; name them")
@@ -195,20 +195,20 @@ def _coco(
 ) -> FoundDataset:
     """COCO files by split; `documents` are read already."""
 
-    def place(names: Sequence[str]) -> dict[str, tuple[Path, Path]]:
-        return place_coco(path, {name: files[name] for name in names}, documents, images)
+    def locate(names: Sequence[str]) -> dict[str, tuple[Path, Path]]:
+        return locate_coco(path, {name: files[name] for name in names}, documents, images)
 
-    read = partial(_coco_splits, place, documents)
-    return FoundDataset(path, "COCO", _in_order(files), read, place, remarks=remarks)
+    read = partial(_coco_splits, locate, documents)
+    return FoundDataset(path, "COCO", _in_order(files), read, locate, remarks=remarks)
 
 
 def _coco_splits(
-    place: Callable[[Sequence[str]], dict[str, tuple[Path, Path]]],
+    locate: Callable[[Sequence[str]], dict[str, tuple[Path, Path]]],
     documents: Mapping[Path, object],
     names: Sequence[str],
 ) -> dict[str, Split]:
     """The COCO files, without categories that are not a class in any split; `documents` are read already."""
-    found = place(names)
+    found = locate(names)
     read = {
         name: read_and_repair(file, document=documents.get(file), images=images)
         for name, (file, images) in found.items()
@@ -224,7 +224,7 @@ def _yolo(path: Path, description: Path) -> FoundDataset:
     read = partial(_yolo_splits, description)
     absent = absent_splits(layout)
     remarks = [*layout.remarks, *unused_labels(layout)]
-    return FoundDataset(path, "YOLO", _in_order(layout.places), read, absent=absent, remarks=remarks)
+    return FoundDataset(path, "YOLO", _in_order(layout.image_paths), read, absent=absent, remarks=remarks)
 
 
 def _yolo_splits(path: Path, names: Sequence[str]) -> dict[str, Split]:

@@ -31,9 +31,9 @@ def read_xml(path: Path) -> Element:
         parser.Parse(content, True)
         return builder.close()
     except expat.ExpatError as error:
-        place = f"line {error.lineno}, column {error.offset + 1}"
+        where = f"line {error.lineno}, column {error.offset + 1}"
         reason = expat.ErrorString(error.code)
-        raise InputError(f"{path}: not XML at {place} ({reason}); correct the file or write it again") from error
+        raise InputError(f"{path}: not XML at {where} ({reason}); correct the file or write it again") from error
     except InputError:
         raise
     except (ValueError, LookupError) as error:  # an encoding unknown to Python

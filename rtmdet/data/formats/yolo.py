@@ -83,8 +83,8 @@ def convert_yolo(path: Path, split: str) -> Split:
 def _label_folders(images: Path) -> list[Path]:
     """The path with an images/ in it replaced by labels/, first the last one, which YOLO means; then as it is."""
     parts = images.parts
-    places = [place for place in reversed(range(len(parts))) if parts[place].lower() == "images"]
-    return [*(as_on_disk(Path(*parts[:place], "labels", *parts[place + 1 :])) for place in places), images]
+    depths = [depth for depth in reversed(range(len(parts))) if parts[depth].lower() == "images"]
+    return [*(as_on_disk(Path(*parts[:depth], "labels", *parts[depth + 1 :])) for depth in depths), images]
 
 
 def _find_labels(image: Path, listed: dict[Path, dict[str, list[str]]]) -> Path | None:
@@ -104,7 +104,7 @@ def _lost_labels(images: Sequence[Path]) -> list[str]:
     photos: list[Path] = []
     for folder in dict.fromkeys(image.parent for image in images):
         stems = {comparable(image.stem) for image in files_below(folder, IMAGE_SUFFIXES, levels=0)}
-        texts = [text for place in _label_folders(folder) for text in files_below(place, (".txt",), levels=0)]
+        texts = [text for labels in _label_folders(folder) for text in files_below(labels, (".txt",), levels=0)]
         lost += [file for file in texts if comparable(file.stem) not in stems and holds_labels(file)]
         photos += files_below(folder, HEIC_SUFFIXES, levels=0)
     if not lost:
@@ -119,7 +119,7 @@ def unused_labels(layout: YoloLayout) -> list[str]:
     """One line about label files beside or below the data set that no folder with images belongs to."""
     files = files_below(layout.file.parent, (*IMAGE_SUFFIXES, ".txt"))
     folders = {file.parent for file in files if file.suffix.lower() != ".txt"}
-    used = {os.path.realpath(place) for folder in folders for place in _label_folders(folder)}
+    used = {os.path.realpath(labels) for folder in folders for labels in _label_folders(folder)}
     texts: dict[Path, list[Path]] = {}
     for file in files:
         if file.suffix.lower() == ".txt":
@@ -268,8 +268,8 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
     for image, stem in zip(file["images"], stems, strict=True):
         lines = [yolo_line(numbers[entry["category_id"]], entry, image) for entry in annotations_of[image["id"]]]
         # YOLO looks for labels/ in place of the last images/ of an image's path, in this letter case only.
-        place = "/labels/".join(f"/images/{split}/{stem}.txt".rsplit("/images/", 1))
-        label = out / place.removeprefix("/")
+        name = "/labels/".join(f"/images/{split}/{stem}.txt".rsplit("/images/", 1))
+        label = out / name.removeprefix("/")
         label.parent.mkdir(parents=True, exist_ok=True)
         label.write_text("".join(lines), encoding="utf-8", newline="\n")
         copy_image(images, image["file_name"], out / "images" / split)

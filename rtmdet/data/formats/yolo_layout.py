@@ -35,10 +35,10 @@ class YoloLayout:
 
     file: Path  # with the class names
     names: Mapping[int, str]  # by class number
-    places: Mapping[str, Sequence[str]]  # by split, as written: image folders, or text files that list images
-    root: Path  # places are relative to it
+    image_paths: Mapping[str, Sequence[str]]  # by split, as written: image folders, or text files that list images
+    root: Path  # the image paths are relative to it
     has_keypoints: bool = False  # labels have keypoints after the four numbers of a box
-    levels: int | None = None  # how many folders below the places to search; None: all
+    levels: int | None = None  # how many folders below the image paths to search; None: all
     remarks: Sequence[str] = ()  # about folders that belong to no split
 
 
@@ -99,17 +99,17 @@ def read_layout(path: Path) -> YoloLayout:
         return _from_data_yaml(file, read_data_yaml(file))
     root = path if path.is_dir() else file.parent
     names = dict(enumerate(_listed_names(file)))
-    places, unnamed = _folders(root)  # which lists every level
-    return YoloLayout(file, _distinct(file, names), places, root, levels=0, remarks=unused_remark(root, unnamed))
+    image_paths, unnamed = _folders(root)  # which lists every level
+    return YoloLayout(file, _distinct(file, names), image_paths, root, levels=0, remarks=unused_remark(root, unnamed))
 
 
 def absent_splits(layout: YoloLayout) -> list[str]:
     """The splits whose image folders do not exist: many a data.yaml names those of another machine, or too many."""
     absent = []
-    for split, places in layout.places.items():
+    for split, image_paths in layout.image_paths.items():
         try:
-            for given in places:
-                _place(layout, split, given)
+            for given in image_paths:
+                _image_path(layout, split, given)
         except MissingFolderError:
             absent.append(split)
     return absent
@@ -120,22 +120,22 @@ def split_images(layout: YoloLayout, split: str) -> tuple[Path, list[Path]]:
 
     Raises InputError for a split that is missing or empty.
     """
-    if split not in layout.places:
-        has = ", ".join(layout.places) or "none"
+    if split not in layout.image_paths:
+        has = ", ".join(layout.image_paths) or "none"
         raise InputError(f"{layout.file}: expected images under {split!r}, found none (it has {has})")
-    places = [_place(layout, split, given) for given in layout.places[split]]
+    image_paths = [_image_path(layout, split, given) for given in layout.image_paths[split]]
     files: list[Path] = []
-    for place in places:
-        listed = place.is_file()
-        files += _listed(place, layout.root) if listed else files_below(place, IMAGE_SUFFIXES, levels=layout.levels)
+    for path in image_paths:
+        listed = path.is_file()
+        files += _listed(path, layout.root) if listed else files_below(path, IMAGE_SUFFIXES, levels=layout.levels)
     files = sorted(dict.fromkeys(files))
     if not files:
-        where = ", ".join(map(str, places))
+        where = ", ".join(map(str, image_paths))
         raise InputError(
             f"{where}: expected images ({', '.join(IMAGE_SUFFIXES)}), found none; check {split!r} in {layout.file}"
         )
-    if len(places) == 1 and places[0].is_dir():
-        return places[0], files
+    if len(image_paths) == 1 and image_paths[0].is_dir():
+        return image_paths[0], files
     files = [Path(os.path.abspath(file)) for file in files]  # links are not resolved
     return common_folder(file.parent for file in files), files
 
@@ -169,8 +169,8 @@ def _from_data_yaml(path: Path, description: dict[str, object]) -> YoloLayout:
     root = root.replace("\\", "/")
     valid = description.get("valid") or description.get("validation")
     given = {split: description.get(split) or (split == "val" and valid) for split in SPLITS}
-    places = {split: _texts(path, split, value) for split, value in given.items() if value}
-    return YoloLayout(path, names, places, path.parent / root, has_keypoints="kpt_shape" in description)
+    image_paths = {split: _texts(path, split, value) for split, value in given.items() if value}
+    return YoloLayout(path, names, image_paths, path.parent / root, has_keypoints="kpt_shape" in description)
 
 
 def _numbered(path: Path, names: object) -> dict[int, str]:
@@ -199,7 +199,7 @@ def _texts(path: Path, split: str, given: object) -> list[str]:
     return texts
 
 
-def _place(layout: YoloLayout, split: str, given: str) -> Path:
+def _image_path(layout: YoloLayout, split: str, given: str) -> Path:
     """The image folder or image list of a path written in a data.yaml. Raises MissingFolderError if there is none."""
     # Some exports write ../train/images for train/images, and moved data sets still have the path of another machine:
     # the last parts of the path, two or more, are looked for beside the data.yaml.
@@ -208,9 +208,9 @@ def _place(layout: YoloLayout, split: str, given: str) -> Path:
     parts = [part for part in Path(given).parts if part not in ("..", Path(given).anchor)]
     tails = [home.joinpath(*parts[start:]) for start in range(max(len(parts) - 1, 1))]
     named = [layout.root / given, home / given]
-    for place in map(as_on_disk, (*tails, *named) if ".." in Path(given).parts else (*named, *tails)):
-        if os.path.isdir(place) or (place.suffix == ".txt" and os.path.isfile(place)):
-            return place
+    for path in map(as_on_disk, (*tails, *named) if ".." in Path(given).parts else (*named, *tails)):
+        if os.path.isdir(path) or (path.suffix == ".txt" and os.path.isfile(path)):
+            return path
     raise MissingFolderError(
         f"{layout.file}: the folder of {split!r}, {given}, does not exist; correct 'path' or {split!r}"
     )

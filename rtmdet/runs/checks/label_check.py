@@ -116,10 +116,10 @@ def ground_truth_ap(
     """
     evaluator = CocoEvaluator(coco, category_ids)
     for meta, target in images:
-        place = Letterbox.fit(meta.original_size, input_size)
-        outputs = encode(Target(place.to_input(target.boxes), target.labels), input_size, len(category_ids))
+        letterbox = Letterbox.fit(meta.original_size, input_size)
+        outputs = encode(Target(letterbox.to_input(target.boxes), target.labels), input_size, len(category_ids))
         selection = Selection(0.5, NmsSettings(iou_threshold=1.0), max_detections=max(len(target.labels), 1))
-        evaluator.add([meta], postprocess(outputs, selection, input_size=input_size, letterboxes=[place]))
+        evaluator.add([meta], postprocess(outputs, selection, input_size=input_size, letterboxes=[letterbox]))
     return evaluator.evaluate().ap
 
 

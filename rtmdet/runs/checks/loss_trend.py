@@ -77,7 +77,7 @@ class LossCourse:
             iteration = int(row["iteration"])
             if start < iteration <= start + count * window:
                 losses.setdefault(int((iteration - start - 1) // window), []).append(_loss(row))
-        return (median(losses[place]) for place in sorted(losses))
+        return (median(losses[index]) for index in sorted(losses))
 
 
 def _loss(row: Row) -> float:

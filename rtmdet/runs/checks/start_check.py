@@ -100,7 +100,7 @@ def first_batch(config: Config, dataset: CocoDataset) -> Batch:
     """The first samples of the run."""
     samples = build_training_samples(config, dataset)
     count = min(BATCH, max(config.data.batch_size, 2))
-    return collate([samples[0, place % len(samples)] for place in range(count)])
+    return collate([samples[0, number % len(samples)] for number in range(count)])
 
 
 @torch.no_grad()

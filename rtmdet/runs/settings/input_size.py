@@ -133,16 +133,16 @@ def climb(start: int, overlap: Callable[[int], float]) -> tuple[int, dict[int, f
     `overlap` measures a side. Within the tolerance the side stays: it was chosen for the size of the objects.
     """
     measured: dict[int, float] = {}
-    place = SIDES.index(start)
+    index = SIDES.index(start)
     while True:
-        near = SIDES[max(place - 1, 0) : place + 2]
+        near = SIDES[max(index - 1, 0) : index + 2]
         for side in near:
             if side not in measured:
                 measured[side] = overlap(side)
         best = max(near, key=lambda side: measured[side])
-        if measured[SIDES[place]] >= (1 - TOLERANCE) * measured[best]:
-            return SIDES[place], dict(sorted(measured.items()))
-        place = SIDES.index(best)
+        if measured[SIDES[index]] >= (1 - TOLERANCE) * measured[best]:
+            return SIDES[index], dict(sorted(measured.items()))
+        index = SIDES.index(best)
 
 
 def least_side(sizes: np.ndarray, labels: np.ndarray) -> int:

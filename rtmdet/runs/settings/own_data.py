@@ -56,8 +56,8 @@ def report_unused_weights(options: RunOptions, begun_with: str | None) -> None:
 
 def _place(weights: str | None) -> str | None:
     """The file of weights, or their published name."""
-    place = None if weights is None else place_of(weights)
-    return weights if place is None else os.path.realpath(place)
+    path = None if weights is None else place_of(weights)
+    return weights if path is None else os.path.realpath(path)
 
 
 def check_keys(options: RunOptions) -> None:
@@ -102,12 +102,12 @@ class OwnData:
             check_unused(self.folder)
         keep_origin(self.folder, options.data_set, options.images)
         splits = {"train": self.train, "val": self.val}
-        places = {
+        paths = {
             name: {"annotations": str(split.write(copies / f"{name}.json")), "images": str(split.images)}
             for name, split in splits.items()
         }
         derived: dict[str, dict[str, object]] = {
-            "data": {**places, "classes": list(self.classes)},
+            "data": {**paths, "classes": list(self.classes)},
             "model": {"weights": weights, "size": given.get("model.size") or size_of(found)},
         }
         overrides = [*options.settings, f"train.output={json.dumps(str(self.folder), ensure_ascii=False)}"]

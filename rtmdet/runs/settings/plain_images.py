@@ -43,7 +43,7 @@ def plain_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> tuple[Tens
     boxes, labels = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)]
     for index in range(len(dataset)):
         meta, truth = dataset.truth(index)
-        place = Letterbox.fit(meta.original_size, input_size)
-        boxes.append(place.to_input(torch.from_numpy(truth.boxes)))
+        letterbox = Letterbox.fit(meta.original_size, input_size)
+        boxes.append(letterbox.to_input(torch.from_numpy(truth.boxes)))
         labels.append(torch.from_numpy(truth.labels))
     return torch.cat(boxes), torch.cat(labels)

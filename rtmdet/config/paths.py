@@ -23,17 +23,17 @@ def with_absolute_paths(config: Config) -> Config:
 def moved(config: Config, before: str, folder: Path) -> Config:
     """The configuration of a run that was moved with its contents from the folder `before` to `folder`."""
 
-    def place(path: str) -> str:
+    def move(path: str) -> str:
         inside = Path(path).is_relative_to(before)
         return str(folder / Path(path).relative_to(before)) if inside and not os.path.exists(path) else path
 
     output = str(folder) if config.train.output == before else config.train.output
-    return replace(config, data=_moved_data(config.data, place), train=replace(config.train, output=output))
+    return replace(config, data=_moved_data(config.data, move), train=replace(config.train, output=output))
 
 
-def _moved_data(data: DataConfig, place: Callable[[str], str]) -> DataConfig:
+def _moved_data(data: DataConfig, move: Callable[[str], str]) -> DataConfig:
     """The same data at other paths."""
-    train, val = (SplitConfig(place(split.annotations), place(split.images)) for split in (data.train, data.val))
+    train, val = (SplitConfig(move(split.annotations), move(split.images)) for split in (data.train, data.val))
     return replace(data, train=train, val=val)
 
 

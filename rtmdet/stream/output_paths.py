@@ -20,11 +20,13 @@ DOCUMENT = "detections.json"
 
 
 @dataclass(frozen=True, slots=True)
-class OutputPlace:
+class OutputPaths:
     """Where the results of a source go."""
 
     picture: Path  # its drawn picture or video
-    file_name: str  # of a picture in label files: its place, with the number of the stem where several have it
+    file_name: (
+        str  # of a picture in label files: its relative path, with the number of the stem where several have it
+    )
     stem: Path  # name of its other files, relative to the output folder, without suffix: no other source has it
 
     def of_frame(self, frame: Frame) -> Path:
@@ -32,18 +34,18 @@ class OutputPlace:
         return self.stem if frame.index is None else self.stem / f"{frame.index:06d}"
 
 
-def choose_places(sources: Sequence[Source], folder: Path, *, drawn: bool = True) -> list[OutputPlace]:
-    """A place for each source: in its subfolder, with a number if the name is taken.
+def choose_output_paths(sources: Sequence[Source], folder: Path, *, drawn: bool = True) -> list[OutputPaths]:
+    """The paths for each source: in its subfolder, with a number if the name is taken.
 
     Raises InputError if a picture, where they are `drawn`, would replace a photo.
     """
     photos = {Path(source.name).resolve() for source in sources}
-    sharing = Counter(source.place for source in sources)
-    names = {place.as_posix().casefold() for place, count in sharing.items() if count == 1}
+    sharing = Counter(source.relative_path for source in sources)
+    names = {path.as_posix().casefold() for path, count in sharing.items() if count == 1}
     wanted = [folder / path for path in _wanted_paths(sources)]
     wanting = Counter(str(path).casefold() for path in wanted)
     taken: set[str] = set()
-    places: dict[int, OutputPlace] = {}
+    chosen: dict[int, OutputPaths] = {}
     # First those whose name no other wants, so that none gets a number that another has in its own name.
     for number in sorted(range(len(sources)), key=lambda one: wanting[str(wanted[one]).casefold()] > 1):
         source, path = sources[number], wanted[number]
@@ -54,11 +56,11 @@ def choose_places(sources: Sequence[Source], folder: Path, *, drawn: bool = True
             raise InputError(f"--out {folder}: {path.name} would replace the {what} itself: choose another folder")
         else:
             picture = free_path(path, Path(source.name), taken, read_mark=comment_of if source.moving else None)
-        stem, name = picture.relative_to(folder).with_suffix(""), source.place
-        if sharing[source.place] > 1:
-            name = untaken_path(stem.with_name(f"{stem.name}{source.place.suffix}"), names)
-        places[number] = OutputPlace(picture, name.as_posix(), stem)
-    return [places[number] for number in range(len(sources))]
+        stem, name = picture.relative_to(folder).with_suffix(""), source.relative_path
+        if sharing[source.relative_path] > 1:
+            name = untaken_path(stem.with_name(f"{stem.name}{source.relative_path.suffix}"), names)
+        chosen[number] = OutputPaths(picture, name.as_posix(), stem)
+    return [chosen[number] for number in range(len(sources))]
 
 
 def drawn_pictures(folder: Path) -> set[str]:
@@ -73,12 +75,12 @@ def drawn_pictures(folder: Path) -> set[str]:
 
 def _wanted_paths(sources: Sequence[Source]) -> Iterator[Path]:
     """The drawn picture of each source, below the output folder."""
-    folders = {parent for source in sources if not source.moving for parent in source.place.parents}
+    folders = {parent for source in sources if not source.moving for parent in source.relative_path.parents}
     for source in sources:
-        place = source.place
-        if source.moving and place.with_suffix("") in folders:  # its frames have a folder of their own
-            place = place.with_stem(f"{place.stem}_video")
-        yield place.with_suffix(".mp4" if source.moving else ".jpg")
+        path = source.relative_path
+        if source.moving and path.with_suffix("") in folders:  # its frames have a folder of their own
+            path = path.with_stem(f"{path.stem}_video")
+        yield path.with_suffix(".mp4" if source.moving else ".jpg")
 
 
 def save_crops(folder: Path, stem: Path, pixels: np.ndarray, objects: Sequence[tuple[str, Sequence[float]]]) -> None:
