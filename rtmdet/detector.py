@@ -179,7 +179,7 @@ class Detector:
         least = tuple(values.ravel().tolist()) if values.ndim else (float(values),) * len(self.classes)
         if len(least) != len(self.classes):
             raise InputError(f"{len(least)} score thresholds for {len(self.classes)} classes: give one per class")
-        if not all(0 <= one <= 1 for one in least):
+        if not all(0 <= threshold <= 1 for threshold in least):
             raise InputError(f"score {score}: expected 0 .. 1")
         return least
 
@@ -325,7 +325,7 @@ class Detector:
     def _detect(self, images: "Sequence[OpenedImage]", selection: Selection) -> list[Detections]:
         batch, letterboxes = self.preprocess([image.pixels for image in images])
         found = detect(self.backend, batch, letterboxes, selection)
-        return [self.complete(one, image) for one, image in zip(found, images, strict=True)]
+        return [self.complete(detections, image) for detections, image in zip(found, images, strict=True)]
 
     def detect_in_windows(
         self, pixels: np.ndarray, tiling: Tiling, selection: Selection, batch_size: int

@@ -160,16 +160,16 @@ def split_data(
     lost = "images not found: copies of a photo may end up in both splits; give their folder with --images"
     copies, remark = ([], lost) if folder is None else group_copies(file, folder)
     say(*filter(None, [remark]))
-    for one in targets:
-        check_output(one, path)
+    for target in targets:
+        check_output(target, path)
     parts = split_coco(file, val, seed, copies)
-    for one, part in zip(targets, parts, strict=True):
-        if one.is_file() and _without_info(read_json(one)) != _without_info(json.loads(json.dumps(part))):
-            raise InputError(f"{one} holds another split, which would be lost; give another --out")
-    for one, part, other in zip(targets, parts, reversed(parts), strict=True):
-        write_json(one, _naming_images(part, one, folder))
+    for target, part in zip(targets, parts, strict=True):
+        if target.is_file() and _without_info(read_json(target)) != _without_info(json.loads(json.dumps(part))):
+            raise InputError(f"{target} holds another split, which would be lost; give another --out")
+    for target, part, other in zip(targets, parts, reversed(parts), strict=True):
+        write_json(target, _naming_images(part, target, folder))
         alone = sorted(_used_classes(part) - _used_classes(other))
-        say(f"{one}: {count_objects(part)}" + (f"; only here: {shortened(alone)}" if alone else ""))
+        say(f"{target}: {count_objects(part)}" + (f"; only here: {shortened(alone)}" if alone else ""))
     return targets
 
 

@@ -155,7 +155,7 @@ def find_boxes(detector: Detector, pixels: np.ndarray, score: Score) -> Detectio
     found = detector(pixels, score=score, tile=0)  # heat lies on the whole picture
     if not len(found):
         least = detector.thresholds(score)
-        wanted = [one for one in detector(pixels, score=0.0, tile=0) if least[one.label] < 1]
+        wanted = [detection for detection in detector(pixels, score=0.0, tile=0) if least[detection.label] < 1]
         text, limit = "none", min(least)
         if wanted:
             text, limit = f"{math.floor(wanted[0].score * 1e4) / 1e4:g}", least[wanted[0].label]

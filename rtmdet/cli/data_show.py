@@ -56,12 +56,19 @@ def _draw_annotations(
     for image, picture in zip(chosen, pictures, strict=True):
         annotations, size = of_image[image["id"]], (image["height"], image["width"])
         scale = np.array([picture.shape[1] / size[1], picture.shape[0] / size[0]])  # (x, y)
-        outlines = [(one["category_id"], polygon * scale) for one in annotations for polygon in _outlines(one, size)]
+        outlines = [
+            (annotation["category_id"], polygon * scale)
+            for annotation in annotations
+            for polygon in _outlines(annotation, size)
+        ]
         filled = draw_polygons(picture, [polygon for _, polygon in outlines], [colors[key] for key, _ in outlines])
-        corners = np.array([one["bbox"] for one in annotations], np.float64).reshape(-1, 2, 2)
+        corners = np.array([annotation["bbox"] for annotation in annotations], np.float64).reshape(-1, 2, 2)
         corners[:, 1] += corners[:, 0]  # xywh -> xyxy
-        texts = [names[one["category_id"]] + (" (crowd)" if one["iscrowd"] else "") for one in annotations]
-        box_colors = [colors[one["category_id"]] for one in annotations]
+        texts = [
+            names[annotation["category_id"]] + (" (crowd)" if annotation["iscrowd"] else "")
+            for annotation in annotations
+        ]
+        box_colors = [colors[annotation["category_id"]] for annotation in annotations]
         drawn.append(draw_boxes(filled, (corners * scale).reshape(-1, 4), texts, box_colors))
     return drawn
 

@@ -16,7 +16,7 @@ from rtmdet.viz.score_curves import draw_score_curves
 def are_detections(content: object) -> bool:
     """Whether the content of a JSON file is what --out writes."""
     keys = {"image_id", "category_id", "bbox", "score"}
-    return isinstance(content, list) and all(isinstance(one, dict) and keys <= one.keys() for one in content)
+    return isinstance(content, list) and all(isinstance(entry, dict) and keys <= entry.keys() for entry in content)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -84,8 +84,8 @@ def choose_thresholds(detector: Detector, score: float | str, classes: Sequence[
 
 def hint_class(name: str, detector: Detector) -> str:
     """Help for an unknown class name: the nearest one, and the list."""
-    near = difflib.get_close_matches(name.casefold(), [one.casefold() for one in detector.classes], n=1)
-    meant = [one for one in detector.classes if one.casefold() in near][:1]
+    near = difflib.get_close_matches(name.casefold(), [known.casefold() for known in detector.classes], n=1)
+    meant = [known for known in detector.classes if known.casefold() in near][:1]
     text = f"did you mean {meant[0]}? " if meant else ""
     naming = "" if detector.named else "; name them with --class-names"
     return f"{text}known classes: {shortened(detector.classes)}{naming}"

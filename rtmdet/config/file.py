@@ -207,10 +207,10 @@ def _suggest(dotted: str, known: Iterable[str], value: yaml.Node) -> str:
     if theirs == ():
         return "nothing here is like it; docs/settings.md lists all settings"
     elsewhere = {key.rpartition(".")[2]: key for key in reversed(SETTINGS)}
-    found = [one for one in theirs or () if one in SETTINGS or one == "--resume"]
-    found = found or [elsewhere[one] for one in (last,) if one in elsewhere]
+    found = [setting for setting in theirs or () if setting in SETTINGS or setting == "--resume"]
+    found = found or [elsewhere[setting] for setting in (last,) if setting in elsewhere]
     found = found or difflib.get_close_matches(name, known, n=1)
-    found = found or [elsewhere[one] for one in difflib.get_close_matches(name, elsewhere, n=1, cutoff=0.8)]
+    found = found or [elsewhere[setting] for setting in difflib.get_close_matches(name, elsewhere, n=1, cutoff=0.8)]
     if not found:
         return f"this section has {', '.join(known)}"
     here = found[0].rpartition(".")[2]  # as far as this section has it, that is meant

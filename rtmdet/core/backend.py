@@ -72,4 +72,4 @@ def detect(
     if not thresholds:
         return backend.select(outputs, size, letterboxes, selection)
     every = replace(selection, max_detections=len(STRIDES) * selection.nms_pre)  # the limit counts what is left
-    return [one.above(thresholds)[:most] for one in backend.select(outputs, size, letterboxes, every)]
+    return [detections.above(thresholds)[:most] for detections in backend.select(outputs, size, letterboxes, every)]

@@ -30,7 +30,7 @@ def similar_name_remarks(names: Iterable[str]) -> list[str]:
 def id_shift(used: Collection[int], known: Collection[int]) -> int:
     """1 or -1 if the ids that objects use are that much higher than the `known` class ids, else 0."""
     for shift, unknown in ((1, max(known, default=0) + 1), (-1, min(known, default=0) - 1)):
-        if unknown in used and {one - shift for one in used} <= {*known} and min(used) == min(known) + shift:
+        if unknown in used and {label - shift for label in used} <= {*known} and min(used) == min(known) + shift:
             return shift
     return 0
 

@@ -128,7 +128,7 @@ def _join_near(labels: np.ndarray, prints: Sequence[np.ndarray | None]) -> np.nd
     """The group labels (M,), merged where images are near copies."""
     labels = labels.copy()
     distinct = np.array([index for index, bits in enumerate(prints) if is_distinctive(bits)], np.int64)
-    for index, bits in enumerate(differing_rows([prints[one] for one in distinct])):
+    for index, bits in enumerate(differing_rows([prints[image] for image in distinct])):
         joined = np.unique(labels[distinct[: index + 1]][bits[: index + 1] <= NEAR])  # includes the image itself
         if len(joined) > 1:
             labels[np.isin(labels, joined)] = joined[0]

@@ -40,7 +40,7 @@ def subfolders(folder: Path) -> list[Path]:
     """The sorted folders in a folder, as in `files_below`; none of a file or a folder that cannot be listed."""
     _, names, _ = next(os.walk(folder), ("", [], []))
     shown = (folder / name for name in sorted(names) if _is_shown(name))
-    return [one for one in shown if not all((one / name).is_file() for name in OF_A_RUN)]
+    return [folder for folder in shown if not all((folder / name).is_file() for name in OF_A_RUN)]
 
 
 def _is_shown(name: str) -> bool:

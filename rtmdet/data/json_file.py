@@ -61,6 +61,6 @@ def check_output(
                 return
         raise InputError(f"{path} holds something else, which would be lost; give another name")
     target = path.resolve()
-    for one in inputs:
-        if one is not None and path.exists() and one.resolve() in (target, *target.parents):
-            raise InputError(f"{path} may belong to {one} and would be overwritten; give another name")
+    for source in inputs:
+        if source is not None and path.exists() and source.resolve() in (target, *target.parents):
+            raise InputError(f"{path} may belong to {source} and would be overwritten; give another name")

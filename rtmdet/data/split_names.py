@@ -61,7 +61,7 @@ def group_files(path: Path, files: Collection[Path]) -> tuple[dict[str, list[Pat
 
 def unused_remark(path: Path, unnamed: Sequence[object]) -> list[str]:
     """One line about the files, folders or subsets of no split, if there are any."""
-    shown = [one.relative_to(path).as_posix() if isinstance(one, Path) else str(one) for one in unnamed]
+    shown = [item.relative_to(path).as_posix() if isinstance(item, Path) else str(item) for item in unnamed]
     why = "once one name says train, only those that say train, val or test are used"
     return [f"{path}: not used: {shortened(shown, 3)} ({why})"] if shown else []
 

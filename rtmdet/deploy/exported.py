@@ -98,8 +98,8 @@ class ExportedBackend:
         own = [sure & (image == index) for index in range(len(letterboxes))]
         found = [Detections(boxes[mine], scores[mine], labels[mine]) for mine in own]
         return [
-            suppress(to_image(one, input_size, letterbox), selection)
-            for one, letterbox in zip(found, letterboxes, strict=True)
+            suppress(to_image(detections, input_size, letterbox), selection)
+            for detections, letterbox in zip(found, letterboxes, strict=True)
         ]
 
     def _run_checked(self, images: np.ndarray) -> Outputs:

@@ -47,7 +47,7 @@ def open_onnx(path: Path, device: str, threads: int | None = None) -> ExportedBa
         provider = "CPUExecutionProvider"
     facts = read_facts(path, session.get_modelmeta().custom_metadata_map)
     inputs, outputs = (
-        {one.name: _shape(one.shape) for one in ends} for ends in (session.get_inputs(), session.get_outputs())
+        {value.name: _shape(value.shape) for value in ends} for ends in (session.get_inputs(), session.get_outputs())
     )
     check_interface(str(path), facts, inputs, outputs)
 

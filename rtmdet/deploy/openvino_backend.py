@@ -57,7 +57,7 @@ def open_openvino(path: Path, device: str, threads: int | None = None) -> Export
         raise InputError(
             f"{path.with_suffix('.bin')}: not the one of {path.name}, or damaged: copy both of one export"
         )
-    inputs, outputs = ({one.any_name: _shape(one) for one in ends} for ends in (compiled.inputs, compiled.outputs))
+    inputs, outputs = ({port.any_name: _shape(port) for port in ends} for ends in (compiled.inputs, compiled.outputs))
     check_interface(str(path), facts, inputs, outputs)
 
     def run(images: np.ndarray) -> list[np.ndarray]:

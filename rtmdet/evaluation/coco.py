@@ -190,9 +190,9 @@ def crowded_images(coco: COCO, category_ids: Collection[int]) -> dict[int, int]:
     """The number of objects, by id, of images with more objects of a class than COCO's metrics count detections."""
     kept = set(category_ids)
     counts = Counter(
-        (one["image_id"], one["category_id"])
-        for one in coco.anns.values()
-        if not one["iscrowd"] and one["category_id"] in kept
+        (annotation["image_id"], annotation["category_id"])
+        for annotation in coco.anns.values()
+        if not annotation["iscrowd"] and annotation["category_id"] in kept
     )
     objects = Counter[int]()
     for (image, _), count in counts.items():

@@ -74,10 +74,10 @@ def paired_interval(
 def draw(matches: Sequence[ClassMatches], *, seed: int) -> np.ndarray | None:
     """How often each image is in each resample: (R, I) int64. R is smaller for large data."""
     images = len(matches[0].objects)
-    if np.any([one.objects for one in matches], axis=0).sum() < LEAST_IMAGES:
+    if np.any([of_class.objects for of_class in matches], axis=0).sum() < LEAST_IMAGES:
         return None
     # A resample processes the detections once, and the found objects at each IoU in several steps.
-    cost = sum(images + len(one.scores) + 6 * int(one.found.sum()) for one in matches)
+    cost = sum(images + len(of_class.scores) + 6 * int(of_class.found.sum()) for of_class in matches)
     resamples = int(np.clip(WORK // cost, LEAST_RESAMPLES, RESAMPLES))
     return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=resamples)
 
@@ -88,7 +88,7 @@ def average_precisions(matches: Sequence[ClassMatches], weights: np.ndarray) -> 
     The mean over the classes with objects in the resample; NaN if it has none. (COCOeval may order detections of one
     image differently if their scores are equal to the last bit.)
     """
-    precisions = np.stack([_class_precisions(one, weights) for one in matches])  # (K, R)
+    precisions = np.stack([_class_precisions(of_class, weights) for of_class in matches])  # (K, R)
     return np.ma.masked_invalid(precisions).mean(0).filled(np.nan)
 
 

@@ -93,14 +93,18 @@ def detection_table(
 
 
 def _objects(coco: COCO, images: Mapping[int, int], categories: Mapping[int, int]) -> _Objects:
-    entries = [one for one in coco.anns.values() if one["category_id"] in categories]
+    entries = [annotation for annotation in coco.anns.values() if annotation["category_id"] in categories]
     groups = np.array(
-        [categories[one["category_id"]] * len(images) + images[one["image_id"]] for one in entries], np.int64
+        [
+            categories[annotation["category_id"]] * len(images) + images[annotation["image_id"]]
+            for annotation in entries
+        ],
+        np.int64,
     )
-    crowd = np.array([one["iscrowd"] for one in entries], bool)
-    skipped = crowd | _outside(np.array([one["area"] for one in entries], np.float64))
+    crowd = np.array([annotation["iscrowd"] for annotation in entries], bool)
+    skipped = crowd | _outside(np.array([annotation["area"] for annotation in entries], np.float64))
     order = np.lexsort((skipped, groups))
-    boxes = np.array([one["bbox"] for one in entries], np.float64).reshape(-1, 4)
+    boxes = np.array([annotation["bbox"] for annotation in entries], np.float64).reshape(-1, 4)
     return _Objects(groups[order], boxes[order], crowd[order], skipped[order])
 
 
@@ -112,7 +116,7 @@ def _overlaps(boxes: np.ndarray, groups: np.ndarray, objects: _Objects, least: f
     """Detection, object and IoU of each pair in one group with an IoU of at least `least`: (P,) each."""
     pairs = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
     both = np.intersect1d(groups, objects.groups)
-    bounds = [np.searchsorted(one, [both, both + 1]).tolist() for one in (groups, objects.groups)]
+    bounds = [np.searchsorted(sorted_groups, [both, both + 1]).tolist() for sorted_groups in (groups, objects.groups)]
     for start, end, first, last in zip(*bounds[0], *bounds[1], strict=True):
         crowd = objects.crowd[first:last].tolist()
         ious = mask.iou(np.ascontiguousarray(boxes[start:end]), objects.boxes[first:last], crowd)

@@ -142,7 +142,7 @@ def find_mistakes(
     for image_id in sorted(coco.imgs):
         rows = found.get(image_id, np.zeros((0, 6)))
         rows = rows[rows[:, 4] >= np.asarray(thresholds)[rows[:, 5].astype(int)]]
-        objects = [one for one in coco.imgToAnns[image_id] if one["category_id"] in names]
+        objects = [annotation for annotation in coco.imgToAnns[image_id] if annotation["category_id"] in names]
         image = MarkedImage(image_id, tuple(_mark(rows, objects, category_ids, names)))
         pairs.update(box.pair for box in image.boxes)
         if image.mistakes:
@@ -154,9 +154,9 @@ def _mark(
     rows: np.ndarray, objects: Sequence[Mapping[str, object]], category_ids: Sequence[int], names: Mapping[int, str]
 ) -> list[MarkedBox]:
     """The boxes of one image: mistakes first, detections by falling score, then missed objects, then found ones."""
-    truths = np.array([one["category_id"] for one in objects], int)  # (G,)
-    crowd = np.array([one["iscrowd"] for one in objects], bool)
-    boxes = np.array([one["bbox"] for one in objects], np.float64).reshape(-1, 4)
+    truths = np.array([annotation["category_id"] for annotation in objects], int)  # (G,)
+    crowd = np.array([annotation["iscrowd"] for annotation in objects], bool)
+    boxes = np.array([annotation["bbox"] for annotation in objects], np.float64).reshape(-1, 4)
     labels = np.array([category_ids[int(label)] for label in rows[:, 5]], int)  # (D,)
     overlaps = np.zeros((len(rows), len(objects)))
     if overlaps.size:
@@ -174,7 +174,7 @@ def _mark(
             marked.append(MarkedBox(Pair(truth, names[labels[index]]), _xyxy(row), float(row[4])))
     missed = np.flatnonzero(free & ~np.isin(np.arange(len(objects)), wrong))
     marked += [MarkedBox(Pair(names[truths[index]], ""), _xyxy(boxes[index])) for index in missed]
-    return sorted(marked, key=lambda one: one.kind is Kind.FOUND)
+    return sorted(marked, key=lambda box: box.kind is Kind.FOUND)
 
 
 def _pair(overlaps: np.ndarray) -> np.ndarray:

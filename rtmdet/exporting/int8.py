@@ -134,6 +134,8 @@ class _Inputs:
 
 def _note(file: ExportedFile, whole: ExportedFile, layers: Sequence[str]) -> str:
     """What stayed in float, and how the speed is, measured beside that of the network in both files."""
-    speed, before = (one.agreement.seconds[0] / max(one.agreement.seconds[1], 1e-9) for one in (file, whole))
+    speed, before = (
+        exported.agreement.seconds[0] / max(exported.agreement.seconds[1], 1e-9) for exported in (file, whole)
+    )
     kept = ", ".join(("the decoding of the boxes", "the depthwise convolutions", *layers))
     return f"in float: {kept}; {speed / max(before, 1e-9):.2f} times as fast as {whole.path.name} on this machine"

@@ -103,8 +103,8 @@ class Benchmark:
         return "\n".join(lines)
 
     def _ratio(self, row: Timing) -> str:
-        plain = [one for one in self.timings if one.name == PLAIN and one.batch == row.batch]
-        same = [one for one in plain if one.input_size == row.input_size]
+        plain = [timing for timing in self.timings if timing.name == PLAIN and timing.batch == row.batch]
+        same = [timing for timing in plain if timing.input_size == row.input_size]
         return f"{row.total / same[0].total:.2f}" if same else "-"
 
 
@@ -218,7 +218,7 @@ def _timing(case: Case, size: tuple[int, int], rounds: Sequence[Round], megabyte
         name=case.name,
         input_size=size,
         batch=case.batch,
-        **{part: 1000 * median(getattr(one, part) for one in rounds) for part in parts},
-        p90=1000 * quantiles([one.total for one in rounds], n=10, method="inclusive")[-1],
+        **{part: 1000 * median(getattr(timing, part) for timing in rounds) for part in parts},
+        p90=1000 * quantiles([timing.total for timing in rounds], n=10, method="inclusive")[-1],
         megabytes=megabytes,
     )

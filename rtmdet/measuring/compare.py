@@ -117,15 +117,18 @@ def compare(
     """
     check_main_guard()
     loading = Loading(batch_size, workers, backend)
-    runs = [open_run(one if isinstance(one, Detector) else os.fspath(one), str(device), input_size) for one in (a, b)]
+    runs = [
+        open_run(source if isinstance(source, Detector) else os.fspath(source), str(device), input_size)
+        for source in (a, b)
+    ]
     check_classes(runs)
     unused = [name for name, value in (("--input", input_size), ("--images", images)) if value is not None]
-    if unused and all(one.detector is None for one in runs):
+    if unused and all(run.detector is None for run in runs):
         raise InputError(f"{unused[0]}: both are files of detections, for which it does nothing: leave it out")
     truth, remarks = open_images(runs, path_or_none(annotations), path_or_none(images))
-    found = [measure(one, truth, remarks, loading).evaluate_with_matches() for one in runs]
+    found = [measure(run, truth, remarks, loading).evaluate_with_matches() for run in runs]
     (first, first_matches), (second, second_matches) = found
-    first_size, second_size = (None if one.detector is None else one.detector.input_size for one in runs)
+    first_size, second_size = (None if run.detector is None else run.detector.input_size for run in runs)
     say(*remarks)
     return Comparison(
         paths=(runs[0].path, runs[1].path),
@@ -158,8 +161,8 @@ def open_run(name: str | Detector, device: str, input_size: int | tuple[int, int
 
 def check_classes(runs: Sequence[ComparedRun]) -> None:
     """Raise InputError for detectors of different classes: their AP would be means over different things."""
-    found = [one for one in runs if one.detector is not None]
-    names = [", ".join(sorted(one.detector.classes)) for one in found if one.detector is not None]
+    found = [run for run in runs if run.detector is not None]
+    names = [", ".join(sorted(run.detector.classes)) for run in found if run.detector is not None]
     if len(set(names)) > 1:
         raise InputError(
             f"{found[0].path} finds {names[0]}, but {found[1].path} finds {names[1]}: compare the same classes"
@@ -170,7 +173,7 @@ def open_images(
     runs: Sequence[ComparedRun], annotations: Path | None, folder: Path | None
 ) -> tuple[Images, list[str]]:
     """The given images, else the validation images of the runs, with remarks. Raises InputError."""
-    detectors = [one.detector for one in runs if one.detector is not None]
+    detectors = [run.detector for run in runs if run.detector is not None]
     if annotations is None or (folder is None and detectors):
         split = validation_of(runs)
         annotations, folder = annotations or Path(split.annotations), folder or Path(split.images)
@@ -178,7 +181,7 @@ def open_images(
         assert folder is not None, "given, or from the validation data"
         dataset = open_coco(detectors[0], annotations, folder)
         depth = depth_remarks(dataset.few_paths, detectors[0].value_range)
-        remarks = [*dataset.remarks, *depth, *filter(None, (overlap_remark(one, dataset) for one in runs))]
+        remarks = [*dataset.remarks, *depth, *filter(None, (overlap_remark(run, dataset) for run in runs))]
         return Images(annotations, folder, dataset.coco, dataset.category_ids), remarks
     file, remarks = read_and_repair(annotations, document=read_boxes(annotations), images=folder)
     coco = index_coco(file)
@@ -187,8 +190,8 @@ def open_images(
 
 def validation_of(runs: Sequence[ComparedRun]) -> SplitConfig:
     """The validation data of the runs that store it. Raises InputError unless they agree."""
-    named = [(one.path, split) for one in runs if (split := stored_data(one, "val")) is not None]
-    options = "--annotations" + (" and --images" if any(one.detector is not None for one in runs) else "")
+    named = [(run.path, split) for run in runs if (split := stored_data(run, "val")) is not None]
+    options = "--annotations" + (" and --images" if any(run.detector is not None for run in runs) else "")
     if not named:
         raise InputError(f"the runs do not store which images they were validated on: give {options}")
     first, *others = (split for _, split in named)
@@ -209,7 +212,7 @@ def stored_data(one: ComparedRun, split: str) -> SplitConfig | None:
 
 def same_images(first: SplitConfig, second: SplitConfig) -> bool:
     """Whether two annotation files have equal content: each run may have its own copy."""
-    paths = [Path(one.annotations) for one in (first, second)]
+    paths = [Path(run.annotations) for run in (first, second)]
     if os.path.realpath(paths[0]) == os.path.realpath(paths[1]):
         return True
     try:
@@ -244,7 +247,7 @@ def measure(one: ComparedRun, images: Images, remarks: list[str], loading: Loadi
         for image, rows in found.items():
             evaluator.add_rows(image, rows)
         seen = {int(label) for rows in found.values() for label in rows[:, 5]}
-        present = {one["category_id"] for one in images.coco.anns.values() if not one["iscrowd"]}
+        present = {annotation["category_id"] for annotation in images.coco.anns.values() if not annotation["iscrowd"]}
         ids = [one for label, one in enumerate(images.category_ids) if one in present and label not in seen]
         if ids:
             names = shortened([images.coco.cats[category]["name"] for category in ids])

@@ -114,7 +114,7 @@ def _batches(items: Iterable[_Prepared | Failure], size: int) -> Iterator[list[_
     batch: list[_Prepared | Failure] = []
     for item in items:
         batch.append(item)
-        failed = sum(isinstance(one, Failure) for one in batch)
+        failed = sum(isinstance(result, Failure) for result in batch)
         if size in (failed, len(batch) - failed) or sum(map(room_of, batch)) > MOST_ROOM:
             yield batch
             batch = []
@@ -156,8 +156,8 @@ def _detect(
         images = (picture.image.pixels for picture in pictures)
         found = [detector.detect_in_windows(image, settings.tiling, selection, settings.batch) for image in images]
     return [
-        detector.complete(one[wanted[one.labels]][: settings.most], picture.image)
-        for one, picture in zip(found, pictures, strict=True)
+        detector.complete(detections[wanted[detections.labels]][: settings.most], picture.image)
+        for detections, picture in zip(found, pictures, strict=True)
     ]
 
 
@@ -170,5 +170,5 @@ def _detect_in_views(
         batch = np.stack(canvases).transpose(0, 3, 1, 2)  # (B, 3, H, W)
         widths = [picture.image.pixels.shape[1] for picture in pictures]
         found = run_backend(backend, batch, letterboxes, selection)
-        parts.append([view.back(one, width) for one, width in zip(found, widths, strict=True)])
+        parts.append([view.back(detections, width) for detections, width in zip(found, widths, strict=True)])
     return [merge_views(seen, selection) for seen in zip(*parts, strict=True)]

@@ -49,8 +49,8 @@ class NextLabels:
 
     def __str__(self) -> str:
         lines = [
-            f"{one.photo.unsure:8.3f}  {one.photo.path}: {one.photo.shown.summary} -> {one.copy.name}"
-            for one in self.photos[:SHOWN]
+            f"{ranked.photo.unsure:8.3f}  {ranked.photo.path}: {ranked.photo.shown.summary} -> {ranked.copy.name}"
+            for ranked in self.photos[:SHOWN]
         ]
         if len(self.photos) > SHOWN:
             lines.append(f"... and {len(self.photos) - SHOWN} more: see {self.folder / RANKING}")
@@ -58,7 +58,7 @@ class NextLabels:
             lines.append(
                 f"copies and near copies of other photos, labeled ones too: {len(self.copies)}, left out or put last"
             )
-        boxes = sum(len(one.photo.shown) for one in self.photos)
+        boxes = sum(len(labeled.photo.shown) for labeled in self.photos)
         what = f"{boxes} box{'es' if boxes != 1 else ''} to correct"
         lines.append(f"{len(self.photos)} of {len(self.ranking.photos)} photos with {what}: {self.folder}")
         return "\n".join(["  unsure  photo", *lines])
@@ -104,7 +104,9 @@ def label(
         raise InputError(f"{words[0]}: all {len(ranking.photos)} photos are in {skip} already: give others")
     try:
         written = _write(detector, chosen, format, folder)
-        _write_ranking(folder / RANKING, ranking, {one.photo.path: one.copy.name for one in written}, copies)
+        _write_ranking(
+            folder / RANKING, ranking, {labeled.photo.path: labeled.copy.name for labeled in written}, copies
+        )
     except OSError as error:
         raise unwritable(Path(error.filename or folder), error) from error
     return NextLabels(folder, written, ranking, copies)

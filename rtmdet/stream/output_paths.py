@@ -47,7 +47,7 @@ def choose_output_paths(sources: Sequence[Source], folder: Path, *, drawn: bool 
     taken: set[str] = set()
     chosen: dict[int, OutputPaths] = {}
     # First those whose name no other wants, so that none gets a number that another has in its own name.
-    for number in sorted(range(len(sources)), key=lambda one: wanting[str(wanted[one]).casefold()] > 1):
+    for number in sorted(range(len(sources)), key=lambda index: wanting[str(wanted[index]).casefold()] > 1):
         source, path = sources[number], wanted[number]
         if not drawn:
             picture = untaken_path(path, taken)
@@ -69,7 +69,7 @@ def drawn_pictures(folder: Path) -> set[str]:
     with suppress(InputError):
         content = read_json(folder / DOCUMENT)
     entries = content.get("images") if isinstance(content, dict) else None
-    named = (one.get("picture") for one in entries or () if isinstance(one, dict))
+    named = (entry.get("picture") for entry in entries or () if isinstance(entry, dict))
     return {name for name in named if isinstance(name, str) and (folder / name).is_file()}
 
 

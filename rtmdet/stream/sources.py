@@ -92,10 +92,10 @@ def with_range(found: Found, value_range: ValueRange | None) -> Found:
     With a remark on how some of these will look (see depth_remarks).
     """
     sources = [
-        replace(one, value_range=value_range) if isinstance(one, ImageFile | ImageAddress) else one
-        for one in found.sources
+        replace(source, value_range=value_range) if isinstance(source, ImageFile | ImageAddress) else source
+        for source in found.sources
     ]
-    files = [one.path for one in found.sources if isinstance(one, ImageFile)]
+    files = [source.path for source in found.sources if isinstance(source, ImageFile)]
     return Found(sources, [*found.remarks, *depth_remarks(spread(files, LOOKED_AT), value_range)])
 
 

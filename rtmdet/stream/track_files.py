@@ -27,7 +27,7 @@ class _Track:
     def row(self) -> list[object]:
         numbers, seconds = zip(self.first, self.last, strict=True)
         mean = f"{self.scores / self.frames:.5f}"
-        return [self.name, *numbers, *(f"{one:.3f}" for one in seconds), self.frames, mean]
+        return [self.name, *numbers, *(f"{value:.3f}" for value in seconds), self.frames, mean]
 
 
 class TracksTable(LabelFiles):

@@ -198,16 +198,16 @@ _METHODS = {"gradcam": _GradCAM, "gradcam++": _GradCAMPlusPlus, "ablationcam": _
 @contextmanager
 def _parameters_aside(model: nn.Module) -> Iterator[None]:
     """Without gradients of the parameters; those that a training has accumulated are there again afterward."""
-    kept = [(one, one.grad, one.requires_grad) for one in model.parameters()]
+    kept = [(parameter, parameter.grad, parameter.requires_grad) for parameter in model.parameters()]
     try:
-        for one, _, _ in kept:
-            one.grad = None
-            one.requires_grad_(False)
+        for parameter, _, _ in kept:
+            parameter.grad = None
+            parameter.requires_grad_(False)
         yield
     finally:
-        for one, gradient, needed in kept:
-            one.requires_grad_(needed)
-            one.grad = gradient
+        for parameter, gradient, needed in kept:
+            parameter.requires_grad_(needed)
+            parameter.grad = gradient
 
 
 def _with_gradient(images: Tensor) -> Tensor:

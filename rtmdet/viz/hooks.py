@@ -43,7 +43,7 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     if layer is not None and _runs(layer):
         return layer
     names = layer_names(model)
-    near = [one for one in names if one.endswith(f".{_bracketed(path)}")][:3]
+    near = [known for known in names if known.endswith(f".{_bracketed(path)}")][:3]
     near = near or difflib.get_close_matches(_bracketed(path), names, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}? " if near else ""
     found = "does not exist" if layer is None else "is a list of layers and has no output itself"

@@ -17,9 +17,9 @@ COLORS: dict[Kind, tuple[Color, str]] = {
 
 def draw_marked(picture: np.ndarray, marked: MarkedImage) -> np.ndarray:
     """A new (H, W, 3) uint8 RGB picture: the boxes, mistakes on top and with names, and a caption below."""
-    boxes = np.array([one.box for one in marked.boxes], np.float64).reshape(-1, 4)
-    colors = [COLORS[one.kind][0] for one in marked.boxes]
-    drawn = draw_boxes(picture, boxes, [_text(one) for one in marked.boxes], colors)
+    boxes = np.array([mark.box for mark in marked.boxes], np.float64).reshape(-1, 4)
+    colors = [COLORS[mark.kind][0] for mark in marked.boxes]
+    drawn = draw_boxes(picture, boxes, [_text(mark) for mark in marked.boxes], colors)
     counts = marked.counts
     return add_caption(
         drawn, ", ".join(f"{counts[kind]} {kind} ({COLORS[kind][1]})" for kind in Kind if counts[kind])

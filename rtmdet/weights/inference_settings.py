@@ -78,7 +78,7 @@ def _resizing(settings: Settings) -> tuple[tuple[int, int] | None, list[str]]:
             value = step.get("pad_val", 0)
             value = value.get("img", 0) if isinstance(value, Mapping) else value
             values = value if isinstance(value, list | tuple) else [value]
-            if any(isinstance(one, int | float) and one != PAD_VALUE for one in values):
+            if any(isinstance(value, int | float) and value != PAD_VALUE for value in values):
                 others.append(f"{kind}.pad_val={shown(value)}")
     return size or padded, others
 

@@ -97,7 +97,7 @@ def _load(path: Path) -> object:
 def _allowed_by_user() -> set[str]:
     """The names of what the program that uses this package lets torch.load build."""
     allowed = torch.serialization.get_safe_globals()
-    return {one[1] if isinstance(one, tuple) else f"{one.__module__}.{one.__qualname__}" for one in allowed}
+    return {kind[1] if isinstance(kind, tuple) else f"{kind.__module__}.{kind.__qualname__}" for kind in allowed}
 
 
 def _load_with(path: Path, made: Sequence[tuple[Callable[..., object], str]]) -> object:

@@ -87,8 +87,8 @@ def _composed(library: Any, transforms: Sequence[tuple[str, Mapping[str, object]
 
 
 def _build(library: Any, name: str, arguments: Mapping[str, object]) -> object:
-    kinds = {one: kind for one, kind in vars(library).items() if isinstance(kind, type)}
-    known = {one: kind for one, kind in kinds.items() if issubclass(kind, library.BasicTransform)}
+    kinds = {transform: kind for transform, kind in vars(library).items() if isinstance(kind, type)}
+    known = {transform: kind for transform, kind in kinds.items() if issubclass(kind, library.BasicTransform)}
     if name in kinds and issubclass(kinds[name], library.BaseCompose):
         raise InputError(
             f"augmentation.extra: {name} is a composition, which is not supported: list its transforms themselves, "

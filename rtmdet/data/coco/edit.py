@@ -97,7 +97,7 @@ def _joined_strata(
     members = {images[0]: images for images in members.values()}
     order = sorted(members)
     random.Random(seed).shuffle(order)
-    return {one: frozenset().union(*map(strata.__getitem__, members[one])) for one in order}, members
+    return {image: frozenset().union(*map(strata.__getitem__, members[image])) for image in order}, members
 
 
 def _strata(file: CocoFile) -> dict[int, Classes]:
@@ -197,7 +197,12 @@ def rename_classes(files: Sequence[CocoFile], names: Mapping[str, str]) -> list[
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"rename: there is no class {unknown[0]!r}: the classes are {shortened(sorted(known))}")
     return [
-        {**file, "categories": [{**one, "name": names.get(one["name"], one["name"])} for one in file["categories"]]}
+        {
+            **file,
+            "categories": [
+                {**category, "name": names.get(category["name"], category["name"])} for category in file["categories"]
+            ],
+        }
         for file in files
     ]
 
@@ -218,7 +223,9 @@ def merge_coco(files: Sequence[CocoFile], folders: Sequence[str], *, similar: bo
     merged: CocoFile = {"images": [], "annotations": [], "categories": []}
     seen: set[tuple[object, ...]] = set()
     for file, folder in zip(files, folders, strict=True):
-        category_ids = {one["id"]: _join_category(categories, one, similar=similar) for one in file["categories"]}
+        category_ids = {
+            category["id"]: _join_category(categories, category, similar=similar) for category in file["categories"]
+        }
         image_ids = {entry["id"]: _join_image(images, entry, folder) for entry in file["images"]}
         of_this_file: set[tuple[object, ...]] = set()
         for annotation in file["annotations"]:

@@ -217,10 +217,12 @@ def _read_entries(path: Path, document: Entry, key: str, check: Callable[[str, E
 
 def _remove_group_categories(file: CocoFile, classes: Collection[str]) -> list[CocoCategory]:
     """Remove and return the categories that are only the supercategory of others."""
-    found = find_group_categories(file["categories"], {one["category_id"] for one in file["annotations"]})
+    found = find_group_categories(
+        file["categories"], {annotation["category_id"] for annotation in file["annotations"]}
+    )
     names = {category["name"] for category in file["categories"] if category["id"] not in found}
     kept = set(classes) - names  # a group may have the name of one of its classes
-    groups = [one for one in file["categories"] if one["id"] in found and one["name"] not in kept]
+    groups = [category for category in file["categories"] if category["id"] in found and category["name"] not in kept]
     file["categories"] = [category for category in file["categories"] if category not in groups]
     return groups
 
@@ -295,28 +297,34 @@ def _box_around(segmentation: object) -> list[float] | None:
     flat = [value for polygon in polygons if isinstance(polygon, list) for value in polygon[: len(polygon) // 2 * 2]]
     if not flat or not all(map(is_number, flat)):
         return None
-    (left, right), (top, bottom) = ((min(one), max(one)) for one in (flat[::2], flat[1::2]))
+    (left, right), (top, bottom) = ((min(values), max(values)) for values in (flat[::2], flat[1::2]))
     return [left, top, right - left, bottom - top]
 
 
 def _check_references(path: Path, file: CocoFile, given: Mapping[str, set[int]]) -> None:
     """Keep only annotations with a usable image and category. Broken images and categories are reported already."""
     images, categories = ({entry["id"]: entry for entry in file[key]} for key in ("images", "categories"))
-    used, known = {one["category_id"] for one in file["annotations"]}, shortened(categories)
+    used, known = {annotation["category_id"] for annotation in file["annotations"]}, shortened(categories)
     if shift := id_shift(used, given["categories"]):
         raise_or_collect(f"{path}: {shift_text(used, given['categories'], shift)}", "shifted-ids")
-        for one in file["annotations"]:
-            one["category_id"] -= shift
-    for one in file["annotations"]:
-        where, category, image = f"{path}: annotation {one['id']}", one["category_id"], one["image_id"]
+        for annotation in file["annotations"]:
+            annotation["category_id"] -= shift
+    for annotation in file["annotations"]:
+        where, category, image = (
+            f"{path}: annotation {annotation['id']}",
+            annotation["category_id"],
+            annotation["image_id"],
+        )
         if category not in given["categories"]:
             text = f"unknown category_id {category} (the file has {known}); correct it or add the category"
-            raise_or_collect(f"{where}: {text}", "unknown-category", "annotations", one["id"])
+            raise_or_collect(f"{where}: {text}", "unknown-category", "annotations", annotation["id"])
         if image not in given["images"]:
             text = f"unknown image_id {image}; correct it or add the image to 'images'"
-            raise_or_collect(f"{where}: {text}", "unknown-image", "annotations", one["id"])
+            raise_or_collect(f"{where}: {text}", "unknown-image", "annotations", annotation["id"])
     file["annotations"] = [
-        one for one in file["annotations"] if one["image_id"] in images and one["category_id"] in categories
+        annotation
+        for annotation in file["annotations"]
+        if annotation["image_id"] in images and annotation["category_id"] in categories
     ]
 
 

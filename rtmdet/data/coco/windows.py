@@ -44,14 +44,14 @@ def cut_pictures(
     of_image = by_image(file["annotations"])
     cuts: dict[int, list[_Cut]] = {}  # by the picture's id
     for picture in file["images"]:
-        usable = [one for one in of_image[picture["id"]] if reason_against(one, wanted) is None]
+        usable = [annotation for annotation in of_image[picture["id"]] if reason_against(annotation, wanted) is None]
         if usable or keep_empty:
             cuts[picture["id"]] = list(_cut(picture, of_image[picture["id"]], wanted, tiling))
     empty = [cutting for own in cuts.values() for cutting, seen in own if not seen]
     full = sum(map(len, cuts.values())) - len(empty)
     kept_empty = {id(cutting) for cutting in spread(empty, full if keep_empty else int(EMPTY_SHARE * full))}
     numbers = count(max((image["id"] for image in file["images"]), default=0) + 1)
-    marks = count(max((one["id"] for one in file["annotations"]), default=0) + 1)
+    marks = count(max((annotation["id"] for annotation in file["annotations"]), default=0) + 1)
     images, annotations, cuttings = [], list(file["annotations"]), {}
     for picture in file["images"]:
         images.append(picture)
@@ -60,7 +60,7 @@ def cut_pictures(
                 number = next(numbers)
                 x1, y1, x2, y2 = cutting.window
                 images.append({**picture, "id": number, "width": x2 - x1, "height": y2 - y1})
-                annotations += [{**one, "id": next(marks), "image_id": number} for one in seen]
+                annotations += [{**annotation, "id": next(marks), "image_id": number} for annotation in seen]
                 cuttings[number] = cutting
     return {**file, "images": images, "annotations": annotations}, cuttings
 
@@ -69,11 +69,11 @@ def _cut(
     picture: CocoImage, annotations: list[CocoAnnotation], wanted: Container[int], tiling: Tiling
 ) -> Iterator[_Cut]:
     """Those windows of a picture that may be used: they show an object, or nothing of any, used or not."""
-    corners = np.array([one["bbox"] for one in annotations], np.float32).reshape(-1, 4)
+    corners = np.array([annotation["bbox"] for annotation in annotations], np.float32).reshape(-1, 4)
     corners[:, 2:] += corners[:, :2]
     objects = Instances(corners, np.arange(len(annotations)))  # labeled by their index in the list
     areas = _areas(objects).clip(1e-6)
-    usable = np.array([reason_against(one, wanted) is None for one in annotations], bool)
+    usable = np.array([reason_against(annotation, wanted) is None for annotation in annotations], bool)
     for window in tiling.windows((picture["height"], picture["width"])):
         x1, y1, x2, y2 = window
         seen = objects.affine((1.0, 1.0), (-x1, -y1)).clip((y2 - y1, x2 - x1))

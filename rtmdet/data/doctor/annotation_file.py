@@ -80,7 +80,7 @@ def read_annotation_file(source: SplitFiles) -> tuple[AnnotationFile, list[Findi
         names = [image["file_name"] for image in file["images"]]
         place_images(source.annotations, file, source.images)
     images = {image["id"]: image for image in file["images"]}
-    categories = {one["id"]: one for one in sorted(file["categories"], key=itemgetter("id"))}
+    categories = {category["id"]: category for category in sorted(file["categories"], key=itemgetter("id"))}
     found = AnnotationFile(source, images, tuple(file["annotations"]), categories)
     counts = Counter(annotation["id"] for annotation in file["annotations"])
     renamed = zip(names, file["images"], strict=True)
@@ -104,11 +104,11 @@ def read_annotation_file(source: SplitFiles) -> tuple[AnnotationFile, list[Findi
 def _list_faults(file: AnnotationFile, faults: Iterable[Fault]) -> Iterator[Finding]:
     """One finding per kind of fault. Its texts omit the path and the remedy, which are printed once per finding."""
     items: dict[str, list[Item]] = {code: [] for code in FAULTS}
-    for one in faults:
-        if one.code != "missing-image":  # reported one by one when the image files are read
-            text = (one.text.rpartition("; ")[0] or one.text).removeprefix(f"{file.source.annotations}: ")
+    for fault in faults:
+        if fault.code != "missing-image":  # reported one by one when the image files are read
+            text = (fault.text.rpartition("; ")[0] or fault.text).removeprefix(f"{file.source.annotations}: ")
             image_id, annotation_id = (
-                one.identifier if one.key == key else None for key in ("images", "annotations")
+                fault.identifier if fault.key == key else None for key in ("images", "annotations")
             )
-            items[one.code].append(Item(text, image_id, annotation_id))
+            items[fault.code].append(Item(text, image_id, annotation_id))
     return (file.finding("error", code, *FAULTS[code], found) for code, found in items.items())

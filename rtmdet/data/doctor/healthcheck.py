@@ -35,7 +35,7 @@ def find_with_hotcoco(file: AnnotationFile, usable: Sequence[CocoAnnotation], wa
     for key, kind in BOX_FINDINGS.items():
         found = [usable[index - 1] for index in sorted(affected.get(key, ()))]  # numbered from 1
         found = sorted(found, key=_elongation, reverse=True) if key == "extreme_aspect_ratio" else found
-        yield file.finding(*kind, (file.box_item(one, f"{one['bbox']}") for one in found))
+        yield file.finding(*kind, (file.box_item(annotation, f"{annotation['bbox']}") for annotation in found))
     classes = list(file.categories.items())
     for key, words in CLASS_FINDINGS.items():
         few = [classes[index] for index in sorted(affected.get(key, ()))]
@@ -56,13 +56,16 @@ def _ask_hotcoco(file: AnnotationFile, usable: Sequence[CocoAnnotation]) -> dict
     categories = {category_id: index for index, category_id in enumerate(file.categories)}
     try:
         coco = hotcoco.COCO.from_arrays(
-            [{"id": images[key], "width": one["width"], "height": one["height"]} for key, one in file.images.items()],
+            [
+                {"id": images[key], "width": image["width"], "height": image["height"]}
+                for key, image in file.images.items()
+            ],
             [{"id": index, "name": str(index)} for index in categories.values()],
-            np.array([images[one["image_id"]] for one in usable], np.int64),
-            np.array([categories[one["category_id"]] for one in usable], np.int64),
-            np.array([one["bbox"] for one in usable], np.float64).reshape(-1, 4),
-            area=np.array([one["area"] for one in usable], np.float64),
-            iscrowd=np.array([one["iscrowd"] for one in usable], np.bool_),
+            np.array([images[annotation["image_id"]] for annotation in usable], np.int64),
+            np.array([categories[annotation["category_id"]] for annotation in usable], np.int64),
+            np.array([annotation["bbox"] for annotation in usable], np.float64).reshape(-1, 4),
+            area=np.array([annotation["area"] for annotation in usable], np.float64),
+            iscrowd=np.array([annotation["iscrowd"] for annotation in usable], np.bool_),
         )
         warnings = coco.healthcheck()["warnings"]
     except Exception as error:

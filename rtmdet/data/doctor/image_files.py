@@ -106,7 +106,7 @@ def _find_flat(file: AnnotationFile, inspected: Mapping[int, InspectedImage]) ->
     deep = {key: one.used for key, one in inspected.items() if one.used is not None}
     flat = {key: used for key, used in deep.items() if is_flat(used)}
     items = [file.image_item(key, f"{low} .. {high} of 65535") for key, (low, high) in flat.items()]
-    decoded = any(one.fingerprints is not None for one in inspected.values())
+    decoded = any(image.fingerprints is not None for image in inspected.values())
     of = "" if decoded or len(inspected) <= LOOKED_AT else f" (of {LOOKED_AT} that were looked at)"
     fitting = fitting_range([*deep.values()])
     advice = f"data.value_range=[{fitting[0]}, {fitting[1]}] scales them" if fitting else SCALE

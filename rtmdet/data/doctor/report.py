@@ -105,7 +105,9 @@ def _images_of(found: FoundDataset, names: Sequence[str]) -> set[str]:
     """The real paths of the images of some splits; none of what cannot be read."""
     with suppress(InputError), collect_faults():  # faults of these splits matter to nobody here
         splits = found.read(*names).splits.values() if names else ()
-        return {os.path.realpath(one.images / image["file_name"]) for one in splits for image in one.coco["images"]}
+        return {
+            os.path.realpath(split.images / image["file_name"]) for split in splits for image in split.coco["images"]
+        }
     return set()
 
 

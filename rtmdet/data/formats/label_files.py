@@ -127,7 +127,9 @@ def find_image(label_file: Path, folder: Path, named_inside: str, names: Mapping
         raise InputError(
             f"{label_file}: expected an image of the same name, or its name inside, found neither; add it"
         )
-    return next((one for one in inside if one in names.get(comparable(os.path.splitext(one)[0]), [])), named_inside)
+    return next(
+        (name for name in inside if name in names.get(comparable(os.path.splitext(name)[0]), [])), named_inside
+    )
 
 
 def _image_folders(labels: PurePosixPath) -> Iterator[PurePosixPath]:
@@ -159,7 +161,7 @@ def outlines_remark(file: CocoFile) -> list[str]:
     """One line about outlines in a COCO file that is written as boxes; a box with four corners is none."""
     shapes = [each.get("segmentation") for each in file["annotations"] if not each["iscrowd"]]
     polygons = [shape if isinstance(shape, list) else [] for shape in shapes]
-    count = sum(any(isinstance(one, list) and len(one) > 8 for one in each) for each in polygons)
+    count = sum(any(isinstance(polygon, list) and len(polygon) > 8 for polygon in each) for each in polygons)
     count += sum(isinstance(shape, dict) for shape in shapes)
     return [f"outlines: {count}, written as the boxes around them"] if count else []
 

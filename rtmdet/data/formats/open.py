@@ -139,7 +139,7 @@ def _search_below(path: Path, images: Path | None) -> FoundDataset | None:
             except OSError:  # a folder of the system, perhaps
                 continue
         if len(found) > 1:
-            few = shortened((one.path for one in found), 3)
+            few = shortened((dataset.path for dataset in found), 3)
             raise InputError(f"{path}: found data sets in {few}: give one of them")
         if found:
             return found[0]
@@ -258,13 +258,15 @@ def _join_classes(converts: Mapping[str, Convert], images: Path | None, names: S
                 f"{error} (the classes of {name} are needed, too, and {images} is to hold the images of all splits: "
                 "if they have different folders, give a label file itself)"
             ) from error
-    ids = number_classes(dict.fromkeys(one["name"] for each in splits.values() for one in each.coco["categories"]))
+    ids = number_classes(
+        dict.fromkeys(category["name"] for each in splits.values() for category in each.coco["categories"])
+    )
     joined = {}
     for name in names:
         coco = splits[name].coco
         new = {category["id"]: ids[category["name"]] for category in coco["categories"]}
         objects: list[CocoAnnotation] = [
-            {**one, "category_id": new[one["category_id"]]} for one in coco["annotations"]
+            {**annotation, "category_id": new[annotation["category_id"]]} for annotation in coco["annotations"]
         ]
         categories: list[CocoCategory] = [{"id": number, "name": text} for text, number in ids.items()]
         joined[name] = replace(

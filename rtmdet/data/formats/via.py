@@ -66,7 +66,7 @@ def convert_via(
                 with one_entry():
                     objects.append(_read_region(where, region, class_name, class_key))
         labeled.append(LabeledImage(annotations, name, objects))
-    found = {one.name for image in labeled for one in image.objects}
+    found = {instance.name for image in labeled for instance in image.objects}
     ids = number_classes([class_name] if class_key is None else sorted(found))
     remarks = [f"skipped: {count} x {kind}" for kind, count in skipped.items()]
     unused = sorted({key for region in everything for key in _attributes(region)})

@@ -32,7 +32,9 @@ def join_years(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
     """The image lists of train, val and test, one of each year that holds some of the XML `files`."""
     years: dict[Path, dict[str, Path]] = {}
     for file in _list_files(path):
-        if file.parent in years or any(label_folder(file.parents[2], ".xml") in one.parents for one in files):
+        if file.parent in years or any(
+            label_folder(file.parents[2], ".xml") in xml_file.parents for xml_file in files
+        ):
             years.setdefault(file.parent, {})[file.stem.lower()] = file
     joined: dict[str, list[Path]] = {}
     for lists in years.values():

@@ -264,7 +264,7 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
     numbers = {category["id"]: number for number, category in enumerate(categories)}
     description = _current_data_yaml(out, [category["name"] for category in categories])
     stems = label_names(file)
-    annotations_of = by_image(one for one in file["annotations"] if not one["iscrowd"])
+    annotations_of = by_image(annotation for annotation in file["annotations"] if not annotation["iscrowd"])
     for image, stem in zip(file["images"], stems, strict=True):
         lines = [yolo_line(numbers[entry["category_id"]], entry, image) for entry in annotations_of[image["id"]]]
         # YOLO looks for labels/ in place of the last images/ of an image's path, in this letter case only.

@@ -31,7 +31,7 @@ def open_own_data(path: Path, images: Path | None = None) -> OpenedDataset:
     say(f"data: {source.path} is in {source.format} format, with {text}")
     print_remarks(source.remarks)
     # Remarks on COCO files are printed when the run reads them.
-    print_remarks(remark for one in source.splits.values() if one.annotations is None for remark in one.remarks)
+    print_remarks(remark for split in source.splits.values() if split.annotations is None for remark in split.remarks)
     return source
 
 
