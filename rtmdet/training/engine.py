@@ -120,6 +120,8 @@ class Trainer:
         or for a fault of the data, with everything saved.
         """
         with self._signals.watching():
+            for callback in self.callbacks:
+                callback.on_start(self.model, self.averaged)
             while not self.finished:
                 self.train_epoch()
                 self.finish_epoch()

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import nn
+
 from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import CocoMetrics
 
@@ -45,6 +47,12 @@ class Callback:
             if name.startswith("on_") and callable(value) and not hasattr(Callback, name):
                 known = [event for event in vars(Callback) if event.startswith("on_")]
                 raise InputError(f"{cls.__name__}.{name}: there is no such event: expected {', '.join(known)}")
+
+    def on_start(self, model: nn.Module, averaged: nn.Module) -> None:
+        """Before the first step, also of a resumed run: the model that is trained and the one that is saved.
+
+        Both stay the same objects until the run ends, for a look at weights and gradients at later events.
+        """
 
     def on_step(self, record: StepRecord) -> None:
         """After every optimizer step."""

@@ -263,6 +263,12 @@ def test_watching(dataset: Path, checkpoint: Path, folder: Path) -> None:
     (folder / "runs" / "balloon").mkdir(parents=True)
     shutil.copy(checkpoint, folder / "runs" / "balloon" / "last.pth")
     shutil.copy(next((dataset / "val" / "images").iterdir()), folder / "photo.jpg")
-    maps = run(examples("docs/changing-the-method.md", "Watching it"), {})["maps"]
+    (folder / "data").mkdir()
+    (folder / "data" / "balloon").symlink_to(dataset)
+    settings = QUICK.replace('"train.epochs": 2, ', "").rstrip(", ") + "}"
+    replaced = {"rtmdet-nano-person": str(checkpoint), "epochs=1,": f"epochs=1, settings={settings},"}
+    names = run(examples("docs/changing-the-method.md", "Watching it"), replaced)
+    assert min(names["watch"].lengths) > 0
+    maps = names["maps"]
     assert [tensor.shape[2:] for tensor in maps["backbone"]] == [(8, 8), (4, 4), (2, 2)]
     assert len(maps["neck.out_convs[0]"]) == 1

@@ -351,3 +351,26 @@ def test_records_tell_how_many_priors_an_object_has(tmp_path: Path) -> None:
 def test_best_weights_are_kept_where_nothing_can_be_measured(tmp_path: Path) -> None:
     make_trainer(tmp_path, evaluate=lambda _: metrics(-1.0)).run()
     assert (tmp_path / "best.pth").is_file()
+
+
+def test_callbacks_get_the_models_at_the_start(tmp_path: Path) -> None:
+    """Those that are trained and saved: what a step changed is seen in them."""
+
+    class Watch(Recorder):
+        def on_start(self, model: nn.Module, averaged: nn.Module) -> None:
+            self.models = model, averaged
+            self.told.append("start")
+
+        def on_step(self, record: StepRecord) -> None:
+            super().on_step(record)
+            gradients = [parameter.grad for parameter in self.models[0].parameters() if parameter.grad is not None]
+            assert torch.nn.utils.get_total_norm(gradients).item() == pytest.approx(record.gradient_norm)
+
+    watch = Watch()
+    trainer = make_trainer(tmp_path, callbacks=[watch])
+    trainer.run()
+    assert watch.told[:2] == ["start", "step"]
+    assert watch.told.count("start") == 1
+    saved = torch.load(tmp_path / "last.pth", weights_only=True)
+    assert_equal(watch.models[0].state_dict(), saved["training"]["model"])
+    assert_equal(watch.models[1].state_dict(), saved["state_dict"])
