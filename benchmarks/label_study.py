@@ -169,8 +169,8 @@ def rank(study: Study, seed: int, weights: str) -> dict[str, list[int]]:
     from unsure_measures import LEAST_SCORE, Seen
 
     from rtmdet.data.images import read_image
+    from rtmdet.deploy.views import View
     from rtmdet.detector import Detector
-    from rtmdet.stream.views import View
 
     detector = Detector(weights, device=study.device, input_size=(study.side, study.side))
     thresholds = np.array(detector.thresholds())

@@ -32,21 +32,26 @@ def evaluate(
     workers: int = 2,
     backend: str | None = None,
     tile: int | None = None,
+    tta: bool = False,
 ) -> Evaluation:
     """Measure a detector on annotated images; `print` the result for the 12 COCO metrics.
 
     `detector` may be a weights file, or the folder of a run, whose last.pth is taken. `data` is a data set in any
     known format; `split` is train, val or test, by default val, else test, else train. Without `data`, the validation
     images of the detector's run. `tile` also detects in overlapping windows of this side in pixels, by default as in
-    the run; 0 not at all. Raises InputError.
+    the run; 0 not at all. `tta` (test-time augmentation) detects in 3 sizes of the whole image, each also mirrored,
+    as `rtmdet infer --tta`. Raises InputError.
     """
     check_main_guard()
+    if tta and tile:
+        raise InputError("--tta and --tile: expected one of them")
     loading = Loading(batch_size, workers, backend)
     found = detector if isinstance(detector, Detector) else Detector(detector)
     name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=path_or_none(data), images=path_or_none(images), split=split)
     say(*dataset.remarks)
-    evaluation = evaluate_detector(found, dataset, name=name, loading=loading, tiling=found.choose_tiling(tile))
+    tiling = None if tta else found.choose_tiling(tile)
+    evaluation = evaluate_detector(found, dataset, name=name, loading=loading, tiling=tiling, augmented=tta)
     say(*evaluation.remarks)
     return evaluation
 

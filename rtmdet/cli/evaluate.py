@@ -3,7 +3,7 @@
 import argparse
 
 from rtmdet.api.detectors import draw_mistakes, evaluate
-from rtmdet.cli.model_options import choose_windows, load_detector
+from rtmdet.cli.model_options import check_views, choose_windows, load_detector
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import check_new_folder, user_path
 from rtmdet.data.json_file import check_output
@@ -25,6 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.weights is not None:
             raise InputError(f"{arguments.run_folder} and --weights {arguments.weights}: expected one of them")
         arguments.weights = arguments.run_folder
+    check_views(tta=arguments.tta, tile=arguments.tile)
     data = arguments.data or arguments.annotations
     if arguments.weights is None and data is None:
         raise InputError("evaluate: expected the folder of a run, or --data, found neither: give one of them")
@@ -45,7 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch,
         workers=arguments.workers,
         backend=arguments.backend,
-        tile=choose_windows(arguments.tile, detector),
+        tile=choose_windows(arguments.tile, detector, augmented=arguments.tta),
+        tta=arguments.tta,
     )
     count = found.evaluator.detection_count
     print(f"{found.images} images, {count} detections: {describe_settings(found.settings)} ({found.origin})")

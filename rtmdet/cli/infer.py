@@ -12,11 +12,16 @@ from typing import TextIO
 from tqdm import tqdm
 
 from rtmdet.cli.command import print_failures
-from rtmdet.cli.model_options import check_score, choose_thresholds, choose_windows, describe_score, load_detector
+from rtmdet.cli.model_options import (
+    check_score,
+    check_views,
+    choose_thresholds,
+    choose_windows,
+    describe_score,
+    load_detector,
+)
 from rtmdet.core.detections import DetectedObject
 from rtmdet.core.errors import InputError
-from rtmdet.core.tiling import Tiling
-from rtmdet.detector import Detector
 from rtmdet.stream.detecting import CONTINUING, DetectSettings
 from rtmdet.stream.document import DetectedFile
 from rtmdet.stream.frames import Failure, Source
@@ -39,8 +44,7 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
     check_score(arguments.score)
     if arguments.hide_labels and (lines is not None or arguments.no_pictures):
         raise InputError("--hide-labels: no pictures are drawn: leave it out")
-    if arguments.tta and arguments.tile:
-        raise InputError("--tta and --tile: expected one of them")
+    check_views(tta=arguments.tta, tile=arguments.tile)
     found = find_sources(arguments.paths, recursive=arguments.recursive, skip=arguments.out)
     if arguments.track:
         check_tracking(found.sources)  # before the weights are loaded
@@ -54,7 +58,7 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
         arguments.max_boxes,
         arguments.batch,
         augmented=arguments.tta,
-        tiling=_read_tiling(arguments.tile, detector, augmented=arguments.tta),
+        tiling=detector.choose_tiling(choose_windows(arguments.tile, detector, augmented=arguments.tta)),
         tracked=arguments.track,
     )
     output = OutputSettings(
@@ -89,15 +93,6 @@ def _run(arguments: argparse.Namespace, lines: TextIO | None) -> int:
     if before:
         print(f"pictures of the run before that stay in {arguments.out}: {len(before)}")
     return 1 if summary.failures else 0
-
-
-def _read_tiling(tile: int | None, detector: Detector, *, augmented: bool) -> Tiling | None:
-    """The windows; --tta leaves those of the training run out, since it has views of its own."""
-    if not augmented or tile is not None:
-        return detector.choose_tiling(choose_windows(tile, detector))
-    if detector.facts.tiling is not None:
-        print("--tta detects in whole pictures: without the windows of the training run (data.tile)")
-    return None
 
 
 def progress_bar(sources: Sequence[Source], *, hidden: bool) -> tqdm:

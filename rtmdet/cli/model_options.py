@@ -37,11 +37,21 @@ def check_score(score: float | str) -> None:
         raise InputError(f"--score {score}: expected a number from 0 to 1, or auto")
 
 
-def choose_windows(side: int | None, detector: Detector) -> int:
+def check_views(*, tta: bool, tile: int | None) -> None:
+    """Raise InputError for both --tta and --tile."""
+    if tta and tile:
+        raise InputError("--tta and --tile: expected one of them")
+
+
+def choose_windows(side: int | None, detector: Detector, *, augmented: bool = False) -> int:
     """The side of the windows of --tile, by default of those of the training run; 0: none, INPUT_SIDE: as the input.
 
-    Prints a line about them.
+    With --tta, which has views of its own, none. Prints a line about them.
     """
+    if augmented:
+        if side is None and detector.facts.tiling is not None:
+            print("--tta detects in whole pictures: without the windows of the training run (data.tile)")
+        return 0
     tiling = detector.choose_tiling(max(detector.input_size) if side == INPUT_SIDE else side)
     if tiling is not None:
         print(f"{tiling}{', as in the training run (--tile 0: whole pictures only)' if side is None else ''}")

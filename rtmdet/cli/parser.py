@@ -49,6 +49,9 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands
     "--score": {"type": _score, "default": "auto",
                 "help": "score threshold: a number, or auto (default): for each class the one with the best F1 in "
                 "the run's validation, 0.3 if the weights store none"},
+    "--tta": {"action": "store_true",
+              "help": "test-time augmentation: detect at 3 sizes, each also mirrored, and merge by NMS (6 times as "
+              "slow)"},
     "--tile": {"type": _window_side, "nargs": "?", "const": INPUT_SIDE, "metavar": "SIDE",
                "help": "for small objects in large pictures: also detect in overlapping windows of SIDE x SIDE "
                "pixels (without a number: the input size of the network; 0: no windows; default: as in the "
@@ -147,7 +150,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--backend", choices=EVALUATION_BACKENDS,
                         help="library that computes the metrics; hotcoco gives the same numbers much faster "
                         "(default: as in the training run, else pycocotools)")  # fmt: skip
-    add_shared(parser, "--tile")
+    add_shared(parser, "--tta", "--tile")
     parser.add_argument("--no-interval", action="store_true",
                         help="skip the 95 %% confidence interval of AP (bootstrap over the images)")  # fmt: skip
     parser.add_argument(
@@ -201,10 +204,7 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--save", nargs="+", action="extend", choices=SAVE_FORMATS, default=[], metavar="FORMAT",
                         help=f"also write the detections as {', '.join(SAVE_FORMATS)} (several: after the PATHs)"
                         )  # fmt: skip
-    parser.add_argument("--tta", action="store_true",
-                        help="test-time augmentation: detect at 3 sizes, each also mirrored, and merge by NMS "
-                        "(6 times as slow)")  # fmt: skip
-    add_shared(parser, "--tile")
+    add_shared(parser, "--tta", "--tile")
     parser.add_argument("--crops", action="store_true", help="also write each object as a picture: crops/CLASS/...")
     parser.add_argument("--out", type=as_path, default=Path("outputs/infer"),
                         help="folder for the pictures (same subfolders as the photos) and detections.json "

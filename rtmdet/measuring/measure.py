@@ -1,8 +1,10 @@
 """Measuring a model on validation images, for train, evaluate and compare."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+
+import numpy as np
 
 from rtmdet.config.file import parse_config
 from rtmdet.config.schema import EVALUATION_BACKENDS, EvaluationConfig
@@ -19,6 +21,7 @@ from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
+from rtmdet.deploy.views import choose_views, detect_in_views
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import BOXES_PER_OBJECT, CocoEvaluator, CocoMetrics, crowded_images, format_metrics
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, interval
@@ -68,18 +71,43 @@ def detect_all_tiled(
     batch_size: int,
     indices: Sequence[int] | None = None,
 ) -> CocoEvaluator:
-    """Run the network over windows and the whole of every image, or of those at `indices`, at an input of (H, W).
+    """Run the network over windows and the whole of every image, or of those at `indices`, at an input of (H, W)."""
 
-    The next image is decoded meanwhile. The boxes are in the images' own pixels.
+    def detect_image(image: np.ndarray, selection: Selection) -> Detections:
+        return detect_tiled(backend, input_size, image, tiling, selection, batch_size=batch_size)
+
+    return detect_each(detect_image, dataset, settings, range(len(dataset)) if indices is None else indices)
+
+
+def detect_all_augmented(
+    backend: Backend, input_size: tuple[int, int], dataset: CocoDataset, settings: EvaluationConfig
+) -> CocoEvaluator:
+    """Run the network over every image with test-time augmentation: in several sizes around (H, W), and mirrored."""
+    views = choose_views(input_size, augmented=True)
+
+    def detect_image(image: np.ndarray, selection: Selection) -> Detections:
+        shown = [view.show(image) for view in views]
+        return detect_in_views(backend, views, [shown], [image.shape[1]], selection)[0]
+
+    return detect_each(detect_image, dataset, settings, range(len(dataset)))
+
+
+def detect_each(
+    detect_image: Callable[[np.ndarray, Selection], Detections],
+    dataset: CocoDataset,
+    settings: EvaluationConfig,
+    indices: Sequence[int],
+) -> CocoEvaluator:
+    """An evaluator with the detections of the images at `indices`, one after the other, in the images' own pixels.
+
+    The next image is decoded meanwhile.
     """
     evaluator = CocoEvaluator(dataset.coco, dataset.category_ids, settings.backend)
     limits = DetectionLimits.of(settings, dataset)
     selection = limits.selection(settings)
-    chosen = range(len(dataset)) if indices is None else indices
-    samples = in_order(dataset.load, chosen, threads=1, ahead=2)
-    for _, sample in zip(progress(chosen, "validating"), samples, strict=True):
-        found = detect_tiled(backend, input_size, sample.image, tiling, selection, batch_size=batch_size)
-        evaluator.add([sample.meta], [limits.cut(sample.meta, found)])
+    samples = in_order(dataset.load, indices, threads=1, ahead=2)
+    for _, sample in zip(progress(indices, "validating"), samples, strict=True):
+        evaluator.add([sample.meta], [limits.cut(sample.meta, detect_image(sample.image, selection))])
     return evaluator
 
 
@@ -110,10 +138,21 @@ class DetectionLimits:
 
 
 def run_detector(
-    detector: Detector, dataset: CocoDataset, settings: EvaluationConfig, loading: Loading, tiling: Tiling | None
+    detector: Detector,
+    dataset: CocoDataset,
+    settings: EvaluationConfig,
+    loading: Loading,
+    tiling: Tiling | None = None,
+    *,
+    augmented: bool = False,
 ) -> CocoEvaluator:
-    """Run a detector over every image of a data set, at its own input size, with `tiling` over windows of it, too."""
+    """Run a detector over every image of a data set, at its own input size.
+
+    With `tiling` it also looks at windows, or it is `augmented`: it looks at each image in several views.
+    """
     size = detector.input_size
+    if augmented:
+        return detect_all_augmented(detector.backend, size, dataset, settings)
     if tiling is not None:
         batch = loading.batch_size
         return detect_all_tiled(detector.backend, size, dataset, tiling, settings, batch_size=batch)
@@ -172,16 +211,22 @@ class Evaluation:
 
 
 def evaluate_detector(
-    detector: Detector, dataset: CocoDataset, *, name: str, loading: Loading, tiling: Tiling | None = None
+    detector: Detector,
+    dataset: CocoDataset,
+    *,
+    name: str,
+    loading: Loading,
+    tiling: Tiling | None = None,
+    augmented: bool = False,
 ) -> Evaluation:
     """Run a detector over the images of a data set and compare with its boxes. Raises InputError.
 
     `name` names the weights in messages. Score and NMS thresholds are those stored in the weights, else the defaults.
-    With `tiling`, every image is also cut into windows.
+    With `tiling`, every image is also cut into windows; `augmented` as in `run_detector`.
     """
     settings, origin = settings_of(detector, name)
     settings = replace(settings, backend=loading.backend or settings.backend)
-    evaluator = run_detector(detector, dataset, settings, loading, tiling)
+    evaluator = run_detector(detector, dataset, settings, loading, tiling, augmented=augmented)
     metrics, matches = evaluator.evaluate_with_matches()
     return Evaluation(metrics, tuple(matches), evaluator, dataset, settings, origin, detector.thresholds())
 

@@ -10,16 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from rtmdet.core.backend import Backend, Selection
-from rtmdet.core.backend import detect as run_backend
 from rtmdet.core.detections import Detections, InMemory
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.threads import MOST_ROOM, in_order, prefetched
 from rtmdet.core.tiling import Tiling
+from rtmdet.deploy.views import View, choose_views, detect_in_views
 from rtmdet.detector import Detector, OpenedImage
 from rtmdet.stream.frames import Failure, Frame, Source
-from rtmdet.stream.views import View, choose_views, merge_views
 
 READERS = 2  # threads that decode and resize
 LEAST_TRACKED = 300  # boxes that are looked for in a frame for tracking, at least
@@ -151,7 +149,9 @@ def _detect(
     wanted = np.array([name in settings.thresholds for name in detector.classes])
     selection = detector.selection(thresholds, settings.most)
     if settings.tiling is None:
-        found = _detect_in_views(detector.backend, pictures, views, selection)
+        shown = [picture.shown for picture in pictures]
+        widths = [picture.image.pixels.shape[1] for picture in pictures]
+        found = detect_in_views(detector.backend, views, shown, widths, selection)
     else:
         images = (picture.image.pixels for picture in pictures)
         found = [detector.detect_in_windows(image, settings.tiling, selection, settings.batch) for image in images]
@@ -159,16 +159,3 @@ def _detect(
         detector.complete(detections[wanted[detections.labels]][: settings.most], picture.image)
         for detections, picture in zip(found, pictures, strict=True)
     ]
-
-
-def _detect_in_views(
-    backend: Backend, pictures: Sequence[_Prepared], views: Sequence[View], selection: Selection
-) -> list[Detections]:
-    parts: list[list[Detections]] = []  # per view, per picture
-    for number, view in enumerate(views):
-        canvases, letterboxes = zip(*(picture.shown[number] for picture in pictures), strict=True)
-        batch = np.stack(canvases).transpose(0, 3, 1, 2)  # (B, 3, H, W)
-        widths = [picture.image.pixels.shape[1] for picture in pictures]
-        found = run_backend(backend, batch, letterboxes, selection)
-        parts.append([view.back(detections, width) for detections, width in zip(found, widths, strict=True)])
-    return [merge_views(seen, selection) for seen in zip(*parts, strict=True)]

@@ -7,13 +7,16 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
+import rtmdet
 from rtmdet.cli.parser import EVALUATION_BACKENDS
 from rtmdet.config.schema import EVALUATION_BACKENDS as CONFIGURED_BACKENDS
 from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
+from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.nms import NmsSettings
@@ -328,3 +331,24 @@ def test_mistakes_are_counted_and_drawn(words: list[object], tmp_path: Path, com
     again = command(*words, "--mistakes", folder)
     assert again.returncode == 2
     assert again.stderr.startswith(f"error: --mistakes {folder}: expected a new or empty folder, found other files")
+
+
+def test_measures_what_infer_detects_with_tta(
+    words: list[object], dataset: Path, checkpoint: Path, tmp_path: Path, command: Command
+) -> None:
+    measured = command(*words, "--tta", "--out", tmp_path / "measured.json")
+    assert measured.returncode == 0, measured.stderr
+    photos = ["infer", dataset / "val" / "images", "--weights", checkpoint, "--out", tmp_path, "--device", "cpu"]
+    shown = command(*photos, "--tta", "--score", 0.001, "--max-boxes", 300, "--save", "coco", "--no-pictures")
+    assert shown.returncode == 0, shown.stderr
+    in_both = [
+        sorted((row["score"], *row["bbox"]) for row in json.loads((tmp_path / name).read_text()))
+        for name in ("measured.json", "coco/results.json")
+    ]
+    assert len(in_both[0]) > 10
+    assert np.array(in_both[0]) == pytest.approx(np.array(in_both[1]), abs=0.01)
+    plain = rtmdet.evaluate(checkpoint, dataset, split="val", workers=0)
+    augmented = rtmdet.evaluate(checkpoint, dataset, split="val", workers=0, tta=True)
+    assert augmented.evaluator.detection_count == len(in_both[0]) != plain.evaluator.detection_count
+    with pytest.raises(InputError, match="expected one of them"):
+        rtmdet.evaluate(checkpoint, dataset, tta=True, tile=64)

@@ -120,3 +120,5 @@ def test_a_side_of_0_is_none_as_in_the_option(config: Config, command: Command, 
     assert replace(config.data, tile=0).tiling is None
     result = command("infer", tmp_path, "--tta", "--tile", 64, "--weights", "missing.pth")
     assert result.stderr == "error: --tta and --tile: expected one of them\n", "before the weights are loaded"
+    result = command("evaluate", "--data", tmp_path, "--tta", "--tile", 64, "--weights", "missing.pth")
+    assert result.stderr == "error: --tta and --tile: expected one of them\n", "for both commands"

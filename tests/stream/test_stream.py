@@ -16,12 +16,12 @@ from rtmdet.core import threads
 from rtmdet.core.errors import InputError
 from rtmdet.core.tiling import Tiling
 from rtmdet.data.images import read_image
+from rtmdet.deploy.views import View
 from rtmdet.detector import Detector
 from rtmdet.stream.detecting import DetectSettings
 from rtmdet.stream.frames import Failure, Frame
 from rtmdet.stream.infer import Outcome, OutputSettings, infer
 from rtmdet.stream.sources import find_sources
-from rtmdet.stream.views import View
 
 THRESHOLDS = {"bright": 0.3, "white": 0.3}
 

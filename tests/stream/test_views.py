@@ -1,6 +1,8 @@
 """Test-time augmentation: where each view shows a picture, how boxes come back, and how views are merged."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,17 +11,19 @@ from bright import SIDE, BrightBackend, scene
 
 from rtmdet.core.backend import Selection, detect
 from rtmdet.core.detections import Detections
+from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.nms import NmsSettings
 from rtmdet.core.tiling import Tiling
+from rtmdet.deploy.decoded import suppress
+from rtmdet.deploy.views import View, choose_views, detect_in_views, merge_views
 from rtmdet.detector import Detector
 from rtmdet.stream.detecting import DetectSettings
 from rtmdet.stream.detecting import detect_frames as run_detector
 from rtmdet.stream.infer import OutputSettings, infer
 from rtmdet.stream.sources import find_sources
-from rtmdet.stream.views import View, choose_views, merge_views
 
 
-def detections(boxes: list[list[float]], scores: list[float], labels: list[int]) -> Detections:
+def detections(boxes: list[list[float]], scores: Sequence[float], labels: Sequence[int]) -> Detections:
     return Detections(np.float32(boxes).reshape(-1, 4), np.float32(scores), np.int64(labels))
 
 
@@ -52,11 +56,45 @@ def test_views_are_merged_by_class() -> None:
     assert len(merge_views([first[:0], second[:0]], Selection())) == 0
 
 
-def test_views_vote_each_for_itself() -> None:
-    """The merged boxes are those of the views: a second vote would depend on which of them are sure enough."""
+def test_views_vote_together() -> None:
+    """The second box overlaps the first by 9 / 11, at equal scores: its weight is (9 / 11 - 0.6) / 0.4 as large."""
     boxes = [[0, 0, 10, 10], [1, 0, 11, 10]]
     voting = Selection(nms=NmsSettings(0.6, box_voting=True))
-    assert merge_views([detections([box], [0.8], [0]) for box in boxes], voting).boxes.tolist() == boxes[:1]
+    merged = merge_views([detections([box], [0.8], [0]) for box in boxes], voting)
+    share = (9 / 11 - 0.6) / 0.4
+    left = share / (1 + share)
+    np.testing.assert_allclose(merged.boxes, [[left, 0, 10 + left, 10]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("different", [False, True])
+def test_boxes_do_not_depend_on_the_score_threshold(different: bool) -> None:
+    """What votes in any of the views is found at a higher threshold, too; `different`: one threshold per class."""
+
+    class ManyBoxes(BrightBackend):
+        """Other boxes in each size of input, some forty in four groups, of two classes."""
+
+        def select(
+            self, outputs: Any, input_size: tuple[int, int], letterboxes: Sequence[Letterbox], selection: Selection
+        ) -> list[Detections]:
+            random = np.random.default_rng(input_size)
+            corners = 30.0 * random.integers(0, 4, (40, 1)) + random.uniform(0, 3, (40, 2))
+            found = detections(
+                np.hstack([corners, corners + 20]).tolist(), random.random(40), random.integers(0, 2, 40)
+            )
+            return [suppress(found[found.scores > selection.least_score], selection)]
+
+    views = [View((32, side)) for side in (32, 64, 96)]
+    canvas = [view.show(np.zeros((160, 160, 3), np.uint8)) for view in views]
+
+    def found(score: float) -> Detections:
+        thresholds = (score, 1.05 * score) if different else ()
+        selection = Selection(score, NmsSettings(0.6, box_voting=True), class_thresholds=thresholds)
+        return detect_in_views(ManyBoxes(), views, [canvas], [160], selection)[0]
+
+    low, high = found(0.1), found(0.9)
+    least = np.array([0.9, 0.945 if different else 0.9])[low.labels]
+    assert 2 < len(high) < len(low)
+    np.testing.assert_allclose(high.boxes, low[low.scores > least].boxes, rtol=1e-6)
 
 
 @pytest.mark.parametrize("tiling", [None, Tiling(32)])

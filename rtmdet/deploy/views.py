@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rtmdet.core.backend import Selection
+from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox, letterbox
 from rtmdet.core.strides import STRIDES
@@ -47,12 +47,39 @@ def choose_views(input_size: tuple[int, int], *, augmented: bool) -> list[View]:
     return [View((height, width), mirrored) for height, width in dict.fromkeys(sizes) for mirrored in (False, True)]
 
 
+def detect_in_views(
+    backend: Backend,
+    views: Sequence[View],
+    shown: Sequence[Sequence[tuple[np.ndarray, Letterbox]]],
+    widths: Sequence[int],
+    selection: Selection,
+) -> list[Detections]:
+    """The detections of pictures `widths` pixels wide, of which `shown` has each view; one batch per view.
+
+    Several views give detections down to the scores that vote, so that boxes do not depend on the score threshold.
+    """
+    of_views = selection
+    if len(views) > 1:
+        of_views = replace(selection, score_threshold=selection.least_score, class_thresholds=())
+    parts: list[list[Detections]] = []  # per view, per picture
+    for number, view in enumerate(views):
+        canvases, letterboxes = zip(*(picture[number] for picture in shown), strict=True)
+        batch = np.stack(canvases).transpose(0, 3, 1, 2)  # (B, 3, H, W)
+        found = detect(backend, batch, letterboxes, of_views)
+        parts.append([view.back(detections, width) for detections, width in zip(found, widths, strict=True)])
+    return [merge_views(seen, selection) for seen in zip(*parts, strict=True)]
+
+
 def merge_views(parts: Sequence[Detections], selection: Selection) -> Detections:
     """The detections (D,) of all views of one picture: NMS per class over all of them, with their own scores.
 
-    An object that several views find keeps the box and the score of the view that is surest of it; box voting is
-    done in each view.
+    An object that several views find keeps the score of the view that is surest of it; with box voting, which each
+    view has, too, its box is the mean of theirs, otherwise that of the surest.
     """
     if len(parts) == 1:
         return parts[0]
-    return suppress(Detections.join(parts), selection.without_voting())
+    thresholds, most = selection.class_thresholds, selection.max_detections
+    if not thresholds:
+        return suppress(Detections.join(parts), selection)
+    every = replace(selection, max_detections=sum(map(len, parts)))  # the limit counts what is left
+    return suppress(Detections.join(parts), every).above(thresholds)[:most]
