@@ -34,6 +34,7 @@ def _differ(names: tuple[str, ...]) -> bool:
 Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
 AtLeast0 = Annotated[int, Limit(lambda number: number >= 0, "0 or more")]
 AtLeast1 = Annotated[int, Limit(lambda number: number >= 1, "at least 1")]
+AtLeast2 = Annotated[int, Limit(lambda number: number >= 2, "at least 2")]
 NonNegative = Annotated[float, Limit(lambda number: number >= 0, "0 or more")]
 Positive = Annotated[float, Limit(lambda number: number > 0, "more than 0")]
 Share = Annotated[float, Limit(lambda number: 0 <= number <= 1, "0 .. 1")]
@@ -157,12 +158,12 @@ class AugmentationConfig:
     """number of last epochs without mosaic and mixup; all epochs if there are fewer"""
     mosaic: bool = True
     """combine four images on a canvas of twice the input size"""
-    mosaic_cache: AtLeast1 = 20
-    """partner images are drawn from this many preceding images in the sampler's order"""
+    mosaic_cache: AtLeast2 = 20
+    """the last images in the sampler's order, its own among them, that partners are drawn from: never its own"""
     mixup_probability: Share = 0.5
     """probability of blending two images half and half; 0 = off"""
-    mixup_cache: AtLeast1 = 10
-    """partner images are drawn from this many preceding images in the sampler's order"""
+    mixup_cache: AtLeast2 = 10
+    """the last images in the sampler's order, its own among them, that partners are drawn from: never its own"""
     resize_range: Factors = (0.5, 2.0)
     """range of the random scale factor, relative to twice the input size with mosaic, else to the input size"""
     hsv: Changes = (5, 30, 30)

@@ -44,10 +44,10 @@ class TrainingSamples(Dataset[Sample]):
     """Augmented samples of the network's input size, indexed by (epoch, position).
 
     Stage 1: mosaic, resize, crop, HSV shift, flip, mixup; stage 2, from epoch `stage2_start` on: the same without
-    mosaic and mixup. Differs from mmdet: partners come from the last `mosaic_cache` (`mixup_cache`) samples; the
-    original has a cache in every loader process and, for sizes s to x, drops random elements of it. A crop without
-    objects draws another image for this sample only; so does an image that cannot be read, once `unreadable` is a
-    list, to which its fault is added. Until then it raises InputError.
+    mosaic and mixup. Partners come from the last `mosaic_cache` (`mixup_cache`) samples, except the newest, the own.
+    Differs from mmdet: the original has a cache in every loader process and, for sizes s to x, drops random elements
+    of it. A crop without objects draws another image for this sample only; so does an image that cannot be read, once
+    `unreadable` is a list, to which its fault is added. Until then it raises InputError.
 
     `repeat_threshold` oversamples images with a class present in less than this fraction of the images (data/order):
     every epoch is then longer than the data set, by the same number of positions.
@@ -113,7 +113,7 @@ class TrainingSamples(Dataset[Sample]):
         return self._mix(sample, sample_index, rng)
 
     def _mix(self, sample: Sample, sample_index: int, rng: np.random.Generator) -> Sample:
-        """Mixup with one of the last samples (this one included) that has objects."""
+        """Mixup with one of the samples before that has objects."""
         mirrored = rng.random() > 0.5
         for _ in range(PARTNER_DRAWS):
             earlier = sample_index - self._age(rng, sample_index, self.mixup_cache)
@@ -188,8 +188,8 @@ class TrainingSamples(Dataset[Sample]):
         return pad(sample, self.input_size)
 
     def _age(self, rng: np.random.Generator, sample_index: int, window: int) -> int:
-        """How many samples back the partner is; 0 is the sample itself."""
-        return int(rng.integers(min(window, sample_index + 1)))
+        """How many samples back a partner is, at least 1: the original's draw leaves out the newest of its cache."""
+        return 1 + int(rng.integers(min(window - 1, sample_index)))
 
     def _make_tile(self, index: int) -> Sample:
         return make_tile(self.dataset.load(index), self.input_size)

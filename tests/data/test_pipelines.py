@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -214,25 +215,34 @@ def test_mixup_keeps_the_boxes_of_both_images(dataset: CocoDataset) -> None:
         assert uncovered(sample, 120) == 0  # an object over black: 127, over padding: 184; padding alone: 114
 
 
-def test_partners_come_from_the_places_before(dataset: CocoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a window of one place, the only partner is the image itself."""
-    seen: list[set[int]] = []
-    original = pipelines.mosaic
+def test_partners_are_images_before_never_the_own(dataset: CocoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of N holds the own image and N - 1 before it; mmdet's draw leaves out its newest entry, the own."""
+    seen: list[list[int]] = []
 
-    def spy(tiles: list[Sample], center: tuple[int, int], size: tuple[int, int]) -> Sample:
-        seen.append({tile.meta.image_id for tile in tiles})
-        return original(tiles, center, size)
+    def spy(name: str) -> None:
+        original = getattr(pipelines, name)
 
-    monkeypatch.setattr(pipelines, "mosaic", spy)
-    alone = build(dataset, mosaic_cache=1, mixup_probability=0.0)
-    for position in range(4, len(dataset)):
-        alone[0, position]
-    assert all(len(images) == 1 for images in seen)
-    seen.clear()
-    window = build(dataset, mosaic_cache=2, mixup_probability=0.0)
-    before, own = window.order.index(len(dataset) - 1), window.order.index(len(dataset))
-    window[1, 0]  # its window extends into the previous epoch
-    assert all(images <= {dataset.image_ids[before], dataset.image_ids[own]} for images in seen)
+        def watched(first: Any, second: Any, *rest: Any, **named: Any) -> object:
+            seen.append([sample.meta.image_id for sample in (first if name == "mosaic" else (first, second))])
+            return original(first, second, *rest, **named)
+
+        monkeypatch.setattr(pipelines, name, watched)
+
+    spy("mosaic")
+    spy("mixup")
+    ages = {"mosaic": set[int](), "mixup": set[int]()}
+    for kind, use_mosaic in (("mosaic", True), ("mixup", False)):
+        samples = build(dataset, mosaic_cache=4, mixup_cache=3, use_mosaic=use_mosaic, keep_empty=True,
+                        mixup_probability=0.0 if use_mosaic else 1.0)  # fmt: skip
+        order = [dataset.image_ids[samples.order.index(index)] for index in range(2 * len(dataset))]
+        for index in range(4, len(order)):  # the cache reaches into the epoch before
+            seen.clear()
+            samples[divmod(index, len(dataset))]
+            (own, *partners) = seen[-1]
+            assert own == order[index]
+            found = [index - [i for i in range(index + 1) if order[i] == partner][-1] for partner in partners]
+            ages[kind].update(found)
+    assert ages == {"mosaic": {1, 2, 3}, "mixup": {1, 2}}
 
 
 def test_crop_without_objects_is_drawn_again_unless_empty_images_are_kept(tmp_path: Path) -> None:
