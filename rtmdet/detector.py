@@ -338,7 +338,10 @@ class Detector:
         return detect_tiled(self.backend, self.input_size, pixels, tiling, selection, batch_size=batch_size)
 
     def complete(self, found: Detections, image: "OpenedImage") -> Detections:
-        """What the backend found in an image, with its classes and picture, on the CPU, clipped to the image."""
+        """What the backend found in an image, with its classes and picture, on the CPU, clipped to the image.
+
+        Differs from mmdet: boxes end at the photo, not in the padding beside it. Evaluation does not clip.
+        """
         size = image.pixels.shape[0], image.pixels.shape[1]
         return replace(
             found.on_cpu().clipped(size),

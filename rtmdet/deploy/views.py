@@ -1,5 +1,8 @@
 """Views of one picture for test-time augmentation: several sizes, each plain and mirrored, and how they are merged.
 
+Differs from mmdet: sizes of 0.75, 1 and 1.25 times the input, and the detector's own NMS; there 320, 640 and 960
+pixels in an input of 960, and NMS at 0.6.
+
 Legend: H, W height and width of the network's input, D detections.
 """
 

@@ -40,7 +40,10 @@ def starts_from_detector(config: Config) -> bool:
 
 
 def load_first_weights(model: RTMDet, name: str, classes: Sequence[str]) -> None:
-    """Load a checkpoint; classes that it knows by name keep what it learned about them."""
+    """Load a checkpoint; classes that it knows by name keep what it learned about them.
+
+    Differs from mmdet: that loads class layers by position, and only for an equal number of classes.
+    """
     weights = read_weights(name)
     report = load_weights(model, weights)
     known = keep_known_classes(model, weights, classes)

@@ -36,7 +36,7 @@ class ExponentialMovingAverage:
             if value.is_floating_point():
                 averages.append(average)
                 values.append(value.detach())
-            else:
+            elif self.updates == 0:  # integers keep their first value, as in the original
                 average.copy_(value)
         torch._foreach_lerp_(averages, values, weight)
         self.updates += 1

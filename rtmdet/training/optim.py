@@ -65,11 +65,11 @@ def learning_rates(
 
     `iterations` are per epoch, `warmup` counts iterations. The cosine begins at epoch `cosine_start`; None
     is the reference's: begin at half of the epochs (rounded down) and last as long, so that an odd number of epochs
-    passes the minimum. Warm-up and cosine each change the current rate step by step, so where they overlap the result
-    is not their product.
+    passes the minimum; a single epoch is all cosine. Warm-up and cosine each change the current rate step by step,
+    so where they overlap the result is not their product.
     """
     begin = (epochs // 2 if cosine_start is None else cosine_start) * iterations
-    length = begin if cosine_start is None else epochs * iterations - begin
+    length = (cosine_start is None and begin) or epochs * iterations - begin
     eta = base * final_factor
     rates = np.empty(epochs * iterations)
     rate = base * _warmup_factor(0, warmup, warmup_start)
@@ -92,4 +92,5 @@ def _cosine_step(rate: float, step: int, length: int, *, base: float, eta: float
 
 
 def _warmup_factor(t: int, warmup: int, start: float) -> float:
+    """Differs from mmdet: a warm-up of one iteration is none; there the rate stays at its start until the cosine."""
     return start + (1 - start) * t / (warmup - 1) if warmup > 1 else 1.0

@@ -68,6 +68,9 @@ class Stepper:
     def __call__(self, batches: Sequence[Batch], *, iteration: int, learning_rate: float) -> StepLosses:
         """Make step number `iteration`, counted from 0, of one or more batches.
 
+        Differs from mmdet: several batches have the gradient of one with all their images; there each has its own
+        normalizer and the losses are averaged, and the average of the weights and the learning rate move with every
+        batch.
         Raises NotFiniteError for a loss or gradient that is not finite; the weights are then unchanged.
         """
         for group in self.optimizer.param_groups:

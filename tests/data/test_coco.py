@@ -473,6 +473,16 @@ def test_many_missing_images_are_counted(folder: Path) -> None:
         dataset(folder, sound())
 
 
+def test_objects_marked_to_be_ignored_are_not_learned(folder: Path) -> None:
+    """As in mmdet, which looks at this key of the annotations, too."""
+    document = sound()
+    before = len(dataset(folder, document).load(0).instances)
+    document["annotations"][0]["ignore"] = 1
+    marked = dataset(folder, document)
+    assert len(marked.load(0).instances) == before - 1
+    assert marked.unused["marked 'ignore'"] == 1
+
+
 def test_no_usable_box_is_explained(folder: Path) -> None:
     document = sound()
     del document["annotations"][:2]

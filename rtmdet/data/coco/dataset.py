@@ -205,8 +205,8 @@ class CocoDataset:
             if training and min(image["width"], image["height"]) < MIN_SIDE:
                 reasons[f"in images with a side under {MIN_SIDE} pixels"] += len(record.instances)
             elif keep_empty or not training or len(record.instances) or image_id in self._cuttings:
-                # Differs from mmdet: an image with only crowd regions or boxes under 1 pixel counts as empty, too;
-                # it would teach that they are background.
+                # Differs from mmdet: an image, or a crop, with only crowd regions or boxes under 1 pixel counts as
+                # empty, too; it would teach that they are background.
                 records.append(record)
         if not any(len(record.instances) for record in records):
             why = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count) or "the file has none"

@@ -44,6 +44,7 @@ class CocoAnnotation(TypedDict):
     bbox: list[float]  # x, y, width, height
     area: float  # square pixels
     iscrowd: int  # 1: a crowd region (a group of objects), not used for training
+    ignore: NotRequired[int]  # 1: not used for training, as in mmdet; COCO's evaluation counts it
     segmentation: NotRequired[list[list[float]] | dict[str, object]]  # polygons x, y, x, y ... or RLE
 
 
@@ -92,7 +93,7 @@ def read_and_repair(
     """
     file, groups = read_sound(path, classes, document, images=images)
     entries = {image["id"]: image for image in file["images"]}
-    for annotation in file["annotations"]:
+    for annotation in file["annotations"]:  # Differs from mmdet: that skips boxes outside of their image
         if is_outside(annotation, image := entries[annotation["image_id"]]):
             if images is not None and (found := ImageNames(images).path(image["file_name"])):
                 check_entry_size(found, image_size(found), image, path)  # the likelier reason

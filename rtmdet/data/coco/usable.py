@@ -13,6 +13,7 @@ class Unusable(StrEnum):
 
     OTHER_CLASS = "of other classes"
     CROWD = "crowd regions"
+    IGNORED = "marked 'ignore'"
     TOO_SMALL = "under 1 pixel wide or high"
     WITHOUT_AREA = "without area"
 
@@ -24,6 +25,8 @@ def reason_against(annotation: CocoAnnotation, wanted: Container[int]) -> Unusab
         return Unusable.OTHER_CLASS
     if annotation["iscrowd"]:
         return Unusable.CROWD
+    if annotation.get("ignore"):
+        return Unusable.IGNORED
     if width < 1 or height < 1:
         return Unusable.TOO_SMALL
     return Unusable.WITHOUT_AREA if annotation["area"] <= 0 else None

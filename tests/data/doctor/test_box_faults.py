@@ -22,6 +22,8 @@ from rtmdet.data.doctor.sizes import fractions_by_stride, sides_at_input
         (lambda one: one.update(area=0), "no-area", "warning"),
         (lambda one: one.update(bbox=[3, 3, 0.5, 3], area=1), "degenerate-box", "warning"),
         (lambda one: one.update(iscrowd=1), "crowd", "hint"),
+        (lambda one: one.update(ignore=1), "ignored", "hint"),
+        (lambda one: one.update(ignore=0), None, None),
         (lambda one: one.update(bbox=[7, 8, 25, 35]), "double-box", "warning"),
     ],
 )
