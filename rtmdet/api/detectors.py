@@ -60,9 +60,9 @@ def evaluate(
 def draw_mistakes(found: Evaluation, out: FilePath, *, most: int = 50) -> list[Path]:
     """Draw the images of an evaluation with the most mistakes into the new folder `out`; returns the pictures.
 
-    The confusion matrix of all images lies beside them, as confusion_matrix.png. Missed objects are orange, false
-    boxes red, objects taken for another class purple, found ones green, at the detector's score thresholds and IoU
-    0.5. Raises InputError.
+    The confusion matrix of all images lies beside them, as confusion_matrix.png. Missed objects are yellow, false
+    boxes dark red, objects taken for another class purple, found ones green, at the detector's score thresholds and
+    IoU 0.5. Raises InputError.
     """
     from rtmdet.viz.confusion_matrix import draw_confusion  # not at the top: matplotlib takes half a second
 

@@ -91,7 +91,8 @@ def draw_feature_maps(
         )
         tiles, columns = arrange(reduced)
         titles, heats = zip(*tiles, strict=True)
-        pictures[layer] = grid([draw(heat) for heat in heats], columns, _size(photo), titles)
+        maps = grid([draw(heat) for heat in heats], columns, _size(photo), titles)
+        pictures[layer] = add_caption(maps, "brighter means more; each map has a range of its own")
     return pictures
 
 
@@ -255,7 +256,8 @@ def _caption(layers: Sequence[str], method: str, target: str, fed: np.ndarray, *
     """What Box AM of these layers shows, of the detections for which `fed` (N,) is true."""
     boxes = "the boxes" if fed.all() else f"{fed.sum()} of {len(fed)} boxes (not the gray ones)"
     what = CAPTIONS[method].format(target=TARGETS[target], boxes=boxes)
-    return f"{method} of {', '.join(layers)}: {what}{'; heat scaled within each box' if norm_in_box else ''}"
+    scaled = "; heat scaled within each box" if norm_in_box else ""
+    return f"{method} of {', '.join(layers)}: {what}; brighter means more{scaled}"
 
 
 def _draw_explained(

@@ -84,9 +84,10 @@ def shorten_text(text: str, width: int, scale: float, thickness: int = 1) -> str
 
 
 def contrasting(color: Color) -> Color:
-    """Black or white, whichever is easier to read on the color."""
-    luminance = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
-    return _BLACK if luminance > 140 else _WHITE
+    """Black or white, whichever has more contrast to the color: ratios of luminances + 0.05, as in WCAG 2.2."""
+    red, green, blue = ((value / 255) ** 2.2 for value in color)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return _BLACK if (luminance + 0.05) ** 2 > 0.05 * 1.05 else _WHITE
 
 
 def save_image(path: Path, image: np.ndarray, source: Path | None = None) -> None:

@@ -17,7 +17,7 @@ from rtmdet.viz.figures import label_text, run_continues, style_axes, write_figu
 
 # Safe for color blindness.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#8c564b")
-LINE_STYLES = ("-", "--", ":", "-.")  # of runs 1 - 8, 9 - 16 ...
+LINE_STYLES = ("-", "--", ":", "-.")
 TITLES = {
     "AP": "AP",
     "AP50": "AP50",
@@ -102,7 +102,7 @@ def draw_curves(runs: Sequence[LoggedRun], path: Path) -> None:
     figure = Figure(figsize=(11, 9.5), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
     panels = figure.subplot_mosaic(_layout(runs), height_ratios=(3, 3, 2), sharex=True)
     for number, run in enumerate(runs):
-        color, style = COLORS[number % len(COLORS)], LINE_STYLES[number // len(COLORS) % len(LINE_STYLES)]
+        color, style = line_of(number)
         for name, axes in panels.items():
             _draw_run(axes, run, name, color, style, alone=len(runs) == 1)
     for name, axes in panels.items():
@@ -111,6 +111,11 @@ def draw_curves(runs: Sequence[LoggedRun], path: Path) -> None:
     columns = 2 if len(runs) > 3 and max(map(len, labels)) < 60 else 1
     figure.legend(handles, labels, loc="outside upper left", frameon=False, fontsize=11, ncols=columns)
     write_figure(figure, path)
+
+
+def line_of(number: int) -> tuple[str, str]:
+    """The color and style of a line, counted from 0: neighbors differ in both, and 32 in one of them."""
+    return COLORS[number % len(COLORS)], LINE_STYLES[(number + number // len(COLORS)) % len(LINE_STYLES)]
 
 
 def _layout(runs: Sequence[LoggedRun]) -> list[HashableList[str]]:

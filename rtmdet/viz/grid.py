@@ -13,7 +13,7 @@ from rtmdet.core.letterbox import fitted_size
 
 _GROUND = 245  # gray around the images
 _INK = (40, 40, 40)
-_CAPITAL = 9  # height of the titles' capitals in pixels
+_CAPITAL = 9  # least height of capitals in pixels
 _GAP = 8  # pixels between the cells
 _LEAST_WIDTH = 320  # of text in pixels: beside narrow images there is more ground
 
@@ -29,7 +29,8 @@ def grid(
     if titles is not None:
         cell = cell[0], max(cell[1], _LEAST_WIDTH)
     names = [""] * len(images) if titles is None else titles
-    tiles = [_tile(image, cell, title, titled=titles is not None) for image, title in zip(images, names, strict=True)]
+    capital = max(_CAPITAL, cell[0] // 40) if titles is not None else 0
+    tiles = [_tile(image, cell, title, capital) for image, title in zip(images, names, strict=True)]
     columns = max(min(columns, len(tiles)), 1)
     rows = -(-len(tiles) // columns)
     height, width = tiles[0].shape[:2] if tiles else cell
@@ -71,9 +72,9 @@ def fit_image(image: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, (size[1], size[0]), interpolation=method)
 
 
-def _tile(image: np.ndarray | None, cell: tuple[int, int], title: str, *, titled: bool) -> np.ndarray:
-    """One cell with its title."""
-    header = 2 * _CAPITAL + 2 if titled else 0
+def _tile(image: np.ndarray | None, cell: tuple[int, int], title: str, capital: int) -> np.ndarray:
+    """One cell with its title in capitals of that height; 0: there are no titles."""
+    header = 2 * capital + 2 if capital else 0
     tile = _blank((header + cell[0], cell[1]))
     if image is None:
         return tile
@@ -81,9 +82,9 @@ def _tile(image: np.ndarray | None, cell: tuple[int, int], title: str, *, titled
     top, left = header + (cell[0] - fitted.shape[0]) // 2, (cell[1] - fitted.shape[1]) // 2
     tile[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
     if title:
-        scale = text_scale(_CAPITAL)
+        scale = text_scale(capital)
         text = shorten_text(title, cell[1], scale)
-        cv2.putText(tile, text, (0, _CAPITAL + _CAPITAL // 2), FONT, scale, _INK, 1, cv2.LINE_AA)
+        cv2.putText(tile, text, (0, capital + capital // 2), FONT, scale, _INK, 1, cv2.LINE_AA)
     return tile
 
 

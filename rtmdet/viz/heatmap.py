@@ -54,9 +54,12 @@ def unit_range(heat: np.ndarray) -> np.ndarray:
 
 
 def heat_map(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Colors for a map (h, w), resized to `size`: (H, W, 3), blue at its minimum, red at its maximum."""
+    """Colors for a map (h, w), resized to `size`: (H, W, 3), from black at its minimum to pale yellow at its maximum.
+
+    They get lighter all the way, so that they are read in gray and with color blindness, too.
+    """
     level = (unit_range(resize_map(heat, size)) * 255).astype(np.uint8)
-    return cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
 
 
 def overlay(image: np.ndarray, colors: np.ndarray) -> np.ndarray:

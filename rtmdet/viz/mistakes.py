@@ -7,11 +7,12 @@ from rtmdet.core.draw import draw_boxes
 from rtmdet.evaluation.mistakes import Kind, MarkedBox, MarkedImage
 from rtmdet.viz.grid import add_caption
 
+# At least 44 apart in CIELAB, with deuteranopia and protanopia, too; the texts say the same without color.
 COLORS: dict[Kind, tuple[Color, str]] = {
-    Kind.FOUND: ((70, 200, 90), "green"),
-    Kind.CONFUSED: ((175, 60, 230), "purple"),
-    Kind.MISSED: ((255, 150, 0), "orange"),
-    Kind.FALSE: ((230, 40, 40), "red"),
+    Kind.FOUND: ((40, 170, 150), "green"),
+    Kind.CONFUSED: ((120, 50, 220), "purple"),
+    Kind.MISSED: ((255, 190, 0), "yellow"),
+    Kind.FALSE: ((150, 10, 30), "dark red"),
 }
 
 
@@ -30,5 +31,6 @@ def _text(one: MarkedBox) -> str:
     if one.kind is Kind.FOUND:
         return ""
     if one.score is None:
-        return one.pair.truth
-    return f"{one.pair.detected} {one.score:.2f}" + (f", is {one.pair.truth}" if one.pair.truth else "")
+        return f"missed: {one.pair.truth}"
+    text = f"{one.pair.detected} {one.score:.2f}"
+    return f"{text}, is {one.pair.truth}" if one.pair.truth else f"false: {text}"

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from rtmdet.evaluation.coco import ClassMetrics
 from rtmdet.evaluation.score_curve import THRESHOLDS
 from rtmdet.training.records import Callback, ValidationRecord
-from rtmdet.viz.curves import COLORS
+from rtmdet.viz.curves import COLORS, line_of
 from rtmdet.viz.figures import label_text, run_continues, style_axes, write_figure
 
 OTHERS = "0.75"  # gray, for classes beyond the colors
@@ -40,7 +40,9 @@ def draw_score_curves(classes: Sequence[ClassMetrics], path: Path) -> None:
     score, trade = figure.subplots(1, 2)
     drawn = sorted((row for row in classes if row.curve is not None), key=lambda row: -row.objects)
     for index, row in reversed(list(enumerate(drawn))):  # colored ones last, on top
-        _draw_class(score, trade, row, COLORS[index] if index < len(COLORS) else OTHERS, named=index < len(COLORS))
+        named = index < len(COLORS)
+        color, style = line_of(index) if named else (OTHERS, "-")
+        _draw_class(score, trade, row, color, style, named=named)
     for axes, title, x, y in (
         (score, "F1 at IoU 0.5, and the threshold chosen", "score threshold", "F1"),
         (trade, "Precision at IoU 0.5", "recall: share of the objects found", "precision: share of the boxes right"),
@@ -54,15 +56,16 @@ def draw_score_curves(classes: Sequence[ClassMetrics], path: Path) -> None:
     write_figure(figure, path)
 
 
-def _draw_class(score: Axes, trade: Axes, row: ClassMetrics, color: str, *, named: bool) -> None:
+def _draw_class(score: Axes, trade: Axes, row: ClassMetrics, color: str, style: str, *, named: bool) -> None:
     assert row.curve is not None, "only classes with a curve are drawn"
     curve = row.curve
     precision, recall = curve.chosen
-    facts = f"best F1 {curve.best:.3f}, precision {precision:.3f}, recall {recall:.3f}, {row.objects} objects"
+    f1 = curve.f1[THRESHOLDS.index(curve.threshold)]
+    facts = f"F1 {f1:.3f}, precision {precision:.3f}, recall {recall:.3f}, {row.objects} objects"
     label = f"{label_text(row.name)}: {curve.threshold:.3f} ({facts})" if named else None
     width = 1.6 if named else 0.7
-    score.plot(THRESHOLDS, curve.f1, color=color, linewidth=width, label=label)
-    trade.plot(curve.recall, curve.precision, color=color, linewidth=width)
+    score.plot(THRESHOLDS, curve.f1, style, color=color, linewidth=width, label=label)
+    trade.plot(curve.recall, curve.precision, style, color=color, linewidth=width)
     if named:
-        score.plot(curve.threshold, curve.f1[THRESHOLDS.index(curve.threshold)], "o", color=color, mec="white")
+        score.plot(curve.threshold, f1, "o", color=color, mec="white")
         trade.plot(recall, precision, "o", color=color, mec="white")

@@ -298,7 +298,7 @@ def test_data_commands_need_no_torch(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_a_misspelt_event_is_refused() -> None:
-    with pytest.raises(rtmdet.InputError, match=r"^Misspelt.on_steps: there is no such event: expected on_step, "):
+    with pytest.raises(rtmdet.InputError, match=r"^Misspelt.on_steps: there is no such event: expected on_start, "):
         type("Misspelt", (rtmdet.Callback,), {"on_steps": lambda *_: None})
 
 

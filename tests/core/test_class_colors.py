@@ -1,15 +1,22 @@
 """Colors of classes: the same for a name everywhere, well apart within a list."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import pytest
 
 from rtmdet.core.class_colors import COCO, Color, class_colors, palette
 
+# Machado, Oliveira and Fernandes, 2009, severity 1: linear RGB as seen by people without one kind of cones.
+WITHOUT_GREEN = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+WITHOUT_RED = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
 
-def distances(colors: list[Color]) -> np.ndarray:
+
+def distances(colors: list[Color], cones: Sequence[Sequence[float]] = tuple(np.eye(3).tolist())) -> np.ndarray:
     """How far each two colors are apart to the eye."""
-    lab = cv2.cvtColor(np.array(colors, np.float32)[None] / 255, cv2.COLOR_RGB2LAB)[0]
+    linear = (np.array(colors, np.float32) / 255) ** 2.2 @ np.float32(cones).T
+    lab = cv2.cvtColor(linear.clip(0, 1)[None] ** (1 / 2.2), cv2.COLOR_RGB2LAB)[0]
     return np.linalg.norm(lab[:, None] - lab[None], axis=-1)[~np.eye(len(colors), dtype=bool)]
 
 
@@ -20,9 +27,12 @@ def test_palette_does_not_depend_on_the_count() -> None:
     assert len(many) == 300
 
 
-@pytest.mark.parametrize(("count", "distance"), [(8, 50), (20, 30), (80, 10)])
-def test_palette_is_well_apart_to_the_eye(count: int, distance: float) -> None:
-    assert distances(palette(count)).min() > distance
+@pytest.mark.parametrize(("count", "normal", "blind"), [(6, 60, 30), (10, 35, 20), (16, 30, 15), (24, 22, 10)])
+def test_palette_is_well_apart_to_the_eye(count: int, normal: float, blind: float) -> None:
+    """Colors closer than about 15 look alike; the whole palette cannot be apart without one kind of cones."""
+    assert distances(palette(count)).min() > normal
+    assert distances(palette(count), WITHOUT_GREEN).min() > blind
+    assert distances(palette(count), WITHOUT_RED).min() > blind
 
 
 def test_a_class_has_its_color_in_every_list() -> None:
@@ -46,7 +56,8 @@ def test_a_class_has_its_color_in_every_list() -> None:
     ],
 )
 def test_classes_of_a_list_look_different(names: list[str]) -> None:
-    assert distances(class_colors(names)).min() > 30
+    assert distances(class_colors(names)).min() > 20
+    assert min(distances(class_colors(names), cones).min() for cones in (WITHOUT_GREEN, WITHOUT_RED)) > 10
 
 
 def test_a_displaced_class_takes_no_color_of_another() -> None:

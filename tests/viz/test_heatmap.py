@@ -1,22 +1,25 @@
 """Heat maps: from maps of the network to colors on a picture."""
 
+import cv2
 import numpy as np
 import pytest
 
 from rtmdet.viz.heatmap import brighten, crop_padding, heat_map, on_picture, overlay, unit_range
 
 
-def test_heat_map_runs_from_blue_to_red() -> None:
+def test_heat_map_gets_lighter_all_the_way() -> None:
     colors = heat_map(np.array([[-3.0, 5.0]]), (1, 2))
     assert colors.dtype == np.uint8
-    assert colors[0, 0].tolist() == [0, 0, 128]  # the ends of JET, as RGB
-    assert colors[0, 1].tolist()[0] >= 128
-    assert colors[0, 1].tolist()[1:] == [0, 0]
+    assert colors[0, 0].max() < 10
+    assert colors[0, 1].min() > 150
+    ramp = heat_map(np.arange(256.0)[None], (1, 256))
+    gray = cv2.cvtColor(ramp, cv2.COLOR_RGB2LAB)[0, :, 0].astype(int)
+    assert (np.diff(gray) >= -1).all(), "rounding aside, in gray and with color blindness, too"
     assert heat_map(np.zeros((2, 3)), (20, 30)).shape == (20, 30, 3)
 
 
 def test_a_constant_map_is_one_color() -> None:
-    assert np.unique(heat_map(np.full((4, 4), 7.0), (8, 8)).reshape(-1, 3), axis=0).tolist() == [[0, 0, 128]]
+    assert np.unique(heat_map(np.full((4, 4), 7.0), (8, 8)).reshape(-1, 3), axis=0).max() < 10
     assert (unit_range(np.full((2, 2), -1.0)) == 0).all()
 
 

@@ -40,7 +40,7 @@ def test_the_classes_with_most_objects_are_named(tmp_path: Path, figures: list[F
     (legend,) = figures[0].legends
     texts = [text.get_text() for text in legend.get_texts()]
     assert [text.split(":")[0] for text in texts] == [f"class {number}" for number in range(12, 4, -1)]
-    assert texts[0] == "class 12: 0.250 (best F1 0.999, precision 0.750, recall 0.750, 12 objects)"
+    assert texts[0] == "class 12: 0.250 (F1 0.750, precision 0.750, recall 0.750, 12 objects)"
     for panel in (axes, trade):
         assert len([line for line in panel.lines if len(line.get_xdata()) > 1]) == 12  # type: ignore[arg-type]
     assert trade.lines[-1].get_xydata().tolist() == [[0.75, 0.75]]  # type: ignore[union-attr]
