@@ -18,6 +18,9 @@ Value = TypeVar("Value")
 
 _HEADER = 5  # int64 numbers: key + 1, H, W, N, bytes of the text
 _BOX = 24  # bytes of a box with its label
+# Each is a file descriptor on macOS, which allows 256. A prime: processes at the same place of their batches, often
+# of 16 or 32, then need different ones.
+_LOCKS = 31
 
 
 class LruCache(Generic[Value]):
@@ -42,12 +45,14 @@ class LruCache(Generic[Value]):
 class SharedSamples:
     """Keeps samples in `slots` slots of `size` bytes each; the sample of key k is in slot k modulo `slots`.
 
-    Each slot has a lock, held while its sample is made, written or copied: processes that need the same sample wait
-    for the one that makes it, and none sees a sample half written. All processes must be started after it is built.
+    Each slot has a lock, which it shares with few others, held while its sample is made, written or copied: processes
+    that need the same sample wait for the one that makes it, and none sees a sample half written. All processes must
+    be started after it is built.
     """
 
     def __init__(self, slots: int, size: int) -> None:
-        self._locks = [multiprocessing.Lock() for _ in range(slots)]
+        self._slots = slots
+        self._locks = [multiprocessing.Lock() for _ in range(min(slots, _LOCKS))]
         self._size = -(-size // 8) * 8  # keeps the numbers aligned
         # Python puts it on disk where /dev/shm, often 64 MB in a container, has no room for it.
         self._memory = RawArray("B", slots * self._size)
@@ -57,8 +62,8 @@ class SharedSamples:
 
         A sample larger than a slot is returned, but not kept. `make` must not ask for another key of this cache.
         """
-        number = key % len(self._locks)
-        with self._locks[number]:
+        number = key % self._slots
+        with self._locks[number % len(self._locks)]:
             slot = np.frombuffer(self._memory, np.uint8, self._size, number * self._size)
             if slot[:8].view(np.int64)[0] == key + 1:
                 return _unpack(bytearray(slot[: _packed_size(slot)]))

@@ -422,3 +422,24 @@ def test_a_shared_cache_returns_the_sample_of_its_key() -> None:
     found = cache.get(4, make)
     found.image[:] = 0
     assert_same(cache.get(4, make), make(4))
+
+
+def test_a_large_shared_cache_has_few_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a file descriptor on macOS, which allows 256; slots that share one hold their own samples."""
+    made: list[int] = []
+    new_lock, locks = multiprocessing.Lock, []
+    monkeypatch.setattr(multiprocessing, "Lock", lambda: locks.append(new_lock()) or locks[-1])
+
+    def make(key: int) -> Sample:
+        made.append(key)
+        return Sample(
+            np.full((1, 2, 3), key, np.uint8),
+            Instances(np.zeros((0, 4), np.float32), np.zeros(0, np.int64)),
+            ImageMeta(key, "a.png", (1, 2)),
+        )
+
+    cache = SharedSamples(200, slot_size((1, 2), 0, ImageMeta(100, "a.png", (1, 2))))
+    keys = [*range(200)]
+    assert [int(cache.get(key, make).image[0, 0, 0]) for key in (*keys, *keys)] == keys + keys
+    assert made == keys
+    assert len(locks) < 100
