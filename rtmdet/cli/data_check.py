@@ -10,6 +10,7 @@ from rtmdet.config.file import load_config
 from rtmdet.core.console import progress
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import remove_file
 from rtmdet.data.doctor.finding import ALL, SEVERITIES, Report, SplitFiles
 from rtmdet.data.doctor.report import examine, examine_path
 from rtmdet.data.json_file import check_output, write_json
@@ -95,7 +96,7 @@ def draw_report(report: Report, folder: Path) -> None:
     """Draw every finding that has images; pictures of an earlier report are removed."""
     for severity, split in product(SEVERITIES, (ALL, "train", "val", "test")):
         for old in folder.glob(f"{severity}_{split}_*.png"):
-            old.unlink()
+            remove_file(old)
     for finding in report.findings:
         picture = draw_finding(finding)
         if picture is not None:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import TextIO, TypeVar
 
 from tqdm import tqdm
@@ -43,6 +44,12 @@ def write_above_bar(text: str, *, everywhere: bool = False) -> None:
     """Print a line above a progress bar, in the main process only, or in the one that calls."""
     if everywhere or _speaks():
         tqdm.write(_shown(text, sys.stdout))
+
+
+@cache
+def warn_once(text: str) -> None:
+    """`write_above_bar`, unless the line was printed before."""
+    write_above_bar(text)
 
 
 def bars_hidden() -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rtmdet.core.console import warn_once
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import one_line
 
@@ -102,6 +103,14 @@ def replace_file(source: Path, target: Path) -> None:
             if time.monotonic() >= end:
                 raise
             time.sleep(0.1)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file; one that cannot be, as where another program has it open on Windows, stays, with a warning."""
+    try:
+        path.unlink()
+    except OSError as error:
+        warn_once(f"warning: {path} cannot be removed ({reason_of(error)}): remove it by hand")
 
 
 def refused(error: OSError) -> InputError:

@@ -31,7 +31,7 @@ from rtmdet.core.distributed import (
 from rtmdet.core.errors import InputError
 from rtmdet.core.processes import peak_memory
 from rtmdet.core.structures import Batch
-from rtmdet.core.whole_file import CONTINUE
+from rtmdet.core.whole_file import CONTINUE, remove_file
 from rtmdet.core.wording import one_line, shortened
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.evaluation.coco import CocoMetrics
@@ -328,7 +328,7 @@ class Trainer:
         if is_main_process():
             paths = [self.folder / f"epoch_{epoch:04d}.pth" for epoch in range(1, self.epoch + 2)]
             for path in [path for path in paths if path.exists()][: -self.plan.keep_epochs]:
-                path.unlink()
+                remove_file(path)
 
 
 def _grouped(loader: Iterable[Batch], count: int) -> Iterator[tuple[list[Batch], InputError | None]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.whole_file import read_text, read_whole, refused, replace_file, write_whole
+from rtmdet.core.whole_file import read_text, read_whole, refused, remove_file, replace_file, write_whole
 
 
 def test_the_file_before_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,3 +103,19 @@ def test_a_file_that_is_in_use_on_windows_is_waited_for(tmp_path: Path, monkeypa
     monkeypatch.setattr(sys, "platform", "win32")
     replace_file(tmp_path / "a", tmp_path / "b")
     assert ((tmp_path / "b").read_text(), refusals) == ("new", [])
+
+
+def test_a_file_that_cannot_be_removed_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Windows refuses that while another program has it open; one line says so, once."""
+    (tmp_path / "a").write_text("held")
+    with monkeypatch.context() as context:
+        context.setattr(Path, "unlink", lambda path: os.close(-1))
+        remove_file(tmp_path / "a")
+        remove_file(tmp_path / "a")
+    assert capsys.readouterr().out == (
+        f"warning: {tmp_path / 'a'} cannot be removed (Bad file descriptor): remove it by hand\n"
+    )
+    remove_file(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []

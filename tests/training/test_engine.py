@@ -313,6 +313,20 @@ def test_weights_of_the_last_validated_epochs_are_kept(tmp_path: Path) -> None:
     assert "training" not in content
 
 
+def test_weights_that_another_program_holds_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows; the run goes on."""
+    usual = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "epoch_0002.pth":
+            raise PermissionError(13, "Permission denied", str(path))
+        usual(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    make_trainer(tmp_path, plan=Plan(epochs=7, validate_every=2, keep_epochs=1)).run()
+    assert sorted(path.name for path in tmp_path.glob("epoch_*")) == ["epoch_0002.pth", "epoch_0007.pth"]
+
+
 def test_without_averaging_the_weights_themselves_are_measured_and_saved(tmp_path: Path) -> None:
     seen: list[nn.Module] = []
 
