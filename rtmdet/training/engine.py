@@ -200,7 +200,7 @@ class Trainer:
         if is_main_process():
             facts = replace(self.meta.facts, score_thresholds=metrics.score_thresholds)
             meta = replace(self.meta, facts=facts, epoch=self.epoch + 1, iteration=self.iteration)
-            save_checkpoint(self.folder / name, model_state=self.averaged.state_dict(), meta=meta)
+            save_checkpoint(self.folder / name, model_state=self.averaged.state_dict(), meta=meta, in_run=True)
 
     def save_state(self) -> None:
         """Write last.pth with everything that a resumed run needs."""
@@ -227,7 +227,8 @@ class Trainer:
         if self._measured is not None and self._measured[0] == self.iteration:
             thresholds = self._measured[1].score_thresholds
             meta = replace(meta, facts=replace(meta.facts, score_thresholds=thresholds))
-        save_checkpoint(self.folder / LAST, model_state=self.averaged.state_dict(), meta=meta, training=state)
+        weights = self.averaged.state_dict()
+        save_checkpoint(self.folder / LAST, model_state=weights, meta=meta, training=state, in_run=True)
 
     def resume(self, path: Path) -> CheckpointMeta:
         """Resume the run that wrote `path`; returns the metadata of the checkpoint.

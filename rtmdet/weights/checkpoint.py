@@ -21,14 +21,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rtmdet.core.console import warn_once
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts, as_pair, model_facts, plain_facts
-from rtmdet.core.whole_file import CONTINUE, reason_of, replace_file
+from rtmdet.core.whole_file import CONTINUE, reason_of, remove_file, replace_file
 from rtmdet.weights.unpickling import read_pickled
 
 FORMAT = "plain-rtmdet/1"
 FACTS_OF_MODEL = ("size", "backbone", "input_size", "value_range", "iou_threshold", "box_voting", "tile")
 LAST, PREVIOUS = "last.pth", "previous.pth"  # the newest training state of a run and the one before it
+WAITING = "last.waiting.pth"  # a newer one, while another program has one of them open
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,18 @@ class TrainingState:
 
 
 def save_checkpoint(
-    path: Path, *, model_state: Mapping[str, Tensor], meta: CheckpointMeta, training: TrainingState | None = None
+    path: Path,
+    *,
+    model_state: Mapping[str, Tensor],
+    meta: CheckpointMeta,
+    training: TrainingState | None = None,
+    in_run: bool = False,
 ) -> None:
     """Write a checkpoint; it replaces a previous file of that name only once complete.
 
-    With a training state, the previous file is kept as PREVIOUS. Raises InputError if the file cannot be written,
-    for instance on a full disk.
+    With a training state, the previous file is kept as PREVIOUS. Where that cannot be replaced `in_run`, as on
+    Windows while another program has it open, the new one is kept as NAME.waiting.pth, with one warning per run.
+    Raises InputError if the file cannot be written, for instance on a full disk.
     """
     content: dict[str, object] = {"state_dict": dict(model_state), "meta": _meta_to_dict(meta)}
     if training is not None:
@@ -77,16 +85,15 @@ def save_checkpoint(
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
-        previous = path.with_name(PREVIOUS)
-        kept = training is not None and zipfile.is_zipfile(path)  # a truncated one must not replace a complete one
-        if kept:
-            replace_file(path, previous)
         try:
-            replace_file(part, path)  # interrupted anywhere, a complete checkpoint remains under a known name
-        except OSError:
-            if kept:
-                replace_file(previous, path)
-            raise
+            _place(part, path, keep=training is not None)
+        except PermissionError as error:
+            if not in_run:
+                raise
+            _wait(part, path, error)
+        else:
+            if in_run and _waiting(path).exists():
+                remove_file(_waiting(path))
     except (OSError, RuntimeError) as error:  # torch hides a failed write in a RuntimeError
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         remains = ", the previous file is kept" if path.is_file() else ""
@@ -98,9 +105,36 @@ def save_checkpoint(
             part.unlink()
 
 
+def _place(part: Path, path: Path, *, keep: bool) -> None:
+    """Give a complete file its name; `keep` the previous one as PREVIOUS. Raises OSError, and nothing has changed."""
+    previous = path.with_name(PREVIOUS)
+    keep = keep and zipfile.is_zipfile(path)  # a truncated one must not replace a complete one
+    if keep:
+        replace_file(path, previous)
+    try:
+        replace_file(part, path)  # interrupted anywhere, a complete checkpoint remains under a known name
+    except OSError:
+        if keep:
+            replace_file(previous, path)
+        raise
+
+
+def _wait(part: Path, path: Path, error: PermissionError) -> None:
+    """Keep a complete file beside the one that it should replace. Raises OSError."""
+    replace_file(part, _waiting(path))
+    warn_once(
+        f"warning: {path} cannot be replaced ({reason_of(error)}): close the program that has it open; until then "
+        f"the newest is {_waiting(path).name}"
+    )
+
+
+def _waiting(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.waiting{path.suffix}")
+
+
 def has_checkpoint(folder: Path) -> bool:
     """Whether a run's folder has something to resume from."""
-    return any((folder / name).exists() for name in (LAST, PREVIOUS))
+    return any((folder / name).exists() for name in (LAST, PREVIOUS, WAITING))
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path, InputError | None]:
@@ -108,15 +142,19 @@ def newest_checkpoint(folder: Path) -> tuple[Path, InputError | None]:
 
     Raises InputError if none is intact.
     """
-    try:
-        read_training_checkpoint(folder / LAST)
-        return folder / LAST, None
-    except InputError as error:
-        fault = error
-    if (folder / PREVIOUS).is_file():
-        with contextlib.suppress(InputError):
-            read_training_checkpoint(folder / PREVIOUS)
-            return folder / PREVIOUS, fault
+    found: dict[tuple[int, int], Path] = {}
+    fault: InputError | None = None
+    for name in (WAITING, LAST, PREVIOUS):
+        if name == PREVIOUS and found and fault is None:
+            break
+        if name == LAST or (folder / name).is_file():
+            try:
+                meta = read_training_checkpoint(folder / name)[1]
+                found.setdefault((meta.iteration, meta.epoch), folder / name)
+            except InputError as error:
+                fault = fault or error
+    if found:
+        return found[max(found)], fault
     best = f", with --weights {folder / 'best.pth'}" if (folder / "best.pth").is_file() else ""
     raise InputError(f"{fault}; there is no intact {PREVIOUS} either: begin another run{best}") from fault
 

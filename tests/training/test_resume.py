@@ -17,7 +17,7 @@ from rtmdet.evaluation.coco import CocoMetrics
 from rtmdet.training.engine import Plan, Trainer
 from rtmdet.training.interruption import Interrupted
 from rtmdet.training.records import StepRecord
-from rtmdet.weights.checkpoint import CheckpointMeta, newest_checkpoint, read_training_checkpoint
+from rtmdet.weights.checkpoint import CheckpointMeta, has_checkpoint, newest_checkpoint, read_training_checkpoint
 
 
 class Interruption(Recorder):
@@ -243,6 +243,59 @@ def test_a_damaged_checkpoint_does_not_replace_the_one_before(tmp_path: Path) ->
     make_trainer(tmp_path).save_state()
     assert (tmp_path / "previous.pth").read_bytes() == before
     assert newest_checkpoint(tmp_path) == (tmp_path / "last.pth", None)
+
+
+def hold(monkeypatch: pytest.MonkeyPatch, *held: Path) -> None:
+    """Refuse to replace or rename these files, as Windows does while another program has them open."""
+    usual = os.replace
+
+    def refuse(source: Path, target: Path) -> None:
+        if {Path(source), Path(target)} & {path for path in held if path.exists()}:
+            raise PermissionError(13, "Permission denied", str(source))
+        usual(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+
+
+@pytest.mark.parametrize("held", ["last.pth", "previous.pth", "best.pth"])
+def test_a_checkpoint_that_another_program_holds_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], held: str
+) -> None:
+    values = iter((0.1, 0.2, 0.3))
+    make_trainer(tmp_path, plan=replace(PLAN, epochs=1), evaluate=lambda _: metrics(next(values))).run()
+    old = (tmp_path / held).read_bytes()
+    resumed = make_trainer(tmp_path, evaluate=lambda _: metrics(next(values)))
+    resumed.resume(newest_checkpoint(tmp_path)[0])
+    with monkeypatch.context() as context:
+        hold(context, tmp_path / held)
+        resumed.run()
+    assert (tmp_path / held).read_bytes() == old
+    waiting = "best.waiting.pth" if held == "best.pth" else "last.waiting.pth"
+    line = f"close the program that has it open; until then the newest is {waiting}"
+    assert capsys.readouterr().out.count(line) == 1
+    path, fault = newest_checkpoint(tmp_path)
+    assert (path.name, fault) == ("last.pth" if held == "best.pth" else waiting, None)
+    assert read_training_checkpoint(path)[1].epoch == PLAN.epochs
+    resumed.save_state()  # nothing is held any more
+    resumed.validate()
+    assert not [*tmp_path.glob("*.waiting.pth")]
+    assert newest_checkpoint(tmp_path) == (tmp_path / "last.pth", None)
+
+
+def test_the_newest_of_all_intact_checkpoints_is_resumed(tmp_path: Path) -> None:
+    """One that waited, and could not be removed when a newer one got its place, is none."""
+    make_trainer(tmp_path).run()
+    last, previous, waiting = (tmp_path / name for name in ("last.pth", "previous.pth", "last.waiting.pth"))
+    waiting.write_bytes(previous.read_bytes())
+    assert newest_checkpoint(tmp_path) == (last, None)
+    waiting.write_bytes(last.read_bytes())
+    last.unlink()
+    assert newest_checkpoint(tmp_path)[0] == waiting
+    previous.unlink()
+    assert has_checkpoint(tmp_path)
+    waiting.write_bytes(b"-")
+    with pytest.raises(InputError, match=r"last\.waiting\.pth: .*; there is no intact previous\.pth either"):
+        newest_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["weight_decay", "rate_factor"])
