@@ -11,14 +11,10 @@ from rtmdet.config.paths import moved, with_absolute_paths
 from rtmdet.config.schema import Config
 from rtmdet.core.distributed import is_main_process
 from rtmdet.core.errors import InputError
+from rtmdet.core.file_lock import lock_file, unlock_file
 from rtmdet.core.whole_file import unwritable, write_whole
 from rtmdet.data.json_file import read_json, write_json
 from rtmdet.weights.checkpoint import has_checkpoint
-
-try:
-    import fcntl
-except ImportError:  # Windows, where two runs in one folder are not noticed
-    fcntl = None  # type: ignore[assignment]
 
 CONFIG = "config.yaml"
 ORIGIN = "data/origin.json"  # the data set that a run was started on
@@ -36,7 +32,7 @@ def claim_folder(folder: Path, *, new: bool) -> Iterator[None]:
     """
     if new and is_main_process():
         check_unused(folder)
-    if fcntl is None or not is_main_process():
+    if not is_main_process():
         yield
         return
     new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -46,11 +42,10 @@ def claim_folder(folder: Path, *, new: bool) -> Iterator[None]:
             check_unused(folder)
         yield
     finally:
+        unlock_file(folder / LOCK, file)
         with suppress(OSError):  # it holds the run
-            (folder / LOCK).unlink()
             for path in new_folders or [folder]:
                 path.rmdir()
-        os.close(file)
 
 
 def check_unclaimed(folder: Path) -> None:
@@ -67,30 +62,18 @@ def _lock(folder: Path) -> int:
             made = False
             folder.mkdir(parents=True, exist_ok=True)
             made = True
-            file = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR)
+            file = lock_file(folder / LOCK)
         except OSError as error:
             # Another process may just have removed the empty folder, or those above it.
             last = end if made else end - WAIT + 1
             if not isinstance(error, FileNotFoundError) or time.monotonic() > last:
                 raise unwritable(folder, error, "folder", "choose another --output") from error
-            time.sleep(0.1)
-            continue
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:  # also the workers of a killed run, until they notice
-            os.close(file)
-            if time.monotonic() > end:
-                raise InputError(
-                    f"{folder}: another run is going on there: wait for it, or choose another --output"
-                ) from error
-            time.sleep(0.1)
-            continue
-        except OSError:  # a file system without locks
-            return file
-        with suppress(OSError):
-            if os.path.samestat(os.fstat(file), os.stat(folder / LOCK)):
+        else:
+            if file is not None:
                 return file
-        os.close(file)  # that of a run that has just ended
+            if time.monotonic() > end:  # the workers of a killed run hold it, too, until they notice
+                raise InputError(f"{folder}: another run is going on there: wait for it, or choose another --output")
+        time.sleep(0.1)
 
 
 def write_configuration(folder: Path, config: Config) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import hashlib
 import os
+import time
 import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPException
@@ -14,19 +15,16 @@ from tqdm import tqdm
 
 from rtmdet.core.console import bars_hidden
 from rtmdet.core.errors import InputError
+from rtmdet.core.file_lock import lock_file, unlock_file
 from rtmdet.core.paths import user_path
 from rtmdet.core.whole_file import replace_file
 from rtmdet.core.wording import one_line, shortened
 from rtmdet.models.zoo import WEIGHTS
 from rtmdet.weights.checkpoint import LAST
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 TIMEOUT = 30.0  # seconds without an answer or a byte
 CHUNK = 1 << 20  # bytes
+LOCK = ".rtmdet-lock"  # in the cache folder during a download
 FILES_SHOWN = 3  # checkpoints of a folder
 
 
@@ -74,21 +72,16 @@ def place_of(name_or_path: str | Path) -> Path | None:
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Make other processes wait for the same folder, if the system supports locks."""
-    if fcntl is None:
-        yield
-        return
-    try:
+    path, file = folder / LOCK, None
+    with contextlib.suppress(OSError):  # the download will report why
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # the download will report why
-        yield
-        return
+        while (file := lock_file(path)) is None:
+            time.sleep(0.1)
     try:
-        with contextlib.suppress(OSError):  # file systems without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(handle)
+        if file is not None:
+            unlock_file(path, file)
 
 
 def cached_path(name: str) -> Path:

@@ -1,17 +1,50 @@
 """The folder of a run belongs to one run at a time."""
 
+import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import rtmdet.runs.folder as run_folder
 from rtmdet.config.schema import Config, DataConfig, SplitConfig
+from rtmdet.core import file_lock
 from rtmdet.core.errors import InputError
 from rtmdet.runs.folder import check_unclaimed, check_unused, claim_folder, write_configuration
 
-pytest.importorskip("fcntl", reason="locks files")
+fcntl = pytest.importorskip("fcntl", reason="locks files")
 
 
+def locking(file: int, mode: int, size: int) -> None:
+    """msvcrt.locking of Windows, by what there is here."""
+    assert (mode, size) == (2, 1)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise PermissionError(13, "Permission denied") from None
+
+
+@pytest.fixture(params=["flock", "msvcrt"])
+def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system with flock, and Windows, which has msvcrt instead, and removes no file that is open."""
+    if request.param == "flock":
+        return
+    monkeypatch.setattr(file_lock, "fcntl", None)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(LK_NBLCK=2, locking=locking))
+    usual = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        opened = (os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd"))
+        if str(path.resolve()) in opened:
+            raise PermissionError(13, "The process cannot access the file", str(path))
+        usual(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+
+
+@pytest.mark.usefixtures("system")
 def test_two_runs_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_folder, "WAIT", 0.2)
     folder = tmp_path / "run"
@@ -28,6 +61,7 @@ def test_two_runs_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         pytest.fail("the first run would be overwritten")
 
 
+@pytest.mark.usefixtures("system")
 def test_a_folder_in_which_nothing_began_is_removed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no weights"), claim_folder(tmp_path / "a" / "run", new=True):
         raise InputError("no weights")
