@@ -168,7 +168,7 @@ class Trainer:
     def validate(self) -> None:
         """Validate the averaged weights; the best so far are saved as best.pth."""
         copy_from_main(self.averaged.buffers())  # statistics of batch norms, which differ without SyncBN
-        with _resumable():
+        with _resumable(self._signals):
             metrics = self.evaluate(self.averaged.eval())
         self._measured = self.iteration, metrics
         best = metrics.ap > self.best_ap
@@ -188,7 +188,7 @@ class Trainer:
         before = self.meta.facts.input_size
         if self.choose_input_size is not None:
             copy_from_main(self.averaged.buffers())
-            with _resumable():
+            with _resumable(self._signals):
                 self._detect_at(self.choose_input_size(self.averaged.eval()))
         return self.meta.facts.input_size != before
 
@@ -313,16 +313,13 @@ class Trainer:
         )
 
     def _stop_if_requested(self, fault: InputError | None = None) -> None:
-        """Save and stop all processes if any of them got a signal or has a fault of the data."""
+        """Save and stop all processes if any got a signal, which may cause a fault, or has a fault of the data."""
         if not any_process(self._signals.received > 0 or fault is not None, self.stepper.device):
             return
         if 0 < self.step < self.steps or not self.iteration:  # otherwise it is saved
             self.save_state()
-        faults = gather(fault is not None)
-        if fault is not None:
-            raise fault
-        if any(faults):
-            raise StoppedByAnother
+        if not any(gather(self._signals.received)):
+            raise fault or StoppedByAnother
         raise Interrupted(self._signals.received or signal.SIGTERM)
 
     def _remove_old_weights(self) -> None:
@@ -344,11 +341,13 @@ def _grouped(loader: Iterable[Batch], count: int) -> Iterator[tuple[list[Batch],
 
 
 @contextmanager
-def _resumable() -> Iterator[None]:
+def _resumable(signals: SignalWatch | None = None) -> Iterator[None]:
     """Add to a fault of the data, met where the state is saved or will be, how the run continues."""
     try:
         yield
     except InputError as error:
+        if signals is not None and signals.received:  # it also ends processes that are about to load images
+            raise Interrupted(signals.received) from error
         raise InputError(f"{error}; the training so far is saved: {CONTINUE}") from error
 
 

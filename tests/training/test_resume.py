@@ -181,6 +181,28 @@ def test_a_fault_of_the_validation_images_says_that_the_training_is_saved(tmp_pa
     assert read_training_checkpoint(tmp_path / "last.pth")[1].iteration == 3
 
 
+def lose_processes(*_: object) -> Iterator[Batch]:
+    """What Ctrl-C does while loader processes start: it reaches them before they ignore it, and this one."""
+    send(signal.SIGINT)()
+    raise InputError("a process that loads images ended")
+    yield
+
+
+@pytest.mark.parametrize("where", ["training", "validation"])
+def test_ctrl_c_that_ends_loader_processes_is_no_fault_of_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    trainer = make_trainer(tmp_path)
+    if where == "training":
+        monkeypatch.setattr(trainer.loader, "all_batches", lose_processes)
+    else:
+        trainer.evaluate = lambda _: next(lose_processes())  # type: ignore[assignment, return-value]
+    with pytest.raises(Interrupted) as stopped:
+        trainer.run()
+    assert stopped.value.number == signal.SIGINT
+    assert read_training_checkpoint(tmp_path / "last.pth")[1].iteration == (3 if where == "validation" else 0)
+
+
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     def twice() -> None:
         send(signal.SIGTERM)()
