@@ -167,8 +167,8 @@ def _ended_processes_reported() -> Iterator[None]:
         with nullcontext() if before is None else handled_signals(handle, signal.SIGCHLD):
             torch._C._error_if_any_worker_fails()
             yield
-    except RuntimeError as error:
-        if "DataLoader worker (pid" not in str(error):
+    except (RuntimeError, BrokenPipeError) as error:  # the second where one ends before it has read its data
+        if isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error):
             raise
         raise InputError(
             f"a process that loads images ended ({one_line(error)}): what it printed says why; without that, the "

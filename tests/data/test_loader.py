@@ -275,6 +275,20 @@ def test_a_loader_process_that_dies_is_one_line(folder: Path) -> None:
         list(loader)
 
 
+def test_a_loader_process_that_dies_before_it_has_read_its_data_is_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ctrl-C may end it where processes are started by spawn: the pipe that its data set is written to breaks."""
+
+    def start(_: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    loader = evaluation_loader(folder, workers=1)
+    monkeypatch.setattr(multiprocessing.Process, "start", start)
+    with pytest.raises(InputError, match=r"a process that loads images ended \(.*Broken pipe\): .*give fewer"):
+        list(loader)
+
+
 def test_more_processes_than_cores_are_the_users_choice() -> None:
     """torch would warn with a line of its source code."""
     build = (
