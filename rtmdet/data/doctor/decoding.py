@@ -12,6 +12,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -33,10 +34,19 @@ _MOST = 61  # processes of a pool on Windows
 
 
 def in_decoding_processes(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """The results of all items, in their order, from processes on all cores, which may call `decode_strictly`."""
+    """The results of all items, in their order, from processes on all cores, which may call `decode_strictly`.
+
+    Raises InputError if one of them ends, as for lack of memory.
+    """
     processes = min(os.cpu_count() or 1, 1 + len(items) // _SHARE, _MOST)
-    with ProcessPoolExecutor(processes, initializer=_start_process) as pool:
-        yield from pool.map(work, items, chunksize=_SHARE // 4)
+    try:
+        with ProcessPoolExecutor(processes, initializer=_start_process) as pool:
+            yield from pool.map(work, items, chunksize=_SHARE // 4)
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a process that decodes images ended: what it printed says why; without that, the memory may be full: "
+            "close other programs, or check without decoding"
+        ) from error
 
 
 def _start_process() -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rtmdet.core.errors import InputError
+from rtmdet.data.doctor.decoding import in_decoding_processes
 from rtmdet.data.doctor.finding import Purpose
 from rtmdet.data.doctor.image_files import inspect_image
 from rtmdet.data.doctor.report import examine, examine_path
@@ -75,6 +77,11 @@ def test_decoding_does_not_touch_the_standard_error_of_this_process(patient, mon
     monkeypatch.setattr(os, "dup2", lambda old, new: (replaced.append(new), dup2(old, new)))
     assert patient.check(decode=True) == []
     assert not replaced, "only in the processes that decode"
+
+
+def test_a_process_that_ends_while_it_decodes_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"a process that decodes images ended: .* or check without decoding"):
+        list(in_decoding_processes(os._exit, [1]))
 
 
 def test_files_of_16_bits_are_decoded_once(patient, monkeypatch: pytest.MonkeyPatch) -> None:
