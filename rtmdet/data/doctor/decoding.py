@@ -1,11 +1,13 @@
 """Decodes image files strictly, for --decode: finds damaged pixels behind an intact header.
 
 libjpeg and libpng report most damage only by a line on standard error, which neither OpenCV nor Pillow hands on. So
-the files are decoded in processes of their own, whose standard error can be captured without touching this one's.
+the files are decoded in processes of their own, whose standard error is a file. It is one before OpenCV is loaded,
+which therefore is not imported here: on Windows OpenCV has a C runtime of its own, which keeps what it finds then.
 
 Legend: H, W height and width of the image.
 """
 
+import io
 import os
 import re
 import signal
@@ -13,15 +15,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
-import cv2
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.images import decode_values
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,6 +30,7 @@ _DAMAGE = re.compile(r"Corrupt JPEG data: (?!(?:\d|1[0-6]) extraneous bytes befo
 _STDERR = 2  # the file descriptor
 _SHARE = 32  # items that are worth a process
 _MOST = 61  # processes of a pool on Windows
+_printed: IO[bytes] = io.BytesIO()  # in the processes that decode: what they write to standard error
 
 
 def in_decoding_processes(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
@@ -50,39 +50,30 @@ def in_decoding_processes(work: Callable[[Item], Result], items: Sequence[Item])
 
 
 def _start_process() -> None:
-    cv2.setNumThreads(0)  # a forked process lacks OpenCV's threads
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one handles it
+    global _printed
+    _printed = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - until the process ends
+    os.dup2(_printed.fileno(), _STDERR)
+    import cv2
+
+    cv2.setNumThreads(0)  # a forked process lacks OpenCV's threads
 
 
 def decode_strictly(path: Path, data: bytes) -> np.ndarray:
     """The (H, W, 3) uint8 or uint16 RGB values of an image file's bytes; messages name `path`.
 
-    It replaces the standard error of the process while it runs. Raises InputError as `decode_values` does, and also
-    where the decoder only prints a warning.
+    Raises InputError as `decode_values` does, and in the processes above also where the decoder prints a warning.
     """
+    from rtmdet.data.images import decode_values
+
     # After such a warning the damaged part is gray or striped, and training would learn from it.
-    with _captured_stderr() as captured:
-        try:
-            image = decode_values(path, data)
-        except InputError:  # some are readable only as 8 bits, as in training
-            image = decode_values(path, data, keep_16_bits=False)
-    complaint = _DAMAGE.search(captured[0])
+    begin = _printed.seek(0, os.SEEK_END)
+    try:
+        image = decode_values(path, data)
+    except InputError:  # some are readable only as 8 bits, as in training
+        image = decode_values(path, data, keep_16_bits=False)
+    _printed.seek(begin)
+    complaint = _DAMAGE.search(_printed.read().decode(errors="replace"))
     if complaint:
         raise InputError(f"{path}: the pixels are damaged ({complaint[0]}); copy the file again or remove it")
     return image
-
-
-@contextmanager
-def _captured_stderr() -> Iterator[list[str]]:
-    """Captures what C libraries write to standard error in the block; the list's one text is set afterwards."""
-    text = [""]
-    with tempfile.TemporaryFile() as file:
-        before = os.dup(_STDERR)
-        os.dup2(file.fileno(), _STDERR)
-        try:
-            yield text
-        finally:
-            os.dup2(before, _STDERR)
-            os.close(before)
-            file.seek(0)
-            text[0] = file.read().decode(errors="replace")

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -77,6 +79,12 @@ def test_decoding_does_not_touch_the_standard_error_of_this_process(patient, mon
     monkeypatch.setattr(os, "dup2", lambda old, new: (replaced.append(new), dup2(old, new)))
     assert patient.check(decode=True) == []
     assert not replaced, "only in the processes that decode"
+
+
+def test_standard_error_is_replaced_before_opencv_is_loaded() -> None:
+    """On Windows, OpenCV's own C runtime keeps what it finds then: no damage would be seen."""
+    lines = "import sys, rtmdet.data.doctor.decoding\nassert 'cv2' not in sys.modules"
+    subprocess.run([sys.executable, "-c", lines], check=True)
 
 
 def test_a_process_that_ends_while_it_decodes_is_one_line() -> None:
