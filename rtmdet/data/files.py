@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,7 +33,12 @@ def files_below(folder: Path, suffixes: Container[str], *, levels: int | None = 
         deep = len(here.relative_to(folder).parts)
         folders[:] = sorted(name for name in folders if _is_shown(name) and (levels is None or deep < levels))
         found += [here / name for name in names if _is_shown(name) and os.path.splitext(name)[1].lower() in suffixes]
-    return sorted(found)
+    return sorted_paths(found)
+
+
+def sorted_paths(paths: Iterable[Path]) -> list[Path]:
+    """Sorted paths, in the same order on every system: Windows would compare them without regard to case."""
+    return sorted(paths, key=lambda path: path.parts)
 
 
 def subfolders(folder: Path) -> list[Path]:

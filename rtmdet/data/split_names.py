@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
+from rtmdet.data.files import sorted_paths
 
 SPLITS = ("train", "val", "test")
 SPLIT_WORDS = {
@@ -56,7 +57,7 @@ def group_files(path: Path, files: Collection[Path]) -> tuple[dict[str, list[Pat
     """The files or folders below `path` of each split, and those of none; if it is itself the file, it is train."""
     if path.is_file():
         return ({"train": [path]} if files else {}), []
-    return by_split(sorted(files), lambda file: file.relative_to(path))
+    return by_split(sorted_paths(files), lambda file: file.relative_to(path))
 
 
 def unused_remark(path: Path, unnamed: Sequence[object]) -> list[str]:

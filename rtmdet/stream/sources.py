@@ -9,7 +9,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.paths import is_address, user_path
 from rtmdet.core.pictures import ValueRange
 from rtmdet.data.depth import LOOKED_AT, depth_remarks
-from rtmdet.data.files import files_below, spread
+from rtmdet.data.files import files_below, sorted_paths, spread
 from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, read_image_bytes
 from rtmdet.stream.addresses import ImageAddress
 from rtmdet.stream.camera import Camera
@@ -138,8 +138,8 @@ def _matching(pattern: Path, skip: Path | None) -> list[Path]:
     while rest and (begin / rest[0]).exists():
         begin /= rest.pop(0)
     found = map(Path, glob.glob(str(Path(glob.escape(str(begin)), *rest)), recursive=True))
-    once = {file.parent.resolve() / file.name: file for file in sorted(filter(_is_picture, found), reverse=True)}
-    return _outside(sorted(once.values()), begin, skip)
+    once = {file.parent.resolve() / file.name: file for file in reversed(sorted_paths(filter(_is_picture, found)))}
+    return _outside(sorted_paths(once.values()), begin, skip)
 
 
 def _outside(files: Sequence[Path], folder: Path, skip: Path | None) -> list[Path]:

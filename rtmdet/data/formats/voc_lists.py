@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import shown
-from rtmdet.data.files import files_below
+from rtmdet.data.files import files_below, sorted_paths
 from rtmdet.data.formats.label_files import LABEL_FOLDERS, label_folder
 from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.split_names import SPLIT_WORDS, usual_split
@@ -23,7 +23,7 @@ def find_lists(path: Path, split: str) -> list[Path]:
         if usual_split(file.stem) == usual_split(split):
             chosen.setdefault(file.parent, file)
     if chosen:
-        return [chosen[folder] for folder in sorted(chosen)]
+        return [chosen[folder] for folder in sorted_paths(chosen)]
     have = ", ".join(sorted({file.stem for file in known})) or "no lists"
     raise InputError(f"{path}: expected the image list {LISTS / split}.txt, found {have}; choose another split")
 

@@ -17,7 +17,7 @@ from rtmdet.core.nesting import check_unfolding
 from rtmdet.core.paths import common_folder
 from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import one_line, shortened, shown
-from rtmdet.data.files import as_on_disk, files_below
+from rtmdet.data.files import as_on_disk, files_below, sorted_paths
 from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.split_names import SPLITS, by_split, unused_remark
 
@@ -128,7 +128,7 @@ def split_images(layout: YoloLayout, split: str) -> tuple[Path, list[Path]]:
     for path in image_paths:
         listed = path.is_file()
         files += _listed(path, layout.root) if listed else files_below(path, IMAGE_SUFFIXES, levels=layout.levels)
-    files = sorted(dict.fromkeys(files))
+    files = sorted_paths(dict.fromkeys(files))
     if not files:
         where = ", ".join(map(str, image_paths))
         raise InputError(
@@ -218,7 +218,7 @@ def _image_path(layout: YoloLayout, split: str, given: str) -> Path:
 
 def _folders(root: Path) -> tuple[dict[str, list[str]], list[str]]:
     """The folders with images by split, and those of none. If none is named for training, those of none are."""
-    folders = sorted({file.parent.relative_to(root) for file in files_below(root, IMAGE_SUFFIXES)})
+    folders = sorted_paths({file.parent.relative_to(root) for file in files_below(root, IMAGE_SUFFIXES)})
     found, unnamed = by_split(map(str, folders), Path)
     return {split: found[split] for split in SPLITS if split in found}, unnamed
 
