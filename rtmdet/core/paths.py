@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,6 +50,11 @@ def storable_name(text: str) -> str:
         data = data[:80] + f"_{zlib.crc32(data):08x}_".encode() + data[-30:]
     name = _FORBIDDEN.sub("_", data.decode(errors="ignore")).strip(" .")
     return f"_{name}" if not name or _DEVICE.fullmatch(name) else name
+
+
+def comparable(name: str) -> str:
+    """A form of a file name for comparing without regard to case and Unicode form (NFC, NFD)."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def common_folder(folders: Iterable[Path]) -> Path:

@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from rtmdet.core.paths import comparable
+
 _BEGINNING = 1024  # bytes of a file that hold the comment
 _PNG_HEADER = 33  # signature and IHDR
 
@@ -30,8 +32,8 @@ def with_source(encoded: bytes, source: Path) -> bytes:
 def free_path(wanted: Path, source: Path, taken: set[str], *, read_mark: Callable[[Path], str] | None = None) -> Path:
     """The wanted path, or with a number added if a picture of another photo or another file has it.
 
-    `taken` holds the paths used so far, in lower case; the new one is added. `read_mark` gives the mark in a file
-    that is neither PNG nor JPEG.
+    `taken` holds the paths used so far, in their `comparable` form; the new one is added. `read_mark` gives the mark
+    in a file that is neither PNG nor JPEG.
     """
     return untaken_path(wanted, taken, lambda path: path.exists() and not _shows(path, source, read_mark))
 
@@ -39,9 +41,9 @@ def free_path(wanted: Path, source: Path, taken: set[str], *, read_mark: Callabl
 def untaken_path(wanted: Path, taken: set[str], used: Callable[[Path], bool] = lambda _: False) -> Path:
     """The wanted path, or with a number added if it is among the `taken` ones or `used`; the new one is added."""
     path, number = wanted, 2
-    while str(path).casefold() in taken or used(path):
+    while comparable(str(path)) in taken or used(path):
         path, number = wanted.with_name(f"{wanted.stem}_{number}{wanted.suffix}"), number + 1
-    taken.add(str(path).casefold())
+    taken.add(comparable(str(path)))
     return path
 
 

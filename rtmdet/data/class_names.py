@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
-from rtmdet.data.files import comparable
+from rtmdet.core.paths import comparable
 
 
 def name_key(name: str) -> str:

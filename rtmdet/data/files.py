@@ -1,10 +1,11 @@
 """The files of a folder, without those that operating systems and notebooks leave there; and a few of many."""
 
 import os
-import unicodedata
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
+
+from rtmdet.core.paths import comparable
 
 Item = TypeVar("Item")
 OF_A_RUN = {"config.yaml", "log.jsonl"}  # in the folder of a training
@@ -50,11 +51,6 @@ def subfolders(folder: Path) -> list[Path]:
 
 def _is_shown(name: str) -> bool:
     return not name.startswith(".") and name != "__MACOSX"
-
-
-def comparable(name: str) -> str:
-    """A form of a file name for comparing without regard to case and Unicode form (NFC, NFD)."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def as_on_disk(path: Path, listed: dict[Path, dict[str, list[str]]] | None = None) -> Path:

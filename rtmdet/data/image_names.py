@@ -13,8 +13,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import comparable
 from rtmdet.core.wording import shortened
-from rtmdet.data.files import comparable, files_below
+from rtmdet.data.files import files_below
 from rtmdet.data.formats.faults import raise_or_collect
 from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
-from rtmdet.core.paths import storable_name
+from rtmdet.core.paths import comparable, storable_name
 from rtmdet.core.picture_source import free_path, untaken_path
 from rtmdet.data.json_file import read_json
 from rtmdet.stream.frames import Frame, Source
@@ -41,13 +41,13 @@ def choose_output_paths(sources: Sequence[Source], folder: Path, *, drawn: bool 
     """
     photos = {Path(source.name).resolve() for source in sources}
     sharing = Counter(source.relative_path for source in sources)
-    names = {path.as_posix().casefold() for path, count in sharing.items() if count == 1}
+    names = {comparable(path.as_posix()) for path, count in sharing.items() if count == 1}
     wanted = [folder / path for path in _wanted_paths(sources)]
-    wanting = Counter(str(path).casefold() for path in wanted)
+    wanting = Counter(comparable(str(path)) for path in wanted)
     taken: set[str] = set()
     chosen: dict[int, OutputPaths] = {}
     # First those whose name no other wants, so that none gets a number that another has in its own name.
-    for number in sorted(range(len(sources)), key=lambda index: wanting[str(wanted[index]).casefold()] > 1):
+    for number in sorted(range(len(sources)), key=lambda index: wanting[comparable(str(wanted[index]))] > 1):
         source, path = sources[number], wanted[number]
         if not drawn:
             picture = untaken_path(path, taken)

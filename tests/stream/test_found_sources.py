@@ -10,7 +10,8 @@ from bright import scene
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.data.images import read_image
-from rtmdet.stream.sources import find_sources, with_range
+from rtmdet.stream.output_paths import choose_output_paths
+from rtmdet.stream.sources import ImageFile, find_sources, with_range
 from rtmdet.stream.video import Video
 
 
@@ -112,3 +113,15 @@ def test_how_the_weights_see_16_bit_images_is_said(tmp_path: Path) -> None:
     ]
     cv2.imwrite(str(tmp_path / "b.png"), ramp * 16)
     assert with_range(found, None).remarks == []
+
+
+def test_photos_that_some_file_systems_take_for_one_have_their_own_pictures(tmp_path: Path) -> None:
+    """Their names differ in the case of letters, or in their Unicode form; one has the number of another."""
+    names = ["ä.jpg", "Ä.jpg", "a\u0308.jpg", "ä_2.jpg"]
+    chosen = choose_output_paths([ImageFile(Path(name)) for name in names], tmp_path)
+    assert [one.picture.name for one in chosen] == ["ä.jpg", "Ä_3.jpg", "a\u0308_4.jpg", "ä_2.jpg"]
+    together = [
+        ImageFile(Path(folder, name)) for folder, name in (("1", "ä.jpg"), ("2", "ä.jpg"), ("3", "a\u0308_2.jpg"))
+    ]
+    chosen = choose_output_paths(together, tmp_path)
+    assert [one.file_name for one in chosen] == ["ä.jpg", "ä_3.jpg", "a\u0308_2.jpg"]

@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import comparable
 from rtmdet.data.coco.file import CocoFile
-from rtmdet.data.files import as_on_disk, comparable, files_below
+from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labeled_image import FoundSplits, Split
 from rtmdet.data.images import IMAGE_SUFFIXES

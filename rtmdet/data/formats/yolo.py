@@ -21,11 +21,12 @@ import yaml
 
 from rtmdet.core.arguments import check_choice
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import comparable
 from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import shown
 from rtmdet.data.class_names import id_shift, shift_text
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
-from rtmdet.data.files import as_on_disk, comparable, files_below, spread
+from rtmdet.data.files import as_on_disk, files_below, spread
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.formats.label_files import copy_image, label_names, outlines_remark
 from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, Split, around, assemble, rotated_box
