@@ -44,9 +44,20 @@ def read_text(path: Path, what: str = "file") -> str:
     """
     content = read_whole(path, what)
     try:
-        return content.decode("utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig")
+        return content.decode(_encoding(content))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected a {what} in UTF-8, found another encoding: save it as UTF-8") from error
+
+
+def first_line(path: Path) -> str:
+    """The first line of a text file, 1000 bytes of it at most, in an encoding of `read_text`. Raises OSError."""
+    with path.open("rb") as file:
+        begin = file.read(1000)
+    return next(iter(begin.decode(_encoding(begin), "replace").splitlines()), "")
+
+
+def _encoding(content: bytes) -> str:
+    return "utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def write_whole(path: Path, content: bytes, what: str = "file") -> None:

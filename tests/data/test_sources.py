@@ -662,6 +662,19 @@ def test_unsupported_formats_are_named(tmp_path: Path, name: str, text: str, wor
         open_dataset(file)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_texts_in_the_encodings_of_windows_are_recognized(tmp_path: Path, encoding: str) -> None:
+    """What PowerShell writes is UTF-16."""
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    (tmp_path / "a.csv").write_text(f"{mark}ImageID,Source,LabelName,Confidence\n1,2\n", encoding=encoding)
+    with pytest.raises(InputError, match="Open Images' CSV"):
+        open_dataset(tmp_path / "a.csv")
+    (tmp_path / "a.txt").write_text(f"{mark}0 0.5 0.5 0.1 0.1\nnot a label\n", encoding=encoding)
+    (tmp_path / "a.csv").unlink()
+    with pytest.raises(InputError, match=r"1 \.txt files; YOLO labels need a data\.yaml"):
+        open_dataset(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.whole_file import first_line
 from rtmdet.data.files import files_below
 from rtmdet.data.formats.yolo import holds_labels
 from rtmdet.data.images import IMAGE_SUFFIXES
@@ -69,8 +70,7 @@ def _describe(path: Path) -> str:
 
 
 def _describe_csv(path: Path) -> str:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        head = file.readline(1000).lower().replace(" ", "").replace('"', "").replace("#", "")
+    head = first_line(path).lower().replace(" ", "").replace('"', "").replace("#", "")
     return next((text for start, text in KNOWN_CSV.items() if head.startswith(start)), KINDS[".csv"])
 
 

@@ -22,7 +22,7 @@ import yaml
 from rtmdet.core.arguments import check_choice
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import comparable
-from rtmdet.core.whole_file import read_text
+from rtmdet.core.whole_file import first_line, read_text
 from rtmdet.core.wording import shown
 from rtmdet.data.class_names import id_shift, shift_text
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
@@ -137,8 +137,8 @@ def unused_labels(layout: YoloLayout) -> list[str]:
 
 def holds_labels(path: Path) -> bool:
     """Whether the first line of a text file is a label; lists of class names or images are not label files."""
-    with suppress(OSError, ValueError), path.open(encoding="utf-8-sig", errors="replace") as file:
-        number, *sides = file.readline().split()
+    with suppress(OSError, ValueError):
+        number, *sides = first_line(path).split()
         return number.isdecimal() and len(list(map(float, sides[:4]))) == 4
     return False
 
