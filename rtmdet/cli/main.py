@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         # By its reader, as `head` does. Windows has no error of its own for that.
         without_name = error.filename is None and error.errno == errno.EINVAL and sys.platform == "win32"
-        closed = isinstance(error, BrokenPipeError) or without_name
+        closed = isinstance(error, BrokenPipeError) or (without_name and _is_closed(sys.stdout))
         if not closed:
             _print_error(refused(error))
         if error.filename is None:  # stdout is closed or full: what waits in its buffer would fail once more
@@ -146,6 +146,15 @@ class _Output:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Whether what waits in a stream can no longer be written."""
+    try:
+        stream.flush()
+    except OSError:
+        return True
+    return False
 
 
 class _Terminated(BaseException):

@@ -2,6 +2,8 @@
 
 import argparse
 import configparser
+import errno
+import io
 import os
 import re
 import signal
@@ -309,6 +311,33 @@ def test_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     monkeypatch.setattr("rtmdet.cli.info.run", interrupted)
     assert main(["info"]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
+
+
+class Closed(io.StringIO):
+    """Standard output on Windows, after its reader has ended."""
+
+    def flush(self) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    def fileno(self) -> int:
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_only_a_closed_output_ends_silently_on_windows(monkeypatch: pytest.MonkeyPatch, is_closed: bool) -> None:
+    """It has no error of its own there: another fault of the same number must not vanish."""
+
+    def fail(_: object) -> int:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("rtmdet.cli.info.run", fail)
+    monkeypatch.setattr(sys, "platform", "win32")
+    if is_closed:
+        monkeypatch.setattr(sys, "stdout", Closed())
+        assert main(["info"]) == 1
+    else:
+        with pytest.raises(OSError, match="Invalid argument"):
+            main(["info"])
 
 
 def test_interrupt_while_a_command_is_imported(
