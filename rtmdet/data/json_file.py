@@ -61,6 +61,7 @@ def check_output(
                 return
         raise InputError(f"{path} holds something else, which would be lost; give another name")
     target = path.resolve()
-    for source in inputs:
-        if source is not None and path.exists() and source.resolve() in (target, *target.parents):
+    for source in inputs if path.exists() else ():
+        # Not by the text of the paths: Data and data may be one folder.
+        if source is not None and source.exists() and any(map(source.samefile, (target, *target.parents))):
             raise InputError(f"{path} may belong to {source} and would be overwritten; give another name")

@@ -1,12 +1,14 @@
-"""The files of a folder come in one order on every system: splits and samples depend on it."""
+"""Files are the same on every system: those of a folder in one order, which splits depend on, and inputs safe."""
 
 from pathlib import Path, PurePath
 
 import pytest
 
+from rtmdet.core.errors import InputError
 from rtmdet.data.files import files_below, sorted_paths
 from rtmdet.data.formats.voc_lists import find_lists
 from rtmdet.data.formats.yolo_layout import read_layout, split_images
+from rtmdet.data.json_file import check_output
 from rtmdet.data.split_names import group_files
 from rtmdet.stream.sources import find_sources
 
@@ -53,3 +55,17 @@ def test_lists_of_voc(folder: Path) -> None:
         (folder / year / "ImageSets" / "Main").mkdir(parents=True)
         (folder / year / "ImageSets" / "Main" / "train.txt").write_text("1\n")
     assert [path.relative_to(folder).parts[0] for path in find_lists(folder, "train")] == ["C", "b"]
+
+
+def test_an_input_folder_is_known_by_another_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Data for data where the case of letters does not matter, so that no text tells it."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "labels.json").write_text("{}")
+    (tmp_path / "Data").symlink_to("data")
+    monkeypatch.setattr(Path, "resolve", Path.absolute)
+    for name in ("data", "Data"):
+        for source in (tmp_path / "data", tmp_path / "data" / "labels.json"):
+            with pytest.raises(InputError, match="would be overwritten; give another name"):
+                check_output(tmp_path / name / "labels.json", tmp_path / "none", source)
+    check_output(tmp_path / "Data" / "labels.json", tmp_path / "none", None)
+    check_output(tmp_path / "Data" / "new.json", tmp_path / "data")
