@@ -13,7 +13,8 @@ FilePath = str | os.PathLike[str]
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # of two letters at least: C:// is a drive of Windows
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')  # in the names of files on Windows
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # there, no files can have these names
+# There, no files can have these names.
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³]) *(\..*)?", re.IGNORECASE)
 _MOST_BYTES = 120  # of a name; file systems take 255
 PYTHON_CONFIG = "a Python configuration, as OpenMMLab uses"  # nothing in it is run
 
