@@ -1,6 +1,7 @@
 """From the words of a command to sources: image files, folders, glob patterns, addresses, videos and cameras."""
 
 import glob
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,7 +75,8 @@ def find_sources(words: Sequence[str], *, recursive: bool = False, skip: Path | 
         if not word.strip():
             raise InputError("'': expected the path of an image, a video or a folder, found an empty one")
         if word == "-" and not Path(word).exists():
-            raise InputError("-: expected a path: for a photo from standard input give /dev/stdin")
+            remedy = "save it in a file" if sys.platform == "win32" else "for a photo from there give /dev/stdin"
+            raise InputError(f"-: expected a path, found the sign for standard input: {remedy}")
         files = _files(user_path(word), recursive, skip, found.remarks)
         real = {file: file.resolve() for file in files}
         new = {file: folder for file, folder in files.items() if real[file] not in seen}

@@ -277,7 +277,10 @@ def test_refuses_a_score_out_of_range(infer: Command, photos: Path, score: float
 def test_standard_input_has_a_path(infer: Command) -> None:
     result = infer("-")
     assert result.returncode == 2
-    assert result.stderr == "error: -: expected a path: for a photo from standard input give /dev/stdin\n"
+    assert (
+        result.stderr
+        == "error: -: expected a path, found the sign for standard input: for a photo from there give /dev/stdin\n"
+    )
 
 
 @pytest.mark.parametrize("pattern", ["none.jpg", "*.bmp", ""])

@@ -1,5 +1,6 @@
 """Which files the words of a command name."""
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -52,6 +53,12 @@ def test_signs_of_addresses_are_letters_in_names(tmp_path: Path) -> None:
 def test_broken_addresses(word: str) -> None:
     with pytest.raises(InputError, match=r": not an address \(.+\): correct it"):
         find_sources([word])
+
+
+def test_standard_input_has_no_path_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(InputError, match=r"-: expected a path, found .* standard input: save it in a file$"):
+        find_sources(["-"])
 
 
 def test_a_folder_of_videos_names_them(tmp_path: Path) -> None:
