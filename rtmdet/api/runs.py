@@ -17,6 +17,7 @@ from rtmdet.runs.options import RunOptions
 from rtmdet.runs.train import run_training
 from rtmdet.training.log import read_log
 from rtmdet.training.records import Callback
+from rtmdet.weights.checkpoint import newest_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class TrainedRun:
     @property
     def last(self) -> Path:
         """The weights of the last epoch: report their AP."""
-        return self.folder / "last.pth"
+        return newest_file(self.folder)
 
     @property
     def best(self) -> Path:

@@ -53,7 +53,7 @@ from rtmdet.training.records import Callback
 from rtmdet.training.tensorboard import TensorBoardLog
 from rtmdet.viz.curves import CurvePicture, draw_log
 from rtmdet.viz.score_curves import ScoreCurvePicture
-from rtmdet.weights.checkpoint import has_checkpoint, newest_checkpoint
+from rtmdet.weights.checkpoint import has_checkpoint, newest_checkpoint, newest_file
 
 FOLD = re.compile(r"fold_\d+")  # the folder of one of --folds
 PICTURES = 8  # validation images that TensorBoard shows
@@ -322,7 +322,7 @@ def describe_outcome(rows: Iterable[Row], folder: Path, input_size: tuple[int, i
     # best.pth is the maximum of several validations on the same images, so its AP is biased upward; that of the last
     # epoch, which `train` always validates, is not.
     values = [float(row["AP"]) for row in rows if row["kind"] == "val"]
-    last_file, best_file = folder / "last.pth", folder / "best.pth"
+    last_file, best_file = newest_file(folder), folder / "best.pth"
     if not values:
         return f"no validation in the log of this run; weights: {last_file}"
     last, best = values[-1], max(values)

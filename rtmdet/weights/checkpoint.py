@@ -79,7 +79,7 @@ def save_checkpoint(
     content: dict[str, object] = {"state_dict": dict(model_state), "meta": _meta_to_dict(meta)}
     if training is not None:
         content["training"] = {field.name: getattr(training, field.name) for field in fields(training)}
-    part = path.with_name(path.name + ".part")
+    part, waiting = path.with_name(path.name + ".part"), path.with_name(f"{path.stem}.waiting{path.suffix}")
     try:
         with part.open("wb") as file:
             torch.save(content, file)
@@ -90,10 +90,14 @@ def save_checkpoint(
         except PermissionError as error:
             if not in_run:
                 raise
-            _wait(part, path, error)
+            replace_file(part, waiting)
+            warn_once(
+                f"warning: {path} cannot be replaced ({reason_of(error)}): close the program that has it open; until "
+                f"then the newest is {waiting.name}"
+            )
         else:
-            if in_run and _waiting(path).exists():
-                remove_file(_waiting(path))
+            if in_run and waiting.exists():
+                remove_file(waiting)
     except (OSError, RuntimeError) as error:  # torch hides a failed write in a RuntimeError
         reason = error.__context__ if isinstance(error.__context__, OSError) else error
         remains = ", the previous file is kept" if path.is_file() else ""
@@ -119,17 +123,9 @@ def _place(part: Path, path: Path, *, keep: bool) -> None:
         raise
 
 
-def _wait(part: Path, path: Path, error: PermissionError) -> None:
-    """Keep a complete file beside the one that it should replace. Raises OSError."""
-    replace_file(part, _waiting(path))
-    warn_once(
-        f"warning: {path} cannot be replaced ({reason_of(error)}): close the program that has it open; until then "
-        f"the newest is {_waiting(path).name}"
-    )
-
-
-def _waiting(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.waiting{path.suffix}")
+def newest_file(folder: Path) -> Path:
+    """The newest weights of a run, by their name; they need not be there."""
+    return folder / (WAITING if (folder / WAITING).is_file() else LAST)
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -20,7 +20,7 @@ from rtmdet.core.paths import user_path
 from rtmdet.core.whole_file import replace_file
 from rtmdet.core.wording import one_line, shortened
 from rtmdet.models.zoo import WEIGHTS
-from rtmdet.weights.checkpoint import LAST
+from rtmdet.weights.checkpoint import LAST, newest_file
 
 TIMEOUT = 30.0  # seconds without an answer or a byte
 CHUNK = 1 << 20  # bytes
@@ -62,10 +62,10 @@ def _no_run(folder: Path) -> InputError:
 
 
 def place_of(name_or_path: str | Path) -> Path | None:
-    """The file of an existing path; of a folder the last.pth that it should have; None for what is no path."""
+    """The file of an existing path; of a folder the `newest_file` that it should have; None for what is no path."""
     path = user_path(name_or_path)
     if os.path.isdir(path):  # also for a text that no path can be
-        return path / LAST  # not best.pth: it was chosen on the very images that would measure it
+        return newest_file(path)  # not best.pth: it was chosen on the very images that would measure it
     return path if os.path.exists(path) else None
 
 

@@ -18,6 +18,7 @@ from rtmdet.training.engine import Plan, Trainer
 from rtmdet.training.interruption import Interrupted
 from rtmdet.training.records import StepRecord
 from rtmdet.weights.checkpoint import CheckpointMeta, has_checkpoint, newest_checkpoint, read_training_checkpoint
+from rtmdet.weights.download import resolve
 
 
 class Interruption(Recorder):
@@ -297,6 +298,7 @@ def test_a_checkpoint_that_another_program_holds_does_not_end_the_run(
     assert capsys.readouterr().out.count(line) == 1
     path, fault = newest_checkpoint(tmp_path)
     assert (path.name, fault) == ("last.pth" if held == "best.pth" else waiting, None)
+    assert resolve(tmp_path) == path
     assert read_training_checkpoint(path)[1].epoch == PLAN.epochs
     resumed.save_state()  # nothing is held any more
     resumed.validate()
