@@ -78,7 +78,7 @@ def test_a_name_may_be_as_long_as_names_can_be(tmp_path: Path) -> None:
     [
         ("none", "none: no such picture; check the path"),
         ("", ": expected a file, found a folder; name the picture in it"),
-        ("a\0b", "the picture cannot be read \\(embedded null byte\\)"),
+        ("a\0b", "the picture cannot be read \\(.*embedded null"),
         ("x" * 5000, "xxx[.]{3}: the picture cannot be read \\(File name too long\\)"),
     ],
 )

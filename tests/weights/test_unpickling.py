@@ -140,7 +140,7 @@ ATTACKS = {
     "posix.system": lambda sentinel: Malicious(os.system, f"touch {sentinel}"),
     "builtins.eval": lambda sentinel: Malicious(eval, f"open({str(sentinel)!r}, 'w')"),
     "builtins.exec": lambda sentinel: Malicious(exec, f"open({str(sentinel)!r}, 'w')"),
-    "io.open": lambda sentinel: Malicious(open, str(sentinel), "w"),
+    f"{open.__module__}.open": lambda sentinel: Malicious(open, str(sentinel), "w"),
     "builtins.__import__": lambda sentinel: Malicious(builtins.__import__, "os"),
     "importlib.import_module": lambda sentinel: Malicious(importlib.import_module, "os"),
     "torch.hub.load": lambda sentinel: Malicious(torch.hub.load, str(sentinel), "x"),
