@@ -141,11 +141,20 @@ def _place_label(
     return None
 
 
+def _shorten_label(text: str, width: int, scale: float, thickness: int) -> str:
+    """As `shorten_text`, but a score at the end stays."""
+    name, _, score = text.rpartition(" ")
+    if not name or not score.replace(".", "").isdecimal():
+        return shorten_text(text, width, scale, thickness)
+    taken = cv2.getTextSize(f" {score}", FONT, scale, thickness)[0][0]
+    return f"{shorten_text(name, width - taken, scale, thickness)} {score}"
+
+
 def _candidates(size: tuple[int, int], box: np.ndarray, text: str, capital: float) -> Iterator[_Label]:
     """Candidate places for a label, best first: above the box, below it, inside if it hides little of the object."""
     height, width = size
     scale, thickness, margin = _type(capital)
-    text = shorten_text(text, width - 2 * margin, scale, thickness)
+    text = _shorten_label(text, width - 2 * margin, scale, thickness)
     (text_width, text_height), descent = cv2.getTextSize(text, FONT, scale, thickness)
     wide, high = text_width + 2 * margin, text_height + descent + 2 * margin
     sides = zip(box.tolist(), (width, height, width, height), strict=True)

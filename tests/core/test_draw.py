@@ -167,6 +167,20 @@ def test_labels_can_be_hidden() -> None:
     assert changed(gray(), labeled)[1] < 50
 
 
+def test_a_label_that_is_too_long_keeps_its_score() -> None:
+    """Also the shortest names do; what fits is not changed."""
+    labels = [
+        _place_label((120, 160), np.array([20, 60, 60, 90]), text, []) for text in ("x" * 60 + " 0.87", "x 0.87")
+    ]
+    assert all(label is not None and label.width <= 160 for label in labels)
+    assert [label.text.split()[-1] for label in labels if label is not None] == ["0.87", "0.87"]
+    assert labels[0] is not None
+    assert labels[0].text.startswith("xxx")
+    assert "... " in labels[0].text
+    assert labels[1] is not None
+    assert labels[1].text == "x 0.87"
+
+
 def test_text_contrasts_with_its_ground() -> None:
     """WCAG asks for 4.5 of small text; near-black on a color halfway between has a little less."""
     assert sum(contrasting((255, 255, 0))) < 100

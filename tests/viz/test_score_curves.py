@@ -1,5 +1,6 @@
 """The picture of F1 over the score: who is named, and when it is drawn."""
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,11 @@ def test_a_picture_that_cannot_be_written_is_an_input_error(tmp_path: Path, name
     (tmp_path / "folder").write_text("a file")
     with pytest.raises(InputError, match=words):
         draw_score_curves([row("cat")], tmp_path / name)
+
+
+def test_letters_of_any_script_give_no_warning(tmp_path: Path) -> None:
+    """matplotlib's own font lacks most of them: a font of the system has them, or they are drawn as squares."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_score_curves([row("血球", 3), row("कोशिका", 2)], tmp_path / "f1.png")
+    assert (tmp_path / "f1.png").stat().st_size > 10_000

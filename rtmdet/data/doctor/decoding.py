@@ -44,8 +44,8 @@ def in_decoding_processes(work: Callable[[Item], Result], items: Sequence[Item])
             yield from pool.map(work, items, chunksize=_SHARE // 4)
     except BrokenProcessPool as error:
         raise InputError(
-            "a process that decodes images ended: what it printed says why; without that, the memory may be full: "
-            "close other programs, or check without decoding"
+            "a process that decodes images ended, perhaps as the memory is full: close other programs, or check "
+            "without decoding"
         ) from error
 
 

@@ -88,7 +88,7 @@ def test_standard_error_is_replaced_before_opencv_is_loaded() -> None:
 
 
 def test_a_process_that_ends_while_it_decodes_is_one_line() -> None:
-    with pytest.raises(InputError, match=r"a process that decodes images ended: .* or check without decoding"):
+    with pytest.raises(InputError, match=r"a process that decodes images ended, .* or check without decoding"):
         list(in_decoding_processes(os._exit, [1]))
 
 
