@@ -3,6 +3,7 @@
 Legend: H, W height and width of a sample's image, N its boxes.
 """
 
+import ctypes
 import json
 import multiprocessing
 from collections import OrderedDict
@@ -12,6 +13,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from rtmdet.core.memory_file import MemoryFile
 from rtmdet.core.structures import ImageMeta, Instances, Sample
 
 Value = TypeVar("Value")
@@ -54,8 +56,10 @@ class SharedSamples:
         self._slots = slots
         self._locks = [multiprocessing.Lock() for _ in range(min(slots, _LOCKS))]
         self._size = -(-size // 8) * 8  # keeps the numbers aligned
-        # Python puts it on disk where /dev/shm, often 64 MB in a container, has no room for it.
-        self._memory = RawArray("B", slots * self._size)
+        try:
+            self._memory: MemoryFile | ctypes.Array = MemoryFile(slots * self._size)
+        except OSError:  # Python then takes the disk where /dev/shm has no room
+            self._memory = RawArray("B", slots * self._size)
 
     def get(self, key: int, make: Callable[[int], Sample]) -> Sample:
         """The sample of a key in memory of its own, made by `make(key)` if its slot does not hold it.
@@ -64,7 +68,8 @@ class SharedSamples:
         """
         number = key % self._slots
         with self._locks[number % len(self._locks)]:
-            slot = np.frombuffer(self._memory, np.uint8, self._size, number * self._size)
+            memory = self._memory.bytes if isinstance(self._memory, MemoryFile) else memoryview(self._memory)
+            slot = np.frombuffer(memory, np.uint8, self._size, number * self._size)
             if slot[:8].view(np.int64)[0] == key + 1:
                 return _unpack(bytearray(slot[: _packed_size(slot)]))
             sample = make(key)

@@ -119,6 +119,7 @@ class Trainer:
         Raises Interrupted after SIGTERM or SIGINT, with everything saved; InputError if a loss is not finite,
         or for a fault of the data, with everything saved.
         """
+        self.loader.is_stopped = self._signals.noted
         with self._signals.watching():
             for callback in self.callbacks:
                 callback.on_start(self.model, self.averaged)

@@ -25,6 +25,10 @@ class SignalWatch:
     def __init__(self) -> None:
         self.received = 0
 
+    def noted(self) -> bool:
+        """Whether a signal came."""
+        return self.received > 0
+
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Note signals until the end of the block."""

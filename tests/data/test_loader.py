@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -266,6 +267,60 @@ class _Dying(EvaluationSamples):
 
     def __getitem__(self, key: int) -> Sample:
         os._exit(1)
+
+
+class _Unsendable(EvaluationSamples):
+    """Samples that cannot be pickled, as for lack of memory."""
+
+    def __getitem__(self, key: int) -> Sample:
+        return replace(super().__getitem__(key), meta=lambda: None)  # type: ignore[arg-type]
+
+
+class _Late(TrainingSamples):
+    """Samples that come after seconds, as from a network drive that does not answer."""
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        time.sleep(3)
+        return super().__getitem__(key)
+
+
+def test_a_batch_that_cannot_be_sent_is_one_line(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Python's queue drops it and goes on; the training then waited forever."""
+    data = CocoDataset(folder / "annotations.json", folder, training=False)
+    loader = EvaluationLoader(_Unsendable(data, input_size=(32, 64)), batch_size=2, workers=1)
+    with pytest.raises(InputError, match=r"\Aa process that loads images ended [^\n]*\Z"):
+        list(loader)
+    assert re.fullmatch(r"error: a batch of images cannot be sent \(.*pickle.*\)\n", capfd.readouterr().err)
+
+
+@pytest.mark.parametrize("files_in_memory", [True, False])
+def test_batches_of_processes_are_equal_and_need_no_shared_folder(
+    folder: Path, files_in_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/dev/shm has 64 MB in a container by default."""
+    if not files_in_memory:  # all but Linux
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    for alone, sent in zip(training_loader(folder), training_loader(folder, workers=2), strict=True):
+        assert torch.equal(sent.images, alone.images)
+        assert sent.images.stride() == alone.images.stride()
+        assert sent.metas == alone.metas
+        for expected, found in zip(alone.targets, sent.targets, strict=True):
+            assert torch.equal(found.boxes, expected.boxes)
+            assert torch.equal(found.labels, expected.labels)
+        sent.images.add_(1)  # it is this process's own
+        in_folder = [sent.images.is_shared(), *(target.boxes.is_shared() for target in sent.targets)]
+        assert any(in_folder) is not files_in_memory
+
+
+def test_a_wait_for_a_batch_ends_at_a_signal(folder: Path) -> None:
+    data = CocoDataset(folder / "annotations.json", folder, training=True)
+    loader = TrainingLoader(_Late(data, input_size=(32, 32), seed=0, stage2_start=1), batch_size=1, workers=1)
+    assert len(list(loader)) == 5, "waiting in turns loses nothing"
+    loader.is_stopped = lambda: True
+    began = time.monotonic()
+    with pytest.raises(InputError, match="the wait for images was ended"):
+        next(iter(loader))
+    assert time.monotonic() - began < 2
 
 
 def test_a_loader_process_that_dies_is_one_line(folder: Path) -> None:

@@ -2,14 +2,26 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
-from training.small_run import META, PLAN, Recorder, SmallDetector, assert_equal, make_trainer, metrics
+from training.small_run import (
+    BATCHES,
+    META,
+    PLAN,
+    RandomLoader,
+    Recorder,
+    SmallDetector,
+    assert_equal,
+    make_trainer,
+    metrics,
+)
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.structures import Batch
@@ -442,3 +454,24 @@ def test_a_checkpoint_with_other_groups_of_parameters_is_of_an_earlier_version(t
     with pytest.raises(InputError, match="with other parameter groups: start a new") as caught:
         resumed.resume(path)
     assert str(caught.value).startswith(f"{path}: saved by an earlier version")
+
+
+class _SilentLoader(RandomLoader):
+    """Gets a signal before its third batch, which never comes."""
+
+    is_stopped: Callable[[], bool]
+
+    def all_batches(self) -> Iterator[Batch]:
+        yield from islice(super().all_batches(), 2)
+        send(signal.SIGTERM)()
+        while not self.is_stopped():
+            time.sleep(0.01)
+        raise InputError("the wait for images was ended")
+
+
+def test_a_signal_ends_the_wait_for_a_batch(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    trainer.loader = _SilentLoader(BATCHES)  # type: ignore[assignment]
+    with pytest.raises(Interrupted):
+        trainer.run()
+    assert read_training_checkpoint(tmp_path / "last.pth")[2].step == 2
