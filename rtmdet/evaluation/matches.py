@@ -9,11 +9,12 @@ P pairs of a detection and an object that overlap, T IoU thresholds.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from pycocotools import mask
-from pycocotools.coco import COCO
+
+if TYPE_CHECKING:  # what runs exported files, and reads the thresholds of score curves, needs no pycocotools
+    from pycocotools.coco import COCO
 
 COCO_MOST = 100  # detections of a class in an image that COCO's metrics count
 COCO_IOUS = tuple(np.linspace(0.5, 0.95, 10).tolist())  # with COCO's last digits
@@ -49,7 +50,7 @@ class _Objects(NamedTuple):
 
 
 def match_detections(
-    coco: COCO, category_ids: Sequence[int], found: Mapping[int, np.ndarray], ious: Sequence[float], *, most: int
+    coco: "COCO", category_ids: Sequence[int], found: Mapping[int, np.ndarray], ious: Sequence[float], *, most: int
 ) -> tuple[ClassMatches, ...]:
     """The matches of each class, by rising category id; `most` detections of a class in an image count.
 
@@ -92,7 +93,7 @@ def detection_table(
     return np.column_stack([indices, rows[:, :5], np.array(categories)[rows[:, 5].astype(np.int64)]])
 
 
-def _objects(coco: COCO, images: Mapping[int, int], categories: Mapping[int, int]) -> _Objects:
+def _objects(coco: "COCO", images: Mapping[int, int], categories: Mapping[int, int]) -> _Objects:
     entries = [annotation for annotation in coco.anns.values() if annotation["category_id"] in categories]
     groups = np.array(
         [
@@ -114,6 +115,8 @@ def _outside(areas: np.ndarray) -> np.ndarray:
 
 def _overlaps(boxes: np.ndarray, groups: np.ndarray, objects: _Objects, least: float) -> list[np.ndarray]:
     """Detection, object and IoU of each pair in one group with an IoU of at least `least`: (P,) each."""
+    from pycocotools import mask
+
     pairs = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
     both = np.intersect1d(groups, objects.groups)
     bounds = [np.searchsorted(sorted_groups, [both, both + 1]).tolist() for sorted_groups in (groups, objects.groups)]
