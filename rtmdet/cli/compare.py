@@ -2,11 +2,17 @@
 
 import argparse
 
+from rtmdet.core.paths import user_path
+from rtmdet.data.json_file import check_output, write_json
 from rtmdet.measuring.compare import compare
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print AP of both, the difference with its interval, and the verdict; returns 0."""
+    if arguments.json is not None:
+        runs = user_path(arguments.run_a), user_path(arguments.run_b)
+        given = [run for run in runs if run.is_file()]  # into the folder of a run, it may be written
+        check_output(arguments.json, *given, arguments.annotations, arguments.images, earlier=is_comparison)
     found = compare(
         arguments.run_a,
         arguments.run_b,
@@ -19,4 +25,12 @@ def run(arguments: argparse.Namespace) -> int:
         backend=arguments.backend,
     )
     print(found)
+    if arguments.json is not None:
+        write_json(arguments.json, found.to_dict(), indent=1)
+        print(f"numbers: {arguments.json}")
     return 0
+
+
+def is_comparison(content: object) -> bool:
+    """Whether this is the JSON of an earlier comparison, which another one may replace."""
+    return isinstance(content, dict) and "verdict" in content

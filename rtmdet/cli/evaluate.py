@@ -1,12 +1,14 @@
 """`rtmdet evaluate`: the 12 COCO metrics of a detector on annotated images."""
 
 import argparse
+import sys
 
 from rtmdet.api.detectors import draw_mistakes, evaluate
 from rtmdet.cli.model_options import check_views, choose_windows, load_detector
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import check_new_folder, user_path
-from rtmdet.data.json_file import check_output
+from rtmdet.data.json_file import check_output, write_json
+from rtmdet.evaluation.coco import metric_text
 from rtmdet.measuring.measure import describe_interval, describe_settings
 from rtmdet.runs.settings.own_data import DEFAULT_WEIGHTS
 from rtmdet.viz.figures import SUFFIXES
@@ -19,8 +21,15 @@ def are_detections(content: object) -> bool:
     return isinstance(content, list) and all(isinstance(entry, dict) and keys <= entry.keys() for entry in content)
 
 
+def are_numbers(content: object) -> bool:
+    """Whether the content of a JSON file is what --json writes."""
+    return isinstance(content, dict) and {"metrics", "sha256"} <= content.keys()
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Print the 12 metrics and the table of classes; returns 0."""
+    """Print the 12 metrics and the table of classes; returns 0, or 1 if AP is below --min-ap."""
+    if arguments.min_ap is not None and not 0 <= arguments.min_ap <= 1:
+        raise InputError(f"--min-ap {arguments.min_ap:g}: expected a number from 0 to 1")
     if arguments.run_folder is not None:
         if arguments.weights is not None:
             raise InputError(f"{arguments.run_folder} and --weights {arguments.weights}: expected one of them")
@@ -35,6 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
         check_output(arguments.f1, data, arguments.images, one if one.is_file() else None, suffixes=SUFFIXES)
     if arguments.out is not None:
         check_output(arguments.out, data, user_path(arguments.weights), earlier=are_detections)
+    if arguments.json is not None:
+        one = user_path(arguments.weights)
+        check_output(arguments.json, data, arguments.images, one if one.is_file() else None, earlier=are_numbers)
     if arguments.mistakes is not None:
         check_new_folder(arguments.mistakes, "--mistakes")
     detector = load_detector(arguments, half=arguments.half)
@@ -67,4 +79,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         found.evaluator.write_results(arguments.out)
         print(f"detections: {arguments.out}")
+    if arguments.json is not None:
+        write_json(arguments.json, found.to_dict(interval=not arguments.no_interval), indent=1)
+        print(f"numbers: {arguments.json}")
+    if arguments.min_ap is not None and found.ap < arguments.min_ap:
+        print(f"AP {metric_text(found.ap)} is below --min-ap {arguments.min_ap:g}", file=sys.stderr)
+        return 1
     return 0

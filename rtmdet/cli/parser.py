@@ -163,6 +163,8 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
                         help="count missed objects, false boxes and confused classes at the score thresholds, "
                         "and draw the images with most of them into this new folder")  # fmt: skip
     parser.add_argument("--out", type=as_path, help="write the detections as COCO results JSON")
+    parser.add_argument("--json", type=as_path, help="write all numbers, the settings and the SHA-256 of the weights")
+    parser.add_argument("--min-ap", type=float, metavar="AP", help="exit with 1 if AP is lower (0 .. 1)")
 
 
 def _add_compare(commands: argparse._SubParsersAction) -> None:
@@ -179,6 +181,7 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--backend", choices=EVALUATION_BACKENDS, help="library that computes the metrics (default pycocotools)"
     )
+    parser.add_argument("--json", type=as_path, help="write all numbers, the difference and the verdict")
     add_shared(parser, "--device")
 
 

@@ -49,6 +49,13 @@ class ClassMetrics:
     ap50: float
     curve: ScoreCurve | None = None
 
+    def to_dict(self) -> dict[str, str | float | None]:
+        """The row of the table by name; from the threshold on None without a curve."""
+        curve = self.curve
+        chosen = (None,) * 4 if curve is None else (curve.threshold, *curve.chosen, curve.best)
+        numbers = dict(zip(("threshold", "precision", "recall", "f1"), chosen, strict=True))
+        return {"name": self.name, "objects": self.objects, "ap": self.ap, "ap50": self.ap50, **numbers}
+
 
 @dataclass(frozen=True, slots=True)
 class CocoMetrics:

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pycocotools.coco import COCO
 
+from rtmdet import __version__
 from rtmdet.config.schema import EvaluationConfig, SplitConfig
 from rtmdet.core.arguments import TorchDevice, checked
 from rtmdet.core.console import say
@@ -25,7 +26,7 @@ from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, metric_text
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
 from rtmdet.measuring.ground_truth import open_coco, stored_split
-from rtmdet.measuring.measure import Loading, describe_settings, run_detector, settings_of
+from rtmdet.measuring.measure import Loading, describe_settings, identify_file, run_detector, settings_of
 from rtmdet.measuring.results_file import POOLED_ANNOTATIONS, POOLED_DETECTIONS, read_results
 from rtmdet.weights.download import resolve
 
@@ -75,6 +76,24 @@ class Comparison:
         if not sign:
             return f"inconclusive with {self.images} {'image' if self.images == 1 else 'images'}"
         return f"B is {'better' if sign > 0 else 'worse'}"
+
+    def to_dict(self) -> dict[str, object]:
+        """All numbers as for JSON."""
+        sides = [
+            {**identify_file(path), "input_size": size, "metrics": metrics.to_dict(),
+             "classes": [row.to_dict() for row in metrics.classes]}
+            for path, size, metrics in zip(self.paths, self.input_sizes, self.metrics, strict=True)
+        ]  # fmt: skip
+        return {
+            "version": __version__,
+            "annotations": str(self.annotations),
+            "images": self.images,
+            "a": sides[0],
+            "b": sides[1],
+            "difference": self.difference if min(metrics.ap for metrics in self.metrics) >= 0 else None,
+            "interval": None if self.interval is None else asdict(self.interval),
+            "verdict": self.verdict,
+        }
 
     def __str__(self) -> str:
         names = shortened([row.name for row in self.metrics[0].classes])

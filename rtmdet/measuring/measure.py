@@ -1,11 +1,14 @@
 """Measuring a model on validation images, for train, evaluate and compare."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
+from rtmdet import __version__
 from rtmdet.config.file import parse_config
 from rtmdet.config.schema import EVALUATION_BACKENDS, EvaluationConfig
 from rtmdet.core.backend import Backend, Selection, detect
@@ -172,13 +175,15 @@ class Evaluation:
     settings: EvaluationConfig
     origin: str  # of the settings
     thresholds: tuple[float, ...]  # the score threshold of each class, of the detector
+    weights: Path | None  # its file, if it has one
+    input_size: tuple[int, int]  # (H, W)
 
     @property
     def ap(self) -> float:
         """AP over IoU 0.50:0.95; -1 if the images have no objects."""
         return self.metrics.ap
 
-    @property
+    @cached_property
     def interval(self) -> Interval | None:
         """The 95 % interval of AP, by bootstrap over the images; None with too few images."""
         return interval(self.matches)
@@ -204,6 +209,20 @@ class Evaluation:
         """What is missed, false or confused at the score thresholds."""
         return self.evaluator.mistakes(self.thresholds)
 
+    def to_dict(self, *, interval: bool = True) -> dict[str, object]:
+        """All numbers as for JSON; with `interval` also the 95 % interval of AP, which takes seconds."""
+        return {
+            "version": __version__,
+            **identify_file(self.weights),
+            "input_size": list(self.input_size),
+            "images": self.images,
+            "detections": self.evaluator.detection_count,
+            "settings": asdict(self.settings),
+            "metrics": self.metrics.to_dict(),
+            "interval": asdict(self.interval) if interval and self.interval is not None else None,
+            "classes": [row.to_dict() for row in self.metrics.classes],
+        }
+
     def __str__(self) -> str:
         return format_metrics(self.metrics)
 
@@ -228,7 +247,23 @@ def evaluate_detector(
     settings = replace(settings, backend=loading.backend or settings.backend)
     evaluator = run_detector(detector, dataset, settings, loading, tiling, augmented=augmented)
     metrics, matches = evaluator.evaluate_with_matches()
-    return Evaluation(metrics, tuple(matches), evaluator, dataset, settings, origin, detector.thresholds())
+    return Evaluation(
+        metrics,
+        tuple(matches),
+        evaluator,
+        dataset,
+        settings,
+        origin,
+        detector.thresholds(),
+        detector.path,
+        detector.input_size,
+    )
+
+
+def identify_file(weights: Path | None) -> dict[str, str | None]:
+    """The path of a file of weights or detections, and its SHA-256; None without a file."""
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights is not None and weights.is_file() else None
+    return {"weights": None if weights is None else str(weights), "sha256": digest}
 
 
 def letterboxes_of(batch: Batch) -> list[Letterbox]:

@@ -61,7 +61,8 @@ def test_results_files_need_no_images(
     truth: Path, tmp_path: Path, command: Command, shifts: tuple[float, float], verdict: str
 ) -> None:
     a, b = (write_results(tmp_path / f"{n}.json", truth, shift) for n, shift in enumerate(shifts))
-    result = command("compare", a, b, "--annotations", truth)
+    numbers = tmp_path / "numbers.json"
+    result = command("compare", a, b, "--annotations", truth, "--json", numbers)
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert lines[0] == f"20 images of {truth}, classes: cat, dog"
@@ -77,6 +78,13 @@ def test_results_files_need_no_images(
     assert difference == pytest.approx(ap[1] - ap[0], abs=0.0011)
     assert low - 0.001 <= difference <= high + 0.001
     assert lines[4] == f"verdict: {verdict}"
+    found = json.loads(numbers.read_text())
+    assert (found["verdict"], found["images"], found["a"]["weights"]) == (verdict, 20, str(a))
+    assert found["b"]["metrics"]["AP"] - found["a"]["metrics"]["AP"] == pytest.approx(found["difference"])
+    assert round(found["interval"]["low"], 3) == low
+    assert len(found["a"]["classes"]) == 2
+    refused = command("compare", a, b, "--annotations", truth, "--json", a)
+    assert refused.stderr == f"error: {a} holds something else, which would be lost; give another name\n"
 
 
 def test_what_files_of_detections_lack_and_what_is_repaired_is_said(

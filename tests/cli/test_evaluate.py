@@ -1,5 +1,6 @@
 """`rtmdet evaluate`: the 12 numbers, the results file, and the numbers of a known detector."""
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -23,7 +24,8 @@ from rtmdet.core.nms import NmsSettings
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.coco.file import read_coco
 from rtmdet.data.formats.yolo import write_yolo
-from rtmdet.evaluation.coco import BACKENDS, NAMES
+from rtmdet.evaluation.coco import BACKENDS, NAMES, ClassMetrics
+from rtmdet.evaluation.score_curve import ScoreCurve
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 
@@ -61,6 +63,45 @@ def test_prints_the_12_numbers_and_writes_results(words: list[object], tmp_path:
         assert len(entry["bbox"]) == 4
         assert min(entry["bbox"][2:]) > 0
         assert 0 <= entry["score"] <= 1
+
+
+def test_all_numbers_as_json(words: list[object], checkpoint: Path, tmp_path: Path, command: Command) -> None:
+    path = tmp_path / "numbers.json"
+    for more in ([], ["--no-interval"]):  # the second replaces the file of the first
+        result = command(*words, "--json", path, *more)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout.splitlines()[-1] == f"numbers: {path}"
+    found = json.loads(path.read_text())
+    assert {name: round(value, 3) for name, value in found["metrics"].items()} == numbers(result)
+    assert found["sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert (found["weights"], found["version"]) == (str(checkpoint), rtmdet.__version__)
+    assert (found["images"], found["input_size"], found["interval"]) == (3, [64, 64], None)
+    assert f", {found['detections']} detections:" in result.stdout
+    assert found["settings"]["nms_pre"] == 30000
+    (row,) = found["classes"]
+    assert list(row) == ["name", "objects", "ap", "ap50", "threshold", "precision", "recall", "f1"]
+    assert row["ap"] == found["metrics"]["AP"]
+    path.write_text("{}")
+    assert "holds something else" in command(*words, "--json", path).stderr
+
+
+def test_numbers_of_a_class_are_those_of_the_table() -> None:
+    curve = ScoreCurve((0.25,) * 999, (0.75,) * 999, threshold=0.4)
+    expected = {"threshold": 0.4, "precision": 0.25, "recall": 0.75, "f1": 0.375}
+    assert ClassMetrics("cat", 7, 0.5, 0.6, curve).to_dict() == {
+        "name": "cat", "objects": 7, "ap": 0.5, "ap50": 0.6, **expected
+    }  # fmt: skip
+    assert ClassMetrics("cat", 0, -1, -1).to_dict().keys() >= expected.keys()
+
+
+@pytest.mark.parametrize(("least", "code"), [("0", 0), ("1", 1), ("1.5", 2), ("nan", 2)])
+def test_too_low_an_ap_has_an_exit_code(words: list[object], command: Command, least: str, code: int) -> None:
+    result = command(*words, "--no-interval", "--min-ap", least)
+    assert result.returncode == code
+    if code == 1:
+        assert re.fullmatch(r"AP \d\.\d{3} is below --min-ap 1\n", result.stderr)
+    if code == 2:
+        assert result.stderr == f"error: --min-ap {least}: expected a number from 0 to 1\n"
 
 
 def find_everything(monkeypatch: pytest.MonkeyPatch, split: Path, *, lost: int = 0) -> None:
