@@ -49,6 +49,7 @@ def describe_file(weights: "LoadedWeights") -> list[tuple[str, str]]:
         ("input", describe_sizes(weights)),
         *([] if count is None else describe_facts(weights.facts)),
         ("epoch", "" if weights.epoch is None else str(weights.epoch)),
+        ("made with", weights.made_with),
         *([("not applied", ", ".join(weights.unapplied))] if weights.unapplied else []),
         ("batch norms", "with running statistics" if weights.has_statistics else WITHOUT_STATISTICS),
     ]

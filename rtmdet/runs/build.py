@@ -30,6 +30,7 @@ from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms
 from rtmdet.models.timm_backbone import TimmBackbone, freeze_unused
 from rtmdet.models.zoo import SIZES
 from rtmdet.runs.folder import stored_text
+from rtmdet.runs.provenance import describe_maker
 from rtmdet.runs.settings.norm_choice import recalibrate_norms
 from rtmdet.runs.validation import Validation, chooses_input_size
 from rtmdet.runs.weights_file import load_first_weights, starts_from_detector
@@ -170,6 +171,7 @@ def build_trainer(
                 config=stored_text(config),
             ),
             trained_size=config.data.input_size,
+            made_with="" if resumed else describe_maker(config, device),
         ),
         frozen=frozen,
     )

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from rtmdet.runs.folder import (
 )
 from rtmdet.runs.folds import cross_validate
 from rtmdet.runs.options import RunOptions
+from rtmdet.runs.provenance import describe_resumed
 from rtmdet.runs.settings.own_data import NO_WEIGHTS, OwnData, check_keys, resumed_configuration
 from rtmdet.runs.settings.own_splits import report_changes
 from rtmdet.runs.time.estimate import Course, DurationEstimate
@@ -256,6 +258,8 @@ def resume_newest(trainer: Trainer, folder: Path) -> None:
     if fault is not None:
         say(f"{fault}; continuing from the previous checkpoint, {path}")
     before = trainer.resume(path)
+    made_with = describe_resumed(before.made_with, trainer.stepper.device)
+    trainer.meta = replace(trainer.meta, made_with=made_with)
     changed = differences(before.facts.config, trainer.meta.facts.config)
     done, epochs = trainer.epoch, trainer.plan.epochs
     if done > epochs:

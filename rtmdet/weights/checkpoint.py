@@ -42,6 +42,7 @@ class CheckpointMeta:
     iteration: int = 0  # finished iterations
     trained_size: tuple[int, int] | None = None  # (H, W) in training; None: input_size
     openmmlab_config: str = ""  # Python text for mmdet, written as `cfg` and never read here; empty: left out
+    made_with: str = ""  # programs, machine, date and first weights of the run; for information
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,6 +194,7 @@ def parse_meta(meta: Mapping[str, Any], path: Path) -> CheckpointMeta:
             epoch=int(meta["epoch"]),
             iteration=int(meta["iteration"]),
             trained_size=None if trained is None else as_pair(trained),
+            made_with=str(meta.get("made_with", "")),
         )
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         what = str(error) if isinstance(error, InputError) else f"{type(error).__name__} {error}"
@@ -212,5 +214,6 @@ def _meta_to_dict(meta: CheckpointMeta) -> dict[str, object]:
         **{name: facts[name] for name in ("config", "score_thresholds")},
         "epoch": meta.epoch,
         "iteration": meta.iteration,
+        "made_with": meta.made_with,
         **({"cfg": meta.openmmlab_config} if meta.openmmlab_config else {}),
     }

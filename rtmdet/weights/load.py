@@ -53,6 +53,7 @@ class LoadedWeights:
     sized: bool = True  # False: the input size is not stored, but the usual one
     trained_size: tuple[int, int] | None = None  # (H, W) in training, if it differs
     epoch: int | None = None  # finished epochs of the training, if stored
+    made_with: str = ""  # programs, machine, date and first weights of the training, if stored
     origin: str = "tensors without metadata"  # the program that wrote the file
     unapplied: tuple[str, ...] = ()  # settings for tests in OpenMMLab's configuration that are not applied here
     other_network: str = ""  # the setting there that makes tensors differ from those of a published size, if any
@@ -133,6 +134,7 @@ def read_checkpoint(path: Path) -> LoadedWeights:
             tensors,
             meta.facts,
             trained_size=meta.trained_size,
+            made_with=meta.made_with,
             epoch=meta.epoch if meta.epoch or meta.iteration else None,  # both 0: of a detector in memory
             origin="a checkpoint of this package",
         )

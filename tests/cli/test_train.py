@@ -1,7 +1,9 @@
 """`rtmdet train`: what a run writes and prints, and how it is taken up again."""
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,10 +21,12 @@ import yaml
 from forks import start_command
 from training.small_run import Recorder
 
+import rtmdet
 from rtmdet.config.file import load_config
 from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import NAMES, metric_text
 from rtmdet.runs.folder import load_run
+from rtmdet.runs.provenance import describe_maker
 from rtmdet.runs.train import train_run
 from rtmdet.training.interruption import Interrupted
 from rtmdet.training.log import read_log
@@ -135,6 +139,26 @@ def test_resumed_run_goes_on(again: list[object], tmp_path: Path, command: Comma
     assert read_training_checkpoint(tmp_path / "run" / "last.pth")[1].epoch == 3
     assert load_config(tmp_path / "run" / "config.yaml").train.epochs == 3
     assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+
+
+def test_a_run_says_what_made_it(again: list[object], checkpoint: Path, tmp_path: Path, command: Command) -> None:
+    """The first start and the last resumption, with the weights of the first."""
+
+    def made_with() -> str:
+        shown = command("info", tmp_path / "run" / "last.pth").stdout
+        return shown.partition("\nmade with")[2].partition("\n")[0].strip()
+
+    machine = (
+        rf"rtmdet {re.escape(rtmdet.__version__)}, torch {re.escape(torch.__version__)}, numpy [\d.]+, "
+        r"Python [\d.]+, cpu, processes: 1, threads of each: \d+, \d{4}-\d\d-\d\d \d\d:\d\d UTC"
+    )
+    assert re.fullmatch(rf"{machine}, from random weights", first := made_with())
+    for epochs in (3, 4):
+        assert command(*again, "--resume", "--set", f"train.epochs={epochs}").returncode == 0
+    assert re.fullmatch(rf"{re.escape(first)}; resumed with {machine}", made_with())
+    config = load_config(tmp_path / "run" / "config.yaml", [f"model.weights={checkpoint}"])
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert describe_maker(config, torch.device("cpu")).endswith(f"from weights with SHA-256 {digest}")
 
 
 def test_resuming_a_finished_run_leaves_it_as_it_is(again: list[object], tmp_path: Path, command: Command) -> None:

@@ -22,7 +22,8 @@ from rtmdet.weights.checkpoint import (
 )
 
 META = CheckpointMeta(
-    ModelFacts(
+    made_with="rtmdet 1.2.3, on a machine",
+    facts=ModelFacts(
         ("cat", "dog"),
         (320, 640),
         size="tiny",
@@ -107,6 +108,7 @@ def test_layout_is_the_one_that_other_tools_read(tmp_path: Path, model: nn.Modul
         "config": "train:\n  epochs: 3\n",
         "epoch": 2,
         "iteration": 40,
+        "made_with": META.made_with,
         "score_thresholds": [0.4, 0.25],
     }
 
