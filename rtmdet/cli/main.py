@@ -10,10 +10,11 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 import typing
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 from types import FrameType
 from typing import TextIO
 
@@ -21,9 +22,11 @@ from rtmdet.cli.missing_packages import missing_package
 from rtmdet.cli.parser import build_parser
 from rtmdet.cli.unknown_words import unknown_command, unknown_options
 from rtmdet.core.errors import InputError, escaped
-from rtmdet.core.processes import handled_signals, started_processes, started_rank
+from rtmdet.core.processes import handled_signals, hangup, started_processes, started_rank
 from rtmdet.core.whole_file import refused
 from rtmdet.core.wording import messages_for_commands, one_line
+
+REPEATED = 0.1  # seconds until a signal that was discarded is repeated
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = None if sys.stdout is None else typing.cast(TextIO, _Output(sys.stdout))  # None: it is closed
     try:
         _check_processes(arguments)
-        with messages_for_commands(), handled_signals(_terminate, signal.SIGTERM), redirect_stdout(output):
+        with messages_for_commands(), _ended_by_signals(), redirect_stdout(output):
             return run_command(arguments)
     except InputError as error:
         _print_error(error)
@@ -67,16 +70,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except OSError as error:
         # By its reader, as `head` does. Windows has no error of its own for that.
-        without_name = error.filename is None and error.errno == errno.EINVAL and sys.platform == "win32"
+        codes = (errno.EIO, errno.EINVAL) if sys.platform == "win32" else (errno.EIO,)  # EIO: with the terminal
+        without_name = error.filename is None and error.errno in codes
         closed = isinstance(error, BrokenPipeError) or (without_name and _is_closed(sys.stdout))
         if not closed:
             _print_error(refused(error))
         if error.filename is None:  # stdout is closed or full: what waits in its buffer would fail once more
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1 if closed else 2
-    except _Terminated:
-        print("stopped by SIGTERM", file=sys.stderr)
-        return 128 + signal.SIGTERM
+    except _Terminated as terminated:
+        with suppress(OSError):  # the terminal is closed
+            print(f"stopped by {terminated.number.name}", file=sys.stderr)
+        return 128 + terminated.number
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -158,11 +163,38 @@ def _is_closed(stream: TextIO) -> bool:
 
 
 class _Terminated(BaseException):
-    """Raised on SIGTERM, so that files are closed and temporary files removed, as after Ctrl-C."""
+    """Raised on SIGTERM and SIGHUP, so that files are closed and temporary files removed, as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = signal.Signals(number)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise _Terminated
+    if number != signal.SIGTERM:
+        signal.signal(number, signal.SIG_IGN)  # a closed terminal may send it twice
+    raise _Terminated(number)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Raise _Terminated on signals; soon once more where Python discards that, as within `__del__`."""
+    usual = sys.unraisablehook
+
+    def repeat(discarded: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(discarded.exc_value, _Terminated):
+            usual(discarded)
+            return
+        timer = threading.Timer(REPEATED, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = repeat
+    try:
+        with handled_signals(_terminate, signal.SIGTERM, *hangup()):
+            yield
+    finally:
+        sys.unraisablehook = usual
 
 
 def _print_error(error: InputError) -> None:

@@ -60,6 +60,18 @@ def handled_signals(handler: SignalHandler, *numbers: signal.Signals) -> Iterato
                 signal.signal(number, earlier)
 
 
+def hangup() -> list[signal.Signals]:
+    """SIGHUP, which a closed terminal sends, unless it is ignored, as after nohup. Windows has none."""
+    number = getattr(signal, "SIGHUP", None)
+    return [] if number is None or signal.getsignal(number) is signal.SIG_IGN else [number]
+
+
+def warning_signal() -> list[signal.Signals]:
+    """SIGUSR1, which batch systems can send before they end a job, unless the user handles it. Windows has none."""
+    number = getattr(signal, "SIGUSR1", None)
+    return [] if number is None or signal.getsignal(number) is not signal.SIG_DFL else [number]
+
+
 @contextmanager
 def environment_variable(name: str, value: str) -> Iterator[None]:
     """Set a variable of the environment until the end of the block."""

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rtmdet.core.console import write_above_bar
 from rtmdet.core.errors import InputError
-from rtmdet.core.processes import handled_signals
+from rtmdet.core.processes import handled_signals, hangup, warning_signal
 from rtmdet.core.structures import Batch, Sample, Target
 from rtmdet.core.wording import one_line
 from rtmdet.data.samples import EvaluationSamples, TrainingSamples
@@ -213,7 +213,8 @@ def _start_worker(_: int) -> None:
     # Python's own drops the batch, which is then awaited forever.
     Queue._on_queue_feeder_error = staticmethod(_end_process)  # type: ignore[attr-defined]
     cv2.setNumThreads(0)  # the loader processes already use all cores
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the training process handles it
+    for number in (signal.SIGINT, *hangup(), *warning_signal()):  # they may reach all processes
+        signal.signal(number, signal.SIG_IGN)  # the training process handles them
     if hasattr(os, "setsid"):
         os.setsid()  # leave the process group, to which torchrun, shells and `timeout` send SIGTERM
 

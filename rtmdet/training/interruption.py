@@ -1,11 +1,14 @@
-"""SIGTERM and Ctrl-C as requests: the run finishes its step, saves and stops; a second signal stops it at once."""
+"""Signals as requests: the run finishes its step, saves and stops; a second SIGTERM or Ctrl-C stops it at once.
+
+Those two, SIGHUP, which may come twice when a terminal is closed, and SIGUSR1.
+"""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from rtmdet.core.processes import handled_signals
+from rtmdet.core.processes import handled_signals, hangup, warning_signal
 
 
 class Interrupted(KeyboardInterrupt):
@@ -33,10 +36,10 @@ class SignalWatch:
     def watching(self) -> Iterator[None]:
         """Note signals until the end of the block."""
         self.received = 0
-        with handled_signals(self._note, signal.SIGINT, signal.SIGTERM):
+        with handled_signals(self._note, signal.SIGINT, signal.SIGTERM, *hangup(), *warning_signal()):
             yield
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
+        if self.received and number in (signal.SIGINT, signal.SIGTERM):
             raise KeyboardInterrupt
-        self.received = number
+        self.received = self.received or number

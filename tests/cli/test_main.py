@@ -352,23 +352,49 @@ def test_interrupt_while_a_command_is_imported(
     assert capsys.readouterr().err == "interrupted\n"
 
 
-def test_sigterm_leaves_no_temporary_folder(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_signals_leave_no_temporary_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
 ) -> None:
     """Before the training loop, which takes signals by itself, as while --minutes times its first steps."""
 
+    number = getattr(signal, name)
+
     def terminated(_: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory(dir=tmp_path):
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             time.sleep(10)
         raise AssertionError("the signal ends the command")
 
     monkeypatch.setattr("rtmdet.cli.info.run", terminated)
-    before = signal.getsignal(signal.SIGTERM)
-    assert main(["info"]) == 143
-    assert capsys.readouterr().err.splitlines()[-1] == "stopped by SIGTERM"
+    before = signal.getsignal(number)
+    assert main(["info"]) == 128 + number
+    assert capsys.readouterr().err.splitlines()[-1] == f"stopped by {name}"
     assert not list(tmp_path.iterdir())
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
+
+
+class _Deaf:
+    """A signal arrives while this is deleted, where Python discards exceptions."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+
+
+def test_sigterm_is_heard_where_python_discards_exceptions(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def deletes(_: argparse.Namespace) -> int:
+        _Deaf()
+        time.sleep(10)
+        raise AssertionError("the signal ends the command")
+
+    monkeypatch.setattr("rtmdet.cli.info.run", deletes)
+    before = sys.unraisablehook
+    assert main(["info"]) == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM\n"
+    assert sys.unraisablehook is before
 
 
 def test_text_that_the_terminal_cannot_show_is_printed_escaped(

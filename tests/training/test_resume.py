@@ -138,6 +138,38 @@ def test_a_run_that_was_stopped_anywhere_ends_as_if_it_was_not(
     assert (second.iteration, second.epoch, second.step, second.best_ap) == (9, 3, 0, 0.5)
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1"])
+def test_closed_terminals_and_batch_systems_stop_a_run(tmp_path: Path, name: str) -> None:
+    """Saved, also if the signal comes twice."""
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+
+    def twice() -> None:
+        send(number)()
+        send(number)()
+
+    with pytest.raises(Interrupted) as stopped:
+        make_long(tmp_path, action=AtStep(4, twice)).run()
+    assert stopped.value.number == number
+    assert read_training_checkpoint(tmp_path / "last.pth")[1].iteration == 4
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1"])
+def test_signals_that_are_ignored_stay_so(tmp_path: Path, name: str) -> None:
+    """As after nohup."""
+    number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        trainer = make_trainer(tmp_path, callbacks=[AtStep(2, send(number))])
+        trainer.run()
+    finally:
+        signal.signal(number, before)
+    assert trainer.finished
+
+
 def test_a_run_that_was_killed_in_its_validation_only_validates_again(tmp_path: Path) -> None:
     torch.manual_seed(5)
 
