@@ -18,7 +18,7 @@ from rtmdet.stream.formats import open_formats
 from rtmdet.stream.frames import Failure, Frame, Source
 from rtmdet.stream.growing_file import ListFile
 from rtmdet.stream.label_files import LabelFiles, labeled_result
-from rtmdet.stream.output_paths import DOCUMENT, OutputPaths, choose_output_paths, save_crops
+from rtmdet.stream.output_paths import DOCUMENT, OutputPaths, choose_output_paths, claimed, save_crops
 from rtmdet.stream.track_files import TracksTable
 from rtmdet.stream.tracking import check_tracking, follow
 from rtmdet.stream.video import DEFAULT_RATE, VideoWriter, load_pyav
@@ -64,15 +64,19 @@ def infer(
     elif "mot" in output.formats:
         raise InputError("--save mot: its rows are tracks: add --track")
     targets = choose_output_paths(sources, output.folder, drawn=output.pictures)
-    formats = open_formats(output.formats, output.folder, detector.classes, detector.category_ids)
-    document = None
-    if output.document:
-        path, size, thresholds = output.folder / DOCUMENT, detector.input_size, settings.thresholds
-        document = open_document(path, weights=weights, input_size=size, thresholds=thresholds)
-        if settings.tracked:
-            formats.append(TracksTable(output.folder))
-    by_source = dict(zip(sources, targets, strict=True))
-    return _outcomes(detector, sources, settings, _Writer(output, by_source, document, formats))
+    with ExitStack() as stack:
+        if output.document or output.pictures or output.crops or output.formats:
+            stack.enter_context(claimed(output.folder))
+        formats = open_formats(output.formats, output.folder, detector.classes, detector.category_ids)
+        document = None
+        if output.document:
+            path, size, thresholds = output.folder / DOCUMENT, detector.input_size, settings.thresholds
+            document = open_document(path, weights=weights, input_size=size, thresholds=thresholds)
+            if settings.tracked:
+                formats.append(TracksTable(output.folder))
+        by_source = dict(zip(sources, targets, strict=True))
+        writer = _Writer(output, by_source, document, formats, stack.pop_all())
+    return _outcomes(detector, sources, settings, writer)
 
 
 def _outcomes(
@@ -108,11 +112,13 @@ class _Writer:
         targets: dict[Source, OutputPaths],
         document: ListFile | None,
         formats: Sequence[LabelFiles],
+        claim: ExitStack,
     ) -> None:
         self._output = output
         self._targets = targets
         self._document = document
         self._formats = formats
+        self._claim = claim  # of the folder
         self._video: VideoWriter | None = None
         self._filmed: Source | None = None  # the source of the open or broken video
 
@@ -174,6 +180,7 @@ class _Writer:
     def close(self) -> None:
         """Complete the files."""
         with ExitStack() as stack:  # all of them, even if one fails
+            stack.callback(self._claim.close)  # the last
             for files in (self._document, *self._formats):
                 if files is not None:
                     stack.callback(files.close)

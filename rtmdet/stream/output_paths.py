@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +10,16 @@ import numpy as np
 
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
+from rtmdet.core.file_lock import lock_file, unlock_file
 from rtmdet.core.paths import comparable, storable_name
 from rtmdet.core.picture_source import free_path, untaken_path
+from rtmdet.core.whole_file import writing
 from rtmdet.data.json_file import read_json
 from rtmdet.stream.frames import Frame, Source
 from rtmdet.stream.video import comment_of
 
 DOCUMENT = "detections.json"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,27 @@ class OutputPaths:
     def of_frame(self, frame: Frame) -> Path:
         """The stem for one picture of the source."""
         return self.stem if frame.index is None else self.stem / f"{frame.index:06d}"
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Create a folder and keep other detections out of it; it is removed in the end if it was new and is empty.
+
+    Raises InputError if others are going on there.
+    """
+    new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
+    with writing(folder, "folder", "choose another --out"):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = lock_file(folder / LOCK)
+    if file is None:
+        raise InputError(f"{folder}: another program writes detections there: wait for it, or choose another --out")
+    try:
+        yield
+    finally:
+        unlock_file(folder / LOCK, file)
+        with suppress(OSError):  # it holds something
+            for path in new_folders:
+                path.rmdir()
 
 
 def choose_output_paths(sources: Sequence[Source], folder: Path, *, drawn: bool = True) -> list[OutputPaths]:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from rtmdet.core.facts import ModelFacts
+from rtmdet.core.file_lock import lock_file, unlock_file
 from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import build_rtmdet
@@ -87,6 +88,21 @@ def test_one_image(infer: Command, photos: Path, tmp_path: Path) -> None:
     drawn, original = read_image(tmp_path / "out" / "a.jpg"), read_image(photos / "a.jpg")
     assert drawn.shape == original.shape
     assert np.abs(drawn.astype(int) - original).max() > 60
+
+
+def test_two_at_once_do_not_write_into_one_folder(infer: Command, photos: Path, tmp_path: Path) -> None:
+    """The detections.json of the last one held its own pictures only."""
+    out = tmp_path / "out"
+    out.mkdir()
+    other = lock_file(out / ".lock")
+    assert other is not None
+    result = infer(photos)
+    expected = f"error: {out}: another program writes detections there: wait for it, or choose another --out\n"
+    assert (result.returncode, result.stderr) == (2, expected)
+    assert [path.name for path in out.iterdir()] == [".lock"]
+    unlock_file(out / ".lock", other)
+    assert infer(photos, "--score", 0.001).returncode == 0
+    assert pictures(tmp_path) == {"a.jpg", "b.jpg", "C.jpg"}
 
 
 def test_nothing_found_is_an_answer(infer: Command, photos: Path, tmp_path: Path) -> None:
