@@ -17,9 +17,11 @@ from rtmdet.core.arrays import clip_boxes, keep_best
 from rtmdet.core.backend import Selection
 from rtmdet.core.boxes import decode_distances
 from rtmdet.core.detections import Detections
+from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs
+from rtmdet.core.wording import one_line
 
 
 @torch.no_grad()
@@ -121,5 +123,11 @@ def _load_operator() -> Callable[[Tensor, Tensor, float], Tensor]:
                 torch.ops.load_library(str(library))
         return torch.ops.torchvision.nms.default
     except (OSError, AttributeError):  # a build that needs the package's own start
-        import_module("torchvision.ops")
-        return torch.ops.torchvision.nms.default
+        try:
+            import_module("torchvision.ops")
+            return torch.ops.torchvision.nms.default
+        except (RuntimeError, AttributeError, OSError) as error:
+            raise InputError(
+                f"torchvision does not fit torch {torch.__version__} ({one_line(error)[:200]}): install torch and "
+                "torchvision anew, in one command and from the same index"
+            ) from error

@@ -10,7 +10,8 @@ from torch import Tensor
 from torchvision.ops import batched_nms as reference
 
 from rtmdet.core.arrays import keep_best
-from rtmdet.core.postprocess import batched_nms
+from rtmdet.core.errors import InputError
+from rtmdet.core.postprocess import _load_operator, batched_nms
 
 
 def crowd(boxes: int, classes: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -27,6 +28,19 @@ def crowd(boxes: int, classes: int) -> tuple[Tensor, Tensor, Tensor]:
 def test_keeps_what_torchvision_keeps(boxes: int, classes: int) -> None:
     found = crowd(boxes, classes)
     assert batched_nms(*found, 0.5).sort().values.tolist() == reference(*found, 0.5).sort().values.tolist()
+
+
+def test_a_torchvision_of_another_build_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one for CUDA beside a torch for the CPU: it has no operators, and its own start fails."""
+
+    def fails(_: str) -> None:
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("rtmdet.core.postprocess.find_spec", lambda _: None)
+    monkeypatch.setattr("rtmdet.core.postprocess.import_module", fails)
+    monkeypatch.setattr(torch.ops, "torchvision", None)
+    with pytest.raises(InputError, match=r"\Atorchvision does not fit torch \S+ \(.*nms does not exist\): install"):
+        _load_operator.__wrapped__()
 
 
 def test_torchvision_is_not_imported() -> None:
