@@ -6,6 +6,7 @@
 import argparse
 import errno
 import io
+import logging
 import os
 import re
 import signal
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     arguments.began = began  # what --minutes counts from
     _let_waiting_threads_sleep()  # before torch is imported
+    logging.getLogger("matplotlib").addFilter(_is_no_advice)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the terminal may be unable to show a name in a file
@@ -62,8 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _print_error(missing)
         return 2
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not re.search("out of memory|allocate memory", str(error)):  # torch
+    except (MemoryError, RuntimeError, ImportError) as error:  # the last: a library that does not fit in
+        full = re.search("out of memory|allocate memory|failed to map segment", str(error))  # of torch, of the system
+        if not isinstance(error, MemoryError) and not full:
             raise
         remedy = "close other programs, or give smaller batches, inputs or files"
         _print_error(InputError(f"not enough memory ({one_line(error)[:200]}): {remedy}"))
@@ -137,6 +140,11 @@ def _let_waiting_threads_sleep() -> None:
     """
     if os.environ.setdefault("OMP_WAIT_POLICY", "passive").lower() == "passive":
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    """Whether a line of matplotlib's is not about its folder, which it has replaced where it could not be written."""
+    return not re.search("mkdir -p|MPLCONFIGDIR", record.msg)
 
 
 class _Output:

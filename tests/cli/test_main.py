@@ -4,6 +4,7 @@ import argparse
 import configparser
 import errno
 import io
+import logging
 import os
 import re
 import signal
@@ -395,6 +396,26 @@ def test_sigterm_is_heard_where_python_discards_exceptions(
     assert main(["info"]) == 143
     assert capsys.readouterr().err == "stopped by SIGTERM\n"
     assert sys.unraisablehook is before
+
+
+def test_a_library_that_does_not_fit_into_memory_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_: argparse.Namespace) -> int:
+        raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+
+    monkeypatch.setattr("rtmdet.cli.info.run", fails)
+    assert main(["info"]) == 2
+    assert re.fullmatch(r"error: not enough memory \(libtorch_cpu.so: .*\): close .*\n", capsys.readouterr().err)
+
+
+def test_a_home_that_cannot_be_written_is_no_noise(command: Command) -> None:
+    """matplotlib takes a temporary folder, as it says in lines of its own."""
+    assert command("info").returncode == 0
+    logger = logging.getLogger("matplotlib")
+    lines = ("mkdir -p failed for path %s: %s", "it is highly recommended to set the MPLCONFIGDIR", "another")
+    kept = [bool(logger.filter(logger.makeRecord("", logging.WARNING, "", 0, line, (), None))) for line in lines]
+    assert kept == [False, False, True]
 
 
 def test_text_that_the_terminal_cannot_show_is_printed_escaped(
