@@ -34,7 +34,7 @@ RUNS_ALONE = ("onnx", "openvino")  # these hold the network, the others only its
 
 
 def check_formats(formats: Sequence[str], *, plain: bool) -> None:
-    """Raise InputError for unknown formats, and unless `plain` for those that hold the weights alone.
+    """Raise InputError for unknown formats, missing packages, and unless `plain` for those of the weights alone.
 
     `plain`: in 32 bits, for all sizes and batches, without NMS.
     """
@@ -47,6 +47,10 @@ def check_formats(formats: Sequence[str], *, plain: bool) -> None:
             f"{others[0]} holds the weights alone, without NMS and of all sizes: leave these options out, or export "
             "it by itself"
         )
+    if "onnx" in formats:
+        from rtmdet.deploy import onnx_backend, onnx_file  # noqa: F401  # also to compare the file
+    if "openvino" in formats:
+        from rtmdet.deploy import onnx_file, openvino_backend  # noqa: F401
 
 
 def check_folder(out: Path | None) -> None:

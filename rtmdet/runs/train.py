@@ -52,7 +52,7 @@ from rtmdet.training.interruption import Interrupted
 from rtmdet.training.log import Row, RunLog, read_log
 from rtmdet.training.progress_bar import TrainingBar
 from rtmdet.training.records import Callback
-from rtmdet.training.tensorboard import TensorBoardLog
+from rtmdet.training.tensorboard import TensorBoardLog, writer_of_tensorboard
 from rtmdet.viz.curves import CurvePicture, draw_log
 from rtmdet.viz.score_curves import ScoreCurvePicture
 from rtmdet.weights.checkpoint import has_checkpoint, newest_checkpoint, newest_file
@@ -157,6 +157,8 @@ def train_run(
     resumed = resume and has_checkpoint(folder)
     device = training_device(config.train.device)
     with process_group(device), told_once(), claim_folder(folder, new=not resume):
+        if config.train.tensorboard:
+            writer_of_tensorboard()  # before any work
         torch.manual_seed(config.train.seed)
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
         train_data, val_data = open_data(config, resumed=resumed)

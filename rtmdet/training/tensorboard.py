@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
+def writer_of_tensorboard() -> "type[SummaryWriter]":
+    """torch's writer of its files. Raises InputError if TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InputError(
+            "train.tensorboard: TensorBoard is not installed: pip install tensorboard, or set train.tensorboard=false"
+        ) from error
+    return SummaryWriter
+
+
 class TensorBoardLog(Callback):
     """A callback that writes into folder/tensorboard; the step of every value is the run's iteration.
 
@@ -26,14 +37,7 @@ class TensorBoardLog(Callback):
     """
 
     def __init__(self, folder: Path, *, iterations: int = 0, pictures: Callable[[], Sequence[np.ndarray]]) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise InputError(
-                "train.tensorboard: TensorBoard is not installed: pip install tensorboard, or set "
-                "train.tensorboard=false"
-            ) from error
-        self._new_writer = SummaryWriter
+        self._new_writer = writer_of_tensorboard()
         self.folder = folder / "tensorboard"
         self._iterations = iterations
         self._pictures = pictures

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -193,3 +194,16 @@ def test_a_file_for_mmdet_says_the_order_of_the_classes(
     detector = Detector.from_model(build_rtmdet("nano", 2), facts, "cpu")
     made = rtmdet.export(detector, ["openmmlab"], images=dataset / "val" / "images", out=tmp_path / "out")
     assert ("as the JSON lists its categories: let it list cat, ant" in str(made)) == said
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_missing_packages_are_said_before_any_work(
+    format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    for module in ("onnx_file", "onnx_backend", "openvino_backend"):  # as if they were never imported
+        monkeypatch.delitem(sys.modules, f"rtmdet.deploy.{module}", raising=False)
+        monkeypatch.delattr(f"rtmdet.deploy.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)  # an import of it fails
+    result = command("export", tmp_path / "never_opened.pth", "--format", format)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: the export to ONNX needs the packages onnx and onnxscript: pip install")

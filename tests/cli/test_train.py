@@ -141,6 +141,16 @@ def test_resumed_run_goes_on(again: list[object], tmp_path: Path, command: Comma
     assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
 
 
+def test_a_missing_tensorboard_is_said_before_any_work(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # an import of it fails
+    result = command("train", "--config", config, "--set", "train.tensorboard=true")
+    assert result.returncode == 2
+    assert re.fullmatch(r"error: train.tensorboard: TensorBoard is not installed: .*\n", result.stderr)
+    assert result.stdout == ""
+
+
 def test_a_run_says_what_made_it(again: list[object], checkpoint: Path, tmp_path: Path, command: Command) -> None:
     """The first start and the last resumption, with the weights of the first."""
 
