@@ -3,7 +3,7 @@
 import os
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from multiprocessing.queues import Queue
 from types import FrameType
@@ -26,7 +26,6 @@ warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
 
 _Made = tuple[SentBatch | InputError, list[str]]  # and the faults of training images that others replaced
 PREFETCHED = 2  # batches per loader process, made or being made
-TURN = 0.5  # seconds after which a wait for a batch looks for signals
 MOST_UNREADABLE = 0.01  # of the training images, but 2 in any case
 
 
@@ -56,8 +55,6 @@ class TrainingLoader:
         self._batches = _EpochBatches(len(samples), batch_size, rank, world_size)
         self._count = len(samples.dataset)
         self._faults: set[str] = set()  # of images that could not be read
-        # Once it is true, InputError ends the wait for a batch.
-        self.is_stopped: Callable[[], bool] = bool
         if workers > 1:
             samples.share(PREFETCHED * workers * batch_size * world_size)
         self._loader = _build_loader(samples, self._batches, workers)
@@ -71,7 +68,7 @@ class TrainingLoader:
         self._batches.start = start
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch, faults in _read(self._loader, self.is_stopped):
+        for batch, faults in _read(self._loader):
             for fault in faults:
                 if fault not in self._faults:
                     write_above_bar(f"warning: {fault}; other images take its place", everywhere=True)
@@ -139,29 +136,18 @@ class _BatchMaker(Dataset[_Made]):
             return error, faults
 
 
-def _read(loader: DataLoader, is_stopped: Callable[[], bool] = bool) -> Iterator[tuple[Batch, list[str]]]:
+def _read(loader: DataLoader) -> Iterator[tuple[Batch, list[str]]]:
     """All batches, each with the faults of images that others replaced; raises InputError where one has none."""
     with _ended_processes_reported():
         batches = iter(loader)
     while True:
         with _ended_processes_reported():
-            made, faults = _next(batches, is_stopped)
+            made, faults = next(batches, (None, []))
         if made is None:
             return
         if isinstance(made, InputError):
             raise InputError(*made.args)  # a new one: the original's traceback keeps the loader processes alive
         yield made.batch, faults
-
-
-def _next(batches: Iterator[_Made], is_stopped: Callable[[], bool]) -> _Made | tuple[None, list[str]]:
-    while True:
-        try:
-            return next(batches, (None, []))
-        except RuntimeError as error:
-            if "DataLoader timed out" not in str(error):  # which changes nothing: the batch is still awaited
-                raise
-        if is_stopped():
-            raise InputError("the wait for images was ended")
 
 
 @contextmanager
@@ -203,7 +189,6 @@ def _build_loader(
         prefetch_factor=PREFETCHED if workers else None,
         worker_init_fn=_start_worker,
         persistent_workers=workers > 0,
-        timeout=TURN if workers else 0,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # torch's global generator must not advance: a resumed run restores its state
     )

@@ -53,7 +53,7 @@ class ClassMetrics:
         """The row of the table by name; from the threshold on None without a curve."""
         curve = self.curve
         chosen = (None,) * 4 if curve is None else (curve.threshold, *curve.chosen, curve.best)
-        numbers = dict(zip(("threshold", "precision", "recall", "f1"), chosen, strict=True))
+        numbers = dict(zip(("threshold", "precision", "recall", "best_f1"), chosen, strict=True))
         return {"name": self.name, "objects": self.objects, "ap": self.ap, "ap50": self.ap50, **numbers}
 
 

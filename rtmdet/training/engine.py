@@ -36,11 +36,12 @@ from rtmdet.core.wording import one_line, shortened
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.evaluation.coco import CocoMetrics
 from rtmdet.training.ema import ExponentialMovingAverage
-from rtmdet.training.interruption import Interrupted, SignalWatch
+from rtmdet.training.interruption import Interrupted, SignalWatch, WaitEnded
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
 from rtmdet.training.step import NotFiniteError, StepLosses, Stepper
 from rtmdet.weights.checkpoint import LAST, CheckpointMeta, TrainingState, read_training_checkpoint, save_checkpoint
 
+_Group = tuple[list[Batch], InputError | None]  # the batches of a step, and the fault that ends them
 CONFIGURED = ("weight_decay", "rate_factor")  # of parameter groups: from the configuration, also on resume
 
 
@@ -89,8 +90,7 @@ class Trainer:
     iteration: int = field(default=0, init=False)  # finished steps of the whole run
     best_ap: float = field(default=-math.inf, init=False)  # below the -1 of a validation without objects
     validations_since_best: int = field(default=0, init=False)
-    # The iteration of the last validation, and its numbers.
-    _measured: tuple[int, CocoMetrics] | None = field(default=None, init=False)
+    _measured: tuple[int, CocoMetrics] | None = field(default=None, init=False)  # iteration of the last validation
     _signals: SignalWatch = field(default_factory=SignalWatch, init=False)
 
     @property
@@ -119,7 +119,6 @@ class Trainer:
         Raises Interrupted after SIGTERM or SIGINT, with everything saved; InputError if a loss is not finite,
         or for a fault of the data, with everything saved.
         """
-        self.loader.is_stopped = self._signals.noted
         with self._signals.watching():
             for callback in self.callbacks:
                 callback.on_start(self.model, self.averaged)
@@ -134,7 +133,7 @@ class Trainer:
         for module in self.frozen:
             module.eval()
         began = time.perf_counter()
-        for batches, fault in _grouped(self.loader, self.plan.accumulate):
+        for batches, fault in _grouped(self.loader, self.plan.accumulate, self._signals):
             self._stop_if_requested(fault)
             waited = time.perf_counter() - began
             rate = float(self.learning_rates[self.iteration])
@@ -330,15 +329,18 @@ class Trainer:
                 remove_file(path)
 
 
-def _grouped(loader: Iterable[Batch], count: int) -> Iterator[tuple[list[Batch], InputError | None]]:
-    """Lists of `count` batches; the last one may be shorter, or empty with the fault that ends them."""
+def _grouped(loader: Iterable[Batch], count: int, signals: SignalWatch) -> Iterator[_Group]:
+    """Lists of `count` batches; the last may be shorter, or empty: after a signal, or with a fault."""
     batches = iter(loader)
     try:
-        with _resumable():
-            while group := list(islice(batches, count)):
-                yield group, None
-    except InputError as error:
-        yield [], error
+        while True:
+            with _resumable(), signals.ending_waits():
+                group = list(islice(batches, count))
+            if not group:
+                return
+            yield group, None
+    except (InputError, WaitEnded) as error:
+        yield [], error if isinstance(error, InputError) else None
 
 
 @contextmanager

@@ -22,15 +22,16 @@ class Interrupted(KeyboardInterrupt):
         return f"stopped by signal {self.number}, with everything saved: train with resume=True continues the run"
 
 
+class WaitEnded(BaseException):
+    """A signal came in a block that need not be finished."""
+
+
 class SignalWatch:
     """Notes the first signal: `received` is its number, 0 until one comes."""
 
     def __init__(self) -> None:
         self.received = 0
-
-    def noted(self) -> bool:
-        """Whether a signal came."""
-        return self.received > 0
+        self._waiting = False
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -39,7 +40,19 @@ class SignalWatch:
         with handled_signals(self._note, signal.SIGINT, signal.SIGTERM, *hangup(), *warning_signal()):
             yield
 
+    @contextmanager
+    def ending_waits(self) -> Iterator[None]:
+        """Let the first signal end the block by WaitEnded."""
+        self._waiting = True
+        try:
+            yield
+        finally:
+            self._waiting = False
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received and number in (signal.SIGINT, signal.SIGTERM):
             raise KeyboardInterrupt
         self.received = self.received or number
+        if self._waiting:
+            self._waiting = False  # what it interrupts may wait for something while it ends
+            raise WaitEnded

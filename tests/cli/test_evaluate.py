@@ -79,7 +79,7 @@ def test_all_numbers_as_json(words: list[object], checkpoint: Path, tmp_path: Pa
     assert f", {found['detections']} detections:" in result.stdout
     assert found["settings"]["nms_pre"] == 30000
     (row,) = found["classes"]
-    assert list(row) == ["name", "objects", "ap", "ap50", "threshold", "precision", "recall", "f1"]
+    assert list(row) == ["name", "objects", "ap", "ap50", "threshold", "precision", "recall", "best_f1"]
     assert row["ap"] == found["metrics"]["AP"]
     path.write_text("{}")
     assert "holds something else" in command(*words, "--json", path).stderr
@@ -87,7 +87,7 @@ def test_all_numbers_as_json(words: list[object], checkpoint: Path, tmp_path: Pa
 
 def test_numbers_of_a_class_are_those_of_the_table() -> None:
     curve = ScoreCurve((0.25,) * 999, (0.75,) * 999, threshold=0.4)
-    expected = {"threshold": 0.4, "precision": 0.25, "recall": 0.75, "f1": 0.375}
+    expected = {"threshold": 0.4, "precision": 0.25, "recall": 0.75, "best_f1": 0.375}
     assert ClassMetrics("cat", 7, 0.5, 0.6, curve).to_dict() == {
         "name": "cat", "objects": 7, "ap": 0.5, "ap50": 0.6, **expected
     }  # fmt: skip

@@ -276,14 +276,6 @@ class _Unsendable(EvaluationSamples):
         return replace(super().__getitem__(key), meta=lambda: None)  # type: ignore[arg-type]
 
 
-class _Late(TrainingSamples):
-    """Samples that come after seconds, as from a network drive that does not answer."""
-
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        time.sleep(3)
-        return super().__getitem__(key)
-
-
 def test_a_batch_that_cannot_be_sent_is_one_line(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Python's queue drops it and goes on; the training then waited forever."""
     data = CocoDataset(folder / "annotations.json", folder, training=False)
@@ -310,17 +302,6 @@ def test_batches_of_processes_are_equal_and_need_no_shared_folder(
         sent.images.add_(1)  # it is this process's own
         in_folder = [sent.images.is_shared(), *(target.boxes.is_shared() for target in sent.targets)]
         assert any(in_folder) is not files_in_memory
-
-
-def test_a_wait_for_a_batch_ends_at_a_signal(folder: Path) -> None:
-    data = CocoDataset(folder / "annotations.json", folder, training=True)
-    loader = TrainingLoader(_Late(data, input_size=(32, 32), seed=0, stage2_start=1), batch_size=1, workers=1)
-    assert len(list(loader)) == 5, "waiting in turns loses nothing"
-    loader.is_stopped = lambda: True
-    began = time.monotonic()
-    with pytest.raises(InputError, match="the wait for images was ended"):
-        next(iter(loader))
-    assert time.monotonic() - began < 2
 
 
 def test_a_loader_process_that_dies_is_one_line(folder: Path) -> None:
