@@ -174,9 +174,9 @@ class Evaluation:
     dataset: CocoDataset
     settings: EvaluationConfig
     origin: str  # of the settings
-    thresholds: tuple[float, ...]  # the score threshold of each class, of the detector
-    weights: Path | None  # its file, if it has one
-    input_size: tuple[int, int]  # (H, W)
+    detector: Detector
+    tiling: Tiling | None  # the windows it looked at, too
+    augmented: bool  # whether it looked at several views of each image
 
     @property
     def ap(self) -> float:
@@ -207,14 +207,16 @@ class Evaluation:
     @cached_property
     def mistakes(self) -> Mistakes:
         """What is missed, false or confused at the score thresholds."""
-        return self.evaluator.mistakes(self.thresholds)
+        return self.evaluator.mistakes(self.detector.thresholds())
 
     def to_dict(self, *, interval: bool = True) -> dict[str, object]:
         """All numbers as for JSON; with `interval` also the 95 % interval of AP, which takes seconds."""
         return {
             "version": __version__,
-            **identify_file(self.weights),
-            "input_size": list(self.input_size),
+            **identify_file(self.detector.path),
+            "input_size": list(self.detector.input_size),
+            "tile": None if self.tiling is None else self.tiling.side,
+            "tta": self.augmented,
             "images": self.images,
             "detections": self.evaluator.detection_count,
             "settings": asdict(self.settings),
@@ -248,15 +250,7 @@ def evaluate_detector(
     evaluator = run_detector(detector, dataset, settings, loading, tiling, augmented=augmented)
     metrics, matches = evaluator.evaluate_with_matches()
     return Evaluation(
-        metrics,
-        tuple(matches),
-        evaluator,
-        dataset,
-        settings,
-        origin,
-        detector.thresholds(),
-        detector.path,
-        detector.input_size,
+        metrics, tuple(matches), evaluator, dataset, settings, origin, detector, tiling, augmented=augmented
     )
 
 

@@ -78,6 +78,9 @@ def test_all_numbers_as_json(words: list[object], checkpoint: Path, tmp_path: Pa
     assert (found["images"], found["input_size"], found["interval"]) == (3, [64, 64], None)
     assert f", {found['detections']} detections:" in result.stdout
     assert found["settings"]["nms_pre"] == 30000
+    assert (found["tta"], found["tile"]) == (False, None)
+    assert command(*words, "--tile", 48, "--no-interval", "--json", path).returncode == 0
+    assert json.loads(path.read_text())["tile"] == 48
     (row,) = found["classes"]
     assert list(row) == ["name", "objects", "ap", "ap50", "threshold", "precision", "recall", "best_f1"]
     assert row["ap"] == found["metrics"]["AP"]
