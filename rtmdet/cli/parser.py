@@ -50,8 +50,8 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands
                 "help": "score threshold: a number, or auto (default): for each class the one with the best F1 in "
                 "the run's validation, 0.3 if the weights store none"},
     "--tta": {"action": "store_true",
-              "help": "test-time augmentation: detect at 3 sizes, each also mirrored, and merge by NMS (6 times as "
-              "slow)"},
+              "help": "test-time augmentation: detect at 3 sizes, each also mirrored, and merge by NMS, with box "
+              "voting if the weights have it (6 times as slow)"},
     "--tile": {"type": _window_side, "nargs": "?", "const": INPUT_SIDE, "metavar": "SIDE",
                "help": "for small objects in large pictures: also detect in overlapping windows of SIDE x SIDE "
                "pixels (without a number: the input size of the network; 0: no windows; default: as in the "
@@ -203,7 +203,9 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
                         help="print one line of JSON per image to standard output as soon as it is known, instead of "
                         "pictures and detections.json")  # fmt: skip
     add_shared(parser, "--hide-labels")
-    parser.add_argument("--no-pictures", action="store_true", help="draw nothing: write only detections.json")
+    parser.add_argument(
+        "--no-pictures", action="store_true", help="draw nothing; detections.json and --save are written"
+    )
     parser.add_argument("--save", nargs="+", action="extend", choices=SAVE_FORMATS, default=[], metavar="FORMAT",
                         help=f"also write the detections as {', '.join(SAVE_FORMATS)} (several: after the PATHs)"
                         )  # fmt: skip

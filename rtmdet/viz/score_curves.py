@@ -16,6 +16,8 @@ from rtmdet.viz.curves import COLORS, line_of
 from rtmdet.viz.figures import label_text, run_continues, style_axes, write_figure
 
 OTHERS = "0.75"  # gray, for classes beyond the colors
+FEW = 3  # classes whose thresholds can be written beside each other
+MARKED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 class ScoreCurvePicture(Callback):
@@ -43,9 +45,17 @@ def draw_score_curves(classes: Sequence[ClassMetrics], path: Path) -> None:
         named = index < len(COLORS)
         color, style = line_of(index) if named else (OTHERS, "-")
         _draw_class(score, trade, row, color, style, named=named)
+        if len(drawn) <= FEW:
+            _write_thresholds(trade, row, color)
+    numbers = "; numbers: score thresholds" if 0 < len(drawn) <= FEW else ""
     for axes, title, x, y in (
         (score, "F1 at IoU 0.5, and the threshold chosen", "score threshold", "F1"),
-        (trade, "Precision at IoU 0.5", "recall: share of the objects found", "precision: share of the boxes right"),
+        (
+            trade,
+            f"Precision at IoU 0.5{numbers}",
+            "recall: share of the objects found",
+            "precision: share of the boxes right",
+        ),
     ):
         style_axes(axes, title, nothing="" if drawn else "nothing found yet")
         axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel=x, ylabel=y)
@@ -54,6 +64,16 @@ def draw_score_curves(classes: Sequence[ClassMetrics], path: Path) -> None:
         columns = 2 if len(labels) > 2 and max(map(len, labels)) < 60 else 1
         figure.legend(handles[::-1], labels[::-1], loc="outside lower left", frameon=False, fontsize=9, ncols=columns)
     write_figure(figure, path)
+
+
+def _write_thresholds(axes: Axes, row: ClassMetrics, color: str) -> None:
+    """Some score thresholds at their places on the curve of precision over recall."""
+    assert row.curve is not None, "only classes with a curve are drawn"
+    for threshold in MARKED:
+        index = THRESHOLDS.index(threshold)
+        if row.curve.recall[index] > 0:
+            place = row.curve.recall[index], row.curve.precision[index]
+            axes.annotate(f"{threshold:g}", place, (3, 3), textcoords="offset points", color=color, fontsize=8)
 
 
 def _draw_class(score: Axes, trade: Axes, row: ClassMetrics, color: str, style: str, *, named: bool) -> None:

@@ -71,6 +71,13 @@ def test_a_picture_that_cannot_be_written_is_an_input_error(tmp_path: Path, name
         draw_score_curves([row("cat")], tmp_path / name)
 
 
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_few_classes_have_thresholds_at_their_curves(tmp_path: Path, figures: list[Figure], count: int) -> None:
+    draw_score_curves([row(f"class {number}", number) for number in range(1, count + 1)], tmp_path / "f1.png")
+    texts = [text.get_text() for text in figures[0].axes[1].texts if text.get_text()]
+    assert texts == [f"0.{number}" for number in range(1, 10)] * (count if count <= 3 else 0)
+
+
 def test_letters_of_any_script_give_no_warning(tmp_path: Path) -> None:
     """matplotlib's own font lacks most of them: a font of the system has them, or they are drawn as squares."""
     with warnings.catch_warnings():
