@@ -17,7 +17,7 @@ from rtmdet.data.depth import DEEP_SUFFIXES, LOOKED_AT, SCALE, fitting_range, is
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.decoding import decode_strictly, in_decoding_processes
 from rtmdet.data.doctor.finding import Finding, Item
-from rtmdet.data.files import files_below, spread
+from rtmdet.data.files import files_below, sorted_paths, spread
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.images import (
     IMAGE_SUFFIXES,
@@ -133,16 +133,23 @@ def _find_wrong_sizes(file: AnnotationFile, inspected: Mapping[int, InspectedIma
 
 
 def find_unnamed_files(files: list[AnnotationFile], others: Collection[str]) -> Iterator[Finding]:
-    """Image files in the folders (which splits may share) that neither a file nor `others`, real paths, name."""
+    """Image files beside the images of the files that neither one of them nor `others`, real paths, name."""
     seen = {os.path.realpath(file.path(image_id)) for file in files for image_id in file.images} | {*others}
     for file in files:
-        real = {os.path.realpath(path): path for path in files_below(file.source.images, IMAGE_SUFFIXES)}
+        inside = [path for folder in _folders_of_images(file) for path in files_below(folder, IMAGE_SUFFIXES)]
+        real = {os.path.realpath(path): path for path in inside}
         found = [path for target, path in real.items() if target not in seen]
         seen.update(real)
         items = [Item(os.path.relpath(path, file.source.images), files=(path,)) for path in found]
         message = "image files in the folder but not in the annotation file"
         advice = "they are not used: annotate them, or leave them"
         yield file.finding("hint", "unnamed-file", message, advice, items)
+
+
+def _folders_of_images(file: AnnotationFile) -> list[Path]:
+    """The outermost folders with named images: above those of merged data sets there may be all of a disk."""
+    folders = {file.path(image_id).parent for image_id in file.images} or {file.source.images}
+    return [folder for folder in sorted_paths(folders) if folders.isdisjoint(folder.parents)]
 
 
 def _size_of(entry: CocoImage) -> tuple[int, int]:

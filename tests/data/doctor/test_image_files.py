@@ -178,6 +178,19 @@ def test_images_of_splits_that_are_not_examined_are_not_called_unnamed(patient) 
     assert [item.text for item in found[0].items] == ["7.jpg"]
 
 
+def test_folders_beside_those_of_the_images_are_not_searched(patient, only) -> None:
+    """As where data sets from different places of a disk are merged: their common folder holds much else."""
+    shutil.copytree(patient.folder / "train", patient.folder / "train_all" / "images")
+    shutil.copytree(patient.folder / "val", patient.folder / "train_all" / "holiday photos")
+    shutil.copy(patient.path("train", 1), patient.folder / "train_all" / "images" / "9.jpg")
+    shutil.rmtree(patient.folder / "train")
+    (patient.folder / "train_all").rename(patient.folder / "train")
+    for image in patient.documents["train"]["images"]:
+        image["file_name"] = f"images/{image['file_name']}"
+    (item,) = only(patient.check(), "unnamed-file").items
+    assert item.text == os.path.join("images", "9.jpg")
+
+
 def test_files_of_unusable_entries_are_not_called_unnamed(patient) -> None:
     patient.documents["train"]["images"][3].pop("width")
     assert not [finding for finding in patient.check() if finding.code == "unnamed-file"]
