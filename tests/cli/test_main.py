@@ -18,6 +18,7 @@ from subprocess import CompletedProcess
 from types import ModuleType
 
 import pytest
+from usual_signal import usual_signal
 
 import rtmdet
 from rtmdet.cli.info import describe_facts
@@ -368,7 +369,7 @@ def test_signals_leave_no_temporary_folder(
         raise AssertionError("the signal ends the command")
 
     monkeypatch.setattr("rtmdet.cli.info.run", terminated)
-    before = signal.getsignal(number)
+    before = usual_signal(number)
     assert main(["info"]) == 128 + number
     assert capsys.readouterr().err.splitlines()[-1] == f"stopped by {name}"
     assert not list(tmp_path.iterdir())

@@ -22,6 +22,7 @@ from training.small_run import (
     make_trainer,
     metrics,
 )
+from usual_signal import usual_signal
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.structures import Batch
@@ -143,7 +144,7 @@ def test_a_run_that_was_stopped_anywhere_ends_as_if_it_was_not(
 def test_closed_terminals_and_batch_systems_stop_a_run(tmp_path: Path, name: str) -> None:
     """Saved, also if the signal comes twice."""
     number = getattr(signal, name)
-    before = signal.getsignal(number)
+    before = usual_signal(number)
 
     def twice() -> None:
         send(number)()
