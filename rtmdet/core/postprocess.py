@@ -129,5 +129,5 @@ def _load_operator() -> Callable[[Tensor, Tensor, float], Tensor]:
         except (RuntimeError, AttributeError, OSError) as error:
             raise InputError(
                 f"torchvision does not fit torch {torch.__version__} ({one_line(error)[:200]}): install torch and "
-                "torchvision anew, in one command and from the same index"
+                "torchvision again, in one command and from the same index"
             ) from error

@@ -57,7 +57,7 @@ def detect_in_views(
     widths: Sequence[int],
     selection: Selection,
 ) -> list[Detections]:
-    """The detections of pictures `widths` pixels wide, of which `shown` has each view; one batch per view.
+    """The detections of pictures `widths` pixels wide, with each view in `shown`; one batch per view.
 
     Several views give detections down to the scores that vote, so that boxes do not depend on the score threshold.
     """
