@@ -12,6 +12,7 @@ from rtmdet.core.nms import NmsSettings
 from rtmdet.core.paths import FilePath, check_new_folder, path_or_none, user_path
 from rtmdet.core.processes import check_main_guard
 from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, Tracer, check_folder, check_formats, export_facts
+from rtmdet.deploy.views import check_views
 from rtmdet.detector import Detector
 from rtmdet.exporting.int8 import LARGEST_DROP, add_int8, check_int8, choose_calibration_images
 from rtmdet.exporting.verified_export import CHECK_IMAGES, ExportJob, Exports, choose_check_images, export_detector
@@ -43,8 +44,7 @@ def evaluate(
     as `rtmdet infer --tta`. Raises InputError.
     """
     check_main_guard()
-    if tta and tile:
-        raise InputError("--tta and --tile: expected one of them")
+    check_views(tta=tta, tile=tile)
     loading = Loading(batch_size, workers, backend)
     found = detector if isinstance(detector, Detector) else Detector(detector)
     name = str(found.path or "the detector")

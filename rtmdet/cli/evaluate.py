@@ -4,10 +4,11 @@ import argparse
 import sys
 
 from rtmdet.api.detectors import draw_mistakes, evaluate
-from rtmdet.cli.model_options import check_views, choose_windows, load_detector
+from rtmdet.cli.model_options import choose_windows, load_detector
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import check_new_folder, user_path
 from rtmdet.data.json_file import check_output, write_json
+from rtmdet.deploy.views import check_views
 from rtmdet.evaluation.coco import metric_text
 from rtmdet.measuring.measure import describe_interval, describe_settings
 from rtmdet.runs.settings.own_data import DEFAULT_WEIGHTS
@@ -39,14 +40,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.weights is None and data is None:
         raise InputError("evaluate: expected the folder of a run, or --data, found neither: give one of them")
     arguments.weights = arguments.weights or DEFAULT_WEIGHTS
+    weights = user_path(arguments.weights)
+    file = weights if weights.is_file() else None  # into the folder of a run, pictures and numbers may be written
     if arguments.f1 is not None:
-        one = user_path(arguments.weights)  # into the folder of a run, it may be written
-        check_output(arguments.f1, data, arguments.images, one if one.is_file() else None, suffixes=SUFFIXES)
+        check_output(arguments.f1, data, arguments.images, file, suffixes=SUFFIXES)
     if arguments.out is not None:
-        check_output(arguments.out, data, user_path(arguments.weights), earlier=are_detections)
+        check_output(arguments.out, data, weights, earlier=are_detections)
     if arguments.json is not None:
-        one = user_path(arguments.weights)
-        check_output(arguments.json, data, arguments.images, one if one.is_file() else None, earlier=are_numbers)
+        check_output(arguments.json, data, arguments.images, file, earlier=are_numbers)
     if arguments.mistakes is not None:
         check_new_folder(arguments.mistakes, "--mistakes")
     detector = load_detector(arguments, half=arguments.half)

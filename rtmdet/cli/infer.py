@@ -12,16 +12,10 @@ from typing import TextIO
 from tqdm import tqdm
 
 from rtmdet.cli.command import print_failures
-from rtmdet.cli.model_options import (
-    check_score,
-    check_views,
-    choose_thresholds,
-    choose_windows,
-    describe_score,
-    load_detector,
-)
+from rtmdet.cli.model_options import check_score, choose_thresholds, choose_windows, describe_score, load_detector
 from rtmdet.core.detections import DetectedObject
 from rtmdet.core.errors import InputError
+from rtmdet.deploy.views import check_views
 from rtmdet.stream.detecting import CONTINUING, DetectSettings
 from rtmdet.stream.document import DetectedFile
 from rtmdet.stream.frames import Failure, Source

@@ -37,12 +37,6 @@ def check_score(score: float | str) -> None:
         raise InputError(f"--score {score}: expected a number from 0 to 1, or auto")
 
 
-def check_views(*, tta: bool, tile: int | None) -> None:
-    """Raise InputError for both --tta and --tile."""
-    if tta and tile:
-        raise InputError("--tta and --tile: expected one of them")
-
-
 def choose_windows(side: int | None, detector: Detector, *, augmented: bool = False) -> int:
     """The side of the windows of --tile, by default of those of the training run; 0: none, INPUT_SIDE: as the input.
 

@@ -165,10 +165,8 @@ class TrainingSamples(Dataset[Sample]):
         """The tile of an image, shown by a sample."""
         if self._keeps_all:
             return self._tiles.get(index, self._make_tile)
-        if index != self.order.index(
-            sample_index
-        ):  # drawn for a crop without objects, so no partner of other samples
-            return self._make_tile(index)
+        if index != self.order.index(sample_index):
+            return self._make_tile(index)  # drawn for a crop without objects, so no partner of other samples
         return self._tiles.get(sample_index, lambda _: self._make_tile(index))
 
     def _random_crop(self, composition: Composition, rng: np.random.Generator) -> Composition:

@@ -79,9 +79,8 @@ class _Header:
     def __init__(self, data: bytes) -> None:
         """Find them. Raises KeyError for the bytes of another file, struct.error if the end is missing."""
         self._data = data
-        self._order, self._number = _ORDERS[
-            data[:4]
-        ]  # of bytes; struct's code of a count, or of an offset in the file
+        # Of bytes; struct's code of a count, or of an offset in the file.
+        self._order, self._number = _ORDERS[data[:4]]
         self._wide = struct.calcsize(self._number)
         offset = self._read(self._number, 8 if self._wide == 8 else 4)
         count_code = "Q" if self._wide == 8 else "H"

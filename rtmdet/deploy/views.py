@@ -13,6 +13,7 @@ import numpy as np
 
 from rtmdet.core.backend import Backend, Selection, detect
 from rtmdet.core.detections import Detections
+from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox, letterbox
 from rtmdet.core.strides import STRIDES
 from rtmdet.deploy.decoded import suppress
@@ -39,6 +40,12 @@ class View:
         boxes = found.boxes.copy()
         boxes[:, [0, 2]] = width - found.boxes[:, [2, 0]]
         return replace(found, boxes=boxes)
+
+
+def check_views(*, tta: bool, tile: int | None) -> None:
+    """Raise InputError for both --tta and --tile."""
+    if tta and tile:
+        raise InputError("--tta and --tile: expected one of them")
 
 
 def choose_views(input_size: tuple[int, int], *, augmented: bool) -> list[View]:
