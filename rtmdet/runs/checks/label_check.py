@@ -74,9 +74,8 @@ def index_of(dataset: CocoDataset, metas: Sequence[ImageMeta], most: int | None 
     annotations: list[CocoAnnotation] = []
     for meta in metas:
         found = dataset.coco.imgToAnns[meta.image_id]
-        annotations += [annotation for annotation in found if not reason_against(annotation, dataset.category_ids)][
-            :most
-        ]
+        usable = [annotation for annotation in found if not reason_against(annotation, dataset.category_ids)]
+        annotations += usable[:most]
     file: CocoFile = {
         "categories": dataset.coco.dataset["categories"],
         "images": [dataset.coco.imgs[meta.image_id] for meta in metas],
