@@ -2,6 +2,7 @@
 
 import codecs
 import errno
+import hashlib
 import os
 import stat
 import sys
@@ -35,6 +36,11 @@ def read_whole(path: Path, what: str = "file") -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a path that no file can have
         name = str(path) if len(str(path)) <= LONGEST_NAME else f"{str(path)[:LONGEST_NAME]}..."
         raise InputError(f"{name}: the {what} cannot be read ({reason_of(error)}); check the path") from error
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal digits. Raises InputError as `read_whole` does."""
+    return hashlib.sha256(read_whole(path)).hexdigest()
 
 
 def read_text(path: Path, what: str = "file") -> str:

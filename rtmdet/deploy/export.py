@@ -1,6 +1,5 @@
 """Writes a network in the formats of other programs, one function for all of them."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from rtmdet import __version__
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
-from rtmdet.core.whole_file import write_whole
+from rtmdet.core.whole_file import sha256_of, write_whole
 from rtmdet.models.folding import is_folded
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
@@ -110,7 +109,7 @@ def export_facts(
     return ExportFacts(
         model=model,
         version=__version__,
-        weights="" if source is None else hashlib.sha256(source.read_bytes()).hexdigest(),
+        weights="" if source is None else sha256_of(source),
         fixed_input=fixed_batch is not None,
         fixed_batch=fixed_batch,
         nms=nms,

@@ -1,6 +1,5 @@
 """Measuring a model on validation images, for train, evaluate and compare."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -20,6 +19,7 @@ from rtmdet.core.structures import Batch, ImageMeta
 from rtmdet.core.threads import in_order
 from rtmdet.core.tiled_detection import detect_tiled
 from rtmdet.core.tiling import Tiling
+from rtmdet.core.whole_file import sha256_of
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
@@ -256,7 +256,7 @@ def evaluate_detector(
 
 def identify_file(weights: Path | None) -> dict[str, str | None]:
     """The path of a file of weights or detections, and its SHA-256; None without a file."""
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights is not None and weights.is_file() else None
+    digest = sha256_of(weights) if weights is not None and weights.is_file() else None
     return {"weights": None if weights is None else str(weights), "sha256": digest}
 
 

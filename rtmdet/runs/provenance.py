@@ -1,6 +1,5 @@
 """What made a run: programs, machine, date and first weights, as a line for its checkpoints."""
 
-import hashlib
 import platform
 from datetime import UTC, datetime
 
@@ -10,6 +9,7 @@ import torch
 from rtmdet import __version__
 from rtmdet.config.schema import Config
 from rtmdet.core.distributed import world_size
+from rtmdet.core.whole_file import sha256_of
 from rtmdet.weights.download import resolve
 
 RESUMED = "; resumed with "
@@ -18,7 +18,7 @@ RESUMED = "; resumed with "
 def describe_maker(config: Config, device: torch.device) -> str:
     """The line of a new run. Raises InputError if the first weights are gone."""
     name = config.model.weights
-    digest = "" if name is None else hashlib.sha256(resolve(name).read_bytes()).hexdigest()
+    digest = "" if name is None else sha256_of(resolve(name))
     weights = "random weights" if name is None else f"weights with SHA-256 {digest}"
     return f"{_describe_machine(device)}, from {weights}"
 
