@@ -168,7 +168,7 @@ class Trainer:
     def validate(self) -> None:
         """Validate the averaged weights; the best so far are saved as best.pth."""
         copy_from_main(self.averaged.buffers())  # statistics of batch norms, which differ without SyncBN
-        with _resumable(self._signals):
+        with _resumable(self._signals), self._signals.ending():
             metrics = self.evaluate(self.averaged.eval())
         self._measured = self.iteration, metrics
         best = metrics.ap > self.best_ap
@@ -188,7 +188,7 @@ class Trainer:
         before = self.meta.facts.input_size
         if self.choose_input_size is not None:
             copy_from_main(self.averaged.buffers())
-            with _resumable(self._signals):
+            with _resumable(self._signals), self._signals.ending():
                 self._detect_at(self.choose_input_size(self.averaged.eval()))
         return self.meta.facts.input_size != before
 

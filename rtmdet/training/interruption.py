@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from rtmdet.core.distributed import world_size
 from rtmdet.core.processes import handled_signals, hangup, warning_signal
 
 
@@ -48,6 +49,20 @@ class SignalWatch:
             yield
         finally:
             self._waiting = False
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Let the first signal end the block by Interrupted, unless other processes would wait in it for this one."""
+        try:
+            if world_size() > 1:
+                yield
+                return
+            with self.ending_waits():
+                if self.received:
+                    raise WaitEnded
+                yield
+        except WaitEnded:
+            raise Interrupted(self.received) from None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received and number in (signal.SIGINT, signal.SIGTERM):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
@@ -384,6 +385,27 @@ def test_a_signal_before_a_validation_does_not_wait_for_it(tmp_path: Path) -> No
     with pytest.raises(Interrupted):
         trainer.run()
     assert read_training_checkpoint(tmp_path / "last.pth")[2].step == 3
+
+
+@pytest.mark.parametrize("during", ["validation", "choice of the input size"])
+def test_a_signal_ends_a_validation_which_is_repeated(tmp_path: Path, during: str) -> None:
+    def interrupted(_: nn.Module) -> NoReturn:
+        send(signal.SIGTERM)()
+        raise AssertionError("the signal did not end it")
+
+    trainer = make_trainer(tmp_path, plan=replace(PLAN, epochs=1))
+    if during == "validation":
+        trainer.evaluate = interrupted
+    else:
+        trainer.choose_input_size = interrupted
+    with pytest.raises(Interrupted) as stopped:
+        trainer.run()
+    assert stopped.value.number == signal.SIGTERM
+    resumed = make_trainer(tmp_path, plan=replace(PLAN, epochs=1))
+    resumed.resume(tmp_path / "last.pth")
+    assert (resumed.epoch, resumed.step) == (0, resumed.steps)
+    resumed.run()
+    assert resumed.epoch == 1
 
 
 def test_no_whole_checkpoint_is_an_error(tmp_path: Path) -> None:
