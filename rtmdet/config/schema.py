@@ -261,7 +261,7 @@ class EvaluationConfig:
     input_size: Size | None = None
     """(H, W) for validation, and for detection with the checkpoints; null: data.input_size"""
     choose_input_size: bool = False
-    """before the last validation, try larger input sizes as long as AP on training images improves"""
+    """before the last validation, try larger input sizes: the best mean AP on training and validation images"""
 
     @property
     def nms(self) -> NmsSettings:

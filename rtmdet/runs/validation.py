@@ -3,11 +3,13 @@
 Training with random resizing shows objects larger than detection does at the same input size: factors of 0.5 to 2 are
 1.25 on average. So the trained weights are often better at a larger input size; how much larger
 depends on the data. The effect is known as the train-test resolution discrepancy (Touvron et al., 2019,
-arXiv:1906.06423). AP on training images ranks the sizes as AP on other images does: docs/small-data.md.
+arXiv:1906.06423). Training images are many, but learned by heart; validation images show the objects that are to be
+detected, but are few: their mean AP ranks the sizes better than either (docs/small-data.md).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from statistics import fmean
 
 import torch
 from torch import nn
@@ -28,12 +30,13 @@ from rtmdet.measuring.measure import detect_all, detect_all_tiled
 
 STEP = 1.25  # from one size to the next
 LARGEST = 2.0  # times the training size
-LEAST_GAIN = 0.003  # of AP, to justify the cost of the next size
-CHOICE_IMAGES = 64  # training images
+LEAST_GAIN = 0.003  # of mean AP, to justify the cost of a larger size
+LEAST_LOSS = 0.01  # of mean AP below the best: no larger size is tried then
+CHOICE_IMAGES = 64  # training images, and as many of the validation
 LEAST_LEARNED = 0.1  # AP on training images; below it they are not learned either
 FAR = 2.0  # times the AP on validation images: 1.0 - 1.6 were seen where both are of one kind, 2.7 where they are not
 LONG_MOSAIC = 0.13  # share of the epochs without mosaic that was better there (docs/small-data.md)
-USUAL_CHOICE = 4.0  # cost of trying sizes, in images of the training size: 1 + 1.25² for two, + 1.5² for three
+USUAL_CHOICE = 7.0  # cost of trying sizes, in images of the training size: 1 + 1.3² + 1.6² for three, + 2² for four
 LARGER_VALIDATION = 1.0  # extra cost of the last validation at the chosen size, in validations, roughly
 
 Size = tuple[int, int]  # (H, W)
@@ -69,26 +72,42 @@ class Validation:
         ).evaluate()
 
     def choose_input_size(self, model: nn.Module, train_data: CocoDataset) -> tuple[int, int]:
-        """Validate from now on at the size with the best AP on training images or windows; returns it."""
-        train_data = train_data.without_reduced()
-        part = train_data.part(spread(range(len(train_data)), CHOICE_IMAGES))
-        measure = partial(self.training_ap, model, part)
+        """Validate from now on at the size with the best AP on training and validation images; returns it.
+
+        With a tiling on training windows alone: AP of whole pictures is another, and takes many inputs each.
+        """
+        parts = {"training": _some(train_data.without_reduced())}
+        if self._config.data.tiling is None:
+            parts["validation"] = _some(self._dataset)
+        measure = partial(self.measure_parts, model, list(parts.values()))
         self.input_size, measured = best_size(self._config.data.input_size, measure, limit=LARGEST_SIDE)
-        if self._config.data.tiling is None:  # AP of windows is another
-            self._training_ap = measured[self.input_size]
+        if self._config.data.tiling is None:
+            self._training_ap = measured[self.input_size][0]
         self._loader = build_validation_loader(self._config, self._dataset, self.input_size)
-        found = ", ".join(f"{metric_text(ap)} at {height} x {width}" for (height, width), ap in measured.items())
+        images = " and ".join(f"{len(part)} {name}" for name, part in parts.items())
+        found = ", ".join(
+            f"{' and '.join(map(metric_text, aps))} at {height} x {width}"
+            for (height, width), aps in measured.items()
+        )
         write_above_bar(
-            f"input size for detection: {size_text(self.input_size)} (AP on {len(part)} training images: {found}; "
-            f"a larger size must gain {LEAST_GAIN})"
+            f"input size for detection: {size_text(self.input_size)} (AP on {images} images: {found}; "
+            f"a larger size must gain {LEAST_GAIN}{' in the mean' if len(parts) > 1 else ''})"
         )
         return self.input_size
 
-    def training_ap(self, model: nn.Module, part: CocoDataset, size: Size) -> float:
-        """AP on training images without augmentation."""
-        loader = build_validation_loader(self._config, part, size)
+    def measure_parts(self, model: nn.Module, parts: Sequence[CocoDataset], size: Size) -> list[float]:
+        """AP on the images of each part, without augmentation, at an input of `size`."""
         backend = TorchBackend(model, self._device)
-        return detect_all(backend, part, loader, self._config.evaluation).evaluate().ap
+        loaders = [build_validation_loader(self._config, part, size) for part in parts]
+        return [
+            detect_all(backend, part, loader, self._config.evaluation).evaluate().ap
+            for part, loader in zip(parts, loaders, strict=True)
+        ]
+
+
+def _some(dataset: CocoDataset) -> CocoDataset:
+    """CHOICE_IMAGES of the images, evenly spread."""
+    return dataset.part(spread(range(len(dataset)), CHOICE_IMAGES))
 
 
 def gap_remark(training: float, validation: float, config: Config) -> str:
@@ -132,7 +151,8 @@ def choice_cost(config: Config, *, train: int, val: int) -> float:
     """
     if not chooses_input_size(config):
         return 0.0
-    return USUAL_CHOICE * min(CHOICE_IMAGES, train) / val + LARGER_VALIDATION
+    images = min(CHOICE_IMAGES, train) + (min(CHOICE_IMAGES, val) if config.data.tiling is None else 0)
+    return USUAL_CHOICE * images / val + LARGER_VALIDATION
 
 
 def build_validation_loader(config: Config, dataset: CocoDataset, input_size: tuple[int, int]) -> EvaluationLoader:
@@ -153,18 +173,20 @@ def larger(size: Size) -> Size:
     return height, width
 
 
-def best_size(start: Size, ap: Callable[[Size], float], *, limit: int) -> tuple[Size, dict[Size, float]]:
-    """Enlarge from the training size while AP gains enough; returns the size, and the AP of every tried size.
+def best_size(
+    start: Size, measure: Callable[[Size], Sequence[float]], *, limit: int
+) -> tuple[Size, dict[Size, Sequence[float]]]:
+    """The smallest size from `start` on whose mean AP is the best, or LEAST_GAIN below; and the APs of those tried.
 
-    `ap` measures AP at a size. No side becomes longer than LARGEST times its length, nor than `limit`.
+    `measure` gives the APs at a size. No side becomes longer than LARGEST times its length, nor than `limit`.
     """
-    measured = {start: ap(start)}
+    measured: dict[Size, Sequence[float]] = {}
+    means: dict[Size, float] = {}
     size = start
-    while True:
-        following = larger(size)
-        if max(following) > limit or any(new > LARGEST * old for new, old in zip(following, start, strict=True)):
-            return size, measured
-        measured[following] = ap(following)
-        if measured[following] - measured[size] < LEAST_GAIN:
-            return size, measured
-        size = following
+    while max(size) <= limit and all(new <= LARGEST * old for new, old in zip(size, start, strict=True)):
+        measured[size] = measure(size)
+        means[size] = fmean(measured[size])
+        if means[size] < max(means.values()) - LEAST_LOSS:
+            break
+        size = larger(size)
+    return next(size for size in means if means[size] > max(means.values()) - LEAST_GAIN), measured

@@ -1,4 +1,4 @@
-"""The input size for detection: given, or chosen on training images before the last validation."""
+"""The input size for detection: given, or chosen on training and validation images before the last validation."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,9 +27,9 @@ def words(folder: Path, *more: str) -> list[str]:
 
 @pytest.fixture
 def larger_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AP on training images that grows with the input up to 96 px."""
-    found = {64: 0.5, 96: 0.6, 128: 0.55}
-    monkeypatch.setattr(Validation, "training_ap", lambda *asked: found[asked[3][0]])
+    """AP on training and validation images that grows with the input up to 96 px."""
+    found = {64: [0.5, 0.3], 96: [0.6, 0.29], 128: [0.55, 0.31]}
+    monkeypatch.setattr(Validation, "measure_parts", lambda *asked: found[asked[3][0]])
 
 
 def test_a_run_on_own_data_chooses_the_size_that_its_checkpoints_detect_at(
@@ -41,11 +41,9 @@ def test_a_run_on_own_data_chooses_the_size_that_its_checkpoints_detect_at(
     assert result.returncode == 0, result.stderr
     assert "  evaluation.choose_input_size: True  (" in result.stdout
     assert "  evaluation.box_voting: True  (" in result.stdout
-    line = "input size for detection: 96 x 96 pixels (AP on 6 training images: "
-    assert (
-        f"{line}0.500 at 64 x 64, 0.600 at 96 x 96, 0.550 at 128 x 128; a larger size must gain 0.003)"
-        in result.stdout
-    )
+    line = "input size for detection: 96 x 96 pixels (AP on 6 training and 3 validation images: "
+    found = "0.500 and 0.300 at 64 x 64, 0.600 and 0.290 at 96 x 96, 0.550 and 0.310 at 128 x 128"
+    assert f"{line}{found}; a larger size must gain 0.003 in the mean)" in result.stdout
     assert result.stdout.count("input size for detection: ") == 1
     last = result.stdout.splitlines()[-1]
     assert f" at 96 x 96 pixels ({run / 'last.pth'}); earlier validations used the training size" in last
@@ -78,8 +76,10 @@ def test_a_size_that_is_given_wins(
     assert not chooses_input_size(both)
     assert choice_cost(both, train=6, val=3) == 0
     free = replace(both, evaluation=replace(both.evaluation, input_size=None))
-    assert choice_cost(free, train=500, val=32) == pytest.approx(1 + 4 * 64 / 32)
-    assert choice_cost(free, train=16, val=32) == pytest.approx(1 + 4 * 16 / 32)
+    assert choice_cost(free, train=500, val=32) == pytest.approx(1 + 7 * (64 + 32) / 32)
+    assert choice_cost(free, train=16, val=128) == pytest.approx(1 + 7 * (16 + 64) / 128)
+    windows = replace(free, data=replace(free.data, tile=64))
+    assert choice_cost(windows, train=16, val=128) == pytest.approx(1 + 7 * 16 / 128)
 
 
 def test_sides_are_multiples_of_32(command: Command, dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_resumed_run_does_not_look_for_copies_again(
     assert "copies" not in capsys.readouterr().out
 
 
-def test_a_real_choice_measures_training_images_and_then_the_validation(config: Config, checkpoint: Path) -> None:
+def test_a_real_choice_measures_training_and_validation_images(config: Config, checkpoint: Path) -> None:
     train_data, val_data = open_data(config)
     validation = Validation(config, val_data, torch.device("cpu"))
     assert validation.input_size == (64, 64)
@@ -124,7 +124,7 @@ def test_a_real_choice_measures_training_images_and_then_the_validation(config: 
     chosen = validation.choose_input_size(detector.model, train_data)
     sizes = list(dict.fromkeys(shape[2:] for shape in seen))  # threads may share a batch: the same size twice
     assert sizes[:2] == [(64, 64), (96, 96)]
-    assert sum(shape[0] for shape in seen if shape[2:] == (64, 64)) == len(train_data)
+    assert sum(shape[0] for shape in seen if shape[2:] == (64, 64)) == len(train_data) + len(val_data)
     seen.clear()
     validation(detector.model)
     assert sum(shape[0] for shape in seen) == len(val_data)
@@ -144,7 +144,7 @@ def test_training_images_that_are_far_easier_are_remarked(config: Config) -> Non
 def test_the_remark_comes_once_after_the_choice(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr("rtmdet.runs.validation.write_above_bar", said.append)
-    monkeypatch.setattr(Validation, "training_ap", lambda *_: 0.9)
+    monkeypatch.setattr(Validation, "measure_parts", lambda *_: [0.9, 0.0])
     windows = replace(config, data=replace(config.data, tile=64))  # whose AP is another than that of whole images
     for settings, remarks in ((config, ["warning"]), (windows, [])):
         train_data, val_data = open_data(settings)
