@@ -38,10 +38,11 @@ class RTMDet(nn.Module):
     def forward(self, images: Tensor) -> DenseOutputs:
         """(B, 3, H, W) uint8 RGB, H and W multiples of 32 -> class logits and distances at every prior.
 
-        Values are 0 .. 255, also as floats. Raises InputError for another shape.
+        Values are 0 .. 255, also as floats. Raises InputError for another shape, and for floats from 0 to 1.
         """
         if isinstance(images, Tensor) and not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
             _check_shape(images)
+            _check_range(images)
         return self.bbox_head(self.neck(self.backbone(self.normalize(images))))
 
     def normalize(self, images: Tensor) -> Tensor:
@@ -56,6 +57,18 @@ def _check_shape(images: Tensor) -> None:
         raise InputError(
             f"images: expected (B, 3, H, W), H and W multiples of 32, found {shape}; a Detector takes pictures of "
             "any size"
+        )
+
+
+def _check_range(images: Tensor) -> None:
+    """Raise InputError for floats from 0 to 1, in which the network would see black."""
+    if type(images) is not Tensor or not images.is_floating_point():
+        return
+    if images.is_cuda and torch.cuda.is_current_stream_capturing():
+        return
+    if bool((images.detach().amax() <= 1) & (images.detach() % 1).any()):
+        raise InputError(
+            "images: expected values from 0 to 255, found floats from 0 to 1: multiply them by 255, or give uint8"
         )
 
 

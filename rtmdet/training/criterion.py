@@ -57,12 +57,18 @@ class Criterion:
     def __init__(self, num_classes: int, *, topk: int = TOPK) -> None:
         self.num_classes = num_classes
         self.topk = topk
+        self._checks_values = True  # once on a GPU, which each look at a value keeps waiting
 
     def __call__(
         self, outputs: DenseOutputs, targets: Sequence[Target], valid_sizes: Sequence[tuple[int, int]] | None = None
     ) -> Losses:
+        """The losses. Raises InputError for outputs of other classes, and for targets that cannot be."""
         if (found := outputs.logits[0].shape[1]) != self.num_classes:
             raise InputError(f"outputs: expected those of {self.num_classes} classes, found {found}")
+        check_targets(targets, len(outputs.logits[0]))
+        if self._checks_values:
+            check_target_values(targets, self.num_classes)
+            self._checks_values = not outputs.logits[0].is_cuda
         logits, distances = flatten_levels(outputs.logits), flatten_levels(outputs.distances)
         sizes = [(level.shape[2], level.shape[3]) for level in outputs.logits]
         points, strides = grid_priors(sizes, device=logits.device, dtype=logits.dtype)
@@ -121,6 +127,44 @@ class Criterion:
             gt_boxes[b, used] = torch.where(positive[:, None], gt.boxes[own], 0)
             unassigned += _count_unmatched(found.gt_index, len(gt.labels))
         return DenseTargets(classes, quality, gt_boxes, valid, unassigned)
+
+
+def check_targets(targets: Sequence[Target], images: int) -> None:
+    """Raise InputError unless there is a Target for each image, with boxes (N, 4) and labels (N,)."""
+    if len(targets) != images:
+        raise InputError(f"targets: expected one for each of {images} images, found {len(targets)}")
+    for index, target in enumerate(targets):
+        if not isinstance(target, Target):
+            raise InputError(
+                f"targets[{index}]: expected rtmdet.core.structures.Target(boxes, labels), found "
+                f"{type(target).__name__}"
+            )
+        shapes = tuple(target.boxes.shape), tuple(target.labels.shape)
+        if shapes != ((len(target.labels), 4), (len(target.labels),)):
+            raise InputError(
+                f"targets[{index}]: expected boxes (N, 4) and labels (N,), found {shapes[0]} and {shapes[1]}"
+            )
+
+
+def check_target_values(targets: Sequence[Target], classes: int) -> None:
+    """Raise InputError unless labels are 0 .. `classes` - 1, and boxes finite, of some area, in pixels."""
+    labels = torch.cat([target.labels for target in targets]) if targets else torch.empty(0)
+    if not labels.numel():
+        return
+    boxes = torch.cat([target.boxes for target in targets])
+    if labels.min() < 0 or labels.max() >= classes:
+        raise InputError(
+            f"targets: expected labels from 0 to {classes - 1}, found {int(labels.min())} to {int(labels.max())}: "
+            "count classes from 0, and leave out objects that are to be ignored"
+        )
+    usable = boxes.isfinite().all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+    if not usable.all():
+        box = [round(value, 1) for value in boxes[~usable][0].tolist()]
+        raise InputError(
+            f"targets: expected boxes x1, y1, x2, y2 with x1 < x2 and y1 < y2, found {box}: leave such boxes out"
+        )
+    if boxes.max() <= 1:
+        raise InputError("targets: expected boxes in pixels of the input, found none beyond 1: multiply by its sides")
 
 
 def loss_normalizer(quality: Tensor) -> Tensor:

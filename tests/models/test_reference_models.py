@@ -210,3 +210,12 @@ def test_inputs_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     """An image without the batch would be read upside down, one channel as three."""
     with pytest.raises(InputError, match=r"^images: expected \(B, 3, H, W\), H and W multiples of 32, found"):
         build_rtmdet("nano", 1)(torch.zeros(shape, dtype=torch.uint8))
+
+
+def test_floats_from_0_to_1_are_refused_and_black_is_not() -> None:
+    model = build_rtmdet("nano", 1).eval()
+    with torch.no_grad():
+        for dark in (torch.zeros(1, 3, 32, 32), torch.ones(1, 3, 32, 32), torch.full((1, 3, 32, 32), 1.5)):
+            model(dark)
+        with pytest.raises(InputError, match=r"^images: expected values from 0 to 255, found floats from 0 to 1"):
+            model(torch.full((1, 3, 32, 32), 0.5))

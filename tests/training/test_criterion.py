@@ -299,3 +299,31 @@ def test_a_background_cell_that_overflows_leaves_the_losses_alone() -> None:
 def test_a_head_of_other_classes_is_refused() -> None:
     with pytest.raises(InputError, match=r"^outputs: expected those of 2 classes, found 3$"):
         Criterion(CLASSES - 1)(random_outputs(batch=1), [EMPTY])
+
+
+BOX = [[8.0, 8.0, 40.0, 40.0]]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "labels", "said"),
+    [
+        (BOX, [3], r"targets: expected labels from 0 to 2, found 3 to 3: count classes from 0"),
+        (BOX * 2, [0, -1], r"targets: expected labels from 0 to 2, found -1 to 0"),
+        (BOX * 2, [0], r"targets\[0\]: expected boxes \(N, 4\) and labels \(N,\), found \(2, 4\) and \(1,\)"),
+        ([[8.0, 8.0, 8.0, 40.0]], [0], r"targets: expected boxes x1, y1, x2, y2 with .* found \[8\.0, 8\.0, 8\.0"),
+        ([*BOX, [1.0, 1.0, torch.nan, 9.0]], [0, 1], r"targets: expected boxes .* found \[1\.0, 1\.0, nan, 9\.0\]"),
+        ([[0.1, 0.1, 0.5, 1.0]], [0], r"targets: expected boxes in pixels of the input, found none beyond 1"),
+    ],
+)
+def test_targets_that_cannot_be_are_refused(boxes: list[list[float]], labels: list[int], said: str) -> None:
+    target = Target(torch.tensor(boxes), torch.tensor(labels))
+    with pytest.raises(InputError, match=rf"^{said}"):
+        Criterion(CLASSES)(random_outputs(batch=1), [target])
+
+
+def test_each_image_needs_a_target() -> None:
+    with pytest.raises(InputError, match=r"^targets: expected one for each of 2 images, found 1$"):
+        Criterion(CLASSES)(random_outputs(batch=2), [EMPTY])
+    as_in_torchvision = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}
+    with pytest.raises(InputError, match=r"^targets\[0\]: expected rtmdet.core.structures.Target\(.* found dict$"):
+        Criterion(CLASSES)(random_outputs(batch=1), [as_in_torchvision])  # type: ignore[list-item]
