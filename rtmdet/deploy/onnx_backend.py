@@ -12,7 +12,9 @@ from rtmdet.core.facts import read_facts
 from rtmdet.core.whole_file import read_whole
 from rtmdet.core.wording import one_line
 from rtmdet.deploy.exported import ExportedBackend, check_interface
+from rtmdet.deploy.telemetry import refuse_telemetry
 
+refuse_telemetry()
 try:
     import onnxruntime
 except ImportError as error:
