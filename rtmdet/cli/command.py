@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,10 @@ if TYPE_CHECKING:  # help needs none
 def print_failures(failures: "Sequence[Failure]", *, nothing_done: bool = False) -> None:
     """Print each failure on standard error; with `nothing_done` the last one's error is raised instead."""
     last = failures[-1] if failures and nothing_done else None
-    for failure in failures:
-        if failure is not last:
-            print(failure, file=sys.stderr)
+    with suppress(OSError):  # standard error is full or closed
+        for failure in failures:
+            if failure is not last:
+                print(failure, file=sys.stderr)
     if last is not None:
         raise last.error
 

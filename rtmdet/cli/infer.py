@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from rtmdet.cli.command import print_failures
 from rtmdet.cli.model_options import check_score, choose_thresholds, choose_windows, describe_score, load_detector
+from rtmdet.core.console import bars_hidden
 from rtmdet.core.detections import DetectedObject
 from rtmdet.core.errors import InputError
 from rtmdet.deploy.views import check_views
@@ -94,7 +95,7 @@ def progress_bar(sources: Sequence[Source], *, hidden: bool) -> tqdm:
     counts = [source.count() for source in sources]
     known = [count for count in counts if count is not None]
     total = sum(known) if len(known) == len(counts) else None
-    return tqdm(total=total, desc="detecting", unit=" images", disable=True if hidden or total == 1 else None)
+    return tqdm(total=total, desc="detecting", unit=" images", disable=hidden or total == 1 or bars_hidden())
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from typing import TextIO
 from rtmdet.cli.missing_packages import missing_package
 from rtmdet.cli.parser import build_parser
 from rtmdet.cli.unknown_words import unknown_command, unknown_options
-from rtmdet.core.errors import InputError, escaped
+from rtmdet.core.errors import InputError, escaped, is_out_of_memory
 from rtmdet.core.processes import handled_signals, hangup, started_processes, started_rank
 from rtmdet.core.whole_file import refused
 from rtmdet.core.wording import messages_for_commands, one_line
@@ -33,6 +33,8 @@ REPEATED = 0.1  # seconds until a signal that was discarded is repeated
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 done with something to look at, 2 unusable input."""
     began = time.monotonic()
+    if sys.stderr is None:  # it was closed
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     words = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     if not words:
@@ -65,11 +67,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print_error(missing)
         return 2
     except (MemoryError, RuntimeError, ImportError) as error:  # the last: a library that does not fit in
-        full = re.search("out of memory|allocate memory|failed to map segment", str(error))  # of torch, of the system
-        if not isinstance(error, MemoryError) and not full:
+        if is_out_of_memory(error):
+            remedy = "close other programs, or give smaller batches, inputs or files"
+            _print_error(InputError(f"not enough memory ({one_line(error)[:200]}): {remedy}"))
+        elif "start new thread" in str(error):
+            _print_error(_no_more_processes(error))
+        else:
             raise
-        remedy = "close other programs, or give smaller batches, inputs or files"
-        _print_error(InputError(f"not enough memory ({one_line(error)[:200]}): {remedy}"))
+        return 2
+    except BlockingIOError as error:  # of fork
+        _print_error(_no_more_processes(error))
         return 2
     except OSError as error:
         # By its reader, as `head` does. Windows has no error of its own for that.
@@ -206,7 +213,13 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def _print_error(error: InputError) -> None:
-    sys.stderr.write(f"error: {error}\n")  # at once: the lines of several processes stay apart
+    with suppress(OSError):  # standard error is full or closed
+        sys.stderr.write(f"error: {error}\n")  # at once: the lines of several processes stay apart
+
+
+def _no_more_processes(error: Exception) -> InputError:
+    remedy = "allow more (ulimit -u), or set OMP_NUM_THREADS=1, and for training and evaluation 0 loader processes"
+    return InputError(f"the system allows no more threads or processes ({one_line(error)[:200]}): {remedy}")
 
 
 if __name__ == "__main__":

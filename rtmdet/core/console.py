@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from typing import TextIO, TypeVar
 
@@ -37,7 +38,8 @@ def say(*lines: str) -> None:
 def warn(text: str) -> None:
     """Print a line on standard error, in the main process only."""
     if _speaks():
-        print(_shown(text, sys.stderr), file=sys.stderr, flush=True)
+        with suppress(OSError):  # standard error is full or closed
+            print(_shown(text, sys.stderr), file=sys.stderr, flush=True)
 
 
 def write_above_bar(text: str, *, everywhere: bool = False) -> None:

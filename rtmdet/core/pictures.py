@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from rtmdet.core.arrays import is_tensor
-from rtmdet.core.errors import InputError
+from rtmdet.core.errors import InputError, blame_memory
 from rtmdet.core.wording import one_line, shown
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def _read_pil(image: Image.Image, name: str, value_range: ValueRange | None) -> 
         plain = image if deep else image.convert(mode)
         return to_8_bits(upright(np.asarray(plain), exif_orientation(image)), value_range if deep else None)
     except Exception as error:  # a damaged file, which is decoded only now, or a mode without conversion to RGB
+        blame_memory(error)
         raise InputError(
             f"{name}: the PIL image of mode {image.mode} cannot be converted to RGB ({one_line(error)}): replace or "
             "convert it"

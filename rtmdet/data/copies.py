@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtmdet.core.errors import InputError
+from rtmdet.core.errors import InputError, blame_memory
 from rtmdet.core.whole_file import read_whole
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.image_names import ImageNames
@@ -151,6 +151,7 @@ def _decode_fingerprints(content: bytes) -> np.ndarray | None:
         image = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8)
         if image is not None and min(image.shape) < _MIN_SIDE:
             image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-    except (cv2.error, InputError):
+    except (cv2.error, InputError) as error:
+        blame_memory(error)
         return None
     return None if image is None else fingerprints(image)

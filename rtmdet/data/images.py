@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from rtmdet.core.errors import InputError
+from rtmdet.core.errors import InputError, blame_memory
 from rtmdet.core.pictures import ValueRange, exif_orientation, to_8_bits, upright
 from rtmdet.core.whole_file import read_whole
 from rtmdet.data.tiff import bands_as_colors, stored_size, why_unsupported
@@ -65,22 +65,24 @@ def decode_values(path: str | Path, data: bytes, *, keep_16_bits: bool = True) -
     """
     if why := why_unsupported(data, keep_16_bits=keep_16_bits):
         raise InputError(f"{path}: {why}")
-    orientation = read_header(path, data).orientation  # also raises for what OpenCV would decode at any size
+    header = read_header(path, data)  # also raises for what OpenCV would decode at any size
     data = bands_as_colors(data)
     ours = _is_avif(data)  # which OpenCV does not rotate
     flags = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if keep_16_bits else 0)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | (cv2.IMREAD_IGNORE_ORIENTATION if ours else 0))
-    except cv2.error:
+    except cv2.error as error:
+        blame_memory(error)
         image = None
     if image is None:
+        np.empty((*header.size, 6), np.uint8)  # OpenCV says no more than this: MemoryError if that is the reason
         raise InputError(f"{path}: {_why_undecodable(path, data)}")
     if image.dtype not in (np.uint8, np.uint16):
         raise InputError(
             f"{path}: expected 8 or 16 bits per value, found {image.dtype}; save it as 16-bit PNG or TIFF"
         )
     rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return np.ascontiguousarray(upright(rgb, orientation)) if ours else rgb
+    return np.ascontiguousarray(upright(rgb, header.orientation)) if ours else rgb
 
 
 def _is_avif(data: bytes) -> bool:
@@ -162,6 +164,7 @@ def read_header(path: str | Path, data: bytes) -> ImageHeader:
             "tiles of a few thousand pixels a side"
         ) from error
     except Exception as error:  # Pillow and struct raise a dozen types for a damaged header
+        blame_memory(error)
         raise _UnreadableHeaderError(f"{path}: {_why_undecodable(path, data)}") from error
     return ImageHeader((width, height) if orientation >= 5 else (height, width), orientation)
 

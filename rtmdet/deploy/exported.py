@@ -11,7 +11,7 @@ import numpy as np
 from rtmdet.core.arrays import Array, is_tensor
 from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
-from rtmdet.core.errors import InputError
+from rtmdet.core.errors import InputError, blame_memory
 from rtmdet.core.facts import ExportFacts
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.strides import STRIDES
@@ -107,7 +107,8 @@ class ExportedBackend:
         count, _, height, width = images.shape
         try:
             outputs = [np.asarray(output) for output in self.run(images)]
-        except Exception as error:  # of many types, also for too little memory
+        except Exception as error:  # of many types
+            blame_memory(error)
             raise InputError(
                 f"{self.name}: running it on a batch of {count} of {width} x {height} pixels failed "
                 f"({one_line(error)[-200:]}): try fewer or smaller images, or export it again"

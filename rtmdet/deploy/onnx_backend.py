@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtmdet.core.errors import InputError
+from rtmdet.core.errors import InputError, blame_memory
 from rtmdet.core.facts import read_facts
 from rtmdet.core.whole_file import read_whole
 from rtmdet.core.wording import one_line
@@ -40,6 +40,7 @@ def open_onnx(path: Path, device: str, threads: int | None = None) -> ExportedBa
     try:
         session = onnxruntime.InferenceSession(content, options, [(provider, settings)])
     except Exception as error:  # ONNX Runtime has a dozen types for files that it cannot use
+        blame_memory(error)
         raise InputError(
             f"{path}: not an ONNX file that can be run, or a damaged one ({one_line(error)[:200]}): export it again"
         ) from error

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rtmdet.core.errors import InputError
+from rtmdet.core.errors import InputError, blame_memory
 from rtmdet.core.facts import read_facts
 from rtmdet.core.whole_file import read_whole, unwritable
 from rtmdet.core.wording import one_line
@@ -48,6 +48,7 @@ def open_openvino(path: Path, device: str, threads: int | None = None) -> Export
         text = read_metadata(model)
         compiled = _core().compile_model(model, "CPU", settings)
     except Exception as error:  # OpenVINO raises RuntimeError of many kinds for damaged files
+        blame_memory(error)
         reason = one_line(error)[:200]
         raise InputError(
             f"{path}: not an OpenVINO file that can be run, or a damaged one ({reason}): export it again"

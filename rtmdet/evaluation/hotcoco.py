@@ -11,7 +11,7 @@ import hotcoco
 import numpy as np
 from pycocotools.coco import COCO
 
-from rtmdet.core.errors import InputError
+from rtmdet.core.errors import InputError, blame_memory
 from rtmdet.core.wording import one_line
 from rtmdet.evaluation.matches import Measured, detection_table
 
@@ -33,6 +33,7 @@ def evaluate_with_hotcoco(coco: COCO, category_ids: Sequence[int], found: Mappin
         evaluation.accumulate()
         evaluation.summary_lines()  # computes `stats`, as summarize does, but prints nothing
     except Exception as error:
+        blame_memory(error)
         raise InputError(
             f"hotcoco cannot evaluate the detections ({one_line(error)}): check the weights, or use pycocotools"
         ) from error

@@ -19,7 +19,7 @@ from typing import IO
 import torch
 from torch.serialization import safe_globals
 
-from rtmdet.core.errors import InputError
+from rtmdet.core.errors import InputError, blame_memory
 from rtmdet.core.nesting import check_unfolding
 from rtmdet.core.paths import refuse_python
 from rtmdet.core.wording import one_line
@@ -73,6 +73,7 @@ def read_pickled(path: Path) -> object:
     except InputError:
         raise
     except Exception as error:
+        blame_memory(error)
         if path.suffix == ".bin" and path.with_suffix(".xml").exists():
             raise InputError(f"{path} belongs to {path.with_suffix('.xml').name}: give that") from error
         raise InputError(

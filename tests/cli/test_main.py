@@ -325,6 +325,28 @@ class Closed(io.StringIO):
         return os.open(os.devnull, os.O_WRONLY)
 
 
+@pytest.mark.parametrize(
+    "error", [RuntimeError("can't start new thread"), BlockingIOError(11, "Resource temporarily unavailable")]
+)
+def test_a_limit_of_processes_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def fail(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("rtmdet.cli.info.run", fail)
+    assert main(["info"]) == 2
+    said = r"error: the system allows no more threads or processes \(.*\): allow more \(ulimit -u\), or set .*\n"
+    assert re.fullmatch(said, capsys.readouterr().err)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell that closes standard error")
+@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
+def test_without_standard_error_commands_work_and_faults_have_their_exit_code(tmp_path: Path, stderr: str) -> None:
+    command = f"{sys.executable} -m rtmdet.cli.main infer {tmp_path / 'missing.jpg'} --weights missing.pth {stderr}"
+    assert subprocess.run(command, shell=True, check=False).returncode == 2
+
+
 @pytest.mark.parametrize("is_closed", [True, False])
 def test_only_a_closed_output_ends_silently_on_windows(monkeypatch: pytest.MonkeyPatch, is_closed: bool) -> None:
     """It has no error of its own there: another fault of the same number must not vanish."""

@@ -266,3 +266,22 @@ def test_a_broken_avif_is_no_heic_photo(tmp_path: Path) -> None:
     (tmp_path / "a.avif").write_bytes(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif" + bytes(400))
     with pytest.raises(InputError, match="found a file that cannot be decoded"):
         read_image(tmp_path / "a.avif")
+
+
+@pytest.mark.parametrize("how", ["OpenCV says it", "OpenCV says nothing", "Pillow"])
+def test_too_little_memory_is_no_damaged_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Whoever followed the advice would delete good data."""
+    path = written(tmp_path, encoded("PNG"))
+
+    def fail(*_: object, **__: object) -> object:
+        raise MemoryError if how == "Pillow" else cv2.error("(-4:Insufficient memory) Failed to allocate 9 bytes")
+
+    if how == "Pillow":
+        monkeypatch.setattr(Image, "open", fail)
+    elif how == "OpenCV says it":
+        monkeypatch.setattr(cv2, "imdecode", fail)
+    else:
+        monkeypatch.setattr(cv2, "imdecode", lambda *_: None)
+        monkeypatch.setattr(np, "empty", lambda *_: np.zeros(1 << 60, np.uint8))
+    with pytest.raises(MemoryError):
+        read_image(path)

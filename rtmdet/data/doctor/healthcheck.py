@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import hotcoco
 import numpy as np
 
-from rtmdet.core.errors import InputError
+from rtmdet.core.errors import InputError, blame_memory
 from rtmdet.core.wording import one_line
 from rtmdet.data.coco.file import CocoAnnotation
 from rtmdet.data.doctor.annotation_file import AnnotationFile
@@ -69,5 +69,6 @@ def _ask_hotcoco(file: AnnotationFile, usable: Sequence[CocoAnnotation]) -> dict
         )
         warnings = coco.healthcheck()["warnings"]
     except Exception as error:
+        blame_memory(error)
         raise InputError(f"{file.source.annotations}: hotcoco cannot check the file ({one_line(error)})") from error
     return {warning["code"]: warning["affected_ids"] for warning in warnings}
