@@ -66,17 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         _print_error(missing)
         return 2
-    except (MemoryError, RuntimeError, ImportError) as error:  # the last: a library that does not fit in
-        if is_out_of_memory(error):
-            remedy = "close other programs, or give smaller batches, inputs or files"
-            _print_error(InputError(f"not enough memory ({one_line(error)[:200]}): {remedy}"))
-        elif "start new thread" in str(error):
-            _print_error(_no_more_processes(error))
-        else:
+    except (MemoryError, RuntimeError, ImportError, BlockingIOError) as error:
+        if (limit := _limit_of_system(error)) is None:
             raise
-        return 2
-    except BlockingIOError as error:  # of fork
-        _print_error(_no_more_processes(error))
+        _print_error(limit)
         return 2
     except OSError as error:
         # By its reader, as `head` does. Windows has no error of its own for that.
@@ -217,9 +210,15 @@ def _print_error(error: InputError) -> None:
         sys.stderr.write(f"error: {error}\n")  # at once: the lines of several processes stay apart
 
 
-def _no_more_processes(error: Exception) -> InputError:
-    remedy = "allow more (ulimit -u), or set OMP_NUM_THREADS=1, and for training and evaluation 0 loader processes"
-    return InputError(f"the system allows no more threads or processes ({one_line(error)[:200]}): {remedy}")
+def _limit_of_system(error: Exception) -> InputError | None:
+    """What to do if there is not enough memory (also for a library), or there are too many threads or processes."""
+    if is_out_of_memory(error):
+        remedy = "close other programs, or give smaller batches, inputs or files"
+        return InputError(f"not enough memory ({one_line(error)[:200]}): {remedy}")
+    if isinstance(error, BlockingIOError) or "start new thread" in str(error):  # of fork, of threading
+        remedy = "allow more (ulimit -u), or set OMP_NUM_THREADS=1 and data.workers=0 or --workers 0"
+        return InputError(f"the system allows no more threads or processes ({one_line(error)[:200]}): {remedy}")
+    return None
 
 
 if __name__ == "__main__":

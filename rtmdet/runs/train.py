@@ -251,7 +251,8 @@ def run_loop(trainer: Trainer) -> None:
             ) from error
         raise
     if trainer.stopped_early:
-        say(f"stopped early after epoch {trainer.epoch}: no better AP in {trainer.plan.patience} validations")
+        why = f"no better AP in {trainer.plan.patience} validations" if trainer.out_of_patience else "by a callback"
+        say(f"stopped early after epoch {trainer.epoch}: {why}")
 
 
 def resume_newest(trainer: Trainer, folder: Path) -> None:

@@ -6,7 +6,6 @@ this loop; only the main one writes files.
 """
 
 import math
-import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,18 +25,18 @@ from rtmdet.core.distributed import (
     gather,
     is_main_process,
     rank,
-    world_size,
 )
 from rtmdet.core.errors import InputError
 from rtmdet.core.processes import peak_memory
 from rtmdet.core.structures import Batch
 from rtmdet.core.whole_file import CONTINUE, remove_file
-from rtmdet.core.wording import one_line, shortened
+from rtmdet.core.wording import one_line
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.evaluation.coco import CocoMetrics
 from rtmdet.training.ema import ExponentialMovingAverage
 from rtmdet.training.interruption import Interrupted, SignalWatch, WaitEnded
 from rtmdet.training.records import Callback, StepRecord, ValidationRecord
+from rtmdet.training.same_run import check_same_run
 from rtmdet.training.step import NotFiniteError, StepLosses, Stepper
 from rtmdet.weights.checkpoint import LAST, CheckpointMeta, TrainingState, read_training_checkpoint, save_checkpoint
 
@@ -91,6 +90,7 @@ class Trainer:
     best_ap: float = field(default=-math.inf, init=False)  # below the -1 of a validation without objects
     validations_since_best: int = field(default=0, init=False)
     _measured: tuple[int, CocoMetrics] | None = field(default=None, init=False)  # iteration of the last validation
+    _ending: bool = field(default=False, init=False)  # a callback asks for it
     _signals: SignalWatch = field(default_factory=SignalWatch, init=False)
 
     @property
@@ -110,7 +110,12 @@ class Trainer:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether the plan's patience is used up."""
+        """Whether the plan's patience is used up, or a callback asked for the end."""
+        return self._ending or self.out_of_patience
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether there was no better AP in as many validations as the plan allows."""
         return self.plan.patience is not None and self.validations_since_best >= self.plan.patience
 
     def run(self) -> None:
@@ -146,14 +151,16 @@ class Trainer:
             began = time.perf_counter()
 
     def finish_epoch(self) -> None:
-        """Validate, if planned, and save."""
-        if self.plan.is_validated(self.epoch + 1):
+        """Validate, if planned or if it is the last epoch, and save."""
+        self._ask_callbacks()
+        if self.plan.is_validated(self.epoch + 1) or self._ending:
             self.save_state()  # an interrupted validation then repeats without its epoch
             self._stop_if_requested()
-            last = self.epoch + 1 == self.plan.epochs
+            last = self._ending or self.epoch + 1 == self.plan.epochs
             if last:
                 self._choose_input_size()
             self.validate()
+            self._ask_callbacks()
             if not last and self.stopped_early and self._choose_input_size():
                 waited = self.validations_since_best  # counted at the training size
                 self.validate()
@@ -164,6 +171,10 @@ class Trainer:
             callback.on_epoch_end(self.epoch)
         if self.epoch < self.plan.epochs:
             self._stop_if_requested()
+
+    def _ask_callbacks(self) -> None:
+        """Note whether a callback of any process asks for the end of the run."""
+        self._ending = any_process(any(each.end_run for each in self.callbacks), self.stepper.device)
 
     def validate(self) -> None:
         """Validate the averaged weights; the best so far are saved as best.pth."""
@@ -236,14 +247,7 @@ class Trainer:
         Raises InputError if the checkpoint is of a different run.
         """
         averaged, meta, state = read_training_checkpoint(path)
-        if state.steps != self.steps:
-            raise InputError(
-                f"{path}: its epochs have {state.steps} steps, but an epoch has {self.steps} here: resume with the "
-                "data, data.batch_size, train.accumulate and the number of processes it was made with"
-                + _fitting_batch_size(meta.facts.config, self.meta.facts.config, len(state.torch_rng))
-            )
-        if others := _differences(_kind(self.meta), _kind(meta)):
-            raise InputError(f"{path}: is of another run ({shortened(others)}): choose another --output")
+        check_same_run(path, self.meta, meta, state, self.steps)
         try:
             if self.ema is not None:
                 self.ema.model.load_state_dict(averaged)
@@ -352,29 +356,6 @@ def _resumable(signals: SignalWatch | None = None) -> Iterator[None]:
         if signals is not None and signals.received:  # it also ends processes that are about to load images
             raise Interrupted(signals.received) from error
         raise InputError(f"{error}; the training so far is saved: {CONTINUE}") from error
-
-
-def _kind(meta: CheckpointMeta) -> dict[str, str]:
-    """What a resumed run must have in common with its checkpoint."""
-    facts = meta.facts
-    height, width = meta.trained_size or facts.input_size
-    classes = {f"class {label}": name for label, name in enumerate(facts.classes)}
-    backbone = facts.backbone or "CSPNeXt"
-    return {"the size": facts.size, "the backbone": backbone, "the input": f"{height} x {width} pixels", **classes}
-
-
-def _fitting_batch_size(theirs: str, ours: str, processes: int) -> str:
-    """The batch size that is theirs with another number of processes, as two configurations tell; empty: none."""
-    before, now = (re.search(r"^  batch_size: (\d+)$", text, re.MULTILINE) for text in (theirs, ours))
-    images = 0 if before is None else int(before[1]) * processes
-    if not images or now is None or images == int(now[1]) * world_size() or images % world_size():
-        return ""
-    return f", {images} images per batch in all processes: data.batch_size={images // world_size()} fits here"
-
-
-def _differences(ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
-    keys = [what for what in {**ours, **theirs} if ours.get(what) != theirs.get(what)]
-    return [f"{what} is {ours.get(what, 'missing')} here, {theirs.get(what, 'missing')} there" for what in keys]
 
 
 def _random_states(device: torch.device) -> tuple[Tensor, Tensor]:

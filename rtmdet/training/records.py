@@ -38,7 +38,12 @@ class ValidationRecord:
 
 
 class Callback:
-    """Receives the events of a run, e.g. for an experiment tracker. Override the methods you need."""
+    """Receives the events of a run, e.g. for an experiment tracker. Override the methods you need.
+
+    `end_run` = True ends it well: after the epoch, or the validation, with the last validation, everything saved.
+    """
+
+    end_run = False
 
     def __init_subclass__(cls) -> None:
         """Raise InputError for a method of an event that there is not, which would never be called."""

@@ -26,7 +26,7 @@ from rtmdet.evaluation.score_curve import ScoreCurve
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.training.engine import Plan
 from rtmdet.training.log import RunLog, read_log
-from rtmdet.training.records import StepRecord
+from rtmdet.training.records import StepRecord, ValidationRecord
 from rtmdet.weights.checkpoint import read_training_checkpoint
 from rtmdet.weights.load import read_checkpoint
 
@@ -388,3 +388,37 @@ def test_callbacks_get_the_models_at_the_start(tmp_path: Path) -> None:
     saved = torch.load(tmp_path / "last.pth", weights_only=True)
     assert_equal(watch.models[0].state_dict(), saved["training"]["model"])
     assert_equal(watch.models[1].state_dict(), saved["state_dict"])
+
+
+class Ending(Recorder):
+    """Asks for the end at an event of epoch 2."""
+
+    def __init__(self, event: str) -> None:
+        super().__init__()
+        self._event = event
+
+    def on_step(self, record: StepRecord) -> None:
+        super().on_step(record)
+        self.end_run |= self._event == "step" and record.epoch == 2
+
+    def on_validation(self, record: ValidationRecord) -> None:
+        super().on_validation(record)
+        self.end_run |= self._event == "validation" and record.epoch == 2
+
+
+@pytest.mark.parametrize(("event", "validated"), [("step", [2]), ("validation", [2, 2])])
+def test_a_callback_ends_a_run_well(tmp_path: Path, event: str, validated: list[int]) -> None:
+    """After the step's epoch, or the validation; with the last validation, at the size of detection."""
+    callback = Ending(event)
+    plan = replace(PLAN, epochs=9, validate_every=2 if event == "validation" else 9)
+    meta = replace(META, trained_size=META.facts.input_size)
+    trainer = make_trainer(tmp_path, plan=plan, callbacks=[callback], meta=meta)
+    trainer.choose_input_size = lambda _: (96, 128)
+    trainer.run()
+    assert (trainer.epoch, trainer.stopped_early, trainer.out_of_patience) == (2, True, False)
+    assert [record.epoch for record in callback.validations] == validated
+    assert read_checkpoint(tmp_path / "last.pth").input_size == (96, 128)
+    again = make_trainer(tmp_path, plan=replace(plan, epochs=3), meta=meta)
+    again.resume(tmp_path / "last.pth")
+    again.run()
+    assert again.epoch == 3, "without the callback the run goes on"
