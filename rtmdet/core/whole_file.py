@@ -4,6 +4,7 @@ import codecs
 import errno
 import hashlib
 import os
+import re
 import stat
 import sys
 import threading
@@ -137,6 +138,11 @@ def refused(error: OSError) -> InputError:
             f"{error.filename or 'the output'}: cannot be written ({reason_of(error)}): make room for it"
         )
     if error.filename is None:
+        if error.errno == errno.EROFS or re.search("temporary directory|cache directory", str(error)):
+            return InputError(
+                f"temporary files cannot be written ({one_line(error)[:200]}): set TMPDIR to a folder that can be "
+                "written, and data.workers=0 or --workers 0 where there is no /dev/shm"
+            )
         raise error
     return InputError(f"{error.filename}: {reason_of(error)}: check the path")
 

@@ -1,7 +1,7 @@
 """Exports a detector and compares each file with the network on real images: boxes, and AP if they are annotated."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -65,10 +65,22 @@ def export_detector(job: ExportJob, formats: Sequence[str]) -> Exports:
     for name in dict.fromkeys(formats):
         path = job.stem.with_name(job.stem.name + ENDINGS[name])
         say(f"writing {path}")
-        write_network(job.tracer, unverified(path), name, half=job.half, source=job.network.path)
+        with _nothing_left(unverified(path)):
+            write_network(job.tracer, unverified(path), name, half=job.half, source=job.network.path)
         exported.append(named_by_result(verify_file(job, unverified(path), name, ap), path))
-    record(job, exported)
+        record(job, exported[-1:])
     return Exports(tuple(exported), job.images.name)
+
+
+@contextmanager
+def _nothing_left(path: Path) -> Iterator[None]:
+    """Remove a file, and the second one of its format, if the block that writes it fails, as on a full disk."""
+    try:
+        yield
+    except BaseException:
+        for part in (path, path.with_suffix(SECOND_FILE.get(path.suffix, path.suffix))):
+            part.unlink(missing_ok=True)
+        raise
 
 
 def _check_writable(folder: Path) -> None:

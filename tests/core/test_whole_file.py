@@ -1,6 +1,8 @@
 """A file is written completely or not at all, and every fault of reading one is a line."""
 
+import errno
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -119,3 +121,15 @@ def test_a_file_that_cannot_be_removed_stays(
     )
     remove_file(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
+        OSError("Matplotlib requires access to a writable cache directory, but"),
+        OSError(errno.EROFS, "Read-only file system"),
+    ],
+)
+def test_without_a_folder_for_temporary_files_there_is_one_line(error: OSError) -> None:
+    assert re.match(r"temporary files cannot be written \(.*\): set TMPDIR to a folder that ", str(refused(error)))

@@ -95,6 +95,23 @@ def test_a_verified_file_stays_until_another_one_is(
     assert [*json.loads((tmp_path / "best.check.json").read_text())["files"]] == [file.path.name]
 
 
+def test_a_format_that_cannot_be_written_leaves_nothing_and_the_one_before_its_result(
+    weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(tracer: Tracer, path: Path, format: str, *, half: bool, source: Path | None) -> None:
+        if format == "safetensors":
+            return write_network(tracer, path, format, half=half, source=source)
+        path.write_bytes(b"-")
+        path.with_suffix(".py").write_bytes(b"-")
+        raise InputError("the disk is full")
+
+    monkeypatch.setattr(rtmdet.exporting.verified_export, "write_network", fill)
+    with pytest.raises(InputError, match="the disk is full"):
+        rtmdet.export(weights, ["safetensors", "openmmlab"], out=tmp_path, images=photos)
+    assert {path.name for path in tmp_path.iterdir()} == {"best.safetensors", "best.check.json"}
+    assert json.loads((tmp_path / "best.check.json").read_text())["files"]["best.safetensors"]["verified"]
+
+
 def test_nothing_is_written_before_the_images_are_there(weights: Path, tmp_path: Path) -> None:
     for wrong in (tmp_path / "no.png", tmp_path / "a.mp4"):
         if wrong.suffix == ".mp4":
