@@ -275,17 +275,16 @@ class Detector:
         Raises InputError for exported files, for merged batch norms (open with fold=False), for a network that could
         not be opened again, and if it fails.
         """
-        from rtmdet.models.folding import is_folded
+        from rtmdet.models.folding import MERGED, is_folded
         from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
-        from rtmdet.weights.load import check_rebuilt, find_size
+        from rtmdet.weights.network_size import check_rebuilt, find_size
 
         target, state = user_path(path), self.model.state_dict()
         if target.suffix.lower() != ".pth" or target.is_dir():
             raise InputError(f"{target}: expected the name of a file that ends in .pth: give another one")
         if is_folded(self.model):
-            raise InputError(f"{self.path}: the batch norms of this detector are merged: open it with fold=False")
-        backbone = getattr(self.model, "backbone_name", "")
-        facts = replace(self.facts, size=find_size(state) or self.facts.size, backbone=backbone)
+            raise InputError(f"{self.path}: {MERGED}")
+        facts = replace(self.facts, size=find_size(state) or self.facts.size, backbone=self.model.backbone_name)
         check_rebuilt(state, facts)
         target.parent.mkdir(parents=True, exist_ok=True)
         save_checkpoint(target, model_state=state, meta=CheckpointMeta(facts))

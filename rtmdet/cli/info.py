@@ -42,7 +42,7 @@ def describe_file(weights: "LoadedWeights") -> list[tuple[str, str]]:
     count, fault = weights.num_classes, find_fault(weights)
     names = ", ".join(weights.classes or ()) or "without names"
     return [
-        ("file", f"{weights.path}, {weights.origin}"),
+        ("file", f"{weights.path.with_name(weights.file)}, {weights.origin}"),
         ("model", describe_model(weights, fault)),
         *([("not usable", fault)] if fault else []),
         ("classes", "none" if count is None else f"{count}: {names}"),

@@ -14,10 +14,11 @@ from rtmdet import __version__
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
 from rtmdet.core.whole_file import sha256_of, write_whole
-from rtmdet.models.folding import is_folded
+from rtmdet.models.folding import MERGED, is_folded
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
-from rtmdet.weights.load import find_size, read_checkpoint
+from rtmdet.weights.load import read_checkpoint
+from rtmdet.weights.network_size import find_size
 from rtmdet.weights.openmmlab_file import openmmlab_config
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def write_network(tracer: Tracer, path: Path, format: str, *, half: bool = False
         write_graph(tracer.graph(half=half and format == "onnx"), facts, path, format, half=half)
         return
     if is_folded(model):
-        raise InputError(f"{format}: the batch norms of this detector are merged: open it with fold=False")
+        raise InputError(f"{format}: {MERGED}")
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in model.state_dict().items()

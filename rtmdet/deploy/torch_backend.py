@@ -113,6 +113,8 @@ def open_checkpoint(
         if not checkpoint.backbone_only:
             kind = "another detector on such a backbone, not an RTMDet"
         raise InputError(f"{checkpoint.path} has no class layers of an RTMDet: it is {kind}")
+    if checkpoint.entry:
+        warn(f"{path}: the weights are those of its entry {checkpoint.entry}")
     if checkpoint.unapplied:
         warn(f"{path}: settings of its configuration that are not applied here: {shortened(checkpoint.unapplied)}")
     if len(facts.classes) != classes:  # these names are of another detector

@@ -8,6 +8,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from rtmdet.models.layers import ConvBNAct
 from rtmdet.models.rtmdet import RTMDet
 
+MERGED = "the batch norms of this detector are merged: open it with fold=False"  # what cannot be undone
+
 
 def is_folded(model: RTMDet) -> bool:
     """Whether the batch norms of neck and head are in their convolutions; a timm backbone keeps its own."""

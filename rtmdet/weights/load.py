@@ -16,13 +16,13 @@ from torch import Tensor
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import USUAL_INPUT_SIZE, ModelFacts, numbered, read_facts
 from rtmdet.core.wording import one_line, shortened
-from rtmdet.models.backbone import CSPNeXt, scaled_channels
 from rtmdet.models.norm_statistics import is_blank
-from rtmdet.models.rtmdet import RTMDet, build_rtmdet
+from rtmdet.models.rtmdet import RTMDet
 from rtmdet.models.zoo import SIZES
 from rtmdet.weights.checkpoint import is_ours, parse_meta
 from rtmdet.weights.inference_settings import read_inference_settings
 from rtmdet.weights.mmyolo import as_in_mmdet
+from rtmdet.weights.network_size import changed_layers, find_size
 from rtmdet.weights.openmmlab import (
     ROOTS,
     check_class_names,
@@ -33,13 +33,14 @@ from rtmdet.weights.openmmlab import (
     read_settings,
     swaps_channels,
 )
-from rtmdet.weights.state_dict import read_state_dict
+from rtmdet.weights.state_dict import find_entry, read_state_dict
 from rtmdet.weights.unpickling import read_pickled
 
 CLASS_BRANCH = "bbox_head.rtm_cls."
 FIRST_CONV = "backbone.stem.0.conv.weight"
 DETECTOR_PARTS = ("neck.", "bbox_head.")
 NAMES_SHOWN = 20  # of a list of tensors
+OURS = "a checkpoint of this package"
 _OTHERS = "give weights of this network"
 
 
@@ -56,6 +57,7 @@ class LoadedWeights:
     made_with: str = ""  # programs, machine, date and first weights of the training, if stored
     origin: str = "tensors without metadata"  # the program that wrote the file
     unapplied: tuple[str, ...] = ()  # settings for tests in OpenMMLab's configuration that are not applied here
+    entry: str = ""  # of the file, that the tensors are from; empty: state_dict, or the file itself
     other_network: str = ""  # the setting there that makes tensors differ from those of a published size, if any
 
     @property
@@ -67,6 +69,11 @@ class LoadedWeights:
     def input_size(self) -> tuple[int, int] | None:
         """(H, W) for detection, if stored."""
         return self.facts.input_size if self.sized else None
+
+    @property
+    def file(self) -> str:
+        """Its name, and the entry that the tensors are from unless that is state_dict, as messages say it."""
+        return f"{self.path.name}, entry {self.entry}" if self.entry else self.path.name
 
     @property
     def is_rtmdet(self) -> bool:
@@ -96,7 +103,7 @@ class LoadedWeights:
 class LoadReport:
     """The result of load_weights."""
 
-    path: Path
+    file: str  # its name, and the entry that the tensors are from
     loaded: int  # tensors
     backbone_only: bool = False
     replaced_classes: int | None = None  # K of the file, if its class layers did not fit
@@ -107,8 +114,8 @@ class LoadReport:
     def summary(self) -> str:
         """One line for the user."""
         if self.backbone_only:
-            return f"{self.path.name}: backbone loaded ({self.loaded} tensors); neck and head start from scratch"
-        name = f"{self.path.name}: weights loaded"
+            return f"{self.file}: backbone loaded ({self.loaded} tensors); neck and head start from scratch"
+        name = f"{self.file}: weights loaded"
         if self.replaced_classes is None:
             return f"{name} completely ({self.loaded} tensors)"
         classes = f"{self.num_classes} class{'' if self.num_classes == 1 else 'es'}"
@@ -126,7 +133,8 @@ def read_checkpoint(path: Path) -> LoadedWeights:
     content = read_pickled(path)
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: expected a dict of tensors, found {type(content).__name__}: save a state_dict")
-    tensors = read_state_dict(content, path)
+    entry = find_entry(content, path)
+    tensors = read_state_dict(content[entry] if entry else content, path)
     if is_ours(content):
         meta = parse_meta(content["meta"], path)
         return LoadedWeights(
@@ -136,7 +144,7 @@ def read_checkpoint(path: Path) -> LoadedWeights:
             trained_size=meta.trained_size,
             made_with=meta.made_with,
             epoch=meta.epoch if meta.epoch or meta.iteration else None,  # both 0: of a detector in memory
-            origin="a checkpoint of this package",
+            origin=OURS,
         )
     check_network(path, tensors)
     metadata = content.get("meta")
@@ -145,7 +153,8 @@ def read_checkpoint(path: Path) -> LoadedWeights:
     facts = replace(_guess_facts(tensors, class_names(metadata), inference.input_size), nms=inference.nms)
     if facts.named:  # those of an ImageNet backbone are not of its detector, and not all different
         check_class_names(path, facts.classes)
-    weights = LoadedWeights(path, tensors, facts, sized=inference.input_size is not None)
+    entry = entry.removeprefix("state_dict")
+    weights = LoadedWeights(path, tensors, facts, sized=inference.input_size is not None, entry=entry)
     if not weights.backbone_only:  # a backbone is only where a training starts
         check_settings(path, settings, facts.size or None)
         if swaps_channels(settings) and FIRST_CONV in tensors:  # its input is RGB, ours BGR
@@ -195,7 +204,7 @@ def load_weights(model: RTMDet, weights: LoadedWeights) -> LoadReport:
     if replaced:
         model.bbox_head.initialize_class_branch()
     return LoadReport(
-        weights.path,
+        weights.file,
         len(found),
         weights.backbone_only,
         replaced_classes=classes if replaced else None,
@@ -248,32 +257,6 @@ def new_classes(weights: LoadedWeights, classes: Sequence[str]) -> list[str]:
     return [] if len(new) == len(classes) == weights.num_classes else new
 
 
-def find_size(tensors: Mapping[str, Tensor]) -> str | None:
-    """The published size whose backbone has exactly these shapes; None if there is none."""
-    found = {name: t.shape for name, t in tensors.items() if name.startswith("backbone.")}
-    stem = found.get("backbone.stem.2.conv.weight")
-    for name, size in SIZES.items():
-        if not stem or stem[0] != scaled_channels(size.widen)[0]:
-            continue  # the width distinguishes the sizes, so not all need to be built
-        with torch.device("meta"):
-            backbone = CSPNeXt(size.deepen, size.widen, depthwise=size.depthwise)
-        if found == {f"backbone.{key}": t.shape for key, t in backbone.state_dict().items()}:
-            return name
-    return None
-
-
-def check_rebuilt(tensors: Mapping[str, Tensor], facts: ModelFacts) -> None:
-    """Raise InputError unless a network that is built by its facts has exactly these tensors."""
-    facts.check_classes(len(facts.classes))
-    with torch.device("meta"):
-        twin = build_rtmdet(facts.size or "tiny", len(facts.classes), backbone=facts.backbone or None).state_dict()
-    if {name: t.shape for name, t in tensors.items()} != {name: t.shape for name, t in twin.items()}:
-        raise InputError(
-            f"this network is no RTMDet of the published sizes, {', '.join(SIZES)}, with {len(facts.classes)} "
-            "classes, so its file could not be opened again: write its state_dict with torch.save"
-        )
-
-
 def missing_size(weights: LoadedWeights, option: str) -> InputError:
     """The line for a file from which the model's size does not follow; `option` is how to give it."""
     if weights.other_network:
@@ -281,7 +264,7 @@ def missing_size(weights: LoadedWeights, option: str) -> InputError:
     if any(name.startswith("backbone.stem.") for name in weights.tensors):
         return InputError(
             f"{weights.path}: its backbone has other tensors than those of the published sizes, {', '.join(SIZES)}: "
-            "expected one of them; give other weights"
+            f"expected one of them; give other weights{changed_layers(weights.tensors)}"
         )
     return InputError(f"{weights.path} stores no model size: give it with {option}")
 
@@ -386,7 +369,9 @@ def _check_shared(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
 
 def _misfit(weights: LoadedWeights, tensors: str) -> InputError:
     """The line for tensors that do not fit; the setting that made them names the cause better than they do."""
-    return InputError(f"{weights.path}: {weights.other_network or f'{tensors}; {_OTHERS}'}")
+    own = ", or make the change of layers that they were trained with" if weights.origin == OURS else ""
+    remedy = f"{_OTHERS}{changed_layers(weights.tensors) or own}"
+    return InputError(f"{weights.path}: {weights.other_network or f'{tensors}; {remedy}'}")
 
 
 def _listed(names: Iterable[str], what: str) -> str:

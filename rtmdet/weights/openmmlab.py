@@ -12,6 +12,7 @@ from rtmdet.core.facts import check_names
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.wording import shown
 from rtmdet.models.backbone import scaled_channels
+from rtmdet.models.folding import MERGED
 from rtmdet.models.zoo import BGR_MEAN, BGR_STD, SIZES
 
 Settings = Mapping[str, Any]  # of a configuration, by name
@@ -214,6 +215,9 @@ def check_network(path: object, names: Collection[str]) -> None:
     for start, network in OTHER_NETWORKS.items():
         if any(name.startswith(start) for name in names):
             raise InputError(f"{path}: the file holds {network}: expected an RTMDet that finds upright boxes")
+    layers = [name for name in names if name.startswith(("neck.", "bbox_head."))]
+    if any(name.endswith(".conv.bias") for name in layers) and not any(".bn." in name for name in layers):
+        raise InputError(f"{path}: {MERGED} before you save its weights")
     if any(name.startswith(ROOTS) for name in names):
         return
     parts = sorted({name.partition(".")[0] for name in names})

@@ -52,7 +52,7 @@ def load_timm_weights(backbone: TimmBackbone, path: Path) -> str:
     assert not left.unexpected_keys, left
     how = "by name" if by_name else "in the order of the file, because its names are not timm's"
     return (
-        f"{path.name}: {len(state)} tensors loaded into {backbone.name} {how}; {len(found) - len(state)} tensors "
+        f"{weights.file}: {len(state)} tensors loaded into {backbone.name} {how}; {len(found) - len(state)} tensors "
         "of the classifier skipped; neck and head start from scratch"
     )
 
