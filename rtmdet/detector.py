@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -89,14 +89,18 @@ class Detector:
             self.input_size = input_size
 
     @classmethod
-    def from_model(cls, model: "RTMDet", facts: ModelFacts, device: str | TorchDevice = "auto") -> "Detector":
-        """A detector for an existing model, which is moved to the device and stays in its mode. Raises InputError."""
-        from rtmdet.deploy.torch_backend import choose_device, move_model
+    def from_model(
+        cls, model: "RTMDet | Callable[..., Any]", facts: ModelFacts, device: str | TorchDevice = "auto"
+    ) -> "Detector":
+        """A detector for an existing model, which is moved to the device and stays in its mode. Raises InputError.
 
-        facts.check_classes(model.bbox_head.num_classes)
+        One of torch.compile runs compiled; of AveragedModel and parallel training the module inside is taken.
+        """
+        from rtmdet.deploy.torch_backend import use_model
+
         detector = cls.__new__(cls)
         detector.path = None
-        detector.backend = move_model(model, choose_device(str(device)))
+        detector.backend = use_model(model, facts, str(device))
         detector._set_facts(facts)
         return detector
 
@@ -148,15 +152,19 @@ class Detector:
 
     @property
     def model(self) -> "RTMDet":
-        """The network in torch. Raises InputError for exported files, which have neither layers nor gradients."""
+        """The network in torch, with batch norms merged into its convolutions unless opened with `fold=False`.
+
+        Raises InputError for exported files, which have neither layers nor gradients.
+        """
         from rtmdet.deploy.torch_backend import TorchBackend
+        from rtmdet.models.rtmdet import network_inside
 
         if not isinstance(self.backend, TorchBackend):
             raise InputError(
                 f"{self.path}: this needs the layers and gradients of the network, which an exported file does not "
                 "have: give the checkpoint that it was made of, such as last.pth"
             )
-        return cast("RTMDet", self.backend.model)
+        return network_inside(self.backend.model)
 
     def preprocess(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, list[Letterbox]]:
         """RGB uint8 images as the network's input, (B, 3, H, W) uint8, and where each one lies in it."""

@@ -18,13 +18,14 @@ from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs
 from rtmdet.core.wording import shortened
+from rtmdet.core.wrappers import unwrap
 from rtmdet.deploy.cuda_graph import RecordedNetwork
 from rtmdet.deploy.forks import use_one_thread_in_forks
 from rtmdet.deploy.side_by_side import forward_side_by_side
+from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.evaluation_mode import EvaluationMode
 from rtmdet.models.folding import fold_batch_norms
-from rtmdet.models.rtmdet import RTMDet, build_rtmdet
-from rtmdet.models.timm_backbone import TimmBackbone
+from rtmdet.models.rtmdet import RTMDet, build_rtmdet, network_inside
 from rtmdet.weights.load import load_weights, missing_size, read_checkpoint
 
 
@@ -62,11 +63,18 @@ class TorchBackend:
             return postprocess(outputs, selection, input_size=input_size, letterboxes=letterboxes)
 
 
-def move_model(model: RTMDet, device: torch.device) -> TorchBackend:
+def move_model(model: nn.Module, device: torch.device) -> TorchBackend:
     """The model itself, moved to a device in the memory format that is fast there."""
     use_one_thread_in_forks()
     memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
     return TorchBackend(model.to(device).to(memory_format=memory_format), device)
+
+
+def use_model(model: object, facts: ModelFacts, device: str) -> TorchBackend:
+    """An existing network, perhaps wrapped, moved to a device. Raises InputError if the facts are not of it."""
+    facts.check_classes(network_inside(model).bbox_head.num_classes)
+    assert isinstance(model, nn.Module), "a network is inside"
+    return move_model(unwrap(model)[1], choose_device(device))
 
 
 def prepare_model(model: RTMDet, device: torch.device, *, half: bool) -> TorchBackend:
@@ -86,8 +94,8 @@ def prepare_model(model: RTMDet, device: torch.device, *, half: bool) -> TorchBa
 
 
 def is_stateless(model: nn.Module) -> bool:
-    """Whether a pass keeps nothing in the model. Some of timm's backbones do, so none of them is taken for plain."""
-    return not any(isinstance(part, TimmBackbone) for part in model.children())
+    """Whether a pass is known to keep nothing in the model: other backbones may, and so may a compiled network."""
+    return any(isinstance(part, CSPNeXt) for part in model.children())
 
 
 def open_checkpoint(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from rtmdet.core.arguments import checked
 from rtmdet.core.errors import InputError
 from rtmdet.core.structures import DenseOutputs
+from rtmdet.core.wrappers import unwrap
 from rtmdet.models.backbone import CSPNeXt, scaled_channels
 from rtmdet.models.head import RTMDetHead
 from rtmdet.models.neck import CSPPAFPN
@@ -22,7 +23,8 @@ class RTMDet(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: CSPNeXt | TimmBackbone, neck: CSPPAFPN, head: RTMDetHead) -> None:
+    def __init__(self, backbone: nn.Module, neck: CSPPAFPN, head: RTMDetHead) -> None:
+        """`backbone` is called with normalized BGR (B, 3, H, W) and returns three maps, of strides 8, 16 and 32."""
         super().__init__()
         self.backbone = backbone
         self.neck = neck
@@ -48,6 +50,14 @@ class RTMDet(nn.Module):
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 RGB -> normalized BGR in the model's dtype: the only place where channels are reordered."""
         return (images.flip(1).to(self.mean.dtype) - self.mean) / self.std
+
+
+def network_inside(model: object) -> RTMDet:
+    """The detector inside torch.compile, parallel training or AveragedModel. Raises InputError for another one."""
+    network = unwrap(model)[0] if isinstance(model, nn.Module) else model
+    if not isinstance(network, RTMDet):
+        raise InputError(f"model: expected an RTMDet, found {type(network).__name__}: give one of build_rtmdet")
+    return network
 
 
 def _check_shape(images: Tensor) -> None:

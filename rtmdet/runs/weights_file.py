@@ -11,7 +11,7 @@ from rtmdet.config.recipe import Start
 from rtmdet.config.schema import Config, ModelConfig
 from rtmdet.core.console import say
 from rtmdet.core.wording import shortened
-from rtmdet.models.rtmdet import RTMDet, build_rtmdet
+from rtmdet.models.rtmdet import RTMDet, build_rtmdet, network_inside
 from rtmdet.weights.download import resolve
 from rtmdet.weights.load import LoadedWeights, keep_known_classes, load_weights, read_checkpoint
 
@@ -40,11 +40,11 @@ def starts_from_detector(config: Config) -> bool:
 
 
 def load_first_weights(model: RTMDet, name: str, classes: Sequence[str]) -> None:
-    """Load a checkpoint; classes that it knows by name keep what it learned about them.
+    """Load a checkpoint; classes that it knows by name keep what it learned about them. `model` may be wrapped.
 
     Differs from mmdet: that loads class layers by position, and only for an equal number of classes.
     """
-    weights = read_weights(name)
+    model, weights = network_inside(model), read_weights(name)
     report = load_weights(model, weights)
     known = keep_known_classes(model, weights, classes)
     say(replace(report, kept_classes=len(known)).summary)

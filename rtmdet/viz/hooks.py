@@ -6,13 +6,16 @@ It is parsed, never evaluated.
 
 import difflib
 import re
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wrappers import unwrap
 
 _NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*|\.\d+|\[\d+\])*", re.ASCII)
 _PART = re.compile(r"\w+", re.ASCII)
@@ -33,13 +36,14 @@ def layer_names(model: nn.Module) -> list[str]:
 
     Lists of layers are left out: they are never called themselves.
     """
-    return [_bracketed(path) for path, layer in model.named_modules(remove_duplicate=False) if path and _runs(layer)]
+    named = unwrap(model)[0].named_modules(remove_duplicate=False)
+    return [_bracketed(path) for path, layer in named if path and _runs(layer)]
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
     """The layer of that name. Raises InputError, with the nearest names, if no such layer is ever called."""
     path = ".".join(str(part) for part in parse_layer_name(name))
-    layer = dict(model.named_modules(remove_duplicate=False)).get(path)
+    layer = dict(unwrap(model)[0].named_modules(remove_duplicate=False)).get(path)
     if layer is not None and _runs(layer):
         return layer
     names = layer_names(model)
@@ -52,7 +56,7 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
 
 @contextmanager
 def capture(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
-    """Record the outputs of the layers of these names while the block runs.
+    """Record the outputs of the layers of these names while the block runs; meanwhile torch.compile has no effect.
 
     Yields a dictionary that each forward pass fills: name -> the layer's outputs as detached copies. Tuples and lists
     are flattened; a layer that is called several times adds its outputs each time. The hooks are always removed at
@@ -66,8 +70,10 @@ def capture(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, list[T
         outputs[name].extend(tensor.detach().clone() for tensor in flatten_outputs(output))
 
     handles = [layer.register_forward_hook(partial(record, name)) for name, layer in layers.items()]
+    compiled = "torch._dynamo" in sys.modules  # whose networks call no hooks
     try:
-        yield outputs
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+            yield outputs
     finally:
         for handle in handles:
             handle.remove()
