@@ -87,8 +87,8 @@ def describe_facts(facts: ModelFacts) -> list[tuple[str, str]]:
 
 def find_fault(weights: "LoadedWeights") -> str:
     """Why no command takes the detector in a file; empty for what can be used, and for what is no detector."""
-    import torch
 
+    from rtmdet.models.outline import outlines
     from rtmdet.models.rtmdet import build_rtmdet
     from rtmdet.weights.load import fitting_tensors, missing_size
 
@@ -97,7 +97,7 @@ def find_fault(weights: "LoadedWeights") -> str:
     try:
         if not weights.facts.size:
             raise missing_size(weights, "--size")
-        with torch.device("meta"):  # shapes alone
+        with outlines():
             model = build_rtmdet(weights.facts.size, weights.num_classes or 1)
         fitting_tensors(model, weights)
     except InputError as error:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
 from rtmdet.models.backbone import CSPNeXt, scaled_channels
+from rtmdet.models.outline import outlines
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.models.zoo import COSTS, SIZES
 
@@ -21,7 +21,7 @@ def find_size(tensors: Mapping[str, Tensor]) -> str | None:
     for name, size in SIZES.items():
         if not stem or stem[0] != scaled_channels(size.widen)[0]:
             continue  # the width distinguishes the sizes, so not all need to be built
-        with torch.device("meta"):
+        with outlines():
             backbone = CSPNeXt(size.deepen, size.widen, depthwise=size.depthwise)
         if found == {f"backbone.{key}": t.shape for key, t in backbone.state_dict().items()}:
             return name
@@ -31,7 +31,7 @@ def find_size(tensors: Mapping[str, Tensor]) -> str | None:
 def check_rebuilt(tensors: Mapping[str, Tensor], facts: ModelFacts) -> None:
     """Raise InputError unless a network that is built by its facts has exactly these tensors."""
     facts.check_classes(len(facts.classes))
-    with torch.device("meta"):
+    with outlines():
         twin = build_rtmdet(facts.size or "tiny", len(facts.classes), backbone=facts.backbone or None).state_dict()
     if {name: t.shape for name, t in tensors.items()} != {name: t.shape for name, t in twin.items()}:
         raise InputError(
@@ -50,7 +50,7 @@ def changed_layers(tensors: Mapping[str, Tensor]) -> str:
     size = widths.get(len(stem)) if stem is not None and stem.ndim else None
     if size is None:
         return ""
-    with torch.device("meta"):
+    with outlines():
         model = build_rtmdet(size, COSTS[size].classes)
     here, published = sum(parameter.numel() for parameter in model.parameters()), COSTS[size].parameters
     if here == published:

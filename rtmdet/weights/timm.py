@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.errors import InputError
+from rtmdet.models.outline import outlines
 from rtmdet.models.timm_backbone import PREFIX, TimmBackbone
 from rtmdet.weights.load import read_checkpoint
 
@@ -61,7 +62,7 @@ def _whole_model(backbone: TimmBackbone) -> WholeModel:
     """The tensors of the whole model, computed from shapes only."""
     import timm
 
-    with torch.device("meta"):
+    with outlines():
         model: Any = timm.create_model(backbone.name.removeprefix(PREFIX))
     shapes = {name: tuple(t.shape) for name, t in model.state_dict().items() if not name.endswith(COUNTER)}
     classifier = model.pretrained_cfg.get("classifier") or ()
