@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+import rtmdet
 from rtmdet import Detector, InputError
 from rtmdet.core.facts import ModelFacts
 from rtmdet.data.images import read_image
@@ -153,6 +154,15 @@ def test_a_training_loop_of_your_own(shared: Path, dataset: Path, folder: Path, 
     assert all(map(torch.equal, opened.model.state_dict().values(), trained.model.state_dict().values()))
     with pytest.raises(InputError, match="the batch norms of this detector are merged: open it with fold=False"):
         Detector(folder / "balloon.pth").save(folder / "again.pth")
+
+
+def test_images_of_another_program(folder: Path) -> None:
+    samples = [(np.full((48, 64, 3), shade, np.uint8), [[8, 8, 40, 30 + shade]], [0]) for shade in range(3)]
+    names: dict[str, Any] = {"samples": samples, "classes": ["ball"]}
+    exec(examples("docs/python.md", "Images of your own program"), names)
+    data = rtmdet.check_data(folder / "data" / "mine")
+    assert (len(names["annotations"]), names["annotations"][2]["bbox"]) == (3, [8.0, 8.0, 32.0, 24.0])
+    assert data is not None
 
 
 @pytest.mark.shared
