@@ -1,15 +1,15 @@
 """Hints for unknown commands and options; many belong to other programs."""
 
 import argparse
-import difflib
 from collections.abc import Iterator, Sequence
 
 from rtmdet.cli.parser import COMMANDS
-from rtmdet.config.other_names import other_names
+from rtmdet.config.other_names import nearest, other_names
 from rtmdet.core.paths import PYTHON_CONFIG
 
 OTHER_COMMANDS = {
     **dict.fromkeys(("predict", "detect", "inference"), "infer"),
+    "track": "infer --track",
     **dict.fromkeys(("val", "validate", "eval", "test"), "evaluate"),
     **dict.fromkeys(("fit", "finetune", "fine-tune"), "train"),
     **dict.fromkeys(("cam", "boxam", "explain"), "visualize"),
@@ -21,8 +21,8 @@ def unknown_command(word: str) -> str | None:
     """The error for a first word that is neither a command nor an option; None if it is one."""
     if word in COMMANDS or word.startswith("-"):
         return None
-    near = difflib.get_close_matches(word.lower(), [*COMMANDS, *OTHER_COMMANDS], n=1)
-    meant = f"did you mean {OTHER_COMMANDS.get(near[0], near[0])}? " if near else ""
+    near = nearest(word.lower(), [*COMMANDS, *OTHER_COMMANDS])
+    meant = f"did you mean {OTHER_COMMANDS.get(near, near)}? " if near else ""
     return f"{word}: no such command: {meant}the commands are {', '.join(COMMANDS)}"
 
 
@@ -47,7 +47,11 @@ def _with_hints(words: Sequence[str], known: Sequence[str], *, has_data: bool) -
             value_follows = False
             continue
         value_follows = not equals and (not following.startswith("-") or following[1:2].isdigit())
-        hint = _hint(option.lstrip("-").lower().replace("_", "-"), known)
+        name = option.lstrip("-").lower().replace("_", "-")
+        if isinstance(advice := other_names(name), str):
+            yield f"{option} ({advice})" if "--set" in known else option
+            continue
+        hint = _hint(name, advice, known)
         if hint and "." in hint:
             hint = f"--set {hint}={following if value_follows else value or '...'}"
         elif hint and not hint.startswith("-"):
@@ -62,20 +66,16 @@ def _with_advice(word: str, *, has_data: bool) -> str:
     return repr(word) if has_data else f"{word!r} (did you mean --data {word}?)"
 
 
-def _hint(name: str, known: Sequence[str]) -> str | None:
-    """The option among `known`, or the setting, that may be meant by an option that they lack."""
+def _hint(name: str, theirs: Sequence[str], known: Sequence[str]) -> str | None:
+    """The option among `known`, or the setting, meant by an option that they lack; `theirs`: our names for it."""
     from rtmdet.config.file import SETTINGS  # not at the top: only errors need it
 
     settings = {key.rpartition(".")[2].replace("_", "-"): key for key in reversed(SETTINGS) if "--set" in known}
-    theirs = other_names(name)
-    if theirs == ():
-        return None
-    for ours in theirs or ():
+    for ours in theirs:
         if ours in known or ("--set" in known and ours in SETTINGS):
             return ours
     if name in settings:
         return settings[name]
-    if near := difflib.get_close_matches(name, [option[2:] for option in known], n=1, cutoff=0.7):
-        return f"--{near[0]}"
-    near = difflib.get_close_matches(name, settings, n=1, cutoff=0.8)
-    return settings[near[0]] if near else None
+    if near := nearest(name, [option[2:] for option in known]):
+        return f"--{near}"
+    return settings.get(nearest(name, settings) or "")

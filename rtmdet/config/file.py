@@ -4,7 +4,6 @@ Every error names the file, the line and the dotted key. Nothing in a file is ex
 """
 
 import dataclasses
-import difflib
 import math
 import re
 import types
@@ -15,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from rtmdet.config.limits import RangeError, kinds
-from rtmdet.config.other_names import other_names
+from rtmdet.config.other_names import nearest, other_names
 from rtmdet.config.schema import Config, Plain
 from rtmdet.core.errors import InputError
 from rtmdet.core.nesting import check_unfolding
@@ -199,18 +198,18 @@ def _build_dataclass(kind: type, node: yaml.Node, key: str) -> object:
 
 
 def _suggest(dotted: str, known: Iterable[str], value: yaml.Node) -> str:
-    """A hint for an unknown setting: what other programs call so, the nearest name, or all names of the section."""
+    """A hint for an unknown setting: ours or advice for another program's, the nearest, or all of the section."""
     section, _, name = dotted.rpartition(".")
     full = ".".join([dotted, *_first_keys(value)])
     last = full.rpartition(".")[2]
     theirs = other_names(full)
-    if theirs == ():
-        return "nothing here is like it; docs/settings.md lists all settings"
+    if isinstance(theirs, str):
+        return theirs
     elsewhere = {key.rpartition(".")[2]: key for key in reversed(SETTINGS)}
-    found = [setting for setting in theirs or () if setting in SETTINGS or setting == "--resume"]
+    found = [setting for setting in theirs if setting in SETTINGS or setting == "--resume"]
     found = found or [elsewhere[setting] for setting in (last,) if setting in elsewhere]
-    found = found or difflib.get_close_matches(name, known, n=1)
-    found = found or [elsewhere[setting] for setting in difflib.get_close_matches(name, elsewhere, n=1, cutoff=0.8)]
+    if not found and (near := nearest(name, known) or elsewhere.get(nearest(name, elsewhere) or "")):
+        found = [near]
     if not found:
         return f"this section has {', '.join(known)}"
     here = found[0].rpartition(".")[2]  # as far as this section has it, that is meant

@@ -178,6 +178,7 @@ def test_python_runs_the_package_like_the_command() -> None:
         ("trian", "train"),
         ("Train", "train"),
         ("visualise", "visualize"),
+        ("track", "infer --track"),
     ],
 )
 def test_unknown_commands_get_the_nearest_one(command: Command, word: str, meant: str) -> None:
@@ -187,7 +188,9 @@ def test_unknown_commands_get_the_nearest_one(command: Command, word: str, meant
 
 
 def test_other_words_get_the_list(command: Command) -> None:
-    assert command("fly").stderr == f"error: fly: no such command: the commands are {', '.join(COMMANDS)}\n"
+    for word in ("fly", "report"):
+        expected = f"error: {word}: no such command: the commands are {', '.join(COMMANDS)}\n"
+        assert command(word).stderr == expected
     (actions,) = [one for one in build_parser()._actions if isinstance(one, argparse._SubParsersAction)]
     assert tuple(actions.choices) == COMMANDS
 
@@ -209,7 +212,10 @@ def test_other_words_get_the_list(command: Command) -> None:
         ("train --data x --lr -0.1", "rtmdet train has no --lr (did you mean --set train.learning_rate=-0.1?)"),
         ("train --data x --val-interval 5", "rtmdet train has no --val-interval (did you mean --set "
          "train.validate_every=5?)"),
-        ("train --data x --optimizer SGD", "rtmdet train has no --optimizer"),
+        ("train --data x --optimizer SGD", "rtmdet train has no --optimizer (it is fixed; docs/changing-the-method"
+         ".md shows how to change it in code)"),
+        ("infer a.jpg --momentum .9", "rtmdet infer has no --momentum"),
+        ("check --data x --fraction .1", "rtmdet check has no --fraction"),
         ("train --data x --resume-from a.pth", "rtmdet train has no --resume-from (did you mean --resume?)"),
         ("train data/x", "rtmdet train has no 'data/x' (did you mean --data data/x?)"),
     ],

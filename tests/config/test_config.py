@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from rtmdet.config.file import dump_config, load_config
+from rtmdet.config.file import dump_config, load_config, parse_config
+from rtmdet.config.other_names import ADVICE
 from rtmdet.config.schema import Config, TransformConfig
 from rtmdet.core.errors import InputError
+from rtmdet.data.augment.albumentations import ExtraTransforms
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
 DATA = """\
@@ -252,6 +254,10 @@ def test_names_a_bad_override(tmp_path: Path, override: str, expected: str) -> N
         ("workers", "data.workers"),
         ("amp", "train.precision"),
         ("resume_from", "--resume"),
+        ("data.size", "data.input_size"),
+        ("augmentation.mosaic_probability", "augmentation.mosaic"),
+        ("train.warmup_steps", "train.warmup_iterations"),
+        ("augmentation.flip_prob", "augmentation.flip_probability"),
     ],
 )
 def test_names_of_other_programs_lead_to_ours(tmp_path: Path, theirs: str, ours: str) -> None:
@@ -259,11 +265,35 @@ def test_names_of_other_programs_lead_to_ours(tmp_path: Path, theirs: str, ours:
 
 
 @pytest.mark.parametrize(
-    "theirs", ["optimizer", "optim_wrapper.optimizer.momentum", "default_hooks.checkpoint.interval"]
+    ("theirs", "advice"),
+    [
+        ("train.optimizer", "it is fixed; docs/changing-the-method.md shows how to change it in code"),
+        ("train.momentum", "it is fixed; docs/changing-the-method.md shows how to change it in code"),
+        ("optim_wrapper.optimizer.momentum", "it is fixed; docs/changing-the-method.md shows how to change it in"),
+        ("train.ema_decay", "train.ema_momentum is 1 minus the decay"),
+        ("default_hooks.checkpoint.interval", "last.pth is written after every epoch; train.save_every: also after"),
+        ("data.test.images", "a run uses no test images; `rtmdet evaluate RUN --annotations FILE --images FOLDER` "),
+        ("flipud", 'an extra transform does this: --set "augmentation.extra=[{name: VerticalFlip, parameters: {p: '),
+        ("augmentation.rotate", 'an extra transform does this: --set "augmentation.extra=[{name: Rotate, parameters'),
+    ],
 )
-def test_what_has_no_counterpart_gets_no_guess(tmp_path: Path, theirs: str) -> None:
-    assert "is not a setting: nothing here is like it" in message(tmp_path, DATA, f"{theirs}=1")
+def test_what_has_no_counterpart_gets_advice(tmp_path: Path, theirs: str, advice: str) -> None:
+    assert f" is not a setting: {advice}" in message(tmp_path, DATA, f"{theirs}=1")
     assert "did you mean" not in message(tmp_path, DATA, "model.test_cfg.nms.type=soft_nms")
+
+
+@pytest.mark.parametrize("key", ["fraction", "train.eps", "train.gamma", "train.ema_beta"])
+def test_what_is_far_from_all_settings_gets_no_guess(tmp_path: Path, key: str) -> None:
+    """Of these, train, train.epochs, train.ema_gamma and train.ema_momentum were guessed."""
+    assert f"{key} is not a setting: this section has " in message(tmp_path, DATA, f"{key}=1")
+
+
+def test_the_advised_transforms_exist_and_keep_the_size() -> None:
+    advised = {text.split('"')[1] for text in ADVICE.values() if "augmentation.extra" in text}
+    assert len(advised) == 10
+    for override in advised:
+        extra = parse_config(DATA, "advice", [override]).augmentation.extra
+        ExtraTransforms([(transform.name, transform.parameters) for transform in extra])
 
 
 @pytest.mark.parametrize(
