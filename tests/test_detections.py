@@ -36,6 +36,12 @@ def test_the_photo_itself_is_not_replaced(tmp_path: Path) -> None:
     assert photo.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["boxes", "scores", "labels"])
+def test_lists_are_no_arrays(name: str) -> None:
+    with pytest.raises(InputError, match=rf"^{name}: expected a NumPy array or a tensor, found \[1\]: make one"):
+        replace(FOUND, **{name: [1]})  # type: ignore[arg-type]
+
+
 def test_rows() -> None:
     first = Detection((10, 20, 40, 50), 0.875, 1, "dog")
     assert len(FOUND) == len(list(FOUND)) == 3

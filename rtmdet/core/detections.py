@@ -19,6 +19,7 @@ from rtmdet.core.draw import draw_boxes, save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import FilePath, user_path
 from rtmdet.core.pictures import to_rgb
+from rtmdet.core.wording import shown
 
 if TYPE_CHECKING:
     import torch
@@ -105,6 +106,11 @@ class Detections:
     path: Path | None = None  # of the image file
     picture: Callable[[], np.ndarray] | None = None  # returns the image's pixels, (H, W, 3) uint8 RGB
     ids: Array | None = None  # (D,) int64, of the tracks in a video, from 1; -1: no track (yet); None: not tracked
+
+    def __post_init__(self) -> None:
+        for name, values in (("boxes", self.boxes), ("scores", self.scores), ("labels", self.labels)):
+            if isinstance(values, list | tuple):
+                raise InputError(f"{name}: expected a NumPy array or a tensor, found {shown(values)}: make one of it")
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -7,13 +7,15 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from pycocotools.coco import COCO
 
+from rtmdet.core.arguments import check_choice
 from rtmdet.core.detections import CocoResult, Detections
 from rtmdet.core.distributed import gather, rank
+from rtmdet.core.errors import InputError
+from rtmdet.core.paths import FilePath, user_path
 from rtmdet.core.structures import ImageMeta
 from rtmdet.core.whole_file import write_whole
 from rtmdet.evaluation.hotcoco import evaluate_with_hotcoco
@@ -96,24 +98,40 @@ class CocoEvaluator:
 
     `category_ids` gives the file's category id of each label 0 .. K-1; only these categories are evaluated.
     `backend` is pycocotools, the reference, or hotcoco: the same numbers, much faster. `rows` maps the ids of the
-    images in this process to their detections, as for `add_rows`.
+    images in this process to their detections, as for `add_rows`. Raises InputError for another backend.
     """
 
     def __init__(self, coco: COCO, category_ids: Sequence[int], backend: str = "pycocotools") -> None:
+        check_choice("backend", backend, BACKENDS)
         self._coco = coco
         self._category_ids = list(category_ids)
         self._compute = BACKENDS[backend]
         self.rows: dict[int, np.ndarray] = {}
 
     def add(self, metas: Sequence[ImageMeta], detections: Sequence[Detections]) -> None:
-        """Add the detections of some images, boxes in original pixels; each image once."""
+        """Add the detections of some images, boxes in original pixels; each image once. Raises InputError."""
         for meta, found in zip(metas, detections, strict=True):
             self.add_rows(meta.image_id, _as_rows(found))
 
     def add_rows(self, image: int, rows: np.ndarray) -> None:
-        """Add the detections of one image: (D, 6) float64 x, y, width, height, score, label, by falling score."""
-        assert image in self._coco.imgs, f"image {image} is not in the index"
-        assert image not in self.rows, f"image {image} is added twice"
+        """Add the detections of one image: (D, 6) float64 x, y, width, height, score, label, by falling score.
+
+        Raises InputError for an image that is not in the index or was added before, other columns, and other labels.
+        """
+        if image not in self._coco.imgs:
+            known = next(iter(self._coco.imgs), "none")
+            raise InputError(f"image {image!r}: expected an image id of the annotation file, such as {known}")
+        if image in self.rows:
+            raise InputError(f"image {image} is added twice: join its detections, and add them once")
+        rows, classes = np.asarray(rows, np.float64), len(self._category_ids)
+        if rows.ndim != 2 or rows.shape[1] != 6:
+            raise InputError(f"image {image}: expected rows of 6 numbers (D, 6), found the shape {rows.shape}")
+        if len(rows) and not (rows[:, 5].min() >= 0 and rows[:, 5].max() < classes):  # NaN is neither
+            wrong = next(label for label in rows[:, 5].tolist() if not 0 <= label < classes)
+            raise InputError(
+                f"image {image}: expected labels from 0 to {classes - 1}, found {wrong:g}: labels count the "
+                "evaluator's category ids from 0"
+            )
         self.rows[image] = rows
 
     @property
@@ -188,9 +206,9 @@ class CocoEvaluator:
         rows = {image: found[known[found[:, 5].astype(int)]] for image, found in self.rows.items()}
         return find_mistakes(self._coco, self._category_ids, rows, thresholds)
 
-    def write_results(self, path: Path) -> None:
+    def write_results(self, path: FilePath) -> None:
         """Write the detections in this process as COCO results JSON. Raises InputError."""
-        write_whole(path, json.dumps(self.results).encode())
+        write_whole(user_path(path), json.dumps(self.results).encode())
 
 
 def crowded_images(coco: COCO, category_ids: Collection[int]) -> dict[int, int]:

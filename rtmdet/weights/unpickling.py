@@ -66,6 +66,12 @@ def read_pickled(path: Path) -> object:
         found = "a folder" if path.is_dir() else "nothing"
         raise InputError(f"{path}: expected a checkpoint file, found {found}: check the path")
     refuse_python(path, "a checkpoint")
+    if path.suffix.lower() == ".json":
+        raise InputError(
+            f"{path}: expected a checkpoint, found a JSON file; two files of detections (COCO results), or one and a "
+            f"run, are measured by `rtmdet compare {path} OTHER --annotations FILE`, in Python "
+            f'rtmdet.compare("{path}", OTHER, annotations=FILE)'
+        )
     try:
         content = _load(path)
         check_unfolding(content, path)

@@ -460,6 +460,13 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_coco(tmp_path / "picture.json")
 
 
+def test_paths_may_be_text(folder: Path) -> None:
+    data = dataset(folder, sound())
+    same = CocoDataset(str(folder / "annotations.json"), str(folder), training=True)
+    assert same.paths == data.paths
+    assert np.array_equal(same.load(0).image, data.load(0).image)
+
+
 def test_a_missing_folder_is_an_error(folder: Path) -> None:
     dataset(folder, sound())
     with pytest.raises(InputError, match="absent: no such folder of images"):

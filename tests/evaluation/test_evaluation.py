@@ -107,10 +107,33 @@ def test_no_detections_are_zero_not_a_crash(backend: str, images: list[int]) -> 
 def test_an_image_is_added_once_and_stands_in_the_index() -> None:
     evaluator = CocoEvaluator(index(BOXES), CATEGORY_IDS)
     evaluator.add([meta(7)], [detections([])])
-    with pytest.raises(AssertionError, match="image 7 is added twice"):
+    with pytest.raises(InputError, match="image 7 is added twice: join its detections"):
         evaluator.add([meta(7)], [detections([])])
-    with pytest.raises(AssertionError, match="image 8 is not in the index"):
+    with pytest.raises(InputError, match="image 8: expected an image id of the annotation file, such as 7"):
         evaluator.add([meta(8)], [detections([])])
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([(1, 2, 3, 4, 0.5, 0), (1, 2, 3, 4, 0.5, 2)], "image 7: expected labels from 0 to 1, found 2: labels count"),
+        ([(1, 2, 3, 4, 0.5, -1)], "image 7: expected labels from 0 to 1, found -1: labels count"),
+        ([(1, 2, 3, 4, 0.5, np.nan)], "image 7: expected labels from 0 to 1, found nan: labels count"),
+        ((1, 2, 3, 4, 0.5, 0), r"image 7: expected rows of 6 numbers \(D, 6\), found the shape \(6,\)"),
+    ],
+)
+def test_rows_that_cannot_be_measured_are_refused(rows: object, expected: str) -> None:
+    evaluator = CocoEvaluator(index(BOXES), CATEGORY_IDS)
+    with pytest.raises(InputError, match=f"^{expected}"):
+        evaluator.add_rows(7, np.array(rows))
+    assert evaluator.rows == {}
+    evaluator.add_rows(7, [(1, 2, 3, 4, 0.5, 1)])  # type: ignore[arg-type]
+    assert evaluator.results == [{"image_id": 7, "category_id": 90, "bbox": [1, 2, 3, 4], "score": 0.5}]
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^backend 'torchmetrics': expected one of pycocotools, hotcoco$"):
+        CocoEvaluator(index(BOXES), CATEGORY_IDS, "torchmetrics")
 
 
 def test_labels_become_the_category_ids_of_the_file() -> None:
@@ -380,9 +403,10 @@ def test_results_file_is_read_by_pycocotools(tmp_path: Path) -> None:
 def test_results_that_cannot_be_written_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "results.json"
-    with pytest.raises(InputError, match="cannot be written") as caught:
-        CocoEvaluator(index(BOXES), CATEGORY_IDS).write_results(path)
-    assert str(path) in str(caught.value)
+    for given in (path, str(path)):
+        with pytest.raises(InputError, match="cannot be written") as caught:
+            CocoEvaluator(index(BOXES), CATEGORY_IDS).write_results(given)
+        assert str(path) in str(caught.value)
 
 
 def test_text_of_the_numbers() -> None:

@@ -355,3 +355,10 @@ def test_the_pickle_that_is_checked_is_the_one_that_torch_reads(tmp_path: Path) 
         assert archive.read("archive/data.pkl") == good
     with pytest.raises(InputError, match=r"b\.pth: asks for builtins\.bytearray"):
         read_pickled(tmp_path / "b.pth")
+
+
+def test_a_file_of_detections_is_for_compare(tmp_path: Path) -> None:
+    (tmp_path / "preds.json").write_text("[]")
+    with pytest.raises(InputError, match="expected a checkpoint, found a JSON file") as caught:
+        read_pickled(tmp_path / "preds.json")
+    assert f"`rtmdet compare {tmp_path / 'preds.json'} OTHER --annotations FILE`, in Python" in str(caught.value)

@@ -12,6 +12,7 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.paths import FilePath, user_path
 from rtmdet.core.structures import ImageMeta, Instances, Sample
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened
@@ -51,8 +52,8 @@ class CocoDataset:
 
     def __init__(
         self,
-        annotations: Path,
-        images: Path,
+        annotations: FilePath,
+        images: FilePath,
         *,
         classes: Sequence[str] | None = None,
         training: bool,
@@ -68,6 +69,7 @@ class CocoDataset:
 
         Raises InputError for a fault in the file, a missing class, a missing image file, or if no box is usable.
         """
+        annotations, images = user_path(annotations), user_path(images)
         file, self.remarks = read_and_repair(annotations, classes or (), read_boxes(annotations), images=images)
         self.remarks += place_images(annotations, file, images)
         if classes is not None and not training:
