@@ -9,11 +9,11 @@ from typing import Any
 
 from rtmdet.core.arguments import TorchDevice, checked
 from rtmdet.core.errors import InputError
-from rtmdet.core.paths import FilePath, path_or_none
+from rtmdet.core.paths import FilePath, path_or_none, user_path
 from rtmdet.core.processes import check_main_guard
 from rtmdet.core.wording import shown
 from rtmdet.evaluation.coco import NAMES
-from rtmdet.runs.options import RunOptions
+from rtmdet.runs.options import RunOptions, run_to_resume
 from rtmdet.runs.train import run_training
 from rtmdet.training.log import read_log
 from rtmdet.training.records import Callback
@@ -59,7 +59,7 @@ def train(
     epochs: int | None = None,
     minutes: float | None = None,
     output: FilePath | None = None,
-    resume: bool = False,
+    resume: bool | FilePath = False,
     settings: Mapping[str, object] | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> TrainedRun:
@@ -69,7 +69,7 @@ def train(
     hyper-parameters derived from it; or `config` is a YAML file as in configs/. `weights` is a checkpoint file, a
     published name, or "none" to train from scratch. `settings` maps dotted keys to values, such as
     {"data.input_size": 320}; `minutes` fits the run on `data` to a time. `callbacks` are called at every step and
-    validation.
+    validation. `resume` continues a run: True the one in `output`, a path that run with its own configuration.
 
     Raises InputError if something cannot be used, or the training cannot go on (a loss that is not finite);
     rtmdet.Interrupted, a KeyboardInterrupt, after Ctrl-C or SIGTERM, with everything saved for `resume`; and
@@ -77,19 +77,23 @@ def train(
     raises the reason.
     """
     check_main_guard()
-    if (data is None) == (config is None):
+    named = resume if isinstance(resume, bool) else user_path(resume)
+    places = {"config": path_or_none(config), "data": path_or_none(data), "output": path_or_none(output)}
+    resumed = run_to_resume(named, **places)
+    if (data is None) == (config is None) and resumed is None:
         raise InputError("train: expected either data or config, found both or neither; give one of them")
     overrides = [f"{key}={_as_yaml(key, value)}" for key, value in (settings or {}).items()]
     options = RunOptions(
-        config=path_or_none(config),
-        data=path_or_none(data),
+        config=places["config"],
+        data=places["data"],
         images=path_or_none(images),
         weights=None if weights is None else os.fspath(weights),
         keep_classes=keep_classes,
         overrides=tuple(overrides),
-        resume=resume,
+        resume=bool(resume),
+        run=resumed,
         minutes=minutes,
-    ).with_shortcuts(epochs=epochs, output=path_or_none(output))
+    ).with_shortcuts(epochs=epochs, output=places["output"])
     return TrainedRun(run_training(options, callbacks).absolute())
 
 

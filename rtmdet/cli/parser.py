@@ -94,7 +94,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_train(commands: argparse._SubParsersAction) -> None:
     parser = new_command(commands, "train", "Train or fine-tune a detector.")
     _add_run_options(parser)
-    parser.add_argument("--resume", action="store_true", help="continue from last.pth of the output folder")
+    parser.add_argument("--resume", type=as_path, nargs="?", const=True, default=False, metavar="RUN",
+                        help="continue the run in the folder RUN with its own settings; without RUN that in the "
+                        "output folder")  # fmt: skip
     parser.add_argument("--minutes", type=float, metavar="N",
                         help="with --data: choose the number of epochs (and a smaller input if needed) so that the "
                         "command ends after about N minutes")  # fmt: skip

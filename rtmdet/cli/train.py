@@ -6,7 +6,7 @@ from rtmdet.core.console import say
 from rtmdet.core.distributed import StoppedByAnother
 from rtmdet.core.errors import InputError
 from rtmdet.runs.checks.dry_run import dry_run
-from rtmdet.runs.options import RunOptions
+from rtmdet.runs.options import RunOptions, run_to_resume
 from rtmdet.runs.train import run_training
 from rtmdet.training.interruption import Interrupted
 
@@ -17,18 +17,21 @@ def run(arguments: argparse.Namespace) -> int:
     Check instead of training: returns 0, or 1 if --overfit did not overfit its few boxes.
     """
     check = arguments.command == "check"
-    if arguments.config is None and arguments.data is None:
-        raise InputError(
-            f"{arguments.command}: expected --data FOLDER or --config FILE, found neither: give one of them"
-        )
+    resume, config, data = not check and arguments.resume, arguments.config, arguments.data
+    resumed = run_to_resume(resume, config=config, data=data, output=arguments.output)
+    if config is None and data is None and resumed is None:
+        expected = "--resume RUN, --data FOLDER or" if resume else "--data FOLDER or"
+        found = "none" if resume else "neither"
+        raise InputError(f"{arguments.command}: expected {expected} --config FILE, found {found}: give one of them")
     options = RunOptions(
-        config=arguments.config,
-        data=arguments.data,
+        config=config,
+        data=data,
         images=arguments.images,
         weights=arguments.weights,
         keep_classes=arguments.keep_classes,
         overrides=tuple(arguments.overrides),
-        resume=not check and arguments.resume,
+        resume=bool(resume),
+        run=resumed,
         minutes=None if check else arguments.minutes,
         folds=None if check else arguments.folds,
         one_image_is_enough=check and arguments.overfit,

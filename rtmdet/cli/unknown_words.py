@@ -32,18 +32,19 @@ def unknown_options(words: Sequence[str], arguments: argparse.Namespace) -> str:
     known = [name for name in parser._option_string_actions if name.startswith("--")]
     known += [str(action.metavar) for action in parser._actions if not action.option_strings]
     has_data = "--data" not in known or bool(arguments.data or getattr(arguments, "config", None))
-    named = ", ".join(_with_hints(words, known, has_data=has_data))
+    missing = "--resume" if getattr(arguments, "resume", None) is True else "--data"
+    named = ", ".join(_with_hints(words, known, missing=None if has_data else missing))
     return f"{parser.prog} has no {named}: `{parser.prog} --help` lists its options"
 
 
-def _with_hints(words: Sequence[str], known: Sequence[str], *, has_data: bool) -> Iterator[str]:
-    """Each option, with what may have been meant; words that are no option's value, too."""
+def _with_hints(words: Sequence[str], known: Sequence[str], *, missing: str | None) -> Iterator[str]:
+    """Each option, with what may have been meant; words that are no option's value, too: that of the `missing`."""
     value_follows = False
     for word, following in zip(words, [*words[1:], "-"], strict=True):
         option, equals, value = word.partition("=")
         if not option.startswith("-") or value_follows:
             if not value_follows:
-                yield _with_advice(word, has_data=has_data)
+                yield _with_advice(word, missing)
             value_follows = False
             continue
         value_follows = not equals and (not following.startswith("-") or following[1:2].isdigit())
@@ -59,11 +60,13 @@ def _with_hints(words: Sequence[str], known: Sequence[str], *, has_data: bool) -
         yield f"{option} (did you mean {hint}?)" if hint else option
 
 
-def _with_advice(word: str, *, has_data: bool) -> str:
+def _with_advice(word: str, missing: str | None) -> str:
     """A word that is no option, with what may have been meant."""
     if word.endswith(".py"):
         return f"{word!r} ({PYTHON_CONFIG}: give a YAML file with --config, see docs/from-mmdet.md)"
-    return repr(word) if has_data else f"{word!r} (did you mean --data {word}?)"
+    if missing == "--data" and word.endswith(".pth"):
+        missing = "--weights"
+    return repr(word) if missing is None else f"{word!r} (did you mean {missing} {word}?)"
 
 
 def _hint(name: str, theirs: Sequence[str], known: Sequence[str]) -> str | None:

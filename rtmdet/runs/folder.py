@@ -1,5 +1,6 @@
 """The folder of a run, and the resolved configuration in it, which works from anywhere and after a move."""
 
+import difflib
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -12,13 +13,16 @@ from rtmdet.config.schema import Config
 from rtmdet.core.distributed import is_main_process
 from rtmdet.core.errors import InputError
 from rtmdet.core.file_lock import lock_file, unlock_file
+from rtmdet.core.paths import with_own_name
 from rtmdet.core.whole_file import unwritable, write_whole
 from rtmdet.data.json_file import read_json, write_json
+from rtmdet.runs.options import CONFIG
 from rtmdet.weights.checkpoint import has_checkpoint
 
-CONFIG = "config.yaml"
 ORIGIN = "data/origin.json"  # the data set that a run was started on
-FILES = (CONFIG, "log.jsonl", "train.csv", "val.csv", "curves.png", "f1.png", "data/train.json", "data/val.json")
+FILES = (
+    CONFIG, "log.jsonl", "train.csv", "val.csv", "curves.png", "f1.png", "data/train.json", "data/val.json",
+)  # fmt: skip
 LOCK = ".lock"
 WAIT = 10.0  # seconds for a run that is ending
 
@@ -130,6 +134,17 @@ def _was_started(folder: Path) -> bool:
 def is_run(config: Path) -> bool:
     """Whether a file is the configuration in the folder of a run."""
     return config.name == CONFIG and has_checkpoint(config.parent)
+
+
+def without_checkpoint(folder: Path) -> str:
+    """The text that a folder has no checkpoint, with the run beside it whose name is most like its own, if any."""
+    folder = with_own_name(folder)
+    names: list[str] = []
+    with suppress(OSError):  # there is no such place, or it cannot be listed
+        names = [path.name for path in folder.parent.iterdir() if has_checkpoint(path) and path.name != folder.name]
+    near = difflib.get_close_matches(folder.name, names, n=1, cutoff=0.5)
+    text = f"{folder} holds no checkpoint to resume from"
+    return f"{text} (did you mean {folder.parent / near[0]}?)" if near else text
 
 
 def load_run(folder: Path, overrides: Sequence[str] = ()) -> Config:

@@ -14,6 +14,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
 
 WEIGHTS = "model.weights"  # the setting that is --weights
+CONFIG = "config.yaml"  # in the folder of a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,15 @@ class RunOptions:
     keep_classes: bool = False  # with data: keep all classes of the weights, new ones after them
     overrides: tuple[str, ...] = ()  # settings as key.subkey=value
     resume: bool = False
+    run: Path | None = None  # to be resumed by its own config.yaml, which `config` then is
     minutes: float | None = None  # with data: how long the run may take
     folds: int | None = None  # with data: cross-validation with this many runs
     one_image_is_enough: bool = False  # a single labeled image serves for training and validation
     began: float = field(default_factory=time.monotonic)  # what the minutes count from
 
     def __post_init__(self) -> None:
+        if self.run is not None:
+            object.__setattr__(self, "config", self.run / CONFIG)
         if self.weights is not None and not self.weights.strip():
             raise InputError("--weights '': expected a file, a published name or none: leave it out for the default")
         object.__setattr__(self, "overrides", tuple(chain.from_iterable(map(split_section, self.overrides))))
@@ -85,6 +89,23 @@ class RunOptions:
             raise InputError(f"{key.removeprefix('train.')} and the setting {key} are both given: give one of them")
         settings = (f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in added.items())
         return replace(self, overrides=(*self.overrides, *settings))
+
+
+def run_to_resume(resume: bool | Path, *, config: Path | None, data: Path | None, output: Path | None) -> Path | None:
+    """The folder of the run that --resume continues with its own configuration; None if it does not say so.
+
+    `resume` is True or the run: its folder, or a checkpoint or config.yaml in it. Without `config` and `data`, it is
+    the `output`. Raises InputError if `resume` names a run beside one of them.
+    """
+    if not isinstance(resume, Path):
+        return output if resume and config is None and data is None else None
+    for option, path in (("--config", config), ("--data", data), ("--output", output)):
+        if path is not None:
+            raise InputError(
+                f"{resume} to resume and {option} {path}: expected one of them: a run continues with its own "
+                f"configuration in its own folder; with {option} give --resume alone"
+            )
+    return resume.parent if resume.suffix in (".pth", ".yaml") and not resume.is_dir() else resume
 
 
 def split_section(override: str) -> Iterator[str]:

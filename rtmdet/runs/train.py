@@ -36,6 +36,7 @@ from rtmdet.runs.folder import (
     is_run,
     load_run,
     origin_of,
+    without_checkpoint,
     write_configuration,
 )
 from rtmdet.runs.folds import cross_validate
@@ -116,6 +117,8 @@ def read_configuration(options: RunOptions) -> Config:
         name = "null" if options.weights.lower() == NO_WEIGHTS else json.dumps(options.weights, ensure_ascii=False)
         weights = [f"model.weights={name}"]
     overrides = [*weights, *options.overrides]
+    if options.run is not None and not has_checkpoint(options.run):
+        raise InputError(f"{without_checkpoint(options.run)}: give the folder of a run, or its last.pth")
     if is_run(options.config):
         config = load_run(options.config.parent, overrides)
         if options.resume:
@@ -167,12 +170,9 @@ def train_run(
         build = time.monotonic() - opened
         if resumed:
             resume_newest(trainer, folder)
-        elif resume:
-            say(f"{folder} holds no checkpoint to resume from: the run starts at the beginning")
         check_same_iteration(trainer)
         if resumed and trainer.finished:
-            if is_main_process():
-                restore_files(config, folder)
+            restore_files(config, folder)
             report_outcome(trainer, config)
             gather(None)  # before that, others would read files that are not complete
             return folder
@@ -191,6 +191,8 @@ def train_run(
                 trainer.callbacks.append(estimate_duration(config, trainer.steps, train_data, val_data))
         trainer.callbacks = [*trainer.callbacks, *correction]
         forget_weights()
+        if resume and not resumed:
+            report_beginning(folder)
         with emptied_by_errors(trainer):
             run_loop(trainer)
         report_outcome(trainer, config)
@@ -208,8 +210,16 @@ def emptied_by_errors(trainer: Trainer) -> Iterator[None]:
         raise
 
 
+def report_beginning(folder: Path) -> None:
+    """Print, last before training, that --resume found nothing; a warning if a run beside it may be meant."""
+    text = without_checkpoint(folder)
+    say(f"{'warning: ' if 'did you mean' in text else ''}{text}: the run starts at the beginning")
+
+
 def restore_files(config: Config, folder: Path) -> None:
-    """Write what the finished run in a folder may lack, if it was killed at its end."""
+    """Write, in the main process, what the finished run in a folder may lack, if it was killed at its end."""
+    if not is_main_process():
+        return
     if not (folder / CONFIG).exists():
         write_configuration(folder, config)
     draw_log(folder / "log.jsonl", folder / "curves.png")
