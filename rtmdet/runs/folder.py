@@ -21,7 +21,8 @@ from rtmdet.weights.checkpoint import has_checkpoint
 
 ORIGIN = "data/origin.json"  # the data set that a run was started on
 FILES = (
-    CONFIG, "log.jsonl", "train.csv", "val.csv", "curves.png", "f1.png", "data/train.json", "data/val.json",
+    CONFIG, "log.jsonl", "train.csv", "val.csv", "curves.png", "f1.png", "samples.png", "data/train.json",
+    "data/val.json",
 )  # fmt: skip
 LOCK = ".lock"
 WAIT = 10.0  # seconds for a run that is ending

@@ -42,6 +42,7 @@ from rtmdet.runs.folder import (
 from rtmdet.runs.folds import cross_validate
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.provenance import describe_resumed
+from rtmdet.runs.sample_sheet import write_samples
 from rtmdet.runs.settings.own_data import NO_WEIGHTS, OwnData, check_keys, resumed_configuration
 from rtmdet.runs.settings.own_splits import report_changes
 from rtmdet.runs.time.estimate import Course, DurationEstimate
@@ -189,6 +190,7 @@ def train_run(
             trainer.callbacks = [*build_callbacks(config, trainer, train_data, val_data), *callbacks]
             if estimated and timed is None and not resumed:
                 trainer.callbacks.append(estimate_duration(config, trainer.steps, train_data, val_data))
+            write_samples(config, train_data, folder, again=not resumed)
         trainer.callbacks = [*trainer.callbacks, *correction]
         forget_weights()
         if resume and not resumed:

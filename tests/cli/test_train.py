@@ -38,6 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FILES = {"last.pth", "previous.pth", "best.pth", "config.yaml", "log.jsonl", "train.csv", "val.csv", "curves.png"} | {
     "f1.png",
+    "samples.png",
     "warnings.txt",  # six steps find next to nothing
 }
 Command = Callable[..., CompletedProcess[str]]
