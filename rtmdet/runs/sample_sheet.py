@@ -21,7 +21,7 @@ NAME = "samples.png"
 COLUMNS = 4
 MOST = (8, 4)  # samples of the first epoch, and of the first one without mosaic and mixup
 EARLIEST = 4  # position of the first one: the samples before are no mosaics
-LARGEST = 400  # pixels of the longer side of each
+SIDES = (320, 400)  # least and most pixels of the longer side of each
 LONGEST = 3.0  # seconds after which no further one is made: pictures of 100 megapixels take long
 
 
@@ -71,8 +71,8 @@ def _positions(epoch: int, length: int, most: int) -> Iterator[tuple[int, int]]:
 
 
 def _draw(sample: Sample, classes: tuple[str, ...], colors: list[tuple[int, int, int]]) -> np.ndarray:
-    """A sample, reduced to LARGEST, with its boxes and class names."""
-    side = min(LARGEST, max(sample.image.shape[:2]))
+    """A sample, resized to SIDES, with its boxes and class names."""
+    side = min(max(SIDES[0], *sample.image.shape[:2]), SIDES[1])
     picture = fit_image(sample.image, (side, side))
     scale = picture.shape[0] / sample.image.shape[0]
     labels = sample.instances.labels.tolist()
