@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
@@ -31,6 +31,13 @@ def as_path(text: str) -> Path:
         return user_path(text)
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser that raises InputError, of one line, in the place of an exit with the list of all options."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{self.prog}: {message}: `{self.prog} --help` lists its options")
 
 
 def new_command(commands: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:

@@ -40,12 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words:
         parser.print_help()
         return 0
-    if (unknown := unknown_command(words[0])) is not None:
-        _print_error(InputError(unknown))
-        return 2
-    arguments, rest = parser.parse_known_args(words)
-    if rest:
-        _print_error(InputError(unknown_options(rest, arguments)))
+    try:
+        arguments = _parse(parser, words)
+    except InputError as error:
+        _print_error(error)
         return 2
     arguments.began = began  # what --minutes counts from
     _let_waiting_threads_sleep()  # before torch is imported
@@ -88,6 +86,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """The command and its options. Raises InputError for words that are neither."""
+    if (unknown := unknown_command(words[0])) is not None:
+        raise InputError(unknown)
+    arguments, rest = parser.parse_known_args(words)
+    if rest:
+        raise InputError(unknown_options(rest, arguments))
+    return arguments
 
 
 def run_command(arguments: argparse.Namespace) -> int:

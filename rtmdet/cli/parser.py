@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rtmdet import __version__
-from rtmdet.cli.command import as_path, new_command
+from rtmdet.cli.command import OneLineParser, as_path, new_command
 from rtmdet.cli.data_parser import add_data
 from rtmdet.data.split_names import SPLITS, usual_split
 
@@ -73,7 +73,7 @@ def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """All commands with their options."""
     text = "RTMDet object detector in plain PyTorch: train it on your own photos, measure it, use it, look inside."
-    parser = argparse.ArgumentParser(prog="rtmdet", description=text)
+    parser = OneLineParser(prog="rtmdet", description=text)
     parser.add_argument("--version", action="version", version=f"rtmdet {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)

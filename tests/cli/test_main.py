@@ -113,11 +113,21 @@ def test_every_option_is_explained() -> None:
             assert action.help or action.choices or action.default is not None or action.nargs, action.dest
 
 
-@pytest.mark.parametrize("words", [["infer"], ["data"], ["infer", "a.jpg", "--score", "x"]])
-def test_wrong_words_end_with_2(command: Command, words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["infer"], "rtmdet infer: the following arguments are required: PATH: `rtmdet infer --help`"),
+        (["data"], "rtmdet data: the following arguments are required: ACTION: `rtmdet data --help`"),
+        (["infer", "a.jpg", "--batch", "x"], "rtmdet infer: argument --batch: invalid int value: 'x': `rtmdet infer"),
+        (["export", "a.pth", "--format", "tflite"], "rtmdet export: argument --format: invalid choice: 'tflite' "),
+    ],
+)
+def test_wrong_words_end_with_2_and_one_line(command: Command, words: list[str], said: str) -> None:
     result = command(*words)
     assert result.returncode == 2
-    assert result.stderr.startswith("usage: rtmdet")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: {said}")
+    assert line.endswith(f"`rtmdet {words[0]} --help` lists its options")
 
 
 @pytest.mark.parametrize("word", ["val", "valid", "Validation"])

@@ -94,7 +94,7 @@ def judge(code: int, raised: str, error: str) -> str:
         return f"exit code {code}"
     lines = error.replace("\r", "\n").split("\n")  # libpng's remark may stand above: it writes past Python
     errors = [place for place, line in enumerate(lines) if line.startswith("error: ")]
-    if code == 2 and not any(line.startswith("usage:") for line in lines):
+    if code == 2:
         if not errors:
             return "code 2 without an error line"
         if any(lines[errors[0] + 1 :]):
