@@ -163,7 +163,7 @@ def check_target_values(targets: Sequence[Target], classes: int) -> None:
         raise InputError(
             f"targets: expected boxes x1, y1, x2, y2 with x1 < x2 and y1 < y2, found {box}: leave such boxes out"
         )
-    if boxes.max() <= 1:
+    if boxes.max() <= 1 and (boxes % 1).any():
         raise InputError("targets: expected boxes in pixels of the input, found none beyond 1: multiply by its sides")
 
 
