@@ -31,7 +31,7 @@ from rtmdet.measuring.measure import detect_all, detect_all_tiled
 STEP = 1.25  # from one size to the next
 LARGEST = 2.0  # times the training size
 LEAST_GAIN = 0.003  # of mean AP, to justify the cost of a larger size
-LEAST_LOSS = 0.01  # of mean AP below the best: no larger size is tried then
+LARGEST_LOSS = 0.02  # share of the best mean AP: at a larger loss no further size is tried
 CHOICE_IMAGES = 64  # training images, and as many of the validation
 LEAST_LEARNED = 0.1  # AP on training images; below it they are not learned either
 FAR = 2.0  # times the AP on validation images: 1.0 - 1.6 were seen where both are of one kind, 2.7 where they are not
@@ -185,8 +185,8 @@ def best_size(
     size = start
     while max(size) <= limit and all(new <= LARGEST * old for new, old in zip(size, start, strict=True)):
         measured[size] = measure(size)
-        means[size] = fmean(measured[size])
-        if means[size] < max(means.values()) - LEAST_LOSS:
+        means[size] = fmean([ap for ap in measured[size] if ap >= 0] or [0.0])  # -1: a part has no objects
+        if means[size] < (1 - LARGEST_LOSS) * max(means.values()):
             break
         size = larger(size)
     return next(size for size in means if means[size] > max(means.values()) - LEAST_GAIN), measured

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtmdet.runs.validation import LEAST_GAIN, LEAST_LOSS, Size, best_size, larger
+from rtmdet.runs.validation import LARGEST_LOSS, LEAST_GAIN, Size, best_size, larger
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,8 @@ def test_the_next_size_is_about_a_quarter_longer(size: Size, following: Size) ->
     ("precisions", "chosen", "tried"),
     [
         ([0.5, 0.48], 320, 2),
-        ([0.5, 0.5 + LEAST_GAIN / 2, 0.49 - LEAST_LOSS], 320, 3),
+        ([0.2, 0.195], 320, 2),
+        ([0.5, 0.5 + LEAST_GAIN / 2, 0.5 * (1 - LARGEST_LOSS) - 0.001], 320, 3),
         ([0.5, 0.6, 0.58], 416, 3),
         ([0.5, 0.6, 0.595, 0.61], 640, 4),
         ([0.5, 0.6, 0.7, 0.8, 0.9], 640, 4),
