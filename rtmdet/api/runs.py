@@ -106,11 +106,17 @@ def _as_yaml(key: str, value: object) -> str:
 
 
 def _plain(value: Any) -> object:
-    """A path, a device, an array or a number of NumPy or torch, as YAML has it. Raises TypeError for all else."""
+    """A path, a device, an array or a number of NumPy or torch, or a transform of albumentations, as YAML has it.
+
+    Raises TypeError for all else.
+    """
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, TorchDevice):
         return str(value)
+    if hasattr(value, "get_transform_init_args"):
+        parameters = {name: given for name, given in value.to_dict()["transform"].items() if given is not None}
+        return {"name": parameters.pop("__class_fullname__"), "parameters": parameters}
     raise TypeError(f"{type(value).__name__} in a setting")

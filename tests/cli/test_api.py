@@ -11,6 +11,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import ClassVar
 
+import albumentations
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,7 @@ import torch
 import rtmdet
 import rtmdet.api.runs
 from rtmdet.api.runs import TrainedRun
+from rtmdet.data.augment.albumentations import ExtraTransforms
 from rtmdet.evaluation.coco import NAMES
 from rtmdet.runs.options import RunOptions
 
@@ -103,6 +105,23 @@ def test_settings_reach_the_configuration_as_they_are(monkeypatch: pytest.Monkey
         'data.classes=["a", "b"]',
         'train.output="runs/\U0001f388"',
     )
+
+
+def test_transforms_of_albumentations_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(
+        rtmdet.api.runs, "run_training", lambda options, callbacks: asked.append(options) or Path("run")
+    )
+    transforms = [albumentations.VerticalFlip(p=0.25), albumentations.Rotate(limit=10, p=0.5)]
+    rtmdet.train("data", settings={"augmentation.extra": transforms})
+    name, _, text = asked[0].overrides[0].partition("=")
+    assert name == "augmentation.extra"
+    flip, turn = json.loads(text)
+    assert flip == {"name": "VerticalFlip", "parameters": {"p": 0.25}}
+    assert (turn["name"], turn["parameters"]["limit"]) == ("Rotate", [-10.0, 10.0])
+    ExtraTransforms([(each["name"], each["parameters"]) for each in (flip, turn)])  # which makes them again
+    with pytest.raises(rtmdet.InputError, match=r"augmentation\.extra: expected a number, text, list or dict"):
+        rtmdet.train("data", settings={"augmentation.extra": [albumentations.OneOf(transforms)]})
 
 
 def test_what_cannot_be_used_is_one_clear_error(dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
