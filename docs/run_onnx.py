@@ -10,11 +10,11 @@ from PIL import Image, ImageDraw, ImageOps
 
 def letterbox(photo, size):
     """The photo at the top left of a gray (H, W) input: pixels (3, H, W), and the scale of x and y."""
-    factor, small = min(size[0] / photo.height, size[1] / photo.width), np.asarray(photo, int)
+    factor, small = min(size[0] / photo.height, size[1] / photo.width), np.asarray(photo, "i4")
     width, height = (max(int(side * factor + 0.5), 1) for side in photo.size)
     for axis, side, bits in ((1, width, 0), (0, height, 4)):  # as OpenCV, in integers; Pillow's resize() averages
         place = ((np.arange(side) + 0.5) * small.shape[axis] / side - 0.5).astype(np.float32)
-        share = np.expand_dims((place % 1 * 2048).round().astype(int), (1 - axis, 2))
+        share = np.expand_dims((place % 1 * 2048).round().astype("i4"), (1 - axis, 2))
         pair = (small.take(np.floor(place).astype(int) + k, axis, mode="clip") >> bits for k in (0, 1))
         small = sum(part * weight >> 4 * bits for part, weight in zip(pair, (2048 - share, share), strict=True))
     pixels = np.pad(small + 2 >> 2, ((0, size[0] - height), (0, size[1] - width), (0, 0)), constant_values=114)
