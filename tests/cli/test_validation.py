@@ -76,10 +76,10 @@ def test_a_size_that_is_given_wins(
     assert not chooses_input_size(both)
     assert choice_cost(both, train=6, val=3) == 0
     free = replace(both, evaluation=replace(both.evaluation, input_size=None))
-    assert choice_cost(free, train=500, val=32) == pytest.approx(1 + 7 * (64 + 32) / 32)
-    assert choice_cost(free, train=16, val=128) == pytest.approx(1 + 7 * (16 + 64) / 128)
+    assert choice_cost(free, train=500, val=32) == pytest.approx(1 + 9 * (64 + 32) / 32)
+    assert choice_cost(free, train=16, val=128) == pytest.approx(1 + 9 * (16 + 64) / 128)
     windows = replace(free, data=replace(free.data, tile=64))
-    assert choice_cost(windows, train=16, val=128) == pytest.approx(1 + 7 * 16 / 128)
+    assert choice_cost(windows, train=16, val=128) == pytest.approx(1 + 9 * 16 / 128)
 
 
 def test_sides_are_multiples_of_32(command: Command, dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
