@@ -1,12 +1,11 @@
 """What commands share: how one is added, lists of names in an option, pictures that were skipped."""
 
 import argparse
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from rtmdet.core.console import warn
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
 
@@ -17,10 +16,9 @@ if TYPE_CHECKING:  # help needs none
 def print_failures(failures: "Sequence[Failure]", *, nothing_done: bool = False) -> None:
     """Print each failure on standard error; with `nothing_done` the last one's error is raised instead."""
     last = failures[-1] if failures and nothing_done else None
-    with suppress(OSError):  # standard error is full or closed
-        for failure in failures:
-            if failure is not last:
-                print(failure, file=sys.stderr)
+    for failure in failures:
+        if failure is not last:
+            warn(str(failure))
     if last is not None:
         raise last.error
 

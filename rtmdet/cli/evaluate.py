@@ -1,10 +1,10 @@
 """`rtmdet evaluate`: the 12 COCO metrics of a detector on annotated images."""
 
 import argparse
-import sys
 
 from rtmdet.api.detectors import draw_mistakes, evaluate
 from rtmdet.cli.model_options import choose_windows, load_detector
+from rtmdet.core.console import warn
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import check_new_folder, user_path
 from rtmdet.data.json_file import check_output, write_json
@@ -84,6 +84,6 @@ def run(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, found.to_dict(interval=not arguments.no_interval), indent=1)
         print(f"numbers: {arguments.json}")
     if arguments.min_ap is not None and found.ap < arguments.min_ap:
-        print(f"AP {metric_text(found.ap)} is below --min-ap {arguments.min_ap:g}", file=sys.stderr)
+        warn(f"AP {metric_text(found.ap)} is below --min-ap {arguments.min_ap:g}")
         return 1
     return 0

@@ -87,7 +87,6 @@ def describe_facts(facts: ModelFacts) -> list[tuple[str, str]]:
 
 def find_fault(weights: "LoadedWeights") -> str:
     """Why no command takes the detector in a file; empty for what can be used, and for what is no detector."""
-
     from rtmdet.models.outline import outlines
     from rtmdet.models.rtmdet import build_rtmdet
     from rtmdet.weights.load import fitting_tensors, missing_size

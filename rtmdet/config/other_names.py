@@ -73,7 +73,7 @@ ADVICE = {  # what to do instead of a setting of that name
          "assigner", "anchors", "deepen-factor", "widen-factor", "model.depth", "model.width", "model.head"), IN_CODE
     ),
     "ema-decay": "train.ema_momentum is 1 minus the decay",
-    "checkpoint.interval": "last.pth is written after every epoch; train.save_every: also after so many steps",
+    "checkpoint.interval": "last.pth is written after every epoch; train.save_every: also after that number of steps",
     **dict.fromkeys(("data.test", "test.images", "test.annotations"), TEST_IMAGES),
     **dict.fromkeys((f"test-{kind}.ann-file" for kind in ("dataloader.dataset", "evaluator")), TEST_IMAGES),
     **dict.fromkeys((f"test-dataloader.dataset.data-prefix{end}" for end in ("", ".img")), TEST_IMAGES),

@@ -1,7 +1,6 @@
 """Exported OpenVINO files (.xml with its .bin), run by OpenVINO on the CPU."""
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 
 from rtmdet.core.errors import InputError, blame_memory
 from rtmdet.core.facts import read_facts
-from rtmdet.core.whole_file import read_whole, unwritable
+from rtmdet.core.whole_file import read_whole, sha256_of, unwritable
 from rtmdet.core.wording import one_line
 from rtmdet.deploy.exported import ExportedBackend, check_interface
 from rtmdet.deploy.telemetry import refuse_telemetry
@@ -38,7 +37,7 @@ def open_openvino(path: Path, device: str, threads: int | None = None) -> Export
         raise InputError(f"device {device!r}: files of OpenVINO run on the CPU here: try cpu")
     if b"<net" not in read_whole(path)[:1000]:  # OpenVINO would write about it itself
         raise InputError(f"{path}: not an OpenVINO file (<net ...>): give one of rtmdet export")
-    digest = hashlib.sha256(read_whole(path.with_suffix(".bin"))).hexdigest()
+    digest = sha256_of(path.with_suffix(".bin"))
     settings: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
@@ -101,8 +100,7 @@ def save_as_openvino(onnx_file: Path, text: Mapping[str, str], path: Path, *, ha
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         openvino.save_model(model, path, compress_to_fp16=half)
-        digest = hashlib.sha256(path.with_suffix(".bin").read_bytes()).hexdigest()
-        model.set_rt_info(digest, [ROOM, DIGEST])
+        model.set_rt_info(sha256_of(path.with_suffix(".bin")), [ROOM, DIGEST])
         openvino.save_model(model, path, compress_to_fp16=half)
     except (OSError, RuntimeError) as error:  # OpenVINO's own messages name its source files
         known = error if isinstance(error, OSError) else OSError("no space, or no permission")

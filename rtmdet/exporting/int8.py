@@ -16,7 +16,15 @@ from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.deploy.export import ENDINGS, RUNS_ALONE, write_graph
 from rtmdet.deploy.export_result import ExportedFile, Exports
 from rtmdet.detector import Detector
-from rtmdet.exporting.verified_export import CheckImages, ExportJob, named_by_result, record, unverified, verify_file
+from rtmdet.exporting.verified_export import (
+    CheckImages,
+    ExportJob,
+    named_by_result,
+    nothing_left,
+    record,
+    unverified,
+    verify_file,
+)
 from rtmdet.measuring.ground_truth import open_coco, open_ground_truth, stored_split
 
 if TYPE_CHECKING:
@@ -92,7 +100,8 @@ def add_int8(job: ExportJob, exports: Exports, images: Sequence[Path], *, most_d
         quantized = quantize_onnx(graph, calibration, count=len(calibration), float_layers=layers)
         for name, file in tuple(waiting.items()):
             path = unverified(paths[name])
-            write_graph(quantized, facts, path, name)
+            with nothing_left(path):
+                write_graph(quantized, facts, path, name)
             ap = file.ap[0] if file.ap else None
             found = verify_file(job, path, name, ap, most_drop=most_drop)
             made[name] = replace(found, note=_note(found, file, layers))

@@ -65,7 +65,7 @@ def export_detector(job: ExportJob, formats: Sequence[str]) -> Exports:
     for name in dict.fromkeys(formats):
         path = job.stem.with_name(job.stem.name + ENDINGS[name])
         say(f"writing {path}")
-        with _nothing_left(unverified(path)):
+        with nothing_left(unverified(path)):
             write_network(job.tracer, unverified(path), name, half=job.half, source=job.network.path)
         exported.append(named_by_result(verify_file(job, unverified(path), name, ap), path))
         record(job, exported[-1:])
@@ -73,7 +73,7 @@ def export_detector(job: ExportJob, formats: Sequence[str]) -> Exports:
 
 
 @contextmanager
-def _nothing_left(path: Path) -> Iterator[None]:
+def nothing_left(path: Path) -> Iterator[None]:
     """Remove a file, and the second one of its format, if the block that writes it fails, as on a full disk."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""Networks of which only the shapes are wanted."""
+"""Networks without values, where only the shapes are wanted."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -137,15 +137,20 @@ def is_run(config: Path) -> bool:
     return config.name == CONFIG and has_checkpoint(config.parent)
 
 
-def without_checkpoint(folder: Path) -> str:
-    """The text that a folder has no checkpoint, with the run beside it whose name is most like its own, if any."""
+def run_beside(folder: Path) -> Path | None:
+    """The run beside a folder whose name is most like its own, if any."""
     folder = with_own_name(folder)
     names: list[str] = []
     with suppress(OSError):  # there is no such place, or it cannot be listed
         names = [path.name for path in folder.parent.iterdir() if has_checkpoint(path) and path.name != folder.name]
     near = difflib.get_close_matches(folder.name, names, n=1, cutoff=0.5)
-    text = f"{folder} holds no checkpoint to resume from"
-    return f"{text} (did you mean {folder.parent / near[0]}?)" if near else text
+    return folder.parent / near[0] if near else None
+
+
+def without_checkpoint(folder: Path, meant: Path | None) -> str:
+    """The text that a folder has no checkpoint; `meant` is the run that may be meant."""
+    text = f"{with_own_name(folder)} holds no checkpoint to resume from"
+    return text if meant is None else f"{text} (did you mean {meant}?)"
 
 
 def load_run(folder: Path, overrides: Sequence[str] = ()) -> Config:

@@ -36,6 +36,7 @@ from rtmdet.runs.folder import (
     is_run,
     load_run,
     origin_of,
+    run_beside,
     without_checkpoint,
     write_configuration,
 )
@@ -119,7 +120,8 @@ def read_configuration(options: RunOptions) -> Config:
         weights = [f"model.weights={name}"]
     overrides = [*weights, *options.overrides]
     if options.run is not None and not has_checkpoint(options.run):
-        raise InputError(f"{without_checkpoint(options.run)}: give the folder of a run, or its last.pth")
+        text = without_checkpoint(options.run, run_beside(options.run))
+        raise InputError(f"{text}: give the folder of a run, or its last.pth")
     if is_run(options.config):
         config = load_run(options.config.parent, overrides)
         if options.resume:
@@ -214,8 +216,9 @@ def emptied_by_errors(trainer: Trainer) -> Iterator[None]:
 
 def report_beginning(folder: Path) -> None:
     """Print, last before training, that --resume found nothing; a warning if a run beside it may be meant."""
-    text = without_checkpoint(folder)
-    say(f"{'warning: ' if 'did you mean' in text else ''}{text}: the run starts at the beginning")
+    meant = run_beside(folder)
+    text = without_checkpoint(folder, meant)
+    say(f"{'' if meant is None else 'warning: '}{text}: the run starts at the beginning")
 
 
 def restore_files(config: Config, folder: Path) -> None:

@@ -3,8 +3,8 @@
 Training with random resizing shows objects larger than detection does at the same input size: factors of 0.5 to 2 are
 1.25 on average. So the trained weights are often better at a larger input size; how much larger
 depends on the data. The effect is known as the train-test resolution discrepancy (Touvron et al., 2019,
-arXiv:1906.06423). Training images are many, but learned by heart; validation images show the objects that are to be
-detected, but are few: their mean AP ranks the sizes better than either (docs/small-data.md).
+arXiv:1906.06423). Training images are many, but memorized; validation images show the objects that are to be found,
+but are few: their mean AP ranks the sizes better than either (docs/small-data.md).
 """
 
 from collections.abc import Callable, Sequence
