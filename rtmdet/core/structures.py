@@ -1,19 +1,25 @@
 """The types that the subpackages exchange: ground truth with its geometry, images, batches, outputs, losses.
 
 Boxes are always absolute xyxy float32 pixels, sizes always (H, W), images always RGB uint8.
+torch is for the types alone: commands that only read labels start without it.
+
 Dimension legend: B batch, K classes, L levels, P priors, N objects.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from rtmdet.core.arrays import clip_boxes
 from rtmdet.core.letterbox import Letterbox
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,31 +35,31 @@ class Instances:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def affine(self, scale: tuple[float, float], shift: tuple[float, float] = (0.0, 0.0)) -> "Instances":
+    def affine(self, scale: tuple[float, float], shift: tuple[float, float] = (0.0, 0.0)) -> Instances:
         """Scaled by (x, y), then shifted by (x, y) pixels."""
         factor, offset = (np.array([*pair, *pair], dtype=np.float32) for pair in (scale, shift))
         return replace(self, boxes=self.boxes * factor + offset)
 
-    def flip(self, width: int) -> "Instances":
+    def flip(self, width: int) -> Instances:
         """Mirrored left and right in an image of this width."""
         x1, y1, x2, y2 = self.boxes.T
         return replace(self, boxes=np.stack([width - x2, y1, width - x1, y2], axis=1))
 
-    def clip(self, size: tuple[int, int]) -> "Instances":
+    def clip(self, size: tuple[int, int]) -> Instances:
         """Corners clipped to an image of (H, W); boxes outside of it remain, with zero area."""
         return replace(self, boxes=clip_boxes(self.boxes, size))
 
-    def select(self, keep: np.ndarray) -> "Instances":
+    def select(self, keep: np.ndarray) -> Instances:
         """Those selected by a mask (N,) bool or by indices."""
         return Instances(self.boxes[keep], self.labels[keep])
 
-    def with_area(self) -> "Instances":
+    def with_area(self) -> Instances:
         """Those whose boxes have a positive area."""
         x1, y1, x2, y2 = self.boxes.T
         return self.select((x2 > x1) & (y2 > y1))
 
     @staticmethod
-    def join(parts: "Sequence[Instances]") -> "Instances":
+    def join(parts: Sequence[Instances]) -> Instances:
         """The concatenation of one or more parts, all in the same pixels."""
         return Instances(
             np.concatenate([part.boxes for part in parts]), np.concatenate([part.labels for part in parts])
@@ -86,11 +92,11 @@ class Target:
     boxes: Tensor  # (N, 4) float32 xyxy
     labels: Tensor  # (N,) int64
 
-    def to(self, device: torch.device) -> "Target":
+    def to(self, device: torch.device) -> Target:
         """The same ground truth on another device."""
         return Target(self.boxes.to(device, non_blocking=True), self.labels.to(device, non_blocking=True))
 
-    def pin_memory(self) -> "Target":
+    def pin_memory(self) -> Target:
         """The same ground truth in page-locked memory."""
         return Target(self.boxes.pin_memory(), self.labels.pin_memory())
 
@@ -103,12 +109,12 @@ class Batch:
     targets: Sequence[Target]
     metas: Sequence[ImageMeta]
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: torch.device) -> Batch:
         """The same batch with images and targets on another device."""
         images = self.images.to(device, non_blocking=True)
         return Batch(images, [target.to(device) for target in self.targets], self.metas)
 
-    def pin_memory(self) -> "Batch":
+    def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, which allows asynchronous copies to a GPU."""
         return Batch(self.images.pin_memory(), [target.pin_memory() for target in self.targets], self.metas)
 

@@ -5,8 +5,6 @@ from pathlib import Path
 from rtmdet.config.file import load_config
 from rtmdet.core.errors import InputError
 from rtmdet.data.doctor.finding import Purpose
-from rtmdet.weights.download import resolve
-from rtmdet.weights.load import read_checkpoint
 
 
 def read_purpose(config: Path | None, weights: str | None, side: int | None) -> Purpose:
@@ -26,6 +24,9 @@ def read_purpose(config: Path | None, weights: str | None, side: int | None) -> 
     default = Purpose().input_size
     if weights is None:
         return Purpose(input_size=given or default)
+    from rtmdet.weights.download import resolve  # imports torch: seconds, for this case alone
+    from rtmdet.weights.load import read_checkpoint
+
     checkpoint = read_checkpoint(resolve(weights, progress=True))
     if checkpoint.classes is None:
         raise InputError(f"{weights}: the checkpoint stores no class names to compare with; leave --weights out")
