@@ -112,18 +112,11 @@ def _read_pil(image: Image.Image, name: str, value_range: ValueRange | None) -> 
 def _from_values(values: "np.ndarray | Tensor", name: str, value_range: ValueRange | None) -> np.ndarray:
     """(H, W, 3) uint8 of an array or a tensor, with its order of channels."""
     tensor = is_tensor(values)
+    if isinstance(values, np.ndarray) and not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
     shape, kind = tuple(values.shape), str(values.dtype).removeprefix("torch.")
     if kind != "uint8" and not (kind == "uint16" and value_range):
-        cast = "image.to(torch.uint8)" if tensor else "image.astype(np.uint8)"
-        if kind == "uint16":
-            raise InputError(
-                f"{name}: expected uint8 values 0 .. 255, found uint16: set detector.value_range = (low, high), the "
-                "values that become 0 and 255"
-            )
-        raise InputError(
-            f"{name}: expected uint8 values 0 .. 255, found {kind}: bring the values to 0 .. 255 (times 255 where "
-            f"they are 0 .. 1), then {cast}"
-        )
+        raise InputError(f"{name}: {_why_wrong_kind(kind, tensor, value_range)}")
     channels = 1 if len(shape) == 2 else shape[0 if tensor else -1] if len(shape) == 3 else 0
     if channels not in (1, 3, 4) or 0 in shape:
         expected = "(H, W), (3, H, W) or (4, H, W)" if tensor else "(H, W), (H, W, 3) or (H, W, 4)"
@@ -138,11 +131,31 @@ def _from_values(values: "np.ndarray | Tensor", name: str, value_range: ValueRan
     return np.ascontiguousarray(pixels[..., :3] if channels > 1 else np.repeat(pixels, 3, axis=2))
 
 
+def _why_wrong_kind(kind: str, tensor: bool, value_range: ValueRange | None) -> str:
+    if kind == "uint16":
+        return (
+            "expected uint8 values 0 .. 255, found uint16: set detector.value_range = (low, high), the values that "
+            "become 0 and 255"
+        )
+    cast = "image.to(torch.{})" if tensor else "image.astype(np.{})"
+    if value_range:
+        low, high = value_range
+        return (
+            f"expected uint16 values, of which {low} .. {high} become black .. white, or uint8, found {kind}: give "
+            f"them as in the training images, {cast.format('uint16')}"
+        )
+    return (
+        f"expected uint8 values 0 .. 255, found {kind}: bring the values to 0 .. 255 (times 255 where they are 0 .. "
+        f"1), then {cast.format('uint8')}"
+    )
+
+
 def _shape_remedy(shape: tuple[int, ...], tensor: bool) -> str:
     if 0 in shape:
         return "it is empty; check where it comes from"
     if len(shape) == 4:
         return "for a batch give the list of its images, list(batch)"
     if len(shape) == 3 and shape[-1 if tensor else 0] in (1, 3, 4):
-        return f"move the channels, image.{'permute(2, 0, 1)' if tensor else 'transpose(1, 2, 0)'}"
-    return "give gray, RGB or RGBA pixels"
+        moved = "permute(2, 0, 1)" if tensor else "transpose(1, 2, 0)"
+        return f"move the channels, image.{moved}, or give list(stack) for a stack of gray images"
+    return "give gray, RGB or RGBA pixels, for a stack of gray images list(stack)"

@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import ValueRange
 from rtmdet.core.whole_file import read_whole
 from rtmdet.data.images import decode_values
-from rtmdet.data.tiff import bits_per_value
+from rtmdet.data.tiff import bits_per_value, has_more_pages
 
 DEEP_SUFFIXES = (".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff")  # formats with up to 16 bits per value
 LOOKED_AT = 24  # files of a set whose values are checked
@@ -36,21 +37,47 @@ def describe_flat(ranges: Sequence[ValueRange], checked: int) -> tuple[str, Valu
 
 
 def depth_remarks(paths: Sequence[Path], value_range: ValueRange | None) -> list[str]:
-    """A line about the 16-bit ones of files, LOOKED_AT of a set, to weights of a `value_range` (see read_image).
+    """Lines about the 16-bit ones of files, LOOKED_AT of a set, to weights of a `value_range` (see read_image).
 
-    It says which values become black and white, or that this leaves them little contrast. [] if there is nothing.
+    They say which values become black and white, that this leaves them little contrast, that there are images of 8
+    bits among them, and TIFFs of several pages. [] if there is nothing.
     """
     ranges, checked = list(used_ranges(paths)), len(paths)
+    pages = describe_pages(paths)
     if value_range is not None:
-        if outside := describe_outside(ranges, checked, value_range, "the value_range of these weights"):
-            return [f"{outside}; scale their values like those of the training images"]
+        name = "the value_range of these weights"
+        if outside := describe_outside(ranges, checked, value_range, name):
+            return [f"{outside}; scale their values like those of the training images", *pages]
         scaled = f"{value_range[0]} .. {value_range[1]} become black .. white (value_range of these weights)"
-        return [f"16-bit images: the values {scaled}"] if ranges else []
+        lines = [f"16-bit images: the values {scaled}"] if ranges else []
+        return [*lines, *describe_shallow(ranges, checked, name), *pages]
     if not (flat := describe_flat(ranges, checked)):
-        return []
+        return pages
     text, fitting = flat
     remedy = f"{SCALE}, or in Python set detector.value_range = {fitting}" if fitting else SCALE
-    return [f"{text} for these weights; unless these learned such images, {remedy}"]
+    return [f"{text} for these weights; unless these learned such images, {remedy}", *pages]
+
+
+def describe_shallow(ranges: Sequence[ValueRange], checked: int, name: str) -> list[str]:
+    """What to say of 8-bit images beside 16-bit ones with `ranges`, to a range called `name`."""
+    few = checked - len(ranges)
+    return [f"{few} of {checked} checked images have 8 bits per value: {name} does not scale them"] if few else []
+
+
+def describe_pages(paths: Sequence[Path]) -> list[str]:
+    """What to say of TIFFs of several pages among some files."""
+    stacks = [path for path in paths if path.suffix.lower() in (".tif", ".tiff") and _has_more_pages(path)]
+    if not stacks:
+        return []
+    return [
+        f"{len(stacks)} of {len(paths)} checked images, such as {stacks[0]}, have more pages: only the first is read"
+    ]
+
+
+def _has_more_pages(path: Path) -> bool:
+    with suppress(InputError):
+        return has_more_pages(read_whole(path, "image file"))
+    return False
 
 
 def describe_outside(ranges: Sequence[ValueRange], checked: int, value_range: ValueRange, name: str) -> str:
@@ -99,14 +126,16 @@ def used_range(data: bytes) -> ValueRange | None:
     if bits_per_value(data) == 8:
         return None
     try:
-        return range_of(decode_values("image", data))
+        values = decode_values("image", data, keep_16_bits=False)
     except InputError:
         return None
+    deep = values.dtype == np.uint8 and bits_per_value(data) == 16  # and only the high 8 bits are read
+    return range_of(values.astype(np.uint16) * 257 if deep else values)
 
 
 def range_of(values: np.ndarray) -> ValueRange | None:
-    """The 0.1 % and 99.9 % quantiles of 16-bit values; None for 8-bit ones."""
+    """The 0.1 % and 99.9 % quantiles of 16-bit values (H, W, 3), without single hot pixels; None for 8-bit ones."""
     if values.dtype != np.uint16:
         return None
-    low, high = np.quantile(values, (0.001, 0.999))
+    low, high = np.quantile(cv2.medianBlur(values, 3), (0.001, 0.999))
     return int(low), max(int(np.ceil(high)), int(low) + 1)

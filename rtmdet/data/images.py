@@ -17,7 +17,7 @@ from PIL import Image
 from rtmdet.core.errors import InputError, blame_memory
 from rtmdet.core.pictures import ValueRange, exif_orientation, to_8_bits, upright
 from rtmdet.core.whole_file import read_whole
-from rtmdet.data.tiff import bands_as_colors, stored_size, why_unsupported
+from rtmdet.data.tiff import bands_as_colors, is_planar_16_bits, stored_size, why_undecodable, why_unsupported
 
 # OpenCV's own messages about files that we report, and Pillow's warning at half of its limit. Set once for the whole
 # process: restoring level and filters after each file would race between threads.
@@ -59,16 +59,18 @@ def decode_image(path: str | Path, data: bytes, value_range: ValueRange | None =
 
 
 def decode_values(path: str | Path, data: bytes, *, keep_16_bits: bool = True) -> np.ndarray:
-    """The (H, W, 3) RGB values of an image file's bytes, uint8 or, where it has 16 bits and they are kept, uint16.
+    """The (H, W, 3) RGB values of an image file's bytes, uint8 or, where it has 16 bits, uint16.
 
-    Messages name `path`. Raises InputError if the bytes are not an image of such values.
+    Messages name `path`. Raises InputError if the bytes are not an image of such values, with `keep_16_bits` also for
+    one of 16 bits that is read only by its high 8 bits.
     """
     if why := why_unsupported(data, keep_16_bits=keep_16_bits):
         raise InputError(f"{path}: {why}")
     header = read_header(path, data)  # also raises for what OpenCV would decode at any size
     data = bands_as_colors(data)
     ours = _is_avif(data)  # which OpenCV does not rotate
-    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if keep_16_bits else 0)
+    # OpenCV's own reduction to 8 bits tears 16-bit TIFFs in tiles.
+    flags = cv2.IMREAD_COLOR | (0 if is_planar_16_bits(data) else cv2.IMREAD_ANYDEPTH)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | (cv2.IMREAD_IGNORE_ORIENTATION if ours else 0))
     except cv2.error as error:
@@ -101,7 +103,7 @@ def _why_undecodable(path: str | Path, data: bytes) -> str:
         return "expected an image, found a HEIC photo, which cannot be decoded here; convert it to JPEG"
     if str(path).lower().endswith(VIDEO_SUFFIXES):
         return "expected an image, found a video; for its frames use rtmdet infer, or rtmdet.track in Python"
-    return f"expected an image, found a file that cannot be decoded; {_REMEDY}"
+    return why_undecodable(data) or f"expected an image, found a file that cannot be decoded; {_REMEDY}"
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from rtmdet.core.processes import local_rank, started_processes
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.copies import count_equal
-from rtmdet.data.depth import SCALE, describe_flat, describe_outside, used_ranges
+from rtmdet.data.depth import SCALE, describe_flat, describe_outside, describe_pages, describe_shallow, used_ranges
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.data.samples import TrainingSamples
 from rtmdet.deploy.torch_backend import choose_device
@@ -99,13 +99,16 @@ def open_split(split: SplitConfig, config: Config, classes: Sequence[str] | None
 
 
 def report_depth(train: CocoDataset, value_range: ValueRange | None) -> None:
-    """Print a warning if 16-bit images would have little contrast, or if there are none for a `value_range`."""
+    """Print a warning if 16-bit images would have little contrast, or if a `value_range` does not fit the images."""
     ranges, checked = list(used_ranges(train.few_paths)), len(train.few_paths)
+    say(*describe_pages(train.few_paths))
     if value_range is not None:
         if not ranges:
             say("data.value_range has no effect: the checked images have 8 bits per value")
         elif outside := describe_outside(ranges, checked, value_range, "data.value_range"):
             say(outside)
+        else:
+            say(*describe_shallow(ranges, checked, "data.value_range"))
     elif flat := describe_flat(ranges, checked):
         text, fitting = flat
         say(f"{text}; " + ("--set data.value_range={},{} scales them".format(*fitting) if fitting else SCALE))

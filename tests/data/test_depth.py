@@ -42,7 +42,7 @@ def test_one_bright_image_does_not_silence_the_remark(tmp_path: Path) -> None:
     paths = written(tmp_path, (0, 65535), (1000, 3000), (1500, 4000), (1000, 4000))
     (remark,) = depth_remarks(paths, None)
     assert remark.startswith("3 of 4 checked images are 16-bit and use only 100")
-    assert ".value_range = (1002, 3998)" in remark
+    assert ".value_range = (1002, 3997)" in remark
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,29 @@ def test_images_of_several_levels_are_not_said_to_use_one_range(tmp_path: Path) 
     assert "2 of 2 checked images are 16-bit and each use little of 0 .. 65535: they" in text
 
 
+def test_hot_pixels_do_not_silence_the_remark(tmp_path: Path) -> None:
+    values = np.linspace(1000, 3000, 40 * 100).astype(np.uint16).reshape(40, 100)
+    values[::8, ::8] = 65535
+    cv2.imwrite(str(tmp_path / "a.png"), values)
+    (remark,) = depth_remarks([tmp_path / "a.png"], None)
+    assert remark.startswith("1 of 1 checked images are 16-bit and use only 10")
+
+
+def test_8_bit_images_beside_a_range_are_named(tmp_path: Path) -> None:
+    paths = written(tmp_path, (1000, 3000))
+    cv2.imwrite(str(tmp_path / "b.png"), np.zeros((40, 100), np.uint8))
+    assert depth_remarks([*paths, tmp_path / "b.png"], (1000, 3000))[1:] == [
+        "1 of 2 checked images have 8 bits per value: the value_range of these weights does not scale them"
+    ]
+
+
 def test_the_range_of_the_weights_is_said(tmp_path: Path) -> None:
     paths = written(tmp_path, (300, 4000), (1000, 1500))
     assert depth_remarks(paths, (300, 4000)) == [
         "16-bit images: the values 300 .. 4000 become black .. white (value_range of these weights)"
     ]
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
-    assert depth_remarks([tmp_path / "a.png"], (300, 4000)) == []
+    assert depth_remarks([tmp_path / "a.png"], None) == []
 
 
 @pytest.mark.parametrize("used", [(20000, 23000), (0, 60000), (0, 600), (7, 7)])

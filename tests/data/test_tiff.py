@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.depth import used_range
+from rtmdet.data.depth import depth_remarks, used_range
 from rtmdet.data.doctor.decoding import decode_strictly
 from rtmdet.data.images import image_size, read_image, read_image_bytes
 
@@ -21,11 +21,14 @@ ORDERS = [("<", False), (">", False), ("<", True), (">", True)]  # of bytes, and
 
 
 def tiff(
-    pixels: np.ndarray, photometric: int, *, order: str = "<", big: bool = False, extra: bool = True, planar: int = 1
-) -> bytes:
-    """An uncompressed TIFF of (H, W, bands)."""
+    pixels: np.ndarray, photometric: int, *, order: str = "<", big: bool = False, extra: int | None = 0,
+    planar: int = 1, tile: int = 0, pages: int = 1, compression: int = 1,
+) -> bytes:  # fmt: skip
+    """An uncompressed TIFF of (H, W, bands), in strips or in one tile; later pages are said to be, but not there."""
     height, width, bands = pixels.shape
     stored = pixels.astype(pixels.dtype.newbyteorder(order))
+    if tile:
+        stored = np.pad(stored, ((0, tile - height), (0, tile - width), (0, 0)))
     planes = [stored] if planar == 1 else [stored[..., band] for band in range(bands)]
     kind = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
     number = "Q" if big else "I"
@@ -33,20 +36,26 @@ def tiff(
     colors = 3 if photometric == RGB else 1
     place = begin = 16 if big else 8
     fields: dict[int, tuple[str, list[int]]] = {
-        256: ("H", [width]), 257: ("H", [height]), 258: ("H", [8 * pixels.itemsize] * bands), 259: ("H", [1]),
+        256: ("H", [width]), 257: ("H", [height]), 258: ("H", [8 * pixels.itemsize] * bands),
+        259: ("H", [compression]),
         262: ("H", [photometric]), 273: ("I", [0] * len(planes)), 277: ("H", [bands]), 278: ("H", [height]),
         279: ("I", [plane.nbytes for plane in planes]), 284: ("H", [planar]),
-        338: ("H", [0] * (bands - colors)), 339: ("H", [kind] * bands),
+        338: ("H", [extra or 0] * (bands - colors)), 339: ("H", [kind] * bands),
     }  # fmt: skip
-    if not extra or bands == colors:
+    if extra is None or bands == colors:
         del fields[338]
+    places = 324 if tile else 273
+    if tile:
+        del fields[273], fields[278], fields[279]
+        fields = dict(sorted({**fields, 322: ("H", [tile]), 323: ("H", [tile]), 324: ("I", [0] * len(planes)),
+                              325: ("I", [plane.nbytes for plane in planes])}.items()))  # fmt: skip
     after = begin + struct.calcsize("Q" if big else "H") + len(fields) * wide + size
     first = after + sum(
         len(values) * struct.calcsize(code)
         for code, values in fields.values()
         if len(values) * struct.calcsize(code) > size
     )
-    fields[273] = ("I", [first + sum(plane.nbytes for plane in planes[:n]) for n in range(len(planes))])
+    fields[places] = ("I", [first + sum(plane.nbytes for plane in planes[:n]) for n in range(len(planes))])
     directory, more = struct.pack(order + ("Q" if big else "H"), len(fields)), b""
     for tag, (code, values) in fields.items():
         content = struct.pack(f"{order}{len(values)}{code}", *values)
@@ -57,15 +66,16 @@ def tiff(
         directory += content.ljust(size, b"\0")
     mark = {"<": b"II", ">": b"MM"}[order]
     head = struct.pack(f"{order}HHHQ", 43, 8, 0, 16) if big else struct.pack(f"{order}HI", 42, 8)
-    return mark + head + directory + bytes(size) + more + b"".join(plane.tobytes() for plane in planes)
+    end = struct.pack(order + number, 8 if pages > 1 else 0)
+    return mark + head + directory + end + more + b"".join(plane.tobytes() for plane in planes)
 
 
 @pytest.mark.parametrize(("order", "big"), ORDERS)
 @pytest.mark.parametrize("deep", [False, True])
 @pytest.mark.parametrize("bands", [3, 4])
-@pytest.mark.parametrize("extra", [False, True])
+@pytest.mark.parametrize("extra", [None, 0, 2])  # unknown, no meaning, transparency
 def test_three_bands_of_gray_are_colors(
-    tmp_path: Path, order: str, big: bool, deep: bool, bands: int, extra: bool
+    tmp_path: Path, order: str, big: bool, deep: bool, bands: int, extra: int | None
 ) -> None:
     """Band 1 would be shown as gray, without a word."""
     values = PIXELS.astype(np.uint16) * 257 if deep else PIXELS
@@ -75,9 +85,34 @@ def test_three_bands_of_gray_are_colors(
     assert image_size(tmp_path / "a.tif") == (32, 40)
 
 
+@pytest.mark.parametrize("tile", [0, 32, 48])
+@pytest.mark.parametrize("extra", [0, 2])  # no meaning, transparency
+def test_the_fourth_band_of_colors_is_dropped(tmp_path: Path, tile: int, extra: int) -> None:
+    """OpenCV would multiply the colors by a transparency."""
+    pixels = PIXELS[:, :32, :4]
+    for values in (pixels, pixels.astype(np.uint16) * 257):
+        (tmp_path / "a.tif").write_bytes(tiff(values, RGB, extra=extra, tile=tile))
+        for value_range in (None, (0, 65535)):
+            np.testing.assert_array_equal(read_image(tmp_path / "a.tif", value_range), pixels[..., :3])
+
+
+@pytest.mark.parametrize("tile", [0, 48, 64])
+def test_16_bit_gray_in_tiles_is_read_without_a_range(tmp_path: Path, tile: int) -> None:
+    """OpenCV's own reduction to 8 bits tears tiles that reach over the border."""
+    (tmp_path / "a.tif").write_bytes(tiff(PIXELS[..., :1].astype(np.uint16) * 257, GRAY, tile=tile))
+    for value_range in (None, (0, 65535)):
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif", value_range), PIXELS[..., [0, 0, 0]])
+
+
 def test_two_bands_stay_gray(tmp_path: Path) -> None:
-    (tmp_path / "a.tif").write_bytes(tiff(PIXELS[..., :2], GRAY))
-    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), PIXELS[..., [0, 0, 0]])
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(PIXELS[..., :2], GRAY))
+    np.testing.assert_array_equal(read_image(path), PIXELS[..., [0, 0, 0]])
+    deep = PIXELS[..., :2].astype(np.uint16)
+    for data in (tiff(deep, GRAY), tiff(PIXELS[..., :2], GRAY, tile=48), tiff(PIXELS[..., :2], GRAY, planar=2)):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"a\.tif: expected 1, 3 or 4 bands, found 2 of (8|16) bits; save one"):
+            read_image(path)
 
 
 @pytest.mark.parametrize(("order", "big"), ORDERS)
@@ -110,6 +145,7 @@ def test_bands_one_after_the_other_are_read_without_a_range(tmp_path: Path) -> N
     path.write_bytes(tiff(PIXELS[..., :3].astype(np.uint16) * 257, RGB, planar=2))
     np.testing.assert_array_equal(read_image(path), PIXELS[..., :3])
     np.testing.assert_array_equal(decode_strictly(path, path.read_bytes()), PIXELS[..., :3])
+    assert used_range(path.read_bytes()) == pytest.approx((0, 65535), abs=20 * 257)
     with pytest.raises(
         InputError, match=r"a\.tif: expected the bands of each pixel side by side, .*INTERLEAVE=PIXEL"
     ):
@@ -143,6 +179,21 @@ def test_damaged_headers_are_left_to_the_decoder(tmp_path: Path) -> None:
         (tmp_path / "a.tif").write_bytes(data[:length])
         with pytest.raises(InputError, match="found a file that cannot be decoded"):
             read_image(tmp_path / "a.tif")
+
+
+def test_pages_are_noticed(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(tiff(PIXELS[..., :3], RGB))
+    (tmp_path / "b.tif").write_bytes(tiff(PIXELS[..., :3], RGB, pages=2, big=True))
+    paths = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    assert depth_remarks(paths, None) == [
+        f"1 of 2 checked images, such as {paths[1]}, have more pages: only the first is read"
+    ]
+
+
+def test_a_compression_that_is_not_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(tiff(PIXELS[..., :1], GRAY, compression=50000))
+    with pytest.raises(InputError, match=r"a\.tif: expected a TIFF without .* LZW or Deflate, found Zstandard; save"):
+        read_image(tmp_path / "a.tif")
 
 
 def test_other_depths_of_other_formats_are_named(tmp_path: Path) -> None:
