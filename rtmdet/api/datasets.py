@@ -20,10 +20,13 @@ from rtmdet.core.processes import check_main_guard
 from rtmdet.core.wording import shortened
 from rtmdet.data.class_names import similar_name_remarks
 from rtmdet.data.coco.edit import merge_coco, rename_classes, split_coco
-from rtmdet.data.coco.file import CocoFile, read_and_repair
+from rtmdet.data.coco.file import CocoFile, by_image, check_entry_size, read_and_repair
 from rtmdet.data.coco.layout import file_names, images_of, is_coco, place_images
+from rtmdet.data.coco.usable import FRACTIONS, are_fractions
 from rtmdet.data.copies import group_copies
+from rtmdet.data.doctor.boxes import SAME_OBJECT, overlapping_pairs
 from rtmdet.data.doctor.finding import Report
+from rtmdet.data.doctor.report import examine_path
 from rtmdet.data.formats.cvat import convert_cvat
 from rtmdet.data.formats.labelme import convert_labelme
 from rtmdet.data.formats.open import find_dataset
@@ -32,8 +35,10 @@ from rtmdet.data.formats.voc import convert_voc, write_voc
 from rtmdet.data.formats.yolo import convert_yolo, write_yolo
 from rtmdet.data.formats.yolo_layout import absent_splits, read_layout
 from rtmdet.data.image_names import ImageNames
+from rtmdet.data.images import image_size
 from rtmdet.data.json_file import check_output, read_json, write_json
 from rtmdet.data.split_names import usual_split
+from rtmdet.runs.data_purpose import read_purpose
 
 WRITERS = {"yolo": write_yolo, "voc": write_voc}
 LABELED_IMAGES = ("images", "classes")
@@ -62,9 +67,6 @@ def check_data(
     InputError only if nothing of the data set can be read.
     """
     check_main_guard()
-    from rtmdet.data.doctor.report import examine_path  # not at the top: torch takes a second
-    from rtmdet.runs.data_purpose import read_purpose
-
     purpose = read_purpose(None, None if weights is None else os.fspath(weights), input_size)
     return examine_path(user_path(data), purpose, images=path_or_none(images), decode=decode, watch=progress)
 
@@ -129,7 +131,8 @@ def export_data(data: FilePath, images: FilePath | None, out: FilePath, *, forma
     """Write a data set of any known format, with its images, as the `split` of one in the folder `out`.
 
     Returns the folder; other splits that it holds are kept. `format` is yolo or voc. `images` is the folder of the
-    images, None: found near the labels. Raises InputError.
+    images, None: found near the labels. Objects marked 'ignore' are written like crowd regions. Raises InputError,
+    also for images of another size than their labels say.
     """
     path, target = user_path(data), user_path(out)
     split = usual_split(split)
@@ -138,6 +141,10 @@ def export_data(data: FilePath, images: FilePath | None, out: FilePath, *, forma
         raise InputError(f"--split {split}: expected a word such as train, val or test; give another name")
     file, folder = _open_with_images(path, path_or_none(images))
     _check_classes(path, file)
+    for image in file["images"]:
+        check_entry_size(folder / image["file_name"], image_size(folder / image["file_name"]), image, path)
+    for annotation in file["annotations"]:
+        annotation["iscrowd"] = int(annotation["iscrowd"] or bool(annotation.get("ignore")))
     losses = WRITERS[format](file, folder, target, split)
     say(f"{count_objects(file)} -> {target}", *losses)
     return target
@@ -182,12 +189,15 @@ def merge_data(
     split: str | None = None,
     rename: Mapping[str, str] | None = None,
     merge_similar: bool = False,
+    replace: bool = False,
 ) -> Path:
     """Write data sets of any known formats as one COCO file `out`; returns the common folder of the images.
 
     `split` is the one to take of each, by default the only one; a single COCO file is taken whole. Classes are joined
     by name, after those in `rename` got their new names; `merge_similar` joins also classes that differ only in
-    letter case or spaces. `images` are the image folders, by default found near the labels. Raises InputError.
+    letter case or spaces. An image that is in several data sets gets the labels of all, with `replace` those of the
+    last one alone, such as corrected ones. `images` are the image folders, by default found near the labels. Raises
+    InputError.
     """
     if not annotations:
         raise InputError("annotations: expected data sets, found none: give at least one")
@@ -205,15 +215,27 @@ def merge_data(
     folders = [Path(os.path.abspath(folder)) for _, folder in opened]  # symbolic links are not resolved
     common = common_folder(folders)
     prefixes = [folder.relative_to(common).as_posix() for folder in folders]
-    merged = merge_coco(files, prefixes, similar=merge_similar)
+    merged = merge_coco(files, prefixes, similar=merge_similar, replace=replace)
     _write_annotations(target, merged, common)
     names = names_in(merged)
     say(f"{count_objects(merged)}, classes: {shortened(names)} -> {target}", f"images: {common}")
     if shared := sum(len(file["images"]) for file in files) - len(merged["images"]):
-        say(f"images that were in several files: {shared}; they have the boxes of all, equal ones once")
+        have = "the boxes of the last one" if replace else "the boxes of all, equal ones once"
+        say(f"images that were in several files: {shared}; they have {have}")
+        if doubled := _count_doubles([merged]) - _count_doubles(files):
+            twice = (
+                f"pairs of their boxes that overlap as those of an object labeled twice (IoU {SAME_OBJECT} or more)"
+            )
+            say(f"{twice}: {doubled}; --replace takes the boxes of the last file of each image")
     told = {remark for file in files for remark in similar_name_remarks(names_in(file))}
     say(*(remark for remark in similar_name_remarks(names) if remark not in told))
     return common
+
+
+def _count_doubles(files: Sequence[CocoFile]) -> int:
+    """Pairs of objects whose boxes are nearly equal."""
+    images = [objects for file in files for objects in by_image(file["annotations"]).values()]
+    return sum(1 for objects in images for _ in overlapping_pairs(objects, SAME_OBJECT))
 
 
 def _is_own(path: Path, coco: CocoFile | None = None) -> bool:
@@ -287,6 +309,8 @@ def _open_whole(path: Path, images: Path | None, split: str | None = None) -> tu
         folder = _image_folder(path, document, images)
         file, remarks = read_and_repair(path, document=document, images=folder)
         say(*remarks)
+        if file["annotations"] and are_fractions(file["annotations"]):
+            raise InputError(f"{path}: expected boxes in pixels, found none above 1: {FRACTIONS}")
         return file, folder
     found = find_dataset(path, images)
     source = found.read(*found.usual if split is None else [found.name_of(split)])

@@ -36,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
             split=arguments.split,
             rename=new_names(arguments.rename or []),
             merge_similar=arguments.merge_similar,
+            replace=arguments.replace,
         )
     else:
         height, width = arguments.size

@@ -34,6 +34,9 @@ def add_data(commands: argparse._SubParsersAction) -> None:
                        help="give a class another name, several may get the same (once per class)")  # fmt: skip
     merge.add_argument("--merge-similar", action="store_true",
                        help="join classes whose names differ only in letter case or spaces")  # fmt: skip
+    merge.add_argument("--replace", action="store_true",
+                       help="an image of several data sets gets the labels of the last one alone, such as corrected "
+                       "ones (default: those of all)")  # fmt: skip
     merge.add_argument("--out", type=as_path, required=True, help="COCO JSON to write")
     export = actions.add_parser("export", help="Write a data set and its images in another format.")
     targets = export.add_subparsers(dest="format", required=True, metavar="FORMAT")

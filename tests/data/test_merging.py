@@ -16,6 +16,59 @@ from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.json_file import read_json, write_json
 
 
+def labels_of(folder: Path, name: str, boxes: list[list[float]]) -> str:
+    """A COCO file of one photo in the folder, with a box for each of two dogs."""
+    objects = [{"id": n, "image_id": 0, "category_id": 1, "bbox": box} for n, box in enumerate(boxes, start=1)]
+    images = [{"id": 0, "file_name": "a.png", "width": 60, "height": 50}]
+    content = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "dog"}]}
+    write_json(folder / f"{name}.json", content)
+    return str(folder / f"{name}.json")
+
+
+def test_corrected_labels_replace_those_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((50, 60, 3), np.uint8))
+    first = labels_of(tmp_path, "first", [[1, 1, 20, 20], [30, 5, 20, 20]])
+    corrected = labels_of(tmp_path, "corrected", [[2, 1, 20, 20]])
+    assert main(["data", "merge", first, corrected, "--out", str(tmp_path / "both.json")]) == 0
+    printed = capsys.readouterr().out
+    assert "1; they have the boxes of all, equal ones once\npairs of their boxes that overlap" in printed
+    assert "(IoU 0.7 or more): 1; --replace takes" in printed
+    assert len(read_json(tmp_path / "both.json")["annotations"]) == 3
+    words = ["data", "merge", first, corrected, "--replace", "--out", str(tmp_path / "new.json")]
+    assert main(words) == 0
+    assert "they have the boxes of the last one\n" in capsys.readouterr().out
+    assert [one["bbox"] for one in read_json(tmp_path / "new.json")["annotations"]] == [[2, 1, 20, 20]]
+
+
+@pytest.mark.parametrize("words", [["merge"], ["split"], ["export", "yolo"], ["export", "voc"]])
+def test_fractions_are_not_taken_for_pixels(
+    tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((50, 60, 3), np.uint8))
+    labels = labels_of(tmp_path, "labels", [[0.1, 0.1, 0.5, 0.5], [0.6, 0.2, 0.3, 0.4]])
+    assert main(["data", *words, labels, "--out", str(tmp_path / "out.json")]) == 2
+    assert "expected boxes in pixels, found none above 1: they look like fractions" in capsys.readouterr().err
+    assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("kind", ["yolo", "voc"])
+def test_an_export_checks_the_frame_and_leaves_out_what_is_ignored(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Boxes would lie elsewhere in a photo that EXIF rotates; what training skips must not be learned."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((60, 50, 3), np.uint8))
+    labels = labels_of(tmp_path, "labels", [[1, 1, 20, 20], [20, 5, 20, 20]])
+    assert main(["data", "export", kind, labels, "--out", str(tmp_path / "out")]) == 2
+    assert "a.png: expected 60 x 50 pixels (image 0 in " in capsys.readouterr().err
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((50, 60, 3), np.uint8))
+    content = read_json(tmp_path / "labels.json")
+    content["annotations"][1]["ignore"] = 1
+    write_json(tmp_path / "labels.json", content)
+    assert main(["data", "export", kind, labels, "--out", str(tmp_path / "out")]) == 0
+    (split,) = open_dataset(tmp_path / "out").splits.values()
+    assert [round(one["bbox"][0]) for one in split.coco["annotations"] if not one["iscrowd"]] == [1]
+
+
 def make_file(categories: dict[int, str], objects: list[tuple[int, int]], names: list[str]) -> CocoFile:
     """Images with ids from 0, and an object for each pair of image and category id, all at different places."""
     return {

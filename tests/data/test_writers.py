@@ -116,9 +116,13 @@ def test_voc_and_back(images: Path, tmp_path: Path) -> None:
 def test_crowd_regions(images: Path, tmp_path: Path) -> None:
     file = sound()
     file["annotations"][0]["iscrowd"] = 1
-    assert write_yolo(file, images, tmp_path / "yolo", "train") == ["skipped: 1 x crowd region"]
+    assert write_yolo(file, images, tmp_path / "yolo", "train") == [
+        "skipped: 1 x crowd region or object marked 'ignore'"
+    ]
     assert len(convert_yolo(tmp_path / "yolo", "train").coco["annotations"]) == 3
-    assert write_voc(file, images, tmp_path / "voc", "train") == ["crowd regions: 1, written as difficult objects"]
+    assert write_voc(file, images, tmp_path / "voc", "train") == [
+        "crowd regions and objects marked 'ignore': 1, written as difficult"
+    ]
     assert objects(convert_voc(tmp_path / "voc").coco) == objects(file)
 
 

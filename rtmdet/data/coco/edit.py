@@ -207,14 +207,17 @@ def rename_classes(files: Sequence[CocoFile], names: Mapping[str, str]) -> list[
     ]
 
 
-def merge_coco(files: Sequence[CocoFile], folders: Sequence[str], *, similar: bool = False) -> CocoFile:
+def merge_coco(
+    files: Sequence[CocoFile], folders: Sequence[str], *, similar: bool = False, replace: bool = False
+) -> CocoFile:
     """One file with the images, objects and classes of all.
 
     `folders` has the image folder of each file, relative to a common folder to which the new file names are relative,
     so equal names in different folders stay different images. An image of several files gets the objects of all, but
-    equal boxes of a class only once. Classes keep the ids of the first file, further ones get the next free ids;
-    images and annotations are numbered from 1. With `similar`, classes whose names differ only in letter case, spaces
-    or Unicode form are merged under the first name. Inputs are not changed.
+    equal boxes of a class only once; with `replace` those of the last of these files alone. Classes keep the ids of
+    the first file, further ones get the next free ids; images and annotations are numbered from 1. With `similar`,
+    classes whose names differ only in letter case, spaces or Unicode form are merged under the first name. Inputs are
+    not changed.
 
     Raises InputError where files disagree about the size of an image.
     """
@@ -222,19 +225,25 @@ def merge_coco(files: Sequence[CocoFile], folders: Sequence[str], *, similar: bo
     images: dict[str, CocoImage] = {}
     merged: CocoFile = {"images": [], "annotations": [], "categories": []}
     seen: set[tuple[object, ...]] = set()
-    for file, folder in zip(files, folders, strict=True):
+    joined_ids = [
+        {entry["id"]: _join_image(images, entry, folder) for entry in file["images"]}
+        for file, folder in zip(files, folders, strict=True)
+    ]
+    last = {image: number for number, ids in enumerate(joined_ids) for image in ids.values()}
+    for number, (file, image_ids) in enumerate(zip(files, joined_ids, strict=True)):
         category_ids = {
             category["id"]: _join_category(categories, category, similar=similar) for category in file["categories"]
         }
-        image_ids = {entry["id"]: _join_image(images, entry, folder) for entry in file["images"]}
         of_this_file: set[tuple[object, ...]] = set()
         for annotation in file["annotations"]:
             image, category = image_ids[annotation["image_id"]], category_ids[annotation["category_id"]]
+            if replace and last[image] != number:
+                continue
             key = (image, category, *annotation["bbox"], annotation["iscrowd"])
             of_this_file.add(key)
             if key not in seen:
-                number = len(merged["annotations"]) + 1
-                merged["annotations"].append({**annotation, "id": number, "image_id": image, "category_id": category})
+                new = {"id": len(merged["annotations"]) + 1, "image_id": image, "category_id": category}
+                merged["annotations"].append({**annotation, **new})  # type: ignore[typeddict-item]
         seen |= of_this_file  # boxes repeated within one file are kept
     merged["images"], merged["categories"] = list(images.values()), list(categories.values())
     return merged

@@ -242,7 +242,10 @@ def _check_unique_names(path: Path, categories: Iterable[CocoCategory]) -> None:
         name, identifier = category["name"], category["id"]
         other = first.setdefault(name, identifier)
         if other != identifier:
-            text = f"categories {other} and {identifier} are both named {name!r}; rename or merge them"
+            text = (
+                f"categories {other} and {identifier} are both named {name!r}; give one another name in the file, or "
+                "the objects of both the same category_id"
+            )
             raise_or_collect(f"{path}: {text}", "repeated-name")
 
 
@@ -273,7 +276,11 @@ def _check_annotation(where: str, entry: Entry) -> None:
         _integer(where, entry, key)
     box = _box_around(entry.get("segmentation")) if entry.get("bbox") in (None, []) else entry["bbox"]
     if box is None:
-        raise InputError(f"{where}: expected a 'bbox' or polygons under 'segmentation', found neither; draw the box")
+        mask = isinstance(entry.get("segmentation"), dict)
+        found, remedy = (
+            ("a mask", "write its box, as of pycocotools.mask.toBbox") if mask else ("neither", "draw the box")
+        )
+        raise InputError(f"{where}: expected a 'bbox' or polygons under 'segmentation', found {found}; {remedy}")
     entry["bbox"] = box
     if not isinstance(box, list) or len(box) != 4 or not all(is_number(value) for value in box):
         raise InputError(f"{where}: expected 4 finite numbers for 'bbox', found {shown(box)}; correct the box")

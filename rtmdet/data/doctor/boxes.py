@@ -6,8 +6,11 @@ The rules of what training uses are those of rtmdet/data/coco/dataset.py.
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Sequence
 
+import numpy as np
+
+from rtmdet.core.arrays import iou_matrix
 from rtmdet.data.coco.dataset import MIN_SIDE
-from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_outside
+from rtmdet.data.coco.file import CocoAnnotation, CocoImage, by_image, is_outside
 from rtmdet.data.coco.repairs import ROUNDING, WRONG_BOXES, are_too_many, overhang
 from rtmdet.data.coco.usable import FRACTIONS, Unusable, are_fractions, reason_against
 from rtmdet.data.doctor.annotation_file import AnnotationFile
@@ -15,6 +18,10 @@ from rtmdet.data.doctor.finding import Finding, Item, Severity
 
 AREA_TOLERANCE = 1.01  # an object's area is at most that of its box, up to rounding
 MAX_DETECTIONS = 100  # per image that COCO's metrics count
+# IoU from which two boxes are one object that was labeled twice: in sound data sets hardly any overlap so much, two
+# people's boxes of one object nearly always. Objects of different classes may be one before the other.
+SAME_OBJECT, SAME_OF_TWO_CLASSES = 0.7, 0.9
+_ROWS = 256  # boxes that are compared with all of their image at a time: bounds the memory
 UNUSABLE: dict[Unusable, tuple[Severity, str, str]] = {
     Unusable.OTHER_CLASS: ("hint", "other-class", "no action needed if data.classes omits them on purpose"),
     Unusable.CROWD: ("hint", "crowd", "no action needed: training skips crowd regions, evaluation ignores matches"),
@@ -68,6 +75,36 @@ def find_unusable_objects(file: AnnotationFile, wanted: set[int]) -> Iterator[Fi
         if reason is Unusable.TOO_SMALL and are_fractions(file.annotations):
             advice = FRACTIONS
         yield file.finding(severity, code, f"objects not used: {reason}", advice, cases)
+
+
+def find_double_boxes(file: AnnotationFile, usable: Sequence[CocoAnnotation]) -> Iterator[Finding]:
+    """Objects that have two boxes, as of two people or of two files."""
+    same: dict[int, Item] = {}
+    mixed: dict[int, Item] = {}
+    for annotations in by_image(usable).values():
+        labels = np.array([annotation["category_id"] for annotation in annotations])
+        for first, second, iou in overlapping_pairs(annotations, SAME_OBJECT):
+            one, other = annotations[first], annotations[second]
+            if labels[first] == labels[second]:
+                same |= {id(each): file.box_item(each, f"{each['bbox']}") for each in (one, other)}
+            elif iou >= SAME_OF_TWO_CLASSES:
+                names = " and ".join(file.categories[each["category_id"]]["name"] for each in (one, other))
+                mixed[id(one)] = file.box_item(one, f"{names} {one['bbox']}")
+    message = f"boxes that overlap another of their class (IoU {SAME_OBJECT} or more)"
+    yield file.finding("warning", "double-box", message, "labeled twice? keep one of each", same.values())
+    message = f"boxes almost equal to one of another class (IoU {SAME_OF_TWO_CLASSES} or more)"
+    yield file.finding("warning", "two-classes", message, "keep the right one of each", mixed.values())
+
+
+def overlapping_pairs(annotations: Sequence[CocoAnnotation], least: float) -> Iterator[tuple[int, int, float]]:
+    """Two indices of objects of one image whose boxes have at least this IoU, the smaller one first; the IoU."""
+    boxes = np.array([annotation["bbox"] for annotation in annotations], np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    for start in range(0, len(boxes), _ROWS):
+        ious = iou_matrix(boxes[start : start + _ROWS], boxes)
+        for row, column in np.argwhere(ious >= least):
+            if start + row < column:
+                yield int(start + row), int(column), float(ious[row, column])
 
 
 def trained_images(file: AnnotationFile, usable: Sequence[CocoAnnotation], *, keep_empty: bool) -> set[int]:

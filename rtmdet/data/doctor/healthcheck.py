@@ -1,4 +1,4 @@
-"""Findings of hotcoco's healthcheck: duplicate and elongated boxes, classes with no or few objects.
+"""Findings of hotcoco's healthcheck: elongated boxes, classes with no or few objects.
 
 The only module of rtmdet/data that imports hotcoco.
 """
@@ -15,9 +15,6 @@ from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item, Severity
 
 BOX_FINDINGS: dict[str, tuple[Severity, str, str, str]] = {
-    "near_duplicate": (
-        "warning", "double-box", "boxes almost equal to another of the same class", "keep one of each",
-    ),
     "extreme_aspect_ratio": (
         "hint", "elongated-box", "very long and thin boxes",
         "check that they are right: a shift of a few pixels costs them much IoU",

@@ -162,6 +162,7 @@ def _examine_split(
         *find_broken_images(file, inspected),
         *boxes.find_misplaced_boxes(file, of_wrong_size(file, inspected)),
         *boxes.find_unusable_objects(file, wanted),
+        *boxes.find_double_boxes(file, usable),
         *find_with_hotcoco(file, usable, wanted),
         *classes.find_class_differences(file, purpose),
         boxes.find_crowded_images(file, usable),

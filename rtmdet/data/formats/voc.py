@@ -178,7 +178,7 @@ def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
     (out / LISTS).mkdir(parents=True, exist_ok=True)
     (out / LISTS / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
     crowds = sum(annotation["iscrowd"] for annotation in file["annotations"])
-    remarks = [f"crowd regions: {crowds}, written as difficult objects"] if crowds else []
+    remarks = [f"crowd regions and objects marked 'ignore': {crowds}, written as difficult"] if crowds else []
     return remarks + label_files.outlines_remark(file)
 
 

@@ -31,6 +31,11 @@ def read_xml(path: Path) -> Element:
         parser.Parse(content, True)
         return builder.close()
     except expat.ExpatError as error:
+        if b"encoding" not in content[:100] and not is_utf8(content):
+            raise InputError(
+                f"{path}: expected XML in UTF-8, found another encoding, which its first line does not name; save it "
+                "as UTF-8"
+            ) from error
         where = f"line {error.lineno}, column {error.offset + 1}"
         reason = expat.ErrorString(error.code)
         raise InputError(f"{path}: not XML at {where} ({reason}); correct the file or write it again") from error
@@ -40,6 +45,15 @@ def read_xml(path: Path) -> Element:
         raise InputError(
             f"{path}: expected XML in UTF-8, found another encoding ({error}); save it as UTF-8"
         ) from error
+
+
+def is_utf8(content: bytes) -> bool:
+    """Whether bytes are text in UTF-8, or in UTF-16 with a mark."""
+    try:
+        content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def root_tag(path: Path) -> str | None:

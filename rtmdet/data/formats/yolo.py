@@ -277,7 +277,7 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
     text = yaml.safe_dump(description | {split: f"images/{split}"}, sort_keys=False, allow_unicode=True)
     (out / "data.yaml").write_text(text, encoding="utf-8")
     crowds = sum(annotation["iscrowd"] for annotation in file["annotations"])
-    return [f"skipped: {crowds} x crowd region"] * bool(crowds) + outlines_remark(file)
+    return [f"skipped: {crowds} x crowd region or object marked 'ignore'"] * bool(crowds) + outlines_remark(file)
 
 
 def _current_data_yaml(out: Path, names: list[str]) -> dict[str, object]:

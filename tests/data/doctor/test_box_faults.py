@@ -45,10 +45,26 @@ def test_one_box_at_fault(patient, damage: Callable, code: str | None, severity:
 
 def test_many_boxes_over_the_edge_are_no_accident(patient, only) -> None:
     for number, one in enumerate(patient.documents["train"]["annotations"][:5]):
-        one["bbox"] = [140, 80, 25 + number, 30]
-    finding = only(patient.check(), "over-edge")
+        one.update(bbox=[140, 80, 25 + number, 30], image_id=1 + number % 4)
+    finding = only([one for one in patient.check() if one.code != "double-box"], "over-edge")
     assert finding.severity == "warning"
     assert [item.annotation_id for item in finding.items] == [5, 4, 3, 2, 1]  # the worst first
+
+
+def test_objects_that_two_people_labeled(patient, only) -> None:
+    one = next(one for one in patient.documents["train"]["annotations"] if one["id"] == 9)
+    more = [
+        {**one, "id": 21, "bbox": [one["bbox"][0] + 4, *one["bbox"][1:]]},  # of 28 px: IoU 0.75
+        {**one, "id": 22, "bbox": [one["bbox"][0] - 5, *one["bbox"][1:]]},  # 0.70 with the first, 0.51 with the other
+        {**one, "id": 23, "category_id": 3 - one["category_id"]},
+    ]
+    patient.documents["train"]["annotations"] += more
+    found = {finding.code: finding for finding in patient.check()}
+    assert found.keys() == {"double-box", "two-classes"}
+    assert {item.annotation_id for item in found["double-box"].items} == {9, 21}
+    assert [(item.annotation_id, item.text.split(": ")[1][:11]) for item in found["two-classes"].items] == [
+        (9, "dog and cat")
+    ]
 
 
 def test_boxes_of_an_image_of_a_wrong_size_are_not_reported_again(patient, only) -> None:

@@ -11,7 +11,7 @@ from rtmdet.data.copies import fingerprints
 
 def test_equal_files_inside_a_split(patient, only) -> None:
     shutil.copyfile(patient.path("train", 1), patient.path("train", 3))
-    patient.documents["train"]["annotations"][0]["image_id"] = 2
+    patient.documents["train"]["annotations"][0].update(image_id=2, bbox=[100, 60, 20, 30])
     finding = only(patient.check(), "copy")
     assert finding.severity == "warning"
     assert [item.text for item in finding.items] == ["3.jpg = train: 1.jpg (5 and 4 objects)"]
