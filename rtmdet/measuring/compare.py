@@ -17,15 +17,12 @@ from rtmdet.core.processes import check_main_guard
 from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.coco.dataset import CocoDataset, index_coco
 from rtmdet.data.coco.file import read_and_repair, read_boxes
-from rtmdet.data.coco.layout import file_names, is_coco
-from rtmdet.data.copies import count_equal
 from rtmdet.data.depth import depth_remarks
-from rtmdet.data.image_names import ImageNames
 from rtmdet.data.json_file import read_json
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, metric_text
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
-from rtmdet.measuring.ground_truth import open_coco, stored_split
+from rtmdet.measuring.ground_truth import open_coco, stored_split, trained_on
 from rtmdet.measuring.measure import Loading, describe_settings, identify_file, run_detector, settings_of
 from rtmdet.measuring.results_file import POOLED_ANNOTATIONS, POOLED_DETECTIONS, read_results
 from rtmdet.weights.download import resolve
@@ -242,16 +239,7 @@ def same_images(first: SplitConfig, second: SplitConfig) -> bool:
 
 def overlap_remark(one: ComparedRun, dataset: CocoDataset) -> str:
     """A line if the run was trained on some of these images; empty if not, or if it does not store its images."""
-    try:
-        split = stored_data(one, "train")
-        document = None if split is None else read_boxes(Path(split.annotations))
-    except InputError:  # settings of another version, or missing data: not needed for the comparison
-        return ""
-    if split is None or not is_coco(document):
-        return ""
-    index = ImageNames(Path(split.images))
-    files = (Path(split.images) / file for name in file_names(document) for file in index.find(name))
-    common = count_equal(files, dataset.paths)
+    common = 0 if one.detector is None else trained_on(one.detector.config, one.path, dataset)
     if not common:
         return ""
     return f"{one.path}: trained on {common} of the {len(dataset)} images: its AP is too optimistic"

@@ -11,10 +11,14 @@ from rtmdet.config.schema import SplitConfig
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import as_given, named_as_given
 from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.data.coco.file import read_boxes
+from rtmdet.data.coco.layout import file_names, is_coco
+from rtmdet.data.copies import count_equal
 from rtmdet.data.depth import depth_remarks
 from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.formats.open import FoundDataset, find_dataset
 from rtmdet.data.formats.yolo_layout import MissingFolderError
+from rtmdet.data.image_names import ImageNames
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import crowded_remark
 
@@ -31,7 +35,7 @@ def open_ground_truth(
 
     `data` is a file or folder in any known format (`images` the folder of its images), with its `split`
     train, val or test, by default val, else test, else train. Without `data`, the validation data of the run that
-    made the `weights`. Raises InputError.
+    made the `weights`, or with the split train its training data. Raises InputError.
     """
     if not detector.named:
         raise InputError(
@@ -39,24 +43,30 @@ def open_ground_truth(
             "annotations: give them in order, --class-names a,b,c"
         )
     if data is None:
-        if images is not None or split is not None:
-            raise InputError("images and split belong to a data set: give --data, too")
-        stored = stored_split(detector.config, weights, "val")
-        if stored is None:
-            raise InputError(
-                f"{weights} does not store which images it was validated on: give --data, or --annotations"
-            )
-        for path in (stored.annotations, stored.images):
-            if not os.path.exists(path):
-                raise InputError(
-                    f"{weights} was validated on {path}, which no longer exists: give --data with its new place"
-                )
-        dataset = open_coco(detector, Path(stored.annotations), Path(stored.images))
+        dataset = _open_stored(detector, weights, images, split)
     else:
         dataset = _open_given(detector, data, images, split)
+        if common := trained_on(detector.config, weights, dataset):
+            remark = f"{weights}: trained on {common} of the {len(dataset)} images: its AP is too optimistic"
+            dataset.remarks.append(remark)
     dataset.remarks += depth_remarks(dataset.few_paths, detector.value_range)
     dataset.remarks += crowded_remark(dataset.coco, dataset.category_ids)
     return dataset
+
+
+def _open_stored(detector: Detector, weights: Path, images: Path | None, split: str | None) -> CocoDataset:
+    if images is not None or split not in (None, "val", "train"):
+        raise InputError("images and split belong to a data set: give --data, too")
+    stored = stored_split(detector.config, weights, split or "val")
+    done = "trained" if split == "train" else "validated"
+    if stored is None:
+        raise InputError(f"{weights} does not store which images it was {done} on: give --data, or --annotations")
+    for path in (stored.annotations, stored.images):
+        if not os.path.exists(path):
+            raise InputError(
+                f"{weights} was {done} on {path}, which no longer exists: give --data with its new place"
+            )
+    return open_coco(detector, Path(stored.annotations), Path(stored.images))
 
 
 def _open_given(detector: Detector, data: Path, images: Path | None, split: str | None) -> CocoDataset:
@@ -98,6 +108,20 @@ def stored_split(config: str, weights: Path, name: str) -> SplitConfig | None:
     found = parse_config(config, f"settings stored in {weights}")
     data = moved(found, found.train.output, weights.parent).data
     return data.val if name == "val" else data.train
+
+
+def trained_on(config: str, weights: Path, dataset: CocoDataset) -> int:
+    """How many images of a data set the weights with this `config` learned from; 0 also if they do not tell."""
+    try:
+        split = stored_split(config, weights, "train")
+        document = None if split is None else read_boxes(Path(split.annotations))
+    except InputError:  # settings of another version, or missing data
+        return 0
+    if split is None or not is_coco(document):
+        return 0
+    index = ImageNames(Path(split.images))
+    files = (Path(split.images) / file for name in file_names(document) for file in index.find(name))
+    return count_equal(files, dataset.paths)
 
 
 def open_coco(detector: Detector, annotations: Path, images: Path) -> CocoDataset:

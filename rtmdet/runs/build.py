@@ -33,7 +33,7 @@ from rtmdet.runs.folder import stored_text
 from rtmdet.runs.provenance import describe_maker
 from rtmdet.runs.settings.norm_choice import recalibrate_norms
 from rtmdet.runs.validation import Validation, chooses_input_size
-from rtmdet.runs.weights_file import load_first_weights, starts_from_detector
+from rtmdet.runs.weights_file import learned_before, load_first_weights, starts_from_detector
 from rtmdet.training.criterion import Criterion
 from rtmdet.training.ema import ExponentialMovingAverage
 from rtmdet.training.engine import Plan, Trainer
@@ -82,6 +82,8 @@ def open_data(config: Config, *, resumed: bool = False) -> tuple[CocoDataset, Co
     known = resumed or config.data.train == config.data.val  # the only labeled image serves as both
     if not known and is_main_process() and (common := count_equal(dict.fromkeys(train.paths), val.paths)):
         say(f"{common} of {len(val)} validation images are copies of training images: AP will be too high")
+    if not resumed and is_main_process():
+        say(*learned_before(config, val))
     return train, val
 
 

@@ -11,6 +11,8 @@ from rtmdet.config.recipe import Start
 from rtmdet.config.schema import Config, ModelConfig
 from rtmdet.core.console import say
 from rtmdet.core.wording import shortened
+from rtmdet.data.coco.dataset import CocoDataset
+from rtmdet.measuring.ground_truth import trained_on
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, network_inside
 from rtmdet.weights.download import resolve
 from rtmdet.weights.load import LoadedWeights, keep_known_classes, load_weights, read_checkpoint
@@ -51,6 +53,16 @@ def load_first_weights(model: RTMDet, name: str, classes: Sequence[str]) -> None
     if known and weights.classes != tuple(classes):
         new = len(classes) - len(known)
         say(f"classes: {shortened(known)} known to the weights and kept, {new} new")
+
+
+def learned_before(config: Config, val_data: CocoDataset) -> list[str]:
+    """A line if the initial weights learned from some of the validation images."""
+    weights = read_first_weights(config)
+    common = 0 if weights is None else trained_on(weights.facts.config, weights.path, val_data)
+    if weights is None or not common:
+        return []
+    seen = f"{weights.path} learned from {common} of the {len(val_data)} validation images"
+    return [f"{seen}: AP will be too high; split the images once (rtmdet data split), add new ones to train.json"]
 
 
 def build_detector(
