@@ -51,9 +51,14 @@ def read_text(path: Path, what: str = "file") -> str:
     """
     content = read_whole(path, what)
     try:
-        return content.decode(_encoding(content))
+        return decode_text(content)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected a {what} in UTF-8, found another encoding: save it as UTF-8") from error
+
+
+def decode_text(content: bytes) -> str:
+    """The text of a file's bytes, in the encodings of `read_text`. Raises UnicodeDecodeError for others."""
+    return content.decode(_encoding(content))
 
 
 def first_line(path: Path) -> str:

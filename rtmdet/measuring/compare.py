@@ -15,14 +15,14 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.paths import FilePath, path_or_none, user_path
 from rtmdet.core.processes import check_main_guard
 from rtmdet.core.wording import shortened, size_text
-from rtmdet.data.coco.dataset import CocoDataset, index_coco
+from rtmdet.data.coco.dataset import index_coco
 from rtmdet.data.coco.file import read_and_repair, read_boxes
 from rtmdet.data.depth import depth_remarks
 from rtmdet.data.json_file import read_json
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, metric_text
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
-from rtmdet.measuring.ground_truth import open_coco, stored_split, trained_on
+from rtmdet.measuring.ground_truth import open_coco, overlap_remark, stored_split
 from rtmdet.measuring.measure import Loading, describe_settings, identify_file, run_detector, settings_of
 from rtmdet.measuring.results_file import POOLED_ANNOTATIONS, POOLED_DETECTIONS, read_results
 from rtmdet.weights.download import resolve
@@ -197,7 +197,10 @@ def open_images(
         assert folder is not None, "given, or from the validation data"
         dataset = open_coco(detectors[0], annotations, folder)
         depth = depth_remarks(dataset.few_paths, detectors[0].value_range)
-        remarks = [*dataset.remarks, *depth, *filter(None, (overlap_remark(run, dataset) for run in runs))]
+        remarks = [*dataset.remarks, *depth]
+        for run in runs:
+            if run.detector is not None:
+                remarks += overlap_remark(run.detector, run.path, dataset)
         return Images(annotations, folder, dataset.coco, dataset.category_ids), remarks
     file, remarks = read_and_repair(annotations, document=read_boxes(annotations), images=folder)
     coco = index_coco(file)
@@ -206,7 +209,7 @@ def open_images(
 
 def validation_of(runs: Sequence[ComparedRun]) -> SplitConfig:
     """The validation data of the runs that store it. Raises InputError unless they agree."""
-    named = [(run.path, split) for run in runs if (split := stored_data(run, "val")) is not None]
+    named = [(run.path, split) for run in runs if (split := stored_validation(run)) is not None]
     options = "--annotations" + (" and --images" if any(run.detector is not None for run in runs) else "")
     if not named:
         raise InputError(f"the runs do not store which images they were validated on: give {options}")
@@ -217,13 +220,13 @@ def validation_of(runs: Sequence[ComparedRun]) -> SplitConfig:
     return first
 
 
-def stored_data(one: ComparedRun, split: str) -> SplitConfig | None:
-    """The train or val data of a run; None if not stored. Pooled folds have theirs next to the detections."""
+def stored_validation(one: ComparedRun) -> SplitConfig | None:
+    """The validation data of a run; None if not stored. Pooled folds have theirs next to the detections."""
     if one.detector is None:
         beside = one.path.with_name(POOLED_ANNOTATIONS)
-        pooled = split == "val" and one.path.name == POOLED_DETECTIONS and beside.is_file()
+        pooled = one.path.name == POOLED_DETECTIONS and beside.is_file()
         return SplitConfig(str(beside), str(one.path.parent)) if pooled else None
-    return stored_split(one.detector.config, one.path, split)
+    return stored_split(one.detector.config, one.path, "val")
 
 
 def same_images(first: SplitConfig, second: SplitConfig) -> bool:
@@ -235,14 +238,6 @@ def same_images(first: SplitConfig, second: SplitConfig) -> bool:
         return read_json(paths[0]) == read_json(paths[1])
     except InputError as error:
         raise InputError(f"{error}: give --annotations and --images") from error
-
-
-def overlap_remark(one: ComparedRun, dataset: CocoDataset) -> str:
-    """A line if the run was trained on some of these images; empty if not, or if it does not store its images."""
-    common = 0 if one.detector is None else trained_on(one.detector.config, one.path, dataset)
-    if not common:
-        return ""
-    return f"{one.path}: trained on {common} of the {len(dataset)} images: its AP is too optimistic"
 
 
 def measure(one: ComparedRun, images: Images, remarks: list[str], loading: Loading) -> CocoEvaluator:

@@ -46,9 +46,7 @@ def open_ground_truth(
         dataset = _open_stored(detector, weights, images, split)
     else:
         dataset = _open_given(detector, data, images, split)
-        if common := trained_on(detector.config, weights, dataset):
-            remark = f"{weights}: trained on {common} of the {len(dataset)} images: its AP is too optimistic"
-            dataset.remarks.append(remark)
+        dataset.remarks += overlap_remark(detector, weights, dataset)
     dataset.remarks += depth_remarks(dataset.few_paths, detector.value_range)
     dataset.remarks += crowded_remark(dataset.coco, dataset.category_ids)
     return dataset
@@ -108,6 +106,13 @@ def stored_split(config: str, weights: Path, name: str) -> SplitConfig | None:
     found = parse_config(config, f"settings stored in {weights}")
     data = moved(found, found.train.output, weights.parent).data
     return data.val if name == "val" else data.train
+
+
+def overlap_remark(detector: Detector, weights: Path, dataset: CocoDataset) -> list[str]:
+    """A line if a detector was trained on some of these images; none if not, or if its weights do not tell."""
+    common = trained_on(detector.config, weights, dataset)
+    words = f"{weights}: trained on {common} of the {len(dataset)} images: its AP is too optimistic"
+    return [words] if common else []
 
 
 def trained_on(config: str, weights: Path, dataset: CocoDataset) -> int:

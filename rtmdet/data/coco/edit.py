@@ -229,21 +229,21 @@ def merge_coco(
         {entry["id"]: _join_image(images, entry, folder) for entry in file["images"]}
         for file, folder in zip(files, folders, strict=True)
     ]
-    last = {image: number for number, ids in enumerate(joined_ids) for image in ids.values()}
-    for number, (file, image_ids) in enumerate(zip(files, joined_ids, strict=True)):
+    last = {image: place for place, ids in enumerate(joined_ids) for image in ids.values()}
+    for place, (file, image_ids) in enumerate(zip(files, joined_ids, strict=True)):
         category_ids = {
             category["id"]: _join_category(categories, category, similar=similar) for category in file["categories"]
         }
         of_this_file: set[tuple[object, ...]] = set()
         for annotation in file["annotations"]:
             image, category = image_ids[annotation["image_id"]], category_ids[annotation["category_id"]]
-            if replace and last[image] != number:
+            if replace and last[image] != place:
                 continue
             key = (image, category, *annotation["bbox"], annotation["iscrowd"])
             of_this_file.add(key)
             if key not in seen:
-                new = {"id": len(merged["annotations"]) + 1, "image_id": image, "category_id": category}
-                merged["annotations"].append({**annotation, **new})  # type: ignore[typeddict-item]
+                number = len(merged["annotations"]) + 1
+                merged["annotations"].append({**annotation, "id": number, "image_id": image, "category_id": category})
         seen |= of_this_file  # boxes repeated within one file are kept
     merged["images"], merged["categories"] = list(images.values()), list(categories.values())
     return merged

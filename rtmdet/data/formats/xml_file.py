@@ -5,7 +5,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.whole_file import read_whole
+from rtmdet.core.whole_file import decode_text, read_whole
 from rtmdet.data.coco.file import is_number
 
 
@@ -31,7 +31,7 @@ def read_xml(path: Path) -> Element:
         parser.Parse(content, True)
         return builder.close()
     except expat.ExpatError as error:
-        if b"encoding" not in content[:100] and not is_utf8(content):
+        if b"encoding" not in content[:100] and not _is_readable(content):
             raise InputError(
                 f"{path}: expected XML in UTF-8, found another encoding, which its first line does not name; save it "
                 "as UTF-8"
@@ -47,10 +47,10 @@ def read_xml(path: Path) -> Element:
         ) from error
 
 
-def is_utf8(content: bytes) -> bool:
+def _is_readable(content: bytes) -> bool:
     """Whether bytes are text in UTF-8, or in UTF-16 with a mark."""
     try:
-        content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
+        decode_text(content)
     except UnicodeDecodeError:
         return False
     return True
