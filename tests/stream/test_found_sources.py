@@ -111,12 +111,13 @@ def test_how_the_weights_see_16_bit_images_is_said(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "b.png"), ramp)
     found = find_sources([str(tmp_path)])
     assert with_range(found, None).remarks == [
-        "1 of 2 checked images are 16-bit and use only 3 .. 3996 of 65535: they would have little contrast "
+        "1 of 2 checked images are 16-bit and use only 4 .. 3995 of 65535: they would have little contrast "
         "for these weights; unless these learned such images, scale their values to 0 .. 65535, or in Python set "
-        "detector.value_range = (3, 3996)"
+        "detector.value_range = (4, 3995)"
     ]
     assert with_range(found, (3, 3996)).remarks == [
-        "16-bit images: the values 3 .. 3996 become black .. white (value_range of these weights)"
+        "16-bit images: the values 3 .. 3996 become black .. white (value_range of these weights)",
+        "1 of 2 checked images have 8 bits per value: the value_range of these weights does not scale them",
     ]
     cv2.imwrite(str(tmp_path / "b.png"), ramp * 16)
     assert with_range(found, None).remarks == []
