@@ -131,7 +131,7 @@ def _draw_run(axes: Axes, run: LoggedRun, name: str, color: str, style: str, *, 
     if name in NOISY:
         axes.plot(epochs, values, color=color, alpha=0.25 if alone else 0.1, linewidth=0.7)
         values = _smooth(values)
-    marker = "o" if name in VALIDATION and len(epochs) <= 50 else None
+    marker = "o" if len(epochs) <= (50 if name in VALIDATION else 1) else None  # one row alone makes no line
     axes.plot(epochs, values, style, color=color, linewidth=1.6, marker=marker, markersize=3, label=_label(run))
     best = run.best()
     if name == "AP" and best is not None:

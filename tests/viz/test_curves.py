@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import NAMES, CocoMetrics
 from rtmdet.training.records import ValidationRecord
-from rtmdet.viz.curves import COLORS, CurvePicture, LoggedRun, _scale, _smooth, draw_curves
+from rtmdet.viz.curves import COLORS, CurvePicture, LoggedRun, _draw_run, _scale, _smooth, draw_curves
 
 Row = dict[str, str | int | float | bool]
 STEPS = 10  # an epoch
@@ -134,6 +134,15 @@ def test_every_run_has_its_color(tmp_path: Path) -> None:
 def test_short_logs_are_drawn(tmp_path: Path, rows: list[Row]) -> None:
     assert picture(tmp_path, rows).std() > 0
     assert picture(tmp_path, rows, train_rows(30)).std() > 0
+
+
+@pytest.mark.parametrize("name", ["loss_classification", "loss_box", "learning_rate", "unassigned"])
+def test_a_log_of_one_row_shows_its_values(name: str) -> None:
+    axes = Figure().subplots()
+    _draw_run(axes, LoggedRun("run", train_rows(1)), name, COLORS[0], "-", alone=True)
+    assert axes.lines[-1].get_marker() == "o"
+    _draw_run(axes, LoggedRun("run", train_rows(2)), name, COLORS[0], "-", alone=True)
+    assert axes.lines[-1].get_marker() == "None"
 
 
 def test_losses_that_are_no_numbers_are_gaps(tmp_path: Path) -> None:
