@@ -32,9 +32,9 @@ def detect_tiled(
 ) -> Detections:
     """The objects in a picture (H, W, 3) uint8 RGB: of all windows and of the whole picture, without doubles.
 
-    Each of them is letterboxed to an input of `input_size` (H, W). A box that a seam cuts is dropped if it is about a
-    part of an object that is found whole. `selection` is that of each window, and its `max_detections` also that of
-    the picture. The result is in NumPy arrays.
+    Each of them is letterboxed to an input of `input_size` (H, W). What a window shows whole is left to it. A box
+    that a seam cuts is dropped if it is about a part of an object that is found whole. `selection` is that of each
+    window, and its `max_detections` also that of the picture. The result is in NumPy arrays.
     """
     size = image.shape[0], image.shape[1]
     views = tiling.views(size)
@@ -42,6 +42,8 @@ def detect_tiled(
     for first in range(0, len(views), batch_size):
         batch = views[first : first + batch_size]
         for window, found in zip(batch, _detect(backend, input_size, image, batch, selection), strict=True):
+            if window == views[0] and tiling.side >= max(input_size):  # enlarged windows show no more than it does
+                found = found[~_left_to_windows(found.boxes, tiling, size)]
             parts.append(found)
             cut.append(_is_cut(found.boxes, window, size))
             seen_in.append(np.tile(np.array(window), (len(found), 1)))
@@ -83,6 +85,19 @@ def merge_windows(found: Detections, cut: np.ndarray, windows: np.ndarray) -> De
     chosen = np.flatnonzero(kept)
     chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
     return replace(found, scores=scores)[chosen]
+
+
+def _left_to_windows(boxes: np.ndarray, tiling: Tiling, size: tuple[int, int]) -> np.ndarray:
+    """Which boxes (D, 4) of the whole picture a window decides about: (D,) bool.
+
+    Those under half of its side that it shows whole: what it did not find there is no object, or several. Larger
+    ones may be too large for it. Study: docs/infer.md.
+    """
+    shown = np.zeros(len(boxes), bool)
+    for window in tiling.windows(size):
+        within = (boxes[:, :2] >= window[:2]).all(1) & (boxes[:, 2:] <= window[2:]).all(1)
+        shown |= within & ~_is_cut(boxes, window, size)
+    return shown & ((boxes[:, 2:] - boxes[:, :2]).max(1) < tiling.side / 2)
 
 
 def _is_rest(found: Detections, cut: np.ndarray, windows: np.ndarray) -> np.ndarray:

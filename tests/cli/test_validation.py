@@ -10,11 +10,14 @@ import torch
 
 from rtmdet.config.file import load_config
 from rtmdet.config.schema import Config
+from rtmdet.core.facts import ModelFacts
 from rtmdet.core.nms import NmsSettings
 from rtmdet.detector import Detector
+from rtmdet.measuring.ground_truth import open_ground_truth
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.runs.build import open_data
 from rtmdet.runs.validation import Validation, choice_cost, chooses_input_size, gap_remark
+from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import read_checkpoint
 
 Command = Callable[..., CompletedProcess[str]]
@@ -112,6 +115,30 @@ def test_a_resumed_run_does_not_look_for_copies_again(
     assert "validation images are copies of training images" in capsys.readouterr().out
     open_data(learned, resumed=True)
     assert "copies" not in capsys.readouterr().out
+
+
+def test_weights_that_learned_from_validation_images_are_named(
+    config: Config, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the start of a run that begins with them, and where they are measured on data that is given."""
+    learned = tmp_path / "learned.pth"
+    torch.manual_seed(0)
+    facts = ModelFacts(("balloon",), (64, 64), size="nano", config=(tmp_path / "config.yaml").read_text())
+    save_checkpoint(learned, model_state=build_rtmdet("nano", 1).state_dict(), meta=CheckpointMeta(facts))
+    train = f"{{annotations: {dataset / 'train' / 'annotations.json'}, images: {dataset / 'train' / 'images'}}}"
+    open_data(load_config(tmp_path / "config.yaml", [f"data.val={train}", f"model.weights={learned}"]))
+    assert (
+        f"{learned} learned from 6 of the 6 validation images: AP will be too high; split the images once "
+        "(rtmdet data split), add new ones to train.json"
+    ) in capsys.readouterr().out.splitlines()
+    open_data(load_config(tmp_path / "config.yaml", [f"model.weights={learned}"]))
+    assert "learned from" not in capsys.readouterr().out
+    remark = f"{learned}: trained on 6 of the 6 images: its AP is too optimistic"
+    detector = Detector(learned, device="cpu")
+    assert open_ground_truth(detector, learned, data=dataset, split="train").remarks == [remark]
+    assert open_ground_truth(detector, learned, data=dataset, split="val").remarks == []
+    own = open_ground_truth(detector, learned, split="train")  # asked for by name
+    assert (len(own), own.remarks) == (6, [])
 
 
 def test_a_real_choice_measures_training_and_validation_images(config: Config, checkpoint: Path) -> None:

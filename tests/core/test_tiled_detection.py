@@ -67,6 +67,45 @@ def test_each_object_is_found_once() -> None:
     assert (np.diff(found.scores) <= 0).all()
 
 
+class Joiner(Finder):
+    """Takes everything bright in a reduced picture for one object, as a detector may that sees two small ones."""
+
+    def select(
+        self, outputs: np.ndarray, input_size: tuple[int, int], letterboxes: Sequence[Letterbox], selection: Selection
+    ) -> list[Detections]:
+        found = super().select(outputs, input_size, letterboxes, selection)
+        reduced = [place.scale < (1.0, 1.0) for place in letterboxes]
+        joined = [self._joined(image[0], place.scale[0]) for image, place in zip(outputs, letterboxes, strict=True)]
+        return [two if small else one for one, two, small in zip(found, joined, reduced, strict=True)]
+
+    def _joined(self, image: np.ndarray, scale: float) -> Detections:
+        rows, columns = np.nonzero((image >= 10) & (image < 100))  # not the padding
+        corners = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if len(rows) else []
+        boxes = np.array(corners, np.float32).reshape(-1, 4) / scale
+        return Detections(boxes, np.full(len(boxes), 0.9, np.float32), np.zeros(len(boxes), np.int64))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [
+        ((10, 10, 30, 30), (34, 10, 54, 30), 2),  # one window shows both whole: there are two
+        ((10, 10, 50, 40), (52, 10, 90, 40), 3),  # so large in a window that the whole picture has its say
+        ((70, 10, 88, 28), (92, 10, 112, 28), 3),  # no window shows what the whole picture shows
+    ],
+)
+def test_what_a_window_shows_whole_and_large_is_left_to_it(
+    first: tuple[int, int, int, int], second: tuple[int, int, int, int], found: int
+) -> None:
+    picture = picture_with([first, second], (250, 400))
+    boxes = detect_tiled(Joiner(), (SIDE, SIDE), picture, Tiling(SIDE), Selection()).boxes
+    assert len(boxes) == found
+    assert {first, second} <= set(map(tuple, boxes.tolist()))
+    alone = detect_tiled(Joiner(), (SIDE, SIDE), picture, Tiling(400), Selection()).boxes
+    assert len(alone) == 1, "without windows the whole picture decides alone"
+    enlarged = detect_tiled(Joiner(), (SIDE + 20, SIDE + 20), picture, Tiling(SIDE), Selection()).boxes
+    assert len(enlarged) == 1, "what enlarged windows do not find may be too large for them"
+
+
 def test_the_best_of_all_windows_are_kept() -> None:
     everything = detect(picture_with(OBJECTS, (250, 400)), 0.3)
     found = detect(picture_with(OBJECTS, (250, 400)), 0.3, Selection(max_detections=2), batch=5)
