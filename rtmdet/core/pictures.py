@@ -141,7 +141,7 @@ def _why_wrong_kind(kind: str, tensor: bool, value_range: ValueRange | None) -> 
     if value_range:
         low, high = value_range
         return (
-            f"expected uint16 values, of which {low} .. {high} become black .. white, or uint8, found {kind}: give "
+            f"expected uint16 values ({low} .. {high} become black .. white) or uint8, found {kind}: give "
             f"them as in the training images, {cast.format('uint16')}"
         )
     return (
