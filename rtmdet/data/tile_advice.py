@@ -14,7 +14,7 @@ ENLARGED = 1.5  # windows must show the objects larger by this factor at least; 
 
 @dataclass(frozen=True, slots=True)
 class TileAdvice:
-    """What windows change for the class that needs them most, in pixels of the input (square root of the area)."""
+    """What windows change for the class that needs them most, in pixels of the input (see `box_sizes`)."""
 
     label: int  # of the class
     input_side: int  # of the whole pictures
@@ -39,8 +39,8 @@ def advise_tiles(
 ) -> TileAdvice | None:
     """Windows of the input's side or smaller, if half of the objects of a class are small, and much larger there.
 
-    `sizes` (N,): square root of the area of each object in pixels of its picture; `pictures` (N,): the longer side of
-    the picture; `input_size` (H, W).
+    `sizes` (N,): those of the objects (see `box_sizes`) in pixels of their picture; `pictures` (N,): the longer side
+    of the picture; `input_size` (H, W).
     """
     side = window_side(input_size)
     before, after = sizes * max(input_size) / pictures, sizes * side / np.minimum(pictures, side)

@@ -1,9 +1,11 @@
 """What `--data` measures on the training images before a run: input size and batch-norm statistics."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -96,6 +98,20 @@ def test_the_input_size_is_measured_and_printed(
 def test_without_trained_objects_the_boxes_decide(scenes: CocoDataset) -> None:
     choice = choose_input_size(scenes, None, torch.device("cpu"))
     assert (choice.key, choice.value) == ("data.input_size", [320, 320])
+
+
+def test_thin_objects_need_a_larger_input(tmp_path: Path) -> None:
+    """Lines of text, 300 x 10 pixels in pictures of 500: as hard to place as squares of 19 pixels, not of 55."""
+    cv2.imwrite(str(tmp_path / "page.png"), np.zeros((500, 500, 3), np.uint8))
+    lines = [{"id": 1 + row, "image_id": 1, "category_id": 1, "bbox": [50, 20 * row, 300, 10]} for row in range(20)]
+    for line in lines:
+        line |= {"area": 3000, "iscrowd": 0}
+    page = {"id": 1, "file_name": "page.png", "width": 500, "height": 500}
+    content = {"images": [page], "annotations": lines, "categories": [{"id": 1, "name": "line"}]}
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    pages = CocoDataset(tmp_path / "train.json", tmp_path, classes=None, training=True)
+    choice = choose_input_size(pages, None, torch.device("cpu"))
+    assert choice.value == [512, 512]  # 19.4 px x 512 / 500; at 416 px 16.1
 
 
 def test_few_small_objects_do_not_overrule_the_measurement(

@@ -3,12 +3,13 @@
 Dimension legend: N, M numbers of boxes, P priors.
 """
 
+import numpy as np
 import pytest
 import torch
 from golden import reference
 from torch import Tensor
 
-from rtmdet.core.arrays import clip_boxes
+from rtmdet.core.arrays import box_sizes, clip_boxes, iou_matrix
 from rtmdet.core.boxes import box_area, decode_distances, encode_distances, generalized_iou, pairwise_iou
 
 GOLDEN = {key: torch.from_numpy(array) for key, array in reference.load("elements").items()}
@@ -105,3 +106,19 @@ def test_gradients_of_far_boxes_do_not_vanish() -> None:
     generalized_iou(far, UNIT).sum().backward()
     assert far.grad is not None
     assert far.grad[0, 0] < 0, "moving the box closer must raise the overlap"
+
+
+@pytest.mark.parametrize("sides", [(20.0, 20.0), (300.0, 12.0), (9.0, 90.0)])
+def test_boxes_of_one_size_lose_as_much_overlap_by_a_shift(sides: tuple[float, float]) -> None:
+    """A pixel to the right and down, beside a square whose side is their size."""
+    size = float(box_sizes(np.array([sides]))[0])
+    overlaps = []
+    for width, height in (sides, (size, size)):
+        box = np.array([[0, 0, width, height]])
+        overlaps.append(float(iou_matrix(box, box + 0.1)[0, 0]))
+    assert overlaps[0] == pytest.approx(overlaps[1], abs=1e-4)
+
+
+def test_the_size_of_boxes_is_the_side_of_a_square_and_nearly_twice_a_line() -> None:
+    sizes = box_sizes(np.array([[7.0, 7.0], [400.0, 10.0], [0.0, 5.0], [0.0, 0.0]]))
+    assert sizes.tolist() == pytest.approx([7, 19.512, 0, 0], abs=1e-3)

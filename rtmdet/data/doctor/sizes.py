@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from rtmdet.core.arrays import box_sizes
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.strides import STRIDES
 from rtmdet.data.coco.file import CocoAnnotation
@@ -91,7 +92,7 @@ def find_tiles(
     images = [file.images[annotation["image_id"]] for annotation in annotations]
     pictures = np.array([max(image["height"], image["width"]) for image in images], np.float64)
     labels = np.array([annotation["category_id"] for annotation in annotations], np.int64)
-    found = None if tile else advise_tiles(np.sqrt(sides.prod(1)), pictures, labels, input_size)
+    found = None if tile else advise_tiles(box_sizes(sides), pictures, labels, input_size)
     items = [Item(f"half of the objects of {file.categories[found.label]['name']} {found}")] if found else []
     message = "class whose objects are small in large pictures"
     advice = "windows take several times as long: compare both with rtmdet evaluate --tile before a long training"

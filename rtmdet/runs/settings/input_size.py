@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rtmdet.config.recipe import Choice
+from rtmdet.core.arrays import box_sizes
 from rtmdet.core.backend import Selection
 from rtmdet.core.boxes import pairwise_iou
 from rtmdet.core.postprocess import postprocess
@@ -31,10 +32,11 @@ PROBE_IMAGES = 24  # with objects
 PROPOSALS = 100  # boxes per image
 LEAST_SCORE = 1e-4
 TOLERANCE = 0.2  # relative loss of overlap that justifies another side; smaller values did not pay off
+LEAST_OVERLAP = 0.1  # with less at every side the weights know no such objects, and their boxes say nothing
 SMALL_SIDE = 8.0  # pixels, the stride of the finest level; smaller objects are mostly missed
 MOST_SMALL = 0.1  # share of a class's objects that may be smaller; of few objects more, see _small_shares
 LARGEST_START = 640  # pixels: the usual training size; larger ones must be measured to be better
-GOOD_SIZE = 18.0  # pixels, square root of the area: a little over two strides of the finest level
+GOOD_SIZE = 18.0  # pixels of `box_sizes`: a little over two strides of the finest level
 SQUARE = 0.98  # aspect ratio; nearer to 1 the input is square
 SAME_SHAPE = 1.1  # largest aspect ratio / smallest
 
@@ -53,9 +55,9 @@ def choose_input_size(dataset: CocoDataset, detector: RTMDet | None, device: tor
         images = spread(with_objects, PROBE_IMAGES)
         side, overlaps = climb(side, partial(mean_overlap, detector, dataset, images, device))
         measured = ", ".join(f"{overlap:.2f} at {side} px" for side, overlap in overlaps.items())
-        reason += (
-            f"; IoU of the weights' best boxes with the objects: {measured} (another size must be clearly better)"
-        )
+        known = max(overlaps.values()) >= LEAST_OVERLAP
+        rule = "another size must be clearly better" if known else "too low to choose by"
+        reason += f"; IoU of the weights' best boxes with the objects: {measured} ({rule})"
     return size_choice(side, dataset, reason)
 
 
@@ -78,18 +80,17 @@ def size_choice(side: int, dataset: CocoDataset, reason: str) -> Choice:
 
 
 def relative_sizes(dataset: CocoDataset) -> tuple[np.ndarray, np.ndarray]:
-    """Square roots of the areas of all objects (N,), as fractions of their image's longer side; labels (N,)."""
+    """Sizes of all objects (N,), see `box_sizes`, as fractions of their image's longer side; labels (N,)."""
     sizes, pictures, labels = object_sizes(dataset)
     return sizes / pictures, labels
 
 
 def object_sizes(dataset: CocoDataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Square roots of all objects' areas (N,), their images' longer sides (N,), in pixels, and labels (N,)."""
+    """Sizes of all objects (N,), see `box_sizes`, their images' longer sides (N,), in pixels, and labels (N,)."""
     sizes, pictures, labels = [], [], []
     for index in range(len(dataset)):
         meta, truth = dataset.truth(index)
-        x1, y1, x2, y2 = truth.boxes.T
-        sizes.append(np.sqrt((x2 - x1) * (y2 - y1)))
+        sizes.append(box_sizes(truth.boxes[:, 2:] - truth.boxes[:, :2]))
         pictures.append(np.full(len(truth), max(meta.original_size), np.float32))
         labels.append(truth.labels)
     return np.concatenate(sizes), np.concatenate(pictures), np.concatenate(labels)
@@ -130,7 +131,8 @@ def mean_over_classes(values: np.ndarray, labels: np.ndarray) -> float:
 def climb(start: int, overlap: Callable[[int], float]) -> tuple[int, dict[int, float]]:
     """Move along SIDES while the next one is clearly better; returns the side, and all measurements.
 
-    `overlap` measures a side. Within the tolerance the side stays: it was chosen for the size of the objects.
+    `overlap` measures a side. Within the tolerance, and where all overlaps are under LEAST_OVERLAP, the side stays:
+    it was chosen for the size of the objects.
     """
     measured: dict[int, float] = {}
     index = SIDES.index(start)
@@ -140,7 +142,7 @@ def climb(start: int, overlap: Callable[[int], float]) -> tuple[int, dict[int, f
             if side not in measured:
                 measured[side] = overlap(side)
         best = max(near, key=lambda side: measured[side])
-        if measured[SIDES[index]] >= (1 - TOLERANCE) * measured[best]:
+        if measured[best] < LEAST_OVERLAP or measured[SIDES[index]] >= (1 - TOLERANCE) * measured[best]:
             return SIDES[index], dict(sorted(measured.items()))
         index = SIDES.index(best)
 
@@ -148,8 +150,8 @@ def climb(start: int, overlap: Callable[[int], float]) -> tuple[int, dict[int, f
 def least_side(sizes: np.ndarray, labels: np.ndarray) -> int:
     """The smallest of SIDES at which few objects of any class are too small, with the allowance of `_small_shares`.
 
-    `sizes` (N,): square root of the area of each object, as a fraction of the image's longer side. If no side is
-    enough, the largest.
+    `sizes` (N,): those of the objects, as fractions of their image's longer side. If no side is enough, the
+    largest.
     """
     return _first_side(SIDES, sizes, labels, SMALL_SIDE)[0]
 

@@ -51,6 +51,7 @@ def test_rare_classes_count_as_much_as_frequent_ones() -> None:
         (320, {320: 0.30, 416: 0.40, 512: 0.60, 640: 0.50}, 512, [320, 416, 512, 640]),
         (640, {320: 0.60, 416: 0.70, 512: 0.55, 640: 0.40, 800: 0.30}, 416, [320, 416, 512, 640, 800]),
         (960, {800: 0.0, 960: 0.0}, 960, [800, 960]),  # weights that box nothing
+        (416, {320: 0.09, 416: 0.03, 512: 0.02}, 416, [320, 416, 512]),  # text: the weights know no such objects
     ],
 )
 def test_a_clearly_better_neighbor_is_taken_until_there_is_none(
