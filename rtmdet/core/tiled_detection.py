@@ -42,7 +42,8 @@ def detect_tiled(
     for first in range(0, len(views), batch_size):
         batch = views[first : first + batch_size]
         for window, found in zip(batch, _detect(backend, input_size, image, batch, selection), strict=True):
-            if window == views[0] and tiling.side >= max(input_size):  # enlarged windows show no more than it does
+            # Not where windows are enlarged, which shows no more than the picture has.
+            if window == views[0] and tiling.side >= max(input_size):
                 found = found[~_left_to_windows(found.boxes, tiling, size)]
             parts.append(found)
             cut.append(_is_cut(found.boxes, window, size))
