@@ -390,7 +390,9 @@ def test_measures_what_infer_detects_with_tta(
         for name in ("measured.json", "coco/results.json")
     ]
     assert len(in_both[0]) > 10
-    assert np.array(in_both[0]) == pytest.approx(np.array(in_both[1]), abs=0.05)  # rounding differs by CPU
+    measured_rows, shown_rows = map(np.array, in_both)
+    assert measured_rows[:, 0] == pytest.approx(shown_rows[:, 0], abs=0.01)
+    assert measured_rows[:, 1:] == pytest.approx(shown_rows[:, 1:], abs=0.05)  # pixels; rounding differs by CPU
     plain = rtmdet.evaluate(checkpoint, dataset, split="val", workers=0)
     augmented = rtmdet.evaluate(checkpoint, dataset, split="val", workers=0, tta=True)
     assert augmented.evaluator.detection_count == len(in_both[0]) != plain.evaluator.detection_count

@@ -110,7 +110,7 @@ def test_gradients_of_far_boxes_do_not_vanish() -> None:
 
 @pytest.mark.parametrize("sides", [(20.0, 20.0), (300.0, 12.0), (9.0, 90.0)])
 def test_boxes_of_one_size_lose_as_much_overlap_by_a_shift(sides: tuple[float, float]) -> None:
-    """A pixel to the right and down, beside a square whose side is their size."""
+    """A tenth of a pixel to the right and down, beside a square whose side is their size."""
     size = float(box_sizes(np.array([sides]))[0])
     overlaps = []
     for width, height in (sides, (size, size)):
