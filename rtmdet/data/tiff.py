@@ -20,10 +20,7 @@ _COMPRESSIONS = {
 
 def bits_per_value(data: bytes) -> int | None:
     """The bits of a value in a file's bytes, if they are a TIFF that says it."""
-    try:
-        return _Header(data).first(_BITS, 0) or None
-    except (KeyError, struct.error):
-        return None
+    return (header.bits if (header := _readable(data)) else 0) or None
 
 
 def stored_size(data: bytes) -> tuple[int, int, int] | None:
@@ -34,60 +31,50 @@ def stored_size(data: bytes) -> tuple[int, int, int] | None:
     if data[:4] not in _ORDERS:
         return None
     header = _Header(data)
-    width, height, orientation = header.first(_WIDTH, 0), header.first(_LENGTH, 0), header.first(_ORIENTATION, 1)
-    if not width * height:
+    if not header.width * header.height:
         raise KeyError("no size")
-    return width, height, orientation if orientation in range(1, 9) else 1
+    return header.width, header.height, header.orientation if header.orientation in range(1, 9) else 1
 
 
 def has_more_pages(data: bytes) -> bool:
     """Whether a file's bytes are a TIFF of several pictures."""
-    try:
-        return _Header(data).next_page > 0
-    except (KeyError, struct.error):
-        return False
+    header = _readable(data)
+    return header is not None and header.next_page > 0
 
 
 def why_undecodable(data: bytes) -> str:
     """What the decoder may lack for a file's bytes, if they are a TIFF, and the remedy; "" if nothing is known."""
-    try:
-        header = _Header(data)
-        bits, compression = header.first(_BITS, 1), header.first(_COMPRESSION, 1)
-    except (KeyError, struct.error):
+    if (header := _readable(data)) is None:
         return ""
-    if name := _COMPRESSIONS.get(compression):
+    if name := _COMPRESSIONS.get(header.compression):
         return f"expected a TIFF without compression, or with LZW or Deflate, found {name}; save it so"
+    bits = header.bits or 1
     return "" if bits in (1, 8, 16) else f"expected 8 or 16 bits per value, found {bits}; save it with 16"
 
 
 def is_planar_16_bits(data: bytes) -> bool:
     """Whether a file's bytes are a TIFF of 16-bit values, band after band: OpenCV reads only their high 8 bits."""
-    try:
-        header = _Header(data)
-        return header.first(_BITS, 1) == 16 and header.is_planar
-    except (KeyError, struct.error):
-        return False
+    header = _readable(data)
+    return header is not None and header.bits == 16 and header.is_planar
 
 
 def why_unsupported(data: bytes, *, keep_16_bits: bool) -> str:
     """What of a file's bytes, if they are a TIFF, is not read rightly, and the remedy; "" if all is."""
-    try:
-        header = _Header(data)
-        bits, bands, format = header.first(_BITS, 1), header.first(_SAMPLES, 1), header.first(_FORMAT, 1)
-        planar, tiled = header.is_planar, header.first(_TILE_WIDTH, 0) > 0
-    except (KeyError, struct.error):  # no TIFF, or a damaged one, which the decoder reports
+    if (header := _readable(data)) is None:  # a damaged one is reported by the decoder
         return ""
-    if format in _FORMATS or bits > 16:
+    bits, bands, planar = header.bits or 1, header.bands, header.is_planar
+    if header.format in _FORMATS or bits > 16:
         return (
-            f"expected 8 or 16 bits per value, found {bits}-bit {_FORMATS.get(format, 'integers')}; scale the values "
-            "to 0 .. 65535, those of all images alike, and save them as unsigned 16-bit PNG or TIFF"
+            f"expected 8 or 16 bits per value, found {bits}-bit {_FORMATS.get(header.format, 'integers')}; scale the "
+            "values to 0 .. 65535, those of all images alike, and save them as unsigned 16-bit PNG or TIFF"
         )
     if bands > _MOST_BANDS:
         return (
             f"expected at most {_MOST_BANDS} bands, found {bands}; save three of them (GDAL: gdal_translate -b 1 "
             "-b 2 -b 3)"
         )
-    if bands == 2 and (tiled or planar or bits == 16):  # OpenCV tears tiles, multiplies by transparency, drops bits
+    # OpenCV tears tiles, multiplies by transparency, drops bits
+    if bands == 2 and (header.is_tiled or planar or bits == 16):
         return f"expected 1, 3 or 4 bands, found 2 of {bits} bits; save one of them (GDAL: gdal_translate -b 1)"
     if keep_16_bits and bits == 16 and planar:  # OpenCV mixes them up
         return (
@@ -102,12 +89,17 @@ def bands_as_colors(data: bytes) -> bytes:
 
     A fourth one that is transparency is none any more: OpenCV would darken the others by it.
     """
+    header = _readable(data)
+    is_rgb = header is not None and header.photometric in (_GRAY, _RGB) and header.bands >= 3
+    return header.tagged_rgb() if header is not None and is_rgb else data
+
+
+def _readable(data: bytes) -> "_Header | None":
+    """The header in a file's bytes; None if they are no TIFF, or a damaged one."""
     try:
-        header = _Header(data)
-        is_rgb = header.first(_PHOTOMETRIC, 0) in (_GRAY, _RGB) and header.first(_SAMPLES, 1) >= 3
-        return header.tagged_rgb() if is_rgb else data
+        return _Header(data)
     except (KeyError, struct.error):
-        return data
+        return None
 
 
 class _Header:
@@ -124,23 +116,21 @@ class _Header:
         begin, size = offset + struct.calcsize(count_code), 4 + 2 * self._wide
         fields = range(begin, begin + min(self._read(count_code, offset), 4096) * size, size)
         self._fields = {self._read("H", field): field for field in reversed(fields)}  # as libtiff, the first of a tag
-        self._end = begin + len(fields) * size
-
-    @property
-    def next_page(self) -> int:
-        """The place of the next picture's fields in the file; 0 if there is none."""
-        return self._read(self._number, self._end)
-
-    @property
-    def is_planar(self) -> bool:
-        """Whether the values of several bands are stored band after band."""
-        return self.first(_SAMPLES, 1) > 1 and self.first(_PLANAR, 1) == _SEPARATE
+        self.next_page = self._read(self._number, begin + len(fields) * size)  # its place in the file; 0: none
+        self.width, self.height = self._first(_WIDTH, 0), self._first(_LENGTH, 0)
+        self.orientation = self._first(_ORIENTATION, 1)
+        self.bits = self._first(_BITS, 0)  # per value; 0: not said
+        self.bands = self._first(_SAMPLES, 1)
+        self.format = self._first(_FORMAT, 1)
+        self.photometric, self.compression = self._first(_PHOTOMETRIC, 0), self._first(_COMPRESSION, 1)
+        self.is_planar = self.bands > 1 and self._first(_PLANAR, 1) == _SEPARATE  # band after band
+        self.is_tiled = self._first(_TILE_WIDTH, 0) > 0
 
     def _read(self, code: str, offset: int) -> int:
         (value,) = struct.unpack_from(self._order + code, self._data, offset)
         return int(value)
 
-    def first(self, tag: int, default: int) -> int:
+    def _first(self, tag: int, default: int) -> int:
         """The first value of a field of whole numbers."""
         field = self._fields.get(tag)
         if field is None or (code := _CODES.get(self._read("H", field + 2))) is None:
@@ -155,6 +145,6 @@ class _Header:
         data = bytearray(self._data)
         struct.pack_into(f"{self._order}H", data, self._fields[_PHOTOMETRIC] + 4 + self._wide, _RGB)
         if (extra := self._fields.get(_EXTRA)) is not None:
-            more = self.first(_SAMPLES, 1) - 3
+            more = self.bands - 3
             struct.pack_into(f"{self._order}2{self._number}", data, extra + 4, more, 0)
         return bytes(data)
