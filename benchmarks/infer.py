@@ -23,8 +23,8 @@ import cv2
 import numpy as np
 
 from rtmdet.core.backend import detect
-from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
+from rtmdet.images.reading import read_image
 from rtmdet.stream.detecting import DetectSettings
 from rtmdet.stream.infer import OutputSettings, infer
 from rtmdet.stream.sources import find_sources

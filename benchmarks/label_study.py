@@ -168,9 +168,9 @@ def rank(study: Study, seed: int, weights: str) -> dict[str, list[int]]:
     import numpy as np
     from unsure_measures import LEAST_SCORE, Seen
 
-    from rtmdet.data.images import read_image
     from rtmdet.deploy.views import View
     from rtmdet.detector import Detector
+    from rtmdet.images.reading import read_image
 
     detector = Detector(weights, device=study.device, input_size=(study.side, study.side))
     thresholds = np.array(detector.thresholds())

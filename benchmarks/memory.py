@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from rtmdet import Detector
-from rtmdet.data.files import files_below
-from rtmdet.data.images import IMAGE_SUFFIXES
+from rtmdet.core.files import files_below
+from rtmdet.images.reading import IMAGE_SUFFIXES
 
 STOPS = (100, 1000, 2000, 5000, 10_000)  # calls after which the memory is printed
 PHOTOS = 5

@@ -26,11 +26,11 @@ from pycocotools.cocoeval import COCOeval
 
 import rtmdet
 from rtmdet.config.schema import EvaluationConfig
+from rtmdet.core.json_file import write_json
 from rtmdet.core.letterbox import PAD_VALUE
 from rtmdet.core.structures import Instances, Sample
 from rtmdet.core.tiling import Tiling
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.json_file import write_json
 from rtmdet.detector import Detector
 from rtmdet.measuring.ground_truth import open_coco, open_ground_truth
 from rtmdet.measuring.measure import Loading, run_detector

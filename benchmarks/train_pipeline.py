@@ -21,10 +21,10 @@ import rtmdet.data.samples
 from rtmdet.core.structures import Sample
 from rtmdet.data.augment.transforms import make_tile, mixup, render, shift_hsv
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.images import read_image
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.data.samples import CACHE_MEMORY, EvaluationSamples, TrainingSamples
 from rtmdet.data.synthetic import write_dataset
+from rtmdet.images.reading import read_image
 
 PHOTO = (768, 1024)  # (H, W)
 INPUT = (640, 640)

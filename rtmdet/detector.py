@@ -29,10 +29,10 @@ from rtmdet.core.pictures import COLORS, ValueRange, check_range, to_rgb
 from rtmdet.core.tiled_detection import detect_tiled
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened, size_text
-from rtmdet.data.images import decode_image, read_image
-from rtmdet.data.inputs import ImageInput, encoded_content, images_in, is_encoded, list_inputs, local_path
 from rtmdet.deploy.open_exported import is_exported, open_exported
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
+from rtmdet.images.inputs import ImageInput, encoded_content, images_in, is_encoded, list_inputs, local_path
+from rtmdet.images.reading import decode_image, read_image
 
 if TYPE_CHECKING:
     from rtmdet.deploy.export_result import Exports

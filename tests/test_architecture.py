@@ -12,19 +12,20 @@ PACKAGE = Path(__file__).resolve().parents[1] / "rtmdet"
 ALLOWED = {
     "core": set(),
     "config": {"core"},
-    "data": {"core"},
+    "images": {"core"},
+    "data": {"core", "images"},
     "models": {"core"},
     "evaluation": {"core"},
     "weights": {"core", "models"},
     # of data the loader that it takes batches from, of weights the checkpoints: they hold the state of a training
     "training": {"core", "data", "evaluation", "weights"},
     "deploy": {"core", "models", "weights"},
-    "detector": {"core", "data", "deploy", "evaluation", "models", "weights"},  # of data the image files
-    # of config the windows of a training run, of data the image files and label formats, of deploy the NMS
-    "stream": {"config", "core", "data", "deploy", "detector"},
+    "detector": {"core", "deploy", "evaluation", "images", "models", "weights"},
+    # of config the windows of a training run, of data the label formats, of deploy the NMS
+    "stream": {"config", "core", "data", "deploy", "detector", "images"},
     "viz": {"core", "evaluation", "training"},  # of training the records and the log that the curves are drawn from
-    "measuring": {"config", "core", "data", "deploy", "detector", "evaluation", "weights"},
-    "exporting": {"core", "data", "deploy", "detector", "evaluation", "measuring"},
+    "measuring": {"config", "core", "data", "deploy", "detector", "evaluation", "images", "weights"},
+    "exporting": {"core", "data", "deploy", "detector", "evaluation", "images", "measuring"},
 }
 JOINERS = {"runs", "api", "cli", "__main__"}
 LONGEST_FILE = 400

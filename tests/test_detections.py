@@ -13,7 +13,7 @@ from PIL import Image
 from rtmdet.core.class_colors import track_colors
 from rtmdet.core.detections import Detection, Detections
 from rtmdet.core.errors import InputError
-from rtmdet.data.images import read_image
+from rtmdet.images.reading import read_image
 
 FOUND = Detections(
     boxes=torch.tensor([[10.0, 20, 40, 50], [5, 5, 30, 25.125], [0, 0, 60, 80]]),

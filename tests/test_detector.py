@@ -31,11 +31,11 @@ from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import letterbox
 from rtmdet.core.nms import NmsSettings
 from rtmdet.core.tiling import Tiling
-from rtmdet.data.images import read_image
-from rtmdet.data.inputs import ImageInput
 from rtmdet.deploy.torch_backend import choose_device
 from rtmdet.detector import Detector
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
+from rtmdet.images.inputs import ImageInput
+from rtmdet.images.reading import read_image
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import load_weights, read_checkpoint

@@ -11,7 +11,7 @@ from PIL import Image
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import to_rgb
-from rtmdet.data.images import read_image
+from rtmdet.images.reading import read_image
 
 RGB = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), (64, 48))  # (48, 64, 3)
 TENSOR = torch.from_numpy(RGB).permute(2, 0, 1)

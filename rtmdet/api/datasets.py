@@ -15,6 +15,7 @@ from rtmdet.core.arguments import check_choice, checked
 from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import check_names
+from rtmdet.core.json_file import check_output, read_json, write_json
 from rtmdet.core.paths import FilePath, common_folder, path_or_none, user_path
 from rtmdet.core.processes import check_main_guard
 from rtmdet.core.wording import shortened
@@ -35,9 +36,8 @@ from rtmdet.data.formats.voc import convert_voc, write_voc
 from rtmdet.data.formats.yolo import convert_yolo, write_yolo
 from rtmdet.data.formats.yolo_layout import absent_splits, read_layout
 from rtmdet.data.image_names import ImageNames
-from rtmdet.data.images import image_size
-from rtmdet.data.json_file import check_output, read_json, write_json
 from rtmdet.data.split_names import usual_split
+from rtmdet.images.reading import image_size
 from rtmdet.runs.data_purpose import read_purpose
 
 WRITERS = {"yolo": write_yolo, "voc": write_voc}

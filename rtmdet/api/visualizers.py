@@ -22,10 +22,10 @@ from rtmdet.core.letterbox import Letterbox, fitted_size
 from rtmdet.core.paths import FilePath
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.wording import size_text
-from rtmdet.data.depth import depth_remarks
-from rtmdet.data.inputs import ImageInput
 from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.detector import Detector, Score
+from rtmdet.images.depth import depth_remarks
+from rtmdet.images.inputs import ImageInput
 from rtmdet.models.evaluation_mode import EvaluationMode
 from rtmdet.viz.box_targets import GRADIENT_METHODS, choose_target
 from rtmdet.viz.feature_maps import REDUCTIONS, arrange, reduce_maps

@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import check_output, write_json
 from rtmdet.core.paths import user_path
-from rtmdet.data.json_file import check_output, write_json
 from rtmdet.data.synthetic import render_scene
 from rtmdet.deploy.open_exported import is_exported
 from rtmdet.measuring.benchmark import Case, run_benchmark

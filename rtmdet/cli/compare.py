@@ -2,8 +2,8 @@
 
 import argparse
 
+from rtmdet.core.json_file import check_output, write_json
 from rtmdet.core.paths import user_path
-from rtmdet.data.json_file import check_output, write_json
 from rtmdet.measuring.compare import compare
 
 

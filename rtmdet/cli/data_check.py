@@ -10,10 +10,10 @@ from rtmdet.config.file import load_config
 from rtmdet.core.console import progress
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import check_output, write_json
 from rtmdet.core.whole_file import remove_file
 from rtmdet.data.doctor.finding import ALL, SEVERITIES, Report, SplitFiles
 from rtmdet.data.doctor.report import examine, examine_path
-from rtmdet.data.json_file import check_output, write_json
 from rtmdet.runs.data_purpose import read_purpose
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from rtmdet.core.class_colors import class_colors
 from rtmdet.core.draw import draw_boxes, draw_polygons, save_image
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import spread
 from rtmdet.data.coco.dataset import read_annotated_image
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
 from rtmdet.data.coco.layout import place_images
-from rtmdet.data.files import spread
 from rtmdet.data.formats.open import find_dataset
 from rtmdet.viz.grid import fit_image, grid
 

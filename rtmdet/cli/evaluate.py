@@ -6,8 +6,8 @@ from rtmdet.api.detectors import draw_mistakes, evaluate
 from rtmdet.cli.model_options import choose_windows, load_detector
 from rtmdet.core.console import warn
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import check_output, write_json
 from rtmdet.core.paths import check_new_folder, user_path
-from rtmdet.data.json_file import check_output, write_json
 from rtmdet.deploy.views import check_views
 from rtmdet.evaluation.coco import metric_text
 from rtmdet.measuring.measure import describe_interval, describe_settings

@@ -11,7 +11,7 @@ from rtmdet.core.draw import draw_boxes
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import PAD_VALUE
 from rtmdet.data.doctor.finding import Finding, Item
-from rtmdet.data.images import read_image
+from rtmdet.images.reading import read_image
 from rtmdet.viz.grid import fit_image, grid
 
 CELL = (240, 320)  # (H, W) pixels of each image in the picture

@@ -1,1 +1,1 @@
-"""From files to batches: annotation formats, the COCO data set, augmentation and the loader."""
+"""From annotated images to batches: annotation formats, the COCO data set, augmentation and the loader."""

@@ -14,7 +14,7 @@ from rtmdet.core.errors import InputError, blame_memory
 from rtmdet.core.whole_file import read_whole
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.image_names import ImageNames
-from rtmdet.data.images import read_header
+from rtmdet.images.reading import read_header
 
 GRID = 16  # fingerprints compare neighbors on a grid of 16 x 16
 NEAR = 20  # near copies differ in at most this many of 256 bits

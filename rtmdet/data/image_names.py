@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import files_below
 from rtmdet.core.paths import comparable
 from rtmdet.core.wording import shortened
-from rtmdet.data.files import files_below
 from rtmdet.data.formats.faults import raise_or_collect
-from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES
+from rtmdet.images.reading import HEIC_SUFFIXES, IMAGE_SUFFIXES
 
 
 class ImageNames:

@@ -21,7 +21,7 @@ from rtmdet.core.wording import one_line
 from rtmdet.data.samples import EvaluationSamples, TrainingSamples
 from rtmdet.data.sent_batch import SentBatch
 
-# More loader processes than cores are the user's choice. Set once, as in data/images.
+# More loader processes than cores are the user's choice. Set once, as in images/reading.
 warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
 
 _Made = tuple[SentBatch | InputError, list[str]]  # and the faults of training images that others replaced

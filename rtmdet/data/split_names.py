@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import sorted_paths
 from rtmdet.core.wording import shortened
-from rtmdet.data.files import sorted_paths
 
 SPLITS = ("train", "val", "test")
 SPLIT_WORDS = {

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import write_json
 from rtmdet.core.whole_file import writing
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, box_annotation
-from rtmdet.data.json_file import write_json
 
 SMALLEST_IMAGE = 64  # pixels; in smaller images balloons are too small to show a knot
 SMALLEST_BALLOON = 8  # image pixels, visible width and height

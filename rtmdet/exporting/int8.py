@@ -10,9 +10,8 @@ import numpy as np
 
 from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
-from rtmdet.data.files import files_below, spread
+from rtmdet.core.files import files_below, spread
 from rtmdet.data.formats.open import find_dataset
-from rtmdet.data.images import IMAGE_SUFFIXES, read_image
 from rtmdet.deploy.export import ENDINGS, RUNS_ALONE, write_graph
 from rtmdet.deploy.export_result import ExportedFile, Exports
 from rtmdet.detector import Detector
@@ -25,6 +24,7 @@ from rtmdet.exporting.verified_export import (
     unverified,
     verify_file,
 )
+from rtmdet.images.reading import IMAGE_SUFFIXES, read_image
 from rtmdet.measuring.ground_truth import open_coco, open_ground_truth, stored_split
 
 if TYPE_CHECKING:

@@ -11,17 +11,17 @@ import numpy as np
 from rtmdet import __version__
 from rtmdet.core.console import progress, say
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import files_below, spread
+from rtmdet.core.json_file import read_json, write_json
 from rtmdet.core.whole_file import replace_file, writing
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.files import files_below, spread
-from rtmdet.data.images import IMAGE_SUFFIXES, read_image
-from rtmdet.data.json_file import read_json, write_json
 from rtmdet.deploy.export import ENDINGS, SECOND_FILE, Tracer, write_network
 from rtmdet.deploy.export_result import ExportedFile, Exports
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import metric_text
 from rtmdet.exporting.agreement import LARGEST_AP_DIFFERENCE, SAME_BOX, SAME_HALF_BOX, compare_detections
+from rtmdet.images.reading import IMAGE_SUFFIXES, read_image
 from rtmdet.measuring.ground_truth import open_ground_truth
 from rtmdet.measuring.measure import Loading, evaluate_detector
 

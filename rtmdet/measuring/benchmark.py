@@ -17,9 +17,9 @@ import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.processes import environment_variable, peak_memory
-from rtmdet.data.images import read_image
 from rtmdet.deploy.open_exported import is_exported
 from rtmdet.detector import Detector
+from rtmdet.images.reading import read_image
 
 PLAIN = "plain torch"  # the network as it was trained: norms not folded, default memory layout
 WARM_UP = 3  # rounds that do not count

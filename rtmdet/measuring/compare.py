@@ -12,16 +12,16 @@ from rtmdet.config.schema import EvaluationConfig, SplitConfig
 from rtmdet.core.arguments import TorchDevice, checked
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import read_json
 from rtmdet.core.paths import FilePath, path_or_none, user_path
 from rtmdet.core.processes import check_main_guard
 from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.coco.dataset import index_coco
 from rtmdet.data.coco.file import read_and_repair, read_boxes
-from rtmdet.data.depth import depth_remarks
-from rtmdet.data.json_file import read_json
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, metric_text
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
+from rtmdet.images.depth import depth_remarks
 from rtmdet.measuring.ground_truth import open_coco, overlap_remark, stored_split
 from rtmdet.measuring.measure import Loading, describe_settings, identify_file, run_detector, settings_of
 from rtmdet.measuring.results_file import POOLED_ANNOTATIONS, POOLED_DETECTIONS, read_results

@@ -11,9 +11,9 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import read_json
 from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import is_number
-from rtmdet.data.json_file import read_json
 
 POOLED_ANNOTATIONS, POOLED_DETECTIONS = "pooled_annotations.json", "pooled_detections.json"  # of train --folds
 

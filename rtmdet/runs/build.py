@@ -19,11 +19,11 @@ from rtmdet.core.processes import local_rank, started_processes
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.copies import count_equal
-from rtmdet.data.depth import SCALE, describe_flat, describe_outside, describe_pages, describe_shallow, used_ranges
 from rtmdet.data.loader import TrainingLoader
 from rtmdet.data.samples import TrainingSamples
 from rtmdet.deploy.torch_backend import choose_device
 from rtmdet.evaluation.coco import crowded_remark
+from rtmdet.images.depth import SCALE, describe_flat, describe_outside, describe_pages, describe_shallow, used_ranges
 from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.freezing import batch_norms, freeze
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet, synchronize_batch_norms

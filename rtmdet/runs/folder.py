@@ -13,9 +13,9 @@ from rtmdet.config.schema import Config
 from rtmdet.core.distributed import is_main_process
 from rtmdet.core.errors import InputError
 from rtmdet.core.file_lock import lock_file, unlock_file
+from rtmdet.core.json_file import read_json, write_json
 from rtmdet.core.paths import with_own_name
 from rtmdet.core.whole_file import unwritable, write_whole
-from rtmdet.data.json_file import read_json, write_json
 from rtmdet.runs.options import CONFIG
 from rtmdet.weights.checkpoint import has_checkpoint
 

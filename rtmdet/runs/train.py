@@ -18,10 +18,10 @@ from rtmdet.config.schema import Config
 from rtmdet.core.console import say, write_above_bar
 from rtmdet.core.distributed import from_main, gather, is_main_process, process_group, told_once, world_size
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import read_json
 from rtmdet.core.wording import size_text
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.coco.layout import is_coco
-from rtmdet.data.json_file import read_json
 from rtmdet.detector import Detector
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.build import build_trainer, open_data, training_device

@@ -18,10 +18,10 @@ from rtmdet.config.schema import Config
 from rtmdet.core.console import write_above_bar
 from rtmdet.core.distributed import rank, world_size
 from rtmdet.core.facts import LARGEST_SIDE
+from rtmdet.core.files import spread
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.wording import size_text
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.files import spread
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
 from rtmdet.deploy.torch_backend import TorchBackend

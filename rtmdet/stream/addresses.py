@@ -15,7 +15,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.paths import storable_name
 from rtmdet.core.pictures import ValueRange
 from rtmdet.core.wording import one_line
-from rtmdet.data.images import check_image_bytes
+from rtmdet.images.reading import check_image_bytes
 from rtmdet.stream.frames import Frame, encoded_frame
 
 WAIT = 10.0  # seconds without an answer or a byte

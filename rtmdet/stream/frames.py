@@ -14,7 +14,7 @@ import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import ValueRange
-from rtmdet.data.images import decode_image, read_header
+from rtmdet.images.reading import decode_image, read_header
 
 
 class Source(Protocol):

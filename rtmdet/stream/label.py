@@ -11,8 +11,8 @@ from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import FilePath, check_new_folder, path_or_none, user_path
 from rtmdet.core.whole_file import read_whole, unwritable, write_whole
-from rtmdet.data.images import read_image
 from rtmdet.detector import Detector, Score
+from rtmdet.images.reading import read_image
 from rtmdet.stream.formats import PHOTO_FOLDERS, open_label_set
 from rtmdet.stream.frames import Failure, Frame
 from rtmdet.stream.label_files import LabeledResult, write_table

@@ -11,10 +11,10 @@ import numpy as np
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.file_lock import lock_file, unlock_file
+from rtmdet.core.json_file import read_json
 from rtmdet.core.paths import comparable, storable_name
 from rtmdet.core.picture_source import free_path, untaken_path
 from rtmdet.core.whole_file import writing
-from rtmdet.data.json_file import read_json
 from rtmdet.stream.frames import Frame, Source
 from rtmdet.stream.video import comment_of
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import files_below, sorted_paths, spread
 from rtmdet.core.paths import is_address, user_path
 from rtmdet.core.pictures import ValueRange
-from rtmdet.data.depth import LOOKED_AT, depth_remarks
-from rtmdet.data.files import files_below, sorted_paths, spread
-from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, read_image_bytes
+from rtmdet.images.depth import LOOKED_AT, depth_remarks
+from rtmdet.images.reading import HEIC_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, read_image_bytes
 from rtmdet.stream.addresses import ImageAddress
 from rtmdet.stream.camera import Camera
 from rtmdet.stream.frames import Frame, Source, encoded_frame

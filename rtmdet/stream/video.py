@@ -22,7 +22,7 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import is_address, storable_name
 from rtmdet.core.whole_file import reason_of, unwritable
-from rtmdet.data.images import VIDEO_SUFFIXES
+from rtmdet.images.reading import VIDEO_SUFFIXES
 from rtmdet.stream.frames import Frame
 
 STREAM_SUFFIXES = (".m3u8", ".mpd")  # lists of the pieces of a stream

@@ -12,7 +12,7 @@ from rtmdet.cli.data_show import CELL, _outlines
 from rtmdet.cli.main import main
 from rtmdet.core.class_colors import class_colors
 from rtmdet.data.coco.file import CocoAnnotation, box_annotation
-from rtmdet.data.images import read_image
+from rtmdet.images.reading import read_image
 
 HEIGHT, WIDTH = CELL  # one image pixel is one pixel of the picture
 SQUARE = [100, 120, 200, 120, 200, 220, 100, 220]

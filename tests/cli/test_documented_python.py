@@ -20,7 +20,7 @@ import torch
 import rtmdet
 from rtmdet import Detector, InputError
 from rtmdet.core.facts import ModelFacts
-from rtmdet.data.images import read_image
+from rtmdet.images.reading import read_image
 from rtmdet.models import layers, zoo
 from rtmdet.runs import build
 from rtmdet.stream.video import VideoWriter

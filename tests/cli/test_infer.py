@@ -16,8 +16,8 @@ from PIL import Image
 
 from rtmdet.core.facts import ModelFacts
 from rtmdet.core.file_lock import lock_file, unlock_file
-from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
+from rtmdet.images.reading import read_image
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.stream.sources import find_sources
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint

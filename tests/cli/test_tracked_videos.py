@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from rtmdet.data.images import read_image
+from rtmdet.images.reading import read_image
 from rtmdet.stream.video import VideoWriter
 
 Command = Callable[..., CompletedProcess[str]]

@@ -24,8 +24,8 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import letterbox
 from rtmdet.core.nms import NmsSettings
-from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
+from rtmdet.images.reading import read_image
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.viz import box_am, box_targets
 from rtmdet.viz.box_targets import BoxTarget, class_score_target

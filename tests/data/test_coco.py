@@ -17,11 +17,11 @@ from pycocotools.cocoeval import COCOeval
 from rtmdet.api.datasets import merge_data, split_data
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import read_json, write_json
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.coco.file import read_coco
 from rtmdet.data.coco.repairs import WRONG_BOXES
 from rtmdet.data.formats.open import open_dataset
-from rtmdet.data.json_file import read_json, write_json
 
 Document = dict[str, list[dict[str, object]]]
 

@@ -10,9 +10,9 @@ import pytest
 
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import write_json
 from rtmdet.data.coco.file import read_coco
 from rtmdet.data.formats.cvat import convert_cvat
-from rtmdet.data.json_file import write_json
 
 BOX = '<box label="dog" xtl="10.5" ytl="20" xbr="30" ybr="40"/>'
 LABELS = "<meta><task><labels><label><name>dog</name></label><label><name>cat</name></label></labels></task></meta>"

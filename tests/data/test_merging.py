@@ -9,11 +9,11 @@ import pytest
 
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import read_json, write_json
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.coco.edit import merge_coco
 from rtmdet.data.coco.file import CocoFile, read_coco
 from rtmdet.data.formats.open import open_dataset
-from rtmdet.data.json_file import read_json, write_json
 
 
 def labels_of(folder: Path, name: str, boxes: list[list[float]]) -> str:

@@ -13,9 +13,9 @@ import pytest
 
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import write_json
 from rtmdet.data.coco.edit import fold_coco, split_coco
 from rtmdet.data.coco.file import CocoFile, read_coco
-from rtmdet.data.json_file import write_json
 
 
 def make_file(classes_of: Sequence[Sequence[int]]) -> CocoFile:

@@ -11,9 +11,9 @@ import pytest
 import rtmdet
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import write_json
 from rtmdet.data.coco.file import read_coco
 from rtmdet.data.formats.voc import convert_voc
-from rtmdet.data.json_file import write_json
 
 SIZE = "<size><width>80</width><height>60</height><depth>3</depth></size>"
 

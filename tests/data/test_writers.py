@@ -10,10 +10,10 @@ import yaml
 
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import write_json
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.formats.voc import convert_voc, write_voc
 from rtmdet.data.formats.yolo import convert_yolo, write_yolo
-from rtmdet.data.json_file import write_json
 
 WRITERS = [write_yolo, write_voc]
 Writer = Callable[[CocoFile, Path, Path, str], list[str]]

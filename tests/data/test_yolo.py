@@ -10,11 +10,11 @@ import yaml
 
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import write_json
 from rtmdet.data.coco.file import read_coco
 from rtmdet.data.formats.faults import collect_faults
 from rtmdet.data.formats.open import open_dataset
 from rtmdet.data.formats.yolo import convert_yolo
-from rtmdet.data.json_file import write_json
 
 NAMES = ["dog", "cat", "cow"]
 

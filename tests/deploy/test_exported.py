@@ -22,11 +22,11 @@ import rtmdet
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ExportFacts, ModelFacts, NmsFacts
 from rtmdet.core.nms import NmsSettings
-from rtmdet.data.images import read_image
 from rtmdet.deploy.exported import ExportedBackend, check_interface
 from rtmdet.deploy.onnx_file import DecodedModel, finish_onnx, trace_onnx
 from rtmdet.deploy.openvino_backend import save_as_openvino
 from rtmdet.detector import Detector
+from rtmdet.images.reading import read_image
 
 CLASSES = ("cat", "dog", "emu")
 SIZE = (192, 256)  # (H, W) of the network's input

@@ -18,7 +18,6 @@ from torch import nn
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ExportFacts, NmsFacts
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.images import read_image
 from rtmdet.deploy import onnx_file, quantize
 from rtmdet.deploy.export import Tracer, export_facts, write_graph
 from rtmdet.deploy.onnx_backend import open_onnx
@@ -27,6 +26,7 @@ from rtmdet.detector import Detector
 from rtmdet.exporting.agreement import Agreement
 from rtmdet.exporting.int8 import FLOAT_LAYERS, add_int8, attempts, check_int8, choose_calibration_images
 from rtmdet.exporting.verified_export import CheckImages, ExportedFile, ExportJob, Exports
+from rtmdet.images.reading import read_image
 from rtmdet.measuring.ground_truth import open_coco
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]

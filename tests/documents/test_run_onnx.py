@@ -13,8 +13,8 @@ from documents.nearness import assert_near
 from PIL import Image
 
 from rtmdet.core.nms import NmsSettings
-from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
+from rtmdet.images.reading import read_image
 
 pytestmark = pytest.mark.shared
 

@@ -16,8 +16,8 @@ from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.formats.cvat import convert_cvat
 from rtmdet.data.formats.labelme import convert_labelme
 from rtmdet.data.formats.voc import convert_voc
-from rtmdet.data.images import read_image
 from rtmdet.detector import Detector
+from rtmdet.images.reading import read_image
 from rtmdet.stream.detecting import DetectSettings
 from rtmdet.stream.infer import OutputSettings, infer
 from rtmdet.stream.sources import find_sources

@@ -10,7 +10,7 @@ from bright import scene
 
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
-from rtmdet.data.images import read_image
+from rtmdet.images.reading import read_image
 from rtmdet.stream.output_paths import choose_output_paths
 from rtmdet.stream.sources import ImageFile, find_sources, with_range
 from rtmdet.stream.video import Video

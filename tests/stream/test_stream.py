@@ -15,9 +15,9 @@ import rtmdet.stream.detecting as detecting
 from rtmdet.core import threads
 from rtmdet.core.errors import InputError
 from rtmdet.core.tiling import Tiling
-from rtmdet.data.images import read_image
 from rtmdet.deploy.views import View
 from rtmdet.detector import Detector
+from rtmdet.images.reading import read_image
 from rtmdet.stream.detecting import DetectSettings
 from rtmdet.stream.frames import Failure, Frame
 from rtmdet.stream.infer import Outcome, OutputSettings, infer

@@ -58,7 +58,7 @@ def test_nothing_is_printed_about_files_that_are_read(tmp_path: Path) -> None:
     script = f"""
 import numpy, torch
 from PIL import Image
-from rtmdet.data.images import read_image
+from rtmdet.images.reading import read_image
 from rtmdet.weights.unpickling import read_pickled
 torch.save({{"a": torch.ones(2)}}, "{tmp_path}/a.pth", pickle_protocol=3)
 assert read_pickled(__import__("pathlib").Path("{tmp_path}/a.pth"))["a"].sum() == 2

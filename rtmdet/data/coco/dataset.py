@@ -12,6 +12,7 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import spread
 from rtmdet.core.paths import FilePath, user_path
 from rtmdet.core.structures import ImageMeta, Instances, Sample
 from rtmdet.core.tiling import Tiling
@@ -22,9 +23,8 @@ from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, check_ent
 from rtmdet.data.coco.layout import place_images
 from rtmdet.data.coco.usable import FRACTIONS, are_fractions, reason_against
 from rtmdet.data.coco.windows import Cutting, cut_pictures
-from rtmdet.data.depth import LOOKED_AT
-from rtmdet.data.files import spread
-from rtmdet.data.images import ValueRange, image_size, read_image
+from rtmdet.images.depth import LOOKED_AT
+from rtmdet.images.reading import ValueRange, image_size, read_image
 
 MIN_SIDE = 32  # pixels; training skips smaller images
 PICTURE_MEMORY = 512 * 2**20  # bytes of decoded pictures that each process keeps for their windows, at most

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict, TypeGuard, cast
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import read_json
 from rtmdet.core.wording import LONGEST_LINE, is_one_line, shortened, shown
 from rtmdet.data.class_names import id_shift, shift_text, similar_name_remarks
 from rtmdet.data.coco.repairs import (
@@ -22,8 +23,7 @@ from rtmdet.data.coco.repairs import (
 )
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.image_names import ImageNames
-from rtmdet.data.images import check_size, image_size
-from rtmdet.data.json_file import read_json
+from rtmdet.images.reading import check_size, image_size
 
 
 class CocoImage(TypedDict):

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TypeGuard
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import as_on_disk, files_below
+from rtmdet.core.json_file import read_json
 from rtmdet.core.paths import with_own_name
 from rtmdet.data.coco.file import CocoFile
-from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.formats.label_files import IMAGE_FOLDERS
 from rtmdet.data.image_names import ImageNames, locate_images
-from rtmdet.data.json_file import read_json
 from rtmdet.data.split_names import SPLIT_WORDS, only_file, split_name
 
 TRIED_NAMES = 10  # image names of a file that are looked for in each candidate folder

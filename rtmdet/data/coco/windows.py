@@ -9,11 +9,11 @@ from itertools import count
 
 import numpy as np
 
+from rtmdet.core.files import spread
 from rtmdet.core.structures import Instances
 from rtmdet.core.tiling import Tiling, Window
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, box_annotation, by_image
 from rtmdet.data.coco.usable import reason_against
-from rtmdet.data.files import spread
 
 LEAST_VISIBLE = 1 / 3  # share of an object's box inside of a window; with less, one cannot see what it is
 LEAST_SIDE = 1.0  # pixels of a box, as in whole pictures

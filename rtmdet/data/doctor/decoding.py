@@ -64,7 +64,7 @@ def decode_strictly(path: Path, data: bytes) -> np.ndarray:
 
     Raises InputError as `decode_values` does, and in the processes above also where the decoder prints a warning.
     """
-    from rtmdet.data.images import decode_values
+    from rtmdet.images.reading import decode_values
 
     # After such a warning the damaged part is gray or striped, and training would learn from it.
     begin = _printed.seek(0, os.SEEK_END)

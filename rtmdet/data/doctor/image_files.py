@@ -10,16 +10,16 @@ import cv2
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import files_below, sorted_paths, spread
 from rtmdet.core.pictures import to_8_bits
 from rtmdet.data.coco.file import CocoImage
 from rtmdet.data.copies import digest, fingerprints
-from rtmdet.data.depth import DEEP_SUFFIXES, LOOKED_AT, SCALE, fitting_range, is_flat, range_of, used_range
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.decoding import decode_strictly, in_decoding_processes
 from rtmdet.data.doctor.finding import Finding, Item
-from rtmdet.data.files import files_below, sorted_paths, spread
 from rtmdet.data.image_names import ImageNames
-from rtmdet.data.images import (
+from rtmdet.images.depth import DEEP_SUFFIXES, LOOKED_AT, SCALE, fitting_range, is_flat, range_of, used_range
+from rtmdet.images.reading import (
     IMAGE_SUFFIXES,
     ValueRange,
     read_header,

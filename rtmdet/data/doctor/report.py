@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import write_json
 from rtmdet.data.coco.file import CocoImage
 from rtmdet.data.coco.usable import reason_against
 from rtmdet.data.doctor import boxes, classes
@@ -36,7 +37,6 @@ from rtmdet.data.doctor.image_files import (
 from rtmdet.data.doctor.sizes import find_small_boxes, find_tiles, fractions_by_stride, sides_at_input
 from rtmdet.data.formats.faults import Fault, collect_faults
 from rtmdet.data.formats.open import FoundDataset, find_dataset
-from rtmdet.data.json_file import write_json
 
 Watch = Callable[[Sequence[CocoImage], str], Iterable[CocoImage]]  # iterates images and shows progress under a title
 

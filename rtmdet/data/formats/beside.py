@@ -5,13 +5,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import files_below, spread
+from rtmdet.core.json_file import read_json
 from rtmdet.data.coco.layout import is_coco
-from rtmdet.data.files import files_below, spread
 from rtmdet.data.formats.labelme import is_labelme
 from rtmdet.data.formats.via import is_via
 from rtmdet.data.formats.xml_file import root_tag
 from rtmdet.data.formats.yolo import holds_labels
-from rtmdet.data.json_file import read_json
 
 FEW = 4  # files that are read to tell the format of others
 LARGE = 20e6  # bytes; larger JSON files are not read for this

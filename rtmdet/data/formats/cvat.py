@@ -15,9 +15,9 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import files_below
 from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage
-from rtmdet.data.files import files_below
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labeled_image import (
     FoundSplits,

@@ -8,13 +8,13 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import as_on_disk, files_below
 from rtmdet.core.paths import comparable
 from rtmdet.data.coco.file import CocoFile
-from rtmdet.data.files import as_on_disk, files_below
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labeled_image import FoundSplits, Split
-from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.split_names import group_files, unused_remark
+from rtmdet.images.reading import IMAGE_SUFFIXES
 
 LABEL_FOLDERS = ("annotations", "labels", "ann", "xml", "xmls", "json", "jsons", "labelme")  # in any letter case
 IMAGE_FOLDERS = ("JPEGImages", "images", "imgs", "img", "data")

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import write_json
 from rtmdet.core.wording import LONGEST_LINE, is_one_line, shortened, shown
 from rtmdet.data.coco.file import CocoCategory, CocoFile, box_annotation
 from rtmdet.data.coco.repairs import ROUNDING, clipped_remark, overhang
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.image_names import locate_images
-from rtmdet.data.images import check_size, image_size
-from rtmdet.data.json_file import write_json
 from rtmdet.data.split_names import group_files, only_file, unused_remark
+from rtmdet.images.reading import check_size, image_size
 
 CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])  # (x, y) of a box around 0, in halves of its sides
 ROUND_VERTICES = 64  # vertices of the polygon for a circle or an ellipse

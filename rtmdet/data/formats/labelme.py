@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import read_json
 from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_number, whole_number
 from rtmdet.data.formats import label_files
@@ -29,7 +30,6 @@ from rtmdet.data.formats.labeled_image import (
     choose_category_ids,
     ellipse,
 )
-from rtmdet.data.json_file import read_json
 
 VERSION = "5.5.0"  # of LabelMe, whose files look like those written here
 SKIPPED = ("point", "points", "line", "linestrip")  # shapes without area

@@ -8,11 +8,12 @@ from functools import cache, partial
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import subfolders
+from rtmdet.core.json_file import read_json
 from rtmdet.core.paths import refuse_python, with_own_name
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, read_and_repair
 from rtmdet.data.coco.layout import is_coco, locate_coco, read_documents
-from rtmdet.data.files import subfolders
 from rtmdet.data.formats.beside import labels_beside
 from rtmdet.data.formats.cvat import find_cvat
 from rtmdet.data.formats.labeled_image import Convert, Split, number_classes
@@ -28,7 +29,6 @@ from rtmdet.data.formats.yolo_layout import (
     find_names,
     read_layout,
 )
-from rtmdet.data.json_file import read_json
 from rtmdet.data.split_names import SPLITS, group_files, unused_remark, usual_split
 
 LAYOUTS = "COCO, YOLO, VIA, LabelMe, CVAT or Pascal VOC"

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import files_below
+from rtmdet.core.json_file import read_json
 from rtmdet.core.whole_file import first_line
-from rtmdet.data.files import files_below
 from rtmdet.data.formats.yolo import holds_labels
-from rtmdet.data.images import IMAGE_SUFFIXES
-from rtmdet.data.json_file import read_json
+from rtmdet.images.reading import IMAGE_SUFFIXES
 
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 EXPORT = "export as COCO JSON, Pascal VOC or YOLO"

@@ -12,6 +12,7 @@ from typing import cast
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import read_json
 from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import is_number
 from rtmdet.data.coco.layout import find_folder
@@ -27,7 +28,6 @@ from rtmdet.data.formats.labeled_image import (
     ellipse,
     number_classes,
 )
-from rtmdet.data.json_file import read_json
 from rtmdet.data.split_names import group_files
 
 DEFAULT_CLASS = "object"  # of regions without attributes

@@ -5,12 +5,12 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import files_below, sorted_paths
 from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import shown
-from rtmdet.data.files import files_below, sorted_paths
 from rtmdet.data.formats.label_files import LABEL_FOLDERS, label_folder
-from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.split_names import SPLIT_WORDS, usual_split
+from rtmdet.images.reading import IMAGE_SUFFIXES
 
 LISTS = Path("ImageSets", "Main")
 

@@ -21,18 +21,18 @@ import yaml
 
 from rtmdet.core.arguments import check_choice
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import as_on_disk, files_below, spread
 from rtmdet.core.paths import comparable
 from rtmdet.core.whole_file import first_line, read_text
 from rtmdet.core.wording import shown
 from rtmdet.data.class_names import id_shift, shift_text
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
-from rtmdet.data.files import as_on_disk, files_below, spread
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.formats.label_files import copy_image, label_names, outlines_remark
 from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, Split, around, assemble, rotated_box
 from rtmdet.data.formats.yolo_layout import YoloLayout, read_data_yaml, read_layout, split_images
-from rtmdet.data.images import HEIC_SUFFIXES, IMAGE_SUFFIXES
 from rtmdet.data.split_names import SPLITS
+from rtmdet.images.reading import HEIC_SUFFIXES, IMAGE_SUFFIXES
 
 TOLERANCE = 0.01  # fractions may be this far outside 0 .. 1: tools round
 MIN_POSES = 5  # lines needed to distinguish keypoints from polygons

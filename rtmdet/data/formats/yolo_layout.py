@@ -13,13 +13,13 @@ from pathlib import Path
 import yaml
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import as_on_disk, files_below, sorted_paths
 from rtmdet.core.nesting import check_unfolding
 from rtmdet.core.paths import common_folder
 from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import one_line, shortened, shown
-from rtmdet.data.files import as_on_disk, files_below, sorted_paths
-from rtmdet.data.images import IMAGE_SUFFIXES
 from rtmdet.data.split_names import SPLITS, by_split, unused_remark
+from rtmdet.images.reading import IMAGE_SUFFIXES
 
 YAML_SUFFIXES = (".yaml", ".yml")
 NAME_LISTS = ("classes.txt", "*.names", "_darknet.labels")

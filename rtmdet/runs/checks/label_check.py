@@ -15,6 +15,7 @@ from rtmdet.core.boxes import encode_distances, grid_priors, level_sizes
 from rtmdet.core.console import say
 from rtmdet.core.distributed import rank, world_size
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import spread
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.nms import NmsSettings
 from rtmdet.core.postprocess import postprocess
@@ -24,7 +25,6 @@ from rtmdet.core.wording import size_text
 from rtmdet.data.coco.dataset import CocoDataset, index_coco
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile
 from rtmdet.data.coco.usable import reason_against
-from rtmdet.data.files import spread
 from rtmdet.evaluation.coco import CocoEvaluator
 from rtmdet.runs.settings.plain_images import plain_boxes
 

@@ -19,10 +19,10 @@ from rtmdet.config.recipe import Choice
 from rtmdet.core.arrays import box_sizes
 from rtmdet.core.backend import Selection
 from rtmdet.core.boxes import pairwise_iou
+from rtmdet.core.files import spread
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs, Target
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.files import spread
 from rtmdet.data.tile_advice import advise_tiles
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.settings.plain_images import plain_batches

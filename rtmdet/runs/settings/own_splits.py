@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
+from rtmdet.core.json_file import read_json, write_json
 from rtmdet.core.whole_file import read_whole
 from rtmdet.data.coco.edit import split_coco
 from rtmdet.data.coco.file import CocoFile, read_coco
@@ -14,7 +15,6 @@ from rtmdet.data.coco.layout import place_images
 from rtmdet.data.copies import group_copies
 from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.formats.open import OpenedDataset, open_dataset
-from rtmdet.data.json_file import read_json, write_json
 
 VALIDATION_SHARE = 0.2  # of the images, if the data has no validation split
 SPLIT_SEED = 0

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from rtmdet.core.files import spread
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.structures import Batch
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.files import spread
 from rtmdet.data.loader import collate
 from rtmdet.data.samples import EvaluationSamples
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.depth import used_range
-from rtmdet.data.images import image_size, read_image
+from rtmdet.images.depth import used_range
+from rtmdet.images.reading import image_size, read_image
 
 ORIENTATION = 0x0112
 

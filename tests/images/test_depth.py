@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtmdet.data.depth import depth_remarks, describe_flat, describe_outside, fitting_range, used_ranges
+from rtmdet.images.depth import depth_remarks, describe_flat, describe_outside, fitting_range, used_ranges
 
 
 def written(folder: Path, *ranges: tuple[int, int]) -> list[Path]:

@@ -17,7 +17,7 @@ from PIL import Image
 from rtmdet.core.errors import InputError, blame_memory
 from rtmdet.core.pictures import ValueRange, exif_orientation, to_8_bits, upright
 from rtmdet.core.whole_file import read_whole
-from rtmdet.data.tiff import bands_as_colors, is_planar_16_bits, stored_size, why_undecodable, why_unsupported
+from rtmdet.images.tiff import bands_as_colors, is_planar_16_bits, stored_size, why_undecodable, why_unsupported
 
 # OpenCV's own messages about files that we report, and Pillow's warning at half of its limit. Set once for the whole
 # process: restoring level and filters after each file would race between threads.

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.depth import depth_remarks, used_range
 from rtmdet.data.doctor.decoding import decode_strictly
-from rtmdet.data.images import image_size, read_image, read_image_bytes
+from rtmdet.images.depth import depth_remarks, used_range
+from rtmdet.images.reading import image_size, read_image, read_image_bytes
 
 PIXELS = cv2.resize(
     np.random.default_rng(0).integers(0, 256, (4, 5, 5), np.uint8), (40, 32), interpolation=cv2.INTER_NEAREST

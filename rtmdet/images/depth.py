@@ -10,8 +10,8 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import ValueRange
 from rtmdet.core.whole_file import read_whole
-from rtmdet.data.images import decode_values
-from rtmdet.data.tiff import bits_per_value, has_more_pages
+from rtmdet.images.reading import decode_values
+from rtmdet.images.tiff import bits_per_value, has_more_pages
 
 DEEP_SUFFIXES = (".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff")  # formats with up to 16 bits per value
 LOOKED_AT = 24  # files of a set whose values are checked

@@ -10,11 +10,11 @@ from PIL import Image
 
 from rtmdet.core.arrays import is_tensor
 from rtmdet.core.errors import InputError
+from rtmdet.core.files import files_below
 from rtmdet.core.paths import FilePath, is_address, user_path
 from rtmdet.core.pictures import Picture
 from rtmdet.core.whole_file import reason_of
-from rtmdet.data.files import files_below
-from rtmdet.data.images import IMAGE_SUFFIXES, check_image_bytes
+from rtmdet.images.reading import IMAGE_SUFFIXES, check_image_bytes
 
 Encoded = bytes | bytearray | memoryview | IO[bytes]  # the content of an image file, or one that is open
 ImageInput = FilePath | Picture | Encoded
