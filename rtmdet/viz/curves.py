@@ -148,6 +148,7 @@ def _finish_panel(axes: Axes, name: str, runs: Sequence[LoggedRun]) -> None:
     title = f"{TITLES[name]}, logarithmic" if _scale(axes, name, runs) else TITLES[name]
     known = any(np.isfinite(run.column(name)[1]).any() for run in runs)
     style_axes(axes, title, nothing="" if known else "nothing yet")
+    axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins="auto"))
     axes.tick_params(labelbottom=True)
     if name in BOTTOM:

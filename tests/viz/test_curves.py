@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from rtmdet.core.errors import InputError
 from rtmdet.evaluation.coco import NAMES, CocoMetrics
 from rtmdet.training.records import ValidationRecord
-from rtmdet.viz.curves import COLORS, CurvePicture, LoggedRun, _draw_run, _scale, _smooth, draw_curves
+from rtmdet.viz.curves import COLORS, CurvePicture, LoggedRun, _draw_run, _finish_panel, _scale, _smooth, draw_curves
 
 Row = dict[str, str | int | float | bool]
 STEPS = 10  # an epoch
@@ -143,6 +143,15 @@ def test_a_log_of_one_row_shows_its_values(name: str) -> None:
     assert axes.lines[-1].get_marker() == "o"
     _draw_run(axes, LoggedRun("run", train_rows(2)), name, COLORS[0], "-", alone=True)
     assert axes.lines[-1].get_marker() == "None"
+
+
+def test_epochs_are_counted_in_whole_numbers_from_none() -> None:
+    axes, run = Figure().subplots(), LoggedRun("run", train_rows(1))
+    _draw_run(axes, run, "loss_box", COLORS[0], "-", alone=True)
+    _finish_panel(axes, "loss_box", [run])
+    low, high = axes.get_xlim()
+    assert low == 0
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [0, 1]
 
 
 def test_losses_that_are_no_numbers_are_gaps(tmp_path: Path) -> None:
