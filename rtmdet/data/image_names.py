@@ -65,18 +65,20 @@ class ImageNames:
 
     @cached_property
     def _folders(self) -> set[str]:
-        """The comparable names of the folders with files."""
-        everything = (form for files in self._by_last_part.values() for _, form in files)
-        return {form.split("/")[-2] for form in everything if "/" in form}
+        """The comparable names of the folders with files, without and with those above them: b, a/b."""
+        files = (form for files in self._by_last_part.values() for _, form in files)
+        folders = {tuple(form.split("/")[:-1]) for form in files}
+        return {"/".join(parts[start:]) for parts in folders for start in range(len(parts))}
 
     def _nearest(self, name: str) -> list[str]:
         """The files with the same last part that share the most parts before it, too.
 
-        If the folder in the name exists, files in other folders do not match: the file is missing.
+        If the folder in the name exists, with as many above it as exist, files in others do not match: the file is
+        missing.
         """
         form = comparable(name)
         *above, last = form.split("/")
-        least = 2 if above and above[-1] in self._folders else 1
+        least = 1 + sum("/".join(above[start:]) in self._folders for start in range(len(above)))
         ranks = {
             file: (shared, _common_parts(file, name))
             for file, other in self._by_last_part.get(last, [])
@@ -84,6 +86,13 @@ class ImageNames:
         }
         best = max(ranks.values(), default=None)
         return [file for file, rank in ranks.items() if rank == best]
+
+
+def in_named_folder(name: str, file: str) -> bool:
+    """Whether the folders of an image file, relative to the image folder, are the last ones in a name for it."""
+    folders = comparable(file).rpartition("/")[0]
+    above = [f"/{comparable(spelling).rpartition('/')[0]}" for spelling in _spellings(name)]
+    return not folders or any(each.endswith(f"/{folders}") for each in above)
 
 
 def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:

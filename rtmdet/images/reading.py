@@ -158,6 +158,8 @@ def read_header(path: str | Path, data: bytes) -> ImageHeader:
                 raise Image.DecompressionBombError
         else:
             with Image.open(io.BytesIO(data)) as image:
+                if data.startswith(_PNG_START) and "exif" not in image.info and b"eXIf" in data:
+                    image.load()  # it may stand behind the pixels, where OpenCV finds it, too
                 (width, height), orientation = image.size, exif_orientation(image)
     except Image.DecompressionBombError as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)

@@ -19,7 +19,7 @@ from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.core.json_file import read_json, write_json
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.coco.file import read_coco
+from rtmdet.data.coco.file import read_coco, whole_number
 from rtmdet.data.coco.repairs import WRONG_BOXES
 from rtmdet.data.formats.open import open_dataset
 
@@ -417,6 +417,22 @@ def test_what_other_tools_leave_out_or_write_as_text(folder: Path) -> None:
     assert [[one[key] for key in keys] for one in found["annotations"]] == [
         [one[key] for key in keys] for one in before["annotations"]
     ]
+
+
+@pytest.mark.parametrize("identifier", [1_700_000_000_000, 1.7e12, "1700000000000"])
+def test_ids_may_be_points_in_time(folder: Path, identifier: object) -> None:
+    document = sound()
+    first = document["images"][0]["id"]
+    for one in document["annotations"]:
+        one["image_id"] = identifier if one["image_id"] == first else one["image_id"]
+    document["images"][0]["id"] = identifier
+    (folder / "a.json").write_text(json.dumps(document))
+    assert read_coco(folder / "a.json")["images"][0]["id"] == 1_700_000_000_000
+
+
+@pytest.mark.parametrize("identifier", [True, 1.5, float("inf"), float("nan"), 10**18, "1e3", None])
+def test_other_values_are_no_whole_numbers(identifier: object) -> None:
+    assert whole_number(identifier) is None
 
 
 def test_a_set_for_training_keeps_no_outlines_of_boxes(folder: Path) -> None:

@@ -96,6 +96,16 @@ def test_several_files_are_named_and_none_is_taken(folder: Path) -> None:
     assert str(caught.value).endswith("write the path of the right file")
 
 
+def test_a_file_that_is_missing_in_its_folder_is_not_taken_from_one_of_the_same_name(tmp_path: Path) -> None:
+    for name in ("cam1/frames/0.png", "cam1/frames/1.png", "cam2/frames/0.png", "cam2/frames/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert ImageNames(tmp_path).find("cam1/frames/3.png") == []
+    assert ImageNames(tmp_path).find("/old/cam2/frames/3.png") == ["cam2/frames/3.png"]
+    assert ImageNames(tmp_path).find("/old/cam3/frames/3.png") == ["cam2/frames/3.png"]
+    assert ImageNames(tmp_path).find("old/3.png") == ["cam2/frames/3.png"]
+
+
 def test_one_file_is_not_taken_for_two_images(folder: Path) -> None:
     with pytest.raises(InputError, match=r"found only 'b/one.png' in .* for both 'p/one.png' and 'q/one.png'"):
         locate_images(Path("set.json"), folder, ["p/one.png", "q/one.png"])

@@ -159,6 +159,22 @@ def test_a_data_set_without_any_split_is_one_line(tmp_path: Path) -> None:
         find_dataset(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["coco", "voc"])
+def test_a_data_yaml_in_a_folder_below_is_not_taken_for_the_set_itself(tmp_path: Path, kind: str) -> None:
+    for split in ("train", "val"):
+        write_split(tmp_path, split, kind)
+    write_split(tmp_path / "exported", "train", "yolo")
+    found = find_dataset(tmp_path)
+    assert (found.format, found.names) == (kind.upper(), ("train", "val"))
+    assert find_dataset(tmp_path / "exported").format == "YOLO"
+
+
+def test_a_data_yaml_about_something_else_is_left_alone(tmp_path: Path) -> None:
+    write_split(tmp_path, "train", "coco")
+    (tmp_path / "data.yaml").write_text("description: photos of hats\nlicense: CC0\n")
+    assert find_dataset(tmp_path).format == "COCO"
+
+
 def write_split(folder: Path, split: str, kind: str, name: str = "hat") -> None:
     """One photo with one object as a split of a data set in one of the formats."""
     place = folder / split

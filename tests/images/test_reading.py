@@ -1,6 +1,7 @@
 """Reading image files: the right pixels for every kind of file, a one-line error for every broken one."""
 
 import io
+import struct
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -78,6 +79,18 @@ def test_exif_orientation_turns_pixels_and_size(tmp_path: Path, kind: str, orien
     upright = Image.fromarray(photo())
     expected = np.asarray(upright if operation is None else upright.transpose(operation)).astype(int)
     assert np.abs(image - expected).mean() < 5  # a wrong rotation differs by 40 and more
+
+
+def test_the_orientation_behind_the_pixels_of_a_png_counts(tmp_path: Path) -> None:
+    """PNG allows it there, and OpenCV finds it."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    plain, content = encoded("PNG"), exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = b"eXIf" + content
+    chunk = struct.pack(">I", len(content)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    end = plain.rindex(b"IEND") - 4
+    path = written(tmp_path, plain[:end] + chunk + plain[end:])
+    assert read_image(path).shape[:2] == image_size(path) == (64, 48)
 
 
 def test_orientation_in_xmp_turns_neither_pixels_nor_size(tmp_path: Path) -> None:

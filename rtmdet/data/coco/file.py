@@ -369,7 +369,11 @@ def whole_number(value: object) -> int | None:
     """The integer, also one written as 3.0 or as text, as some tools do; None for anything else."""
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value, re.ASCII):
         return int(value)
-    return int(value) if is_number(value) and float(value).is_integer() else None
+    if (
+        isinstance(value, bool) or not isinstance(value, int | float) or value % 1
+    ):  # which is no number for inf and nan
+        return None
+    return int(value) if abs(value) < 1e18 else None
 
 
 def is_number(value: object) -> TypeGuard[float]:

@@ -1,7 +1,7 @@
 """Reads a whole COCO file: its usable entries, and findings about the others. Training stops at the first fault."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -10,6 +10,7 @@ from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, CocoImage, read_
 from rtmdet.data.coco.layout import place_images
 from rtmdet.data.doctor.finding import Finding, Item, Severity, SplitFiles
 from rtmdet.data.formats.faults import Fault, collect_faults
+from rtmdet.data.image_names import in_named_folder
 
 FAULTS = {  # by code: what the cases are, and what to do
     "missing-list": ("required lists missing from the file", "export again with images, annotations and categories"),
@@ -24,16 +25,25 @@ FAULTS = {  # by code: what the cases are, and what to do
     "ambiguous-image": ("image names that match several files", "write the path of the right file"),
     "shared-image": ("image files that several entries name", "add the missing images"),
 }
-HINTS = {
+NOTES: dict[str, tuple[Severity, str, str]] = {
+    "moved-image": (
+        "warning",
+        "image names that are found only in another folder, while others are where their names say",
+        "make sure that these are the annotated images, not others of the same name, which boxes would not fit; "
+        "restore the missing ones or correct the names",
+    ),
     "repeated-annotation-id": (
+        "hint",
         "repeated annotation ids",
         "training renumbers them; other tools may count such objects wrongly: give every annotation its own id",
     ),
     "renamed-image": (
+        "hint",
         "image names that differ from their files",
         "no action needed: they were matched by the last parts of their paths or without suffix",
     ),
     "group-category": (
+        "hint",
         "categories that are only the supercategory of others",
         "no action needed: they are not counted as classes",
     ),
@@ -70,34 +80,36 @@ class AnnotationFile:
         return Item(words, image_id, annotation["id"], (self.path(image_id),), (x, y, x + width, y + height))
 
 
-def read_annotation_file(source: SplitFiles) -> tuple[AnnotationFile, list[Finding]]:
-    """The usable entries of a file, and findings about the others.
+def read_annotation_file(source: SplitFiles, classes: Collection[str] = ()) -> tuple[AnnotationFile, list[Finding]]:
+    """The usable entries of a file, and findings about the others; categories among `classes` are never only groups.
 
     Raises InputError only if the file or the folder is missing, or the file is not JSON or has no list of images.
     """
     with collect_faults() as faults:
-        file, groups = read_sound(source.annotations, images=source.images)
+        file, groups = read_sound(source.annotations, classes, images=source.images)
         names = [image["file_name"] for image in file["images"]]
         place_images(source.annotations, file, source.images)
     images = {image["id"]: image for image in file["images"]}
     categories = {category["id"]: category for category in sorted(file["categories"], key=itemgetter("id"))}
     found = AnnotationFile(source, images, tuple(file["annotations"]), categories)
     counts = Counter(annotation["id"] for annotation in file["annotations"])
-    renamed = zip(names, file["images"], strict=True)
-    hints = {
+    renamed = [
+        (Item(f"{name!r} for {image['file_name']!r}", image["id"]), in_named_folder(name, image["file_name"]))
+        for name, image in zip(names, file["images"], strict=True)
+        if name != image["file_name"]
+    ]
+    some = len(renamed) < len(names)  # all of them may be named as on another machine
+    notes = {
+        "moved-image": [item for item, named in renamed if some and not named],
         "repeated-annotation-id": [
             Item(f"id {number}, {count} times", annotation_id=number) for number, count in counts.items() if count > 1
         ],
-        "renamed-image": [
-            Item(f"{name!r} for {image['file_name']!r}", image["id"])
-            for name, image in renamed
-            if name != image["file_name"]
-        ],
+        "renamed-image": [item for item, named in renamed if named or not some],
         "group-category": [Item(f"{group['name']!r} (id {group['id']})") for group in groups],
     }
     return found, [
         *_list_faults(found, faults),
-        *(found.finding("hint", code, *HINTS[code], items) for code, items in hints.items()),
+        *(found.finding(NOTES[code][0], code, *NOTES[code][1:], items) for code, items in notes.items()),
     ]
 
 

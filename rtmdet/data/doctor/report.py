@@ -131,8 +131,7 @@ def examine(
     message, advice = "unusable entries of label files", "do what each line says, or remove the entries"
     findings = [Finding("error", "broken-label", ALL, message, advice, broken)]
     files, inspected, summaries = [], [], []
-    for source in sources:
-        file, found = read_annotation_file(source)
+    for file, found in _read_files(sources):
         findings += found
         files.append(file)
     for file in files:
@@ -148,6 +147,16 @@ def examine(
     real = [finding for finding in findings if finding.items]
     by_severity = sorted(real, key=lambda finding: SEVERITIES.index(finding.severity))
     return Report(tuple(sources), purpose, tuple(summaries), tuple(by_severity))
+
+
+def _read_files(sources: Sequence[SplitFiles]) -> list[tuple[AnnotationFile, list[Finding]]]:
+    """Each file with its findings; a category that is a class in one of them is a class in all, as in training."""
+    read = [read_annotation_file(source) for source in sources]
+    groups = any(finding.code == "group-category" and finding.items for _, found in read for finding in found)
+    if groups and len(read) > 1:
+        classes = {category["name"] for file, _ in read for category in file.categories.values()}
+        read = [read_annotation_file(source, classes) for source in sources]
+    return read
 
 
 def _examine_split(

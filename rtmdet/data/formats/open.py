@@ -150,7 +150,7 @@ def _search_below(path: Path, images: Path | None) -> FoundDataset | None:
 
 def _recognize(path: Path, images: Path | None) -> FoundDataset | None:
     """The data set at a path, with remarks about other labels there, or None."""
-    described = find_layout(path) if images is None else None
+    described = find_layout(path, levels=[0]) if images is None else None
     documents = dict(read_documents(path)) if described is None else {}
     found = _read_as(path, documents, images) if described is None else _yolo(path, described)
     if found is None:
@@ -177,9 +177,11 @@ def _read_as(path: Path, documents: dict[Path, object], images: Path | None) -> 
             converts = {split: cache(convert) for split, convert in found.converts.items()}  # each is read once
             read = partial(_join_classes, converts, images)
             return FoundDataset(path, name, _in_order(converts), read, remarks=found.remarks)
-    if images is not None and (find_layout(path) or find_names(path)):
+    if (description := find_layout(path) or (path if find_names(path) else None)) is None:
+        return None
+    if images is not None:
         raise InputError(f"{path}: YOLO labels, whose photos have a fixed place: {YOLO_PHOTOS}, without --images")
-    return _yolo(path, path) if find_names(path) is not None else None
+    return _yolo(path, description)
 
 
 def _in_order(names: Collection[str]) -> tuple[str, ...]:

@@ -42,17 +42,17 @@ class YoloLayout:
     remarks: Sequence[str] = ()  # about folders that belong to no split
 
 
-def find_layout(path: Path) -> Path | None:
+def find_layout(path: Path, levels: Sequence[int] = (0, 1)) -> Path | None:
     """The data.yaml, under this or another name, at a path, in a folder or one level below; None if there is none.
 
-    Raises InputError if there are several.
+    `levels`: how far below to look, one after the other. Raises InputError if there are several.
     """
     if path.is_file():
         return path if path.suffix.lower() in YAML_SUFFIXES else None
-    if (usual := path / "data.yaml").is_file():
+    if (usual := path / "data.yaml").is_file() and not _is_other_yaml(usual):
         return usual
-    for levels in (0, 1):
-        described = [file for file in files_below(path, YAML_SUFFIXES, levels=levels) if _is_data_yaml(file)]
+    for deep in levels:
+        described = [file for file in files_below(path, YAML_SUFFIXES, levels=deep) if _is_data_yaml(file)]
         if len(described) > 1:
             few = shortened(described, 3)
             raise InputError(f"{path}: expected one YOLO data.yaml, found {few}; give the right one")
@@ -64,6 +64,14 @@ def find_layout(path: Path) -> Path | None:
 def _is_data_yaml(path: Path) -> bool:
     try:
         return {"names", "train"} <= read_data_yaml(path).keys()
+    except InputError:
+        return False
+
+
+def _is_other_yaml(path: Path) -> bool:
+    """Whether a data.yaml is readable and about something else; a damaged one may be that of a data set."""
+    try:
+        return read_data_yaml(path).keys().isdisjoint({"names", "nc", *SPLITS})
     except InputError:
         return False
 

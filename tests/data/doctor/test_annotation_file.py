@@ -73,6 +73,28 @@ def test_a_group_category_is_reported_and_is_not_a_class(patient) -> None:
     assert findings[0].items[0].text == "'pets' (id 0)"
 
 
+def test_a_group_category_that_has_objects_in_the_other_split_is_a_class_in_both(patient) -> None:
+    for document in patient.documents.values():
+        for category in document["categories"]:
+            category["supercategory"] = "pets"
+        document["categories"].insert(0, {"id": 0, "name": "pets", "supercategory": "none"})
+    patient.documents["val"]["annotations"][0]["category_id"] = 0
+    findings = {(one.code, one.split) for one in patient.check()}
+    assert not {code for code, _ in findings} & {"group-category", "unshared-class"}
+
+
+def test_images_found_only_in_another_folder_may_be_others(patient) -> None:
+    """Where all names differ, they are those of another machine."""
+    (patient.folder / "train" / "backup").mkdir()
+    patient.path("train", 3).rename(patient.folder / "train" / "backup" / "3.jpg")
+    patient.documents["val"]["images"] = [
+        {**image, "file_name": f"/old/{image['file_name']}"} for image in patient.documents["val"]["images"]
+    ]
+    found = {(one.code, one.severity, one.split): one for one in patient.check()}
+    assert set(found) == {("moved-image", "warning", "train"), ("renamed-image", "hint", "val")}
+    assert found["moved-image", "warning", "train"].items[0].text == "'3.jpg' for 'backup/3.jpg'"
+
+
 def test_what_is_sound_remains(patient) -> None:
     document = patient.documents["train"]
     document["annotations"][0]["bbox"] = "all"
