@@ -25,6 +25,7 @@ from PIL import Image
 from torch import nn
 
 import rtmdet
+from rtmdet.core import backend as backend_module
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
@@ -397,6 +398,17 @@ def test_the_limit_counts_what_is_above_all_thresholds(detector: Detector, image
     wanted = detector(images[0], score=thresholds, max_detections=3000)
     assert len(wanted) > 3
     assert len(detector(images[0], score=thresholds, max_detections=3)) == 3
+
+
+def test_candidates_of_other_classes_take_no_place(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As few candidates as for one box, all of them of the class that is sure everywhere."""
+    monkeypatch.setattr(backend_module, "LEAST_CANDIDATES", 30)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    everything = detector(image, score=0.0, max_detections=5000)
+    rare = int(np.bincount(everything.labels[:300], minlength=3).argmin())
+    thresholds = [0.0 if label == rare else 1.0 for label in range(3)]
+    (best,) = detector(image, score=thresholds, max_detections=1)
+    assert best.score == pytest.approx(float(everything.scores[everything.labels == rare].max()), abs=1e-6)
 
 
 def test_the_folder_of_a_run_is_its_last_checkpoint(tmp_path: Path) -> None:

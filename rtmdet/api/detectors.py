@@ -15,7 +15,14 @@ from rtmdet.deploy.export import NMS_MOST, NMS_SCORE, Tracer, check_folder, chec
 from rtmdet.deploy.views import check_views
 from rtmdet.detector import Detector
 from rtmdet.exporting.int8 import LARGEST_DROP, add_int8, check_int8, choose_calibration_images
-from rtmdet.exporting.verified_export import CHECK_IMAGES, ExportJob, Exports, choose_check_images, export_detector
+from rtmdet.exporting.verified_export import (
+    CHECK_IMAGES,
+    ExportJob,
+    Exports,
+    check_stem,
+    choose_check_images,
+    export_detector,
+)
 from rtmdet.measuring.ground_truth import open_ground_truth
 from rtmdet.measuring.measure import Evaluation, Loading, evaluate_detector
 from rtmdet.viz.mistakes import draw_marked
@@ -130,8 +137,9 @@ def export(
         network = network.with_nms(NmsSettings(iou))
     facts = export_facts(network.facts, network.path, fixed_batch=fixed, nms=inside)
     weights, own = network.path or Path("detector"), {"data": path_or_none(data), "images": path_or_none(images)}
-    chosen = choose_check_images(network, weights, **own, split=split, most=check_images)
     stem = _folder(weights, out) / weights.stem
+    check_stem(stem, formats, network.path)
+    chosen = choose_check_images(network, weights, **own, split=split, most=check_images)
     job = ExportJob(network, Tracer(whole.model, facts), half, chosen, stem)
     if not int8:
         return export_detector(job, formats)

@@ -54,18 +54,19 @@ def choose_windows(side: int | None, detector: Detector, *, augmented: bool = Fa
 
 def describe_score(score: float | str, detector: Detector, classes: Sequence[str]) -> str:
     """One line with the thresholds of these classes, and where they come from."""
+    nms = detector.backend.facts.nms if isinstance(detector.backend, ExportedBackend) else None
+    own = detector.thresholds(score)
+    least = f" (from {nms.score:g} on: the NMS in the file drops all below)" if nms and nms.score > min(own) else ""
     if not isinstance(score, str):
-        nms = detector.backend.facts.nms if isinstance(detector.backend, ExportedBackend) else None
-        least = f" ({nms.score:g}, since the NMS in the file drops all below)" if nms and nms.score > score else ""
         return f"showing detections above {score:g}{least}"
     if not detector.score_thresholds:
         return (
-            f"showing detections above {DEFAULT_SCORE:g} (these weights store no tuned thresholds; "
+            f"showing detections above {DEFAULT_SCORE:g}{least} (these weights store no tuned thresholds; "
             "change with --score)"
         )
     known = dict(zip(detector.classes, detector.score_thresholds, strict=True))
     texts = [f"{name} {known[name]:.3f}{' (not tuned)' if known[name] == DEFAULT_SCORE else ''}" for name in classes]
-    return f"thresholds tuned on your validation images: {shortened(texts)}"
+    return f"thresholds tuned on your validation images: {shortened(texts)}{least}"
 
 
 def choose_thresholds(detector: Detector, score: float | str, classes: Sequence[str] | None) -> dict[str, float]:

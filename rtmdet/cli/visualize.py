@@ -61,6 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
             for layer, picture in draw(detector, photo, score=score, labels=not arguments.hide_labels).items():
                 path = arguments.out / f"{photo.stem}_{layer}_{storable_name('_'.join([method, *chosen]))}.png"
                 origin = f"{photo.resolve()} {detector.path} {arguments.class_names} {arguments.classes} {chosen}"
+                if layer == "mean":
+                    origin += f" {arguments.layers}"
                 print(save(picture, path, origin))
         except InputError as error:
             known = len(photos) == 1 or str(photo) in str(error)

@@ -71,5 +71,6 @@ def detect(
     thresholds, most = selection.class_thresholds, selection.max_detections
     if not thresholds:
         return backend.select(outputs, size, letterboxes, selection)
-    every = replace(selection, max_detections=len(STRIDES) * selection.nms_pre)  # the limit counts what is left
+    # All limits count what is left: those of one class must not be crowded out by others of a lower threshold.
+    every = replace(selection, nms_pre=MOST_CANDIDATES, max_detections=len(STRIDES) * MOST_CANDIDATES)
     return [detections.above(thresholds)[:most] for detections in backend.select(outputs, size, letterboxes, every)]

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from rtmdet.core.paths import comparable
+from rtmdet.core.paths import comparable, is_address
 
 _BEGINNING = 1024  # bytes of a file that hold the comment
 _PNG_HEADER = 33  # signature and IHDR
@@ -48,8 +48,10 @@ def untaken_path(wanted: Path, taken: set[str], used: Callable[[Path], bool] = l
 
 
 def source_mark(source: Path) -> str:
-    """The mark of a photo or video."""
-    digest = hashlib.sha256(os.fsencode(os.path.realpath(source))).hexdigest()
+    """The mark of a photo or video; addresses, which are no files, count as they are written."""
+    text = os.fspath(source)  # which has one of the two slashes of an address
+    place = text if is_address(text.replace(":/", "://", 1)) else os.path.realpath(source)
+    digest = hashlib.sha256(os.fsencode(place)).hexdigest()
     return f"rtmdet: of photo {digest[:32]}"
 
 

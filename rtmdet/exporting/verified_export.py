@@ -83,6 +83,28 @@ def nothing_left(path: Path) -> Iterator[None]:
         raise
 
 
+def check_stem(stem: Path, formats: Sequence[str], weights: Path | None) -> None:
+    """Raise InputError where files of a name would replace the weights themselves, or those of other weights."""
+    if weights is None:
+        return
+    targets = [stem.with_name(stem.name + ENDINGS[name]) for name in formats]
+    if any(target.exists() and target.samefile(weights) for target in targets):
+        raise InputError(f"{weights}: the exported file would replace the weights: choose another folder (--out)")
+    earlier: object = None
+    with suppress(InputError):  # none, or damaged
+        earlier = read_json(_results_path(stem))
+    other = earlier.get("weights") if isinstance(earlier, dict) else None
+    if isinstance(other, str) and Path(other).exists() and not weights.samefile(other):
+        raise InputError(
+            f"{stem.parent}: its {stem.name}.* files are those of {other}, and would be replaced: choose another "
+            "folder (--out)"
+        )
+
+
+def _results_path(stem: Path) -> Path:
+    return stem.with_name(f"{stem.name}.check.json")
+
+
 def _check_writable(folder: Path) -> None:
     """Raise InputError unless files can be made in a folder, which is made, too: what follows takes minutes."""
     with writing(folder, "folder"):
@@ -182,7 +204,7 @@ def _precision(detector: Detector, dataset: CocoDataset) -> float:
 
 def record(job: ExportJob, files: Sequence[ExportedFile]) -> None:
     """Add the results to those of earlier exports of the same name, in `<stem>.check.json`."""
-    path, weights = job.stem.with_name(f"{job.stem.name}.check.json"), str(job.network.path)
+    path, weights = _results_path(job.stem), str(job.network.path)
     earlier: dict[str, object] = {}
     if path.is_file():
         with suppress(InputError):  # a damaged file is replaced

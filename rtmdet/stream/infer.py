@@ -1,6 +1,6 @@
 """A whole run of detection: sources in, pictures and files out, one outcome per picture while it runs."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,15 @@ from rtmdet.stream.formats import open_formats
 from rtmdet.stream.frames import Failure, Frame, Source
 from rtmdet.stream.growing_file import ListFile
 from rtmdet.stream.label_files import LabelFiles, labeled_result
-from rtmdet.stream.output_paths import DOCUMENT, OutputPaths, choose_output_paths, claimed, save_crops
+from rtmdet.stream.output_paths import (
+    DOCUMENT,
+    OutputPaths,
+    check_jpeg_size,
+    choose_output_paths,
+    claimed,
+    crop_folders,
+    save_crops,
+)
 from rtmdet.stream.track_files import TracksTable
 from rtmdet.stream.tracking import check_tracking, follow
 from rtmdet.stream.video import DEFAULT_RATE, VideoWriter, load_pyav
@@ -75,7 +83,7 @@ def infer(
             if settings.tracked:
                 formats.append(TracksTable(output.folder))
         by_source = dict(zip(sources, targets, strict=True))
-        writer = _Writer(output, by_source, document, formats, stack.pop_all())
+        writer = _Writer(output, by_source, document, formats, stack.pop_all(), crop_folders(detector.classes))
     return _outcomes(detector, sources, settings, writer)
 
 
@@ -113,12 +121,14 @@ class _Writer:
         document: ListFile | None,
         formats: Sequence[LabelFiles],
         claim: ExitStack,
+        crop_folders: Mapping[str, Path],
     ) -> None:
         self._output = output
         self._targets = targets
         self._document = document
         self._formats = formats
         self._claim = claim  # of the folder
+        self._crop_folders = crop_folders  # of each class
         self._video: VideoWriter | None = None
         self._filmed: Source | None = None  # the source of the open or broken video
 
@@ -128,19 +138,21 @@ class _Writer:
             return result
         entry, target, frame = self._entry(result), self._targets[result.frame.source], result.frame
         picture = result.found.draw(labels=self._output.labels) if self._output.pictures else None
+        failure = None
         try:
             if picture is not None and not frame.source.moving:
+                check_jpeg_size(frame.source.name, picture)
                 save_image(target.picture, picture, source=Path(frame.source.name))
         except InputError as error:
             entry.pop("picture", None)
-            return _Drawn(result, Outcome(entry, Failure(error)))
+            failure = Failure(error, partial=True)
         try:
             if self._output.crops:
-                objects = [(found.name, found.box) for found in result.found]
+                objects = [(self._crop_folders[found.name], found.box) for found in result.found]
                 save_crops(self._output.folder / "crops", target.of_frame(frame), result.pixels, objects)
         except InputError as error:
-            return _Drawn(result, Outcome(entry, Failure(error)))
-        return _Drawn(result, Outcome(entry), picture if frame.source.moving else None)
+            failure = failure or Failure(error)
+        return _Drawn(result, Outcome(entry, failure), picture if frame.source.moving else None)
 
     def append(self, drawn: _Drawn | Failure) -> Outcome:
         """Add one result to the files that have all of them."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from rtmdet.core.arguments import checked
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
-from rtmdet.core.paths import FilePath, check_new_folder, path_or_none, user_path
+from rtmdet.core.paths import FilePath, check_new_folder, path_or_none, storable_name, user_path
 from rtmdet.core.whole_file import read_whole, unwritable, write_whole
 from rtmdet.detector import Detector, Score
 from rtmdet.images.reading import read_image
@@ -127,7 +127,8 @@ def _write(detector: Detector, photos: Sequence[RankedPhoto], format: str, out: 
     written = []
     with closing(open_label_set(format, out, detector.classes, detector.category_ids)) as labels:
         for rank, photo in enumerate(photos, start=1):
-            copy = folder / f"{rank:0{digits}}_{photo.path.name}"  # tools show photos in the order of their names
+            # Tools show photos in the order of their names.
+            copy = folder / f"{rank:0{digits}}_{storable_name(photo.path.name)}"
             write_whole(copy, read_whole(photo.path, "image file"))
             frame = Frame(ImageFile(copy), partial(read_image, copy))
             labels.add(LabeledResult(frame, photo.shown, Path(copy.stem), copy.name))

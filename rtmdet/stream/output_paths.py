@@ -20,6 +20,7 @@ from rtmdet.stream.video import comment_of
 
 DOCUMENT = "detections.json"
 LOCK = ".lock"
+LARGEST_JPEG = 65500  # pixels of a side
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +108,29 @@ def _wanted_paths(sources: Sequence[Source]) -> Iterator[Path]:
         yield path.with_suffix(".mp4" if source.moving else ".jpg")
 
 
-def save_crops(folder: Path, stem: Path, pixels: np.ndarray, objects: Sequence[tuple[str, Sequence[float]]]) -> None:
-    """Write each object, its class name and box xyxy, as folder/CLASS/STEM_NUMBER.jpg, by falling score from 1.
+def check_jpeg_size(name: str, picture: np.ndarray) -> None:
+    """Raise InputError for the drawn picture of a source that is too large for its format."""
+    height, width = picture.shape[:2]
+    if max(height, width) > LARGEST_JPEG:
+        raise InputError(f"{name}: not drawn, {width} x {height} pixels are too many for a .jpg; its boxes are found")
+
+
+def crop_folders(classes: Sequence[str]) -> dict[str, Path]:
+    """The folder of the crops of each class: names that file systems take for one get numbers."""
+    taken = set[str]()
+    return {name: untaken_path(Path(storable_name(name)), taken) for name in classes}
+
+
+def save_crops(folder: Path, stem: Path, pixels: np.ndarray, objects: Sequence[tuple[Path, Sequence[float]]]) -> None:
+    """Write each object, the folder of its class and its box xyxy, as folder/CLASS/STEM_NUMBER.jpg, by falling score.
 
     No two pictures have the same stem, which may have folders of its own.
 
     `pixels` is the picture, (H, W, 3). A box covers at least one pixel. Raises InputError if one cannot be written.
     """
     height, width = pixels.shape[:2]
-    for number, (class_name, box) in enumerate(objects, start=1):
+    for number, (class_folder, box) in enumerate(objects, start=1):
         left, top = min(int(box[0]), width - 1), min(int(box[1]), height - 1)
         right, bottom = max(int(np.ceil(box[2])), left + 1), max(int(np.ceil(box[3])), top + 1)
         crop = np.ascontiguousarray(pixels[top:bottom, left:right])
-        save_image(folder / storable_name(class_name) / stem.with_name(f"{stem.name}_{number}.jpg"), crop)
+        save_image(folder / class_folder / stem.with_name(f"{stem.name}_{number}.jpg"), crop)

@@ -117,6 +117,7 @@ class _Faults:
 
     frames: int = 0  # sound ones
     damaged: int = 0  # packets that could not be decoded
+    hidden: int = 0  # frames that a shortened video still holds, but does not show
     ended: str = ""  # why reading broke off
     longest: float = 0.0  # seconds from one frame to the next
 
@@ -132,8 +133,9 @@ class _Faults:
             raise InputError(f"{name}: no frame can be decoded ({why}): download the video and give the file")
         if self.frames == 0:
             raise InputError(f"{name}: expected a video, found no frame that can be decoded; replace the file")
-        if self.ended or (expected and not self.damaged and self.frames < expected - 1):
-            of = f" of {expected}" if expected else ""
+        shown = expected - self.hidden
+        if self.ended or (expected and not self.damaged and self.frames < shown - 1):
+            of = f" of {shown}" if expected else ""
             why = f" ({self.ended})" if self.ended else ""
             raise InputError(f"{name}: the video ends early, after {self.frames}{of} frames{why}; {again}")
         if not expected and duration is not None and duration - end > max(LEAST_GAP, 3 * self.longest):
@@ -153,6 +155,7 @@ def _decoded(container: Any, stream: Any, faults: _Faults) -> Iterator[Any]:
         except error_type as error:
             faults.ended = _why(error)
             packet = None
+        faults.hidden += packet is not None and packet.is_discard
         try:
             # None asks the decoder for the frames that it still holds.
             decoded = stream.decode(None) if packet is None else packet.decode()

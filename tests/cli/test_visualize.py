@@ -447,6 +447,16 @@ def test_several_layers_give_their_mean_too(photo: Path) -> None:
     assert (code, names) == (0, [f"photo_{stem}_gradcam_target_loss_norm_in_box_score_0.0.png" for stem in stems])
 
 
+def test_the_mean_of_other_layers_has_a_picture_of_its_own(photo: Path) -> None:
+    for pair in ("02", "01", "02"):
+        layers = [word for number in pair for word in ("--layer", f"neck.out_convs[{number}]")]
+        names = visualize_photo(photo, ANY, "--method", "eigencam", *layers)[1]
+    assert [name for name in names if "mean" in name] == [
+        f"photo_mean_eigencam_score_0.0{end}.png" for end in ("", "_2")
+    ]
+    assert len(names) == 5
+
+
 def test_an_empty_map_is_explained(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reasons = (  # no class score depends on the box branch; all boxes are of the first level
         (0, "the class score does not depend on this layer; try another one, or --target=loss"),

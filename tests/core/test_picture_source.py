@@ -27,6 +27,13 @@ def test_only_the_same_photo_replaces_its_picture(tmp_path: Path, name: str) -> 
     assert free_path(path, tmp_path / "photo", set()) == path.with_stem("a_2"), "nobody knows whose it is"
 
 
+def test_a_picture_of_an_address_is_the_same_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Path("https://host/photo.jpg")
+    save_image(tmp_path / "a.png", PIXELS, source)
+    monkeypatch.chdir(tmp_path)
+    assert free_path(tmp_path / "a.png", source, set()) == tmp_path / "a.png"
+
+
 def test_names_given_away_before_are_taken(tmp_path: Path) -> None:
     """Also with other letters that some file systems take for the same: in another case, or in two parts."""
     taken: set[str] = set()

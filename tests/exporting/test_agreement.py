@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from rtmdet.core.detections import Detections
+from rtmdet.deploy.exported import ExportedBackend
 from rtmdet.exporting.agreement import SAME_HALF_BOX, compare_detections
 
 CLASSES = ("cat", "dog")
@@ -16,8 +18,9 @@ IMAGE = np.zeros((100, 100, 3), np.uint8)
 class Fixed:
     """Finds the same objects in every image."""
 
-    def __init__(self, found: Detections) -> None:
+    def __init__(self, found: Detections, backend: object = None) -> None:
         self.found = found
+        self.backend = backend
 
     def thresholds(self) -> tuple[float, ...]:
         return (0.5, 0.3)
@@ -61,6 +64,14 @@ def test_what_it_sees(change: Callable[[Detections], Detections], matched: float
     assert agreement.box_difference == pytest.approx(box, abs=1e-5)
     assert agreement.score_difference == pytest.approx(score, abs=1e-6)
     assert bool(agreement.faults) == (matched < 0.995 or score > 0.01)
+
+
+def test_what_nms_in_the_file_drops_by_order_is_not_missing() -> None:
+    backend = Mock(spec=ExportedBackend)
+    backend.facts.nms.score = 0.6
+    agreement = compare_detections(Fixed(some()), Fixed(some().above(0.6), backend), [IMAGE])
+    assert (agreement.boxes, agreement.matched) == (2, 1.0)
+    assert compare_detections(Fixed(some()), Fixed(some()[1:2], backend), [IMAGE]).matched == pytest.approx(2 / 3)
 
 
 def test_nothing_found_is_the_same() -> None:

@@ -112,6 +112,29 @@ def test_a_format_that_cannot_be_written_leaves_nothing_and_the_one_before_its_r
     assert json.loads((tmp_path / "best.check.json").read_text())["files"]["best.safetensors"]["verified"]
 
 
+def test_weights_are_not_replaced(weights: Path, photos: Path, tmp_path: Path) -> None:
+    rtmdet.export(weights, ["safetensors"], out=tmp_path, images=photos)
+    made = tmp_path / "best.safetensors"
+    before = made.read_bytes()
+    with pytest.raises(InputError, match=r"best\.safetensors: the exported file would replace the weights: choose"):
+        rtmdet.export(made, ["openmmlab", "safetensors"], out=tmp_path, images=photos)
+    assert made.read_bytes() == before
+    rtmdet.export(made, ["safetensors"], out=tmp_path / "other", images=photos)
+
+
+def test_files_of_other_weights_are_not_replaced(weights: Path, photos: Path, tmp_path: Path) -> None:
+    other = tmp_path / "run" / "best.pth"
+    other.parent.mkdir()
+    other.write_bytes(weights.read_bytes())
+    for _ in range(2):  # the same ones are
+        rtmdet.export(weights, ["safetensors"], out=tmp_path, images=photos)
+    with pytest.raises(InputError, match=rf"its best\.\* files are those of {weights}, and would be replaced"):
+        rtmdet.export(other, ["safetensors"], out=tmp_path, images=photos)
+    results = json.loads((tmp_path / "best.check.json").read_text())
+    (tmp_path / "best.check.json").write_text(json.dumps({**results, "weights": "moved/best.pth"}))
+    rtmdet.export(other, ["safetensors"], out=tmp_path, images=photos)
+
+
 def test_nothing_is_written_before_the_images_are_there(weights: Path, tmp_path: Path) -> None:
     for wrong in (tmp_path / "no.png", tmp_path / "a.mp4"):
         if wrong.suffix == ".mp4":

@@ -4,6 +4,7 @@ import csv
 import json
 from fractions import Fraction
 from pathlib import Path
+from xml.etree.ElementTree import fromstring
 
 import cv2
 import numpy as np
@@ -12,14 +13,15 @@ from bright import scene
 from pycocotools.coco import COCO
 
 from rtmdet.core.errors import InputError
-from rtmdet.data.coco.file import CocoFile
-from rtmdet.data.formats.cvat import convert_cvat
+from rtmdet.data.coco.file import CocoFile, CocoImage
+from rtmdet.data.formats.cvat import convert_cvat, cvat_image
 from rtmdet.data.formats.labelme import convert_labelme
-from rtmdet.data.formats.voc import convert_voc
+from rtmdet.data.formats.voc import convert_voc, voc_document
 from rtmdet.detector import Detector
 from rtmdet.images.reading import read_image
 from rtmdet.stream.detecting import DetectSettings
 from rtmdet.stream.infer import OutputSettings, infer
+from rtmdet.stream.output_paths import crop_folders
 from rtmdet.stream.sources import find_sources
 from rtmdet.stream.video import VideoWriter
 
@@ -110,6 +112,18 @@ def test_crops_show_the_objects(out: Path) -> None:
     crop = read_image(out / "crops" / crops[0])
     assert np.abs(np.subtract(crop.shape[:2], 16)).max() <= 3
     assert np.median(crop) > 240
+
+
+def test_classes_whose_names_differ_in_forbidden_letters_have_folders_of_their_own() -> None:
+    folders = crop_folders(["car?", "car*", "Bus", "bus", "v1.5"])
+    assert [str(folder) for folder in folders.values()] == ["car_", "car__2", "Bus", "bus_2", "v1.5"]
+
+
+@pytest.mark.parametrize("letter", ["\x01", "\udce4"])  # a control character, half of a letter
+def test_names_that_xml_cannot_hold_leave_the_files_readable(letter: str) -> None:
+    image: CocoImage = {"id": 1, "file_name": f"a{letter}b.png", "width": 8, "height": 8}
+    assert fromstring(voc_document(image, [], {})).findtext("filename") == "a?b.png"
+    assert fromstring(cvat_image(image, [], {})).get("name") == "a?b.png"
 
 
 def test_pictures_of_one_name_have_names_of_their_own(detector: Detector, tmp_path: Path) -> None:

@@ -156,6 +156,18 @@ def test_names_of_any_bytes(gray: Detector, tmp_path: Path, format: str) -> None
     assert len(result.photos) == 1
 
 
+@pytest.mark.parametrize("name", ["back\\slash.png", "ctl\x01.png", "caf\udce9.png", f"{'b' * 250}.png"])
+def test_copies_have_names_that_every_system_takes(gray: Detector, tmp_path: Path, name: str) -> None:
+    write(tmp_path / "photos" / "a.png", 0.5)
+    (tmp_path / "photos" / "a.png").rename(tmp_path / "photos" / name)
+    rtmdet.label(gray, tmp_path / "photos", format="voc", out=tmp_path / "out")
+    (photo,) = (tmp_path / "out" / "JPEGImages").iterdir()
+    assert photo.name.isprintable()
+    assert len(photo.name) < 130
+    split = open_dataset(tmp_path / "out").splits["train"]
+    assert [image["file_name"] for image in split.coco["images"]] == [photo.name]
+
+
 def test_what_cannot_be_read_is_left_out(gray: Detector, photos: Path, tmp_path: Path) -> None:
     (photos / "broken.jpg").write_bytes(b"no photo")
     result = rtmdet.label(gray, photos, format="cvat", out=tmp_path / "out")

@@ -1,6 +1,7 @@
 """A run over many images: same results as one by one, in order, in batches; faults, and what an early end leaves."""
 
 import json
+import re
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,12 +133,21 @@ def test_an_early_end_keeps_what_was_written(detector: Detector, photos: Path, t
 def test_a_picture_that_cannot_be_drawn_keeps_its_entry(detector: Detector, tmp_path: Path) -> None:
     """JPEG ends at 65,535 pixels a side."""
     (tmp_path / "photos").mkdir()
-    cv2.imwrite(str(tmp_path / "photos" / "long.png"), np.full((1, 70000, 3), 255, np.uint8))
+    wide = np.zeros((1000, 70000, 3), np.uint8)
+    wide[:, :20000] = 255
+    cv2.imwrite(str(tmp_path / "photos" / "long.png"), wide)
     (outcome,) = run(detector, tmp_path / "photos", tmp_path / "out")
     assert outcome.entry is not None
     assert outcome.entry["width"] == 70000
     assert outcome.failure is not None
-    assert "long.jpg" in str(outcome.failure)
+    assert re.fullmatch(
+        r"incomplete: .*long\.png: not drawn, 70000 x 1000 pixels are too many for a \.jpg; its boxes are found",
+        str(outcome.failure),
+    )
+    assert "picture" not in outcome.entry
+    sources, output = find_sources([str(tmp_path / "photos")]).sources, OutputSettings(tmp_path / "out", crops=True)
+    (outcome,) = infer(detector, sources, DetectSettings(THRESHOLDS), output, weights="bright.onnx")
+    assert len(list((tmp_path / "out" / "crops").rglob("*.jpg"))) == len(outcome.entry["objects"]) > 0
     assert json.loads((tmp_path / "out" / "detections.json").read_text())["images"] == [outcome.entry]
 
 

@@ -158,6 +158,23 @@ def test_a_video_that_ends_early(detector: Detector, clip: Path, tmp_path: Path)
     assert len(frames(tmp_path / "out" / "clip.mp4")) == len(sound)
 
 
+def test_what_a_shortened_video_hides_is_not_missing(clip: Path, tmp_path: Path) -> None:
+    """Cut without decoding: what is before the first picture that is shown stays, as the next ones depend on it."""
+    cut, hidden, first = tmp_path / "cut.mp4", 7, {"movflags": "faststart"}  # with its index in front
+    with av.open(str(clip)) as whole, av.open(str(cut), "w", options=first) as part:
+        stream = whole.streams.video[0]
+        copied = part.add_stream_from_template(stream)
+        begin = int(hidden / RATE / stream.time_base)
+        for packet in whole.demux(stream):
+            if packet.dts is not None:
+                packet.pts, packet.dts, packet.stream = packet.pts - begin, packet.dts - begin, copied
+                part.mux(packet)
+    assert abs(len(frames(cut)) - (FRAMES - hidden)) <= 1
+    cut.write_bytes(cut.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"ends early, after \d+ of 1\d frames; copy it again"):
+        frames(cut)
+
+
 def test_a_cut_file_whose_header_has_no_number_of_frames(clip: Path, tmp_path: Path) -> None:
     """Matroska's header has the length, perhaps of a video that does not begin at 0."""
     for name, begin in (("whole.mkv", 0), ("late.mkv", 300)):

@@ -32,7 +32,7 @@ from rtmdet.data.formats.labeled_image import (
     ellipse,
     rotated_box,
 )
-from rtmdet.data.formats.xml_file import parse_number, read_xml, root_tag
+from rtmdet.data.formats.xml_file import parse_number, read_xml, root_tag, xml_text
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.split_names import by_split, group_files, only_file, unused_remark
 
@@ -200,7 +200,7 @@ def cvat_begin(names: Sequence[str]) -> str:
 def cvat_image(image: CocoImage, annotations: Sequence[CocoAnnotation], names: Mapping[int, str]) -> str:
     """The entry of one image, with its boxes."""
     sides = {"width": str(image["width"]), "height": str(image["height"])}
-    entry = Element("image", {"id": str(image["id"] - 1), "name": image["file_name"], **sides})
+    entry = Element("image", {"id": str(image["id"] - 1), "name": xml_text(image["file_name"]), **sides})
     for annotation in annotations:
         x, y, width, height = annotation["bbox"]
         corners = zip(("xtl", "ytl", "xbr", "ybr"), (x, y, x + width, y + height), strict=True)

@@ -29,7 +29,7 @@ from rtmdet.data.formats.labeled_image import (
     rotated_box,
 )
 from rtmdet.data.formats.voc_lists import LISTS, find_lists, find_unlisted, join_years, read_list
-from rtmdet.data.formats.xml_file import parse_number, read_xml, root_tag
+from rtmdet.data.formats.xml_file import parse_number, read_xml, root_tag, xml_text
 
 
 def find_voc(path: Path, images: Path | None) -> FoundSplits | None:
@@ -206,7 +206,7 @@ def _path(out: Path, stem: str) -> Path:
 
 def _add(parent: Element, texts: Mapping[str, object]) -> None:
     for tag, text in texts.items():
-        SubElement(parent, tag).text = str(text)
+        SubElement(parent, tag).text = xml_text(str(text))
 
 
 def _pixels(start: float, length: float, size: int) -> tuple[int, int]:

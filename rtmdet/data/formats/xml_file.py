@@ -1,5 +1,6 @@
 """XML files: read with a one-line error for every fault, by a parser that expands no entities and loads nothing."""
 
+import re
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
@@ -7,6 +8,8 @@ from xml.parsers import expat
 from rtmdet.core.errors import InputError
 from rtmdet.core.whole_file import decode_text, read_whole
 from rtmdet.data.coco.file import is_number
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def read_xml(path: Path) -> Element:
@@ -62,6 +65,11 @@ def root_tag(path: Path) -> str | None:
         return read_xml(path).tag
     except InputError:
         return None
+
+
+def xml_text(text: str) -> str:
+    """A text without the characters that XML cannot hold, as names of files may have: each becomes a ?."""
+    return _NOT_XML.sub("?", text)
 
 
 def parse_number(text: str | None) -> float | None:
