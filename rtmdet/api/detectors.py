@@ -123,10 +123,8 @@ def export(
     300 training images: those of the run or of `data`, or any of the folder `calibrate`. It needs annotated images: a
     file whose AP is more than `max_drop` below the network's is named "unverified". Raises InputError.
     """
-    if not int8 and (calibrate is not None or max_drop != LARGEST_DROP):
-        raise InputError("calibrate and max_drop are for int8 files: add int8 (--int8), or leave them out")
-    if not nms and (nms_iou is not None or nms_score != NMS_SCORE):
-        raise InputError("nms_score and nms_iou are those of NMS in the file: add nms (--nms), or leave them out")
+    _check_options("int8", int8, calibrate=calibrate is not None, max_drop=max_drop != LARGEST_DROP)
+    _check_options("nms", nms, nms_score=nms_score != NMS_SCORE, nms_iou=nms_iou is not None)
     check_formats(formats, plain=not (half or nms or fixed is not None))
     check_folder(path_or_none(out))
     whole, network = _whole_and_merged(detector, size, classes, input_size)
@@ -146,6 +144,13 @@ def export(
     check_int8(formats, chosen, half=half, most_drop=max_drop)
     calibration = choose_calibration_images(network, weights, **own, folder=path_or_none(calibrate))
     return add_int8(job, export_detector(job, formats), calibration, most_drop=max_drop)
+
+
+def _check_options(kind: str, wanted: bool, **given: bool) -> None:
+    """Raise InputError for options that are given, but are for another kind of file than the wanted one."""
+    for name, is_given in given.items():
+        if is_given and not wanted:
+            raise InputError(f"{name}: it is for files with {kind}: add {kind} (--{kind}), or leave it out")
 
 
 def _whole_and_merged(

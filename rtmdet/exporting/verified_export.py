@@ -94,7 +94,8 @@ def check_stem(stem: Path, formats: Sequence[str], weights: Path | None) -> None
     with suppress(InputError):  # none, or damaged
         earlier = read_json(_results_path(stem))
     other = earlier.get("weights") if isinstance(earlier, dict) else None
-    if isinstance(other, str) and Path(other).exists() and not weights.samefile(other):
+    replaced = any(target.exists() for target in targets)
+    if replaced and isinstance(other, str) and Path(other).exists() and not weights.samefile(other):
         raise InputError(
             f"{stem.parent}: its {stem.name}.* files are those of {other}, and would be replaced: choose another "
             "folder (--out)"

@@ -22,7 +22,7 @@ from rtmdet.weights.checkpoint import has_checkpoint
 ORIGIN = "data/origin.json"  # the data set that a run was started on
 FILES = (
     CONFIG, "log.jsonl", "train.csv", "val.csv", "curves.png", "f1.png", "samples.png", "data/train.json",
-    "data/val.json",
+    "data/val.json", "data/digests.json", ORIGIN, "warnings.txt", "epoch_*.pth",
 )  # fmt: skip
 LOCK = ".lock"
 WAIT = 10.0  # seconds for a run that is ending
@@ -32,8 +32,8 @@ WAIT = 10.0  # seconds for a run that is ending
 def claim_folder(folder: Path, *, new: bool) -> Iterator[None]:
     """Create the run's folder and keep other runs out of it. Raises InputError if one is going on there.
 
-    For a `new` run also if it holds one. The main process does this for all. A folder that is empty in the end is
-    removed.
+    For a `new` run also if it holds one. The main process does this for all. A new folder that is empty in the end
+    is removed.
     """
     if new and is_main_process():
         check_unused(folder)
@@ -49,7 +49,7 @@ def claim_folder(folder: Path, *, new: bool) -> Iterator[None]:
     finally:
         unlock_file(folder / LOCK, file)
         with suppress(OSError):  # it holds the run
-            for path in new_folders or [folder]:
+            for path in new_folders:
                 path.rmdir()
 
 
@@ -100,7 +100,7 @@ def check_unused(folder: Path) -> None:
     """Raise InputError for a folder that holds a run, or the user's own files by the names of a run's."""
     if holds_run(folder):
         raise InputError(f"{folder} already holds a run: continue it with --resume, or choose another --output")
-    found = [path for path in (folder / name for name in FILES) if path.exists()]
+    found = [path for pattern in FILES for path in folder.glob(pattern)]
     if found and not _was_started(folder):
         raise InputError(
             f"{found[0]}: a run would replace this file, which no run has written: choose another --output"
@@ -124,9 +124,9 @@ def keep_origin(folder: Path, data: Path, images: Path | None) -> None:
 
 def _was_started(folder: Path) -> bool:
     """Whether a folder without checkpoints is that of a run that ended before the first one."""
-    if (folder / ORIGIN).exists():
-        return True
     try:
+        if origin_of(folder) is not None:
+            return True
         return stored_text(load_config(folder / CONFIG)).encode() == (folder / CONFIG).read_bytes()
     except (InputError, OSError):
         return False
@@ -150,6 +150,8 @@ def run_beside(folder: Path) -> Path | None:
 def without_checkpoint(folder: Path, meant: Path | None) -> str:
     """The text that a folder has no checkpoint; `meant` is the run that may be meant."""
     text = f"{with_own_name(folder)} holds no checkpoint to resume from"
+    if any(map(has_checkpoint, folder.glob("fold_*"))):
+        return f"{text} but those of --folds (repeat their command with --resume)"
     return text if meant is None else f"{text} (did you mean {meant}?)"
 
 

@@ -23,22 +23,25 @@ from rtmdet.runs.build import open_split
 from rtmdet.runs.folder import check_unclaimed, holds_run
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.settings.own_data import OwnData, choose_classes, resumed_configuration
-from rtmdet.runs.settings.own_splits import SPLIT_SEED, open_own_data, prepare_to_split
+from rtmdet.runs.settings.own_splits import SPLIT_SEED, labeled_images, open_own_data, prepare_to_split
 from rtmdet.runs.time.limit import TimedRun, TimeLimit, settings_of_first_fold
 from rtmdet.viz.score_curves import draw_score_curves
 
 
-def cross_validate(
-    options: RunOptions, train: Callable[[Config, TimedRun | None], Path], limit: TimeLimit | None
-) -> None:
+def cross_validate(options: RunOptions, train: Callable[..., Path], limit: TimeLimit | None) -> None:
     """Train K times on all folds except one; print and save the metrics of the pooled detections.
 
+    `train` is `train_run`, with callbacks and without an estimate of the time.
     With a `limit` the first run is fitted to its part of the time, and the others get the same length. The pooled
     detections and the ground truth are written into the folder of the runs, for rtmdet compare. Raises InputError if
     the folds cannot be made, or the folder holds other runs.
     """
     if options.data is None:
         raise InputError("--folds works with --data only: a configuration names its own splits")
+    if holds_run(options.folder):
+        raise InputError(
+            f"{options.folder} holds a run, whose files those of --folds would replace: choose another --output"
+        )
     source = open_own_data(options.data_set, options.images)
     whole = source.splits["train"]
     if "val" in source.splits:
@@ -48,6 +51,11 @@ def cross_validate(
     classes = choose_classes(options, whole)  # from all images, so that labels are the same in every fold
     assert options.folds is not None, "checked by the caller"
     parts = fold_coco(whole.coco, options.folds, SPLIT_SEED, prepare_to_split(whole))
+    labeled = labeled_images(whole)
+    if not all(labeled_images(Split(part, whole.images)) for part in parts):
+        raise InputError(
+            f"--folds {options.folds}: expected images with objects in each fold, found {labeled} in all"
+        )
     pooled: CocoEvaluator | None = None
     precisions = []
     measured: dict[str, Choice] = {}  # in the first fold, reused in the others
@@ -64,7 +72,7 @@ def cross_validate(
             check_unclaimed(folder)
             data = OwnData(options, learned, Split(part, whole.images), folder, classes, measured)
             config, timed = first_configuration(data, limit, number=number, runs=len(parts))
-        found, category_ids = detect_fold(config, train(config, timed))
+        found, category_ids = detect_fold(config, train(config, timed, resume=holds_run(folder)))
         precisions.append(found.evaluate().ap)
         pooled = pooled or CocoEvaluator(index_coco(whole.coco), category_ids, config.evaluation.backend)
         for image, rows in found.rows.items():
@@ -76,11 +84,8 @@ def cross_validate(
     say(f"all {len(whole.coco['images'])} images, each measured by the run that was not trained on it:")
     say(format_metrics(metrics))
     say(describe_interval(metrics, matches))
-    defined = [ap for ap in precisions if ap >= 0]  # a fold may have no objects
     text = f"AP of the folds, each with its last.pth: {', '.join(map(metric_text, precisions))}"
-    if len(defined) > 1:
-        text += f"; mean {mean(defined):.3f}, standard deviation {stdev(defined):.3f}"
-    say(text)
+    say(f"{text}; mean {mean(precisions):.3f}, standard deviation {stdev(precisions):.3f}")
     save_pooled(pooled, metrics, options.folder)
 
 
@@ -88,12 +93,10 @@ def first_configuration(
     data: OwnData, limit: TimeLimit | None, *, number: int, runs: int
 ) -> tuple[Config, TimedRun | None]:
     """The configuration that run `number` starts with; the first one is also fitted to the time limit."""
-    if limit is None:
-        return data.configure(), None
     first = data.options.folder / "fold_1"
-    if number > 1 or holds_run(first):
+    if number > 1 or holds_run(first):  # which may have been begun with a limit
         return data.configure(settings_of_first_fold(first)), None
-    return data.configure(), TimedRun(limit, data.options, data, runs)
+    return data.configure(), None if limit is None else TimedRun(limit, data.options, data, runs)
 
 
 def check_same_images(folder: Path, learned: Split, part: CocoFile) -> None:

@@ -44,13 +44,13 @@ from rtmdet.runs.folds import cross_validate
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.provenance import describe_resumed
 from rtmdet.runs.sample_sheet import write_samples
-from rtmdet.runs.settings.own_data import NO_WEIGHTS, OwnData, check_keys, resumed_configuration
+from rtmdet.runs.settings.own_data import NO_WEIGHTS, OwnData, check_keys, resumed_configuration, with_first_weights
 from rtmdet.runs.settings.own_splits import report_changes
 from rtmdet.runs.time.estimate import Course, DurationEstimate
 from rtmdet.runs.time.limit import TimedRun, TimeLimit, time_limit
 from rtmdet.runs.validation import choice_cost, detection_size, inputs_per_image
 from rtmdet.runs.weights_file import forget_weights, read_first_weights
-from rtmdet.training.engine import Trainer
+from rtmdet.training.engine import Trainer, kept_best
 from rtmdet.training.interruption import Interrupted
 from rtmdet.training.log import Row, RunLog, read_log
 from rtmdet.training.progress_bar import TrainingBar
@@ -71,7 +71,7 @@ def run_training(options: RunOptions, callbacks: Sequence[Callback] = ()) -> Pat
     StoppedByAnother in all processes of torchrun except the one that reports why.
     """
     if options.folds is not None:
-        train_fold = partial(train_run, resume=options.resume, callbacks=callbacks, estimated=False)
+        train_fold = partial(train_run, callbacks=callbacks, estimated=False)
         cross_validate(options, train_fold, time_limit(options))
         return options.folder
     data: OwnData | None = None
@@ -163,10 +163,8 @@ def train_run(
     resumed = resume and has_checkpoint(folder)
     device = training_device(config.train.device)
     with process_group(device), told_once(), claim_folder(folder, new=not resume):
-        if config.train.tensorboard:
-            writer_of_tensorboard()  # before any work
-        torch.manual_seed(config.train.seed)
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
+        config = with_first_weights(config, folder) if resumed else config
+        prepare_process(config)
         train_data, val_data = open_data(config, resumed=resumed)
         opened = time.monotonic()
         trainer = build_trainer(config, train_data, val_data, device, resumed=resumed)
@@ -202,6 +200,14 @@ def train_run(
         report_outcome(trainer, config)
         gather(None)
     return folder
+
+
+def prepare_process(config: Config) -> None:
+    """Set what is global in this process. Raises InputError, before any work, if a package is missing."""
+    if config.train.tensorboard:
+        writer_of_tensorboard()
+    torch.manual_seed(config.train.seed)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = config.train.tf32
 
 
 @contextmanager
@@ -291,6 +297,8 @@ def resume_newest(trainer: Trainer, folder: Path) -> None:
     if changed:
         say(f"settings that differ from the checkpoint's: {', '.join(changed)}")
     say(f"resumed after epoch {done} of {epochs}, iteration {trainer.iteration}")
+    if (kept := kept_best(folder, before)).exists():
+        say(f"{kept}: the best weights before, measured at another input size than the next ones")
 
 
 def check_same_iteration(trainer: Trainer) -> None:
@@ -343,7 +351,9 @@ def describe_outcome(rows: Iterable[Row], folder: Path, input_size: tuple[int, i
     """
     # best.pth is the maximum of several validations on the same images, so its AP is biased upward; that of the last
     # epoch, which `train` always validates, is not.
-    values = [float(row["AP"]) for row in rows if row["kind"] == "val"]
+    measured = [row for row in rows if row["kind"] == "val"]
+    sizes = [(row.get("input_height"), row.get("input_width")) for row in measured]
+    values = [float(row["AP"]) for row, size in zip(measured, sizes, strict=True) if size == sizes[-1]]
     last_file, best_file = newest_file(folder), folder / "best.pth"
     if not values:
         return f"no validation in the log of this run; weights: {last_file}"
@@ -352,7 +362,7 @@ def describe_outcome(rows: Iterable[Row], folder: Path, input_size: tuple[int, i
         return f"AP undefined: the validation images contain no objects; weights: {last_file}"
     if input_size is not None:
         text = f"AP of the last epoch {last:.3f} at {size_text(input_size)} ({last_file})"
-        return text + ("; earlier validations used the training size" if len(values) > 1 else "")
+        return text + ("; earlier validations used other sizes" if len(values) < len(sizes) else "")
     if len(values) == 1:
         return f"AP {last:.3f} after the last epoch ({last_file})"
     if last == best:

@@ -62,6 +62,11 @@ class Plan:
         return dense or epoch % self.validate_every == 0 or epoch == self.epochs
 
 
+def kept_best(folder: Path, finished: CheckpointMeta) -> Path:
+    """What best.pth of a finished run is called where a longer one begins to choose its own."""
+    return folder / f"best_of_{finished.epoch}_epochs.pth"
+
+
 @dataclass(eq=False, repr=False)
 class Trainer:
     """Trains `model` in place.
@@ -282,6 +287,9 @@ class Trainer:
             self._detect_at(meta.facts.input_size)
         elif meta.facts.input_size != self.meta.facts.input_size:  # of a finished run: its AP is not comparable
             self.best_ap, self.validations_since_best = -math.inf, 0
+            best, kept = self.folder / "best.pth", kept_best(self.folder, meta)
+            if is_main_process() and best.exists() and not kept.exists():
+                best.replace(kept)
         return meta
 
     def _make_step(self, batches: Sequence[Batch], rate: float) -> StepLosses:

@@ -22,7 +22,7 @@ from rtmdet.models.zoo import SIZES
 from rtmdet.weights.checkpoint import is_ours, parse_meta
 from rtmdet.weights.inference_settings import read_inference_settings
 from rtmdet.weights.mmyolo import as_in_mmdet
-from rtmdet.weights.network_size import changed_layers, find_size
+from rtmdet.weights.network_size import changed_layers, find_size, is_counter
 from rtmdet.weights.openmmlab import (
     ROOTS,
     check_class_names,
@@ -214,8 +214,9 @@ def load_weights(model: RTMDet, weights: LoadedWeights) -> LoadReport:
 
 def fitting_tensors(model: RTMDet, weights: LoadedWeights) -> dict[str, Tensor]:
     """The tensors that `load_weights` copies into a model, which may be one of shapes alone. Raises InputError."""
-    expected = model.state_dict(keep_vars=True)
     found = {name: t for name, t in weights.tensors.items() if not name.startswith("data_preprocessor.")}
+    state = model.state_dict(keep_vars=True)
+    expected = {name: t for name, t in state.items() if name in found or not is_counter(name)}
     if weights.backbone_only:
         expected = {name: t for name, t in expected.items() if name.startswith("backbone.")}
         found = {name: t for name, t in found.items() if not name.startswith("head.")}

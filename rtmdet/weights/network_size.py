@@ -14,16 +14,22 @@ from rtmdet.models.zoo import COSTS, SIZES
 STEM = "backbone.stem.2.conv.weight"  # as many output channels as the stem, by which the sizes differ
 
 
+def is_counter(name: str) -> bool:
+    """Whether a tensor is the number of batches that a norm has seen: nothing uses it, and some files lack it."""
+    return name.endswith(".num_batches_tracked")
+
+
 def find_size(tensors: Mapping[str, Tensor]) -> str | None:
     """The published size whose backbone has exactly these shapes; None if there is none."""
-    found = {name: t.shape for name, t in tensors.items() if name.startswith("backbone.")}
+    found = {name: t.shape for name, t in tensors.items() if name.startswith("backbone.") and not is_counter(name)}
     stem = found.get(STEM)
     for name, size in SIZES.items():
         if not stem or stem[0] != scaled_channels(size.widen)[0]:
             continue  # the width distinguishes the sizes, so not all need to be built
         with outlines():
             backbone = CSPNeXt(size.deepen, size.widen, depthwise=size.depthwise)
-        if found == {f"backbone.{key}": t.shape for key, t in backbone.state_dict().items()}:
+        own = {f"backbone.{key}": t.shape for key, t in backbone.state_dict().items() if not is_counter(key)}
+        if found == own:
             return name
     return None
 

@@ -11,6 +11,8 @@ import torch
 from rtmdet.config.file import load_config
 from rtmdet.core.facts import ModelFacts
 from rtmdet.models.rtmdet import build_rtmdet
+from rtmdet.runs.options import RunOptions
+from rtmdet.runs.settings.own_data import OwnData
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import read_checkpoint
 
@@ -139,6 +141,9 @@ def test_a_timm_backbone_from_a_file_needs_no_other_weights(
     (tmp_path / "w.pth").unlink()
     resumed = command("train", *words, *given, "--set", "model.size=nano", "--resume", "--set", "train.epochs=2")
     assert resumed.returncode == 0, resumed.stderr
+    options = RunOptions(data=dataset, weights=str(run / "last.pth"), overrides=("data.input_size=64",))
+    begun = OwnData.open(options, tmp_path / "next").configure().model
+    assert (str(begun.backbone).partition(".")[0], begun.size) == (f"timm/{MODEL}", "nano"), "of the weights"
 
 
 @pytest.mark.parametrize(

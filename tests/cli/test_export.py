@@ -160,7 +160,7 @@ def test_from_python(checkpoint: Path, dataset: Path, tmp_path: Path) -> None:
     assert files[0].ap is None
     merged = rtmdet.Detector(checkpoint, device="cpu")
     with pytest.raises(rtmdet.InputError, match="batch norms of this detector are merged: open it with fold=False"):
-        merged.export(["safetensors"], images=dataset / "val" / "images", out=tmp_path)
+        merged.export(["safetensors"], images=dataset / "val" / "images", out=tmp_path / "merged")
     model, facts = build_rtmdet("nano", 1, backbone="timm/resnet18"), ModelFacts(("a",), (64, 64), size="nano")
     rtmdet.Detector.from_model(model, replace(facts, backbone="timm/resnet18"), "cpu").save(tmp_path / "timm.pth")
     with pytest.raises(rtmdet.InputError, match="batch norms of this detector are merged: open it with fold=False"):

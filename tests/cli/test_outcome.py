@@ -39,6 +39,21 @@ def test_the_last_ap_is_beside_the_best(precisions: tuple[float, ...], line: str
     assert describe_outcome([{"kind": "train", "epoch": 1}, *validations(*precisions)], RUN) == line
 
 
+def sized(row: Row, side: int) -> Row:
+    return {**row, "input_height": side, "input_width": side}
+
+
+def test_only_validations_at_one_size_compare() -> None:
+    """Of a run that was prolonged: it had chosen another size for its last validation."""
+    first, second, third = validations(0.5, 0.7, 0.6)
+    rows = [sized(first, 64), sized(second, 128), sized(third, 64)]
+    assert describe_outcome(rows, RUN).endswith("the best of 2 validations")
+    at_128 = describe_outcome([sized(first, 64), sized(second, 128)], RUN, (128, 128))
+    text = f"AP of the last epoch 0.700 at 128 x 128 pixels ({RUN / 'last.pth'})"
+    assert at_128 == f"{text}; earlier validations used other sizes"
+    assert ";" not in describe_outcome([sized(first, 128), sized(second, 128)], RUN, (128, 128))
+
+
 def test_a_run_that_ends_below_its_best_says_so(tmp_path: Path) -> None:
     """A real loop: best.pth is of the second epoch, last.pth of the fourth."""
     scores = iter([0.1, 0.4, 0.2, 0.3])

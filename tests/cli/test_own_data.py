@@ -14,6 +14,7 @@ from rtmdet.runs.options import RunOptions
 from rtmdet.runs.settings.own_splits import open_own_data, print_remarks
 
 Command = Callable[..., CompletedProcess[str]]
+Finished = tuple[Path, CompletedProcess[str]]
 QUICK = ("data.input_size=[64, 64]", "train.epochs=1", "data.workers=0", "train.device=cpu")
 
 
@@ -222,6 +223,13 @@ def test_keep_classes_goes_on_with_the_old_ones_and_adds_the_new(
     assert load_config(tmp_path / "runs/two/config.yaml").data.classes == ("balloon", "apple")
 
 
+def test_keep_classes_and_a_list_of_them_contradict(command: Command, dataset: Path, words: list[str]) -> None:
+    result = command("train", "--data", dataset, "--keep-classes", "--set", "data.classes=[balloon]", *words)
+    assert (result.returncode, result.stderr) == (
+        2, "error: --keep-classes and --set data.classes: expected one of them\n",
+    )  # fmt: skip
+
+
 def test_keep_classes_wants_objects_of_every_old_class(command: Command, dataset: Path, words: list[str]) -> None:
     content = json.loads((dataset / "train" / "annotations.json").read_text())
     content["categories"] = [{"id": 1, "name": "apple"}]
@@ -274,9 +282,40 @@ def test_folds_measure_every_image_once(
     assert (run / "fold_1" / "data" / "val.json").read_text() == before
     again = command("train", "--data", scarce, "--folds", 3, "--resume", *words)
     assert again.stdout.splitlines()[-2] == last
+    assert "warning" not in again.stdout + again.stderr
+    shutil.rmtree(run / "fold_3")  # as if the program had been killed before
+    again = command("train", "--data", scarce, "--folds", 3, "--resume", *words)
+    assert again.returncode == 0, again.stderr
+    assert "holds no checkpoint" not in again.stdout
+    refused = command("train", "--resume", run)
+    assert "holds no checkpoint to resume from but those of --folds (repeat their command with" in refused.stderr
     too_long = "w" * 300  # for the name of a file
     again = command("train", "--data", scarce, "--folds", 3, "--resume", *words, "--weights", too_long)
     assert again.stdout.count(f"the weights {too_long} are not used: the run was begun with") == 3
+
+
+def test_a_fold_without_objects_is_refused_before_the_first_run(
+    command: Command, dataset: Path, words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "few").mkdir()
+    content = json.loads((dataset / "train" / "annotations.json").read_text())
+    labeled = {image["id"] for image in content["images"][:2]}
+    content["annotations"] = [one for one in content["annotations"] if one["image_id"] in labeled]
+    (tmp_path / "few" / "annotations.json").write_text(json.dumps(content))
+    (tmp_path / "few" / "images").symlink_to(dataset / "train" / "images")
+    result = command("train", "--data", tmp_path / "few", "--folds", 3, *words)
+    assert result.returncode == 2
+    assert "--folds 3: expected images with objects in each fold, found 2 in all" in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_folds_do_not_go_into_a_run(finished: Finished, command: Command, dataset: Path, words: list[str]) -> None:
+    run = finished[0] / "run"
+    before = (run / "f1.png").read_bytes()
+    result = command("train", "--data", dataset / "train", "--folds", 2, "--output", run, *words)
+    assert result.returncode == 2
+    assert f"{run} holds a run, whose" in result.stderr
+    assert (run / "f1.png").read_bytes() == before
 
 
 @pytest.mark.parametrize("folds", [0, 1, 7])
@@ -284,6 +323,20 @@ def test_folds_that_cannot_be_made_are_refused(command: Command, dataset: Path, 
     result = command("train", "--data", dataset / "train", "--folds", folds, *words)
     assert result.returncode == 2
     assert f"--folds {folds}: expected 2 to 6, one per image at most" in result.stderr
+
+
+def test_other_images_than_those_of_the_run_are_refused(
+    command: Command, dataset: Path, words: list[str], tmp_path: Path
+) -> None:
+    file, images = dataset / "train" / "annotations.json", dataset / "train" / "images"
+    assert command("train", "--data", file, "--images", images, "--output", "run", *words).returncode == 0
+    (tmp_path / "others").mkdir()
+    again = ("train", "--data", file, "--output", "run", "--resume", *words)
+    result = command(*again, "--images", tmp_path / "others")
+    assert result.returncode == 2
+    assert f"--images {tmp_path / 'others'}: the run in run was begun with {images}: leave it out" in result.stderr
+    for same in ((), ("--images", images)):
+        assert command(*again, *same).returncode == 0
 
 
 def test_settings_in_quotes_mean_the_same() -> None:

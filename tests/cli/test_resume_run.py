@@ -1,5 +1,6 @@
 """`train --resume RUN`: a run is continued by the name of its folder alone."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 import rtmdet
 from rtmdet.cli.parser import build_parser
+from rtmdet.config.file import load_config
 from rtmdet.core.errors import InputError
 from rtmdet.runs.options import run_to_resume
 from rtmdet.runs.train import report_beginning
@@ -43,6 +45,19 @@ def test_a_run_is_prolonged_in_its_own_folder(run: Path, command: Command) -> No
     assert "\nresumed after epoch 2 of 3, iteration 6\n" in result.stdout
     assert f"\ncurves: {run / 'curves.png'}\n" in result.stdout
     assert read_checkpoint(run / "last.pth").epoch == 3
+
+
+def test_what_only_the_beginning_uses_is_not_applied_and_not_stored(run: Path, command: Command) -> None:
+    before = load_config(run / "config.yaml").model
+    given = ("--weights", run / "best.pth", "--set", "model.norm_statistics=recalibrate")
+    result = command("train", "--config", run / "config.yaml", "--resume", "--epochs", 3, *given)
+    assert (result.returncode, result.stderr) == (0, "")
+    unused = f"the weights {run / 'best.pth'} are not used: the run was begun with {before.weights or 'none'} and"
+    assert unused in result.stdout
+    assert "model.norm_statistics=recalibrate is not applied: it is for the beginning of a run" in result.stdout
+    assert "train.epochs 2 -> 3" in result.stdout
+    assert not re.search("settings that differ.*model", result.stdout)
+    assert load_config(run / "config.yaml").model == before
 
 
 def test_in_python_too(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

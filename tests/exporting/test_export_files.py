@@ -156,8 +156,8 @@ def test_options_that_a_format_cannot_have_fail_before_the_work(weights: Path, p
     for options, words in (
         ({"formats": ["onnx", "safetensors"], "nms": True}, "safetensors holds the weights alone"),
         ({"fixed": 0}, "a fixed batch of 0 images"),
-        ({"max_drop": 0.1}, "calibrate and max_drop are for int8 files"),
-        ({"calibrate": photos}, "calibrate and max_drop are for int8 files"),
+        ({"max_drop": 0.1}, "max_drop: it is for files with int8: add int8"),
+        ({"calibrate": photos}, "calibrate: it is for files with int8: add int8"),
     ):
         with pytest.raises(InputError, match=words):
             rtmdet.export(weights, images=photos, out=tmp_path / "out", **options)

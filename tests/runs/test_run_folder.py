@@ -68,13 +68,24 @@ def test_a_folder_in_which_nothing_began_is_removed(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "train.csv", "data/train.json"])
+@pytest.mark.usefixtures("system")
+def test_an_empty_folder_of_the_user_stays(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no weights"), claim_folder(tmp_path, new=True):
+        raise InputError("no weights")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "train.csv", "data/train.json", "data/origin.json", "warnings.txt", "epoch_0001.pth"]
+)
 def test_files_that_no_run_has_written_are_not_replaced(tmp_path: Path, name: str) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / name).write_text("{}")
     with pytest.raises(InputError, match=f"{name}: a run would replace this file, which no run has written"):
         check_unused(tmp_path)
-    (tmp_path / "data" / "origin.json").write_text('"data"')  # a run that ended before its first checkpoint
+    (tmp_path / "data" / "origin.json").write_text(
+        '{"data": "photos"}'
+    )  # a run that ended before its first checkpoint
     check_unused(tmp_path)
 
 

@@ -168,9 +168,11 @@ def test_the_size_of_detection_is_chosen_once_before_the_last_validation(tmp_pat
     finished.resume(tmp_path / "last.pth")
     assert (finished.meta.facts.input_size, finished.best_ap) == ((96, 128), trainer.best_ap)
     longer = make_trainer(tmp_path, plan=replace(PLAN, epochs=4), evaluate=lambda _: metrics(0.1), meta=meta)
+    before = (tmp_path / "best.pth").read_bytes()
     longer.resume(tmp_path / "last.pth")
     longer.run()
     assert longer.best_ap == 0.1, "AP at another size does not compare"
+    assert (tmp_path / "best_of_3_epochs.pth").read_bytes() == before
     assert read_checkpoint(tmp_path / "last.pth").input_size == META.facts.input_size, "of a run that chooses none"
 
 

@@ -47,8 +47,9 @@ def check_sizes(dataset: CocoDataset) -> None:
 
 def check_labels(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
     """Pass the ground truth through encoding, decoding and evaluation; returns its AP. Raises InputError."""
-    images = [target_of(dataset, index) for index in range(min(IMAGES, len(dataset)))]
-    index = index_of(dataset, [meta for meta, _ in images], most=BOXES)
+    most = min(BOXES, math.prod(level_sizes(input_size)[0]))  # each needs a prior of its own
+    images = [target_of(dataset, index, most) for index in range(min(IMAGES, len(dataset)))]
+    index = index_of(dataset, [meta for meta, _ in images], most=most)
     ap = ground_truth_ap(index, dataset.category_ids, images[rank() :: world_size()], input_size)
     if -1 < ap < USABLE:
         raise InputError(
@@ -63,10 +64,10 @@ def check_labels(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
     return ap
 
 
-def target_of(dataset: CocoDataset, index: int) -> tuple[ImageMeta, Target]:
-    """The ground truth of an image in its own pixels, at most the first BOXES objects."""
+def target_of(dataset: CocoDataset, index: int, most: int) -> tuple[ImageMeta, Target]:
+    """The ground truth of an image in its own pixels, the first objects, at most `most`."""
     meta, truth = dataset.truth(index)
-    return meta, Target(torch.from_numpy(truth.boxes[:BOXES]), torch.from_numpy(truth.labels[:BOXES]))
+    return meta, Target(torch.from_numpy(truth.boxes[:most]), torch.from_numpy(truth.labels[:most]))
 
 
 def index_of(dataset: CocoDataset, metas: Sequence[ImageMeta], most: int | None = None) -> COCO:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from rtmdet.config.file import parse_config
+from rtmdet.config.file import load_config, parse_config
 from rtmdet.config.recipe import Choice, choose_recipe
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say
@@ -33,25 +33,33 @@ NO_WEIGHTS = "none"
 PLACEHOLDER = "data: {train: {annotations: '-', images: '-'}, val: {annotations: '-', images: '-'}}"
 NULLS = ("", NO_WEIGHTS, "null", "~")
 INPUT_SIZE, RESIZE_RANGE = "data.input_size", "augmentation.resize_range"
-NORM_STATISTICS = "model.norm_statistics"
+NORM_STATISTICS, RECALIBRATE = "model.norm_statistics", "recalibrate"
 MEASURED = (INPUT_SIZE, RESIZE_RANGE, NORM_STATISTICS)  # without trained neck and head the input size alone
 
 
 def resumed_configuration(options: RunOptions, folder: Path) -> Config:
     """The configuration of the run in `folder`, with new settings. Raises InputError if it is not to be resumed."""
     check_resumable(options, folder)
-    report_unused_weights(options, load_run(folder).model.weights)
-    return load_run(folder, options.overrides)
+    weights = [] if options.weights is None else [f"{WEIGHTS}={json.dumps(initial_weights(options))}"]
+    return load_run(folder, [*weights, *options.overrides])
 
 
-def report_unused_weights(options: RunOptions, begun_with: str | None) -> None:
-    """Print if the weights that are given are not those that a resumed run was begun with."""
-    given = initial_weights(options)
-    if (options.weights is not None or WEIGHTS in options.given) and _place(given) != _place(begun_with):
+def with_first_weights(config: Config, folder: Path) -> Config:
+    """The configuration of a resumed run with the weights that it was begun with; prints which ones are not used."""
+    if not (folder / CONFIG).exists():
+        return config
+    begun, given = load_config(folder / CONFIG).model, config.model
+    if _place(given.weights) != _place(begun.weights):
         say(
-            f"the weights {given or NO_WEIGHTS} are not used: the run was begun with {begun_with or NO_WEIGHTS} and "
-            "continues from its checkpoint; for other weights choose another --output"
+            f"the weights {given.weights or NO_WEIGHTS} are not used: the run was begun with "
+            f"{begun.weights or NO_WEIGHTS} and continues from its checkpoint; for other weights choose another "
+            "--output"
         )
+    kept = {name: getattr(begun, name) for name in ("weights", "backbone_weights", "backbone_pretrained")}
+    if given.norm_statistics == RECALIBRATE != begun.norm_statistics:
+        say(f"{NORM_STATISTICS}={RECALIBRATE} is not applied: it is for the beginning of a run")
+        kept["norm_statistics"] = begun.norm_statistics
+    return replace(config, model=replace(given, **kept))
 
 
 def _place(weights: str | None) -> str | None:
@@ -108,7 +116,11 @@ class OwnData:
         }
         derived: dict[str, dict[str, object]] = {
             "data": {**paths, "classes": list(self.classes)},
-            "model": {"weights": weights, "size": given.get("model.size") or size_of(found)},
+            "model": {
+                "weights": weights,
+                "size": given.get("model.size") or size_of(found),
+                "backbone": None if found is None else found.facts.backbone or None,
+            },
         }
         overrides = [*options.settings, f"train.output={json.dumps(str(self.folder), ensure_ascii=False)}"]
 
@@ -185,6 +197,11 @@ def check_resumable(options: RunOptions, folder: Path) -> None:
     if not options.resume:
         check_unused(folder)
     origin = origin_of(folder)
+    if options.images is not None and origin is not None and options.images.resolve() != origin[1]:
+        raise InputError(
+            f"--images {options.images}: the run in {folder} was begun with {origin[1] or 'none'}: leave it out, or "
+            "choose another --output"
+        )
     if origin is not None and (begun := origin[0]) != options.data_set.resolve():
         if not begun.exists():
             raise InputError(
@@ -203,6 +220,8 @@ def choose_classes(options: RunOptions, train: Split) -> list[str]:
         return [
             category["name"] for category in sorted(train.coco["categories"], key=lambda category: category["id"])
         ]
+    if "data.classes" in options.given:
+        raise InputError("--keep-classes and --set data.classes: expected one of them")
     weights = initial_weights(options)
     known = None if weights is None else read_weights(weights).classes
     if known is None:

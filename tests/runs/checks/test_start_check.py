@@ -1,13 +1,16 @@
 """What is checked before the first step: each check passes on what is sound and fails on what is not."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
 from rtmdet.core.boxes import grid_priors, level_sizes
 from rtmdet.core.structures import DenseOutputs, ImageMeta, Target
-from rtmdet.data.coco.dataset import index_coco
+from rtmdet.data.coco.dataset import CocoDataset, index_coco
 from rtmdet.models.head import PRIOR_LOGIT
-from rtmdet.runs.checks.label_check import encode, ground_truth_ap, without_prior
+from rtmdet.runs.checks.label_check import check_labels, encode, ground_truth_ap, without_prior
 from rtmdet.runs.checks.start_check import LEAST_SPREAD, expected_loss, finds_nothing, output_spread
 from rtmdet.training.criterion import Criterion
 
@@ -37,6 +40,20 @@ def index(category_ids: tuple[int, ...], size: tuple[int, int] = (150, 200)):
             "categories": [{"id": number, "name": f"class {number}"} for number in category_ids],
         }
     )
+
+
+def test_more_objects_than_a_small_input_has_priors_are_no_fault(tmp_path: Path) -> None:
+    image = {"id": 1, "file_name": "a.png", "width": 640, "height": 320}
+    boxes = [[64 * column, 32 * row, 20, 16] for row in range(10) for column in range(10)]
+    objects = [
+        {"id": number, "image_id": 1, "category_id": 1, "bbox": box, "area": 320, "iscrowd": 0}
+        for number, box in enumerate(boxes, 1)
+    ]
+    file = {"images": [image], "annotations": objects, "categories": [{"id": 1, "name": "dot"}]}
+    (tmp_path / "a.json").write_text(json.dumps(file))
+    (tmp_path / "a.png").touch()
+    dataset = CocoDataset(tmp_path / "a.json", tmp_path, training=False)
+    assert [check_labels(dataset, size) for size in ((320, 640), (64, 64), (32, 64))] == pytest.approx([1, 1, 1])
 
 
 @pytest.mark.parametrize("category_ids", [(1, 2), (0, 1), (90, 17)])
