@@ -47,10 +47,12 @@ def check_formats(formats: Sequence[str], *, plain: bool) -> None:
             f"{others[0]} holds the weights alone, without NMS and of all sizes: leave these options out, or export "
             "it by itself"
         )
+    if set(formats) & {"onnx", "openvino"}:
+        from rtmdet.deploy import onnx_file  # noqa: F401  # first: its extra has all packages
     if "onnx" in formats:
-        from rtmdet.deploy import onnx_backend, onnx_file  # noqa: F401  # also to compare the file
+        from rtmdet.deploy import onnx_backend  # noqa: F401  # to compare the file
     if "openvino" in formats:
-        from rtmdet.deploy import onnx_file, openvino_backend  # noqa: F401
+        from rtmdet.deploy import openvino_backend  # noqa: F401
 
 
 def check_folder(out: Path | None) -> None:

@@ -68,6 +68,7 @@ def write_figure(figure: Figure, path: Path) -> None:
     for text in figure.findobj(Text):
         text.set_fontfamily(_font_families())
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # it is drawn as a square
+        # They are drawn as squares.
+        warnings.filterwarnings("ignore", "Glyph .* missing|Matplotlib currently does not support", UserWarning)
         figure.savefig(picture, format=path.suffix.lower().removeprefix("."), dpi=DOTS_PER_INCH)
     write_whole(path, picture.getvalue(), "picture")
