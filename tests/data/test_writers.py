@@ -141,6 +141,16 @@ def test_labels_may_be_written_beside_the_photos_that_are_there(tmp_path: Path, 
     assert (photos / "a.png").stat().st_size > 0
 
 
+def test_another_photo_of_the_same_name_is_not_replaced(tmp_path: Path, images: Path) -> None:
+    photo = tmp_path / "out" / "JPEGImages" / "deep" / "a.png"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"deep/a\.png is another image than .*images/deep/a\.png and would be lost"):
+        write_voc(sound(), images, tmp_path / "out", "train")
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [photo]
+    assert photo.read_bytes() == b"mine"
+
+
 def test_splits_of_one_data_set_have_the_same_classes(images: Path, tmp_path: Path) -> None:
     write_yolo(sound(), images, tmp_path, "train")
     other = sound()

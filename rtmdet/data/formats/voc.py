@@ -162,13 +162,14 @@ def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
 
     Boxes are clipped to the image; crowd regions become difficult objects, which VOC's evaluation ignores, too.
 
-    Raises InputError if the split or an XML file exists already, and for images that differ only in their suffix:
-    they would share an XML file.
+    Raises InputError if the split, an XML file or another image of the same name exists already, and for images that
+    differ only in their suffix: they would share an XML file.
     """
     stems = label_files.label_names(file)
     taken = [path for path in (out / LISTS / f"{split}.txt", *(_path(out, stem) for stem in stems)) if path.exists()]
     if taken:
         raise InputError(f"{taken[0]} exists already; give another --out or --split")
+    label_files.check_copies(images, file, out / "JPEGImages")
     names = {category["id"]: category["name"] for category in file["categories"]}
     annotations_of = by_image(file["annotations"])
     for image, stem in zip(file["images"], stems, strict=True):
