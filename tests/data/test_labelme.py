@@ -56,6 +56,17 @@ def test_shapes(tmp_path: Path) -> None:
     assert [math.dist(point, (40, 30)) for point in rim] == pytest.approx([5] * len(rim))
 
 
+def test_files_of_one_image_are_joined(tmp_path: Path) -> None:
+    write_labelme(tmp_path, {name: [shape("rectangle", (1, 2), (9, y))] for name, y in (("a", 9), ("b", 8))})
+    (tmp_path / "b.png").unlink()
+    other = tmp_path / "b.json"
+    other.write_text(other.read_text().replace("b.png", "a.png"))
+    converted = convert_labelme(tmp_path)
+    assert converted.remarks == [f"{tmp_path}: images listed again under another id: 1, with their objects joined"]
+    assert [image["file_name"] for image in converted.coco["images"]] == ["a.png"]
+    assert [entry["image_id"] for entry in converted.coco["annotations"]] == [1, 1]
+
+
 def test_difficult_shapes_are_crowds(tmp_path: Path) -> None:
     box = {"label": "dog", "points": [[1, 2], [20, 30]], "shape_type": "rectangle"}
     path = write_labelme(tmp_path, {"a": [box, {**box, "difficult": True}, {**box, "difficult": False}]})

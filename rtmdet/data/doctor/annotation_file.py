@@ -29,6 +29,10 @@ HINTS = {
         "repeated annotation ids",
         "training renumbers them; other tools may count such objects wrongly: give every annotation its own id",
     ),
+    "repeated-image": (
+        "images listed again under another id",
+        "training joins their objects; other tools take each entry for another image: join the entries",
+    ),
     "renamed-image": (
         "image names that differ from their files",
         "no action needed: they were matched by the last parts of their paths or without suffix",
@@ -76,7 +80,7 @@ def read_annotation_file(source: SplitFiles) -> tuple[AnnotationFile, list[Findi
     Raises InputError only if the file or the folder is missing, or the file is not JSON or has no list of images.
     """
     with collect_faults() as faults:
-        file, groups = read_sound(source.annotations, images=source.images)
+        file, groups, again = read_sound(source.annotations, images=source.images)
         names = [image["file_name"] for image in file["images"]]
         place_images(source.annotations, file, source.images)
     images = {image["id"]: image for image in file["images"]}
@@ -88,6 +92,7 @@ def read_annotation_file(source: SplitFiles) -> tuple[AnnotationFile, list[Findi
         "repeated-annotation-id": [
             Item(f"id {number}, {count} times", annotation_id=number) for number, count in counts.items() if count > 1
         ],
+        "repeated-image": [found.image_item(first, f"ids {first} and {other}") for other, first in again.items()],
         "renamed-image": [
             Item(f"{name!r} for {image['file_name']!r}", image["id"])
             for name, image in renamed

@@ -15,7 +15,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.json_file import write_json
 from rtmdet.core.wording import LONGEST_LINE, is_one_line, shortened, shown
 from rtmdet.data.coco.file import CocoCategory, CocoFile, box_annotation
-from rtmdet.data.coco.repairs import ROUNDING, clipped_remark, overhang
+from rtmdet.data.coco.repairs import ROUNDING, clipped_remark, join_repeated_images, overhang, repeated_images_remark
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.image_names import locate_images
 from rtmdet.data.split_names import group_files, only_file, unused_remark
@@ -178,8 +178,10 @@ def assemble(
                     coco["annotations"].append(
                         box_annotation(number, image_id, ids[found.name], box=box, polygon=flat, crowd=found.crowd)
                     )
+    repeated = repeated_images_remark(join_repeated_images(coco))
     clipped = clipped_remark(beyond, len(coco["annotations"]), WRONG_FRACTIONS if in_fractions else WRONG_PIXELS)
-    return Split(coco, folder, [*remarks, *renamed, *([f"{annotations}: {clipped}"] if clipped else [])])
+    found_here = [f"{annotations}: {text}" for text in (*repeated, *filter(None, [clipped]))]
+    return Split(coco, folder, [*remarks, *renamed, *found_here])
 
 
 def _checked_size(image: LabeledImage, path: Path) -> tuple[int, int]:
