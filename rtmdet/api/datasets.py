@@ -101,7 +101,7 @@ def convert_data(
     if class_name is not None and class_key is not None:
         raise InputError("class_name and class_key: expected one of them, found both; leave one out")
     if class_name is not None:
-        check_names([class_name])
+        check_names([class_name := class_name.strip()])
     # What was written here and is unchanged may be replaced, also among the labels.
     check_output(target, path if path.is_file() or not _is_own(target) else None)
     if format == "via":

@@ -264,6 +264,14 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.startswith("error: ")
 
 
+@pytest.mark.parametrize("names", [["dog", "", "cat"], ["dog", "ca\nt"], ["dog", " dog"], []])
+def test_given_classes_that_no_file_could_hold(tmp_path: Path, names: list[str]) -> None:
+    write_labelme(tmp_path, {"a": [shape("circle", (40, 30), (40, 40))]})
+    with pytest.raises(InputError, match=r"^class"):
+        convert_labelme(tmp_path, names=names)
+    assert convert_labelme(tmp_path, names=["dog "]).coco["categories"] == [{"id": 1, "name": "dog"}]
+
+
 @pytest.mark.parametrize("kind", ["rotation", "oriented_rectangle", "star"])
 def test_other_closed_shapes_give_their_axis_aligned_box(tmp_path: Path, kind: str) -> None:
     points = [(20, 10), (30, 20), (20, 30), (10, 20)]

@@ -271,6 +271,7 @@ def test_class_numbers_from_another_start_are_one_fault(
         ({"train": "images/train", "names": ["dog", "dog"]}, "expected different class names"),
         ({"val": "images/train", "names": NAMES}, r"images under 'train', found none \(it has val\)"),
         ({"train": "images/train", "names": ["dog", ""]}, "expected different class names"),
+        ({"train": "images/train", "names": ["dog", "bal\nloon"]}, "class names of one line each, found .*bal"),
         (
             {"train": "images/train", "names": ["on", ["a"]]},
             r"expected text under 'names', found \['a'\]; put it in quo",

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.facts import check_names
 from rtmdet.core.json_file import write_json
 from rtmdet.core.wording import LONGEST_LINE, is_one_line, shortened, shown
 from rtmdet.data.coco.file import CocoCategory, CocoFile, box_annotation
@@ -124,10 +125,13 @@ def number_classes(names: Iterable[str]) -> dict[str, int]:
 def choose_category_ids(images: Sequence[LabeledImage], wanted: Sequence[str] | None) -> dict[str, int]:
     """The category ids by class name: of `wanted`, or of the classes of all objects, sorted.
 
-    Raises InputError if an object's class is not among `wanted`; while faults are collected, such classes have no id.
+    Raises InputError for names that no file could hold, and if an object's class is not among `wanted`; while faults
+    are collected, such classes have no id.
     """
-    if wanted is not None and (not wanted or len(set(wanted)) < len(wanted)):
-        raise InputError(f"classes: expected one name or more, each once, found {list(wanted)}")
+    if wanted is not None:
+        if not wanted:
+            raise InputError("classes: expected one name or more, found none; leave it out for all classes")
+        check_names(wanted := [name.strip() for name in wanted])
     names: set[str] = set()
     for found in (found for image in images for found in image.objects):
         if not is_one_line(found.name):
