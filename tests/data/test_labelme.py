@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -54,6 +55,20 @@ def test_shapes(tmp_path: Path) -> None:
     assert objects[1]["segmentation"] == [[1, 2, 21, 2, 11, 12.5]]
     rim = np.array(objects[2]["segmentation"]).reshape(-1, 2)
     assert [math.dist(point, (40, 30)) for point in rim] == pytest.approx([5] * len(rim))
+
+
+def test_the_photos_in_the_files_are_not_kept_in_memory(tmp_path: Path) -> None:
+    """LabelMe writes each photo into its file, too."""
+    box = shape("rectangle", (1, 2), (9, 9))
+    write_labelme(tmp_path, {f"{number}": [box] for number in range(20)}, imageData="A" * 1_000_000)
+    tracemalloc.start()
+    try:
+        split = find_dataset(tmp_path).read("train").splits["train"]
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(split.coco["annotations"]) == 20
+    assert most < 8_000_000
 
 
 def test_files_of_one_image_are_joined(tmp_path: Path) -> None:

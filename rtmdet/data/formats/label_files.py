@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.files import as_on_disk, files_below
+from rtmdet.core.json_file import read_json
 from rtmdet.core.paths import comparable
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.formats.faults import one_entry
@@ -72,6 +73,17 @@ def _folders_with_same_names(labels: Path) -> list[Path]:
         for folder in folders
         if any(comparable(path.stem) in names for path in files_below(folder, IMAGE_SUFFIXES, levels=0))
     ]
+
+
+def read_without_photo(path: Path) -> object:
+    """The content of a JSON file without the photo in it, as LabelMe's have: all files of a folder are in memory."""
+    return read_json(path, _without_photo)
+
+
+def _without_photo(entry: dict[str, object]) -> dict[str, object]:
+    if "shapes" in entry:
+        entry.pop("imageData", None)
+    return entry
 
 
 def read_all(
