@@ -97,8 +97,8 @@ def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFile
     splits = [
         SplitFiles(name, folder / f"{name}.json", split.images, found.path) for name, split in source.splits.items()
     ]
-    remarks = dict.fromkeys(remark for split in source.splits.values() for remark in split.remarks)
-    return splits, [f"{found.path}: {source.format} format", *unread, *remarks], _images_of(found, rest)
+    remarks = [f"{found.path}: {source.format} format", *unread, *source.split_remarks]
+    return splits, remarks, _images_of(found, rest)
 
 
 def _images_of(found: FoundDataset, names: Sequence[str]) -> set[str]:
