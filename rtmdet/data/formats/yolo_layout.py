@@ -18,6 +18,7 @@ from rtmdet.core.nesting import check_unfolding
 from rtmdet.core.paths import common_folder
 from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import is_one_line, one_line, shortened, shown
+from rtmdet.data.coco.file import whole_number
 from rtmdet.data.split_names import SPLITS, by_split, unused_remark
 from rtmdet.images.reading import IMAGE_SUFFIXES
 
@@ -160,7 +161,7 @@ def read_data_yaml(path: Path) -> dict[str, object]:
 def _from_data_yaml(path: Path, description: dict[str, object]) -> YoloLayout:
     """The layout in the content of a data.yaml."""
     names = _numbered(path, description.get("names"))
-    if (count := description.get("nc")) not in (None, len(names)):
+    if (count := description.get("nc")) is not None and whole_number(count) != len(names):
         found = f"nc: {shown(count)} and {len(names)} names"
         raise InputError(f"{path}: expected as many names as 'nc' says, found {found}; correct one of them")
     root = description.get("path") or ""
