@@ -101,7 +101,7 @@ def convert_data(
     if class_name is not None and class_key is not None:
         raise InputError("class_name and class_key: expected one of them, found both; leave one out")
     if class_name is not None:
-        check_names([class_name])
+        check_names([class_name := class_name.strip()])
     # What was written here and is unchanged may be replaced, also among the labels.
     check_output(target, path if path.is_file() or not _is_own(target) else None)
     if format == "via":
@@ -262,7 +262,8 @@ def _write_annotations(target: Path, coco: CocoFile, images: Path) -> None:
 def _naming_images(coco: CocoFile, target: Path, images: Path | None) -> dict[str, Any]:
     """The content of a COCO file that names its image folder, relative to the place it is written to."""
     content: dict[str, Any] = {"info": {}, **coco}
-    content["info"] = {key: value for key, value in content["info"].items() if key not in ("images", "digest")}
+    info = content["info"] if isinstance(content["info"], dict) else {}
+    content["info"] = {key: value for key, value in info.items() if key not in ("images", "digest")}
     if images is not None:
         folder = images.resolve()
         with suppress(ValueError):  # on another drive

@@ -84,6 +84,14 @@ def write_whole(path: Path, content: bytes, what: str = "file") -> None:
         raise unwritable(path, error, what) from error
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file as `write_whole` does; one with this content stays. Raises InputError where it has another."""
+    if not path.exists():
+        write_whole(path, content)
+    elif read_whole(path) != content:
+        raise InputError(f"{path} holds something else, which would be lost; give another --out")
+
+
 def unwritable(path: Path, error: Exception, what: str = "file", remedy: str = "choose another path") -> InputError:
     """The line for a file or folder that cannot be written."""
     return InputError(f"{path}: the {what} cannot be written ({reason_of(error)}); {remedy}")

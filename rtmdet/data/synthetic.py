@@ -9,6 +9,7 @@ thing, in which its center is 0 and its radius 1. Colors are RGB 0 .. 1.
 Dimension legend: H, W image; V vertices of an outline; N balloons; h, w patch of the canvas.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +19,12 @@ import numpy as np
 from numpy.random import Generator, SeedSequence, default_rng
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.json_file import write_json
-from rtmdet.core.whole_file import writing
+from rtmdet.core.files import files_below
+from rtmdet.core.whole_file import write_new, writing
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, box_annotation
+from rtmdet.images.reading import IMAGE_SUFFIXES
 
+LABELED = (".json", *IMAGE_SUFFIXES)  # files of a data set in COCO
 SMALLEST_IMAGE = 64  # pixels; in smaller images balloons are too small to show a knot
 SMALLEST_BALLOON = 8  # image pixels, visible width and height
 FINE = 2  # canvas pixels per image pixel
@@ -65,28 +68,30 @@ def write_dataset(folder: Path, *, count: int, seed: int, size: tuple[int, int])
     """Write `count` scenes of `size` (H, W) as folder/images/*.jpg and return folder/annotations.json, COCO.
 
     Raises InputError for a count below 1, a negative seed, a side below SMALLEST_IMAGE, and a folder that
-    cannot be written.
+    cannot be written, or holds other images or labels than these.
     """
     if count < 1 or seed < 0:
         raise InputError(f"{folder}: expected count >= 1 and seed >= 0, found {count} and {seed}; change them")
+    names, target = [f"{index:06d}.jpg" for index in range(count)], folder / "annotations.json"
+    ours, present = {target, *(folder / "images" / name for name in names)}, {*files_below(folder, LABELED)}
+    if present - ours or (target in present and present != ours):
+        raise InputError(f"{folder} holds other images or labels, which would be lost; give another --out")
     images: list[CocoImage] = []
     annotations: list[CocoAnnotation] = []
     with writing(folder, "folder"):
         (folder / "images").mkdir(parents=True, exist_ok=True)
-        for index in range(count):
+        for index, name in enumerate(names):
             scene = render_scene(scene_seed(seed, index), size=size)
-            name = f"{index:06d}.jpg"
             bgr = cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR)  # the order of channels that cv2 writes
             encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-            (folder / "images" / name).write_bytes(encoded.tobytes())
+            write_new(folder / "images" / name, encoded.tobytes())
             images.append({"id": index + 1, "file_name": name, "width": size[1], "height": size[0]})
             for polygon, box in zip(scene.polygons, scene.boxes, strict=True):
                 outline = polygon.ravel().tolist()
                 found = box_annotation(len(annotations) + 1, index + 1, 1, box=box.tolist(), polygon=outline)
                 annotations.append({**found, "area": float(cv2.contourArea(polygon))})
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "balloon"}]}
-    target = folder / "annotations.json"
-    write_json(target, content)
+    write_new(target, json.dumps(content).encode())
     return target
 
 

@@ -190,6 +190,38 @@ def test_repeated_annotation_ids_are_renumbered_and_counted(folder: Path) -> Non
     assert dataset(folder, sound()).remarks == []
 
 
+def test_entries_of_one_image_are_joined(folder: Path) -> None:
+    """Otherwise the objects of each entry would be background in the other."""
+    document = sound()
+    document["images"] += [document["images"][0] | {"id": 70}, document["images"][0] | {"id": 71}]
+    repeated = annotation(10, 71, 4, [60, 40, 20, 20])  # also in image 7
+    document["annotations"] += [annotation(9, 70, 4, [1, 1, 9, 9]), repeated]
+    data = dataset(folder, document, training=False)
+    assert data.image_ids == (7, 3, 5, 9)
+    expected = [[10.25, 5, 40.25, 25.5], [60, 40, 80, 60], [1, 1, 10, 10]]
+    np.testing.assert_array_equal(data.load(0).instances.boxes, expected)
+    said = "images listed again under another id: 2, with their objects joined"
+    assert [remark.partition(": ")[2] for remark in data.remarks] == [said]
+
+
+@pytest.mark.parametrize("command", ["merge", "export yolo", "split", "check"])
+def test_all_commands_join_the_entries_of_one_image(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    document = sound()
+    document["images"].append(document["images"][0] | {"id": 70})
+    document["annotations"].append(annotation(9, 70, 4, [1, 1, 9, 9]))
+    write_json(folder / "labels.json", document)
+    out = ["--out", str(folder / "out" / "all.json")]
+    code = main(["data", *command.split(), str(folder / "labels.json"), *([] if command == "check" else out)])
+    output = capsys.readouterr()
+    assert (code, output.err) == (int(command == "check"), "")
+    assert output.out.count("listed again under another id") == 1
+    assert "in several files" not in output.out
+    if command == "merge":
+        assert [one["image_id"] for one in read_json(folder / "out" / "all.json")["annotations"]].count(1) == 6
+
+
 ROBOFLOW = [  # as its exports do: the project first, then the classes
     [{"id": 0, "name": "pets", "supercategory": "none"}, {"id": 4, "name": "cat", "supercategory": "pets"}],
     [{"id": 0, "name": "cat", "supercategory": "none"}, {"id": 4, "name": "cat", "supercategory": "cat"}],

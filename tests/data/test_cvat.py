@@ -8,11 +8,13 @@ import hotcoco
 import numpy as np
 import pytest
 
+from rtmdet.api.datasets import check_data
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.core.json_file import write_json
 from rtmdet.data.coco.file import read_coco
 from rtmdet.data.formats.cvat import convert_cvat
+from rtmdet.data.formats.open import find_dataset, open_dataset
 
 BOX = '<box label="dog" xtl="10.5" ytl="20" xbr="30" ybr="40"/>'
 LABELS = "<meta><task><labels><label><name>dog</name></label><label><name>cat</name></label></labels></task></meta>"
@@ -91,6 +93,15 @@ def test_other_shapes_are_skipped_and_counted(tmp_path: Path) -> None:
     converted = convert_cvat(write_cvat(tmp_path, more + BOX + '<tag label="night"/>'))
     assert len(converted.coco["annotations"]) == 1
     assert converted.remarks == ["skipped: 1 x polyline", "skipped: 2 x points"]
+
+
+def test_equal_remarks_on_several_splits_are_all_kept(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write_cvat(tmp_path / split, '<skeleton label="dog"/>' + BOX)
+    expected = ["train: skipped: 1 x skeleton", "val: skipped: 1 x skeleton"]
+    assert [remark for remark in check_data(tmp_path).remarks if "skipped" in remark] == expected
+    assert open_dataset(tmp_path).split_remarks == expected
+    assert find_dataset(tmp_path).read("val").split_remarks == ["skipped: 1 x skeleton"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -54,6 +55,31 @@ def test_shapes(tmp_path: Path) -> None:
     assert objects[1]["segmentation"] == [[1, 2, 21, 2, 11, 12.5]]
     rim = np.array(objects[2]["segmentation"]).reshape(-1, 2)
     assert [math.dist(point, (40, 30)) for point in rim] == pytest.approx([5] * len(rim))
+
+
+def test_the_photos_in_the_files_are_not_kept_in_memory(tmp_path: Path) -> None:
+    """LabelMe writes each photo into its file, too."""
+    box = shape("rectangle", (1, 2), (9, 9))
+    write_labelme(tmp_path, {f"{number}": [box] for number in range(20)}, imageData="A" * 1_000_000)
+    tracemalloc.start()
+    try:
+        split = find_dataset(tmp_path).read("train").splits["train"]
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(split.coco["annotations"]) == 20
+    assert most < 8_000_000
+
+
+def test_files_of_one_image_are_joined(tmp_path: Path) -> None:
+    write_labelme(tmp_path, {name: [shape("rectangle", (1, 2), (9, y))] for name, y in (("a", 9), ("b", 8))})
+    (tmp_path / "b.png").unlink()
+    other = tmp_path / "b.json"
+    other.write_text(other.read_text().replace("b.png", "a.png"))
+    converted = convert_labelme(tmp_path)
+    assert converted.remarks == [f"{tmp_path}: images listed again under another id: 1, with their objects joined"]
+    assert [image["file_name"] for image in converted.coco["images"]] == ["a.png"]
+    assert [entry["image_id"] for entry in converted.coco["annotations"]] == [1, 1]
 
 
 def test_difficult_shapes_are_crowds(tmp_path: Path) -> None:
@@ -251,6 +277,14 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["data", "convert", "labelme", str(tmp_path), "--classes", "cat", "--out", str(out)]
     assert main(command) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("names", [["dog", "", "cat"], ["dog", "ca\nt"], ["dog", " dog"], []])
+def test_given_classes_that_no_file_could_hold(tmp_path: Path, names: list[str]) -> None:
+    write_labelme(tmp_path, {"a": [shape("circle", (40, 30), (40, 40))]})
+    with pytest.raises(InputError, match=r"^class"):
+        convert_labelme(tmp_path, names=names)
+    assert convert_labelme(tmp_path, names=["dog "]).coco["categories"] == [{"id": 1, "name": "dog"}]
 
 
 @pytest.mark.parametrize("kind", ["rotation", "oriented_rectangle", "star"])

@@ -5,6 +5,7 @@ Dimension legend: N boxes of one image.
 
 import json
 import multiprocessing
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
 from multiprocessing.sharedctypes import Synchronized
@@ -354,7 +355,7 @@ def same_batches(first: Iterable[Batch], second: Iterable[Batch]) -> bool:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> CocoDataset:
-    """The seven images listed ten times."""
+    """Ten copies of the seven images."""
     folder = tmp_path_factory.mktemp("many")
     draw_dataset(folder, [[(w // 4, h // 3, w // 2, h // 2)] for h, w in SIZES])
     content = json.loads((folder / "annotations.json").read_text())
@@ -364,6 +365,10 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> CocoDataset:
             for copy in range(10)
             for entry in content[name]
         ]
+    for image in content["images"]:
+        path = folder / image["file_name"]
+        image["file_name"] = f"copy_{image['id']}{path.suffix}"
+        shutil.copy(path, folder / image["file_name"])
     (folder / "annotations.json").write_text(json.dumps(content))
     return CocoDataset(folder / "annotations.json", folder, training=True)
 

@@ -21,8 +21,9 @@ COMMON, RARE, UNWANTED = 3, 7, 8  # category ids
 @pytest.fixture
 def dataset(tmp_path: Path) -> CocoDataset:
     """Ten images with the common class; of the rare one the first has two, the others a crowd or a line at most."""
-    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 40, 3), np.uint8))
-    images = [{"id": 20 + i, "file_name": "a.png", "width": 40, "height": 40} for i in range(10)]
+    images = [{"id": 20 + i, "file_name": f"{i}.png", "width": 40, "height": 40} for i in range(10)]
+    for image in images:
+        cv2.imwrite(str(tmp_path / image["file_name"]), np.zeros((40, 40, 3), np.uint8))
     entries = [(20 + i, COMMON, 0) for i in range(10)]
     entries += [(20, RARE, 0), (20, RARE, 0), (21, RARE, 1), (22, UNWANTED, 0)]
     shape = {"bbox": [5, 5, 20, 20], "area": 400}

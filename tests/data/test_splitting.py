@@ -141,6 +141,13 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads((out / "train.json").read_text())["info"] == {"year": 2020}, "but not where its images were"
 
 
+@pytest.mark.parametrize("info", [None, [], "", "text", 3])
+def test_command_on_a_file_with_another_info(tmp_path: Path, info: object) -> None:
+    write_json(tmp_path / "all.json", {**make_file([[1], [1]]), "info": info})
+    assert main(["data", "split", str(tmp_path / "all.json"), "--out", str(tmp_path / "parts")]) == 0
+    assert json.loads((tmp_path / "parts" / "train.json").read_text())["info"] == {}
+
+
 @pytest.mark.parametrize("given", ["all.json", "."])
 def test_the_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     """Named itself or found in its folder: large files take seconds."""

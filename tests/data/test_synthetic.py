@@ -171,6 +171,33 @@ def test_command_writes_two_different_splits(tmp_path: Path, capsys: pytest.Capt
     assert len(set(pictures)) == 5
 
 
+def test_command_can_be_repeated_but_replaces_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def synthesize(*options: str) -> int:
+        return main(["data", "synthesize", "--out", str(tmp_path), "--val", "1", "--size", "64", "64", *options])
+
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    photo, labels = tmp_path / "train" / "images" / "000000.jpg", tmp_path / "train" / "annotations.json"
+    assert synthesize("--train", "2") == 0
+    written = contents()
+    labels.unlink()  # as in a run that was interrupted
+    assert synthesize("--train", "2") == synthesize("--train", "2") == 0
+    assert contents() == written
+    for options in (["--train", "1"], ["--train", "3"], ["--train", "2", "--seed", "1"]):
+        assert synthesize(*options) == 2
+    for path in (photo, labels):
+        path.write_bytes(b"mine")
+        assert synthesize("--train", "2") == 2
+        assert contents() == written | {path: b"mine"}
+        path.write_bytes(written[path])
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 5
+    assert all(line.endswith(", which would be lost; give another --out") for line in errors)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -103,6 +103,19 @@ def test_classes_from_an_attribute(folder: Path) -> None:
     assert [annotation["id"] for annotation in coco["annotations"]] == [1, 2, 3, 4, 5, 6]
 
 
+def test_spaces_around_a_class_are_not_part_of_it(folder: Path) -> None:
+    regions = [region(TRIANGLE, kind=kind) for kind in ("red ", "red", {" red": True})]
+    coco = convert(folder, entry("a.png", *regions), key="kind")
+    assert coco["categories"] == [{"id": 1, "name": "red"}]
+
+
+def test_a_class_that_is_not_one_line_is_a_fault_of_its_region(folder: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"via\.json: a\.png: region 1: expected a class name on one line of at most"
+    ):
+        convert(folder, entry("a.png", *(region(TRIANGLE, kind=kind) for kind in ("red", "bal\nloon"))), key="kind")
+
+
 @pytest.mark.parametrize(
     ("shape", "words"),
     [

@@ -126,6 +126,16 @@ def test_crowd_regions(images: Path, tmp_path: Path) -> None:
     assert objects(convert_voc(tmp_path / "voc").coco) == objects(file)
 
 
+def test_voc_makes_no_box_larger(images: Path, tmp_path: Path) -> None:
+    """Its boxes are whole pixels."""
+    file = sound()
+    boxes = [[10.5, 10.5, 1, 1], [11.5, 9.5, 3, 2], [79.6, 59.6, 1, 1], [50, 50, 0, 0], [79.6, 59.6, 0.4, 0.4]]
+    file["annotations"] = [file["annotations"][0] | {"id": n, "bbox": box} for n, box in enumerate(boxes, start=1)]
+    assert write_voc(file, images, tmp_path, "train") == ["skipped: 2 x box under 1 pixel wide or high"]
+    written = [annotation["bbox"] for annotation in convert_voc(tmp_path).coco["annotations"]]
+    assert written == [[11, 11, 1, 1], [12, 10, 3, 2], [79, 59, 1, 1]]
+
+
 @pytest.mark.parametrize("write", WRITERS)
 def test_nothing_is_overwritten(images: Path, tmp_path: Path, write: Writer) -> None:
     write(sound(), images, tmp_path / "out", "train")
@@ -139,6 +149,16 @@ def test_labels_may_be_written_beside_the_photos_that_are_there(tmp_path: Path, 
     write_voc(sound(), photos, tmp_path / "set", "train")
     assert objects(convert_voc(tmp_path / "set").coco)
     assert (photos / "a.png").stat().st_size > 0
+
+
+def test_another_photo_of_the_same_name_is_not_replaced(tmp_path: Path, images: Path) -> None:
+    photo = tmp_path / "out" / "JPEGImages" / "deep" / "a.png"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"deep/a\.png is another image than .*images/deep/a\.png and would be lost"):
+        write_voc(sound(), images, tmp_path / "out", "train")
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [photo]
+    assert photo.read_bytes() == b"mine"
 
 
 def test_splits_of_one_data_set_have_the_same_classes(images: Path, tmp_path: Path) -> None:

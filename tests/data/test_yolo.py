@@ -212,8 +212,9 @@ def test_boxes_before_keypoints(tmp_path: Path) -> None:
     assert annotation["bbox"] == pytest.approx([30, 15, 20, 30])
 
 
-def test_val_may_be_called_valid_and_names_may_be_numbered(tmp_path: Path) -> None:
-    description = {"valid": "images/train", "names": {3: "cat", 1: "dog"}, "nc": 2}
+@pytest.mark.parametrize("count", [2, "2"])
+def test_val_may_be_called_valid_and_names_may_be_numbered(tmp_path: Path, count: object) -> None:
+    description = {"valid": "images/train", "names": {3: "cat", 1: "dog"}, "nc": count}
     path = write_data(tmp_path, labels={"a": "3 0.5 0.5 0.5 0.5\n"}, description=description)
     coco = convert_yolo(path, "val").coco
     assert coco["categories"] == [{"id": 1, "name": "dog"}, {"id": 3, "name": "cat"}]
@@ -267,10 +268,12 @@ def test_class_numbers_from_another_start_are_one_fault(
         ({"train": "images/train"}, "expected class names under 'names', found None"),
         ({"train": "images/train", "names": []}, "expected class names"),
         ({"train": "images/train", "names": NAMES, "nc": 4}, "as many names as 'nc' says, found nc: 4 and 3 names"),
+        ({"train": "images/train", "names": NAMES, "nc": "three"}, "found nc: 'three' and 3 names"),
         ({"train": "images/train", "names": {"a": "dog"}}, "expected class names"),
         ({"train": "images/train", "names": ["dog", "dog"]}, "expected different class names"),
         ({"val": "images/train", "names": NAMES}, r"images under 'train', found none \(it has val\)"),
         ({"train": "images/train", "names": ["dog", ""]}, "expected different class names"),
+        ({"train": "images/train", "names": ["dog", "bal\nloon"]}, "class names of one line each, found .*bal"),
         (
             {"train": "images/train", "names": ["on", ["a"]]},
             r"expected text under 'names', found \['a'\]; put it in quo",

@@ -19,7 +19,9 @@ from rtmdet.data.coco.repairs import (
     clip_overhanging_boxes,
     clipped_remark,
     find_group_categories,
+    join_repeated_images,
     renumber_annotations,
+    repeated_images_remark,
 )
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.image_names import ImageNames
@@ -85,13 +87,14 @@ def read_and_repair(
     """Read and check an annotation file; also returns one line about each kind of repair.
 
     If annotation ids repeat (some exporters restart in every image), all are renumbered from 1; ids of images and
-    classes must not repeat. Categories that are only the supercategory of others are removed, unless they are among
-    `classes`. Boxes are clipped to their image. `document` is the file's content where it is read already; it becomes
-    the result. Missing image sizes are read from the image files in the folder `images`.
+    classes must not repeat. Entries of one image are joined. Categories that are only the supercategory of others are
+    removed, unless they are among `classes`. Boxes are clipped to their image. `document` is the file's content where
+    it is read already; it becomes the result. Missing image sizes are read from the image files in the folder
+    `images`.
 
     Raises InputError at the first fault, with the file, the entry's id and what to do.
     """
-    file, groups = read_sound(path, classes, document, images=images)
+    file, groups, again = read_sound(path, classes, document, images=images)
     entries = {image["id"]: image for image in file["images"]}
     for annotation in file["annotations"]:  # Differs from mmdet: that skips boxes outside of their image
         if is_outside(annotation, image := entries[annotation["image_id"]]):
@@ -103,7 +106,9 @@ def read_and_repair(
             )
     annotations = cast("list[Entry]", file["annotations"])
     repeated, clipped = renumber_annotations(annotations), clip_overhanging_boxes(annotations, entries)
-    remarks = [f"repeated annotation ids: {repeated}; all are renumbered from 1"] if repeated else []
+    remarks = repeated_images_remark(again)
+    if repeated:
+        remarks.append(f"repeated annotation ids: {repeated}; all are renumbered from 1")
     if text := clipped_remark(clipped, len(annotations)):
         remarks.append(text)
     remarks += [
@@ -116,8 +121,10 @@ def read_and_repair(
 
 def read_sound(
     path: Path, classes: Collection[str] = (), document: object = None, *, images: Path | None
-) -> tuple[CocoFile, list[CocoCategory]]:
-    """The usable entries, and the categories removed because they are only the supercategory of others.
+) -> tuple[CocoFile, list[CocoCategory], dict[int, int]]:
+    """The usable entries, the categories removed because they are only the supercategory of others, and repeated ids.
+
+    These are of images that were listed again, with the first id of each; see `join_repeated_images`.
 
     Every annotation has its image and its category among them; its box may lie outside the image. Missing `area` and
     `iscrowd` are filled in (the box's area, 0), and image sizes from the files in `images`. File names get forward
@@ -141,7 +148,7 @@ def read_sound(
     groups = _remove_group_categories(file, classes)
     _check_unique_names(path, file["categories"])
     _check_references(path, file, given)
-    return file, groups
+    return file, groups, join_repeated_images(file)
 
 
 def box_annotation(

@@ -8,10 +8,9 @@ from typing import TypeGuard
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.files import as_on_disk, files_below
-from rtmdet.core.json_file import read_json
 from rtmdet.core.paths import with_own_name
 from rtmdet.data.coco.file import CocoFile
-from rtmdet.data.formats.label_files import IMAGE_FOLDERS
+from rtmdet.data.formats.label_files import IMAGE_FOLDERS, read_without_photo
 from rtmdet.data.image_names import ImageNames, locate_images
 from rtmdet.data.split_names import SPLIT_WORDS, only_file, split_name
 
@@ -31,7 +30,7 @@ def locate_coco(
 
 
 def read_documents(path: Path) -> Iterator[tuple[Path, object]]:
-    """The JSON files with their content: the path itself, or those of a folder and two levels below.
+    """The JSON files with their content, without photos: the path itself, or those of a folder and two levels below.
 
     Raises InputError for a file that is not JSON, unless other files are and its name is not that of train or val.
     """
@@ -42,7 +41,7 @@ def read_documents(path: Path) -> Iterator[tuple[Path, object]]:
     broken: list[InputError] = []
     for file in files:
         try:
-            yield file, read_json(file)
+            yield file, read_without_photo(file)
         except InputError as error:
             if split_name(file.relative_to(path) if file != path else Path(file.name)) in ("train", "val"):
                 raise

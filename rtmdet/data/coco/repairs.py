@@ -9,6 +9,36 @@ FEW_OVER_EDGE = 4  # boxes that nothing can be concluded from
 WRONG_BOXES = "too many to be an accident: is 'bbox' x, y, width, height in pixels of these images?"
 
 
+def join_repeated_images(file: Any) -> dict[int, int]:
+    """Join the entries of a COCO file's images that have the same name and size, with their objects, under the first.
+
+    Returns the first id by the id of each further entry, which is removed. Of boxes that are equal in several entries
+    one stays. Differs from mmdet, to which the objects of one entry are background in the other.
+    """
+    first: dict[tuple[object, ...], int] = {}
+    ids = {
+        image["id"]: first.setdefault((image["file_name"], image["width"], image["height"]), image["id"])
+        for image in file["images"]
+    }
+    repeated = {image: other for image, other in ids.items() if image != other}
+    if not repeated:
+        return {}
+    file["images"] = [image for image in file["images"] if image["id"] not in repeated]
+    found, objects = dict[tuple[object, ...], int](), []
+    for annotation in file["annotations"]:
+        listed, joined = annotation["image_id"], ids[annotation["image_id"]]
+        key = (joined, annotation["category_id"], *annotation["bbox"], annotation["iscrowd"])
+        if found.setdefault(key, listed) == listed:  # boxes repeated within one entry are kept
+            objects.append({**annotation, "image_id": joined})
+    file["annotations"] = objects
+    return repeated
+
+
+def repeated_images_remark(repeated: Mapping[int, int]) -> list[str]:
+    """One line about images whose entries were joined."""
+    return [f"images listed again under another id: {len(repeated)}, with their objects joined"] if repeated else []
+
+
 def renumber_annotations(annotations: Sequence[dict[str, Any]]) -> int:
     """Make annotation ids unique and at least 1; returns how many repeated an id."""
     # COCOeval takes annotations with equal ids for one, and a match with annotation 0 for no match. Nothing in the

@@ -37,6 +37,11 @@ NOTES: dict[str, tuple[Severity, str, str]] = {
         "repeated annotation ids",
         "training renumbers them; other tools may count such objects wrongly: give every annotation its own id",
     ),
+    "repeated-image": (
+        "hint",
+        "images listed again under another id",
+        "training joins their objects; other tools take each entry for another image: join the entries",
+    ),
     "renamed-image": (
         "hint",
         "image names that differ from their files",
@@ -86,7 +91,7 @@ def read_annotation_file(source: SplitFiles, classes: Collection[str] = ()) -> t
     Raises InputError only if the file or the folder is missing, or the file is not JSON or has no list of images.
     """
     with collect_faults() as faults:
-        file, groups = read_sound(source.annotations, classes, images=source.images)
+        file, groups, again = read_sound(source.annotations, classes, images=source.images)
         names = [image["file_name"] for image in file["images"]]
         place_images(source.annotations, file, source.images)
     images = {image["id"]: image for image in file["images"]}
@@ -104,6 +109,7 @@ def read_annotation_file(source: SplitFiles, classes: Collection[str] = ()) -> t
         "repeated-annotation-id": [
             Item(f"id {number}, {count} times", annotation_id=number) for number, count in counts.items() if count > 1
         ],
+        "repeated-image": [found.image_item(first, f"ids {first} and {other}") for other, first in again.items()],
         "renamed-image": [item for item, named in renamed if named or not some],
         "group-category": [Item(f"{group['name']!r} (id {group['id']})") for group in groups],
     }

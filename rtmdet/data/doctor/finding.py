@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rtmdet.core.errors import escaped
 from rtmdet.core.wording import size_text
 
 Severity = Literal["error", "warning", "hint"]
@@ -97,7 +98,8 @@ class Report:
 
     def __str__(self) -> str:
         summaries = [self._summary_text(*both) for both in zip(self.splits, self.summaries, strict=True)]
-        return "\n".join([*self.remarks, *summaries, *map(str, self.findings), self._conclusion()])
+        lines = [*self.remarks, *summaries, *map(str, self.findings), self._conclusion()]
+        return escaped("\n".join(lines), keep="\n")  # names of files may hold what no terminal shows
 
     __repr__ = __str__  # in a notebook
 

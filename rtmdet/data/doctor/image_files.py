@@ -132,9 +132,15 @@ def _find_wrong_sizes(file: AnnotationFile, inspected: Mapping[int, InspectedIma
     return file.finding("error", "wrong-size", message, advice, items)
 
 
+def real_paths(paths: Iterable[Path]) -> set[str]:
+    """The real paths of the files that there are; a name in an annotation file may be one that no file can have."""
+    return {os.path.realpath(path) for path in paths if os.path.isfile(path)}
+
+
 def find_unnamed_files(files: list[AnnotationFile], others: Collection[str]) -> Iterator[Finding]:
     """Image files beside the images of the files that neither one of them nor `others`, real paths, name."""
-    seen = {os.path.realpath(file.path(image_id)) for file in files for image_id in file.images} | {*others}
+    named = (file.path(image_id) for file in files for image_id in file.images)
+    seen = real_paths(named) | {*others}
     for file in files:
         inside = [path for folder in _folders_of_images(file) for path in files_below(folder, IMAGE_SUFFIXES)]
         real = {os.path.realpath(path): path for path in inside}

@@ -1,6 +1,5 @@
 """Examines a whole data set: `examine` collects all findings and counts what training would use."""
 
-import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -33,6 +32,7 @@ from rtmdet.data.doctor.image_files import (
     find_unnamed_files,
     inspect_images,
     of_wrong_size,
+    real_paths,
 )
 from rtmdet.data.doctor.sizes import find_small_boxes, find_tiles, fractions_by_stride, sides_at_input
 from rtmdet.data.formats.faults import Fault, collect_faults
@@ -97,17 +97,15 @@ def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFile
     splits = [
         SplitFiles(name, folder / f"{name}.json", split.images, found.path) for name, split in source.splits.items()
     ]
-    remarks = dict.fromkeys(remark for split in source.splits.values() for remark in split.remarks)
-    return splits, [f"{found.path}: {source.format} format", *unread, *remarks], _images_of(found, rest)
+    remarks = [f"{found.path}: {source.format} format", *unread, *source.split_remarks]
+    return splits, remarks, _images_of(found, rest)
 
 
 def _images_of(found: FoundDataset, names: Sequence[str]) -> set[str]:
     """The real paths of the images of some splits; none of what cannot be read."""
     with suppress(InputError), collect_faults():  # faults of these splits matter to nobody here
         splits = found.read(*names).splits.values() if names else ()
-        return {
-            os.path.realpath(split.images / image["file_name"]) for split in splits for image in split.coco["images"]
-        }
+        return real_paths(split.images / image["file_name"] for split in splits for image in split.coco["images"])
     return set()
 
 

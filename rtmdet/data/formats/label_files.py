@@ -1,5 +1,6 @@
 """For formats with one label file per image: finds the image folder and the image of a label file, and vice versa."""
 
+import filecmp
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.files import as_on_disk, files_below
+from rtmdet.core.json_file import read_json
 from rtmdet.core.paths import comparable
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.formats.faults import one_entry
@@ -71,6 +73,17 @@ def _folders_with_same_names(labels: Path) -> list[Path]:
         for folder in folders
         if any(comparable(path.stem) in names for path in files_below(folder, IMAGE_SUFFIXES, levels=0))
     ]
+
+
+def read_without_photo(path: Path) -> object:
+    """The content of a JSON file without the photo in it, as LabelMe's have: all files of a folder are in memory."""
+    return read_json(path, _without_photo)
+
+
+def _without_photo(entry: dict[str, object]) -> dict[str, object]:
+    if "shapes" in entry:
+        entry.pop("imageData", None)
+    return entry
 
 
 def read_all(
@@ -167,9 +180,21 @@ def outlines_remark(file: CocoFile) -> list[str]:
     return [f"outlines: {count}, written as the boxes around them"] if count else []
 
 
+def check_copies(folder: Path, file: CocoFile, target: Path) -> None:
+    """Raise InputError if copying the images from one folder to another would replace one by another."""
+    for image in file["images"]:
+        source, copied = _places(folder, image["file_name"], target)
+        if copied.exists() and not filecmp.cmp(source, copied, shallow=False):
+            raise InputError(f"{copied} is another image than {source} and would be lost; give another --out")
+
+
 def copy_image(folder: Path, name: str, target: Path) -> None:
-    """Copy an image file from one folder to another, with the subfolders in its name."""
-    source, copied = folder / name, target / name.replace("\\", "/")
+    """Copy an image file from one folder to another, with the subfolders in its name; one that is there stays."""
+    source, copied = _places(folder, name, target)
     copied.parent.mkdir(parents=True, exist_ok=True)
-    if not (copied.exists() and copied.samefile(source)):  # labels beside the photos that are there
+    if not copied.exists():  # else labels are written beside the photos
         shutil.copyfile(source, copied)
+
+
+def _places(folder: Path, name: str, target: Path) -> tuple[Path, Path]:
+    return folder / name, target / name.replace("\\", "/")

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.facts import check_names
 from rtmdet.core.json_file import write_json
 from rtmdet.core.wording import LONGEST_LINE, is_one_line, shortened, shown
 from rtmdet.data.coco.file import CocoCategory, CocoFile, box_annotation
-from rtmdet.data.coco.repairs import ROUNDING, clipped_remark, overhang
+from rtmdet.data.coco.repairs import ROUNDING, clipped_remark, join_repeated_images, overhang, repeated_images_remark
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.image_names import locate_images
 from rtmdet.data.split_names import group_files, only_file, unused_remark
@@ -124,10 +125,13 @@ def number_classes(names: Iterable[str]) -> dict[str, int]:
 def choose_category_ids(images: Sequence[LabeledImage], wanted: Sequence[str] | None) -> dict[str, int]:
     """The category ids by class name: of `wanted`, or of the classes of all objects, sorted.
 
-    Raises InputError if an object's class is not among `wanted`; while faults are collected, such classes have no id.
+    Raises InputError for names that no file could hold, and if an object's class is not among `wanted`; while faults
+    are collected, such classes have no id.
     """
-    if wanted is not None and (not wanted or len(set(wanted)) < len(wanted)):
-        raise InputError(f"classes: expected one name or more, each once, found {list(wanted)}")
+    if wanted is not None:
+        if not wanted:
+            raise InputError("classes: expected one name or more, found none; leave it out for all classes")
+        check_names(wanted := [name.strip() for name in wanted])
     names: set[str] = set()
     for found in (found for image in images for found in image.objects):
         if not is_one_line(found.name):
@@ -178,8 +182,10 @@ def assemble(
                     coco["annotations"].append(
                         box_annotation(number, image_id, ids[found.name], box=box, polygon=flat, crowd=found.crowd)
                     )
+    repeated = repeated_images_remark(join_repeated_images(coco))
     clipped = clipped_remark(beyond, len(coco["annotations"]), WRONG_FRACTIONS if in_fractions else WRONG_PIXELS)
-    return Split(coco, folder, [*remarks, *renamed, *([f"{annotations}: {clipped}"] if clipped else [])])
+    found_here = [f"{annotations}: {text}" for text in (*repeated, *filter(None, [clipped]))]
+    return Split(coco, folder, [*remarks, *renamed, *found_here])
 
 
 def _checked_size(image: LabeledImage, path: Path) -> tuple[int, int]:

@@ -14,7 +14,6 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.json_file import read_json
 from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_number, whole_number
 from rtmdet.data.formats import label_files
@@ -72,7 +71,7 @@ def convert_labelme(
     if annotations.is_file():
         raise InputError(f"{annotations}: expected a folder of LabelMe files, found one file; give its folder")
     folder = label_files.label_folder(annotations, ".json")
-    documents = label_files.read_all(folder, ".json", read_json, folders)
+    documents = label_files.read_all(folder, ".json", label_files.read_without_photo, folders)
     files = {path: content for path, content in documents.items() if is_labelme(content)}
     if not files:
         raise InputError(f"{folder}: expected LabelMe files (*.json with 'shapes'), found none; check the path")

@@ -46,6 +46,16 @@ class OpenedDataset:
     unread: Sequence[str] = ()  # the names of its other splits
     remarks: Sequence[str] = ()  # about labels beside them
 
+    @property
+    def split_remarks(self) -> list[str]:
+        """The remarks on the splits that were converted, with their names where there are several."""
+        converted = {name: split for name, split in self.splits.items() if split.annotations is None}
+        return [
+            f"{name}: {remark}" if len(self.splits) > 1 else remark
+            for name, split in converted.items()
+            for remark in split.remarks
+        ]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoundDataset:

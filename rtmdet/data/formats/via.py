@@ -24,9 +24,9 @@ from rtmdet.data.formats.labeled_image import (
     Outline,
     Split,
     assemble,
+    choose_category_ids,
     convert_files,
     ellipse,
-    number_classes,
 )
 from rtmdet.data.split_names import group_files
 
@@ -66,8 +66,7 @@ def convert_via(
                 with one_entry():
                     objects.append(_read_region(where, region, class_name, class_key))
         labeled.append(LabeledImage(annotations, name, objects))
-    found = {instance.name for image in labeled for instance in image.objects}
-    ids = number_classes([class_name] if class_key is None else sorted(found))
+    ids = choose_category_ids(labeled, [class_name] if class_key is None else None)
     remarks = [f"skipped: {count} x {kind}" for kind, count in skipped.items()]
     unused = sorted({key for region in everything for key in _attributes(region)})
     if class_key is None and class_name == DEFAULT_CLASS and unused:
@@ -151,7 +150,7 @@ def _class_text(region: Mapping[str, object], key: str) -> str | None:
     if isinstance(value, dict):
         ticked = [name for name, on in value.items() if on is True]
         value = ticked[0] if len(ticked) == 1 else None
-    return str(value) if is_number(value) or (isinstance(value, str) and value) else None
+    return str(value).strip() or None if is_number(value) or isinstance(value, str) else None
 
 
 def _read_entries(path: Path) -> dict[str, Regions]:

@@ -5,6 +5,7 @@ ymax are the last pixels inside. So a box in continuous pixels is xmin - 1, ymin
 W is as wide as the image. Not written with hotcoco, which drops the folders of the images and writes no lists.
 """
 
+import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.files import files_below
 from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
+from rtmdet.data.coco.usable import Unusable
 from rtmdet.data.formats import label_files
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labeled_image import (
@@ -160,25 +162,30 @@ def _number(where: str, element: Element, key: str) -> float:
 def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
     """Write one split of a VOC data set into the folder `out` and copy its images; returns remarks, a line each.
 
-    Boxes are clipped to the image; crowd regions become difficult objects, which VOC's evaluation ignores, too.
+    Boxes are clipped to the image, those under 1 pixel skipped, as whole pixels would make them usable; crowd regions
+    become difficult objects, which VOC's evaluation ignores, too.
 
-    Raises InputError if the split or an XML file exists already, and for images that differ only in their suffix:
-    they would share an XML file.
+    Raises InputError if the split, an XML file or another image of the same name exists already, and for images that
+    differ only in their suffix: they would share an XML file.
     """
     stems = label_files.label_names(file)
     taken = [path for path in (out / LISTS / f"{split}.txt", *(_path(out, stem) for stem in stems)) if path.exists()]
     if taken:
         raise InputError(f"{taken[0]} exists already; give another --out or --split")
+    label_files.check_copies(images, file, out / "JPEGImages")
     names = {category["id"]: category["name"] for category in file["categories"]}
-    annotations_of = by_image(file["annotations"])
+    objects = [annotation for annotation in file["annotations"] if min(annotation["bbox"][2:]) >= 1]
+    annotations_of = by_image(objects)
     for image, stem in zip(file["images"], stems, strict=True):
         _path(out, stem).parent.mkdir(parents=True, exist_ok=True)
         _path(out, stem).write_bytes(voc_document(image, annotations_of[image["id"]], names))
         label_files.copy_image(images, image["file_name"], out / "JPEGImages")
     (out / LISTS).mkdir(parents=True, exist_ok=True)
     (out / LISTS / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
-    crowds = sum(annotation["iscrowd"] for annotation in file["annotations"])
+    crowds = sum(annotation["iscrowd"] for annotation in objects)
     remarks = [f"crowd regions and objects marked 'ignore': {crowds}, written as difficult"] if crowds else []
+    if small := len(file["annotations"]) - len(objects):
+        remarks.append(f"skipped: {small} x box {Unusable.TOO_SMALL}")
     return remarks + label_files.outlines_remark(file)
 
 
@@ -211,5 +218,6 @@ def _add(parent: Element, texts: Mapping[str, object]) -> None:
 
 def _pixels(start: float, length: float, size: int) -> tuple[int, int]:
     """The first and the last pixel of a side, in 1 .. size; at least one pixel."""
-    first = min(max(round(start), 0), size - 1) + 1
-    return first, max(min(round(start + length), size), first)
+    # Not round, which takes 10.5 for 10 but 11.5 for 12.
+    first = min(max(math.floor(start + 0.5), 0), size - 1) + 1
+    return first, max(min(math.floor(start + length + 0.5), size), first)

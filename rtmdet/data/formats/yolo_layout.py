@@ -17,7 +17,8 @@ from rtmdet.core.files import as_on_disk, files_below, sorted_paths
 from rtmdet.core.nesting import check_unfolding
 from rtmdet.core.paths import common_folder
 from rtmdet.core.whole_file import read_text
-from rtmdet.core.wording import one_line, shortened, shown
+from rtmdet.core.wording import is_one_line, one_line, shortened, shown
+from rtmdet.data.coco.file import whole_number
 from rtmdet.data.split_names import SPLITS, by_split, unused_remark
 from rtmdet.images.reading import IMAGE_SUFFIXES
 
@@ -168,7 +169,7 @@ def read_data_yaml(path: Path) -> dict[str, object]:
 def _from_data_yaml(path: Path, description: dict[str, object]) -> YoloLayout:
     """The layout in the content of a data.yaml."""
     names = _numbered(path, description.get("names"))
-    if (count := description.get("nc")) not in (None, len(names)):
+    if (count := description.get("nc")) is not None and whole_number(count) != len(names):
         found = f"nc: {shown(count)} and {len(names)} names"
         raise InputError(f"{path}: expected as many names as 'nc' says, found {found}; correct one of them")
     root = description.get("path") or ""
@@ -193,8 +194,9 @@ def _numbered(path: Path, names: object) -> dict[int, str]:
 
 
 def _distinct(path: Path, names: dict[int, str]) -> dict[int, str]:
-    if not names or not all(names.values()) or len(set(names.values())) < len(names):
-        raise InputError(f"{path}: expected different class names, found {shown([*names.values()])}; rename them")
+    if not names or not all(map(is_one_line, names.values())) or len(set(names.values())) < len(names):
+        found = shown([*names.values()])
+        raise InputError(f"{path}: expected different class names of one line each, found {found}; rename them")
     return names
 
 

@@ -29,9 +29,7 @@ def open_own_data(path: Path, images: Path | None = None) -> OpenedDataset:
     *first, last = [*source.splits, *(f"{name} (not used in training)" for name in source.unread)]
     text = f"{', '.join(first)} and {last}" if first else last
     say(f"data: {source.path} is in {source.format} format, with {text}")
-    print_remarks(source.remarks)
-    # Remarks on COCO files are printed when the run reads them.
-    print_remarks(remark for split in source.splits.values() if split.annotations is None for remark in split.remarks)
+    print_remarks([*source.remarks, *source.split_remarks])  # those on COCO files when the run reads them
     return source
 
 

@@ -60,6 +60,14 @@ def test_missing_sizes_are_read_from_the_images(patient) -> None:
     assert patient.check() == []
 
 
+def test_entries_of_one_image_are_joined(patient) -> None:
+    patient.documents["train"]["images"].append(dict(patient.documents["train"]["images"][2], id=9))
+    patient.documents["train"]["annotations"][2]["image_id"] = 9
+    (finding,) = patient.check()
+    assert (finding.code, finding.severity, finding.split) == ("repeated-image", "hint", "train")
+    assert [(item.text, item.image_id) for item in finding.items] == [("3.jpg: ids 3 and 9", 3)]
+
+
 def test_a_group_category_is_reported_and_is_not_a_class(patient) -> None:
     for document in patient.documents.values():
         for category in document["categories"]:

@@ -67,7 +67,7 @@ def test_empty_and_scarce_classes(patient) -> None:
 
 def test_rare_classes_and_the_threshold_that_helps(patient) -> None:
     document = patient.documents["train"]
-    document["images"] = [dict(document["images"][0], id=n) for n in range(1, 42)]
+    document["images"] = [dict(document["images"][0], id=n, file_name=f"{n}.jpg") for n in range(1, 42)]
     document["annotations"] = [
         {"id": n, "image_id": n, "category_id": 1, "bbox": [5, 5, 40, 40]} for n in range(1, 41)
     ] + [{"id": 90 + n, "image_id": 41, "category_id": 2, "bbox": [9 * n, 5, 40, 40]} for n in range(10)]

@@ -1,5 +1,6 @@
 """Image files: missing, damaged, rotated, of another size, and those that no annotation names."""
 
+import copy
 import json
 import os
 import shutil
@@ -35,6 +36,19 @@ def test_missing_files_and_names_that_leave_the_folder(patient) -> None:
     assert [item.text for item in findings["missing-image"].items] == ["2.jpg"]
     assert [item.text for item in findings["renamed-image"].items] == ["'../train/3.jpg' for '3.jpg'"]
     assert [findings[code].severity for code in ("missing-image", "renamed-image")] == ["error", "hint"]
+
+
+@pytest.mark.parametrize(("name", "printed"), [("\ud800.jpg", r"\ud800.jpg"), ("2\0.jpg", r"2\x00.jpg")])
+def test_names_that_no_file_can_have(patient, name: str, printed: str) -> None:
+    patient.path("train", 2).unlink()
+    patient.documents["test"] = copy.deepcopy(patient.documents["val"])  # which is not checked, but looked into
+    shutil.copytree(patient.folder / "val", patient.folder / "test")
+    for split in ("train", "test"):
+        patient.documents[split]["images"][1]["file_name"] = name
+    patient.sources()
+    report = examine_path(patient.folder, Purpose(input_size=(128, 160)))
+    assert [(finding.code, finding.split) for finding in report.findings] == [("missing-image", "train")]
+    assert f"\n{' ' * 24}{printed}\n" in str(report).encode().decode()  # as standard output takes it
 
 
 def test_names_of_another_machine(patient) -> None:
