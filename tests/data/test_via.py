@@ -54,6 +54,17 @@ def test_polygon(folder: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("options", [{"0": "cat", "1": "dog"}, {"0": "", "1": " "}, None, 3])
+def test_numbered_options_of_a_menu_are_named_by_their_descriptions(folder: Path, options: object) -> None:
+    menu = {"type": "dropdown", "description": "", "options": options}
+    animals = entry("a.png", region(TRIANGLE, kind="1"), region(TRIANGLE, kind="0"))
+    project = {"_via_img_metadata": {"a": animals}, "_via_attributes": {"region": {"kind": menu}}}
+    coco = convert_document(folder, project, key="kind")
+    expected = ["cat", "dog"] if isinstance(options, dict) and options["0"] else ["0", "1"]
+    assert [category["name"] for category in coco["categories"]] == expected
+    assert [annotation["category_id"] for annotation in coco["annotations"]] == [2, 1]
+
+
 @pytest.mark.parametrize(
     ("shape", "box", "vertices"),
     [

@@ -139,7 +139,7 @@ def _kind_without_outline(region: Mapping[str, object]) -> str:
     return kind if isinstance(kind, str) and kind not in OUTLINES else ""
 
 
-def _attributes(region: Mapping[str, object]) -> Mapping[str, object]:
+def _attributes(region: Mapping[str, object]) -> dict[str, object]:
     attributes = region.get("region_attributes")
     return attributes if isinstance(attributes, dict) else {}
 
@@ -157,6 +157,7 @@ def _read_entries(path: Path) -> dict[str, Regions]:
     """The regions by image name. Raises InputError for a file that is not from VIA."""
     document = read_json(path)
     if isinstance(document, dict) and "_via_img_metadata" in document:
+        _describe_options(document)
         document = document["_via_img_metadata"]
     entries = list(document.values()) if isinstance(document, dict) else []
     if not entries or not all(map(_is_entry, entries)):
@@ -178,6 +179,30 @@ def _read_entries(path: Path) -> dict[str, Regions]:
             raise InputError(f"{path}: {name}: expected regions, found {shown(regions)}; export the file again")
         regions_of[name] = [(f"{path}: {name}: region {number}", region) for number, region in enumerate(regions)]
     return regions_of
+
+
+def _describe_options(project: Mapping[str, object]) -> None:
+    """Replace numbers that stand for options of a menu by the options' descriptions, in all regions of a project."""
+    menus = project.get("_via_attributes")
+    menus = menus.get("region") if isinstance(menus, dict) else None
+    entries = project["_via_img_metadata"]
+    regions = [
+        region
+        for entry in (entries.values() if isinstance(entries, dict) else ())
+        if _is_entry(entry) and isinstance(entry["regions"], list)
+        for region in entry["regions"]
+        if isinstance(region, dict)
+    ]
+    for key, menu in menus.items() if isinstance(menus, dict) else ():
+        options = menu.get("options") if isinstance(menu, dict) else None
+        texts = {
+            number: text
+            for number, text in (options.items() if isinstance(options, dict) else ())
+            if number.isdigit() and isinstance(text, str) and text.strip()
+        }
+        for attributes in map(_attributes, regions):
+            if isinstance(value := attributes.get(key), str) and value in texts:
+                attributes[key] = texts[value]
 
 
 def _read_region(where: str, region: Mapping[str, object], class_name: str, class_key: str | None) -> LabeledObject:
