@@ -6,11 +6,9 @@
 Torch is imported only if the file needs it. Dimension legend: B images at a time, K classes, H, W height and width.
 """
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -19,20 +17,20 @@ import numpy as np
 
 from rtmdet.core.arguments import TorchDevice, checked
 from rtmdet.core.backend import Backend, Selection, detect
-from rtmdet.core.detections import Detections, InMemory
+from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts, check_names
 from rtmdet.core.letterbox import Letterbox, letterbox_batch
 from rtmdet.core.nms import NmsSettings
 from rtmdet.core.paths import FilePath, user_path
-from rtmdet.core.pictures import COLORS, ValueRange, check_range, to_rgb
+from rtmdet.core.pictures import COLORS, ValueRange, check_range
 from rtmdet.core.tiled_detection import detect_tiled
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened, size_text
-from rtmdet.deploy.open_exported import is_exported, open_exported
+from rtmdet.deploy.open_weights import open_weights
+from rtmdet.deploy.views import check_views, choose_views, detect_in_views
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
-from rtmdet.images.inputs import ImageInput, encoded_content, images_in, is_encoded, list_inputs, local_path
-from rtmdet.images.reading import decode_image, read_image
+from rtmdet.images.inputs import ImageInput, OpenedImage, images_in, list_inputs, open_image
 
 if TYPE_CHECKING:
     from rtmdet.deploy.export_result import Exports
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
 
 LEAST_TILED = 300  # boxes that are looked for in a window, at least; the picture's best ones are chosen at the end
 Score = float | str | Sequence[float]
+Classes = str | Sequence[str] | None  # names; None: all
 
 
 class Detector:
@@ -76,7 +75,7 @@ class Detector:
         that differ by up to about 0.02. `threads` are those of an exported file, by default as many as cores; torch
         has torch.set_num_threads. Raises InputError if the weights do not fit or lack metadata.
         """
-        self.path, self.backend, facts = _open(
+        self.path, self.backend, facts = open_weights(
             weights, size=size, device=str(device), fold=fold, half=half, threads=threads
         )
         if classes is not None:
@@ -202,23 +201,27 @@ class Detector:
     # union would make every caller check. `folder` is for the others.
     @overload  # texts, arrays and tensors are iterables too, but this comes first
     def __call__(self, images: ImageInput, *, score: Score = ...,  # type: ignore[overload-overlap]
-                 iou_threshold: float | None = ..., max_detections: int = ..., batch_size: int = ...,
-                 tile: int | None = ..., color: str = ...) -> Detections: ...  # fmt: skip
+                 classes: Classes = ..., iou_threshold: float | None = ..., max_detections: int = ...,
+                 batch_size: int = ..., tile: int | None = ..., tta: bool = ...,
+                 color: str = ...) -> Detections: ...  # fmt: skip
 
     @overload
     def __call__(self, images: Iterable[ImageInput], *, score: Score = ...,
-                 iou_threshold: float | None = ..., max_detections: int = ..., batch_size: int = ...,
-                 tile: int | None = ..., color: str = ...) -> list[Detections]: ...  # fmt: skip
+                 classes: Classes = ..., iou_threshold: float | None = ..., max_detections: int = ...,
+                 batch_size: int = ..., tile: int | None = ..., tta: bool = ...,
+                 color: str = ...) -> list[Detections]: ...  # fmt: skip
 
     def __call__(
         self,
         images: ImageInput | Iterable[ImageInput],
         *,
         score: Score = "auto",
+        classes: Classes = None,
         iou_threshold: float | None = None,
         max_detections: int = 100,
         batch_size: int = 8,
         tile: int | None = None,
+        tta: bool = False,
         color: str = "rgb",
     ) -> Detections | list[Detections]:
         """The objects in one image, or a list for several images; boxes in each image's own pixels, on the CPU.
@@ -229,27 +232,30 @@ class Detector:
         `batch_size`. The channels of arrays and tensors must be RGB, which cannot be checked; `color="bgr"` is for
         those of OpenCV. `tile` also detects in overlapping windows of this side in pixels, by default as in the
         training (data.tile); 0 not at all. Then batches are of the windows of one image, boxes of several windows
-        are merged above an IoU of 0.5, and there is no voting.
+        are merged above an IoU of 0.5, and there is no voting. `tta`, without windows, detects in each image at three
+        sizes, also mirrored, and merges the results: six times as slow.
 
-        `score` is the score threshold: "auto", a number or one per class (see `thresholds`). NMS drops a box that
-        overlaps a better one of its class by more than `iou_threshold`, by default that of the weights' training; the
-        best `max_detections` per image are kept. Boxes are clipped to the image (evaluation does not clip). Raises
-        InputError, with the image's path or index, for anything that is not an image.
+        `score` is the score threshold: "auto", a number or one per class (see `thresholds`); `classes` are the names
+        of those that are looked for, by default all. NMS drops a box that overlaps a better one of its class by more
+        than `iou_threshold`, by default that of the weights' training; the best `max_detections` per image are kept.
+        Boxes are clipped to the image (evaluation does not clip). Raises InputError, with the image's path or index,
+        for anything that is not an image.
         """
-        _check_options(max_detections, batch_size, color)
-        selection = self.selection(self.thresholds(score), max_detections, iou_threshold)
-        tiling = self.choose_tiling(tile)
+        _check_options(max_detections, batch_size, color, tta, tile)
+        selection = self.selection(self._wanted(self.thresholds(score), classes), max_detections, iou_threshold)
+        tiling = None if tta else self.choose_tiling(tile)
         single, inputs = list_inputs(images)
-        opened = (self.open_image(image, name, color) for name, image in inputs)
+        opened = (open_image(image, name, color, self.value_range) for name, image in inputs)
         found: list[Detections] = []
         if tiling is None:
             while batch := list(islice(opened, batch_size)):
-                found += self._detect(batch, selection)
+                found += self._detect(batch, selection, augmented=tta)
         else:
             for image in opened:
                 parts = self.detect_in_windows(image.pixels, tiling, selection, batch_size)
-                one = self.complete(parts[:max_detections], image)
-                found.append(one if isinstance(self.device, str) else one.to("cpu"))  # tensors where torch ran
+                found.append(self.complete(parts[:max_detections], image))
+        if not isinstance(self.device, str):
+            found = [one.to("cpu") for one in found]  # tensors where torch ran
         return found[0] if single else found
 
     @checked
@@ -258,10 +264,12 @@ class Detector:
         path: FilePath,
         *,
         score: Score = "auto",
+        classes: Classes = None,
         iou_threshold: float | None = None,
         max_detections: int = 100,
         batch_size: int = 8,
         tile: int | None = None,
+        tta: bool = False,
     ) -> list[Detections]:
         """The objects in each image file of a folder, in the order of the names; further options as for a call.
 
@@ -270,10 +278,12 @@ class Detector:
         return self(
             images_in(user_path(path)),
             score=score,
+            classes=classes,
             iou_threshold=iou_threshold,
             max_detections=max_detections,
             batch_size=batch_size,
             tile=tile,
+            tta=tta,
         )
 
     @checked
@@ -308,18 +318,6 @@ class Detector:
 
         return rtmdet.export(self, formats, images=Path(images), out=Path(out))
 
-    def open_image(self, image: object, name: str, color: str) -> "OpenedImage":
-        """One image as a call takes it; messages say `name`, or its path. Raises InputError."""
-        if isinstance(image, str | os.PathLike):
-            path = local_path(image)
-            read = partial(read_image, path, self.value_range)
-            return OpenedImage(read(), read, path)
-        if is_encoded(image):
-            read = partial(decode_image, name, encoded_content(image, name), self.value_range)
-            return OpenedImage(read(), InMemory(read), None)
-        pixels = to_rgb(image, name, color=color, value_range=self.value_range)
-        return OpenedImage(pixels, InMemory(partial(np.asarray, pixels)), None)
-
     def selection(
         self, thresholds: Sequence[float], max_detections: int, iou_threshold: float | None = None
     ) -> Selection:
@@ -329,9 +327,24 @@ class Detector:
         different = tuple(thresholds) if len(set(thresholds)) > 1 else ()
         return Selection(min(thresholds), nms, class_thresholds=different).for_most(max_detections)
 
-    def _detect(self, images: "Sequence[OpenedImage]", selection: Selection) -> list[Detections]:
-        batch, letterboxes = self.preprocess([image.pixels for image in images])
-        found = detect(self.backend, batch, letterboxes, selection)
+    def _wanted(self, thresholds: Sequence[float], classes: Classes) -> Sequence[float]:
+        """The thresholds, of classes that are not wanted one that no score reaches. Raises InputError."""
+        if classes is None:
+            return thresholds
+        wanted = {classes} if isinstance(classes, str) else {*classes}
+        if not wanted or not wanted <= {*self.classes}:
+            raise InputError(f"classes: expected some of {shortened(self.classes)}, found {classes!r}")
+        return [least if name in wanted else 2.0 for name, least in zip(self.classes, thresholds, strict=True)]
+
+    def _detect(self, images: Sequence[OpenedImage], selection: Selection, *, augmented: bool) -> list[Detections]:
+        pictures = [image.pixels for image in images]
+        if augmented:
+            views = choose_views(self.input_size, augmented=True)
+            shown = [[view.show(pixels) for view in views] for pixels in pictures]
+            found = detect_in_views(self.backend, views, shown, [pixels.shape[1] for pixels in pictures], selection)
+        else:
+            batch, letterboxes = self.preprocess(pictures)
+            found = detect(self.backend, batch, letterboxes, selection)
         return [self.complete(detections, image) for detections, image in zip(found, images, strict=True)]
 
     def detect_in_windows(
@@ -344,7 +357,7 @@ class Detector:
         selection = selection.for_most(max(selection.max_detections, LEAST_TILED))
         return detect_tiled(self.backend, self.input_size, pixels, tiling, selection, batch_size=batch_size)
 
-    def complete(self, found: Detections, image: "OpenedImage") -> Detections:
+    def complete(self, found: Detections, image: OpenedImage) -> Detections:
         """What the backend found in an image, with its classes and picture, on the CPU, clipped to the image.
 
         Differs from mmdet: boxes end at the photo, not in the padding beside it. Evaluation does not clip.
@@ -360,41 +373,11 @@ class Detector:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class OpenedImage:
-    """One image on its way through the network."""
-
-    pixels: np.ndarray  # (H, W, 3) uint8 RGB
-    read: Callable[[], np.ndarray]  # returns the same pixels again
-    path: Path | None
-
-
 @checked
-def _check_options(max_detections: int, batch_size: int, color: str) -> None:
+def _check_options(max_detections: int, batch_size: int, color: str, tta: bool, tile: int | None) -> None:
+    check_views(tta=tta, tile=tile)
     for name, number in (("max_detections", max_detections), ("batch_size", batch_size)):
         if number < 1:
             raise InputError(f"{name}: expected at least 1, found {number}")
     if color not in COLORS:
         raise InputError(f"color {color!r}: expected {' or '.join(COLORS)}")
-
-
-def _open(
-    weights: FilePath, *, size: str | None, device: str, fold: bool, half: bool, threads: int | None
-) -> tuple[Path | None, Backend, ModelFacts]:
-    """The file of weights, what runs it, and its facts; by the suffix, which decides about the imports, too."""
-    path = user_path(weights)
-    if is_exported(path):
-        if size is not None:
-            raise InputError(f"{path}: an exported file is of one size: leave size out")
-        if half:
-            raise InputError(f"{path}: an exported file has its own precision: leave out half, or export with --half")
-        exported = open_exported(path, device, threads)
-        return path, exported, exported.facts.model
-    if threads is not None:
-        raise InputError(f"{path}: only exported files take threads: leave it out, and use torch.set_num_threads")
-    from rtmdet.deploy.torch_backend import open_checkpoint
-    from rtmdet.weights.download import resolve
-
-    path = resolve(os.fspath(weights), progress=True)
-    backend, facts = open_checkpoint(path, size=size, device=device, fold=fold, half=half)
-    return path, backend, facts

@@ -38,6 +38,8 @@ from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 from rtmdet.images.inputs import ImageInput
 from rtmdet.images.reading import read_image
 from rtmdet.models.rtmdet import RTMDet, build_rtmdet
+from rtmdet.stream.detecting import DetectSettings, detect_frames
+from rtmdet.stream.sources import find_sources
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
 from rtmdet.weights.load import load_weights, read_checkpoint
 
@@ -210,7 +212,9 @@ def test_images_are_opened_a_batch_at_a_time(detector: Detector, images: list[np
             yield image
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detector, "_detect", lambda *words: (events.append("boxes"), detect(*words))[1])
+        patch.setattr(
+            detector, "_detect", lambda *words, **named: (events.append("boxes"), detect(*words, **named))[1]
+        )
         assert len(detector(stream(), batch_size=4)) == 6
     assert events == ["image"] * 4 + ["boxes"] + ["image"] * 2 + ["boxes"]
 
@@ -398,6 +402,29 @@ def test_the_limit_counts_what_is_above_all_thresholds(detector: Detector, image
     wanted = detector(images[0], score=thresholds, max_detections=3000)
     assert len(wanted) > 3
     assert len(detector(images[0], score=thresholds, max_detections=3)) == 3
+
+
+def test_only_the_wanted_classes_are_looked_for(detector: Detector, images: list[np.ndarray], folder: Path) -> None:
+    everything = detector(images[0], score=0.1, max_detections=3000)
+    for classes in ("dog", ["dog"], ["emu", "dog"]):
+        wanted = [CLASSES.index(name) for name in ([classes] if isinstance(classes, str) else classes)]
+        found = detector(images[0], score=0.1, max_detections=3000, classes=classes)
+        assert_close(found, everything[np.isin(everything.labels, wanted)])
+    assert {*detector.folder(folder, score=0.1, classes="dog")[0].names} == {"dog"}
+    for classes in ("lion", ["dog", "lion"], [], ""):
+        with pytest.raises(InputError, match=r"^classes: expected some of cat, dog, emu, found "):
+            detector(images[0], classes=classes)
+
+
+def test_a_second_look_is_that_of_the_command(detector: Detector, images: list[np.ndarray], folder: Path) -> None:
+    found = detector(images[0], score=0.3, tta=True)
+    settings = DetectSettings(dict.fromkeys(CLASSES, 0.3), augmented=True)
+    (result, *_) = detect_frames(detector, find_sources([str(folder / "b0.png")]).sources, settings)
+    assert_close(found, result.found.to("cpu"))
+    assert len(found) != len(detector(images[0], score=0.3))
+    assert isinstance(found.boxes, torch.Tensor)
+    with pytest.raises(InputError, match=r"^tta and tile: expected one of them"):
+        detector(images[0], tta=True, tile=64)
 
 
 def test_candidates_of_other_classes_take_no_place(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from rtmdet.core.wording import size_text
 from rtmdet.deploy.torch_backend import TorchBackend
 from rtmdet.detector import Detector, Score
 from rtmdet.images.depth import depth_remarks
-from rtmdet.images.inputs import ImageInput
+from rtmdet.images.inputs import ImageInput, open_image
 from rtmdet.models.evaluation_mode import EvaluationMode
 from rtmdet.viz.box_targets import GRADIENT_METHODS, choose_target
 from rtmdet.viz.feature_maps import REDUCTIONS, arrange, reduce_maps
@@ -297,7 +297,7 @@ def _layer_names(layers: str | Sequence[str]) -> list[str]:
 def _open(detector: Detector | FilePath, image: ImageInput, color: str) -> tuple[Detector, np.ndarray]:
     """The detector with all its layers, and the pixels; prints a line about a 16-bit photo."""
     opened = detector if isinstance(detector, Detector) else Detector(detector, fold=False)
-    given = opened.open_image(image, "image", color)
+    given = open_image(image, "image", color, opened.value_range)
     if given.path is not None:
         say(*depth_remarks([given.path], opened.value_range))
     return opened, given.pixels

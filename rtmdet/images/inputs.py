@@ -1,7 +1,9 @@
 """What a Detector takes: one image in any form, several, or a folder."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -9,15 +11,41 @@ import numpy as np
 from PIL import Image
 
 from rtmdet.core.arrays import is_tensor
+from rtmdet.core.detections import InMemory
 from rtmdet.core.errors import InputError
 from rtmdet.core.files import files_below
 from rtmdet.core.paths import FilePath, is_address, user_path
-from rtmdet.core.pictures import Picture
+from rtmdet.core.pictures import Picture, ValueRange, to_rgb
 from rtmdet.core.whole_file import reason_of
-from rtmdet.images.reading import IMAGE_SUFFIXES, check_image_bytes
+from rtmdet.images.reading import IMAGE_SUFFIXES, check_image_bytes, decode_image, read_image
 
 Encoded = bytes | bytearray | memoryview | IO[bytes]  # the content of an image file, or one that is open
 ImageInput = FilePath | Picture | Encoded
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedImage:
+    """One image on its way through the network."""
+
+    pixels: np.ndarray  # (H, W, 3) uint8 RGB
+    read: Callable[[], np.ndarray]  # returns the same pixels again
+    path: Path | None
+
+
+def open_image(image: object, name: str, color: str, value_range: ValueRange | None) -> OpenedImage:
+    """One image as a Detector takes it; messages say `name`, or its path. Raises InputError.
+
+    `color`: the order of the channels of arrays and tensors, one of COLORS. `value_range` as for `read_image`.
+    """
+    if isinstance(image, str | os.PathLike):
+        path = local_path(image)
+        read = partial(read_image, path, value_range)
+        return OpenedImage(read(), read, path)
+    if is_encoded(image):
+        read = partial(decode_image, name, encoded_content(image, name), value_range)
+        return OpenedImage(read(), InMemory(read), None)
+    pixels = to_rgb(image, name, color=color, value_range=value_range)
+    return OpenedImage(pixels, InMemory(partial(np.asarray, pixels)), None)
 
 
 def list_inputs(images: object) -> tuple[bool, Iterator[tuple[str, object]]]:

@@ -16,7 +16,8 @@ from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.threads import MOST_ROOM, in_order, prefetched
 from rtmdet.core.tiling import Tiling
 from rtmdet.deploy.views import View, choose_views, detect_in_views
-from rtmdet.detector import Detector, OpenedImage
+from rtmdet.detector import Detector
+from rtmdet.images.inputs import OpenedImage
 from rtmdet.stream.frames import Failure, Frame, Source
 
 READERS = 2  # threads that decode and resize

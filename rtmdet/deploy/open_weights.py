@@ -1,0 +1,35 @@
+"""Opens weights of any kind: what runs them, and what the file says about them. Exported files need no torch."""
+
+import os
+from pathlib import Path
+
+from rtmdet.core.backend import Backend
+from rtmdet.core.errors import InputError
+from rtmdet.core.facts import ModelFacts
+from rtmdet.core.paths import FilePath, user_path
+from rtmdet.deploy.open_exported import is_exported, open_exported
+
+
+def open_weights(
+    weights: FilePath, *, size: str | None, device: str, fold: bool, half: bool, threads: int | None
+) -> tuple[Path, Backend, ModelFacts]:
+    """The file of weights, which may be a published name or a run's folder, with its backend and its facts.
+
+    The suffix decides which library is imported. Options as for `Detector`. Raises InputError.
+    """
+    path = user_path(weights)
+    if is_exported(path):
+        if size is not None:
+            raise InputError(f"{path}: an exported file is of one size: leave size out")
+        if half:
+            raise InputError(f"{path}: an exported file has its own precision: leave out half, or export with --half")
+        exported = open_exported(path, device, threads)
+        return path, exported, exported.facts.model
+    if threads is not None:
+        raise InputError(f"{path}: only exported files take threads: leave it out, and use torch.set_num_threads")
+    from rtmdet.deploy.torch_backend import open_checkpoint
+    from rtmdet.weights.download import resolve
+
+    path = resolve(os.fspath(weights), progress=True)
+    backend, facts = open_checkpoint(path, size=size, device=device, fold=fold, half=half)
+    return path, backend, facts
