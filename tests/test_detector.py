@@ -427,14 +427,16 @@ def test_a_second_look_is_that_of_the_command(detector: Detector, images: list[n
         detector(images[0], tta=True, tile=64)
 
 
-def test_candidates_of_other_classes_take_no_place(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tta", [False, True])
+def test_candidates_of_other_classes_take_no_place(
+    detector: Detector, tta: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As few candidates as for one box, all of them of the class that is sure everywhere."""
     monkeypatch.setattr(backend_module, "LEAST_CANDIDATES", 30)
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    everything = detector(image, score=0.0, max_detections=5000)
+    everything = detector(image, score=0.0, max_detections=5000, tta=tta)
     rare = int(np.bincount(everything.labels[:300], minlength=3).argmin())
-    thresholds = [0.0 if label == rare else 1.0 for label in range(3)]
-    (best,) = detector(image, score=thresholds, max_detections=1)
+    (best,) = detector(image, score=0.0, classes=CLASSES[rare], max_detections=1, tta=tta)
     assert best.score == pytest.approx(float(everything.scores[everything.labels == rare].max()), abs=1e-6)
 
 

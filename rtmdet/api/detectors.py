@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rtmdet.core.arguments import checked
 from rtmdet.core.console import say
-from rtmdet.core.draw import save_image
+from rtmdet.core.draw import LARGEST_JPEG, save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import NmsFacts
 from rtmdet.core.nms import NmsSettings
@@ -79,8 +79,10 @@ def draw_mistakes(found: Evaluation, out: FilePath, *, most: int = 50) -> list[P
     pictures = []
     for number, marked in enumerate(found.mistakes.images[: max(most, 0)], start=1):
         index = found.dataset.image_ids.index(marked.image_id)
-        pictures.append(folder / f"{number:03d}_{found.dataset.path(index).stem}.jpg")
-        save_image(pictures[-1], draw_marked(found.dataset.load(index).image, marked))
+        picture = draw_marked(found.dataset.load(index).image, marked)
+        suffix = ".jpg" if max(picture.shape) <= LARGEST_JPEG else ".png"
+        pictures.append(folder / f"{number:03d}_{found.dataset.path(index).stem}{suffix}")
+        save_image(pictures[-1], picture)
     return pictures
 
 
@@ -150,7 +152,8 @@ def _check_options(kind: str, wanted: bool, **given: bool) -> None:
     """Raise InputError for options that are given, but are for another kind of file than the wanted one."""
     for name, is_given in given.items():
         if is_given and not wanted:
-            raise InputError(f"{name}: it is for files with {kind}: add {kind} (--{kind}), or leave it out")
+            option = name.replace("_", "-")
+            raise InputError(f"--{option}: it is for files with {kind}: add --{kind}, or leave it out")
 
 
 def _whole_and_merged(

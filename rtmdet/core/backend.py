@@ -15,6 +15,7 @@ from rtmdet.core.strides import STRIDES
 
 CANDIDATES = 30  # (prior, class) pairs per level for each box that is wanted: many overlap
 LEAST_CANDIDATES, MOST_CANDIDATES = 1000, 30000
+ALMOST = 0.999
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,14 @@ class Selection:
     def least_score(self) -> float:
         """The score from which on predictions are candidates: those that vote need less than detections do."""
         return VOTER_SHARE * self.score_threshold if self.nms.box_voting else self.score_threshold
+
+    @property
+    def least_scores(self) -> tuple[float, ...]:
+        """As `least_score` for each class, or for all: candidates of one class take no place from those of others."""
+        if not self.class_thresholds:
+            return (self.least_score,)
+        share = VOTER_SHARE if self.nms.box_voting else ALMOST  # scores may be equal to the threshold of their class
+        return tuple(share * threshold for threshold in self.class_thresholds)
 
     def without_voting(self) -> "Selection":
         """The same with NMS alone."""
@@ -71,6 +80,5 @@ def detect(
     thresholds, most = selection.class_thresholds, selection.max_detections
     if not thresholds:
         return backend.select(outputs, size, letterboxes, selection)
-    # All limits count what is left: those of one class must not be crowded out by others of a lower threshold.
-    every = replace(selection, nms_pre=MOST_CANDIDATES, max_detections=len(STRIDES) * MOST_CANDIDATES)
+    every = replace(selection, max_detections=len(STRIDES) * selection.nms_pre)  # the limit counts what is left
     return [detections.above(thresholds)[:most] for detections in backend.select(outputs, size, letterboxes, every)]

@@ -18,6 +18,7 @@ from rtmdet.core.picture_source import with_source
 from rtmdet.core.whole_file import write_whole
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+LARGEST_JPEG = 65500  # pixels of a side
 _BLACK: Color = (20, 20, 20)
 _WHITE: Color = (255, 255, 255)
 _SUBPIXEL_BITS = 4  # cv2 takes coordinates in 1/16 pixel
@@ -99,7 +100,7 @@ def save_image(path: Path, image: np.ndarray, source: Path | None = None) -> Non
         done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     except cv2.error as error:
         raise InputError(f"{path}: expected an image suffix such as .png or .jpg, found {path.suffix!r}") from error
-    if not done:
+    if not done:  # a JPEG beyond LARGEST_JPEG
         raise InputError(
             f"{path}: {image.shape[1]} x {image.shape[0]} pixels are too many for {path.suffix}; use .png"
         )

@@ -41,7 +41,7 @@ def postprocess(
     images = []
     for b in range(len(outputs.logits[0])):
         levels = [
-            _select(logits[b], distances[b], stride, selection.least_score, selection.nms_pre)
+            _select(logits[b], distances[b], stride, selection.least_scores, selection.nms_pre)
             for logits, distances, stride in zip(*outputs, STRIDES, strict=True)
         ]
         boxes, scores, labels = (torch.cat(parts) for parts in zip(*levels, strict=True))
@@ -53,15 +53,18 @@ def postprocess(
 
 
 def _select(
-    logits: Tensor, distances: Tensor, stride: int, score_threshold: float, most: int
+    logits: Tensor, distances: Tensor, stride: int, least_scores: Sequence[float], most: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Boxes (S, 4), scores (S,) and labels (S,) of one level, (K, H, W) logits and (4, H, W) distances.
 
-    Logits are compared with the threshold's logit, so that only selected pairs are decoded.
+    `least_scores`: one for each class, or for all. Logits are compared with theirs, so that only selected pairs are
+    decoded.
     """
     classes, _, width = logits.shape
-    flat = logits.permute(1, 2, 0).flatten()  # (H * W * K,)
-    chosen = (flat > _logit(score_threshold)).nonzero().squeeze(1)
+    ordered = logits.permute(1, 2, 0)  # (H, W, K)
+    least = [_logit(score) for score in least_scores]
+    above = ordered > (least[0] if len(least) == 1 else ordered.new_tensor(least))
+    flat, chosen = ordered.flatten(), above.flatten().nonzero().squeeze(1)
     scores = flat[chosen].to(torch.promote_types(flat.dtype, torch.float32)).sigmoid()
     # Sorted by score as in the reference, not by logit: if many scores saturate at 1, the order of ties decides which
     # of them NMS keeps.

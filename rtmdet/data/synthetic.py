@@ -75,7 +75,7 @@ def write_dataset(folder: Path, *, count: int, seed: int, size: tuple[int, int])
     names, target = [f"{index:06d}.jpg" for index in range(count)], folder / "annotations.json"
     ours, present = {target, *(folder / "images" / name for name in names)}, {*files_below(folder, LABELED)}
     if present - ours or (target in present and present != ours):
-        raise InputError(f"{folder} holds other images or labels, which would be lost; give another --out")
+        raise InputError(f"{folder} holds other images or labels; give another --out")
     images: list[CocoImage] = []
     annotations: list[CocoAnnotation] = []
     with writing(folder, "folder"):

@@ -55,7 +55,7 @@ def suppress(found: Detections, selection: Selection) -> Detections:
 def _select(boxes: np.ndarray, scores: np.ndarray, selection: Selection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes (S, 4), scores (S,) and labels (S,) of one level."""
     flat = scores.ravel()
-    chosen = np.flatnonzero(flat > selection.least_score)
+    chosen = np.flatnonzero(scores > np.array(selection.least_scores, scores.dtype))
     chosen = chosen[np.argsort(-flat[chosen], kind="stable")][: selection.nms_pre]
     prior, label = np.divmod(chosen, scores.shape[1])
     return boxes[prior], flat[chosen], label

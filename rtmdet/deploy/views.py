@@ -70,7 +70,8 @@ def detect_in_views(
     """
     of_views = selection
     if len(views) > 1:
-        of_views = replace(selection, score_threshold=selection.least_score, class_thresholds=())
+        each = selection.least_scores if selection.class_thresholds else ()
+        of_views = replace(selection, score_threshold=selection.least_score, class_thresholds=each)
     parts: list[list[Detections]] = []  # per view, per picture
     for number, view in enumerate(views):
         canvases, letterboxes = zip(*(picture[number] for picture in shown), strict=True)

@@ -90,20 +90,25 @@ def check_stem(stem: Path, formats: Sequence[str], weights: Path | None) -> None
     targets = [stem.with_name(stem.name + ENDINGS[name]) for name in formats]
     if any(target.exists() and target.samefile(weights) for target in targets):
         raise InputError(f"{weights}: the exported file would replace the weights: choose another folder (--out)")
-    earlier: object = None
-    with suppress(InputError):  # none, or damaged
-        earlier = read_json(_results_path(stem))
-    other = earlier.get("weights") if isinstance(earlier, dict) else None
-    replaced = any(target.exists() for target in targets)
-    if replaced and isinstance(other, str) and Path(other).exists() and not weights.samefile(other):
-        raise InputError(
-            f"{stem.parent}: its {stem.name}.* files are those of {other}, and would be replaced: choose another "
-            "folder (--out)"
-        )
+    earlier = _earlier_results(stem)
+    for target in filter(Path.exists, targets):
+        row = earlier.get(target.name)
+        other = row.get("weights") if isinstance(row, dict) else None
+        if isinstance(other, str) and Path(other).exists() and not weights.samefile(other):
+            raise InputError(f"{target} is a file of {other}, and would be replaced: choose another folder (--out)")
 
 
 def _results_path(stem: Path) -> Path:
     return stem.with_name(f"{stem.name}.check.json")
+
+
+def _earlier_results(stem: Path) -> dict[str, object]:
+    """The results by file name of earlier exports of the same name; none of a damaged file."""
+    content: object = None
+    with suppress(InputError):
+        content = read_json(_results_path(stem))
+    known = content.get("files") if isinstance(content, dict) else None
+    return known if isinstance(known, dict) else {}
 
 
 def _check_writable(folder: Path) -> None:
@@ -205,13 +210,7 @@ def _precision(detector: Detector, dataset: CocoDataset) -> float:
 
 def record(job: ExportJob, files: Sequence[ExportedFile]) -> None:
     """Add the results to those of earlier exports of the same name, in `<stem>.check.json`."""
-    path, weights = _results_path(job.stem), str(job.network.path)
-    earlier: dict[str, object] = {}
-    if path.is_file():
-        with suppress(InputError):  # a damaged file is replaced
-            content = read_json(path)
-            known = content.get("files") if isinstance(content, dict) else None
-            earlier = known if isinstance(known, dict) else {}
+    weights, earlier = str(job.network.path and job.network.path.resolve()), _earlier_results(job.stem)
     for file in files:
         row = asdict(file.agreement)
         row |= {
@@ -225,4 +224,4 @@ def record(job: ExportJob, files: Sequence[ExportedFile]) -> None:
         row |= {"ap": None if file.ap is None else dict(zip(("torch", "file"), file.ap, strict=True))}
         earlier.pop(unverified(file.path).name, None)  # it has been replaced
         earlier[file.path.name] = row
-    write_json(path, {"weights": weights, "version": __version__, "files": earlier}, indent=1)
+    write_json(_results_path(job.stem), {"weights": weights, "version": __version__, "files": earlier}, indent=1)

@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from rtmdet.core.errors import InputError
 from rtmdet.core.json_file import read_json
 from rtmdet.core.wording import shown
-from rtmdet.data.coco.file import is_number
+from rtmdet.data.coco.file import is_number, whole_number
 
 POOLED_ANNOTATIONS, POOLED_DETECTIONS = "pooled_annotations.json", "pooled_detections.json"  # of train --folds
 
@@ -53,9 +53,12 @@ def _check(where: str, entry: object, coco: COCO) -> None:
         raise InputError(f"{where}: expected a number for 'score', found {shown(entry.get('score'))}: correct it")
 
 
-def _check_id(where: str, entry: Mapping[str, Any], key: str, known: Mapping[int, object]) -> None:
-    value = entry.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value not in known:
+def _check_id(where: str, entry: dict[str, Any], key: str, known: Mapping[int, object]) -> None:
+    value = whole_number(entry.get(key))
+    if value is None or value not in known:
+        joined = ", or an entry that was joined with another of the same image" if key == "image_id" else ""
         raise InputError(
-            f"{where}: {key} {shown(value)} is not in the annotation file: give the file that it was made for"
+            f"{where}: {key} {shown(entry.get(key))} is not in the annotation file{joined}: give the file that it "
+            "was made for"
         )
+    entry[key] = value

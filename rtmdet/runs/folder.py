@@ -96,10 +96,17 @@ def holds_run(folder: Path) -> bool:
     return has_checkpoint(folder) or (folder / "best.pth").exists()
 
 
+def holds_folds(folder: Path) -> bool:
+    """Whether a folder holds the runs of --folds."""
+    return any(map(has_checkpoint, folder.glob("fold_*")))
+
+
 def check_unused(folder: Path) -> None:
     """Raise InputError for a folder that holds a run, or the user's own files by the names of a run's."""
     if holds_run(folder):
         raise InputError(f"{folder} already holds a run: continue it with --resume, or choose another --output")
+    if holds_folds(folder):
+        raise InputError(f"{folder} holds the runs of --folds: choose another --output")
     found = [path for pattern in FILES for path in folder.glob(pattern)]
     if found and not _was_started(folder):
         raise InputError(
@@ -149,9 +156,9 @@ def run_beside(folder: Path) -> Path | None:
 
 def without_checkpoint(folder: Path, meant: Path | None) -> str:
     """The text that a folder has no checkpoint; `meant` is the run that may be meant."""
+    if holds_folds(folder):
+        return f"{with_own_name(folder)} holds the runs of --folds: repeat their command with --resume"
     text = f"{with_own_name(folder)} holds no checkpoint to resume from"
-    if any(map(has_checkpoint, folder.glob("fold_*"))):
-        return f"{text} but those of --folds (repeat their command with --resume)"
     return text if meant is None else f"{text} (did you mean {meant}?)"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from rtmdet.runs.folder import (
     CONFIG,
     check_unclaimed,
     claim_folder,
+    holds_folds,
     holds_run,
     is_run,
     load_run,
@@ -103,7 +105,8 @@ def configuration(options: RunOptions) -> Config:
     if not holds_run(folder):
         return OwnData.open(options, folder).configure()
     config = resumed_configuration(options, folder)
-    report_changes(options.data_set, options.images, folder / "data")
+    begun = origin_of(folder)
+    report_changes(options.data_set, options.images or (begun and begun[1]), folder / "data")
     return config
 
 
@@ -121,7 +124,7 @@ def read_configuration(options: RunOptions) -> Config:
     overrides = [*weights, *options.overrides]
     if options.run is not None and not has_checkpoint(options.run):
         text = without_checkpoint(options.run, run_beside(options.run))
-        raise InputError(f"{text}: give the folder of a run, or its last.pth")
+        raise InputError(text if holds_folds(options.run) else f"{text}: give the folder of a run, or its last.pth")
     if is_run(options.config):
         config = load_run(options.config.parent, overrides)
         if options.resume:
@@ -298,7 +301,7 @@ def resume_newest(trainer: Trainer, folder: Path) -> None:
         say(f"settings that differ from the checkpoint's: {', '.join(changed)}")
     say(f"resumed after epoch {done} of {epochs}, iteration {trainer.iteration}")
     if (kept := kept_best(folder, before)).exists():
-        say(f"{kept}: the best weights before, measured at another input size than the next ones")
+        say(f"{kept}: the best weights so far, whose AP was measured at another input size; best.pth is chosen anew")
 
 
 def check_same_iteration(trainer: Trainer) -> None:
@@ -353,7 +356,8 @@ def describe_outcome(rows: Iterable[Row], folder: Path, input_size: tuple[int, i
     # epoch, which `train` always validates, is not.
     measured = [row for row in rows if row["kind"] == "val"]
     sizes = [(row.get("input_height"), row.get("input_width")) for row in measured]
-    values = [float(row["AP"]) for row, size in zip(measured, sizes, strict=True) if size == sizes[-1]]
+    alike = list(takewhile(lambda size: size == sizes[-1], reversed(sizes)))  # AP at other sizes does not compare
+    values = [float(row["AP"]) for row in measured[len(measured) - len(alike) :]]
     last_file, best_file = newest_file(folder), folder / "best.pth"
     if not values:
         return f"no validation in the log of this run; weights: {last_file}"
@@ -362,7 +366,9 @@ def describe_outcome(rows: Iterable[Row], folder: Path, input_size: tuple[int, i
         return f"AP undefined: the validation images contain no objects; weights: {last_file}"
     if input_size is not None:
         text = f"AP of the last epoch {last:.3f} at {size_text(input_size)} ({last_file})"
-        return text + ("; earlier validations used other sizes" if len(values) < len(sizes) else "")
+        others = {*sizes} - {sizes[-1]}
+        before = "other sizes" if len(others) > 1 or sizes[-1] in sizes[: -len(alike)] else "the training size"
+        return text + (f"; earlier validations used {before}" if others else "")
     if len(values) == 1:
         return f"AP {last:.3f} after the last epoch ({last_file})"
     if last == best:

@@ -66,7 +66,7 @@ def encoded_frame(source: Source, data: bytes, value_range: ValueRange | None) -
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Failure:
-    """A picture without a result, or a video that broke off; `partial`: some frames of it have results."""
+    """A picture without a result, or a video that broke off; `partial`: it has results, or some frames of it have."""
 
     error: InputError
     partial: bool = False

@@ -151,7 +151,7 @@ class _Writer:
                 objects = [(self._crop_folders[found.name], found.box) for found in result.found]
                 save_crops(self._output.folder / "crops", target.of_frame(frame), result.pixels, objects)
         except InputError as error:
-            failure = failure or Failure(error)
+            failure = failure or Failure(error, partial=True)
         return _Drawn(result, Outcome(entry, failure), picture if frame.source.moving else None)
 
     def append(self, drawn: _Drawn | Failure) -> Outcome:
@@ -170,7 +170,7 @@ class _Writer:
             self._film(drawn.result.frame, drawn.picture)
         except InputError as error:  # said once: its other frames are not tried
             self._video = None
-            return Outcome(drawn.outcome.entry, Failure(error))
+            return Outcome(drawn.outcome.entry, Failure(error, partial=True))
         return drawn.outcome
 
     def _film(self, frame: Frame, picture: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtmdet.core.draw import save_image
+from rtmdet.core.draw import LARGEST_JPEG, save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.file_lock import lock_file, unlock_file
 from rtmdet.core.json_file import read_json
@@ -20,7 +20,6 @@ from rtmdet.stream.video import comment_of
 
 DOCUMENT = "detections.json"
 LOCK = ".lock"
-LARGEST_JPEG = 65500  # pixels of a side
 
 
 @dataclass(frozen=True, slots=True)

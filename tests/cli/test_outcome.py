@@ -47,10 +47,12 @@ def test_only_validations_at_one_size_compare() -> None:
     """Of a run that was prolonged: it had chosen another size for its last validation."""
     first, second, third = validations(0.5, 0.7, 0.6)
     rows = [sized(first, 64), sized(second, 128), sized(third, 64)]
-    assert describe_outcome(rows, RUN).endswith("the best of 2 validations")
+    assert describe_outcome(rows, RUN) == f"AP 0.600 after the last epoch ({RUN / 'last.pth'})"
+    longer = describe_outcome([*rows, sized(second, 128)], RUN, (128, 128))
+    assert longer.endswith("; earlier validations used other sizes")
     at_128 = describe_outcome([sized(first, 64), sized(second, 128)], RUN, (128, 128))
     text = f"AP of the last epoch 0.700 at 128 x 128 pixels ({RUN / 'last.pth'})"
-    assert at_128 == f"{text}; earlier validations used other sizes"
+    assert at_128 == f"{text}; earlier validations used the training size"
     assert ";" not in describe_outcome([sized(first, 128), sized(second, 128)], RUN, (128, 128))
 
 

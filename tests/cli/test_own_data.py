@@ -288,7 +288,7 @@ def test_folds_measure_every_image_once(
     assert again.returncode == 0, again.stderr
     assert "holds no checkpoint" not in again.stdout
     refused = command("train", "--resume", run)
-    assert "holds no checkpoint to resume from but those of --folds (repeat their command with" in refused.stderr
+    assert "holds the runs of --folds: repeat their command with --resume\n" in refused.stderr
     too_long = "w" * 300  # for the name of a file
     again = command("train", "--data", scarce, "--folds", 3, "--resume", *words, "--weights", too_long)
     assert again.stdout.count(f"the weights {too_long} are not used: the run was begun with") == 3

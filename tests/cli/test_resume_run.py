@@ -54,7 +54,7 @@ def test_what_only_the_beginning_uses_is_not_applied_and_not_stored(run: Path, c
     assert (result.returncode, result.stderr) == (0, "")
     unused = f"the weights {run / 'best.pth'} are not used: the run was begun with {before.weights or 'none'} and"
     assert unused in result.stdout
-    assert "model.norm_statistics=recalibrate is not applied: it is for the beginning of a run" in result.stdout
+    assert "model.norm_statistics is not applied: it is for the beginning of a run, which had keep" in result.stdout
     assert "train.epochs 2 -> 3" in result.stdout
     assert not re.search("settings that differ.*model", result.stdout)
     assert load_config(run / "config.yaml").model == before

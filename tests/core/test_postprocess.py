@@ -83,7 +83,7 @@ def test_candidates_before_suppression_are_the_reference(name: str) -> None:
         levels = []
         for level, stride in enumerate(STRIDES):
             logits, distances = (torch.from_numpy(golden[f"{key}{level}"][image]) for key in ("cls", "reg"))
-            levels.append(_select(logits, distances, stride, settings["score_thr"], settings["nms_pre"]))
+            levels.append(_select(logits, distances, stride, [settings["score_thr"]], settings["nms_pre"]))
         boxes, scores, labels = (torch.cat(parts) for parts in zip(*levels, strict=True))
         boxes = clip_boxes(boxes, meta["img_shape"])
         real = (boxes[:, 2:] > boxes[:, :2]).all(1)

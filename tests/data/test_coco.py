@@ -200,7 +200,7 @@ def test_entries_of_one_image_are_joined(folder: Path) -> None:
     assert data.image_ids == (7, 3, 5, 9)
     expected = [[10.25, 5, 40.25, 25.5], [60, 40, 80, 60], [1, 1, 10, 10]]
     np.testing.assert_array_equal(data.load(0).instances.boxes, expected)
-    said = "images listed again under another id: 2, with their objects joined"
+    said = "images labeled in several entries or files: 2; their objects are joined"
     assert [remark.partition(": ")[2] for remark in data.remarks] == [said]
 
 
@@ -216,7 +216,7 @@ def test_all_commands_join_the_entries_of_one_image(
     code = main(["data", *command.split(), str(folder / "labels.json"), *([] if command == "check" else out)])
     output = capsys.readouterr()
     assert (code, output.err) == (int(command == "check"), "")
-    assert output.out.count("listed again under another id") == 1
+    assert output.out.count("labeled in several entries or files") == 1
     assert "in several files" not in output.out
     if command == "merge":
         assert [one["image_id"] for one in read_json(folder / "out" / "all.json")["annotations"]].count(1) == 6

@@ -77,7 +77,9 @@ def test_files_of_one_image_are_joined(tmp_path: Path) -> None:
     other = tmp_path / "b.json"
     other.write_text(other.read_text().replace("b.png", "a.png"))
     converted = convert_labelme(tmp_path)
-    assert converted.remarks == [f"{tmp_path}: images listed again under another id: 1, with their objects joined"]
+    assert converted.remarks == [
+        f"{tmp_path}: images labeled in several entries or files: 1; their objects are joined"
+    ]
     assert [image["file_name"] for image in converted.coco["images"]] == ["a.png"]
     assert [entry["image_id"] for entry in converted.coco["annotations"]] == [1, 1]
 

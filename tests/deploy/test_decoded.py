@@ -44,6 +44,15 @@ def decoded(outputs: DenseOutputs) -> tuple[np.ndarray, np.ndarray]:
     ],
 )
 def test_the_same_detections(classes: int, selection: Selection) -> None:
+    check_same(classes, selection)
+
+
+@pytest.mark.parametrize("voting", [False, True])
+def test_the_same_detections_with_thresholds_for_each_class(voting: bool) -> None:
+    check_same(3, Selection(0.2, NmsSettings(0.6, voting), nms_pre=20, class_thresholds=(0.9, 0.2, 0.5)))
+
+
+def check_same(classes: int, selection: Selection) -> None:
     place = Letterbox((60, 90), (0.5, 0.6))
     for seed in range(5):
         outputs = random_outputs(classes, torch.Generator().manual_seed(seed))

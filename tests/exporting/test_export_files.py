@@ -128,11 +128,15 @@ def test_files_of_other_weights_are_not_replaced(weights: Path, photos: Path, tm
     other.write_bytes(weights.read_bytes())
     for _ in range(2):  # the same ones are
         rtmdet.export(weights, ["safetensors"], out=tmp_path, images=photos)
-    with pytest.raises(InputError, match=rf"its best\.\* files are those of {weights}, and would be replaced"):
+    with pytest.raises(InputError, match=rf"best\.safetensors is a file of {weights}, and would be replaced: choose"):
         rtmdet.export(other, ["safetensors"], out=tmp_path, images=photos)
     results = json.loads((tmp_path / "best.check.json").read_text())
-    (tmp_path / "best.check.json").write_text(json.dumps({**results, "weights": "moved/best.pth"}))
+    results["files"]["best.safetensors"]["weights"] = "moved/best.pth"
+    (tmp_path / "best.check.json").write_text(json.dumps(results))
     rtmdet.export(other, ["safetensors"], out=tmp_path, images=photos)
+    rtmdet.export(weights, ["openmmlab"], out=tmp_path, images=photos)  # whose results are the newest ones
+    with pytest.raises(InputError, match=rf"best\.safetensors is a file of {other}, and would be replaced: choose"):
+        rtmdet.export(weights, ["safetensors"], out=tmp_path, images=photos)
 
 
 def test_nothing_is_written_before_the_images_are_there(weights: Path, tmp_path: Path) -> None:

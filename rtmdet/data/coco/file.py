@@ -263,7 +263,7 @@ def check_entry_size(path: Path, size: tuple[int, int], entry: CocoImage, annota
 
 def _check_image(names: ImageNames | None, where: str, entry: Entry) -> None:
     name = _text(where, entry, "file_name", "name the image's file")
-    entry["file_name"] = name.replace("\\", "/")  # as Windows writes it
+    entry["file_name"] = re.sub(r"(?<![^/])\./", "", name.replace("\\", "/"))  # as Windows writes it; ./ says nothing
     if names is not None and not (entry.get("width") and entry.get("height")) and (file := names.path(name)):
         height, width = image_size(file)
         entry |= {"height": entry.get("height") or height, "width": entry.get("width") or width}

@@ -36,7 +36,9 @@ def join_repeated_images(file: Any) -> dict[int, int]:
 
 def repeated_images_remark(repeated: Mapping[int, int]) -> list[str]:
     """One line about images whose entries were joined."""
-    return [f"images listed again under another id: {len(repeated)}, with their objects joined"] if repeated else []
+    return (
+        [f"images labeled in several entries or files: {len(repeated)}; their objects are joined"] if repeated else []
+    )
 
 
 def renumber_annotations(annotations: Sequence[dict[str, Any]]) -> int:

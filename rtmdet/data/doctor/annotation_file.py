@@ -39,7 +39,7 @@ NOTES: dict[str, tuple[Severity, str, str]] = {
     ),
     "repeated-image": (
         "hint",
-        "images listed again under another id",
+        "images labeled in several entries or files",
         "training joins their objects; other tools take each entry for another image: join the entries",
     ),
     "renamed-image": (
@@ -103,7 +103,8 @@ def read_annotation_file(source: SplitFiles, classes: Collection[str] = ()) -> t
         for name, image in zip(names, file["images"], strict=True)
         if name != image["file_name"]
     ]
-    some = len(renamed) < len(names)  # all of them may be named as on another machine
+    # All of them may be named as on another machine, whose folders are others.
+    some = len(renamed) < len(names) or any(named for _, named in renamed)
     notes = {
         "moved-image": [item for item, named in renamed if some and not named],
         "repeated-annotation-id": [

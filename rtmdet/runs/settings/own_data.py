@@ -33,7 +33,7 @@ NO_WEIGHTS = "none"
 PLACEHOLDER = "data: {train: {annotations: '-', images: '-'}, val: {annotations: '-', images: '-'}}"
 NULLS = ("", NO_WEIGHTS, "null", "~")
 INPUT_SIZE, RESIZE_RANGE = "data.input_size", "augmentation.resize_range"
-NORM_STATISTICS, RECALIBRATE = "model.norm_statistics", "recalibrate"
+NORM_STATISTICS = "model.norm_statistics"
 MEASURED = (INPUT_SIZE, RESIZE_RANGE, NORM_STATISTICS)  # without trained neck and head the input size alone
 
 
@@ -55,11 +55,14 @@ def with_first_weights(config: Config, folder: Path) -> Config:
             f"{begun.weights or NO_WEIGHTS} and continues from its checkpoint; for other weights choose another "
             "--output"
         )
-    kept = {name: getattr(begun, name) for name in ("weights", "backbone_weights", "backbone_pretrained")}
-    if given.norm_statistics == RECALIBRATE != begun.norm_statistics:
-        say(f"{NORM_STATISTICS}={RECALIBRATE} is not applied: it is for the beginning of a run")
-        kept["norm_statistics"] = begun.norm_statistics
-    return replace(config, model=replace(given, **kept))
+    names = ["backbone_weights", "backbone_pretrained"]
+    if {given.norm_statistics, begun.norm_statistics} == {"keep", "recalibrate"}:
+        names.append("norm_statistics")
+    kept = {name: getattr(begun, name) for name in names}
+    for name, value in kept.items():
+        if getattr(given, name) != value:
+            say(f"model.{name} is not applied: it is for the beginning of a run, which had {value}")
+    return replace(config, model=replace(given, weights=begun.weights, **kept))
 
 
 def _place(weights: str | None) -> str | None:
@@ -197,11 +200,6 @@ def check_resumable(options: RunOptions, folder: Path) -> None:
     if not options.resume:
         check_unused(folder)
     origin = origin_of(folder)
-    if options.images is not None and origin is not None and options.images.resolve() != origin[1]:
-        raise InputError(
-            f"--images {options.images}: the run in {folder} was begun with {origin[1] or 'none'}: leave it out, or "
-            "choose another --output"
-        )
     if origin is not None and (begun := origin[0]) != options.data_set.resolve():
         if not begun.exists():
             raise InputError(
@@ -209,6 +207,12 @@ def check_resumable(options: RunOptions, folder: Path) -> None:
                 f"{folder / CONFIG} --resume and its new places, --set data.train.images=... (annotations; val, too)"
             )
         raise InputError(f"{folder} holds a run on {begun}, not on {options.data_set}: choose another --output")
+    if options.images is not None and origin is not None and options.images.resolve() != origin[1]:
+        before = "without --images" if origin[1] is None else f"with {origin[1]}"
+        raise InputError(
+            f"--images {options.images}: the run in {folder} was begun {before}: leave it out, or choose another "
+            "--output"
+        )
 
 
 def choose_classes(options: RunOptions, train: Split) -> list[str]:
