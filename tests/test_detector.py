@@ -432,7 +432,8 @@ def test_candidates_of_other_classes_take_no_place(
     detector: Detector, tta: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As few candidates as for one box, all of them of the class that is sure everywhere."""
-    monkeypatch.setattr(backend_module, "LEAST_CANDIDATES", 30)
+    monkeypatch.setattr(backend_module, "CANDIDATES", 1)
+    monkeypatch.setattr(backend_module, "LEAST_CANDIDATES", 1)
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     everything = detector(image, score=0.0, max_detections=5000, tta=tta)
     rare = int(np.bincount(everything.labels[:300], minlength=3).argmin())
