@@ -247,6 +247,8 @@ def evaluate_detector(
     """
     settings, origin = settings_of(detector, name)
     settings = replace(settings, backend=loading.backend or settings.backend)
+    if tiling is not None:
+        settings = replace(settings, box_voting=False)  # which windows have not
     evaluator = run_detector(detector, dataset, settings, loading, tiling, augmented=augmented)
     metrics, matches = evaluator.evaluate_with_matches()
     return Evaluation(

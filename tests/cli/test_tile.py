@@ -60,6 +60,8 @@ def test_evaluate_measures_as_the_run_did(tiled: Path, command: Command) -> None
     assert f"{LINE}, as in the training run (--tile 0: whole pictures only)" in result.stdout
     assert rtmdet.evaluate(tiled, workers=0).ap == pytest.approx(ap, abs=1e-6)
     whole = command("evaluate", tiled, "--workers", 0, "--device", "cpu", "--tile", 0)
+    voting = ["with box voting" in found.stdout for found in (result, whole)]
+    assert voting == [False, True], "windows have none"
     assert whole.returncode == 0, whole.stderr
     assert "windows of" not in whole.stdout
     assert (

@@ -21,11 +21,12 @@ BEGINNING = """\
 
 Every setting of a run: a key of a YAML file as in `configs/`, or `--set train.seed=3` on the command line, or
 `settings={"train.epochs": 40}` of `rtmdet.train`. The defaults are those of the published COCO recipe of the tiny
-size; larger sizes have other augmentation (`configs/coco_l.yaml`: `mosaic_cache: 40`, `mixup_probability: 1.0`,
-`mixup_cache: 20`, `resize_range: [0.1, 2.0]`). `--data` derives many settings from the data and prints what it chose,
-and a setting given by hand wins. A misspelt key, or a value outside of the limits (in `rtmdet/config/schema.py`), is
-refused before anything is done. A list of numbers may be written with commas alone:
-`--set augmentation.resize_range=0.5,2`."""
+size, apart from what `configs/coco_tiny.yaml` sets; larger sizes have other augmentation (`configs/coco_l.yaml`:
+`mosaic_cache: 40`, `mixup_probability: 1.0`, `mixup_cache: 20`, `resize_range: [0.1, 2.0]`). `--data` derives many
+settings from the data and prints what it chose, and a setting given by hand wins. A misspelt key, or a value outside
+of the limits (in `rtmdet/config/schema.py`), is refused before anything is done. A list of numbers may be written
+with commas alone (`--set augmentation.resize_range=0.5,2`), a square size as one number (`--set
+data.input_size=320`)."""
 
 
 def meanings(kind: type) -> dict[str, str]:
