@@ -6,7 +6,7 @@ none, suffixes are ignored, as where photos were converted to JPEG later.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -88,11 +88,20 @@ class ImageNames:
         return [file for file, rank in ranks.items() if rank == best]
 
 
-def in_named_folder(name: str, file: str) -> bool:
-    """Whether the folders of an image file, relative to the image folder, are the last ones in a name for it."""
-    folders = comparable(file).rpartition("/")[0]
-    above = [f"/{comparable(spelling).rpartition('/')[0]}" for spelling in _spellings(name)]
-    return not folders or any(each.endswith(f"/{folders}") for each in above)
+def in_other_folders(found: Mapping[str, str]) -> dict[str, str]:
+    """Of image names with their files those found only in another folder, where others are where their names say.
+
+    Where all are elsewhere, the names are those of another machine.
+    """
+    moved, placed = dict[str, str](), False
+    for name, file in found.items():
+        folder = comparable(file).rpartition("/")[0]
+        named = [comparable(spelling).rpartition("/")[0] for spelling in _spellings(name)]
+        if folder and not any(f"/{each}".endswith(f"/{folder}") for each in named):
+            moved[name] = file
+        else:
+            placed = placed or bool(folder) or "" in named
+    return moved if placed else {}
 
 
 def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -123,14 +132,17 @@ def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dic
 
 
 def _remarks(source: Path, folder: Path, found: dict[str, str]) -> list[str]:
-    """One line if files were found under other names than in the annotation file."""
-    others = {name: file for name, file in found.items() if name != file}
-    if not others:
-        return []
-    name, file = next(iter(others.items()))
+    """A line if files were found under other names than in the annotation file, one if in other folders."""
+    moved = in_other_folders(found)
+    others = {name: file for name, file in found.items() if name != file and name not in moved}
+    kinds = (
+        (others, "differ from the files", "matched by the last parts of their paths or without suffix"),
+        (moved, "are found only in another folder", "make sure that these are the labeled images"),
+    )
     return [
-        f"{source}: {len(others)} of {len(found)} image names differ from the files in {folder}, such as {name!r} "
-        f"for {file!r}: matched by the last parts of their paths or without suffix"
+        f"{source}: {len(names)} of {len(found)} image names {what} in {folder}, such as {name!r} for {file!r}: {how}"
+        for names, what, how in kinds
+        for name, file in [*names.items()][:1]
     ]
 
 

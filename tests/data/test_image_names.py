@@ -112,12 +112,26 @@ def test_one_file_is_not_taken_for_two_images(folder: Path) -> None:
 
 
 def test_one_remark_for_all_renamed_files(folder: Path) -> None:
-    names, remarks = locate_images(Path("set.json"), folder, ["a/x.png", "/old/one.png", "img1.png"])
-    assert names == {"a/x.png": "a/x.png", "/old/one.png": "b/one.png", "img1.png": "img1.PNG"}
+    names, remarks = locate_images(Path("set.json"), folder, ["a/x.png", "/old/b/one.png", "img1.png"])
+    assert names == {"a/x.png": "a/x.png", "/old/b/one.png": "b/one.png", "img1.png": "img1.PNG"}
     (remark,) = remarks
     assert remark.startswith("set.json: 2 of 3 image names differ from the files in")
-    assert "such as '/old/one.png' for 'b/one.png'" in remark
+    assert "such as '/old/b/one.png' for 'b/one.png'" in remark
     assert locate_images(Path("set.json"), folder, ["a/x.png"])[1] == []
+
+
+def test_images_that_only_other_folders_have_are_a_line_of_their_own(folder: Path) -> None:
+    _, remarks = locate_images(Path("set.json"), folder, ["a/x.png", "one.png", "IMG1.png"])
+    assert [remark.partition(f" in {folder}, such as ")[::2] for remark in remarks] == [
+        (
+            "set.json: 1 of 3 image names differ from the files",
+            "'IMG1.png' for 'img1.PNG': matched by the last parts of their paths or without suffix",
+        ),
+        (
+            "set.json: 1 of 3 image names are found only in another folder",
+            "'one.png' for 'b/one.png': make sure that these are the labeled images",
+        ),
+    ]
 
 
 def test_a_data_set_of_another_machine_is_opened(folder: Path) -> None:

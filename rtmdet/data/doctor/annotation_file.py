@@ -10,7 +10,7 @@ from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, CocoImage, read_
 from rtmdet.data.coco.layout import place_images
 from rtmdet.data.doctor.finding import Finding, Item, Severity, SplitFiles
 from rtmdet.data.formats.faults import Fault, collect_faults
-from rtmdet.data.image_names import in_named_folder
+from rtmdet.data.image_names import in_other_folders
 
 FAULTS = {  # by code: what the cases are, and what to do
     "missing-list": ("required lists missing from the file", "export again with images, annotations and categories"),
@@ -98,20 +98,20 @@ def read_annotation_file(source: SplitFiles, classes: Collection[str] = ()) -> t
     categories = {category["id"]: category for category in sorted(file["categories"], key=itemgetter("id"))}
     found = AnnotationFile(source, images, tuple(file["annotations"]), categories)
     counts = Counter(annotation["id"] for annotation in file["annotations"])
-    renamed = [
-        (Item(f"{name!r} for {image['file_name']!r}", image["id"]), in_named_folder(name, image["file_name"]))
-        for name, image in zip(names, file["images"], strict=True)
+    pairs = [*zip(names, file["images"], strict=True)]
+    moved = in_other_folders({name: image["file_name"] for name, image in pairs})
+    renamed = {
+        name: Item(f"{name!r} for {image['file_name']!r}", image["id"])
+        for name, image in pairs
         if name != image["file_name"]
-    ]
-    # All of them may be named as on another machine, whose folders are others.
-    some = len(renamed) < len(names) or any(named for _, named in renamed)
+    }
     notes = {
-        "moved-image": [item for item, named in renamed if some and not named],
+        "moved-image": [item for name, item in renamed.items() if name in moved],
         "repeated-annotation-id": [
             Item(f"id {number}, {count} times", annotation_id=number) for number, count in counts.items() if count > 1
         ],
         "repeated-image": [found.image_item(first, f"ids {first} and {other}") for other, first in again.items()],
-        "renamed-image": [item for item, named in renamed if named or not some],
+        "renamed-image": [item for name, item in renamed.items() if name not in moved],
         "group-category": [Item(f"{group['name']!r} (id {group['id']})") for group in groups],
     }
     return found, [
