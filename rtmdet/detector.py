@@ -27,6 +27,7 @@ from rtmdet.core.pictures import COLORS, ValueRange, check_range
 from rtmdet.core.tiled_detection import detect_tiled
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened, size_text
+from rtmdet.deploy.exported import nms_inside
 from rtmdet.deploy.open_weights import open_weights
 from rtmdet.deploy.views import check_views, choose_views, detect_in_views
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
@@ -109,8 +110,7 @@ class Detector:
     @checked
     def with_nms(self, nms: NmsSettings) -> "Detector":
         """The same network with another rule for overlapping boxes. Raises InputError if NMS in a file forbids it."""
-        exported = getattr(self.backend, "facts", None)
-        if nms.box_voting and exported is not None and exported.nms is not None:
+        if nms.box_voting and nms_inside(self.backend) is not None:
             raise InputError(f"{self.path}: NMS in the file drops the boxes that vote: export it without nms")
         other = copy(self)
         other._set_facts(replace(self.facts, nms=nms))

@@ -9,7 +9,7 @@ from rtmdet.cli.parser import INPUT_SIDE
 from rtmdet.core.errors import InputError
 from rtmdet.core.paths import user_path
 from rtmdet.core.wording import shortened, size_text
-from rtmdet.deploy.exported import ExportedBackend
+from rtmdet.deploy.exported import nms_inside
 from rtmdet.detector import Detector
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 
@@ -54,7 +54,7 @@ def choose_windows(side: int | None, detector: Detector, *, augmented: bool = Fa
 
 def describe_score(score: float | str, detector: Detector, classes: Sequence[str]) -> str:
     """One line with the thresholds of these classes, and where they come from."""
-    nms = detector.backend.facts.nms if isinstance(detector.backend, ExportedBackend) else None
+    nms = nms_inside(detector.backend)
     own = detector.thresholds(score)
     least = f" (from {nms.score:g} on: the NMS in the file drops all below)" if nms and nms.score > min(own) else ""
     if not isinstance(score, str):

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtmdet.core.arrays import Array, is_tensor
-from rtmdet.core.backend import Selection
+from rtmdet.core.backend import Backend, Selection
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError, blame_memory
-from rtmdet.core.facts import ExportFacts
+from rtmdet.core.facts import ExportFacts, NmsFacts
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.wording import one_line
@@ -129,3 +129,8 @@ class ExportedBackend:
             return [part[:count] for part in outputs]
         own = outputs[0] < count
         return [outputs[0][own] + start, *(part[own] for part in outputs[1:])]
+
+
+def nms_inside(backend: Backend) -> NmsFacts | None:
+    """The NMS in the file that a backend runs; None if its outputs are all boxes, as those of torch are."""
+    return backend.facts.nms if isinstance(backend, ExportedBackend) else None

@@ -13,7 +13,7 @@ import numpy as np
 from rtmdet.core.arrays import iou_matrix
 from rtmdet.core.detections import Detections
 from rtmdet.deploy.export_result import Agreement
-from rtmdet.deploy.exported import ExportedBackend
+from rtmdet.deploy.exported import nms_inside
 from rtmdet.detector import Detector
 
 SAME_BOX, SAME_HALF_BOX = 0.99, 0.9  # IoU; of files that calculate with 16-bit floats, which move boxes a little
@@ -28,7 +28,7 @@ def compare_detections(
 
     Or above that of NMS in the file, where it is higher. Boxes of a class are the same from the IoU `same_box` on.
     """
-    inside = file.backend.facts.nms if isinstance(file.backend, ExportedBackend) else None
+    inside = nms_inside(file.backend)
     cut = [max(score, inside.score + SCORE_MARGIN) if inside else score for score in network.thresholds()]
     low = [max(score - SCORE_MARGIN, 0.0) for score in cut]
     pairs = []

@@ -54,7 +54,7 @@ def cross_validate(options: RunOptions, train: Callable[..., Path], limit: TimeL
     labeled = labeled_images(whole)
     if not all(labeled_images(Split(part, whole.images)) for part in parts):
         raise InputError(
-            f"--folds {options.folds}: expected images with objects in each fold, found {labeled} in all, of which "
+            f"--folds {options.folds}: expected images with objects in each fold, found {labeled} in all, where "
             "copies stay together: use fewer folds, or label others"
         )
     pooled: CocoEvaluator | None = None

@@ -301,7 +301,7 @@ def resume_newest(trainer: Trainer, folder: Path) -> None:
         say(f"settings that differ from the checkpoint's: {', '.join(changed)}")
     say(f"resumed after epoch {done} of {epochs}, iteration {trainer.iteration}")
     if (kept := kept_best(folder, before)).exists():
-        say(f"{kept}: the best weights so far, whose AP was measured at another input size; best.pth is chosen anew")
+        say(f"{kept}: the best weights so far, with AP at another input size: best.pth begins without them")
 
 
 def check_same_iteration(trainer: Trainer) -> None:

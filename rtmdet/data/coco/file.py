@@ -106,7 +106,9 @@ def read_and_repair(
             )
     annotations = cast("list[Entry]", file["annotations"])
     repeated, clipped = renumber_annotations(annotations), clip_overhanging_boxes(annotations, entries)
-    remarks = repeated_images_remark(again)
+    remarks = []
+    if text := repeated_images_remark(len(again)):
+        remarks.append(text)
     if repeated:
         remarks.append(f"repeated annotation ids: {repeated}; all are renumbered from 1")
     if text := clipped_remark(clipped, len(annotations)):
@@ -376,11 +378,9 @@ def whole_number(value: object) -> int | None:
     """The integer, also one written as 3.0 or as text, as some tools do; None for anything else."""
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value, re.ASCII):
         return int(value)
-    if (
-        isinstance(value, bool) or not isinstance(value, int | float) or value % 1
-    ):  # which is no number for inf and nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if abs(value) < 1e18 else None
+    return int(value) if not value % 1 and abs(value) < 1e18 else None  # the rest of nan and inf is nan
 
 
 def is_number(value: object) -> TypeGuard[float]:

@@ -34,11 +34,9 @@ def join_repeated_images(file: Any) -> dict[int, int]:
     return repeated
 
 
-def repeated_images_remark(repeated: Mapping[int, int]) -> list[str]:
-    """One line about images whose entries were joined."""
-    return (
-        [f"images labeled in several entries or files: {len(repeated)}; their objects are joined"] if repeated else []
-    )
+def repeated_images_remark(count: int) -> str:
+    """One line about images whose entries were joined; empty if there are none."""
+    return f"images labeled in several entries or files: {count}; their objects are joined" if count else ""
 
 
 def renumber_annotations(annotations: Sequence[dict[str, Any]]) -> int:

@@ -182,10 +182,10 @@ def assemble(
                     coco["annotations"].append(
                         box_annotation(number, image_id, ids[found.name], box=box, polygon=flat, crowd=found.crowd)
                     )
-    repeated = repeated_images_remark(join_repeated_images(coco))
+    repeated = repeated_images_remark(len(join_repeated_images(coco)))
     clipped = clipped_remark(beyond, len(coco["annotations"]), WRONG_FRACTIONS if in_fractions else WRONG_PIXELS)
-    found_here = [f"{annotations}: {text}" for text in (*repeated, *filter(None, [clipped]))]
-    return Split(coco, folder, [*remarks, *renamed, *found_here])
+    repaired = [f"{annotations}: {text}" for text in (repeated, clipped) if text]
+    return Split(coco, folder, [*remarks, *renamed, *repaired])
 
 
 def _checked_size(image: LabeledImage, path: Path) -> tuple[int, int]:

@@ -140,8 +140,7 @@ def _kind_without_outline(region: Mapping[str, object]) -> str:
 
 
 def _attributes(region: Mapping[str, object]) -> dict[str, object]:
-    attributes = region.get("region_attributes")
-    return attributes if isinstance(attributes, dict) else {}
+    return _inside(region, "region_attributes")
 
 
 def _class_text(region: Mapping[str, object], key: str) -> str | None:
@@ -155,10 +154,9 @@ def _class_text(region: Mapping[str, object], key: str) -> str | None:
 
 def _read_entries(path: Path) -> dict[str, Regions]:
     """The regions by image name. Raises InputError for a file that is not from VIA."""
-    document = read_json(path)
+    document, options = read_json(path), dict[str, dict[str, str]]()
     if isinstance(document, dict) and "_via_img_metadata" in document:
-        _describe_options(document)
-        document = document["_via_img_metadata"]
+        options, document = _numbered_options(document), document["_via_img_metadata"]
     entries = list(document.values()) if isinstance(document, dict) else []
     if not entries or not all(map(_is_entry, entries)):
         raise InputError(
@@ -177,32 +175,34 @@ def _read_entries(path: Path) -> dict[str, Regions]:
             regions = list(regions.values())
         if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
             raise InputError(f"{path}: {name}: expected regions, found {shown(regions)}; export the file again")
+        for region in regions:
+            _describe(_attributes(region), options)
         regions_of[name] = [(f"{path}: {name}: region {number}", region) for number, region in enumerate(regions)]
     return regions_of
 
 
-def _describe_options(project: Mapping[str, object]) -> None:
-    """Replace numbers that stand for options of a menu by the options' descriptions, in all regions of a project."""
-    menus = project.get("_via_attributes")
-    menus = menus.get("region") if isinstance(menus, dict) else None
-    entries = project["_via_img_metadata"]
-    regions = [
-        region
-        for entry in (entries.values() if isinstance(entries, dict) else ())
-        if _is_entry(entry) and isinstance(entry["regions"], list)
-        for region in entry["regions"]
-        if isinstance(region, dict)
-    ]
-    for key, menu in menus.items() if isinstance(menus, dict) else ():
-        options = menu.get("options") if isinstance(menu, dict) else None
-        texts = {
-            number: text
-            for number, text in (options.items() if isinstance(options, dict) else ())
-            if number.isdigit() and isinstance(text, str) and text.strip()
+def _numbered_options(project: Mapping[str, object]) -> dict[str, dict[str, str]]:
+    """The descriptions of the options of a project's menus that have numbers, by attribute and number."""
+    found: dict[str, dict[str, str]] = {}
+    for key, menu in _inside(_inside(project, "_via_attributes"), "region").items():
+        options = _inside(menu, "options").items()
+        found[key] = {
+            number: text for number, text in options if number.isdigit() and isinstance(text, str) and text.strip()
         }
-        for attributes in map(_attributes, regions):
-            if isinstance(value := attributes.get(key), str) and value in texts:
-                attributes[key] = texts[value]
+    return found
+
+
+def _inside(content: object, key: str) -> dict[str, object]:
+    """The object under a key; empty if there is none."""
+    value = content.get(key) if isinstance(content, Mapping) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _describe(attributes: dict[str, object], options: Mapping[str, Mapping[str, str]]) -> None:
+    """Replace the numbers of options by their descriptions."""
+    for key, texts in options.items():
+        if isinstance(value := attributes.get(key), str):
+            attributes[key] = texts.get(value, value)
 
 
 def _read_region(where: str, region: Mapping[str, object], class_name: str, class_key: str | None) -> LabeledObject:
