@@ -1,7 +1,9 @@
 """Exported OpenVINO files (.xml with its .bin), run by OpenVINO on the CPU."""
 
+import contextlib
 import functools
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ except ImportError as error:
         'files of OpenVINO need the package openvino, which is missing: pip install "plain-rtmdet[openvino]"'
     ) from error
 
+MOST_SIZES = 3  # that a network is compiled for; each takes its memory
 ROOM = "rtmdet"  # of the facts among the file's metadata
 DIGEST = "bin_sha256"  # of the .bin; the first files lack it
 
@@ -41,31 +44,70 @@ def open_openvino(path: Path, device: str, threads: int | None = None) -> Export
     settings: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
-    try:
+    with _damaged(path):
         reader = FrontEndManager().load_by_framework("ir")  # read_model would try those of other formats, too
         model = reader.convert(reader.load(path))
         text = read_metadata(model)
-        compiled = _core().compile_model(model, "CPU", settings)
-    except Exception as error:  # OpenVINO raises RuntimeError of many kinds for damaged files
-        blame_memory(error)
-        reason = one_line(error)[:200]
-        raise InputError(
-            f"{path}: not an OpenVINO file that can be run, or a damaged one ({reason}): export it again"
-        ) from error
     facts = read_facts(path, text)
     if text.get(DIGEST, digest) != digest:
         raise InputError(
             f"{path.with_suffix('.bin')}: not the one of {path.name}, or damaged: copy both of one export"
         )
-    inputs, outputs = ({port.any_name: _shape(port) for port in ends} for ends in (compiled.inputs, compiled.outputs))
+    inputs, outputs = ({port.any_name: _shape(port) for port in ends} for ends in (model.inputs, model.outputs))
     check_interface(str(path), facts, inputs, outputs)
-
-    def run(images: np.ndarray) -> list[np.ndarray]:
-        request = compiled.create_infer_request()  # one for each call: threads may call at the same time
-        return [np.array(output) for output in request.infer({0: images}).to_tuple()]
-
+    network = _Network(model, settings, any_size=facts.nms is None and facts.fixed_batch is None)
+    with _damaged(path):
+        network.compiled(facts.model.input_size)
     reopen = functools.partial(open_openvino, path.resolve(), "cpu", threads)
-    return ExportedBackend(str(path), run, facts, "cpu", reopen)
+    return ExportedBackend(str(path), network.run, facts, "cpu", reopen)
+
+
+@contextlib.contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    """Turn what OpenVINO raises for a file that it cannot use, RuntimeError of many kinds, into InputError."""
+    try:
+        yield
+    except Exception as error:
+        blame_memory(error)
+        reason = one_line(error)[:200]
+        raise InputError(
+            f"{path}: not an OpenVINO file that can be run, or a damaged one ({reason}): export it again"
+        ) from error
+
+
+class _Network:
+    """A network that is compiled for single images of the sizes that come: faster than for all (docs/speed.md).
+
+    Not where the file fixes its batch, or has NMS inside, whose outputs number the images (`any_size` False).
+    """
+
+    def __init__(self, model: Any, settings: Mapping[str, str | int], *, any_size: bool) -> None:
+        self._model = model
+        self._settings = settings
+        self._any_size = any_size
+        self._compiled: dict[tuple[int, int] | None, Any] = {}
+        self._lock = threading.Lock()
+
+    def compiled(self, size: tuple[int, int]) -> Any:
+        """The network for single images of (H, W), or for all batches. Raises what OpenVINO does."""
+        with self._lock:
+            own = size in self._compiled or (self._any_size and len(self._compiled) < MOST_SIZES)
+            key = size if own else None
+            if key not in self._compiled:
+                model = self._model.clone()
+                if own:
+                    model.reshape([1, 3, *size])
+                self._compiled[key] = _core().compile_model(model, "CPU", self._settings)
+            return self._compiled[key]
+
+    def run(self, images: np.ndarray) -> list[np.ndarray]:
+        """The outputs for images (B, 3, H, W) uint8 RGB; several threads may call at the same time."""
+        compiled = self.compiled((images.shape[2], images.shape[3]))
+        request = compiled.create_infer_request()
+        if compiled.input(0).partial_shape.is_dynamic or not self._any_size:
+            return [np.array(output) for output in request.infer({0: images}).to_tuple()]
+        found = [[np.array(output) for output in request.infer({0: image[None]}).to_tuple()] for image in images]
+        return [np.concatenate(column) for column in zip(*found, strict=True)]
 
 
 def _shape(end: Any) -> list[int | None]:

@@ -97,6 +97,19 @@ def test_numbers_are_those_of_the_network(
     np.testing.assert_allclose(scores, expected_scores, atol=1e-4)
 
 
+def test_one_file_takes_any_sizes_in_turn(model: rtmdet.RTMDet, folder: Path, images: list[np.ndarray]) -> None:
+    """Also more of them than OpenVINO compiles the network for, and again the first ones."""
+    backend = Detector(folder / "plain.xml", device="cpu").backend
+    for height, width in [(96, 128), (128, 96), (160, 96), (64, 64), (224, 96), (96, 128), (64, 64)]:
+        photos = [cv2.resize(image, (width, height)) for image in images[:2]]
+        batch = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).contiguous()
+        with torch.no_grad():
+            expected_boxes, expected_scores = DecodedModel(model, clip=False)(batch)
+        boxes, scores = backend.forward(batch.numpy())
+        np.testing.assert_allclose(boxes, expected_boxes, atol=0.01, rtol=1e-5)
+        np.testing.assert_allclose(scores, expected_scores, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_detections_are_those_of_the_network(
     network: Detector, folder: Path, images: list[np.ndarray], name: str
