@@ -15,6 +15,7 @@ from rtmdet.core.paths import user_path
 
 WEIGHTS = "model.weights"  # the setting that is --weights
 CONFIG = "config.yaml"  # in the folder of a run
+RESUMED = ("last.pth", "last.waiting.pth")  # its files that --resume may name; not imported: that would import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,9 @@ class RunOptions:
         if self.weights is not None and not self.weights.strip():
             raise InputError("--weights '': expected a file, a published name or none: leave it out for the default")
         object.__setattr__(self, "overrides", tuple(chain.from_iterable(map(split_section, self.overrides))))
+        output = self.given.get("train.output")
+        if self.run is not None and output is not None and user_path(output).resolve() != self.run.resolve():
+            raise InputError(_not_both(self.run, "train.output", output))
         if self.weights is not None and WEIGHTS in self.given:
             raise InputError(
                 f"--weights {self.weights} and --set {WEIGHTS}={self.given[WEIGHTS]}: expected one of them"
@@ -101,20 +105,33 @@ def run_to_resume(resume: bool | Path, *, config: Path | None, data: Path | None
         return output if resume and config is None and data is None else None
     for option, path in (("--config", config), ("--data", data), ("--output", output)):
         if path is not None:
-            raise InputError(
-                f"{resume} to resume and {option} {path}: expected one of them: a run continues with its own "
-                f"configuration in its own folder; with {option} give --resume alone"
-            )
-    return resume.parent if resume.suffix in (".pth", ".yaml") and not resume.is_dir() else resume
+            raise InputError(_not_both(resume, option, path))
+    if resume.suffix not in (".pth", ".yaml") or resume.is_dir():
+        return resume
+    if resume.name not in (*RESUMED, CONFIG):
+        raise InputError(
+            f"{resume} to resume: a run continues from its {RESUMED[0]}: give its folder, {resume.parent}; or begin "
+            f"another run from these weights with --weights {resume}"
+        )
+    return resume.parent
+
+
+def _not_both(run: Path, option: str, value: object) -> str:
+    return (
+        f"{run} to resume and {option} {value}: expected one of them: a run continues with its own configuration in "
+        f"its own folder; with {option} give --resume alone"
+    )
 
 
 def split_section(override: str) -> Iterator[str]:
     """`train={epochs: 3, seed: 1}` as train.epochs=3 and train.seed=1; other overrides as they are."""
     key, _, text = override.partition("=")
-    settings = yaml_or_none(text) if key.strip() in SECTIONS else None  # a fault is reported later
-    if not isinstance(settings, dict):
+    known = key.strip() in SECTIONS and yaml_or_none(text)  # a fault is reported later
+    section = yaml.compose(text, yaml.SafeLoader) if known else None
+    if not isinstance(section, yaml.MappingNode):
         yield override
         return
-    for name, value in settings.items():
-        text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).removesuffix("...\n")
-        yield from split_section(f"{key.strip()}.{name}={text.strip()}")
+    for name, value in section.value:
+        # The node, not its value: 010 is a good name of a folder.
+        inner = yaml.serialize(value, width=10**6, allow_unicode=True).removesuffix("...\n")
+        yield from split_section(f"{key.strip()}.{name.value}={inner.strip()}")

@@ -297,7 +297,7 @@ class Trainer:
             losses = self.stepper(batches, iteration=self.iteration, learning_rate=rate)
         except NotFiniteError as error:
             saved = (self.folder / LAST).exists()
-            kept = f"{self.folder / LAST} holds the last good state" if saved else "nothing was saved yet"
+            kept = f"{self.folder / LAST} holds the state that was saved last" if saved else "nothing was saved yet"
             raise InputError(
                 f"epoch {self.epoch + 1}, iteration {self.iteration + 1}: {error}; {kept}: lower "
                 "train.learning_rate or set train.clip_gradient"

@@ -277,7 +277,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
         r"\(mosaic and mixup may add others\); ",
         message,
     )
-    assert "last.pth holds the last good state: lower train.learning_rate" in message
+    assert "last.pth holds the state that was saved last: lower train.learning_rate" in message
     assert "\n" not in message
     _, meta, state = read_training_checkpoint(tmp_path / "last.pth")
     assert meta.epoch == 1

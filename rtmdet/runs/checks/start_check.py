@@ -120,9 +120,10 @@ def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: boo
     losses = stepper.criterion(outputs, batch.targets)
     total = float(losses.total)
     if not math.isfinite(total):
-        raise InputError(
-            f"the first loss is {total:g} with train.precision {precision}: use float32, or other weights"
-        )
+        remedy = "use other weights" if precision == "float32" else "use float32, or other weights"
+        if new is None:
+            remedy = f"the saved state is broken, or {remedy}: begin the run again, with a lower train.learning_rate"
+        raise InputError(f"the first loss is {total:g} with train.precision {precision}: {remedy}")
     check_outputs(outputs, fatal=loaded or bool(trainer.frozen))
     expected = expected_loss(stepper.criterion, outputs, batch.targets)
     found = float(losses.classification)
@@ -134,7 +135,7 @@ def check_first_loss(trainer: Trainer, batch: Batch, precision: str, *, new: boo
             f"warning: {text}start from scratch. Likely cause: the head is not initialized as usual "
             f"(rtmdet/models/head.py: every score starts at {PRIOR_PROBABILITY:g}); if that is intended, ignore this"
         )
-    if new is False and found > expected * LOSS_FACTOR:
+    if new is False and losses.ground_truths > 0 and found > expected * LOSS_FACTOR:
         say(
             f"the weights know little of images like these at this size yet (loss {found:.3g}; from scratch it would "
             f"be {expected:.3g}). Normal for another kind of object; otherwise check --weights and the input size"

@@ -17,12 +17,12 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.processes import started_processes
 from rtmdet.core.wording import shortened
 from rtmdet.data.formats.labeled_image import Split
-from rtmdet.runs.build import check_model_size, open_split, training_device
+from rtmdet.runs.build import build_training_samples, check_model_size, open_split, training_device
 from rtmdet.runs.folder import CONFIG, check_unused, holds_run, keep_origin, load_run, origin_of
 from rtmdet.runs.options import WEIGHTS, RunOptions
 from rtmdet.runs.settings.input_size import choose_input_size, relative_sizes
 from rtmdet.runs.settings.norm_choice import choose_norm_statistics
-from rtmdet.runs.settings.own_splits import keep_digests, labeled_images, open_own_data, two_splits
+from rtmdet.runs.settings.own_splits import keep_digests, open_own_data, two_splits
 from rtmdet.runs.settings.resize_range import choose_resize_range
 from rtmdet.runs.weights_file import build_detector, read_weights, start_of
 from rtmdet.weights.download import place_of
@@ -131,7 +131,7 @@ class OwnData:
             return parse_config(yaml.safe_dump(derived), f"--data {options.data_set}", overrides)
 
         config = resolved()
-        images = max(self._training_images(config), 1)
+        images = self._training_images(config)
         start = start_of(found, config.model)
         names = config.data.classes or self.classes
         choices = choose_recipe(
@@ -154,16 +154,14 @@ class OwnData:
         return config
 
     def _training_images(self, config: Config) -> int:
-        """The images of an epoch: those with objects, and their windows if they are cut."""
-        tile = config.data.tile
-        if not tile:
-            return labeled_images(self.train)
+        """The images of an epoch, with their windows if they are cut, as the training counts them."""
         dataset = open_split(config.data.train, config, config.data.classes, training=True)
-        say(
-            f"  data.tile: {tile}  ({dataset.window_count} windows of {tile} x {tile} pixels beside "
-            f"{len(dataset) - dataset.window_count} whole pictures)"
-        )
-        return len(dataset)
+        if tile := config.data.tile:
+            say(
+                f"  data.tile: {tile}  ({dataset.window_count} windows of {tile} x {tile} pixels beside "
+                f"{len(dataset) - dataset.window_count} whole pictures)"
+            )
+        return len(build_training_samples(config, dataset))
 
     def _measure(
         self, resolved: Callable[[], Config], detector: LoadedWeights | None, given: Container[str]
