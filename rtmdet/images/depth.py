@@ -66,18 +66,12 @@ def describe_shallow(ranges: Sequence[ValueRange], checked: int, name: str) -> l
 
 def describe_pages(paths: Sequence[Path]) -> list[str]:
     """What to say of TIFFs of several pages among some files."""
-    stacks = [path for path in paths if path.suffix.lower() in (".tif", ".tiff") and _has_more_pages(path)]
+    stacks = [path for path, data in _contents(paths, (".tif", ".tiff")) if has_more_pages(data)]
     if not stacks:
         return []
     return [
         f"{len(stacks)} of {len(paths)} checked images, such as {stacks[0]}, have more pages: only the first is read"
     ]
-
-
-def _has_more_pages(path: Path) -> bool:
-    with suppress(InputError):
-        return has_more_pages(read_whole(path, "image file"))
-    return False
 
 
 def describe_outside(ranges: Sequence[ValueRange], checked: int, value_range: ValueRange, name: str) -> str:
@@ -112,11 +106,15 @@ def joined(ranges: Sequence[ValueRange]) -> ValueRange:
 
 def used_ranges(paths: Sequence[Path]) -> Iterator[ValueRange]:
     """The `range_of` the values of each image file that has 16-bit ones; unreadable files are left out."""
+    return filter(None, (used_range(data) for _, data in _contents(paths, DEEP_SUFFIXES)))
+
+
+def _contents(paths: Sequence[Path], suffixes: Sequence[str]) -> Iterator[tuple[Path, bytes]]:
+    """The files with one of the suffixes, each with its bytes, without unreadable ones."""
     for path in paths:
-        if path.suffix.lower() in DEEP_SUFFIXES:
+        if path.suffix.lower() in suffixes:
             with suppress(InputError):
-                if used := used_range(read_whole(path, "image file")):
-                    yield used
+                yield path, read_whole(path, "image file")
 
 
 def used_range(data: bytes) -> ValueRange | None:

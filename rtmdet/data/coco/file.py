@@ -106,19 +106,17 @@ def read_and_repair(
             )
     annotations = cast("list[Entry]", file["annotations"])
     repeated, clipped = renumber_annotations(annotations), clip_overhanging_boxes(annotations, entries)
-    remarks = []
-    if text := repeated_images_remark(len(again)):
-        remarks.append(text)
-    if repeated:
-        remarks.append(f"repeated annotation ids: {repeated}; all are renumbered from 1")
-    if text := clipped_remark(clipped, len(annotations)):
-        remarks.append(text)
-    remarks += [
+    repairs = (
+        repeated_images_remark(len(again)),
+        f"repeated annotation ids: {repeated}; all are renumbered from 1" if repeated else "",
+        clipped_remark(clipped, len(annotations)),
+    )
+    not_classes = [
         f"category {group['id']}, {group['name']!r}, has no objects and is the supercategory of others: not a class"
         for group in groups
     ]
     similar = similar_name_remarks(category["name"] for category in file["categories"])
-    return file, [f"{path}: {text}" for text in (*remarks, *similar)]
+    return file, [f"{path}: {text}" for text in (*filter(None, repairs), *not_classes, *similar)]
 
 
 def read_sound(

@@ -12,21 +12,9 @@ from rtmdet.core.paths import with_own_name
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.formats.label_files import IMAGE_FOLDERS, read_without_photo
 from rtmdet.data.image_names import ImageNames, locate_images
-from rtmdet.data.split_names import SPLIT_WORDS, only_file, split_name
+from rtmdet.data.split_names import SPLIT_WORDS, split_name
 
 TRIED_NAMES = 10  # image names of a file that are looked for in each candidate folder
-
-
-def locate_coco(
-    path: Path, files: Mapping[str, list[Path]], documents: Mapping[Path, object], images: Path | None
-) -> dict[str, tuple[Path, Path]]:
-    """The only COCO file and the image folder of each split, of its `files` below a path.
-
-    `documents` are the contents of the files, by which the folder is found, unless it is known: `images`. Raises
-    InputError if a split has several files, or its images are not found.
-    """
-    only = {name: only_file(path, name, found) for name, found in files.items()}
-    return {name: (file, images or images_of(file, documents[file], name)) for name, file in only.items()}
 
 
 def read_documents(path: Path) -> Iterator[tuple[Path, object]]:

@@ -25,11 +25,7 @@ _ROWS = 256  # boxes that are compared with all of their image at a time: bounds
 UNUSABLE: dict[Unusable, tuple[Severity, str, str]] = {
     Unusable.OTHER_CLASS: ("hint", "other-class", "no action needed if data.classes omits them on purpose"),
     Unusable.CROWD: ("hint", "crowd", "no action needed: training skips crowd regions, evaluation ignores matches"),
-    Unusable.IGNORED: (
-        "hint",
-        "ignored",
-        "no action needed if training is to skip them; evaluation counts them",
-    ),
+    Unusable.IGNORED: ("hint", "ignored", "no action needed if training is to skip them; evaluation counts them"),
     Unusable.TOO_SMALL: ("warning", "degenerate-box", "training skips them: draw them again or remove them"),
     Unusable.WITHOUT_AREA: ("warning", "no-area", "training skips them: write the area in square pixels"),
 }

@@ -19,13 +19,7 @@ from rtmdet.data.doctor.decoding import decode_strictly, in_decoding_processes
 from rtmdet.data.doctor.finding import Finding, Item
 from rtmdet.data.image_names import ImageNames
 from rtmdet.images.depth import DEEP_SUFFIXES, LOOKED_AT, SCALE, fitting_range, is_flat, range_of, used_range
-from rtmdet.images.reading import (
-    IMAGE_SUFFIXES,
-    ValueRange,
-    read_header,
-    read_image_bytes,
-    size_remedy,
-)
+from rtmdet.images.reading import IMAGE_SUFFIXES, ValueRange, read_header, read_image_bytes, size_remedy
 
 EXIF = ", before EXIF rotation"
 REPLACE = "copy the files again, or remove them from the annotation file"

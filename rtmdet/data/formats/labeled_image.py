@@ -170,13 +170,14 @@ def assemble(
     coco: CocoFile = {"images": [], "annotations": [], "categories": categories}
     for image_id, (file, image) in enumerate(placed, start=first_id):
         with one_entry():
-            height, width = _checked_size(image, folder / file)
-            coco["images"].append({"id": image_id, "file_name": file, "width": width, "height": height})
+            size = image_size(folder / file)
+            check_size(folder / file, size, image.size or size, str(image.label_file))
+            coco["images"].append({"id": image_id, "file_name": file, "width": size[1], "height": size[0]})
             for found in (found for found in image.objects if found.name in ids):
                 with one_entry():
-                    outline = _in_pixels(found, (height, width)) if image.in_fractions else found.outline
-                    polygon, box = _clip(found.where, outline, (height, width), outside=image.in_fractions)
-                    beyond += overhang(outline[1], (height, width)) > ROUNDING
+                    outline = _in_pixels(found, size) if image.in_fractions else found.outline
+                    polygon, box = _clip(found.where, outline, size, outside=image.in_fractions)
+                    beyond += overhang(outline[1], size) > ROUNDING
                     number = len(coco["annotations"]) + 1
                     flat = None if polygon is None else polygon.reshape(-1).tolist()
                     coco["annotations"].append(
@@ -186,13 +187,6 @@ def assemble(
     clipped = clipped_remark(beyond, len(coco["annotations"]), WRONG_FRACTIONS if in_fractions else WRONG_PIXELS)
     repaired = [f"{annotations}: {text}" for text in (repeated, clipped) if text]
     return Split(coco, folder, [*remarks, *renamed, *repaired])
-
-
-def _checked_size(image: LabeledImage, path: Path) -> tuple[int, int]:
-    """(H, W) of the image file. Raises InputError if it differs from the label file."""
-    size = image_size(path)
-    check_size(path, size, image.size or size, str(image.label_file))
-    return size
 
 
 def _in_pixels(found: LabeledObject, size: tuple[int, int]) -> Outline:

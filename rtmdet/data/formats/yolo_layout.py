@@ -50,10 +50,13 @@ def find_layout(path: Path, levels: Sequence[int] = (0, 1)) -> Path | None:
     """
     if path.is_file():
         return path if path.suffix.lower() in YAML_SUFFIXES else None
-    if (usual := path / "data.yaml").is_file() and not _is_other_yaml(usual):
-        return usual
+    if (usual := path / "data.yaml").is_file():
+        keys = _keys(usual)
+        if keys is None or keys & {"names", "nc", *SPLITS}:  # a damaged one may be that of a data set
+            return usual
     for deep in levels:
-        described = [file for file in files_below(path, YAML_SUFFIXES, levels=deep) if _is_data_yaml(file)]
+        files = files_below(path, YAML_SUFFIXES, levels=deep)
+        described = [file for file in files if {"names", "train"} <= (_keys(file) or set())]
         if len(described) > 1:
             few = shortened(described, 3)
             raise InputError(f"{path}: expected one YOLO data.yaml, found {few}; give the right one")
@@ -62,19 +65,12 @@ def find_layout(path: Path, levels: Sequence[int] = (0, 1)) -> Path | None:
     return None
 
 
-def _is_data_yaml(path: Path) -> bool:
+def _keys(path: Path) -> set[str] | None:
+    """What a YAML file describes; None if it cannot be read."""
     try:
-        return {"names", "train"} <= read_data_yaml(path).keys()
+        return set(read_data_yaml(path))
     except InputError:
-        return False
-
-
-def _is_other_yaml(path: Path) -> bool:
-    """Whether a data.yaml is readable and about something else; a damaged one may be that of a data set."""
-    try:
-        return read_data_yaml(path).keys().isdisjoint({"names", "nc", *SPLITS})
-    except InputError:
-        return False
+        return None
 
 
 def find_names(path: Path) -> Path | None:
