@@ -13,9 +13,9 @@ from rtmdet.core.arrays import box_sizes
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.strides import STRIDES
 from rtmdet.data.coco.file import CocoAnnotation
+from rtmdet.data.coco.windows import advise_tiles, window_side
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item
-from rtmdet.data.tile_advice import advise_tiles, window_side
 
 MANY_SMALL = 0.1  # fraction of boxes under the finest stride above which training suffers
 FEW_SMALL = 0.05  # fraction that the advice aims at

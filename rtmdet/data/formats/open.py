@@ -14,11 +14,10 @@ from rtmdet.core.paths import refuse_python, with_own_name
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, read_and_repair
 from rtmdet.data.coco.layout import images_of, is_coco, read_documents
-from rtmdet.data.formats.beside import labels_beside
 from rtmdet.data.formats.cvat import find_cvat
 from rtmdet.data.formats.labeled_image import Convert, Split, number_classes
 from rtmdet.data.formats.labelme import find_labelme
-from rtmdet.data.formats.unsupported import advise
+from rtmdet.data.formats.unread_labels import advise, labels_beside
 from rtmdet.data.formats.via import find_via
 from rtmdet.data.formats.voc import find_voc
 from rtmdet.data.formats.yolo import convert_yolo, unused_labels
