@@ -15,8 +15,9 @@ from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, read_and_repair
 from rtmdet.data.coco.layout import images_of, is_coco, read_documents
 from rtmdet.data.formats.cvat import find_cvat
-from rtmdet.data.formats.labeled_image import Convert, Split, number_classes
+from rtmdet.data.formats.labeled_image import number_classes
 from rtmdet.data.formats.labelme import find_labelme
+from rtmdet.data.formats.splits import Convert, Split
 from rtmdet.data.formats.unread_labels import advise, labels_beside
 from rtmdet.data.formats.via import find_via
 from rtmdet.data.formats.voc import find_voc

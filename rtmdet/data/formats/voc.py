@@ -22,16 +22,9 @@ from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
 from rtmdet.data.coco.usable import Unusable
 from rtmdet.data.formats import label_files
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.labeled_image import (
-    FoundSplits,
-    LabeledImage,
-    LabeledObject,
-    Outline,
-    Split,
-    assemble,
-    choose_category_ids,
-    rotated_box,
-)
+from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, assemble, choose_category_ids
+from rtmdet.data.formats.outlines import Outline, rotated_box
+from rtmdet.data.formats.splits import FoundSplits, Split, convert_folders
 from rtmdet.data.formats.xml_file import parse_number, read_xml, root_tag, xml_text
 from rtmdet.data.split_names import SPLIT_WORDS, usual_split
 from rtmdet.images.reading import IMAGE_SUFFIXES
@@ -48,7 +41,7 @@ def find_voc(path: Path, images: Path | None) -> FoundSplits | None:
     lists = _join_years(path, files)
     if not lists:
         folders = {file.parent for file in files}
-        return label_files.convert_folders(partial(convert_voc, images=images), labels, folders)
+        return convert_folders(partial(convert_voc, images=images), labels, folders)
     years = {file.parents[2] for found in lists.values() for file in found}
     root = Path(os.path.commonpath([*years, *(file.parent for file in files)]))
     lost = _find_unlisted(files, chain.from_iterable(lists.values()))

@@ -163,7 +163,6 @@ def read_data_yaml(path: Path) -> dict[str, object]:
 
 
 def _from_data_yaml(path: Path, description: dict[str, object]) -> YoloLayout:
-    """The layout in the content of a data.yaml."""
     names = _numbered(path, description.get("names"))
     if (count := description.get("nc")) is not None and whole_number(count) != len(names):
         found = f"nc: {shown(count)} and {len(names)} names"
