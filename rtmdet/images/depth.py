@@ -11,7 +11,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import ValueRange
 from rtmdet.core.whole_file import read_whole
 from rtmdet.images.reading import decode_values
-from rtmdet.images.tiff import bits_per_value, has_more_pages
+from rtmdet.images.tiff import read_tiff
 
 DEEP_SUFFIXES = (".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff")  # formats with up to 16 bits per value
 LOOKED_AT = 24  # files of a set whose values are checked
@@ -66,7 +66,8 @@ def describe_shallow(ranges: Sequence[ValueRange], checked: int, name: str) -> l
 
 def describe_pages(paths: Sequence[Path]) -> list[str]:
     """What to say of TIFFs of several pages among some files."""
-    stacks = [path for path, data in _contents(paths, (".tif", ".tiff")) if has_more_pages(data)]
+    headers = ((path, read_tiff(data)) for path, data in _contents(paths, (".tif", ".tiff")))
+    stacks = [path for path, header in headers if header is not None and header.next_page]
     if not stacks:
         return []
     return [
@@ -121,13 +122,14 @@ def used_range(data: bytes) -> ValueRange | None:
     """The `range_of` the values in an image file's bytes; None also for undecodable files."""
     if data.startswith(_PNG_START) and data[_PNG_BITS : _PNG_BITS + 1] != b"\x10":
         return None  # decoding takes long
-    if bits_per_value(data) == 8:
+    bits = header.bits if (header := read_tiff(data)) else 0
+    if bits == 8:
         return None
     try:
         values = decode_values("image", data, keep_16_bits=False)
     except InputError:
         return None
-    deep = values.dtype == np.uint8 and bits_per_value(data) == 16  # and only the high 8 bits are read
+    deep = values.dtype == np.uint8 and bits == 16  # and only the high 8 bits are read
     return range_of(values.astype(np.uint16) * 257 if deep else values)
 
 

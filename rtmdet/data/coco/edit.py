@@ -224,7 +224,7 @@ def merge_coco(
     categories: dict[str, CocoCategory] = {}
     images: dict[str, CocoImage] = {}
     merged: CocoFile = {"images": [], "annotations": [], "categories": []}
-    seen: set[tuple[object, ...]] = set()
+    found: dict[tuple[object, ...], int] = {}  # the first file with a box of a class, by image, class and box
     joined_ids = [
         {entry["id"]: _join_image(images, entry, folder) for entry in file["images"]}
         for file, folder in zip(files, folders, strict=True)
@@ -234,17 +234,14 @@ def merge_coco(
         category_ids = {
             category["id"]: _join_category(categories, category, similar=similar) for category in file["categories"]
         }
-        of_this_file: set[tuple[object, ...]] = set()
         for annotation in file["annotations"]:
             image, category = image_ids[annotation["image_id"]], category_ids[annotation["category_id"]]
             if replace and last[image] != place:
                 continue
             key = (image, category, *annotation["bbox"], annotation["iscrowd"])
-            of_this_file.add(key)
-            if key not in seen:
+            if found.setdefault(key, place) == place:  # boxes repeated within one file are kept
                 number = len(merged["annotations"]) + 1
                 merged["annotations"].append({**annotation, "id": number, "image_id": image, "category_id": category})
-        seen |= of_this_file  # boxes repeated within one file are kept
     merged["images"], merged["categories"] = list(images.values()), list(categories.values())
     return merged
 

@@ -319,11 +319,8 @@ def _check_references(path: Path, file: CocoFile, given: Mapping[str, set[int]])
         for annotation in file["annotations"]:
             annotation["category_id"] -= shift
     for annotation in file["annotations"]:
-        where, category, image = (
-            f"{path}: annotation {annotation['id']}",
-            annotation["category_id"],
-            annotation["image_id"],
-        )
+        where = f"{path}: annotation {annotation['id']}"
+        category, image = annotation["category_id"], annotation["image_id"]
         if category not in given["categories"]:
             text = f"unknown category_id {category} (the file has {known}); correct it or add the category"
             raise_or_collect(f"{where}: {text}", "unknown-category", "annotations", annotation["id"])

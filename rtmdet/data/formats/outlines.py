@@ -32,7 +32,6 @@ def ellipse(x: float, y: float, radius_x: float, radius_y: float, *, angle: floa
     turns = np.arange(ROUND_VERTICES) * (2 * math.pi / ROUND_VERTICES)
     along, across = radius_x * np.cos(turns), radius_y * np.sin(turns)
     polygon = np.column_stack([x + along * cosine - across * sine, y + along * sine + across * cosine])
-    reach_x, reach_y = (
-        math.hypot(radius_x * one, radius_y * other) for one, other in ((cosine, sine), (sine, cosine))
-    )
+    reach_x = math.hypot(radius_x * cosine, radius_y * sine)
+    reach_y = math.hypot(radius_x * sine, radius_y * cosine)
     return polygon, (x - reach_x, y - reach_y, x + reach_x, y + reach_y)

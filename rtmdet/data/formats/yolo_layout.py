@@ -239,9 +239,8 @@ def _listed(path: Path, root: Path) -> list[Path]:
     for line in filter(None, map(str.strip, read_text(path, "text file").splitlines())):
         given = Path(line.replace("\\", "/"))
         direct = [os.path.abspath(base / given) for base in (path.parent, root)]
-        tails = (
-            [] if ".." in given.parts else [os.path.join(home, *given.parts[k:]) for k in range(1, len(given.parts))]
-        )
+        starts = () if ".." in given.parts else range(1, len(given.parts))
+        tails = [os.path.join(home, *given.parts[start:]) for start in starts]
         inside = [file for file in (*direct, *tails) if Path(file).is_relative_to(home)]
         alike = (as_on_disk(Path(file), listed) for file in inside)
         found = next(filter(os.path.isfile, chain(map(Path, inside), alike, map(Path, direct))), None)
