@@ -10,7 +10,7 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import ValueRange
 from rtmdet.core.whole_file import read_whole
-from rtmdet.images.reading import decode_values
+from rtmdet.images.reading import PNG_START, decode_values
 from rtmdet.images.tiff import read_tiff
 
 DEEP_SUFFIXES = (".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff")  # formats with up to 16 bits per value
@@ -18,7 +18,6 @@ LOOKED_AT = 24  # files of a set whose values are checked
 SCALE = "scale their values to 0 .. 65535"
 
 _LEAST_SHARE = 1 / 3  # of 65535 that an image of usual contrast uses; a camera of 14 bits uses a quarter
-_PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_BITS = 24  # where a PNG says how many bits a value has
 
 
@@ -120,7 +119,7 @@ def _contents(paths: Sequence[Path], suffixes: Sequence[str]) -> Iterator[tuple[
 
 def used_range(data: bytes) -> ValueRange | None:
     """The `range_of` the values in an image file's bytes; None also for undecodable files."""
-    if data.startswith(_PNG_START) and data[_PNG_BITS : _PNG_BITS + 1] != b"\x10":
+    if data.startswith(PNG_START) and data[_PNG_BITS : _PNG_BITS + 1] != b"\x10":
         return None  # decoding takes long
     bits = header.bits if (header := read_tiff(data)) else 0
     if bits == 8:

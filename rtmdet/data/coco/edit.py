@@ -196,15 +196,11 @@ def rename_classes(files: Sequence[CocoFile], names: Mapping[str, str]) -> list[
     known = {category["name"] for file in files for category in file["categories"]}
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"rename: there is no class {unknown[0]!r}: the classes are {shortened(sorted(known))}")
-    return [
-        {
-            **file,
-            "categories": [
-                {**category, "name": names.get(category["name"], category["name"])} for category in file["categories"]
-            ],
-        }
-        for file in files
-    ]
+
+    def renamed(category: CocoCategory) -> CocoCategory:
+        return {**category, "name": names.get(category["name"], category["name"])}
+
+    return [{**file, "categories": [renamed(category) for category in file["categories"]]} for file in files]
 
 
 def merge_coco(

@@ -69,17 +69,12 @@ def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFile
     unread += found.remarks
     if found.locate is not None:
         files = found.locate(found.usual)
-        return (
-            [SplitFiles(name, *file_and_images) for name, file_and_images in files.items()],
-            unread,
-            _images_of(found, rest),
-        )
-    source = found.read(*found.usual)
+        splits = [SplitFiles(name, *file_and_images) for name, file_and_images in files.items()]
+        return splits, unread, _images_of(found, rest)
+    source, splits = found.read(*found.usual), []
     for name, split in source.splits.items():
         write_json(folder / f"{name}.json", split.coco)
-    splits = [
-        SplitFiles(name, folder / f"{name}.json", split.images, found.path) for name, split in source.splits.items()
-    ]
+        splits.append(SplitFiles(name, folder / f"{name}.json", split.images, found.path))
     remarks = [f"{found.path}: {source.format} format", *unread, *source.split_remarks]
     return splits, remarks, _images_of(found, rest)
 

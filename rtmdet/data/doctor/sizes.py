@@ -56,14 +56,12 @@ def find_small_boxes(
     items = [file.box_item(annotations[k], f"{sides[k, 0]:.1f} x {sides[k, 1]:.1f} px") for k in small]
     share = len(items) / max(len(sides), 1)
     message = f"boxes under {STRIDES[0]} px at input size {input_size[1]} x {input_size[0]} ({share:.1%})"
-    many = share > MANY_SMALL
+    if share <= MANY_SMALL:
+        advice = "only a few: no action needed, or increase data.input_size"
+        return file.finding("hint", "small-box", message, advice, items)
     in_windows = sides_at_input(file, annotations, input_size, window_side(input_size))
-    advice = (
-        _advice_for_small(shorter, in_windows.min(1), input_size)
-        if many
-        else "only a few: no action needed, or increase data.input_size"
-    )
-    return file.finding("warning" if many else "hint", "small-box", message, advice, items)
+    advice = _advice_for_small(shorter, in_windows.min(1), input_size)
+    return file.finding("warning", "small-box", message, advice, items)
 
 
 def _advice_for_small(shorter: np.ndarray, in_windows: np.ndarray, input_size: tuple[int, int]) -> str:
