@@ -139,7 +139,7 @@ def read_sound(
         )
     }
     file = cast(CocoFile, document)
-    groups = _remove_group_categories(file, classes)
+    groups = repairs.remove_group_categories(file, classes)
     _check_unique_names(path, file["categories"])
     _check_references(path, file, given)
     return file, groups, repairs.join_repeated_images(file)
@@ -215,18 +215,6 @@ def _read_entries(path: Path, document: Entry, key: str, check: Callable[[str, E
             check(f"{path}: {KINDS[key]} {identifier}", entry)
             sound.append(entry)
     return given
-
-
-def _remove_group_categories(file: CocoFile, classes: Collection[str]) -> list[CocoCategory]:
-    """Remove and return the categories that are only the supercategory of others."""
-    found = repairs.find_group_categories(
-        file["categories"], {annotation["category_id"] for annotation in file["annotations"]}
-    )
-    names = {category["name"] for category in file["categories"] if category["id"] not in found}
-    kept = set(classes) - names  # a group may have the name of one of its classes
-    groups = [category for category in file["categories"] if category["id"] in found and category["name"] not in kept]
-    file["categories"] = [category for category in file["categories"] if category not in groups]
-    return groups
 
 
 def _check_category(where: str, entry: Entry) -> None:
