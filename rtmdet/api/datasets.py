@@ -235,7 +235,7 @@ def merge_data(
 def _count_doubles(files: Sequence[CocoFile]) -> int:
     """Pairs of objects whose boxes are nearly equal."""
     images = [objects for file in files for objects in by_image(file["annotations"]).values()]
-    return sum(1 for objects in images for _ in overlapping_pairs(objects, SAME_OBJECT))
+    return sum(1 for objects in images for _ in overlapping_pairs(objects))
 
 
 def _is_own(path: Path, coco: CocoFile | None = None) -> bool:

@@ -71,7 +71,7 @@ class SharedSamples:
             memory = self._memory.bytes if isinstance(self._memory, MemoryFile) else memoryview(self._memory)
             slot = np.frombuffer(memory, np.uint8, self._size, number * self._size)
             if slot[:8].view(np.int64)[0] == key + 1:
-                return _unpack(bytearray(slot[: _packed_size(slot)]))
+                return _unpack(slot)
             sample = make(key)
             _pack(key, sample, slot)
             return sample
@@ -100,14 +100,10 @@ def _pack(key: int, sample: Sample, slot: np.ndarray) -> None:
         slot[start:end] = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
 
 
-def _packed_size(slot: np.ndarray) -> int:
+def _unpack(slot: np.ndarray) -> Sample:
+    """The sample in a slot (size,) uint8, in memory of its own."""
     _, height, width, count, text = slot[: 8 * _HEADER].view(np.int64).tolist()
-    return 8 * _HEADER + _BOX * count + 3 * height * width + text
-
-
-def _unpack(data: bytearray) -> Sample:
-    """The sample whose arrays are views of `data`."""
-    _, height, width, count, text = np.frombuffer(data, np.int64, _HEADER).tolist()
+    data = bytearray(slot[: 8 * _HEADER + _BOX * count + 3 * height * width + text])
     labels = np.frombuffer(data, np.int64, count, 8 * _HEADER)
     boxes = np.frombuffer(data, np.float32, 4 * count, 8 * (_HEADER + count)).reshape(count, 4)
     image = np.frombuffer(data, np.uint8, 3 * height * width, 8 * _HEADER + _BOX * count)

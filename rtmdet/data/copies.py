@@ -64,14 +64,14 @@ def group_copies(file: CocoFile, folder: Path) -> tuple[list[set[int]], str]:
     found.
     """
     index = ImageNames(folder)
-    found = {image["id"]: names[0] for image in file["images"] if len(names := index.find(image["file_name"])) == 1}
+    found = {image["id"]: path for image in file["images"] if (path := index.path(image["file_name"]))}
     digests, prints = [], []
-    for name in found.values():
-        content = read_whole(folder / name)
+    for path in found.values():
+        content = read_whole(path)
         digests.append(digest(content))
         prints.append(_decode_fingerprints(content) if len(found) <= _MAX_DECODED else None)
-    first = {value: index for index, value in reversed(list(enumerate(digests)))}
-    equal = np.array([first[value] for value in digests], np.int64)  # (M,) the first image with the same content
+    numbers = {value: number for number, value in enumerate(dict.fromkeys(digests))}
+    equal = np.array([numbers[value] for value in digests], np.int64)  # (M,) the number of the content
     groups = _sets(list(found), _join_near(equal, prints))
     if max(map(len, groups), default=0) > _MAX_SHARE * len(file["images"]):
         return _sets(list(found), equal), VIDEO

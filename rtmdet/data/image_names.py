@@ -45,10 +45,10 @@ class ImageNames:
         """The files that differ from a name only in their suffix, if at all; HEIC photos if there are no others."""
         path, known = PurePosixPath(name), (*IMAGE_SUFFIXES, *HEIC_SUFFIXES)
         stem = str(path.with_suffix("")) if path.suffix.lower() in known else name
-        found = (
-            [file for end in ends for file in self._nearest(stem + end)] for ends in (IMAGE_SUFFIXES, HEIC_SUFFIXES)
-        )
-        return next(filter(None, found), [])
+        for suffixes in (IMAGE_SUFFIXES, HEIC_SUFFIXES):
+            if found := [file for suffix in suffixes for file in self._nearest(stem + suffix)]:
+                return found
+        return []
 
     def has(self, name: str) -> bool:
         """Whether the name as written is a file inside the folder."""

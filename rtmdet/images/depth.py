@@ -10,15 +10,14 @@ import numpy as np
 from rtmdet.core.errors import InputError
 from rtmdet.core.pictures import ValueRange
 from rtmdet.core.whole_file import read_whole
-from rtmdet.images.reading import decode_values
-from rtmdet.images.tiff import bits_per_value, has_more_pages
+from rtmdet.images.reading import PNG_START, decode_values
+from rtmdet.images.tiff import read_tiff
 
 DEEP_SUFFIXES = (".jp2", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff")  # formats with up to 16 bits per value
 LOOKED_AT = 24  # files of a set whose values are checked
 SCALE = "scale their values to 0 .. 65535"
 
 _LEAST_SHARE = 1 / 3  # of 65535 that an image of usual contrast uses; a camera of 14 bits uses a quarter
-_PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_BITS = 24  # where a PNG says how many bits a value has
 
 
@@ -66,18 +65,13 @@ def describe_shallow(ranges: Sequence[ValueRange], checked: int, name: str) -> l
 
 def describe_pages(paths: Sequence[Path]) -> list[str]:
     """What to say of TIFFs of several pages among some files."""
-    stacks = [path for path in paths if path.suffix.lower() in (".tif", ".tiff") and _has_more_pages(path)]
+    headers = ((path, read_tiff(data)) for path, data in _contents(paths, (".tif", ".tiff")))
+    stacks = [path for path, header in headers if header is not None and header.next_page]
     if not stacks:
         return []
     return [
         f"{len(stacks)} of {len(paths)} checked images, such as {stacks[0]}, have more pages: only the first is read"
     ]
-
-
-def _has_more_pages(path: Path) -> bool:
-    with suppress(InputError):
-        return has_more_pages(read_whole(path, "image file"))
-    return False
 
 
 def describe_outside(ranges: Sequence[ValueRange], checked: int, value_range: ValueRange, name: str) -> str:
@@ -112,24 +106,29 @@ def joined(ranges: Sequence[ValueRange]) -> ValueRange:
 
 def used_ranges(paths: Sequence[Path]) -> Iterator[ValueRange]:
     """The `range_of` the values of each image file that has 16-bit ones; unreadable files are left out."""
+    return filter(None, (used_range(data) for _, data in _contents(paths, DEEP_SUFFIXES)))
+
+
+def _contents(paths: Sequence[Path], suffixes: Sequence[str]) -> Iterator[tuple[Path, bytes]]:
+    """The files with one of the suffixes, each with its bytes, without unreadable ones."""
     for path in paths:
-        if path.suffix.lower() in DEEP_SUFFIXES:
+        if path.suffix.lower() in suffixes:
             with suppress(InputError):
-                if used := used_range(read_whole(path, "image file")):
-                    yield used
+                yield path, read_whole(path, "image file")
 
 
 def used_range(data: bytes) -> ValueRange | None:
     """The `range_of` the values in an image file's bytes; None also for undecodable files."""
-    if data.startswith(_PNG_START) and data[_PNG_BITS : _PNG_BITS + 1] != b"\x10":
+    if data.startswith(PNG_START) and data[_PNG_BITS : _PNG_BITS + 1] != b"\x10":
         return None  # decoding takes long
-    if bits_per_value(data) == 8:
+    bits = header.bits if (header := read_tiff(data)) else 0
+    if bits == 8:
         return None
     try:
         values = decode_values("image", data, keep_16_bits=False)
     except InputError:
         return None
-    deep = values.dtype == np.uint8 and bits_per_value(data) == 16  # and only the high 8 bits are read
+    deep = values.dtype == np.uint8 and bits == 16  # and only the high 8 bits are read
     return range_of(values.astype(np.uint16) * 257 if deep else values)
 
 

@@ -37,7 +37,7 @@ VIDEO_SUFFIXES = (
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_SCAN = 0xDA
-_PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_START = b"\x89PNG\r\n\x1a\n"
 _REMEDY = "replace the file or remove it from the data"
 _AVIF_BRANDS, _HEIC_BRANDS = {b"avif", b"avis"}, {b"heic", b"heix", b"mif1"}
 
@@ -158,7 +158,7 @@ def read_header(path: str | Path, data: bytes) -> ImageHeader:
                 raise Image.DecompressionBombError
         else:
             with Image.open(io.BytesIO(data)) as image:
-                if data.startswith(_PNG_START) and "exif" not in image.info and b"eXIf" in data:
+                if data.startswith(PNG_START) and "exif" not in image.info and b"eXIf" in data:
                     image.load()  # it may stand behind the pixels, where OpenCV finds it, too
                 (width, height), orientation = image.size, exif_orientation(image)
     except Image.DecompressionBombError as error:
@@ -194,7 +194,7 @@ def _is_cut_short(data: bytes) -> bool:
     """Whether the end of a JPEG or PNG is missing: decoders may ignore that and leave the rest gray."""
     if data.startswith(_JPEG_START):
         return _is_cut_short_jpeg(data)
-    if data.startswith(_PNG_START):
+    if data.startswith(PNG_START):
         return not 0 <= data.rfind(b"IEND") <= len(data) - 8  # 4 bytes of name, 4 of checksum
     return False
 

@@ -18,11 +18,6 @@ _COMPRESSIONS = {
 }  # fmt: skip
 
 
-def bits_per_value(data: bytes) -> int | None:
-    """The bits of a value in a file's bytes, if they are a TIFF that says it."""
-    return (header.bits if (header := _readable(data)) else 0) or None
-
-
 def stored_size(data: bytes) -> tuple[int, int, int] | None:
     """Width, height and orientation, 1 .. 8, in a file's bytes, of the kinds that Pillow does not know, too.
 
@@ -30,21 +25,15 @@ def stored_size(data: bytes) -> tuple[int, int, int] | None:
     """
     if data[:4] not in _ORDERS:
         return None
-    header = _Header(data)
+    header = TiffHeader(data)
     if not header.width * header.height:
         raise KeyError("no size")
     return header.width, header.height, header.orientation if header.orientation in range(1, 9) else 1
 
 
-def has_more_pages(data: bytes) -> bool:
-    """Whether a file's bytes are a TIFF of several pictures."""
-    header = _readable(data)
-    return header is not None and header.next_page > 0
-
-
 def why_undecodable(data: bytes) -> str:
     """What the decoder may lack for a file's bytes, if they are a TIFF, and the remedy; "" if nothing is known."""
-    if (header := _readable(data)) is None:
+    if (header := read_tiff(data)) is None:
         return ""
     if name := _COMPRESSIONS.get(header.compression):
         return f"expected a TIFF without compression, or with LZW or Deflate, found {name}; save it so"
@@ -54,13 +43,13 @@ def why_undecodable(data: bytes) -> str:
 
 def is_planar_16_bits(data: bytes) -> bool:
     """Whether a file's bytes are a TIFF of 16-bit values, band after band: OpenCV reads only their high 8 bits."""
-    header = _readable(data)
+    header = read_tiff(data)
     return header is not None and header.bits == 16 and header.is_planar
 
 
 def why_unsupported(data: bytes, *, keep_16_bits: bool) -> str:
     """What of a file's bytes, if they are a TIFF, is not read rightly, and the remedy; "" if all is."""
-    if (header := _readable(data)) is None:  # a damaged one is reported by the decoder
+    if (header := read_tiff(data)) is None:  # a damaged one is reported by the decoder
         return ""
     bits, bands, planar = header.bits or 1, header.bands, header.is_planar
     if header.format in _FORMATS or bits > 16:
@@ -89,20 +78,20 @@ def bands_as_colors(data: bytes) -> bytes:
 
     A fourth one that is transparency is none any more: OpenCV would darken the others by it.
     """
-    header = _readable(data)
+    header = read_tiff(data)
     is_rgb = header is not None and header.photometric in (_GRAY, _RGB) and header.bands >= 3
     return header.tagged_rgb() if header is not None and is_rgb else data
 
 
-def _readable(data: bytes) -> "_Header | None":
+def read_tiff(data: bytes) -> "TiffHeader | None":
     """The header in a file's bytes; None if they are no TIFF, or a damaged one."""
     try:
-        return _Header(data)
+        return TiffHeader(data)
     except (KeyError, struct.error):
         return None
 
 
-class _Header:
+class TiffHeader:
     """The fields of the first picture of a TIFF."""
 
     def __init__(self, data: bytes) -> None:

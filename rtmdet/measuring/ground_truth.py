@@ -14,8 +14,8 @@ from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.coco.file import read_boxes
 from rtmdet.data.coco.layout import file_names, is_coco
 from rtmdet.data.copies import count_equal
-from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.formats.open import FoundDataset, find_dataset
+from rtmdet.data.formats.splits import Split
 from rtmdet.data.formats.yolo_layout import MissingFolderError
 from rtmdet.data.image_names import ImageNames
 from rtmdet.detector import Detector

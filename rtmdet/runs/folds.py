@@ -14,7 +14,7 @@ from rtmdet.core.json_file import read_json, write_json
 from rtmdet.data.coco.dataset import index_coco
 from rtmdet.data.coco.edit import fold_coco, part_of
 from rtmdet.data.coco.file import CocoFile
-from rtmdet.data.formats.labeled_image import Split
+from rtmdet.data.formats.splits import Split
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, metric_text
 from rtmdet.measuring.measure import Loading, describe_interval, run_detector

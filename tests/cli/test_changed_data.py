@@ -9,7 +9,7 @@ import pytest
 
 from rtmdet.data.coco.edit import split_coco
 from rtmdet.data.coco.file import CocoFile, box_annotation
-from rtmdet.data.formats.labeled_image import Split
+from rtmdet.data.formats.splits import Split
 from rtmdet.runs.settings.own_splits import keep_digests, report_changes
 
 COUNT = 6

@@ -7,7 +7,7 @@ import pytest
 from rtmdet.core.errors import InputError
 from rtmdet.core.files import files_below, sorted_paths
 from rtmdet.core.json_file import check_output
-from rtmdet.data.formats.voc_lists import find_lists
+from rtmdet.data.formats.voc import find_lists
 from rtmdet.data.formats.yolo_layout import read_layout, split_images
 from rtmdet.data.split_names import group_files
 from rtmdet.stream.sources import find_sources

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rtmdet.data.tile_advice import TileAdvice, advise_tiles
+from rtmdet.data.coco.windows import TileAdvice, advise_tiles
 
 
 def advise(size: float, picture: float, side: int = 640) -> TileAdvice | None:

@@ -196,15 +196,11 @@ def rename_classes(files: Sequence[CocoFile], names: Mapping[str, str]) -> list[
     known = {category["name"] for file in files for category in file["categories"]}
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"rename: there is no class {unknown[0]!r}: the classes are {shortened(sorted(known))}")
-    return [
-        {
-            **file,
-            "categories": [
-                {**category, "name": names.get(category["name"], category["name"])} for category in file["categories"]
-            ],
-        }
-        for file in files
-    ]
+
+    def renamed(category: CocoCategory) -> CocoCategory:
+        return {**category, "name": names.get(category["name"], category["name"])}
+
+    return [{**file, "categories": [renamed(category) for category in file["categories"]]} for file in files]
 
 
 def merge_coco(
@@ -224,7 +220,7 @@ def merge_coco(
     categories: dict[str, CocoCategory] = {}
     images: dict[str, CocoImage] = {}
     merged: CocoFile = {"images": [], "annotations": [], "categories": []}
-    seen: set[tuple[object, ...]] = set()
+    found: dict[tuple[object, ...], int] = {}  # the first file with a box of a class, by image, class and box
     joined_ids = [
         {entry["id"]: _join_image(images, entry, folder) for entry in file["images"]}
         for file, folder in zip(files, folders, strict=True)
@@ -234,17 +230,14 @@ def merge_coco(
         category_ids = {
             category["id"]: _join_category(categories, category, similar=similar) for category in file["categories"]
         }
-        of_this_file: set[tuple[object, ...]] = set()
         for annotation in file["annotations"]:
             image, category = image_ids[annotation["image_id"]], category_ids[annotation["category_id"]]
             if replace and last[image] != place:
                 continue
             key = (image, category, *annotation["bbox"], annotation["iscrowd"])
-            of_this_file.add(key)
-            if key not in seen:
+            if found.setdefault(key, place) == place:  # boxes repeated within one file are kept
                 number = len(merged["annotations"]) + 1
                 merged["annotations"].append({**annotation, "id": number, "image_id": image, "category_id": category})
-        seen |= of_this_file  # boxes repeated within one file are kept
     merged["images"], merged["categories"] = list(images.values()), list(categories.values())
     return merged
 

@@ -15,14 +15,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.json_file import read_json
 from rtmdet.core.wording import LONGEST_LINE, is_one_line, shortened, shown
 from rtmdet.data.class_names import id_shift, shift_text, similar_name_remarks
-from rtmdet.data.coco.repairs import (
-    clip_overhanging_boxes,
-    clipped_remark,
-    find_group_categories,
-    join_repeated_images,
-    renumber_annotations,
-    repeated_images_remark,
-)
+from rtmdet.data.coco import repairs
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.image_names import ImageNames
 from rtmdet.images.reading import check_size, image_size
@@ -105,20 +98,19 @@ def read_and_repair(
                 f"its image {image['id']} of {image['width']} x {image['height']} pixels; correct or remove the box"
             )
     annotations = cast("list[Entry]", file["annotations"])
-    repeated, clipped = renumber_annotations(annotations), clip_overhanging_boxes(annotations, entries)
-    remarks = []
-    if text := repeated_images_remark(len(again)):
-        remarks.append(text)
-    if repeated:
-        remarks.append(f"repeated annotation ids: {repeated}; all are renumbered from 1")
-    if text := clipped_remark(clipped, len(annotations)):
-        remarks.append(text)
-    remarks += [
+    repeated = repairs.renumber_annotations(annotations)
+    clipped = repairs.clip_overhanging_boxes(annotations, entries)
+    repaired = (
+        repairs.repeated_images_remark(len(again)),
+        f"repeated annotation ids: {repeated}; all are renumbered from 1" if repeated else "",
+        repairs.clipped_remark(clipped, len(annotations)),
+    )
+    not_classes = [
         f"category {group['id']}, {group['name']!r}, has no objects and is the supercategory of others: not a class"
         for group in groups
     ]
     similar = similar_name_remarks(category["name"] for category in file["categories"])
-    return file, [f"{path}: {text}" for text in (*remarks, *similar)]
+    return file, [f"{path}: {text}" for text in (*filter(None, repaired), *not_classes, *similar)]
 
 
 def read_sound(
@@ -147,10 +139,10 @@ def read_sound(
         )
     }
     file = cast(CocoFile, document)
-    groups = _remove_group_categories(file, classes)
+    groups = repairs.remove_group_categories(file, classes)
     _check_unique_names(path, file["categories"])
     _check_references(path, file, given)
-    return file, groups, join_repeated_images(file)
+    return file, groups, repairs.join_repeated_images(file)
 
 
 def box_annotation(
@@ -223,18 +215,6 @@ def _read_entries(path: Path, document: Entry, key: str, check: Callable[[str, E
             check(f"{path}: {KINDS[key]} {identifier}", entry)
             sound.append(entry)
     return given
-
-
-def _remove_group_categories(file: CocoFile, classes: Collection[str]) -> list[CocoCategory]:
-    """Remove and return the categories that are only the supercategory of others."""
-    found = find_group_categories(
-        file["categories"], {annotation["category_id"] for annotation in file["annotations"]}
-    )
-    names = {category["name"] for category in file["categories"] if category["id"] not in found}
-    kept = set(classes) - names  # a group may have the name of one of its classes
-    groups = [category for category in file["categories"] if category["id"] in found and category["name"] not in kept]
-    file["categories"] = [category for category in file["categories"] if category not in groups]
-    return groups
 
 
 def _check_category(where: str, entry: Entry) -> None:
@@ -327,11 +307,8 @@ def _check_references(path: Path, file: CocoFile, given: Mapping[str, set[int]])
         for annotation in file["annotations"]:
             annotation["category_id"] -= shift
     for annotation in file["annotations"]:
-        where, category, image = (
-            f"{path}: annotation {annotation['id']}",
-            annotation["category_id"],
-            annotation["image_id"],
-        )
+        where = f"{path}: annotation {annotation['id']}"
+        category, image = annotation["category_id"], annotation["image_id"]
         if category not in given["categories"]:
             text = f"unknown category_id {category} (the file has {known}); correct it or add the category"
             raise_or_collect(f"{where}: {text}", "unknown-category", "annotations", annotation["id"])

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
@@ -12,21 +12,9 @@ from rtmdet.core.paths import with_own_name
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.formats.label_files import IMAGE_FOLDERS, read_without_photo
 from rtmdet.data.image_names import ImageNames, locate_images
-from rtmdet.data.split_names import SPLIT_WORDS, only_file, split_name
+from rtmdet.data.split_names import SPLIT_WORDS, split_name
 
 TRIED_NAMES = 10  # image names of a file that are looked for in each candidate folder
-
-
-def locate_coco(
-    path: Path, files: Mapping[str, list[Path]], documents: Mapping[Path, object], images: Path | None
-) -> dict[str, tuple[Path, Path]]:
-    """The only COCO file and the image folder of each split, of its `files` below a path.
-
-    `documents` are the contents of the files, by which the folder is found, unless it is known: `images`. Raises
-    InputError if a split has several files, or its images are not found.
-    """
-    only = {name: only_file(path, name, found) for name, found in files.items()}
-    return {name: (file, images or images_of(file, documents[file], name)) for name, file in only.items()}
 
 
 def read_documents(path: Path) -> Iterator[tuple[Path, object]]:
@@ -73,9 +61,8 @@ def images_of(file: Path, document: object, split: str | None = None) -> Path:
     names, info = file_names(document), document.get("info") if isinstance(document, dict) else None
     told = info.get("images") if isinstance(info, dict) else None
     if isinstance(told, str):
-        folder = Path(
-            os.path.normpath(file.parent.resolve() / told)
-        )  # resolved first: .. leads out of links' targets
+        # Resolved first: .. leads out of links' targets.
+        folder = Path(os.path.normpath(file.parent.resolve() / told))
         if any(map(ImageNames(folder).has, names[:TRIED_NAMES])):
             return folder
     return find_folder(file, names, split)
@@ -94,7 +81,7 @@ def find_folder(file: Path, names: Sequence[str], split: str | None = None) -> P
         far = file.resolve().parents[1:]  # too general: may contain anything
         inside = [folder for folder in folders if folder.resolve() not in far]
         inside.sort(key=lambda folder: len(folder.parts), reverse=True)  # deepest first: fewer ambiguous names
-        found = Counter({folder: _count_found(folder, names) for folder in inside})
+        found = Counter({folder: sum(map(bool, map(ImageNames(folder).path, names))) for folder in inside})
     if not found.total():
         first = repr(names[0]) if names else "none"
         raise InputError(
@@ -102,12 +89,6 @@ def find_folder(file: Path, names: Sequence[str], split: str | None = None) -> P
             "none; put them beside the file, or give their folder (--images, or in a config)"
         )
     return max(found, key=lambda folder: found[folder])
-
-
-def _count_found(folder: Path, names: Iterable[str]) -> int:
-    """How many of the names match exactly one file in the folder."""
-    index = ImageNames(folder)
-    return sum(len(index.find(name)) == 1 for name in names)
 
 
 def file_names(document: object) -> list[str]:

@@ -95,18 +95,24 @@ def are_too_many(clipped: int, boxes: int) -> bool:
     return clipped > max(MANY_OVER_EDGE * boxes, FEW_OVER_EDGE)
 
 
-def find_group_categories(categories: Collection[Mapping[str, Any]], used: Collection[int]) -> list[int]:
-    """The ids of categories that are not classes but only the supercategory of others.
+def remove_group_categories(file: Any, classes: Collection[str]) -> list[Any]:
+    """Remove and return the categories of a COCO file that are not classes but only the supercategory of others.
 
-    Such a category has no annotations (`used` has the ids of those with some) and no supercategory of its own, and
-    another category has its name as supercategory. Roboflow writes the project's name this way, as category 0.
+    Such a category has no annotations and no supercategory of its own, and another category has its name as
+    supercategory. Roboflow writes the project's name this way, as category 0. Categories among `classes` stay.
     """
+    categories, used = file["categories"], {annotation["category_id"] for annotation in file["annotations"]}
     supercategories = {_supercategory(category) for category in categories}
-    return [
-        category["id"]
+    found = [
+        category
         for category in categories
         if category["id"] not in used and not _supercategory(category) and category["name"] in supercategories
     ]
+    names = {category["name"] for category in categories if category not in found}
+    kept = set(classes) - names  # a group may have the name of one of its classes
+    groups = [category for category in found if category["name"] not in kept]
+    file["categories"] = [category for category in categories if category not in groups]
+    return groups
 
 
 def _supercategory(category: Mapping[str, Any]) -> str | None:

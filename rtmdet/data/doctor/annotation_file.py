@@ -126,8 +126,7 @@ def _list_faults(file: AnnotationFile, faults: Iterable[Fault]) -> Iterator[Find
     for fault in faults:
         if fault.code != "missing-image":  # reported one by one when the image files are read
             text = (fault.text.rpartition("; ")[0] or fault.text).removeprefix(f"{file.source.annotations}: ")
-            image_id, annotation_id = (
-                fault.identifier if fault.key == key else None for key in ("images", "annotations")
-            )
+            image_id = fault.identifier if fault.key == "images" else None
+            annotation_id = fault.identifier if fault.key == "annotations" else None
             items[fault.code].append(Item(text, image_id, annotation_id))
     return (file.finding("error", code, *FAULTS[code], found) for code, found in items.items())

@@ -25,11 +25,7 @@ _ROWS = 256  # boxes that are compared with all of their image at a time: bounds
 UNUSABLE: dict[Unusable, tuple[Severity, str, str]] = {
     Unusable.OTHER_CLASS: ("hint", "other-class", "no action needed if data.classes omits them on purpose"),
     Unusable.CROWD: ("hint", "crowd", "no action needed: training skips crowd regions, evaluation ignores matches"),
-    Unusable.IGNORED: (
-        "hint",
-        "ignored",
-        "no action needed if training is to skip them; evaluation counts them",
-    ),
+    Unusable.IGNORED: ("hint", "ignored", "no action needed if training is to skip them; evaluation counts them"),
     Unusable.TOO_SMALL: ("warning", "degenerate-box", "training skips them: draw them again or remove them"),
     Unusable.WITHOUT_AREA: ("warning", "no-area", "training skips them: write the area in square pixels"),
 }
@@ -83,7 +79,7 @@ def find_double_boxes(file: AnnotationFile, usable: Sequence[CocoAnnotation]) ->
     mixed: dict[int, Item] = {}
     for annotations in by_image(usable).values():
         labels = np.array([annotation["category_id"] for annotation in annotations])
-        for first, second, iou in overlapping_pairs(annotations, SAME_OBJECT):
+        for first, second, iou in overlapping_pairs(annotations):
             one, other = annotations[first], annotations[second]
             if labels[first] == labels[second]:
                 same |= {id(each): file.box_item(each, f"{each['bbox']}") for each in (one, other)}
@@ -96,13 +92,13 @@ def find_double_boxes(file: AnnotationFile, usable: Sequence[CocoAnnotation]) ->
     yield file.finding("warning", "two-classes", message, "keep the right one of each", mixed.values())
 
 
-def overlapping_pairs(annotations: Sequence[CocoAnnotation], least: float) -> Iterator[tuple[int, int, float]]:
-    """Two indices of objects of one image whose boxes have at least this IoU, the smaller one first; the IoU."""
+def overlapping_pairs(annotations: Sequence[CocoAnnotation]) -> Iterator[tuple[int, int, float]]:
+    """Two indices of objects of one image whose boxes may be one object, the smaller one first; the IoU."""
     boxes = np.array([annotation["bbox"] for annotation in annotations], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     for start in range(0, len(boxes), _ROWS):
         ious = iou_matrix(boxes[start : start + _ROWS], boxes)
-        for row, column in np.argwhere(ious >= least):
+        for row, column in np.argwhere(ious >= SAME_OBJECT):
             if start + row < column:
                 yield int(start + row), int(column), float(ious[row, column])
 

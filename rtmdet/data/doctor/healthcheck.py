@@ -12,14 +12,8 @@ from rtmdet.core.errors import InputError, blame_memory
 from rtmdet.core.wording import one_line
 from rtmdet.data.coco.file import CocoAnnotation
 from rtmdet.data.doctor.annotation_file import AnnotationFile
-from rtmdet.data.doctor.finding import Finding, Item, Severity
+from rtmdet.data.doctor.finding import Finding, Item
 
-BOX_FINDINGS: dict[str, tuple[Severity, str, str, str]] = {
-    "extreme_aspect_ratio": (
-        "hint", "elongated-box", "very long and thin boxes",
-        "check that they are right: a shift of a few pixels costs them much IoU",
-    ),
-}  # fmt: skip
 CLASS_FINDINGS = {
     "zero_instance_category": ("empty-class", "classes without objects", "annotate some, or remove the class"),
     "low_instance_category": ("few-objects", "classes with fewer than 10 objects", "annotate more of them"),
@@ -29,14 +23,15 @@ CLASS_FINDINGS = {
 def find_with_hotcoco(file: AnnotationFile, usable: Sequence[CocoAnnotation], wanted: set[int]) -> Iterator[Finding]:
     """Findings about usable boxes and the classes with the ids `wanted`. Raises InputError where hotcoco fails."""
     affected = _ask_hotcoco(file, usable)
-    for key, kind in BOX_FINDINGS.items():
-        found = [usable[index - 1] for index in sorted(affected.get(key, ()))]  # numbered from 1
-        found = sorted(found, key=_elongation, reverse=True) if key == "extreme_aspect_ratio" else found
-        yield file.finding(*kind, (file.box_item(annotation, f"{annotation['bbox']}") for annotation in found))
+    found = [usable[index - 1] for index in sorted(affected.get("extreme_aspect_ratio", ()))]  # numbered from 1
+    longest_first = sorted(found, key=_elongation, reverse=True)
+    items = [file.box_item(annotation, f"{annotation['bbox']}") for annotation in longest_first]
+    advice = "check that they are right: a shift of a few pixels costs them much IoU"
+    yield file.finding("hint", "elongated-box", "very long and thin boxes", advice, items)
     classes = list(file.categories.items())
     for key, words in CLASS_FINDINGS.items():
         few = [classes[index] for index in sorted(affected.get(key, ()))]
-        items = (Item(repr(category["name"])) for identifier, category in few if identifier in wanted)
+        items = [Item(repr(category["name"])) for identifier, category in few if identifier in wanted]
         yield file.finding("warning" if file.source.name == "train" else "hint", *words, items)
 
 

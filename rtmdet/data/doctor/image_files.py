@@ -19,15 +19,8 @@ from rtmdet.data.doctor.decoding import decode_strictly, in_decoding_processes
 from rtmdet.data.doctor.finding import Finding, Item
 from rtmdet.data.image_names import ImageNames
 from rtmdet.images.depth import DEEP_SUFFIXES, LOOKED_AT, SCALE, fitting_range, is_flat, range_of, used_range
-from rtmdet.images.reading import (
-    IMAGE_SUFFIXES,
-    ValueRange,
-    read_header,
-    read_image_bytes,
-    size_remedy,
-)
+from rtmdet.images.reading import IMAGE_SUFFIXES, ValueRange, read_header, read_image_bytes, size_remedy
 
-EXIF = ", before EXIF rotation"
 REPLACE = "copy the files again, or remove them from the annotation file"
 FOLLOW = "do what each line says, or remove them from the annotation file"
 
@@ -123,7 +116,7 @@ def _find_wrong_sizes(file: AnnotationFile, inspected: Mapping[int, InspectedIma
     for image_id in sorted(of_wrong_size(file, inspected)):
         one, given = inspected[image_id], _size_of(file.images[image_id])
         assert one.size is not None, "it was compared"
-        why = EXIF if one.turned and one.size == given[::-1] else ""
+        why = ", before EXIF rotation" if one.turned and one.size == given[::-1] else ""
         text = f"{one.size[1]} x {one.size[0]}, the annotation file has {given[1]} x {given[0]}{why}"
         items.append(file.image_item(image_id, text))
         remedies[size_remedy(one.size, given, turned=one.turned)] = None

@@ -12,28 +12,11 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.json_file import write_json
 from rtmdet.data.coco.file import CocoImage
 from rtmdet.data.coco.usable import reason_against
-from rtmdet.data.doctor import boxes, classes
+from rtmdet.data.doctor import boxes, classes, image_files
 from rtmdet.data.doctor.annotation_file import AnnotationFile, read_annotation_file
 from rtmdet.data.doctor.copies import find_copies
-from rtmdet.data.doctor.finding import (
-    ALL,
-    SEVERITIES,
-    Finding,
-    Item,
-    Purpose,
-    Report,
-    SplitFiles,
-    Summary,
-)
+from rtmdet.data.doctor.finding import ALL, SEVERITIES, Finding, Item, Purpose, Report, SplitFiles, Summary
 from rtmdet.data.doctor.healthcheck import find_with_hotcoco
-from rtmdet.data.doctor.image_files import (
-    InspectedImage,
-    find_broken_images,
-    find_unnamed_files,
-    inspect_images,
-    of_wrong_size,
-    real_paths,
-)
 from rtmdet.data.doctor.sizes import find_small_boxes, find_tiles, fractions_by_stride, sides_at_input
 from rtmdet.data.formats.faults import Fault, collect_faults
 from rtmdet.data.formats.open import FoundDataset, find_dataset
@@ -86,17 +69,12 @@ def _open(path: Path, images: Path | None, folder: Path) -> tuple[list[SplitFile
     unread += found.remarks
     if found.locate is not None:
         files = found.locate(found.usual)
-        return (
-            [SplitFiles(name, *file_and_images) for name, file_and_images in files.items()],
-            unread,
-            _images_of(found, rest),
-        )
-    source = found.read(*found.usual)
+        splits = [SplitFiles(name, *file_and_images) for name, file_and_images in files.items()]
+        return splits, unread, _images_of(found, rest)
+    source, splits = found.read(*found.usual), []
     for name, split in source.splits.items():
         write_json(folder / f"{name}.json", split.coco)
-    splits = [
-        SplitFiles(name, folder / f"{name}.json", split.images, found.path) for name, split in source.splits.items()
-    ]
+        splits.append(SplitFiles(name, folder / f"{name}.json", split.images, found.path))
     remarks = [f"{found.path}: {source.format} format", *unread, *source.split_remarks]
     return splits, remarks, _images_of(found, rest)
 
@@ -105,7 +83,8 @@ def _images_of(found: FoundDataset, names: Sequence[str]) -> set[str]:
     """The real paths of the images of some splits; none of what cannot be read."""
     with suppress(InputError), collect_faults():  # faults of these splits matter to nobody here
         splits = found.read(*names).splits.values() if names else ()
-        return real_paths(split.images / image["file_name"] for split in splits for image in split.coco["images"])
+        named = (split.images / image["file_name"] for split in splits for image in split.coco["images"])
+        return image_files.real_paths(named)
     return set()
 
 
@@ -134,14 +113,14 @@ def examine(
         files.append(file)
     for file in files:
         images = watch(list(file.images.values()), file.source.name)
-        inspected.append(inspect_images(file, images, decode=decode))
+        inspected.append(image_files.inspect_images(file, images, decode=decode))
         summary, found = _examine_split(file, inspected[-1], purpose)
         summaries.append(summary)
         findings += found
     findings += classes.find_unshared_classes(files, purpose)
     findings += find_copies(files, inspected)
     if not any(finding.code in ("broken-label", "broken-entry") and finding.items for finding in findings):
-        findings += find_unnamed_files(files, others)  # else also those of the unusable entries
+        findings += image_files.find_unnamed_files(files, others)  # else also those of the unusable entries
     real = [finding for finding in findings if finding.items]
     by_severity = sorted(real, key=lambda finding: SEVERITIES.index(finding.severity))
     return Report(tuple(sources), purpose, tuple(summaries), tuple(by_severity))
@@ -158,7 +137,7 @@ def _read_files(sources: Sequence[SplitFiles]) -> list[tuple[AnnotationFile, lis
 
 
 def _examine_split(
-    file: AnnotationFile, inspected: dict[int, InspectedImage], purpose: Purpose
+    file: AnnotationFile, inspected: dict[int, image_files.InspectedImage], purpose: Purpose
 ) -> tuple[Summary, list[Finding]]:
     """One split in numbers, and the findings about it."""
     name, keep_empty = file.source.name, purpose.keep_empty
@@ -166,8 +145,8 @@ def _examine_split(
     usable = [annotation for annotation in file.annotations if reason_against(annotation, wanted) is None]
     sides = sides_at_input(file, usable, purpose.input_size, purpose.tile)
     found = [
-        *find_broken_images(file, inspected),
-        *boxes.find_misplaced_boxes(file, of_wrong_size(file, inspected)),
+        *image_files.find_broken_images(file, inspected),
+        *boxes.find_misplaced_boxes(file, image_files.of_wrong_size(file, inspected)),
         *boxes.find_unusable_objects(file, wanted),
         *boxes.find_double_boxes(file, usable),
         *find_with_hotcoco(file, usable, wanted),

@@ -13,9 +13,9 @@ from rtmdet.core.arrays import box_sizes
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.strides import STRIDES
 from rtmdet.data.coco.file import CocoAnnotation
+from rtmdet.data.coco.windows import advise_tiles, window_side
 from rtmdet.data.doctor.annotation_file import AnnotationFile
 from rtmdet.data.doctor.finding import Finding, Item
-from rtmdet.data.tile_advice import advise_tiles, window_side
 
 MANY_SMALL = 0.1  # fraction of boxes under the finest stride above which training suffers
 FEW_SMALL = 0.05  # fraction that the advice aims at
@@ -56,14 +56,12 @@ def find_small_boxes(
     items = [file.box_item(annotations[k], f"{sides[k, 0]:.1f} x {sides[k, 1]:.1f} px") for k in small]
     share = len(items) / max(len(sides), 1)
     message = f"boxes under {STRIDES[0]} px at input size {input_size[1]} x {input_size[0]} ({share:.1%})"
-    many = share > MANY_SMALL
+    if share <= MANY_SMALL:
+        advice = "only a few: no action needed, or increase data.input_size"
+        return file.finding("hint", "small-box", message, advice, items)
     in_windows = sides_at_input(file, annotations, input_size, window_side(input_size))
-    advice = (
-        _advice_for_small(shorter, in_windows.min(1), input_size)
-        if many
-        else "only a few: no action needed, or increase data.input_size"
-    )
-    return file.finding("warning" if many else "hint", "small-box", message, advice, items)
+    advice = _advice_for_small(shorter, in_windows.min(1), input_size)
+    return file.finding("warning", "small-box", message, advice, items)
 
 
 def _advice_for_small(shorter: np.ndarray, in_windows: np.ndarray, input_size: tuple[int, int]) -> str:

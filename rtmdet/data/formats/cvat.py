@@ -19,19 +19,9 @@ from rtmdet.core.files import files_below
 from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.labeled_image import (
-    FoundSplits,
-    LabeledImage,
-    LabeledObject,
-    Outline,
-    Split,
-    around,
-    assemble,
-    choose_category_ids,
-    convert_files,
-    ellipse,
-    rotated_box,
-)
+from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, assemble, choose_category_ids
+from rtmdet.data.formats.outlines import Outline, around, ellipse, rotated_box
+from rtmdet.data.formats.splits import FoundSplits, Split, convert_files
 from rtmdet.data.formats.xml_file import parse_number, read_xml, root_tag, xml_text
 from rtmdet.data.image_names import ImageNames
 from rtmdet.data.split_names import by_split, group_files, only_file, unused_remark

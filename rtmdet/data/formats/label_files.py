@@ -4,7 +4,6 @@ import filecmp
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -14,8 +13,6 @@ from rtmdet.core.json_file import read_json
 from rtmdet.core.paths import comparable
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.labeled_image import FoundSplits, Split
-from rtmdet.data.split_names import group_files, unused_remark
 from rtmdet.images.reading import IMAGE_SUFFIXES
 
 LABEL_FOLDERS = ("annotations", "labels", "ann", "xml", "xmls", "json", "jsons", "labelme")  # in any letter case
@@ -97,16 +94,6 @@ def read_all(
             with one_entry():
                 found[path] = read(path)
     return found
-
-
-def convert_folders(convert: Callable[..., Split], path: Path, folders: Collection[Path]) -> FoundSplits:
-    """The splits that these folders of label files at or below `path` are; one may be inside another."""
-    groups, unnamed = group_files(path, folders)
-    converts = {
-        name: partial(convert, Path(os.path.commonpath(groups[name])), folders=frozenset(groups[name]))
-        for name in groups
-    }
-    return FoundSplits(converts, unused_remark(path, unnamed))
 
 
 def without_suffix(path: Path, folder: Path) -> str:

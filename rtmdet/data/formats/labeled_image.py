@@ -1,35 +1,25 @@
 """What the readers of all formats give, images with their objects, and the COCO file made of them.
 
-Frame: pixels of the original image. Dimension legend: V vertices of one outline.
+Frame: pixels of the original image.
 """
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import check_names
-from rtmdet.core.json_file import write_json
 from rtmdet.core.wording import LONGEST_LINE, is_one_line, shortened, shown
 from rtmdet.data.coco.file import CocoCategory, CocoFile, box_annotation
 from rtmdet.data.coco.repairs import ROUNDING, clipped_remark, join_repeated_images, overhang, repeated_images_remark
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
+from rtmdet.data.formats.outlines import Outline, around
+from rtmdet.data.formats.splits import Split
 from rtmdet.data.image_names import locate_images
-from rtmdet.data.split_names import group_files, only_file, unused_remark
 from rtmdet.images.reading import check_size, image_size
-
-CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])  # (x, y) of a box around 0, in halves of its sides
-ROUND_VERTICES = 64  # vertices of the polygon for a circle or an ellipse
 
 WRONG_PIXELS = "too many to be an accident: are these the images that were labeled?"
 WRONG_FRACTIONS = "too many to be an accident: are the numbers x center, y center, width, height?"
-
-Box = tuple[float, float, float, float]  # xyxy
-Outline = tuple[np.ndarray | None, Box]  # polygon (V, 2) as (x, y) or None, and the box around it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,70 +41,6 @@ class LabeledImage:
     objects: Sequence[LabeledObject]
     size: tuple[int, int] | None = None  # (H, W) in the label file, if given
     in_fractions: bool = False  # the polygons of the objects are in fractions of the image's size, not in pixels
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Split:
-    """One split of a data set, as COCO."""
-
-    coco: CocoFile
-    images: Path  # its file names are relative to this folder
-    remarks: Sequence[str] = ()  # one line about each kind of repair or skipped entry
-    annotations: Path | None = None  # the COCO file; None if the split was converted
-
-    def write(self, path: Path) -> Path:
-        """The COCO file, written to `path` if there is none. Raises InputError if that fails."""
-        if self.annotations is not None:
-            return self.annotations
-        write_json(path, self.coco)
-        return path
-
-
-Convert = Callable[[], Split]
-
-
-@dataclass(frozen=True, slots=True)
-class FoundSplits:
-    """The splits of a data set."""
-
-    converts: Mapping[str, Convert]
-    remarks: Sequence[str] = ()  # about labels that belong to none
-
-
-def around(polygon: np.ndarray) -> Outline:
-    """A polygon (V, 2) with the box around it."""
-    (left, top), (right, bottom) = polygon.min(0).tolist(), polygon.max(0).tolist()
-    return polygon, (left, top, right, bottom)
-
-
-def rotated_box(x: float, y: float, width: float, height: float, *, angle: float = 0.0) -> Outline:
-    """A box around (x, y), rotated by `angle` radians from x to y; its polygon begins at the top left corner."""
-    cosine, sine = math.cos(angle), math.sin(angle)
-    return around(CORNERS * (width / 2, height / 2) @ np.array([[cosine, sine], [-sine, cosine]]) + (x, y))
-
-
-def ellipse(x: float, y: float, radius_x: float, radius_y: float, *, angle: float = 0.0) -> Outline:
-    """An ellipse rotated by `angle` radians from x to y. The box encloses the exact curve, not the polygon."""
-    cosine, sine = math.cos(angle), math.sin(angle)
-    turns = np.arange(ROUND_VERTICES) * (2 * math.pi / ROUND_VERTICES)
-    along, across = radius_x * np.cos(turns), radius_y * np.sin(turns)
-    polygon = np.column_stack([x + along * cosine - across * sine, y + along * sine + across * cosine])
-    reach_x, reach_y = (
-        math.hypot(radius_x * one, radius_y * other) for one, other in ((cosine, sine), (sine, cosine))
-    )
-    return polygon, (x - reach_x, y - reach_y, x + reach_x, y + reach_y)
-
-
-def convert_files(path: Path, files: Sequence[Path], convert: Callable[..., Split]) -> FoundSplits | None:
-    """The splits that these label files are, None without files; a split that is asked for must have one file."""
-    groups, unnamed = group_files(path, files)
-
-    def convert_only(name: str) -> Split:
-        return convert(only_file(path, name, groups[name]))
-
-    if not groups:
-        return None
-    return FoundSplits({name: partial(convert_only, name) for name in groups}, unused_remark(path, unnamed))
 
 
 def number_classes(names: Iterable[str]) -> dict[str, int]:
@@ -170,13 +96,14 @@ def assemble(
     coco: CocoFile = {"images": [], "annotations": [], "categories": categories}
     for image_id, (file, image) in enumerate(placed, start=first_id):
         with one_entry():
-            height, width = _checked_size(image, folder / file)
-            coco["images"].append({"id": image_id, "file_name": file, "width": width, "height": height})
+            size = image_size(folder / file)
+            check_size(folder / file, size, image.size or size, str(image.label_file))
+            coco["images"].append({"id": image_id, "file_name": file, "width": size[1], "height": size[0]})
             for found in (found for found in image.objects if found.name in ids):
                 with one_entry():
-                    outline = _in_pixels(found, (height, width)) if image.in_fractions else found.outline
-                    polygon, box = _clip(found.where, outline, (height, width), outside=image.in_fractions)
-                    beyond += overhang(outline[1], (height, width)) > ROUNDING
+                    outline = _in_pixels(found, size) if image.in_fractions else found.outline
+                    polygon, box = _clip(found.where, outline, size, outside=image.in_fractions)
+                    beyond += overhang(outline[1], size) > ROUNDING
                     number = len(coco["annotations"]) + 1
                     flat = None if polygon is None else polygon.reshape(-1).tolist()
                     coco["annotations"].append(
@@ -186,13 +113,6 @@ def assemble(
     clipped = clipped_remark(beyond, len(coco["annotations"]), WRONG_FRACTIONS if in_fractions else WRONG_PIXELS)
     repaired = [f"{annotations}: {text}" for text in (repeated, clipped) if text]
     return Split(coco, folder, [*remarks, *renamed, *repaired])
-
-
-def _checked_size(image: LabeledImage, path: Path) -> tuple[int, int]:
-    """(H, W) of the image file. Raises InputError if it differs from the label file."""
-    size = image_size(path)
-    check_size(path, size, image.size or size, str(image.label_file))
-    return size
 
 
 def _in_pixels(found: LabeledObject, size: tuple[int, int]) -> Outline:

@@ -18,17 +18,9 @@ from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import CocoAnnotation, CocoImage, is_number, whole_number
 from rtmdet.data.formats import label_files
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.labeled_image import (
-    FoundSplits,
-    LabeledImage,
-    LabeledObject,
-    Outline,
-    Split,
-    around,
-    assemble,
-    choose_category_ids,
-    ellipse,
-)
+from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, assemble, choose_category_ids
+from rtmdet.data.formats.outlines import Outline, around, ellipse
+from rtmdet.data.formats.splits import FoundSplits, Split, convert_folders
 
 VERSION = "5.5.0"  # of LabelMe, whose files look like those written here
 SKIPPED = ("point", "points", "line", "linestrip")  # shapes without area
@@ -41,7 +33,7 @@ def find_labelme(path: Path, documents: Mapping[Path, object], images: Path | No
     if not folders:
         return None
     top = path if path.is_dir() else path.parent
-    return label_files.convert_folders(partial(convert_labelme, images=images), top, folders)
+    return convert_folders(partial(convert_labelme, images=images), top, folders)
 
 
 def is_labelme(document: object) -> TypeGuard[dict[str, Any]]:
@@ -163,7 +155,6 @@ def _points(where: str, points: object) -> np.ndarray:
 
 
 def _has_few_points(shape: object) -> bool:
-    """Whether a shape has too few points for an outline."""
     points = shape.get("points") if isinstance(shape, dict) and shape.get("shape_type") is not None else None
     return isinstance(points, list) and len(points) < MIN_POINTS["polygon"]
 

@@ -13,23 +13,17 @@ from rtmdet.core.json_file import read_json
 from rtmdet.core.paths import refuse_python, with_own_name
 from rtmdet.core.wording import shortened
 from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, read_and_repair
-from rtmdet.data.coco.layout import is_coco, locate_coco, read_documents
-from rtmdet.data.formats.beside import labels_beside
+from rtmdet.data.coco.layout import images_of, is_coco, read_documents
 from rtmdet.data.formats.cvat import find_cvat
-from rtmdet.data.formats.labeled_image import Convert, Split, number_classes
+from rtmdet.data.formats.labeled_image import number_classes
 from rtmdet.data.formats.labelme import find_labelme
-from rtmdet.data.formats.unsupported import advise
+from rtmdet.data.formats.splits import Convert, Split
+from rtmdet.data.formats.unread_labels import advise, labels_beside
 from rtmdet.data.formats.via import find_via
 from rtmdet.data.formats.voc import find_voc
 from rtmdet.data.formats.yolo import convert_yolo, unused_labels
-from rtmdet.data.formats.yolo_layout import (
-    MissingFolderError,
-    absent_splits,
-    find_layout,
-    find_names,
-    read_layout,
-)
-from rtmdet.data.split_names import SPLITS, group_files, unused_remark, usual_split
+from rtmdet.data.formats.yolo_layout import MissingFolderError, absent_splits, find_layout, find_names, read_layout
+from rtmdet.data.split_names import SPLITS, group_files, only_file, unused_remark, usual_split
 
 LAYOUTS = "COCO, YOLO, VIA, LabelMe, CVAT or Pascal VOC"
 YOLO_PHOTOS = "put them into images/ beside labels/, or where data.yaml says"
@@ -208,27 +202,22 @@ def _coco(
     """COCO files by split; `documents` are read already."""
 
     def locate(names: Sequence[str]) -> dict[str, tuple[Path, Path]]:
-        return locate_coco(path, {name: files[name] for name in names}, documents, images)
+        only = {name: only_file(path, name, files[name]) for name in names}
+        return {name: (file, images or images_of(file, documents[file], name)) for name, file in only.items()}
 
-    read = partial(_coco_splits, locate, documents)
+    def read(names: Sequence[str]) -> dict[str, Split]:
+        """The splits, without categories that are not a class in any of them."""
+        found = locate(names)
+        contents = {
+            name: read_and_repair(file, document=documents[file], images=folder)
+            for name, (file, folder) in found.items()
+        }
+        if len(contents) > 1 and any(remarks for _, remarks in contents.values()):
+            classes = {category["name"] for coco, _ in contents.values() for category in coco["categories"]}
+            contents = {name: read_and_repair(file, classes, images=folder) for name, (file, folder) in found.items()}
+        return {name: Split(coco, found[name][1], told, found[name][0]) for name, (coco, told) in contents.items()}
+
     return FoundDataset(path, "COCO", _in_order(files), read, locate, remarks=remarks)
-
-
-def _coco_splits(
-    locate: Callable[[Sequence[str]], dict[str, tuple[Path, Path]]],
-    documents: Mapping[Path, object],
-    names: Sequence[str],
-) -> dict[str, Split]:
-    """The COCO files, without categories that are not a class in any split; `documents` are read already."""
-    found = locate(names)
-    read = {
-        name: read_and_repair(file, document=documents.get(file), images=images)
-        for name, (file, images) in found.items()
-    }
-    if len(read) > 1 and any(remarks for _, remarks in read.values()):
-        classes = {category["name"] for coco, _ in read.values() for category in coco["categories"]}
-        read = {name: read_and_repair(file, classes, images=images) for name, (file, images) in found.items()}
-    return {name: Split(coco, found[name][1], remarks, found[name][0]) for name, (coco, remarks) in read.items()}
 
 
 def _yolo(path: Path, description: Path) -> FoundDataset:

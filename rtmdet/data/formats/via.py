@@ -17,17 +17,9 @@ from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import is_number
 from rtmdet.data.coco.layout import find_folder
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.labeled_image import (
-    FoundSplits,
-    LabeledImage,
-    LabeledObject,
-    Outline,
-    Split,
-    assemble,
-    choose_category_ids,
-    convert_files,
-    ellipse,
-)
+from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, assemble, choose_category_ids
+from rtmdet.data.formats.outlines import Outline, ellipse
+from rtmdet.data.formats.splits import FoundSplits, Split, convert_files
 from rtmdet.data.split_names import group_files
 
 DEFAULT_CLASS = "object"  # of regions without attributes
@@ -221,7 +213,6 @@ def _read_region(where: str, region: Mapping[str, object], class_name: str, clas
 
 
 def _outline(where: str, shape: Mapping[str, object]) -> Outline:
-    """The vertices and the box of a region's shape."""
     kind = shape.get("name")
     if kind in ("polygon", "polyline"):
         return _polygon(where, shape)

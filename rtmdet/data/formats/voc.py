@@ -7,31 +7,29 @@ W is as wide as the image. Not written with hotcoco, which drops the folders of 
 
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.files import files_below
+from rtmdet.core.files import files_below, sorted_paths
+from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import shown
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
 from rtmdet.data.coco.usable import Unusable
 from rtmdet.data.formats import label_files
 from rtmdet.data.formats.faults import one_entry
-from rtmdet.data.formats.labeled_image import (
-    FoundSplits,
-    LabeledImage,
-    LabeledObject,
-    Outline,
-    Split,
-    assemble,
-    choose_category_ids,
-    rotated_box,
-)
-from rtmdet.data.formats.voc_lists import LISTS, find_lists, find_unlisted, join_years, read_list
+from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, assemble, choose_category_ids
+from rtmdet.data.formats.outlines import Outline, rotated_box
+from rtmdet.data.formats.splits import FoundSplits, Split, convert_folders
 from rtmdet.data.formats.xml_file import parse_number, read_xml, root_tag, xml_text
+from rtmdet.data.split_names import SPLIT_WORDS, usual_split
+from rtmdet.images.reading import IMAGE_SUFFIXES
+
+LISTS = Path("ImageSets", "Main")  # in the folder of each year, such as VOC2007 and VOC2012
 
 
 def find_voc(path: Path, images: Path | None) -> FoundSplits | None:
@@ -40,13 +38,13 @@ def find_voc(path: Path, images: Path | None) -> FoundSplits | None:
     files = files_below(labels, (".xml",))
     if not any(root_tag(file) in ("annotation", None) for file in files):  # a damaged one is named when it is read
         return None
-    lists = join_years(path, files)
+    lists = _join_years(path, files)
     if not lists:
         folders = {file.parent for file in files}
-        return label_files.convert_folders(partial(convert_voc, images=images), labels, folders)
+        return convert_folders(partial(convert_voc, images=images), labels, folders)
     years = {file.parents[2] for found in lists.values() for file in found}
     root = Path(os.path.commonpath([*years, *(file.parent for file in files)]))
-    lost = find_unlisted(files, chain.from_iterable(lists.values()))
+    lost = _find_unlisted(files, chain.from_iterable(lists.values()))
     text = f"{len(lost)} XML files in no list of {LISTS}, such as {lost[0]}: not used" if lost else ""
     converts = {name: partial(convert_voc, root, images, lists=found) for name, found in lists.items()}
     return FoundSplits(converts, [text] if text else [])
@@ -96,7 +94,7 @@ def convert_voc(
         stems = {
             label_files.without_suffix(path, own): image for path, image in usable.items() if own in path.parents
         }
-        chosen += [image for stem in read_list(file, own, stems) if (image := stems[stem]) is not None]
+        chosen += [image for stem in _read_list(file, own, stems) if (image := stems[stem]) is not None]
     difficult = sum(found.crowd for image in chosen for found in image.objects)
     remarks = {
         f"difficult objects: {difficult}, treated as crowd regions (not used for training)": difficult,
@@ -157,6 +155,77 @@ def _number(where: str, element: Element, key: str) -> float:
     if number is None:
         raise InputError(f"{where}: expected a finite number for <{key}>, found {shown(text)}; correct it")
     return number
+
+
+def find_lists(path: Path, split: str) -> list[Path]:
+    """The image lists of one name, one of each year. Raises InputError if there is none."""
+    known = _list_files(path)
+    chosen: dict[Path, Path] = {}  # one of a folder, with this name or else another word for it
+    for file in sorted(known, key=lambda file: file.stem != split):
+        if usual_split(file.stem) == usual_split(split):
+            chosen.setdefault(file.parent, file)
+    if chosen:
+        return [chosen[folder] for folder in sorted_paths(chosen)]
+    have = ", ".join(sorted({file.stem for file in known})) or "no lists"
+    raise InputError(f"{path}: expected the image list {LISTS / split}.txt, found {have}; choose another split")
+
+
+def _join_years(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """The image lists of train, val and test, one of each year that holds some of the XML `files`."""
+    years: dict[Path, dict[str, Path]] = {}
+    for file in _list_files(path):
+        if file.parent in years or any(
+            label_files.label_folder(file.parents[2], ".xml") in xml_file.parents for xml_file in files
+        ):
+            years.setdefault(file.parent, {})[file.stem.lower()] = file
+    joined: dict[str, list[Path]] = {}
+    for lists in years.values():
+        named = {SPLIT_WORDS[word]: file for word, file in lists.items() if word in SPLIT_WORDS}
+        if "train" not in named and "trainval" in lists:  # which the validation images belong to
+            named = {"train": lists["trainval"]} | {name: file for name, file in named.items() if name == "test"}
+        for name, file in named.items():
+            joined.setdefault(name, []).append(file)
+    return joined
+
+
+def _list_files(path: Path) -> list[Path]:
+    """The image lists at any depth; for a folder of XML files also those beside it."""
+    own = path.parent / LISTS if path.name.lower() in label_files.LABEL_FOLDERS else path / LISTS
+    if own.is_dir():
+        return files_below(own, (".txt",), levels=0)
+    return [file for file in files_below(path, (".txt",)) if file.parent.parts[-2:] == LISTS.parts]
+
+
+def _find_unlisted(files: Iterable[Path], lists: Iterable[Path]) -> list[Path]:
+    """The XML files that are in none of the lists."""
+    named: set[Path] = set()
+    for file in lists:
+        folder = label_files.label_folder(file.parents[2], ".xml")
+        lines = read_text(file, "list of images").splitlines()
+        named |= {folder / stem for line in lines for stem in _possible_stems(line.strip())}
+    return [file for file in files if file.with_suffix("") not in named]
+
+
+def _read_list(path: Path, folder: Path, files: Container[str]) -> list[str]:
+    """The image names of a split. Raises InputError if one has no XML file in the folder."""
+    lines = [line.strip() for line in read_text(path, "list of images").splitlines() if line.strip()]
+    if not lines:
+        raise InputError(f"{path}: expected one image name per line, found none; fill the list")
+    stems = [next((stem for stem in _possible_stems(line) if stem in files), line) for line in lines]
+    unknown = [stem for stem in stems if stem not in files]
+    if unknown:
+        raise InputError(
+            f"{path}: {len(unknown)} images have no XML file in {folder}, {shown(unknown[0])} first; add it"
+        )
+    return list(dict.fromkeys(stems))
+
+
+def _possible_stems(line: str) -> Iterator[str]:
+    """The names that a line of a list may mean: without an image's suffix, without the mark of a class (-1, 0, 1)."""
+    for name in (line, re.sub(r"\s+(-1|0|1)$", "", line)):
+        yield name
+        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
+            yield PurePosixPath(name).with_suffix("").as_posix()
 
 
 def write_voc(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:

@@ -29,7 +29,9 @@ from rtmdet.data.class_names import id_shift, shift_text
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
 from rtmdet.data.formats.faults import one_entry, raise_or_collect
 from rtmdet.data.formats.label_files import copy_image, label_names, outlines_remark
-from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, Split, around, assemble, rotated_box
+from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, assemble
+from rtmdet.data.formats.outlines import around, rotated_box
+from rtmdet.data.formats.splits import Split
 from rtmdet.data.formats.yolo_layout import YoloLayout, read_data_yaml, read_layout, split_images
 from rtmdet.data.split_names import SPLITS
 from rtmdet.images.reading import HEIC_SUFFIXES, IMAGE_SUFFIXES

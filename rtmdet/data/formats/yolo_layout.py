@@ -50,10 +50,13 @@ def find_layout(path: Path, levels: Sequence[int] = (0, 1)) -> Path | None:
     """
     if path.is_file():
         return path if path.suffix.lower() in YAML_SUFFIXES else None
-    if (usual := path / "data.yaml").is_file() and not _is_other_yaml(usual):
-        return usual
+    if (usual := path / "data.yaml").is_file():
+        keys = _keys(usual)
+        if keys is None or keys & {"names", "nc", *SPLITS}:  # a damaged one may be that of a data set
+            return usual
     for deep in levels:
-        described = [file for file in files_below(path, YAML_SUFFIXES, levels=deep) if _is_data_yaml(file)]
+        files = files_below(path, YAML_SUFFIXES, levels=deep)
+        described = [file for file in files if {"names", "train"} <= (_keys(file) or set())]
         if len(described) > 1:
             few = shortened(described, 3)
             raise InputError(f"{path}: expected one YOLO data.yaml, found {few}; give the right one")
@@ -62,19 +65,12 @@ def find_layout(path: Path, levels: Sequence[int] = (0, 1)) -> Path | None:
     return None
 
 
-def _is_data_yaml(path: Path) -> bool:
+def _keys(path: Path) -> set[str] | None:
+    """What a YAML file describes; None if it cannot be read."""
     try:
-        return {"names", "train"} <= read_data_yaml(path).keys()
+        return set(read_data_yaml(path))
     except InputError:
-        return False
-
-
-def _is_other_yaml(path: Path) -> bool:
-    """Whether a data.yaml is readable and about something else; a damaged one may be that of a data set."""
-    try:
-        return read_data_yaml(path).keys().isdisjoint({"names", "nc", *SPLITS})
-    except InputError:
-        return False
+        return None
 
 
 def find_names(path: Path) -> Path | None:
@@ -167,7 +163,6 @@ def read_data_yaml(path: Path) -> dict[str, object]:
 
 
 def _from_data_yaml(path: Path, description: dict[str, object]) -> YoloLayout:
-    """The layout in the content of a data.yaml."""
     names = _numbered(path, description.get("names"))
     if (count := description.get("nc")) is not None and whole_number(count) != len(names):
         found = f"nc: {shown(count)} and {len(names)} names"
@@ -244,9 +239,8 @@ def _listed(path: Path, root: Path) -> list[Path]:
     for line in filter(None, map(str.strip, read_text(path, "text file").splitlines())):
         given = Path(line.replace("\\", "/"))
         direct = [os.path.abspath(base / given) for base in (path.parent, root)]
-        tails = (
-            [] if ".." in given.parts else [os.path.join(home, *given.parts[k:]) for k in range(1, len(given.parts))]
-        )
+        starts = () if ".." in given.parts else range(1, len(given.parts))
+        tails = [os.path.join(home, *given.parts[start:]) for start in starts]
         inside = [file for file in (*direct, *tails) if Path(file).is_relative_to(home)]
         alike = (as_on_disk(Path(file), listed) for file in inside)
         found = next(filter(os.path.isfile, chain(map(Path, inside), alike, map(Path, direct))), None)

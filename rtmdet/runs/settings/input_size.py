@@ -23,7 +23,7 @@ from rtmdet.core.files import spread
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.structures import DenseOutputs, Target
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.tile_advice import advise_tiles
+from rtmdet.data.coco.windows import advise_tiles
 from rtmdet.models.rtmdet import RTMDet
 from rtmdet.runs.settings.plain_images import plain_batches
 

@@ -16,7 +16,7 @@ from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
 from rtmdet.core.processes import started_processes
 from rtmdet.core.wording import shortened
-from rtmdet.data.formats.labeled_image import Split
+from rtmdet.data.formats.splits import Split
 from rtmdet.runs.build import build_training_samples, check_model_size, open_split, training_device
 from rtmdet.runs.folder import CONFIG, check_unused, holds_run, keep_origin, load_run, origin_of
 from rtmdet.runs.options import WEIGHTS, RunOptions

@@ -13,8 +13,8 @@ from rtmdet.data.coco.edit import split_coco
 from rtmdet.data.coco.file import CocoFile, read_coco
 from rtmdet.data.coco.layout import place_images
 from rtmdet.data.copies import group_copies
-from rtmdet.data.formats.labeled_image import Split
 from rtmdet.data.formats.open import OpenedDataset, open_dataset
+from rtmdet.data.formats.splits import Split
 
 VALIDATION_SHARE = 0.2  # of the images, if the data has no validation split
 SPLIT_SEED = 0
