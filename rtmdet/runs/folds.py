@@ -17,8 +17,8 @@ from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.formats.labeled_image import Split
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, metric_text
+from rtmdet.measuring.compare import POOLED_ANNOTATIONS, POOLED_DETECTIONS
 from rtmdet.measuring.measure import Loading, describe_interval, run_detector
-from rtmdet.measuring.results_file import POOLED_ANNOTATIONS, POOLED_DETECTIONS
 from rtmdet.runs.build import open_split
 from rtmdet.runs.folder import check_unclaimed, holds_run
 from rtmdet.runs.options import RunOptions

@@ -6,8 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from rtmdet.config.file import parse_config
-from rtmdet.config.limits import RangeError, kinds
-from rtmdet.config.schema import Config
+from rtmdet.config.schema import Config, RangeError, kinds
 from rtmdet.core.errors import InputError
 
 DATA = "data: {train: {annotations: a, images: b}, val: {annotations: c, images: d}}"
