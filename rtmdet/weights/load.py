@@ -41,7 +41,6 @@ FIRST_CONV = "backbone.stem.0.conv.weight"
 DETECTOR_PARTS = ("neck.", "bbox_head.")
 NAMES_SHOWN = 20  # of a list of tensors
 OURS = "a checkpoint of this package"
-_OTHERS = "give weights of this network"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -371,7 +370,7 @@ def _check_shared(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
 def _misfit(weights: LoadedWeights, tensors: str) -> InputError:
     """The line for tensors that do not fit; the setting that made them names the cause better than they do."""
     own = ", or make the change of layers that they were trained with" if weights.origin == OURS else ""
-    remedy = f"{_OTHERS}{changed_layers(weights.tensors) or own}"
+    remedy = f"give weights of this network{changed_layers(weights.tensors) or own}"
     return InputError(f"{weights.path}: {weights.other_network or f'{tensors}; {remedy}'}")
 
 
