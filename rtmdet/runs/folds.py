@@ -119,7 +119,7 @@ def detect_fold(config: Config, folder: Path) -> tuple[CocoEvaluator, tuple[int,
     """The detections of a finished run on its validation images, and the category ids of its labels."""
     # Of last.pth, not of best.pth: it was chosen on the images that it would be measured on.
     detector = Detector(folder, device=config.train.device)
-    dataset = open_split(config.data.val, config, detector.classes, training=False)
+    dataset = open_split(config, detector.classes, training=False)
     data = config.data
     found = run_detector(detector, dataset, config.evaluation, Loading(data.batch_size, data.workers), data.tiling)
     return found, dataset.category_ids

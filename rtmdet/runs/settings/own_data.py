@@ -158,7 +158,7 @@ class OwnData:
         tile = config.data.tile
         if not tile:
             return labeled_images(self.train)
-        dataset = open_split(config.data.train, config, config.data.classes, training=True)
+        dataset = open_split(config, config.data.classes, training=True)
         say(
             f"  data.tile: {tile}  ({dataset.window_count} windows of {tile} x {tile} pixels beside "
             f"{len(dataset) - dataset.window_count} whole pictures)"
@@ -177,7 +177,7 @@ class OwnData:
         if self.measured.keys() >= set(keys):
             yield from (self.measured[key] for key in keys)
             return
-        dataset = open_split(config.data.train, config, config.data.classes, training=True)
+        dataset = open_split(config, config.data.classes, training=True)
         device = training_device(config.train.device)
         model = None
         if detector is not None and keys != [RESIZE_RANGE]:  # which follows from the boxes alone
