@@ -105,16 +105,16 @@ def report_depth(train: CocoDataset, value_range: ValueRange | None) -> None:
     """Print a warning if 16-bit images would have little contrast, or if a `value_range` does not fit the images."""
     ranges, checked = list(used_ranges(train.few_paths)), len(train.few_paths)
     say(*describe_pages(train.few_paths))
-    if value_range is not None:
-        if not ranges:
-            say("data.value_range has no effect: the checked images have 8 bits per value")
-        elif outside := describe_outside(ranges, checked, value_range, "data.value_range"):
-            say(outside)
-        else:
-            say(*describe_shallow(ranges, checked, "data.value_range"))
-    elif flat := describe_flat(ranges, checked):
-        text, fitting = flat
-        say(f"{text}; " + ("--set data.value_range={},{} scales them".format(*fitting) if fitting else SCALE))
+    if value_range is None:
+        if flat := describe_flat(ranges, checked):
+            text, fitting = flat
+            say(f"{text}; " + ("--set data.value_range={},{} scales them".format(*fitting) if fitting else SCALE))
+    elif not ranges:
+        say("data.value_range has no effect: the checked images have 8 bits per value")
+    elif outside := describe_outside(ranges, checked, value_range, "data.value_range"):
+        say(outside)
+    else:
+        say(*describe_shallow(ranges, checked, "data.value_range"))
 
 
 def describe_split(name: str, dataset: CocoDataset) -> str:
