@@ -1,21 +1,24 @@
-"""Reading and writing configurations: YAML -> Config.
+"""Reading and writing configurations: YAML -> Config; and their paths: absolute ones, adjusted after a move.
 
 Every error names the file, the line and the dotted key. Nothing in a file is executed.
 """
 
 import dataclasses
+import json
 import math
+import os
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
 from rtmdet.config.limits import RangeError, kinds
 from rtmdet.config.other_names import nearest, other_names
-from rtmdet.config.schema import Config, Plain
+from rtmdet.config.schema import Config, DataConfig, Plain, SplitConfig
 from rtmdet.core.errors import InputError
 from rtmdet.core.nesting import check_unfolding
 from rtmdet.core.paths import refuse_python
@@ -64,7 +67,8 @@ def parse_config(text: str, name: str, overrides: Sequence[str] = ()) -> Config:
 
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML text that `load_config` reads back to an equal one."""
-    return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False)
+    plain = json.loads(json.dumps(dataclasses.asdict(config)))  # tuples become lists: plain YAML has no tuples
+    return yaml.safe_dump(plain, sort_keys=False)
 
 
 def differences(before: str, after: str) -> list[str]:
@@ -82,18 +86,45 @@ def yaml_or_none(text: str) -> object:
         return None
 
 
+def with_absolute_paths(config: Config) -> Config:
+    """The same configuration, usable from any folder."""
+    data, model = config.data, config.model
+    weights, backbone = (_absolute_file(path) for path in (model.weights, model.backbone_weights))
+    return replace(
+        config,
+        data=_moved_data(data, os.path.abspath),
+        model=replace(model, weights=weights, backbone_weights=backbone),
+        train=replace(config.train, output=os.path.abspath(config.train.output)),
+    )
+
+
+def moved(config: Config, before: str, folder: Path) -> Config:
+    """The configuration of a run that was moved with its contents from the folder `before` to `folder`."""
+
+    def move(path: str) -> str:
+        inside = Path(path).is_relative_to(before)
+        return str(folder / Path(path).relative_to(before)) if inside and not os.path.exists(path) else path
+
+    output = str(folder) if config.train.output == before else config.train.output
+    return replace(config, data=_moved_data(config.data, move), train=replace(config.train, output=output))
+
+
+def _moved_data(data: DataConfig, move: Callable[[str], str]) -> DataConfig:
+    """The same data at other paths."""
+    train, val = (SplitConfig(move(split.annotations), move(split.images)) for split in (data.train, data.val))
+    return replace(data, train=train, val=val)
+
+
+def _absolute_file(path: str | None) -> str | None:
+    """The absolute path of a file that exists; names of published weights stay."""
+    return path if path is None or not os.path.exists(path) else os.path.abspath(path)
+
+
 def _flat(settings: object, prefix: str = "") -> dict[str, object]:
     """Sections within sections -> dotted keys."""
     if not isinstance(settings, dict):
         return {prefix.rstrip("."): settings} if prefix else {}
     return {key: value for name, item in settings.items() for key, value in _flat(item, f"{prefix}{name}.").items()}
-
-
-def _plain(value: object) -> object:
-    """Tuples become lists: plain YAML has no tuples."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _compose(text: str, name: str) -> yaml.Node | None:
@@ -136,13 +167,12 @@ def _child(node: yaml.MappingNode, key: str) -> yaml.Node | None:
 
 def _set_child(node: yaml.MappingNode, key: str, value: yaml.Node) -> None:
     """Set or replace the value of a key."""
+    new_name = yaml.ScalarNode("tag:yaml.org,2002:str", key, value.start_mark)  # errors then point to --set
     for index, (name, _) in enumerate(node.value):
         if name.value == key:
-            if not isinstance(value, yaml.MappingNode):  # errors then point to --set
-                name = yaml.ScalarNode("tag:yaml.org,2002:str", key, value.start_mark)
-            node.value[index] = (name, value)
+            node.value[index] = (name if isinstance(value, yaml.MappingNode) else new_name, value)
             return
-    node.value.append((yaml.ScalarNode("tag:yaml.org,2002:str", key, value.start_mark), value))
+    node.value.append((new_name, value))
 
 
 def _find(root: yaml.MappingNode, key: str) -> yaml.Node | None:

@@ -17,7 +17,6 @@ CLASS_RATE_FACTOR = 5.0
 IOU_THRESHOLD = 0.6  # of NMS
 MANY_STEPS = 20_000  # from here on the original's slow EMA is kept, and mixup with any number of new classes
 
-
 Start = Literal["detector", "backbone", "nothing"]  # what the initial weights hold
 
 
@@ -41,11 +40,8 @@ def choose_recipe(
     """Hyper-parameters for `images` training images.
 
     `start`: the initial weights hold a detector, a backbone only (neck and head start from scratch), or nothing.
-
     `new_classes`: number of classes unknown to the checkpoint; their prediction layers start from scratch.
-
     `batch_size` and `epochs`: the user's values, if given; the rest follows from them.
-
     `batches_per_step`: accumulated ones, in all processes.
     """
     choices = []

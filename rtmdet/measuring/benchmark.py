@@ -103,8 +103,8 @@ class Benchmark:
         return "\n".join(lines)
 
     def _ratio(self, row: Timing) -> str:
-        plain = [timing for timing in self.timings if timing.name == PLAIN and timing.batch == row.batch]
-        same = [timing for timing in plain if timing.input_size == row.input_size]
+        wanted = PLAIN, row.batch, row.input_size
+        same = [each for each in self.timings if (each.name, each.batch, each.input_size) == wanted]
         return f"{row.total / same[0].total:.2f}" if same else "-"
 
 

@@ -1,10 +1,16 @@
-"""Comparing two runs: which is better, and whether the difference is more than chance."""
+"""Comparing two runs: which is better, and whether the difference is more than chance.
+
+A run is a detector, or a COCO results file: detections of `rtmdet evaluate --out` or of any other detector.
+Dimension legend: D detections of one image.
+"""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from pycocotools.coco import COCO
 
 from rtmdet import __version__
@@ -15,17 +21,18 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.json_file import read_json
 from rtmdet.core.paths import FilePath, path_or_none, user_path
 from rtmdet.core.processes import check_main_guard
-from rtmdet.core.wording import shortened, size_text
+from rtmdet.core.wording import shortened, shown, size_text
 from rtmdet.data.coco.dataset import index_coco
-from rtmdet.data.coco.file import read_and_repair, read_boxes
+from rtmdet.data.coco.file import is_number, read_and_repair, read_boxes, whole_number
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, metric_text
 from rtmdet.evaluation.intervals import LEAST_IMAGES, Interval, paired_interval
 from rtmdet.images.depth import depth_remarks
 from rtmdet.measuring.ground_truth import open_coco, overlap_remark, stored_split
 from rtmdet.measuring.measure import Loading, describe_settings, identify_file, run_detector, settings_of
-from rtmdet.measuring.results_file import POOLED_ANNOTATIONS, POOLED_DETECTIONS, read_results
 from rtmdet.weights.download import resolve
+
+POOLED_ANNOTATIONS, POOLED_DETECTIONS = "pooled_annotations.json", "pooled_detections.json"  # of train --folds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,10 +140,7 @@ def compare(
     """
     check_main_guard()
     loading = Loading(batch_size, workers, backend)
-    runs = [
-        open_run(source if isinstance(source, Detector) else os.fspath(source), str(device), input_size)
-        for source in (a, b)
-    ]
+    runs = [open_run(source, str(device), input_size) for source in (a, b)]
     check_classes(runs)
     unused = [name for name, value in (("--input", input_size), ("--images", images)) if value is not None]
     if unused and all(run.detector is None for run in runs):
@@ -156,16 +160,16 @@ def compare(
     )
 
 
-def open_run(name: str | Detector, device: str, input_size: int | tuple[int, int] | None) -> ComparedRun:
+def open_run(source: Detector | FilePath, device: str, input_size: int | tuple[int, int] | None) -> ComparedRun:
     """A run's folder, that of `train --folds`, a checkpoint, a published name, a COCO results file, or a detector.
 
     `input_size` replaces that of a checkpoint. Raises InputError.
     """
-    if isinstance(name, Detector):
+    if isinstance(source, Detector):
         if input_size is not None:
             raise InputError(f"--input {input_size}: a Detector has its own input size: open it with this one")
-        return ComparedRun(name.path or Path("the detector"), name)
-    path = user_path(name)
+        return ComparedRun(source.path or Path("the detector"), source)
+    path = user_path(source)
     if path.suffix.lower() == ".json":
         return ComparedRun(path, None)
     if path.is_dir():
@@ -264,3 +268,49 @@ def measure(one: ComparedRun, images: Images, remarks: list[str], loading: Loadi
     if tiling is not None:
         remarks.append(f"{one.path}: {tiling}")
     return run_detector(one.detector, dataset, settings, loading, tiling)
+
+
+def read_results(path: Path, coco: COCO, category_ids: Sequence[int]) -> dict[int, np.ndarray]:
+    """Image id -> (D, 6) float64 rows of x, y, width, height, score, label, by falling score.
+
+    Detections of categories that are not in `category_ids` are left out. Raises InputError at the first fault.
+    """
+    entries = read_json(path)
+    if isinstance(entries, dict) and entries.keys() >= {"labels", "scores", "bboxes"}:
+        raise InputError(
+            f"{path}: detections in one image, as mmdet's DetInferencer writes them: expected those in all images as "
+            "COCO results, the *.bbox.json that mmdet's CocoMetric writes with outfile_prefix"
+        )
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: expected a list of detections as evaluate --out writes, found {shown(entries)}")
+    labels = {category: label for label, category in enumerate(category_ids)}
+    rows: dict[int, list[tuple[float, ...]]] = {}
+    for index, entry in enumerate(entries):
+        _check_detection(f"{path}: detection {index}", entry, coco)
+        if entry["category_id"] in labels:
+            row = (*entry["bbox"], entry["score"], labels[entry["category_id"]])
+            rows.setdefault(entry["image_id"], []).append(row)
+    return {image: np.array(sorted(found, key=lambda row: -row[4]), np.float64) for image, found in rows.items()}
+
+
+def _check_detection(where: str, entry: object, coco: COCO) -> None:
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}: expected an object {{...}}, found {shown(entry)}: write the file again")
+    _check_id(where, entry, "image_id", coco.imgs)
+    _check_id(where, entry, "category_id", coco.cats)
+    box = entry.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)) or min(box[2:]) < 0:
+        raise InputError(f"{where}: expected x, y, width and height for 'bbox', found {shown(box)}: correct the box")
+    if not is_number(entry.get("score")):
+        raise InputError(f"{where}: expected a number for 'score', found {shown(entry.get('score'))}: correct it")
+
+
+def _check_id(where: str, entry: dict[str, Any], key: str, known: Mapping[int, object]) -> None:
+    value = whole_number(entry.get(key))
+    if value is None or value not in known:
+        joined = ", or an entry that was joined with another of the same image" if key == "image_id" else ""
+        raise InputError(
+            f"{where}: {key} {shown(entry.get(key))} is not in the annotation file{joined}: give the file that it "
+            "was made for"
+        )
+    entry[key] = value

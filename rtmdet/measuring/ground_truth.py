@@ -5,8 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rtmdet.config.file import parse_config
-from rtmdet.config.paths import moved
+from rtmdet.config.file import moved, parse_config
 from rtmdet.config.schema import SplitConfig
 from rtmdet.core.errors import InputError
 from rtmdet.core.wording import as_given, named_as_given

@@ -82,19 +82,6 @@ def detect_all_tiled(
     return detect_each(detect_image, dataset, settings, range(len(dataset)) if indices is None else indices)
 
 
-def detect_all_augmented(
-    backend: Backend, input_size: tuple[int, int], dataset: CocoDataset, settings: EvaluationConfig
-) -> CocoEvaluator:
-    """Run the network over every image with test-time augmentation: in several sizes around (H, W), and mirrored."""
-    views = choose_views(input_size, augmented=True)
-
-    def detect_image(image: np.ndarray, selection: Selection) -> Detections:
-        shown = [view.show(image) for view in views]
-        return detect_in_views(backend, views, [shown], [image.shape[1]], selection)[0]
-
-    return detect_each(detect_image, dataset, settings, range(len(dataset)))
-
-
 def detect_each(
     detect_image: Callable[[np.ndarray, Selection], Detections],
     dataset: CocoDataset,
@@ -151,17 +138,23 @@ def run_detector(
 ) -> CocoEvaluator:
     """Run a detector over every image of a data set, at its own input size.
 
-    With `tiling` it also looks at windows, or it is `augmented`: it looks at each image in several views.
+    With `tiling` it also looks at windows. `augmented`, without them, it looks at each image in several sizes, also
+    mirrored.
     """
-    size = detector.input_size
+    backend, size, batch_size = detector.backend, detector.input_size, loading.batch_size
     if augmented:
-        return detect_all_augmented(detector.backend, size, dataset, settings)
+        views = choose_views(size, augmented=True)
+
+        def detect_image(image: np.ndarray, selection: Selection) -> Detections:
+            shown = [view.show(image) for view in views]
+            return detect_in_views(backend, views, [shown], [image.shape[1]], selection)[0]
+
+        return detect_each(detect_image, dataset, settings, range(len(dataset)))
     if tiling is not None:
-        batch = loading.batch_size
-        return detect_all_tiled(detector.backend, size, dataset, tiling, settings, batch_size=batch)
+        return detect_all_tiled(backend, size, dataset, tiling, settings, batch_size=batch_size)
     samples = EvaluationSamples(dataset, input_size=size)
-    loader = EvaluationLoader(samples, batch_size=loading.batch_size, workers=loading.workers)
-    return detect_all(detector.backend, dataset, loader, settings)
+    loader = EvaluationLoader(samples, batch_size=batch_size, workers=loading.workers)
+    return detect_all(backend, dataset, loader, settings)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rtmdet.config.schema import Config, ModelConfig, SplitConfig, TrainingConfig
+from rtmdet.config.schema import Config, ModelConfig, TrainingConfig
 from rtmdet.core.console import say
 from rtmdet.core.distributed import first_on_each_machine, is_main_process, rank, world_size
 from rtmdet.core.errors import InputError
@@ -67,8 +67,8 @@ def check_model_size(config: Config) -> None:
 def open_data(config: Config, *, resumed: bool = False) -> tuple[CocoDataset, CocoDataset]:
     """Open the training and the validation images and print a line about each; `resumed`: the copies are known."""
     check_model_size(config)  # before reading takes time
-    train = open_split(config.data.train, config, config.data.classes, training=True)
-    val = open_split(config.data.val, config, train.classes, training=False)
+    train = open_split(config, config.data.classes, training=True)
+    val = open_split(config, train.classes, training=False)
     say(describe_split("train", train))
     say(describe_split("val", val))
     texts = {remark.removeprefix(f"{config.data.train.annotations}: ") for remark in train.remarks}
@@ -87,8 +87,9 @@ def open_data(config: Config, *, resumed: bool = False) -> tuple[CocoDataset, Co
     return train, val
 
 
-def open_split(split: SplitConfig, config: Config, classes: Sequence[str] | None, *, training: bool) -> CocoDataset:
-    """The data set of one split, checked."""
+def open_split(config: Config, classes: Sequence[str] | None, *, training: bool) -> CocoDataset:
+    """The training data, or that of the validation, checked."""
+    split = config.data.train if training else config.data.val
     return CocoDataset(
         Path(split.annotations),
         Path(split.images),
@@ -104,16 +105,16 @@ def report_depth(train: CocoDataset, value_range: ValueRange | None) -> None:
     """Print a warning if 16-bit images would have little contrast, or if a `value_range` does not fit the images."""
     ranges, checked = list(used_ranges(train.few_paths)), len(train.few_paths)
     say(*describe_pages(train.few_paths))
-    if value_range is not None:
-        if not ranges:
-            say("data.value_range has no effect: the checked images have 8 bits per value")
-        elif outside := describe_outside(ranges, checked, value_range, "data.value_range"):
-            say(outside)
-        else:
-            say(*describe_shallow(ranges, checked, "data.value_range"))
-    elif flat := describe_flat(ranges, checked):
-        text, fitting = flat
-        say(f"{text}; " + ("--set data.value_range={},{} scales them".format(*fitting) if fitting else SCALE))
+    if value_range is None:
+        if flat := describe_flat(ranges, checked):
+            text, fitting = flat
+            say(f"{text}; " + ("--set data.value_range={},{} scales them".format(*fitting) if fitting else SCALE))
+    elif not ranges:
+        say("data.value_range has no effect: the checked images have 8 bits per value")
+    elif outside := describe_outside(ranges, checked, value_range, "data.value_range"):
+        say(outside)
+    else:
+        say(*describe_shallow(ranges, checked, "data.value_range"))
 
 
 def describe_split(name: str, dataset: CocoDataset) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rtmdet.config.file import dump_config, load_config
-from rtmdet.config.paths import moved, with_absolute_paths
+from rtmdet.config.file import dump_config, load_config, moved, with_absolute_paths
 from rtmdet.config.schema import Config
 from rtmdet.core.distributed import is_main_process
 from rtmdet.core.errors import InputError
@@ -35,11 +34,11 @@ def claim_folder(folder: Path, *, new: bool) -> Iterator[None]:
     For a `new` run also if it holds one. The main process does this for all. A new folder that is empty in the end
     is removed.
     """
-    if new and is_main_process():
-        check_unused(folder)
     if not is_main_process():
         yield
         return
+    if new:
+        check_unused(folder)
     new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
     file = _lock(folder)
     try:

@@ -17,8 +17,8 @@ from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.formats.splits import Split
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import CocoEvaluator, CocoMetrics, format_metrics, metric_text
+from rtmdet.measuring.compare import POOLED_ANNOTATIONS, POOLED_DETECTIONS
 from rtmdet.measuring.measure import Loading, describe_interval, run_detector
-from rtmdet.measuring.results_file import POOLED_ANNOTATIONS, POOLED_DETECTIONS
 from rtmdet.runs.build import open_split
 from rtmdet.runs.folder import check_unclaimed, holds_run
 from rtmdet.runs.options import RunOptions
@@ -119,7 +119,7 @@ def detect_fold(config: Config, folder: Path) -> tuple[CocoEvaluator, tuple[int,
     """The detections of a finished run on its validation images, and the category ids of its labels."""
     # Of last.pth, not of best.pth: it was chosen on the images that it would be measured on.
     detector = Detector(folder, device=config.train.device)
-    dataset = open_split(config.data.val, config, detector.classes, training=False)
+    dataset = open_split(config, detector.classes, training=False)
     data = config.data
     found = run_detector(detector, dataset, config.evaluation, Loading(data.batch_size, data.workers), data.tiling)
     return found, dataset.category_ids

@@ -2,7 +2,6 @@
 
 import copy
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +45,7 @@ def draw_samples(config: Config, dataset: CocoDataset) -> np.ndarray:
     samples = build_training_samples(config, copy.copy(dataset))  # the copy keeps its own decoded pictures
     samples.unreadable = []  # other images take their place, as in training
     second = config.stage2_start
-    keys = [*_positions(0, len(samples), MOST[0])]
+    keys = _positions(0, len(samples), MOST[0])
     if 0 < second < config.train.epochs:
         keys += _positions(second, len(samples), MOST[1])
     colors = class_colors(dataset.classes)
@@ -64,10 +63,10 @@ def draw_samples(config: Config, dataset: CocoDataset) -> np.ndarray:
     return add_caption(grid(pictures, COLUMNS, (height, width), titles), text)
 
 
-def _positions(epoch: int, length: int, most: int) -> Iterator[tuple[int, int]]:
+def _positions(epoch: int, length: int, most: int) -> list[tuple[int, int]]:
     """The (epoch, position) of the samples to show, of an epoch with `length`."""
     first = min(EARLIEST, max(length - most, 0))
-    yield from ((epoch, position) for position in range(first, min(first + most, length)))
+    return [(epoch, position) for position in range(first, min(first + most, length))]
 
 
 def _draw(sample: Sample, classes: tuple[str, ...], colors: list[tuple[int, int, int]]) -> np.ndarray:

@@ -356,8 +356,8 @@ def describe_outcome(rows: Iterable[Row], folder: Path, input_size: tuple[int, i
     # epoch, which `train` always validates, is not.
     measured = [row for row in rows if row["kind"] == "val"]
     sizes = [(row.get("input_height"), row.get("input_width")) for row in measured]
-    alike = list(takewhile(lambda size: size == sizes[-1], reversed(sizes)))  # AP at other sizes does not compare
-    values = [float(row["AP"]) for row in measured[len(measured) - len(alike) :]]
+    alike = len([*takewhile(lambda size: size == sizes[-1], reversed(sizes))])  # AP at other sizes does not compare
+    values = [float(row["AP"]) for row in measured[-alike:]]
     last_file, best_file = newest_file(folder), folder / "best.pth"
     if not values:
         return f"no validation in the log of this run; weights: {last_file}"
@@ -367,7 +367,7 @@ def describe_outcome(rows: Iterable[Row], folder: Path, input_size: tuple[int, i
     if input_size is not None:
         text = f"AP of the last epoch {last:.3f} at {size_text(input_size)} ({last_file})"
         others = {*sizes} - {sizes[-1]}
-        before = "other sizes" if len(others) > 1 or sizes[-1] in sizes[: -len(alike)] else "the training size"
+        before = "other sizes" if len(others) > 1 or sizes[-1] in sizes[:-alike] else "the training size"
         return text + (f"; earlier validations used {before}" if others else "")
     if len(values) == 1:
         return f"AP {last:.3f} after the last epoch ({last_file})"

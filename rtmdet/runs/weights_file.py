@@ -58,8 +58,7 @@ def load_first_weights(model: RTMDet, name: str, classes: Sequence[str]) -> None
 def learned_before(config: Config, val_data: CocoDataset) -> list[str]:
     """A line if the initial weights learned from some of the validation images."""
     weights = read_first_weights(config)
-    common = 0 if weights is None else trained_on(weights.facts.config, weights.path, val_data)
-    if weights is None or not common:
+    if weights is None or not (common := trained_on(weights.facts.config, weights.path, val_data)):
         return []
     seen = f"{weights.path} learned from {common} of the {len(val_data)} validation images"
     return [f"{seen}: AP will be too high; split the images once (rtmdet data split), add new ones to train.json"]

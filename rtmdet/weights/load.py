@@ -41,7 +41,6 @@ FIRST_CONV = "backbone.stem.0.conv.weight"
 DETECTOR_PARTS = ("neck.", "bbox_head.")
 NAMES_SHOWN = 20  # of a list of tensors
 OURS = "a checkpoint of this package"
-_OTHERS = "give weights of this network"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,19 +196,12 @@ def load_weights(model: RTMDet, weights: LoadedWeights) -> LoadReport:
     into the backbone. Raises InputError for tensors that are missing, unexpected, of another shape or type, or
     not finite.
     """
-    found = fitting_tensors(model, weights)
-    classes = weights.num_classes
-    replaced = classes is not None and classes != model.bbox_head.num_classes
+    found, classes = fitting_tensors(model, weights), model.bbox_head.num_classes
     model.load_state_dict(found, strict=False)  # the names were checked
-    if replaced:
+    replaced = None if weights.num_classes == classes else weights.num_classes
+    if replaced is not None:
         model.bbox_head.initialize_class_branch()
-    return LoadReport(
-        weights.file,
-        len(found),
-        weights.backbone_only,
-        replaced_classes=classes if replaced else None,
-        num_classes=model.bbox_head.num_classes,
-    )
+    return LoadReport(weights.file, len(found), weights.backbone_only, replaced_classes=replaced, num_classes=classes)
 
 
 def fitting_tensors(model: RTMDet, weights: LoadedWeights) -> dict[str, Tensor]:
@@ -222,8 +214,7 @@ def fitting_tensors(model: RTMDet, weights: LoadedWeights) -> dict[str, Tensor]:
         found = {name: t for name, t in found.items() if not name.startswith("head.")}
     _check_backbone(weights, model)
     _check_names(found, expected, weights)
-    classes = weights.num_classes
-    if classes is not None and classes != model.bbox_head.num_classes:
+    if (classes := weights.num_classes) not in (None, model.bbox_head.num_classes):
         found = {name: t for name, t in found.items() if not _is_other_class_branch(name, t, expected[name], classes)}
     _check_tensors(found, expected, weights)
     _check_shared(found, expected, weights)
@@ -371,7 +362,7 @@ def _check_shared(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
 def _misfit(weights: LoadedWeights, tensors: str) -> InputError:
     """The line for tensors that do not fit; the setting that made them names the cause better than they do."""
     own = ", or make the change of layers that they were trained with" if weights.origin == OURS else ""
-    remedy = f"{_OTHERS}{changed_layers(weights.tensors) or own}"
+    remedy = f"give weights of this network{changed_layers(weights.tensors) or own}"
     return InputError(f"{weights.path}: {weights.other_network or f'{tensors}; {remedy}'}")
 
 

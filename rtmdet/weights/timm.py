@@ -17,8 +17,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.models.outline import outlines
 from rtmdet.models.timm_backbone import PREFIX, TimmBackbone
 from rtmdet.weights.load import read_checkpoint
-
-COUNTER = "num_batches_tracked"  # not used by batch norms with a momentum; older files lack it
+from rtmdet.weights.network_size import is_counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ def load_timm_weights(backbone: TimmBackbone, path: Path) -> str:
         raise InputError(
             f"{path}: expected the weights of {backbone.name}, found a whole detector: give it as model.weights"
         )
-    found = {name: tensor for name, tensor in weights.tensors.items() if not name.endswith(COUNTER)}
+    found = {name: tensor for name, tensor in weights.tensors.items() if not is_counter(name)}
     whole = _whole_model(backbone)
     by_name = _fits_by_name(found, whole)
     names = list(found) if by_name else _match_in_order(found, whole, backbone.name, path)
@@ -49,7 +48,7 @@ def load_timm_weights(backbone: TimmBackbone, path: Path) -> str:
     _check_values(tensors, path)
     state = {kept: tensors[name] for name, kept in whole.kept.items()}
     left = backbone.features.load_state_dict(state, strict=False)
-    assert all(name.endswith(COUNTER) for name in left.missing_keys), left
+    assert all(map(is_counter, left.missing_keys)), left
     assert not left.unexpected_keys, left
     how = "by name" if by_name else "in the order of the file, because its names are not timm's"
     return (
@@ -64,14 +63,14 @@ def _whole_model(backbone: TimmBackbone) -> WholeModel:
 
     with outlines():
         model: Any = timm.create_model(backbone.name.removeprefix(PREFIX))
-    shapes = {name: tuple(t.shape) for name, t in model.state_dict().items() if not name.endswith(COUNTER)}
+    shapes = {name: tuple(t.shape) for name, t in model.state_dict().items() if not is_counter(name)}
     classifier = model.pretrained_cfg.get("classifier") or ()
     prefixes = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     # timm's wrappers rename stages.0 to stages_0, or put the whole model under `model`.
     flat = {name.replace(".", "_"): name for name in shapes}
     kept = {}
     for name, tensor in backbone.features.state_dict().items():
-        if name.endswith(COUNTER):
+        if is_counter(name):
             continue
         full = flat.get(name.removeprefix("model.").replace(".", "_"))
         if full is None or shapes[full] != tuple(tensor.shape):

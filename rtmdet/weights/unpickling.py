@@ -12,7 +12,7 @@ import re
 import threading
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -97,8 +97,8 @@ def _load(path: Path) -> object:
     dead = {name: DeadObject for name in names if _DEAD.fullmatch(name)}
     with _loading:
         own = _allowed_by_user()
-        made = [(made, name) for name, made in (_BUILT | dead).items() if name not in own]
-        return _load_with(path, made)
+        with safe_globals([(maker, name) for name, maker in (_BUILT | dead).items() if name not in own]):
+            return _load_checked(path)
 
 
 def _allowed_by_user() -> set[str]:
@@ -107,25 +107,24 @@ def _allowed_by_user() -> set[str]:
     return {kind[1] if isinstance(kind, tuple) else f"{kind.__module__}.{kind.__qualname__}" for kind in allowed}
 
 
-def _load_with(path: Path, made: Sequence[tuple[Callable[..., object], str]]) -> object:
-    """torch.load that also calls these functions, for the names beside them."""
-    with safe_globals(list(made)):
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            if refused := _REFUSED.search(str(error)):
-                raise _refusal(path, refused[1]) from error
-            if "Unsupported operand" in str(error):
-                raise InputError(
-                    f"{path}: expected a file with pickle protocol 2, as torch.save writes it, found another one: "
-                    "load it where you trust it, and save its state_dict again"
-                ) from error
-            if "weights_only" in str(error):  # advice that would run the code in a file
-                raise InputError(
-                    f"{path}: holds more than tensors, containers and numbers, which is not read: save the weights "
-                    "alone, as a state_dict"
-                ) from error
-            raise
+def _load_checked(path: Path) -> object:
+    """torch.load, with our words for what it refuses."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        if refused := _REFUSED.search(str(error)):
+            raise _refusal(path, refused[1]) from error
+        if "Unsupported operand" in str(error):
+            raise InputError(
+                f"{path}: expected a file with pickle protocol 2, as torch.save writes it, found another one: "
+                "load it where you trust it, and save its state_dict again"
+            ) from error
+        if "weights_only" in str(error):  # advice that would run the code in a file
+            raise InputError(
+                f"{path}: holds more than tensors, containers and numbers, which is not read: save the weights "
+                "alone, as a state_dict"
+            ) from error
+        raise
 
 
 def check_archive(path: Path) -> None:

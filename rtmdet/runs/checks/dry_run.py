@@ -1,9 +1,9 @@
 """The start check of a run without the run, and a test whether its model can overfit a few boxes."""
 
-import dataclasses
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -76,9 +76,9 @@ def overfit(config: Config, dataset: CocoDataset, device: torch.device) -> bool:
         spread_boxes(model.bbox_head)
     frozen = freeze_parts(model, config)
     recalibrate_norms(model, config, dataset, device)
-    plain = dataclasses.replace(config.train, class_rate_factor=1.0, precision="float32", compile=False)
-    fixed = dataclasses.replace(config.augmentation, multi_scale=None)  # it is judged at this size
-    config = dataclasses.replace(config, train=plain, augmentation=fixed)
+    plain = replace(config.train, class_rate_factor=1.0, precision="float32", compile=False)
+    fixed = replace(config.augmentation, multi_scale=None)  # it is judged at this size
+    config = replace(config, train=plain, augmentation=fixed)
     stepper = build_stepper(config, model, OVERFIT_RATE, device)
     index = index_of(dataset, batch.metas)
     boxes = sum(len(target.labels) for target in batch.targets)

@@ -26,7 +26,6 @@ from rtmdet.data.coco.dataset import CocoDataset, index_coco
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile
 from rtmdet.data.coco.usable import reason_against
 from rtmdet.evaluation.coco import CocoEvaluator
-from rtmdet.runs.settings.plain_images import plain_boxes
 
 IMAGES = 200  # evaluated at most
 BOXES = 100  # per image at most: COCO counts no more detections
@@ -127,7 +126,7 @@ def ground_truth_ap(
 
 def report_small_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
     """The share 0 .. 1 of training boxes too small to be matched at this input size; prints a line if many are."""
-    boxes, _ = plain_boxes(dataset.without_reduced(), input_size)
+    boxes, _ = boxes_in_input(dataset, input_size)
     lost = without_prior(boxes, input_size)
     if lost > MOST_WITHOUT_PRIOR * len(boxes):
         say(
@@ -135,6 +134,18 @@ def report_small_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> flo
             "larger data.input_size (rtmdet data check suggests one)"
         )
     return lost / len(boxes)
+
+
+def boxes_in_input(dataset: CocoDataset, input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The boxes of all images in input pixels, (N, 4), and labels (N,); of cut pictures those in the windows."""
+    dataset = dataset.without_reduced()
+    boxes, labels = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)]
+    for index in range(len(dataset)):
+        meta, truth = dataset.truth(index)
+        letterbox = Letterbox.fit(meta.original_size, input_size)
+        boxes.append(letterbox.to_input(torch.from_numpy(truth.boxes)))
+        labels.append(torch.from_numpy(truth.labels))
+    return torch.cat(boxes), torch.cat(labels)
 
 
 def without_prior(boxes: Tensor, input_size: tuple[int, int]) -> int:

@@ -7,9 +7,8 @@ from rtmdet.config.recipe import usual_images_seen
 from rtmdet.config.schema import Config
 from rtmdet.core.wording import shortened, size_text
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.runs.checks.label_check import without_prior
+from rtmdet.runs.checks.label_check import boxes_in_input, without_prior
 from rtmdet.runs.checks.loss_trend import Trend
-from rtmdet.runs.settings.plain_images import plain_boxes
 from rtmdet.runs.weights_file import start_of
 from rtmdet.weights.load import LoadedWeights, new_classes
 
@@ -85,7 +84,7 @@ def frozen_random(config: Config) -> str | None:
 
 def count_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> dict[str, ClassBoxes]:
     """The training boxes of each class, and how many are too small to be matched at this input size."""
-    boxes, labels = plain_boxes(dataset.without_reduced(), input_size)
+    boxes, labels = boxes_in_input(dataset, input_size)
     of_class = {name: boxes[labels == label] for label, name in enumerate(dataset.classes)}
     return {name: ClassBoxes(len(found), without_prior(found, input_size)) for name, found in of_class.items()}
 

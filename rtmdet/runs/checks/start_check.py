@@ -5,12 +5,13 @@ Dimension legend: K classes.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say
-from rtmdet.core.distributed import gather, is_main_process
+from rtmdet.core.distributed import from_main, is_main_process
 from rtmdet.core.errors import InputError
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import Batch, DenseOutputs, Losses, Target
@@ -60,8 +61,7 @@ def check_start(
                 assert isinstance(trainer.model, RTMDet), "build_trainer made it"
                 report_norms(trainer.model, config, train_data, device, frozen=trainer.frozen)
             new = report_classes(weights, train_data.classes)
-        batch = gather(first_batch(config, train_data) if is_main_process() else None)[0]
-        assert batch is not None, "the main process has one"
+        batch = from_main(partial(first_batch, config, train_data))
         loss = check_first_loss(trainer, batch, config.train.precision, new=new, loaded=loaded)
     say(
         "start check passed: your labels, scored as if they were detections, reach AP "

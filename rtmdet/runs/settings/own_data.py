@@ -155,7 +155,7 @@ class OwnData:
 
     def _training_images(self, config: Config) -> int:
         """The images of an epoch, with their windows if they are cut, as the training counts them."""
-        dataset = open_split(config.data.train, config, config.data.classes, training=True)
+        dataset = open_split(config, config.data.classes, training=True)
         if tile := config.data.tile:
             say(
                 f"  data.tile: {tile}  ({dataset.window_count} windows of {tile} x {tile} pixels beside "
@@ -175,7 +175,7 @@ class OwnData:
         if self.measured.keys() >= set(keys):
             yield from (self.measured[key] for key in keys)
             return
-        dataset = open_split(config.data.train, config, config.data.classes, training=True)
+        dataset = open_split(config, config.data.classes, training=True)
         device = training_device(config.train.device)
         model = None
         if detector is not None and keys != [RESIZE_RANGE]:  # which follows from the boxes alone

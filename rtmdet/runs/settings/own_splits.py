@@ -1,6 +1,5 @@
 """The splits of a run on your own data: opened, made if missing, and compared with the copies of a resumed run."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
 from rtmdet.core.json_file import read_json, write_json
-from rtmdet.core.whole_file import read_whole
+from rtmdet.core.whole_file import sha256_of
 from rtmdet.data.coco.edit import split_coco
 from rtmdet.data.coco.file import CocoFile, read_coco
 from rtmdet.data.coco.layout import place_images
@@ -84,18 +83,14 @@ def keep_digests(splits: Mapping[str, Split], folder: Path) -> None:
     """Record in `folder` digests of the annotation files that the run reads in place, for `report_changes`."""
     files = {name: split.annotations for name, split in splits.items() if split.annotations is not None}
     if files:
-        write_json(folder / DIGESTS, {name: [str(file.resolve()), _digest(file)] for name, file in files.items()})
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(read_whole(file)).hexdigest()
+        write_json(folder / DIGESTS, {name: [str(file.resolve()), sha256_of(file)] for name, file in files.items()})
 
 
 def _report_changed_files(folder: Path) -> None:
     digests = read_json(folder / DIGESTS) if (folder / DIGESTS).is_file() else None
     for name, kept in digests.items() if isinstance(digests, dict) else ():
         file = Path(kept[0])
-        if file.is_file() and _digest(file) != kept[1]:
+        if file.is_file() and sha256_of(file) != kept[1]:
             best = "; the best AP so far may be that of other labels" if name == "val" else ""
             say(f"data: {file} has changed since the run started: the run continues with the changed labels{best}")
 

@@ -1,7 +1,4 @@
-"""Training images without augmentation at the network's input size, and their boxes: to examine weights and labels.
-
-Dimension legend: B batch, N ground truths of all images.
-"""
+"""Training images without augmentation at the network's input size, to examine weights. Dimension legend: B batch."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +6,6 @@ import torch
 from torch import Tensor
 
 from rtmdet.core.files import spread
-from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.structures import Batch
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import collate
@@ -36,14 +32,3 @@ def plain_images(
     """At most `count` images (B, 3, H, W), evenly spread over the data set, on a device."""
     for batch in plain_batches(dataset, input_size, spread(range(len(dataset)), count), batch_size=batch_size):
         yield batch.images.to(device)
-
-
-def plain_boxes(dataset: CocoDataset, input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The boxes of all images in input pixels, (N, 4), and their labels (N,)."""
-    boxes, labels = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)]
-    for index in range(len(dataset)):
-        meta, truth = dataset.truth(index)
-        letterbox = Letterbox.fit(meta.original_size, input_size)
-        boxes.append(letterbox.to_input(torch.from_numpy(truth.boxes)))
-        labels.append(torch.from_numpy(truth.labels))
-    return torch.cat(boxes), torch.cat(labels)

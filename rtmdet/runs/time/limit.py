@@ -25,7 +25,7 @@ from rtmdet.core.wording import size_text
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.runs.build import build_trainer
 from rtmdet.runs.folder import holds_run, load_run
-from rtmdet.runs.options import RunOptions
+from rtmdet.runs.options import CONFIG, RunOptions
 from rtmdet.runs.settings.own_data import OwnData, check_resumable
 from rtmdet.runs.time.correction import Correction
 from rtmdet.runs.time.estimate import Course, Speed, duration_text
@@ -83,7 +83,7 @@ def time_limit(options: RunOptions) -> TimeLimit | None:
         raise InputError("--minutes and train.epochs both set the length of the run: leave one of them out")
     if options.folds is None and holds_run(folder := options.folder):
         check_resumable(options, folder)
-        say(f"--minutes is ignored: a resumed run keeps the epochs of {folder / 'config.yaml'}")
+        say(f"--minutes is ignored: a resumed run keeps the epochs of {folder / CONFIG}")
         return None
     return TimeLimit(minutes, options.began)
 
