@@ -50,16 +50,13 @@ def check_labels(dataset: CocoDataset, input_size: tuple[int, int]) -> float:
     images = [target_of(dataset, index, most) for index in range(min(IMAGES, len(dataset)))]
     index = index_of(dataset, [meta for meta, _ in images], most=most)
     ap = ground_truth_ap(index, dataset.category_ids, images[rank() :: world_size()], input_size)
+    text = f"the validation labels, scored as if they were detections, reach AP {ap:.3f}"
     if -1 < ap < USABLE:
         raise InputError(
-            f"the validation labels, scored as if they were detections, reach AP {ap:.3f}, expected 1: boxes lie "
-            "outside of their images, or ids are mixed up: look with rtmdet data show"
+            f"{text}, expected 1: boxes lie outside of their images, or ids are mixed up: look with rtmdet data show"
         )
     if -1 < ap < EXACT:
-        say(
-            f"the validation labels, scored as if they were detections, reach AP {ap:.3f} instead of 1: some boxes "
-            "extend beyond their images"
-        )
+        say(f"{text} instead of 1: some boxes extend beyond their images")
     return ap
 
 
