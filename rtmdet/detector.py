@@ -23,12 +23,12 @@ from rtmdet.core.facts import ModelFacts, check_names
 from rtmdet.core.letterbox import Letterbox, letterbox_batch
 from rtmdet.core.nms import NmsSettings
 from rtmdet.core.paths import FilePath, user_path
-from rtmdet.core.pictures import COLORS, ValueRange, check_range
+from rtmdet.core.pictures import ValueRange, check_range
 from rtmdet.core.tiled_detection import detect_tiled
 from rtmdet.core.tiling import Tiling
 from rtmdet.core.wording import shortened, size_text
 from rtmdet.deploy.exported import nms_inside
-from rtmdet.deploy.open_weights import open_weights
+from rtmdet.deploy.open_weights import open_weights, save_weights
 from rtmdet.deploy.views import check_views, choose_views, detect_in_views
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE
 from rtmdet.images.inputs import ImageInput, OpenedImage, images_in, list_inputs, open_image
@@ -46,14 +46,11 @@ class Detector:
     """A network with its class names and input size (H, W), on its device.
 
     Several threads may call one detector. While it is called, `model` is in evaluation mode, then in its own again.
-    Attributes: `classes`, K names; `named`, false if these are only numbers; `input_size`; `device`; `model`, for
-    torch; `config`, the YAML of the training run; `category_ids` of the classes in its annotation file;
-    `score_thresholds`, tuned per class in its validation; `value_range` of 16-bit images (`read_image`). Unknown ones
-    are empty.
     """
 
     backend: Backend
-    path: Path | None
+    path: Path | None  # of its file
+    facts: ModelFacts
 
     @checked
     def __init__(
@@ -84,7 +81,7 @@ class Detector:
             facts = replace(facts, classes=tuple(classes), named=True)
             facts.check_classes(number)
             check_names(facts.classes)
-        self._set_facts(facts)
+        self.facts = facts
         if input_size is not None:
             self.input_size = input_size
 
@@ -101,7 +98,7 @@ class Detector:
         detector = cls.__new__(cls)
         detector.path = None
         detector.backend = use_model(model, facts, str(device))
-        detector._set_facts(facts)
+        detector.facts = facts
         return detector
 
     def __repr__(self) -> str:
@@ -110,19 +107,46 @@ class Detector:
     @checked
     def with_nms(self, nms: NmsSettings) -> "Detector":
         """The same network with another rule for overlapping boxes. Raises InputError if NMS in a file forbids it."""
-        if nms.box_voting and nms_inside(self.backend) is not None:
-            raise InputError(f"{self.path}: NMS in the file drops the boxes that vote: export it without nms")
         other = copy(self)
-        other._set_facts(replace(self.facts, nms=nms))
+        other.facts = replace(self.facts, nms=self._possible(nms))
         return other
 
-    def _set_facts(self, facts: ModelFacts) -> None:
-        self.facts = facts
-        self.classes = facts.classes
-        self.named = facts.named
-        self.category_ids = facts.category_ids
-        self.score_thresholds = facts.score_thresholds
-        self.config = facts.config
+    def _possible(self, nms: NmsSettings) -> NmsSettings:
+        """The same settings. Raises InputError if NMS in the file drops boxes that they keep, or that vote."""
+        inside = nms_inside(self.backend)
+        if inside is not None and nms.box_voting:
+            raise InputError(f"{self.path}: NMS in the file drops the boxes that vote: export it without nms")
+        if inside is not None and nms.iou_threshold > inside.iou:
+            raise InputError(
+                f"{self.path}: NMS in the file drops boxes that overlap by more than {inside.iou:g}, so that "
+                f"{nms.iou_threshold:g} has no effect: give at most {inside.iou:g}, or export it without nms"
+            )
+        return nms
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """K names."""
+        return self.facts.classes
+
+    @property
+    def named(self) -> bool:
+        """Whether the classes have names; otherwise these are only numbers."""
+        return self.facts.named
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """The ids of the classes in the annotation file of the training; empty: unknown."""
+        return self.facts.category_ids
+
+    @property
+    def score_thresholds(self) -> tuple[float, ...]:
+        """The threshold of each class, tuned in the validation of the training; empty: unknown."""
+        return self.facts.score_thresholds
+
+    @property
+    def config(self) -> str:
+        """The YAML of the training run; empty: unknown."""
+        return self.facts.config
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -131,9 +155,9 @@ class Detector:
 
     @input_size.setter
     @checked
-    def input_size(self, size: int | tuple[int, int]) -> None:
-        height, width = np.broadcast_to(size, 2).tolist()
-        self._set_facts(replace(self.facts, input_size=(height, width)))
+    def input_size(self, input_size: int | tuple[int, int]) -> None:
+        height, width = np.broadcast_to(input_size, 2).tolist()
+        self.facts = replace(self.facts, input_size=(height, width))
 
     @property
     def value_range(self) -> ValueRange | None:
@@ -241,7 +265,7 @@ class Detector:
         Boxes are clipped to the image (evaluation does not clip). Raises InputError, with the image's path or index,
         for anything that is not an image.
         """
-        _check_options(max_detections, batch_size, color, tta, tile)
+        _check_options(max_detections, batch_size, tta, tile)
         selection = self.selection(self._wanted(self.thresholds(score), classes), max_detections, iou_threshold)
         tiling = None if tta else self.choose_tiling(tile)
         single, inputs = list_inputs(images)
@@ -293,19 +317,7 @@ class Detector:
         Raises InputError for exported files, for merged batch norms (open with fold=False), for a network that could
         not be opened again, and if it fails.
         """
-        from rtmdet.models.folding import MERGED, is_folded
-        from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
-        from rtmdet.weights.network_size import check_rebuilt, find_size
-
-        target, state = user_path(path), self.model.state_dict()
-        if target.suffix.lower() != ".pth" or target.is_dir():
-            raise InputError(f"{target}: expected the name of a file that ends in .pth: give another one")
-        if is_folded(self.model):
-            raise InputError(f"{self.path}: {MERGED}")
-        facts = replace(self.facts, size=find_size(state) or self.facts.size, backbone=self.model.backbone_name)
-        check_rebuilt(state, facts)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(target, model_state=state, meta=CheckpointMeta(facts))
+        save_weights(self.model, self.facts, user_path(path), source=self.path)
 
     @checked
     def export(self, formats: Sequence[str] = ("onnx",), *, images: FilePath, out: FilePath = ".") -> "Exports":
@@ -323,7 +335,7 @@ class Detector:
     ) -> Selection:
         """What becomes a detection: by the score threshold of each class and the NMS threshold, None: the own one."""
         own = self.facts.nms
-        nms = own if iou_threshold is None else replace(own, iou_threshold=iou_threshold)
+        nms = own if iou_threshold is None else self._possible(replace(own, iou_threshold=iou_threshold))
         different = tuple(thresholds) if len(set(thresholds)) > 1 else ()
         return Selection(min(thresholds), nms, class_thresholds=different).for_most(max_detections)
 
@@ -331,8 +343,8 @@ class Detector:
         """The thresholds, of classes that are not wanted one that no score reaches. Raises InputError."""
         if classes is None:
             return thresholds
-        wanted = {classes} if isinstance(classes, str) else {*classes}
-        if not wanted or not wanted <= {*self.classes}:
+        wanted = [classes] if isinstance(classes, str) or not isinstance(classes, Iterable) else [*classes]
+        if not wanted or any(name not in self.classes for name in wanted):
             raise InputError(f"classes: expected some of {shortened(self.classes)}, found {classes!r}")
         return [least if name in wanted else 2.0 for name, least in zip(self.classes, thresholds, strict=True)]
 
@@ -374,10 +386,8 @@ class Detector:
 
 
 @checked
-def _check_options(max_detections: int, batch_size: int, color: str, tta: bool, tile: int | None) -> None:
+def _check_options(max_detections: int, batch_size: int, tta: bool, tile: int | None) -> None:
     check_views(tta=tta, tile=tile)
     for name, number in (("max_detections", max_detections), ("batch_size", batch_size)):
         if number < 1:
             raise InputError(f"{name}: expected at least 1, found {number}")
-    if color not in COLORS:
-        raise InputError(f"color {color!r}: expected {' or '.join(COLORS)}")

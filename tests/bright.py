@@ -46,7 +46,7 @@ def bright_detector() -> Detector:
     """A detector of bright objects, whose backend says which batches it got."""
     made = Detector.__new__(Detector)
     made.path, made.backend = None, BrightBackend()
-    made._set_facts(ModelFacts(("bright", "white"), (SIDE, SIDE)))
+    made.facts = ModelFacts(("bright", "white"), (SIDE, SIDE))
     return made
 
 

@@ -42,6 +42,12 @@ def test_lists_are_no_arrays(name: str) -> None:
         replace(FOUND, **{name: [1]})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int16, np.uint32, np.int64])
+@pytest.mark.parametrize("found", [FOUND, FOUND.numpy()])
+def test_whole_numbers_are_indices(found: Detections, kind: type) -> None:
+    assert found[np.array([2, 0], kind)].scores.tolist() == found.scores[[2, 0]].tolist()
+
+
 def test_rows() -> None:
     first = Detection((10, 20, 40, 50), 0.875, 1, "dog")
     assert len(FOUND) == len(list(FOUND)) == 3

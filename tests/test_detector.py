@@ -172,10 +172,33 @@ def test_where_detections_come_from(detector: Detector, images: list[np.ndarray]
     in_memory[0].boxes.add_(1)  # as of any tensor; those of inference mode would refuse
 
 
+def test_the_working_directory_may_change(
+    detector: Detector, folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another photo of the same name is there, too."""
+    monkeypatch.chdir(folder)
+    found = detector("b0.png", score=0.1)
+    expected = found.draw()
+    other = tmp_path_factory.mktemp("other")
+    (other / "b0.png").write_bytes((folder / "b1.png").read_bytes())
+    monkeypatch.chdir(other)
+    np.testing.assert_array_equal(found.draw(), expected)
+    assert found.path == Path("b0.png")
+    with pytest.raises(InputError, match="the picture would replace the photo itself"):
+        found.save(folder / "b0.png")
+
+
+@pytest.mark.parametrize("name", ["classes", "named", "category_ids", "score_thresholds", "config"])
+def test_what_the_weights_say_cannot_be_set(detector: Detector, name: str) -> None:
+    """It would be lost with the next input size, and when the detector is saved."""
+    with pytest.raises(AttributeError):
+        setattr(detector, name, ())
+
+
 @pytest.mark.parametrize("size", [100, (0, 0), "320", (320,), (64, 64, 64)])
 def test_an_input_size_that_cannot_be_used(detector: Detector, size: object) -> None:
     before = detector.input_size
-    with pytest.raises(InputError, match="size"):
+    with pytest.raises(InputError, match=r"^input.size"):
         detector.input_size = size
     assert detector.input_size == before
 
@@ -268,6 +291,8 @@ def test_a_detector_leaves_its_model_in_training_mode() -> None:
         ("max_detections: expected at least 1, found 0", {"max_detections": 0}),
         ("batch_size: expected a whole number, found 2.5", {"batch_size": 2.5}),
         ("color 'gbr': expected rgb or bgr", {"color": "gbr"}),
+        (f"classes: expected some of {', '.join(CLASSES)}, found 0", {"classes": 0}),
+        (f"classes: expected some of {', '.join(CLASSES)}, found [0]", {"classes": [0]}),
     ],
 )
 def test_options_are_checked(

@@ -1,6 +1,7 @@
 """Trained detectors for Python: measure them, draw their mistakes, export them."""
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
 from rtmdet.core.arguments import checked
@@ -53,7 +54,7 @@ def evaluate(
     check_main_guard()
     check_views(tta=tta, tile=tile)
     loading = Loading(batch_size, workers, backend)
-    found = detector if isinstance(detector, Detector) else Detector(detector)
+    found = copy(detector) if isinstance(detector, Detector) else Detector(detector)  # its settings may change
     name = str(found.path or "the detector")
     dataset = open_ground_truth(found, Path(name), data=path_or_none(data), images=path_or_none(images), split=split)
     say(*dataset.remarks)

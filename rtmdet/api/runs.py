@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,8 @@ def _as_yaml(key: str, value: object) -> str:
     """A setting's value as text for --set. Raises InputError for values that no configuration can hold."""
     try:
         return json.dumps(value, ensure_ascii=False, default=_plain)
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         raise InputError(f"settings: {key}: expected a number, text, list or dict, found {shown(value)}") from error
 
@@ -108,7 +111,7 @@ def _as_yaml(key: str, value: object) -> str:
 def _plain(value: Any) -> object:
     """A path, a device, an array or a number of NumPy or torch, or a transform of albumentations, as YAML has it.
 
-    Raises TypeError for all else.
+    Raises InputError for a transform that YAML cannot name, and TypeError for all else.
     """
     if isinstance(value, os.PathLike):
         return os.fspath(value)
@@ -116,7 +119,14 @@ def _plain(value: Any) -> object:
         return value.tolist()
     if isinstance(value, TorchDevice):
         return str(value)
-    if hasattr(value, "get_transform_init_args"):
+    if hasattr(value, "get_transform_init_args") or type(value).__module__.startswith("albumentations."):
+        name = type(value).__name__
+        known = type(value) is getattr(sys.modules["albumentations"], name, None) and name != "Lambda"
+        if not known or not hasattr(value, "get_transform_init_args"):
+            raise InputError(
+                f"settings: expected single transforms of albumentations, found {name}: write those of a group one "
+                "by one; for own ones see docs/changing-the-method.md"
+            )
         parameters = {name: given for name, given in value.to_dict()["transform"].items() if given is not None}
         return {"name": parameters.pop("__class_fullname__"), "parameters": parameters}
     raise TypeError(f"{type(value).__name__} in a setting")

@@ -103,7 +103,8 @@ def moved(config: Config, before: str, folder: Path) -> Config:
 
     def move(path: str) -> str:
         inside = Path(path).is_relative_to(before)
-        return str(folder / Path(path).relative_to(before)) if inside and not os.path.exists(path) else path
+        own = folder / Path(path).relative_to(before) if inside else Path(path)
+        return str(own) if own.exists() else path  # also of a copied run, whose original is still there
 
     output = str(folder) if config.train.output == before else config.train.output
     return replace(config, data=_moved_data(config.data, move), train=replace(config.train, output=output))
@@ -230,6 +231,8 @@ def _build_dataclass(kind: type, node: yaml.Node, key: str) -> object:
 def _suggest(dotted: str, known: Iterable[str], value: yaml.Node) -> str:
     """A hint for an unknown setting: ours or advice for another program's, the nearest, or all of the section."""
     section, _, name = dotted.rpartition(".")
+    if name == "<<":
+        return "merge keys are not read: write the settings out"
     full = ".".join([dotted, *_first_keys(value)])
     last = full.rpartition(".")[2]
     theirs = other_names(full)

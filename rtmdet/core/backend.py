@@ -46,9 +46,20 @@ class Selection:
         share = VOTER_SHARE if self.nms.box_voting else ALMOST  # scores may be equal to the threshold of their class
         return tuple(share * threshold for threshold in self.class_thresholds)
 
-    def without_voting(self) -> "Selection":
-        """The same with NMS alone."""
-        return replace(self, nms=NmsSettings(self.nms.iou_threshold))
+    def searched_from(self, share: float) -> "Selection":
+        """The same with NMS alone, from this share of the thresholds on.
+
+        Without voting: a box that is moved away from a seam could no longer be told from a whole one.
+        """
+        lower = tuple(share * threshold for threshold in self.class_thresholds)
+        nms = NmsSettings(self.nms.iou_threshold)
+        return replace(self, score_threshold=share * self.score_threshold, class_thresholds=lower, nms=nms)
+
+    def kept(self, found: Detections) -> Detections:
+        """An image's detections, by falling score, above the thresholds and at most as many as wanted."""
+        if self.class_thresholds:
+            return found.above(self.class_thresholds)[: self.max_detections]
+        return found[found.scores > self.score_threshold][: self.max_detections]
 
 
 class Backend(Protocol):

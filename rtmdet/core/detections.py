@@ -87,6 +87,18 @@ class InMemory:
         return type(None), ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class InFile:
+    """The picture of detections that is read again from its file, wherever the program works by then."""
+
+    path: Path  # absolute
+    read: Callable[[Path], np.ndarray]
+
+    def __call__(self) -> np.ndarray:
+        """The pixels, (H, W, 3) uint8 RGB. Raises InputError if the file has gone."""
+        return self.read(self.path)
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Detections:
     """The objects found in one image, sorted by falling score. A Detector returns them on the CPU.
@@ -237,8 +249,8 @@ class Detections:
 
         Raises InputError as `draw` does, if that fails, and if it would replace the image that was read.
         """
-        target = user_path(path)
-        if self.path is not None and target.exists() and target.resolve() == self.path.resolve():
+        target, source = user_path(path), self.picture.path if isinstance(self.picture, InFile) else self.path
+        if source is not None and target.exists() and target.resolve() == source.resolve():
             raise InputError(f"{path}: the picture would replace the photo itself: give another name")
         save_image(target, self.draw(labels=labels))
 
@@ -329,7 +341,8 @@ def _as_index(index: Any, array: Array) -> Array:
     if is_tensor(index) and is_tensor(array):
         return index  # torch indexes with those of another device, too
     values = np.asarray(index.cpu() if is_tensor(index) else index)
-    values = values if values.size else values.astype(np.int64)  # an empty list has no type
+    if values.dtype.kind in "iu" or not values.size:  # an empty list has no type
+        values = values.astype(np.int64)  # torch takes uint8 for a mask, and no other short integers
     if not is_tensor(array):
         return values
     import torch  # it is imported already

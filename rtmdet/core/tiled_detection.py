@@ -17,6 +17,7 @@ from rtmdet.core.tiling import Tiling, Window
 SEAM = 2.0  # pixels: boxes that end so near to a seam may be cut by it
 COVERED = 0.5  # share of a cut box inside of another one that makes it a part of that
 SAME_OBJECT = 0.5  # IoU of boxes from two windows
+DECIDES = 0.5  # least score of a whole box, as a share of that of a cut one whose place it takes
 # An object is seen in at most four windows and the whole picture; all boxes of a hundred windows would take a minute.
 ENTERING = 10  # times the boxes that are asked for enter the merging, the best ones
 
@@ -34,14 +35,17 @@ def detect_tiled(
 
     Each of them is letterboxed to an input of `input_size` (H, W). What a window shows whole is left to it. A box
     that a seam cuts is dropped if it is about a part of an object that is found whole. `selection` is that of each
-    window, and its `max_detections` also that of the picture. The result is in NumPy arrays.
+    window and of the picture; as boxes under its thresholds can take the place of others, windows are searched from
+    lower ones on: what is found above a threshold does not depend on where the search begins. The result is in NumPy
+    arrays.
     """
     size = image.shape[0], image.shape[1]
     views = tiling.views(size)
+    searched = selection.searched_from(DECIDES)
     parts, cut, seen_in = [], [], []
     for first in range(0, len(views), batch_size):
         batch = views[first : first + batch_size]
-        for window, found in zip(batch, _detect(backend, input_size, image, batch, selection), strict=True):
+        for window, found in zip(batch, _detect(backend, input_size, image, batch, searched), strict=True):
             # Not where windows are enlarged, which shows no more than the picture has.
             if window == views[0] and tiling.side >= max(input_size):
                 found = found[~_left_to_windows(found.boxes, tiling, size)]
@@ -52,7 +56,7 @@ def detect_tiled(
     if len(everything) > (most := ENTERING * selection.max_detections):
         best = np.argsort(-everything.scores, kind="stable")[:most]
         everything, seams, seen = everything[best], seams[best], seen[best]
-    return merge_windows(everything, seams, seen)[: selection.max_detections]
+    return selection.kept(merge_windows(everything, seams, seen))
 
 
 def _detect(
@@ -60,8 +64,7 @@ def _detect(
 ) -> list[Detections]:
     """What is found in each window, clipped to it, in pixels of the picture."""
     batch, letterboxes = letterbox_batch([image[y1:y2, x1:x2] for x1, y1, x2, y2 in windows], input_size)
-    # Without voting: a box that is moved away from a seam could no longer be told from a whole one.
-    found = detect(backend, batch, letterboxes, selection.without_voting())
+    found = detect(backend, batch, letterboxes, selection)
     return [
         _shift(part.numpy().clipped((y2 - y1, x2 - x1)), (x1, y1))
         for part, (x1, y1, x2, y2) in zip(found, windows, strict=True)
@@ -72,8 +75,8 @@ def merge_windows(found: Detections, cut: np.ndarray, windows: np.ndarray) -> De
     """One box per object, by falling score; `cut` (D,) bool: those that a seam may have cut, `windows` (D, 4) theirs.
 
     Whole boxes come first: of two boxes of a class that show the same object, the whole one and then the one with the
-    higher score stays, with the higher one of both scores. What a window shows of a whole object may look like one of
-    another class, and goes, too.
+    higher score stays, with the higher one of both scores. A whole one needs DECIDES of the score of a cut one for
+    that. What a window shows of a whole object may look like one of another class, and goes, too.
     """
     real = ~_is_rest(found, cut, windows)  # before the others, whose scores they would raise
     found, cut = found[real], cut[real]
@@ -133,8 +136,9 @@ def _first_of_each_object(boxes: np.ndarray, scores: np.ndarray, cut: np.ndarray
         rest = np.flatnonzero(beside) + index + 1
         sides = np.minimum(boxes[index, 2:], boxes[rest, 2:]) - np.maximum(boxes[index, :2], boxes[rest, :2])
         overlap = sides.clip(0).prod(1)
-        same = overlap > SAME_OBJECT * (areas[index] + areas[rest] - overlap)
-        part = cut[rest] & (overlap > COVERED * areas[rest])
+        sure = scores[index] >= DECIDES * scores[rest]
+        same = sure & (overlap > SAME_OBJECT * (areas[index] + areas[rest] - overlap))
+        part = sure & cut[rest] & (overlap > COVERED * areas[rest])
         free[rest[same | part]] = False
         scores[index] = max(scores[index], scores[rest[same]].max(initial=0))
     return np.flatnonzero(free), scores

@@ -1,13 +1,18 @@
 """Opens weights of any kind: what runs them, and what the file says about them. Exported files need no torch."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rtmdet.core.backend import Backend
 from rtmdet.core.errors import InputError
 from rtmdet.core.facts import ModelFacts
 from rtmdet.core.paths import FilePath, user_path
 from rtmdet.deploy.open_exported import is_exported, open_exported
+
+if TYPE_CHECKING:
+    from rtmdet.models.rtmdet import RTMDet
 
 
 def open_weights(
@@ -33,3 +38,20 @@ def open_weights(
     path = resolve(os.fspath(weights), progress=True)
     backend, facts = open_checkpoint(path, size=size, device=device, fold=fold, half=half)
     return path, backend, facts
+
+
+def save_weights(model: "RTMDet", facts: ModelFacts, path: Path, *, source: Path | None) -> None:
+    """Write a network, that of the file `source`, as a checkpoint with these facts. Raises InputError."""
+    from rtmdet.models.folding import MERGED, is_folded
+    from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint
+    from rtmdet.weights.network_size import check_rebuilt, find_size
+
+    state = model.state_dict()
+    if path.suffix.lower() != ".pth" or path.is_dir():
+        raise InputError(f"{path}: expected the name of a file that ends in .pth: give another one")
+    if is_folded(model):
+        raise InputError(f"{source}: {MERGED}")
+    facts = replace(facts, size=find_size(state) or facts.size, backbone=model.backbone_name)
+    check_rebuilt(state, facts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(path, model_state=state, meta=CheckpointMeta(facts))

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from rtmdet.core.arrays import is_tensor
-from rtmdet.core.detections import InMemory
+from rtmdet.core.detections import InFile, InMemory
 from rtmdet.core.errors import InputError
 from rtmdet.core.files import files_below
 from rtmdet.core.paths import FilePath, is_address, user_path
-from rtmdet.core.pictures import Picture, ValueRange, to_rgb
+from rtmdet.core.pictures import COLORS, Picture, ValueRange, to_rgb
 from rtmdet.core.whole_file import reason_of
 from rtmdet.images.reading import IMAGE_SUFFIXES, check_image_bytes, decode_image, read_image
 
@@ -33,14 +33,16 @@ class OpenedImage:
 
 
 def open_image(image: object, name: str, color: str, value_range: ValueRange | None) -> OpenedImage:
-    """One image as a Detector takes it; messages say `name`, or its path. Raises InputError.
+    """One image as a Detector takes it; messages say `name`, or its path. Raises InputError, also for the color.
 
     `color`: the order of the channels of arrays and tensors, one of COLORS. `value_range` as for `read_image`.
     """
+    if color not in COLORS:
+        raise InputError(f"color {color!r}: expected {' or '.join(COLORS)}")
     if isinstance(image, str | os.PathLike):
         path = local_path(image)
-        read = partial(read_image, path, value_range)
-        return OpenedImage(read(), read, path)
+        again = InFile(path.absolute(), partial(read_image, value_range=value_range))
+        return OpenedImage(read_image(path, value_range), again, path)
     if is_encoded(image):
         read = partial(decode_image, name, encoded_content(image, name), value_range)
         return OpenedImage(read(), InMemory(read), None)

@@ -167,14 +167,14 @@ def _receive(worker: Connection) -> Any:
 
 def _serve(connection: Connection, case: Case, image: Path, threads: int) -> None:
     """Answer with the input size, then a Round for each True, then the peak memory in MB."""
-    try:
-        detector = open_case(case, threads)
-        connection.send(detector.input_size)
-        while connection.recv():
-            connection.send(measure_round(detector, image, case.batch, plain=case.plain))
-        connection.send(peak_memory() / 1e6)
-    except InputError as error:
-        with suppress(OSError):  # another process was refused before
+    with suppress(OSError, EOFError):  # nobody listens any more: another process was refused
+        try:
+            detector = open_case(case, threads)
+            connection.send(detector.input_size)
+            while connection.recv():
+                connection.send(measure_round(detector, image, case.batch, plain=case.plain))
+            connection.send(peak_memory() / 1e6)
+        except InputError as error:
             connection.send(error)
 
 

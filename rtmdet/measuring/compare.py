@@ -261,10 +261,10 @@ def measure(one: ComparedRun, images: Images, remarks: list[str], loading: Loadi
         return evaluator
     assert images.folder is not None, "a detector needs images"
     dataset = open_coco(one.detector, images.annotations, images.folder)
-    settings, _ = settings_of(one.detector, str(one.path))
+    tiling = one.detector.facts.tiling
+    settings, _ = settings_of(one.detector, str(one.path), tiling)
     settings = replace(settings, backend=backend)
     remarks.append(f"{one.path}: {describe_settings(settings)}")
-    tiling = one.detector.facts.tiling
     if tiling is not None:
         remarks.append(f"{one.path}: {tiling}")
     return run_detector(one.detector, dataset, settings, loading, tiling)

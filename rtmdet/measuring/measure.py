@@ -24,6 +24,7 @@ from rtmdet.core.wording import shortened
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.loader import EvaluationLoader
 from rtmdet.data.samples import EvaluationSamples
+from rtmdet.deploy.exported import nms_inside
 from rtmdet.deploy.views import choose_views, detect_in_views
 from rtmdet.detector import Detector
 from rtmdet.evaluation.coco import BOXES_PER_OBJECT, CocoEvaluator, CocoMetrics, crowded_images, format_metrics
@@ -238,10 +239,8 @@ def evaluate_detector(
     `name` names the weights in messages. Score and NMS thresholds are those stored in the weights, else the defaults.
     With `tiling`, every image is also cut into windows; `augmented` as in `run_detector`.
     """
-    settings, origin = settings_of(detector, name)
+    settings, origin = settings_of(detector, name, tiling)
     settings = replace(settings, backend=loading.backend or settings.backend)
-    if tiling is not None:
-        settings = replace(settings, box_voting=False)  # which windows have not
     evaluator = run_detector(detector, dataset, settings, loading, tiling, augmented=augmented)
     metrics, matches = evaluator.evaluate_with_matches()
     return Evaluation(
@@ -270,10 +269,11 @@ def describe_settings(settings: EvaluationConfig) -> str:
     )
 
 
-def settings_of(detector: Detector, weights: str) -> tuple[EvaluationConfig, str]:
+def settings_of(detector: Detector, weights: str, tiling: Tiling | None) -> tuple[EvaluationConfig, str]:
     """The evaluation settings of a detector, with its own rule for boxes that overlap; and where they come from.
 
-    Those of the run that trained it; the defaults if they are not stored or not readable.
+    Those of the run that trained it; the defaults if they are not stored or not readable. With windows (`tiling`)
+    there is no box voting, and NMS in a file has dropped boxes of low scores already.
     """
     stored = None
     try:
@@ -282,6 +282,10 @@ def settings_of(detector: Detector, weights: str) -> tuple[EvaluationConfig, str
     except InputError as error:
         warn(f"using the default evaluation settings: {error}")
     settings = replace(stored or EvaluationConfig(), **asdict(detector.facts.nms))
+    if tiling is not None:
+        settings = replace(settings, box_voting=False)
+    if (inside := nms_inside(detector.backend)) is not None:
+        settings = replace(settings, score_threshold=max(settings.score_threshold, inside.score))
     return settings, "as in the training run" if stored else "defaults"
 
 

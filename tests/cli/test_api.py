@@ -70,7 +70,10 @@ def test_evaluate_takes_a_detector_or_weights_and_any_split(run: tuple[TrainedRu
     assert rtmdet.Detector(run[0]).path == run[0].last
     assert rtmdet.evaluate(run[0], workers=0).metrics == found.metrics, "its own validation images"
     detector = rtmdet.Detector(last)
-    assert rtmdet.evaluate(detector, dataset, split="train", workers=0).images == 6
+    before = rtmdet.evaluate(detector, dataset, split="train", workers=0)
+    detector.input_size = 96
+    assert before.images == 6
+    assert before.to_dict(interval=False)["input_size"] == [64, 64], "at which it was measured"
 
 
 def test_compare_gives_the_difference_and_a_verdict(run: tuple[TrainedRun, Heard]) -> None:
@@ -120,8 +123,10 @@ def test_transforms_of_albumentations_are_settings(tmp_path: Path, monkeypatch: 
     assert flip == {"name": "VerticalFlip", "parameters": {"p": 0.25}}
     assert (turn["name"], turn["parameters"]["limit"]) == ("Rotate", [-10.0, 10.0])
     ExtraTransforms([(each["name"], each["parameters"]) for each in (flip, turn)])  # which makes them again
-    with pytest.raises(rtmdet.InputError, match=r"augmentation\.extra: expected a number, text, list or dict"):
-        rtmdet.train("data", settings={"augmentation.extra": [albumentations.OneOf(transforms)]})
+    for other in (albumentations.OneOf(transforms), albumentations.Lambda(image=abs, name="abs")):
+        words = f"settings: expected single transforms of albumentations, found {type(other).__name__}: write those"
+        with pytest.raises(rtmdet.InputError, match=words):
+            rtmdet.train("data", settings={"augmentation.extra": [other]})
 
 
 def test_what_cannot_be_used_is_one_clear_error(dataset: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """`rtmdet benchmark`: a row for every file, size and batch, whose parts add up. No speed is judged."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -66,6 +68,15 @@ def test_unusable_options(checkpoint: Path, options: tuple[str, ...], message: s
     result = command("benchmark", checkpoint, *options)
     assert result.returncode == 2
     assert message in result.stderr
+
+
+def test_one_line_where_one_of_several_files_is_refused(checkpoint: Path, tmp_path: Path, command: Command) -> None:
+    (tmp_path / "broken.pth").write_bytes(b"no weights")
+    words = (sys.executable, "-m", "rtmdet.cli.main", "benchmark", checkpoint, checkpoint, tmp_path / "broken.pth")
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_process_that_cannot_open_its_file(tmp_path: Path, command: Command) -> None:

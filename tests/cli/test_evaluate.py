@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -326,13 +327,18 @@ def test_a_wrong_picture_is_refused_before_the_work(words: list[object], tmp_pat
 
 
 def test_a_run_that_was_moved_finds_its_own_data(command: Command, dataset: Path, tmp_path: Path) -> None:
-    """Its converted annotations are in its folder, and it is given as that folder."""
+    """Its converted annotations are in its folder, and it is given as that folder; so are those of a copy."""
     write_yolo_of(dataset, tmp_path / "yolo")
     settings = ["model.size=nano", "data.input_size=64", "train.epochs=1", f"train.output={tmp_path / 'run'}"]
     options = [word for setting in settings for word in ("--set", setting)]
     trained = command("train", "--data", tmp_path / "yolo", "--weights", "none", *options)
     assert trained.returncode == 0, trained.stderr
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    resumed = command("train", "--resume", tmp_path / "copy", "--epochs", 2)
+    assert resumed.returncode == 0, resumed.stderr
     (tmp_path / "run").rename(tmp_path / "moved")
+    copied = command("evaluate", tmp_path / "copy", "--device", "cpu", "--no-interval")
+    assert copied.returncode == 0, copied.stderr
     measured = command("evaluate", tmp_path / "moved", "--device", "cpu", "--no-interval")
     assert measured.returncode == 0, measured.stderr
     (tmp_path / "yolo").rename(tmp_path / "elsewhere")

@@ -1,6 +1,7 @@
 """Detection in windows over large pictures: an object at a seam is found once."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
-from rtmdet.core.tiled_detection import detect_tiled, merge_windows
+from rtmdet.core.tiled_detection import DECIDES, detect_tiled, merge_windows
 from rtmdet.core.tiling import Tiling
 
 SIDE = 100  # of the windows and of the network's input
@@ -145,10 +146,30 @@ def test_merging() -> None:
 
 def test_the_whole_box_takes_the_score_of_a_surer_piece() -> None:
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 7], [0, 0, 10, 4]], np.float32)  # IoU 0.7, 0.4
-    found = Detections(boxes, np.array([0.1, 0.8, 0.9], np.float32), np.zeros(3, np.int64))
+    found = Detections(boxes, np.array([0.5, 0.8, 0.9], np.float32), np.zeros(3, np.int64))
     merged = merge_windows(found, np.array([False, True, True]), EVERYWHERE[:3])
     assert merged.boxes.tolist() == [[0, 0, 10, 10]]
     assert merged.scores.tolist() == pytest.approx([0.8])
+    found = replace(found, scores=np.array([0.3, 0.8, 0.9], np.float32))
+    merged = merge_windows(found, np.array([False, True, True]), EVERYWHERE[:3])
+    assert merged.boxes.tolist() == [[0, 0, 10, 4], [0, 0, 10, 10]], "too weak to decide about the pieces"
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.6])
+def test_what_is_found_does_not_depend_on_where_the_search_begins(threshold: float) -> None:
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 200, (400, 2))
+    boxes = np.hstack([corners, corners + rng.uniform(20, 80, (400, 2))]).astype(np.float32)
+    everything = Detections(boxes, rng.uniform(0, 1, 400).astype(np.float32), rng.integers(0, 2, 400))
+    cut, windows = rng.uniform(size=400) < 0.5, np.tile([0, 0, 300, 300], (400, 1))
+    later = everything.scores > DECIDES * threshold
+    found = [
+        merge_windows(some, *places).above(threshold)
+        for some, *places in ((everything, cut, windows), (everything[later], cut[later], windows[later]))
+    ]
+    assert len(found[0]) > 10
+    np.testing.assert_array_equal(found[0].boxes, found[1].boxes)
+    np.testing.assert_array_equal(found[0].scores, found[1].scores)
 
 
 def test_what_a_window_shows_of_an_object_of_another_class_goes() -> None:

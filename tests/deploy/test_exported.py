@@ -177,6 +177,16 @@ def test_no_box_voting_where_nms_is_in_the_file(folder: Path) -> None:
     assert Detector(folder / "plain.onnx", device="cpu").with_nms(voting).facts.nms == voting
 
 
+def test_nms_in_the_file_leaves_no_boxes_of_more_overlap(folder: Path, images: list[np.ndarray]) -> None:
+    file = Detector(folder / "nms.onnx", device="cpu")
+    words = r"nms\.onnx: NMS in the file drops boxes that overlap by more than 0\.65, so that 0\.9 has no effect"
+    with pytest.raises(InputError, match=words):
+        file(images[0], iou_threshold=0.9)
+    with pytest.raises(InputError, match=words):
+        file.with_nms(NmsSettings(0.9))
+    assert len(file(images[0], iou_threshold=0.3, score=0.1)) <= len(file(images[0], iou_threshold=0.65, score=0.1))
+
+
 @pytest.mark.parametrize("name", ["plain.onnx", "nms.onnx", "plain.xml"])
 def test_threads(folder: Path, images: list[np.ndarray], name: str) -> None:
     file = Detector(folder / name, device="cpu")

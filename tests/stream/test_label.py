@@ -39,7 +39,7 @@ class GrayBackend(BrightBackend):
 def gray() -> Detector:
     made = Detector.__new__(Detector)
     made.path, made.backend = None, GrayBackend()
-    made._set_facts(ModelFacts(CLASSES, (SIDE, SIDE), category_ids=IDS))
+    made.facts = ModelFacts(CLASSES, (SIDE, SIDE), category_ids=IDS)
     return made
 
 

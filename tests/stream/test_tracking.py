@@ -66,7 +66,7 @@ class MovingBackend:
 def detector() -> Detector:
     made = Detector.__new__(Detector)
     made.path, made.backend = None, MovingBackend()
-    made._set_facts(ModelFacts(("a", "b"), SIZE))
+    made.facts = ModelFacts(("a", "b"), SIZE)
     return made
 
 

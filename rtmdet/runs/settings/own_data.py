@@ -40,7 +40,9 @@ MEASURED = (INPUT_SIZE, RESIZE_RANGE, NORM_STATISTICS)  # without trained neck a
 def resumed_configuration(options: RunOptions, folder: Path) -> Config:
     """The configuration of the run in `folder`, with new settings. Raises InputError if it is not to be resumed."""
     check_resumable(options, folder)
-    weights = [] if options.weights is None else [f"{WEIGHTS}={json.dumps(initial_weights(options))}"]
+    weights = (
+        [] if options.weights is None else [f"{WEIGHTS}={json.dumps(initial_weights(options), ensure_ascii=False)}"]
+    )
     return load_run(folder, [*weights, *options.overrides])
 
 
