@@ -1,7 +1,7 @@
-"""What commands share: how one is added, lists of names in an option, pictures that were skipped."""
+"""What commands share: how one is added, names in an option, files to replace, pictures that were skipped."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,6 +21,11 @@ def print_failures(failures: "Sequence[Failure]", *, nothing_done: bool = False)
             warn(str(failure))
     if last is not None:
         raise last.error
+
+
+def has_keys(*keys: str) -> Callable[[object], bool]:
+    """Whether the content of a JSON file has these keys, as an earlier result has, which another one may replace."""
+    return lambda content: isinstance(content, dict) and content.keys() >= {*keys}
 
 
 def as_path(text: str) -> Path:
