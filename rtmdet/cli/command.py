@@ -15,12 +15,10 @@ if TYPE_CHECKING:  # help needs none
 
 def print_failures(failures: "Sequence[Failure]", *, nothing_done: bool = False) -> None:
     """Print each failure on standard error; with `nothing_done` the last one's error is raised instead."""
-    last = failures[-1] if failures and nothing_done else None
-    for failure in failures:
-        if failure is not last:
-            warn(str(failure))
-    if last is not None:
-        raise last.error
+    for failure in failures[:-1] if nothing_done else failures:
+        warn(str(failure))
+    if failures and nothing_done:
+        raise failures[-1].error
 
 
 def has_keys(*keys: str) -> Callable[[object], bool]:
