@@ -10,7 +10,7 @@ from rtmdet.core.backend import Selection
 from rtmdet.core.detections import Detections
 from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import Letterbox
-from rtmdet.deploy.decoded import to_image
+from rtmdet.deploy.exported import to_image
 from rtmdet.detector import Detector
 
 SIDE = 64

@@ -26,7 +26,6 @@ from rtmdet.exporting.verified_export import (
 )
 from rtmdet.measuring.ground_truth import open_ground_truth
 from rtmdet.measuring.measure import Evaluation, Loading, evaluate_detector
-from rtmdet.viz.mistakes import draw_marked
 from rtmdet.weights.download import cache_folder
 
 
@@ -72,7 +71,7 @@ def draw_mistakes(found: Evaluation, out: FilePath, *, most: int = 50) -> list[P
     boxes dark red, objects taken for another class purple, found ones green, at the detector's score thresholds and
     IoU 0.5. Raises InputError.
     """
-    from rtmdet.viz.confusion_matrix import draw_confusion  # not at the top: matplotlib takes half a second
+    from rtmdet.viz.mistakes import draw_confusion, draw_marked  # not at the top: matplotlib takes half a second
 
     folder = user_path(out)
     check_new_folder(folder)

@@ -5,12 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from rtmdet.cli.command import has_keys
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.json_file import check_output, write_json
 from rtmdet.core.paths import user_path
 from rtmdet.data.synthetic import render_scene
-from rtmdet.deploy.open_exported import is_exported
+from rtmdet.deploy.open_weights import is_exported
 from rtmdet.measuring.benchmark import Case, run_benchmark
 
 SCENE = (480, 640)  # (H, W) of the image that is generated where none is given
@@ -20,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print the table; returns 0."""
     if arguments.json is not None:
         files = map(user_path, arguments.weights)
-        check_output(arguments.json, *files, arguments.image, earlier=is_result)
+        check_output(arguments.json, *files, arguments.image, earlier=has_keys("timings"))
     cases = list_cases(arguments.weights, arguments.input, arguments.batch or [1], plain=not arguments.no_plain)
     with TemporaryDirectory() as folder:
         image = arguments.image
@@ -33,11 +34,6 @@ def run(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, asdict(found), indent=1)
         print(f"timings: {arguments.json}")
     return 0
-
-
-def is_result(content: object) -> bool:
-    """Whether this is the JSON of an earlier benchmark, which another one may replace."""
-    return isinstance(content, dict) and "timings" in content
 
 
 def list_cases(weights: list[str], sides: list[int] | None, batches: list[int], *, plain: bool) -> list[Case]:

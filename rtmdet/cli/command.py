@@ -1,7 +1,7 @@
-"""What commands share: how one is added, lists of names in an option, pictures that were skipped."""
+"""What commands share: how one is added, names in an option, files to replace, pictures that were skipped."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,12 +15,15 @@ if TYPE_CHECKING:  # help needs none
 
 def print_failures(failures: "Sequence[Failure]", *, nothing_done: bool = False) -> None:
     """Print each failure on standard error; with `nothing_done` the last one's error is raised instead."""
-    last = failures[-1] if failures and nothing_done else None
-    for failure in failures:
-        if failure is not last:
-            warn(str(failure))
-    if last is not None:
-        raise last.error
+    for failure in failures[:-1] if nothing_done else failures:
+        warn(str(failure))
+    if failures and nothing_done:
+        raise failures[-1].error
+
+
+def has_keys(*keys: str) -> Callable[[object], bool]:
+    """Whether the content of a JSON file has these keys, as an earlier result has, which another one may replace."""
+    return lambda content: isinstance(content, dict) and content.keys() >= {*keys}
 
 
 def as_path(text: str) -> Path:

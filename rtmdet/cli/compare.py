@@ -2,6 +2,7 @@
 
 import argparse
 
+from rtmdet.cli.command import has_keys
 from rtmdet.core.json_file import check_output, write_json
 from rtmdet.core.paths import user_path
 from rtmdet.measuring.compare import compare
@@ -12,7 +13,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         runs = user_path(arguments.run_a), user_path(arguments.run_b)
         given = [run for run in runs if run.is_file()]  # into the folder of a run, it may be written
-        check_output(arguments.json, *given, arguments.annotations, arguments.images, earlier=is_comparison)
+        check_output(arguments.json, *given, arguments.annotations, arguments.images, earlier=has_keys("verdict"))
     found = compare(
         arguments.run_a,
         arguments.run_b,
@@ -29,8 +30,3 @@ def run(arguments: argparse.Namespace) -> int:
         write_json(arguments.json, found.to_dict(), indent=1)
         print(f"numbers: {arguments.json}")
     return 0
-
-
-def is_comparison(content: object) -> bool:
-    """Whether this is the JSON of an earlier comparison, which another one may replace."""
-    return isinstance(content, dict) and "verdict" in content

@@ -3,6 +3,7 @@
 import argparse
 
 from rtmdet.api.detectors import draw_mistakes, evaluate
+from rtmdet.cli.command import has_keys
 from rtmdet.cli.model_options import choose_windows, load_detector
 from rtmdet.core.console import warn
 from rtmdet.core.errors import InputError
@@ -20,11 +21,6 @@ def are_detections(content: object) -> bool:
     """Whether the content of a JSON file is what --out writes."""
     keys = {"image_id", "category_id", "bbox", "score"}
     return isinstance(content, list) and all(isinstance(entry, dict) and keys <= entry.keys() for entry in content)
-
-
-def are_numbers(content: object) -> bool:
-    """Whether the content of a JSON file is what --json writes."""
-    return isinstance(content, dict) and {"metrics", "sha256"} <= content.keys()
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         check_output(arguments.out, data, weights, earlier=are_detections)
     if arguments.json is not None:
-        check_output(arguments.json, data, arguments.images, file, earlier=are_numbers)
+        check_output(arguments.json, data, arguments.images, file, earlier=has_keys("metrics", "sha256"))
     if arguments.mistakes is not None:
         check_new_folder(arguments.mistakes, "--mistakes")
     detector = load_detector(arguments, half=arguments.half)

@@ -18,9 +18,8 @@ from rtmdet.core.detections import DetectedObject
 from rtmdet.core.errors import InputError
 from rtmdet.deploy.views import check_views
 from rtmdet.stream.detecting import CONTINUING, DetectSettings
-from rtmdet.stream.document import DetectedFile
 from rtmdet.stream.frames import Failure, Source
-from rtmdet.stream.infer import OutputSettings, infer
+from rtmdet.stream.infer import DetectedFile, OutputSettings, infer
 from rtmdet.stream.output_paths import drawn_pictures
 from rtmdet.stream.sources import find_sources, with_range
 from rtmdet.stream.tracking import check_tracking

@@ -8,7 +8,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.facts import USUAL_INPUT_SIZE, ModelFacts
 from rtmdet.core.paths import user_path
 from rtmdet.core.wording import shortened, size_text
-from rtmdet.deploy.open_exported import is_exported, open_exported
+from rtmdet.deploy.open_weights import is_exported, open_exported
 from rtmdet.models.zoo import COSTS, WEIGHTS
 
 if TYPE_CHECKING:
@@ -34,11 +34,7 @@ def describe_checkpoint(name: str) -> list[tuple[str, str]]:
     from rtmdet.weights.download import resolve  # these need torch, exported files do not
     from rtmdet.weights.load import read_checkpoint
 
-    return describe_file(read_checkpoint(resolve(name, progress=True)))
-
-
-def describe_file(weights: "LoadedWeights") -> list[tuple[str, str]]:
-    """The contents of a weights file, as pairs of key and text."""
+    weights = read_checkpoint(resolve(name, progress=True))
     count, fault = weights.num_classes, find_fault(weights)
     names = ", ".join(weights.classes or ()) or "without names"
     return [

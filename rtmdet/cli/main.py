@@ -19,7 +19,6 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from types import FrameType
 from typing import TextIO
 
-from rtmdet.cli.missing_packages import missing_package
 from rtmdet.cli.parser import build_parser
 from rtmdet.cli.unknown_words import unknown_command, unknown_options
 from rtmdet.core.errors import InputError, escaped, is_out_of_memory
@@ -28,6 +27,14 @@ from rtmdet.core.whole_file import refused
 from rtmdet.core.wording import messages_for_commands, one_line
 
 REPEATED = 0.1  # seconds until a signal that was discarded is repeated
+PACKAGES = {  # required ones: name in Python -> name for pip
+    **{name: name for name in ("albumentations", "hotcoco", "matplotlib", "numpy", "pycocotools")},
+    **{name: name for name in ("safetensors", "timm", "torch", "torchvision", "tqdm")},
+    "cv2": "opencv-python-headless",
+    "PIL": "pillow",
+    "pytorch_grad_cam": "grad-cam",
+    "yaml": "pyyaml",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,18 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_processes(arguments)
         with messages_for_commands(), _ended_by_signals(), redirect_stdout(output):
             return run_command(arguments)
-    except InputError as error:
-        _print_error(error)
-        return 2
-    except ModuleNotFoundError as error:
-        if (missing := missing_package(error)) is None:
+    except (InputError, MemoryError, RuntimeError, ImportError, BlockingIOError) as error:
+        if (line := _for_user(error)) is None:
             raise
-        _print_error(missing)
-        return 2
-    except (MemoryError, RuntimeError, ImportError, BlockingIOError) as error:
-        if (limit := _limit_of_system(error)) is None:
-            raise
-        _print_error(limit)
+        _print_error(line)
         return 2
     except OSError as error:
         # By its reader, as `head` does. Windows has no error of its own for that.
@@ -218,9 +217,14 @@ def _print_error(error: InputError) -> None:
         sys.stderr.write(f"error: {error}\n")  # at once: the lines of several processes stay apart
 
 
-def _limit_of_system(error: Exception) -> InputError | None:
-    """What to do if there is not enough memory (also for a library), or there are too many threads or processes."""
-    if is_out_of_memory(error):
+def _for_user(error: Exception) -> InputError | None:
+    """The line for an error that a user can do something about; None for others, which are faults of ours."""
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, ModuleNotFoundError) and error.name in PACKAGES:  # as after `pip install --no-deps`
+        name = PACKAGES[error.name]
+        return InputError(f"this command needs the package {name}, which is missing: pip install {name}")
+    if is_out_of_memory(error):  # of ours, or of a library
         remedy = "close other programs, or give smaller batches, inputs or files"
         return InputError(f"not enough memory ({one_line(error)[:200]}): {remedy}")
     if isinstance(error, BlockingIOError) or "start new thread" in str(error):  # of fork, of threading

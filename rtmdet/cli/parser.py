@@ -141,9 +141,8 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     add_shared(parser, "--weights", "--size", "--class-names", "--input", "--device")
     parser.set_defaults(weights=None)  # given, or those of RUN
     truth = parser.add_mutually_exclusive_group()
-    truth.add_argument(
-        "--data", type=as_path, metavar="PATH", help="data set, a folder or file in any known format (see train)"
-    )
+    truth.add_argument("--data", type=as_path, metavar="PATH",
+                       help="data set, a folder or file in any known format (see train)")  # fmt: skip
     truth.add_argument("--annotations", type=as_path, help="COCO JSON with the ground truth")
     parser.add_argument("--images", type=as_path, help="folder of the images (default: found near the labels)")
     add_shared(parser, "--split", "--half")
@@ -155,12 +154,9 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     add_shared(parser, "--tta", "--tile")
     parser.add_argument("--no-interval", action="store_true",
                         help="skip the 95 %% confidence interval of AP (bootstrap over the images)")  # fmt: skip
-    parser.add_argument(
-        "--f1",
-        type=as_path,
-        metavar="PICTURE",
-        help="plot F1 against the score threshold and precision against recall, per class (.png, .pdf, .svg)",
-    )
+    parser.add_argument("--f1", type=as_path, metavar="PICTURE",
+                        help="plot F1 against the score threshold and precision against recall, per class (.png, "
+                        ".pdf, .svg)")  # fmt: skip
     parser.add_argument("--mistakes", type=as_path, metavar="FOLDER",
                         help="count missed objects, false boxes and confused classes at the score thresholds, "
                         "and draw the images with most of them into this new folder")  # fmt: skip
@@ -180,9 +176,8 @@ def _add_compare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--input", type=int, help="side of the square input in pixels (default: each run's own)")
     parser.add_argument("--batch", type=int, default=8, help="batch size (default 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default 2)")
-    parser.add_argument(
-        "--backend", choices=EVALUATION_BACKENDS, help="library that computes the metrics (default pycocotools)"
-    )
+    parser.add_argument("--backend", choices=EVALUATION_BACKENDS,
+                        help="library that computes the metrics (default pycocotools)")  # fmt: skip
     parser.add_argument("--json", type=as_path, help="write all numbers, the difference and the verdict")
     add_shared(parser, "--device")
 
@@ -205,9 +200,8 @@ def _add_infer(commands: argparse._SubParsersAction) -> None:
                         help="print one line of JSON per image to standard output as soon as it is known, instead of "
                         "pictures and detections.json")  # fmt: skip
     add_shared(parser, "--hide-labels")
-    parser.add_argument(
-        "--no-pictures", action="store_true", help="draw nothing; detections.json and --save are written"
-    )
+    parser.add_argument("--no-pictures", action="store_true",
+                        help="draw nothing; detections.json and --save are written")  # fmt: skip
     parser.add_argument("--save", nargs="+", action="extend", choices=SAVE_FORMATS, default=[], metavar="FORMAT",
                         help=f"also write the detections as {', '.join(SAVE_FORMATS)} (several: after the PATHs)"
                         )  # fmt: skip
@@ -238,9 +232,8 @@ def _add_label(commands: argparse._SubParsersAction) -> None:
 def _add_export(commands: argparse._SubParsersAction) -> None:
     text = "Write a detector as a file for other programs, and compare it with the network on real images."
     parser = new_command(commands, "export", text)
-    parser.add_argument(
-        "weights", metavar="WEIGHTS", help="checkpoint, published name, or folder of a run (last.pth)"
-    )
+    parser.add_argument("weights", metavar="WEIGHTS",
+                        help="checkpoint, published name, or folder of a run (last.pth)")  # fmt: skip
     parser.add_argument("--format", nargs="+", action="extend", choices=EXPORT_FORMATS,
                         help="one or several formats (default onnx)")  # fmt: skip
     parser.add_argument("--out", type=as_path, help="folder for the files (default: that of the weights; "
@@ -323,7 +316,6 @@ def _add_plot(commands: argparse._SubParsersAction) -> None:
 
 def _add_info(commands: argparse._SubParsersAction) -> None:
     parser = new_command(commands, "info", "Print what a weights file holds, or a table of the model sizes.")
-    parser.add_argument(
-        "weights", nargs="?", metavar="WEIGHTS", help="checkpoint, folder of a run (its last.pth) or published name"
-    )
+    parser.add_argument("weights", nargs="?", metavar="WEIGHTS",
+                        help="checkpoint, folder of a run (its last.pth) or published name")  # fmt: skip
     parser.add_argument("--input", type=int, help="side of the square input of the table (default 640)")

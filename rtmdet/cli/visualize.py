@@ -59,11 +59,13 @@ def run(arguments: argparse.Namespace) -> int:
     for photo in photos:
         try:
             for layer, picture in draw(detector, photo, score=score, labels=not arguments.hide_labels).items():
-                path = arguments.out / f"{photo.stem}_{layer}_{storable_name('_'.join([method, *chosen]))}.png"
+                wanted = arguments.out / f"{photo.stem}_{layer}_{storable_name('_'.join([method, *chosen]))}.png"
                 origin = f"{photo.resolve()} {detector.path} {arguments.class_names} {arguments.classes} {chosen}"
                 if layer == "mean":
                     origin += f" {arguments.layers}"
-                print(save(picture, path, origin))
+                path = free_path(wanted, Path(origin), set())  # one of the same origin is replaced, no other
+                save_image(path, picture, source=Path(origin))
+                print(path)
         except InputError as error:
             known = len(photos) == 1 or str(photo) in str(error)
             failures.append(Failure(error if known else InputError(f"{photo}: {error}")))
@@ -88,13 +90,6 @@ def chosen_options(given: argparse.Namespace) -> list[str]:
             text = ",".join(value)[:MOST_LETTERS] if isinstance(value, list) else value
             words.append(name if value is True else f"{name}_{text}")
     return words
-
-
-def save(picture: np.ndarray, path: Path, origin: str) -> Path:
-    """Write a picture and return its path: it replaces one of the same origin, but no other."""
-    free = free_path(path, Path(origin), set())
-    save_image(free, picture, source=Path(origin))
-    return free
 
 
 def check_options(given: argparse.Namespace) -> None:

@@ -55,7 +55,6 @@ class RecordedNetwork:
             return DenseOutputs(tuple(level.clone() for level in logits), tuple(level.clone() for level in distances))
 
     def _record(self, images: Tensor) -> _Recorded:
-        """Record the pass over images of this shape."""
         own = torch.empty(images.shape, dtype=torch.uint8, device=self.model.mean.device)
         own.copy_(images)
         while len(self._recorded) >= MOST_SHAPES:

@@ -47,7 +47,7 @@ def check_formats(formats: Sequence[str], *, plain: bool) -> None:
             f"{others[0]} holds the weights alone, without NMS and of all sizes: leave these options out, or export "
             "it by itself"
         )
-    if set(formats) & {"onnx", "openvino"}:
+    if set(formats) & set(RUNS_ALONE):
         from rtmdet.deploy import onnx_file  # noqa: F401  # first: its extra has all packages
     if "onnx" in formats:
         from rtmdet.deploy import onnx_backend  # noqa: F401  # to compare the file

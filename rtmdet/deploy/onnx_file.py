@@ -11,6 +11,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,14 +108,11 @@ def finish_onnx(graph: onnx.ModelProto, facts: ExportFacts, path: Path) -> None:
 
 def _drop_origins(proto: onnx.ModelProto) -> None:
     """Remove what torch notes at each part of a graph: its place in source files, with this machine's paths."""
-    for owner in (proto.graph, *proto.functions):
-        del owner.metadata_props[:]
-        for node in owner.node:
-            del node.metadata_props[:]
-        for value in owner.value_info:
-            del value.metadata_props[:]
     graph = proto.graph
-    for part in (*graph.input, *graph.output, *graph.initializer):
+    parts: list[Any] = [*graph.input, *graph.output, *graph.initializer]
+    for owner in (graph, *proto.functions):
+        parts += [owner, *owner.node, *owner.value_info]
+    for part in parts:
         del part.metadata_props[:]
 
 
@@ -142,9 +140,10 @@ def _append_nms(proto: onnx.ModelProto, nms: NmsFacts) -> None:
         "nms_image_and_prior": np.array([0, 2], np.int64),
     }
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
-    for node in graph.node:  # the names of the outputs go to what is left
-        node.output[:] = [{"boxes": "all_boxes", "scores": "all_scores"}.get(name, name) for name in node.output]
-        node.input[:] = [{"boxes": "all_boxes", "scores": "all_scores"}.get(name, name) for name in node.input]
+    renamed = {"boxes": "all_boxes", "scores": "all_scores"}  # the names of the outputs go to what is left
+    for node in graph.node:
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+        node.input[:] = [renamed.get(name, name) for name in node.input]
     node = helper.make_node
     graph.node.extend([
         node("Transpose", ["all_scores"], ["class_scores"], perm=[0, 2, 1]),  # (B, K, P)

@@ -1,5 +1,7 @@
 """The network in torch, on any device; every H and W that is a multiple of 32, and every number of images."""
 
+import functools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +22,6 @@ from rtmdet.core.structures import DenseOutputs
 from rtmdet.core.wording import shortened
 from rtmdet.core.wrappers import unwrap
 from rtmdet.deploy.cuda_graph import RecordedNetwork
-from rtmdet.deploy.forks import use_one_thread_in_forks
 from rtmdet.deploy.side_by_side import forward_side_by_side
 from rtmdet.models.backbone import CSPNeXt
 from rtmdet.models.evaluation_mode import EvaluationMode
@@ -61,6 +62,16 @@ class TorchBackend:
         """The detections in each of B images, in original pixels by falling score."""
         with torch.inference_mode():
             return postprocess(outputs, selection, input_size=input_size, letterboxes=letterboxes)
+
+
+@functools.cache
+def use_one_thread_in_forks() -> None:
+    """From now on, torch calculates in one thread in every process that is forked from this one, as by gunicorn.
+
+    The threads of OpenMP do not survive a fork, and the child would wait for them forever.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=functools.partial(torch.set_num_threads, 1))
 
 
 def move_model(model: nn.Module, device: torch.device) -> TorchBackend:

@@ -16,7 +16,7 @@ from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.letterbox import Letterbox, letterbox
 from rtmdet.core.strides import STRIDES
-from rtmdet.deploy.decoded import suppress
+from rtmdet.deploy.exported import suppress
 
 SCALES = (0.75, 1.0, 1.25)  # of the input size
 

@@ -18,10 +18,9 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.paths import FilePath, user_path
 from rtmdet.core.structures import ImageMeta
 from rtmdet.core.whole_file import write_whole
-from rtmdet.evaluation.hotcoco import evaluate_with_hotcoco
+from rtmdet.evaluation.backends import BACKENDS
 from rtmdet.evaluation.matches import COCO_IOUS, COCO_MOST, ClassMatches, match_detections
 from rtmdet.evaluation.mistakes import Mistakes, find_mistakes
-from rtmdet.evaluation.pycocotools import evaluate_with_pycocotools
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE, ScoreCurve, score_curve
 
 WIDTHS = (6, 6, 8, 10, 10, 7)  # of the table's columns from AP on
@@ -274,6 +273,3 @@ def _as_rows(found: Detections) -> np.ndarray:
     corners = found.boxes.astype(np.float64)  # (D, 4)
     sizes = corners[:, 2:] - corners[:, :2]
     return np.column_stack([corners[:, :2], sizes, found.scores.astype(np.float64), found.labels])
-
-
-BACKENDS = {"pycocotools": evaluate_with_pycocotools, "hotcoco": evaluate_with_hotcoco}

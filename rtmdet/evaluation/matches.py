@@ -32,14 +32,6 @@ class ClassMatches:
     objects: np.ndarray  # (I,) int64 objects of each image, without crowds
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Measured:
-    """The result of a backend. Classes are in the order of rising category ids, as in COCO."""
-
-    numbers: tuple[float, ...]  # COCO's 12
-    precision: np.ndarray  # (T, recall, K, area, detections per image)
-
-
 class _Objects(NamedTuple):
     """The objects of all classes by group, a class in an image; those that do not count are last in it."""
 

@@ -212,16 +212,15 @@ def record(job: ExportJob, files: Sequence[ExportedFile]) -> None:
     """Add the results to those of earlier exports of the same name, in `<stem>.check.json`."""
     weights, earlier = str(job.network.path and job.network.path.resolve()), _earlier_results(job.stem)
     for file in files:
-        row = asdict(file.agreement)
-        row |= {
+        earlier.pop(unverified(file.path).name, None)  # it has been replaced
+        earlier[file.path.name] = {
+            **asdict(file.agreement),
             "format": file.format,
             "verified": file.verified,
             "faults": list(file.faults),
             "compared_on": job.images.name,
             "weights": weights,
+            **({"note": file.note} if file.note else {}),
+            "ap": None if file.ap is None else dict(zip(("torch", "file"), file.ap, strict=True)),
         }
-        row |= {"note": file.note} if file.note else {}
-        row |= {"ap": None if file.ap is None else dict(zip(("torch", "file"), file.ap, strict=True))}
-        earlier.pop(unverified(file.path).name, None)  # it has been replaced
-        earlier[file.path.name] = row
     write_json(_results_path(job.stem), {"weights": weights, "version": __version__, "files": earlier}, indent=1)

@@ -17,7 +17,7 @@ import numpy as np
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.processes import environment_variable, peak_memory
-from rtmdet.deploy.open_exported import is_exported
+from rtmdet.deploy.open_weights import is_exported
 from rtmdet.detector import Detector
 from rtmdet.images.reading import read_image
 

@@ -45,7 +45,6 @@ class ImageAddress:
         return Path(storable_name(name) if name else "image")
 
     def count(self) -> int:
-        """One picture."""
         return 1
 
     def frames(self) -> Iterator[Frame]:

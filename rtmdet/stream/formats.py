@@ -1,4 +1,4 @@
-"""The detections in the formats of other programs, written image by image.
+"""The detections in the formats of other programs, and a table of the tracks, written image by image.
 
 `open_formats` writes what was found, below one folder: coco/results.json with coco/images.json, detections.csv,
 yolo/labels, voc/Annotations, labelme, cvat.xml, mot. `open_label_set` writes one format as a data set of its own.
@@ -9,21 +9,69 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from rtmdet.core.detections import Detection, Detections
 from rtmdet.core.whole_file import write_whole
-from rtmdet.data.coco.file import CocoCategory, CocoFile
+from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, CocoFile, CocoImage, box_annotation
 from rtmdet.data.formats.cvat import CVAT_END, cvat_begin, cvat_image
 from rtmdet.data.formats.labelme import labelme_document
 from rtmdet.data.formats.voc import voc_document
 from rtmdet.data.formats.yolo import yolo_line
+from rtmdet.stream.detecting import Result
+from rtmdet.stream.frames import Frame
 from rtmdet.stream.growing_file import GrowingFile, ListFile
-from rtmdet.stream.label_files import LabeledResult, LabelFiles, write_text
-from rtmdet.stream.track_files import MotFiles
+from rtmdet.stream.output_paths import OutputPaths
 
 COLUMNS = ("file", "frame", "seconds", "class_name", "score", "x1", "y1", "x2", "y2", "id")
+TRACK_COLUMNS = (
+    "file", "id", "class_name", "first_frame", "last_frame", "first_seconds", "last_seconds", "frames", "mean_score",
+)  # fmt: skip
+# Format -> where photos belong in a data set of it.
+PHOTO_FOLDERS = {"labelme": ".", "cvat": "images", "yolo": "images", "voc": "JPEGImages", "coco": "images"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabeledResult:
+    """What was found in one picture."""
+
+    frame: Frame
+    found: Detections
+    stem: Path  # of its label files
+    file_name: str  # of the image, see OutputPaths; for a frame that of its label file, as .jpg
+
+    def image(self, number: int) -> CocoImage:
+        """The picture with its number."""
+        height, width = self.found.image_size or (0, 0)
+        return CocoImage(id=number, file_name=self.file_name, width=width, height=height)
+
+    def annotations(self) -> list[CocoAnnotation]:
+        """Its objects; category ids are the class numbers from 0."""
+        return [
+            box_annotation(number, 0, found.label, box=found.box) for number, found in enumerate(self.found, start=1)
+        ]
+
+
+def labeled_result(result: Result, target: OutputPaths) -> LabeledResult:
+    """A result under the names of its target."""
+    frame, stem = result.frame, target.of_frame(result.frame)
+    name = target.file_name if frame.index is None else f"{stem.as_posix()}.jpg"
+    return LabeledResult(frame, result.found, stem, name)
+
+
+class LabelFiles(ABC):
+    """The files of one format."""
+
+    @abstractmethod
+    def add(self, labeled: LabeledResult) -> None:
+        """Write one picture. Raises InputError."""
+
+    def close(self) -> None:  # noqa: B027 - formats with a file per picture have nothing to complete
+        """Complete the files. Raises InputError."""
 
 
 def open_formats(
@@ -40,10 +88,6 @@ def open_formats(
         "mot": lambda: MotFiles(folder / "mot"),
     }
     return [kinds[name]() for name in dict.fromkeys(formats)]
-
-
-# Format -> where photos belong in a data set of it.
-PHOTO_FOLDERS = {"labelme": ".", "cvat": "images", "yolo": "images", "voc": "JPEGImages", "coco": "images"}
 
 
 def open_label_set(format: str, folder: Path, classes: Sequence[str], category_ids: Sequence[int]) -> LabelFiles:
@@ -74,7 +118,6 @@ class CocoFiles(LabelFiles):
         self._ids = itertools.count(1)
 
     def add(self, labeled: LabeledResult) -> None:
-        """Append the picture and its detections."""
         number = next(self._ids)
         self._images.add(labeled.image(number))
         self._results.append("")  # the file appears even if no detection follows
@@ -82,7 +125,6 @@ class CocoFiles(LabelFiles):
             self._results.add(row)
 
     def close(self) -> None:
-        """Complete both files."""
         self._images.close()
         self._results.close()
 
@@ -95,7 +137,6 @@ class CocoLabels(LabelFiles):
         self._file = CocoFile(images=[], annotations=[], categories=_categories(classes, category_ids))
 
     def add(self, labeled: LabeledResult) -> None:
-        """Add a picture."""
         number = len(self._file["images"]) + 1
         self._file["images"].append(labeled.image(number))
         for entry in labeled.annotations():
@@ -113,19 +154,17 @@ class CsvTable(GrowingFile, LabelFiles):
     """A row per object, with COLUMNS."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, ",".join(COLUMNS) + "\n")
+        super().__init__(path, csv_text([COLUMNS]))
 
     def add(self, labeled: LabeledResult) -> None:
-        """Append the rows of a picture."""
         frame = labeled.frame
         seconds = "" if frame.seconds is None else f"{frame.seconds:.3f}"
         origin = (frame.source.name, "" if frame.index is None else frame.index, seconds)
-        rows = io.StringIO()
-        writer = csv.writer(rows, lineterminator="\n")
-        for found in labeled.found:
-            box = (f"{side:.2f}" for side in found.box)
-            writer.writerow([*origin, found.name, f"{found.score:.5f}", *box, found.id])  # None is written as nothing
-        self.append(rows.getvalue())
+        rows = [
+            [*origin, found.name, f"{found.score:.5f}", *(f"{side:.2f}" for side in found.box), found.id]
+            for found in labeled.found
+        ]
+        self.append(csv_text(rows))
 
 
 class CvatTask(GrowingFile, LabelFiles):
@@ -137,7 +176,6 @@ class CvatTask(GrowingFile, LabelFiles):
         self._ids = itertools.count(1)
 
     def add(self, labeled: LabeledResult) -> None:
-        """Append a picture."""
         self.append(cvat_image(labeled.image(next(self._ids)), labeled.annotations(), self._names))
 
 
@@ -148,7 +186,6 @@ class YoloLabels(LabelFiles):
         self._folder, self._classes, self._begun = folder, classes, False
 
     def add(self, labeled: LabeledResult) -> None:
-        """Write the file of a picture."""
         if not self._begun:
             write_text(self._folder / "classes.txt", "".join(f"{name}\n" for name in self._classes))
             self._begun = True
@@ -164,7 +201,6 @@ class VocLabels(LabelFiles):
         self._folder, self._names = folder / "Annotations", dict(enumerate(classes))
 
     def add(self, labeled: LabeledResult) -> None:
-        """Write the file of a picture."""
         document = voc_document(labeled.image(1), labeled.annotations(), self._names)
         write_whole(self._folder / f"{labeled.stem}.xml", document)
 
@@ -176,7 +212,6 @@ class LabelmeLabels(LabelFiles):
         self._folder, self._names = folder, dict(enumerate(classes))
 
     def add(self, labeled: LabeledResult) -> None:
-        """Write the file of a picture."""
         path = self._folder / f"{labeled.stem}.json"
         photo = Path(labeled.frame.source.name)
         image_path = labeled.file_name
@@ -185,3 +220,91 @@ class LabelmeLabels(LabelFiles):
                 image_path = Path(os.path.relpath(photo, path.parent)).as_posix()
         document = labelme_document(labeled.image(1), labeled.annotations(), self._names, image_path)
         write_text(path, json.dumps(document, indent=1))
+
+
+@dataclass(slots=True)
+class _Track:
+    """One object so far."""
+
+    name: str  # of its class
+    first: tuple[int, float]  # number of the frame, seconds; the frame itself would hold its pixels
+    last: tuple[int, float]
+    frames: int = 0  # in which it was found
+    scores: float = 0.0  # their sum
+
+    def row(self) -> list[object]:
+        numbers, seconds = zip(self.first, self.last, strict=True)
+        mean = f"{self.scores / self.frames:.5f}"
+        return [self.name, *numbers, *(f"{value:.3f}" for value in seconds), self.frames, mean]
+
+
+class TracksTable(LabelFiles):
+    """tracks.csv: a row per track with TRACK_COLUMNS, by video and then by id, written when all is known."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "tracks.csv"
+        self._tracks: dict[str, dict[int, _Track]] = {}  # of each video, by id
+
+    def add(self, labeled: LabeledResult) -> None:
+        """Count the objects of a frame."""
+        tracks = self._tracks.setdefault(labeled.frame.source.name, {})
+        now = labeled.frame.index or 0, labeled.frame.seconds or 0.0
+        for found in labeled.found:
+            if found.id is not None:
+                track = tracks.setdefault(found.id, _Track(found.name, now, now))
+                track.last = now
+                track.frames += 1
+                track.scores += found.score
+
+    def close(self) -> None:
+        """Write the table, if there was a frame. Raises InputError."""
+        if self._tracks:
+            write_text(self._path, csv_text([TRACK_COLUMNS, *self._rows()]))
+
+    def _rows(self) -> Iterator[list[object]]:
+        for file, tracks in self._tracks.items():
+            for number, track in sorted(tracks.items()):
+                yield [file, number, *track.row()]
+
+
+class MotFiles(LabelFiles):
+    """NAME.txt per video, in the format of the MOT Challenge's results.
+
+    A row is frame, id, left, top, width, height, score, -1, -1, -1; frames count from 1. Objects without an id have
+    none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._name: Path | None = None
+        self._file: GrowingFile | None = None
+
+    def add(self, labeled: LabeledResult) -> None:
+        """Append the rows of a frame. The frames of a video come one after the other."""
+        name = labeled.stem.parent
+        if self._file is None or name != self._name:
+            self.close()
+            self._name, self._file = name, GrowingFile(self._folder / f"{name}.txt")
+        self._file.append("".join(_mot_row(labeled.frame, found) for found in labeled.found if found.id is not None))
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _mot_row(frame: Frame, found: Detection) -> str:
+    left, top, right, bottom = found.box
+    box = ",".join(f"{side:.2f}" for side in (left, top, right - left, bottom - top))
+    return f"{(frame.index or 0) + 1},{found.id},{box},{found.score:.5f},-1,-1,-1\n"
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Lines of a CSV file; None is written as nothing."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file, creating its folder. Raises InputError."""
+    write_whole(path, text.encode(errors="backslashreplace"))

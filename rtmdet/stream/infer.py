@@ -1,23 +1,28 @@
-"""A whole run of detection: sources in, pictures and files out, one outcome per picture while it runs."""
+"""A whole run of detection: sources in, pictures and files out, one outcome per picture while it runs.
 
+detections.json has the settings of the run, then `images`, an entry for each one that could be read.
+docs/detections.md explains it to users. Fields may be added; existing ones keep their names and meaning.
+"""
+
+import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NotRequired
 
 import numpy as np
 
+from rtmdet.core.detections import DetectedImage
 from rtmdet.core.draw import save_image
 from rtmdet.core.errors import InputError
 from rtmdet.core.picture_source import source_mark
 from rtmdet.core.threads import in_order
 from rtmdet.detector import Detector
 from rtmdet.stream.detecting import DetectSettings, Result, detect_frames, room_of
-from rtmdet.stream.document import DetectedFile, open_document
-from rtmdet.stream.formats import open_formats
+from rtmdet.stream.formats import LabelFiles, TracksTable, labeled_result, open_formats
 from rtmdet.stream.frames import Failure, Frame, Source
 from rtmdet.stream.growing_file import ListFile
-from rtmdet.stream.label_files import LabelFiles, labeled_result
 from rtmdet.stream.output_paths import (
     DOCUMENT,
     OutputPaths,
@@ -27,7 +32,6 @@ from rtmdet.stream.output_paths import (
     crop_folders,
     save_crops,
 )
-from rtmdet.stream.track_files import TracksTable
 from rtmdet.stream.tracking import check_tracking, follow
 from rtmdet.stream.video import DEFAULT_RATE, VideoWriter, load_pyav
 
@@ -45,6 +49,14 @@ class OutputSettings:
     document: bool = True  # detections.json
     crops: bool = False  # each object as a picture of its own
     formats: Sequence[str] = ()  # of other programs: coco, csv, yolo, voc, labelme, cvat, mot
+
+
+class DetectedFile(DetectedImage):
+    """An image, or a frame of a video, and the picture or video with its detections."""
+
+    picture: NotRequired[str]  # relative to the folder of detections.json; absent if none was drawn
+    frame: NotRequired[int]  # of a video, from 0
+    seconds: NotRequired[float]  # since the beginning of the video
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,13 +90,21 @@ def infer(
         formats = open_formats(output.formats, output.folder, detector.classes, detector.category_ids)
         document = None
         if output.document:
-            path, size, thresholds = output.folder / DOCUMENT, detector.input_size, settings.thresholds
-            document = open_document(path, weights=weights, input_size=size, thresholds=thresholds)
+            document = _open_document(output.folder / DOCUMENT, detector, settings, weights)
             if settings.tracked:
                 formats.append(TracksTable(output.folder))
         by_source = dict(zip(sources, targets, strict=True))
         writer = _Writer(output, by_source, document, formats, stack.pop_all(), crop_folders(detector.classes))
     return _outcomes(detector, sources, settings, writer)
+
+
+def _open_document(path: Path, detector: Detector, settings: DetectSettings, weights: str) -> ListFile:
+    """detections.json with the settings of the run and no image yet."""
+    height, width = detector.input_size
+    sides = {"width": width, "height": height}
+    head = {"weights": weights, "input": sides, "score_thresholds": dict(settings.thresholds)}
+    before = json.dumps(head, indent=1).removesuffix("\n}") + ',\n "images": ['
+    return ListFile(path, before=before, after="]}", indent=1)
 
 
 def _outcomes(
@@ -111,33 +131,25 @@ class _Drawn:
     picture: np.ndarray | None = None  # for a video, whose frames are written in order
 
 
+@dataclass(slots=True, eq=False)
 class _Writer:
     """Writes the results: `draw` in any order and thread, `append` one after the other."""
 
-    def __init__(
-        self,
-        output: OutputSettings,
-        targets: dict[Source, OutputPaths],
-        document: ListFile | None,
-        formats: Sequence[LabelFiles],
-        claim: ExitStack,
-        crop_folders: Mapping[str, Path],
-    ) -> None:
-        self._output = output
-        self._targets = targets
-        self._document = document
-        self._formats = formats
-        self._claim = claim  # of the folder
-        self._crop_folders = crop_folders  # of each class
-        self._video: VideoWriter | None = None
-        self._filmed: Source | None = None  # the source of the open or broken video
+    output: OutputSettings
+    targets: Mapping[Source, OutputPaths]
+    document: ListFile | None
+    formats: Sequence[LabelFiles]
+    claim: ExitStack  # of the folder
+    crop_folders: Mapping[str, Path]  # of each class
+    video: VideoWriter | None = field(default=None, init=False)
+    filmed: Source | None = field(default=None, init=False)  # the source of the open or broken video
 
     def draw(self, result: Result | Failure) -> _Drawn | Failure:
         """Draw and save the picture and the crops of one result."""
         if isinstance(result, Failure):
             return result
-        entry, target, frame = self._entry(result), self._targets[result.frame.source], result.frame
-        picture = result.found.draw(labels=self._output.labels) if self._output.pictures else None
+        entry, target, frame = self._entry(result), self.targets[result.frame.source], result.frame
+        picture = result.found.draw(labels=self.output.labels) if self.output.pictures else None
         failure = None
         try:
             if picture is not None and not frame.source.moving:
@@ -147,9 +159,9 @@ class _Writer:
             entry.pop("picture", None)
             failure = Failure(error, partial=True)
         try:
-            if self._output.crops:
-                objects = [(self._crop_folders[found.name], found.box) for found in result.found]
-                save_crops(self._output.folder / "crops", target.of_frame(frame), result.pixels, objects)
+            if self.output.crops:
+                objects = [(self.crop_folders[found.name], found.box) for found in result.found]
+                save_crops(self.output.folder / "crops", target.of_frame(frame), result.pixels, objects)
         except InputError as error:
             failure = failure or Failure(error, partial=True)
         return _Drawn(result, Outcome(entry, failure), picture if frame.source.moving else None)
@@ -158,49 +170,48 @@ class _Writer:
         """Add one result to the files that have all of them."""
         if isinstance(drawn, Failure):
             return Outcome(None, drawn)
-        if self._document is not None:
-            self._document.add(drawn.outcome.entry)
-        if self._formats:
-            labeled = labeled_result(drawn.result, self._targets[drawn.result.frame.source])
-            for files in self._formats:
+        if self.document is not None:
+            self.document.add(drawn.outcome.entry)
+        if self.formats:
+            labeled = labeled_result(drawn.result, self.targets[drawn.result.frame.source])
+            for files in self.formats:
                 files.add(labeled)
         if drawn.picture is None:
             return drawn.outcome
         try:
             self._film(drawn.result.frame, drawn.picture)
         except InputError as error:  # said once: its other frames are not tried
-            self._video = None
+            self.video = None
             return Outcome(drawn.outcome.entry, Failure(error, partial=True))
         return drawn.outcome
 
     def _film(self, frame: Frame, picture: np.ndarray) -> None:
-        """Append a drawn frame to the video of its source."""
-        if frame.source != self._filmed:
+        if frame.source != self.filmed:
             self._end_video()
-            self._filmed = frame.source
-            path, mark = self._targets[frame.source].picture, source_mark(Path(frame.source.name))
+            self.filmed = frame.source
+            path, mark = self.targets[frame.source].picture, source_mark(Path(frame.source.name))
             size = picture.shape[0], picture.shape[1]
-            self._video = VideoWriter(path, size, frame.rate or DEFAULT_RATE, comment=mark)
-        if self._video is not None:
-            self._video.add(picture, frame.seconds or 0.0)
+            self.video = VideoWriter(path, size, frame.rate or DEFAULT_RATE, comment=mark)
+        if self.video is not None:
+            self.video.add(picture, frame.seconds or 0.0)
 
     def _end_video(self) -> None:
-        video, self._video = self._video, None
+        video, self.video = self.video, None
         if video is not None:
             video.close()
 
     def close(self) -> None:
         """Complete the files."""
         with ExitStack() as stack:  # all of them, even if one fails
-            stack.callback(self._claim.close)  # the last
-            for files in (self._document, *self._formats):
+            stack.callback(self.claim.close)  # the last
+            for files in (self.document, *self.formats):
                 if files is not None:
                     stack.callback(files.close)
             stack.callback(self._end_video)
 
     def _entry(self, result: Result) -> DetectedFile:
         image, frame = result.found.to_dict(), result.frame
-        picture = self._targets[frame.source].picture.relative_to(self._output.folder)
+        picture = self.targets[frame.source].picture.relative_to(self.output.folder)
         entry = DetectedFile(
             file=frame.source.name,
             picture=picture.as_posix(),
@@ -208,7 +219,7 @@ class _Writer:
             height=image["height"],
             objects=image["objects"],
         )
-        if not self._output.pictures:
+        if not self.output.pictures:
             del entry["picture"]
         if frame.index is not None:
             entry["frame"] = frame.index

@@ -1,6 +1,6 @@
 """The photos to label next as a data set, with what the detector finds as their first labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -13,9 +13,8 @@ from rtmdet.core.paths import FilePath, check_new_folder, path_or_none, storable
 from rtmdet.core.whole_file import read_whole, unwritable, write_whole
 from rtmdet.detector import Detector, Score
 from rtmdet.images.reading import read_image
-from rtmdet.stream.formats import PHOTO_FOLDERS, open_label_set
+from rtmdet.stream.formats import PHOTO_FOLDERS, LabeledResult, csv_text, open_label_set, write_text
 from rtmdet.stream.frames import Failure, Frame
-from rtmdet.stream.label_files import LabeledResult, write_table
 from rtmdet.stream.ranking import RankedPhoto, Ranking, check_photos, choose, labeled_photos, rank_photos
 from rtmdet.stream.sources import ImageFile, find_sources, with_range
 
@@ -93,7 +92,11 @@ def label(
     words = photos if isinstance(photos, Sequence) and not isinstance(photos, str) else [photos]
     detector = detector if isinstance(detector, Detector) else Detector(detector)
     folder, labeled_data = user_path(out), path_or_none(skip)
-    _check(format, limit, folder)
+    if format not in PHOTO_FOLDERS:
+        raise InputError(f"--format {format}: expected {', '.join(PHOTO_FOLDERS)}")
+    if limit < 1:
+        raise InputError(f"--limit {limit}: expected at least 1")
+    check_new_folder(folder)
     labeled = [] if labeled_data is None else labeled_photos(labeled_data)
     found = with_range(find_sources([str(word) for word in words], recursive=recursive), detector.value_range)
     say(*found.remarks)
@@ -104,20 +107,10 @@ def label(
         raise InputError(f"{words[0]}: all {len(ranking.photos)} photos are in {skip} already: give others")
     try:
         written = _write(detector, chosen, format, folder)
-        _write_ranking(
-            folder / RANKING, ranking, {labeled.photo.path: labeled.copy.name for labeled in written}, copies
-        )
+        _write_ranking(folder / RANKING, ranking, written, copies)
     except OSError as error:
         raise unwritable(Path(error.filename or folder), error) from error
     return NextLabels(folder, written, ranking, copies)
-
-
-def _check(format: str, limit: int, out: Path) -> None:
-    if format not in PHOTO_FOLDERS:
-        raise InputError(f"--format {format}: expected {', '.join(PHOTO_FOLDERS)}")
-    if limit < 1:
-        raise InputError(f"--limit {limit}: expected at least 1")
-    check_new_folder(out)
 
 
 def _write(detector: Detector, photos: Sequence[RankedPhoto], format: str, out: Path) -> list[LabeledPhoto]:
@@ -136,10 +129,12 @@ def _write(detector: Detector, photos: Sequence[RankedPhoto], format: str, out: 
     return written
 
 
-def _write_ranking(path: Path, ranking: Ranking, copied: dict[Path, str], remarks: dict[Path, str]) -> None:
+def _write_ranking(
+    path: Path, ranking: Ranking, written: Sequence[LabeledPhoto], remarks: Mapping[Path, str]
+) -> None:
     """A row per photo, with COLUMNS."""
-    rows = []
+    rows, copied = [], {labeled.photo.path: labeled.copy.name for labeled in written}
     for rank, photo in enumerate(ranking.photos, start=1):
         name, remark = copied.get(photo.path, ""), remarks.get(photo.path, "")
         rows.append([rank, photo.path, f"{photo.unsure:.5f}", len(photo.shown), name, remark])
-    write_table(path, COLUMNS, rows)
+    write_text(path, csv_text([COLUMNS, *rows]))

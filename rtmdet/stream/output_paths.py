@@ -27,9 +27,8 @@ class OutputPaths:
     """Where the results of a source go."""
 
     picture: Path  # its drawn picture or video
-    file_name: (
-        str  # of a picture in label files: its relative path, with the number of the stem where several have it
-    )
+    # of a picture in label files: its relative path, with the number of the stem where several have it
+    file_name: str
     stem: Path  # name of its other files, relative to the output folder, without suffix: no other source has it
 
     def of_frame(self, frame: Frame) -> Path:

@@ -1,10 +1,18 @@
-"""From the words of a command to sources: image files, folders, glob patterns, addresses, videos and cameras."""
+"""From the words of a command to sources: image files, folders, glob patterns, addresses, videos and cameras.
+
+Cameras of this machine, by number, are read with OpenCV.
+"""
 
 import glob
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
+
+import cv2
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.files import files_below, sorted_paths, spread
@@ -13,7 +21,6 @@ from rtmdet.core.pictures import ValueRange
 from rtmdet.images.depth import LOOKED_AT, depth_remarks
 from rtmdet.images.reading import HEIC_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES, read_image_bytes
 from rtmdet.stream.addresses import ImageAddress
-from rtmdet.stream.camera import Camera
 from rtmdet.stream.frames import Frame, Source, encoded_frame
 from rtmdet.stream.video import STREAM_SCHEMES, Video, is_video, load_pyav
 
@@ -30,7 +37,6 @@ class ImageFile:
 
     @property
     def name(self) -> str:
-        """Its path."""
         return str(self.path)
 
     @property
@@ -39,12 +45,49 @@ class ImageFile:
         return self.folder / self.path.name
 
     def count(self) -> int:
-        """One picture."""
         return 1
 
     def frames(self) -> Iterator[Frame]:
         """The image. Raises InputError if its file or header cannot be read."""
         yield encoded_frame(self, read_image_bytes(self.path), self.value_range)
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A camera, which ends only when it is unplugged or the program is stopped."""
+
+    number: int
+    live: bool = True
+    moving: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"camera {self.number}"
+
+    @property
+    def relative_path(self) -> Path:
+        return Path(f"camera_{self.number}")
+
+    def count(self) -> None:
+        """Unknown."""
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames as they come. Raises InputError if the camera is not there, or gives no frame any more."""
+        capture = cv2.VideoCapture(self.number)
+        try:
+            if not capture.isOpened():
+                raise InputError(f"{self.name}: no such camera, or another program uses it; check the number")
+            rate = Fraction(max(capture.get(cv2.CAP_PROP_FPS), 0)).limit_denominator(1001) or None  # -1: unknown
+            began, index = time.monotonic(), 0
+            while True:
+                done, image = capture.read()
+                if not done:
+                    raise InputError(f"{self.name}: no more frames after {index}; check its cable")
+                read = partial(cv2.cvtColor, image, cv2.COLOR_BGR2RGB)
+                yield Frame(self, read, index, time.monotonic() - began, rate)
+                index += 1
+        finally:
+            capture.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +123,9 @@ def find_sources(words: Sequence[str], *, recursive: bool = False, skip: Path | 
         files = _files(user_path(word), recursive, skip, found.remarks)
         real = {file: file.resolve() for file in files}
         new = {file: folder for file, folder in files.items() if real[file] not in seen}
-        found.sources.extend(_file(file, folder) for file, folder in new.items())
+        found.sources.extend(
+            Video(str(file)) if is_video(file.name) else ImageFile(file, folder) for file, folder in new.items()
+        )
         seen.update(real.values())
     if any(isinstance(source, Video) for source in found.sources):
         load_pyav()  # before any work
@@ -109,10 +154,6 @@ def _address(word: str) -> Source:
     if scheme not in ("http", "https"):
         raise InputError(f"{word}: expected an address with http, https or {', '.join(STREAM_SCHEMES)}; correct it")
     return ImageAddress(word)
-
-
-def _file(path: Path, folder: Path) -> Source:
-    return Video(str(path)) if is_video(path.name) else ImageFile(path, folder)
 
 
 def _files(path: Path, recursive: bool, skip: Path | None, remarks: list[str]) -> dict[Path, Path]:

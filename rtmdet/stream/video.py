@@ -70,7 +70,6 @@ class Video:
 
     @property
     def relative_path(self) -> Path:
-        """Its file name."""
         if not is_address(self.name):
             return Path(Path(self.name).name)
         name = PurePosixPath(urlsplit(self.name).path).name

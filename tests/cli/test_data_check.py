@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rtmdet.api.datasets import check_data, export_data
-from rtmdet.cli.finding_pictures import view_box
+from rtmdet.cli.data_check import view_box
 from rtmdet.core.errors import InputError
 from rtmdet.data.formats.open import open_dataset
 

@@ -25,7 +25,8 @@ from rtmdet.core.nms import NmsSettings
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.coco.file import read_coco
 from rtmdet.data.formats.yolo import write_yolo
-from rtmdet.evaluation.coco import BACKENDS, NAMES, ClassMetrics
+from rtmdet.evaluation.backends import BACKENDS
+from rtmdet.evaluation.coco import NAMES, ClassMetrics
 from rtmdet.evaluation.score_curve import ScoreCurve
 from rtmdet.models.rtmdet import build_rtmdet
 from rtmdet.weights.checkpoint import CheckpointMeta, save_checkpoint

@@ -22,8 +22,7 @@ from usual_signal import usual_signal
 
 import rtmdet
 from rtmdet.cli.info import describe_facts
-from rtmdet.cli.main import main, run_command
-from rtmdet.cli.missing_packages import PACKAGES
+from rtmdet.cli.main import PACKAGES, main, run_command
 from rtmdet.cli.parser import COMMANDS, build_parser
 from rtmdet.config.file import SETTINGS
 from rtmdet.config.other_names import OTHER_NAMES

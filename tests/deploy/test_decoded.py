@@ -11,7 +11,7 @@ from rtmdet.core.nms import NmsSettings
 from rtmdet.core.postprocess import postprocess
 from rtmdet.core.strides import STRIDES
 from rtmdet.core.structures import DenseOutputs
-from rtmdet.deploy.decoded import select_detections
+from rtmdet.deploy.exported import select_detections
 
 SIZE = (64, 96)
 

@@ -22,7 +22,8 @@ from pycocotools.cocoeval import COCOeval
 from rtmdet.core.detections import Detections
 from rtmdet.core.errors import InputError
 from rtmdet.core.structures import ImageMeta
-from rtmdet.evaluation.coco import BACKENDS, NAMES, ClassMetrics, CocoEvaluator, CocoMetrics, format_metrics
+from rtmdet.evaluation.backends import BACKENDS
+from rtmdet.evaluation.coco import NAMES, ClassMetrics, CocoEvaluator, CocoMetrics, format_metrics
 from rtmdet.evaluation.score_curve import ScoreCurve
 
 both_backends = pytest.mark.parametrize("backend", BACKENDS)

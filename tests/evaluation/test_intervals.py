@@ -12,7 +12,8 @@ from test_evaluation import CATEGORY_IDS, detections, hard_run, index, meta, per
 
 from rtmdet.core.detections import Detections
 from rtmdet.evaluation import intervals as bootstrap
-from rtmdet.evaluation.coco import BACKENDS, CocoEvaluator
+from rtmdet.evaluation.backends import BACKENDS
+from rtmdet.evaluation.coco import CocoEvaluator
 from rtmdet.evaluation.intervals import Interval, average_precisions, draw, interval, paired_interval
 from rtmdet.evaluation.matches import COCO_IOUS, ClassMatches, match_detections
 

@@ -9,7 +9,8 @@ from test_evaluation import CATEGORY_IDS, detections, evaluate, hard_run, index
 from rtmdet.config.schema import EvaluationConfig
 from rtmdet.core.detections import Detections
 from rtmdet.core.structures import ImageMeta
-from rtmdet.evaluation.coco import BACKENDS, CocoEvaluator, crowded_remark
+from rtmdet.evaluation.backends import BACKENDS
+from rtmdet.evaluation.coco import CocoEvaluator, crowded_remark
 from rtmdet.evaluation.matches import ClassMatches
 from rtmdet.evaluation.score_curve import DEFAULT_SCORE, THRESHOLDS, score_curve
 from rtmdet.measuring.measure import DetectionLimits

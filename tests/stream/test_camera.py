@@ -9,11 +9,10 @@ import pytest
 from bright import SIDE, BrightBackend, scene
 
 from rtmdet.detector import Detector
-from rtmdet.stream.camera import Camera
 from rtmdet.stream.detecting import DetectSettings
 from rtmdet.stream.infer import OutputSettings, infer
 from rtmdet.stream.output_paths import choose_output_paths
-from rtmdet.stream.sources import find_sources
+from rtmdet.stream.sources import Camera, find_sources
 from rtmdet.stream.video import Video
 
 

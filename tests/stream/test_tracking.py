@@ -23,11 +23,10 @@ from rtmdet.core.facts import ModelFacts
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.detector import Detector
 from rtmdet.stream.detecting import DetectSettings, Result, detect_frames
+from rtmdet.stream.formats import LabeledResult, TracksTable
 from rtmdet.stream.frames import Frame
 from rtmdet.stream.infer import Outcome, OutputSettings, infer
-from rtmdet.stream.label_files import LabeledResult
 from rtmdet.stream.sources import find_sources
-from rtmdet.stream.track_files import TracksTable
 from rtmdet.stream.tracking import INSTALL, VideoTracks, track
 from rtmdet.stream.video import Video, VideoWriter
 

@@ -14,7 +14,7 @@ from rtmdet.core.detections import Detections
 from rtmdet.core.letterbox import Letterbox
 from rtmdet.core.nms import NmsSettings
 from rtmdet.core.tiling import Tiling
-from rtmdet.deploy.decoded import suppress
+from rtmdet.deploy.exported import suppress
 from rtmdet.deploy.views import View, choose_views, detect_in_views, merge_views
 from rtmdet.detector import Detector
 from rtmdet.stream.detecting import DetectSettings
