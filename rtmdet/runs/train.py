@@ -46,7 +46,7 @@ from rtmdet.runs.folds import cross_validate
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.provenance import describe_resumed
 from rtmdet.runs.sample_sheet import write_samples
-from rtmdet.runs.settings.own_data import NO_WEIGHTS, OwnData, check_keys, resumed_configuration, with_first_weights
+from rtmdet.runs.settings.own_data import NULLS, OwnData, check_keys, resumed_configuration, with_first_weights
 from rtmdet.runs.settings.own_splits import report_changes
 from rtmdet.runs.time.estimate import Course, DurationEstimate
 from rtmdet.runs.time.limit import TimedRun, TimeLimit, time_limit
@@ -119,7 +119,7 @@ def read_configuration(options: RunOptions) -> Config:
         raise InputError("--images works with --data only: with --config set data.train.images and data.val.images")
     weights = []
     if options.weights is not None:
-        name = "null" if options.weights.lower() == NO_WEIGHTS else json.dumps(options.weights, ensure_ascii=False)
+        name = "null" if options.weights.strip().lower() in NULLS else json.dumps(options.weights, ensure_ascii=False)
         weights = [f"model.weights={name}"]
     overrides = [*weights, *options.overrides]
     if options.run is not None and not has_checkpoint(options.run):
