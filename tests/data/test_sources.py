@@ -464,12 +464,12 @@ def test_the_lists_of_several_years_of_voc_are_joined(tmp_path: Path, above: str
         [1, 1, 2], [2], [1]
     ]  # fmt: skip
     (remark,) = source.remarks
-    assert remark.startswith("1 XML files in no list of ImageSets/Main, such as ")
+    assert remark.startswith("1 XML files in no list of ImageSets, such as ")
     assert remark.endswith("VOC2012/Annotations/c.xml: not used")
     assert sizes(tmp_path / above / "VOC2012" / "Annotations") == {"train": 1, "val": 1}
     write_voc(tmp_path / above / "VOC2010" / "Annotations", tmp_path / above / "VOC2010" / "JPEGImages", "d", "hat")
     (remark,) = open_dataset(tmp_path).remarks
-    assert remark.startswith("2 XML files in no list of ImageSets/Main, such as ")
+    assert remark.startswith("2 XML files in no list of ImageSets, such as ")
 
 
 def test_lists_of_other_folders_are_not_voc_s(tmp_path: Path) -> None:
@@ -533,6 +533,23 @@ def test_voc_with_lists(tmp_path: Path) -> None:
     assert source.format == "VOC"
     assert {name: len(split.coco["images"]) for name, split in source.splits.items()} == {"train": 2, "val": 1}
     assert source.splits["val"].coco["categories"] == source.splits["train"].coco["categories"]
+
+
+def test_voc_with_lists_in_another_place(tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        write_voc(tmp_path / "Annotations", tmp_path / "JPEGImages", stem, stem)
+        (tmp_path / {"a": "train.txt", "b": "val_list.txt"}[stem]).write_text(f"JPEGImages/{stem}.png {stem}.xml\n")
+    found = find_dataset(tmp_path)  # Paddle's lists
+    assert (found.names, *found.remarks) == (
+        ("train",),
+        f"{tmp_path}: lists not used: train.txt, val_list.txt; put them into ImageSets/Main/, a name per line",
+    )
+    (tmp_path / "ImageSets").mkdir()
+    for split, stem in (("train", "a"), ("val", "b")):
+        (tmp_path / "ImageSets" / f"{split}.txt").write_text(stem)
+    found = find_dataset(tmp_path)
+    assert (found.names, found.remarks) == (("train", "val"), [])
+    assert [image["file_name"] for image in found.read_one("val").coco["images"]] == ["b.png"]
 
 
 def test_voc_with_a_folder_per_split_has_the_classes_of_train(tmp_path: Path) -> None:

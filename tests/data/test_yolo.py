@@ -159,6 +159,19 @@ def test_a_list_of_names_instead_of_a_data_yaml(tmp_path: Path, file: str, folde
         assert [category["name"] for category in coco["categories"]] == NAMES
 
 
+@pytest.mark.parametrize("given", ["", "data/obj.data"])
+def test_lists_of_images_beside_the_names_are_the_splits(tmp_path: Path, given: str) -> None:
+    """The layout of Darknet; train.txt would be the label file of a photo of that name, too."""
+    write_data(tmp_path / "data", labels={"a": "1 0.5 0.5 0.5 0.5\n", "b": "0 0.5 0.5 0.5 0.5\n"}, images="obj")
+    (tmp_path / "data" / "data.yaml").unlink()
+    texts = {"obj.names": "dog\ncat\n", "train.txt": "data/obj/a.png\n", "Validation.txt": "data/obj/b.png\n"}
+    for name, text in (texts | {"obj.data": "classes = 2\n", "test.txt": "0 0.5 0.5 0.5 0.5\n"}).items():
+        (tmp_path / "data" / name).write_text(text)
+    found = open_dataset(tmp_path / given)
+    names = {name: [image["file_name"] for image in split.coco["images"]] for name, split in found.splits.items()}
+    assert (names, found.unread) == ({"train": ["a.png"], "val": ["b.png"]}, [])
+
+
 def test_names_in_a_data_yaml_are_taken_as_written(tmp_path: Path) -> None:
     """YAML would take no for False, 12:30 for 750, 2.50 for 2.5 and 010 for 8."""
     path = write_data(tmp_path, labels={"a": "3 0.5 0.5 0.2 0.2"}, description={})
