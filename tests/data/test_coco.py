@@ -19,7 +19,7 @@ from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.core.json_file import read_json, write_json
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.coco.file import read_coco, whole_number
+from rtmdet.data.coco.file import read_and_repair, read_boxes, read_coco, whole_number
 from rtmdet.data.coco.repairs import WRONG_BOXES
 from rtmdet.data.formats.open import open_dataset
 
@@ -588,6 +588,19 @@ def test_boxes_beyond_the_edge_are_clipped(folder: Path) -> None:
     assert [remark for remark in data.remarks if "beyond the edge" in remark] == [
         f"{folder / 'annotations.json'}: boxes beyond the edge of their image: 2, clipped"
     ]
+
+
+def test_rotated_boxes_of_cvat_become_upright_once(folder: Path) -> None:
+    document = sound()
+    turned = {"attributes": {"occluded": False, "rotation": 90.0}}
+    outline = turned | {"segmentation": [[10.0, 5.0, 30.0, 5.0, 30.0, 15.0]]}
+    boxes = [annotation(number, 7, 20, [10, 5, 20, 10], **more) for number, more in ((1, turned), (2, outline))]
+    write_json(folder / "own.json", document | {"annotations": boxes})
+    for content in (None, read_boxes(folder / "own.json")):
+        file, remarks = read_and_repair(folder / "own.json", document=content)
+        assert [entry["bbox"] for entry in file["annotations"]] == [pytest.approx([15, 0, 10, 20]), [10, 5, 20, 10]]
+        assert remarks == [f"{folder / 'own.json'}: rotated boxes: 1, replaced by the upright boxes around them"]
+    assert read_and_repair(folder / "own.json", document=file)[1] == []
 
 
 def test_the_index_is_pycocotools_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,14 +81,15 @@ def read_and_repair(
 
     If annotation ids repeat (some exporters restart in every image), all are renumbered from 1; ids of images and
     classes must not repeat. Entries of one image are joined. Categories that are only the supercategory of others are
-    removed, unless they are among `classes`. Boxes are clipped to their image. `document` is the file's content where
-    it is read already; it becomes the result. Missing image sizes are read from the image files in the folder
-    `images`.
+    removed, unless they are among `classes`. Rotated boxes become upright, all are clipped to their image. `document`
+    is the file's content where it is read already; it becomes the result. Missing image sizes are read from the image
+    files in the folder `images`.
 
     Raises InputError at the first fault, with the file, the entry's id and what to do.
     """
     file, groups, again = read_sound(path, classes, document, images=images)
     entries = {image["id"]: image for image in file["images"]}
+    turned = repairs.turn_rotated_boxes(file["annotations"])
     for annotation in file["annotations"]:  # Differs from mmdet: that skips boxes outside of their image
         if is_outside(annotation, image := entries[annotation["image_id"]]):
             if images is not None and (found := ImageNames(images).path(image["file_name"])):
@@ -103,6 +104,7 @@ def read_and_repair(
     repaired = (
         repairs.repeated_images_remark(len(again)),
         f"repeated annotation ids: {repeated}; all are renumbered from 1" if repeated else "",
+        f"rotated boxes: {turned}, replaced by the upright boxes around them" if turned else "",
         repairs.clipped_remark(clipped, len(annotations)),
     )
     not_classes = [
@@ -255,8 +257,8 @@ def _check_image(names: ImageNames | None, where: str, entry: Entry) -> None:
 
 
 def _without_outline(entry: Entry) -> Entry:
-    if entry.get("bbox"):
-        entry.pop("segmentation", None)
+    if entry.get("bbox") and entry.pop("segmentation", None):
+        entry.pop("attributes", None)  # whose angle is that of a box without an outline
     return entry
 
 
