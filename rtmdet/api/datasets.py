@@ -212,7 +212,7 @@ def merge_data(
     if rename:
         check_names(list(dict.fromkeys(rename.values())))
     files = rename_classes([file for file, _ in opened], rename or {})
-    folders = [Path(os.path.abspath(folder)) for _, folder in opened]  # symbolic links are not resolved
+    folders = [folder.resolve() for _, folder in opened]  # else photos reached through a link would be others
     common = common_folder(folders)
     prefixes = [folder.relative_to(common).as_posix() for folder in folders]
     merged = merge_coco(files, prefixes, similar=merge_similar, replace=replace)

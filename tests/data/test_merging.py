@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+import rtmdet
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.core.json_file import read_json, write_json
@@ -217,6 +218,15 @@ def test_folders_of_images_are_found_through_links_to_other_disks(tmp_path: Path
     assert main(["data", "merge", str(tmp_path / "work" / "labels.json"), "--out", str(first)]) == 0
     assert main(["data", "merge", str(first), "--out", str(second)]) == 0
     assert open_dataset(second).splits["train"].images.samefile(tmp_path / "work")
+
+
+def test_photos_reached_through_a_link_are_the_same(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "a.png"), np.zeros((50, 60, 3), np.uint8))
+    write_json(tmp_path / "photos" / "labels.json", make_file({1: "dog"}, [(0, 1)], ["a.png"]))
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    rtmdet.merge_data([tmp_path / "link", tmp_path / "photos"], tmp_path / "all.json")
+    assert len(read_coco(tmp_path / "all.json")["images"]) == 1
 
 
 def test_a_merged_file_does_not_stand_for_its_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
