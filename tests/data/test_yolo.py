@@ -342,6 +342,18 @@ def test_label_files_are_found_in_any_letter_case(tmp_path: Path) -> None:
     assert split.remarks == []
 
 
+def test_images_do_not_share_a_label_file(tmp_path: Path) -> None:
+    path = write_data(tmp_path, labels={"a": "1 0.5 0.5 0.5 0.5\n"})
+    images = tmp_path / "images" / "train"
+    (images / "b.png").rename(images / "A.png")
+    coco = convert_yolo(path, "train").coco
+    owners = {image["id"]: image["file_name"] for image in coco["images"]}
+    assert [owners[entry["image_id"]] for entry in coco["annotations"]] == ["a.png"]
+    (images / "A.png").rename(images / "a.jpg")
+    with pytest.raises(InputError, match=r"images .*a\.jpg and .*a\.png share the label file .*a\.txt; rename one"):
+        convert_yolo(path, "train")
+
+
 def test_label_files_without_an_image_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = "0 0.5 0.5 0.25 0.5\n"
     path = write_data(tmp_path, labels={"a": line, "lost": line, "gone": line, "empty": "", "classes": "dog\ncat\n"})

@@ -51,7 +51,7 @@ def convert_yolo(path: Path, split: str) -> Split:
     layout = read_layout(path)
     folder, files = split_images(layout, split)
     listed: dict[Path, dict[str, list[str]]] = {}
-    label_files = [_find_labels(file, listed) for file in files]
+    label_files = _unshared(files, [_find_labels(file, listed) for file in files])
     if not any(label_files):
         expected = _label_folders(files[0].parent)[0] / f"{files[0].stem}.txt"
         raise InputError(
@@ -99,6 +99,22 @@ def _find_labels(image: Path, listed: dict[Path, dict[str, list[str]]]) -> Path 
         if (found := as_on_disk(folder / f"{image.stem}.txt", listed)).is_file():
             return found
     return None
+
+
+def _unshared(images: Sequence[Path], label_files: Sequence[Path | None]) -> list[Path | None]:
+    """The label files, None for an image in another letter case than its file, which is exactly that of another.
+
+    Raises InputError if two images share a file otherwise.
+    """
+    exact = {file: image for image, file in zip(images, label_files, strict=True) if file and file.stem == image.stem}
+    taken: dict[Path, Path] = {}
+    found: list[Path | None] = []
+    for image, file in zip(images, label_files, strict=True):
+        own = None if file and exact.get(file, image).stem != image.stem else file
+        if own and (other := taken.setdefault(own, image)) != image:
+            raise_or_collect(f"images {other} and {image} share the label file {own}; rename one with its labels")
+        found.append(own)
+    return found
 
 
 def _lost_labels(images: Sequence[Path]) -> list[str]:
