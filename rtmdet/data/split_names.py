@@ -78,6 +78,12 @@ def unused_remark(path: Path, unnamed: Sequence[object]) -> list[str]:
     return [f"{path}: not used: {shortened(shown, 3)} ({why})"] if shown else []
 
 
+def joined_remark(path: Path, names: Collection[str]) -> list[str]:
+    """One line about splits that are converted into one file, if there are several."""
+    told = f"{path}: has the splits {', '.join(names)}, which are joined; rtmdet data merge --split writes one alone"
+    return [told] if len(names) > 1 else []
+
+
 def only_file(path: Path, name: str, files: list[Path]) -> Path:
     """The only file of a split; among the official COCO files, the one with boxes (instances_*.json)."""
     chosen = [file for file in files if file.name.startswith("instances")] or files

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+import rtmdet
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.formats.open import find_dataset, open_dataset
@@ -585,6 +586,24 @@ def test_labelme_in_folders_without_a_split_and_as_one_file(tmp_path: Path) -> N
         (tmp_path / f"{stem}.json").write_text(json.dumps({"imagePath": f"{stem}.png", "shapes": [shape]}))
     assert sizes(tmp_path) == {"train": 2}
     assert sizes(tmp_path / "monday" / "a.json") == {"train": 1}
+
+
+@pytest.mark.parametrize("kind", ["voc", "cvat", "labelme"])
+def test_splits_that_are_converted_into_one_file_are_named(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "val"):
+        write_split(path := tmp_path / "set", split, kind)
+    if kind == "cvat":
+        images = (
+            f'<image name="{name}/{name}.png" subset="{name}" width="60" height="40"/>' for name in ("train", "val")
+        )
+        path /= "annotations.xml"
+        path.write_text(f"<annotations>{''.join(images)}</annotations>")
+    rtmdet.convert_data(path, tmp_path / "all.json", format=kind, classes=["hat"])
+    assert (
+        f"{path}: has the splits train, val, which are joined; rtmdet data merge --split" in capsys.readouterr().out
+    )
 
 
 def test_cvat_projects_have_subsets(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, assem
 from rtmdet.data.formats.outlines import Outline, rotated_box
 from rtmdet.data.formats.splits import FoundSplits, Split, convert_folders
 from rtmdet.data.formats.xml_file import parse_number, read_xml, root_tag, xml_text
-from rtmdet.data.split_names import SPLIT_WORDS, image_lists, usual_split
+from rtmdet.data.split_names import SPLIT_WORDS, group_files, image_lists, joined_remark, usual_split
 from rtmdet.images.reading import IMAGE_SUFFIXES
 
 LISTS = Path("ImageSets", "Main")  # in the folder of each year, such as VOC2007 and VOC2012; some leave out Main/
@@ -41,8 +41,7 @@ def find_voc(path: Path, images: Path | None) -> FoundSplits | None:
         return None
     lists = _join_years(path, files)
     if not lists:
-        folders = {file.parent for file in files}
-        found = convert_folders(partial(convert_voc, images=images), labels, folders)
+        found = convert_folders(partial(convert_voc, images=images), labels, _folders(files))
         others = chain.from_iterable(image_lists(_home(path), (".xml", *IMAGE_SUFFIXES)).values())
         if unused := shortened((file.name for file in others), 3):
             text = f"{path}: lists not used: {unused}; put them into {LISTS}/, a name per line"
@@ -106,7 +105,12 @@ def convert_voc(
         f"difficult objects: {difficult}, treated as crowd regions (not used for training)": difficult,
         f"skipped: {others} x XML file of another kind": others,
     }
-    return assemble(folder, chosen, images, classes, [text for text, count in remarks.items() if count])
+    told = [text for text, count in remarks.items() if count]
+    if not lists and folders is None:
+        told += joined_remark(
+            annotations, _join_years(annotations, [*files]) or group_files(folder, _folders(files))[0]
+        )
+    return assemble(folder, chosen, images, classes, told)
 
 
 def _read_image(path: Path, root: Element, file_name: str) -> LabeledImage:
@@ -203,6 +207,10 @@ def _list_files(path: Path) -> list[Path]:
         if found := [file for file in texts if file.parent.parts[-len(lists.parts) :] == lists.parts]:
             return found
     return []
+
+
+def _folders(files: Iterable[Path]) -> set[Path]:
+    return {file.parent for file in files}
 
 
 def _home(path: Path) -> Path:
