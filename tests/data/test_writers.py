@@ -169,6 +169,29 @@ def test_splits_of_one_data_set_have_the_same_classes(images: Path, tmp_path: Pa
         write_yolo(other, images, tmp_path, "val")
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("path: /elsewhere", "expected no 'path', found '/elsewhere'; remove it"),
+        ("valid: ../valid/images", r"expected images/val for 'val', found \['../valid/images'\]; remove it"),
+        ("val:  # optional", "expected images/val for 'val', found None; remove it"),
+    ],
+)
+def test_a_split_that_the_data_yaml_would_not_find_is_refused(
+    images: Path, tmp_path: Path, line: str, words: str
+) -> None:
+    out = tmp_path / "out"
+    write_yolo(sound(), images, out, "train")
+    text = (out / "data.yaml").read_text()
+    (out / "data.yaml").write_text(f"{text}{line}\n")
+    with pytest.raises(InputError, match=words):
+        write_yolo(sound(), images, out, "val")
+    assert not (out / "images" / "val").exists()
+    (out / "data.yaml").write_text(f"path: .  # here\n{text}")
+    write_yolo(sound(), images, out, "val")
+    assert (out / "data.yaml").read_text() == f"path: .  # here\n{text}val: images/val\n"
+
+
 @pytest.mark.parametrize("other", ["a.jpg", "A.jpg"])  # the second where file systems ignore the letter case
 @pytest.mark.parametrize("write", WRITERS)
 def test_images_that_would_share_a_label_file_are_rejected(tmp_path: Path, write: Writer, other: str) -> None:
