@@ -92,7 +92,7 @@ def read_and_repair(
     turned = repairs.turn_rotated_boxes(file["annotations"])
     for annotation in file["annotations"]:  # Differs from mmdet: that skips boxes outside of their image
         if is_outside(annotation, image := entries[annotation["image_id"]]):
-            if images is not None and (found := ImageNames(images).path(image["file_name"])):
+            if images is not None and (found := ImageNames(images, path).path(image["file_name"])):
                 check_entry_size(found, image_size(found), image, path)  # the likelier reason
             raise InputError(
                 f"{path}: annotation {annotation['id']}: box {annotation['bbox']} (x, y, width, height) lies outside "
@@ -136,7 +136,7 @@ def read_sound(
         key: _read_entries(path, document, key, check)
         for key, check in (
             ("categories", _check_category),
-            ("images", partial(_check_image, None if images is None else ImageNames(images))),
+            ("images", partial(_check_image, None if images is None else ImageNames(images, path))),
             ("annotations", _check_annotation),
         )
     }
