@@ -176,7 +176,8 @@ def _outline(where: str, kind: object, points: np.ndarray) -> Outline:
 
 def _join(parts: Sequence[LabeledObject]) -> LabeledObject:
     lefts, tops, rights, bottoms = zip(*(part.outline[1] for part in parts), strict=True)
-    return LabeledObject(parts[0].where, parts[0].name, (None, (min(lefts), min(tops), max(rights), max(bottoms))))
+    outline = None, (min(lefts), min(tops), max(rights), max(bottoms))
+    return LabeledObject(parts[0].where, parts[0].name, outline, crowd=all(part.crowd for part in parts))
 
 
 def labelme_document(
