@@ -604,6 +604,15 @@ def test_rotated_boxes_of_cvat_become_upright_once(folder: Path) -> None:
     assert read_and_repair(folder / "own.json", document=file)[1] == []
 
 
+def test_names_that_differ_only_in_spaces_around_are_one(folder: Path) -> None:
+    document = sound()
+    document["categories"] = [{"id": 20, "name": " dog ", "supercategory": "pet "}, {"id": 4, "name": "cat"}]
+    assert dataset(folder, document, training=True, classes=["dog"]).classes == ("dog",)
+    document["categories"][1]["name"] = "dog"
+    with pytest.raises(InputError, match="categories 20 and 4 are both named 'dog'; give one another name"):
+        dataset(folder, document)
+
+
 def test_the_index_is_pycocotools_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     index = dataset(folder, sound()).coco
     assert not capsys.readouterr().out

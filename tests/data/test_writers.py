@@ -113,6 +113,15 @@ def test_voc_and_back(images: Path, tmp_path: Path) -> None:
         assert [image["file_name"] for image in back["images"]] == ["a.png", "b.png", "deep/a.png"]
 
 
+def test_a_photo_whose_name_ends_with_a_space_comes_back_from_voc(images: Path, tmp_path: Path) -> None:
+    file = sound()
+    name = file["images"][0]["file_name"]
+    file["images"][0]["file_name"] = str(Path(name).with_name("1 .png"))
+    (images / name).rename(images / file["images"][0]["file_name"])
+    write_voc(file, images, tmp_path / "out", "train")
+    assert objects(convert_voc(tmp_path / "out", split="train").coco) == objects(file)
+
+
 def test_crowd_regions(images: Path, tmp_path: Path) -> None:
     file = sound()
     file["annotations"][0]["iscrowd"] = 1

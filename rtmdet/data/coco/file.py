@@ -225,6 +225,7 @@ def _check_category(where: str, entry: Entry) -> None:
             f"{where}: expected one line of at most {LONGEST_LINE} letters for 'name', found {shown(name)}; rename "
             "the class"
         )
+    entry["name"] = name.strip()  # as in all other formats, to which it may be exported
 
 
 def _check_unique_names(path: Path, categories: Iterable[CocoCategory]) -> None:

@@ -137,4 +137,4 @@ def remove_group_categories(file: Any, classes: Collection[str]) -> list[Any]:
 def _supercategory(category: Mapping[str, Any]) -> str | None:
     """The supercategory's name, None if there is none (Roboflow writes "none")."""
     name = category.get("supercategory")
-    return name if isinstance(name, str) and name not in ("", "none") else None
+    return name.strip() if isinstance(name, str) and name.strip() not in ("", "none") else None

@@ -229,16 +229,16 @@ def _find_unlisted(files: Iterable[Path], lists: Iterable[Path]) -> list[Path]:
     for file in lists:
         folder = label_files.label_folder(_year(file), ".xml")
         lines = read_text(file, "list of images").splitlines()
-        named |= {folder / stem for line in lines for stem in _possible_stems(line.strip())}
+        named |= {folder / stem for line in lines for stem in _possible_stems(line)}
     return [file for file in files if file.with_suffix("") not in named]
 
 
 def _read_list(path: Path, folder: Path, files: Container[str]) -> list[str]:
     """The image names of a split. Raises InputError if one has no XML file in the folder."""
-    lines = [line.strip() for line in read_text(path, "list of images").splitlines() if line.strip()]
+    lines = [line for line in read_text(path, "list of images").splitlines() if line.strip()]
     if not lines:
         raise InputError(f"{path}: expected one image name per line, found none; fill the list")
-    stems = [next((stem for stem in _possible_stems(line) if stem in files), line) for line in lines]
+    stems = [next((stem for stem in _possible_stems(line) if stem in files), line.strip()) for line in lines]
     unknown = [stem for stem in stems if stem not in files]
     if unknown:
         raise InputError(
@@ -248,8 +248,8 @@ def _read_list(path: Path, folder: Path, files: Container[str]) -> list[str]:
 
 
 def _possible_stems(line: str) -> Iterator[str]:
-    """The names that a line of a list may mean: without an image's suffix, without the mark of a class (-1, 0, 1)."""
-    for name in (line, re.sub(r"\s+(-1|0|1)$", "", line)):
+    """The names that a line of a list may mean: without spaces, an image's suffix, the mark of a class (-1, 0, 1)."""
+    for name in (line, line.strip(), re.sub(r"\s+(-1|0|1)$", "", line.strip())):
         yield name
         if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
             yield PurePosixPath(name).with_suffix("").as_posix()
