@@ -76,6 +76,8 @@ def convert_voc(
 
     Raises InputError for a folder, list, XML file, object or image that cannot be used.
     """
+    if annotations.is_file():
+        raise InputError(f"{annotations}: expected a folder of VOC's XML files, found one file; give its folder")
     if split is not None:
         lists = find_lists(annotations, split)
     folder = label_files.label_folder(annotations, ".xml")
