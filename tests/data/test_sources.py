@@ -696,13 +696,15 @@ def test_unclear_data_are_rejected_in_one_line(tmp_path: Path) -> None:
         ("v.json", '{"asset": {"name": "a.png"}, "regions": []}', "VoTT's JSON is not read: export as COCO JSON"),
         ("s.json", '{"description": "", "tags": [], "size": {}, "objects": []}', "Supervisely's JSON is not read"),
         ("d.json", '{"version": "2.0", "item": {}, "annotations": []}', "Darwin's JSON"),
+        ("a/b/c/d.json", '{"version": "2.0", "item": {}, "annotations": []}', "Darwin's JSON"),
+        ("i.json", '{"info": {"description": "ISAT"}, "objects": []}', "ISAT's JSON is not read: export as COCO"),
         ("l.json", '[{"id": 1, "data": {"image": "/a"}, "annotations": []}]', "Label Studio's own JSON: export"),
         ("m.json", '[{"image": "/a", "annotator": 1, "label": []}]', "Label Studio's own JSON: export"),
     ],
 )
 def test_unsupported_formats_are_named(tmp_path: Path, name: str, text: str, words: str) -> None:
-    (tmp_path / "set").mkdir()
     file = tmp_path / "set" / name
+    file.parent.mkdir(parents=True)
     file.write_text(text)
     for path in (file, tmp_path / "set"):
         with pytest.raises(InputError, match=words) as caught:
@@ -733,6 +735,7 @@ def test_texts_in_the_encodings_of_windows_are_recognized(tmp_path: Path, encodi
         ("a/labels.zip", "unpack a/labels.zip and give its folder"),
         ("labels.tar.gz", "unpack labels.tar.gz and give its folder"),
         ("train/cells.tfrecord", "found train/cells.tfrecord: TFRecord is not read: export as COCO JSON, Pascal"),
+        ("labelTxt/P1.txt", "found labelTxt/P1.txt: DOTA's text is not read: export as COCO JSON, Pascal"),
         ("train.record", "found train.record: TFRecord is not read"),
         ("train.parquet", "found train.parquet: Parquet is not read"),
         ("train/_annotations.txt", "found train/_annotations.txt: Roboflow's text for Keras is not read: export as"),
