@@ -434,7 +434,7 @@ def test_files_that_are_not_coco(folder: Path, text: str, words: str) -> None:
 
 
 def test_what_other_tools_leave_out_or_write_as_text(folder: Path) -> None:
-    """Ids as text, no ids of annotations, polygons without a box, UTF-16."""
+    """Ids as text, no ids of annotations or such of other text, polygons without a box, UTF-16."""
     before, document = sound(), sound()
     first, second = document["annotations"][:2]
     first.update(image_id=str(first["image_id"]), category_id=float(first["category_id"]))
@@ -442,6 +442,7 @@ def test_what_other_tools_leave_out_or_write_as_text(folder: Path) -> None:
     second.update(bbox=[], segmentation=[[x, y, x + width, y, x + width, y + height], [x, y, x, y + height, x, y]])
     for one in document["annotations"]:
         del one["id"]
+    second["id"] = "5f1d-aa"
     for one in document["images"]:
         one["id"] = str(one["id"])
     (folder / "a.json").write_text(json.dumps(document), encoding="utf-16")

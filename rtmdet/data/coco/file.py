@@ -203,7 +203,7 @@ def _read_entries(path: Path, document: Entry, key: str, check: Callable[[str, E
     document[key] = sound
     for position, entry in enumerate(entries):
         where = f"{key}[{position}]"
-        if isinstance(entry, dict) and "id" not in entry and key == "annotations":
+        if isinstance(entry, dict) and key == "annotations" and _is_no_number(entry.get("id")):
             entry["id"] = position + 1  # nothing refers to it
         identifier = whole_number(entry.get("id")) if isinstance(entry, dict) else None
         if identifier in given and key != "annotations":
@@ -217,6 +217,11 @@ def _read_entries(path: Path, document: Entry, key: str, check: Callable[[str, E
             check(f"{path}: {KINDS[key]} {identifier}", entry)
             sound.append(entry)
     return given
+
+
+def _is_no_number(identifier: object) -> bool:
+    """Whether an id is missing, or text such as a UUID."""
+    return isinstance(identifier, str | None) and whole_number(identifier) is None
 
 
 def _check_category(where: str, entry: Entry) -> None:
