@@ -202,13 +202,12 @@ def _join_years(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
 
 def _list_files(path: Path) -> list[Path]:
     """The image lists at any depth; for a folder of XML files also those beside it."""
-    texts = files_below(path, (".txt",))
-    for lists in (LISTS, LISTS.parent):
-        if found := files_below(_home(path) / lists, (".txt",), levels=0):
-            return found
-        if found := [file for file in texts if file.parent.parts[-len(lists.parts) :] == lists.parts]:
-            return found
-    return []
+    near = (files_below(_home(path) / lists, (".txt",), levels=0) for lists in (LISTS, LISTS.parent))
+    deep = (
+        [file for file in files_below(path, (".txt",)) if file.parent.match(str(lists))]
+        for lists in (LISTS, LISTS.parent)
+    )
+    return next(filter(None, chain(near, deep)), [])
 
 
 def _folders(files: Iterable[Path]) -> set[Path]:
