@@ -6,7 +6,7 @@ The functions that write print their counts and what had to be repaired. Only `e
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from rtmdet.core.json_file import check_output, read_json, write_json
 from rtmdet.core.paths import FilePath, common_folder, path_or_none, user_path
 from rtmdet.core.processes import check_main_guard
 from rtmdet.core.wording import shortened
-from rtmdet.data.class_names import similar_name_remarks
+from rtmdet.data.class_names import name_key, similar_name_remarks
 from rtmdet.data.coco.edit import merge_coco, rename_classes, split_coco
 from rtmdet.data.coco.file import CocoFile, by_image, check_entry_size, read_and_repair
 from rtmdet.data.coco.layout import file_names, images_of, is_coco, place_images
@@ -207,12 +207,13 @@ def merge_data(
         raise InputError(
             f"--images: expected a folder for each of {len(paths)} files, found {len(images)}; give one each"
         )
-    given = [user_path(folder) for folder in images] if images is not None else [None] * len(paths)
-    opened = [_open_with_images(path, folder, split) for path, folder in zip(paths, given, strict=True)]
+    places = [user_path(folder) for folder in images] if images is not None else [None] * len(paths)
+    opened = [_open_with_images(path, folder, split) for path, folder in zip(paths, places, strict=True)]
     if rename:
         check_names(list(dict.fromkeys(rename.values())))
-    files = rename_classes([file for file, _ in opened], rename or {})
-    folders = [Path(os.path.abspath(folder)) for _, folder in opened]  # symbolic links are not resolved
+    given = [file for file, _ in opened]
+    files = rename_classes(given, rename or {})
+    folders = [folder.resolve() for _, folder in opened]  # else photos reached through a link would be others
     common = common_folder(folders)
     prefixes = [folder.relative_to(common).as_posix() for folder in folders]
     merged = merge_coco(files, prefixes, similar=merge_similar, replace=replace)
@@ -227,15 +228,22 @@ def merge_data(
                 f"pairs of their boxes that overlap as those of an object labeled twice (IoU {SAME_OBJECT} or more)"
             )
             say(f"{twice}: {doubled}; --replace takes the boxes of the last file of each image")
+    if joined := _count_doubles(files, name_key if merge_similar else str) - _count_doubles(given, str):
+        say(f"pairs of boxes of one object that now have one class: {joined}; see rtmdet data check")
     told = {remark for file in files for remark in similar_name_remarks(names_in(file))}
     say(*(remark for remark in similar_name_remarks(names) if remark not in told))
     return common
 
 
-def _count_doubles(files: Sequence[CocoFile]) -> int:
-    """Pairs of objects whose boxes are nearly equal."""
-    images = [objects for file in files for objects in by_image(file["annotations"]).values()]
-    return sum(1 for objects in images for _ in overlapping_pairs(objects))
+def _count_doubles(files: Sequence[CocoFile], key: Callable[[str], str] = lambda name: "") -> int:
+    """Pairs of objects whose boxes are nearly equal and whose class names have the same key."""
+    count = 0
+    for file in files:
+        keys = {category["id"]: key(category["name"]) for category in file["categories"]}
+        for objects in by_image(file["annotations"]).values():
+            classes = [keys[entry["category_id"]] for entry in objects]
+            count += sum(classes[first] == classes[second] for first, second, _ in overlapping_pairs(objects))
+    return count
 
 
 def _is_own(path: Path, coco: CocoFile | None = None) -> bool:

@@ -126,7 +126,7 @@ class DataConfig:
     repeat_threshold: Share = 0.0
     """oversample images with a class present in less than this share of images (LVIS); 0 = off"""
     keep_empty: bool = False
-    """also train on images without objects"""
+    """also train on images without any object, not on those with only crowd, difficult or ignored ones"""
     tile: TileSide | None = None
     """for small objects in large pictures: side in pixels of overlapping windows, which are images of their own in
     training, and in which validation and detection with the checkpoints look, too; null or 0: whole pictures only"""

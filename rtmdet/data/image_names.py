@@ -1,8 +1,9 @@
 """Finds image files by the names in annotation files.
 
-Tools write paths of other machines, URLs, another letter case or Unicode form. If a name is not a file in the image
-folder, it matches the file with which it shares the most last parts of the path, if there is only one; if there is
-none, suffixes are ignored, as where photos were converted to JPEG later.
+A name is relative to the image folder, or that of a file in it, absolute or relative to the annotation file. Tools
+also write paths of other machines, URLs, another letter case or Unicode form. If a name is no such file, it matches
+the file with which it shares the most last parts of the path, if there is only one; if there is none, suffixes are
+ignored, as where photos were converted to JPEG later.
 """
 
 import os
@@ -21,10 +22,10 @@ from rtmdet.images.reading import HEIC_SUFFIXES, IMAGE_SUFFIXES
 
 
 class ImageNames:
-    """Finds the image files in and below a folder by name."""
+    """Finds the image files in and below a folder by name; `source` is the annotation file with the names."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, source: Path | None = None) -> None:
+        self._folder, self._source = folder, source
 
     def find(self, name: str) -> list[str]:
         """The matching files, relative to the folder: one, several if ambiguous, none if nothing matches."""
@@ -32,6 +33,10 @@ class ImageNames:
         if not name.lower().endswith(HEIC_SUFFIXES):  # which its JPEG is taken for, if there is one
             if self.has(name):
                 return [name]
+            if self._source and (file := named_file(self._source, name)):
+                real = Path(os.path.realpath(self._folder))
+                if file.is_relative_to(real):
+                    return [file.relative_to(real).as_posix()]
             if files := next(filter(None, map(self._nearest, spellings)), None):
                 return files
         return next(filter(None, map(self._beside, spellings)), [])
@@ -88,6 +93,14 @@ class ImageNames:
         return [file for file, rank in ranks.items() if rank == best]
 
 
+def named_file(source: Path, name: str) -> Path | None:
+    """The file that a name outside of folders means, absolute or relative to the annotation file `source`."""
+    if not _leaves_folder(name):
+        return None
+    file = os.path.join(os.path.realpath(source.parent), name.replace("\\", "/"))
+    return Path(os.path.realpath(os.path.dirname(file)), os.path.basename(file)) if os.path.isfile(file) else None
+
+
 def in_other_folders(found: Mapping[str, str]) -> dict[str, str]:
     """Of image names with their files those found only in another folder, where others are where their names say.
 
@@ -112,7 +125,7 @@ def locate_images(source: Path, folder: Path, names: Sequence[str]) -> tuple[dic
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of images; check the path")
-    index = ImageNames(folder)
+    index = ImageNames(folder, source)
     found = {name: index.find(name) for name in dict.fromkeys(names)}
     if missing := [name for name, files in found.items() if not files]:
         few = shortened(map(repr, missing), 3)

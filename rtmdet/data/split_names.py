@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.files import sorted_paths
+from rtmdet.core.files import files_below, sorted_paths
+from rtmdet.core.whole_file import first_line
 from rtmdet.core.wording import shortened
+from rtmdet.images.reading import IMAGE_SUFFIXES
 
 SPLITS = ("train", "val", "test")
 SPLIT_WORDS = {
@@ -39,6 +41,15 @@ def split_name(file: Path) -> str:
     return ""
 
 
+def image_lists(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, list[Path]]:
+    """The text files of each split directly in a folder whose first line is a path that ends like this."""
+    found: dict[str, list[Path]] = {}
+    for file in files_below(folder, (".txt",), levels=0):
+        if (name := split_name(Path(file.name))) and first_line(file).strip().lower().endswith(suffixes):
+            found.setdefault(name, []).append(file)
+    return found
+
+
 def by_split(things: Iterable[T], name: Callable[[T], Path]) -> tuple[dict[str, list[T]], list[T]]:
     """The things of each split, by a name of each, and those that belong to none.
 
@@ -65,6 +76,12 @@ def unused_remark(path: Path, unnamed: Sequence[object]) -> list[str]:
     shown = [item.relative_to(path).as_posix() if isinstance(item, Path) else str(item) for item in unnamed]
     why = "once one name says train, only those that say train, val or test are used"
     return [f"{path}: not used: {shortened(shown, 3)} ({why})"] if shown else []
+
+
+def joined_remark(path: Path, names: Collection[str]) -> list[str]:
+    """One line about splits that are converted into one file, if there are several."""
+    told = f"{path}: has the splits {', '.join(names)}, which are joined; rtmdet data merge --split writes one alone"
+    return [told] if len(names) > 1 else []
 
 
 def only_file(path: Path, name: str, files: list[Path]) -> Path:

@@ -19,7 +19,7 @@ from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.core.json_file import read_json, write_json
 from rtmdet.data.coco.dataset import CocoDataset
-from rtmdet.data.coco.file import read_coco, whole_number
+from rtmdet.data.coco.file import read_and_repair, read_boxes, read_coco, whole_number
 from rtmdet.data.coco.repairs import WRONG_BOXES
 from rtmdet.data.formats.open import open_dataset
 
@@ -88,7 +88,8 @@ def test_changing_a_sample_does_not_change_the_data_set(folder: Path) -> None:
     ("options", "image_ids"),
     [
         ({"training": True}, (7,)),
-        ({"training": True, "keep_empty": True}, (7, 3, 9)),
+        ({"training": True, "keep_empty": True}, (7, 3)),  # in 9 is a crowd
+        ({"training": True, "keep_empty": True, "classes": ["dog"]}, (7, 3, 9)),
         ({"training": False}, (7, 3, 5, 9)),
     ],
 )
@@ -433,7 +434,7 @@ def test_files_that_are_not_coco(folder: Path, text: str, words: str) -> None:
 
 
 def test_what_other_tools_leave_out_or_write_as_text(folder: Path) -> None:
-    """Ids as text, no ids of annotations, polygons without a box, UTF-16."""
+    """Ids as text, no ids of annotations or such of other text, polygons without a box, UTF-16."""
     before, document = sound(), sound()
     first, second = document["annotations"][:2]
     first.update(image_id=str(first["image_id"]), category_id=float(first["category_id"]))
@@ -441,6 +442,7 @@ def test_what_other_tools_leave_out_or_write_as_text(folder: Path) -> None:
     second.update(bbox=[], segmentation=[[x, y, x + width, y, x + width, y + height], [x, y, x, y + height, x, y]])
     for one in document["annotations"]:
         del one["id"]
+    second["id"] = "5f1d-aa"
     for one in document["images"]:
         one["id"] = str(one["id"])
     (folder / "a.json").write_text(json.dumps(document), encoding="utf-16")
@@ -588,6 +590,28 @@ def test_boxes_beyond_the_edge_are_clipped(folder: Path) -> None:
     assert [remark for remark in data.remarks if "beyond the edge" in remark] == [
         f"{folder / 'annotations.json'}: boxes beyond the edge of their image: 2, clipped"
     ]
+
+
+def test_rotated_boxes_of_cvat_become_upright_once(folder: Path) -> None:
+    document = sound()
+    turned = {"attributes": {"occluded": False, "rotation": 90.0}}
+    outline = turned | {"segmentation": [[10.0, 5.0, 30.0, 5.0, 30.0, 15.0]]}
+    boxes = [annotation(number, 7, 20, [10, 5, 20, 10], **more) for number, more in ((1, turned), (2, outline))]
+    write_json(folder / "own.json", document | {"annotations": boxes})
+    for content in (None, read_boxes(folder / "own.json")):
+        file, remarks = read_and_repair(folder / "own.json", document=content)
+        assert [entry["bbox"] for entry in file["annotations"]] == [pytest.approx([15, 0, 10, 20]), [10, 5, 20, 10]]
+        assert remarks == [f"{folder / 'own.json'}: rotated boxes: 1, replaced by the upright boxes around them"]
+    assert read_and_repair(folder / "own.json", document=file)[1] == []
+
+
+def test_names_that_differ_only_in_spaces_around_are_one(folder: Path) -> None:
+    document = sound()
+    document["categories"] = [{"id": 20, "name": " dog ", "supercategory": "pet "}, {"id": 4, "name": "cat"}]
+    assert dataset(folder, document, training=True, classes=["dog"]).classes == ("dog",)
+    document["categories"][1]["name"] = "dog"
+    with pytest.raises(InputError, match="categories 20 and 4 are both named 'dog'; give one another name"):
+        dataset(folder, document)
 
 
 def test_the_index_is_pycocotools_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

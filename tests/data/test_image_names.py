@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+import rtmdet
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.coco.layout import find_folder
@@ -150,6 +151,30 @@ def test_a_data_set_of_another_machine_is_opened(folder: Path) -> None:
     assert [dataset.path(index).relative_to(folder).as_posix() for index in (0, 1)] == ["b/one.png", "my pic.png"]
     assert dataset.load(1).image.shape == (40, 50, 3)
     assert any("2 of 2 image names" in remark for remark in dataset.remarks)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_names_relative_to_the_file_and_absolute_ones_that_exist_are_meant(folder: Path, absolute: bool) -> None:
+    """Photos of the same names are nearer to the file, and in the folder with all of them."""
+    for name in ("set/images/x.png", "x.png", "set/one.png"):
+        (folder.parent / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.parent / name).write_bytes((folder / "a" / "x.png").read_bytes())
+    file = folder.parent / "set" / "labels.json"
+    names = [f"{folder if absolute else '../images'}/{name}" for name in ("a/x.png", "b/x.png", "b/one.png")]
+    names.append(f"{folder.parent if absolute else '..'}/x.png")
+    assert find_folder(file, names) == folder.parent
+    assert [*locate_images(file, folder.parent, names)[0].values()] == [
+        "images/a/x.png", "images/b/x.png", "images/b/one.png", "x.png"
+    ]  # fmt: skip
+    assert find_folder(file, names[1:3]) == folder / "b"
+    document = {
+        "images": [{"id": i, "file_name": name, "width": 50, "height": 40} for i, name in enumerate(names)],
+        "annotations": [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 20, 20]} for i in range(4)],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    file.write_text(json.dumps(document))
+    parts = rtmdet.split_data(file, folder.parent / "parts", val=0.5)
+    assert [open_dataset(part).splits["train"].images for part in parts] == [folder.parent] * 2
 
 
 @pytest.mark.parametrize("name", ["b/y.png", "B/y.png", "/home/other/set/b/y.png"])

@@ -86,9 +86,11 @@ def test_files_of_one_image_are_joined(tmp_path: Path) -> None:
 
 def test_difficult_shapes_are_crowds(tmp_path: Path) -> None:
     box = {"label": "dog", "points": [[1, 2], [20, 30]], "shape_type": "rectangle"}
-    path = write_labelme(tmp_path, {"a": [box, {**box, "difficult": True}, {**box, "difficult": False}]})
+    difficult = {**box, "difficult": True}
+    groups = [{**difficult, "group_id": number} for number in (1, 1, 2)] + [{**box, "group_id": 2}]
+    path = write_labelme(tmp_path, {"a": [box, difficult, {**box, "difficult": False}, *groups]})
     crowds = [one["iscrowd"] for one in convert_labelme(path).coco["annotations"]]
-    assert crowds == [0, 1, 0]
+    assert crowds == [0, 1, 0, 1, 0]  # a joined object is, if all of its shapes are
 
 
 def test_old_files_do_not_name_the_polygon(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+import rtmdet
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
 from rtmdet.core.json_file import read_json, write_json
@@ -219,6 +220,31 @@ def test_folders_of_images_are_found_through_links_to_other_disks(tmp_path: Path
     assert open_dataset(second).splits["train"].images.samefile(tmp_path / "work")
 
 
+@pytest.mark.parametrize("options", [{"rename": {"dog": "Dog"}}, {"merge_similar": True}])
+def test_boxes_of_one_object_that_get_one_class_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, object]
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((50, 60, 3), np.uint8))
+    file = make_file({1: "dog", 2: "Dog", 3: "cat"}, [(0, 1), (0, 2), (0, 3)], ["a.png"])
+    for entry in file["annotations"]:
+        entry["bbox"] = [1, 2, 20, 30]
+    write_json(tmp_path / "labels.json", file)
+    for given, told in (({}, ""), (options, "pairs of boxes of one object that now have one class: 1; see rtmdet")):
+        rtmdet.merge_data([tmp_path / "labels.json"], tmp_path / f"{len(given)}.json", **given)
+        out = capsys.readouterr().out
+        assert ("that now have one class" in out) == bool(told)
+        assert told in out
+
+
+def test_photos_reached_through_a_link_are_the_same(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "a.png"), np.zeros((50, 60, 3), np.uint8))
+    write_json(tmp_path / "photos" / "labels.json", make_file({1: "dog"}, [(0, 1)], ["a.png"]))
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    rtmdet.merge_data([tmp_path / "link", tmp_path / "photos"], tmp_path / "all.json")
+    assert len(read_coco(tmp_path / "all.json")["images"]) == 1
+
+
 def test_a_merged_file_does_not_stand_for_its_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Written beside the labels it would be read in their place the second time."""
     (tmp_path / "a").mkdir()
@@ -232,7 +258,7 @@ def test_a_merged_file_does_not_stand_for_its_sources(tmp_path: Path, capsys: py
 
 
 def test_similar_names_are_merged_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = {1: "Raccoon", 2: "raccoon", 5: " raccoon ", 7: "cat"}
+    names = {1: "Raccoon", 2: "raccoon", 5: "raccOOn", 7: "cat"}
     file = make_file(names, [(0, 1), (0, 2), (1, 5), (1, 7)], ["a.png", "b.png"])
     other = make_file({1: "RACCOON"}, [(0, 1)], ["c.png"])
     assert len(merge_coco([file, other], ["", ""])["categories"]) == 5
@@ -245,7 +271,7 @@ def test_similar_names_are_merged_on_request(tmp_path: Path, capsys: pytest.Capt
     write_json(tmp_path / "all.json", file)
     words = ["data", "merge", str(tmp_path / "all.json"), "--out", str(tmp_path / "out.json")]
     assert main(words) == 0
-    said = "the classes 'Raccoon', 'raccoon', ' raccoon ' differ only in letter case or spaces"
+    said = "the classes 'Raccoon', 'raccoon', 'raccOOn' differ only in letter case or spaces"
     assert said in capsys.readouterr().out
     assert main([*words, "--merge-similar"]) == 0
     assert [entry["name"] for entry in read_coco(tmp_path / "out.json")["categories"]] == ["Raccoon", "cat"]

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+import rtmdet
 from rtmdet.core.errors import InputError
 from rtmdet.data.coco.dataset import CocoDataset
 from rtmdet.data.formats.open import find_dataset, open_dataset
@@ -464,12 +465,12 @@ def test_the_lists_of_several_years_of_voc_are_joined(tmp_path: Path, above: str
         [1, 1, 2], [2], [1]
     ]  # fmt: skip
     (remark,) = source.remarks
-    assert remark.startswith("1 XML files in no list of ImageSets/Main, such as ")
+    assert remark.startswith("1 XML files in no list of ImageSets, such as ")
     assert remark.endswith("VOC2012/Annotations/c.xml: not used")
     assert sizes(tmp_path / above / "VOC2012" / "Annotations") == {"train": 1, "val": 1}
     write_voc(tmp_path / above / "VOC2010" / "Annotations", tmp_path / above / "VOC2010" / "JPEGImages", "d", "hat")
     (remark,) = open_dataset(tmp_path).remarks
-    assert remark.startswith("2 XML files in no list of ImageSets/Main, such as ")
+    assert remark.startswith("2 XML files in no list of ImageSets, such as ")
 
 
 def test_lists_of_other_folders_are_not_voc_s(tmp_path: Path) -> None:
@@ -535,6 +536,23 @@ def test_voc_with_lists(tmp_path: Path) -> None:
     assert source.splits["val"].coco["categories"] == source.splits["train"].coco["categories"]
 
 
+def test_voc_with_lists_in_another_place(tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        write_voc(tmp_path / "Annotations", tmp_path / "JPEGImages", stem, stem)
+        (tmp_path / {"a": "train.txt", "b": "val_list.txt"}[stem]).write_text(f"JPEGImages/{stem}.png {stem}.xml\n")
+    found = find_dataset(tmp_path)  # Paddle's lists
+    assert (found.names, *found.remarks) == (
+        ("train",),
+        f"{tmp_path}: lists not used: train.txt, val_list.txt; put them into ImageSets/Main/, a name per line",
+    )
+    (tmp_path / "ImageSets").mkdir()
+    for split, stem in (("train", "a"), ("val", "b")):
+        (tmp_path / "ImageSets" / f"{split}.txt").write_text(stem)
+    found = find_dataset(tmp_path)
+    assert (found.names, found.remarks) == (("train", "val"), [])
+    assert [image["file_name"] for image in found.read_one("val").coco["images"]] == ["b.png"]
+
+
 def test_voc_with_a_folder_per_split_has_the_classes_of_train(tmp_path: Path) -> None:
     write_voc(tmp_path / "train", tmp_path / "train", "a", "cap")
     write_voc(tmp_path / "train", tmp_path / "train", "b", "hat")
@@ -568,6 +586,24 @@ def test_labelme_in_folders_without_a_split_and_as_one_file(tmp_path: Path) -> N
         (tmp_path / f"{stem}.json").write_text(json.dumps({"imagePath": f"{stem}.png", "shapes": [shape]}))
     assert sizes(tmp_path) == {"train": 2}
     assert sizes(tmp_path / "monday" / "a.json") == {"train": 1}
+
+
+@pytest.mark.parametrize("kind", ["voc", "cvat", "labelme"])
+def test_splits_that_are_converted_into_one_file_are_named(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "val"):
+        write_split(path := tmp_path / "set", split, kind)
+    if kind == "cvat":
+        images = (
+            f'<image name="{name}/{name}.png" subset="{name}" width="60" height="40"/>' for name in ("train", "val")
+        )
+        path /= "annotations.xml"
+        path.write_text(f"<annotations>{''.join(images)}</annotations>")
+    rtmdet.convert_data(path, tmp_path / "all.json", format=kind, classes=["hat"])
+    assert (
+        f"{path}: has the splits train, val, which are joined; rtmdet data merge --split" in capsys.readouterr().out
+    )
 
 
 def test_cvat_projects_have_subsets(tmp_path: Path) -> None:
@@ -660,13 +696,15 @@ def test_unclear_data_are_rejected_in_one_line(tmp_path: Path) -> None:
         ("v.json", '{"asset": {"name": "a.png"}, "regions": []}', "VoTT's JSON is not read: export as COCO JSON"),
         ("s.json", '{"description": "", "tags": [], "size": {}, "objects": []}', "Supervisely's JSON is not read"),
         ("d.json", '{"version": "2.0", "item": {}, "annotations": []}', "Darwin's JSON"),
+        ("a/b/c/d.json", '{"version": "2.0", "item": {}, "annotations": []}', "Darwin's JSON"),
+        ("i.json", '{"info": {"description": "ISAT"}, "objects": []}', "ISAT's JSON is not read: export as COCO"),
         ("l.json", '[{"id": 1, "data": {"image": "/a"}, "annotations": []}]', "Label Studio's own JSON: export"),
         ("m.json", '[{"image": "/a", "annotator": 1, "label": []}]', "Label Studio's own JSON: export"),
     ],
 )
 def test_unsupported_formats_are_named(tmp_path: Path, name: str, text: str, words: str) -> None:
-    (tmp_path / "set").mkdir()
     file = tmp_path / "set" / name
+    file.parent.mkdir(parents=True)
     file.write_text(text)
     for path in (file, tmp_path / "set"):
         with pytest.raises(InputError, match=words) as caught:
@@ -697,6 +735,7 @@ def test_texts_in_the_encodings_of_windows_are_recognized(tmp_path: Path, encodi
         ("a/labels.zip", "unpack a/labels.zip and give its folder"),
         ("labels.tar.gz", "unpack labels.tar.gz and give its folder"),
         ("train/cells.tfrecord", "found train/cells.tfrecord: TFRecord is not read: export as COCO JSON, Pascal"),
+        ("labelTxt/P1.txt", "found labelTxt/P1.txt: DOTA's text is not read: export as COCO JSON, Pascal"),
         ("train.record", "found train.record: TFRecord is not read"),
         ("train.parquet", "found train.parquet: Parquet is not read"),
         ("train/_annotations.txt", "found train/_annotations.txt: Roboflow's text for Keras is not read: export as"),

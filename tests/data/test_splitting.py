@@ -16,6 +16,8 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.json_file import write_json
 from rtmdet.data.coco.edit import fold_coco, split_coco
 from rtmdet.data.coco.file import CocoFile, read_coco
+from rtmdet.data.formats.splits import Split
+from rtmdet.runs.settings.own_splits import labeled_images
 
 
 def make_file(classes_of: Sequence[Sequence[int]]) -> CocoFile:
@@ -56,6 +58,15 @@ def test_every_class_and_the_empty_images_are_split_in_proportion(share: float, 
     for category, count in whole.items():
         assert part[category] == pytest.approx(count * share, abs=1.5), category
     assert images_by_class(train) + part == whole
+
+
+@pytest.mark.parametrize("mark", ["iscrowd", "ignore"])
+def test_objects_that_training_skips_are_no_labels(mark: str) -> None:
+    file = make_file([[1]] * 8)
+    for entry in file["annotations"][2:]:
+        entry |= {mark: 1}
+    parts = split_coco(file, 0.25, 0)
+    assert [labeled_images(Split(part, Path())) for part in parts] == [1, 1]
 
 
 def test_nothing_is_lost_and_nothing_is_changed() -> None:

@@ -204,6 +204,9 @@ def test_other_xml_files_are_skipped_and_reported(tmp_path: Path) -> None:
 
 
 def test_faults_of_the_folder(tmp_path: Path) -> None:
+    file = write_voc(tmp_path / "one", {"a": voc_object()}) / "Annotations" / "a.xml"
+    with pytest.raises(InputError, match=r"a\.xml: expected a folder of VOC's XML files, found one file; give its"):
+        convert_voc(file)
     with pytest.raises(InputError, match="none: no such folder"):
         convert_voc(tmp_path / "none")
     (tmp_path / "empty").mkdir()

@@ -113,6 +113,15 @@ def test_voc_and_back(images: Path, tmp_path: Path) -> None:
         assert [image["file_name"] for image in back["images"]] == ["a.png", "b.png", "deep/a.png"]
 
 
+def test_a_photo_whose_name_ends_with_a_space_comes_back_from_voc(images: Path, tmp_path: Path) -> None:
+    file = sound()
+    name = file["images"][0]["file_name"]
+    file["images"][0]["file_name"] = str(Path(name).with_name("1 .png"))
+    (images / name).rename(images / file["images"][0]["file_name"])
+    write_voc(file, images, tmp_path / "out", "train")
+    assert objects(convert_voc(tmp_path / "out", split="train").coco) == objects(file)
+
+
 def test_crowd_regions(images: Path, tmp_path: Path) -> None:
     file = sound()
     file["annotations"][0]["iscrowd"] = 1
@@ -167,6 +176,29 @@ def test_splits_of_one_data_set_have_the_same_classes(images: Path, tmp_path: Pa
     other["categories"][0]["name"] = "cow"
     with pytest.raises(InputError, match=r"data\.yaml: expected the classes \['b', 'cow'\], found \['b', 'Katze"):
         write_yolo(other, images, tmp_path, "val")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("path: /elsewhere", "expected no 'path', found '/elsewhere'; remove it"),
+        ("valid: ../valid/images", r"expected images/val for 'val', found \['../valid/images'\]; remove it"),
+        ("val:  # optional", "expected images/val for 'val', found None; remove it"),
+    ],
+)
+def test_a_split_that_the_data_yaml_would_not_find_is_refused(
+    images: Path, tmp_path: Path, line: str, words: str
+) -> None:
+    out = tmp_path / "out"
+    write_yolo(sound(), images, out, "train")
+    text = (out / "data.yaml").read_text()
+    (out / "data.yaml").write_text(f"{text}{line}\n")
+    with pytest.raises(InputError, match=words):
+        write_yolo(sound(), images, out, "val")
+    assert not (out / "images" / "val").exists()
+    (out / "data.yaml").write_text(f"path: .  # here\n{text}")
+    write_yolo(sound(), images, out, "val")
+    assert (out / "data.yaml").read_text() == f"path: .  # here\n{text}val: images/val\n"
 
 
 @pytest.mark.parametrize("other", ["a.jpg", "A.jpg"])  # the second where file systems ignore the letter case

@@ -159,6 +159,19 @@ def test_a_list_of_names_instead_of_a_data_yaml(tmp_path: Path, file: str, folde
         assert [category["name"] for category in coco["categories"]] == NAMES
 
 
+@pytest.mark.parametrize("given", ["", "data/obj.data"])
+def test_lists_of_images_beside_the_names_are_the_splits(tmp_path: Path, given: str) -> None:
+    """The layout of Darknet; train.txt would be the label file of a photo of that name, too."""
+    write_data(tmp_path / "data", labels={"a": "1 0.5 0.5 0.5 0.5\n", "b": "0 0.5 0.5 0.5 0.5\n"}, images="obj")
+    (tmp_path / "data" / "data.yaml").unlink()
+    texts = {"obj.names": "dog\ncat\n", "train.txt": "data/obj/a.png\n", "Validation.txt": "data/obj/b.png\n"}
+    for name, text in (texts | {"obj.data": "classes = 2\n", "test.txt": "0 0.5 0.5 0.5 0.5\n"}).items():
+        (tmp_path / "data" / name).write_text(text)
+    found = open_dataset(tmp_path / given)
+    names = {name: [image["file_name"] for image in split.coco["images"]] for name, split in found.splits.items()}
+    assert (names, found.unread) == ({"train": ["a.png"], "val": ["b.png"]}, [])
+
+
 def test_names_in_a_data_yaml_are_taken_as_written(tmp_path: Path) -> None:
     """YAML would take no for False, 12:30 for 750, 2.50 for 2.5 and 010 for 8."""
     path = write_data(tmp_path, labels={"a": "3 0.5 0.5 0.2 0.2"}, description={})
@@ -327,6 +340,18 @@ def test_label_files_are_found_in_any_letter_case(tmp_path: Path) -> None:
     split = convert_yolo(path, "train")
     assert [entry["category_id"] for entry in split.coco["annotations"]] == [0, 2]
     assert split.remarks == []
+
+
+def test_images_do_not_share_a_label_file(tmp_path: Path) -> None:
+    path = write_data(tmp_path, labels={"a": "1 0.5 0.5 0.5 0.5\n"})
+    images = tmp_path / "images" / "train"
+    (images / "b.png").rename(images / "A.png")
+    coco = convert_yolo(path, "train").coco
+    owners = {image["id"]: image["file_name"] for image in coco["images"]}
+    assert [owners[entry["image_id"]] for entry in coco["annotations"]] == ["a.png"]
+    (images / "A.png").rename(images / "a.jpg")
+    with pytest.raises(InputError, match=r"images .*a\.jpg and .*a\.png share the label file .*a\.txt; rename one"):
+        convert_yolo(path, "train")
 
 
 def test_label_files_without_an_image_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

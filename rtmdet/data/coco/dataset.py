@@ -41,9 +41,9 @@ class _Record:
 class CocoDataset:
     """Images of a COCO annotation file with the boxes of the chosen classes.
 
-    For training, images without a usable box (unless `keep_empty`) and images with a side under 32 pixels are
-    skipped; validation uses every image of the file. A box is usable if it is not a crowd region, has an area and is
-    at least 1 pixel wide and high.
+    For training, images without a usable box and images with a side under 32 pixels are skipped; `keep_empty` keeps
+    those without any object of the classes. Validation uses every image of the file. A box is usable if it is not a
+    crowd region, has an area and is at least 1 pixel wide and high.
 
     Public attributes: `classes` the K names in the order of the labels, `category_ids` the file's id of each label,
     `image_ids` in the order of the data set, `coco` pycocotools' index of the file for COCOeval, without the outlines
@@ -203,12 +203,14 @@ class CocoDataset:
         reasons = self.unused
         labels = {category: label for label, category in enumerate(self.category_ids)}
         for image_id, image in self.coco.imgs.items():
-            record = _make_record(image, self.coco.imgToAnns[image_id], labels, reasons)
+            annotations = self.coco.imgToAnns[image_id]
+            record = _make_record(image, annotations, labels, reasons)
+            is_empty = not any(annotation["category_id"] in labels for annotation in annotations)
             if training and min(image["width"], image["height"]) < MIN_SIDE:
                 reasons[f"in images with a side under {MIN_SIDE} pixels"] += len(record.instances)
-            elif keep_empty or not training or len(record.instances) or image_id in self._cuttings:
-                # Differs from mmdet: an image, or a crop, with only crowd regions or boxes under 1 pixel counts as
-                # empty, too; it would teach that they are background.
+            elif (keep_empty and is_empty) or not training or len(record.instances) or image_id in self._cuttings:
+                # Differs from mmdet: an image with only crowd regions or boxes under 1 pixel is skipped, too; it
+                # would teach that they are background.
                 records.append(record)
         if not any(len(record.instances) for record in records):
             why = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count) or "the file has none"

@@ -14,6 +14,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.wording import shortened
 from rtmdet.data.class_names import name_key
 from rtmdet.data.coco.file import CocoCategory, CocoFile, CocoImage
+from rtmdet.data.coco.usable import reason_against
 
 NO_OBJECT = None  # the "category id" of images without objects
 
@@ -26,7 +27,7 @@ def split_coco(
 ) -> tuple[CocoFile, CocoFile]:
     """Split the images into training and validation; validation gets about the fraction `share` (0 .. 1).
 
-    So does each class, counted in images, and the images without objects (or with crowd regions only). A class with
+    So does each class, counted in images, and the images without objects that training uses. A class with
     two or more images is on both sides if moving one image makes that possible, so with many rare classes validation
     is larger than `share`. A class with a single image is in training. The image ids of each set in `together` are
     on the same side; a set counts as one image with all of their classes. Categories, ids and the order of entries
@@ -102,8 +103,9 @@ def _joined_strata(
 
 def _strata(file: CocoFile) -> dict[int, Classes]:
     classes: dict[int, set[int | None]] = {image["id"]: set() for image in file["images"]}
+    wanted = {category["id"] for category in file["categories"]}
     for annotation in file["annotations"]:
-        if not annotation["iscrowd"]:
+        if not reason_against(annotation, wanted):
             classes[annotation["image_id"]].add(annotation["category_id"])
     return {image: frozenset(found or {NO_OBJECT}) for image, found in classes.items()}
 

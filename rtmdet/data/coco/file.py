@@ -81,17 +81,18 @@ def read_and_repair(
 
     If annotation ids repeat (some exporters restart in every image), all are renumbered from 1; ids of images and
     classes must not repeat. Entries of one image are joined. Categories that are only the supercategory of others are
-    removed, unless they are among `classes`. Boxes are clipped to their image. `document` is the file's content where
-    it is read already; it becomes the result. Missing image sizes are read from the image files in the folder
-    `images`.
+    removed, unless they are among `classes`. Rotated boxes become upright, all are clipped to their image. `document`
+    is the file's content where it is read already; it becomes the result. Missing image sizes are read from the image
+    files in the folder `images`.
 
     Raises InputError at the first fault, with the file, the entry's id and what to do.
     """
     file, groups, again = read_sound(path, classes, document, images=images)
     entries = {image["id"]: image for image in file["images"]}
+    turned = repairs.turn_rotated_boxes(file["annotations"])
     for annotation in file["annotations"]:  # Differs from mmdet: that skips boxes outside of their image
         if is_outside(annotation, image := entries[annotation["image_id"]]):
-            if images is not None and (found := ImageNames(images).path(image["file_name"])):
+            if images is not None and (found := ImageNames(images, path).path(image["file_name"])):
                 check_entry_size(found, image_size(found), image, path)  # the likelier reason
             raise InputError(
                 f"{path}: annotation {annotation['id']}: box {annotation['bbox']} (x, y, width, height) lies outside "
@@ -103,6 +104,7 @@ def read_and_repair(
     repaired = (
         repairs.repeated_images_remark(len(again)),
         f"repeated annotation ids: {repeated}; all are renumbered from 1" if repeated else "",
+        f"rotated boxes: {turned}, replaced by the upright boxes around them" if turned else "",
         repairs.clipped_remark(clipped, len(annotations)),
     )
     not_classes = [
@@ -134,7 +136,7 @@ def read_sound(
         key: _read_entries(path, document, key, check)
         for key, check in (
             ("categories", _check_category),
-            ("images", partial(_check_image, None if images is None else ImageNames(images))),
+            ("images", partial(_check_image, None if images is None else ImageNames(images, path))),
             ("annotations", _check_annotation),
         )
     }
@@ -201,7 +203,7 @@ def _read_entries(path: Path, document: Entry, key: str, check: Callable[[str, E
     document[key] = sound
     for position, entry in enumerate(entries):
         where = f"{key}[{position}]"
-        if isinstance(entry, dict) and "id" not in entry and key == "annotations":
+        if isinstance(entry, dict) and key == "annotations" and _is_no_number(entry.get("id")):
             entry["id"] = position + 1  # nothing refers to it
         identifier = whole_number(entry.get("id")) if isinstance(entry, dict) else None
         if identifier in given and key != "annotations":
@@ -217,12 +219,18 @@ def _read_entries(path: Path, document: Entry, key: str, check: Callable[[str, E
     return given
 
 
+def _is_no_number(identifier: object) -> bool:
+    """Whether an id is missing, or text such as a UUID."""
+    return isinstance(identifier, str | None) and whole_number(identifier) is None
+
+
 def _check_category(where: str, entry: Entry) -> None:
     if not is_one_line(name := _text(where, entry, "name", "name the class")):
         raise InputError(
             f"{where}: expected one line of at most {LONGEST_LINE} letters for 'name', found {shown(name)}; rename "
             "the class"
         )
+    entry["name"] = name.strip()  # as in all other formats, to which it may be exported
 
 
 def _check_unique_names(path: Path, categories: Iterable[CocoCategory]) -> None:
@@ -255,8 +263,8 @@ def _check_image(names: ImageNames | None, where: str, entry: Entry) -> None:
 
 
 def _without_outline(entry: Entry) -> Entry:
-    if entry.get("bbox"):
-        entry.pop("segmentation", None)
+    if entry.get("bbox") and entry.pop("segmentation", None):
+        entry.pop("attributes", None)  # whose angle is that of a box without an outline
     return entry
 
 

@@ -8,10 +8,10 @@ from typing import TypeGuard
 
 from rtmdet.core.errors import InputError
 from rtmdet.core.files import as_on_disk, files_below
-from rtmdet.core.paths import with_own_name
+from rtmdet.core.paths import common_folder, with_own_name
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.formats.label_files import IMAGE_FOLDERS, read_without_photo
-from rtmdet.data.image_names import ImageNames, locate_images
+from rtmdet.data.image_names import ImageNames, locate_images, named_file
 from rtmdet.data.split_names import SPLIT_WORDS, split_name
 
 TRIED_NAMES = 10  # image names of a file that are looked for in each candidate folder
@@ -63,7 +63,7 @@ def images_of(file: Path, document: object, split: str | None = None) -> Path:
     if isinstance(told, str):
         # Resolved first: .. leads out of links' targets.
         folder = Path(os.path.normpath(file.parent.resolve() / told))
-        if any(map(ImageNames(folder).has, names[:TRIED_NAMES])):
+        if any(map(ImageNames(folder).find, names[:TRIED_NAMES])):
             return folder
     return find_folder(file, names, split)
 
@@ -71,8 +71,12 @@ def images_of(file: Path, document: object, split: str | None = None) -> Path:
 def find_folder(file: Path, names: Sequence[str], split: str | None = None) -> Path:
     """The folder with the most of the images that an annotation file names; `split` is its split, if known.
 
-    Raises InputError if no likely folder has any of the first TRIED_NAMES images.
+    Of images whose names lead out of folders, absolute or with ../, and exist, it is the common folder. Raises
+    InputError if no likely folder has any of the first TRIED_NAMES images.
     """
+    if any(named_file(file, name) for name in names[:TRIED_NAMES]):
+        there = (named_file(file, name) or file.resolve().parent / name for name in names)
+        return common_folder(path.parent for path in there if path.is_file())
     names = names[:TRIED_NAMES]
     likely = _image_folders(file, split or split_name(Path(file.name)))
     folders = [folder for folder in dict.fromkeys(map(as_on_disk, likely)) if folder.is_dir()]

@@ -1,7 +1,10 @@
 """Repairs a COCO file where exporting tools have habits that would harm training or evaluation."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
+
+from rtmdet.data.formats.outlines import rotated_box
 
 ROUNDING = 1.0  # pixels that a box may extend beyond its image: tools round
 MANY_OVER_EDGE = 0.2  # fraction of the boxes above which careless drawing is no explanation
@@ -52,6 +55,22 @@ def renumber_annotations(annotations: Sequence[dict[str, Any]]) -> int:
         for annotation in annotations:
             annotation["id"] += 1 - least
     return repeated
+
+
+def turn_rotated_boxes(annotations: Iterable[Any]) -> int:
+    """Replace the boxes with an angle, as CVAT exports them, by the upright ones around them; returns how many."""
+    turned = 0
+    for annotation in annotations:
+        attributes = annotation.get("attributes")
+        angle = attributes.get("rotation", 0.0) if isinstance(attributes, dict) else 0.0  # in degrees, clockwise
+        if annotation.get("segmentation") or type(angle) not in (int, float) or not 0 < angle % 360 < 360:
+            continue  # an outline is rotated already
+        x, y, width, height = annotation["bbox"]
+        _, box = rotated_box(x + width / 2, y + height / 2, width, height, angle=math.radians(angle))
+        annotation["bbox"] = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+        annotation["attributes"] = {**attributes, "rotation": 0.0}
+        turned += 1
+    return turned
 
 
 def clip_overhanging_boxes(annotations: Iterable[dict[str, Any]], images: Mapping[int, Mapping[str, Any]]) -> int:
@@ -118,4 +137,4 @@ def remove_group_categories(file: Any, classes: Collection[str]) -> list[Any]:
 def _supercategory(category: Mapping[str, Any]) -> str | None:
     """The supercategory's name, None if there is none (Roboflow writes "none")."""
     name = category.get("supercategory")
-    return name if isinstance(name, str) and name not in ("", "none") else None
+    return name.strip() if isinstance(name, str) and name.strip() not in ("", "none") else None

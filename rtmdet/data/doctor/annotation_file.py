@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rtmdet.data.coco.file import CocoAnnotation, CocoCategory, CocoImage, read_sound
 from rtmdet.data.coco.layout import place_images
+from rtmdet.data.coco.repairs import turn_rotated_boxes
 from rtmdet.data.doctor.finding import Finding, Item, Severity, SplitFiles
 from rtmdet.data.formats.faults import Fault, collect_faults
 from rtmdet.data.image_names import in_other_folders
@@ -94,6 +95,7 @@ def read_annotation_file(source: SplitFiles, classes: Collection[str] = ()) -> t
         file, groups, again = read_sound(source.annotations, classes, images=source.images)
         names = [image["file_name"] for image in file["images"]]
         place_images(source.annotations, file, source.images)
+    turn_rotated_boxes(file["annotations"])
     images = {image["id"]: image for image in file["images"]}
     categories = {category["id"]: category for category in sorted(file["categories"], key=itemgetter("id"))}
     found = AnnotationFile(source, images, tuple(file["annotations"]), categories)

@@ -103,24 +103,25 @@ def overlapping_pairs(annotations: Sequence[CocoAnnotation]) -> Iterator[tuple[i
                 yield int(start + row), int(column), float(ious[row, column])
 
 
-def trained_images(file: AnnotationFile, usable: Sequence[CocoAnnotation], *, keep_empty: bool) -> set[int]:
+def trained_images(
+    file: AnnotationFile, usable: Sequence[CocoAnnotation], wanted: Container[int], *, keep_empty: bool
+) -> set[int]:
     """The ids of the images that training uses."""
     large = {image_id for image_id, image in file.images.items() if not _is_tiny(image)}
-    return large if keep_empty else large & {annotation["image_id"] for annotation in usable}
+    with_box = {annotation["image_id"] for annotation in usable}
+    marked = {annotation["image_id"] for annotation in file.annotations if annotation["category_id"] in wanted}
+    return large - (marked - with_box) if keep_empty else large & with_box
 
 
-def find_dropped_images(
-    file: AnnotationFile, usable: Sequence[CocoAnnotation], *, keep_empty: bool
-) -> Iterator[Finding]:
-    """Images that training skips."""
-    tiny = [file.image_item(image_id) for image_id, image in file.images.items() if _is_tiny(image)]
+def find_dropped_images(file: AnnotationFile, trained: set[int]) -> Iterator[Finding]:
+    """Images that training skips; `trained` are the ids of those that it uses."""
+    skipped = {image_id: image for image_id, image in file.images.items() if image_id not in trained}
+    tiny = [file.image_item(image_id) for image_id, image in skipped.items() if _is_tiny(image)]
     message = f"images not used for training: a side under {MIN_SIDE} px"
     yield file.finding("warning", "tiny-image", message, "remove them, or use larger versions", tiny)
-    if not keep_empty:
-        with_box = {annotation["image_id"] for annotation in usable}
-        empty = [file.image_item(image_id) for image_id in file.images if image_id not in with_box]
-        advice = "no action needed; if they really show no object, data.keep_empty=true reduces false positives"
-        yield file.finding("hint", "empty-image", "images not used for training: no usable box", advice, empty)
+    empty = [file.image_item(image_id) for image_id, image in skipped.items() if not _is_tiny(image)]
+    advice = "no action needed; data.keep_empty=true trains on those without any object, against false positives"
+    yield file.finding("hint", "empty-image", "images not used for training: no usable box", advice, empty)
 
 
 def find_crowded_images(file: AnnotationFile, usable: Sequence[CocoAnnotation]) -> Finding:

@@ -140,7 +140,7 @@ def _examine_split(
     file: AnnotationFile, inspected: dict[int, image_files.InspectedImage], purpose: Purpose
 ) -> tuple[Summary, list[Finding]]:
     """One split in numbers, and the findings about it."""
-    name, keep_empty = file.source.name, purpose.keep_empty
+    name = file.source.name
     wanted = classes.wanted_categories(file, purpose)
     usable = [annotation for annotation in file.annotations if reason_against(annotation, wanted) is None]
     sides = sides_at_input(file, usable, purpose.input_size, purpose.tile)
@@ -158,8 +158,8 @@ def _examine_split(
     kept = set(file.images)
     if name == "train":
         found.append(classes.find_rare_classes(file, wanted, purpose))
-        found += boxes.find_dropped_images(file, usable, keep_empty=keep_empty)
-        kept = boxes.trained_images(file, usable, keep_empty=keep_empty)
+        kept = boxes.trained_images(file, usable, wanted, keep_empty=purpose.keep_empty)
+        found += boxes.find_dropped_images(file, kept)
     if not usable:
         missing = Item(f"{len(file.annotations)} objects, none of them usable")
         advice = "see the other findings: training and evaluation need at least one usable box"

@@ -6,7 +6,7 @@ Not done with hotcoco, which ignores rotations, ellipses and masks, and accepts 
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from rtmdet.data.formats.outlines import Outline, around, ellipse, rotated_box
 from rtmdet.data.formats.splits import FoundSplits, Split, convert_files
 from rtmdet.data.formats.xml_file import parse_number, read_xml, root_tag, xml_text
 from rtmdet.data.image_names import ImageNames
-from rtmdet.data.split_names import by_split, group_files, only_file, unused_remark
+from rtmdet.data.split_names import by_split, group_files, joined_remark, only_file, unused_remark
 
 FEW_FILES = 4  # XML files checked for CVAT if none is called annotations.xml
 SKIPPED = ("polyline", "points", "cuboid", "skeleton")
@@ -46,7 +46,7 @@ def find_cvat(path: Path, images: Path | None) -> FoundSplits | None:
         return None if splits is None else replace(splits, remarks=[*splits.remarks, *remarks])
     file = only_file(path, "train", files_of["train"])
     remarks += unused_remark(path, unnamed)
-    groups, without = by_split(sorted({_subset(entry) for entry in read_xml(file).findall("image")}), Path)
+    groups, without = _splits(read_xml(file).findall("image"))
     groups = groups or {"train": []}  # for a file without images, which the reader rejects
     converts = {name: partial(convert_cvat, file, images, subsets=subsets) for name, subsets in groups.items()}
     return FoundSplits(converts, [*remarks, *unused_remark(file, [f"subset {subset!r}" for subset in without])])
@@ -54,6 +54,11 @@ def find_cvat(path: Path, images: Path | None) -> FoundSplits | None:
 
 def _is_cvat(path: Path) -> bool:
     return root_tag(path) == "annotations"
+
+
+def _splits(entries: Iterable[Element]) -> tuple[dict[str, list[str]], list[str]]:
+    """The subsets of each split, and those of none."""
+    return by_split(sorted(set(map(_subset, entries))), Path)
 
 
 def _subset(entry: Element) -> str:
@@ -97,6 +102,8 @@ def convert_cvat(
     classes = choose_category_ids(labeled, names or list(dict.fromkeys(labels)) or None)
     skipped = Counter(shape.tag for entry in entries for shape in entry if shape.tag in SKIPPED)
     remarks = [f"skipped: {count} x {kind}" for kind, count in skipped.items()]
+    if subsets is None:
+        remarks += joined_remark(annotations, _splits(entries)[0])
     return assemble(annotations, labeled, folder, classes, remarks)
 
 

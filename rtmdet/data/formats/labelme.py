@@ -21,6 +21,7 @@ from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, assemble, choose_category_ids
 from rtmdet.data.formats.outlines import Outline, around, ellipse
 from rtmdet.data.formats.splits import FoundSplits, Split, convert_folders
+from rtmdet.data.split_names import group_files, joined_remark
 
 VERSION = "5.5.0"  # of LabelMe, whose files look like those written here
 SKIPPED = ("point", "points", "line", "linestrip")  # shapes without area
@@ -79,6 +80,8 @@ def convert_labelme(
             named = label_files.find_image(path, folder, _name_inside(path, content, images), file_names)
             labeled.append(LabeledImage(path, named, objects, _size(path, content)))
     remarks = [f"skipped: {count} x {kind}" for kind, count in skipped.items()]
+    if folders is None:
+        remarks += joined_remark(annotations, group_files(folder, {path.parent for path in files})[0])
     if joined:
         made = f"{len(joined)} object{'s' if len(joined) > 1 else ''}"
         remarks.append(f"joined: {sum(joined)} shapes to {made}, by the same label and group_id")
@@ -173,7 +176,8 @@ def _outline(where: str, kind: object, points: np.ndarray) -> Outline:
 
 def _join(parts: Sequence[LabeledObject]) -> LabeledObject:
     lefts, tops, rights, bottoms = zip(*(part.outline[1] for part in parts), strict=True)
-    return LabeledObject(parts[0].where, parts[0].name, (None, (min(lefts), min(tops), max(rights), max(bottoms))))
+    outline = None, (min(lefts), min(tops), max(rights), max(bottoms))
+    return LabeledObject(parts[0].where, parts[0].name, outline, crowd=all(part.crowd for part in parts))
 
 
 def labelme_document(

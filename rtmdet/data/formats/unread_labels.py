@@ -15,6 +15,7 @@ from rtmdet.data.formats.xml_file import root_tag
 from rtmdet.data.formats.yolo import FEW, holds_labels
 from rtmdet.images.reading import IMAGE_SUFFIXES
 
+LEVELS = 3  # how far below a folder they are looked for: V7 has releases/latest/annotations
 LARGE = 20e6  # bytes; larger JSON files are not read for this
 OF_JSON: Mapping[str, Callable[[object], bool]] = {"COCO": is_coco, "VIA": is_via, "LabelMe": is_labelme}
 OF_XML = {"annotations": "CVAT", "annotation": "VOC"}  # by the tag of the root
@@ -41,8 +42,10 @@ UNREAD_JSON = {  # by their keys
     "VIA 3's project": {"project", "metadata", "file"},
     "Datumaro's JSON": {"items", "categories"},
     "FiftyOne's own JSON": {"samples"},
+    "ISAT's JSON": {"info", "objects"},
 }
 KERAS_LABELS = "_annotations.txt"  # of Roboflow, beside _classes.txt
+DOTA_FOLDER = "labelTxt"  # or labelTxt-v1.5 and similar
 YOLO_NEEDS = "YOLO labels need a data.yaml or a classes.txt with the class names"
 
 
@@ -103,7 +106,7 @@ def _changed(file: Path) -> float:
 
 def advise(path: Path) -> str:
     """What the path contains instead of known annotations, and what to do."""
-    files = [path] if path.is_file() else files_below(path, (".json", ".txt", *UNREAD, *ARCHIVES), levels=2)
+    files = [path] if path.is_file() else files_below(path, (".json", ".txt", *UNREAD, *ARCHIVES), levels=LEVELS)
     for file in sorted(files, key=lambda file: (file.suffix.lower() in ARCHIVES, len(file.parts))):
         name = file.name if file == path else file.relative_to(path).as_posix()
         if file.suffix.lower() in ARCHIVES:
@@ -131,6 +134,8 @@ def _describe(path: Path) -> str:
         return _describe_csv(path)
     if path.name == KERAS_LABELS:
         return f"Roboflow's text for Keras is not read: {EXPORT}"
+    if suffix == ".txt" and path.parent.name.startswith(DOTA_FOLDER):
+        return f"DOTA's text is not read: {EXPORT}"
     return _describe_json(path) if suffix == ".json" else UNREAD.get(suffix, "")
 
 

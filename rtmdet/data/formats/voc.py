@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from rtmdet.core.errors import InputError
 from rtmdet.core.files import files_below, sorted_paths
 from rtmdet.core.whole_file import read_text
-from rtmdet.core.wording import shown
+from rtmdet.core.wording import shortened, shown
 from rtmdet.data.coco.file import CocoAnnotation, CocoFile, CocoImage, by_image
 from rtmdet.data.coco.usable import Unusable
 from rtmdet.data.formats import label_files
@@ -26,10 +27,10 @@ from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, assem
 from rtmdet.data.formats.outlines import Outline, rotated_box
 from rtmdet.data.formats.splits import FoundSplits, Split, convert_folders
 from rtmdet.data.formats.xml_file import parse_number, read_xml, root_tag, xml_text
-from rtmdet.data.split_names import SPLIT_WORDS, usual_split
+from rtmdet.data.split_names import SPLIT_WORDS, group_files, image_lists, joined_remark, usual_split
 from rtmdet.images.reading import IMAGE_SUFFIXES
 
-LISTS = Path("ImageSets", "Main")  # in the folder of each year, such as VOC2007 and VOC2012
+LISTS = Path("ImageSets", "Main")  # in the folder of each year, such as VOC2007 and VOC2012; some leave out Main/
 
 
 def find_voc(path: Path, images: Path | None) -> FoundSplits | None:
@@ -40,12 +41,16 @@ def find_voc(path: Path, images: Path | None) -> FoundSplits | None:
         return None
     lists = _join_years(path, files)
     if not lists:
-        folders = {file.parent for file in files}
-        return convert_folders(partial(convert_voc, images=images), labels, folders)
-    years = {file.parents[2] for found in lists.values() for file in found}
+        found = convert_folders(partial(convert_voc, images=images), labels, _folders(files))
+        others = chain.from_iterable(image_lists(_home(path), (".xml", *IMAGE_SUFFIXES)).values())
+        if unused := shortened((file.name for file in others), 3):
+            text = f"{path}: lists not used: {unused}; put them into {LISTS}/, a name per line"
+            found = replace(found, remarks=[*found.remarks, text])
+        return found
+    years = {_year(file) for found in lists.values() for file in found}
     root = Path(os.path.commonpath([*years, *(file.parent for file in files)]))
     lost = _find_unlisted(files, chain.from_iterable(lists.values()))
-    text = f"{len(lost)} XML files in no list of {LISTS}, such as {lost[0]}: not used" if lost else ""
+    text = f"{len(lost)} XML files in no list of {LISTS.parent}, such as {lost[0]}: not used" if lost else ""
     converts = {name: partial(convert_voc, root, images, lists=found) for name, found in lists.items()}
     return FoundSplits(converts, [text] if text else [])
 
@@ -71,6 +76,8 @@ def convert_voc(
 
     Raises InputError for a folder, list, XML file, object or image that cannot be used.
     """
+    if annotations.is_file():
+        raise InputError(f"{annotations}: expected a folder of VOC's XML files, found one file; give its folder")
     if split is not None:
         lists = find_lists(annotations, split)
     folder = label_files.label_folder(annotations, ".xml")
@@ -90,7 +97,7 @@ def convert_voc(
     chosen = [] if lists else list(everything.values())
     usable = {path: everything.get(path) for path, root in roots.items() if root is None or path in files}
     for file in lists:
-        own = label_files.label_folder(file.parents[2], ".xml")
+        own = label_files.label_folder(_year(file), ".xml")
         stems = {
             label_files.without_suffix(path, own): image for path, image in usable.items() if own in path.parents
         }
@@ -100,7 +107,12 @@ def convert_voc(
         f"difficult objects: {difficult}, treated as crowd regions (not used for training)": difficult,
         f"skipped: {others} x XML file of another kind": others,
     }
-    return assemble(folder, chosen, images, classes, [text for text, count in remarks.items() if count])
+    told = [text for text, count in remarks.items() if count]
+    if not lists and folders is None:
+        told += joined_remark(
+            annotations, _join_years(annotations, [*files]) or group_files(folder, _folders(files))[0]
+        )
+    return assemble(folder, chosen, images, classes, told)
 
 
 def _read_image(path: Path, root: Element, file_name: str) -> LabeledImage:
@@ -175,7 +187,7 @@ def _join_years(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
     years: dict[Path, dict[str, Path]] = {}
     for file in _list_files(path):
         if file.parent in years or any(
-            label_files.label_folder(file.parents[2], ".xml") in xml_file.parents for xml_file in files
+            label_files.label_folder(_year(file), ".xml") in xml_file.parents for xml_file in files
         ):
             years.setdefault(file.parent, {})[file.stem.lower()] = file
     joined: dict[str, list[Path]] = {}
@@ -190,28 +202,44 @@ def _join_years(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
 
 def _list_files(path: Path) -> list[Path]:
     """The image lists at any depth; for a folder of XML files also those beside it."""
-    own = path.parent / LISTS if path.name.lower() in label_files.LABEL_FOLDERS else path / LISTS
-    if own.is_dir():
-        return files_below(own, (".txt",), levels=0)
-    return [file for file in files_below(path, (".txt",)) if file.parent.parts[-2:] == LISTS.parts]
+    near = (files_below(_home(path) / lists, (".txt",), levels=0) for lists in (LISTS, LISTS.parent))
+    deep = (
+        [file for file in files_below(path, (".txt",)) if file.parent.match(str(lists))]
+        for lists in (LISTS, LISTS.parent)
+    )
+    return next(filter(None, chain(near, deep)), [])
+
+
+def _folders(files: Iterable[Path]) -> set[Path]:
+    return {file.parent for file in files}
+
+
+def _home(path: Path) -> Path:
+    """The folder of a year: the path, or that above it for a folder of XML files."""
+    return path.parent if path.name.lower() in label_files.LABEL_FOLDERS else path
+
+
+def _year(file: Path) -> Path:
+    """The folder of the year that an image list belongs to."""
+    return file.parents[2 if file.parent.name == LISTS.name else 1]
 
 
 def _find_unlisted(files: Iterable[Path], lists: Iterable[Path]) -> list[Path]:
     """The XML files that are in none of the lists."""
     named: set[Path] = set()
     for file in lists:
-        folder = label_files.label_folder(file.parents[2], ".xml")
+        folder = label_files.label_folder(_year(file), ".xml")
         lines = read_text(file, "list of images").splitlines()
-        named |= {folder / stem for line in lines for stem in _possible_stems(line.strip())}
+        named |= {folder / stem for line in lines for stem in _possible_stems(line)}
     return [file for file in files if file.with_suffix("") not in named]
 
 
 def _read_list(path: Path, folder: Path, files: Container[str]) -> list[str]:
     """The image names of a split. Raises InputError if one has no XML file in the folder."""
-    lines = [line.strip() for line in read_text(path, "list of images").splitlines() if line.strip()]
+    lines = [line for line in read_text(path, "list of images").splitlines() if line.strip()]
     if not lines:
         raise InputError(f"{path}: expected one image name per line, found none; fill the list")
-    stems = [next((stem for stem in _possible_stems(line) if stem in files), line) for line in lines]
+    stems = [next((stem for stem in _possible_stems(line) if stem in files), line.strip()) for line in lines]
     unknown = [stem for stem in stems if stem not in files]
     if unknown:
         raise InputError(
@@ -221,8 +249,8 @@ def _read_list(path: Path, folder: Path, files: Container[str]) -> list[str]:
 
 
 def _possible_stems(line: str) -> Iterator[str]:
-    """The names that a line of a list may mean: without an image's suffix, without the mark of a class (-1, 0, 1)."""
-    for name in (line, re.sub(r"\s+(-1|0|1)$", "", line)):
+    """The names that a line of a list may mean: without spaces, an image's suffix, the mark of a class (-1, 0, 1)."""
+    for name in (line, line.strip(), re.sub(r"\s+(-1|0|1)$", "", line.strip())):
         yield name
         if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:
             yield PurePosixPath(name).with_suffix("").as_posix()

@@ -51,7 +51,7 @@ def convert_yolo(path: Path, split: str) -> Split:
     layout = read_layout(path)
     folder, files = split_images(layout, split)
     listed: dict[Path, dict[str, list[str]]] = {}
-    label_files = [_find_labels(file, listed) for file in files]
+    label_files = _unshared(files, [_find_labels(file, listed) for file in files])
     if not any(label_files):
         expected = _label_folders(files[0].parent)[0] / f"{files[0].stem}.txt"
         raise InputError(
@@ -99,6 +99,22 @@ def _find_labels(image: Path, listed: dict[Path, dict[str, list[str]]]) -> Path 
         if (found := as_on_disk(folder / f"{image.stem}.txt", listed)).is_file():
             return found
     return None
+
+
+def _unshared(images: Sequence[Path], label_files: Sequence[Path | None]) -> list[Path | None]:
+    """The label files, None for an image in another letter case than its file, which is exactly that of another.
+
+    Raises InputError if two images share a file otherwise.
+    """
+    exact = {file: image for image, file in zip(images, label_files, strict=True) if file and file.stem == image.stem}
+    taken: dict[Path, Path] = {}
+    found: list[Path | None] = []
+    for image, file in zip(images, label_files, strict=True):
+        own = None if file and exact.get(file, image).stem != image.stem else file
+        if own and (other := taken.setdefault(own, image)) != image:
+            raise_or_collect(f"images {other} and {image} share the label file {own}; rename one with its labels")
+        found.append(own)
+    return found
 
 
 def _lost_labels(images: Sequence[Path]) -> list[str]:
@@ -253,11 +269,11 @@ def _read_object(line: _Line, layout: YoloLayout, *, box_only: bool) -> LabeledO
 def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]:
     """Write one split of a YOLO data set into the folder `out` and copy its images; returns remarks, a line each.
 
-    Class numbers count from 0 in the order of the category ids. An existing data.yaml gets the split added. Boxes are
+    Class numbers count from 0 in the order of the category ids. An existing data.yaml gets a line added. Boxes are
     clipped to the image; crowd regions are skipped, since YOLO has no equivalent.
 
-    Raises InputError if the split, or a data.yaml with other classes, exists already, and for images that differ only
-    in their suffix: they would share a label file.
+    Raises InputError if the split, or a data.yaml with other classes or folders, exists already, and for images that
+    differ only in their suffix: they would share a label file.
     """
     check_choice("split", split, SPLITS)
     for folder in (out / "labels" / split, out / "images" / split):
@@ -265,7 +281,7 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
             raise InputError(f"{folder} exists already; give another --out or --split")
     categories = sorted(file["categories"], key=lambda category: category["id"])
     numbers = {category["id"]: number for number, category in enumerate(categories)}
-    description = _current_data_yaml(out, [category["name"] for category in categories])
+    description = _data_yaml(out, [category["name"] for category in categories], split)
     stems = label_names(file)
     annotations_of = by_image(annotation for annotation in file["annotations"] if not annotation["iscrowd"])
     for image, stem in zip(file["images"], stems, strict=True):
@@ -276,21 +292,36 @@ def write_yolo(file: CocoFile, images: Path, out: Path, split: str) -> list[str]
         label.parent.mkdir(parents=True, exist_ok=True)
         label.write_text("".join(lines), encoding="utf-8", newline="\n")
         copy_image(images, image["file_name"], out / "images" / split)
-    text = yaml.safe_dump(description | {split: f"images/{split}"}, sort_keys=False, allow_unicode=True)
-    (out / "data.yaml").write_text(text, encoding="utf-8")
+    (out / "data.yaml").write_text(description, encoding="utf-8")
     crowds = sum(annotation["iscrowd"] for annotation in file["annotations"])
     return [f"skipped: {crowds} x crowd region or object marked 'ignore'"] * bool(crowds) + outlines_remark(file)
 
 
-def _current_data_yaml(out: Path, names: list[str]) -> dict[str, object]:
-    """The content of the existing data.yaml, or of a new one."""
-    path = out / "data.yaml"
+def _data_yaml(out: Path, names: list[str], split: str) -> str:
+    """The text of the existing data.yaml, or of a new one, with a line for the split."""
+    path, place = out / "data.yaml", f"images/{split}"
     if not path.exists():
-        return {"names": names}
-    found = read_data_yaml(path)
-    if found.get("names") != names:
-        raise InputError(f"{path}: expected the classes {names}, found {found.get('names')}; give another --out")
-    return found
+        return yaml.safe_dump({"names": names, split: place}, sort_keys=False, allow_unicode=True)
+    layout, keys = read_layout(path), read_data_yaml(path)
+    if layout.names != dict(enumerate(names)):
+        raise InputError(
+            f"{path}: expected the classes {names}, found {[*layout.names.values()]}; give another --out"
+        )
+    if layout.root.resolve() != out.resolve():
+        raise InputError(f"{path}: expected no 'path', found {shown(keys['path'])}; remove it, or give another --out")
+    if [*map(os.path.normpath, layout.image_paths.get(split, []))] == [os.path.normpath(place)]:
+        return read_text(path)
+    if split in keys or split in layout.image_paths:
+        found = shown(keys.get(split, layout.image_paths.get(split)))
+        raise InputError(f"{path}: expected {place} for {split!r}, found {found}; remove it, or give another --out")
+    text = f"{read_text(path).rstrip()}\n{split}: {place}\n"
+    try:
+        yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"{path}: no line can be added to this; add {split}: {place} there, and try again"
+        ) from error
+    return text
 
 
 def yolo_line(number: int, annotation: CocoAnnotation, image: CocoImage) -> str:

@@ -1,7 +1,8 @@
 """Finds the class names of a YOLO data set and the images of each split.
 
 Ultralytics and Roboflow write both into a data.yaml. Other tools write a list of names (classes.txt of LabelImg and
-Label Studio, obj.names of CVAT, _darknet.labels of Roboflow), and folder names tell the splits.
+Label Studio, obj.names of Darknet and CVAT, _darknet.labels of Roboflow). Lists of images beside it or in the root
+(train.txt, valid.txt) tell the splits; without them folder names do.
 """
 
 import os
@@ -19,7 +20,7 @@ from rtmdet.core.paths import common_folder
 from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import is_one_line, one_line, shortened, shown
 from rtmdet.data.coco.file import whole_number
-from rtmdet.data.split_names import SPLITS, by_split, unused_remark
+from rtmdet.data.split_names import SPLITS, by_split, image_lists, unused_remark
 from rtmdet.images.reading import IMAGE_SUFFIXES
 
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -78,8 +79,9 @@ def find_names(path: Path) -> Path | None:
 
     Raises InputError if there are different lists.
     """
-    if path.is_file():
+    if path.is_file() and path.suffix.lower() != ".data":  # of Darknet, whose paths are those of another machine
         return path if any(path.match(pattern) for pattern in NAME_LISTS) else None
+    path = path.parent if path.is_file() else path
     texts = files_below(path, (".txt", ".names", ".labels"), levels=2)
     files = [file for file in texts if any(file.match(pattern) for pattern in NAME_LISTS)]
     for other in files[1:]:
@@ -104,7 +106,8 @@ def read_layout(path: Path) -> YoloLayout:
         return _from_data_yaml(file, read_data_yaml(file))
     root = path if path.is_dir() else file.parent
     names = dict(enumerate(_listed_names(file)))
-    image_paths, unnamed = _folders(root)  # which lists every level
+    lists = image_lists(root) or image_lists(file.parent)
+    image_paths, unnamed = (_relative(lists, root), []) if lists else _folders(root)  # which lists every level
     return YoloLayout(file, _distinct(file, names), image_paths, root, levels=0, remarks=unused_remark(root, unnamed))
 
 
@@ -219,6 +222,10 @@ def _image_path(layout: YoloLayout, split: str, given: str) -> Path:
     raise MissingFolderError(
         f"{layout.file}: the folder of {split!r}, {given}, does not exist; correct 'path' or {split!r}"
     )
+
+
+def _relative(lists: Mapping[str, Sequence[Path]], root: Path) -> dict[str, list[str]]:
+    return {split: [str(file.relative_to(root)) for file in files] for split, files in lists.items()}
 
 
 def _folders(root: Path) -> tuple[dict[str, list[str]], list[str]]:

@@ -11,6 +11,7 @@ from rtmdet.core.whole_file import sha256_of
 from rtmdet.data.coco.edit import split_coco
 from rtmdet.data.coco.file import CocoFile, read_coco
 from rtmdet.data.coco.layout import place_images
+from rtmdet.data.coco.usable import reason_against
 from rtmdet.data.copies import group_copies
 from rtmdet.data.formats.open import OpenedDataset, open_dataset
 from rtmdet.data.formats.splits import Split
@@ -75,8 +76,9 @@ def prepare_to_split(whole: Split) -> list[set[int]]:
 
 
 def labeled_images(split: Split) -> int:
-    """The number of images with an object that is not a crowd."""
-    return len({entry["image_id"] for entry in split.coco["annotations"] if not entry["iscrowd"]})
+    """The number of images with an object that training uses."""
+    wanted = {category["id"] for category in split.coco["categories"]}
+    return len({entry["image_id"] for entry in split.coco["annotations"] if not reason_against(entry, wanted)})
 
 
 def keep_digests(splits: Mapping[str, Split], folder: Path) -> None:

@@ -181,7 +181,8 @@ def test_what_training_drops_is_what_the_data_set_drops(patient) -> None:
     document = patient.documents["train"]
     document["images"][0].update(width=31)
     document["annotations"] = [one for one in document["annotations"] if one["image_id"] != 2]
-    document["annotations"][-1]["iscrowd"] = 1
+    for one in document["annotations"]:
+        one["iscrowd"] = int(one["image_id"] == 3)
     document["annotations"][-2]["bbox"][2] = 0.3
     sources = patient.sources()
     for keep_empty in (False, True):
@@ -192,7 +193,7 @@ def test_what_training_drops_is_what_the_data_set_drops(patient) -> None:
             assert (summary.kept_images, summary.kept_objects) == (len(dataset), dataset.box_count)
         codes = {finding.code: [item.image_id for item in finding.items] for finding in report.findings}
         assert codes["tiny-image"] == [1]
-        assert codes.get("empty-image") == (None if keep_empty else [2])
+        assert codes.get("empty-image") == ([3] if keep_empty else [2, 3])
 
 
 def test_no_box_at_all(patient) -> None:

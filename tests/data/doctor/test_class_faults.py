@@ -88,4 +88,4 @@ def test_similar_names(patient) -> None:
         ("similar-class", "train", "warning"),
         ("similar-class", "val", "warning"),
     ]
-    assert findings[0].items[0].text == "'dog' and ' DOG'"
+    assert findings[0].items[0].text == "'dog' and 'DOG'"
