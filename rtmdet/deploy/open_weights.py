@@ -37,6 +37,7 @@ def open_exported(path: Path, device: str = "auto", threads: int | None = None) 
 
     return open_openvino(path, device, threads)
 
+
 if TYPE_CHECKING:
     from rtmdet.models.rtmdet import RTMDet
 
