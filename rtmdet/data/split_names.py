@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from rtmdet.core.errors import InputError
-from rtmdet.core.files import files_below, sorted_paths
-from rtmdet.core.whole_file import first_line
+from rtmdet.core.files import sorted_paths
 from rtmdet.core.wording import shortened
-from rtmdet.images.reading import IMAGE_SUFFIXES
 
 SPLITS = ("train", "val", "test")
 SPLIT_WORDS = {
@@ -39,15 +37,6 @@ def split_name(file: Path) -> str:
         if names := [SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS]:
             return names[0]
     return ""
-
-
-def image_lists(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, list[Path]]:
-    """The text files of each split directly in a folder whose first line is a path that ends like this."""
-    found: dict[str, list[Path]] = {}
-    for file in files_below(folder, (".txt",), levels=0):
-        if (name := split_name(Path(file.name))) and first_line(file).strip().lower().endswith(suffixes):
-            found.setdefault(name, []).append(file)
-    return found
 
 
 def by_split(things: Iterable[T], name: Callable[[T], Path]) -> tuple[dict[str, list[T]], list[T]]:

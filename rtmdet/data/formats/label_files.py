@@ -11,8 +11,10 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.files import as_on_disk, files_below
 from rtmdet.core.json_file import read_json
 from rtmdet.core.paths import comparable
+from rtmdet.core.whole_file import first_line
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.formats.faults import one_entry
+from rtmdet.data.split_names import split_name
 from rtmdet.images.reading import IMAGE_SUFFIXES
 
 LABEL_FOLDERS = ("annotations", "labels", "ann", "xml", "xmls", "json", "jsons", "labelme")  # in any letter case
@@ -70,6 +72,15 @@ def _folders_with_same_names(labels: Path) -> list[Path]:
         for folder in folders
         if any(comparable(path.stem) in names for path in files_below(folder, IMAGE_SUFFIXES, levels=0))
     ]
+
+
+def image_lists(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, list[Path]]:
+    """The text files of each split directly in a folder whose first line is a path that ends like this."""
+    found: dict[str, list[Path]] = {}
+    for file in files_below(folder, (".txt",), levels=0):
+        if (name := split_name(Path(file.name))) and first_line(file).strip().lower().endswith(suffixes):
+            found.setdefault(name, []).append(file)
+    return found
 
 
 def read_without_photo(path: Path) -> object:

@@ -27,7 +27,7 @@ from rtmdet.data.formats.labeled_image import LabeledImage, LabeledObject, assem
 from rtmdet.data.formats.outlines import Outline, rotated_box
 from rtmdet.data.formats.splits import FoundSplits, Split, convert_folders
 from rtmdet.data.formats.xml_file import parse_number, read_xml, root_tag, xml_text
-from rtmdet.data.split_names import SPLIT_WORDS, group_files, image_lists, joined_remark, usual_split
+from rtmdet.data.split_names import SPLIT_WORDS, group_files, joined_remark, usual_split
 from rtmdet.images.reading import IMAGE_SUFFIXES
 
 LISTS = Path("ImageSets", "Main")  # in the folder of each year, such as VOC2007 and VOC2012; some leave out Main/
@@ -42,7 +42,7 @@ def find_voc(path: Path, images: Path | None) -> FoundSplits | None:
     lists = _join_years(path, files)
     if not lists:
         found = convert_folders(partial(convert_voc, images=images), labels, _folders(files))
-        others = chain.from_iterable(image_lists(_home(path), (".xml", *IMAGE_SUFFIXES)).values())
+        others = chain.from_iterable(label_files.image_lists(_home(path), (".xml", *IMAGE_SUFFIXES)).values())
         if unused := shortened((file.name for file in others), 3):
             text = f"{path}: lists not used: {unused}; put them into {LISTS}/, a name per line"
             found = replace(found, remarks=[*found.remarks, text])

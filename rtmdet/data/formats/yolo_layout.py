@@ -20,7 +20,8 @@ from rtmdet.core.paths import common_folder
 from rtmdet.core.whole_file import read_text
 from rtmdet.core.wording import is_one_line, one_line, shortened, shown
 from rtmdet.data.coco.file import whole_number
-from rtmdet.data.split_names import SPLITS, by_split, image_lists, unused_remark
+from rtmdet.data.formats.label_files import image_lists
+from rtmdet.data.split_names import SPLITS, by_split, unused_remark
 from rtmdet.images.reading import IMAGE_SUFFIXES
 
 YAML_SUFFIXES = (".yaml", ".yml")
