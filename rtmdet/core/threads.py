@@ -65,6 +65,8 @@ def in_order(
         finally:
             for _, future in waiting:
                 future.cancel()
+            if isinstance(upcoming, Generator):
+                upcoming.close()  # now, not when it happens to be collected: it may have threads of its own
     if item.error is not None:
         raise item.error
 

@@ -104,14 +104,14 @@ def add_int8(job: ExportJob, exports: Exports, images: Sequence[Path], *, most_d
                 write_graph(quantized, facts, path, name)
             ap = file.ap[0] if file.ap else None
             found = verify_file(job, path, name, ap, most_drop=most_drop)
-            made[name] = replace(found, note=_note(found, file, layers))
+            made[name] = named_by_result(replace(found, note=_note(found, file, layers)), paths[name])
             if found.verified:
+                record(job, [made[name]])  # at once: a later file may not fit on the disk
                 del waiting[name]
         if not waiting:
             break
-    files = [named_by_result(made[name], path) for name, path in paths.items()]
-    record(job, files)
-    return replace(exports, files=(*exports.files, *files))
+    record(job, [made[name] for name in waiting])
+    return replace(exports, files=(*exports.files, *made.values()))
 
 
 def attempts(graph: "ModelProto") -> list[tuple[str, ...]]:

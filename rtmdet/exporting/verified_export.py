@@ -165,7 +165,9 @@ def verify_file(
         measured = (ap, _precision(file, images.dataset))
         worse = abs(measured[1] - ap) > LARGEST_AP_DIFFERENCE if most_drop is None else ap - measured[1] > most_drop
         if worse:
-            faults.append(f"AP is {metric_text(measured[1])} instead of {metric_text(ap)}")
+            limit = LARGEST_AP_DIFFERENCE if most_drop is None else most_drop
+            ap_text = f"AP is {metric_text(measured[1])} instead of {metric_text(ap)}"
+            faults.append(f"{ap_text}: {ap - measured[1]:.2g} less, at most {limit:g} is allowed")
     ids = [*detector.category_ids]
     note = ""
     if format == "openmmlab" and ids != sorted(ids):

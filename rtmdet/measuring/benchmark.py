@@ -112,7 +112,7 @@ def run_benchmark(cases: Sequence[Case], image: Path, *, threads: int, rounds: i
     """Measure all cases on one image file. Raises InputError if one cannot be opened, or for numbers out of range."""
     for name, number, least in (("threads", threads, 1), ("rounds", rounds, 2)):
         if number < least:
-            raise InputError(f"{name} {number}: expected at least {least}")
+            raise InputError(f"--{name} {number}: expected at least {least}")
     from rtmdet.core.console import progress  # not at the top: processes that run exported files need no torch
 
     read_image(image)

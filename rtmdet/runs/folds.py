@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
-from rtmdet.config.recipe import Choice
 from rtmdet.config.schema import Config
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
@@ -59,7 +58,6 @@ def cross_validate(options: RunOptions, train: Callable[..., Path], limit: TimeL
         )
     pooled: CocoEvaluator | None = None
     precisions = []
-    measured: dict[str, Choice] = {}  # in the first fold, reused in the others
     for number, part in enumerate(parts, start=1):
         say(f"fold {number} of {len(parts)}: validated on {len(part['images'])} images")
         folder = options.folder / f"fold_{number}"
@@ -71,7 +69,7 @@ def cross_validate(options: RunOptions, train: Callable[..., Path], limit: TimeL
             config = replace(config, train=replace(config.train, output=str(folder)))
         else:
             check_unclaimed(folder)
-            data = OwnData(options, learned, Split(part, whole.images), folder, classes, measured)
+            data = OwnData(options, learned, Split(part, whole.images), folder, classes)
             config, timed = first_configuration(data, limit, number=number, runs=len(parts))
         found, category_ids = detect_fold(config, train(config, timed, resume=holds_run(folder)))
         precisions.append(found.evaluate().ap)

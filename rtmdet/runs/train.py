@@ -46,7 +46,14 @@ from rtmdet.runs.folds import cross_validate
 from rtmdet.runs.options import RunOptions
 from rtmdet.runs.provenance import describe_resumed
 from rtmdet.runs.sample_sheet import write_samples
-from rtmdet.runs.settings.own_data import NULLS, OwnData, check_keys, resumed_configuration, with_first_weights
+from rtmdet.runs.settings.own_data import (
+    NULLS,
+    OwnData,
+    check_keys,
+    check_same_validation,
+    resumed_configuration,
+    with_first_weights,
+)
 from rtmdet.runs.settings.own_splits import report_changes
 from rtmdet.runs.time.estimate import Course, DurationEstimate
 from rtmdet.runs.time.limit import TimedRun, TimeLimit, time_limit
@@ -166,7 +173,9 @@ def train_run(
     resumed = resume and has_checkpoint(folder)
     device = training_device(config.train.device)
     with process_group(device), told_once(), claim_folder(folder, new=not resume):
-        config = with_first_weights(config, folder) if resumed else config
+        if resumed:
+            check_same_validation(config, folder)
+            config = with_first_weights(config, folder)
         prepare_process(config)
         train_data, val_data = open_data(config, resumed=resumed)
         opened = time.monotonic()

@@ -58,6 +58,8 @@ def _no_run(folder: Path) -> InputError:
     files.sort(key=lambda path: (path.name.startswith("best"), path.stat().st_mtime, path.name), reverse=True)
     names = shortened((path.name for path in files), FILES_SHOWN)
     remedy = f"give a file in it: {names}" if files else "give a checkpoint file"
+    if folds := sorted(folder.glob(f"fold_*/{LAST}")):
+        remedy = f"it holds the runs of --folds: give one of them, such as {folds[0].parent}"
     return InputError(f"{folder}: expected the folder of a run, found no {LAST} in it; {remedy}")
 
 

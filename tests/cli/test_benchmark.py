@@ -56,8 +56,8 @@ def test_table_and_json(checkpoint: Path, tmp_path: Path, command: Command) -> N
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--rounds", "1"), "rounds 1: expected at least 2"),
-        (("--threads", "0"), "threads 0: expected at least 1"),
+        (("--rounds", "1"), "--rounds 1: expected at least 2"),
+        (("--threads", "0"), "--threads 0: expected at least 1"),
         (("--input", "100"), "--input 100: expected a multiple of 32"),
         (("--batch", "0"), "--batch 0: expected at least 1"),
         (("--image", "missing.jpg"), "missing.jpg: no such image file"),

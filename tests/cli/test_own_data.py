@@ -287,6 +287,9 @@ def test_folds_measure_every_image_once(
     again = command("train", "--data", scarce, "--folds", 3, "--resume", *words)
     assert again.returncode == 0, again.stderr
     assert "holds no checkpoint" not in again.stdout
+    assert load_config(run / "fold_3" / "config.yaml") == configs[2], "with what was chosen for the first"
+    unknown = command("evaluate", run)
+    assert f"it holds the runs of --folds: give one of them, such as {run / 'fold_1'}\n" in unknown.stderr
     refused = command("train", "--resume", run)
     assert "holds the runs of --folds: repeat their command with --resume\n" in refused.stderr
     too_long = "w" * 300  # for the name of a file

@@ -1,5 +1,6 @@
 """`train --resume RUN`: a run is continued by the name of its folder alone."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -45,6 +46,21 @@ def test_a_run_is_prolonged_in_its_own_folder(run: Path, command: Command) -> No
     assert "\nresumed after epoch 2 of 3, iteration 6\n" in result.stdout
     assert f"\ncurves: {run / 'curves.png'}\n" in result.stdout
     assert read_checkpoint(run / "last.pth").epoch == 3
+
+
+def test_a_run_is_measured_on_the_same_images_to_its_end(run: Path, command: Command, tmp_path: Path) -> None:
+    data = load_config(run / "config.yaml").data
+    fewer = json.loads(Path(data.val.annotations).read_text())
+    fewer["images"] = fewer["images"][:2]
+    kept = {image["id"] for image in fewer["images"]}
+    fewer["annotations"] = [entry for entry in fewer["annotations"] if entry["image_id"] in kept]
+    (tmp_path / "fewer.json").write_text(json.dumps(fewer))
+    others = f"data.val.annotations={tmp_path / 'fewer.json'}"
+    result = command("train", "--resume", run, "--epochs", 3, "--set", others)
+    assert result.returncode == 2
+    assert f"fewer.json: {run} was validated on {data.val.annotations} so far, and AP on other" in result.stderr
+    shutil.copy(data.val.annotations, tmp_path / "fewer.json")
+    assert command("train", "--resume", run, "--epochs", 3, "--set", others).returncode == 0, "a copy of the same"
 
 
 def test_what_only_the_beginning_uses_is_not_applied_and_not_stored(run: Path, command: Command) -> None:

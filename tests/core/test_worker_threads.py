@@ -50,6 +50,24 @@ def test_what_is_begun_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
     assert begun == [*range(6)]
 
 
+def test_the_items_are_closed_where_their_function_fails() -> None:
+    """At once: they may come from other threads, which would still work when the caller goes on."""
+    open_items = []
+
+    def items() -> Iterator[int]:
+        open_items.append(True)
+        try:
+            yield from range(9)
+        finally:
+            open_items.pop()
+
+    results = in_order(lambda number: number, items(), threads=1, ahead=1)
+    assert next(results) == 0
+    assert open_items
+    results.close()
+    assert not open_items
+
+
 def test_finished_results_are_not_held_back() -> None:
     """The first result comes although the second item never does."""
     never = threading.Event()

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from full_disk import file_size_limit
 
 from rtmdet.cli.main import main
 from rtmdet.core.errors import InputError
@@ -158,6 +159,19 @@ def test_labels_may_be_written_beside_the_photos_that_are_there(tmp_path: Path, 
     write_voc(sound(), photos, tmp_path / "set", "train")
     assert objects(convert_voc(tmp_path / "set").coco)
     assert (photos / "a.png").stat().st_size > 0
+
+
+def test_a_full_disk_names_the_copy_and_leaves_no_half_of_it(tmp_path: Path, images: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+    cv2.imwrite(str(images / "a.png"), noise)
+    file: CocoFile = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 100, "height": 100}],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    with file_size_limit(4000), pytest.raises(InputError, match=r"out/images/train/a\.png: .* cannot be written"):
+        write_yolo(file, images, tmp_path / "out", "train")
+    assert not list((tmp_path / "out" / "images").rglob("*.*"))
 
 
 def test_another_photo_of_the_same_name_is_not_replaced(tmp_path: Path, images: Path) -> None:

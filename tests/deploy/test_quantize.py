@@ -23,6 +23,7 @@ from rtmdet.deploy.export import Tracer, export_facts, write_graph
 from rtmdet.deploy.onnx_backend import open_onnx
 from rtmdet.deploy.openvino_backend import open_openvino
 from rtmdet.detector import Detector
+from rtmdet.exporting import int8
 from rtmdet.exporting.agreement import Agreement
 from rtmdet.exporting.int8 import FLOAT_LAYERS, add_int8, attempts, check_int8, choose_calibration_images
 from rtmdet.exporting.verified_export import CheckImages, ExportedFile, ExportJob, Exports
@@ -215,6 +216,29 @@ def test_a_file_is_refused_after_all_attempts(
     row = json.loads((tmp_path / "a.check.json").read_text())["files"][file.path.name]
     assert (row["verified"], row["ap"]["torch"]) == (file.verified, 1.0)
     assert kept in row["note"]
+
+
+def test_a_verified_file_has_its_name_although_the_next_one_cannot_be_written(
+    parts: Parts, check_images: CheckImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_file, "trace_onnx", lambda model, facts, *, half: parts.graph)
+    monkeypatch.setattr(quantize, "quantize_onnx", Attempts(parts.quantized))
+    written = int8.write_graph
+
+    def fill(graph: onnx.ModelProto, facts: ExportFacts, path: Path, format: str) -> None:
+        if format == "openvino":
+            raise InputError("the disk is full")
+        written(graph, facts, path, format)
+
+    monkeypatch.setattr(int8, "write_graph", fill)
+    agreement = Agreement(3, 3, 1.0, 0.0, 0.0, (0.01, 0.01))
+    made = [ExportedFile(tmp_path / "a", name, agreement, (1.0, 1.0), ()) for name in ("onnx", "openvino")]
+    tracer = Tracer(parts.detector.model, replace(parts.facts, int8=False))
+    job = ExportJob(parts.detector, tracer, False, check_images, tmp_path / "a")
+    with pytest.raises(InputError, match="the disk is full"):
+        add_int8(job, Exports(tuple(made), "three photos"), parts.photos[:2], most_drop=1.0)
+    assert {path.name for path in tmp_path.iterdir()} == {"a-int8.onnx", "a.check.json"}
+    assert json.loads((tmp_path / "a.check.json").read_text())["files"]["a-int8.onnx"]["verified"]
 
 
 def test_what_int8_needs(parts: Parts, check_images: CheckImages, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import filecmp
 import os
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -11,7 +10,7 @@ from rtmdet.core.errors import InputError
 from rtmdet.core.files import as_on_disk, files_below
 from rtmdet.core.json_file import read_json
 from rtmdet.core.paths import comparable
-from rtmdet.core.whole_file import first_line
+from rtmdet.core.whole_file import first_line, read_whole, write_whole
 from rtmdet.data.coco.file import CocoFile
 from rtmdet.data.formats.faults import one_entry
 from rtmdet.data.split_names import split_name
@@ -189,9 +188,8 @@ def check_copies(folder: Path, file: CocoFile, target: Path) -> None:
 def copy_image(folder: Path, name: str, target: Path) -> None:
     """Copy an image file from one folder to another, with the subfolders in its name; one that is there stays."""
     source, copied = _places(folder, name, target)
-    copied.parent.mkdir(parents=True, exist_ok=True)
     if not copied.exists():  # else labels are written beside the photos
-        shutil.copyfile(source, copied)
+        write_whole(copied, read_whole(source, "image file"))
 
 
 def _places(folder: Path, name: str, target: Path) -> tuple[Path, Path]:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from rtmdet.config.schema import Config
 from rtmdet.core.console import say
 from rtmdet.core.errors import InputError
 from rtmdet.core.processes import started_processes
+from rtmdet.core.whole_file import sha256_of
 from rtmdet.core.wording import shortened
 from rtmdet.data.formats.splits import Split
 from rtmdet.runs.build import build_training_samples, check_model_size, open_split, training_device
@@ -67,6 +68,18 @@ def with_first_weights(config: Config, folder: Path) -> Config:
     return replace(config, model=replace(given, weights=begun.weights, **kept))
 
 
+def check_same_validation(config: Config, folder: Path) -> None:
+    """Raise InputError for a resumed run with other validation images: its best weights were chosen by AP on them."""
+    if not (folder / CONFIG).exists():
+        return
+    begun, given = load_config(folder / CONFIG).data.val.annotations, config.data.val.annotations
+    if all(map(os.path.isfile, (begun, given))) and sha256_of(Path(begun)) != sha256_of(Path(given)):
+        raise InputError(
+            f"{given}: {folder} was validated on {begun} so far, and AP on other images does not compare: leave "
+            "data.val as it was, and measure on others with rtmdet evaluate"
+        )
+
+
 def _place(weights: str | None) -> str | None:
     """The file of weights, or their published name."""
     path = None if weights is None else place_of(weights)
@@ -83,7 +96,7 @@ class OwnData:
     """The data of a run with `--data`, from which the configuration is derived.
 
     COCO files of data in other formats, and of a validation split that is made here, are written into `folder`, that
-    of the run. `measured` caches, by key, the choices that take seconds to measure; several runs may share it.
+    of the run.
     """
 
     options: RunOptions
@@ -91,7 +104,6 @@ class OwnData:
     val: Split
     folder: Path
     classes: Sequence[str]  # in label order
-    measured: dict[str, Choice] = field(default_factory=dict)
 
     @classmethod
     def open(cls, options: RunOptions, folder: Path) -> "OwnData":
@@ -174,8 +186,7 @@ class OwnData:
         """
         config = resolved()  # bad settings fail before anything takes time
         keys = [key for key in ((INPUT_SIZE,) if detector is None else MEASURED) if key not in given]
-        if self.measured.keys() >= set(keys):
-            yield from (self.measured[key] for key in keys)
+        if not keys:
             return
         dataset = open_split(config, config.data.classes, training=True)
         device = training_device(config.train.device)
@@ -191,7 +202,6 @@ class OwnData:
                 assert model is not None, "otherwise there is nothing to choose"
                 size, batch_size = resolved().data.input_size, config.data.batch_size
                 choice = choose_norm_statistics(model, dataset, size, batch_size, device)
-            self.measured[key] = choice
             yield choice
 
 

@@ -42,9 +42,10 @@ FEW_PASSES = 0.25  # of the default epochs: if fewer fit, a smaller input is bet
 WORTH = 0.5  # of the pixels that a smaller input saves must be saved in time, too: a GPU is often no faster with it
 MOST_PASSES = 3  # times the default epochs; more rarely improve AP
 SIDE = 32  # pixels that the sides of the input are multiples of
-SAME_IN_FOLDS = (  # settings that follow from the time
-    "data.input_size", "train.epochs", "train.warmup_iterations", "train.cosine_start", "train.validate_every",
-    "train.ema_momentum", "train.ema_gamma", "augmentation.stage2_epochs",
+SAME_IN_FOLDS = (  # settings that follow from the images, or from the time
+    "data.input_size", "data.batch_size", "augmentation.resize_range", "model.norm_statistics", "train.epochs",
+    "train.warmup_iterations", "train.cosine_start", "train.validate_every", "train.ema_momentum",
+    "train.ema_gamma", "augmentation.stage2_epochs",
 )  # fmt: skip
 
 
@@ -245,6 +246,6 @@ def smaller_input(size: tuple[int, int], passes: float) -> tuple[int, int]:
 
 
 def settings_of_first_fold(folder: Path) -> list[str]:
-    """The settings that the time limit determined in the first of several runs, for the others."""
+    """The settings that were chosen for the first of several runs, for the others."""
     settings = load_run(folder)
     return [f"{key}={json.dumps(attrgetter(key)(settings))}" for key in SAME_IN_FOLDS]
