@@ -11,7 +11,9 @@ import pytest
 from rtmdet.config.file import load_config
 from rtmdet.core.errors import InputError
 from rtmdet.runs.options import RunOptions
+from rtmdet.runs.settings.own_data import MEASURED
 from rtmdet.runs.settings.own_splits import open_own_data, print_remarks
+from rtmdet.runs.time.limit import SAME_IN_FOLDS
 
 Command = Callable[..., CompletedProcess[str]]
 Finished = tuple[Path, CompletedProcess[str]]
@@ -295,6 +297,11 @@ def test_folds_measure_every_image_once(
     too_long = "w" * 300  # for the name of a file
     again = command("train", "--data", scarce, "--folds", 3, "--resume", *words, "--weights", too_long)
     assert again.stdout.count(f"the weights {too_long} are not used: the run was begun with") == 3
+
+
+def test_what_is_chosen_by_images_is_chosen_once_for_all_folds() -> None:
+    """Folds of 23 and 24 images had batches of 4 and 8, and a resumed one another range of resizing."""
+    assert {*MEASURED, "data.batch_size", "train.epochs"} <= {*SAME_IN_FOLDS}
 
 
 def test_a_fold_without_objects_is_refused_before_the_first_run(

@@ -61,7 +61,8 @@ def test_the_items_are_closed_where_their_function_fails() -> None:
         finally:
             open_items.pop()
 
-    results = in_order(lambda number: number, items(), threads=1, ahead=1)
+    source = items()  # held here, so that it is not collected
+    results = in_order(lambda number: number, source, threads=1, ahead=1)
     assert next(results) == 0
     assert open_items
     results.close()
