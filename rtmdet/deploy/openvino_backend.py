@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ except ImportError as error:
         'files of OpenVINO need the package openvino, which is missing: pip install "plain-rtmdet[openvino]"'
     ) from error
 
-MOST_SIZES = 3  # that a network is compiled for; each takes its memory
+REPEATS = 3  # images of a shape, from which on the network is compiled for it
+MOST_SHAPES = 3  # that it is compiled for; each takes its memory
 ROOM = "rtmdet"  # of the facts among the file's metadata
 DIGEST = "bin_sha256"  # of the .bin; the first files lack it
 
@@ -55,9 +57,8 @@ def open_openvino(path: Path, device: str, threads: int | None = None) -> Export
         )
     inputs, outputs = ({port.any_name: _shape(port) for port in ends} for ends in (model.inputs, model.outputs))
     check_interface(str(path), facts, inputs, outputs)
-    network = _Network(model, settings, any_size=facts.nms is None and facts.fixed_batch is None)
     with _damaged(path):
-        network.compiled(facts.model.input_size)
+        network = _Network(model, settings)
     reopen = functools.partial(open_openvino, path.resolve(), "cpu", threads)
     return ExportedBackend(str(path), network.run, facts, "cpu", reopen)
 
@@ -76,38 +77,33 @@ def _damaged(path: Path) -> Iterator[None]:
 
 
 class _Network:
-    """A network that is compiled for single images of the sizes that come: faster than for all (docs/speed.md).
+    """A network for images of any shape, compiled once more for each one that comes again: that is faster.
 
-    Not where the file fixes its batch, or has NMS inside, whose outputs number the images (`any_size` False).
+    Study: docs/speed.md. Several threads may call it.
     """
 
-    def __init__(self, model: Any, settings: Mapping[str, str | int], *, any_size: bool) -> None:
+    def __init__(self, model: Any, settings: Mapping[str, str | int]) -> None:
         self._model = model
         self._settings = settings
-        self._any_size = any_size
-        self._compiled: dict[tuple[int, int] | None, Any] = {}
+        self._general = _core().compile_model(model, "CPU", settings)
+        self._own: dict[tuple[int, ...], Any] = {}  # by shape
+        self._seen: Counter[tuple[int, ...]] = Counter()
         self._lock = threading.Lock()
 
-    def compiled(self, size: tuple[int, int]) -> Any:
-        """The network for single images of (H, W), or for all batches. Raises what OpenVINO does."""
-        with self._lock:
-            own = size in self._compiled or (self._any_size and len(self._compiled) < MOST_SIZES)
-            key = size if own else None
-            if key not in self._compiled:
-                model = self._model.clone()
-                if own:
-                    model.reshape([1, 3, *size])
-                self._compiled[key] = _core().compile_model(model, "CPU", self._settings)
-            return self._compiled[key]
-
     def run(self, images: np.ndarray) -> list[np.ndarray]:
-        """The outputs for images (B, 3, H, W) uint8 RGB; several threads may call at the same time."""
-        compiled = self.compiled((images.shape[2], images.shape[3]))
-        request = compiled.create_infer_request()
-        if compiled.input(0).partial_shape.is_dynamic or not self._any_size:
-            return [np.array(output) for output in request.infer({0: images}).to_tuple()]
-        found = [[np.array(output) for output in request.infer({0: image[None]}).to_tuple()] for image in images]
-        return [np.concatenate(column) for column in zip(*found, strict=True)]
+        """The outputs for images (B, 3, H, W) uint8 RGB."""
+        request = self._compiled(images.shape).create_infer_request()
+        return [np.array(output) for output in request.infer({0: images}).to_tuple()]
+
+    def _compiled(self, shape: tuple[int, ...]) -> Any:
+        with self._lock:
+            self._seen[shape] += 1
+            often = self._seen[shape] == REPEATS and len(self._own) < MOST_SHAPES
+            if often and self._general.input(0).partial_shape.is_dynamic:
+                model = self._model.clone()
+                model.reshape(list(shape))
+                self._own[shape] = _core().compile_model(model, "CPU", self._settings)
+            return self._own.get(shape, self._general)
 
 
 def _shape(end: Any) -> list[int | None]:
