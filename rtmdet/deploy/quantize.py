@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 
 from rtmdet.core.errors import InputError
+from rtmdet.core.wording import one_line
 from rtmdet.deploy.telemetry import refuse_telemetry
 
 refuse_telemetry()
@@ -36,7 +37,7 @@ def quantize_onnx(
     the boxes stays in float, and so do the depthwise convolutions, which hardly take time and cost people most AP in
     8 bits (docs/int8.md), and those whose names start with one of `float_layers`.
     """
-    with _quiet():
+    with _quiet(), _refused():
         return cast(
             onnx.ModelProto,
             nncf.quantize(
@@ -72,6 +73,20 @@ def _float_nodes(proto: onnx.ModelProto, float_layers: Sequence[str]) -> list[st
         if decodes or depthwise or layer_of(node).startswith(tuple(float_layers)):
             names.append(node.name)
     return names
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    """Turn what NNCF raises for values that it finds no ranges of, such as those of a dead layer, into InputError."""
+    try:
+        yield
+    except InputError:  # of an image
+        raise
+    except ValueError as error:
+        raise InputError(
+            f"int8: NNCF finds no ranges of the network's values ({one_line(error)[:200]}): is the network trained, "
+            "and are the images like those that it was trained on?"
+        ) from error
 
 
 @contextlib.contextmanager

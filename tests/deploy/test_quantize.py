@@ -125,6 +125,15 @@ def test_ranges_are_those_of_least_error(parts: Parts, monkeypatch: pytest.Monke
     assert given["preset"] == nncf.QuantizationPreset.MIXED
 
 
+def test_a_network_without_ranges_is_one_line(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("Too many bins for data range.")
+
+    monkeypatch.setattr(quantize.nncf, "quantize", refuse)
+    with pytest.raises(InputError, match=r"^int8: NNCF finds no ranges of the network's values \(Too many bins"):
+        quantize.quantize_onnx(parts.graph, parts.inputs(2), count=2)
+
+
 def test_chosen_layers_stay_in_float(parts: Parts) -> None:
     graph = quantize.quantize_onnx(parts.graph, parts.inputs(2), count=2, float_layers=quantize.LAST_LAYERS)
     usual = convolutions(parts.quantized)
